@@ -1,0 +1,370 @@
+"""Messages from an observation to its end: anomaly, prediction, alert, evidence, remediation.
+
+An alert's routing key is made for subscribers' patterns::
+
+    alert.<state>.<severity>.<family>.<source>
+
+``state``: predicted, firing, resolved. ``severity``: info, warning, critical. ``family``: the
+item's family (cpu, memory, disk, net, load, host, time, other). ``source``: the machine, with
+dots and other separators written as ``-``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shared.contracts.message import HostName, Identifier, Message, Part, routing_word
+from shared.contracts.metrics import ItemName
+
+EventId = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
+
+
+class Direction(StrEnum):
+    """Which way a value left its normal range."""
+
+    SPIKE = "spike"
+    DROP = "drop"
+    NONE = "none"
+
+
+class Severity(StrEnum):
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class AlertState(StrEnum):
+    PREDICTED = "predicted"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+class SeriesRef(Part):
+    """Which series: the same three always mean the same series."""
+
+    host: HostName
+    item: ItemName
+    labels: dict[str, str] = Field(default_factory=dict)
+
+    def text(self) -> str:
+        """Canonical text, e.g. ``host1 df.bytes.used.percent mount=/``."""
+        labels = ",".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
+        return " ".join(part for part in (self.host, self.item, labels) if part)
+
+
+class Vote(Part):
+    """What one detector said of one point, and the numbers it compared."""
+
+    detector: str
+    judged: bool = Field(description="False when it had too little history to judge.")
+    anomalous: bool
+    direction: Direction = Direction.NONE
+    numbers: dict[str, float] = Field(default_factory=dict)
+    sentence: str = Field(default="", description="The same for people.")
+
+
+class Point(Part):
+    """A value of a curve."""
+
+    time_ms: int = Field(description="Unix time, milliseconds.")
+    value: float
+
+
+class BandPoint(Part):
+    """Expected value with its interval."""
+
+    time_ms: int = Field(description="Unix time, milliseconds.")
+    mean: float
+    lower: float
+    upper: float
+
+
+class AnomalyDetected(Message):
+    """A series has left its normal behaviour. One event per episode."""
+
+    TYPE: ClassVar[str] = "anomaly.detected"
+
+    event_id: EventId = Field(description="Deterministic: series, start and detector set.")
+    series: SeriesRef
+    family: str
+    severity: Severity = Severity.WARNING
+    time_ms: int = Field(description="Time of the point that decided, Unix milliseconds.")
+    value: float
+    direction: Direction
+    periodic: bool | None = Field(description="The series' kind; None when not yet known.")
+    votes: tuple[Vote, ...]
+    sentence: str = Field(description="Why, in one sentence.")
+    recent: tuple[Point, ...] = Field(default=(), max_length=2000, description="For the plot.")
+    band: tuple[BandPoint, ...] = Field(default=(), max_length=2000, description="Normal range.")
+    threshold: float | None = Field(default=None, description="The item's alarm threshold, if any.")
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.event_id
+
+
+class AnomalyCleared(Message):
+    """The episode that ``event_id`` opened is over."""
+
+    TYPE: ClassVar[str] = "anomaly.cleared"
+
+    event_id: EventId = Field(description="The id of the AnomalyDetected that it ends.")
+    series: SeriesRef
+    family: str
+    time_ms: int
+    value: float
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.event_id
+
+
+class AlarmPredicted(Message):
+    """The forecast crosses the item's alarm threshold within the horizon."""
+
+    TYPE: ClassVar[str] = "alarm.predicted"
+
+    event_id: EventId = Field(description="Deterministic: series and start of the episode.")
+    revision: int = Field(default=1, ge=1, description="Grows when the prediction changed much.")
+    series: SeriesRef
+    family: str
+    severity: Severity = Severity.CRITICAL
+    time_ms: int = Field(description="Time of the last sample known, Unix milliseconds.")
+    value: float = Field(description="The last value.")
+    threshold: float
+    above: bool = Field(description="Whether the alarm is above (true) or below the threshold.")
+    crossing_ms: int = Field(description="When the mean crosses, Unix milliseconds.")
+    earliest_ms: int = Field(description="When the nearer bound crosses.")
+    latest_ms: int | None = Field(description="When the further bound crosses; None: open.")
+    predicted_value: float = Field(description="Forecast at the end of the horizon.")
+    forecaster: str
+    why: dict[str, str] = Field(
+        default_factory=dict, description="Order, criterion, backtest errors, series kind ..."
+    )
+    sentence: str
+    recent: tuple[Point, ...] = Field(default=(), max_length=2000)
+    forecast: tuple[BandPoint, ...] = Field(default=(), max_length=2000)
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return f"{self.event_id}/{self.revision}"
+
+
+class PredictionWithdrawn(Message):
+    """The forecast no longer crosses, or the alarm came: the prediction's episode is over."""
+
+    TYPE: ClassVar[str] = "prediction.withdrawn"
+
+    event_id: EventId = Field(description="The id of the AlarmPredicted that it ends.")
+    series: SeriesRef
+    family: str
+    time_ms: int
+    value: float
+    outcome: Literal["came_true", "did_not_come"] = Field(description="For the ledger.")
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.event_id
+
+
+class EvidenceCollect(Message):
+    """Agent: say what on this machine causes the alert, within bounds."""
+
+    TYPE: ClassVar[str] = "evidence.collect"
+
+    command_id: EventId
+    host: HostName
+    family: str = Field(description="What to look at: cpu, memory, disk, net, load.")
+    path: str = Field(default="", max_length=4096, description="For disk: below which directory.")
+    reply_by: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{routing_word(self.host)}"
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class EvidenceRow(Part):
+    """One cause: a process, a directory, a connection."""
+
+    columns: dict[str, str]
+
+
+class EvidenceCollected(Message):
+    """What was found on the machine; secrets are masked."""
+
+    TYPE: ClassVar[str] = "evidence.collected"
+
+    command_id: EventId
+    host: HostName
+    family: str
+    title: str = Field(description="e.g. 'Processes by CPU'.")
+    rows: tuple[EvidenceRow, ...] = Field(default=(), max_length=50)
+    truncated: bool = Field(default=False, description="Whether a bound cut it short.")
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class RemediationExecute(Message):
+    """Agent: carry out this remediation; the same ``command_id`` is done once."""
+
+    TYPE: ClassVar[str] = "remediation.execute"
+
+    command_id: EventId
+    host: HostName
+    incident_id: EventId
+    remediation: Identifier = Field(description="Registered name, e.g. clean-logs.")
+    series: SeriesRef
+    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    expires: AwareDatetime = Field(description="Not to be started after this.")
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{routing_word(self.host)}"
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class RemediationStep(Part):
+    """One thing done, or in a dry run to be done."""
+
+    action: str = Field(description="e.g. delete.")
+    target: str
+    freed_bytes: int = Field(default=0, ge=0)
+    error: str = ""
+
+
+class RemediationExecuted(Message):
+    """What the agent did."""
+
+    TYPE: ClassVar[str] = "remediation.executed"
+
+    command_id: EventId
+    incident_id: EventId
+    host: HostName
+    remediation: Identifier
+    dry_run: bool
+    succeeded: bool
+    steps: tuple[RemediationStep, ...] = Field(default=(), max_length=1000)
+    total_steps: int = Field(ge=0, description="May exceed the steps listed.")
+    freed_bytes: int = Field(default=0, ge=0)
+    detail: str = ""
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class ItemRead(Message):
+    """Agent: read this item now."""
+
+    TYPE: ClassVar[str] = "item.read"
+
+    command_id: EventId
+    incident_id: EventId
+    series: SeriesRef
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{routing_word(self.series.host)}"
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class ItemObserved(Message):
+    """The item's value as the agent just read it; None when it cannot be read."""
+
+    TYPE: ClassVar[str] = "item.observed"
+
+    command_id: EventId
+    incident_id: EventId
+    series: SeriesRef
+    value: float | None
+    detail: str = ""
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class RemediationVerified(Message):
+    """The metric was read again after a remediation."""
+
+    TYPE: ClassVar[str] = "remediation.verified"
+
+    incident_id: EventId
+    command_id: EventId
+    series: SeriesRef
+    remediation: Identifier
+    before: float
+    after: float
+    effective: bool = Field(description="Whether the value left the danger zone.")
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class AlertChanged(Message):
+    """An alert's state changed: what subscribers bind their queues to."""
+
+    TYPE: ClassVar[str] = "alert.changed"
+
+    alert_id: EventId = Field(description="The incident; the same through all its states.")
+    sequence: int = Field(ge=1, description="Order of this alert's changes.")
+    state: AlertState
+    severity: Severity
+    family: str
+    series: SeriesRef
+    value: float
+    threshold: float | None = None
+    crossing_ms: int | None = Field(default=None, description="When predicted: Unix milliseconds.")
+    sentence: str
+    handling: Literal["none", "mail", "automatic"] = "none"
+    outcome: str = Field(default="", description="When resolved: how, in words.")
+    at: AwareDatetime
+
+    def routing_key(self) -> str:
+        source = routing_word(self.series.host)
+        return f"alert.{self.state}.{self.severity}.{routing_word(self.family)}.{source}"
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return f"{self.alert_id}/{self.sequence}"

@@ -1,0 +1,302 @@
+"""Messages of a job's life, in flow order: submit, accepted, running, terminal, removed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from shared.contracts.message import Fault, Identifier, Message, Part, RelativePath
+
+ObjectRef = Annotated[
+    str,
+    Field(
+        max_length=1200,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]:[^:\x00-\x1f]+:[^:/\x00-\x1f]+$",
+        examples=["barograph:packages:digits.tar.gz"],
+        description="Where the package lies: bucket:key prefix:file name.",
+    ),
+]
+MemoryQuantity = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+        examples=["10240Mi"],
+        description="Memory of each container as a Kubernetes quantity, bytes without a suffix.",
+    ),
+]
+EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+
+_SUFFIX = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40} | {
+    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
+}  # fmt: skip
+
+
+def memory_bytes(quantity: str) -> int:
+    """Bytes of a ``MemoryQuantity``."""
+    for suffix, factor in _SUFFIX.items():
+        if quantity.endswith(suffix):
+            return int(quantity.removesuffix(suffix)) * factor
+    return int(quantity)
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three are terminal and never change."""
+
+    ACCEPTED = "accepted"
+    STARTING = "starting"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL_STATES
+
+
+TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class FailureClass(StrEnum):
+    """Who has to do something about a failure."""
+
+    USER_ERROR = "user_error"
+    INFRASTRUCTURE = "infrastructure"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
+
+
+class Role(StrEnum):
+    """A member's task type, in TensorFlow's words."""
+
+    CHIEF = "chief"
+    PS = "ps"
+    WORKER = "worker"
+    EVALUATOR = "evaluator"
+
+
+class Resources(Part):
+    """What each container of the job gets."""
+
+    cpu: float = Field(default=1.0, gt=0, le=1024, description="CPU cores.")
+    gpu: int = Field(default=0, ge=0, le=64, description="GPUs; none unless asked for.")
+    memory: MemoryQuantity = "2048Mi"
+
+
+class Timeouts(Part):
+    """How long each phase may last, in seconds."""
+
+    start_s: float = Field(default=600, gt=0, le=86_400, description="Until every member runs.")
+    rendezvous_s: float = Field(default=300, gt=0, le=86_400, description="Until all reported.")
+    run_s: float = Field(default=604_800, gt=0, le=31_536_000, description="The program itself.")
+
+
+class JobSubmit(Message):
+    """Run this package. The client's own ``job_id`` makes a repeated submit harmless."""
+
+    TYPE: ClassVar[str] = "job.submit"
+
+    job_id: Identifier = Field(description="Chosen by the client; the same id is the same job.")
+    name: Identifier = Field(description="Task name, as people will look for it.")
+    type: Literal["single", "distribute"] = Field(
+        default="single", description="One container, or a cluster of ps and workers."
+    )
+    package: ObjectRef
+    package_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="Digest the downloaded package must have; checked if given."
+    )
+    main: RelativePath = Field(
+        description="Main program below the package's code folder.", examples=["train.py"]
+    )
+    args: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
+        default=(), max_length=256, description="Arguments of the main program."
+    )
+    env: dict[EnvironmentName, Annotated[str, Field(max_length=4096)]] = Field(
+        default_factory=dict, description="Extra environment of the main program."
+    )
+    chief: bool = Field(default=False, description="Whether a chief runs beside ps and workers.")
+    ps: int = Field(default=0, ge=0, le=1000, description="Parameter servers (distribute).")
+    workers: int = Field(default=0, ge=0, le=10_000, description="Workers (distribute).")
+    evaluator: bool = Field(default=False, description="Whether an evaluator runs as well.")
+    cluster_style: Literal["tf_config", "flags"] = Field(
+        default="tf_config",
+        description="How the program learns its cluster: TF_CONFIG, or TF_CONFIG and also"
+        " --ps_hosts --worker_hosts --job_name --task_index.",
+    )
+    success_policy: Literal["chief", "worker0", "all_workers"] | None = Field(
+        default=None, description="Whose success ends the job; default: chief if any, else worker0."
+    )
+    resources: Resources = Resources()
+    timeouts: Timeouts = Timeouts()
+    max_retries: int = Field(
+        default=3, ge=0, le=100, description="Replacements of members lost to infrastructure."
+    )
+    ttl_s: float = Field(
+        default=604_800, ge=0, le=31_536_000, description="How long the record is kept afterwards."
+    )
+    submitted_by: str = Field(default="", max_length=128, description="Who asked; for people.")
+
+    @model_validator(mode="after")
+    def _shape_matches_type(self) -> JobSubmit:
+        faults = []
+        if self.type == "single" and (self.ps or self.workers or self.chief or self.evaluator):
+            faults.append("a single job has no ps, workers, chief or evaluator")
+        if self.type == "distribute" and self.workers < 1:
+            faults.append("a distribute job needs at least one worker")
+        if self.success_policy == "chief" and not self.chief:
+            faults.append("success_policy 'chief' needs chief: true")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def subject(self) -> str:
+        return self.job_id
+
+
+class JobCancel(Message):
+    """Stop this job; harmless when it has ended or never was."""
+
+    TYPE: ClassVar[str] = "job.cancel"
+
+    job_id: Identifier
+    reason: str = Field(default="cancelled by the user", max_length=500)
+
+    def subject(self) -> str:
+        return self.job_id
+
+
+class JobRemove(Message):
+    """Forget an ended job: its record, logs and model. Refused while it runs."""
+
+    TYPE: ClassVar[str] = "job.remove"
+
+    job_id: Identifier
+
+    def subject(self) -> str:
+        return self.job_id
+
+
+class RequestRefused(Message):
+    """A command was not valid; nothing was done. Names every fault found."""
+
+    TYPE: ClassVar[str] = "request.refused"
+
+    request_type: str = Field(description="The refused message's type.")
+    request_id: str = Field(description="The refused message's id, to match it with the request.")
+    job_id: str = Field(default="", description="The job it named, if it named one readably.")
+    faults: tuple[Fault, ...] = Field(min_length=1)
+    at: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.request_type}"
+
+    def subject(self) -> str:
+        return self.job_id
+
+    def dedupe_key(self) -> str:
+        return f"{self.request_type}/{self.request_id}/{self.job_id}"
+
+
+class Isolation(Part):
+    """What a runtime could not honour of what was asked, in words; empty when all was."""
+
+    notes: tuple[str, ...] = ()
+
+
+class JobEvent(Message):
+    """A job changed state. ``sequence`` grows by one per event of a job, from 1."""
+
+    job_id: Identifier
+    name: Identifier
+    state: JobState
+    sequence: int = Field(ge=1, description="Order of this job's events; later wins.")
+    reason: str = Field(default="", description="Why, in words for people.")
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.job_id
+
+    def dedupe_key(self) -> str:
+        return f"{self.job_id}/{self.sequence}"
+
+
+class JobAccepted(JobEvent):
+    """The job is valid and recorded."""
+
+    TYPE: ClassVar[str] = "job.accepted"
+
+    submit: JobSubmit = Field(description="The job as it was accepted.")
+
+
+class JobStarting(JobEvent):
+    """Its containers are being started."""
+
+    TYPE: ClassVar[str] = "job.starting"
+
+    attempt: int = Field(ge=1)
+
+
+class JobRunning(JobEvent):
+    """Every member runs the program."""
+
+    TYPE: ClassVar[str] = "job.running"
+
+    attempt: int = Field(ge=1)
+    isolation: Isolation = Isolation()
+
+
+class JobRetrying(JobEvent):
+    """A member was lost and is being replaced."""
+
+    TYPE: ClassVar[str] = "job.retrying"
+
+    attempt: int = Field(ge=1)
+    failure_class: FailureClass
+    member: str = Field(description="The lost member, e.g. worker-1.")
+
+
+class Artifact(Part):
+    """A file of the job in the object store."""
+
+    bucket: str
+    key: str
+    size: int = Field(ge=0, description="Bytes.")
+    sha256: str
+
+
+class JobSucceeded(JobEvent):
+    """The program ended well; what it left is stored."""
+
+    TYPE: ClassVar[str] = "job.succeeded"
+
+    artifacts: tuple[Artifact, ...] = ()
+
+
+class JobFailed(JobEvent):
+    """The job ended badly, for the reason given."""
+
+    TYPE: ClassVar[str] = "job.failed"
+
+    failure_class: FailureClass
+    member: str = Field(default="", description="The member at fault, if one is.")
+    exit_code: int | None = Field(default=None, description="Its exit code; minus a signal number.")
+    last_lines: tuple[str, ...] = Field(default=(), description="The last lines it logged.")
+    artifacts: tuple[Artifact, ...] = ()
+
+
+class JobCancelled(JobEvent):
+    """The job was stopped on request."""
+
+    TYPE: ClassVar[str] = "job.cancelled"
+
+    artifacts: tuple[Artifact, ...] = ()
+
+
+class JobRemoved(JobEvent):
+    """The record and the objects of an ended job are gone."""
+
+    TYPE: ClassVar[str] = "job.removed"

@@ -1,0 +1,124 @@
+"""The base of every message, and the registry that finds a message class by its type.
+
+A message class is registered by the mere act of being defined with ``TYPE``; the registry keeps
+definition order, so the contract modules, written in flow order, yield documents in flow order.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+NAMESPACE = uuid.UUID("6f0c5a52-6f3d-5e0b-9b57-0b0c5b7f1f57")
+"""Namespace of all deterministic ids; changing it would make every event look new."""
+
+_UNSAFE_IN_KEY = re.compile(r"[^A-Za-z0-9_-]+")
+
+Identifier = Annotated[
+    str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")
+]
+"""A name safe in file names, routing keys and object keys."""
+
+HostName = Annotated[
+    str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$")
+]
+"""A machine's name as it reports itself (Prometheus' ``instance`` with its port is accepted)."""
+
+RelativePath = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    AfterValidator(lambda value: _check_relative_path(value)),
+]
+"""A path below some root: not absolute, without ``..`` and control characters."""
+
+
+def _check_relative_path(value: str) -> str:
+    parts = value.split("/")
+    if value.startswith("/") or ".." in parts or any(ord(c) < 32 for c in value):
+        msg = "must be a relative path without '..' or control characters"
+        raise ValueError(msg)
+    return value
+
+
+def deterministic_id(*parts: object) -> str:
+    """The same parts always give the same UUID (version 5), on every machine."""
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join(str(part) for part in parts)))
+
+
+def routing_word(text: str) -> str:
+    """``text`` as one word of a routing key: dots and other separators become ``-``."""
+    return _UNSAFE_IN_KEY.sub("-", text).strip("-") or "unknown"
+
+
+class Part(BaseModel):
+    """A piece of a message: frozen, and deaf to fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Message(Part):
+    """A command or an event.
+
+    Subclasses set ``TYPE`` (``job.submit``) and, after an incompatible change, ``VERSION``.
+    """
+
+    TYPE: ClassVar[str] = ""
+    VERSION: ClassVar[int] = 1
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "TYPE" in cls.__dict__:
+            if cls.TYPE in _REGISTRY and _REGISTRY[cls.TYPE].__qualname__ != cls.__qualname__:
+                msg = f"two message classes claim the type {cls.TYPE!r}"
+                raise TypeError(msg)
+            _REGISTRY[cls.TYPE] = cls
+
+    def routing_key(self) -> str:
+        """The key this message is published with; by default its type."""
+        return self.TYPE
+
+    def subject(self) -> str:
+        """What the message is about (CloudEvents ``subject``), for people and traces."""
+        return ""
+
+    def dedupe_key(self) -> str | None:
+        """What makes two deliveries the same effect, or None when every publish is its own."""
+        return None
+
+    def message_id(self) -> str:
+        """A deterministic id where ``dedupe_key`` gives one, a random one otherwise."""
+        key = self.dedupe_key()
+        return str(uuid.uuid4()) if key is None else deterministic_id(self.TYPE, key)
+
+
+_REGISTRY: dict[str, type[Message]] = {}
+
+
+def message_types() -> dict[str, type[Message]]:
+    """Every message class by its type, in flow order."""
+    return dict(_REGISTRY)
+
+
+class Fault(Part):
+    """One thing wrong with a request."""
+
+    field: str = Field(description="Where: a dotted path into the message, or '' for the whole.")
+    problem: str = Field(description="What is wrong, and what would be right, in one sentence.")
+
+
+__all__ = [
+    "AwareDatetime",
+    "Fault",
+    "HostName",
+    "Identifier",
+    "Message",
+    "Part",
+    "RelativePath",
+    "deterministic_id",
+    "message_types",
+    "routing_word",
+]

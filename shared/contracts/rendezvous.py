@@ -1,0 +1,194 @@
+"""Messages by which containers become a TensorFlow cluster, and what they tell until they end."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from shared.contracts.jobs import Artifact, Isolation, Role
+from shared.contracts.message import Identifier, Message, Part
+
+
+class Member(Part):
+    """One member of a job's cluster; a replacement is the same member's next incarnation."""
+
+    role: Role
+    index: int = Field(ge=0, description="TensorFlow's task index within the role.")
+    incarnation: int = Field(ge=1, description="1 at first, plus 1 for each replacement.")
+
+    @property
+    def name(self) -> str:
+        """Role and index as people read them, e.g. ``worker-1``."""
+        return f"{self.role}-{self.index}"
+
+
+class RendezvousOpen(Message):
+    """Collect these members' reports and publish the ClusterSpec."""
+
+    TYPE: ClassVar[str] = "rendezvous.open"
+
+    job_id: Identifier
+    roles: dict[Role, int] = Field(description="How many members of each role are expected.")
+    deadline: AwareDatetime = Field(description="When to give up and name the missing.")
+
+    def subject(self) -> str:
+        return self.job_id
+
+    def dedupe_key(self) -> str:
+        return f"{self.job_id}/{self.deadline.isoformat()}"
+
+
+class PodReported(Message):
+    """A container is up and holds this address. Repeated until it has the spec."""
+
+    TYPE: ClassVar[str] = "pod.reported"
+
+    job_id: Identifier
+    member: Member
+    host: str = Field(max_length=253, description="IP address or name the others can reach.")
+    port: int = Field(ge=1, le=65_535)
+    at: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+
+    def subject(self) -> str:
+        return f"{self.job_id}/{self.member.name}"
+
+
+class ClusterSpecReady(Message):
+    """All members are known. A higher epoch replaces a lower one."""
+
+    TYPE: ClassVar[str] = "clusterspec.ready"
+
+    job_id: Identifier
+    epoch: int = Field(ge=1, description="Grows with every change of membership.")
+    cluster: dict[Role, tuple[str, ...]] = Field(description="host:port of each member by index.")
+    members: tuple[Member, ...] = Field(description="The incarnations this spec holds.")
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+
+    def subject(self) -> str:
+        return self.job_id
+
+
+class PodFenced(Message):
+    """This incarnation has been replaced: it must end and touch nothing more."""
+
+    TYPE: ClassVar[str] = "pod.fenced"
+
+    job_id: Identifier
+    member: Member
+    reason: str
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+
+    def subject(self) -> str:
+        return f"{self.job_id}/{self.member.name}"
+
+
+class RendezvousTimedOut(Message):
+    """The deadline passed; these members never reported."""
+
+    TYPE: ClassVar[str] = "rendezvous.timed-out"
+
+    job_id: Identifier
+    missing: tuple[str, ...] = Field(min_length=1, description="Names, e.g. worker-1.")
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.job_id
+
+    def dedupe_key(self) -> str:
+        return f"{self.job_id}/{','.join(self.missing)}/{self.at.isoformat()}"
+
+
+class RendezvousClose(Message):
+    """The job has ended; forget its cluster and fence whoever still reports."""
+
+    TYPE: ClassVar[str] = "rendezvous.close"
+
+    job_id: Identifier
+
+    def subject(self) -> str:
+        return self.job_id
+
+    def dedupe_key(self) -> str:
+        return self.job_id
+
+
+class PodStarted(Message):
+    """The user's program runs in this container."""
+
+    TYPE: ClassVar[str] = "pod.started"
+
+    job_id: Identifier
+    member: Member
+    epoch: int = Field(ge=0, description="The spec it started with; 0 for a single job.")
+    isolation: Isolation = Isolation()
+    at: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+
+    def subject(self) -> str:
+        return f"{self.job_id}/{self.member.name}"
+
+    def dedupe_key(self) -> str:
+        member = self.member
+        return f"{self.job_id}/{member.name}/{member.incarnation}/{self.epoch}"
+
+
+class LogAppended(Message):
+    """A chunk of a container's output; the same text lies in the object store under ``key``."""
+
+    TYPE: ClassVar[str] = "log.appended"
+
+    job_id: Identifier
+    member: Member
+    chunk: int = Field(ge=0, description="Number of the chunk within the incarnation, from 0.")
+    key: str = Field(description="Object key of the chunk.")
+    text: str = Field(description="The chunk, at most 256 KiB of UTF-8.")
+    at: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+
+    def subject(self) -> str:
+        return f"{self.job_id}/{self.member.name}"
+
+    def dedupe_key(self) -> str:
+        member = self.member
+        return f"{self.job_id}/{member.name}/{member.incarnation}/{self.chunk}"
+
+
+class PodExited(Message):
+    """The container's program has ended and everything it left is stored."""
+
+    TYPE: ClassVar[str] = "pod.exited"
+
+    job_id: Identifier
+    member: Member
+    exit_code: int = Field(description="The program's exit code; minus the signal number if killed.")
+    oom: bool = Field(default=False, description="Killed for going over its memory limit.")
+    fault: str = Field(
+        default="", description="What stopped the container before or around the program, if any."
+    )
+    infrastructure: bool = Field(
+        default=False, description="Whether ``fault`` is the platform's, so a retry may help."
+    )
+    last_lines: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    at: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+
+    def subject(self) -> str:
+        return f"{self.job_id}/{self.member.name}"
+
+    def dedupe_key(self) -> str:
+        return f"{self.job_id}/{self.member.name}/{self.member.incarnation}"

@@ -1,0 +1,176 @@
+"""The bus: what a service needs of the broker, in the platform's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from shared import topology
+from shared.contracts import Message
+from shared.messaging.consumer import HandleBatch, QueueConsumer
+from shared.messaging.declare import Declarer
+from shared.messaging.envelope import Envelope, headers_for
+from shared.messaging.errors import BrokerUnavailable, NotInTopology
+from shared.messaging.link import Link
+from shared.messaging.publisher import ConfirmingPublisher, Outgoing
+from shared.topology import PARTITION_PUBLISHER, PARTITIONS, Principal, QueueKind
+
+JSON = "application/json"
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+class Publisher(Protocol):
+    """What code that only publishes depends on."""
+
+    def publish(self, messages: Iterable[Message], *, cause: Envelope | None = None) -> None:
+        """Return once the broker has confirmed every message."""
+
+
+class Bus:
+    """One principal's connection to the broker.
+
+    Two links are kept, one to publish and one to consume, as RabbitMQ advises: when the broker
+    throttles publishers it stops reading from their connection, and acks must not be stuck
+    behind that.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        principal: Principal | str,
+        instance: str = "0",
+        *,
+        word: str = "",
+        partitions: int = 4,
+    ) -> None:
+        self.principal = Principal(principal)
+        self.instance = instance
+        self._source = f"/barograph/{self.principal}/{instance}"
+        name = f"{self.principal}-{instance}"
+        self._out = Link(url, f"{name}-publish")
+        self._in = Link(url, f"{name}-consume")
+        self._declarer = Declarer(self.principal, instance, word, partitions)
+        self._in.add(self._declarer)
+        self._publisher = ConfirmingPublisher(self._out)
+        self._consumers: list[QueueConsumer] = []
+        self._consuming = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether both connections are open."""
+        return self._out.up and (self._in.up or not self._consuming)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the threads that own the connections still run."""
+        return self._out.alive and (self._in.alive or not self._consuming)
+
+    @property
+    def last_error(self) -> str:
+        """Why the connection was last lost, or what could not be declared; for people."""
+        return self._declarer.error or self._out.last_error or self._in.last_error
+
+    def start(self, *, consume: bool = True) -> None:
+        """Connect in the background. A publisher alone needs no consuming connection."""
+        self._consuming = consume
+        self._out.start()
+        if consume:
+            self._in.start()
+
+    def wait_ready(self, timeout_s: float = 30.0) -> None:
+        """Wait for the connections.
+
+        Raises:
+            BrokerUnavailable: when they are not open in time, with the last error.
+        """
+        up = self._out.wait_up(timeout_s)
+        if self._consuming:
+            up = self._in.wait_up(timeout_s) and up
+        if not up:
+            raise BrokerUnavailable(f"no connection within {timeout_s:g} s: {self.last_error}")
+
+    def stop(self, timeout_s: float = 25.0) -> None:
+        """Finish what is held, ack it, close."""
+        for consumer in self._consumers:
+            consumer.stop(timeout_s)
+        if self._consuming:
+            self._in.stop()
+        self._out.stop()
+
+    def publish(
+        self,
+        messages: Iterable[Message],
+        *,
+        cause: Envelope | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        """Publish and wait for the confirms.
+
+        Raises:
+            NotInTopology: when this principal may not publish such a message.
+            Unroutable: when a message that must be received has no queue.
+            BrokerUnavailable: when the broker did not confirm in time.
+        """
+        outgoing = [self.prepare(message, cause) for message in messages]
+        self._publisher.publish(outgoing, timeout_s)
+
+    def prepare(self, message: Message, cause: Envelope | None = None) -> Outgoing:
+        """``message`` in its envelope, not yet published."""
+        if not topology.may_publish(self.principal, type(message)):
+            raise NotInTopology(f"{self.principal} may not publish {message.TYPE}")
+        route = topology.route_of(type(message))
+        message_id = message.message_id()
+        return Outgoing(
+            exchange=route.exchange,
+            routing_key=message.routing_key(),
+            body=message.model_dump_json().encode(),
+            message_id=message_id,
+            headers=headers_for(message, message_id, self._source, cause),
+            mandatory=any(s.kind is QueueKind.QUORUM for s in route.consumers),
+        )
+
+    def publish_prepared(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
+        """Publish what ``prepare`` made; raises as ``publish`` does."""
+        self._publisher.publish(outgoing, timeout_s)
+
+    def publish_partition(
+        self, partition: int, body: bytes, message_id: str, *, timeout_s: float = 60.0
+    ) -> None:
+        """Append one Arrow batch to a partition's stream and wait for the confirm."""
+        if self.principal is not PARTITION_PUBLISHER:
+            raise NotInTopology(f"{self.principal} may not publish samples to partitions")
+        message = Outgoing(PARTITIONS, str(partition), body, message_id, content_type=ARROW)
+        self._publisher.publish([message], timeout_s)
+
+    def consume(
+        self,
+        queue: str,
+        handle: HandleBatch,
+        *,
+        prefetch: int = 500,
+        batch: int = 200,
+        concurrency: int = 1,
+    ) -> QueueConsumer:
+        """Hand every delivery of one of this principal's queues to ``handle``.
+
+        Raises:
+            NotInTopology: when the queue is not one of this principal's.
+        """
+        names = {p.format(instance=self.instance) for p in topology.subscriptions(self.principal)}
+        if queue not in names:
+            raise NotInTopology(f"{self.principal} may not consume {queue}")
+        consumer = QueueConsumer(
+            queue, handle, prefetch=prefetch, batch=batch, concurrency=concurrency
+        )
+        self.attach(consumer)
+        return consumer
+
+    def attach(self, consumer: QueueConsumer) -> None:
+        """Run a consumer on this bus' consuming connection."""
+        self._consumers.append(consumer)
+        self._declarer.add(consumer)
+
+    @property
+    def consuming_link(self) -> Link:
+        """The connection that consumers live on."""
+        return self._in

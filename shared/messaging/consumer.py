@@ -1,0 +1,210 @@
+"""Consuming with manual acks: batches go to a bounded pool, acks come back in order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+from pika import BasicProperties
+from pika.channel import Channel
+from pika.spec import Basic
+
+from shared.messaging.envelope import Delivery
+from shared.messaging.link import Link
+
+log = structlog.get_logger(__name__)
+
+HandleBatch = Callable[[Sequence[Delivery]], None]
+"""Must settle every delivery it is given: returning means they may be acked."""
+
+
+class QueueConsumer:
+    """Consumes one queue on a channel of its own.
+
+    Every delivery is passed to ``handle`` in a batch, in a worker thread. When ``handle`` returns
+    the batch is acked; when it raises, the batch is requeued after a pause, or, with
+    ``restart_on_failure``, the channel is closed and set up again (a stream cannot requeue).
+    Batches of one consumer run in parallel only with ``concurrency`` > 1. ``before`` prepares
+    each new channel and calls its second argument, in the link's thread, when it is ready.
+    """
+
+    def __init__(
+        self,
+        queue: str,
+        handle: HandleBatch,
+        *,
+        prefetch: int = 500,
+        batch: int = 200,
+        concurrency: int = 1,
+        arguments: Callable[[], dict[str, Any]] | None = None,
+        before: Callable[[Channel, Callable[[], None]], None] | None = None,
+        restart_on_failure: bool = False,
+    ) -> None:
+        self.queue = queue
+        self._handle = handle
+        self._prefetch = prefetch
+        self._batch = batch
+        self._arguments = arguments
+        self._before = before
+        self._restart_on_failure = restart_on_failure
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=f"handle-{queue}")
+        self._link: Link | None = None
+        self._channel: Channel | None = None
+        self._tag = ""
+        self._buffer: list[Delivery] = []
+        self._flush_planned = False
+        self._unsettled: dict[int, bool] = {}
+        self._in_flight = 0
+        self._idle = threading.Condition()
+        self._stopping = False
+        self.last_close = ""
+
+    def connected(self, link: Link) -> None:
+        self._link = link
+        if not self._stopping:
+            link.open_channel(self._on_channel)
+
+    def disconnected(self) -> None:
+        self._channel = None
+        self._buffer.clear()
+        self._unsettled.clear()
+
+    def submit(self, function: Callable[[], None]) -> None:
+        """Run ``function`` in the pool the batches are handled in."""
+        self._pool.submit(function)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take nothing more, finish what is held, ack it; False when that did not end in time."""
+        self._stopping = True
+        if self._link is not None:
+            self._link.call(self._cancel)
+        with self._idle:
+            finished = self._idle.wait_for(lambda: self._in_flight == 0, timeout_s)
+        self._pool.shutdown(wait=finished, cancel_futures=True)
+        return finished
+
+    def _cancel(self) -> None:
+        self._buffer.clear()
+        if self._channel is not None and self._channel.is_open and self._tag:
+            self._channel.basic_cancel(self._tag)
+
+    def _on_channel(self, channel: Channel) -> None:
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.add_on_cancel_callback(lambda _frame: channel.close())
+        if self._before is not None:
+            self._before(channel, lambda: self._consume(channel))
+        else:
+            self._consume(channel)
+
+    def _consume(self, channel: Channel) -> None:
+        def start(_frame: object) -> None:
+            self._channel = channel
+            arguments = self._arguments() if self._arguments else {}
+            self._tag = channel.basic_consume(
+                self.queue, self._on_message, auto_ack=False, arguments=arguments
+            )
+
+        channel.basic_qos(prefetch_count=self._prefetch, callback=start)
+
+    def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
+        self.last_close = str(reason)
+        if channel is self._channel:
+            self.disconnected()
+        if self._link is not None and not self._stopping and self._link.up:
+            log_at = log.debug if self._before else log.warning
+            log_at("channel_closed", queue=self.queue, reason=self.last_close)
+            link = self._link
+            link.later(2.0, lambda: link.open_channel(self._on_channel))
+
+    def _on_message(
+        self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+    ) -> None:
+        if channel is not self._channel or self._stopping:
+            return
+        self._unsettled[method.delivery_tag] = False
+        self._buffer.append(
+            Delivery(
+                self.queue,
+                method.delivery_tag,
+                method.exchange,
+                method.routing_key,
+                properties.headers or {},
+                properties.message_id,
+                properties.content_type,
+                body,
+                method.redelivered,
+            )
+        )
+        if len(self._buffer) >= self._batch:
+            self._flush()
+        elif not self._flush_planned:
+            # After the frames already read from the socket: that is the natural batch.
+            self._flush_planned = True
+            channel.connection.ioloop.add_callback_threadsafe(self._planned_flush)
+
+    def _planned_flush(self) -> None:
+        self._flush_planned = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._buffer or self._channel is None or self._stopping:
+            return
+        batch, self._buffer = self._buffer, []
+        with self._idle:
+            self._in_flight += 1
+        self._pool.submit(self._work, self._channel, batch)
+
+    def _work(self, channel: Channel, batch: list[Delivery]) -> None:
+        link = self._link
+        handled = False
+        try:
+            if channel is self._channel:
+                self._handle(batch)
+                handled = True
+        except Exception:
+            # The last resort: what a batch handler lets through is a fault of ours or a lost
+            # broker. The messages go back to the queue; nothing is lost.
+            log.exception("batch_failed", queue=self.queue, size=len(batch))
+        finally:
+            tags = [delivery.tag for delivery in batch]
+            if link is not None:
+                if handled:
+                    link.call(lambda: self._settled(channel, tags))
+                else:
+                    link.call(lambda: self._give_back(channel, tags))
+            with self._idle:
+                self._in_flight -= 1
+                self._idle.notify_all()
+
+    def _settled(self, channel: Channel, tags: list[int]) -> None:
+        if channel is not self._channel or not channel.is_open:
+            return
+        for tag in tags:
+            self._unsettled[tag] = True
+        # Ack up to the first one still in work: one frame for many messages.
+        last = 0
+        for tag, done in self._unsettled.items():
+            if not done:
+                break
+            last = tag
+        if last:
+            for tag in [t for t in self._unsettled if t <= last]:
+                del self._unsettled[tag]
+            channel.basic_ack(last, multiple=True)
+
+    def _give_back(self, channel: Channel, tags: list[int]) -> None:
+        def requeue() -> None:
+            if channel is not self._channel or not channel.is_open:
+                return
+            if self._restart_on_failure:
+                channel.close()
+            else:
+                for tag in tags:
+                    if self._unsettled.pop(tag, None) is not None:
+                        channel.basic_nack(tag, requeue=True)
+
+        if self._link is not None:
+            self._link.later(1.0, requeue)

@@ -1,0 +1,172 @@
+"""The link to the broker: one thread that owns the connection, and everything pika.
+
+pika's objects are not thread-safe, so nothing outside this thread touches them; other threads
+hand over callables with ``call``. When the connection is lost the link reconnects with back-off
+and jitter and tells its parts, which set themselves up again on the new connection.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import pika
+import structlog
+from pika.adapters.select_connection import SelectConnection
+from pika.channel import Channel
+
+log = structlog.get_logger(__name__)
+
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 15.0
+
+
+class LinkPart(Protocol):
+    """Something that lives on the link: a publisher, a consumer."""
+
+    def connected(self, link: Link) -> None:
+        """Called in the link's thread whenever a new connection is up."""
+
+    def disconnected(self) -> None:
+        """Called in the link's thread when the connection is gone."""
+
+
+class Link:
+    """Keeps one connection open until stopped."""
+
+    def __init__(self, url: str, name: str, heartbeat_s: int = 20) -> None:
+        self._parameters = pika.URLParameters(url)
+        self._parameters.heartbeat = heartbeat_s
+        self._parameters.blocked_connection_timeout = 300
+        self._parameters.client_properties = {"connection_name": name}
+        self._name = name
+        self._parts: list[LinkPart] = []
+        self._calls: deque[Callable[[], None]] = deque()
+        self._lock = threading.Lock()
+        self._connection: SelectConnection | None = None
+        self._stopping = threading.Event()
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
+        self.last_error = ""
+        self.last_turn = time.monotonic()
+
+    @property
+    def up(self) -> bool:
+        """Whether a connection is open now."""
+        return self._up.is_set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the link's thread still runs."""
+        return self._thread.is_alive()
+
+    def wait_up(self, timeout_s: float) -> bool:
+        """Wait until the connection is open; False when it is not in time."""
+        return self._up.wait(timeout_s)
+
+    def add(self, part: LinkPart) -> None:
+        """Attach a part before or after ``start``."""
+        self._parts.append(part)
+        self.call(lambda: part.connected(self) if self._open() else None)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run ``function`` in the link's thread, soon; dropped if there is no connection."""
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                return
+            self._calls.append(function)
+            connection.ioloop.add_callback_threadsafe(self._run_calls)
+
+    def later(self, delay_s: float, function: Callable[[], None]) -> None:
+        """Run ``function`` after a delay; only from the link's thread."""
+        connection = self._connection
+        if connection is not None and self._open():
+            connection.ioloop.call_later(delay_s, function)
+
+    def open_channel(self, ready: Callable[[Channel], None]) -> None:
+        """Open a channel; only from the link's thread."""
+        if self._connection is not None and self._open():
+            self._connection.channel(on_open_callback=ready)
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Close the connection and end the thread."""
+        self._stopping.set()
+        self.call(self._close)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _open(self) -> bool:
+        return self._connection is not None and self._connection.is_open
+
+    def _close(self) -> None:
+        if self._connection is not None and self._connection.is_open:
+            self._connection.close()
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+    def _run(self) -> None:
+        backoff = _FIRST_BACKOFF_S
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            self._one_connection()
+            if time.monotonic() - started > _LONGEST_BACKOFF_S:
+                backoff = _FIRST_BACKOFF_S
+            if not self._stopping.is_set():
+                pause = backoff * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+                log.warning("broker_connection_lost", link=self._name, error=self.last_error,
+                            retry_in_s=round(pause, 2))  # fmt: skip
+                self._stopping.wait(pause)
+                backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
+
+    def _one_connection(self) -> None:
+        connection = SelectConnection(
+            self._parameters,
+            on_open_callback=self._on_open,
+            on_open_error_callback=self._on_end,
+            on_close_callback=self._on_end,
+        )
+        with self._lock:
+            self._connection = connection
+            self._calls.clear()
+        if self._stopping.is_set():
+            connection.ioloop.add_callback_threadsafe(connection.ioloop.stop)
+        try:
+            connection.ioloop.start()
+        except (pika.exceptions.AMQPError, OSError, AssertionError) as error:
+            # pika asserts its own state when the socket dies in the middle of a frame; a
+            # connection in that condition is as lost as a closed one.
+            self.last_error = f"{type(error).__name__}: {error}"
+        finally:
+            self._up.clear()
+            with self._lock:
+                self._connection = None
+            for part in self._parts:
+                part.disconnected()
+            connection.ioloop.close()
+
+    def _on_open(self, connection: SelectConnection) -> None:
+        if self._stopping.is_set():
+            connection.close()
+            return
+        log.info("broker_connected", link=self._name)
+        for part in self._parts:
+            part.connected(self)
+        self._tick()
+        self._up.set()
+
+    def _tick(self) -> None:
+        self.last_turn = time.monotonic()
+        self.later(1.0, self._tick)
+
+    def _on_end(self, connection: SelectConnection, reason: Exception | str) -> None:
+        self.last_error = f"{type(reason).__name__}: {reason}"
+        connection.ioloop.stop()

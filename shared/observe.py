@@ -1,0 +1,58 @@
+"""Structured logs, and every metric the platform exports about itself."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+MESSAGES = Counter(
+    "barograph_messages_total",
+    "Deliveries settled, by outcome: handled, duplicate, retried, rejected.",
+    ["queue", "outcome"],
+)
+PUBLISHED = Counter("barograph_published_messages_total", "Messages the broker confirmed.", ["type"])
+HANDLING = Histogram(
+    "barograph_handling_seconds",
+    "Time to handle one batch of deliveries, publishing included.",
+    ["queue"],
+    buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60),
+)
+OUTBOX = Gauge("barograph_outbox_messages", "Messages decided on but not yet confirmed.")
+PARTITIONS_OWNED = Gauge("barograph_partitions_owned", "Sample streams this replica owns.")
+SAMPLES = Counter("barograph_samples_total", "Samples processed.", ["outcome"])
+SNAPSHOTS = Counter("barograph_snapshots_total", "State snapshots written.")
+JOBS = Gauge("barograph_jobs", "Jobs known, by state.", ["state"])
+ANOMALIES = Counter("barograph_anomalies_total", "Anomaly episodes opened.", ["family"])
+PREDICTIONS = Counter(
+    "barograph_predictions_total", "Alarm predictions: opened, came_true, did_not_come.", ["outcome"]
+)
+MISSED_ALARMS = Counter("barograph_missed_alarms_total", "Alarms no prediction announced.")
+FORECASTS = Counter("barograph_forecasts_total", "Forecasts made.", ["forecaster"])
+FORECAST_LAG = Gauge("barograph_forecast_lag_series", "Series whose forecast is overdue.")
+ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
+MAILS = Counter("barograph_mails_total", "Mails, by outcome: sent, failed.", ["outcome"])
+REMEDIATIONS = Counter(
+    "barograph_remediations_total", "Remediations, by outcome.", ["remediation", "outcome"]
+)
+
+
+def configure_logging(level: str = "INFO") -> None:
+    """One JSON object a line on standard error; names are constant, values are fields."""
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
+    # pika reports every lost connection at length; the link says the same in one line.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)

@@ -1,0 +1,66 @@
+"""What handlers and workers are given, and what they must look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from shared.contracts import Message
+from shared.store import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a handler may know beside the message.
+
+    ``records`` belongs to the transaction the handler runs in; a service without a store has
+    none, and asking for it is an error.
+    """
+
+    now: datetime
+    message_id: str
+    attempt: int = 1
+    _records: Records | None = None
+
+    @property
+    def records(self) -> Records:
+        if self._records is None:
+            msg = "this service has no store"
+            raise LookupError(msg)
+        return self._records
+
+
+Handler = Callable[[Any, Context], Iterable[Message]]
+"""``(message, context) -> messages``: no clock, no I/O but ``context.records``."""
+
+
+@dataclass(frozen=True)
+class Periodic:
+    """Something done again and again: level-triggered work on the outside world.
+
+    ``run`` must be idempotent. It is called every ``every_s`` seconds, and at once after
+    ``Service.wake(name)``; what it raises is logged and it is called again.
+    """
+
+    name: str
+    every_s: float
+    run: Callable[[], None]
+
+
+class PartitionWorker(Protocol):
+    """The state of one partition of all samples, and what follows from each batch.
+
+    ``process`` must be deterministic given the state: after a crash the same batches come again
+    and must yield the same messages with the same ids.
+    """
+
+    def restore(self) -> int | None:
+        """Load the last snapshot; the offset of the last batch it contains, None for none."""
+
+    def process(self, offset: int, batch: bytes) -> Iterable[Message]:
+        """Take in one Arrow batch; what is to be published because of it."""
+
+    def snapshot(self, offset: int) -> None:
+        """Store the state, which contains everything up to ``offset``."""

@@ -1,0 +1,261 @@
+"""From deliveries to settled deliveries: decode, handle, publish, retry or dead-letter."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from shared import topology
+from shared.contracts import Fault, Message, RequestRefused, message_types
+from shared.messaging import (
+    Bus,
+    Delivery,
+    Envelope,
+    Outgoing,
+    Reject,
+    Retry,
+    Unroutable,
+    decode,
+    message_class,
+)
+from shared.messaging.envelope import ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY
+from shared.observe import HANDLING, MESSAGES, PUBLISHED
+from shared.service.context import Context, Handler
+from shared.store import Queued, Store, StoreUnavailable, Unit
+
+log = structlog.get_logger(__name__)
+
+_MOST_CRASHES = 10
+"""A message handed out this often without being settled takes the process down; park it."""
+
+
+class Inlet:
+    """Handles the batches of one queue for a service."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        handlers: Mapping[type[Message], Handler],
+        store: Store | None,
+        clock: Callable[[], datetime],
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._bus = bus
+        self._handlers = handlers
+        self._store = store
+        self._clock = clock
+        self._after = after
+
+    def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle every delivery: when this returns, all effects are durable."""
+        if not deliveries:
+            return
+        queue = deliveries[0].queue
+        started = time.perf_counter()
+        if self._store is None:
+            self._publish_all([out for d in deliveries for out in self._one(d, None)])
+        else:
+            queued = self._commit(self._store, deliveries)
+            send_queued(self._bus, self._store, queued)
+        HANDLING.labels(queue).observe(time.perf_counter() - started)
+        self._after()
+
+    def _commit(self, store: Store, deliveries: Sequence[Delivery]) -> list[Queued]:
+        with store.unit() as unit:
+            return [
+                unit.enqueue(as_queued(out)) for d in deliveries for out in self._one(d, unit)
+            ]
+
+    def _publish_all(self, outgoing: Sequence[Outgoing]) -> None:
+        try:
+            self._bus.publish_prepared(outgoing)
+        except Unroutable as error:
+            # The others are published; without a store this one can only be told of.
+            log.error("unroutable", detail=str(error))
+
+    def _one(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
+        """All that is to be published because of one delivery, failures included."""
+        try:
+            if delivery.crashes >= _MOST_CRASHES:
+                reason = f"handed out {delivery.crashes} times without being settled"
+                raise Reject(reason)
+            message = decode(delivery)
+            envelope = Envelope.of(delivery)
+            if unit is None:
+                produced = list(self._call(message, envelope, delivery, None))
+            else:
+                with unit.part():
+                    produced = list(self._call(message, envelope, delivery, unit))
+            outgoing = [self._bus.prepare(m, envelope) for m in produced]
+            MESSAGES.labels(delivery.queue, "handled").inc()
+            return outgoing
+        except Reject as error:
+            return self._rejected(delivery, error.reason, error.faults)
+        except Retry as error:
+            return self._retried(delivery, error.reason, error.after_s)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            # The runner's one broad except: a handler's fault must not stop the service.
+            log.exception("handler_failed", queue=delivery.queue, key=delivery.original_key)
+            return self._retried(delivery, _last_line(error), None)
+
+    def _call(
+        self, message: Message, envelope: Envelope, delivery: Delivery, unit: Unit | None
+    ) -> Iterable[Message]:
+        handler = self._handlers.get(type(message))
+        if handler is None:
+            raise Reject(f"{self._bus.principal} does not handle {message.TYPE}")
+        message_id = envelope.id if message.dedupe_key() is None else message.message_id()
+        if unit is not None and not unit.first_time(delivery.queue, message_id):
+            MESSAGES.labels(delivery.queue, "duplicate").inc()
+            return ()
+        records = unit.records if unit is not None else None
+        return handler(message, Context(self._clock(), message_id, delivery.attempt, records))
+
+    def _retried(self, delivery: Delivery, reason: str, after_s: float | None) -> list[Outgoing]:
+        delays = topology.RETRY_DELAYS_S
+        if delivery.attempt > len(delays):
+            return self._rejected(delivery, f"{reason} (after {delivery.attempt} attempts)", ())
+        delay = delays[delivery.attempt - 1]
+        if after_s is not None:
+            delay = min((d for d in delays if d >= after_s), default=delays[-1])
+        MESSAGES.labels(delivery.queue, "retried").inc()
+        log.warning("retry", queue=delivery.queue, key=delivery.original_key, reason=reason,
+                    attempt=delivery.attempt, after_s=delay)  # fmt: skip
+        headers = _kept_headers(delivery) | {ATTEMPT: delivery.attempt + 1}
+        return [_copy(delivery, topology.retry_name(delay), headers)]
+
+    def _rejected(
+        self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]
+    ) -> list[Outgoing]:
+        MESSAGES.labels(delivery.queue, "rejected").inc()
+        log.warning("dead_letter", queue=delivery.queue, key=delivery.original_key, reason=reason)
+        headers = _kept_headers(delivery) | {
+            "x-reason": reason[:4000],
+            "x-attempts": delivery.attempt,
+            "x-dead-lettered-at": self._clock().isoformat(),
+        }
+        dead = _copy(delivery, topology.DEAD_LETTERS, headers)
+        refused = self._refusal(delivery, reason, faults)
+        return [dead] if refused is None else [dead, refused]
+
+    def _refusal(
+        self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]
+    ) -> Outgoing | None:
+        """The answer to an outside publisher, for the messages outsiders may send."""
+        try:
+            request_type = message_class(delivery).TYPE
+        except Reject:
+            request_type = "unknown"
+        request = message_types().get(request_type)
+        answers = topology.may_publish(self._bus.principal, RequestRefused)
+        asked = request is None or topology.may_publish(topology.Principal.OUTSIDE, request)
+        if not (answers and asked):
+            return None
+        digest = hashlib.sha256(delivery.body).hexdigest()
+        refused = RequestRefused(
+            request_type=request_type,
+            request_id=str(delivery.headers.get("cloudEvents_id") or delivery.message_id or digest),
+            job_id=_named_job(delivery.body),
+            faults=faults or (Fault(field="", problem=reason),),
+            at=self._clock(),
+        )
+        return self._bus.prepare(refused, Envelope.of(delivery))
+
+
+def as_queued(out: Outgoing) -> Queued:
+    """An outgoing message as the outbox keeps it (its content type among the headers)."""
+    headers = dict(out.headers) | {"content-type": out.content_type}
+    return Queued(
+        out.exchange, out.routing_key, out.message_id, headers, out.body, out.mandatory
+    )
+
+
+def _as_outgoing(queued: Queued) -> Outgoing:
+    headers = dict(queued.headers)
+    content_type = headers.pop("content-type", "application/json")
+    return Outgoing(queued.exchange, queued.routing_key, queued.body, queued.message_id,
+                    headers, content_type, queued.mandatory)  # fmt: skip
+
+
+def send_queued(bus: Bus, store: Store, queued: Sequence[Queued]) -> None:
+    """Publish messages of the outbox and take the confirmed ones out.
+
+    What cannot be routed yet stays for the relay: its consumer may not have started ever.
+    """
+    if not queued:
+        return
+    try:
+        bus.publish_prepared([_as_outgoing(q) for q in queued])
+    except Unroutable:
+        for each in queued:
+            try:
+                bus.publish_prepared([_as_outgoing(each)])
+            except Unroutable as error:
+                log.warning("unroutable", detail=str(error))
+            else:
+                store.sent([each.id] if each.id is not None else [])
+        return
+    store.sent([q.id for q in queued if q.id is not None])
+    for each in queued:
+        PUBLISHED.labels(str(each.headers.get("cloudEvents_type", "copy"))).inc()
+
+
+def _kept_headers(delivery: Delivery) -> dict[str, Any]:
+    kept = {k: v for k, v in delivery.headers.items() if not k.startswith("x-death")}
+    kept.setdefault(ORIGINAL_KEY, delivery.routing_key)
+    kept.setdefault(ORIGINAL_EXCHANGE, delivery.exchange)
+    kept.pop("x-first-death-reason", None)
+    # The broker keeps its own count on each queue; a copy starts anew.
+    kept.pop("x-delivery-count", None)
+    return _plain(kept)
+
+
+def _plain(headers: dict[str, Any]) -> dict[str, Any]:
+    """Headers as JSON can hold them: outside publishers may send any AMQP type."""
+    simple = (str, int, float, bool, type(None))
+    return {
+        str(k)[:200]: (v if isinstance(v, simple) else str(v)[:1000]) for k, v in headers.items()
+    }
+
+
+def _copy(delivery: Delivery, exchange: str, headers: dict[str, Any]) -> Outgoing:
+    return Outgoing(
+        exchange,
+        delivery.queue,
+        delivery.body,
+        delivery.message_id or hashlib.sha256(delivery.body).hexdigest(),
+        headers,
+        delivery.content_type or "application/json",
+        mandatory=True,
+    )
+
+
+def _named_job(body: bytes) -> str:
+    """The job id a broken message names, if it can be read at all."""
+    import orjson  # noqa: PLC0415 - only on the path of broken messages
+
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    job_id = value.get("job_id") if isinstance(value, dict) else None
+    return job_id[:128] if isinstance(job_id, str) else ""
+
+
+def _last_line(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip()[:2000]
+
+
+def utc_now() -> datetime:
+    """The clock services use unless given another."""
+    return datetime.now(UTC)
+
+

@@ -1,0 +1,108 @@
+"""Owning partitions of the sample streams: lock, restore, process, confirm, snapshot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from shared.messaging import Bus, Delivery, QueueConsumer
+from shared.observe import PARTITIONS_OWNED, SNAPSHOTS
+from shared.service.context import PartitionWorker
+from shared.topology import partition_queue
+
+log = structlog.get_logger(__name__)
+
+
+class PartitionOwner:
+    """Works one partition whenever this replica holds its lock.
+
+    The lock is an exclusive queue: the broker gives it to one connection and takes it back when
+    that connection ends, however it ends. So at most one living replica owns a partition.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        partition: int,
+        worker: Callable[[], PartitionWorker],
+        snapshot_every_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self.partition = partition
+        self._make = worker
+        self._every_s = snapshot_every_s
+        self._clock = clock
+        self._worker: PartitionWorker | None = None
+        self._offset: int | None = None
+        self._snapshot_offset: int | None = None
+        self._next_snapshot = 0.0
+        self.consumer = QueueConsumer(
+            partition_queue(partition),
+            self._handle,
+            prefetch=50,
+            batch=20,
+            arguments=self._arguments,
+            before=self._acquire,
+            restart_on_failure=True,
+        )
+
+    @property
+    def offset(self) -> int | None:
+        """Offset of the last batch whose messages are confirmed."""
+        return self._offset
+
+    def _acquire(self, channel: Any, go: Callable[[], None]) -> None:  # noqa: ANN401 - pika's
+        lock = f"owner.{self._bus.principal}.{self.partition}"
+
+        def acquired(_frame: object) -> None:
+            self.consumer.submit(lambda: self._restore(go))
+
+        channel.queue_declare(lock, exclusive=True, auto_delete=True, callback=acquired)
+
+    def _restore(self, go: Callable[[], None]) -> None:
+        try:
+            self._worker = self._make()
+            self._offset = self._snapshot_offset = self._worker.restore()
+        except Exception:
+            # Runs in the pool: whatever a worker's restore raises must be seen and tried again.
+            log.exception("restore_failed", partition=self.partition)
+            link = self._bus.consuming_link
+            link.call(lambda: link.later(5.0, lambda: self.consumer.submit(
+                lambda: self._restore(go))))  # fmt: skip
+            return
+        log.info("partition_acquired", partition=self.partition, offset=self._offset)
+        self._next_snapshot = self._clock() + self._every_s
+        self._bus.consuming_link.call(go)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"x-stream-offset": "first" if self._offset is None else self._offset + 1}
+
+    def _handle(self, deliveries: Sequence[Delivery]) -> None:
+        worker = self._worker
+        if worker is None:
+            return
+        for delivery in deliveries:
+            offset = int(delivery.headers["x-stream-offset"])
+            if self._offset is not None and offset <= self._offset:
+                continue
+            self._bus.publish(worker.process(offset, delivery.body))
+            self._offset = offset
+        if self._clock() >= self._next_snapshot:
+            self.snapshot()
+
+    def snapshot(self) -> None:
+        """Store the state now, if it has changed; only from the consumer's pool or after it."""
+        if self._worker is None or self._offset is None or self._offset == self._snapshot_offset:
+            return
+        self._worker.snapshot(self._offset)
+        self._snapshot_offset = self._offset
+        self._next_snapshot = self._clock() + self._every_s
+        SNAPSHOTS.inc()
+
+
+def show_owned(owners: Sequence[PartitionOwner]) -> None:
+    """Export how many partitions this replica has."""
+    PARTITIONS_OWNED.set(sum(owner.offset is not None for owner in owners))

@@ -1,0 +1,92 @@
+"""Settings every service has, read from the environment; unknown keys are errors."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The settings are not usable; the text names every fault."""
+
+
+class ServiceSettings(BaseSettings):
+    """What all services share. A service's own class adds fields under its own prefix.
+
+    Every field ``x`` of service ``task`` is read from ``BAROGRAPH_TASK_X``, and if that is not
+    set from ``BAROGRAPH_X``.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    broker_url: SecretStr = Field(
+        default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
+        description="AMQP URL of this service's own broker user.",
+    )
+    store_url: SecretStr = Field(
+        default=SecretStr("sqlite://"), description="SQLAlchemy URL of this service's database."
+    )
+    s3_url: str = Field(default="http://127.0.0.1:8333", description="S3 endpoint.")
+    s3_access_key: str = Field(default="", description="S3 access key id.")
+    s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 secret key.")
+    s3_bucket: str = Field(default="barograph", description="Bucket for what the platform keeps.")
+    health_host: str = Field(default="127.0.0.1", description="Where /livez etc. listen.")
+    health_port: int = Field(default=0, ge=0, le=65_535, description="0: any free port.")
+    instance: str = Field(default="0", description="This replica's name, unique in its service.")
+    state_dir: Path = Field(default=Path("~/.local/state/barograph"), description="Local files.")
+    log_level: str = Field(default="INFO", description="Least level that is logged.")
+    metric_partitions: int = Field(
+        default=4, ge=1, le=256, description="Sample streams; the same for all services."
+    )
+
+    @classmethod
+    def load(cls, service: str) -> Self:
+        """Read the settings of ``service`` from the environment.
+
+        Raises:
+            SettingsError: naming every unknown key and every bad value.
+        """
+        own, common = f"BAROGRAPH_{service.upper()}_", "BAROGRAPH_"
+        values: dict[str, Any] = {}
+        unknown = []
+        for name, value in os.environ.items():
+            if name.startswith(own):
+                field = name.removeprefix(own).lower()
+                if field.split("__")[0] not in cls.model_fields:
+                    unknown.append(f"{name}: no such setting")
+                values[field] = value
+        for field in cls.model_fields:
+            shared_value = os.environ.get(common + field.upper())
+            if shared_value is not None and field in ServiceSettings.model_fields:
+                values.setdefault(field, shared_value)
+        try:
+            settings = cls.model_validate_strings(values) if values else cls()
+        except ValidationError as error:
+            unknown += [
+                f"{own}{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}"
+                for e in error.errors(include_url=False)
+                if e["type"] != "extra_forbidden"
+            ]
+            raise SettingsError("; ".join(unknown)) from None
+        if unknown:
+            raise SettingsError("; ".join(unknown))
+        return settings
+
+    @classmethod
+    def settings_customise_sources(cls, *_args: object, **kwargs: Any) -> tuple[Any, ...]:
+        """Only what ``load`` found counts; pydantic's own look at the environment is off."""
+        return (kwargs["init_settings"],) if "init_settings" in kwargs else ()
+
+    def shown(self) -> dict[str, str]:
+        """The effective settings for the log, secrets masked."""
+        return {name: str(getattr(self, name)) for name in type(self).model_fields}
+
+
+def host_name() -> str:
+    """This machine's name."""
+    return socket.gethostname()

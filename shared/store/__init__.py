@@ -1,0 +1,6 @@
+"""The one doorway to SQL: records, inbox and outbox of a service in one transaction."""
+
+from shared.store.records import Collection, Records
+from shared.store.store import Queued, Store, StoreUnavailable, Unit
+
+__all__ = ["Collection", "Queued", "Records", "Store", "StoreUnavailable", "Unit"]

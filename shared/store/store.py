@@ -1,0 +1,178 @@
+"""The store: transactions over records, inbox and outbox."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, delete, event, func, select
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from shared.store.migrate import migrate
+from shared.store.records import Records, upsert
+from shared.store.tables import INBOX, OUTBOX
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be reached or is locked; a later attempt may succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One message of the outbox; ``id`` is None until it is stored."""
+
+    exchange: str
+    routing_key: str
+    message_id: str
+    headers: dict[str, Any]
+    body: bytes
+    mandatory: bool
+    id: int | None = None
+
+
+class Unit:
+    """One transaction: all of it happens, or nothing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.records = Records(connection)
+
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """A part that may fail and be undone without undoing the rest."""
+        with self._connection.begin_nested():
+            yield
+
+    def first_time(self, queue: str, message_id: str) -> bool:
+        """Note that this message is handled; False when it was before."""
+        result = self._connection.execute(
+            upsert(self._connection, INBOX)
+            .values(queue=queue, message_id=message_id, handled_at=datetime.now(UTC))
+            .on_conflict_do_nothing()
+        )
+        return result.rowcount == 1
+
+    def enqueue(self, message: Queued) -> Queued:
+        """Put a message into the outbox; returns it with its id."""
+        result = self._connection.execute(
+            OUTBOX.insert()
+            .values(
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                message_id=message.message_id,
+                headers=message.headers,
+                mandatory=int(message.mandatory),
+                body=message.body,
+                created_at=datetime.now(UTC),
+            )
+            .returning(OUTBOX.c.id)
+        )
+        return Queued(
+            message.exchange, message.routing_key, message.message_id, message.headers,
+            message.body, message.mandatory, int(result.scalar_one()),
+        )  # fmt: skip
+
+
+class Store:
+    """A service's own database: SQLite embedded, PostgreSQL in a cluster.
+
+    Args:
+        url: an SQLAlchemy URL; ``sqlite://`` is a private in-memory database.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        # SQLite has one writer; waiting here is cheaper and fairer than its busy loop.
+        self._turn = threading.RLock() if self._engine.dialect.name == "sqlite" else None
+        migrate(self._engine)
+
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        """One transaction.
+
+        Raises:
+            StoreUnavailable: when the database cannot be reached.
+        """
+        if self._turn is not None:
+            self._turn.acquire()
+        try:
+            with self._engine.begin() as connection:
+                yield Unit(connection)
+        except (OperationalError, InterfaceError) as error:
+            raise StoreUnavailable(str(error.orig or error)) from error
+        finally:
+            if self._turn is not None:
+                self._turn.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Records]:
+        """One transaction over the records alone."""
+        with self.unit() as unit:
+            yield unit.records
+
+    def unsent(self, limit: int = 500, older_than_s: float = 0.0) -> list[Queued]:
+        """Messages of the outbox that were not confirmed yet, oldest first."""
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        query = select(OUTBOX).where(OUTBOX.c.created_at <= before).order_by(OUTBOX.c.id)
+        with self.unit() as unit:
+            rows = unit._connection.execute(query.limit(limit)).all()  # noqa: SLF001 - same module
+        return [
+            Queued(row.exchange, row.routing_key, row.message_id, row.headers, row.body,
+                   bool(row.mandatory), row.id)
+            for row in rows
+        ]  # fmt: skip
+
+    def unsent_count(self) -> int:
+        """How many messages wait in the outbox."""
+        with self.unit() as unit:
+            count = unit._connection.execute(  # noqa: SLF001 - same module
+                select(func.count()).select_from(OUTBOX)
+            )
+            return int(count.scalar_one())
+
+    def sent(self, ids: Sequence[int]) -> None:
+        """Take confirmed messages out of the outbox."""
+        if ids:
+            with self.unit() as unit:
+                unit._connection.execute(  # noqa: SLF001 - same module
+                    delete(OUTBOX).where(OUTBOX.c.id.in_(ids))
+                )
+
+    def forget_handled(self, older_than: timedelta) -> int:
+        """Shorten the inbox; returns how many ids were forgotten."""
+        with self.unit() as unit:
+            result = unit._connection.execute(  # noqa: SLF001 - same module
+                delete(INBOX).where(INBOX.c.handled_at < datetime.now(UTC) - older_than)
+            )
+            return int(result.rowcount)
+
+    def close(self) -> None:
+        """Give up the connections."""
+        self._engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    options: dict[str, Any] = {"connect_args": {"check_same_thread": False, "timeout": 30}}
+    if url in ("sqlite://", "sqlite:///:memory:"):
+        options["poolclass"] = StaticPool
+    engine = create_engine(url, **options)
+
+    def configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI object
+        # SQLAlchemy begins transactions itself (below): the driver's implicit ones start too
+        # late to take the write lock up front.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", begin)
+    return engine

@@ -1,0 +1,59 @@
+"""The tables every service's store has; changed only together with a migration."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy import BigInteger as Big
+
+METADATA = MetaData()
+_Serial = Big().with_variant(Integer, "sqlite")
+
+RECORDS = Table(
+    "records",
+    METADATA,
+    Column("collection", String(64), primary_key=True),
+    Column("key", String(300), primary_key=True),
+    Column("group_key", String(300)),
+    Column("status", String(64)),
+    Column("due_at", DateTime(timezone=True)),
+    Column("ordinal", _Serial, nullable=False),
+    Column("data", Text, nullable=False),
+    Index("records_by_status", "collection", "status", "ordinal"),
+    Index("records_by_group", "collection", "group_key", "ordinal"),
+    Index("records_by_due", "collection", "due_at"),
+)
+"""A service's records as JSON, with the columns they are looked up by."""
+
+INBOX = Table(
+    "inbox",
+    METADATA,
+    Column("queue", String(200), primary_key=True),
+    Column("message_id", String(300), primary_key=True),
+    Column("handled_at", DateTime(timezone=True), nullable=False, index=True),
+)
+"""Messages already handled: a second delivery of one has no effect."""
+
+OUTBOX = Table(
+    "outbox",
+    METADATA,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("exchange", String(200), nullable=False),
+    Column("routing_key", String(255), nullable=False),
+    Column("message_id", String(300), nullable=False),
+    Column("headers", JSON, nullable=False),
+    Column("mandatory", Integer, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+"""Messages decided on but not yet confirmed by the broker."""

@@ -1,0 +1,95 @@
+"""The store's promises: all or nothing, once only, nothing forgotten before it is sent."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from shared.store import Collection, Queued, Store
+
+
+class Note(BaseModel):
+    name: str
+    state: str = "open"
+    due: datetime | None = None
+
+
+NOTES = Collection(
+    "notes", Note, key=lambda n: n.name, status=lambda n: n.state, due=lambda n: n.due
+)
+
+
+def _message(number: int = 1) -> Queued:
+    return Queued("jobs", "job.submit", f"id-{number}", {"a": 1}, b"{}", mandatory=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"sqlite:///{tmp_path}/store.db")
+
+
+def test_a_record_is_read_back_as_it_was_put(store: Store) -> None:
+    with store.transaction() as records:
+        records.put(NOTES, Note(name="a"))
+        records.put(NOTES, Note(name="a", state="done"))
+    with store.transaction() as records:
+        assert records.get(NOTES, "a") == Note(name="a", state="done")
+        assert records.find(NOTES, status="open") == []
+        assert records.count(NOTES) == {"done": 1}
+
+
+def test_records_are_found_by_status_and_due_time_in_order_of_creation(store: Store) -> None:
+    now = datetime.now(UTC)
+    with store.transaction() as records:
+        for name, seconds in (("late", 60), ("soon", -1), ("none", None)):
+            due = None if seconds is None else now + timedelta(seconds=seconds)
+            records.put(NOTES, Note(name=name, due=due))
+        assert [n.name for n in records.find(NOTES)] == ["late", "soon", "none"]
+        assert [n.name for n in records.find(NOTES, due_before=now)] == ["soon"]
+
+
+def test_an_error_undoes_records_inbox_and_outbox_together(store: Store) -> None:
+    with pytest.raises(RuntimeError), store.unit() as unit:
+        unit.records.put(NOTES, Note(name="a"))
+        unit.first_time("q", "m")
+        unit.enqueue(_message())
+        raise RuntimeError
+    with store.unit() as unit:
+        assert unit.records.get(NOTES, "a") is None
+        assert unit.first_time("q", "m")
+    assert store.unsent() == []
+
+
+def test_a_failed_part_is_undone_without_the_rest(store: Store) -> None:
+    with store.unit() as unit:
+        unit.records.put(NOTES, Note(name="kept"))
+        with pytest.raises(RuntimeError), unit.part():
+            unit.records.put(NOTES, Note(name="undone"))
+            raise RuntimeError
+    with store.transaction() as records:
+        assert [n.name for n in records.find(NOTES)] == ["kept"]
+
+
+def test_a_message_is_handled_for_the_first_time_once_per_queue(store: Store) -> None:
+    with store.unit() as unit:
+        assert unit.first_time("q", "m")
+        assert not unit.first_time("q", "m")
+        assert unit.first_time("other", "m")
+
+
+def test_the_outbox_keeps_messages_until_they_are_sent(store: Store) -> None:
+    with store.unit() as unit:
+        ids = [unit.enqueue(_message(n)).id for n in range(3)]
+    assert [m.message_id for m in store.unsent()] == ["id-0", "id-1", "id-2"]
+    store.sent([i for i in ids[:2] if i is not None])
+    assert [m.message_id for m in store.unsent()] == ["id-2"]
+    assert store.unsent_count() == 1
+
+
+def test_opening_a_database_again_keeps_what_is_in_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    with Store(url).transaction() as records:
+        records.put(NOTES, Note(name="a"))
+    with Store(url).transaction() as records:
+        assert records.get(NOTES, "a") is not None

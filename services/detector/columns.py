@@ -1,0 +1,97 @@
+"""State as columns: one array per field, one row per series, capacity grown by doubling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Rows = slice | NDArray[np.int64]
+"""Which series a step is about: distinct rows; a slice where they are adjacent (no copying)."""
+
+_SMALLEST = 64
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field of the state: ``shape`` is what one series holds, ``fill`` its initial value."""
+
+    name: str
+    dtype: type[np.generic]
+    fill: float = 0
+    shape: tuple[int, ...] = ()
+
+
+class Columns(Mapping[str, Array]):
+    """Arrays (capacity, *shape), by name; rows at and beyond ``size`` hold initial values."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = {column.name: column for column in columns}
+        self._arrays = {c.name: np.full((0, *c.shape), c.fill, dtype=c.dtype) for c in columns}
+        self.size = 0
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def grow(self, size: int) -> None:
+        """Make room for ``size`` series."""
+        self.size = max(self.size, size)
+        for name, array in self._arrays.items():
+            if len(array) < size:
+                column = self._columns[name]
+                capacity = max(size, 2 * len(array), _SMALLEST)
+                larger = np.full((capacity, *column.shape), column.fill, dtype=column.dtype)
+                larger[: len(array)] = array
+                self._arrays[name] = larger
+
+    def snapshot(self) -> dict[str, Array]:
+        """The rows in use."""
+        return {name: array[: self.size].copy() for name, array in self._arrays.items()}
+
+    def restore(self, arrays: Mapping[str, Array], size: int) -> None:
+        """Take the rows of a snapshot; ValueError names every column that does not fit."""
+        faults = [
+            f"{name}: {_describe(arrays.get(name))} instead of {(size, *column.shape)}"
+            for name, column in self._columns.items()
+            if _describe(arrays.get(name)) != str(((size, *column.shape), np.dtype(column.dtype)))
+        ]
+        if faults:
+            msg = "the snapshot's columns do not fit the settings: " + "; ".join(faults)
+            raise ValueError(msg)
+        self.grow(size)
+        for name in self._columns:
+            self._arrays[name][:size] = arrays[name]
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Memory one series takes."""
+        return sum(
+            int(np.prod(c.shape, dtype=np.int64)) * np.dtype(c.dtype).itemsize
+            for c in self._columns.values()
+        )
+
+
+def _describe(array: Array | None) -> str:
+    return "nothing" if array is None else str((array.shape, array.dtype))
+
+
+def indices(rows: Rows) -> NDArray[np.int64]:
+    """``rows`` as an array of row numbers."""
+    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+
+
+def as_rows(rows: NDArray[np.int64]) -> Rows:
+    """A slice where the (distinct) rows are adjacent and ascending, else the rows."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows

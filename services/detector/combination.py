@@ -1,0 +1,76 @@
+"""From votes to a verdict: by the series' kind, or by majority.
+
+``branch``: a series with a daily rhythm is judged by chain and amplitude, any other by SS and LS;
+one of the two is enough (each sees what the other misses). ``vote``: of chain, amplitude, SS,
+isolation forest and EWMA (LS) at least ``majority`` must agree. The verdict carries every vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.detector.detectors.base import Bools, Votes
+
+UNKNOWN, APERIODIC, PERIODIC = -1, 0, 1
+"""A series' kind, as kept in the state."""
+
+_PERIODIC = ("chain", "amplitude")
+_APERIODIC = ("short_term", "long_term")
+_VOTERS = ("chain", "amplitude", "short_term", "isolation_forest", "long_term")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is concluded for each of n points."""
+
+    judged: Bools
+    anomalous: Bools
+    direction: NDArray[np.int8]
+
+
+class Combination(BaseModel):
+    """How votes become a verdict."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["branch", "vote"] = Field("branch", description="By kind, or by majority.")
+    majority: int = Field(3, ge=1, le=5, description="Votes needed in mode vote (of five).")
+
+    def voters(self) -> tuple[str, ...]:
+        """Names of the detectors that must be asked."""
+        return _VOTERS if self.mode == "vote" else (*_PERIODIC, *_APERIODIC)
+
+    def decide(self, votes: Mapping[str, Votes], kind: NDArray[np.int8]) -> Verdict:
+        """The verdict on each point; ``kind`` as above. A voter that cannot judge says no.
+
+        A series whose kind is not known yet is treated as one without a rhythm.
+        """
+        if self.mode == "vote":
+            return self._conclude([votes[name] for name in _VOTERS], None, self.majority)
+        periodic = kind == PERIODIC
+        rhythm = self._conclude([votes[name] for name in _PERIODIC], periodic, 1)
+        other = self._conclude([votes[name] for name in _APERIODIC], ~periodic, 1)
+        return Verdict(
+            rhythm.judged | other.judged,
+            rhythm.anomalous | other.anomalous,
+            rhythm.direction + other.direction,
+        )
+
+    @staticmethod
+    def _conclude(votes: list[Votes], where: Bools | None, needed: int) -> Verdict:
+        judged = np.sum([vote.judged for vote in votes], axis=0, dtype=np.int8) >= needed
+        anomalous = np.sum([vote.anomalous for vote in votes], axis=0, dtype=np.int8) >= needed
+        if where is not None:
+            judged, anomalous = judged & where, anomalous & where
+        leaning = np.sum([vote.direction for vote in votes], axis=0, dtype=np.int8)
+        # Two voters that disagree on the way: the first that fired decides.
+        for vote in votes:
+            leaning = np.where(leaning == 0, vote.direction, leaning)
+        direction = np.where(anomalous, np.sign(leaning), 0).astype(np.int8)
+        return Verdict(judged, anomalous, direction)

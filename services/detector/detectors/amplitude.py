@@ -1,0 +1,84 @@
+"""Amplitude (CA): is the step from the previous point larger than ever at this moment?
+
+``amp(t) = (x(t) - x(t-1)) / x(t-1)``; anomalous iff ``abs(amp(now)) > A*threshold``, A = the
+largest absolute amplitude at the same moment on the past ``days`` days. Catches a dip on a day
+that is far above history, which chain misses. ``x(t-1) = 0``, a missing previous point and fewer
+than ``min_days`` days: cannot judge. A is never taken below ``floor`` (a constant history gives 0).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from services.detector.columns import Column, Columns
+from services.detector.daily import DailyTable
+from services.detector.detectors.base import (
+    Bools,
+    Detector,
+    Floats,
+    Tick,
+    Votes,
+    detector,
+    votes,
+)
+
+
+@detector
+class Amplitude(Detector):
+    """For series with a daily rhythm: a step never seen at this moment."""
+
+    NAME: ClassVar[str] = "amplitude"
+
+    days: int = Field(14, ge=1, le=62, description="Past days compared.")
+    min_days: int = Field(3, ge=1, description="Days of history below which nothing is judged.")
+    slots: int = Field(24, ge=1, le=1440, description="Moments a day is cut into.")
+    threshold: float = Field(1.5, gt=0, description="Multiple of the largest past amplitude.")
+    floor: float = Field(0.05, gt=0, description="Least amplitude taken for the largest past one.")
+    utc_offset_minutes: int = Field(0, ge=-840, le=840, description="Local time's offset of UTC.")
+
+    @cached_property
+    def _daily(self) -> DailyTable:
+        return DailyTable(self.slots, self.days, 1, self.utc_offset_minutes)
+
+    def columns(self) -> list[Column]:
+        """The previous point, and the largest amplitudes of past moments."""
+        return [Column("previous", np.float64, np.nan), *self._daily.columns()]
+
+    def _amplitude(self, state: Columns, tick: Tick) -> tuple[Floats, Bools]:
+        previous = state["previous"][tick.rows]
+        usable = ~np.isnan(previous) & (previous != 0) & (tick.missing == 0) & ~tick.broken
+        # abs: for a negative series the sign must still say which way the value went.
+        base = np.where(usable, np.abs(previous), 1.0)
+        return np.where(usable, (tick.values - previous) / base, np.nan), usable
+
+    def judge(self, state: Columns, tick: Tick) -> Votes:
+        """Compare the step's relative size with the largest of this moment."""
+        bound, past = self._daily.look_up(state, tick.rows, tick.time_ms)
+        amplitude, usable = self._amplitude(state, tick)
+        limit = self.threshold * np.fmax(bound[:, 0], self.floor)
+        with np.errstate(invalid="ignore"):
+            large = np.abs(amplitude) > limit
+        return votes(
+            usable & (past >= self.min_days), large, amplitude,
+            value=tick.values, previous=state["previous"][tick.rows].copy(),
+            amplitude=amplitude, largest=bound[:, 0], limit=limit, days=past,
+        )  # fmt: skip
+
+    def learn(self, state: Columns, tick: Tick) -> None:
+        """Remember the amplitude for later days, and the point for the next one."""
+        amplitude, _ = self._amplitude(state, tick)
+        self._daily.add(state, tick.rows, tick.time_ms, np.abs(amplitude)[:, None])
+        state["previous"][tick.rows] = tick.values
+
+    def explain(self, numbers: dict[str, float]) -> str:
+        """Name the step and the largest one of the moment."""
+        return (
+            f"a step of {numbers['amplitude']:+.1%} (from {numbers['previous']:.6g} to "
+            f"{numbers['value']:.6g}); at this time of day the largest of the past "
+            f"{numbers['days']:.0f} days was {numbers['largest']:.1%}, up to "
+            f"{numbers['limit']:.1%} is usual"
+        )

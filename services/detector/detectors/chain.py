@@ -1,0 +1,69 @@
+"""Chain (same moment on past days): is the point outside what this moment has ever seen?
+
+Over the same moment on the past ``days`` days: drop iff ``x < min(xi)*min_threshold``, rise iff
+``x > max(xi)*max_threshold``. "The same moment" is a slot of the day; a day's slot contributes its
+least and largest value. For negative extremes the factors are applied so that they widen the
+range, as they do for positive ones. Fewer than ``min_days`` days: cannot judge.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from services.detector.columns import Column, Columns
+from services.detector.daily import DailyTable
+from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+
+
+@detector
+class Chain(Detector):
+    """For series with a daily rhythm: outside the range of the same moment."""
+
+    NAME: ClassVar[str] = "chain"
+
+    days: int = Field(14, ge=1, le=62, description="Past days compared.")
+    min_days: int = Field(3, ge=1, description="Days of history below which nothing is judged.")
+    slots: int = Field(24, ge=1, le=1440, description="Moments a day is cut into.")
+    min_threshold: float = Field(0.8, gt=0, le=1, description="Share of the least value.")
+    max_threshold: float = Field(1.2, ge=1, description="Multiple of the largest value.")
+    floor_absolute: float = Field(0.01, gt=0, description="Least margin, in the item's unit.")
+    utc_offset_minutes: int = Field(0, ge=-840, le=840, description="Local time's offset of UTC.")
+
+    @cached_property
+    def _daily(self) -> DailyTable:
+        return DailyTable(self.slots, self.days, 2, self.utc_offset_minutes)
+
+    def columns(self) -> list[Column]:
+        """Largest values and largest negative values (the minima) of past moments."""
+        return self._daily.columns()
+
+    def judge(self, state: Columns, tick: Tick) -> Votes:
+        """Compare with the widened range of this moment."""
+        bound, past = self._daily.look_up(state, tick.rows, tick.time_ms)
+        highest, lowest = bound[:, 0], -bound[:, 1]
+        below = np.maximum((1 - self.min_threshold) * np.abs(lowest), self.floor_absolute)
+        over = np.maximum((self.max_threshold - 1) * np.abs(highest), self.floor_absolute)
+        lower, upper = lowest - below, highest + over
+        with np.errstate(invalid="ignore"):
+            rise, drop = tick.values > upper, tick.values < lower
+        return votes(
+            past >= self.min_days, rise | drop, np.where(rise, 1.0, -1.0),
+            value=tick.values, lower=lower, upper=upper, lowest=lowest, highest=highest, days=past,
+        )  # fmt: skip
+
+    def learn(self, state: Columns, tick: Tick) -> None:
+        """Widen today's range of this moment."""
+        lanes = np.column_stack([tick.values, -tick.values])
+        self._daily.add(state, tick.rows, tick.time_ms, lanes)
+
+    def explain(self, numbers: dict[str, float]) -> str:
+        """Name the value and the range of the moment."""
+        return (
+            f"at this time of day the past {numbers['days']:.0f} days lay between "
+            f"{numbers['lowest']:.6g} and {numbers['highest']:.6g}, so {numbers['lower']:.6g} to "
+            f"{numbers['upper']:.6g} is usual; now {numbers['value']:.6g}"
+        )

@@ -1,0 +1,296 @@
+"""Batches of samples as columns, and their Arrow IPC form: what travels in the sample streams.
+
+Columns (one row a sample): ``host``, ``item``, ``labels`` (dictionary-encoded text), ``time_ms``
+(int64, Unix milliseconds) and ``value`` (float64; NaN says "no value", as Prometheus' staleness
+marker does). ``labels`` is canonical JSON with sorted names, or empty. The schema's metadata may
+carry ``clock_ms``: the sender's time, which lets a partition notice silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from shared.contracts.message import HostName
+from shared.contracts.metrics import (
+    MAX_SAMPLES,
+    ItemName,
+    LabelName,
+    LabelValue,
+    MetricBatch,
+    Sample,
+)
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""Largest encoded batch that is looked at."""
+MAX_TIME_MS = 253_402_300_799_999
+MAX_LABELS = 32
+CONTENT_TYPE = "application/vnd.apache.arrow.stream"
+_CLOCK = b"clock_ms"
+_TEXT_COLUMNS = ("host", "item", "labels")
+_MAX_FAULTS = 20
+
+_HOST: TypeAdapter[str] = TypeAdapter(HostName)
+_ITEM: TypeAdapter[str] = TypeAdapter(ItemName)
+_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelName, LabelValue])
+_PLAIN_ITEM = re.compile(r"[A-Za-z_:][A-Za-z0-9_:.\-]{0,199}")
+
+
+class InvalidBatch(ValueError):
+    """A batch is refused; ``faults`` names everything that is wrong with it."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(self.faults))
+
+
+@dataclass(frozen=True)
+class SampleBatch:
+    """Samples as columns of one length; the ``*_code`` arrays index the lists of names."""
+
+    hosts: list[str]
+    items: list[str]
+    labels: list[str]
+    host_code: NDArray[np.int32]
+    item_code: NDArray[np.int32]
+    label_code: NDArray[np.int32]
+    time_ms: NDArray[np.int64]
+    value: NDArray[np.float64]
+    clock_ms: int | None = field(default=None)
+    """The sender's clock, Unix milliseconds; None when it does not say."""
+
+    def __len__(self) -> int:
+        return len(self.time_ms)
+
+    def select(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> SampleBatch:
+        """The samples at ``index``, with the same lists of names."""
+        return SampleBatch(
+            self.hosts, self.items, self.labels,
+            self.host_code[index], self.item_code[index], self.label_code[index],
+            self.time_ms[index], self.value[index], self.clock_ms,
+        )  # fmt: skip
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Labels in canonical form: the same labels always give the same text."""
+    return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode() if labels else ""
+
+
+def labels_from(text: str) -> dict[str, str]:
+    """The labels that ``labels_text`` wrote."""
+    labels: dict[str, str] = orjson.loads(text) if text else {}
+    return labels
+
+
+def from_rows(
+    rows: Iterable[tuple[str, str, str, int, float]], clock_ms: int | None = None
+) -> SampleBatch:
+    """A batch from rows (host, item, labels text, time_ms, value); names are not checked."""
+    columns: tuple[Sequence[str], ...]
+    hosts, items, labels, times, values = tuple(zip(*rows, strict=True)) or ((), (), (), (), ())
+    columns = (hosts, items, labels)
+    coded = [_encode_names(column) for column in columns]
+    return SampleBatch(
+        *[names for names, _ in coded],
+        *[codes for _, codes in coded],
+        np.asarray(times, dtype=np.int64),
+        np.asarray(values, dtype=np.float64),
+        clock_ms,
+    )
+
+
+def _encode_names(column: Sequence[str]) -> tuple[list[str], NDArray[np.int32]]:
+    index: dict[str, int] = {}
+    codes = np.fromiter(
+        (index.setdefault(name, len(index)) for name in column), dtype=np.int32, count=len(column)
+    )
+    return list(index), codes
+
+
+def from_message(message: MetricBatch) -> SampleBatch:
+    """The columns of a JSON batch (already validated by its contract)."""
+    return from_rows(
+        (message.host, sample.item, labels_text(sample.labels), sample.time_ms, sample.value)
+        for sample in message.samples
+    )
+
+
+def to_messages(batch: SampleBatch) -> list[MetricBatch]:
+    """The JSON form: one message a host. Samples without a value (NaN) are left out."""
+    samples: dict[str, list[Sample]] = {}
+    rows = zip(
+        batch.host_code, batch.item_code, batch.label_code, batch.time_ms, batch.value, strict=True
+    )
+    for host, item, label, time_ms, value in rows:
+        if value == value:
+            samples.setdefault(batch.hosts[host], []).append(
+                Sample(
+                    item=batch.items[item],
+                    time_ms=int(time_ms),
+                    value=float(value),
+                    labels=labels_from(batch.labels[label]),
+                )
+            )
+    return [
+        MetricBatch(host=host, samples=tuple(found[start : start + MAX_SAMPLES]))
+        for host, found in samples.items()
+        for start in range(0, len(found), MAX_SAMPLES)
+    ]
+
+
+def encode(batch: SampleBatch) -> bytes:
+    """The batch as one Arrow IPC stream with a single record batch."""
+    names = (batch.hosts, batch.items, batch.labels)
+    codes = (batch.host_code, batch.item_code, batch.label_code)
+    arrays: list[pa.Array] = [
+        pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), pa.array(name, pa.string()))
+        for name, code in zip(names, codes, strict=True)
+    ]
+    arrays += [pa.array(batch.time_ms, pa.int64()), pa.array(batch.value, pa.float64())]
+    metadata = None if batch.clock_ms is None else {_CLOCK: str(batch.clock_ms).encode()}
+    record = pa.RecordBatch.from_arrays(arrays, names=[*_TEXT_COLUMNS, "time_ms", "value"])
+    record = record.replace_schema_metadata(metadata)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, record.schema) as writer:
+        writer.write_batch(record)
+    return sink.getvalue().to_pybytes()
+
+
+def decode(body: bytes, *, trusted: bool = False) -> SampleBatch:
+    """Columns from an Arrow IPC stream.
+
+    ``trusted`` skips the checks of names and values, for batches that this platform wrote into
+    its own streams; the structure is always checked. Raises InvalidBatch naming every fault.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidBatch([f"the body has {len(body)} bytes, more than {MAX_BODY_BYTES}"])
+    try:
+        with pa.ipc.open_stream(body) as reader:
+            table = reader.read_all()
+            table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
+        raise InvalidBatch([f"not an Arrow IPC stream: {error}"]) from error
+    batch = _columns_of(table)
+    if not trusted:
+        check(batch)
+    return batch
+
+
+def _columns_of(table: pa.Table) -> SampleBatch:
+    faults = _schema_faults(table)
+    if faults:
+        raise InvalidBatch(faults)
+    names: list[list[str]] = []
+    codes: list[NDArray[np.int32]] = []
+    for column in _TEXT_COLUMNS:
+        array = table.column(column).combine_chunks()
+        if not pa.types.is_dictionary(array.type):
+            array = pc.dictionary_encode(array)
+        if isinstance(array, pa.ChunkedArray):
+            array = array.unify_dictionaries().combine_chunks()
+        names.append(array.dictionary.to_pylist())
+        codes.append(array.indices.to_numpy(zero_copy_only=False).astype(np.int32))
+    times = table.column("time_ms").to_numpy().astype(np.int64)
+    values = table.column("value").to_numpy().astype(np.float64)
+    clock = (table.schema.metadata or {}).get(_CLOCK)
+    clock_ms = int(clock) if clock is not None and clock.isdigit() else None
+    return SampleBatch(*names, *codes, times, values, clock_ms)
+
+
+def _schema_faults(table: pa.Table) -> list[str]:
+    faults = []
+    for column in (*_TEXT_COLUMNS, "time_ms", "value"):
+        if table.schema.get_all_field_indices(column) == []:
+            faults.append(f"column {column!r} is missing")
+            continue
+        if len(table.schema.get_all_field_indices(column)) > 1:
+            faults.append(f"column {column!r} is there more than once")
+            continue
+        kind = table.schema.field(column).type
+        if not _fits(column, kind):
+            faults.append(f"column {column!r} is {kind}, not {_expected(column)}")
+        elif table.column(column).null_count:
+            faults.append(f"column {column!r} has nulls")
+    if table.num_rows > MAX_SAMPLES:
+        faults.append(f"{table.num_rows} samples, more than {MAX_SAMPLES} in one batch")
+    return faults
+
+
+def _fits(column: str, kind: pa.DataType) -> bool:
+    if column == "time_ms":
+        return bool(pa.types.is_int64(kind))
+    if column == "value":
+        return bool(pa.types.is_float64(kind))
+    text = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(text) or pa.types.is_large_string(text))
+
+
+def _expected(column: str) -> str:
+    return {"time_ms": "int64", "value": "double"}.get(column, "(dictionary of) string")
+
+
+def check(batch: SampleBatch) -> None:
+    """Raise InvalidBatch naming every fault of names, times and values."""
+    faults = [
+        *_name_faults("host", batch.hosts, _HOST),
+        *_name_faults("item", batch.items, _ITEM),
+        *_label_faults(batch.labels),
+    ]
+    bad_times = np.flatnonzero((batch.time_ms < 0) | (batch.time_ms > MAX_TIME_MS))
+    if len(bad_times):
+        faults.append(
+            f"time_ms of sample {bad_times[0]} ({batch.time_ms[bad_times[0]]}) is not a Unix time "
+            f"in milliseconds ({len(bad_times)} such samples)"
+        )
+    infinite = np.flatnonzero(np.isinf(batch.value))
+    if len(infinite):
+        faults.append(f"value of sample {infinite[0]} is infinite ({len(infinite)} such samples)")
+    if faults:
+        raise InvalidBatch(faults)
+
+
+def _name_faults(column: str, names: Iterable[str | None], kind: TypeAdapter[str]) -> list[str]:
+    faults: list[str] = []
+    for name in names:
+        if column == "item" and name and _PLAIN_ITEM.fullmatch(name):
+            continue
+        try:
+            kind.validate_python(name)
+        except ValidationError as error:
+            faults.append(f"{column} {str(name)[:80]!r}: {error.errors()[0]['msg']}")
+            if len(faults) == _MAX_FAULTS:
+                return [*faults, f"and perhaps more {column} names"]
+    return faults
+
+
+def _label_faults(texts: Iterable[str | None]) -> list[str]:
+    faults: list[str] = []
+    for text in texts:
+        if text == "":
+            continue
+        problem = _label_problem(text)
+        if problem:
+            faults.append(f"labels {str(text)[:80]!r}: {problem}")
+            if len(faults) == _MAX_FAULTS:
+                return [*faults, "and perhaps more labels"]
+    return faults
+
+
+def _label_problem(text: str | None) -> str | None:
+    try:
+        labels = _LABELS.validate_python(orjson.loads(text or ""))
+    except ValidationError as error:
+        return error.errors()[0]["msg"]
+    except orjson.JSONDecodeError as error:
+        return f"not a JSON object: {error}"
+    if len(labels) > MAX_LABELS:
+        return f"{len(labels)} labels, more than {MAX_LABELS}"
+    return None if labels_text(labels) == text else "not in canonical form (compact, names sorted)"

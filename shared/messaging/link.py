@@ -21,7 +21,7 @@ from pika.channel import Channel
 
 log = structlog.get_logger(__name__)
 
-_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 15.0
+_FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 5.0
 
 
 class LinkPart(Protocol):
@@ -168,5 +168,5 @@ class Link:
         self.later(1.0, self._tick)
 
     def _on_end(self, connection: SelectConnection, reason: Exception | str) -> None:
-        self.last_error = f"{type(reason).__name__}: {reason}"
+        self.last_error = repr(reason)
         connection.ioloop.stop()

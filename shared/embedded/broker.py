@@ -1,0 +1,208 @@
+"""A private RabbitMQ node: own directories, ports, cookie, epmd and users, on loopback only."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.embedded.broker_users import ADMIN, definitions, random_passwords
+from shared.embedded.process import (
+    LOOPBACK,
+    EmbeddedError,
+    OwnedProcess,
+    accepts,
+    free_ports,
+    wait_until,
+)
+
+_PLUGINS = (
+    "rabbitmq_management",
+    "rabbitmq_stream",
+    "rabbitmq_prometheus",
+    "rabbitmq_consistent_hash_exchange",
+)
+# Debian's /usr/sbin wrapper switches to the system user and its directories; this does not.
+_SERVER = "lib/rabbitmq/bin/rabbitmq-server"
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The node's loopback ports."""
+
+    amqp: int
+    management: int
+    stream: int
+    prometheus: int
+    distribution: int
+    epmd: int
+
+
+@dataclass
+class EmbeddedBroker:
+    """A RabbitMQ node of our own under ``state``; start it, and stop it when done."""
+
+    state: Path
+    partitions: int = 4
+    ports: Ports = field(init=False)
+    passwords: dict[str, str] = field(init=False)
+    _node: OwnedProcess | None = field(default=None, init=False)
+    _epmd: OwnedProcess | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.state = self.state.resolve()
+        self.passwords = random_passwords()
+        self._name = f"barograph{secrets.token_hex(4)}@localhost"
+
+    # Addresses
+
+    def url(self, user: str = ADMIN) -> str:
+        """AMQP URL with the user's password, e.g. ``amqp://task:…@127.0.0.1:5672/%2F``."""
+        password = urllib.parse.quote(self.passwords[user])
+        return f"amqp://{user}:{password}@{LOOPBACK}:{self.ports.amqp}/%2F"
+
+    @property
+    def admin_url(self) -> str:
+        """Management API with the administrator's name and password in it."""
+        return f"http://{ADMIN}:{self.passwords[ADMIN]}@{LOOPBACK}:{self.ports.management}"
+
+    @property
+    def pid(self) -> int | None:
+        return self._node.pid if self._node else None
+
+    # Life
+
+    def start(self) -> None:
+        """Start and return when the node serves AMQP; EmbeddedError says why it does not."""
+        server = find_server()
+        if not hasattr(self, "ports"):
+            self.ports = Ports(*free_ports(6))
+            self._write_configuration()
+        environment = self._environment()
+        epmd = shutil.which("epmd")
+        if epmd is None:
+            raise EmbeddedError("Erlang's epmd is not installed: run `make setup`")
+        logs = self.state / "log"
+        # Our own epmd, as a child: a node would start a shared daemon that nobody ever stops.
+        self._epmd = OwnedProcess(
+            [epmd, "-port", str(self.ports.epmd), "-address", LOOPBACK],
+            log=logs / "epmd.log",
+            env=environment,
+        )
+        try:
+            self._await(self._epmd, self.ports.epmd, "epmd")
+            self._node = OwnedProcess([server], log=logs / "node.log", env=environment)
+            self._await(self._node, self.ports.amqp, "RabbitMQ")
+            self._await(self._node, self.ports.management, "RabbitMQ's management API")
+        except BaseException:
+            self.kill9()
+            raise
+
+    def _await(self, process: OwnedProcess, port: int, what: str) -> None:
+        try:
+            wait_until(
+                lambda: accepts(port), _START_TIMEOUT_S, what, alive=lambda: process.alive()
+            )
+        except EmbeddedError as error:
+            raise EmbeddedError(f"{error}; its log ends with:\n{process.log_tail()}") from error
+
+    def alive(self) -> bool:
+        return self._node is not None and self._node.alive()
+
+    def stop(self) -> None:
+        """Stop the node in order, then epmd; nothing is left running."""
+        for process in (self._node, self._epmd):
+            if process is not None:
+                process.stop(_STOP_TIMEOUT_S)
+        self._node = self._epmd = None
+
+    def kill9(self) -> None:
+        """Kill node and epmd at once, as a crash would."""
+        for process in (self._node, self._epmd):
+            if process is not None:
+                process.kill()
+        self._node = self._epmd = None
+
+    def restart(self) -> None:
+        """Stop and start with the same ports, users and durable contents."""
+        self.stop()
+        self.start()
+
+    # Configuration
+
+    def _environment(self) -> dict[str, str]:
+        state = str(self.state)
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+        return kept | {
+            "HOME": state,  # Erlang's cookie lies there
+            "RABBITMQ_NODENAME": self._name,
+            "RABBITMQ_CONF_ENV_FILE": f"{state}/rabbitmq-env.conf",
+            "RABBITMQ_CONFIG_FILE": f"{state}/rabbitmq.conf",
+            "RABBITMQ_ADVANCED_CONFIG_FILE": f"{state}/advanced.config",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{state}/enabled_plugins",
+            "RABBITMQ_MNESIA_BASE": f"{state}/data",
+            "RABBITMQ_LOG_BASE": f"{state}/log",
+            "RABBITMQ_GENERATED_CONFIG_DIR": f"{state}/generated",
+            "RABBITMQ_PID_FILE": f"{state}/node.pid",
+            "RABBITMQ_DIST_PORT": str(self.ports.distribution),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                # No busy waiting: several nodes share a few cores in tests.
+                "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none"
+            ),
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(self.ports.epmd),
+            "ERL_CRASH_DUMP_BYTES": "0",
+            # The start script then becomes the node, so that our signals reach it.
+            "RUNNING_UNDER_SYSTEMD": "1",
+        }
+
+    def _write_configuration(self) -> None:
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in ("data", "log", "generated"):
+            (self.state / name).mkdir(exist_ok=True)
+        _write(self.state / ".erlang.cookie", secrets.token_hex(20), 0o400)
+        _write(self.state / "rabbitmq-env.conf", "")
+        _write(self.state / "enabled_plugins", f"[{','.join(_PLUGINS)}].\n")
+        _write(self.state / "definitions.json", json.dumps(definitions(self.passwords)))
+        settings = {
+            "listeners.tcp.local": f"{LOOPBACK}:{self.ports.amqp}",
+            "management.tcp.ip": LOOPBACK,
+            "management.tcp.port": self.ports.management,
+            "load_definitions": self.state / "definitions.json",
+            "stream.listeners.tcp.local": f"{LOOPBACK}:{self.ports.stream}",
+            "prometheus.tcp.ip": LOOPBACK,
+            "prometheus.tcp.port": self.ports.prometheus,
+            "disk_free_limit.absolute": "200MB",
+            "vm_memory_high_watermark.absolute": "2GB",
+            # The default of 512 MB is kept in memory, too.
+            "raft.wal_max_size_bytes": 64_000_000,
+            "log.file.level": "warning",
+        }
+        text = "".join(f"{key} = {value}\n" for key, value in settings.items())
+        _write(self.state / "rabbitmq.conf", text)
+
+
+def find_server(prefixes: Iterable[str] = ("/usr", "/usr/local", "/opt/rabbitmq")) -> Path:
+    """The server's start script; EmbeddedError with what to do where there is none."""
+    for prefix in prefixes:
+        for script in (Path(prefix, _SERVER), Path(prefix, "sbin/rabbitmq-server")):
+            if script.is_file() and script != Path("/usr/sbin/rabbitmq-server"):
+                return script
+    raise EmbeddedError(
+        "RabbitMQ is not installed on this machine: run `make setup`, "
+        "or name a running broker in BAROGRAPH_TEST_BROKER_URL"
+    )
+
+
+def _write(path: Path, text: str, mode: int = 0o600) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)

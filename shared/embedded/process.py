@@ -1,0 +1,149 @@
+"""Child processes that cannot outlive us, and loopback ports for them."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+# Below Linux's ephemeral range, so that an outgoing connection never takes a chosen port; the
+# upper bound leaves room for servers that listen on a second port 10,000 above.
+_FIRST_PORT, _LAST_PORT = 10_300, 22_000
+_POLL_S = 0.05
+
+
+class EmbeddedError(RuntimeError):
+    """A server for this machine could not be started; the message says what to do."""
+
+
+def free_ports(count: int, *, twin_offset: int = 0) -> list[int]:
+    """Choose ``count`` different free loopback ports.
+
+    With ``twin_offset`` the port that many above each is free, too. Ports are not held: start
+    the server soon.
+    """
+    found: list[int] = []
+    for candidate in random.sample(range(_FIRST_PORT, _LAST_PORT), _LAST_PORT - _FIRST_PORT):
+        wanted = {candidate, candidate + twin_offset}
+        if all(_is_free(port) for port in wanted):
+            found.append(candidate)
+        if len(found) == count:
+            return found
+    raise EmbeddedError(f"fewer than {count} free ports between {_FIRST_PORT} and {_LAST_PORT}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def accepts(port: int) -> bool:
+    """Whether something answers on a loopback port."""
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(
+    ready: Callable[[], bool], timeout_s: float, what: str, *, alive: Callable[[], bool]
+) -> None:
+    """Wait for a condition; EmbeddedError when it takes too long or the process has ended."""
+    deadline = time.monotonic() + timeout_s
+    while not ready():
+        if not alive():
+            raise EmbeddedError(f"{what} ended while it was starting")
+        if time.monotonic() > deadline:
+            raise EmbeddedError(f"{what} was not ready within {timeout_s:.0f} s")
+        time.sleep(_POLL_S)
+
+
+class OwnedProcess:
+    """A child in its own process group, tied to us by a leash.
+
+    The leash is a shell that reads from a pipe which only we hold open: when we are killed the
+    pipe ends, and the shell kills the whole group. So nothing is left behind, even by kill -9.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        self.log = log
+        self._leash = subprocess.Popen(
+            ["/bin/sh", "-c", 'cat >/dev/null; kill -9 "-$1"', "leash", str(self.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """Process and process-group id."""
+        return self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._child.poll()
+
+    def alive(self) -> bool:
+        return self.exit_code is None
+
+    def stop(self, timeout_s: float = 20) -> None:
+        """Ask the process to end (SIGTERM), then kill what is left of its group."""
+        if self.alive():
+            self._child.terminate()
+            try:
+                self._child.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                pass  # killed with its group below
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the whole group at once and forget the leash."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the group has ended by itself
+        self._child.wait()
+        self._release()
+
+    def _release(self) -> None:
+        if self._leash.poll() is None:
+            os.killpg(self._leash.pid, signal.SIGKILL)
+        self._leash.wait()
+        if self._leash.stdin is not None:
+            self._leash.stdin.close()
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The last lines it wrote, for an error message."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,1 @@
+"""Tests: unit, contracts, conformance, integration, e2e."""

@@ -1,0 +1,118 @@
+"""The brokers tests may run against; all look alike to a test."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from shared.embedded.broker import EmbeddedBroker
+from shared.embedded.broker_users import ADMIN, definitions, random_passwords
+from shared.embedded.process import LOOPBACK, accepts, free_ports, wait_until
+
+_IMAGE = os.environ.get("BAROGRAPH_TEST_BROKER_IMAGE", "rabbitmq:3.13-management")
+_AMQP, _MANAGEMENT = 5672, 15672
+
+
+class BrokerUnderTest(Protocol):
+    """A running RabbitMQ."""
+
+    def url(self, user: str = ADMIN) -> str:
+        """AMQP URL of the administrator or of a principal (``broker.url("task")``)."""
+
+    @property
+    def admin_url(self) -> str:
+        """Management API, with name and password."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def restart(self) -> None:
+        """Stop and start in order; durable contents stay."""
+
+    def kill9(self) -> None:
+        """Kill it as a crash would; ``start`` brings it back."""
+
+
+class PrivateBroker(EmbeddedBroker):
+    """A node of our own from this machine's RabbitMQ package."""
+
+
+class ExternalBroker:
+    """A broker somebody else runs; it is used as it is, with one user for all principals."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def url(self, user: str = ADMIN) -> str:
+        del user  # whoever runs it gave us one
+        return self._url
+
+    @property
+    def admin_url(self) -> str:
+        pytest.fail("this test needs the management API of a broker of its own")
+
+    def start(self) -> None:
+        """It runs already."""
+
+    def stop(self) -> None:
+        """It is not ours to stop."""
+
+    def restart(self) -> None:
+        pytest.fail("this test restarts the broker and needs one of its own")
+
+    kill9 = restart
+
+
+class ContainerBroker:
+    """testcontainers' RabbitMQ, where a Docker engine is present; published on loopback."""
+
+    def __init__(self) -> None:
+        self._passwords = random_passwords()
+        self._amqp, self._management = free_ports(2)
+        self._container: Any = None
+
+    def start(self) -> None:
+        if self._container is not None:
+            self._container.get_wrapped_container().start()
+            self._await_ready()
+            return
+        # Only this variant needs Docker's client library.
+        from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415
+
+        self._container = (
+            RabbitMqContainer(_IMAGE, username=ADMIN, password=self._passwords[ADMIN])
+            .with_bind_ports(_AMQP, (LOOPBACK, self._amqp))
+            .with_bind_ports(_MANAGEMENT, (LOOPBACK, self._management))
+        )
+        self._container.start()
+        self._await_ready()
+        answer = httpx.post(
+            f"{self.admin_url}/api/definitions", json=definitions(self._passwords), timeout=30
+        )
+        answer.raise_for_status()
+
+    def _await_ready(self) -> None:
+        ports = (self._amqp, self._management)
+        wait_until(
+            lambda: all(accepts(port) for port in ports), 120, "RabbitMQ", alive=lambda: True
+        )
+
+    def url(self, user: str = ADMIN) -> str:
+        return f"amqp://{user}:{self._passwords[user]}@{LOOPBACK}:{self._amqp}/%2F"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{ADMIN}:{self._passwords[ADMIN]}@{LOOPBACK}:{self._management}"
+
+    def stop(self) -> None:
+        self._container.stop()
+        self._container = None
+
+    def restart(self) -> None:
+        self._container.get_wrapped_container().restart()
+        self._await_ready()
+
+    def kill9(self) -> None:
+        self._container.get_wrapped_container().kill()

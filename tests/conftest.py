@@ -1,0 +1,67 @@
+"""Fixtures with real servers: started once per test process, on loopback, stopped with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from shared.embedded.object_store import EmbeddedObjectStore
+from shared.embedded.process import EmbeddedError
+from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker
+
+EXTERNAL_BROKER = "BAROGRAPH_TEST_BROKER_URL"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker",
+        choices=("private", "container"),
+        default="private",
+        help="RabbitMQ for the tests: a node of this machine's package, or (with a Docker "
+        f"engine) testcontainers'. {EXTERNAL_BROKER} names a running one instead.",
+    )
+
+
+@pytest.fixture(scope="session")
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrokerUnderTest]:
+    """A real RabbitMQ; a machine without one fails the tests, it does not skip them."""
+    external = os.environ.get(EXTERNAL_BROKER)
+    server: BrokerUnderTest
+    if external:
+        server = ExternalBroker(external)
+    elif request.config.getoption("--broker") == "container":
+        server = ContainerBroker()
+    else:
+        server = PrivateBroker(tmp_path_factory.mktemp("broker"))
+    try:
+        server.start()
+    except EmbeddedError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield server
+    server.stop()
+
+
+@dataclass(frozen=True)
+class ObjectStoreUnderTest:
+    """Where the S3 server is and the keys it accepts."""
+
+    url: str
+    access_key: str
+    secret_key: str
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreUnderTest]:
+    """A real S3 server that checks signatures."""
+    server = EmbeddedObjectStore(tmp_path_factory.mktemp("object-store"))
+    try:
+        server.start()
+    except EmbeddedError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield ObjectStoreUnderTest(server.url, server.access_key, server.secret_key)
+    server.stop()

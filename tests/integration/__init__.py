@@ -1,0 +1,1 @@
+"""Real servers, one concern a file."""

@@ -1,0 +1,141 @@
+"""The servers started for one machine: private, on loopback, and gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import httpx
+import pika
+import psutil
+import pytest
+from pika.exceptions import ChannelClosedByBroker
+
+from shared.embedded import broker as broker_module
+from shared.embedded.process import EmbeddedError, OwnedProcess
+from tests.brokers import BrokerUnderTest
+from tests.conftest import ObjectStoreUnderTest
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_a_confirmed_message_survives_a_restart_of_the_broker(broker: BrokerUnderTest) -> None:
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(broker.url()))) as link:
+        channel = link.channel()
+        channel.queue_declare("kept", durable=True, arguments={"x-queue-type": "quorum"})
+        channel.confirm_delivery()
+        channel.basic_publish("", "kept", b"still here")
+
+    broker.restart()
+
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(broker.url()))) as link:
+        assert link.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
+
+
+def test_there_is_no_guest_and_every_principal_has_a_user(broker: BrokerUnderTest) -> None:
+    users = {user["name"] for user in httpx.get(f"{broker.admin_url}/api/users").json()}
+
+    assert "guest" not in users
+    assert {"client", "task", "autospec", "detector", "predictor", "healer", "agent"} <= users
+
+
+def test_a_principal_may_not_touch_queues_that_are_not_its_own(broker: BrokerUnderTest) -> None:
+    link = pika.BlockingConnection(pika.URLParameters(broker.url("member")))
+    with (
+        contextlib.closing(link),
+        pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"),
+    ):
+        link.channel().queue_declare("task.jobs", durable=True)
+
+
+def test_a_machine_without_rabbitmq_is_told_to_run_the_set_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(broker_module, "_SERVER", "lib/not/there")
+    with pytest.raises(EmbeddedError, match="make setup"):
+        broker_module.find_server(prefixes=("/nowhere",))
+
+
+def s3_client(store: ObjectStoreUnderTest, secret: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    return boto3.client(
+        "s3",
+        endpoint_url=store.url,
+        aws_access_key_id=store.access_key,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+        config=botocore.config.Config(signature_version="s3v4"),
+    )
+
+
+def test_the_object_store_accepts_its_keys_and_refuses_a_wrong_secret(
+    object_store: ObjectStoreUnderTest,
+) -> None:
+    client = s3_client(object_store, object_store.secret_key)
+    client.create_bucket(Bucket="house-test")
+    client.put_object(Bucket="house-test", Key="a/b", Body=b"hello")
+    assert client.get_object(Bucket="house-test", Key="a/b")["Body"].read() == b"hello"
+
+    with pytest.raises(botocore.exceptions.ClientError, match="SignatureDoesNotMatch"):
+        s3_client(object_store, "wrong").list_buckets()
+
+
+def test_a_child_and_its_children_die_with_an_owner_that_is_killed(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from shared.embedded.process import OwnedProcess
+        child = OwnedProcess(["/bin/sh", "-c", "sleep 600 & sleep 600"], log=Path(sys.argv[1]))
+        print(child.pid, flush=True)
+        time.sleep(600)
+        """
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "log"], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    group = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+
+    assert eventually(lambda: not _living_members(group))
+
+
+def test_stopping_a_child_kills_what_ignores_the_request(tmp_path: Path) -> None:
+    child = OwnedProcess(["/bin/sh", "-c", "trap '' TERM; sleep 600"], log=tmp_path / "log")
+
+    child.stop(timeout_s=0.2)
+
+    assert child.exit_code is not None
+    assert not _living_members(child.pid)
+
+
+def _living_members(group: int) -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["status"])
+        if process.info["status"] != psutil.STATUS_ZOMBIE and _group_of(process.pid) == group
+    ]
+
+
+def _group_of(pid: int) -> int | None:
+    with contextlib.suppress(ProcessLookupError):
+        return os.getpgid(pid)
+    return None

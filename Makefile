@@ -1,0 +1,49 @@
+# `make` lists what there is. `demo`, `test`, `check` and `up` set up what they need by themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+SERVICES := client task autospec detector predictor healer
+STATE ?= $(HOME)/.local/state/barograph
+
+.PHONY: help setup setup-embedded demo up down test check generate lock bench clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+setup: ## Install everything for development: servers, browser, Python packages
+	@scripts/setup.sh dev
+
+setup-embedded: ## Install only what running it on this machine needs
+	@scripts/setup.sh embedded
+
+demo: setup-embedded ## Show both flows end to end, in a stack of its own
+	@$(PYTHON) -m shared.cli demo
+
+up: setup-embedded ## Start the stack and keep it running (STATE=directory)
+	@$(PYTHON) -m shared.cli up --state $(STATE)
+
+down: ## Stop it
+	@$(PYTHON) -m shared.cli down --state $(STATE)
+
+test: setup ## Run every test this machine can run
+	@$(PYTHON) -m pytest
+
+check: setup ## Format, lint, types, import contracts, fresh generated files
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports
+	@$(PYTHON) -m shared.documents --check
+
+generate: setup ## Write schemas, AsyncAPI and the data-flow picture again
+	@$(PYTHON) -m shared.documents
+
+lock: ## Resolve dependencies again into requirements/*.txt, with hashes
+	@scripts/lock.sh $(SERVICES)
+
+bench: setup ## Measure messages per second against other libraries
+	@$(PYTHON) -m bench.bus
+
+clean: ## Remove the virtual environment and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

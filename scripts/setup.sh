@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Set this machine up: system packages (Debian, as root), and .venv from the hashed lock.
+#
+#   scripts/setup.sh embedded   what running everything on one machine needs
+#   scripts/setup.sh dev        that, and what the tests and checks need
+#
+# Quick when there is nothing to do. Says what is missing where it cannot install it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+profile=${1:-dev}
+lock=requirements/$profile.txt
+[[ -f $lock ]] || { echo "setup: no profile '$profile'" >&2; exit 2; }
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# Debian's interpreter first: other users on the machine can read it, unlike one in a home.
+choose_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
+    if [[ -n $candidate ]] && command -v "$candidate" >/dev/null &&
+      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+      command -v "$candidate"
+      return
+    fi
+  done
+}
+
+missing_packages() {
+  local python
+  python=$(choose_python)
+  [[ -n $python ]] || echo python3
+  # A python3 of the system needs a package of its own for venv.
+  { [[ -n $python ]] && "$python" -c 'import ensurepip, venv' 2>/dev/null; } || echo python3-venv
+  [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || echo rabbitmq-server
+  command -v epmd >/dev/null || echo erlang-base
+  [[ $profile == dev ]] || return 0
+  command -v amqp-publish >/dev/null || echo amqp-tools
+  command -v prometheus >/dev/null || echo prometheus
+  command -v chromium >/dev/null || echo chromium
+  command -v node >/dev/null || echo nodejs
+  command -v npm >/dev/null || echo npm
+}
+
+install_packages() {
+  local policy=/usr/sbin/policy-rc.d kept=''
+  command -v apt-get >/dev/null ||
+    fail "missing: $*. This is not Debian: install them by hand, then run this again."
+  [[ $EUID -eq 0 ]] || fail "missing: $*. As root: apt-get install --no-install-recommends $*"
+  say "installing $*"
+  # Packages start their servers when installed; ours are private, so keep those off. Whatever
+  # the machine had in that place comes back afterwards.
+  if [[ -e $policy ]]; then
+    kept=$(mktemp)
+    cp -p "$policy" "$kept"
+  fi
+  restore_policy() {
+    if [[ -n $kept ]]; then mv "$kept" "$policy"; else rm -f "$policy"; fi
+  }
+  trap restore_policy EXIT
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  export DEBIAN_FRONTEND=noninteractive
+  local log
+  log=$(mktemp)
+  { apt-get -o DPkg::Lock::Timeout=300 -q update &&
+    apt-get -o DPkg::Lock::Timeout=300 -q install -y --no-install-recommends "$@"; } \
+    >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "apt-get failed; its log: $log"; }
+  rm -f "$log"
+  restore_policy
+  trap - EXIT
+}
+
+install_python_packages() {
+  local python stamp wanted
+  stamp=.venv/.setup-$profile
+  wanted=$(cat "$lock" pyproject.toml | sha256sum | cut -d' ' -f1)
+  if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then return 0; fi
+  python=$(choose_python)
+  [[ -n $python ]] || fail "Python 3.11 or newer is needed"
+  # A virtual environment is tied to its place: one moved or half made is made anew.
+  if ! .venv/bin/python -c '' 2>/dev/null; then
+    rm -rf .venv
+    "$python" -m venv .venv
+  fi
+  say "installing Python packages from $lock"
+  # uv itself comes from the lock, too, with its hash.
+  sed -n '/^uv==/,/[^\\]$/p' requirements/dev.txt >.venv/uv.txt
+  [[ -x .venv/bin/uv ]] || .venv/bin/pip install --quiet --require-hashes -r .venv/uv.txt
+  .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock"
+  # The commands `barograph` and `tshell`, straight from this work tree.
+  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
+  echo "$wanted" >"$stamp"
+}
+
+install_node_packages() {
+  [[ $profile == dev && -f tests/node/package-lock.json ]] || return 0
+  [[ tests/node/node_modules/.package-lock.json -nt tests/node/package-lock.json ]] && return 0
+  say "installing Node packages of tests/node"
+  npm ci --prefix tests/node --ignore-scripts --no-audit --no-fund --silent
+  touch tests/node/node_modules/.package-lock.json
+}
+
+mapfile -t missing < <(missing_packages)
+if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
+install_python_packages
+install_node_packages

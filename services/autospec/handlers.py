@@ -1,0 +1,150 @@
+"""One function per message; whatever the order and number of deliveries, the newest wins.
+
+Every handler moves the record monotonically: incarnations and the epoch only grow, ``closed``
+ends only through a later ``rendezvous.open``. So duplicates and reordering cannot make a spec
+that holds a replaced member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from services.autospec.records import RENDEZVOUS, Rendezvous, Reported
+from shared.contracts import (
+    ClusterSpecReady,
+    Member,
+    Message,
+    PodFenced,
+    PodReported,
+    RendezvousClose,
+    RendezvousOpen,
+    RendezvousTimedOut,
+)
+from shared.service import Context
+
+AWAITED_S = 3600
+"""Reports for a job nobody opened are forgotten after this many seconds."""
+
+
+def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
+    """Expect these members; those that reported already count."""
+    known = ctx.records.get(RENDEZVOUS, message.job_id)
+    if known is None:
+        known = Rendezvous(job_id=message.job_id, status="awaited")
+    if known.deadline is not None and message.deadline <= known.deadline:
+        return  # an older or repeated open
+    if known.status == "closed":
+        # The same job id, submitted anew after its removal: nothing of the old cluster counts.
+        known = known.model_copy(update={"reported": {}})
+    known = known.model_copy(
+        update={
+            "status": "open",
+            "roles": message.roles,
+            "deadline": message.deadline,
+            "due": message.deadline,
+        }
+    )
+    yield from _strangers(known)
+    kept = {n: r for n, r in known.reported.items() if _expected(known, r.member)}
+    yield from _settle(known.model_copy(update={"reported": kept}), ctx)
+
+
+def pod_reported(message: PodReported, ctx: Context) -> Iterable[Message]:
+    """Note where a member listens; answer with the spec, or with its dismissal."""
+    known = ctx.records.get(RENDEZVOUS, message.job_id)
+    if known is None:
+        known = Rendezvous(
+            job_id=message.job_id, status="awaited", due=ctx.now + timedelta(seconds=AWAITED_S)
+        )
+    if known.status == "closed":
+        yield _fenced(known, message.member, "the job has ended")
+        return
+    if known.status == "open" and not _expected(known, message.member):
+        yield _fenced(known, message.member, "the job has no such member")
+        return
+    before = known.reported.get(message.member.name)
+    if before is not None and message.member.incarnation <= before.member.incarnation:
+        if message.member.incarnation < before.member.incarnation:
+            yield _fenced(known, message.member, "it has been replaced")
+        elif known.status == "open" and not known.missing():
+            yield _spec(known)  # it asks because it has not seen the spec
+        return
+    if before is not None:
+        yield _fenced(known, before.member, "it has been replaced")
+    reported = Reported(member=message.member, host=message.host, port=message.port)
+    known = known.model_copy(
+        update={"reported": known.reported | {message.member.name: reported}}
+    )
+    if known.status == "open":
+        yield from _settle(known, ctx)
+    else:
+        ctx.records.put(RENDEZVOUS, known)
+
+
+def rendezvous_close(message: RendezvousClose, ctx: Context) -> Iterable[Message]:
+    """The job has ended: dismiss everyone, and whoever still reports."""
+    known = ctx.records.get(RENDEZVOUS, message.job_id)
+    if known is None:
+        known = Rendezvous(job_id=message.job_id, status="awaited")
+    if known.status == "closed":
+        return
+    closed = known.model_copy(
+        update={"status": "closed", "due": ctx.now + timedelta(seconds=AWAITED_S)}
+    )
+    ctx.records.put(RENDEZVOUS, closed)
+    for reported in known.reported.values():
+        yield _fenced(known, reported.member, "the job has ended")
+
+
+def expire(ctx: Context) -> Iterator[Message]:
+    """What the clock brings: time-outs of open gatherings, and forgetting ended ones."""
+    for known in ctx.records.find(RENDEZVOUS, due_before=ctx.now):
+        if known.status != "open":
+            ctx.records.delete(RENDEZVOUS, known.job_id)
+            continue
+        ctx.records.put(RENDEZVOUS, known.model_copy(update={"due": None}))
+        if known.missing():
+            yield RendezvousTimedOut(
+                job_id=known.job_id, missing=tuple(known.missing()), at=ctx.now
+            )
+
+
+def _settle(known: Rendezvous, ctx: Context) -> Iterator[Message]:
+    """Store the record; with all members there, it makes the next epoch."""
+    complete = not known.missing()
+    if complete:
+        known = known.model_copy(update={"epoch": known.epoch + 1, "due": None})
+    ctx.records.put(RENDEZVOUS, known)
+    if complete:
+        yield _spec(known)
+
+
+def _expected(known: Rendezvous, member: Member) -> bool:
+    return member.index < known.roles.get(member.role, 0)
+
+
+def _strangers(known: Rendezvous) -> Iterator[PodFenced]:
+    for reported in known.reported.values():
+        if not _expected(known, reported.member):
+            yield _fenced(known, reported.member, "the job has no such member")
+
+
+def _fenced(known: Rendezvous, member: Member, reason: str) -> PodFenced:
+    return PodFenced(job_id=known.job_id, member=member, reason=reason)
+
+
+def _spec(known: Rendezvous) -> ClusterSpecReady:
+    members = [
+        known.reported[f"{role}-{index}"] for role, n in known.roles.items() for index in range(n)
+    ]
+    return ClusterSpecReady(
+        job_id=known.job_id,
+        epoch=known.epoch,
+        cluster={
+            role: tuple(m.address for m in members if m.member.role is role)
+            for role, n in known.roles.items()
+            if n
+        },
+        members=tuple(m.member for m in members),
+    )

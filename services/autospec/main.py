@@ -1,0 +1,35 @@
+"""Wiring of the rendezvous service."""
+
+from __future__ import annotations
+
+from services.autospec import handlers
+from services.autospec.settings import AutospecSettings
+from shared.contracts import PodReported, RendezvousClose, RendezvousOpen
+from shared.service import Periodic, Service
+from shared.store import Store
+
+
+def build(settings: AutospecSettings) -> Service:
+    """The service, ready to start."""
+
+    def expire() -> None:
+        with service.unit() as unit:
+            unit.emit(*handlers.expire(service.context(unit.records)))
+
+    service = Service(
+        "autospec",
+        settings,
+        handlers={
+            RendezvousOpen: handlers.rendezvous_open,
+            PodReported: handlers.pod_reported,
+            RendezvousClose: handlers.rendezvous_close,
+        },
+        store=Store(settings.store_url.get_secret_value()),
+        periodic=[Periodic("expire", 1.0, expire)],
+    )
+    return service
+
+
+def main() -> None:
+    """Run until told to stop."""
+    build(AutospecSettings.load("autospec")).run()

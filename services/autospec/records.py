@@ -1,0 +1,57 @@
+"""What autospec remembers of each job."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts import Member, Role
+from shared.store import Collection
+
+
+class Reported(BaseModel):
+    """The newest incarnation of a member, and where it listens."""
+
+    model_config = ConfigDict(frozen=True)
+
+    member: Member
+    host: str
+    port: int
+
+    @property
+    def address(self) -> str:
+        """``host:port``, with an IPv6 host in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Rendezvous(BaseModel):
+    """One job's gathering.
+
+    ``awaited`` before ``rendezvous.open`` came (reports may overtake it), ``open`` until the job
+    ends, then ``closed`` for a while so that late members are still told to go.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    status: Literal["awaited", "open", "closed"]
+    roles: dict[Role, int] = {}
+    reported: dict[str, Reported] = {}
+    epoch: int = 0
+    deadline: AwareDatetime | None = None
+    due: AwareDatetime | None = None
+
+    def missing(self) -> list[str]:
+        """Names of the members that have not reported, e.g. ``worker-1``."""
+        names = [f"{role}-{index}" for role, n in self.roles.items() for index in range(n)]
+        return [name for name in names if name not in self.reported]
+
+
+RENDEZVOUS = Collection(
+    "rendezvous",
+    Rendezvous,
+    key=lambda r: r.job_id,
+    status=lambda r: r.status,
+    due=lambda r: r.due,
+)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import orjson
@@ -94,17 +95,40 @@ def from_rows(
     rows: Iterable[tuple[str, str, str, int, float]], clock_ms: int | None = None
 ) -> SampleBatch:
     """A batch from rows (host, item, labels text, time_ms, value); names are not checked."""
-    columns: tuple[Sequence[str], ...]
-    hosts, items, labels, times, values = tuple(zip(*rows, strict=True)) or ((), (), (), (), ())
-    columns = (hosts, items, labels)
-    coded = [_encode_names(column) for column in columns]
+    columns = list(zip(*rows, strict=True)) or [(), (), (), (), ()]
+    (hosts, host), (items, item), (labels, label) = map(_encode_names, columns[:3])
+    times = np.asarray(columns[3], dtype=np.int64)
+    values = np.asarray(columns[4], dtype=np.float64)
+    return SampleBatch(hosts, items, labels, host, item, label, times, values, clock_ms)
+
+
+def concatenate(batches: Sequence[SampleBatch]) -> SampleBatch:
+    """All samples of ``batches`` in order; its clock is the latest of theirs."""
+    if len(batches) == 1:
+        return batches[0]
+    names: list[list[str]] = [[], [], []]
+    codes: list[list[NDArray[np.int32]]] = [[], [], []]
+    for batch in batches:
+        columns = (
+            (batch.hosts, batch.host_code),
+            (batch.items, batch.item_code),
+            (batch.labels, batch.label_code),
+        )
+        for k, (more, code) in enumerate(columns):
+            codes[k].append(code + np.int32(len(names[k])))
+            names[k].extend(more)
+    clocks = [batch.clock_ms for batch in batches if batch.clock_ms is not None]
+    joined = [_join(code, np.dtype(np.int32)) for code in codes]
     return SampleBatch(
-        *[names for names, _ in coded],
-        *[codes for _, codes in coded],
-        np.asarray(times, dtype=np.int64),
-        np.asarray(values, dtype=np.float64),
-        clock_ms,
-    )
+        names[0], names[1], names[2], joined[0], joined[1], joined[2],
+        _join([batch.time_ms for batch in batches], np.dtype(np.int64)),
+        _join([batch.value for batch in batches], np.dtype(np.float64)),
+        max(clocks, default=None),
+    )  # fmt: skip
+
+
+def _join(arrays: Sequence[NDArray[Any]], kind: np.dtype[Any]) -> NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.empty(0, dtype=kind)
 
 
 def _encode_names(column: Sequence[str]) -> tuple[list[str], NDArray[np.int32]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.columns import Column, Columns, Rows, indices
+from shared.columns import Column, Columns, Rows, indices
 
 DAY_MS = 86_400_000
 Ints = NDArray[np.int64]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from services.detector.columns import Array, Column, Columns, Rows, indices
+from shared.columns import Array, Column, Columns, Rows, indices
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from services.detector.columns import Column, Columns, indices
+from shared.columns import Column, Columns, indices
 from services.detector.detectors.base import Detector, Floats, Tick, Votes, detector, votes
 
 _FEATURES = 2

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from services.detector.columns import Column, Columns
+from shared.columns import Column, Columns
 from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
 
 

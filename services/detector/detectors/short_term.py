@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from services.detector.columns import Column, Columns
+from shared.columns import Column, Columns
 from services.detector.detectors.base import Detector, Floats, Tick, Votes, detector, votes
 
 

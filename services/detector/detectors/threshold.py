@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from services.detector.columns import Column, Columns
+from shared.columns import Column, Columns
 from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
 
 

@@ -1,0 +1,250 @@
+"""One partition's judgement: batches of samples in, anomaly events out, all state in columns.
+
+A batch is put through: counters and node_exporter series become item points; points are sorted
+by series and time; then one vectorised step judges the first point of every series, the next one
+the second, and so on. Deterministic: the same batches give the same events with the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from services.detector.alignment import Alignment
+from services.detector.detectors import Tick, Votes, make
+from services.detector.liveness import Liveness
+from services.detector.notices import Notices
+from services.detector.recent import Recent
+from services.detector.rhythm import Rhythm
+from services.detector.settings import EngineSettings
+from services.detector.verdicts import Judgement, Writer
+from shared.columns import Array, Column, Columns, as_rows
+from shared.contracts import Message
+from shared.derivation import Deriver
+from shared.items import ITEMS
+from shared.samples import SampleBatch
+from shared.series import SeriesIndex
+
+log = structlog.get_logger(__name__)
+
+_THRESHOLD = "threshold"
+
+
+@dataclass
+class Counts:
+    """What became of the samples, since the engine was made."""
+
+    judged: int = 0
+    not_judged: int = 0
+    late: int = 0
+    stale: int = 0
+    invalid: int = 0
+
+
+class Engine:
+    """All series of one partition."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self._deriver = Deriver()
+        self._series = SeriesIndex()
+        names = (*settings.combination.voters(), _THRESHOLD)
+        self._detectors = {name: make(name, self._fields(name)) for name in names}
+        step_ms = None if settings.step_s is None else round(settings.step_s * 1000)
+        self._alignment = Alignment(step_ms, settings.tolerated_gap)
+        self._rhythm = Rhythm(settings.periodicity, settings.utc_offset_minutes)
+        self._recent = Recent(settings.recent_points)
+        self._anomalies = Notices(settings.confirm_points, settings.clear_points)
+        self._alarms = Notices(settings.alarm_confirm_points, settings.alarm_clear_points)
+        self._liveness = Liveness(
+            round(settings.silent_after_s * 1000), round(settings.most_clock_step_s * 1000)
+        )
+        self._limits = Columns(
+            [
+                Column("limit", np.float64, np.nan),
+                Column("above", np.bool_, True),
+                Column("least", np.float64, -np.inf),
+                Column("most", np.float64, np.inf),
+            ]
+        )
+        self._states = {name: Columns(d.columns()) for name, d in self._detectors.items()}
+        self._writer = Writer(self._series, self._detectors, self._recent)
+        self.counts = Counts()
+
+    def _fields(self, name: str) -> dict[str, object]:
+        fields = dict(self._settings.detectors.get(name, {}))
+        if name in ("chain", "amplitude"):
+            fields.setdefault("utc_offset_minutes", self._settings.utc_offset_minutes)
+        return fields
+
+    @property
+    def series(self) -> int:
+        """Series known."""
+        return len(self._series)
+
+    @property
+    def bytes_per_series(self) -> int:
+        """Columnar state a series takes."""
+        return sum(columns.bytes_per_series for columns in self._columns().values())
+
+    def process(self, batch: SampleBatch) -> list[Message]:
+        """Take in a batch; what is to be told because of it."""
+        events: list[Message] = []
+        newest = int(batch.time_ms.max()) if len(batch) else -1
+        newest = max(newest, batch.clock_ms if batch.clock_ms is not None else -1)
+        if newest >= 0:
+            heard = [batch.hosts[code] for code in np.unique(batch.host_code)]
+            changes = self._liveness.observe(heard, newest)
+            events += [self._writer.silence(change) for change in changes]
+        points = self._deriver.apply(batch)
+        if len(points):
+            for tick in self._ticks(points):
+                events += self._step(tick)
+        return events
+
+    def _ticks(self, points: SampleBatch) -> Iterator[Tick]:
+        """One tick for the first new point of every series, one for the second, and so on."""
+        rows = self._series.resolve(points)
+        self._register()
+        last = self._alignment.state["last_ms"]
+        fresh = (rows >= 0) & (points.time_ms > last[rows])
+        self.counts.late += int(len(fresh) - fresh.sum())
+        order = np.lexsort((points.time_ms, rows))
+        order = order[fresh[order]]
+        rows, times, values = rows[order], points.time_ms[order], points.value[order]
+        again = np.concatenate([[False], (np.diff(rows) == 0) & (np.diff(times) == 0)])
+        if again[: len(rows)].any():
+            self.counts.late += int(again.sum())
+            rows, times, values = rows[~again], times[~again], values[~again]
+        if not len(rows):
+            return
+        starts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
+        lengths = np.diff(np.append(starts, len(rows)))
+        for turn in range(int(lengths.max())):
+            at = starts[lengths > turn] + turn
+            yield self._tick(rows[at], times[at], values[at])
+
+    def _tick(
+        self, rows: NDArray[np.int64], times: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> Tick:
+        where = as_rows(rows)
+        limits = self._limits
+        with np.errstate(invalid="ignore"):
+            invalid = (values < limits["least"][where]) | (values > limits["most"][where])
+        if invalid.any():
+            self.counts.invalid += int(invalid.sum())
+            values = np.where(invalid, np.nan, values)
+        # A point without a value takes no part in the series' steps: it is a missing one.
+        known = ~np.isnan(values)
+        missing = np.zeros(len(values), dtype=np.int32)
+        broken = np.zeros(len(values), dtype=np.bool_)
+        if known.all():
+            missing, broken = self._alignment.advance(where, times)
+        else:
+            missing[known], broken[known] = self._alignment.advance(rows[known], times[known])
+        return Tick(
+            where, times, values, missing, broken, limits["limit"][where], limits["above"][where]
+        )
+
+    def _step(self, tick: Tick) -> Iterable[Message]:
+        rows = tick.rows
+        votes = {
+            name: detector.step(self._states[name], tick)
+            for name, detector in self._detectors.items()
+        }
+        kinds = self._rhythm.kinds(rows).copy()
+        verdict = self._settings.combination.decide(votes, kinds)
+        self._rhythm.add(rows, tick.time_ms, tick.values)
+        self._recent.add(rows, tick.time_ms, tick.values)
+        stale = tick.time_ms < self._liveness.clock_ms - self._settings.stale_after_s * 1000
+        current = ~stale
+        judged = verdict.judged & current
+        self._count(judged, stale)
+        alarm = votes[_THRESHOLD]
+        changes = self._anomalies.step(rows, tick.time_ms, judged, verdict.anomalous)
+        alarms = self._alarms.step(rows, tick.time_ms, alarm.judged & current, alarm.anomalous)
+        voters = {name: votes[name] for name in self._settings.combination.voters()}
+        return [
+            *self._writer.changes(
+                changes, self._anomalies, Judgement(tick, voters, kinds, verdict.direction)
+            ),
+            *self._writer.alarm_changes(
+                alarms, self._alarms, Judgement(tick, _only(votes), kinds, alarm.direction)
+            ),
+        ]
+
+    def _count(self, judged: NDArray[np.bool_], stale: NDArray[np.bool_]) -> None:
+        said = int(judged.sum())
+        self.counts.judged += said
+        self.counts.not_judged += len(judged) - said
+        self.counts.stale += int(stale.sum())
+
+    def _register(self) -> None:
+        start, size = self._limits.size, len(self._series)
+        if size == start:
+            return
+        for columns in self._columns().values():
+            columns.grow(size)
+        for row in range(start, size):
+            item = ITEMS.get(self._series.names[row][1])
+            if item is None:
+                continue
+            limits = self._limits
+            limits["above"][row] = item.above
+            limits["limit"][row] = np.nan if item.threshold is None else item.threshold
+            limits["least"][row] = -np.inf if item.minimum is None else item.minimum
+            limits["most"][row] = np.inf if item.maximum is None else item.maximum
+
+    def _columns(self) -> dict[str, Columns]:
+        return {
+            "alignment": self._alignment.state,
+            "rhythm": self._rhythm.state,
+            "recent": self._recent.state,
+            "anomalies": self._anomalies.state,
+            "alarms": self._alarms.state,
+            "limits": self._limits,
+            **{f"detector.{name}": state for name, state in self._states.items()},
+        }
+
+    def snapshot(self) -> dict[str, Array]:
+        """The whole state as named arrays."""
+        parts: dict[str, Mapping[str, Array]] = {
+            "deriver": self._deriver.snapshot(),
+            "series": self._series.snapshot(),
+            "liveness": self._liveness.snapshot(),
+            **{name: columns.snapshot() for name, columns in self._columns().items()},
+        }
+        return {f"{part}/{key}": array for part, all_ in parts.items() for key, array in all_.items()}
+
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take the state of a snapshot; only into a new engine.
+
+        A detector whose settings changed its columns begins anew; anything else that does not
+        fit is a ValueError or KeyError, and the engine must not be used then.
+        """
+        self._deriver = Deriver.restored(_part(arrays, "deriver"))
+        self._series = SeriesIndex.restored(_part(arrays, "series"))
+        self._liveness.restore(_part(arrays, "liveness"))
+        self._writer = Writer(self._series, self._detectors, self._recent)
+        size = len(self._series)
+        for name, columns in self._columns().items():
+            try:
+                columns.restore(_part(arrays, name), size)
+            except ValueError as error:
+                if not name.startswith("detector."):
+                    raise
+                log.warning("detector_starts_anew", detector=name, reason=str(error)[:500])
+                columns.grow(size)
+
+
+def _only(votes: Mapping[str, Votes]) -> dict[str, Votes]:
+    return {_THRESHOLD: votes[_THRESHOLD]}
+
+
+def _part(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
+    prefix = f"{part}/"
+    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}

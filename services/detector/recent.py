@@ -1,0 +1,42 @@
+"""The newest points of each series, for the plot of a notice."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.columns import Column, Columns, Rows, indices
+from shared.contracts.alerts import Point
+
+
+class Recent:
+    """A ring of (time, value) a series; values in single precision, which a plot cannot show."""
+
+    def __init__(self, points: int) -> None:
+        self._points = points
+        self.state = Columns(
+            [
+                Column("time_ms", np.int64, 0, (points,)),
+                Column("value", np.float32, np.nan, (points,)),
+                Column("added", np.int64),
+            ]
+        )
+
+    def add(
+        self, rows: Rows, time_ms: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> None:
+        """Take in one point a series."""
+        added = self.state["added"][rows]
+        at = (indices(rows), added % self._points)
+        self.state["time_ms"][at], self.state["value"][at] = time_ms, values
+        self.state["added"][rows] = added + 1
+
+    def points(self, row: int) -> tuple[Point, ...]:
+        """The points of a series that have a value, oldest first."""
+        times, values = self.state["time_ms"][row], self.state["value"][row]
+        order = np.argsort(times, kind="stable")
+        return tuple(
+            Point(time_ms=int(times[i]), value=float(values[i]))
+            for i in order
+            if times[i] and not np.isnan(values[i])
+        )

@@ -1,0 +1,102 @@
+"""The detector's settings: what is judged how, and what the gateway accepts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from services.detector.combination import Combination
+from services.detector.detectors import registered
+from services.detector.periodicity import Periodicity
+from shared.settings import ServiceSettings
+
+
+class EngineSettings(BaseModel):
+    """How points are judged; the same for all series."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    combination: Combination = Field(default=Combination(), description="Votes to verdict.")
+    periodicity: Periodicity = Field(default=Periodicity(), description="Daily rhythm or not.")
+    detectors: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings of detectors, by name."
+    )
+    step_s: float | None = Field(
+        default=None, gt=0, description="Seconds between points; None: inferred per series."
+    )
+    tolerated_gap: int = Field(
+        default=3, ge=0, description="Missing points that do not break recent history."
+    )
+    stale_after_s: float = Field(
+        default=600, gt=0, description="Older samples are learned but not judged."
+    )
+    confirm_points: int = Field(
+        default=3, ge=1, le=10_000, description="Anomalous points in a row that open an episode."
+    )
+    clear_points: int = Field(
+        default=5, ge=1, le=10_000, description="Normal points in a row that close it."
+    )
+    alarm_confirm_points: int = Field(
+        default=2, ge=1, le=10_000, description="Points beyond the item's threshold, likewise."
+    )
+    alarm_clear_points: int = Field(
+        default=2, ge=1, le=10_000, description="Points within the threshold, likewise."
+    )
+    recent_points: int = Field(
+        default=64, ge=1, le=2000, description="Points kept of a series for a notice's plot."
+    )
+    silent_after_s: float = Field(
+        default=300, gt=0, description="A machine not heard for so long is not alive."
+    )
+    most_clock_step_s: float = Field(
+        default=60, gt=0, description="A larger step of a partition's time is a halt of the path."
+    )
+    utc_offset_minutes: int = Field(
+        default=0, ge=-840, le=840, description="Local time's offset of UTC, for the time of day."
+    )
+
+    @field_validator("detectors")
+    @classmethod
+    def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        faults = [f"no detector {name!r}" for name in value if name not in registered()]
+        if faults:
+            msg = "; ".join(faults) + f"; there are {', '.join(registered())}"
+            raise ValueError(msg)
+        for name, fields in value.items():
+            registered()[name](**fields)
+        return value
+
+
+class Settings(ServiceSettings):
+    """``BAROGRAPH_DETECTOR_…``; ``ENGINE`` takes JSON."""
+
+    engine: EngineSettings = Field(default=EngineSettings(), description="How points are judged.")
+    gateway_host: str = Field(default="127.0.0.1", description="Where the gateway listens.")
+    gateway_port: int = Field(default=0, ge=0, le=65_535, description="0: any free port.")
+    gateway_token: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token senders must present; empty: none."
+    )
+    gateway_in_flight: int = Field(
+        default=8, ge=1, le=1000, description="Requests worked on at once; more get 429."
+    )
+    gateway_body_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="Largest request body, compressed."
+    )
+    gateway_raw_bytes: int = Field(
+        default=32 * 1024 * 1024, ge=1024, description="Largest request body, decompressed."
+    )
+    gateway_ahead_s: float = Field(
+        default=60, ge=0, description="How far in the future a sample may lie."
+    )
+    gateway_ignore: str = Field(
+        default=r"(go|process|promhttp|prometheus|scrape|node_scrape|net_conntrack)_.*",
+        description="Remote-write series whose name matches this are not taken.",
+    )
+    heartbeat_s: float = Field(
+        default=15, ge=0, description="Seconds between the gateway's own time marks; 0: none."
+    )
+    snapshot_every_s: float = Field(default=10, gt=0, description="Seconds between snapshots.")
+    snapshots: Literal["file", "s3"] = Field(
+        default="file", description="Where snapshots go: state_dir, or the object store."
+    )

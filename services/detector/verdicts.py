@@ -1,0 +1,164 @@
+"""Events from verdicts: every vote with its numbers, and a sentence that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.combination import PERIODIC, UNKNOWN
+from services.detector.detectors import Detector, Tick, Votes
+from services.detector.liveness import Silence
+from services.detector.notices import Changes, Notices
+from services.detector.recent import Recent
+from shared.columns import indices
+from shared.contracts import AnomalyCleared, AnomalyDetected, Message
+from shared.contracts.alerts import BandPoint, Direction, SeriesRef, Severity, Vote
+from shared.contracts.message import deterministic_id
+from shared.items import family_of
+from shared.samples import labels_from
+from shared.series import SeriesIndex
+
+_DIRECTIONS = {1: Direction.SPIKE, -1: Direction.DROP, 0: Direction.NONE}
+_ALIVE = "host.alive"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A tick with all that was concluded from it."""
+
+    tick: Tick
+    votes: Mapping[str, Votes]
+    kinds: NDArray[np.int8]
+    direction: NDArray[np.int8]
+
+
+class Writer:
+    """Writes events; asked only for the few points that begin or end an episode."""
+
+    def __init__(
+        self, series: SeriesIndex, detectors: Mapping[str, Detector], recent: Recent
+    ) -> None:
+        self._series = series
+        self._detectors = detectors
+        self._recent = recent
+
+    def changes(
+        self, changes: Changes, notices: Notices, judged: Judgement
+    ) -> Iterator[Message]:
+        """Events of behaviour: the series left its usual range, or is back."""
+        yield from self._write("anomaly", Severity.WARNING, changes, notices, judged)
+
+    def alarm_changes(
+        self, changes: Changes, notices: Notices, judged: Judgement
+    ) -> Iterator[Message]:
+        """Events of the static alarm threshold: crossed, or within again."""
+        yield from self._write("threshold", Severity.CRITICAL, changes, notices, judged)
+
+    def _write(
+        self,
+        kind: str,
+        severity: Severity,
+        changes: Changes,
+        notices: Notices,
+        judged: Judgement,
+    ) -> Iterator[Message]:
+        rows = indices(judged.tick.rows) if len(changes.opened) + len(changes.closed) else None
+        if rows is None:
+            return
+        for at in changes.opened:
+            yield self._detected(kind, severity, int(rows[at]), int(at), judged)
+        for at in changes.closed:
+            row = int(rows[at])
+            opened_ms = int(notices.state["opened_ms"][row])
+            series = self._ref(row)
+            yield AnomalyCleared(
+                event_id=deterministic_id(kind, series.text(), opened_ms),
+                series=series,
+                family=family_of(series.item),
+                time_ms=int(judged.tick.time_ms[at]),
+                value=float(judged.tick.values[at]),
+            )
+
+    def _detected(
+        self, kind: str, severity: Severity, row: int, at: int, judged: Judgement
+    ) -> AnomalyDetected:
+        tick, series = judged.tick, self._ref(row)
+        votes = tuple(self._vote(name, all_, at) for name, all_ in judged.votes.items())
+        direction = _DIRECTIONS[int(judged.direction[at])]
+        rhythm = int(judged.kinds[at])
+        limit = float(tick.limit[at])
+        reasons = [f"{v.detector}: {v.sentence}" for v in votes if v.anomalous]
+        return AnomalyDetected(
+            event_id=deterministic_id(kind, series.text(), int(tick.time_ms[at])),
+            series=series,
+            family=family_of(series.item),
+            severity=severity,
+            time_ms=int(tick.time_ms[at]),
+            value=float(tick.values[at]),
+            direction=direction,
+            periodic=None if rhythm == UNKNOWN else rhythm == PERIODIC,
+            votes=votes,
+            sentence=f"{series.text()}: {direction.value}; " + "; ".join(reasons),
+            recent=self._recent.points(row),
+            band=_band(votes, int(tick.time_ms[at])),
+            threshold=None if np.isnan(limit) else limit,
+        )
+
+    def _vote(self, name: str, votes: Votes, at: int) -> Vote:
+        numbers = {key: float(array[at]) for key, array in votes.numbers.items()}
+        judged = bool(votes.judged[at])
+        finite = {key: value for key, value in numbers.items() if np.isfinite(value)}
+        return Vote(
+            detector=name,
+            judged=judged,
+            anomalous=bool(votes.anomalous[at]),
+            direction=_DIRECTIONS[int(votes.direction[at])],
+            numbers=finite,
+            sentence=self._detectors[name].explain(numbers) if judged else "cannot judge yet",
+        )
+
+    def _ref(self, row: int) -> SeriesRef:
+        host, item, labels = self._series.names[row]
+        return SeriesRef(host=host, item=item, labels=labels_from(labels))
+
+    def silence(self, change: Silence) -> Message:
+        """A machine fell silent, or is back."""
+        series = SeriesRef(host=change.host, item=_ALIVE)
+        event_id = deterministic_id("silence", change.host, change.heard_ms)
+        if change.alive:
+            return AnomalyCleared(
+                event_id=event_id, series=series, family=family_of(_ALIVE),
+                time_ms=change.now_ms, value=1.0,
+            )  # fmt: skip
+        seconds = (change.now_ms - change.heard_ms) / 1000
+        sentence = f"{change.host} has reported nothing for {seconds:.0f} s"
+        vote = Vote(
+            detector="liveness", judged=True, anomalous=True, direction=Direction.DROP,
+            numbers={"silent_s": seconds}, sentence=sentence,
+        )  # fmt: skip
+        return AnomalyDetected(
+            event_id=event_id, series=series, family=family_of(_ALIVE),
+            severity=Severity.CRITICAL, time_ms=change.now_ms, value=0.0,
+            direction=Direction.DROP, periodic=None, votes=(vote,), sentence=sentence,
+            threshold=0.5,
+        )  # fmt: skip
+
+
+def _band(votes: tuple[Vote, ...], time_ms: int) -> tuple[BandPoint, ...]:
+    """The usual range at this point, as the first vote that fired saw it."""
+    for vote in votes:
+        numbers = vote.numbers
+        if vote.anomalous and {"lower", "upper"} <= numbers.keys():
+            lower, upper = numbers["lower"], numbers["upper"]
+            return (
+                BandPoint(time_ms=time_ms, mean=(lower + upper) / 2, lower=lower, upper=upper),
+            )
+        if vote.anomalous and {"mean", "limit"} <= numbers.keys():
+            mean, limit = numbers["mean"], numbers["limit"]
+            return (
+                BandPoint(time_ms=time_ms, mean=mean, lower=mean - limit, upper=mean + limit),
+            )
+    return ()

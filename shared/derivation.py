@@ -199,7 +199,9 @@ class Deriver:
             "raw.state": self._raw_state.snapshot(),
             "items.state": self._item_state.snapshot(),
         }
-        return {f"{part}.{key}": array for part, all_ in parts.items() for key, array in all_.items()}
+        return {
+            f"{part}.{key}": array for part, all_ in parts.items() for key, array in all_.items()
+        }
 
     @classmethod
     def restored(cls, arrays: Mapping[str, Array]) -> Deriver:

@@ -74,9 +74,7 @@ class DailyTable:
             state["table"][rows[due], :, (day[due] - ahead + 1) % ring] = np.nan
         state["newest_day"][rows] = np.maximum(newest, day)
 
-    def add(
-        self, state: Columns, rows: Rows, time_ms: Ints, values: NDArray[np.float64]
-    ) -> None:
+    def add(self, state: Columns, rows: Rows, time_ms: Ints, values: NDArray[np.float64]) -> None:
         """Make ``values`` (n, lanes) part of today; ``look_up`` was called for the same moment."""
         number = self.number_of(time_ms)
         at = (indices(rows), number % self.slots, (number // self.slots) % (self.days + 1))

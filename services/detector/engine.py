@@ -218,7 +218,9 @@ class Engine:
             "liveness": self._liveness.snapshot(),
             **{name: columns.snapshot() for name, columns in self._columns().items()},
         }
-        return {f"{part}/{key}": array for part, all_ in parts.items() for key, array in all_.items()}
+        return {
+            f"{part}/{key}": array for part, all_ in parts.items() for key, array in all_.items()
+        }
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take the state of a snapshot; only into a new engine.

@@ -22,9 +22,7 @@ class Recent:
             ]
         )
 
-    def add(
-        self, rows: Rows, time_ms: NDArray[np.int64], values: NDArray[np.float64]
-    ) -> None:
+    def add(self, rows: Rows, time_ms: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Take in one point a series."""
         added = self.state["added"][rows]
         at = (indices(rows), added % self._points)

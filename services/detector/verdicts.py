@@ -45,9 +45,7 @@ class Writer:
         self._detectors = detectors
         self._recent = recent
 
-    def changes(
-        self, changes: Changes, notices: Notices, judged: Judgement
-    ) -> Iterator[Message]:
+    def changes(self, changes: Changes, notices: Notices, judged: Judgement) -> Iterator[Message]:
         """Events of behaviour: the series left its usual range, or is back."""
         yield from self._write("anomaly", Severity.WARNING, changes, notices, judged)
 
@@ -153,12 +151,8 @@ def _band(votes: tuple[Vote, ...], time_ms: int) -> tuple[BandPoint, ...]:
         numbers = vote.numbers
         if vote.anomalous and {"lower", "upper"} <= numbers.keys():
             lower, upper = numbers["lower"], numbers["upper"]
-            return (
-                BandPoint(time_ms=time_ms, mean=(lower + upper) / 2, lower=lower, upper=upper),
-            )
+            return (BandPoint(time_ms=time_ms, mean=(lower + upper) / 2, lower=lower, upper=upper),)
         if vote.anomalous and {"mean", "limit"} <= numbers.keys():
             mean, limit = numbers["mean"], numbers["limit"]
-            return (
-                BandPoint(time_ms=time_ms, mean=mean, lower=mean - limit, upper=mean + limit),
-            )
+            return (BandPoint(time_ms=time_ms, mean=mean, lower=mean - limit, upper=mean + limit),)
     return ()

@@ -169,5 +169,3 @@ def tick_of(
         np.ones(n, dtype=np.bool_),
     )
     return replace(tick, **fields)  # type: ignore[arg-type]
-
-

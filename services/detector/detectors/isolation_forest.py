@@ -112,9 +112,7 @@ class IsolationForest(Detector):
         change = np.where(np.isnan(previous) | tick.broken, 0.0, tick.values - previous)
         return np.column_stack([tick.values, change]).astype(np.float32)
 
-    def _paths(
-        self, state: Columns, rows: NDArray[np.int64], point: NDArray[np.float32]
-    ) -> Floats:
+    def _paths(self, state: Columns, rows: NDArray[np.int64], point: NDArray[np.float32]) -> Floats:
         """Path lengths (n, trees) of one point a series."""
         row, tree = rows[:, None], np.arange(self.trees)[None, :]
         node = np.zeros((len(rows), self.trees), dtype=np.int64)

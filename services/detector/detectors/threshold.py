@@ -25,9 +25,7 @@ class Threshold(Detector):
         away = tick.values - tick.limit
         with np.errstate(invalid="ignore"):
             beyond = np.where(tick.above, away > 0, away < 0)
-        return votes(
-            ~np.isnan(tick.limit), beyond, away, value=tick.values, threshold=tick.limit
-        )
+        return votes(~np.isnan(tick.limit), beyond, away, value=tick.values, threshold=tick.limit)
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Nothing is remembered."""

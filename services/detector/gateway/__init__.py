@@ -1,0 +1,5 @@
+"""The doors for samples: Prometheus remote write over HTTP, and MetricBatch messages over AMQP.
+
+Both end in the same place: batches by partition of their machine, appended to the sample streams
+and confirmed by the broker before the sender hears a yes.
+"""

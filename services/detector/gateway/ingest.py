@@ -1,0 +1,127 @@
+"""From batches of any machine to the partitions' streams."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Protocol
+from zlib import crc32
+
+import numpy as np
+
+from shared.samples import MAX_SAMPLES, SampleBatch, concatenate, encode
+
+
+class PartitionPublisher(Protocol):
+    """The part of the bus that is needed here."""
+
+    def publish_partition(self, partition: int, body: bytes, message_id: str) -> None:
+        """Append to a stream; returns once the broker has confirmed."""
+
+
+def partition_of(host: str, partitions: int) -> int:
+    """The partition of a machine's samples: the same on every machine, for ever."""
+    return crc32(host.encode()) % partitions
+
+
+def now_ms() -> int:
+    """The wall clock, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Ingest:
+    """Splits batches by partition and publishes them with the gateway's clock."""
+
+    def __init__(
+        self,
+        publisher: PartitionPublisher,
+        partitions: int,
+        clock_ms: Callable[[], int] = now_ms,
+        ahead_ms: int = 60_000,
+    ) -> None:
+        self._publisher = publisher
+        self._partitions = partitions
+        self._clock_ms = clock_ms
+        self._ahead_ms = ahead_ms
+
+    def too_new(self, batch: SampleBatch) -> list[str]:
+        """A fault for samples too far in the future: they would move the partition's time."""
+        now = self._clock_ms()
+        ahead = batch.time_ms > now + self._ahead_ms
+        if not ahead.any():
+            return []
+        at = int(np.flatnonzero(ahead)[0])
+        return [
+            f"{int(ahead.sum())} samples lie more than {self._ahead_ms / 1000:g} s in the future, "
+            f"the first of {batch.hosts[batch.host_code[at]]} by "
+            f"{(int(batch.time_ms[at]) - now) / 1000:.0f} s: look at that machine's clock"
+        ]
+
+    def publish(self, batches: Sequence[SampleBatch]) -> None:
+        """Return when the broker has every sample; raises as the bus does.
+
+        Sent again after a doubt, samples do no harm: a series takes each time once.
+        """
+        batch = concatenate([b for b in batches if len(b)] or list(batches)[:1])
+        if not len(batch):
+            return
+        part_of_host = np.array([partition_of(h, self._partitions) for h in batch.hosts])
+        part = part_of_host[batch.host_code]
+        for number in np.unique(part):
+            chosen = np.flatnonzero(part == number)
+            for start in range(0, len(chosen), MAX_SAMPLES):
+                self._send(int(number), batch.select(chosen[start : start + MAX_SAMPLES]))
+
+    def _send(self, partition: int, batch: SampleBatch) -> None:
+        body = encode(_compact(batch, min(self._clock_ms(), _latest(batch))))
+        message_id = blake2b(body, digest_size=16).hexdigest()
+        self._publisher.publish_partition(partition, body, message_id)
+
+    def heartbeat(self) -> None:
+        """Tell every partition what time it is, so that silence is noticed."""
+        empty = np.empty(0, dtype=np.int32)
+        now = self._clock_ms()
+        batch = SampleBatch(
+            [], [], [], empty, empty, empty,
+            np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64), now,
+        )  # fmt: skip
+        body = encode(batch)
+        for partition in range(self._partitions):
+            self._publisher.publish_partition(partition, body, f"heartbeat-{partition}-{now}")
+
+
+def _latest(batch: SampleBatch) -> int:
+    return int(batch.time_ms.max())
+
+
+def _compact(batch: SampleBatch, clock_ms: int) -> SampleBatch:
+    """The batch with only the names it uses."""
+    columns = []
+    for names, code in (
+        (batch.hosts, batch.host_code),
+        (batch.items, batch.item_code),
+        (batch.labels, batch.label_code),
+    ):
+        used, new = np.unique(code, return_inverse=True)
+        columns.append(([names[old] for old in used], new.astype(np.int32)))
+    (hosts, host), (items, item), (labels, label) = columns
+    return SampleBatch(
+        hosts, items, labels, host, item, label, batch.time_ms, batch.value, clock_ms
+    )
+
+
+class InFlight:
+    """How many requests are worked on; more than allowed are turned away."""
+
+    def __init__(self, most: int) -> None:
+        self._free = threading.Semaphore(most)
+
+    def enter(self) -> bool:
+        """False when there is no place."""
+        return self._free.acquire(blocking=False)
+
+    def leave(self) -> None:
+        """After a true ``enter``."""
+        self._free.release()

@@ -1,0 +1,68 @@
+"""Wiring of the detector."""
+
+from __future__ import annotations
+
+import sys
+
+import structlog
+
+from services.detector.gateway.amqp import SampleInlet
+from services.detector.gateway.http import Gateway, make_app
+from services.detector.gateway.ingest import Ingest
+from services.detector.settings import Settings
+from services.detector.snapshot import SnapshotDirectory, SnapshotStore
+from services.detector.worker import DetectorWorker
+from shared.service import Periodic, Service
+from shared.service.inlet import utc_now
+from shared.settings import SettingsError
+
+log = structlog.get_logger(__name__)
+_QUEUE = "detector.samples"
+
+
+class Detector:
+    """The service with its gateway."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        heartbeat = Periodic("heartbeat", settings.heartbeat_s, lambda: self._ingest.heartbeat())
+        self.service = Service(
+            "detector",
+            settings,
+            partition_worker=self._worker,
+            snapshot_every_s=settings.snapshot_every_s,
+            periodic=[heartbeat] if settings.heartbeat_s else [],
+        )
+        bus = self.service.bus
+        self._ingest = Ingest(
+            bus, settings.metric_partitions, ahead_ms=round(settings.gateway_ahead_s * 1000)
+        )
+        bus.consume(_QUEUE, SampleInlet(bus, self._ingest, utc_now).handle)
+        app = make_app(settings, self._ingest)
+        self.gateway = Gateway(app, settings.gateway_host, settings.gateway_port)
+
+    def _worker(self, partition: int) -> DetectorWorker:
+        return DetectorWorker(partition, self._settings.engine, self._snapshots(partition))
+
+    def _snapshots(self, partition: int) -> SnapshotStore:
+        root = self._settings.state_dir.expanduser() / "snapshots" / "detector"
+        return SnapshotDirectory(root / str(partition))
+
+    def run(self) -> None:
+        """Until told to stop."""
+        self.gateway.start()
+        try:
+            self.service.run()
+        finally:
+            self.gateway.stop()
+
+
+def run() -> int:
+    """Exit status 2 for settings that are not usable."""
+    try:
+        settings = Settings.load("detector")
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    Detector(settings).run()
+    return 0

@@ -1,0 +1,70 @@
+"""The partition worker: feeds an engine from a stream and keeps its snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from services.detector.engine import Counts, Engine
+from services.detector.settings import EngineSettings
+from services.detector.snapshot import DamagedSnapshot, SnapshotStore, pack, unpack
+from shared.contracts import AnomalyDetected, Message
+from shared.observe import ANOMALIES, SAMPLES
+from shared.samples import InvalidBatch, decode
+
+log = structlog.get_logger(__name__)
+
+
+class DetectorWorker:
+    """Judges one partition; see ``shared.service.PartitionWorker``."""
+
+    def __init__(self, partition: int, settings: EngineSettings, store: SnapshotStore) -> None:
+        self._partition = partition
+        self._settings = settings
+        self._store = store
+        self._engine = Engine(settings)
+        self._exported = Counts()
+
+    def restore(self) -> int | None:
+        """Take the newest snapshot that is whole and fits; None if there is none."""
+        for name, data in self._store.newest_first():
+            try:
+                offset, arrays = unpack(data)
+                engine = Engine(self._settings)
+                engine.restore(arrays)
+            except (DamagedSnapshot, ValueError, KeyError) as error:
+                log.error(
+                    "snapshot_refused", partition=self._partition, snapshot=name, reason=str(error)
+                )
+                continue
+            self._engine, self._exported = engine, Counts()
+            return offset
+        self._engine, self._exported = Engine(self._settings), Counts()
+        return None
+
+    def process(self, offset: int, batch: bytes) -> Iterable[Message]:
+        """The events that follow from one Arrow batch."""
+        try:
+            samples = decode(batch, trusted=True)
+        except InvalidBatch as error:
+            # The gateway checks everything, so this is not ours; it must not stop the partition.
+            log.error("batch_refused", partition=self._partition, offset=offset, reason=str(error))
+            SAMPLES.labels("refused").inc()
+            return []
+        events = self._engine.process(samples)
+        self._export(events)
+        return events
+
+    def snapshot(self, offset: int) -> None:
+        """Store state and offset as one."""
+        self._store.write(offset, pack(offset, self._engine.snapshot()))
+
+    def _export(self, events: Iterable[Message]) -> None:
+        now, before = self._engine.counts, self._exported
+        for outcome in ("judged", "not_judged", "late", "stale", "invalid"):
+            SAMPLES.labels(outcome).inc(getattr(now, outcome) - getattr(before, outcome))
+        self._exported = Counts(**vars(now))
+        for event in events:
+            if isinstance(event, AnomalyDetected):
+                ANOMALIES.labels(event.family).inc()

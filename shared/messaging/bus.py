@@ -57,8 +57,8 @@ class Bus:
 
     @property
     def ready(self) -> bool:
-        """Whether both connections are open."""
-        return self._out.up and (self._in.up or not self._consuming)
+        """Whether the connections are open and everything is declared."""
+        return self._out.up and (self._declarer.done.is_set() or not self._consuming)
 
     @property
     def alive(self) -> bool:
@@ -78,16 +78,16 @@ class Bus:
             self._in.start()
 
     def wait_ready(self, timeout_s: float = 30.0) -> None:
-        """Wait for the connections.
+        """Wait until ``ready``.
 
         Raises:
-            BrokerUnavailable: when they are not open in time, with the last error.
+            BrokerUnavailable: when it is not in time, with the last error.
         """
         up = self._out.wait_up(timeout_s)
         if self._consuming:
-            up = self._in.wait_up(timeout_s) and up
+            up = self._declarer.done.wait(timeout_s) and up
         if not up:
-            raise BrokerUnavailable(f"no connection within {timeout_s:g} s: {self.last_error}")
+            raise BrokerUnavailable(f"not ready within {timeout_s:g} s: {self.last_error or '-'}")
 
     def stop(self, timeout_s: float = 25.0) -> None:
         """Finish what is held, ack it, close."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 
 import structlog
@@ -27,7 +28,7 @@ class Declarer:
         self._exchanges = topology.exchanges() if _declares_shared(principal) else {}
         self._dependants: list[LinkPart] = []
         self._link: Link | None = None
-        self._done = False
+        self.done = threading.Event()
         self.error = ""
 
     def add(self, part: LinkPart) -> None:
@@ -35,14 +36,15 @@ class Declarer:
         self._dependants.append(part)
         if self._link is not None:
             link = self._link
-            link.call(lambda: part.connected(link) if self._done else None)
+            link.call(lambda: part.connected(link) if self.done.is_set() else None)
 
     def connected(self, link: Link) -> None:
-        self._link, self._done = link, False
+        self._link = link
+        self.done.clear()
         link.open_channel(self._declare)
 
     def disconnected(self) -> None:
-        self._done = False
+        self.done.clear()
         for part in self._dependants:
             part.disconnected()
 
@@ -74,7 +76,7 @@ class Declarer:
             following(lambda _frame: self._step(channel, steps))
 
     def _finish(self) -> None:
-        self._done = True
+        self.done.set()
         for part in list(self._dependants):
             if self._link is not None:
                 part.connected(self._link)

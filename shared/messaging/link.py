@@ -13,11 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import pika
 import structlog
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
+
+from shared.messaging.errors import MessagingError
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +41,7 @@ class Link:
     """Keeps one connection open until stopped."""
 
     def __init__(self, url: str, name: str, heartbeat_s: int = 20) -> None:
-        self._parameters = pika.URLParameters(url)
+        self._parameters = _parameters(url)
         self._parameters.heartbeat = heartbeat_s
         self._parameters.blocked_connection_timeout = 300
         self._parameters.client_properties = {"connection_name": name}
@@ -170,3 +173,11 @@ class Link:
     def _on_end(self, connection: SelectConnection, reason: Exception | str) -> None:
         self.last_error = repr(reason)
         connection.ioloop.stop()
+
+
+def _parameters(url: str) -> pika.URLParameters:
+    parts = urlsplit(url)
+    if parts.scheme not in ("amqp", "amqps") or not (parts.username and parts.password):
+        # The URL itself holds a password and is not repeated here.
+        raise MessagingError("a broker URL looks like amqp://user:password@host:port/vhost")
+    return pika.URLParameters(url)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pika import BasicProperties
 from pika.channel import Channel
+from pika.exceptions import ChannelClosedByBroker
 from pika.frame import Method
 from pika.spec import Basic
 
@@ -18,6 +19,8 @@ from shared.messaging.link import Link
 
 _WINDOW = 2_000
 """Unconfirmed messages at most; more wait here, not in the broker's memory."""
+
+_NACK_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class ConfirmingPublisher:
 
         Raises:
             Unroutable: when a mandatory message had no queue (the others are published).
-            BrokerUnavailable: when the confirm did not come within ``timeout_s``, or was negative.
+            BrokerUnavailable: when no confirm came within ``timeout_s``, or the broker
+                closed the channel over it.
         """
         if not messages:
             return
@@ -103,7 +107,8 @@ class ConfirmingPublisher:
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         # The broker closes a channel for an error of ours, e.g. a forbidden exchange. The
         # messages on it are failed, not sent again: they would close the next one as well.
-        if channel is not self._channel:
+        # A channel that goes with its connection is another matter: see ``disconnected``.
+        if channel is not self._channel or not isinstance(reason, ChannelClosedByBroker):
             return
         self._channel = None
         self._link.last_error = str(reason)
@@ -151,13 +156,18 @@ class ConfirmingPublisher:
             settled = [tag] if tag in self._outstanding else []
         for key in settled:
             batch, index = self._outstanding.pop(key)
-            self._settle(batch, batch.messages[index], positive)
-        self._pump()
+            if positive:
+                self._settle(batch, batch.messages[index])
+            else:
+                # A queue that cannot take it just now, e.g. while its leader moves.
+                self._queue.append((batch, index))
+        if positive:
+            self._pump()
+        else:
+            self._link.later(_NACK_PAUSE_S, self._pump)
 
-    def _settle(self, batch: _Batch, message: Outgoing, positive: bool) -> None:
-        if not positive:
-            batch.refused += 1
-        elif self._returned:
+    def _settle(self, batch: _Batch, message: Outgoing) -> None:
+        if self._returned:
             key = f"{message.message_id} {message.routing_key}"
             if self._returned.pop(key, 0):
                 batch.unroutable.append(f"{message.exchange}/{message.routing_key}")

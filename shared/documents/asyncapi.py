@@ -1,0 +1,142 @@
+"""The AsyncAPI 3 document: what any AMQP client needs to know to talk to the platform."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from shared import topology
+from shared.contracts import Message
+from shared.messaging.envelope import event_type
+from shared.topology import Principal, Route
+
+_HEADERS = {
+    "cloudEvents_specversion": "Always 1.0.",
+    "cloudEvents_id": "The event's id; the same id is the same event.",
+    "cloudEvents_type": "Message type and major version. Without it the routing key decides.",
+    "cloudEvents_source": "Who says it.",
+    "cloudEvents_subject": "What it is about.",
+    "cloudEvents_time": "When it was published, RFC 3339.",
+    "traceparent": "W3C trace context.",
+}
+
+
+def message_schema(cls: type[Message]) -> dict[str, Any]:
+    """The JSON schema of a message's body."""
+    schema = cls.model_json_schema(mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def asyncapi_document() -> dict[str, Any]:
+    """The whole document: a channel per message, an operation per publisher and consumer."""
+    routes = topology.ROUTES
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Barograph",
+            "version": "1.0.0",
+            "description": "Jobs, samples and alerts over AMQP 0-9-1. Bodies are JSON, UTF-8."
+            " Receivers ignore fields they do not know. Delivery is at least once.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": {_name(route): _channel(route) for route in routes},
+        "operations": dict(_operations(routes)),
+        "components": {
+            "messages": {_name(route): _message(route) for route in routes},
+            "schemas": _all_schemas(routes),
+        },
+    }
+
+
+def _name(route: Route) -> str:
+    return route.message.__name__
+
+
+def _address(route: Route) -> str:
+    words = {0: "", 1: ".{about}", 4: ".{state}.{severity}.{family}.{source}"}
+    return route.key_prefix + words[route.words]
+
+
+def _channel(route: Route) -> dict[str, Any]:
+    address = _address(route)
+    channel: dict[str, Any] = {
+        "address": address,
+        "messages": {_name(route): {"$ref": f"#/components/messages/{_name(route)}"}},
+        "bindings": {
+            "amqp": {
+                "is": "routingKey",
+                "exchange": {
+                    "name": route.exchange,
+                    "type": "topic",
+                    "durable": True,
+                    "autoDelete": False,
+                    "vhost": "/",
+                },
+                "bindingVersion": "0.3.0",
+            }
+        },
+    }
+    parameters = re.findall(r"\{(\w+)\}", address)
+    if parameters:
+        channel["parameters"] = {name: {"description": _PARAMETERS[name]} for name in parameters}
+    return channel
+
+
+_PARAMETERS = {
+    "about": "The job or machine it is about, other characters than letters, digits, _ as '-'.",
+    "state": "predicted, firing or resolved.",
+    "severity": "info, warning or critical.",
+    "family": "The item's family: cpu, memory, disk, net, load, host, time, other.",
+    "source": "The machine, with dots and other separators written as '-'.",
+}
+
+
+def _message(route: Route) -> dict[str, Any]:
+    cls = route.message
+    return {
+        "name": event_type(cls),
+        "title": cls.__name__,
+        "summary": (cls.__doc__ or "").strip().splitlines()[0],
+        "contentType": "application/json",
+        "headers": {
+            "type": "object",
+            "properties": {
+                name: {"type": "string", "description": text} for name, text in _HEADERS.items()
+            },
+        },
+        "payload": {"$ref": f"#/components/schemas/{cls.__name__}"},
+    }
+
+
+def _operations(routes: tuple[Route, ...]) -> list[tuple[str, dict[str, Any]]]:
+    operations = []
+    for route in routes:
+        for publisher in route.publishers:
+            who = "anyClient" if publisher is Principal.OUTSIDE else str(publisher)
+            operations.append((f"{who}Sends{_name(route)}", _operation("send", route)))
+        for sub in route.consumers:
+            key = f"{sub.principal}Receives{_name(route)}"
+            operations.append((key, _operation("receive", route)))
+    return operations
+
+
+def _operation(action: str, route: Route) -> dict[str, Any]:
+    channel = f"#/channels/{_name(route)}"
+    return {
+        "action": action,
+        "channel": {"$ref": channel},
+        "messages": [{"$ref": f"{channel}/messages/{_name(route)}"}],
+    }
+
+
+def _all_schemas(routes: tuple[Route, ...]) -> dict[str, Any]:
+    """Every message's schema and the definitions they share, at one level."""
+    schemas: dict[str, Any] = {}
+    for route in routes:
+        schema = route.message.model_json_schema(
+            mode="validation", ref_template="#/components/schemas/{model}"
+        )
+        schemas.update(schema.pop("$defs", {}))
+        schemas[route.message.__name__] = schema
+    return dict(sorted(schemas.items()))

@@ -1,0 +1,60 @@
+"""The generated documents say what the code says, and a public validator agrees."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from shared.contracts import JobSubmit, Message, message_types
+from shared.documents import generated_files, stale_files
+from shared.documents.asyncapi import message_schema
+from shared.topology import ROUTES
+from tests.foreign import run_node
+
+_ROOT = Path(__file__).parents[2]
+
+
+def test_every_generated_file_is_fresh() -> None:
+    assert stale_files(_ROOT) == [], "run `make generate`"
+
+
+def test_a_changed_file_is_found_to_be_stale(tmp_path: Path) -> None:
+    for path, text in generated_files().items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    assert stale_files(tmp_path) == []
+    changed = tmp_path / "docs/reference/messages.md"
+    changed.write_text(changed.read_text() + "x")
+    assert stale_files(tmp_path) == [Path("docs/reference/messages.md")]
+
+
+def test_the_asyncapi_document_is_valid_for_the_public_parser() -> None:
+    result = run_node("validate_asyncapi.mjs", str(_ROOT / "docs/reference/asyncapi.json"))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_public_parser_refuses_a_broken_document(tmp_path: Path) -> None:
+    document = json.loads((_ROOT / "docs/reference/asyncapi.json").read_text())
+    document["operations"]["taskSendsJobAccepted"]["action"] = "shout"
+    broken = tmp_path / "broken.json"
+    broken.write_text(json.dumps(document))
+    assert run_node("validate_asyncapi.mjs", str(broken)).returncode == 1
+
+
+@pytest.mark.parametrize("message", message_types().values(), ids=lambda cls: cls.TYPE)
+def test_every_message_has_a_valid_schema_with_described_purpose(message: type[Message]) -> None:
+    schema = message_schema(message)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema.get("description"), "a message class needs a docstring"
+
+
+def test_every_message_is_in_the_topology_and_the_other_way_round() -> None:
+    assert {route.message for route in ROUTES} == set(message_types().values())
+
+
+def test_the_published_schema_accepts_what_the_model_accepts() -> None:
+    validator = jsonschema.Draft202012Validator(message_schema(JobSubmit))
+    minimal = {"job_id": "a", "name": "n", "package": "barograph:packages:a.tar.gz", "main": "m.py"}
+    validator.validate(minimal)
+    assert JobSubmit.model_validate(minimal).type == "single"

@@ -6,6 +6,7 @@ restart of the broker. Delivery is at least once.
 
 from shared.messaging.bus import ARROW, JSON, Bus, Publisher
 from shared.messaging.consumer import QueueConsumer
+from shared.messaging.dead_letters import DeadLetter, DeadLetters
 from shared.messaging.envelope import Delivery, Envelope, decode, message_class
 from shared.messaging.errors import (
     BrokerUnavailable,
@@ -22,6 +23,8 @@ __all__ = [
     "JSON",
     "BrokerUnavailable",
     "Bus",
+    "DeadLetter",
+    "DeadLetters",
     "Delivery",
     "Envelope",
     "MessagingError",

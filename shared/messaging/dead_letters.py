@@ -1,0 +1,140 @@
+"""Dead-letter queues, for an operator: count, look into, send again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
+
+from shared import topology
+from shared.messaging.envelope import ATTEMPT, ORIGINAL_KEY, PREFIX
+from shared.messaging.errors import BrokerUnavailable, Unroutable
+from shared.topology import Principal, dead_letter_name
+
+_NOT_REPLAYED = (ATTEMPT, "x-reason", "x-attempts", "x-dead-lettered-at", "x-delivery-count")
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One message nobody could handle, with what is known about why."""
+
+    queue: str
+    """Where it was to be handled."""
+    message_id: str
+    type: str
+    routing_key: str
+    reason: str
+    attempts: int
+    at: str
+    """When it was given up, ISO 8601."""
+    body: bytes
+
+
+class DeadLetters:
+    """Access to the dead-letter queues with the operator's broker user."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def counts(self) -> dict[str, int]:
+        """Messages per work queue whose dead-letter queue exists.
+
+        Queues of single machines (``agent.<host>``) are left out: name one to inspect it.
+        """
+        found = {}
+        for queue in work_queue_names():
+            with self._channel() as channel:
+                count = _count(channel, dead_letter_name(queue))
+            if count is not None:
+                found[queue] = count
+        return found
+
+    def inspect(self, queue: str, limit: int = 20) -> list[DeadLetter]:
+        """The oldest ``limit`` dead letters of a work queue; they stay where they are."""
+        letters = []
+        with self._channel() as channel:
+            if _count(channel, dead_letter_name(queue)) is None:
+                return []
+            for _ in range(limit):
+                method, properties, body = channel.basic_get(dead_letter_name(queue))
+                if method is None:
+                    break
+                letters.append(_letter(queue, properties, body))
+            # Closing the channel gives all of them back.
+        return letters
+
+    def replay(self, queue: str, message_id: str | None = None) -> int:
+        """Send dead letters (one, or all there are now) to ``queue`` again; returns how many.
+
+        Each is confirmed in its work queue before it leaves the dead-letter queue, so a crash
+        in between doubles it at most; its handler is idempotent.
+
+        Raises:
+            Unroutable: the work queue does not exist.
+        """
+        replayed = 0
+        with self._channel() as channel:
+            present = _count(channel, dead_letter_name(queue))
+            channel.confirm_delivery()
+            for _ in range(present or 0):
+                method, properties, body = channel.basic_get(dead_letter_name(queue))
+                if method is None:
+                    break
+                if message_id not in (None, properties.message_id):
+                    continue
+                headers = dict(properties.headers or {})
+                properties.headers = {k: v for k, v in headers.items() if k not in _NOT_REPLAYED}
+                try:
+                    channel.basic_publish("", queue, body, properties, mandatory=True)
+                except UnroutableError:
+                    raise Unroutable(f"there is no queue {queue!r} to send it to") from None
+                channel.basic_ack(method.delivery_tag)
+                replayed += 1
+        return replayed
+
+    @contextmanager
+    def _channel(self) -> Iterator[BlockingChannel]:
+        try:
+            with closing(pika.BlockingConnection(pika.URLParameters(self._url))) as connection:
+                yield connection.channel()
+        except AMQPError as error:
+            raise BrokerUnavailable(f"the broker cannot be used: {error!r}") from error
+
+
+def work_queue_names() -> list[str]:
+    """Work queues with a dead-letter queue, but for those of single machines."""
+    return [
+        queue.name
+        for principal in Principal
+        for queue in topology.work_queues(principal, "{instance}")
+        if queue.durable and "{" not in queue.name and not queue.name.endswith(".dead")
+    ]
+
+
+def _count(channel: BlockingChannel, queue: str) -> int | None:
+    try:
+        return int(channel.queue_declare(queue, passive=True).method.message_count)
+    except ChannelClosedByBroker as error:
+        if error.reply_code == _NOT_FOUND:
+            return None
+        raise
+
+
+def _letter(queue: str, properties: pika.BasicProperties, body: bytes) -> DeadLetter:
+    headers: dict[str, Any] = properties.headers or {}
+    return DeadLetter(
+        queue=queue,
+        message_id=properties.message_id or "",
+        type=str(headers.get(f"{PREFIX}type", "")),
+        routing_key=str(headers.get(ORIGINAL_KEY, "")),
+        reason=str(headers.get("x-reason", "not given")),
+        attempts=int(headers.get("x-attempts", 0)),
+        at=str(headers.get("x-dead-lettered-at", "")),
+        body=body,
+    )

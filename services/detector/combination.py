@@ -46,6 +46,12 @@ class Combination(BaseModel):
         """Names of the detectors that must be asked."""
         return _VOTERS if self.mode == "vote" else (*_PERIODIC, *_APERIODIC)
 
+    def deciding(self, kind: int) -> tuple[str, ...]:
+        """Whose votes count for a series of this kind."""
+        if self.mode == "vote":
+            return _VOTERS
+        return _PERIODIC if kind == PERIODIC else _APERIODIC
+
     def decide(self, votes: Mapping[str, Votes], kind: NDArray[np.int8]) -> Verdict:
         """The verdict on each point; ``kind`` as above. A voter that cannot judge says no.
 

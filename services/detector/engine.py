@@ -15,7 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from services.detector.alignment import Alignment
-from services.detector.detectors import Tick, Votes, make
+from services.detector.detectors import Tick, make
 from services.detector.liveness import Liveness
 from services.detector.notices import Notices
 from services.detector.recent import Recent
@@ -170,10 +170,18 @@ class Engine:
         voters = {name: votes[name] for name in self._settings.combination.voters()}
         return [
             *self._writer.changes(
-                changes, self._anomalies, Judgement(tick, voters, kinds, verdict.direction)
+                changes,
+                self._anomalies,
+                Judgement(
+                    tick, voters, kinds, verdict.direction, self._settings.combination.deciding
+                ),
             ),
             *self._writer.alarm_changes(
-                alarms, self._alarms, Judgement(tick, _only(votes), kinds, alarm.direction)
+                alarms,
+                self._alarms,
+                Judgement(
+                    tick, {_THRESHOLD: alarm}, kinds, alarm.direction, lambda _: (_THRESHOLD,)
+                ),
             ),
         ]
 
@@ -241,10 +249,6 @@ class Engine:
                     raise
                 log.warning("detector_starts_anew", detector=name, reason=str(error)[:500])
                 columns.grow(size)
-
-
-def _only(votes: Mapping[str, Votes]) -> dict[str, Votes]:
-    return {_THRESHOLD: votes[_THRESHOLD]}
 
 
 def _part(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:

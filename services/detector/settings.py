@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from services.detector.combination import Combination
 from services.detector.detectors import registered
@@ -72,6 +72,18 @@ class Settings(ServiceSettings):
     """``BAROGRAPH_DETECTOR_…``; ``ENGINE`` takes JSON."""
 
     engine: EngineSettings = Field(default=EngineSettings(), description="How points are judged.")
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return EngineSettings.model_validate_json(value)
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise ValueError("; ".join(faults)) from None
+
     gateway_host: str = Field(default="127.0.0.1", description="Where the gateway listens.")
     gateway_port: int = Field(default=0, ge=0, le=65_535, description="0: any free port.")
     gateway_token: SecretStr = Field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,8 @@ class Judgement:
     votes: Mapping[str, Votes]
     kinds: NDArray[np.int8]
     direction: NDArray[np.int8]
+    deciding: Callable[[int], tuple[str, ...]]
+    """Whose votes counted for a series of a kind."""
 
 
 class Writer:
@@ -88,7 +90,12 @@ class Writer:
         direction = _DIRECTIONS[int(judged.direction[at])]
         rhythm = int(judged.kinds[at])
         limit = float(tick.limit[at])
-        reasons = [f"{v.detector}: {v.sentence}" for v in votes if v.anomalous]
+        deciding = judged.deciding(rhythm)
+        reasons = [
+            f"{vote.detector}: {vote.sentence}"
+            for vote in votes
+            if vote.anomalous and vote.detector in deciding
+        ]
         return AnomalyDetected(
             event_id=deterministic_id(kind, series.text(), int(tick.time_ms[at])),
             series=series,

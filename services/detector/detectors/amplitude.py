@@ -14,7 +14,6 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from shared.columns import Column, Columns
 from services.detector.daily import DailyTable
 from services.detector.detectors.base import (
     Bools,
@@ -25,6 +24,7 @@ from services.detector.detectors.base import (
     detector,
     votes,
 )
+from shared.columns import Column, Columns
 
 
 @detector

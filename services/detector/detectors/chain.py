@@ -14,9 +14,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from shared.columns import Column, Columns
 from services.detector.daily import DailyTable
 from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from shared.columns import Column, Columns
 
 
 @detector

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from shared.columns import Column, Columns, indices
 from services.detector.detectors.base import Detector, Floats, Tick, Votes, detector, votes
+from shared.columns import Column, Columns, indices
 
 _FEATURES = 2
 _EULER = 0.5772156649015329
@@ -58,7 +58,7 @@ class IsolationForest(Detector):
     samples: int = Field(100, ge=2, le=1000, description="Points a tree is grown from.")
     window: int = Field(256, ge=2, le=10_000, description="Newest points samples are drawn from.")
     rebuild_every: int = Field(16, ge=1, description="Points between two new trees of a series.")
-    threshold: float = Field(0.68, gt=0, lt=1, description="Score above which a point is one.")
+    threshold: float = Field(0.65, gt=0, lt=1, description="Score above which a point is one.")
     seed: int = Field(1, ge=0, description="Another seed gives another forest.")
 
     @model_validator(mode="after")

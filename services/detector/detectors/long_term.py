@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from shared.columns import Column, Columns
 from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from shared.columns import Column, Columns
 
 
 @detector

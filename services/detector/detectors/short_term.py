@@ -15,8 +15,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from shared.columns import Column, Columns
 from services.detector.detectors.base import Detector, Floats, Tick, Votes, detector, votes
+from shared.columns import Column, Columns
 
 
 @detector

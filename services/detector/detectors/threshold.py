@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from shared.columns import Column, Columns
 from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from shared.columns import Column, Columns
 
 
 @detector

@@ -32,7 +32,7 @@ def now_ms() -> int:
 
 
 class Ingest:
-    """Splits batches by partition and publishes them with the gateway's clock."""
+    """Splits batches by partition of their machine and publishes them."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Ingest:
                 self._send(int(number), batch.select(chosen[start : start + MAX_SAMPLES]))
 
     def _send(self, partition: int, batch: SampleBatch) -> None:
-        body = encode(_compact(batch, min(self._clock_ms(), _latest(batch))))
+        body = encode(_compact(batch))
         message_id = blake2b(body, digest_size=16).hexdigest()
         self._publisher.publish_partition(partition, body, message_id)
 
@@ -92,11 +92,7 @@ class Ingest:
             self._publisher.publish_partition(partition, body, f"heartbeat-{partition}-{now}")
 
 
-def _latest(batch: SampleBatch) -> int:
-    return int(batch.time_ms.max())
-
-
-def _compact(batch: SampleBatch, clock_ms: int) -> SampleBatch:
+def _compact(batch: SampleBatch) -> SampleBatch:
     """The batch with only the names it uses."""
     columns = []
     for names, code in (
@@ -107,9 +103,7 @@ def _compact(batch: SampleBatch, clock_ms: int) -> SampleBatch:
         used, new = np.unique(code, return_inverse=True)
         columns.append(([names[old] for old in used], new.astype(np.int32)))
     (hosts, host), (items, item), (labels, label) = columns
-    return SampleBatch(
-        hosts, items, labels, host, item, label, batch.time_ms, batch.value, clock_ms
-    )
+    return SampleBatch(hosts, items, labels, host, item, label, batch.time_ms, batch.value)
 
 
 class InFlight:

@@ -34,10 +34,10 @@ check: setup ## Format, lint, types, import contracts, fresh generated files
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
-	@$(PYTHON) -m shared.documents --check
+	@$(PYTHON) -m shared.cli generate --check
 
 generate: setup ## Write schemas, AsyncAPI and the data-flow picture again
-	@$(PYTHON) -m shared.documents
+	@$(PYTHON) -m shared.cli generate
 
 lock: ## Resolve dependencies again into requirements/*.txt, with hashes
 	@scripts/lock.sh $(SERVICES)

@@ -37,6 +37,7 @@ missing_packages() {
   [[ $profile == dev ]] || return 0
   command -v amqp-publish >/dev/null || echo amqp-tools
   command -v prometheus >/dev/null || echo prometheus
+  command -v prometheus-node-exporter >/dev/null || echo prometheus-node-exporter
   command -v chromium >/dev/null || echo chromium
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm

@@ -79,7 +79,7 @@ class ContainerBroker:
             self._await_ready()
             return
         # Only this variant needs Docker's client library.
-        from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415
+        from testcontainers.community.rabbitmq import RabbitMqContainer
 
         self._container = (
             RabbitMqContainer(_IMAGE, username=ADMIN, password=self._passwords[ADMIN])

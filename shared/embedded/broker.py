@@ -59,7 +59,7 @@ class EmbeddedBroker:
     def __post_init__(self) -> None:
         self.state = self.state.resolve()
         self.passwords = random_passwords()
-        self._name = f"barograph{secrets.token_hex(4)}@localhost"
+        self._name = ""
 
     # Addresses
 
@@ -107,9 +107,7 @@ class EmbeddedBroker:
 
     def _await(self, process: OwnedProcess, port: int, what: str) -> None:
         try:
-            wait_until(
-                lambda: accepts(port), _START_TIMEOUT_S, what, alive=lambda: process.alive()
-            )
+            wait_until(lambda: accepts(port), _START_TIMEOUT_S, what, alive=process.alive)
         except EmbeddedError as error:
             raise EmbeddedError(f"{error}; its log ends with:\n{process.log_tail()}") from error
 
@@ -163,8 +161,16 @@ class EmbeddedBroker:
             "RUNNING_UNDER_SYSTEMD": "1",
         }
 
+    def _node_name(self) -> str:
+        # The contents belong to the name, so it stays as long as the directory does.
+        path = self.state / "node-name"
+        if not path.exists():
+            _write(path, f"barograph{secrets.token_hex(4)}@localhost")
+        return path.read_text()
+
     def _write_configuration(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._name = self._node_name()
         for name in ("data", "log", "generated"):
             (self.state / name).mkdir(exist_ok=True)
         _write(self.state / ".erlang.cookie", secrets.token_hex(20), 0o400)

@@ -63,7 +63,7 @@ class EmbeddedObjectStore:
                 lambda: accepts(self.port),
                 _START_TIMEOUT_S,
                 "the S3 server",
-                alive=lambda: process.alive(),
+                alive=process.alive,
             )
         except BaseException:
             self.stop()

@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -97,6 +98,8 @@ class OwnedProcess:
                 start_new_session=True,
             )
         self.log = log
+        self._gone = False
+        self._killing = threading.Lock()
         self._leash = subprocess.Popen(
             ["/bin/sh", "-c", 'cat >/dev/null; kill -9 "-$1"', "leash", str(self.pid)],
             stdin=subprocess.PIPE,
@@ -129,7 +132,13 @@ class OwnedProcess:
         self.kill()
 
     def kill(self) -> None:
-        """Kill the whole group at once and forget the leash."""
+        """Kill the whole group at once and forget the leash; nothing more the second time."""
+        with self._killing:
+            if not self._gone:
+                self._gone = True
+                self._kill_group()
+
+    def _kill_group(self) -> None:
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:

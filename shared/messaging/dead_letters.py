@@ -45,7 +45,7 @@ class DeadLetters:
     def counts(self) -> dict[str, int]:
         """Messages per work queue whose dead-letter queue exists.
 
-        Queues of single machines (``agent.<host>``) are left out: name one to inspect it.
+        Queues of single machines (``agent.<host>``) are left out: name one to look into it.
         """
         found = {}
         for queue in work_queue_names():
@@ -55,7 +55,7 @@ class DeadLetters:
                 found[queue] = count
         return found
 
-    def inspect(self, queue: str, limit: int = 20) -> list[DeadLetter]:
+    def look(self, queue: str, limit: int = 20) -> list[DeadLetter]:
         """The oldest ``limit`` dead letters of a work queue; they stay where they are."""
         letters = []
         with self._channel() as channel:

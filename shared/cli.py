@@ -1,0 +1,182 @@
+"""``barograph``: run everything on one machine, and look after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared import topology
+from shared.dead_letters_cli import app as dead_letters
+from shared.embedded.process import EmbeddedError
+from shared.embedded.stackfile import DEFAULT_STATE, StackFile, is_ready, read_stack_file
+
+app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
+app.add_typer(dead_letters, name="dead-letters")
+
+State = Annotated[Path, typer.Option("--state", help="Where the stack keeps its files.")]
+_START_TIMEOUT_S = 300.0
+_STOP_TIMEOUT_S = 120.0
+_POLL_S = 0.2
+
+
+@app.command()
+def up(state: State = DEFAULT_STATE) -> None:
+    """Start broker, object store, mailbox, the six services and the node agent."""
+    state = state.expanduser().resolve()
+    if _running(state):
+        typer.echo(f"already running; {_where(read_stack_file(state))}")
+        return
+    (state / "log").mkdir(parents=True, exist_ok=True, mode=0o700)
+    (state / StackFile.NAME).unlink(missing_ok=True)
+    log = state / "log" / "supervisor.log"
+    typer.echo("starting broker, object store, mailbox and services ...")
+    with log.open("wb") as output:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "shared.embedded.stack", str(state)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            start_new_session=True,
+        )
+    try:
+        _await_stack(state, supervisor, log)
+    except BaseException:
+        # Interrupted or too late: nothing half started stays.
+        supervisor.terminate()
+        supervisor.wait()
+        raise
+    typer.echo(_where(read_stack_file(state)))
+
+
+@app.command()
+def down(state: State = DEFAULT_STATE) -> None:
+    """Stop everything `up` started."""
+    state = state.expanduser().resolve()
+    if not _running(state):
+        typer.echo(f"nothing runs under {state}")
+        return
+    pid = read_stack_file(state).supervisor_pid
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while _is_supervisor(pid):
+        if time.monotonic() > deadline:
+            _fail(f"process {pid} did not end within {_STOP_TIMEOUT_S:.0f} s")
+        time.sleep(_POLL_S)
+    typer.echo("stopped")
+
+
+@app.command()
+def status(
+    state: State = DEFAULT_STATE,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show where everything is and whether each service is ready (exit code 1 if not)."""
+    stack = _stack(state)
+    ready = {name: is_ready(url) for name, url in stack.health.items()}
+    if as_json:
+        typer.echo(json.dumps({"client_url": stack.client_url, "ready": ready}))
+    else:
+        table = Table("service", "ready", "health")
+        for name, url in stack.health.items():
+            table.add_row(name, "yes" if ready[name] else "NO", url)
+        Console().print(table)
+        typer.echo(_where(stack))
+    if not all(ready.values()):
+        raise typer.Exit(1)
+
+
+@app.command("topology")
+def show_topology() -> None:
+    """Show who publishes which message to whom."""
+    table = Table("message", "exchange", "routing key", "published by", "to queue")
+    for route in topology.ROUTES:
+        table.add_row(
+            route.message.TYPE,
+            route.exchange,
+            route.binding(),
+            ", ".join(route.publishers),
+            ", ".join(sub.queue for sub in route.consumers) or "subscribers",
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command()
+def generate(
+    check: Annotated[bool, typer.Option("--check", help="Fail if any is stale.")] = False,
+) -> None:
+    """Write schemas, AsyncAPI, reference pages and the picture from the code."""
+    # Imports every contract; the other commands need not wait for that.
+    from shared.documents import stale_files, write_files  # noqa: PLC0415
+
+    root = Path(__file__).parents[1]
+    changed = stale_files(root) if check else write_files(root)
+    for path in changed:
+        typer.echo(f"{'stale' if check else 'wrote'} {path}")
+    if check and changed:
+        _fail("run `make generate` and commit what it writes")
+
+
+def _await_stack(state: Path, supervisor: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while not (state / StackFile.NAME).exists():
+        if supervisor.poll() is not None:
+            _fail(f"it did not start; {log} says:\n{log.read_text()[-6000:]}")
+        if time.monotonic() > deadline:
+            _fail(f"not ready within {_START_TIMEOUT_S:.0f} s; see {log}")
+        time.sleep(_POLL_S)
+
+
+def _running(state: Path) -> bool:
+    if not (state / StackFile.NAME).exists():
+        return False
+    return _is_supervisor(read_stack_file(state).supervisor_pid)
+
+
+def _is_supervisor(pid: int) -> bool:
+    # A process id may belong to somebody else by now. A zombie has no command line.
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return b"shared.embedded.stack" in command
+
+
+def _stack(state: Path) -> StackFile:
+    try:
+        return read_stack_file(state)
+    except EmbeddedError as error:
+        _fail(str(error))
+
+
+def _where(stack: StackFile) -> str:
+    return (
+        f"web page and API  {stack.client_url}\n"
+        f"metrics gateway   {stack.gateway_url}\n"
+        f"mail arrives in   {stack.maildir}\n"
+        f"logs              {stack.logs}"
+    )
+
+
+def _fail(text: str) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(1)
+
+
+def main() -> None:
+    """The command's entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

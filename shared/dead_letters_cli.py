@@ -1,0 +1,84 @@
+"""``barograph dead-letters``: what nobody could handle, why, and sending it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.embedded.process import EmbeddedError
+from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
+from shared.messaging.dead_letters import DeadLetters
+from shared.messaging.errors import MessagingError
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+State = Annotated[Path, typer.Option("--state", help="The running stack's files.")]
+Url = Annotated[
+    str,
+    typer.Option("--broker", envvar="BAROGRAPH_BROKER_URL", help="AMQP URL of an operator's user."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@app.command("list")
+def list_queues(state: State = DEFAULT_STATE, url: Url = "", as_json: AsJson = False) -> None:
+    """Count the dead letters of every work queue."""
+    with _letters(state, url) as letters:
+        counts = letters.counts()
+    if as_json:
+        typer.echo(json.dumps(counts))
+        return
+    table = Table("queue", "dead letters")
+    for queue, count in counts.items():
+        table.add_row(queue, str(count))
+    Console().print(table)
+
+
+@app.command()
+def inspect(
+    queue: Annotated[str, typer.Argument(help="A work queue, e.g. task.jobs.")],
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, oldest first.")] = 20,
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show dead letters with their reasons; they stay where they are."""
+    with _letters(state, url) as letters:
+        found = letters.look(queue, limit)
+    for letter in found:
+        shown = vars(letter) | {"body": letter.body.decode("utf-8", errors="replace")}
+        if as_json:
+            typer.echo(json.dumps(shown))
+        else:
+            typer.echo("\n".join(f"{name:<12} {value}" for name, value in shown.items()) + "\n")
+
+
+@app.command()
+def replay(
+    queue: Annotated[str, typer.Argument(help="A work queue, e.g. task.jobs.")],
+    message_id: Annotated[str, typer.Option("--id", help="Only this message.")] = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+) -> None:
+    """Send dead letters to their queue again, e.g. after a fault was mended."""
+    with _letters(state, url) as letters:
+        count = letters.replay(queue, message_id or None)
+    typer.echo(f"replayed {count}")
+    if message_id and not count:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _letters(state: Path, url: str) -> Iterator[DeadLetters]:
+    try:
+        yield DeadLetters(url or read_stack_file(state).broker_urls["operator"])
+    except (EmbeddedError, MessagingError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

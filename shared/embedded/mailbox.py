@@ -1,0 +1,112 @@
+"""A local mailbox: an SMTP server that asks for a login and delivers into a Maildir."""
+
+from __future__ import annotations
+
+import asyncio
+import email.message
+import email.policy
+import hmac
+import secrets
+import warnings
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Mailbox
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from shared.embedded.process import LOOPBACK, EmbeddedError, free_ports
+
+_MAX_BYTES = 20_000_000
+
+
+class _Controller(Controller):
+    """aiosmtpd's server thread; its own stop leaves open connections to the collector."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._sessions: weakref.WeakSet[SMTP] = weakref.WeakSet()
+        super().__init__(*args, **options)
+
+    def factory(self) -> SMTP:
+        session: SMTP = super().factory()
+        self._sessions.add(session)
+        return session
+
+    def stop(self, no_assert: bool = False) -> None:
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self.loop).result()
+        super().stop(no_assert)
+
+    async def _hang_up(self) -> None:
+        for session in list(self._sessions):
+            if session.transport is not None:
+                session.transport.close()
+        # The sockets are closed in the loop's next round.
+        await asyncio.sleep(0)
+
+
+@dataclass
+class EmbeddedMailbox:
+    """Whatever is mailed to it, from whom and to whom ever, ends in ``state/Maildir``."""
+
+    state: Path
+    user: str = "barograph"
+    password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
+    port: int = 0
+    _controller: Controller | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        """``smtp://user:password@host:port``, for the healer's settings."""
+        return f"smtp://{self.user}:{self.password}@{LOOPBACK}:{self.port}"
+
+    @property
+    def directory(self) -> Path:
+        return self.state / "Maildir"
+
+    def start(self) -> None:
+        """Listen on loopback; EmbeddedError when the port is taken."""
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.port = self.port or free_ports(1)[0]
+        # Loopback only; a relay elsewhere is reached with TLS.
+        warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS", UserWarning)
+        self._controller = _Controller(
+            Mailbox(self.directory),
+            hostname=LOOPBACK,
+            port=self.port,
+            auth_required=True,
+            auth_require_tls=False,
+            authenticator=self._check,
+            data_size_limit=_MAX_BYTES,
+        )
+        try:
+            self._controller.start()
+        except OSError as error:
+            raise EmbeddedError(
+                f"the mailbox cannot listen on port {self.port}: {error}"
+            ) from error
+
+    def stop(self) -> None:
+        if self._controller is not None:
+            self._controller.stop()
+            self._controller = None
+
+    def messages(self) -> list[email.message.EmailMessage]:
+        """Everything delivered so far, oldest first."""
+        if not self.directory.exists():
+            return []
+        paths = sorted(self.directory.glob("new/*"), key=lambda path: path.stat().st_mtime_ns)
+        parse = email.message_from_bytes
+        return [parse(path.read_bytes(), policy=email.policy.default) for path in paths]
+
+    def _check(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, mechanism: str, data: object
+    ) -> AuthResult:
+        known = (
+            mechanism in {"LOGIN", "PLAIN"}
+            and isinstance(data, LoginPassword)
+            and hmac.compare_digest(data.login, self.user.encode())
+            and hmac.compare_digest(data.password, self.password.encode())
+        )
+        return AuthResult(success=known, handled=False)

@@ -1,0 +1,260 @@
+"""Everything on one machine: servers, services and node agent, started, watched and stopped.
+
+``python -m shared.embedded.stack DIR`` is the supervisor that ``barograph up`` leaves running.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from shared.embedded.broker import EmbeddedBroker
+from shared.embedded.mailbox import EmbeddedMailbox
+from shared.embedded.object_store import EmbeddedObjectStore
+from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess, free_ports
+from shared.embedded.stackfile import StackFile, is_ready, write_stack_file
+from shared.topology import Principal
+
+log = structlog.get_logger(__name__)
+
+MODULES: Mapping[str, str] = {
+    "task": "services.task",
+    "autospec": "services.autospec",
+    "detector": "services.detector",
+    "predictor": "services.predictor",
+    "healer": "services.healer",
+    "client": "services.client",
+    "agent": "services.healer.agent",
+}
+"""Process name to the module that is run; each name is its broker user, too."""
+
+_READY_TIMEOUT_S = 180.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+_STEADY_S = 60.0
+_WATCH_S = 0.25
+_STOP_TIMEOUT_S = 30.0
+
+
+@dataclass
+class _Watched:
+    """A process that is started again when it ends, later and later if it keeps ending."""
+
+    process: OwnedProcess
+    started: float
+    pause_s: float = _FIRST_PAUSE_S
+    restart_at: float | None = None
+
+
+@dataclass
+class Stack:
+    """The whole platform on this machine, its files under ``state``."""
+
+    state: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Settings beyond ours, e.g. ``BAROGRAPH_DETECTOR_ENGINE``."""
+    modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
+    broker: EmbeddedBroker = field(init=False)
+    object_store: EmbeddedObjectStore = field(init=False)
+    mailbox: EmbeddedMailbox = field(init=False)
+    file: StackFile = field(init=False)
+    _watched: dict[str, _Watched] = field(default_factory=dict, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _watcher: threading.Thread | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.state = self.state.expanduser().resolve()
+        self.broker = EmbeddedBroker(self.state / "broker")
+        self.object_store = EmbeddedObjectStore(self.state / "object-store")
+        self.mailbox = EmbeddedMailbox(self.state / "mailbox")
+
+    # Life
+
+    def start(self) -> None:
+        """Start everything and return when every service is ready.
+
+        Raises:
+            EmbeddedError: naming what did not start and the end of its log.
+        """
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._stopping.clear()
+        try:
+            self._start_servers()
+            self._choose_ports()
+            for name in self.modules:
+                self._launch(name)
+            self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+            self._watcher.start()
+            self.wait_ready()
+            write_stack_file(self.state, self.file)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop services, then servers; nothing is left running."""
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+        with ThreadPoolExecutor() as pool:
+            for watched in self._watched.values():
+                pool.submit(watched.process.stop, _STOP_TIMEOUT_S)
+        self._watched.clear()
+        self.mailbox.stop()
+        self.object_store.stop()
+        self.broker.stop()
+        (self.state / StackFile.NAME).unlink(missing_ok=True)
+
+    def kill9(self, name: str) -> None:
+        """Kill one service as a crash would; the supervisor starts it again."""
+        with self._lock:
+            self._watched[name].process.kill()
+
+    def wait_ready(self, timeout_s: float = _READY_TIMEOUT_S) -> None:
+        """Wait until every service answers ``/readyz``; EmbeddedError names those that do not."""
+        deadline = time.monotonic() + timeout_s
+        waiting = set(self.modules)
+        while waiting:
+            waiting = {name for name in waiting if not is_ready(self.file.health[name])}
+            hopeless = sorted(name for name in waiting if self._keeps_ending(name))
+            if hopeless or (waiting and time.monotonic() > deadline):
+                reason = "keep ending" if hopeless else f"not ready within {timeout_s:.0f} s"
+                raise EmbeddedError(self._explain(hopeless or sorted(waiting), reason))
+            self._stopping.wait(_WATCH_S)
+
+    def pid(self, name: str) -> int:
+        """Process id of a service (changes when it is started again)."""
+        with self._lock:
+            return self._watched[name].process.pid
+
+    # Parts
+
+    def _start_servers(self) -> None:
+        with ThreadPoolExecutor() as pool:
+            servers = (self.broker, self.object_store, self.mailbox)
+            for started in [pool.submit(server.start) for server in servers]:
+                started.result()
+
+    def _choose_ports(self) -> None:
+        client, gateway, *health = free_ports(2 + len(self.modules))
+        self.file = StackFile(
+            supervisor_pid=os.getpid(),
+            client_url=f"http://{LOOPBACK}:{client}",
+            gateway_url=f"http://{LOOPBACK}:{gateway}",
+            gateway_token=secrets.token_urlsafe(24),
+            s3_url=self.object_store.url,
+            s3_access_key=self.object_store.access_key,
+            s3_secret_key=self.object_store.secret_key,
+            smtp_url=self.mailbox.url,
+            maildir=str(self.mailbox.directory),
+            broker_admin_url=self.broker.admin_url,
+            broker_urls={str(user): self.broker.url(user) for user in Principal},
+            health={
+                name: f"http://{LOOPBACK}:{port}"
+                for name, port in zip(self.modules, health, strict=True)
+            },
+            logs=str(self.state / "log"),
+        )
+
+    def _launch(self, name: str) -> None:
+        process = OwnedProcess(
+            [sys.executable, "-m", self.modules[name]],
+            log=self.state / "log" / f"{name}.log",
+            env=self._environment(name),
+        )
+        with self._lock:
+            pause = self._watched[name].pause_s if name in self._watched else _FIRST_PAUSE_S
+            self._watched[name] = _Watched(process, time.monotonic(), pause)
+
+    def _environment(self, name: str) -> dict[str, str]:
+        own = f"BAROGRAPH_{name.upper()}_"
+        settings = {
+            "BAROGRAPH_BROKER_URL": self.broker.url(name),
+            "BAROGRAPH_STORE_URL": f"sqlite:///{self.state / name}.db",
+            "BAROGRAPH_STATE_DIR": str(self.state / name),
+            "BAROGRAPH_HEALTH_PORT": self.file.health[name].rpartition(":")[2],
+            "BAROGRAPH_S3_URL": self.file.s3_url,
+            "BAROGRAPH_S3_ACCESS_KEY": self.file.s3_access_key,
+            "BAROGRAPH_S3_SECRET_KEY": self.file.s3_secret_key,
+        }
+        only = {
+            "client": {"HTTP_PORT": self.file.client_url.rpartition(":")[2]},
+            "detector": {
+                "GATEWAY_PORT": self.file.gateway_url.rpartition(":")[2],
+                "GATEWAY_TOKEN": self.file.gateway_token,
+            },
+            "task": {"MEMBER_BROKER_URL": self.broker.url(Principal.MEMBER)},
+            "healer": {"SMTP_URL": self.file.smtp_url},
+        }.get(name, {})
+        root = str(Path(__file__).parents[2])
+        python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        return (
+            dict(os.environ)
+            | settings
+            | {own + key: value for key, value in only.items()}
+            | {"PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
+            | dict(self.env)
+        )
+
+    # Watching
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_WATCH_S):
+            for name, watched in list(self._watched.items()):
+                self._watch_one(name, watched, time.monotonic())
+
+    def _watch_one(self, name: str, watched: _Watched, now: float) -> None:
+        if watched.process.alive():
+            if now - watched.started > _STEADY_S:
+                watched.pause_s = _FIRST_PAUSE_S
+        elif watched.restart_at is None:
+            watched.process.kill()  # what it started goes with it
+            code = watched.process.exit_code
+            log.warning("service_ended", service=name, code=code, again_in_s=watched.pause_s)
+            watched.restart_at = now + watched.pause_s
+            watched.pause_s = min(watched.pause_s * 2, _LONGEST_PAUSE_S)
+        elif now >= watched.restart_at:
+            self._launch(name)
+
+    def _keeps_ending(self, name: str) -> bool:
+        with self._lock:
+            # Three ends in a row: 0.5, 1 and 2 s.
+            return self._watched[name].pause_s >= _FIRST_PAUSE_S * 8
+
+    def _explain(self, names: list[str], reason: str) -> str:
+        tails = [f"--- {name}\n{self._watched[name].process.log_tail()}" for name in names]
+        return "\n".join([f"{', '.join(names)} {reason}; the logs end with:", *tails])
+
+
+def main(state: str) -> int:
+    """Run a stack until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stack = Stack(Path(state))
+    try:
+        stack.start()
+    except EmbeddedError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - its log is where this is looked for
+        return 1
+    try:
+        while not stop.wait(1):
+            pass
+    finally:
+        stack.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,69 @@
+"""``stack.json``: where everything of a running stack is found, readable by its owner only."""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.embedded.process import EmbeddedError
+
+DEFAULT_STATE = Path("~/.local/state/barograph")
+
+
+class StackFile(BaseModel):
+    """Addresses and credentials of a running stack; all on loopback."""
+
+    NAME: ClassVar[str] = "stack.json"
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    supervisor_pid: int = Field(description="Process to stop with SIGTERM.")
+    client_url: str = Field(description="HTTP API and web page.")
+    gateway_url: str = Field(description="Where samples are sent, e.g. by Prometheus.")
+    gateway_token: str = Field(description="Bearer token senders present.")
+    s3_url: str
+    s3_access_key: str
+    s3_secret_key: str
+    smtp_url: str
+    maildir: str = Field(description="Where mail arrives.")
+    broker_admin_url: str = Field(description="RabbitMQ's management, as administrator.")
+    broker_urls: dict[str, str] = Field(description="AMQP URL per principal.")
+    health: dict[str, str] = Field(description="Base URL of /livez, /readyz, /metrics a service.")
+    logs: str = Field(description="Directory of one log file per service.")
+
+
+def write_stack_file(state: Path, content: StackFile) -> Path:
+    """Write it in one step, mode 0600."""
+    path = state / StackFile.NAME
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content.model_dump_json(indent=2))
+    new.replace(path)
+    return path
+
+
+def read_stack_file(state: Path = DEFAULT_STATE) -> StackFile:
+    """What runs under ``state``; EmbeddedError when nothing does."""
+    path = state.expanduser() / StackFile.NAME
+    try:
+        return StackFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise EmbeddedError(f"nothing runs under {state}: start it with `barograph up`") from None
+    except ValidationError as error:
+        raise EmbeddedError(f"{path} is not a stack file: {error}") from error
+
+
+def is_ready(health_url: str) -> bool:
+    """Whether a service answers ``/readyz`` with 200."""
+    try:
+        # Only URLs of our own making come here.
+        with urllib.request.urlopen(f"{health_url}/readyz", timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
+    except (urllib.error.URLError, OSError):
+        return False

@@ -229,9 +229,10 @@ def test_a_series_without_a_rhythm_is_judged_by_short_and_long_term() -> None:
 
 def test_by_majority_three_of_five_must_agree() -> None:
     engine = _engine(confirm_points=1, combination=Combination(mode="vote").model_dump())
-    for m in range(200):
-        engine.process(_at(m, _wave(m)))
-    events = _feed(engine, (_at(m, 300.0) for m in range(200, 206)))
+    rng = np.random.default_rng(6)
+    for m in range(400):
+        engine.process(_at(m, 100 + rng.normal()))
+    events = _feed(engine, (_at(m, 300.0) for m in range(400, 406)))
     (event,) = _detected(events)
     assert sum(vote.anomalous for vote in event.votes) >= 3
     assert len(event.votes) == 5

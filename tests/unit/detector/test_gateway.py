@@ -1,0 +1,323 @@
+"""The gateway: what it takes, what it refuses, and with which words."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import cramjam
+import httpx
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.detector.gateway.amqp import SampleInlet
+from services.detector.gateway.http import Gateway, make_app
+from services.detector.gateway.ingest import InFlight, Ingest, partition_of
+from services.detector.gateway.remote_write import Receiver
+from services.detector.settings import Settings
+from shared.contracts import MetricBatch
+from shared.contracts.metrics import Sample
+from shared.messaging import Bus, BrokerUnavailable, Delivery
+from shared.messaging.bus import ARROW
+from shared.samples import InvalidBatch, SampleBatch, decode, encode, from_rows
+
+_NOW = 1_700_000_000_000
+Labels = dict[str, str]
+
+
+def _number(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _field(number: int, body: bytes) -> bytes:
+    return _number(number << 3 | 2) + _number(len(body)) + body
+
+
+def _request(*series: tuple[Labels, list[tuple[int, float]]]) -> bytes:
+    """A WriteRequest as Prometheus writes it, made by other code than what reads it."""
+    out = b""
+    for labels, samples in series:
+        body = b"".join(
+            _field(1, _field(1, k.encode()) + _field(2, v.encode())) for k, v in labels.items()
+        )
+        body += b"".join(
+            _field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _number(time_ms % 2**64))
+            for time_ms, value in samples
+        )
+        out += _field(1, body)
+    return out
+
+
+class _Streams:
+    """Keeps what is appended to the streams."""
+
+    def __init__(self) -> None:
+        self.appended: list[tuple[int, SampleBatch]] = []
+        self.down = False
+
+    def publish_partition(self, partition: int, body: bytes, message_id: str) -> None:
+        assert message_id
+        if self.down:
+            raise BrokerUnavailable("no confirm")
+        self.appended.append((partition, decode(body)))
+
+    def rows(self) -> list[tuple[str, str, str, float]]:
+        return [
+            (b.hosts[h], b.items[i], b.labels[t], float(v))
+            for _, b in self.appended
+            for h, i, t, v in zip(b.host_code, b.item_code, b.label_code, b.value, strict=True)
+        ]
+
+
+@pytest.fixture
+def streams() -> _Streams:
+    return _Streams()
+
+
+@contextmanager
+def _serving(app: FastAPI) -> Iterator[httpx.Client]:
+    gateway = Gateway(app, "127.0.0.1", 0)
+    gateway.start()
+    with httpx.Client(base_url=gateway.url) as client:
+        yield client
+    gateway.stop()
+
+
+@pytest.fixture
+def client(streams: _Streams) -> Iterator[httpx.Client]:
+    settings = Settings(gateway_body_bytes=2000, gateway_raw_bytes=5000)
+    with _serving(make_app(settings, Ingest(streams, 4, lambda: _NOW))) as client:
+        yield client
+
+
+def _post(client: httpx.Client, raw: bytes, **headers: str) -> httpx.Response:
+    sent = {
+        "content-type": "application/x-protobuf",
+        "content-encoding": "snappy",
+        "x-prometheus-remote-write-version": "0.1.0",
+    } | {key.replace("_", "-"): value for key, value in headers.items()}
+    body = bytes(cramjam.snappy.compress_raw(raw))
+    return client.post("/api/v1/write", content=body, headers=sent)
+
+
+_LOAD = {"__name__": "node_load1", "instance": "web1:9100", "job": "node"}
+
+
+def test_samples_are_in_the_streams_when_the_sender_hears_yes(
+    client: httpx.Client, streams: _Streams
+) -> None:
+    other = {"__name__": "app_queue", "instance": "web1:8080", "job": "app", "q": "é"}
+    answer = _post(client, _request((_LOAD, [(_NOW, 1.5)]), (other, [(_NOW, 7.0)])))
+    assert (answer.status_code, answer.content) == (204, b"")
+    labels = '{"instance":"web1:8080","job":"app","q":"é"}'
+    assert streams.rows() == [("web1", "node_load1", "", 1.5), ("web1", "app_queue", labels, 7.0)]
+    assert [partition for partition, _ in streams.appended] == [partition_of("web1", 4)]
+
+
+def test_a_machine_always_has_the_same_partition() -> None:
+    assert [partition_of(f"host{i}", 4) for i in range(6)] == [3, 1, 3, 1, 2, 0]
+
+
+def test_series_the_platform_does_not_want_are_taken_and_dropped(
+    client: httpx.Client, streams: _Streams
+) -> None:
+    ignored = {"__name__": "go_goroutines", "instance": "web1:9100"}
+    assert _post(client, _request((ignored, [(_NOW, 1.0)]))).status_code == 204
+    assert streams.appended == []
+
+
+def test_good_samples_are_kept_and_every_bad_series_is_named(
+    client: httpx.Client, streams: _Streams
+) -> None:
+    nameless = {"instance": "web1"}
+    homeless = {"__name__": "up", "job": "x"}
+    strange = {"__name__": "ok", "instance": "w", "bad-label": "1"}
+    answer = _post(
+        client,
+        _request(
+            (_LOAD, [(_NOW, 1.0), (-5, 2.0)]), (nameless, [(_NOW, 1.0)]),
+            (homeless, [(_NOW, 1.0)]), (strange, [(_NOW, 1.0)]),
+        ),
+    )  # fmt: skip
+    assert answer.status_code == 400
+    for part in ("-5 is not a Unix time", "name", "no label host or instance", "bad-label"):
+        assert part in answer.text
+    assert streams.rows() == [("web1", "node_load1", "", 1.0)]
+
+
+def test_samples_from_the_future_are_refused(client: httpx.Client, streams: _Streams) -> None:
+    answer = _post(client, _request((_LOAD, [(_NOW + 90_000, 1.0)])))
+    assert answer.status_code == 400
+    assert "web1 by 90 s: look at that machine's clock" in answer.text
+    assert streams.appended == []
+
+
+def test_a_staleness_marker_has_no_value(client: httpx.Client, streams: _Streams) -> None:
+    stale = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+    assert _post(client, _request((_LOAD, [(_NOW, stale)]))).status_code == 204
+    (row,) = streams.rows()
+    assert row[3] != row[3]
+
+
+def test_the_sender_is_told_to_come_again_when_the_broker_does_not_confirm(
+    client: httpx.Client, streams: _Streams
+) -> None:
+    streams.down = True
+    answer = _post(client, _request((_LOAD, [(_NOW, 1.0)])))
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "words"),
+    [
+        ({"content_type": "application/json"}, 415, "application/x-protobuf"),
+        ({"content_type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}, 415,
+         "1.0"),
+        ({"content_encoding": "gzip"}, 415, "snappy"),
+        ({"x_prometheus_remote_write_version": "2.0.0"}, 415, "0.1.x"),
+    ],
+)  # fmt: skip
+def test_other_protocols_are_refused(
+    client: httpx.Client, headers: Labels, status: int, words: str
+) -> None:
+    answer = _post(client, _request((_LOAD, [(_NOW, 1.0)])), **headers)
+    assert answer.status_code == status
+    assert words in answer.text
+
+
+def test_large_bodies_are_refused_before_and_after_unpacking(client: httpx.Client) -> None:
+    noise = random.Random(1).randbytes(4000)
+    assert _post(client, noise).status_code == 413
+    assert _post(client, b"\x00" * 6000).text == "6000 bytes when decompressed, more than 5000\n"
+
+
+def test_more_requests_than_places_are_told_to_come_again(streams: _Streams) -> None:
+    places = InFlight(1)
+    assert places.enter()
+    assert not places.enter()
+    places.leave()
+    assert places.enter()
+
+
+def test_under_back_pressure_the_answer_is_429(streams: _Streams) -> None:
+    settings = Settings(gateway_in_flight=1)
+    app_holder: list[httpx.Client] = []
+    answers: list[httpx.Response] = []
+
+    class _Slow(_Streams):
+        def publish_partition(self, partition: int, body: bytes, message_id: str) -> None:
+            # While this request waits for its confirm, another one comes.
+            answers.append(_post(app_holder[0], _request((_LOAD, [(_NOW, 1.0)]))))
+
+    app = make_app(settings, Ingest(_Slow(), 4, lambda: _NOW))
+    with _serving(app) as client, httpx.Client(base_url=client.base_url) as another:
+        app_holder.append(another)
+        assert _post(client, _request((_LOAD, [(_NOW, 1.0)]))).status_code == 204
+    assert [answer.status_code for answer in answers] == [429]
+    assert answers[0].headers["retry-after"] == "2"
+
+
+def test_a_token_is_asked_for_where_one_is_set(streams: _Streams) -> None:
+    settings = Settings.model_validate({"gateway_token": "secret"})
+    with _serving(make_app(settings, Ingest(streams, 4, lambda: _NOW))) as client:
+        body = _request((_LOAD, [(_NOW, 1.0)]))
+        assert _post(client, body).status_code == 401
+        assert _post(client, body, authorization="Bearer wrong").status_code == 401
+        assert _post(client, body, authorization="Bearer secret").status_code == 204
+
+
+@given(body=st.binary(max_size=300))
+def test_random_requests_are_read_or_refused(body: bytes) -> None:
+    try:
+        received = Receiver("").read(body)
+    except InvalidBatch as error:
+        assert error.faults
+    else:
+        assert len(received.batch) <= len(body)
+
+
+_GOOD = _request((_LOAD, [(_NOW, 1.0)]), ({"__name__": "x", "instance": "b"}, [(_NOW, 2.0)]))
+
+
+@given(at=st.integers(0, len(_GOOD) - 1), byte=st.integers(0, 255), cut=st.booleans())
+def test_damaged_requests_are_read_or_refused(at: int, byte: int, cut: bool) -> None:
+    body = _GOOD[:at] if cut else _GOOD[:at] + bytes([byte]) + _GOOD[at + 1 :]
+    try:
+        Receiver("").read(body)
+    except InvalidBatch as error:
+        assert error.faults
+
+
+class _Published(Bus):
+    """A bus that is never connected and keeps what it is asked to publish."""
+
+    def __init__(self) -> None:
+        super().__init__("amqp://detector:unused@127.0.0.1:1/%2F", "detector")
+        self.published: list[Any] = []
+
+    def publish_prepared(self, outgoing: Any, timeout_s: float = 60.0) -> None:
+        del timeout_s
+        self.published.extend(outgoing)
+
+
+def _delivery(body: bytes, content_type: str = "application/json") -> Delivery:
+    return Delivery(
+        "detector.samples", 1, "metrics", "samples.h1", {}, "id1", content_type, body
+    )
+
+
+def _inlet(streams: _Streams) -> tuple[SampleInlet, _Published]:
+    bus = _Published()
+    return SampleInlet(bus, Ingest(streams, 4, lambda: _NOW), lambda: datetime.now(UTC)), bus
+
+
+def test_json_and_arrow_messages_reach_the_streams_together(streams: _Streams) -> None:
+    inlet, bus = _inlet(streams)
+    message = MetricBatch(host="h1", samples=(Sample(item="a", time_ms=_NOW, value=1.0),))
+    arrow = encode(from_rows([("h1", "b", "", _NOW, 2.0)]))
+    inlet.handle([_delivery(message.model_dump_json().encode()), _delivery(arrow, ARROW)])
+    assert streams.rows() == [("h1", "a", "", 1.0), ("h1", "b", "", 2.0)]
+    assert len(streams.appended) == 1
+    assert bus.published == []
+
+
+def test_bad_messages_are_answered_and_dead_lettered_and_good_ones_kept(streams: _Streams) -> None:
+    inlet, bus = _inlet(streams)
+    good = encode(from_rows([("h1", "b", "", _NOW, 2.0)]))
+    future = encode(from_rows([("h1", "b", "", _NOW + 10**6, 2.0)]))
+    inlet.handle([_delivery(b"{}"), _delivery(b"junk", ARROW), _delivery(future, ARROW),
+                  _delivery(good, ARROW)])  # fmt: skip
+    assert streams.rows() == [("h1", "b", "", 2.0)]
+    dead = [out for out in bus.published if out.exchange == "dead-letters"]
+    assert len(dead) == 3
+    reasons = " ".join(out.headers["x-reason"] for out in dead)
+    assert "host: Field required" in reasons
+    assert "not an Arrow IPC stream" in reasons
+    assert "in the future" in reasons
+    assert dead[1].body == b"junk"
+    assert len(bus.published) == 6
+
+
+def test_deliveries_are_not_acked_when_the_broker_does_not_confirm(streams: _Streams) -> None:
+    inlet, _ = _inlet(streams)
+    streams.down = True
+    with pytest.raises(BrokerUnavailable):
+        inlet.handle([_delivery(encode(from_rows([("h1", "b", "", _NOW, 2.0)])), ARROW)])
+
+
+def test_heartbeats_tell_every_partition_the_time(streams: _Streams) -> None:
+    Ingest(streams, 3, lambda: _NOW).heartbeat()
+    assert [(number, batch.clock_ms) for number, batch in streams.appended] == [
+        (0, _NOW), (1, _NOW), (2, _NOW)
+    ]  # fmt: skip

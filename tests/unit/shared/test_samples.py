@@ -1,0 +1,158 @@
+"""Batches as columns: what goes in comes out, and what is bad is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.contracts import MetricBatch
+from shared.contracts.metrics import Sample
+from shared.samples import (
+    MAX_SAMPLES,
+    InvalidBatch,
+    SampleBatch,
+    concatenate,
+    decode,
+    encode,
+    from_message,
+    from_rows,
+    labels_from,
+    labels_text,
+    to_messages,
+)
+from shared.series import SeriesIndex
+
+Row = tuple[str, str, str, int, float]
+_ROW: Row = ("h1", "cpu.idle", "", 1_700_000_000_000, 42.0)
+
+
+def _rows(batch: SampleBatch) -> list[Row]:
+    return [
+        (batch.hosts[h], batch.items[i], batch.labels[t], int(time_ms), float(value))
+        for h, i, t, time_ms, value in zip(
+            batch.host_code, batch.item_code, batch.label_code, batch.time_ms, batch.value,
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
+_names = st.sampled_from(["h1", "h2", "web-3.example"])
+_labels = st.dictionaries(st.sampled_from("abc"), st.text("xyz,=\"é", max_size=4)).map(labels_text)
+_row = st.tuples(
+    _names, st.sampled_from(["cpu.idle", "node_load1"]), _labels,
+    st.integers(0, 2**42), st.floats(allow_nan=False, allow_infinity=False),
+)  # fmt: skip
+
+
+@given(rows=st.lists(_row, max_size=30))
+def test_encoding_and_decoding_keeps_every_sample(rows: list[Row]) -> None:
+    assert _rows(decode(encode(from_rows(rows)))) == rows
+
+
+@given(rows=st.lists(_row, min_size=1, max_size=30))
+def test_the_json_contract_and_the_columns_hold_the_same(rows: list[Row]) -> None:
+    back = concatenate([from_message(message) for message in to_messages(from_rows(rows))])
+    assert sorted(_rows(back)) == sorted(rows)
+
+
+def test_the_clock_travels_with_the_batch() -> None:
+    assert decode(encode(from_rows([_ROW], clock_ms=17))).clock_ms == 17
+    assert decode(encode(from_rows([_ROW]))).clock_ms is None
+
+
+def test_a_message_becomes_columns() -> None:
+    sample = Sample(item="df.bytes.used.percent", time_ms=5, value=1.5, labels={"mount": "/"})
+    batch = from_message(MetricBatch(host="h1", samples=(sample,)))
+    assert _rows(batch) == [("h1", "df.bytes.used.percent", '{"mount":"/"}', 5, 1.5)]
+    assert labels_from(batch.labels[0]) == {"mount": "/"}
+
+
+def test_every_fault_of_a_batch_is_named() -> None:
+    bad = from_rows(
+        [
+            ("bad host", "cpu.idle", "", -1, 1.0),
+            ("h1", "9lives", '{"b":"1","a":"2"}', 5, float("inf")),
+            ("h1", "cpu.idle", "no json", 5, 1.0),
+        ]
+    )
+    with pytest.raises(InvalidBatch) as caught:
+        decode(encode(bad))
+    text = str(caught.value)
+    for part in ("bad host", "9lives", "canonical", "not a JSON object", "-1", "infinite"):
+        assert part in text
+    assert len(caught.value.faults) == 6
+
+
+def test_missing_and_wrong_columns_are_named_together() -> None:
+    table = pa.table({"host": ["h"], "item": [1], "time_ms": [1.5], "labels": [""]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(InvalidBatch) as caught:
+        decode(sink.getvalue().to_pybytes())
+    assert caught.value.faults == (
+        "column 'item' is int64, not (dictionary of) string",
+        "column 'time_ms' is double, not int64",
+        "column 'value' is missing",
+    )
+
+
+def test_plain_text_columns_are_taken_like_encoded_ones() -> None:
+    table = pa.table(
+        {"host": ["h", "h"], "item": ["a", "b"], "labels": ["", ""], "time_ms": [1, 2],
+         "value": [1.0, float("nan")]}
+    )  # fmt: skip
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    batch = decode(sink.getvalue().to_pybytes())
+    assert [row[:4] for row in _rows(batch)] == [("h", "a", "", 1), ("h", "b", "", 2)]
+
+
+def test_too_many_samples_are_refused() -> None:
+    with pytest.raises(InvalidBatch, match="more than"):
+        decode(encode(from_rows([_ROW] * (MAX_SAMPLES + 1))))
+
+
+@given(body=st.binary(max_size=200))
+def test_random_bytes_are_refused_and_nothing_else(body: bytes) -> None:
+    with pytest.raises(InvalidBatch):
+        decode(body)
+
+
+_WHOLE = encode(from_rows([_ROW, ("h2", "x", '{"a":"1"}', 7, 8.0)]))
+
+
+@given(at=st.integers(0, len(_WHOLE) - 1), byte=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_batch_is_read_or_refused(at: int, byte: int, cut: bool) -> None:
+    body = _WHOLE[:at] if cut else _WHOLE[:at] + bytes([byte]) + _WHOLE[at + 1 :]
+    try:
+        batch = decode(body)
+    except InvalidBatch as error:
+        assert error.faults
+    else:
+        assert len(_rows(batch)) <= MAX_SAMPLES
+
+
+def test_series_keep_their_rows_in_order_of_first_sight() -> None:
+    index = SeriesIndex()
+    rows = [("a", "x", "", 1, 0.0), ("b", "x", "", 1, 0.0), ("a", "x", "", 2, 0.0)]
+    assert index.resolve(from_rows(rows)).tolist() == [0, 1, 0]
+    assert index.resolve(from_rows([("x", "a", "", 1, 0.0), *rows])).tolist() == [2, 0, 1, 0]
+    restored = SeriesIndex.restored(index.snapshot())
+    assert restored.names == index.names
+    assert restored.resolve(from_rows(rows)).tolist() == [0, 1, 0]
+
+
+def test_names_in_other_places_are_other_series() -> None:
+    index = SeriesIndex()
+    rng = np.random.default_rng(0)
+    rows = [(f"h{i % 7}", f"i{i % 11}", labels_text({"n": str(i)}), 1, 0.0) for i in range(2000)]
+    order = rng.permutation(2000)
+    first = index.resolve(from_rows(rows))
+    assert len(set(first.tolist())) == 2000
+    again = index.resolve(from_rows([rows[i] for i in order]))
+    np.testing.assert_array_equal(again, first[order])

@@ -73,9 +73,7 @@ def pod_reported(message: PodReported, ctx: Context) -> Iterable[Message]:
     if before is not None:
         yield _fenced(known, before.member, "it has been replaced")
     reported = Reported(member=message.member, host=message.host, port=message.port)
-    known = known.model_copy(
-        update={"reported": known.reported | {message.member.name: reported}}
-    )
+    known = known.model_copy(update={"reported": known.reported | {message.member.name: reported}})
     if known.status == "open":
         yield from _settle(known, ctx)
     else:

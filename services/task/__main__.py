@@ -1,0 +1,6 @@
+"""``python -m services.task`` runs the service; ``python -m services.task sweep`` tidies up."""
+
+from services.task.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Which waiting jobs may start: first come, first served, a whole cluster or none of it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from services.task.records import JobRecord
+from shared.contracts import memory_bytes
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """CPU cores and bytes of memory."""
+
+    cpu: float
+    memory: int
+
+    def __sub__(self, other: Capacity) -> Capacity:
+        return Capacity(self.cpu - other.cpu, self.memory - other.memory)
+
+    def holds(self, other: Capacity) -> bool:
+        return other.cpu <= self.cpu + 1e-9 and other.memory <= self.memory
+
+
+def demand(record: JobRecord) -> Capacity:
+    """What all members of a job need together."""
+    number, each = len(record.members), record.submit.resources
+    return Capacity(each.cpu * number, memory_bytes(each.memory) * number)
+
+
+def admit(
+    waiting: Iterable[JobRecord], active: Iterable[JobRecord], total: Capacity
+) -> Iterator[tuple[JobRecord, str]]:
+    """Each waiting job with the reason why it must wait, '' when it may start.
+
+    Nobody overtakes: otherwise a stream of small jobs would keep a big one waiting for ever.
+    """
+    free = total
+    for record in active:
+        free -= demand(record)
+    ahead = ""
+    for record in waiting:
+        needed = demand(record)
+        if ahead:
+            yield record, f"waits behind job {ahead}"
+        elif free.holds(needed):
+            free -= needed
+            yield record, ""
+        else:
+            ahead = record.job_id
+            yield (
+                record,
+                (
+                    f"waits for capacity: needs {needed.cpu:g} cores and {needed.memory // 2**20} MiB,"
+                    f" {max(free.cpu, 0):g} cores and {max(free.memory, 0) // 2**20} MiB are free"
+                ),
+            )

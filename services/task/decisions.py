@@ -1,0 +1,156 @@
+"""What follows from a member's start or end; shared by the handlers and the reconciler.
+
+Pure but for ``ctx.records``: the changed record is stored, the messages are returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from services.task import states
+from services.task.failures import classify, describe, may_retry
+from services.task.records import JOBS, Exit, JobRecord, MemberRecord, Verdict, deciders
+from shared.contracts import (
+    FailureClass,
+    JobState,
+    Message,
+    RendezvousClose,
+    RendezvousOpen,
+    Role,
+)
+from shared.service import Context
+
+
+def note_running(record: JobRecord, ctx: Context) -> Iterator[Message]:
+    """Store a member's start; the job runs when all members do, with the newest spec."""
+    running = all(
+        m.phase == "running" and m.epoch >= record.least_epoch for m in record.members.values()
+    )
+    if running and record.state is not JobState.RUNNING and record.verdict is None:
+        record, event = states.run(record, ctx.now)
+        yield event
+    ctx.records.put(JOBS, record)
+
+
+def member_ended(
+    record: JobRecord, member: MemberRecord, end: Exit, ctx: Context
+) -> Iterator[Message]:
+    """Decide about the job after one member's end."""
+    outdated = member.phase == "running" and member.epoch < record.least_epoch
+    member = member.model_copy(update={"phase": "exited", "exit": end})
+    record = record.with_member(member)
+    if record.verdict is not None:
+        yield from _maybe_finish(record, ctx)
+    elif end.exit_code == 0 and not end.fault:
+        yield from _ended_well(record, ctx)
+    elif outdated and not _own_fault(end):
+        # It fell with the member whose loss began this attempt: replace it, too.
+        ctx.records.put(JOBS, record.with_member(member.replaced()))
+    else:
+        yield from _ended_badly(record, member, end, ctx)
+
+
+def conclude(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
+    """The end is decided; it is told once everything is stored and gone."""
+    yield from _maybe_finish(record.model_copy(update={"verdict": verdict}), ctx)
+
+
+def finish(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
+    """Record the terminal state and tell of it."""
+    record, event = states.finish(record, verdict, ctx.now)
+    ctx.records.put(JOBS, record)
+    yield event
+    if record.submit.type == "distribute":
+        yield RendezvousClose(job_id=record.job_id)
+
+
+def rendezvous(record: JobRecord, ctx: Context) -> Iterator[Message]:
+    """Ask autospec to gather the cluster, for jobs that have one."""
+    if record.submit.type == "distribute":
+        roles: dict[Role, int] = {}
+        for member in record.members.values():
+            roles[member.role] = roles.get(member.role, 0) + 1
+        deadline = ctx.now + timedelta(seconds=record.submit.timeouts.rendezvous_s)
+        yield RendezvousOpen(job_id=record.job_id, roles=roles, deadline=deadline)
+
+
+def timed_out(record: JobRecord, ctx: Context) -> Verdict | None:
+    """The verdict on a job whose present phase has lasted too long."""
+    limits = record.submit.timeouts
+    running = record.state is JobState.RUNNING
+    limit = limits.run_s if running else limits.start_s
+    if ctx.now - record.since <= timedelta(seconds=limit):
+        return None
+    idle = [m.name for m in record.members.values() if m.phase != "running"]
+    reason = (
+        f"ran longer than {limit:g} s"
+        if running
+        else f"not running {limit:g} s after the start: {', '.join(idle)}"
+    )
+    return Verdict(
+        state=JobState.FAILED, reason=reason, at=ctx.now, failure_class=FailureClass.TIMEOUT
+    )
+
+
+def _ended_well(record: JobRecord, ctx: Context) -> Iterator[Message]:
+    wanted = [record.members[name] for name in deciders(record.submit)]
+    if all(m.phase == "exited" and m.exit and m.exit.exit_code == 0 for m in wanted):
+        names = ", ".join(m.name for m in wanted)
+        verdict = Verdict(state=JobState.SUCCEEDED, reason=f"{names} ended well", at=ctx.now)
+        yield from conclude(record, verdict, ctx)
+    else:
+        ctx.records.put(JOBS, record)
+
+
+def _ended_badly(
+    record: JobRecord, member: MemberRecord, end: Exit, ctx: Context
+) -> Iterator[Message]:
+    failure = classify(end)
+    reason = describe(member.name, end, record.submit.resources.memory)
+    verdict = Verdict(
+        state=JobState.FAILED,
+        reason=reason,
+        at=ctx.now,
+        failure_class=failure,
+        member=member.name,
+        exit_code=end.exit_code,
+        last_lines=end.last_lines,
+    )
+    alone = record.submit.type == "single"
+    if not alone and failure is not FailureClass.INFRASTRUCTURE and not _own_fault(end):
+        # TensorFlow's members fall over when a peer is lost: wait whether one was.
+        suspect = record.suspect or verdict
+        ctx.records.put(JOBS, record.model_copy(update={"suspect": suspect}))
+    else:
+        yield from retry_or_fail(record, verdict, ctx)
+
+
+def retry_or_fail(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
+    """Another attempt while the budget lasts, else the end."""
+    failure = verdict.failure_class or FailureClass.UNKNOWN
+    if not may_retry(record, failure):
+        tries = record.retries.get(failure, 0)
+        if tries:
+            reason = f"{verdict.reason} (after {tries} retries)"
+            verdict = verdict.model_copy(update={"reason": reason})
+        yield from conclude(record, verdict, ctx)
+        return
+    lost = record.members[verdict.member]
+    record, event = states.retry(record, lost, failure, verdict.reason, ctx.now)
+    ctx.records.put(JOBS, record)
+    yield event
+    yield from rendezvous(record, ctx)
+
+
+def _own_fault(end: Exit) -> bool:
+    """Whether the end cannot be another member's doing."""
+    return end.oom or bool(end.fault)
+
+
+def _maybe_finish(record: JobRecord, ctx: Context) -> Iterator[Message]:
+    verdict = record.verdict
+    if verdict is not None and all(m.phase == "exited" for m in record.members.values()):
+        yield from finish(record, verdict, ctx)
+    else:
+        ctx.records.put(JOBS, record)

@@ -1,0 +1,141 @@
+"""One function per message: decide and record; the reconciler acts on the records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from services.task import decisions, states
+from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, Verdict
+from services.task.validation import Quotas, faults
+from shared.contracts import (
+    ClusterSpecReady,
+    FailureClass,
+    Fault,
+    JobCancel,
+    JobRemove,
+    JobState,
+    JobSubmit,
+    Member,
+    Message,
+    PodExited,
+    PodStarted,
+    RendezvousTimedOut,
+)
+from shared.messaging.errors import Reject
+from shared.service import Context
+
+
+def job_submit(quotas: Quotas) -> Callable[[JobSubmit, Context], Iterable[Message]]:
+    """The handler of submits under these quotas."""
+
+    def handle(message: JobSubmit, ctx: Context) -> Iterator[Message]:
+        known = ctx.records.get(JOBS, message.job_id)
+        if known is not None:
+            if known.submit != message:
+                problem = "this id belongs to another job already; choose a new one"
+                raise Reject(f"job {message.job_id}: {problem}", _one("job_id", problem))
+            yield states.announced(known)
+            return
+        found = faults(message, quotas)
+        if found:
+            summary = "; ".join(f"{f.field}: {f.problem}" for f in found)
+            raise Reject(f"job {message.job_id} cannot run: {summary}", found)
+        record, event = states.accept(message, ctx.now)
+        ctx.records.put(JOBS, record)
+        yield event
+
+    return handle
+
+
+def job_cancel(message: JobCancel, ctx: Context) -> Iterator[Message]:
+    """Stop a job; what it has done so far is stored first."""
+    record = ctx.records.get(JOBS, message.job_id)
+    if record is None or record.state.terminal or record.verdict is not None:
+        return
+    verdict = Verdict(state=JobState.CANCELLED, reason=message.reason, at=ctx.now)
+    record = record.model_copy(update={"verdict": verdict})
+    if record.state is JobState.ACCEPTED:
+        yield from decisions.finish(record, verdict, ctx)
+    else:
+        ctx.records.put(JOBS, record)
+
+
+def job_remove(message: JobRemove, ctx: Context) -> Iterable[Message]:
+    """Have an ended job forgotten; the reconciler deletes what is stored of it."""
+    record = ctx.records.get(JOBS, message.job_id)
+    if record is None:
+        return ()
+    if not record.state.terminal:
+        problem = f"the job is {record.state}; cancel it first"
+        raise Reject(f"job {message.job_id}: {problem}", _one("job_id", problem))
+    ctx.records.put(JOBS, record.model_copy(update={"removing": True}))
+    return ()
+
+
+def clusterspec_ready(message: ClusterSpecReady, ctx: Context) -> Iterable[Message]:
+    """Remember the newest epoch."""
+    record = ctx.records.get(JOBS, message.job_id)
+    if record is not None and message.epoch > record.epoch and not record.state.terminal:
+        ctx.records.put(JOBS, record.model_copy(update={"epoch": message.epoch}))
+    return ()
+
+
+def rendezvous_timed_out(message: RendezvousTimedOut, ctx: Context) -> Iterator[Message]:
+    """The cluster never came together: the job fails, naming who was missing."""
+    record = _active(ctx, message.job_id)
+    if record is None or record.state is JobState.RUNNING or message.at < record.since:
+        return
+    verdict = Verdict(
+        state=JobState.FAILED,
+        reason=f"never reported to the rendezvous: {', '.join(message.missing)}",
+        at=ctx.now,
+        failure_class=FailureClass.TIMEOUT,
+        member=message.missing[0],
+    )
+    yield from decisions.conclude(record, verdict, ctx)
+
+
+def pod_started(message: PodStarted, ctx: Context) -> Iterator[Message]:
+    """A member runs; when all do, the job does."""
+    record = _active(ctx, message.job_id)
+    known = record and record.members.get(message.member.name)
+    if not record or not known or not _current(known.member, message.member):
+        return
+    if known.phase == "exited" or message.epoch < known.epoch:
+        return
+    changes = {"phase": "running", "epoch": message.epoch, "notes": message.isolation.notes}
+    record = record.with_member(known.model_copy(update=changes))
+    yield from decisions.note_running(record, ctx)
+
+
+def pod_exited(message: PodExited, ctx: Context) -> Iterator[Message]:
+    """A member ended and all it left is stored."""
+    record = _active(ctx, message.job_id)
+    known = record and record.members.get(message.member.name)
+    if not record or not known or not _current(known.member, message.member):
+        return
+    if known.phase == "exited":
+        return
+    end = Exit(
+        exit_code=message.exit_code,
+        oom=message.oom,
+        fault=message.fault,
+        infrastructure=message.infrastructure,
+        last_lines=message.last_lines,
+    )
+    artifacts = record.artifacts | {known.name: message.artifacts}
+    record = record.model_copy(update={"artifacts": artifacts})
+    yield from decisions.member_ended(record, known, end, ctx)
+
+
+def _active(ctx: Context, job_id: str) -> JobRecord | None:
+    record = ctx.records.get(JOBS, job_id)
+    return record if record is not None and record.state in ACTIVE_STATES else None
+
+
+def _current(known: Member, told: Member) -> bool:
+    return known.incarnation == told.incarnation
+
+
+def _one(field: str, problem: str) -> tuple[Fault, ...]:
+    return (Fault(field=field, problem=problem),)

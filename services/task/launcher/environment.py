@@ -1,0 +1,85 @@
+"""What the user's program is told: environment and arguments; pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.task.processes import MARK
+from services.task.spec import MemberSpec
+from shared.contracts import ClusterSpecReady, Role
+
+
+@dataclass(frozen=True)
+class Places:
+    """The directories of a member's program."""
+
+    code: Path
+    data: Path
+    work: Path
+    checkpoints: Path
+
+    @property
+    def model(self) -> Path:
+        return self.work / "model"
+
+    @property
+    def output(self) -> Path:
+        return self.work / "output"
+
+    @property
+    def home(self) -> Path:
+        return self.work / "home"
+
+    @property
+    def temporary(self) -> Path:
+        return self.work / "tmp"
+
+
+def environment(
+    spec: MemberSpec, places: Places, cluster: ClusterSpecReady | None
+) -> dict[str, str]:
+    """The whole environment of the program: nothing of ours leaks in."""
+    epoch = cluster.epoch if cluster else 0
+    values = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "USER": "barograph",
+        "LOGNAME": "barograph",
+        "PYTHONUNBUFFERED": "1",
+        **spec.job.env,
+        "HOME": str(places.home),
+        "TMPDIR": str(places.temporary),
+        MARK: spec.key,
+        "BAROGRAPH_JOB_ID": spec.job.job_id,
+        "BAROGRAPH_DATA_DIR": str(places.data),
+        "BAROGRAPH_MODEL_DIR": str(places.model),
+        "BAROGRAPH_OUTPUT_DIR": str(places.output),
+        "BAROGRAPH_CHECKPOINT_DIR": str(places.checkpoints),
+        "BAROGRAPH_EPOCH": str(epoch),
+    }
+    if cluster is not None:
+        values["TF_CONFIG"] = json.dumps(tf_config(spec, cluster))
+    return values
+
+
+def tf_config(spec: MemberSpec, cluster: ClusterSpecReady) -> dict[str, object]:
+    """TensorFlow's view of the cluster. An evaluator is never part of it."""
+    addresses = {
+        str(role): list(hosts) for role, hosts in cluster.cluster.items()
+        if role is not Role.EVALUATOR
+    }  # fmt: skip
+    task = {"type": str(spec.member.role), "index": spec.member.index}
+    return {"cluster": addresses, "task": task}
+
+
+def arguments(spec: MemberSpec, cluster: ClusterSpecReady | None) -> list[str]:
+    """The program's arguments: the user's, and TensorFlow 1's flags where asked for."""
+    args = list(spec.job.args)
+    if cluster is not None and spec.job.cluster_style == "flags":
+        for role, hosts in cluster.cluster.items():
+            if role is not Role.EVALUATOR:
+                args.append(f"--{role}_hosts={','.join(hosts)}")
+        args += [f"--job_name={spec.member.role}", f"--task_index={spec.member.index}"]
+    return args

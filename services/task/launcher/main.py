@@ -1,0 +1,284 @@
+"""One member's way from its first to its last message."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+
+import structlog
+
+from services.task import cgroups, processes
+from services.task.launcher import artifacts, environment, package
+from services.task.launcher.logs import LogPump
+from services.task.launcher.membership import Membership
+from services.task.launcher.ports import HeldPort
+from services.task.launcher.program import (
+    Command,
+    Program,
+    protect_this_process,
+    unprivileged_user,
+)
+from services.task.spec import LAUNCHER_FILE, LauncherProcess, MemberSpec
+from shared.contracts import (
+    Artifact,
+    ClusterSpecReady,
+    Isolation,
+    LogAppended,
+    Message,
+    PodExited,
+    PodStarted,
+    deterministic_id,
+    memory_bytes,
+)
+from shared.observe import configure_logging
+from shared.storage import ObjectStore, S3Store, StorageError
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE_S = 3600.0
+"""How long a broker or store may be away before results are given up."""
+_LOCK_TRIES = 20
+
+
+@dataclass(frozen=True)
+class Fenced:
+    """This incarnation was replaced."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Terminated:
+    """We were asked to end."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run of the program is over."""
+
+    program: Program
+
+
+News = ClusterSpecReady | Fenced | Terminated | Ended
+
+
+def main() -> int:
+    """Read the spec from standard input, run the member, return the exit code."""
+    protect_this_process()
+    configure_logging()
+    text = sys.stdin.buffer.read()
+    if not text:
+        return 2
+    spec = MemberSpec.model_validate_json(text)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    directory = Path(spec.directory)
+    # Held until we end: nobody else can run this incarnation.
+    lock = (directory / "lock").open("w")
+    if not _locked(lock.fileno()) or (directory / LAUNCHER_FILE).exists():
+        log.info("incarnation_taken", member=spec.key)
+        return 0
+    store = S3Store(
+        spec.credentials.s3_url, spec.credentials.s3_access_key, spec.credentials.s3_secret_key
+    )
+    Launcher(spec, store).run()
+    return 0
+
+
+def _locked(descriptor: int) -> bool:
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+class Launcher:
+    """Runs one member; everything that happens comes through one queue, to the main thread."""
+
+    def __init__(self, spec: MemberSpec, store: ObjectStore) -> None:
+        self._spec, self._store = spec, store
+        self._directory = Path(spec.directory)
+        self._news: SimpleQueue[News] = SimpleQueue()
+        signal.signal(signal.SIGTERM, lambda *_: self._news.put(Terminated()))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._membership = Membership(
+            spec, self._news.put, lambda reason: self._news.put(Fenced(reason))
+        )
+        self._memory = memory_bytes(spec.job.resources.memory)
+        name = f"barograph-{deterministic_id('member', spec.key)}"
+        self._cgroup = cgroups.create(name, spec.job.resources.cpu, self._memory)
+        self._logs = LogPump(self._directory / "spool", self._ship)
+        self._program: Program | None = None
+        self._uid: int | None = None
+        self._notes: list[str] = list(self._cgroup.notes)
+
+    def run(self) -> None:
+        """The whole life; returns when the end is told and confirmed."""
+        self._record()
+        port = HeldPort()
+        places: environment.Places | None = None
+        try:
+            places, main_program = self._prepare()
+            self._membership.start(port.number)
+            end = self._watch(places, main_program)
+        except package.Unusable as unusable:
+            self._membership.start(port.number)
+            end = self._exit(1, fault=unusable.reason, infrastructure=unusable.infrastructure)
+        if end is not None:
+            self._tell_end(end, places)
+        self._membership.stop()
+        self._cgroup.remove()
+        port.release()
+
+    def _record(self) -> None:
+        """Let the runtime find us, also after its own restart."""
+        known = LauncherProcess(
+            pid=os.getpid(),
+            started=processes.start_time(os.getpid()) or 0,
+            cgroups=tuple(str(directory) for directory in self._cgroup.directories),
+        )
+        temporary = self._directory / "launcher.tmp"
+        temporary.write_text(known.model_dump_json())
+        temporary.rename(self._directory / LAUNCHER_FILE)
+
+    def _prepare(self) -> tuple[environment.Places, Path]:
+        work = self._directory / "work"
+        work.mkdir(exist_ok=True)
+        found = package.obtain(self._store, self._spec, work)
+        places = environment.Places(found.code, found.data, work, Path(self._spec.checkpoints))
+        places.checkpoints.mkdir(parents=True, exist_ok=True)
+        for directory in (places.model, places.output, places.home, places.temporary):
+            directory.mkdir(exist_ok=True)
+        needed = [Path(sys.executable).parent, Path(sys.prefix) / "lib", self._directory]
+        self._uid, note = unprivileged_user(self._spec.job.job_id, [*needed, work])
+        if note:
+            self._notes.append(note)
+        if not self._cgroup.memory:
+            self._notes.append("memory is limited by watching it twice a second")
+        if self._uid is not None:
+            _give(places.checkpoints, self._uid)
+            _give(work, self._uid)
+        work.chmod(0o700)
+        return places, found.main
+
+    def _watch(self, places: environment.Places, main_program: Path) -> PodExited | None:
+        """Until the program or its membership ends; None when nothing more may be told."""
+        if self._spec.job.type == "single":
+            self._start(places, main_program, None)
+        while True:
+            news = self._news.get()
+            if isinstance(news, ClusterSpecReady):
+                if self._program is not None:
+                    # No TensorFlow lets running members learn a new address: all of them begin
+                    # again from their checkpoint, in the same container, at the same port.
+                    self._logs.say(f"membership changed to epoch {news.epoch}; starting again")
+                    old, self._program = self._program, None
+                    old.stop(self._spec.program_grace_s)
+                self._start(places, main_program, news)
+            elif isinstance(news, Ended):
+                if news.program is self._program:
+                    news.program.kill()
+                    return self._exit(news.program.exit_code, oom=news.program.oom)
+            elif isinstance(news, Fenced):
+                log.info("fenced", member=self._spec.key, reason=news.reason)
+                self._end_program(0.0)
+                return None
+            else:
+                self._end_program(self._spec.program_grace_s)
+                return self._exit(
+                    -signal.SIGTERM, fault="stopped by the platform", infrastructure=True
+                )
+
+    def _end_program(self, grace_s: float) -> None:
+        if self._program is not None:
+            self._program.stop(grace_s)
+
+    def _start(
+        self, places: environment.Places, main_program: Path, cluster: ClusterSpecReady | None
+    ) -> None:
+        spec = self._spec
+        command = Command(
+            argv=[sys.executable, str(main_program), *environment.arguments(spec, cluster)],
+            env=environment.environment(spec, places, cluster),
+            cwd=places.code,
+            uid=self._uid,
+            memory=self._memory,
+        )
+        self._program = Program(
+            command, self._cgroup, self._logs.write_end, lambda p: self._news.put(Ended(p))
+        )
+        self._membership.tell(
+            PodStarted(
+                job_id=spec.job.job_id,
+                member=spec.member,
+                epoch=cluster.epoch if cluster else 0,
+                isolation=Isolation(notes=tuple(self._notes)),
+                at=datetime.now(UTC),
+            )
+        )
+
+    def _tell_end(self, end: PodExited, places: environment.Places | None) -> None:
+        """Store everything first, then tell: who hears of the end finds it all there."""
+        left: tuple[Artifact, ...] = ()
+        fault = ""
+        if not self._logs.close(_PATIENCE_S):
+            fault = "part of the log could not be stored"
+        try:
+            if places is not None:
+                left = artifacts.upload(self._store, self._spec, places, self._uid, _PATIENCE_S)
+        except StorageError as error:
+            fault = f"what the program left could not be stored: {error}"
+        changes: dict[str, object] = {"artifacts": left, "last_lines": self._logs.last_lines}
+        if fault and not end.fault:
+            changes |= {"fault": fault, "infrastructure": True}
+        self._membership.tell(end.model_copy(update=changes))
+        self._membership.flush(_PATIENCE_S)
+
+    def _exit(
+        self, code: int, *, oom: bool = False, fault: str = "", infrastructure: bool = False
+    ) -> PodExited:
+        return PodExited(
+            job_id=self._spec.job.job_id,
+            member=self._spec.member,
+            exit_code=code,
+            oom=oom,
+            fault=fault,
+            infrastructure=infrastructure,
+            at=datetime.now(UTC),
+        )
+
+    def _ship(self, number: int, text: str) -> None:
+        spec, member = self._spec, self._spec.member
+        where = f"jobs/{spec.job.job_id}/logs/{member.name}/{member.incarnation}"
+        key = f"{where}/{number:08d}.log"
+        self._store.put(
+            spec.credentials.bucket, key, text.encode(), content_type="text/plain; charset=utf-8"
+        )
+        message: Message = LogAppended(
+            job_id=spec.job.job_id,
+            member=member,
+            chunk=number,
+            key=key,
+            text=text,
+            at=datetime.now(UTC),
+        )
+        self._membership.tell(message)
+
+
+def _give(directory: Path, uid: int) -> None:
+    """Make ``uid`` the owner of ``directory`` and all below; links are not followed."""
+    shutil.chown(directory, uid, uid)
+    for parent, folders, files in os.walk(directory):
+        for name in [*folders, *files]:
+            os.chown(Path(parent) / name, uid, uid, follow_symlinks=False)

@@ -1,0 +1,88 @@
+"""The package: fetched, verified, safely unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.task.spec import MemberSpec
+from shared.packages import PackageError, unpack
+from shared.storage import NotFound, ObjectStore, StorageError
+
+_PATIENCE_S = 120.0
+_RETRY_S = 1.0
+
+
+@dataclass
+class Unusable(Exception):  # noqa: N818 - a statement about the package
+    """The program cannot be started; says why, and whether the platform is to blame."""
+
+    reason: str
+    infrastructure: bool = False
+
+
+@dataclass(frozen=True)
+class Package:
+    """Where the code, the data and the main program are."""
+
+    code: Path
+    data: Path
+    main: Path
+
+
+def obtain(store: ObjectStore, spec: MemberSpec, directory: Path) -> Package:
+    """Fetch the package and unpack it below ``directory``.
+
+    Raises:
+        Unusable: with the reason.
+    """
+    archive = directory / "package.tar.gz"
+    _fetch(store, spec, archive)
+    _verify(archive, spec.job.package_sha256)
+    root = directory / "package"
+    try:
+        unpack(archive, root)
+    except PackageError as error:
+        raise Unusable(f"the package was refused: {error}") from error
+    archive.unlink()
+    return _find(root, spec.job.main)
+
+
+def _fetch(store: ObjectStore, spec: MemberSpec, archive: Path) -> None:
+    bucket, prefix, name = spec.job.package.split(":", 2)
+    key = f"{prefix.strip('/')}/{name}"
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            store.fetch(bucket, key, archive)
+        except NotFound as error:
+            raise Unusable(f"there is no package {bucket}:{key} in the object store") from error
+        except StorageError as error:
+            if time.monotonic() > deadline:
+                reason = f"the package could not be fetched: {error}"
+                raise Unusable(reason, infrastructure=True) from error
+            time.sleep(_RETRY_S)
+        else:
+            return
+
+
+def _verify(archive: Path, expected: str | None) -> None:
+    with archive.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if expected is not None and found != expected:
+        raise Unusable(f"the package has the digest {found}, the job names {expected}")
+
+
+def _find(root: Path, main: str) -> Package:
+    """The package's one folder holds ``code`` and maybe ``data``; a bare ``code`` will do."""
+    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
+    base = root if (root / "code").is_dir() else folders[0] if len(folders) == 1 else None
+    if base is None or not (base / "code").is_dir():
+        raise Unusable("the package holds no <name>/code folder")
+    code = base / "code"
+    program = code / main
+    if not program.is_file():
+        raise Unusable(f"the package's code folder holds no main program {main}")
+    return Package(code=code, data=base / "data", main=program)

@@ -1,0 +1,179 @@
+"""The user's program as a process: started clean, watched, and ended with all it started."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from services.task.cgroups import Cgroup
+
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_WATCH_S = 0.5
+_WRAPPER = Path(__file__).with_name("exec_program.py")
+_NOBODY = 65_534
+_FIRST_UID, _UIDS = 200_000, 50_000
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run and as whom; ``uid`` None means as we are."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: Path
+    uid: int | None
+    memory: int
+    """Bytes the program and all it starts may use together."""
+
+
+def protect_this_process() -> None:
+    """Adopt orphaned descendants, and hide our memory from programs of the same user."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def unprivileged_user(job_id: str, places: list[Path]) -> tuple[int | None, str]:
+    """A user for the program who owns nothing, and a note where that is impossible.
+
+    Each job gets a number of its own, so that jobs cannot touch each other; ``nobody`` where
+    such numbers are not mapped.
+    """
+    if os.geteuid() != 0:
+        return None, "the program runs as the same user as the platform"
+    blocked = [str(place) for place in places if not _open_to_all(place)]
+    if blocked:
+        return None, f"the program runs as root: {blocked[0]} is closed to other users"
+    for uid in (_FIRST_UID + zlib.crc32(job_id.encode()) % _UIDS, _NOBODY):
+        with suppress(OSError):
+            os.chown(places[-1], uid, uid)
+            return uid, ""
+    return None, "the program runs as root: this machine cannot give it another user"
+
+
+def _open_to_all(place: Path) -> bool:
+    resolved = place.resolve()
+    return all(parent.stat().st_mode & 0o001 for parent in [resolved, *resolved.parents])
+
+
+class Program:
+    """One run of the program. Start it from the main thread only.
+
+    The kernel's parent-death signal comes when the *thread* that started a process ends.
+    """
+
+    def __init__(
+        self,
+        command: Command,
+        cgroup: Cgroup,
+        output: int,
+        ended: Callable[[Program], None],
+    ) -> None:
+        self._cgroup = cgroup
+        self._command = command
+        self._over_memory = False
+        self.exit_code = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_WRAPPER)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={},
+        )
+        stdin = self._process.stdin
+        if stdin is not None:
+            with suppress(BrokenPipeError):
+                stdin.write(self._told())
+                stdin.close()
+        threading.Thread(target=self._wait, args=(ended,), name="program", daemon=True).start()
+
+    @property
+    def oom(self) -> bool:
+        """Whether it was ended for its memory."""
+        return self._over_memory or self._cgroup.oom_killed()
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM to the program, SIGKILL to all of it after the grace; returns when gone."""
+        deadline = time.monotonic() + grace_s
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the program and everything it started, wherever that went."""
+        while True:
+            descendants = [p for p in psutil.Process().children(recursive=True) if _lives(p)]
+            for process in descendants:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            _reap(except_pid=self._process.pid)
+            if not descendants:
+                break
+            time.sleep(0.02)
+        self._process.wait()
+
+    def _told(self) -> bytes:
+        command = self._command
+        told = {
+            "argv": command.argv,
+            "env": command.env,
+            "cwd": str(command.cwd),
+            "uid": command.uid,
+            "parent": os.getpid(),
+            "cgroups": self._cgroup.entrances,
+        }
+        return json.dumps(told).encode()
+
+    def _wait(self, ended: Callable[[Program], None]) -> None:
+        while True:
+            try:
+                self.exit_code = self._process.wait(_WATCH_S)
+            except subprocess.TimeoutExpired:
+                if not self._cgroup.memory:
+                    self._check_memory()
+            else:
+                ended(self)
+                return
+
+    def _check_memory(self) -> None:
+        """Stands in for a memory control group: the sum of resident memory."""
+        used = 0
+        with suppress(psutil.NoSuchProcess):
+            tree = psutil.Process(self._process.pid)
+            for process in [tree, *tree.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    used += process.memory_info().rss
+        if used > self._command.memory:
+            self._over_memory = True
+            self._process.kill()
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _reap(except_pid: int) -> None:
+    """Collect adopted orphans; the program itself is collected by who waits for it."""
+    for process in psutil.Process().children():
+        if process.pid != except_pid:
+            with suppress(ChildProcessError):
+                os.waitpid(process.pid, os.WNOHANG)

@@ -1,0 +1,225 @@
+"""Makes the runtime look as the records want it to, over and over.
+
+Each pass starts from nothing but records and what the runtime shows, so it may be interrupted
+anywhere: what was not done is done by the next pass, what was done is found done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+
+import structlog
+
+from services.task import decisions, states
+from services.task.admission import Capacity, admit
+from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, MemberRecord, primary
+from services.task.runtimes import MemberSpec, Observed, Runtime, RuntimeUnavailable
+from services.task.settings import TaskSettings
+from services.task.spec import Credentials, member_key
+from shared.contracts import JobState, Message
+from shared.observe import JOBS as JOBS_GAUGE
+from shared.service import Context
+from shared.service.service import ServiceUnit
+from shared.storage import ObjectStore
+
+log = structlog.get_logger(__name__)
+
+_MOST_STARTS = 50
+_LOST = Exit(exit_code=-9, fault="its container vanished without a word", infrastructure=True)
+
+
+class Reconciler:
+    """Admission, members, time-outs, ends and removal.
+
+    Args:
+        settings: capacities and graces.
+        runtime: where members run.
+        store: where packages, logs and models lie; only removal touches it.
+        unit: one transaction of the service.
+        context: a handler's context over the records of such a transaction.
+    """
+
+    def __init__(
+        self,
+        settings: TaskSettings,
+        runtime: Runtime,
+        store: ObjectStore,
+        unit: Callable[[], AbstractContextManager[ServiceUnit]],
+        context: Callable[[ServiceUnit], Context],
+    ) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._store = store
+        self._unit = unit
+        self._context = context
+        self._gone_since: dict[str, float] = {}
+
+    def run(self) -> None:
+        """One pass."""
+        self._admit()
+        with self._unit() as unit:
+            live = unit.records.find(JOBS, group="live", status=[*ACTIVE_STATES, *_ENDED])
+            for state, number in unit.records.count(JOBS).items():
+                JOBS_GAUGE.labels(state).set(number)
+        observed: dict[str, list[Observed]] = {}
+        for each in self._runtime.observe():
+            observed.setdefault(each.job_id, []).append(each)
+        for record in live:
+            try:
+                self._job(record, observed.get(record.job_id, []))
+            except RuntimeUnavailable as error:
+                log.warning("runtime_postponed", job=record.job_id, error=str(error))
+        self._remove_strays(observed)
+        self._expire()
+
+    def _admit(self) -> None:
+        total = Capacity(self._settings.cpu, self._settings.memory)
+        with self._unit() as unit:
+            waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MOST_STARTS)
+            if not waiting:
+                return
+            active = unit.records.find(JOBS, status=list(ACTIVE_STATES))
+            ctx = self._context(unit)
+            for record, reason in admit(waiting, active, total):
+                self._admit_one(unit, ctx, record, reason)
+
+    def _admit_one(self, unit: ServiceUnit, ctx: Context, record: JobRecord, reason: str) -> None:
+        if not reason:
+            record, started = states.start(record, ctx.now)
+            unit.records.put(JOBS, record)
+            unit.emit(started, *decisions.rendezvous(record, ctx))
+        elif not record.waiting:
+            # Told once; the free capacity changes all the time and is nobody's news.
+            record, waits = states.wait(record, reason, ctx.now)
+            unit.records.put(JOBS, record)
+            unit.emit(waits)
+
+    def _job(self, record: JobRecord, observed: list[Observed]) -> None:
+        alive = {o.key for o in observed if o.alive}
+        seen = {o.key for o in observed}
+        wanted = {member_key(record.job_id, m.member): m for m in record.members.values()}
+        stop_all = record.state.terminal or record.verdict is not None
+        for each in observed:
+            replaced = each.key not in wanted
+            if each.alive and (stop_all or replaced):
+                self._runtime.stop(each.job_id, each.member, self._settings.stop_grace_s)
+        if record.state.terminal:
+            if not alive:
+                self._clean(record)
+            return
+        for key, member in wanted.items():
+            if member.phase == "exited" or key in alive:
+                self._gone_since.pop(key, None)
+            elif key in seen or stop_all:
+                self._maybe_lost(key, record, member)
+            else:
+                self._runtime.start(self._spec(record, member))
+        self._judge(record)
+
+    def _maybe_lost(self, key: str, record: JobRecord, member: MemberRecord) -> None:
+        """A dead member's last message may still be on its way; then it counts as lost."""
+        since = self._gone_since.setdefault(key, time.monotonic())
+        if time.monotonic() - since >= self._settings.lost_grace_s:
+            self._gone_since.pop(key, None)
+            self._decide(record, lambda r, ctx: _lost(r, member, ctx))
+
+    def _judge(self, record: JobRecord) -> None:
+        """Time-outs, and failures that turned out to be nobody else's."""
+        settle = timedelta(seconds=self._settings.settle_s)
+
+        def due(r: JobRecord, ctx: Context) -> Iterable[Message]:
+            if r.verdict is not None:
+                return ()
+            verdict = decisions.timed_out(r, ctx)
+            if verdict is not None:
+                return decisions.conclude(r, verdict, ctx)
+            if r.suspect is not None and ctx.now - r.suspect.at >= settle:
+                return decisions.retry_or_fail(r, r.suspect, ctx)
+            return ()
+
+        self._decide(record, due)
+
+    def _decide(
+        self, record: JobRecord, decide: Callable[[JobRecord, Context], Iterable[Message]]
+    ) -> None:
+        """Apply ``decide`` to the newest record: handlers may have changed it meanwhile."""
+        with self._unit() as unit:
+            newest = unit.records.get(JOBS, record.job_id)
+            if newest is not None and newest.state in ACTIVE_STATES:
+                unit.emit(*decide(newest, self._context(unit)))
+
+    def _clean(self, record: JobRecord) -> None:
+        self._runtime.remove(record.job_id)
+        with self._unit() as unit:
+            newest = unit.records.get(JOBS, record.job_id)
+            if newest is not None:
+                unit.records.put(JOBS, newest.model_copy(update={"cleaned": True}))
+
+    def _remove_strays(self, observed: dict[str, list[Observed]]) -> None:
+        """Members of jobs nobody remembers (their record was removed) must not live on."""
+        if not observed:
+            return
+        with self._unit() as unit:
+            strays = [
+                job_id
+                for job_id in observed
+                if (r := unit.records.get(JOBS, job_id)) is None or r.cleaned
+            ]
+        for job_id in strays:
+            living = [o for o in observed[job_id] if o.alive]
+            for each in living:
+                self._runtime.stop(each.job_id, each.member, self._settings.stop_grace_s)
+            if not living:
+                self._runtime.remove(job_id)
+
+    def _expire(self) -> None:
+        """Forget ended jobs that were removed or whose time is over, and what is stored."""
+        with self._unit() as unit:
+            now = self._context(unit).now
+            due = unit.records.find(JOBS, status=_ENDED, due_before=now, limit=_MOST_STARTS)
+            asked = unit.records.find(JOBS, group=_REMOVING, limit=_MOST_STARTS)
+        for record in {r.job_id: r for r in [*asked, *due]}.values():
+            if not record.cleaned:
+                continue
+            prefix, bucket = f"jobs/{record.job_id}/", self._settings.s3_bucket
+            keys = [info.key for info in self._store.list(bucket, prefix)]
+            if keys:
+                self._store.delete(bucket, keys)
+            reason = "removed on request" if record.removing else "kept long enough"
+            with self._unit() as unit:
+                now = self._context(unit).now
+                unit.emit(states.removed(record, reason, now))
+                unit.records.delete(JOBS, record.job_id)
+
+    def _spec(self, record: JobRecord, member: MemberRecord) -> MemberSpec:
+        settings, base = self._settings, self._settings.work_dir / record.job_id
+        return MemberSpec(
+            job=record.submit,
+            member=member.member,
+            primary=member.name == primary(record.submit),
+            directory=str(base / member.name / str(member.incarnation)),
+            checkpoints=str(base / "checkpoints"),
+            host=settings.member_host,
+            program_grace_s=settings.program_grace_s,
+            credentials=Credentials(
+                broker_url=settings.member_broker_url.get_secret_value(),
+                s3_url=settings.s3_url,
+                s3_access_key=settings.s3_access_key,
+                s3_secret_key=settings.s3_secret_key.get_secret_value(),
+                bucket=settings.s3_bucket,
+            ),
+        )
+
+
+_ENDED = [state for state in JobState if state.terminal]
+_REMOVING = "removing"
+
+
+def _lost(record: JobRecord, member: MemberRecord, ctx: Context) -> Iterable[Message]:
+    newest = record.members.get(member.name)
+    if newest is None or newest.incarnation != member.incarnation or newest.phase == "exited":
+        return ()
+    return decisions.member_ended(record, newest, _LOST, ctx)

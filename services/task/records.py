@@ -1,0 +1,141 @@
+"""What the task service remembers of each job."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts import Artifact, FailureClass, JobState, JobSubmit, Member, Role
+from shared.store import Collection
+
+ACTIVE_STATES = frozenset({JobState.STARTING, JobState.RUNNING, JobState.RETRYING})
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Exit(_Frozen):
+    """How a member ended."""
+
+    exit_code: int
+    oom: bool = False
+    fault: str = ""
+    infrastructure: bool = False
+    last_lines: tuple[str, ...] = ()
+
+
+class MemberRecord(_Frozen):
+    """One member: the incarnation that is wanted, and what it told."""
+
+    role: Role
+    index: int
+    incarnation: int = 1
+    phase: Literal["wanted", "running", "exited"] = "wanted"
+    epoch: int = -1
+    notes: tuple[str, ...] = ()
+    exit: Exit | None = None
+
+    @property
+    def member(self) -> Member:
+        """Its identity on the wire."""
+        return Member(role=self.role, index=self.index, incarnation=self.incarnation)
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.index}"
+
+    def replaced(self) -> MemberRecord:
+        """Its next incarnation, still to be started."""
+        return MemberRecord(role=self.role, index=self.index, incarnation=self.incarnation + 1)
+
+
+class Verdict(_Frozen):
+    """How the job will end, once everything of it is stored and gone."""
+
+    state: JobState
+    reason: str
+    at: AwareDatetime
+    failure_class: FailureClass | None = None
+    member: str = ""
+    exit_code: int | None = None
+    last_lines: tuple[str, ...] = ()
+
+
+class JobRecord(_Frozen):
+    """A job. ``state`` changes only through ``services.task.states``."""
+
+    job_id: str
+    submit: JobSubmit
+    state: JobState
+    sequence: int
+    created_at: AwareDatetime
+    since: AwareDatetime
+    """When the present phase (state and attempt) began."""
+    attempt: int = 1
+    retries: dict[FailureClass, int] = {}
+    waiting: str = ""
+    """Why it has not started yet, if it waits."""
+    epoch: int = 0
+    least_epoch: int = 0
+    """Members count as running only with a spec of this epoch or later."""
+    members: dict[str, MemberRecord] = {}
+    artifacts: dict[str, tuple[Artifact, ...]] = {}
+    suspect: Verdict | None = None
+    """A failure that may be the mere consequence of another member's loss."""
+    verdict: Verdict | None = None
+    ended_at: AwareDatetime | None = None
+    removing: bool = False
+    cleaned: bool = False
+    """Whether nothing of an ended job is left on the machines."""
+
+    @property
+    def all_artifacts(self) -> tuple[Artifact, ...]:
+        return tuple(a for name in sorted(self.artifacts) for a in self.artifacts[name])
+
+    def with_member(self, member: MemberRecord) -> JobRecord:
+        """This job with one member replaced."""
+        return self.model_copy(update={"members": self.members | {member.name: member}})
+
+
+JOBS = Collection(
+    "jobs",
+    JobRecord,
+    key=lambda r: r.job_id,
+    status=lambda r: str(r.state),
+    # What the reconciler still has to look at, and what it has to delete.
+    group=lambda r: "live" if not r.cleaned else "removing" if r.removing else None,
+    due=lambda r: r.ended_at + timedelta(seconds=r.submit.ttl_s) if r.ended_at else None,
+)
+
+
+def first_members(submit: JobSubmit) -> dict[str, MemberRecord]:
+    """The members a job starts with; a single job has one worker."""
+    if submit.type == "single":
+        numbers = {Role.WORKER: 1}
+    else:
+        numbers = {
+            Role.CHIEF: int(submit.chief),
+            Role.PS: submit.ps,
+            Role.WORKER: submit.workers,
+            Role.EVALUATOR: int(submit.evaluator),
+        }
+    members = [MemberRecord(role=r, index=i) for r, n in numbers.items() for i in range(n)]
+    return {member.name: member for member in members}
+
+
+def deciders(submit: JobSubmit) -> list[str]:
+    """Names of the members whose success ends the job."""
+    policy = submit.success_policy or ("chief" if submit.chief else "worker0")
+    if policy == "chief":
+        return ["chief-0"]
+    if policy == "worker0" or submit.type == "single":
+        return ["worker-0"]
+    return [f"worker-{index}" for index in range(submit.workers)]
+
+
+def primary(submit: JobSubmit) -> str:
+    """The member whose model is the job's model."""
+    return "chief-0" if submit.chief else "worker-0"

@@ -1,0 +1,162 @@
+"""Members as processes of this machine.
+
+Each incarnation has a directory ``<work>/<job>/<role>-<index>/<incarnation>``. Its launcher
+locks ``lock`` there for life and then writes ``launcher.json`` (pid, start time, control
+groups): so two launchers can never run the same incarnation, whenever we or they are killed,
+and after a restart we find those that live. Launchers are sessions of their own and outlive us.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+import services
+from services.task import cgroups, processes
+from services.task.runtimes import MemberSpec, Observed, member_key
+from services.task.spec import LAUNCHER_FILE, LauncherProcess
+from shared.contracts import Member, Role
+
+log = structlog.get_logger(__name__)
+
+_CODE = Path(services.__file__).parent.parent
+
+
+class LocalRuntime:
+    """Runs members below ``work_dir``."""
+
+    def __init__(self, work_dir: Path) -> None:
+        self._work_dir = work_dir
+        work_dir.mkdir(parents=True, exist_ok=True)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._asked: dict[str, float] = {}
+        self._swept: set[str] = set()
+
+    def directory(self, job_id: str, member: Member) -> Path:
+        """Where this incarnation works."""
+        return self._work_dir / job_id / member.name / str(member.incarnation)
+
+    def checkpoints(self, job_id: str) -> Path:
+        """The directory all members of a job share."""
+        return self._work_dir / job_id / "checkpoints"
+
+    def start(self, spec: MemberSpec) -> None:
+        """Start a launcher; it ends at once should another one hold this incarnation."""
+        child = self._children.get(spec.key)
+        directory = Path(spec.directory)
+        if (child and child.poll() is None) or (directory / LAUNCHER_FILE).exists():
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / "launcher.log").open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "services.task.launcher"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd="/",
+                env=_launcher_environment(),
+            )
+        self._children[spec.key] = child
+        stdin = child.stdin
+        if stdin is not None:
+            # A launcher that has died already is seen, and started again, next time.
+            with suppress(BrokenPipeError):
+                stdin.write(spec.model_dump_json().encode())
+                stdin.close()
+
+    def observe(self) -> list[Observed]:
+        """What the directories tell, checked against the running processes."""
+        for key, child in list(self._children.items()):
+            if child.poll() is not None:
+                del self._children[key]
+        found = []
+        for job_id, member, directory in self._incarnations():
+            launcher = _launcher(directory)
+            if launcher is None:
+                continue
+            alive = processes.start_time(launcher.pid) == launcher.started
+            found.append(Observed(job_id, member, alive))
+        self._sweep_dead(found)
+        return found
+
+    def stop(self, job_id: str, member: Member, grace_s: float) -> None:
+        """SIGTERM once, SIGKILL when the grace is over."""
+        key = member_key(job_id, member)
+        launcher = _launcher(self.directory(job_id, member))
+        if launcher is None:
+            return
+        asked = self._asked.get(key)
+        if asked is None:
+            self._asked[key] = time.monotonic()
+            processes.send(launcher.pid, launcher.started, signal.SIGTERM)
+        elif time.monotonic() - asked > grace_s:
+            log.warning("launcher_killed", member=key)
+            processes.send(launcher.pid, launcher.started, signal.SIGKILL)
+
+    def remove(self, job_id: str) -> None:
+        """Delete the job's directories; what still carries its marks is ended first."""
+        mine = [(m, d) for job, m, d in self._incarnations() if job == job_id]
+        keys = [member_key(job_id, member) for member, _ in mine]
+        for key in keys:
+            self._asked.pop(key, None)
+            self._swept.discard(key)
+        if keys:
+            processes.kill_marked(keys)
+        shutil.rmtree(self._work_dir / job_id, ignore_errors=True)
+
+    def _sweep_dead(self, found: list[Observed]) -> None:
+        """A killed launcher cannot clean up: end what its program left, once."""
+        dead = [o for o in found if not o.alive and o.key not in self._swept]
+        if not dead:
+            return
+        processes.kill_marked([o.key for o in dead])
+        for each in dead:
+            launcher = _launcher(self.directory(each.job_id, each.member))
+            cgroups.remove(Path(path) for path in (launcher.cgroups if launcher else ()))
+            self._swept.add(each.key)
+
+    def _incarnations(self) -> Iterator[tuple[str, Member, Path]]:
+        for directory in self._work_dir.glob("*/*-*/*"):
+            role, _, index = directory.parent.name.rpartition("-")
+            if role in set(Role) and index.isdigit() and directory.name.isdigit():
+                number = int(directory.name)
+                member = Member(role=Role(role), index=int(index), incarnation=number)
+                yield directory.parent.parent.name, member, directory
+
+
+def sweep(work_dir: Path, grace_s: float = 10.0) -> int:
+    """Stop every member below ``work_dir``, whoever started it; returns how many lived."""
+    runtime = LocalRuntime(work_dir)
+    first = [o for o in runtime.observe() if o.alive]
+    deadline = time.monotonic() + grace_s + 5
+    while time.monotonic() < deadline:
+        alive = [o for o in runtime.observe() if o.alive]
+        if not alive:
+            break
+        for each in alive:
+            runtime.stop(each.job_id, each.member, grace_s)
+        time.sleep(0.1)
+    return len(first)
+
+
+def _launcher(directory: Path) -> LauncherProcess | None:
+    try:
+        return LauncherProcess.model_validate_json((directory / LAUNCHER_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _launcher_environment() -> dict[str, str]:
+    """No setting of ours, and so no credential: those go over stdin."""
+    kept = {n: v for n, v in os.environ.items() if n in ("PATH", "LANG", "LC_ALL", "TZ", "HOME")}
+    return kept | {"PYTHONPATH": str(_CODE), "PYTHONUNBUFFERED": "1"}

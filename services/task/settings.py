@@ -1,0 +1,64 @@
+"""Settings of the task service."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+from pydantic import Field, SecretStr
+
+from shared.settings import ServiceSettings
+
+_CPU_OVERCOMMIT = 4
+
+
+class TaskSettings(ServiceSettings):
+    """What can be set for the task service."""
+
+    member_broker_url: SecretStr = Field(
+        default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
+        description="AMQP URL of the broker user `member`, handed to launchers on their stdin.",
+    )
+    member_host: str = Field(
+        default="127.0.0.1", description="Address under which members of this machine are reached."
+    )
+    capacity_cpu: float = Field(
+        default=0, ge=0, description="CPU cores all jobs may ask for together; 0: 4 x the cores."
+    )
+    capacity_memory: int = Field(
+        default=0, ge=0, description="Bytes all jobs may ask for together; 0: 80 % of the memory."
+    )
+    max_members: int = Field(default=64, ge=1, description="Members one job may have.")
+    program_grace_s: float = Field(
+        default=2.0, ge=0, description="Seconds between SIGTERM and SIGKILL of a program."
+    )
+    stop_grace_s: float = Field(
+        default=60.0, gt=0, description="Seconds a launcher may take to store logs and model."
+    )
+    lost_grace_s: float = Field(
+        default=1.5, gt=0, description="Seconds a dead member's last message may take to arrive."
+    )
+    settle_s: float = Field(
+        default=4.0,
+        gt=0,
+        description="Seconds a distributed member's failure waits for a lost member as its cause.",
+    )
+    jobs_dir: Path | None = Field(
+        default=None, description="Where members work; default: `jobs` in the state directory."
+    )
+
+    @property
+    def cpu(self) -> float:
+        """CPU cores available to jobs."""
+        return self.capacity_cpu or float(_CPU_OVERCOMMIT * (os.cpu_count() or 1))
+
+    @property
+    def memory(self) -> int:
+        """Bytes available to jobs."""
+        return self.capacity_memory or int(psutil.virtual_memory().total * 0.8)
+
+    @property
+    def work_dir(self) -> Path:
+        """Where members have their directories."""
+        return (self.jobs_dir or self.state_dir / "jobs").expanduser().resolve()

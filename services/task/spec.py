@@ -1,0 +1,57 @@
+"""What a launcher is told: everything it needs to run one member of a job."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contracts import JobSubmit, Member
+
+
+class Credentials(BaseModel):
+    """What the launcher may know and the user's program may not; only ever sent on stdin."""
+
+    model_config = ConfigDict(frozen=True)
+
+    broker_url: str = Field(repr=False)
+    s3_url: str
+    s3_access_key: str = Field(repr=False)
+    s3_secret_key: str = Field(repr=False)
+    bucket: str
+
+
+class MemberSpec(BaseModel):
+    """One incarnation of one member."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: JobSubmit
+    member: Member
+    primary: bool = Field(description="Whether its model is the job's model.")
+    directory: str = Field(description="Its own directory.")
+    checkpoints: str = Field(description="Directory all members and incarnations share.")
+    host: str = Field(description="Address under which the other members reach it.")
+    program_grace_s: float = 2.0
+    credentials: Credentials
+
+    @property
+    def key(self) -> str:
+        """Names this incarnation among all jobs, e.g. ``job1/worker-0/1``."""
+        return member_key(self.job.job_id, self.member)
+
+
+def member_key(job_id: str, member: Member) -> str:
+    """Names one incarnation among all jobs; also the mark its processes carry."""
+    return f"{job_id}/{member.name}/{member.incarnation}"
+
+
+LAUNCHER_FILE = "launcher.json"
+
+
+class LauncherProcess(BaseModel):
+    """What a launcher leaves in its directory so that it can be found and cleaned up after."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    started: int = Field(description="Clock ticks after boot; tells a reused pid.")
+    cgroups: tuple[str, ...] = ()

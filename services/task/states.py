@@ -1,0 +1,165 @@
+r"""The job's state machine: each transition gives the new record and the event that tells of it.
+
+    accepted -> starting -> running -> succeeded | failed | cancelled
+                       \-> retrying -> running
+
+Pure: time comes in. Terminal states never change; what is not in ``ALLOWED`` raises.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.task.records import JobRecord, MemberRecord, Verdict, first_members
+from shared.contracts import (
+    FailureClass,
+    Isolation,
+    JobAccepted,
+    JobCancelled,
+    JobEvent,
+    JobFailed,
+    JobRemoved,
+    JobRetrying,
+    JobRunning,
+    JobStarting,
+    JobState,
+    JobSubmit,
+    JobSucceeded,
+)
+
+S = JobState
+_ENDS = {S.SUCCEEDED, S.FAILED, S.CANCELLED}
+ALLOWED: dict[JobState, frozenset[JobState]] = {
+    S.ACCEPTED: frozenset({S.ACCEPTED, S.STARTING, S.FAILED, S.CANCELLED}),
+    S.STARTING: frozenset({S.RUNNING, S.RETRYING} | _ENDS),
+    S.RUNNING: frozenset({S.RETRYING} | _ENDS),
+    S.RETRYING: frozenset({S.RUNNING, S.RETRYING} | _ENDS),
+    S.SUCCEEDED: frozenset(),
+    S.FAILED: frozenset(),
+    S.CANCELLED: frozenset(),
+}
+
+
+class TransitionError(Exception):
+    """The state machine does not know this transition; a bug, never the user's fault."""
+
+
+def accept(submit: JobSubmit, now: datetime) -> tuple[JobRecord, JobAccepted]:
+    """A new job."""
+    record = JobRecord(
+        job_id=submit.job_id,
+        submit=submit,
+        state=S.ACCEPTED,
+        sequence=1,
+        created_at=now,
+        since=now,
+        members=first_members(submit),
+    )
+    return record, announced(record)
+
+
+def announced(record: JobRecord) -> JobAccepted:
+    """The event of its acceptance, the same however often it is told."""
+    return JobAccepted(
+        job_id=record.job_id,
+        name=record.submit.name,
+        state=S.ACCEPTED,
+        sequence=1,
+        reason="valid and recorded",
+        at=record.created_at,
+        submit=record.submit,
+    )
+
+
+def wait(record: JobRecord, reason: str, now: datetime) -> tuple[JobRecord, JobAccepted]:
+    """The job has to wait; tells why."""
+    record = _to(record, S.ACCEPTED, record.since, waiting=reason)
+    return record, JobAccepted(**_event(record, reason, now), submit=record.submit)
+
+
+def start(record: JobRecord, now: datetime) -> tuple[JobRecord, JobStarting]:
+    """Its members are to be started."""
+    record = _to(record, S.STARTING, now, waiting="")
+    reason = f"starting {len(record.members)} member(s)"
+    return record, JobStarting(**_event(record, reason, now), attempt=record.attempt)
+
+
+def run(record: JobRecord, now: datetime) -> tuple[JobRecord, JobRunning]:
+    """Every member runs the program."""
+    record = _to(record, S.RUNNING, now)
+    notes = dict.fromkeys(note for m in record.members.values() for note in m.notes)
+    return record, JobRunning(
+        **_event(record, "every member runs", now),
+        attempt=record.attempt,
+        isolation=Isolation(notes=tuple(notes)),
+    )
+
+
+def retry(
+    record: JobRecord, lost: MemberRecord, failure: FailureClass, reason: str, now: datetime
+) -> tuple[JobRecord, JobRetrying]:
+    """Replace ``lost`` and every other member that has ended: nobody trains alone."""
+    members = {
+        name: m.replaced() if m.phase == "exited" or name == lost.name else m
+        for name, m in record.members.items()
+    }
+    epochs = [record.epoch, *(m.epoch for m in record.members.values())]
+    record = _to(
+        record,
+        S.RETRYING,
+        now,
+        attempt=record.attempt + 1,
+        retries=record.retries | {failure: record.retries.get(failure, 0) + 1},
+        members=members,
+        least_epoch=0 if record.submit.type == "single" else max(epochs) + 1,
+        suspect=None,
+    )
+    event = JobRetrying(
+        **_event(record, reason, now),
+        attempt=record.attempt,
+        failure_class=failure,
+        member=lost.name,
+    )
+    return record, event
+
+
+def finish(record: JobRecord, verdict: Verdict, now: datetime) -> tuple[JobRecord, JobEvent]:
+    """The one and only end."""
+    record = _to(record, verdict.state, now, verdict=verdict, ended_at=now, suspect=None)
+    fields = _event(record, verdict.reason, now)
+    artifacts = record.all_artifacts
+    if verdict.state is S.SUCCEEDED:
+        return record, JobSucceeded(**fields, artifacts=artifacts)
+    if verdict.state is S.CANCELLED:
+        return record, JobCancelled(**fields, artifacts=artifacts)
+    return record, JobFailed(
+        **fields,
+        failure_class=verdict.failure_class or FailureClass.UNKNOWN,
+        member=verdict.member,
+        exit_code=verdict.exit_code,
+        last_lines=verdict.last_lines,
+        artifacts=artifacts,
+    )
+
+
+def removed(record: JobRecord, reason: str, now: datetime) -> JobRemoved:
+    """The farewell of an ended job; its state stays what it was."""
+    return JobRemoved(**_event(record, reason, now) | {"sequence": record.sequence + 1})
+
+
+def _to(record: JobRecord, state: JobState, since: datetime, **changes: object) -> JobRecord:
+    if state not in ALLOWED[record.state]:
+        raise TransitionError(f"{record.job_id}: {record.state} -> {state}")
+    update = {"state": state, "since": since, "sequence": record.sequence + 1, **changes}
+    return record.model_copy(update=update)
+
+
+def _event(record: JobRecord, reason: str, now: datetime) -> dict[str, object]:
+    return {
+        "job_id": record.job_id,
+        "name": record.submit.name,
+        "state": record.state,
+        "sequence": record.sequence,
+        "reason": reason,
+        "at": now,
+    }

@@ -1,0 +1,329 @@
+"""Validation, the state machine and what members' ends lead to; no server, no process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.task import decisions, handlers, states
+from services.task.admission import Capacity, admit
+from services.task.failures import classify
+from services.task.records import JOBS, Exit, JobRecord, Verdict
+from services.task.validation import Quotas, faults
+from shared.contracts import (
+    ClusterSpecReady,
+    FailureClass,
+    JobCancel,
+    JobEvent,
+    JobFailed,
+    JobRemove,
+    JobState,
+    JobSubmit,
+    Member,
+    Message,
+    PodExited,
+    PodStarted,
+    RendezvousClose,
+    RendezvousOpen,
+    RendezvousTimedOut,
+    Resources,
+    Role,
+)
+from shared.messaging import Reject
+from shared.service import Context
+from shared.store import Store
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+QUOTAS = Quotas(cpu=16, memory=2**34, gpu=0, members=8)
+STORE = Store("sqlite://")
+_ids = itertools.count()
+
+
+def submit(**fields: Any) -> JobSubmit:
+    values = {
+        "job_id": f"job{next(_ids)}",
+        "name": "digits",
+        "package": "barograph:packages:a.tar.gz",
+        "main": "train.py",
+    }
+    return JobSubmit.model_validate(values | fields)
+
+
+def cluster(**fields: Any) -> JobSubmit:
+    return submit(type="distribute", chief=True, ps=1, workers=2, **fields)
+
+
+TABLE: dict[type[Message], Callable[..., Iterable[Message]]] = {
+    JobSubmit: handlers.job_submit(QUOTAS),
+    JobCancel: handlers.job_cancel,
+    JobRemove: handlers.job_remove,
+    ClusterSpecReady: handlers.clusterspec_ready,
+    RendezvousTimedOut: handlers.rendezvous_timed_out,
+    PodStarted: handlers.pod_started,
+    PodExited: handlers.pod_exited,
+}
+
+
+def play(*messages: Message, at: datetime = NOW) -> list[Message]:
+    answers: list[Message] = []
+    with STORE.transaction() as records:
+        for message in messages:
+            answers += TABLE[type(message)](message, Context(at, "", 1, records))
+    return answers
+
+
+def job(job_id: str) -> JobRecord:
+    with STORE.transaction() as records:
+        record = records.get(JOBS, job_id)
+    assert record is not None
+    return record
+
+
+def starting(message: JobSubmit) -> str:
+    """A job whose members are being started."""
+    play(message)
+    with STORE.transaction() as records:
+        record, _ = states.start(job_of(records, message.job_id), NOW)
+        records.put(JOBS, record)
+    return message.job_id
+
+
+def job_of(records: Any, job_id: str) -> JobRecord:
+    record = records.get(JOBS, job_id)
+    assert isinstance(record, JobRecord)
+    return record
+
+
+def member(name: str, incarnation: int = 1) -> Member:
+    role, _, index = name.rpartition("-")
+    return Member(role=Role(role), index=int(index), incarnation=incarnation)
+
+
+def started(job_id: str, name: str, incarnation: int = 1, epoch: int = 0) -> PodStarted:
+    return PodStarted(job_id=job_id, member=member(name, incarnation), epoch=epoch, at=NOW)
+
+
+def exited(job_id: str, name: str, code: int = 0, incarnation: int = 1, **more: Any) -> PodExited:
+    return PodExited(
+        job_id=job_id, member=member(name, incarnation), exit_code=code, at=NOW, **more
+    )
+
+
+def running_cluster() -> str:
+    job_id = starting(cluster())
+    names = ("chief-0", "ps-0", "worker-0", "worker-1")
+    play(*(started(job_id, name, epoch=1) for name in names))
+    assert job(job_id).state is JobState.RUNNING
+    return job_id
+
+
+def test_every_fault_is_named_at_once() -> None:
+    bad = submit(
+        type="distribute",
+        workers=20,
+        main="train.sh",
+        resources=Resources(cpu=2, gpu=1, memory="8Mi"),
+        env={"TF_CONFIG": "x", "BAROGRAPH_EPOCH": "1"},
+    )
+    assert [fault.field for fault in faults(bad, QUOTAS)] == [
+        "workers",
+        "resources.cpu",
+        "resources.memory",
+        "resources.gpu",
+        "main",
+        "env.TF_CONFIG",
+        "env.BAROGRAPH_EPOCH",
+    ]
+
+
+def test_an_impossible_job_is_refused_and_not_recorded() -> None:
+    bad = submit(main="train.sh")
+    with pytest.raises(Reject, match=r"main: must name a Python file"):
+        play(bad)
+    with STORE.transaction() as records:
+        assert records.get(JOBS, bad.job_id) is None
+
+
+def test_the_same_submit_again_is_announced_again_and_changes_nothing() -> None:
+    message = submit()
+    first, second = play(message), play(message, at=NOW + timedelta(hours=1))
+    assert first == second
+    assert first[0].message_id() == second[0].message_id()
+
+
+def test_another_job_under_a_used_id_is_refused_and_the_first_stays() -> None:
+    message = submit()
+    play(message)
+    with pytest.raises(Reject, match="belongs to another job"):
+        play(message.model_copy(update={"main": "other.py"}))
+    assert job(message.job_id).submit == message
+
+
+def test_a_single_job_goes_from_accepted_to_succeeded_with_growing_sequence() -> None:
+    job_id = starting(submit())
+    events = play(started(job_id, "worker-0"), exited(job_id, "worker-0"))
+    assert [e.TYPE for e in events] == ["job.running", "job.succeeded"]
+    assert [e.sequence for e in events if isinstance(e, JobEvent)] == [3, 4]
+
+
+@pytest.mark.parametrize("state", [s for s in JobState if s.terminal])
+def test_a_terminal_state_never_changes(state: JobState) -> None:
+    record, _ = states.accept(submit(), NOW)
+    record = record.model_copy(update={"state": state})
+    with pytest.raises(states.TransitionError):
+        states.start(record, NOW)
+    with pytest.raises(states.TransitionError):
+        states.finish(record, Verdict(state=JobState.FAILED, reason="", at=NOW), NOW)
+
+
+def test_nothing_a_late_message_says_changes_an_ended_job() -> None:
+    job_id = starting(submit())
+    play(started(job_id, "worker-0"), exited(job_id, "worker-0"))
+    ended = job(job_id)
+    late = (exited(job_id, "worker-0", 1), started(job_id, "worker-0"), JobCancel(job_id=job_id))
+    assert play(*late) == []
+    assert job(job_id) == ended
+
+
+def test_an_error_of_the_program_is_not_retried() -> None:
+    job_id = starting(submit())
+    (event,) = play(exited(job_id, "worker-0", 3, last_lines=("ValueError: no",)))
+    assert isinstance(event, JobFailed)
+    assert (event.failure_class, event.exit_code) == (FailureClass.USER_ERROR, 3)
+    assert event.last_lines == ("ValueError: no",)
+
+
+def test_too_little_memory_is_not_retried_and_names_the_limit() -> None:
+    job_id = starting(submit())
+    (event,) = play(exited(job_id, "worker-0", -9, oom=True))
+    assert isinstance(event, JobFailed)
+    assert event.failure_class is FailureClass.OOM
+    assert "2048Mi" in event.reason
+
+
+def test_a_lost_member_is_replaced_until_the_budget_is_spent() -> None:
+    job_id = starting(submit(max_retries=2))
+    kinds = [
+        event.TYPE
+        for n in (1, 2, 3)
+        for event in play(exited(job_id, "worker-0", -9, incarnation=n))
+    ]
+    assert kinds == ["job.retrying", "job.retrying", "job.failed"]
+    assert "after 2 retries" in job(job_id).verdict.reason  # type: ignore[union-attr]
+
+
+def test_a_cluster_ends_when_its_chief_does_and_the_rest_is_gone() -> None:
+    job_id = running_cluster()
+    assert play(exited(job_id, "chief-0")) == []
+    assert job(job_id).verdict is not None
+    others = ("ps-0", "worker-0", "worker-1")
+    events = play(*(exited(job_id, name, -15, fault="stopped") for name in others))
+    assert [e.TYPE for e in events] == ["job.succeeded", "rendezvous.close"]
+    assert isinstance(events[1], RendezvousClose)
+
+
+def test_a_lost_worker_starts_a_new_attempt_that_waits_for_the_next_epoch() -> None:
+    job_id = running_cluster()
+    retrying, opened = play(exited(job_id, "worker-1", -9))
+    assert (retrying.TYPE, job(job_id).attempt) == ("job.retrying", 2)
+    assert isinstance(opened, RendezvousOpen)
+    old = [started(job_id, n, epoch=1) for n in ("chief-0", "ps-0", "worker-0")]
+    assert play(*old, started(job_id, "worker-1", incarnation=2, epoch=2)) == []
+    new = [started(job_id, n, epoch=2) for n in ("chief-0", "ps-0", "worker-0")]
+    assert [e.TYPE for e in play(*new)] == ["job.running"]
+
+
+def test_members_that_fall_with_a_lost_one_are_replaced_and_not_blamed() -> None:
+    job_id = running_cluster()
+    assert play(exited(job_id, "chief-0", 1)) == []  # its peer's loss shows up later
+    play(exited(job_id, "worker-1", -9))
+    play(exited(job_id, "worker-0", 1))
+    record = job(job_id)
+    assert record.state is JobState.RETRYING
+    numbers = {name: m.incarnation for name, m in record.members.items()}
+    assert numbers == {"chief-0": 2, "ps-0": 1, "worker-0": 2, "worker-1": 2}
+
+
+def test_a_failure_without_a_lost_peer_is_the_programs_own() -> None:
+    job_id = running_cluster()
+    play(exited(job_id, "worker-1", 1))
+    record = job(job_id)
+    assert record.suspect is not None
+    with STORE.transaction() as records:
+        list(decisions.retry_or_fail(record, record.suspect, Context(NOW, "", 1, records)))
+    verdict = job(job_id).verdict
+    assert verdict is not None
+    assert verdict.failure_class is FailureClass.USER_ERROR
+
+
+def test_what_a_replaced_incarnation_says_is_ignored() -> None:
+    job_id = running_cluster()
+    play(exited(job_id, "worker-1", -9))
+    before = job(job_id)
+    assert play(exited(job_id, "worker-1", 0, incarnation=1)) == []
+    assert job(job_id) == before
+
+
+def test_a_rendezvous_time_out_names_the_missing() -> None:
+    job_id = starting(cluster())
+    play(RendezvousTimedOut(job_id=job_id, missing=("ps-0", "worker-1"), at=NOW))
+    verdict = job(job_id).verdict
+    assert verdict is not None
+    assert "ps-0, worker-1" in verdict.reason
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_when_it_is_gone() -> None:
+    waiting = submit()
+    play(waiting)
+    assert [e.TYPE for e in play(JobCancel(job_id=waiting.job_id))] == ["job.cancelled"]
+    job_id = starting(submit())
+    assert play(JobCancel(job_id=job_id)) == []
+    (event,) = play(exited(job_id, "worker-0", -15, fault="stopped"))
+    assert event.TYPE == "job.cancelled"
+
+
+def test_a_running_job_cannot_be_removed() -> None:
+    job_id = starting(submit())
+    with pytest.raises(Reject, match="cancel it first"):
+        play(JobRemove(job_id=job_id))
+
+
+def test_cancel_and_remove_of_unknown_jobs_are_harmless() -> None:
+    assert play(JobCancel(job_id="nobody"), JobRemove(job_id="nobody")) == []
+
+
+def test_a_phase_that_lasts_too_long_is_the_end_of_the_job() -> None:
+    job_id = starting(cluster())
+    record = job(job_id)
+    context = Context(NOW + timedelta(seconds=601), "", 1)
+    verdict = decisions.timed_out(record, context)
+    assert verdict is not None
+    assert "chief-0, ps-0, worker-0, worker-1" in verdict.reason
+    assert decisions.timed_out(record, Context(NOW + timedelta(seconds=599), "", 1)) is None
+
+
+def test_jobs_start_in_order_and_only_as_a_whole() -> None:
+    big, small = (states.accept(m, NOW)[0] for m in (cluster(), submit()))
+    total = Capacity(cpu=5, memory=2**40)
+    first, second, third = (why for _, why in admit([small, big, small], [], total))
+    assert (first, second) == ("", "")
+    assert third.startswith("waits for capacity: needs 1 cores")
+    reasons = [why for _, why in admit([big, small], [small, small], total)]
+    assert reasons[0].startswith("waits for capacity: needs 4 cores")
+    assert reasons[1] == f"waits behind job {big.job_id}"
+
+
+def test_an_end_is_classified_by_whose_fault_it_is() -> None:
+    ends = {
+        Exit(exit_code=1): FailureClass.USER_ERROR,
+        Exit(exit_code=-9): FailureClass.INFRASTRUCTURE,
+        Exit(exit_code=137): FailureClass.INFRASTRUCTURE,
+        Exit(exit_code=-11): FailureClass.UNKNOWN,
+        Exit(exit_code=-9, oom=True): FailureClass.OOM,
+        Exit(exit_code=1, fault="no main program"): FailureClass.USER_ERROR,
+    }
+    assert [classify(end) for end in ends] == list(ends.values())

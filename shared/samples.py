@@ -8,6 +8,7 @@ carry ``clock_ms``: the sender's time, which lets a partition notice silence.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelName, LabelValue])
 _PLAIN_ITEM = re.compile(r"[A-Za-z_:][A-Za-z0-9_:.\-]{0,199}")
 
 
-class InvalidBatch(ValueError):
+class InvalidBatch(ValueError):  # noqa: N818 - what it says of the batch
     """A batch is refused; ``faults`` names everything that is wrong with it."""
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -154,7 +155,7 @@ def to_messages(batch: SampleBatch) -> list[MetricBatch]:
         batch.host_code, batch.item_code, batch.label_code, batch.time_ms, batch.value, strict=True
     )
     for host, item, label, time_ms, value in rows:
-        if value == value:
+        if not math.isnan(value):
             samples.setdefault(batch.hosts[host], []).append(
                 Sample(
                     item=batch.items[item],
@@ -174,7 +175,7 @@ def encode(batch: SampleBatch) -> bytes:
     """The batch as one Arrow IPC stream with a single record batch."""
     names = (batch.hosts, batch.items, batch.labels)
     codes = (batch.host_code, batch.item_code, batch.label_code)
-    arrays: list[pa.Array] = [
+    arrays: list[pa.Array[Any]] = [
         pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), pa.array(name, pa.string()))
         for name, code in zip(names, codes, strict=True)
     ]
@@ -212,21 +213,25 @@ def _columns_of(table: pa.Table) -> SampleBatch:
     faults = _schema_faults(table)
     if faults:
         raise InvalidBatch(faults)
-    names: list[list[str]] = []
-    codes: list[NDArray[np.int32]] = []
-    for column in _TEXT_COLUMNS:
-        array = table.column(column).combine_chunks()
-        if not pa.types.is_dictionary(array.type):
-            array = pc.dictionary_encode(array)
-        if isinstance(array, pa.ChunkedArray):
-            array = array.unify_dictionaries().combine_chunks()
-        names.append(array.dictionary.to_pylist())
-        codes.append(array.indices.to_numpy(zero_copy_only=False).astype(np.int32))
+    (hosts, host), (items, item), (labels, label) = (
+        _dictionary(table.column(column)) for column in _TEXT_COLUMNS
+    )
     times = table.column("time_ms").to_numpy().astype(np.int64)
     values = table.column("value").to_numpy().astype(np.float64)
     clock = (table.schema.metadata or {}).get(_CLOCK)
     clock_ms = int(clock) if clock is not None and clock.isdigit() else None
-    return SampleBatch(*names, *codes, times, values, clock_ms)
+    return SampleBatch(hosts, items, labels, host, item, label, times, values, clock_ms)
+
+
+def _dictionary(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int32]]:
+    if not pa.types.is_dictionary(column.type):
+        column = pc.dictionary_encode(column)
+    array: Any = column.unify_dictionaries().combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        # Without a single row there is no chunk to combine.
+        return [], np.empty(0, dtype=np.int32)
+    codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int32)
+    return array.dictionary.to_pylist(), codes
 
 
 def _schema_faults(table: pa.Table) -> list[str]:

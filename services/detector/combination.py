@@ -70,8 +70,8 @@ class Combination(BaseModel):
 
     @staticmethod
     def _conclude(votes: list[Votes], where: Bools | None, needed: int) -> Verdict:
-        judged = np.sum([vote.judged for vote in votes], axis=0, dtype=np.int8) >= needed
-        anomalous = np.sum([vote.anomalous for vote in votes], axis=0, dtype=np.int8) >= needed
+        judged = np.stack([vote.judged for vote in votes]).sum(axis=0) >= needed
+        anomalous = np.stack([vote.anomalous for vote in votes]).sum(axis=0) >= needed
         if where is not None:
             judged, anomalous = judged & where, anomalous & where
         leaning = np.sum([vote.direction for vote in votes], axis=0, dtype=np.int8)

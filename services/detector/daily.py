@@ -47,7 +47,8 @@ class DailyTable:
         self, state: Columns, rows: Rows, time_ms: Ints
     ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Per series the largest value of each lane at this moment on past days, (n, lanes), and
-        on how many past days there was one, (n,)."""
+        on how many past days there was one, (n,).
+        """
         number = self.number_of(time_ms)
         moved = number != state["slot"][rows]
         if moved.any():

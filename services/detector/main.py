@@ -25,7 +25,7 @@ class Detector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        heartbeat = Periodic("heartbeat", settings.heartbeat_s, lambda: self._ingest.heartbeat())
+        heartbeat = Periodic("heartbeat", settings.heartbeat_s, self._beat)
         self.service = Service(
             "detector",
             settings,
@@ -40,6 +40,9 @@ class Detector:
         bus.consume(_QUEUE, SampleInlet(bus, self._ingest, utc_now).handle)
         app = make_app(settings, self._ingest)
         self.gateway = Gateway(app, settings.gateway_host, settings.gateway_port)
+
+    def _beat(self) -> None:
+        self._ingest.heartbeat()
 
     def _worker(self, partition: int) -> DetectorWorker:
         return DetectorWorker(partition, self._settings.engine, self._snapshots(partition))
@@ -62,7 +65,7 @@ def run() -> int:
     try:
         settings = Settings.load("detector")
     except SettingsError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     Detector(settings).run()
     return 0

@@ -27,7 +27,7 @@ _DIGEST = 32
 _KEPT = 2
 
 
-class DamagedSnapshot(ValueError):
+class DamagedSnapshotError(ValueError):
     """The bytes are not a snapshot that was written whole."""
 
 
@@ -40,20 +40,20 @@ def pack(offset: int, arrays: Mapping[str, Array]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[int, dict[str, Array]]:
-    """Offset and state; DamagedSnapshot if anything was changed or cut off."""
+    """Offset and state; DamagedSnapshotError if anything was changed or cut off."""
     if data[: len(_MAGIC)] != _MAGIC:
-        raise DamagedSnapshot("not a snapshot of this version (its first bytes differ)")
+        raise DamagedSnapshotError("not a snapshot of this version (its first bytes differ)")
     start = len(_MAGIC) + _DIGEST
     digest, body = data[len(_MAGIC) : start], data[start:]
     if hashlib.sha256(body).digest() != digest:
-        raise DamagedSnapshot(f"checksum differs over {len(body)} bytes: damaged or cut off")
+        raise DamagedSnapshotError(f"checksum differs over {len(body)} bytes: damaged or cut off")
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DamagedSnapshot(f"not readable: {error}") from error
+        raise DamagedSnapshotError(f"not readable: {error}") from error
     if "offset" not in arrays:
-        raise DamagedSnapshot("it names no stream offset")
+        raise DamagedSnapshotError("it names no stream offset")
     return int(arrays.pop("offset")), arrays
 
 

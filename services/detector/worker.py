@@ -8,7 +8,7 @@ import structlog
 
 from services.detector.engine import Counts, Engine
 from services.detector.settings import EngineSettings
-from services.detector.snapshot import DamagedSnapshot, SnapshotStore, pack, unpack
+from services.detector.snapshot import DamagedSnapshotError, SnapshotStore, pack, unpack
 from shared.contracts import AnomalyDetected, Message
 from shared.observe import ANOMALIES, SAMPLES
 from shared.samples import InvalidBatch, decode
@@ -33,8 +33,8 @@ class DetectorWorker:
                 offset, arrays = unpack(data)
                 engine = Engine(self._settings)
                 engine.restore(arrays)
-            except (DamagedSnapshot, ValueError, KeyError) as error:
-                log.error(
+            except (DamagedSnapshotError, ValueError, KeyError) as error:
+                log.warning(
                     "snapshot_refused", partition=self._partition, snapshot=name, reason=str(error)
                 )
                 continue
@@ -49,7 +49,9 @@ class DetectorWorker:
             samples = decode(batch, trusted=True)
         except InvalidBatch as error:
             # The gateway checks everything, so this is not ours; it must not stop the partition.
-            log.error("batch_refused", partition=self._partition, offset=offset, reason=str(error))
+            log.warning(
+                "batch_refused", partition=self._partition, offset=offset, reason=str(error)
+            )
             SAMPLES.labels("refused").inc()
             return []
         events = self._engine.process(samples)

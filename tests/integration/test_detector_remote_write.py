@@ -127,7 +127,8 @@ def test_an_anomaly_in_a_scraped_series_is_published(
     broker: BrokerUnderTest, tmp_path: Path, running: ExitStack
 ) -> None:
     prometheus, exporter = shutil.which("prometheus"), shutil.which("prometheus-node-exporter")
-    assert prometheus and exporter, "install prometheus and prometheus-node-exporter"
+    assert prometheus, "install prometheus"
+    assert exporter, "install prometheus-node-exporter"
     detector = _detector(running, broker, tmp_path)
     _until(lambda: _declared(broker.url()), "the streams are declared")
     tap = _Tap(broker.url(), 4)

@@ -168,4 +168,4 @@ def tick_of(
         np.full(n, np.nan),
         np.ones(n, dtype=np.bool_),
     )
-    return replace(tick, **fields)  # type: ignore[arg-type]
+    return replace(tick, **fields)

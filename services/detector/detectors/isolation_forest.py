@@ -26,12 +26,13 @@ from shared.columns import Column, Columns, indices
 
 _FEATURES = 2
 _EULER = 0.5772156649015329
+_PAIR = 2
 
 
 def expected_path(points: NDArray[np.int64]) -> Floats:
     """c(n): mean path of an unsuccessful search among ``points`` points; 0 for up to one."""
-    n = np.maximum(points, 2).astype(np.float64)
-    harmonic = np.where(n == 2, 1.0, np.log(n - 1) + _EULER)
+    n = np.maximum(points, _PAIR).astype(np.float64)
+    harmonic = np.where(points <= _PAIR, 1.0, np.log(n - 1) + _EULER)
     return np.where(points <= 1, 0.0, 2 * harmonic - 2 * (n - 1) / n)
 
 
@@ -194,7 +195,7 @@ class IsolationForest(Detector):
         splittable = high > low
         # The other feature where the drawn one is constant in this node.
         feature_of = np.where(coin & splittable[:, :, 1] | ~splittable[:, :, 0], 1, 0)
-        open_ = splittable.any(axis=2)
+        open_ = splittable[:, :, 0] | splittable[:, :, 1]
         share = hashed_uniform(self.seed + 2, number[:, None], place).astype(np.float32)
         at = feature_of[:, :, None]
         least = np.take_along_axis(low, at, axis=2)[:, :, 0]

@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from services.detector.gateway.ingest import InFlight, Ingest
-from services.detector.gateway.remote_write import Receiver, decompress
+from services.detector.gateway.remote_write import Received, Receiver, decompress
 from services.detector.settings import Settings
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 _RETRY_AFTER_S = "2"
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The request is answered with this status and text."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -55,29 +55,27 @@ def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
             data = decompress(body, settings.gateway_raw_bytes)
             with reading:
                 received = receiver.read(data)
-            ahead = ingest.too_new(received.batch)
-            if ahead:
-                raise InvalidBatch([*received.faults, *ahead])
+            _check_clock(ingest, received)
             ingest.publish([received.batch])
         except InvalidBatch as error:
             SAMPLES.labels("refused").inc()
-            raise _Refused(400, str(error)) from error
+            raise _RefusedError(400, str(error)) from error
         except MessagingError as error:
-            raise _Refused(503, f"the broker did not confirm: {error}") from error
+            raise _RefusedError(503, f"the broker did not confirm: {error}") from error
         SAMPLES.labels("received").inc(len(received.batch))
         if received.faults:
-            raise _Refused(400, "; ".join(received.faults))
+            raise _RefusedError(400, "; ".join(received.faults))
 
     @app.post("/api/v1/write", status_code=204, response_class=Response)
     async def write(request: Request) -> Response:
         """Take samples from Prometheus (remote write 1.0, snappy block format)."""
         if not in_flight.enter():
-            return _Refused(429, "too many requests at once").response()
+            return _RefusedError(429, "too many requests at once").response()
         try:
             _check_headers(request, token)
             body = await _body(request, settings.gateway_body_bytes)
             await run_in_threadpool(work, body)
-        except _Refused as refused:
+        except _RefusedError as refused:
             log.warning("write_refused", status=refused.status, reason=refused.text[:500])
             return refused.response()
         finally:
@@ -87,32 +85,40 @@ def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
     return app
 
 
+def _check_clock(ingest: Ingest, received: Received) -> None:
+    ahead = ingest.too_new(received.batch)
+    if ahead:
+        raise InvalidBatch([*received.faults, *ahead])
+
+
 def _check_headers(request: Request, token: str) -> None:
     headers = request.headers
     given = headers.get("authorization", "").removeprefix("Bearer ")
     if token and not hmac.compare_digest(given.encode(), token.encode()):
-        raise _Refused(401, "a bearer token is needed")
+        raise _RefusedError(401, "a bearer token is needed")
     kind, _, rest = headers.get("content-type", "").partition(";")
     if kind.strip() != "application/x-protobuf":
-        raise _Refused(415, "Content-Type must be application/x-protobuf")
+        raise _RefusedError(415, "Content-Type must be application/x-protobuf")
     if "proto=" in rest and "prometheus.WriteRequest" not in rest:
-        raise _Refused(415, "only proto=prometheus.WriteRequest (remote write 1.0) is understood")
+        raise _RefusedError(
+            415, "only proto=prometheus.WriteRequest (remote write 1.0) is understood"
+        )
     if headers.get("content-encoding", "") != "snappy":
-        raise _Refused(415, "Content-Encoding must be snappy")
+        raise _RefusedError(415, "Content-Encoding must be snappy")
     version = headers.get("x-prometheus-remote-write-version", "0.1.0")
     if not version.startswith("0.1."):
-        raise _Refused(415, f"remote write version {version[:20]!r} is not 0.1.x")
+        raise _RefusedError(415, f"remote write version {version[:20]!r} is not 0.1.x")
 
 
 async def _body(request: Request, most: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > most:
-        raise _Refused(413, f"{declared} bytes, more than {most}")
+        raise _RefusedError(413, f"{declared} bytes, more than {most}")
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise _Refused(413, f"more than {most} bytes")
+            raise _RefusedError(413, f"more than {most} bytes")
     return bytes(body)
 
 

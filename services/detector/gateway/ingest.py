@@ -11,7 +11,8 @@ from zlib import crc32
 
 import numpy as np
 
-from shared.samples import MAX_SAMPLES, SampleBatch, concatenate, encode
+from shared.contracts.metrics import MAX_SAMPLES
+from shared.samples import SampleBatch, concatenate, encode
 
 
 class PartitionPublisher(Protocol):
@@ -53,11 +54,13 @@ class Ingest:
         if not ahead.any():
             return []
         at = int(np.flatnonzero(ahead)[0])
-        return [
+        host = batch.hosts[batch.host_code[at]]
+        by_s = (int(batch.time_ms[at]) - now) / 1000
+        fault = (
             f"{int(ahead.sum())} samples lie more than {self._ahead_ms / 1000:g} s in the future, "
-            f"the first of {batch.hosts[batch.host_code[at]]} by "
-            f"{(int(batch.time_ms[at]) - now) / 1000:.0f} s: look at that machine's clock"
-        ]
+            f"the first of {host} by {by_s:.0f} s: look at that machine's clock"
+        )
+        return [fault]
 
     def publish(self, batches: Sequence[SampleBatch]) -> None:
         """Return when the broker has every sample; raises as the bus does.

@@ -10,7 +10,7 @@ import cramjam
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from services.detector.gateway.protobuf import Labels, label_of, series_of
+from services.detector.gateway.protobuf import Labels, label_of, read_number, series_of
 from shared.contracts.message import HostName
 from shared.contracts.metrics import MAX_SAMPLES, ItemName, LabelName, LabelValue
 from shared.samples import (
@@ -28,6 +28,7 @@ _LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelName, LabelValue])
 _HOST_LABELS = ("host", "instance")
 _PORT = re.compile(r":\d{1,5}$")
 _SERIES_KEPT = 200_000
+_SIZE_BYTES = 5
 _MOST_FAULTS = 20
 
 Row = tuple[str, str, str, int, float]
@@ -47,12 +48,7 @@ def decompress(body: bytes, most_bytes: int) -> bytes:
     Raises InvalidBatch if it is not snappy, or claims to be larger than ``most_bytes``: the size
     stands in front, so nothing is unpacked to find out.
     """
-    size = shift = 0
-    for byte in body[:5]:
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            break
+    size, _ = read_number(body, 0, min(len(body), _SIZE_BYTES))
     if size > most_bytes:
         raise InvalidBatch([f"{size} bytes when decompressed, more than {most_bytes}"])
     try:

@@ -1,0 +1,230 @@
+"""The consumers that are compared: each handles ``count`` no-op messages at least once.
+
+Run as ``python -m bench.contenders NAME URL COUNT``: fills its own queue first, then prints the
+seconds between the first and the last handled message. Every message carries the same JSON body
+and every consumer parses it; acks follow the handling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pika
+
+from shared import topology
+from shared.contracts import JobCancel
+from shared.service import Service
+from shared.settings import ServiceSettings
+
+RESULT = "seconds="
+"""Before the figure; libraries print things of their own."""
+_QUEUE = "bench"
+_PREFETCH = 500
+_ACK_EVERY = 50
+_TIMEOUT_S = 120.0
+BODY = JobCancel(job_id="bench-1", reason="measured").model_dump_json().encode()
+
+
+class Clock:
+    """Counts messages; knows when the first and the last came."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+        self._first = 0.0
+        self._lock = threading.Lock()
+        self.seconds = 0.0
+        self.done = threading.Event()
+
+    def tick(self) -> None:
+        with self._lock:
+            if not self._first:
+                self._first = time.perf_counter()
+            self._left -= 1
+            if self._left == 0:
+                self.seconds = time.perf_counter() - self._first
+                self.done.set()
+
+    def wait(self) -> None:
+        if not self.done.wait(_TIMEOUT_S):
+            raise TimeoutError(f"{self._left} messages left after {_TIMEOUT_S:.0f} s")
+
+
+def fill(url: str, queue: str, count: int, declare: Callable[[Any], None]) -> None:
+    """Put ``count`` messages into an empty ``queue``."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    declare(channel)
+    channel.queue_purge(queue)
+    properties = pika.BasicProperties(delivery_mode=2, content_type="application/json")
+    for number in range(count):
+        properties.message_id = f"bench-{number}"
+        properties.headers = {"cloudEvents_type": "barograph.job.cancel.v1"}
+        channel.basic_publish("", queue, BODY, properties)
+    while channel.queue_declare(queue, passive=True).method.message_count < count:
+        time.sleep(0.05)
+    connection.close()
+
+
+def _declare_quorum(channel: Any) -> None:
+    channel.queue_declare(_QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+
+
+def raw_pika(url: str, count: int, ack_every: int) -> float:
+    """Nothing but pika, parsing with pydantic."""
+    fill(url, _QUEUE, count, _declare_quorum)
+    clock = Clock(count)
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=_PREFETCH)
+    pending = 0
+
+    def on_message(_channel: Any, method: Any, _properties: Any, body: bytes) -> None:
+        nonlocal pending
+        JobCancel.model_validate_json(body)
+        clock.tick()
+        pending += 1
+        if pending >= ack_every or clock.done.is_set():
+            channel.basic_ack(method.delivery_tag, multiple=True)
+            pending = 0
+        if clock.done.is_set():
+            channel.stop_consuming()
+
+    channel.basic_consume(_QUEUE, on_message)
+    channel.start_consuming()
+    connection.close()
+    return clock.seconds
+
+
+def runner(url: str, count: int, store_url: str = "") -> float:
+    """Our service runner, with a store (inbox, exactly one effect) if there is a ``store_url``."""
+    from shared.store import Store
+
+    (work, *_rest) = topology.work_queues(topology.Principal.TASK)
+
+    def declare(channel: Any) -> None:
+        for queue in topology.work_queues(topology.Principal.TASK):
+            channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
+
+    fill(url, work.name, count, declare)
+    clock = Clock(count)
+
+    def handle(_message: JobCancel, _context: object) -> tuple[()]:
+        clock.tick()
+        return ()
+
+    settings = ServiceSettings(broker_url=url, log_level="WARNING")  # type: ignore[arg-type]
+    store = Store(store_url) if store_url else None
+    service = Service("task", settings, handlers={JobCancel: handle}, store=store)
+    service.start()
+    clock.wait()
+    service.stop()
+    return clock.seconds
+
+
+def dramatiq(url: str, count: int) -> float:
+    """Dramatiq with its RabbitMQ broker and eight worker threads, its default."""
+    import dramatiq as library
+    from dramatiq.brokers.rabbitmq import RabbitmqBroker
+
+    broker = RabbitmqBroker(url=url)
+    library.set_broker(broker)
+    clock = Clock(count)
+
+    @library.actor(queue_name="bench-dramatiq", max_retries=0)
+    def handle(body: str) -> None:
+        JobCancel.model_validate_json(body)
+        clock.tick()
+
+    broker.declare_queue("bench-dramatiq", ensure=True)
+    broker.flush("bench-dramatiq")
+    for _ in range(count):
+        handle.send(BODY.decode())
+    worker = library.Worker(broker, worker_threads=8)
+    worker.start()
+    clock.wait()
+    worker.stop()
+    broker.close()
+    return clock.seconds
+
+
+def celery(url: str, count: int) -> float:
+    """Celery, one process (solo), late acks, prefetch as ours."""
+    from celery import Celery
+
+    app = Celery("bench", broker=url)
+    app.conf.update(
+        task_acks_late=True,
+        worker_prefetch_multiplier=_PREFETCH,
+        task_ignore_result=True,
+        task_default_queue="bench-celery",
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+    )
+    clock = Clock(count)
+
+    @app.task
+    def handle(body: str) -> None:
+        JobCancel.model_validate_json(body)
+        clock.tick()
+        if clock.done.is_set():
+            print(f"{RESULT}{clock.seconds}", flush=True)
+            # Its worker has no stop that can be called from here.
+            os._exit(0)
+
+    app.control.purge()
+    for _ in range(count):
+        handle.delay(BODY.decode())
+    app.worker_main(
+        ["worker", "--pool=solo", "--loglevel=ERROR", "--without-gossip", "--without-mingle"]
+    )
+    raise TimeoutError("the worker ended early")
+
+
+def faststream(url: str, count: int) -> float:
+    """FastStream, prefetch as ours."""
+    from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+
+    clock = Clock(count)
+
+    async def run() -> None:
+        broker = RabbitBroker(url, default_channel=Channel(prefetch_count=_PREFETCH), logger=None)
+        queue = RabbitQueue("bench-faststream", durable=True)
+        finished = asyncio.Event()
+
+        @broker.subscriber(queue)
+        async def handle(message: JobCancel) -> None:  # noqa: ARG001 - its type is what it parses
+            clock.tick()
+            if clock.done.is_set():
+                finished.set()
+
+        await broker.connect()
+        await broker.declare_queue(queue)
+        for _ in range(count):
+            await broker.publish(BODY, queue=queue, content_type="application/json")
+        await broker.start()
+        await asyncio.wait_for(finished.wait(), _TIMEOUT_S)
+        await broker.stop()
+
+    asyncio.run(run())
+    return clock.seconds
+
+
+CONTENDERS: dict[str, Callable[[str, int], float]] = {
+    "barograph": runner,
+    "pika_ack_each": lambda url, count: raw_pika(url, count, 1),
+    "pika_ack_50": lambda url, count: raw_pika(url, count, _ACK_EVERY),
+    "dramatiq": dramatiq,
+    "celery": celery,
+    "faststream": faststream,
+    "barograph_with_store": lambda url, count: runner(url, count, os.environ["BENCH_STORE_URL"]),
+}
+
+if __name__ == "__main__":
+    chosen, broker_url, messages = sys.argv[1:]
+    print(f"{RESULT}{CONTENDERS[chosen](broker_url, int(messages))}", flush=True)

@@ -1,0 +1,40 @@
+# One recipe for every service:  docker build --build-arg SERVICE=task -t barograph-task .
+#
+# BASE is a Debian-based Python image, 3.11 or newer.
+ARG BASE=python:3.11-slim-bookworm
+FROM ${BASE} AS packages
+ARG SERVICE
+RUN test -n "$SERVICE" || { echo "--build-arg SERVICE=client|task|autospec|detector|predictor|healer" >&2; exit 2; }
+# Programs that run inside the task service (the local runtime) need TensorFlow there:
+# --build-arg REQUIREMENTS=embedded
+ARG REQUIREMENTS=${SERVICE}
+COPY requirements/${REQUIREMENTS}.txt /tmp/requirements.txt
+RUN python3 -m venv /opt/barograph \
+ && /opt/barograph/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
+
+FROM ${BASE}
+ARG SERVICE
+LABEL org.opencontainers.image.title="barograph-${SERVICE}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --gid 10001 barograph \
+ && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/barograph barograph
+COPY --from=packages /opt/barograph /opt/barograph
+COPY LICENSE /app/
+COPY shared /app/shared
+COPY services/__init__.py /app/services/
+COPY services/${SERVICE} /app/services/${SERVICE}
+ENV PATH=/opt/barograph/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    BAROGRAPH_STATE_DIR=/var/lib/barograph \
+    BAROGRAPH_HEALTH_HOST=0.0.0.0 \
+    BAROGRAPH_HEALTH_PORT=8080 \
+    SERVICE=${SERVICE}
+WORKDIR /var/lib/barograph
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD \
+  python3 -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/livez', timeout=2)"
+# exec: the service itself gets SIGTERM and stops in order.
+CMD ["sh", "-c", "exec python3 -m services.$SERVICE"]

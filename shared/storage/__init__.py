@@ -1,0 +1,27 @@
+"""The one doorway to object stores: nothing outside this package imports boto3."""
+
+from shared.storage.errors import (
+    AccessDenied,
+    AlreadyExists,
+    NotFound,
+    StorageError,
+    StorageUnavailable,
+)
+from shared.storage.memory import MemoryStore
+from shared.storage.s3 import PART_BYTES, S3Store
+from shared.storage.store import ObjectInfo, ObjectStore, PresignedUpload, Progress
+
+__all__ = [
+    "PART_BYTES",
+    "AccessDenied",
+    "AlreadyExists",
+    "MemoryStore",
+    "NotFound",
+    "ObjectInfo",
+    "ObjectStore",
+    "PresignedUpload",
+    "Progress",
+    "S3Store",
+    "StorageError",
+    "StorageUnavailable",
+]

@@ -1,0 +1,21 @@
+"""What can go wrong with an object store."""
+
+
+class StorageError(Exception):
+    """Base of everything this package raises."""
+
+
+class NotFound(StorageError):
+    """There is no such object or bucket."""
+
+
+class AlreadyExists(StorageError):
+    """The object was to be written only if absent, and it is there."""
+
+
+class AccessDenied(StorageError):
+    """The store refuses these credentials, or this act with them."""
+
+
+class StorageUnavailable(StorageError):
+    """The store does not answer or is overloaded; a later attempt may succeed."""

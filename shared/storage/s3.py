@@ -1,0 +1,247 @@
+"""The real thing: any S3 server, through boto3."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.storage.errors import (
+    AccessDenied,
+    AlreadyExists,
+    NotFound,
+    StorageError,
+    StorageUnavailable,
+)
+from shared.storage.store import ObjectInfo, PresignedUpload, Progress
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PART_BYTES = 8 * 2**20
+"""Files above this size go in parts of this size (S3's least is 5 MiB)."""
+_MOST_PARTS = 10_000
+_NOT_FOUND = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "404", "NotFound"}
+_DENIED = {"AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "403", "Forbidden"}
+_EXISTS = {"PreconditionFailed", "412"}
+
+
+class S3Store:
+    """An S3 server at ``url``; path-style addresses, signature version 4."""
+
+    def __init__(self, url: str, access_key: str, secret_key: str) -> None:
+        session = boto3.session.Session()
+        self._client: S3Client = session.client(
+            "s3",
+            endpoint_url=url,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            region_name="us-east-1",
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path"},
+                retries={"max_attempts": 4, "mode": "standard"},
+                connect_timeout=5,
+                read_timeout=60,
+                max_pool_connections=16,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    def ensure_bucket(self, bucket: str) -> None:
+        with _translated(f"bucket {bucket}"):
+            try:
+                self._client.head_bucket(Bucket=bucket)
+            except ClientError as error:
+                if _code(error) not in _NOT_FOUND:
+                    raise
+                try:
+                    self._client.create_bucket(Bucket=bucket)
+                except ClientError as created:
+                    if _code(created) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                        raise
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes | Path,
+        *,
+        content_type: str = "application/octet-stream",
+        only_if_absent: bool = False,
+        progress: Progress | None = None,
+    ) -> ObjectInfo:
+        if isinstance(data, Path) and data.stat().st_size > PART_BYTES:
+            if only_if_absent and self.head(bucket, key) is not None:
+                raise AlreadyExists(f"{bucket}:{key} exists")
+            return self._put_parts(bucket, key, data, progress)
+        body = data.read_bytes() if isinstance(data, Path) else data
+        digest = hashlib.sha256(body).hexdigest()
+        condition: Any = {"IfNoneMatch": "*"} if only_if_absent else {}
+        with _translated(f"{bucket}:{key}"):
+            answer = self._client.put_object(
+                Bucket=bucket, Key=key, Body=body, ContentType=content_type,
+                Metadata={"sha256": digest}, **condition,
+            )  # fmt: skip
+        if progress is not None:
+            progress(len(body))
+        return ObjectInfo(bucket, key, len(body), answer["ETag"].strip('"'), digest)
+
+    def get(self, bucket: str, key: str) -> bytes:
+        with _translated(f"{bucket}:{key}"):
+            return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+    def fetch(self, bucket: str, key: str, path: Path) -> None:
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with _translated(f"{bucket}:{key}"), partial.open("wb") as file:
+                body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
+                for chunk in body.iter_chunks(1 << 20):
+                    file.write(chunk)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def head(self, bucket: str, key: str) -> ObjectInfo | None:
+        try:
+            with _translated(f"{bucket}:{key}"):
+                answer = self._client.head_object(Bucket=bucket, Key=key)
+        except NotFound:
+            return None
+        return ObjectInfo(bucket, key, answer["ContentLength"], answer["ETag"].strip('"'),
+                          answer["Metadata"].get("sha256"))  # fmt: skip
+
+    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        with _translated(f"{bucket}:{prefix}"):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield ObjectInfo(bucket, entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        names = list(keys)
+        with _translated(bucket):
+            for start in range(0, len(names), 1000):
+                objects: Any = [{"Key": key} for key in names[start : start + 1000]]
+                answer = self._client.delete_objects(
+                    Bucket=bucket, Delete={"Objects": objects, "Quiet": True}
+                )
+                failed = [e for e in answer.get("Errors", []) if e.get("Code") not in _NOT_FOUND]
+                if failed:
+                    raise StorageError(f"{len(failed)} objects were not deleted: {failed[0]}")
+
+    def presign_get(self, bucket: str, key: str, expires_s: int = 3600) -> str:
+        return self._presign("get_object", expires_s, Bucket=bucket, Key=key)
+
+    def presign_put(self, bucket: str, key: str, expires_s: int = 3600) -> str:
+        return self._presign("put_object", expires_s, Bucket=bucket, Key=key)
+
+    def begin_upload(
+        self, bucket: str, key: str, size: int, expires_s: int = 86_400
+    ) -> PresignedUpload:
+        part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
+        upload_id, done = self._upload(bucket, key)
+        urls = tuple(
+            self._presign("upload_part", expires_s, Bucket=bucket, Key=key, UploadId=upload_id,
+                          PartNumber=number)
+            for number in range(1, max(1, -(-size // part_bytes)) + 1)
+        )  # fmt: skip
+        return PresignedUpload(bucket, key, upload_id, part_bytes, urls, tuple(sorted(done)))
+
+    def finish_upload(self, bucket: str, key: str, upload_id: str) -> ObjectInfo:
+        with _translated(f"{bucket}:{key}"):
+            parts: Any = [
+                {"PartNumber": number, "ETag": etag}
+                for number, etag in sorted(self._parts(bucket, key, upload_id).items())
+            ]
+            if not parts:
+                raise NotFound(f"no part of {bucket}:{key} has been uploaded")
+            self._client.complete_multipart_upload(
+                Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
+            )
+        info = self.head(bucket, key)
+        if info is None:
+            raise StorageError(f"{bucket}:{key} is missing after its upload")
+        return info
+
+    def _presign(self, act: str, expires_s: int, **parameters: object) -> str:
+        with _translated(str(parameters.get("Key", ""))):
+            return self._client.generate_presigned_url(
+                act, Params=parameters, ExpiresIn=expires_s
+            )
+
+    def _put_parts(
+        self, bucket: str, key: str, path: Path, progress: Progress | None
+    ) -> ObjectInfo:
+        """Upload in parts; parts an interrupted upload left are kept when they are the same."""
+        size = path.stat().st_size
+        part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
+        with _translated(f"{bucket}:{key}"), path.open("rb") as file:
+            upload_id, done = self._upload(bucket, key)
+            for number in range(1, -(-size // part_bytes) + 1):
+                chunk = file.read(part_bytes)
+                if done.get(number, "").strip('"') != hashlib.md5(
+                    chunk, usedforsecurity=False
+                ).hexdigest():
+                    self._client.upload_part(
+                        Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=chunk
+                    )
+                if progress is not None:
+                    progress(len(chunk))
+        return self.finish_upload(bucket, key, upload_id)
+
+    def _upload(self, bucket: str, key: str) -> tuple[str, dict[int, str]]:
+        """The id of this key's unfinished upload with its parts, or of a new one."""
+        with _translated(f"{bucket}:{key}"):
+            answer = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key)
+            for upload in answer.get("Uploads", []):
+                if upload["Key"] == key:
+                    return upload["UploadId"], self._parts(bucket, key, upload["UploadId"])
+            created = self._client.create_multipart_upload(Bucket=bucket, Key=key)
+            return created["UploadId"], {}
+
+    def _parts(self, bucket: str, key: str, upload_id: str) -> dict[int, str]:
+        pages = self._client.get_paginator("list_parts")
+        return {
+            part["PartNumber"]: part["ETag"]
+            for page in pages.paginate(Bucket=bucket, Key=key, UploadId=upload_id)
+            for part in page.get("Parts", [])
+        }
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """boto3's errors as ours, with ``what`` it was about."""
+    try:
+        yield
+    except ClientError as error:
+        code = _code(error)
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        text = f"{what}: {code}"
+        if code in _NOT_FOUND:
+            raise NotFound(text) from error
+        if code in _DENIED:
+            raise AccessDenied(text) from error
+        if code in _EXISTS:
+            raise AlreadyExists(text) from error
+        if status >= 500 or code in ("SlowDown", "ServiceUnavailable"):
+            raise StorageUnavailable(text) from error
+        raise StorageError(f"{text}: {error}") from error
+    except (BotoCoreError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None and not isinstance(
+            error, ConnectionError
+        ):
+            raise  # the local file's trouble, not the store's
+        raise StorageUnavailable(f"{what}: {error}") from error
+

@@ -1,0 +1,178 @@
+"""One suite for every object store: the real S3 server and the fake must behave alike."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.storage import (
+    PART_BYTES,
+    AccessDenied,
+    AlreadyExists,
+    MemoryStore,
+    NotFound,
+    ObjectStore,
+    S3Store,
+    StorageUnavailable,
+)
+from tests.conftest import ObjectStoreUnderTest
+
+
+@pytest.fixture(params=["s3", "memory"])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "memory":
+        return MemoryStore()
+    server: ObjectStoreUnderTest = request.getfixturevalue("object_store")
+    return S3Store(server.url, server.access_key, server.secret_key)
+
+
+@pytest.fixture
+def bucket(store: ObjectStore) -> str:
+    name = f"b-{uuid.uuid4().hex[:12]}"
+    store.ensure_bucket(name)
+    return name
+
+
+def _send(store: ObjectStore, url: str, data: bytes) -> None:
+    """What a client without credentials does with a presigned URL."""
+    if isinstance(store, MemoryStore):
+        store.accept(url, data)
+    else:
+        httpx.put(url, content=data).raise_for_status()
+
+
+def test_an_object_is_read_back_as_it_was_put(store: ObjectStore, bucket: str) -> None:
+    info = store.put(bucket, "a/b.bin", b"12345")
+    assert store.get(bucket, "a/b.bin") == b"12345"
+    assert store.head(bucket, "a/b.bin") == info
+    assert info.size == 5
+    assert info.sha256 is not None
+
+
+def test_ensuring_a_bucket_twice_is_harmless(store: ObjectStore, bucket: str) -> None:
+    store.put(bucket, "k", b"x")
+    store.ensure_bucket(bucket)
+    assert store.get(bucket, "k") == b"x"
+
+
+def test_a_missing_object_is_not_found(store: ObjectStore, bucket: str, tmp_path: Path) -> None:
+    assert store.head(bucket, "none") is None
+    with pytest.raises(NotFound):
+        store.get(bucket, "none")
+    with pytest.raises(NotFound):
+        store.fetch(bucket, "none", tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_bucket_is_not_found(store: ObjectStore) -> None:
+    with pytest.raises(NotFound):
+        store.get("no-such-bucket", "k")
+
+
+def test_keys_are_listed_in_order_below_a_prefix(store: ObjectStore, bucket: str) -> None:
+    for key in ("p/2", "p/1", "q/1", "p/10"):
+        store.put(bucket, key, key.encode())
+    assert [info.key for info in store.list(bucket, "p/")] == ["p/1", "p/10", "p/2"]
+
+
+def test_deleting_is_harmless_for_what_is_not_there(store: ObjectStore, bucket: str) -> None:
+    store.put(bucket, "k", b"x")
+    store.delete(bucket, ["k", "never"])
+    assert store.head(bucket, "k") is None
+
+
+def test_an_object_is_written_only_if_absent_when_asked(store: ObjectStore, bucket: str) -> None:
+    store.put(bucket, "k", b"first", only_if_absent=True)
+    with pytest.raises(AlreadyExists):
+        store.put(bucket, "k", b"second", only_if_absent=True)
+    assert store.get(bucket, "k") == b"first"
+
+
+def test_a_large_file_goes_and_comes_whole_and_shows_progress(
+    store: ObjectStore, bucket: str, tmp_path: Path
+) -> None:
+    data = bytes(range(256)) * (PART_BYTES // 128)
+    (tmp_path / "in").write_bytes(data)
+    sent: list[int] = []
+    store.put(bucket, "large", tmp_path / "in", progress=sent.append)
+    store.fetch(bucket, "large", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == data
+    assert sum(sent) == len(data)
+
+
+def test_a_client_without_credentials_uploads_in_parts_and_continues(
+    store: ObjectStore, bucket: str
+) -> None:
+    size = 2 * PART_BYTES + 5
+    data = b"ab" * (size // 2) + b"z"
+    begun = store.begin_upload(bucket, "up", size)
+    assert len(begun.parts) == 3
+    pieces = [data[i : i + begun.part_bytes] for i in range(0, size, begun.part_bytes)]
+    _send(store, begun.parts[0], pieces[0])
+
+    again = store.begin_upload(bucket, "up", size)
+    assert again.upload_id == begun.upload_id
+    assert again.done == (1,)
+    for number in (2, 3):
+        _send(store, again.parts[number - 1], pieces[number - 1])
+    assert store.finish_upload(bucket, "up", again.upload_id).size == size
+    assert store.get(bucket, "up") == data
+
+
+def test_an_upload_without_parts_cannot_be_finished(store: ObjectStore, bucket: str) -> None:
+    begun = store.begin_upload(bucket, "up", 10)
+    with pytest.raises(NotFound):
+        store.finish_upload(bucket, "up", begun.upload_id)
+
+
+def test_a_presigned_url_writes_its_object(store: ObjectStore, bucket: str) -> None:
+    _send(store, store.presign_put(bucket, "k"), b"data")
+    assert store.get(bucket, "k") == b"data"
+
+
+def test_the_real_server_refuses_a_wrong_secret(object_store: ObjectStoreUnderTest) -> None:
+    stranger = S3Store(object_store.url, object_store.access_key, "wrong")
+    with pytest.raises(AccessDenied):
+        stranger.put("barograph", "k", b"x")
+
+
+def test_the_real_server_refuses_a_changed_presigned_url(
+    object_store: ObjectStoreUnderTest,
+) -> None:
+    store = S3Store(object_store.url, object_store.access_key, object_store.secret_key)
+    store.ensure_bucket("signed")
+    store.put("signed", "mine", b"x")
+    store.put("signed", "secret", b"y")
+    url = store.presign_get("signed", "mine")
+    assert httpx.get(url).content == b"x"
+    assert httpx.get(url.replace("/mine", "/secret")).status_code == 403
+
+
+def test_a_server_that_is_away_is_told_from_one_that_refuses() -> None:
+    with pytest.raises(StorageUnavailable):
+        S3Store("http://127.0.0.1:9", "a", "b").get("bucket", "k")
+
+
+def test_an_interrupted_upload_of_a_file_continues(
+    object_store: ObjectStoreUnderTest, tmp_path: Path
+) -> None:
+    store = S3Store(object_store.url, object_store.access_key, object_store.secret_key)
+    store.ensure_bucket("resume")
+    (tmp_path / "f").write_bytes(bytes(3 * PART_BYTES))
+
+    class Interrupted(Exception):
+        pass
+
+    def stop_after_two(_sent: int) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Interrupted
+
+    calls: list[int] = []
+    with pytest.raises(Interrupted):
+        store.put("resume", "f", tmp_path / "f", progress=stop_after_two)
+    assert store.begin_upload("resume", "f", 3 * PART_BYTES).done == (1, 2)
+    assert store.put("resume", "f", tmp_path / "f").size == 3 * PART_BYTES

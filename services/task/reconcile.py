@@ -56,9 +56,13 @@ class Reconciler:
         self._unit = unit
         self._context = context
         self._gone_since: dict[str, float] = {}
+        self._bucket_there = False
 
     def run(self) -> None:
         """One pass."""
+        if not self._bucket_there:
+            self._store.ensure_bucket(self._settings.s3_bucket)
+            self._bucket_there = True
         self._admit()
         with self._unit() as unit:
             live = unit.records.find(JOBS, group="live", status=[*ACTIVE_STATES, *_ENDED])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.task.spec import MemberSpec
 from shared.packages import PackageError, unpack
-from shared.storage import NotFound, ObjectStore, StorageError
+from shared.storage import AccessDenied, NotFound, ObjectStore, StorageError
 
 _PATIENCE_S = 120.0
 _RETRY_S = 1.0
@@ -59,6 +59,8 @@ def _fetch(store: ObjectStore, spec: MemberSpec, archive: Path) -> None:
             store.fetch(bucket, key, archive)
         except NotFound as error:
             raise Unusable(f"there is no package {bucket}:{key} in the object store") from error
+        except AccessDenied as error:
+            raise Unusable(f"the object store refuses {bucket}:{key}: {error}") from error
         except StorageError as error:
             if time.monotonic() > deadline:
                 reason = f"the package could not be fetched: {error}"

@@ -1,0 +1,182 @@
+"""A detector killed with SIGKILL again and again says what an undisturbed one says."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pika
+import pika.exceptions
+import pytest
+
+from services.detector.gateway.ingest import partition_of
+from services.detector.settings import EngineSettings
+from services.detector.worker import DetectorWorker
+from shared.contracts import MetricBatch
+from shared.contracts.metrics import Sample
+from shared.samples import encode, from_message
+from tests.brokers import BrokerUnderTest
+
+_ENGINE = {
+    "detectors": {
+        "short_term": {"window_points": 60, "blocks": 6, "min_points": 15},
+        "long_term": {"min_points": 15, "settle": 5},
+    },
+    "stale_after_s": 1e9,
+    "silent_after_s": 1e9,
+}
+_HOSTS = [f"kill{number}" for number in range(6)]
+_ROUNDS = 150
+
+
+def _batches() -> list[MetricBatch]:
+    rng = np.random.default_rng(11)
+    start = int(time.time() * 1000) - _ROUNDS * 60_000
+    return [
+        MetricBatch(
+            host=host,
+            samples=(
+                Sample(
+                    item="queue",
+                    time_ms=start + minute * 60_000,
+                    value=100 + rng.normal() + (400 if minute % 25 > 20 else 0),
+                ),
+            ),
+        )
+        for minute in range(_ROUNDS)
+        for host in _HOSTS
+    ]
+
+
+class _NoSnapshots:
+    def write(self, offset: int, data: bytes) -> None:
+        pass
+
+    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+        return iter(())
+
+
+def _expected(batches: list[MetricBatch]) -> set[str]:
+    """What one worker a partition says of the same samples, without any broker."""
+    settings = EngineSettings.model_validate(_ENGINE)
+    found = set()
+    for number in range(4):
+        worker = DetectorWorker(number, settings, _NoSnapshots())
+        for offset, batch in enumerate(batches):
+            if partition_of(batch.host, 4) == number:
+                body = encode(from_message(batch))
+                found |= {event.message_id() for event in worker.process(offset, body)}
+    return found
+
+
+class _Service:
+    """The detector as a process of its own."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self._environment = os.environ | {
+            "BAROGRAPH_DETECTOR_BROKER_URL": url,
+            "BAROGRAPH_DETECTOR_STATE_DIR": str(directory),
+            "BAROGRAPH_DETECTOR_ENGINE": json.dumps(_ENGINE),
+            "BAROGRAPH_DETECTOR_SNAPSHOT_EVERY_S": "0.2",
+            "BAROGRAPH_DETECTOR_HEARTBEAT_S": "0",
+        }
+        self._log = (directory / "detector.log").open("ab")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "services.detector"],
+            env=self._environment, stdout=self._log, stderr=self._log,
+        )  # fmt: skip
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        self.kill()
+        self._log.close()
+
+
+def _until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what}")
+        pause.wait(0.05)
+
+
+@pytest.mark.parametrize("kills", [3])
+def test_kills_neither_lose_nor_add_an_event(
+    broker: BrokerUnderTest, tmp_path: Path, kills: int
+) -> None:
+    batches = _batches()
+    expected = _expected(batches)
+    assert len(expected) > 2 * len(_HOSTS)
+    with ExitStack() as stack:
+        connection = pika.BlockingConnection(pika.URLParameters(broker.url()))
+        stack.callback(connection.close)
+        service = _Service(broker.url("detector"), tmp_path)
+        stack.callback(service.close)
+        service.start()
+        _until(lambda: _bound(broker.url()), "the detector has declared its queue")
+        channel = connection.channel()
+        channel.confirm_delivery()
+        tap = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(tap, "alerts", "anomaly.#")
+        seen: list[str] = []
+        channel.basic_consume(
+            tap, lambda _c, _m, properties, body: _keep(seen, properties, body), auto_ack=True
+        )
+        part = len(batches) // (kills + 1)
+        for number in range(kills + 1):
+            for batch in batches[number * part :][: part if number < kills else None]:
+                channel.basic_publish(
+                    "metrics", batch.routing_key(), batch.model_dump_json().encode(),
+                    pika.BasicProperties(content_type="application/json"), mandatory=True,
+                )  # fmt: skip
+            if number < kills:
+                before = len(seen)
+                _until(lambda n=before: _more(connection, seen, n), "events flow")  # type: ignore[misc]
+                service.kill()
+                service.start()
+
+        def all_there() -> bool:
+            connection.process_data_events(0.1)
+            return expected <= set(seen)
+
+        _until(all_there, "every event of the undisturbed run", 90)
+        assert set(seen) == expected
+
+
+def _keep(seen: list[str], properties: pika.BasicProperties, body: bytes) -> None:
+    # The streams may still hold what other tests wrote.
+    if json.loads(body)["series"]["host"] in _HOSTS:
+        seen.append(str(properties.message_id))
+
+
+def _more(connection: pika.BlockingConnection, seen: list[str], before: int) -> bool:
+    connection.process_data_events(0.05)
+    return len(seen) > before
+
+
+def _bound(url: str) -> bool:
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        try:
+            channel = connection.channel()
+            channel.queue_declare("detector.samples", passive=True)
+            channel.queue_declare("metrics.3", passive=True)
+        except pika.exceptions.ChannelClosedByBroker:
+            return False
+    return True

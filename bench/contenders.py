@@ -164,6 +164,7 @@ def celery(url: str, count: int) -> float:
         task_ignore_result=True,
         task_default_queue="bench-celery",
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
     )
     clock = Clock(count)

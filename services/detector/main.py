@@ -10,11 +10,12 @@ from services.detector.gateway.amqp import SampleInlet
 from services.detector.gateway.http import Gateway, make_app
 from services.detector.gateway.ingest import Ingest
 from services.detector.settings import Settings
-from services.detector.snapshot import SnapshotDirectory, SnapshotStore
+from services.detector.snapshot import SnapshotBucket, SnapshotDirectory, SnapshotStore
 from services.detector.worker import DetectorWorker
 from shared.service import Periodic, Service
 from shared.service.inlet import utc_now
 from shared.settings import SettingsError
+from shared.storage import S3Store
 
 log = structlog.get_logger(__name__)
 _QUEUE = "detector.samples"
@@ -48,7 +49,12 @@ class Detector:
         return DetectorWorker(partition, self._settings.engine, self._snapshots(partition))
 
     def _snapshots(self, partition: int) -> SnapshotStore:
-        root = self._settings.state_dir.expanduser() / "snapshots" / "detector"
+        settings = self._settings
+        if settings.snapshots == "s3":
+            secret = settings.s3_secret_key.get_secret_value()
+            store = S3Store(settings.s3_url, settings.s3_access_key, secret)
+            return SnapshotBucket(store, settings.s3_bucket, f"snapshots/detector/{partition}")
+        root = settings.state_dir.expanduser() / "snapshots" / "detector"
         return SnapshotDirectory(root / str(partition))
 
     def run(self) -> None:

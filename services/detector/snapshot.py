@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import structlog
 
 from shared.columns import Array
-
-log = structlog.get_logger(__name__)
+from shared.storage import ObjectStore
 
 _MAGIC = b"BAROSN01"
 _DIGEST = 32
@@ -98,3 +96,28 @@ class SnapshotDirectory:
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob("*.snapshot"), reverse=True)
+
+
+class SnapshotBucket:
+    """Snapshots of one partition as objects below a prefix; a put is whole or not at all."""
+
+    def __init__(self, objects: ObjectStore, bucket: str, prefix: str) -> None:
+        self._objects = objects
+        self._bucket = bucket
+        self._prefix = prefix.rstrip("/") + "/"
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put the new one, then delete all but the last two."""
+        self._objects.ensure_bucket(self._bucket)
+        self._objects.put(self._bucket, f"{self._prefix}{offset:020d}.snapshot", data)
+        self._objects.delete(self._bucket, self._keys()[_KEPT:])
+
+    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+        """The objects, highest offset first."""
+        self._objects.ensure_bucket(self._bucket)
+        for key in self._keys():
+            yield key, self._objects.get(self._bucket, key)
+
+    def _keys(self) -> list[str]:
+        found = self._objects.list(self._bucket, self._prefix)
+        return sorted((info.key for info in found), reverse=True)

@@ -12,6 +12,7 @@ from services.detector.snapshot import DamagedSnapshotError, SnapshotStore, pack
 from shared.contracts import AnomalyDetected, Message
 from shared.observe import ANOMALIES, SAMPLES
 from shared.samples import InvalidBatch, decode
+from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -59,8 +60,12 @@ class DetectorWorker:
         return events
 
     def snapshot(self, offset: int) -> None:
-        """Store state and offset as one."""
-        self._store.write(offset, pack(offset, self._engine.snapshot()))
+        """Store state and offset as one; a store that fails is told of and tried again."""
+        try:
+            self._store.write(offset, pack(offset, self._engine.snapshot()))
+        except (StorageError, OSError) as error:
+            # Judging goes on; the one before still serves, and the next interval tries again.
+            log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
     def _export(self, events: Iterable[Message]) -> None:
         now, before = self._engine.counts, self._exported

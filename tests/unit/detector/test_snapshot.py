@@ -1,0 +1,76 @@
+"""Where snapshots are kept: files and objects behave alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.detector.settings import EngineSettings
+from services.detector.snapshot import (
+    DamagedSnapshotError,
+    SnapshotBucket,
+    SnapshotDirectory,
+    SnapshotStore,
+    pack,
+    unpack,
+)
+from services.detector.worker import DetectorWorker
+from shared.samples import encode, from_rows
+from shared.storage import MemoryStore
+
+
+@pytest.fixture(params=["files", "objects"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> SnapshotStore:
+    if request.param == "files":
+        return SnapshotDirectory(tmp_path / "snapshots" / "0")
+    return SnapshotBucket(MemoryStore(), "barograph", "snapshots/detector/0")
+
+
+def test_what_was_packed_is_unpacked() -> None:
+    offset, arrays = unpack(pack(41, {"a": np.arange(3), "b": np.array([np.nan])}))
+    assert offset == 41
+    assert arrays["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("at", [0, 5, 10, 45, 100, -1])
+def test_any_changed_byte_is_noticed(at: int) -> None:
+    data = bytearray(pack(41, {"a": np.arange(30)}))
+    data[at] ^= 1
+    with pytest.raises(DamagedSnapshotError):
+        unpack(bytes(data))
+
+
+def test_an_empty_store_has_no_snapshot(store: SnapshotStore) -> None:
+    assert list(store.newest_first()) == []
+    assert DetectorWorker(0, EngineSettings(), store).restore() is None
+
+
+def test_the_last_two_are_kept_newest_first(store: SnapshotStore) -> None:
+    for offset in (5, 900, 1000):
+        store.write(offset, str(offset).encode())
+    assert [data for _, data in store.newest_first()] == [b"1000", b"900"]
+
+
+def test_a_worker_goes_on_from_what_the_store_has(store: SnapshotStore) -> None:
+    worker = DetectorWorker(0, EngineSettings(), store)
+    worker.process(7, encode(from_rows([("h", "x", "", 1_700_000_000_000, 1.0)])))
+    worker.snapshot(7)
+    assert DetectorWorker(0, EngineSettings(), store).restore() == 7
+
+
+def test_a_half_written_file_is_no_snapshot(tmp_path: Path) -> None:
+    store = SnapshotDirectory(tmp_path)
+    store.write(3, b"three")
+    (tmp_path / f"{9:020d}.partial").write_bytes(b"nin")
+    assert [data for _, data in store.newest_first()] == [b"three"]
+
+
+def test_a_store_that_fails_does_not_stop_the_judging(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    worker = DetectorWorker(0, EngineSettings(), SnapshotDirectory(blocked / "0"))
+    worker.snapshot(1)
+    batch = encode(from_rows([("h", "x", "", 1_700_000_000_000, 1.0)]))
+    assert list(worker.process(2, batch)) == []

@@ -51,7 +51,7 @@ class EmbeddedBroker:
 
     state: Path
     partitions: int = 4
-    ports: Ports = field(init=False)
+    ports: Ports = field(default_factory=lambda: Ports(*free_ports(6)), init=False)
     passwords: dict[str, str] = field(init=False)
     _node: OwnedProcess | None = field(default=None, init=False)
     _epmd: OwnedProcess | None = field(default=None, init=False)
@@ -82,9 +82,7 @@ class EmbeddedBroker:
     def start(self) -> None:
         """Start and return when the node serves AMQP; EmbeddedError says why it does not."""
         server = find_server()
-        if not hasattr(self, "ports"):
-            self.ports = Ports(*free_ports(6))
-            self._write_configuration()
+        self._write_configuration()
         environment = self._environment()
         epmd = shutil.which("epmd")
         if epmd is None:

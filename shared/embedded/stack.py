@@ -90,7 +90,7 @@ class Stack:
         self._stopping.clear()
         try:
             self._start_servers()
-            self._choose_ports()
+            self.plan_addresses()
             for name in self.modules:
                 self._launch(name)
             self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
@@ -146,7 +146,8 @@ class Stack:
             for started in [pool.submit(server.start) for server in servers]:
                 started.result()
 
-    def _choose_ports(self) -> None:
+    def plan_addresses(self) -> None:
+        """Choose the services' ports and note where everything is; the servers have theirs."""
         client, gateway, *health = free_ports(2 + len(self.modules))
         self.file = StackFile(
             supervisor_pid=os.getpid(),
@@ -171,13 +172,14 @@ class Stack:
         process = OwnedProcess(
             [sys.executable, "-m", self.modules[name]],
             log=self.state / "log" / f"{name}.log",
-            env=self._environment(name),
+            env=self.environment(name),
         )
         with self._lock:
             pause = self._watched[name].pause_s if name in self._watched else _FIRST_PAUSE_S
             self._watched[name] = _Watched(process, time.monotonic(), pause)
 
-    def _environment(self, name: str) -> dict[str, str]:
+    def environment(self, name: str) -> dict[str, str]:
+        """The environment a service is started with."""
         own = f"BAROGRAPH_{name.upper()}_"
         settings = {
             "BAROGRAPH_BROKER_URL": self.broker.url(name),

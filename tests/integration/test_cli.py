@@ -1,0 +1,62 @@
+"""The command `barograph`, as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from shared.topology import ROUTES
+from tests.brokers import BrokerUnderTest
+
+ROOT = Path(__file__).parents[2]
+
+
+def barograph(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shared.cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_status_says_how_to_start_what_does_not_run(tmp_path: Path) -> None:
+    result = barograph("status", "--state", str(tmp_path))
+
+    assert result.returncode == 1
+    assert "start it with `barograph up`" in result.stderr
+
+
+def test_down_is_content_when_nothing_runs(tmp_path: Path) -> None:
+    result = barograph("down", "--state", str(tmp_path))
+
+    assert result.returncode == 0
+    assert "nothing runs" in result.stdout
+
+
+def test_topology_shows_every_message() -> None:
+    result = barograph("topology")
+
+    assert result.returncode == 0
+    for route in ROUTES:
+        assert route.message.TYPE in result.stdout
+
+
+def test_dead_letters_of_a_broker_are_counted(broker: BrokerUnderTest) -> None:
+    result = barograph("dead-letters", "list", "--json", "--broker", broker.url("operator"))
+
+    assert result.returncode == 0, result.stderr
+    assert all(isinstance(count, int) for count in json.loads(result.stdout).values())
+
+
+def test_a_wrong_password_is_an_error_of_one_line() -> None:
+    url = "amqp://operator:wrong@127.0.0.1:1/%2F"
+    result = barograph("dead-letters", "list", "--broker", url)
+
+    assert result.returncode == 1
+    assert "the broker cannot be used" in result.stderr
+    assert "Traceback" not in result.stderr

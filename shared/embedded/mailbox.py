@@ -30,7 +30,7 @@ class _Controller(Controller):
         super().__init__(*args, **options)
 
     def factory(self) -> SMTP:
-        session: SMTP = super().factory()
+        session: SMTP = super().factory()  # type: ignore[no-untyped-call]
         self._sessions.add(session)
         return session
 

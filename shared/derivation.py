@@ -34,9 +34,10 @@ _FORMULAS = list(DERIVED)
 class Deriver:
     """The state of all raw series and of all items being put together."""
 
-    def __init__(self) -> None:
-        self._raw = SeriesIndex()
-        self._items = SeriesIndex()
+    def __init__(self, most_series: int = 10_000_000) -> None:
+        self._raw = SeriesIndex(most_series)
+        # Never more than the raw series can feed.
+        self._items = SeriesIndex(most_series * _LANES)
         self._raw_state = Columns(
             [
                 Column("time_ms", np.int64, _NEVER),
@@ -84,7 +85,9 @@ class Deriver:
         """Samples by series and time, without those a series has had already."""
         rows = self._raw.resolve(batch)
         self._register()
-        fresh = (rows >= 0) & (batch.time_ms > self._raw_state["time_ms"][rows])
+        taken = np.flatnonzero(rows >= 0)
+        batch, rows = batch.select(taken), rows[taken]
+        fresh = batch.time_ms > self._raw_state["time_ms"][rows]
         order = np.lexsort((batch.time_ms, rows))
         order = order[fresh[order]]
         if not len(order):
@@ -204,11 +207,11 @@ class Deriver:
         }
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, Array]) -> Deriver:
+    def restored(cls, arrays: Mapping[str, Array], most_series: int = 10_000_000) -> Deriver:
         """The deriver whose ``snapshot`` was taken; ValueError or KeyError if it does not fit."""
-        deriver = cls()
-        deriver._raw = SeriesIndex.restored(_part(arrays, "raw.series."))
-        deriver._items = SeriesIndex.restored(_part(arrays, "items.series."))
+        deriver = cls(most_series)
+        deriver._raw = SeriesIndex.restored(_part(arrays, "raw.series."), most_series)
+        deriver._items = SeriesIndex.restored(_part(arrays, "items.series."), most_series * _LANES)
         deriver._raw_state.restore(_part(arrays, "raw.state."), len(deriver._raw))
         deriver._item_state.restore(_part(arrays, "items.state."), len(deriver._items))
         return deriver

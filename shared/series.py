@@ -24,9 +24,13 @@ _HASHES_KEPT = 200_000
 
 
 class SeriesIndex:
-    """All series seen, in order of first sight: the n-th has row n."""
+    """All series seen, in order of first sight: the n-th has row n.
 
-    def __init__(self) -> None:
+    At most ``limit`` are taken in: whoever invents names must not use up the memory.
+    """
+
+    def __init__(self, limit: int = 10_000_000) -> None:
+        self._limit = limit
         self.names: list[tuple[str, str, str]] = []
         self._parts = np.empty((0, 3), dtype=np.uint64)
         self._ids = np.empty(0, dtype=np.uint64)
@@ -39,7 +43,8 @@ class SeriesIndex:
     def resolve(self, batch: SampleBatch) -> NDArray[np.int64]:
         """The row of every sample's series; series not seen before get the next rows.
 
-        -1 marks a sample whose series cannot be told from another one (a hash collision).
+        -1 marks a sample whose series is one too many, or cannot be told from another one (a
+        hash collision).
         """
         parts = np.column_stack(
             [
@@ -54,10 +59,10 @@ class SeriesIndex:
         ids = _mix(parts)
         rows = self._find(ids)
         unknown = np.flatnonzero(rows < 0)
-        if len(unknown):
+        if len(unknown) and len(self.names) < self._limit:
             self._register(batch, parts, ids, unknown)
             rows = self._find(ids)
-        same = (self._parts[rows] == parts).all(axis=1)
+        same = (rows >= 0) & (self._parts[rows] == parts).all(axis=1)
         return rows if same.all() else np.where(same, rows, -1)
 
     def row_of(self, host: str, item: str, labels: str) -> int:
@@ -96,8 +101,8 @@ class SeriesIndex:
     ) -> None:
         # First occurrences, in the batch's order: rows must not depend on hash order.
         _, first = np.unique(ids[unknown], return_index=True)
-        new = unknown[np.sort(first)]
         start = len(self.names)
+        new = unknown[np.sort(first)][: self._limit - start]
         self.names.extend(
             (
                 batch.hosts[batch.host_code[at]],
@@ -118,9 +123,11 @@ class SeriesIndex:
         return {"names": np.frombuffer(orjson.dumps(self.names), dtype=np.uint8)}
 
     @classmethod
-    def restored(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> SeriesIndex:
+    def restored(
+        cls, arrays: Mapping[str, NDArray[np.uint8]], limit: int = 10_000_000
+    ) -> SeriesIndex:
         """The index whose ``snapshot`` was taken."""
-        index = cls()
+        index = cls(limit)
         names = [(h, i, t) for h, i, t in orjson.loads(arrays["names"].tobytes())]
         if names:
             index._restore(names)

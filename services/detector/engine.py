@@ -43,6 +43,7 @@ class Counts:
     late: int = 0
     stale: int = 0
     invalid: int = 0
+    refused: int = 0
 
 
 class Engine:
@@ -50,8 +51,8 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._deriver = Deriver()
-        self._series = SeriesIndex()
+        self._deriver = Deriver(settings.most_series)
+        self._series = SeriesIndex(settings.most_series)
         names = (*settings.combination.voters(), _THRESHOLD)
         self._detectors = {name: make(name, self._fields(name)) for name in names}
         step_ms = None if settings.step_s is None else round(settings.step_s * 1000)
@@ -110,8 +111,11 @@ class Engine:
         """One tick for the first new point of every series, one for the second, and so on."""
         rows = self._series.resolve(points)
         self._register()
-        last = self._alignment.state["last_ms"]
-        fresh = (rows >= 0) & (points.time_ms > last[rows])
+        taken = np.flatnonzero(rows >= 0)
+        if len(taken) < len(rows):
+            self.counts.refused += len(rows) - len(taken)
+            points, rows = points.select(taken), rows[taken]
+        fresh = points.time_ms > self._alignment.state["last_ms"][rows]
         self.counts.late += int(len(fresh) - fresh.sum())
         order = np.lexsort((points.time_ms, rows))
         order = order[fresh[order]]
@@ -236,8 +240,9 @@ class Engine:
         A detector whose settings changed its columns begins anew; anything else that does not
         fit is a ValueError or KeyError, and the engine must not be used then.
         """
-        self._deriver = Deriver.restored(_part(arrays, "deriver"))
-        self._series = SeriesIndex.restored(_part(arrays, "series"))
+        most = self._settings.most_series
+        self._deriver = Deriver.restored(_part(arrays, "deriver"), most)
+        self._series = SeriesIndex.restored(_part(arrays, "series"), most)
         self._liveness.restore(_part(arrays, "liveness"))
         self._writer = Writer(self._series, self._detectors, self._recent)
         size = len(self._series)

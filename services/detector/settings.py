@@ -43,6 +43,9 @@ class EngineSettings(BaseModel):
     alarm_clear_points: int = Field(
         default=2, ge=1, le=10_000, description="Points within the threshold, likewise."
     )
+    most_series: int = Field(
+        default=1_000_000, ge=1, description="Series a partition takes in; more are refused."
+    )
     recent_points: int = Field(
         default=64, ge=1, le=2000, description="Points kept of a series for a notice's plot."
     )

@@ -69,7 +69,7 @@ class DetectorWorker:
 
     def _export(self, events: Iterable[Message]) -> None:
         now, before = self._engine.counts, self._exported
-        for outcome in ("judged", "not_judged", "late", "stale", "invalid"):
+        for outcome in ("judged", "not_judged", "late", "stale", "invalid", "refused"):
             SAMPLES.labels(outcome).inc(getattr(now, outcome) - getattr(before, outcome))
         self._exported = Counts(**vars(now))
         for event in events:

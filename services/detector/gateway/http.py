@@ -7,6 +7,7 @@ Retry-After while the broker does not answer (Prometheus sends those again).
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
 import threading
@@ -27,6 +28,7 @@ from shared.samples import InvalidBatch
 log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_S = "2"
+_BODY_TIMEOUT_S = 10
 
 
 class _RefusedError(Exception):
@@ -115,10 +117,15 @@ async def _body(request: Request, most: int) -> bytes:
     if declared.isdigit() and int(declared) > most:
         raise _RefusedError(413, f"{declared} bytes, more than {most}")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise _RefusedError(413, f"more than {most} bytes")
+    try:
+        # Who sends slowly must not keep a place from others.
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise _RefusedError(413, f"more than {most} bytes")
+    except TimeoutError:
+        raise _RefusedError(408, f"the body did not come within {_BODY_TIMEOUT_S} s") from None
     return bytes(body)
 
 

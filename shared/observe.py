@@ -13,7 +13,9 @@ MESSAGES = Counter(
     "Deliveries settled, by outcome: handled, duplicate, retried, rejected.",
     ["queue", "outcome"],
 )
-PUBLISHED = Counter("barograph_published_messages_total", "Messages the broker confirmed.", ["type"])
+PUBLISHED = Counter(
+    "barograph_published_messages_total", "Messages the broker confirmed.", ["type"]
+)
 HANDLING = Histogram(
     "barograph_handling_seconds",
     "Time to handle one batch of deliveries, publishing included.",
@@ -27,7 +29,9 @@ SNAPSHOTS = Counter("barograph_snapshots_total", "State snapshots written.")
 JOBS = Gauge("barograph_jobs", "Jobs known, by state.", ["state"])
 ANOMALIES = Counter("barograph_anomalies_total", "Anomaly episodes opened.", ["family"])
 PREDICTIONS = Counter(
-    "barograph_predictions_total", "Alarm predictions: opened, came_true, did_not_come.", ["outcome"]
+    "barograph_predictions_total",
+    "Alarm predictions: opened, came_true, did_not_come.",
+    ["outcome"],
 )
 MISSED_ALARMS = Counter("barograph_missed_alarms_total", "Alarms no prediction announced.")
 FORECASTS = Counter("barograph_forecasts_total", "Forecasts made.", ["forecaster"])

@@ -114,9 +114,7 @@ ROUTES: tuple[Route, ...] = (
     Route(c.RendezvousTimedOut, JOBS, (P.AUTOSPEC,), _to(P.TASK)),
     Route(c.PodStarted, JOBS, (P.MEMBER,), _to(P.TASK), words=1),
     Route(c.JobRunning, JOBS, (P.TASK,), _to(P.CLIENT)),
-    Route(
-        c.LogAppended, JOBS, (P.MEMBER,), (Subscription(P.CLIENT, "client.logs"),), words=1
-    ),
+    Route(c.LogAppended, JOBS, (P.MEMBER,), (Subscription(P.CLIENT, "client.logs"),), words=1),
     Route(c.PodExited, JOBS, (P.MEMBER,), _to(P.TASK), words=1),
     Route(c.JobRetrying, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.RendezvousClose, JOBS, (P.TASK,), _to(P.AUTOSPEC)),
@@ -125,9 +123,7 @@ ROUTES: tuple[Route, ...] = (
     Route(c.JobCancelled, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.JobRemoved, JOBS, (P.TASK,), _to(P.CLIENT)),
     # A sample's way.
-    Route(
-        c.MetricBatch, METRICS, (P.AGENT, P.OUTSIDE), _to(P.DETECTOR), words=1, prefix="samples"
-    ),
+    Route(c.MetricBatch, METRICS, (P.AGENT, P.OUTSIDE), _to(P.DETECTOR), words=1, prefix="samples"),
     Route(c.AnomalyDetected, ALERTS, (P.DETECTOR,), _to(P.HEALER)),
     Route(c.AnomalyCleared, ALERTS, (P.DETECTOR,), _to(P.HEALER)),
     Route(c.AlarmPredicted, ALERTS, (P.PREDICTOR,), _to(P.HEALER)),

@@ -17,6 +17,15 @@ NAMESPACE = uuid.UUID("6f0c5a52-6f3d-5e0b-9b57-0b0c5b7f1f57")
 
 _UNSAFE_IN_KEY = re.compile(r"[^A-Za-z0-9_-]+")
 
+
+def _check_relative_path(value: str) -> str:
+    parts = value.split("/")
+    if value.startswith("/") or ".." in parts or not value.isprintable():
+        msg = "must be a relative path without '..' or control characters"
+        raise ValueError(msg)
+    return value
+
+
 Identifier = Annotated[
     str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")
 ]
@@ -30,17 +39,9 @@ HostName = Annotated[
 RelativePath = Annotated[
     str,
     Field(min_length=1, max_length=1024),
-    AfterValidator(lambda value: _check_relative_path(value)),
+    AfterValidator(_check_relative_path),
 ]
 """A path below some root: not absolute, without ``..`` and control characters."""
-
-
-def _check_relative_path(value: str) -> str:
-    parts = value.split("/")
-    if value.startswith("/") or ".." in parts or any(ord(c) < 32 for c in value):
-        msg = "must be a relative path without '..' or control characters"
-        raise ValueError(msg)
-    return value
 
 
 def deterministic_id(*parts: object) -> str:

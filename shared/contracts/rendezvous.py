@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
 
@@ -31,6 +31,10 @@ class RendezvousOpen(Message):
     job_id: Identifier
     roles: dict[Role, int] = Field(description="How many members of each role are expected.")
     deadline: AwareDatetime = Field(description="When to give up and name the missing.")
+    incarnations: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        default_factory=dict,
+        description="Least incarnation that counts, by member name, where it is not 1.",
+    )
 
     def subject(self) -> str:
         return self.job_id
@@ -172,7 +176,9 @@ class PodExited(Message):
 
     job_id: Identifier
     member: Member
-    exit_code: int = Field(description="The program's exit code; minus the signal number if killed.")
+    exit_code: int = Field(
+        description="The program's exit code; minus the signal number if killed."
+    )
     oom: bool = Field(default=False, description="Killed for going over its memory limit.")
     fault: str = Field(
         default="", description="What stopped the container before or around the program, if any."

@@ -78,12 +78,15 @@ def _arrow(source: str, target: str, names: list[str]) -> str:
     # The two ways between a pair run side by side, so that both can be read.
     shift = 14 if (str(source) < str(target)) else -14
     cx1, cy1, cx2, cy2 = x1 + _BOX_W / 2, y1 + _BOX_H / 2, x2 + _BOX_W / 2, y2 + _BOX_H / 2
+    start: tuple[float, float]
+    end: tuple[float, float]
     if x1 == x2:
         start = (cx1 + 2 * shift, y1 + (_BOX_H if y2 > y1 else 0))
         end = (cx2 + 2 * shift, y2 + (0 if y2 > y1 else _BOX_H))
     else:
         start = (x1 + (_BOX_W if x2 > x1 else 0), cy1 + shift)
         end = (x2 + (0 if x2 > x1 else _BOX_W), cy2 + shift)
+
     # Nearer to the sender: arrows meet at their ends, not at their beginnings.
     def at(axis: int) -> float:
         return start[axis] + 0.42 * (end[axis] - start[axis])
@@ -101,7 +104,9 @@ def _shortened(names: list[str]) -> list[str]:
         head, _, tail = name.partition(".")
         groups.setdefault(head, []).append(tail)
     return [
-        f"{head}.{{{','.join(tails)}}}" if len(tails) > 1 else ".".join(filter(None, (head, *tails)))
+        f"{head}.{{{','.join(tails)}}}"
+        if len(tails) > 1
+        else ".".join(filter(None, (head, *tails)))
         for head, tails in groups.items()
     ]
 

@@ -16,8 +16,10 @@ def messages_page() -> str:
         _NOTE,
         "# Messages",
         "",
-        "In flow order. Bodies are JSON; their schemas lie in [schemas/](schemas/), the whole as"
-        " AsyncAPI 3 in [asyncapi.json](asyncapi.json).",
+        (
+            "In flow order. Bodies are JSON; their schemas lie in [schemas/](schemas/), the whole"
+            " as AsyncAPI 3 in [asyncapi.json](asyncapi.json)."
+        ),
         "",
         "![Who publishes what to whom](dataflow.svg)",
         "",

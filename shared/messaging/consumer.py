@@ -122,7 +122,7 @@ class QueueConsumer:
     def _on_message(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        if channel is not self._channel or self._stopping:
+        if self._channel is None or channel is not self._channel or self._stopping:
             return
         self._unsettled[method.delivery_tag] = False
         self._buffer.append(
@@ -179,8 +179,13 @@ class QueueConsumer:
                 self._in_flight -= 1
                 self._idle.notify_all()
 
+    def _serves(self, channel: Channel) -> bool:
+        """Whether this is the channel of now, and open: tags of an older one mean nothing."""
+        current = self._channel
+        return current is not None and current is channel and bool(current.is_open)
+
     def _settled(self, channel: Channel, tags: list[int]) -> None:
-        if channel is not self._channel or not channel.is_open:
+        if not self._serves(channel):
             return
         for tag in tags:
             self._unsettled[tag] = True
@@ -197,7 +202,7 @@ class QueueConsumer:
 
     def _give_back(self, channel: Channel, tags: list[int]) -> None:
         def requeue() -> None:
-            if channel is not self._channel or not channel.is_open:
+            if not self._serves(channel):
                 return
             if self._restart_on_failure:
                 channel.close()

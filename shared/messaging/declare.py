@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import structlog
 from pika.channel import Channel
@@ -15,8 +16,8 @@ from shared.topology import Principal, Queue
 
 log = structlog.get_logger(__name__)
 
-_Step = Callable[[Callable[[object], None]], None]
-"""One declaration; calls its argument when the broker has answered."""
+_Step = Callable[..., object]
+"""One declaration; calls its ``callback`` when the broker has answered."""
 
 
 class Declarer:
@@ -52,15 +53,23 @@ class Declarer:
         channel.add_on_close_callback(self._on_closed)
         steps: list[_Step] = []
         for name, kind in self._exchanges.items():
-            steps.append(lambda go, n=name, k=kind: channel.exchange_declare(
-                n, exchange_type=k, durable=True, callback=go))  # fmt: skip
+            steps.append(
+                partial(channel.exchange_declare, exchange=name, exchange_type=kind, durable=True)
+            )
         for queue in self._queues:
-            steps.append(lambda go, q=queue: channel.queue_declare(
-                q.name, durable=q.durable, exclusive=q.exclusive, arguments=q.arguments,
-                callback=go))  # fmt: skip
-            for exchange, key in queue.bindings:
-                steps.append(lambda go, q=queue, e=exchange, k=key: channel.queue_bind(
-                    q.name, e, k, callback=go))  # fmt: skip
+            steps.append(
+                partial(
+                    channel.queue_declare,
+                    queue=queue.name,
+                    durable=queue.durable,
+                    exclusive=queue.exclusive,
+                    arguments=queue.arguments,
+                )
+            )
+            steps += [
+                partial(channel.queue_bind, queue=queue.name, exchange=exchange, routing_key=key)
+                for exchange, key in queue.bindings
+            ]
         self._step(channel, iter(steps))
 
     def _step(
@@ -73,7 +82,7 @@ class Declarer:
             channel.close()
             self._finish()
         elif channel.is_open:
-            following(lambda _frame: self._step(channel, steps))
+            following(callback=lambda _frame: self._step(channel, steps))
 
     def _finish(self) -> None:
         self.done.set()

@@ -124,7 +124,7 @@ class Link:
             if time.monotonic() - started > _LONGEST_BACKOFF_S:
                 backoff = _FIRST_BACKOFF_S
             if not self._stopping.is_set():
-                pause = backoff * random.uniform(0.5, 1.5)  # noqa: S311 - jitter, not a secret
+                pause = backoff * random.uniform(0.5, 1.5)
                 log.warning("broker_connection_lost", link=self._name, error=self.last_error,
                             retry_in_s=round(pause, 2))  # fmt: skip
                 self._stopping.wait(pause)

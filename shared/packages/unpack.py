@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -136,7 +137,7 @@ def _faults(
         yield f"{shown}: an absolute path"
     if ".." in path.parts:
         yield f"{shown}: leads out of the package"
-    if not path.parts or any(ord(c) < 32 for c in member.name) or not _encodable(member.name):
+    if not path.parts or not _usable(member.name):
         yield f"{shown}: not a usable name"
     if len(member.name) > limits.path_length or len(path.parts) > limits.depth:
         yield f"{shown}: too long or too deep"
@@ -153,12 +154,9 @@ def _faults(
     kinds[path] = "link" if member.issym() else "directory" if member.isdir() else "file"
 
 
-def _encodable(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _usable(name: str) -> bool:
+    """Whether every file system takes it: no control characters, no half surrogates."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
 def _stays_inside(path: PurePosixPath, target: str) -> bool:
@@ -167,14 +165,14 @@ def _stays_inside(path: PurePosixPath, target: str) -> bool:
     Links may not pass through other links: those were refused as parents, and a target through
     one would leave what the text says, so at most one climb to the link's own depth is allowed.
     """
-    if not target or target.startswith("/") or any(ord(c) < 32 for c in target):
+    if not target or target.startswith("/") or not _usable(target):
         return False
     depth = len(path.parts) - 1
     for part in PurePosixPath(target).parts:
         depth += -1 if part == ".." else 1
         if depth < 1:
             return False
-    return _encodable(target)
+    return True
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:

@@ -68,23 +68,19 @@ class Inlet:
 
     def _commit(self, store: Store, deliveries: Sequence[Delivery]) -> list[Queued]:
         with store.unit() as unit:
-            return [
-                unit.enqueue(as_queued(out)) for d in deliveries for out in self._one(d, unit)
-            ]
+            return [unit.enqueue(as_queued(out)) for d in deliveries for out in self._one(d, unit)]
 
     def _publish_all(self, outgoing: Sequence[Outgoing]) -> None:
         try:
             self._bus.publish_prepared(outgoing)
         except Unroutable as error:
             # The others are published; without a store this one can only be told of.
-            log.error("unroutable", detail=str(error))
+            log.warning("unroutable", detail=str(error))
 
     def _one(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
         """All that is to be published because of one delivery, failures included."""
         try:
-            if delivery.crashes >= _MOST_CRASHES:
-                reason = f"handed out {delivery.crashes} times without being settled"
-                raise Reject(reason)
+            _refuse_crashers(delivery)
             message = decode(delivery)
             envelope = Envelope.of(delivery)
             if unit is None:
@@ -93,8 +89,6 @@ class Inlet:
                 with unit.part():
                     produced = list(self._call(message, envelope, delivery, unit))
             outgoing = [self._bus.prepare(m, envelope) for m in produced]
-            MESSAGES.labels(delivery.queue, "handled").inc()
-            return outgoing
         except Reject as error:
             return self._rejected(delivery, error.reason, error.faults)
         except Retry as error:
@@ -105,6 +99,8 @@ class Inlet:
             # The runner's one broad except: a handler's fault must not stop the service.
             log.exception("handler_failed", queue=delivery.queue, key=delivery.original_key)
             return self._retried(delivery, _last_line(error), None)
+        MESSAGES.labels(delivery.queue, "handled").inc()
+        return outgoing
 
     def _call(
         self, message: Message, envelope: Envelope, delivery: Delivery, unit: Unit | None
@@ -170,12 +166,15 @@ class Inlet:
         return self._bus.prepare(refused, Envelope.of(delivery))
 
 
+def _refuse_crashers(delivery: Delivery) -> None:
+    if delivery.crashes >= _MOST_CRASHES:
+        raise Reject(f"handed out {delivery.crashes} times without being settled")
+
+
 def as_queued(out: Outgoing) -> Queued:
     """An outgoing message as the outbox keeps it (its content type among the headers)."""
     headers = dict(out.headers) | {"content-type": out.content_type}
-    return Queued(
-        out.exchange, out.routing_key, out.message_id, headers, out.body, out.mandatory
-    )
+    return Queued(out.exchange, out.routing_key, out.message_id, headers, out.body, out.mandatory)
 
 
 def _as_outgoing(queued: Queued) -> Outgoing:
@@ -257,5 +256,3 @@ def _last_line(error: BaseException) -> str:
 def utc_now() -> datetime:
     """The clock services use unless given another."""
     return datetime.now(UTC)
-
-

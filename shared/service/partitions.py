@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
+
 from shared.messaging import Bus, Delivery, QueueConsumer
 from shared.observe import PARTITIONS_OWNED, SNAPSHOTS
 from shared.service.context import PartitionWorker
@@ -54,7 +55,7 @@ class PartitionOwner:
         """Offset of the last batch whose messages are confirmed."""
         return self._offset
 
-    def _acquire(self, channel: Any, go: Callable[[], None]) -> None:  # noqa: ANN401 - pika's
+    def _acquire(self, channel: Any, go: Callable[[], None]) -> None:
         lock = f"owner.{self._bus.principal}.{self.partition}"
 
         def acquired(_frame: object) -> None:

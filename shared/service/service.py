@@ -12,7 +12,7 @@ import structlog
 
 from shared import topology
 from shared.contracts import Message
-from shared.messaging import Bus, BrokerUnavailable
+from shared.messaging import BrokerUnavailable, Bus
 from shared.observe import OUTBOX, configure_logging
 from shared.service.context import Context, Handler, PartitionWorker, Periodic
 from shared.service.health import HealthServer
@@ -245,5 +245,3 @@ def _bound(
         msg = "no partition worker"
         raise LookupError(msg)
     return lambda: worker(number)
-
-

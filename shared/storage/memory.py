@@ -72,12 +72,9 @@ class MemoryStore:
         self, bucket: str, key: str, size: int, expires_s: int = 86_400
     ) -> PresignedUpload:
         self._objects(bucket)
-        for upload_id, (of_bucket, of_key, parts) in self._uploads.items():
-            if (of_bucket, of_key) == (bucket, key):
-                break
-        else:
-            upload_id, parts = uuid.uuid4().hex, {}
-            self._uploads[upload_id] = (bucket, key, parts)
+        unfinished = [name for name, up in self._uploads.items() if up[:2] == (bucket, key)]
+        upload_id = unfinished[0] if unfinished else uuid.uuid4().hex
+        parts = self._uploads.setdefault(upload_id, (bucket, key, {}))[2]
         part_bytes = 8 * 2**20
         urls = tuple(
             f"memory://part/{upload_id}/{number}?expires={expires_s}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,9 +174,7 @@ class S3Store:
 
     def _presign(self, act: str, expires_s: int, **parameters: object) -> str:
         with _translated(str(parameters.get("Key", ""))):
-            return self._client.generate_presigned_url(
-                act, Params=parameters, ExpiresIn=expires_s
-            )
+            return self._client.generate_presigned_url(act, Params=parameters, ExpiresIn=expires_s)
 
     def _put_parts(
         self, bucket: str, key: str, path: Path, progress: Progress | None
@@ -187,9 +186,10 @@ class S3Store:
             upload_id, done = self._upload(bucket, key)
             for number in range(1, -(-size // part_bytes) + 1):
                 chunk = file.read(part_bytes)
-                if done.get(number, "").strip('"') != hashlib.md5(
-                    chunk, usedforsecurity=False
-                ).hexdigest():
+                if (
+                    done.get(number, "").strip('"')
+                    != hashlib.md5(chunk, usedforsecurity=False).hexdigest()
+                ):
                     self._client.upload_part(
                         Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=chunk
                     )
@@ -235,13 +235,14 @@ def _translated(what: str) -> Iterator[None]:
             raise AccessDenied(text) from error
         if code in _EXISTS:
             raise AlreadyExists(text) from error
-        if status >= 500 or code in ("SlowDown", "ServiceUnavailable"):
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in ("SlowDown", "ServiceUnavailable"):
             raise StorageUnavailable(text) from error
         raise StorageError(f"{text}: {error}") from error
     except (BotoCoreError, OSError) as error:
-        if isinstance(error, OSError) and error.filename is not None and not isinstance(
-            error, ConnectionError
+        if (
+            isinstance(error, OSError)
+            and error.filename is not None
+            and not isinstance(error, ConnectionError)
         ):
             raise  # the local file's trouble, not the store's
         raise StorageUnavailable(f"{what}: {error}") from error
-

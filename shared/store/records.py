@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection as AnyCollection
+from collections.abc import Callable
+from collections.abc import Collection as AnyCollection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, TypeVar

@@ -163,7 +163,7 @@ def _engine(url: str) -> Engine:
         options["poolclass"] = StaticPool
     engine = create_engine(url, **options)
 
-    def configure(connection: Any, _record: object) -> None:  # noqa: ANN401 - a DBAPI object
+    def configure(connection: Any, _record: object) -> None:
         # SQLAlchemy begins transactions itself (below): the driver's implicit ones start too
         # late to take the write lock up front.
         connection.isolation_level = None

@@ -163,16 +163,16 @@ def test_an_interrupted_upload_of_a_file_continues(
     store.ensure_bucket("resume")
     (tmp_path / "f").write_bytes(bytes(3 * PART_BYTES))
 
-    class Interrupted(Exception):
+    class CutOffError(Exception):
         pass
 
     def stop_after_two(_sent: int) -> None:
         calls.append(1)
         if len(calls) == 2:
-            raise Interrupted
+            raise CutOffError
 
     calls: list[int] = []
-    with pytest.raises(Interrupted):
+    with pytest.raises(CutOffError):
         store.put("resume", "f", tmp_path / "f", progress=stop_after_two)
     assert store.begin_upload("resume", "f", 3 * PART_BYTES).done == (1, 2)
     assert store.put("resume", "f", tmp_path / "f").size == 3 * PART_BYTES

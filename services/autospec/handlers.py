@@ -36,18 +36,29 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
         return  # an older or repeated open
     if known.status == "closed":
         # The same job id, submitted anew after its removal: nothing of the old cluster counts.
-        known = known.model_copy(update={"reported": {}})
+        known = known.model_copy(update={"reported": {}, "least": {}})
+    names = {*known.least, *message.incarnations}
+    least = {n: max(known.least.get(n, 1), message.incarnations.get(n, 1)) for n in names}
+    before = known
     known = known.model_copy(
         update={
             "status": "open",
             "roles": message.roles,
+            "least": least,
             "deadline": message.deadline,
             "due": message.deadline,
         }
     )
-    yield from _strangers(known)
-    kept = {n: r for n, r in known.reported.items() if _expected(known, r.member)}
-    yield from _settle(known.model_copy(update={"reported": kept}), ctx)
+    kept = {n: r for n, r in known.reported.items() if not _unwanted(known, r.member)}
+    for name, reported in known.reported.items():
+        if name not in kept:
+            yield _fenced(known, reported.member, _unwanted(known, reported.member))
+    known = known.model_copy(update={"reported": kept})
+    if before.status == "open" and before.roles == known.roles and not known.missing():
+        # Nothing changed, or the replacements reported before we were told of them.
+        ctx.records.put(RENDEZVOUS, known.model_copy(update={"due": None}))
+    else:
+        yield from _settle(known, ctx)
 
 
 def pod_reported(message: PodReported, ctx: Context) -> Iterable[Message]:
@@ -60,8 +71,9 @@ def pod_reported(message: PodReported, ctx: Context) -> Iterable[Message]:
     if known.status == "closed":
         yield _fenced(known, message.member, "the job has ended")
         return
-    if known.status == "open" and not _expected(known, message.member):
-        yield _fenced(known, message.member, "the job has no such member")
+    unwanted = _unwanted(known, message.member)
+    if known.status == "open" and unwanted:
+        yield _fenced(known, message.member, unwanted)
         return
     before = known.reported.get(message.member.name)
     if before is not None and message.member.incarnation <= before.member.incarnation:
@@ -118,14 +130,13 @@ def _settle(known: Rendezvous, ctx: Context) -> Iterator[Message]:
         yield _spec(known)
 
 
-def _expected(known: Rendezvous, member: Member) -> bool:
-    return member.index < known.roles.get(member.role, 0)
-
-
-def _strangers(known: Rendezvous) -> Iterator[PodFenced]:
-    for reported in known.reported.values():
-        if not _expected(known, reported.member):
-            yield _fenced(known, reported.member, "the job has no such member")
+def _unwanted(known: Rendezvous, member: Member) -> str:
+    """Why a member does not belong to the cluster, '' when it does."""
+    if member.index >= known.roles.get(member.role, 0):
+        return "the job has no such member"
+    if member.incarnation < known.least.get(member.name, 1):
+        return "it has been replaced"
+    return ""
 
 
 def _fenced(known: Rendezvous, member: Member, reason: str) -> PodFenced:

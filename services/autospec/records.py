@@ -37,6 +37,8 @@ class Rendezvous(BaseModel):
     job_id: str
     status: Literal["awaited", "open", "closed"]
     roles: dict[Role, int] = {}
+    least: dict[str, int] = {}
+    """Least incarnation that counts, by member name, where it is not 1."""
     reported: dict[str, Reported] = {}
     epoch: int = 0
     deadline: AwareDatetime | None = None

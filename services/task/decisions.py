@@ -46,7 +46,9 @@ def member_ended(
         yield from _ended_well(record, ctx)
     elif outdated and not _own_fault(end):
         # It fell with the member whose loss began this attempt: replace it, too.
-        ctx.records.put(JOBS, record.with_member(member.replaced()))
+        record = record.with_member(member.replaced())
+        ctx.records.put(JOBS, record)
+        yield from rendezvous(record, ctx)
     else:
         yield from _ended_badly(record, member, end, ctx)
 
@@ -72,7 +74,10 @@ def rendezvous(record: JobRecord, ctx: Context) -> Iterator[Message]:
         for member in record.members.values():
             roles[member.role] = roles.get(member.role, 0) + 1
         deadline = ctx.now + timedelta(seconds=record.submit.timeouts.rendezvous_s)
-        yield RendezvousOpen(job_id=record.job_id, roles=roles, deadline=deadline)
+        newer = {m.name: m.incarnation for m in record.members.values() if m.incarnation > 1}
+        yield RendezvousOpen(
+            job_id=record.job_id, roles=roles, deadline=deadline, incarnations=newer
+        )
 
 
 def timed_out(record: JobRecord, ctx: Context) -> Verdict | None:

@@ -16,7 +16,7 @@ _RETRY_S = 1.0
 
 
 @dataclass
-class Unusable(Exception):  # noqa: N818 - a statement about the package
+class Unusable(Exception):
     """The program cannot be started; says why, and whether the platform is to blame."""
 
     reason: str

@@ -16,8 +16,9 @@ class HeldPort:
 
     def __init__(self) -> None:
         self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("0.0.0.0", 0))  # noqa: S104 - TensorFlow listens on all addresses
+        # Only now: a socket that says so from the start may be given a port held by another.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.number: int = self._socket.getsockname()[1]
 
     def release(self) -> None:

@@ -11,7 +11,7 @@ from shared.contracts import Member
 __all__ = ["MemberSpec", "Observed", "Runtime", "RuntimeUnavailable", "member_key"]
 
 
-class RuntimeUnavailable(Exception):  # noqa: N818 - a statement, as elsewhere in the house
+class RuntimeUnavailable(Exception):
     """The runtime cannot act now; it is asked again."""
 
 

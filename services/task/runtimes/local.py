@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -37,7 +36,7 @@ class LocalRuntime:
     def __init__(self, work_dir: Path) -> None:
         self._work_dir = work_dir
         work_dir.mkdir(parents=True, exist_ok=True)
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, int] = {}
         self._asked: dict[str, float] = {}
         self._swept: set[str] = set()
 
@@ -53,32 +52,32 @@ class LocalRuntime:
         """Start a launcher; it ends at once should another one hold this incarnation."""
         child = self._children.get(spec.key)
         directory = Path(spec.directory)
-        if (child and child.poll() is None) or (directory / LAUNCHER_FILE).exists():
+        if (child and _child_lives(child)) or (directory / LAUNCHER_FILE).exists():
             return
         directory.mkdir(parents=True, exist_ok=True)
+        read_end, write_end = os.pipe()
         with (directory / "launcher.log").open("ab") as output:
-            child = subprocess.Popen(
+            # Not subprocess: the launcher is meant to outlive us, whoever reaps it.
+            self._children[spec.key] = os.posix_spawn(
+                sys.executable,
                 [sys.executable, "-P", "-m", "services.task.launcher"],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                cwd="/",
-                env=_launcher_environment(),
+                _launcher_environment(),
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, read_end, 0),
+                    (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
+                ],
+                setsid=True,
             )
-        self._children[spec.key] = child
-        stdin = child.stdin
-        if stdin is not None:
-            # A launcher that has died already is seen, and started again, next time.
-            with suppress(BrokenPipeError):
-                stdin.write(spec.model_dump_json().encode())
-                stdin.close()
+        os.close(read_end)
+        # A launcher that has died already is seen, and started again, next time.
+        with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as stdin:
+            stdin.write(spec.model_dump_json().encode())
 
     def observe(self) -> list[Observed]:
         """What the directories tell, checked against the running processes."""
-        for key, child in list(self._children.items()):
-            if child.poll() is not None:
-                del self._children[key]
+        for key in [key for key, pid in self._children.items() if not _child_lives(pid)]:
+            del self._children[key]
         found = []
         for job_id, member, directory in self._incarnations():
             launcher = _launcher(directory)
@@ -147,6 +146,14 @@ def sweep(work_dir: Path, grace_s: float = 10.0) -> int:
             runtime.stop(each.job_id, each.member, grace_s)
         time.sleep(0.1)
     return len(first)
+
+
+def _child_lives(pid: int) -> bool:
+    """Whether a child still runs; one that has ended is reaped."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == 0
+    except ChildProcessError:
+        return False
 
 
 def _launcher(directory: Path) -> LauncherProcess | None:

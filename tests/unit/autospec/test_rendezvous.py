@@ -100,6 +100,24 @@ def test_a_replacement_gets_the_next_epoch_and_its_predecessor_is_fenced() -> No
     assert (spec.epoch, spec.cluster[Role.WORKER][1]) == (2, "10.0.0.1:2106")
 
 
+def test_a_member_declared_lost_is_waited_for_before_the_next_epoch() -> None:
+    job = job_id()
+    play([opened(job), *everyone(job)])
+    again = opened(job, 90).model_copy(update={"incarnations": {"worker-1": 2, "ps-0": 2}})
+    fenced = [a for a in play([again]) if isinstance(a, PodFenced)]
+    assert {f.member.name for f in fenced} == {"ps-0", "worker-1"}
+    assert play([report(job, Role.WORKER, 1, incarnation=2)]) == []
+    (spec,) = play([report(job, Role.PS, 0, incarnation=2)])
+    assert isinstance(spec, ClusterSpecReady)
+    assert spec.epoch == 2
+
+
+def test_an_opening_that_changes_nothing_makes_no_epoch() -> None:
+    job = job_id()
+    play([opened(job), *everyone(job)])
+    assert play([opened(job, 90)]) == []
+
+
 def test_a_replaced_member_that_reports_late_is_fenced() -> None:
     job = job_id()
     play([opened(job), *everyone(job), report(job, Role.WORKER, 1, incarnation=2)])
@@ -157,7 +175,13 @@ def test_any_order_and_number_of_deliveries_ends_in_the_newest_incarnations(
 ) -> None:
     job = job_id()
     reports = everyone(job) + [report(job, role, i, n) for (role, i), n in extra]
-    messages: list[Message] = [opened(job), opened(job), *reports, *reports[:3]]
+    newer = {
+        name: 2
+        for name in ("ps-0", "worker-1")
+        if any(r.member.name == name and r.member.incarnation > 1 for r in reports)
+    }
+    again = opened(job, 90).model_copy(update={"incarnations": newer})
+    messages: list[Message] = [opened(job), opened(job), again, *reports, *reports[:3]]
     order = data.draw(st.permutations(messages))
     newest: dict[str, int] = {}
     epoch = 0

@@ -1,0 +1,25 @@
+"""All forecasters; importing this package registers them."""
+
+from services.predictor.forecasters import arima, drift, naive, neural_24_49_1, seasonal_naive
+from services.predictor.forecasters.base import (
+    CannotForecast,
+    Forecast,
+    Forecaster,
+    forecaster,
+    make,
+    registered,
+)
+
+__all__ = [
+    "CannotForecast",
+    "Forecast",
+    "Forecaster",
+    "arima",
+    "drift",
+    "forecaster",
+    "make",
+    "naive",
+    "neural_24_49_1",
+    "registered",
+    "seasonal_naive",
+]

@@ -1,0 +1,32 @@
+"""Naive: the mean of the recent past goes on. What a series without memory deserves."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from services.predictor.forecasters.base import Floats, Forecast, Forecaster, around, forecaster
+
+
+@forecaster
+class Naive(Forecaster):
+    """The mean of the last ``window`` steps, with their spread as interval."""
+
+    NAME: ClassVar[str] = "naive"
+
+    window: int = Field(168, ge=2, description="Steps averaged.")
+
+    def least_points(self, season: int) -> int:
+        """Two, so that there is a spread."""
+        return 2
+
+    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
+        recent = values[:, -self.window :]
+        means = recent.mean(axis=1)
+        deviations = recent.std(axis=1) * np.sqrt(1 + 1 / recent.shape[1])
+        return [
+            around(np.full(horizon, mean), np.full(horizon, deviation))
+            for mean, deviation in zip(means, deviations, strict=True)
+        ]

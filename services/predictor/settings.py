@@ -1,0 +1,98 @@
+"""The predictor's settings: resolution, horizon, which series, which forecasters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from services.predictor.forecasters import registered
+from shared.items import Behaviour
+from shared.settings import ServiceSettings
+
+DAY_S = 86_400
+
+
+class EngineSettings(BaseModel):
+    """How histories are kept and forecast; the same for all series."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    resolution_s: float = Field(
+        default=3600, gt=0, le=DAY_S, description="Seconds whose mean is one point of history."
+    )
+    points: int = Field(default=168, ge=24, le=1000, description="Points kept of each series.")
+    horizon: int = Field(default=24, ge=1, le=500, description="Steps forecast.")
+    least_points: int = Field(
+        default=20, ge=3, description="Points below which a series is not forecast at all."
+    )
+    budget_per_step: int = Field(
+        default=50, ge=1, description="Series forecast per step and partition; the rest waits."
+    )
+    reselect_steps: int = Field(
+        default=24, ge=1, description="Steps after which model and order are chosen anew."
+    )
+    folds: int = Field(default=2, ge=1, le=10, description="Origins of a backtest.")
+    withdraw_after: int = Field(
+        default=2, ge=1, description="Forecasts in a row without a crossing that end a prediction."
+    )
+    thresholds: dict[str, float] = Field(
+        default_factory=dict, description="Alarm thresholds by item, instead of the catalogue's."
+    )
+    behaviours: dict[str, Behaviour] = Field(
+        default_factory=dict, description="stable or volatile by item, instead of the measured."
+    )
+    models: dict[Behaviour, str] = Field(
+        default={Behaviour.STABLE: "arima", Behaviour.VOLATILE: "neural_24_49_1"},
+        description="The model that competes with the simple forecasters, by behaviour.",
+    )
+    forecasters: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Settings of forecasters, by name."
+    )
+
+    @field_validator("forecasters")
+    @classmethod
+    def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        faults = [f"no forecaster {name!r}" for name in value if name not in registered()]
+        if faults:
+            raise ValueError("; ".join(faults) + f"; there are {', '.join(registered())}")
+        for name, fields in value.items():
+            registered()[name](**fields)
+        return value
+
+    @field_validator("models")
+    @classmethod
+    def _registered(cls, value: dict[Behaviour, str]) -> dict[Behaviour, str]:
+        faults = [f"no forecaster {name!r}" for name in value.values() if name not in registered()]
+        faults += [f"no model for {kind} series" for kind in Behaviour if kind not in value]
+        if faults:
+            raise ValueError("; ".join(faults) + f"; there are {', '.join(registered())}")
+        return value
+
+    @property
+    def resolution_ms(self) -> int:
+        """At least one millisecond."""
+        return max(1, round(self.resolution_s * 1000))
+
+    @property
+    def season(self) -> int:
+        """Steps of a day."""
+        return max(2, round(DAY_S / self.resolution_s))
+
+
+class Settings(ServiceSettings):
+    """``BAROGRAPH_PREDICTOR_…``; ``ENGINE`` takes JSON."""
+
+    engine: EngineSettings = Field(default=EngineSettings(), description="How it is forecast.")
+    snapshot_every_s: float = Field(default=10, gt=0, description="Seconds between snapshots.")
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return EngineSettings.model_validate_json(value)
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise ValueError("; ".join(faults)) from None

@@ -1,0 +1,123 @@
+"""Snapshots: state and stream offset as one file, written whole or not at all, and checked.
+
+Layout: 8 bytes of magic, SHA-256 of the rest, then an ``.npz`` whose entry ``offset`` is the
+stream offset of the last batch contained. The last two of a partition are kept; a damaged one is
+refused with the reason, and the one before is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from shared.columns import Array
+from shared.storage import ObjectStore
+
+_MAGIC = b"BAROSN01"
+_DIGEST = 32
+_KEPT = 2
+
+
+class DamagedSnapshotError(ValueError):
+    """The bytes are not a snapshot that was written whole."""
+
+
+def pack(offset: int, arrays: Mapping[str, Array]) -> bytes:
+    """One snapshot as bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, offset=np.int64(offset), **arrays)
+    body = buffer.getvalue()
+    return _MAGIC + hashlib.sha256(body).digest() + body
+
+
+def unpack(data: bytes) -> tuple[int, dict[str, Array]]:
+    """Offset and state; DamagedSnapshotError if anything was changed or cut off."""
+    if data[: len(_MAGIC)] != _MAGIC:
+        raise DamagedSnapshotError("not a snapshot of this version (its first bytes differ)")
+    start = len(_MAGIC) + _DIGEST
+    digest, body = data[len(_MAGIC) : start], data[start:]
+    if hashlib.sha256(body).digest() != digest:
+        raise DamagedSnapshotError(f"checksum differs over {len(body)} bytes: damaged or cut off")
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DamagedSnapshotError(f"not readable: {error}") from error
+    if "offset" not in arrays:
+        raise DamagedSnapshotError("it names no stream offset")
+    return int(arrays.pop("offset")), arrays
+
+
+class SnapshotStore(Protocol):
+    """Where the snapshots of one partition are kept."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Keep ``data``; returns when it is durable. Older ones but one may go."""
+
+    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of what is kept."""
+
+
+class SnapshotDirectory:
+    """Snapshots of one partition as files of a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Write beside, flush to the disk, rename: a crash leaves the old one."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"{offset:020d}.snapshot"
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        handle = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        for old in self._files()[_KEPT:]:
+            old.unlink(missing_ok=True)
+
+    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+        """The files, highest offset first."""
+        for path in self._files():
+            yield path.name, path.read_bytes()
+
+    def _files(self) -> list[Path]:
+        return sorted(self._directory.glob("*.snapshot"), reverse=True)
+
+
+class SnapshotBucket:
+    """Snapshots of one partition as objects below a prefix; a put is whole or not at all."""
+
+    def __init__(self, objects: ObjectStore, bucket: str, prefix: str) -> None:
+        self._objects = objects
+        self._bucket = bucket
+        self._prefix = prefix.rstrip("/") + "/"
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put the new one, then delete all but the last two."""
+        self._objects.ensure_bucket(self._bucket)
+        self._objects.put(self._bucket, f"{self._prefix}{offset:020d}.snapshot", data)
+        self._objects.delete(self._bucket, self._keys()[_KEPT:])
+
+    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+        """The objects, highest offset first."""
+        self._objects.ensure_bucket(self._bucket)
+        for key in self._keys():
+            yield key, self._objects.get(self._bucket, key)
+
+    def _keys(self) -> list[str]:
+        found = self._objects.list(self._bucket, self._prefix)
+        return sorted((info.key for info in found), reverse=True)

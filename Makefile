@@ -18,7 +18,7 @@ setup-embedded: ## Install only what running it on this machine needs
 	@scripts/setup.sh embedded
 
 demo: setup-embedded ## Show both flows end to end, in a stack of its own
-	@$(PYTHON) -m shared.cli demo
+	@$(PYTHON) -m demo
 
 up: setup-embedded ## Start the stack and keep it running (STATE=directory)
 	@$(PYTHON) -m shared.cli up --state $(STATE)
@@ -26,8 +26,8 @@ up: setup-embedded ## Start the stack and keep it running (STATE=directory)
 down: ## Stop it
 	@$(PYTHON) -m shared.cli down --state $(STATE)
 
-test: setup ## Run every test this machine can run
-	@$(PYTHON) -m pytest
+test: setup ## Run every test this machine can run (ARGS="-n 2" for two processes)
+	@$(PYTHON) -m pytest $(ARGS)
 
 check: setup ## Format, lint, types, import contracts, fresh generated files
 	@$(PYTHON) -m ruff format --check .

@@ -10,6 +10,7 @@ import pytest
 
 from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.process import EmbeddedError
+from shared.embedded.stack import Stack
 from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker
 
 EXTERNAL_BROKER = "BAROGRAPH_TEST_BROKER_URL"
@@ -65,3 +66,15 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
         pytest.fail(str(error), pytrace=False)
     yield ObjectStoreUnderTest(server.url, server.access_key, server.secret_key)
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole platform: all services and the node agent on private servers."""
+    whole = Stack(tmp_path_factory.mktemp("stack"))
+    try:
+        whole.start()
+    except EmbeddedError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield whole
+    whole.stop()

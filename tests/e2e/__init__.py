@@ -1,0 +1,1 @@
+"""One story a file, on the whole platform."""

@@ -72,6 +72,11 @@ class JobPlatform:
         )
         self.task = build_task(self.settings)
 
+    def open_directories(self) -> None:
+        """Let the programs' own users pass through pytest's private directories."""
+        for parent in [self.directory, *self.directory.parents[:3]]:
+            parent.chmod(parent.stat().st_mode | 0o011)
+
     def start(self) -> None:
         for service in (self.client, self.autospec, self.task):
             service.start()

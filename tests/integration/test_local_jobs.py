@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.task.runtimes.local import _launcher
+from services.task.runtimes.local import launcher_of
 from shared.contracts import FailureClass, JobCancel, JobRemove, JobState
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
@@ -23,11 +23,8 @@ def platform(
     object_store: ObjectStoreUnderTest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[JobPlatform]:
-    directory = tmp_path_factory.mktemp("jobs")
-    # The programs' users must be able to reach their directories.
-    for parent in [directory, *directory.parents[:3]]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    running = JobPlatform(broker, object_store, directory)
+    running = JobPlatform(broker, object_store, tmp_path_factory.mktemp("jobs"))
+    running.open_directories()
     running.start()
     yield running
     running.stop()
@@ -142,7 +139,7 @@ def test_a_killed_launcher_takes_its_program_along_and_the_job_goes_on(
 ) -> None:
     job_id = platform.submit(platform.package(ENDLESS))
     platform.wait_log(job_id, "up")
-    launcher = _launcher(platform.settings.work_dir / job_id / "worker-0" / "1")
+    launcher = launcher_of(platform.settings.work_dir / job_id / "worker-0" / "1")
     assert launcher is not None
     os.kill(launcher.pid, signal.SIGKILL)
     event = platform.wait_for(job_id, "job.retrying", 20)

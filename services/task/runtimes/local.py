@@ -80,7 +80,7 @@ class LocalRuntime:
             del self._children[key]
         found = []
         for job_id, member, directory in self._incarnations():
-            launcher = _launcher(directory)
+            launcher = launcher_of(directory)
             if launcher is None:
                 continue
             alive = processes.start_time(launcher.pid) == launcher.started
@@ -91,7 +91,7 @@ class LocalRuntime:
     def stop(self, job_id: str, member: Member, grace_s: float) -> None:
         """SIGTERM once, SIGKILL when the grace is over."""
         key = member_key(job_id, member)
-        launcher = _launcher(self.directory(job_id, member))
+        launcher = launcher_of(self.directory(job_id, member))
         if launcher is None:
             return
         asked = self._asked.get(key)
@@ -120,7 +120,7 @@ class LocalRuntime:
             return
         processes.kill_marked([o.key for o in dead])
         for each in dead:
-            launcher = _launcher(self.directory(each.job_id, each.member))
+            launcher = launcher_of(self.directory(each.job_id, each.member))
             cgroups.remove(Path(path) for path in (launcher.cgroups if launcher else ()))
             self._swept.add(each.key)
 
@@ -156,7 +156,8 @@ def _child_lives(pid: int) -> bool:
         return False
 
 
-def _launcher(directory: Path) -> LauncherProcess | None:
+def launcher_of(directory: Path) -> LauncherProcess | None:
+    """The launcher that works, or worked, in a member's directory."""
     try:
         return LauncherProcess.model_validate_json((directory / LAUNCHER_FILE).read_bytes())
     except FileNotFoundError:

@@ -1,7 +1,8 @@
 """From votes to a verdict: by the series' kind, or by majority.
 
-``branch``: a series with a daily rhythm is judged by chain and amplitude, any other by SS and LS;
-one of the two is enough (each sees what the other misses). ``vote``: of chain, amplitude, SS,
+``branch``: a series with a daily rhythm is judged by chain and amplitude, and one of the two is
+enough (each sees what the other misses); any other by SS and LS, which must agree (SS alone fires
+on every burst of a series that mostly rests). ``vote``: of chain, amplitude, SS,
 isolation forest and EWMA (LS) at least ``majority`` must agree. The verdict carries every vote.
 """
 
@@ -40,6 +41,12 @@ class Combination(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["branch", "vote"] = Field("branch", description="By kind, or by majority.")
+    periodic_needed: int = Field(
+        1, ge=1, le=2, description="Of chain and amplitude, how many must fire (mode branch)."
+    )
+    aperiodic_needed: int = Field(
+        2, ge=1, le=2, description="Of SS and LS, how many must fire (mode branch)."
+    )
     majority: int = Field(3, ge=1, le=5, description="Votes needed in mode vote (of five).")
 
     def voters(self) -> tuple[str, ...]:
@@ -60,8 +67,10 @@ class Combination(BaseModel):
         if self.mode == "vote":
             return self._conclude([votes[name] for name in _VOTERS], None, self.majority)
         periodic = kind == PERIODIC
-        rhythm = self._conclude([votes[name] for name in _PERIODIC], periodic, 1)
-        other = self._conclude([votes[name] for name in _APERIODIC], ~periodic, 1)
+        rhythm = self._conclude([votes[name] for name in _PERIODIC], periodic, self.periodic_needed)
+        other = self._conclude(
+            [votes[name] for name in _APERIODIC], ~periodic, self.aperiodic_needed
+        )
         return Verdict(
             rhythm.judged | other.judged,
             rhythm.anomalous | other.anomalous,

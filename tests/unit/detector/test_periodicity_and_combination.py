@@ -100,9 +100,18 @@ def test_branching_asks_chain_and_amplitude_for_periodic_series_and_the_others_e
     kinds = np.array([PERIODIC, APERIODIC, UNKNOWN], dtype=np.int8)
     verdict = Combination().decide(_all(chain=_votes(1, 1, 1)), kinds)
     assert verdict.anomalous.tolist() == [True, False, False]
-    verdict = Combination().decide(_all(long_term=_votes(-1, -1, -1)), kinds)
+    down = _votes(-1, -1, -1)
+    verdict = Combination().decide(_all(short_term=down, long_term=down), kinds)
     assert verdict.anomalous.tolist() == [False, True, True]
     assert verdict.direction.tolist() == [0, -1, -1]
+
+
+@pytest.mark.parametrize(("needed", "fires"), [(1, True), (2, False)])
+def test_one_of_two_is_enough_where_the_settings_say_so(needed: int, fires: bool) -> None:
+    rule = Combination(periodic_needed=needed, aperiodic_needed=needed)
+    kinds = np.array([PERIODIC, APERIODIC], dtype=np.int8)
+    votes = _all(chain=_votes(1, 0), short_term=_votes(0, 1))
+    assert rule.decide(votes, kinds).anomalous.tolist() == [fires, fires]
 
 
 def test_a_series_that_no_voter_of_its_kind_can_judge_is_not_judged() -> None:

@@ -36,6 +36,16 @@ PREDICTIONS = Counter(
 MISSED_ALARMS = Counter("barograph_missed_alarms_total", "Alarms no prediction announced.")
 FORECASTS = Counter("barograph_forecasts_total", "Forecasts made.", ["forecaster"])
 FORECAST_LAG = Gauge("barograph_forecast_lag_series", "Series whose forecast is overdue.")
+PREDICTION_ACCURACY = Gauge(
+    "barograph_prediction_accuracy_ratio",
+    "Predicted alarms that came true, of those that came true or did not come.",
+    ["item", "partition"],
+)
+MISSED_ALARM_RATE = Gauge(
+    "barograph_missed_alarm_ratio",
+    "Alarms that no prediction announced, of all alarms.",
+    ["item", "partition"],
+)
 ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
 MAILS = Counter("barograph_mails_total", "Mails, by outcome: sent, failed.", ["outcome"])
 REMEDIATIONS = Counter(

@@ -59,6 +59,10 @@ class Forecaster(BaseModel, ABC):
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         """One forecast a row of ``values`` (series, points), which is finite and long enough."""
 
+    def settled(self, found: Forecast) -> Forecaster:
+        """This forecaster with what it searched for in ``found`` fixed, to spare the search."""
+        return self
+
     def forecast(
         self, histories: Sequence[Floats], horizon: int, season: int
     ) -> list[Forecast | CannotForecast]:

@@ -1,0 +1,196 @@
+"""Predictions as episodes: one event when it begins, more only when it changed much, one end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from services.predictor.crossing import Crossing
+from services.predictor.forecasters import Forecast
+from services.predictor.forecasters.base import Floats
+from services.predictor.ledger import Episode, Ledger, Outcome
+from services.predictor.settings import EngineSettings
+from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
+from shared.contracts.alerts import BandPoint, Point, SeriesRef
+from shared.contracts.message import deterministic_id
+from shared.items import family_of
+from shared.observe import MISSED_ALARMS, PREDICTIONS
+
+_MUCH_STEPS = 2
+_MUCH_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A series at this moment."""
+
+    series: SeriesRef
+    threshold: float
+    above: bool
+    time_ms: int
+    value: float
+    open_step: int
+    history: Floats
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the last closed step lies on the alarm's side of the threshold."""
+        last = self.history[-1] if len(self.history) else np.nan
+        return bool(last >= self.threshold if self.above else last <= self.threshold)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A forecast that crosses."""
+
+    crossing: Crossing
+    forecast: Forecast
+    forecaster: str
+    why: dict[str, str]
+
+
+class Episodes:
+    """All open predictions of a partition, and the ledger of the past ones."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self._settings = settings
+        self.ledger = Ledger()
+
+    def restore(self, ledger: object) -> None:
+        """Take the ledger of a snapshot."""
+        self.ledger = Ledger.model_validate(ledger)
+
+    def alarm_came(self, row: int, subject: Subject) -> Iterator[Message]:
+        """The value has reached the threshold."""
+        if row in self.ledger.episodes:
+            yield self._end(row, subject, "hit")
+        else:
+            self.ledger.missed(subject.series.item)
+            MISSED_ALARMS.inc()
+
+    def time_passed(self, row: int, subject: Subject) -> Iterator[Message]:
+        """A step without an alarm."""
+        episode = self.ledger.episodes.get(row)
+        if episode is not None and subject.time_ms > episode.deadline_ms:
+            yield self._end(row, subject, "false")
+
+    def forecast_made(
+        self, row: int, subject: Subject, prediction: Prediction | None, clean_ups: int
+    ) -> Iterator[Message]:
+        """What a new forecast means for the series' episode."""
+        episode = self.ledger.episodes.get(row)
+        if prediction is not None:
+            yield from self._crosses(row, subject, prediction, episode, clean_ups)
+        elif episode is not None:
+            episode.without += 1
+            cleaned = clean_ups > episode.clean_ups
+            if cleaned or episode.without >= self._settings.withdraw_after:
+                yield self._end(row, subject, "averted" if cleaned else "false")
+
+    def _crosses(
+        self, row: int, subject: Subject, found: Prediction, episode: Episode | None, clean_ups: int
+    ) -> Iterator[Message]:
+        crossing_ms = self._at(subject, found.crossing.mean)
+        if episode is None:
+            started = subject.open_step * self._settings.resolution_ms
+            latest = self._latest(subject, found)
+            ahead = self._settings.horizon * self._settings.resolution_ms
+            episode = Episode(
+                event_id=deterministic_id("prediction", subject.series.text(), started),
+                opened_ms=subject.time_ms,
+                crossing_ms=crossing_ms,
+                deadline_ms=(crossing_ms if latest is None else latest) + ahead,
+                clean_ups=clean_ups,
+            )
+            self.ledger.open(row, subject.series.item, episode)
+            PREDICTIONS.labels("opened").inc()
+            yield self._event(subject, found, episode)
+            return
+        episode.without = 0
+        moved = abs(crossing_ms - episode.crossing_ms)
+        remaining = max(0, episode.crossing_ms - subject.time_ms)
+        much = max(_MUCH_STEPS * self._settings.resolution_ms, _MUCH_SHARE * remaining)
+        if moved > much:
+            episode.crossing_ms = crossing_ms
+            episode.revision += 1
+            yield self._event(subject, found, episode)
+
+    def _end(self, row: int, subject: Subject, outcome: Outcome) -> PredictionWithdrawn:
+        episode = self.ledger.close(row, subject.series.item, outcome, subject.time_ms)
+        word = {"hit": "came_true", "false": "did_not_come", "averted": "averted"}[outcome]
+        PREDICTIONS.labels(word).inc()
+        return PredictionWithdrawn(
+            event_id=episode.event_id,
+            series=subject.series,
+            family=family_of(subject.series.item),
+            time_ms=subject.time_ms,
+            value=subject.value,
+            outcome="came_true" if outcome == "hit" else "did_not_come",
+        )
+
+    def _at(self, subject: Subject, steps: float) -> int:
+        """Time ``steps`` after the middle of the last closed step."""
+        return round((subject.open_step - 0.5 + steps) * self._settings.resolution_ms)
+
+    def _latest(self, subject: Subject, found: Prediction) -> int | None:
+        latest = found.crossing.latest
+        return None if latest is None else self._at(subject, latest)
+
+    def _event(self, subject: Subject, found: Prediction, episode: Episode) -> AlarmPredicted:
+        resolution = self._settings.resolution_ms
+        crossing_ms = self._at(subject, found.crossing.mean)
+        latest_ms = self._latest(subject, found)
+        first = subject.open_step - len(subject.history)
+        return AlarmPredicted(
+            event_id=episode.event_id,
+            revision=episode.revision,
+            series=subject.series,
+            family=family_of(subject.series.item),
+            time_ms=subject.time_ms,
+            value=subject.value,
+            threshold=subject.threshold,
+            above=subject.above,
+            crossing_ms=crossing_ms,
+            earliest_ms=self._at(subject, found.crossing.earliest),
+            latest_ms=latest_ms,
+            predicted_value=float(found.forecast.mean[-1]),
+            forecaster=found.forecaster,
+            why=found.why | found.forecast.why,
+            sentence=self._sentence(subject, found, crossing_ms, latest_ms),
+            recent=tuple(
+                Point(time_ms=(first + k) * resolution + resolution // 2, value=float(value))
+                for k, value in enumerate(subject.history)
+                if np.isfinite(value)
+            ),
+            forecast=tuple(
+                BandPoint(time_ms=self._at(subject, k), mean=m, lower=low, upper=up)
+                for k, (m, low, up) in enumerate(
+                    zip(
+                        found.forecast.mean.tolist(),
+                        found.forecast.lower.tolist(),
+                        found.forecast.upper.tolist(),
+                        strict=True,
+                    ),
+                    start=1,
+                )
+            ),
+        )
+
+    def _sentence(
+        self, subject: Subject, found: Prediction, crossing_ms: int, latest_ms: int | None
+    ) -> str:
+        side = "reach" if subject.above else "fall to"
+        earliest = _clock(self._at(subject, found.crossing.earliest))
+        until = "open" if latest_ms is None else _clock(latest_ms)
+        return (
+            f"{subject.series.text()} is at {subject.value:.4g} and will {side} "
+            f"{subject.threshold:.4g} at about {_clock(crossing_ms)} "
+            f"(between {earliest} and {until}), says {found.forecaster}"
+        )
+
+
+def _clock(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

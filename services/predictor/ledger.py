@@ -1,0 +1,82 @@
+"""The ledger: every prediction is kept as an episode and scored when its time has come.
+
+hit: the alarm came. false: it had not come when the time it was predicted for, and a horizon more,
+had passed, or the forecast took it back. averted: a clean-up ended it (says nothing about the
+forecast, so it counts neither way). missed: an alarm came that no prediction announced.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+Outcome = Literal["hit", "false", "averted"]
+
+
+class Episode(BaseModel):
+    """One open prediction."""
+
+    event_id: str
+    revision: int = 1
+    opened_ms: int
+    crossing_ms: int
+    deadline_ms: int
+    """After this the prediction was false."""
+    without: int = 0
+    """Forecasts in a row that did not cross."""
+    clean_ups: int = 0
+    """Clean-ups in the history when it was opened."""
+
+
+class Score(BaseModel):
+    """What became of one item's predictions and alarms."""
+
+    opened: int = 0
+    hit: int = 0
+    false: int = 0
+    averted: int = 0
+    missed: int = 0
+    lead_ms: int = 0
+    """Sum over hits: from the prediction to the alarm."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Predicted alarms that came true; None before the first verdict."""
+        judged = self.hit + self.false
+        return self.hit / judged if judged else None
+
+    @property
+    def missed_rate(self) -> float | None:
+        """Alarms that no prediction announced; None before the first alarm."""
+        alarms = self.hit + self.missed
+        return self.missed / alarms if alarms else None
+
+
+class Ledger(BaseModel):
+    """Open episodes by row of their series, scores by item."""
+
+    episodes: dict[int, Episode] = {}
+    scores: dict[str, Score] = {}
+
+    def score(self, item: str) -> Score:
+        """The item's score, made at first sight."""
+        return self.scores.setdefault(item, Score())
+
+    def open(self, row: int, item: str, episode: Episode) -> None:
+        """A prediction begins."""
+        self.episodes[row] = episode
+        self.score(item).opened += 1
+
+    def close(self, row: int, item: str, outcome: Outcome, time_ms: int) -> Episode:
+        """The prediction of ``row`` is judged."""
+        episode = self.episodes.pop(row)
+        score = self.score(item)
+        setattr(score, outcome, getattr(score, outcome) + 1)
+        if outcome == "hit":
+            score.lead_ms += time_ms - episode.opened_ms
+        return episode
+
+    def missed(self, item: str) -> None:
+        """An alarm came unannounced."""
+        self.score(item).missed += 1

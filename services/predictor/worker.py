@@ -1,0 +1,80 @@
+"""The partition worker: feeds an engine from a stream and keeps its snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Executor
+
+import structlog
+
+from services.predictor.engine import Engine
+from services.predictor.settings import EngineSettings
+from shared.contracts import Message
+from shared.observe import FORECAST_LAG, MISSED_ALARM_RATE, PREDICTION_ACCURACY, SAMPLES
+from shared.samples import InvalidBatch, decode
+from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
+
+log = structlog.get_logger(__name__)
+
+
+class PredictorWorker:
+    """Forecasts one partition; see ``shared.service.PartitionWorker``.
+
+    Forecasting runs in ``heavy``, one thread for all partitions of a replica: statsmodels' filter
+    of warnings is the process's, and the broker's thread must get its turn. Its result is awaited,
+    so an offset counts as processed only with all that follows from it.
+    """
+
+    def __init__(
+        self, partition: int, settings: EngineSettings, store: SnapshotStore, heavy: Executor
+    ) -> None:
+        self._partition = partition
+        self._settings = settings
+        self._store = store
+        self._heavy = heavy
+        self._engine = Engine(settings)
+
+    def restore(self) -> int | None:
+        """Take the newest snapshot that is whole and fits; None if there is none."""
+        for name, data in self._store.newest_first():
+            try:
+                offset, arrays = unpack(data)
+                engine = Engine(self._settings)
+                engine.restore(arrays)
+            except (DamagedSnapshotError, ValueError, KeyError) as error:
+                log.warning(
+                    "snapshot_refused", partition=self._partition, snapshot=name, reason=str(error)
+                )
+                continue
+            self._engine = engine
+            return offset
+        self._engine = Engine(self._settings)
+        return None
+
+    def process(self, offset: int, batch: bytes) -> Iterable[Message]:
+        """The events that follow from one Arrow batch."""
+        try:
+            samples = decode(batch, trusted=True)
+        except InvalidBatch as error:
+            # The gateway checks everything, so this is not ours; it must not stop the partition.
+            log.warning(
+                "batch_refused", partition=self._partition, offset=offset, reason=str(error)
+            )
+            SAMPLES.labels("refused").inc()
+            return []
+        events = self._heavy.submit(self._engine.process, samples).result()
+        self._export()
+        return events
+
+    def snapshot(self, offset: int) -> None:
+        """Store state and offset as one."""
+        self._store.write(offset, pack(offset, self._engine.snapshot()))
+
+    def _export(self) -> None:
+        partition = str(self._partition)
+        FORECAST_LAG.set(self._engine.lag)
+        for item, score in self._engine.episodes.ledger.scores.items():
+            if score.accuracy is not None:
+                PREDICTION_ACCURACY.labels(item, partition).set(score.accuracy)
+            if score.missed_rate is not None:
+                MISSED_ALARM_RATE.labels(item, partition).set(score.missed_rate)

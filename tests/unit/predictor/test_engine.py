@@ -1,0 +1,116 @@
+"""The predictor's engine on series whose future is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.predictor.behaviour import behaviour_of, level_after_clean_up
+from services.predictor.engine import Engine
+from services.predictor.settings import EngineSettings
+from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
+from shared.items import Behaviour
+from shared.samples import from_rows
+
+_DISK = "df.bytes.used.percent"
+_QUICK = EngineSettings(
+    resolution_s=1, forecasters={"arima": {"max_p": 1, "max_q": 1}}, reselect_steps=1000
+)
+
+
+def _feed(
+    engine: Engine, values: np.ndarray, item: str = _DISK, start: int = 0, hosts: int = 1
+) -> list[Message]:
+    events: list[Message] = []
+    for step, value in enumerate(values, start):
+        rows = [(f"host{h}", item, "", step * 1000, float(value)) for h in range(hosts)]
+        events += engine.process(from_rows(rows))
+    return events
+
+
+def _filling(points: int, seed: int = 2) -> np.ndarray:
+    return 30 + np.arange(points) + np.random.default_rng(seed).normal(scale=0.3, size=points)
+
+
+def test_a_filling_disk_is_predicted_once_before_it_is_full_and_the_prediction_comes_true() -> None:
+    engine = Engine(_QUICK)
+    events = _feed(engine, _filling(65))
+    first, last = events[0], events[-1]
+    assert isinstance(first, AlarmPredicted)
+    assert isinstance(last, PredictionWithdrawn)
+    assert abs(first.crossing_ms - 60_000) < 4_000
+    assert first.time_ms < 55_000
+    assert first.earliest_ms <= first.crossing_ms
+    assert last.outcome == "came_true"
+    assert len({e.event_id for e in events}) == 1
+    assert len(events) <= 4
+    score = engine.episodes.ledger.scores[_DISK]
+    assert (score.hit, score.missed, score.false) == (1, 0, 0)
+    assert score.accuracy == 1
+
+
+def test_a_level_disk_is_not_predicted_to_fill() -> None:
+    values = 60 + np.random.default_rng(1).normal(size=60)
+    assert _feed(Engine(_QUICK), values) == []
+
+
+def test_what_is_already_beyond_the_threshold_is_not_predicted() -> None:
+    assert _feed(Engine(_QUICK), np.linspace(91, 99, 40)) == []
+
+
+def test_a_sudden_alarm_is_counted_as_missed() -> None:
+    engine = Engine(_QUICK)
+    _feed(engine, np.r_[np.full(25, 40.0), 95, 95])
+    assert engine.episodes.ledger.scores[_DISK].missed_rate == 1
+
+
+def test_a_clean_up_ends_the_prediction_without_calling_it_false() -> None:
+    engine = Engine(_QUICK)
+    filling = _filling(50)
+    events = _feed(engine, np.r_[filling, filling[-1] - 70 + np.zeros(6)])
+    assert isinstance(events[-1], PredictionWithdrawn)
+    score = engine.episodes.ledger.scores[_DISK]
+    assert (score.averted, score.false) == (1, 0)
+
+
+def test_a_restored_engine_goes_on_as_if_nothing_had_happened() -> None:
+    values = _filling(65)
+    undisturbed, before = Engine(_QUICK), Engine(_QUICK)
+    expected = _feed(undisturbed, values)
+    events = _feed(before, values[:45])
+    after = Engine(_QUICK)
+    after.restore(before.snapshot())
+    events += _feed(after, values[45:], start=45)
+    assert events == expected
+
+
+def test_the_budget_leaves_the_rest_for_later_steps_and_shows_the_lag() -> None:
+    engine = Engine(_QUICK.model_copy(update={"budget_per_step": 1}))
+    events = _feed(engine, _filling(50), hosts=3)
+    assert engine.lag == 2
+    predicted = [e for e in events if isinstance(e, AlarmPredicted) and e.revision == 1]
+    assert {e.series.host for e in predicted} == {"host0", "host1", "host2"}
+
+
+def test_a_falling_item_is_predicted_below_its_threshold() -> None:
+    settings = _QUICK.model_copy(update={"behaviours": {"cpu.idle": Behaviour.STABLE}})
+    events = _feed(Engine(settings), 100 - _filling(50), item="cpu.idle")
+    assert isinstance(events[0], AlarmPredicted)
+    assert not events[0].above
+
+
+def test_the_behaviour_follows_from_the_measure_and_can_be_overridden() -> None:
+    steps = np.arange(168)
+    noise = np.random.default_rng(1).normal(size=168)
+    daily = 10 * np.sin(2 * np.pi * steps / 24) + noise
+    assert behaviour_of(_DISK, daily, 24).behaviour is Behaviour.VOLATILE
+    assert behaviour_of("cpu.idle", steps + noise, 24).behaviour is Behaviour.STABLE
+    assert behaviour_of("cpu.idle", noise, 24).behaviour is Behaviour.VOLATILE
+    assert behaviour_of(_DISK, daily, 24, Behaviour.STABLE).reason == "set for the item"
+
+
+def test_a_clean_up_is_shifted_away_and_the_pace_stays() -> None:
+    values = np.r_[np.arange(50, 80), np.arange(40, 60)].astype(float)
+    levelled, clean_ups = level_after_clean_up(values, 90, above=True)
+    assert clean_ups == 1
+    np.testing.assert_allclose(np.diff(levelled), 1)
+    assert levelled[-1] == 59

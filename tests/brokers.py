@@ -10,7 +10,7 @@ import pytest
 
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.broker_users import ADMIN, definitions, random_passwords
-from shared.embedded.process import LOOPBACK, accepts, free_ports, wait_until
+from shared.embedded.process import LOOPBACK, EmbeddedError, accepts, free_ports, wait_until
 
 _IMAGE = os.environ.get("BAROGRAPH_TEST_BROKER_IMAGE", "rabbitmq:3.13-management")
 _AMQP, _MANAGEMENT = 5672, 15672
@@ -79,14 +79,21 @@ class ContainerBroker:
             self._await_ready()
             return
         # Only this variant needs Docker's client library.
+        from docker.errors import DockerException
         from testcontainers.community.rabbitmq import RabbitMqContainer
 
-        self._container = (
-            RabbitMqContainer(_IMAGE, username=ADMIN, password=self._passwords[ADMIN])
-            .with_bind_ports(_AMQP, (LOOPBACK, self._amqp))
-            .with_bind_ports(_MANAGEMENT, (LOOPBACK, self._management))
-        )
-        self._container.start()
+        try:
+            self._container = RabbitMqContainer(
+                _IMAGE, username=ADMIN, password=self._passwords[ADMIN]
+            )
+            # Its own methods cannot publish on one address only.
+            self._container.ports = {
+                _AMQP: (LOOPBACK, self._amqp),
+                _MANAGEMENT: (LOOPBACK, self._management),
+            }
+            self._container.start()
+        except DockerException as error:
+            raise EmbeddedError(f"--broker=container needs a Docker engine: {error}") from error
         self._await_ready()
         answer = httpx.post(
             f"{self.admin_url}/api/definitions", json=definitions(self._passwords), timeout=30

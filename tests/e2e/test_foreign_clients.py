@@ -94,7 +94,7 @@ def test_a_job_published_by_amqp_publish_a_hundred_times_runs_once(platform: Job
 def _queue_empty(broker: BrokerUnderTest, queue: str) -> Callable[[], bool]:
     def empty() -> bool:
         answer = httpx.get(f"{broker.admin_url}/api/queues/%2F/{queue}").json()
-        return answer.get("messages", 1) == 0
+        return bool(answer.get("messages", 1) == 0)
 
     return empty
 

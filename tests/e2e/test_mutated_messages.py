@@ -55,8 +55,8 @@ def _seeds() -> list[tuple[str, str, bytes]]:
     reported = PodReported(job_id="m-1", member=member, host="h", port=1, at=now)
     messages = [submit, JobCancel(job_id="m-1"), JobRemove(job_id="m-1"), exited]
     seeds = [("task.jobs", m.routing_key(), m.model_dump_json().encode()) for m in messages]
-    for each in (reported, RendezvousClose(job_id="m-1")):
-        seeds.append(("autospec.reports", each.routing_key(), each.model_dump_json().encode()))
+    reports = [reported, RendezvousClose(job_id="m-1")]
+    seeds += [("autospec.reports", m.routing_key(), m.model_dump_json().encode()) for m in reports]
     return seeds
 
 

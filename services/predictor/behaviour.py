@@ -28,9 +28,7 @@ class Kind:
     reason: str
 
 
-def behaviour_of(
-    item: str, values: Floats, season: int, override: Behaviour | None = None
-) -> Kind:
+def behaviour_of(item: str, values: Floats, season: int, override: Behaviour | None = None) -> Kind:
     """The behaviour of a series of ``item`` whose finite history is ``values``."""
     if override is not None:
         return Kind(override, "set for the item")

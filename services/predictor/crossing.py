@@ -24,9 +24,7 @@ def crossing_of(
 ) -> Crossing | None:
     """The crossing of the mean within the horizon, or None."""
     sign = 1.0 if above else -1.0
-    near, far = (
-        (forecast.upper, forecast.lower) if above else (forecast.lower, forecast.upper)
-    )
+    near, far = (forecast.upper, forecast.lower) if above else (forecast.lower, forecast.upper)
     mean = _first(sign * last, sign * forecast.mean, sign * threshold)
     if mean is None:
         return None

@@ -38,9 +38,10 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._limits = {
+        self._limits: dict[str, float | None] = {
             name: settings.thresholds.get(name, item.threshold) for name, item in ITEMS.items()
-        } | settings.thresholds
+        }
+        self._limits.update(settings.thresholds)
         self._deriver = Deriver()
         self._series = SeriesIndex()
         self._histories = Histories(settings.points, settings.resolution_ms)
@@ -121,7 +122,9 @@ class Engine:
                 float(levelled[np.isfinite(levelled)][-1]), found, subject.threshold,
                 above=subject.above,
             )  # fmt: skip
-            prediction = crossing and Prediction(crossing, found, choice.forecaster, choice.why)
+            prediction = (
+                Prediction(crossing, found, choice.forecaster, choice.why) if crossing else None
+            )
             yield from self.episodes.forecast_made(row, subject, prediction, clean_ups)
 
     def _choose(self, series: list[tuple[int, Floats]]) -> None:

@@ -33,6 +33,7 @@ class PredictorWorker:
         self._store = store
         self._heavy = heavy
         self._engine = Engine(settings)
+        self._lag = 0
 
     def restore(self) -> int | None:
         """Take the newest snapshot that is whole and fits; None if there is none."""
@@ -72,7 +73,9 @@ class PredictorWorker:
 
     def _export(self) -> None:
         partition = str(self._partition)
-        FORECAST_LAG.set(self._engine.lag)
+        # A difference: the gauge is the sum over this replica's partitions.
+        FORECAST_LAG.inc(self._engine.lag - self._lag)
+        self._lag = self._engine.lag
         for item, score in self._engine.episodes.ledger.scores.items():
             if score.accuracy is not None:
                 PREDICTION_ACCURACY.labels(item, partition).set(score.accuracy)

@@ -10,6 +10,7 @@ saves the search.
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
 from itertools import product
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +22,11 @@ from services.predictor.forecasters.base import Floats, Forecast, Forecaster, ar
 Order = tuple[int, int, int]
 
 _TREND = {0: "c", 1: "t", 2: "n"}
+_MODULES = (
+    "statsmodels.tsa.arima.model",
+    "statsmodels.tsa.stattools",
+    "statsmodels.stats.diagnostic",
+)
 _FLAT = 1e-9
 _LEAST_FOR_TESTS = 12
 
@@ -40,8 +46,8 @@ class Arima(Forecaster):
     order: Order | None = Field(None, description="Fixed (p,d,q); None: searched.")
 
     def least_points(self, season: int) -> int:
-        """Enough for the largest order to be more than a guess."""
-        return 20
+        """So few that a series of 20 points can still be backtested; BIC then keeps orders low."""
+        return 14
 
     def settled(self, found: Forecast) -> Forecaster:
         """The same with the order that ``found`` was made with."""
@@ -65,7 +71,6 @@ class Arima(Forecaster):
             mean = values[-1] + ahead * steps.mean()
             return around(mean, np.zeros(horizon), order="constant steps", d="1")
         # Imported before the filter is set: its import puts a filter of its own in front.
-        import statsmodels.tsa.stattools  # noqa: PLC0415 - heavy
 
         with warnings.catch_warnings():
             # statsmodels warns of p-values beyond its tables, of poor starting values and of
@@ -124,7 +129,7 @@ class Arima(Forecaster):
         return fit if sound else None
 
     def differences(self, values: Floats) -> int:
-        """d by ADF and KPSS; a short or constant rest counts as stationary."""
+        """D by ADF and KPSS; a short or constant rest counts as stationary."""
         for d in range(self.max_d):
             rest = np.diff(values, d)
             if len(rest) < _LEAST_FOR_TESTS or np.ptp(rest) <= _FLAT or self._stationary(rest):

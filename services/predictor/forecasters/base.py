@@ -96,7 +96,9 @@ def filled(history: Floats, max_gap_share: float) -> Floats | CannotForecast:
     missing = ~np.isfinite(values)
     share = float(missing.mean())
     if share > max_gap_share:
-        return CannotForecast(f"{share:.0%} of the history is missing, more than {max_gap_share:.0%}")
+        return CannotForecast(
+            f"{share:.0%} of the history is missing, more than {max_gap_share:.0%}"
+        )
     if share:
         steps = np.arange(len(values))
         values[missing] = np.interp(steps[missing], steps[~missing], values[~missing])

@@ -29,9 +29,7 @@ class Drift(Forecaster):
         n = steps.shape[1]
         growth = np.sqrt(ahead * (1 + ahead / n))
         return [
-            around(
-                last + ahead * slope, deviation * growth, slope=f"{slope:.6g} a step"
-            )
+            around(last + ahead * slope, deviation * growth, slope=f"{slope:.6g} a step")
             for last, slope, deviation in zip(
                 values[:, -1], steps.mean(axis=1), steps.std(axis=1, ddof=1), strict=True
             )

@@ -114,7 +114,7 @@ def _errors(weights: list[Floats], normal: Floats, horizon: int) -> Floats:
     """Root mean square error (n, horizon) at each step ahead, never shrinking with distance."""
     points = normal.shape[1]
     reach = min(horizon, points - INPUTS)
-    windows = np.lib.stride_tricks.sliding_window_view(normal, INPUTS, axis=1)[:, : -1]
+    windows = np.lib.stride_tricks.sliding_window_view(normal, INPUTS, axis=1)[:, :-1]
     outputs = _feed_back(weights, windows, reach)
     errors = np.empty((len(normal), horizon))
     for ahead in range(reach):

@@ -9,44 +9,45 @@ carry ``clock_ms``: the sender's time, which lets a partition notice silence.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
-from shared.contracts.message import HostName
-from shared.contracts.metrics import (
-    MAX_SAMPLES,
-    ItemName,
-    LabelName,
-    LabelValue,
-    MetricBatch,
-    Sample,
-)
+from shared.contracts.metrics import MAX_SAMPLES, MetricBatch, Sample
+from shared.sample_names import MAX_LABELS, label_faults, labels_from, labels_text, name_faults
+
+__all__ = [
+    "CONTENT_TYPE",
+    "MAX_BODY_BYTES",
+    "MAX_LABELS",
+    "MAX_TIME_MS",
+    "InvalidBatch",
+    "SampleBatch",
+    "check",
+    "concatenate",
+    "decode",
+    "encode",
+    "from_message",
+    "from_rows",
+    "labels_from",
+    "labels_text",
+    "to_messages",
+]
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Largest encoded batch that is looked at."""
 MAX_TIME_MS = 253_402_300_799_999
-MAX_LABELS = 32
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 _CLOCK = b"clock_ms"
 _TEXT_COLUMNS = ("host", "item", "labels")
-_MAX_FAULTS = 20
-
-_HOST: TypeAdapter[str] = TypeAdapter(HostName)
-_ITEM: TypeAdapter[str] = TypeAdapter(ItemName)
-_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelName, LabelValue])
-_PLAIN_ITEM = re.compile(r"[A-Za-z_:][A-Za-z0-9_:.\-]{0,199}")
 
 
-class InvalidBatch(ValueError):  # noqa: N818 - what it says of the batch
+class InvalidBatch(ValueError):
     """A batch is refused; ``faults`` names everything that is wrong with it."""
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -79,17 +80,6 @@ class SampleBatch:
             self.host_code[index], self.item_code[index], self.label_code[index],
             self.time_ms[index], self.value[index], self.clock_ms,
         )  # fmt: skip
-
-
-def labels_text(labels: Mapping[str, str]) -> str:
-    """Labels in canonical form: the same labels always give the same text."""
-    return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode() if labels else ""
-
-
-def labels_from(text: str) -> dict[str, str]:
-    """The labels that ``labels_text`` wrote."""
-    labels: dict[str, str] = orjson.loads(text) if text else {}
-    return labels
 
 
 def from_rows(
@@ -269,9 +259,9 @@ def _expected(column: str) -> str:
 def check(batch: SampleBatch) -> None:
     """Raise InvalidBatch naming every fault of names, times and values."""
     faults = [
-        *_name_faults("host", batch.hosts, _HOST),
-        *_name_faults("item", batch.items, _ITEM),
-        *_label_faults(batch.labels),
+        *name_faults("host", batch.hosts),
+        *name_faults("item", batch.items),
+        *label_faults(batch.labels),
     ]
     bad_times = np.flatnonzero((batch.time_ms < 0) | (batch.time_ms > MAX_TIME_MS))
     if len(bad_times):
@@ -284,42 +274,3 @@ def check(batch: SampleBatch) -> None:
         faults.append(f"value of sample {infinite[0]} is infinite ({len(infinite)} such samples)")
     if faults:
         raise InvalidBatch(faults)
-
-
-def _name_faults(column: str, names: Iterable[str | None], kind: TypeAdapter[str]) -> list[str]:
-    faults: list[str] = []
-    for name in names:
-        if column == "item" and name and _PLAIN_ITEM.fullmatch(name):
-            continue
-        try:
-            kind.validate_python(name)
-        except ValidationError as error:
-            faults.append(f"{column} {str(name)[:80]!r}: {error.errors()[0]['msg']}")
-            if len(faults) == _MAX_FAULTS:
-                return [*faults, f"and perhaps more {column} names"]
-    return faults
-
-
-def _label_faults(texts: Iterable[str | None]) -> list[str]:
-    faults: list[str] = []
-    for text in texts:
-        if text == "":
-            continue
-        problem = _label_problem(text)
-        if problem:
-            faults.append(f"labels {str(text)[:80]!r}: {problem}")
-            if len(faults) == _MAX_FAULTS:
-                return [*faults, "and perhaps more labels"]
-    return faults
-
-
-def _label_problem(text: str | None) -> str | None:
-    try:
-        labels = _LABELS.validate_python(orjson.loads(text or ""))
-    except ValidationError as error:
-        return error.errors()[0]["msg"]
-    except orjson.JSONDecodeError as error:
-        return f"not a JSON object: {error}"
-    if len(labels) > MAX_LABELS:
-        return f"{len(labels)} labels, more than {MAX_LABELS}"
-    return None if labels_text(labels) == text else "not in canonical form (compact, names sorted)"

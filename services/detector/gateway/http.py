@@ -43,22 +43,24 @@ class _RefusedError(Exception):
         return Response(self.text + "\n", self.status, again, "text/plain")
 
 
-def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
-    """The gateway as an application; one route."""
-    app = FastAPI(title="Barograph gateway", docs_url=None, redoc_url=None)
-    receiver = Receiver(settings.gateway_ignore)
-    in_flight = InFlight(settings.gateway_in_flight)
-    token = settings.gateway_token.get_secret_value()
-    # The receiver's memory of series is not made for several threads at once.
-    reading = threading.Lock()
+class _Intake:
+    """From a body to samples in the streams; one for all requests."""
 
-    def work(body: bytes) -> None:
+    def __init__(self, settings: Settings, ingest: Ingest) -> None:
+        self._raw_bytes = settings.gateway_raw_bytes
+        self._ingest = ingest
+        self._receiver = Receiver(settings.gateway_ignore)
+        # The receiver's memory of series is not made for several threads at once.
+        self._reading = threading.Lock()
+
+    def take(self, body: bytes) -> None:
+        """Return when the broker has every sample; raises _RefusedError otherwise."""
         try:
-            data = decompress(body, settings.gateway_raw_bytes)
-            with reading:
-                received = receiver.read(data)
-            _check_clock(ingest, received)
-            ingest.publish([received.batch])
+            data = decompress(body, self._raw_bytes)
+            with self._reading:
+                received = self._receiver.read(data)
+            _check_clock(self._ingest, received)
+            self._ingest.publish([received.batch])
         except InvalidBatch as error:
             SAMPLES.labels("refused").inc()
             raise _RefusedError(400, str(error)) from error
@@ -68,6 +70,14 @@ def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
         if received.faults:
             raise _RefusedError(400, "; ".join(received.faults))
 
+
+def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
+    """The gateway as an application; one route."""
+    app = FastAPI(title="Barograph gateway", docs_url=None, redoc_url=None)
+    intake = _Intake(settings, ingest)
+    in_flight = InFlight(settings.gateway_in_flight)
+    token = settings.gateway_token.get_secret_value()
+
     @app.post("/api/v1/write", status_code=204, response_class=Response)
     async def write(request: Request) -> Response:
         """Take samples from Prometheus (remote write 1.0, snappy block format)."""
@@ -76,7 +86,7 @@ def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
         try:
             _check_headers(request, token)
             body = await _body(request, settings.gateway_body_bytes)
-            await run_in_threadpool(work, body)
+            await run_in_threadpool(intake.take, body)
         except _RefusedError as refused:
             log.warning("write_refused", status=refused.status, reason=refused.text[:500])
             return refused.response()

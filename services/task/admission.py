@@ -19,6 +19,9 @@ class Capacity:
     def __sub__(self, other: Capacity) -> Capacity:
         return Capacity(self.cpu - other.cpu, self.memory - other.memory)
 
+    def __str__(self) -> str:
+        return f"{max(self.cpu, 0):g} cores and {max(self.memory, 0) // 2**20} MiB"
+
     def holds(self, other: Capacity) -> bool:
         return other.cpu <= self.cpu + 1e-9 and other.memory <= self.memory
 
@@ -49,10 +52,4 @@ def admit(
             yield record, ""
         else:
             ahead = record.job_id
-            yield (
-                record,
-                (
-                    f"waits for capacity: needs {needed.cpu:g} cores and {needed.memory // 2**20} MiB,"
-                    f" {max(free.cpu, 0):g} cores and {max(free.memory, 0) // 2**20} MiB are free"
-                ),
-            )
+            yield record, f"waits for capacity: needs {needed}, free are {free}"

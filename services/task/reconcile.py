@@ -23,7 +23,7 @@ from shared.contracts import JobState, Message
 from shared.observe import JOBS as JOBS_GAUGE
 from shared.service import Context
 from shared.service.service import ServiceUnit
-from shared.storage import ObjectStore
+from shared.storage import ObjectStore, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -60,11 +60,10 @@ class Reconciler:
 
     def run(self) -> None:
         """One pass."""
-        if not self._bucket_there:
-            self._store.ensure_bucket(self._settings.s3_bucket)
-            self._bucket_there = True
+        self._ensure_bucket()
         self._admit()
         with self._unit() as unit:
+            ctx = self._context(unit)
             live = unit.records.find(JOBS, group="live", status=[*ACTIVE_STATES, *_ENDED])
             for state, number in unit.records.count(JOBS).items():
                 JOBS_GAUGE.labels(state).set(number)
@@ -73,11 +72,19 @@ class Reconciler:
             observed.setdefault(each.job_id, []).append(each)
         for record in live:
             try:
-                self._job(record, observed.get(record.job_id, []))
+                self._job(record, observed.get(record.job_id, []), ctx)
             except RuntimeUnavailable as error:
                 log.warning("runtime_postponed", job=record.job_id, error=str(error))
         self._remove_strays(observed)
         self._expire()
+
+    def _ensure_bucket(self) -> None:
+        if not self._bucket_there:
+            try:
+                self._store.ensure_bucket(self._settings.s3_bucket)
+                self._bucket_there = True
+            except StorageError as error:
+                log.warning("bucket_postponed", error=str(error))
 
     def _admit(self) -> None:
         total = Capacity(self._settings.cpu, self._settings.memory)
@@ -101,7 +108,7 @@ class Reconciler:
             unit.records.put(JOBS, record)
             unit.emit(waits)
 
-    def _job(self, record: JobRecord, observed: list[Observed]) -> None:
+    def _job(self, record: JobRecord, observed: list[Observed], ctx: Context) -> None:
         alive = {o.key for o in observed if o.alive}
         seen = {o.key for o in observed}
         wanted = {member_key(record.job_id, m.member): m for m in record.members.values()}
@@ -121,7 +128,7 @@ class Reconciler:
                 self._maybe_lost(key, record, member)
             else:
                 self._runtime.start(self._spec(record, member))
-        self._judge(record)
+        self._judge(record, ctx)
 
     def _maybe_lost(self, key: str, record: JobRecord, member: MemberRecord) -> None:
         """A dead member's last message may still be on its way; then it counts as lost."""
@@ -130,7 +137,7 @@ class Reconciler:
             self._gone_since.pop(key, None)
             self._decide(record, lambda r, ctx: _lost(r, member, ctx))
 
-    def _judge(self, record: JobRecord) -> None:
+    def _judge(self, record: JobRecord, ctx: Context) -> None:
         """Time-outs, and failures that turned out to be nobody else's."""
         settle = timedelta(seconds=self._settings.settle_s)
 
@@ -144,7 +151,9 @@ class Reconciler:
                 return decisions.retry_or_fail(r, r.suspect, ctx)
             return ()
 
-        self._decide(record, due)
+        # Most of the time nothing is due; then no transaction is worth it.
+        if record.suspect is not None or decisions.timed_out(record, ctx) is not None:
+            self._decide(record, due)
 
     def _decide(
         self, record: JobRecord, decide: Callable[[JobRecord, Context], Iterable[Message]]

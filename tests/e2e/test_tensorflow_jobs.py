@@ -71,7 +71,7 @@ def fetch_model(platform: JobPlatform, end: Any, target: Path) -> Path:
 
 
 def answers(model: Path, signature: bool = False) -> np.ndarray[Any, Any]:
-    import tensorflow as tf  # noqa: PLC0415 - seconds to import, only here
+    import tensorflow as tf
 
     loaded = tf.saved_model.load(str(model / "digits"))
     pixels = tf.zeros((3, 64))
@@ -83,7 +83,7 @@ def answers(model: Path, signature: bool = False) -> np.ndarray[Any, Any]:
 def test_a_single_job_trains_and_its_model_loads(platform: JobPlatform, tmp_path: Path) -> None:
     job_id = submit(platform, "digits-single")
     end = check_end(platform, job_id, "worker-0", ("worker-0",))
-    import tensorflow as tf  # noqa: PLC0415 - seconds to import, only here
+    import tensorflow as tf
 
     model = tf.keras.models.load_model(fetch_model(platform, end, tmp_path) / "digits.keras")
     assert model(tf.zeros((3, 64))).shape == (3, 10)

@@ -12,7 +12,7 @@ import structlog
 
 from services.task.spec import MemberSpec
 from shared.contracts import ClusterSpecReady, LogAppended, Message, PodFenced, PodReported
-from shared.messaging import Bus, Delivery, MessagingError, Reject, decode
+from shared.messaging import Bus, Delivery, MessagingError, Reject, Unroutable, decode
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +142,13 @@ class Membership:
     def _told(self, batch: Sequence[Message]) -> bool:
         try:
             self._bus.publish(batch, timeout_s=_PUBLISH_S)
+        except Unroutable:
+            # Nobody follows logs live where no client service ever ran; the rest must get out.
+            rest = [message for message in batch if not isinstance(message, LogAppended)]
+            if len(rest) < len(batch):
+                return self._told(rest)
+            time.sleep(_RETRY_S)
+            return False
         except MessagingError as error:
             log.warning("publish_postponed", error=str(error), messages=len(batch))
             time.sleep(_RETRY_S)

@@ -21,7 +21,7 @@ import structlog
 
 import services
 from services.task import cgroups, processes
-from services.task.runtimes import MemberSpec, Observed, member_key
+from services.task.runtimes import MemberSpec, Observed, RuntimeUnavailable, member_key
 from services.task.spec import LAUNCHER_FILE, LauncherProcess
 from shared.contracts import Member, Role
 
@@ -54,11 +54,21 @@ class LocalRuntime:
         directory = Path(spec.directory)
         if (child and _child_lives(child)) or (directory / LAUNCHER_FILE).exists():
             return
+        try:
+            write_end = self._spawn(spec.key, directory)
+        except OSError as error:
+            raise RuntimeUnavailable(f"cannot start {spec.key}: {error}") from error
+        # A launcher that has died already is seen, and started again, next time.
+        with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as stdin:
+            stdin.write(spec.model_dump_json().encode())
+
+    def _spawn(self, key: str, directory: Path) -> int:
+        """Start a launcher; returns where to write what it is to read."""
         directory.mkdir(parents=True, exist_ok=True)
         read_end, write_end = os.pipe()
         with (directory / "launcher.log").open("ab") as output:
             # Not subprocess: the launcher is meant to outlive us, whoever reaps it.
-            self._children[spec.key] = os.posix_spawn(
+            self._children[key] = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-P", "-m", "services.task.launcher"],
                 _launcher_environment(),
@@ -70,9 +80,7 @@ class LocalRuntime:
                 setsid=True,
             )
         os.close(read_end)
-        # A launcher that has died already is seen, and started again, next time.
-        with suppress(BrokenPipeError), os.fdopen(write_end, "wb") as stdin:
-            stdin.write(spec.model_dump_json().encode())
+        return write_end
 
     def observe(self) -> list[Observed]:
         """What the directories tell, checked against the running processes."""
@@ -109,6 +117,10 @@ class LocalRuntime:
         for key in keys:
             self._asked.pop(key, None)
             self._swept.discard(key)
+            child = self._children.get(key)
+            if child and _child_lives(child):
+                # Started, but not yet so far that it could be seen and asked to stop.
+                os.kill(child, signal.SIGKILL)
         if keys:
             processes.kill_marked(keys)
         shutil.rmtree(self._work_dir / job_id, ignore_errors=True)

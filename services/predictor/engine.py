@@ -110,12 +110,13 @@ class Engine:
             if not isinstance(filled(levelled, _MAX_GAP_SHARE), CannotForecast):
                 ready.append((row, subject, levelled, clean_ups))
         self._choose([(row, levelled) for row, _, levelled, _ in ready])
-        for row, subject, levelled, clean_ups in ready:
-            choice = self._choices.get(row)
-            found = choice and choice.forecast(
-                levelled, self._settings.horizon, self._settings.season
-            )
-            if choice is None or not isinstance(found, Forecast):
+        ready = [one for one in ready if one[0] in self._choices]
+        choices = [self._choices[row] for row, *_ in ready]
+        made = self._selector.forecast(choices, [levelled for _, _, levelled, _ in ready])
+        for (row, subject, levelled, clean_ups), choice, found in zip(
+            ready, choices, made, strict=True
+        ):
+            if not isinstance(found, Forecast):
                 continue
             FORECASTS.labels(choice.forecaster).inc()
             crossing = crossing_of(

@@ -32,9 +32,9 @@ class Choice(BaseModel):
     step: int
     """When it was made: the series' open step."""
 
-    def forecast(self, history: Floats, horizon: int, season: int) -> Forecast | CannotForecast:
-        """With the chosen forecaster."""
-        return make(self.forecaster, dict(self.fields)).forecast([history], horizon, season)[0]
+    def made(self) -> Forecaster:
+        """The chosen forecaster with its settings."""
+        return make(self.forecaster, dict(self.fields))
 
 
 class Selector:
@@ -83,6 +83,12 @@ class Selector:
             (float(np.mean(found)), forecaster) if found else None
             for found, forecaster in zip(errors, using, strict=True)
         ]
+
+    def forecast(
+        self, choices: Sequence[Choice], histories: Sequence[Floats]
+    ) -> list[Forecast | CannotForecast]:
+        """One answer a history by its chosen forecaster; equal ones work as one batch."""
+        return self._all([choice.made() for choice in choices], histories)
 
     def _all(
         self, using: Sequence[Forecaster], trains: Sequence[Floats]

@@ -70,8 +70,9 @@ class Arima(Forecaster):
             ahead = np.arange(1, horizon + 1)
             mean = values[-1] + ahead * steps.mean()
             return around(mean, np.zeros(horizon), order="constant steps", d="1")
-        # Imported before the filter is set: its import puts a filter of its own in front.
-
+        # Loaded before the filter is set: their import puts filters of their own in front.
+        for module in _MODULES:
+            import_module(module)
         with warnings.catch_warnings():
             # statsmodels warns of p-values beyond its tables, of poor starting values and of
             # optimisations cut short; the orders compete on what they reached all the same.

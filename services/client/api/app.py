@@ -1,0 +1,43 @@
+"""The application: routes, guard and faults put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from services.client.api import faults, jobs, logs, pages, uploads
+from services.client.api.guard import Guard
+from services.client.logs import Followers, Logs
+from services.client.model import ReadModel
+from services.client.settings import ClientSettings
+from shared.messaging import Publisher
+from shared.storage import ObjectStore
+
+
+def create_app(
+    settings: ClientSettings,
+    publisher: Publisher,
+    model: ReadModel,
+    objects: ObjectStore,
+    log: Logs,
+    followers: Followers,
+) -> FastAPI:
+    """API under /api/v1, its description at /api/v1/openapi.json, the pages beside it."""
+    app = FastAPI(
+        title="Barograph",
+        version="1",
+        summary="Hand in TensorFlow jobs, watch them, read their logs.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    faults.install(app)
+    app.include_router(jobs.router(publisher, model), prefix="/api/v1")
+    app.include_router(logs.router(model, log, followers), prefix="/api/v1")
+    app.include_router(uploads.router(objects, settings), prefix="/api/v1")
+    app.include_router(pages.router(model, settings))
+    app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))
+    app.add_middleware(Guard, settings=settings)
+    return app

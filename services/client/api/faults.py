@@ -1,0 +1,80 @@
+"""Errors as callers see them: ``{"faults": [{"field": ..., "problem": ...}]}``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+
+from shared.contracts import Fault
+from shared.messaging import BrokerUnavailable, Unroutable
+from shared.storage import NotFound, StorageError, StorageUnavailable
+
+
+class Faults(BaseModel):
+    """Everything that is wrong with a request."""
+
+    faults: list[Fault]
+
+
+class Refusal(Exception):
+    """A request that is answered with ``status`` and these faults."""
+
+    def __init__(self, status: int, *faults: Fault) -> None:
+        super().__init__("; ".join(f.problem for f in faults))
+        self.status, self.faults = status, faults
+
+
+def refusal(status: int, problem: str, field: str = "") -> Refusal:
+    """A refusal with one fault."""
+    return Refusal(status, Fault(field=field, problem=problem))
+
+
+def answer(status: int, faults: Iterable[Fault]) -> JSONResponse:
+    """The response that names ``faults``."""
+    headers = {"Retry-After": "5"} if status == 503 else None  # noqa: PLR2004 - HTTP's number
+    body = {"faults": [f.model_dump() for f in faults]}
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+def named(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
+    """Pydantic's errors as faults, without echoing the input."""
+    return [
+        Fault(
+            field=".".join(str(p) for p in e["loc"] if p not in {"body", "query", "path"}),
+            problem=str(e["msg"]).removeprefix("Value error, "),
+        )
+        for e in errors
+    ]
+
+
+def install(app: FastAPI) -> None:
+    """Give every expected error its status and faults."""
+
+    @app.exception_handler(Refusal)
+    def _refused(_request: Request, error: Refusal) -> JSONResponse:
+        return answer(error.status, error.faults)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(422, named(error.errors()))
+
+    @app.exception_handler(ValidationError)
+    def _invalid_message(_request: Request, error: ValidationError) -> JSONResponse:
+        return answer(422, named(error.errors(include_url=False)))  # type: ignore[arg-type]
+
+    def single(status: int, text: str) -> Any:
+        def handle(_request: Request, error: Exception) -> JSONResponse:
+            return answer(status, [Fault(field="", problem=f"{text}: {error}")])
+
+        return handle
+
+    app.add_exception_handler(BrokerUnavailable, single(503, "the broker is not reachable"))
+    app.add_exception_handler(Unroutable, single(503, "the task service is not there yet"))
+    app.add_exception_handler(StorageUnavailable, single(503, "the object store is away"))
+    app.add_exception_handler(NotFound, single(404, "not in the object store"))
+    app.add_exception_handler(StorageError, single(502, "the object store refused"))

@@ -1,0 +1,110 @@
+"""Jobs: hand in, list, look at, cancel, remove."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Query
+from pydantic import BaseModel
+
+from services.client.api.faults import Faults, refusal
+from services.client.model import SHOWN_STATES, ReadModel
+from services.client.records import ENDED, JobView
+from shared.contracts import JobCancel, JobRemove, JobSubmit
+from shared.messaging import Publisher
+
+JobId = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
+_FAULTS: dict[int | str, dict[str, Any]] = {
+    404: {"model": Faults}, 409: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults},
+}  # fmt: skip
+
+
+class Handed(BaseModel):
+    """The broker has the request; what becomes of it is told by the job's state."""
+
+    job_id: str
+
+
+class JobPage(BaseModel):
+    """Some jobs, newest first; ``next_offset`` is None on the last page."""
+
+    jobs: list[JobView]
+    next_offset: int | None
+
+
+class CancelReason(BaseModel):
+    """Why, in words for people."""
+
+    reason: Annotated[str, Body(max_length=500)] = "cancelled by the user"
+
+
+def found(model: ReadModel, job_id: str) -> JobView:
+    """The job; a 404 when there is none."""
+    view = model.job(job_id)
+    if view is None:
+        raise refusal(404, f"there is no job {job_id}", "job_id")
+    return view
+
+
+def router(publisher: Publisher, model: ReadModel) -> APIRouter:
+    """The routes below /jobs."""
+    routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
+
+    @routes.post(
+        "",
+        status_code=202,
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "description": "The message job.submit; job_id may be left out.",
+                "content": {"application/json": {"schema": {"type": "object"}}},
+            }
+        },
+    )
+    def submit(body: Annotated[dict[str, Any], Body()]) -> Handed:
+        """Hand in a job. The same job_id again is the same job, so repeating is harmless."""
+        body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
+        message = JobSubmit.model_validate(body)
+        publisher.publish([message])
+        model.submitted(message, datetime.now(UTC))
+        return Handed(job_id=message.job_id)
+
+    @routes.get("")
+    def jobs(
+        state: Annotated[list[str] | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    ) -> JobPage:
+        """List jobs, newest first."""
+        unknown = sorted(set(state or ()) - set(SHOWN_STATES))
+        if unknown:
+            raise refusal(422, f"no such state: {', '.join(unknown)}", "state")
+        views = model.jobs(tuple(state or ()), limit + 1, offset)
+        more = offset + limit if len(views) > limit else None
+        return JobPage(jobs=views[:limit], next_offset=more)
+
+    @routes.get("/{job_id}")
+    def job(job_id: JobId) -> JobView:
+        """One job, with its reason, artifacts and what it was handed in with."""
+        return found(model, job_id)
+
+    @routes.post("/{job_id}/cancel", status_code=202)
+    def cancel(job_id: JobId, body: CancelReason | None = None) -> Handed:
+        """Stop a job; what it has done so far is stored."""
+        found(model, job_id)
+        reason = (body or CancelReason()).reason
+        publisher.publish([JobCancel(job_id=job_id, reason=reason)])
+        return Handed(job_id=job_id)
+
+    @routes.delete("/{job_id}", status_code=202)
+    def remove(job_id: JobId) -> Handed:
+        """Forget an ended job: its record, logs and model."""
+        view = found(model, job_id)
+        if view.state not in ENDED:
+            raise refusal(409, f"the job is {view.state}; cancel it first", "job_id")
+        publisher.publish([JobRemove(job_id=job_id)])
+        return Handed(job_id=job_id)
+
+    return routes

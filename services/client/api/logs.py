@@ -1,0 +1,88 @@
+"""Logs over HTTP: whole, in ranges, and followed as server-sent events."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response, StreamingResponse
+
+from services.client.api.faults import refusal
+from services.client.api.jobs import JobId, found
+from services.client.logs import Followers, LogEvent, Logs
+from services.client.model import ReadModel
+
+_RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
+_MEMBER = r"^[a-z0-9]+-[0-9]{1,6}$"
+
+
+def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
+    """The routes below /jobs/{job_id}/logs."""
+    routes = APIRouter(prefix="/jobs/{job_id}/logs", tags=["logs"])
+
+    @routes.get("", response_class=StreamingResponse)
+    def whole(
+        job_id: JobId,
+        member: Annotated[str | None, Query(pattern=_MEMBER)] = None,
+        range_header: Annotated[str | None, Header(alias="Range")] = None,
+    ) -> Response:
+        """All members' logs one after the other, or one member's; ``Range`` is honoured."""
+        found(model, job_id)
+        chunks = log.stored(job_id, member)
+        size = sum(info.size for info in chunks)
+        start, end = _span(range_header, size)
+        headers = {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
+        if range_header and (start, end) != (0, size):
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+        status = 206 if "Content-Range" in headers else 200
+        return StreamingResponse(
+            log.read(chunks, start, end), status, headers, "text/plain; charset=utf-8"
+        )
+
+    @routes.get("/follow", response_class=StreamingResponse)
+    def follow(
+        job_id: JobId,
+        last_event_id: Annotated[str, Header(pattern=r"^\d{0,12}$")] = "",
+        after: Annotated[int, Query(ge=0)] = 0,
+    ) -> StreamingResponse:
+        """Server-sent events: ``log`` for each chunk, ``end`` with the job's last state."""
+        found(model, job_id)
+        position = int(last_event_id) if last_event_id else after
+
+        async def events() -> AsyncIterator[str]:
+            yield "retry: 2000\n\n"
+            async for event in log.follow(job_id, position, followers):
+                yield _sse(event)
+
+        return StreamingResponse(
+            events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+
+    return routes
+
+
+def _sse(event: LogEvent | str) -> str:
+    if isinstance(event, LogEvent):
+        data = json.dumps({"member": event.member, "text": event.text})
+        return f"id: {event.position}\nevent: log\ndata: {data}\n\n"
+    if not event:
+        return ": still here\n\n"
+    return f"event: end\ndata: {json.dumps({'state': event})}\n\n"
+
+
+def _span(header: str | None, size: int) -> tuple[int, int]:
+    """First byte and the one after the last of a Range header; 416 when it cannot be met."""
+    asked = _RANGE.match(header or "")
+    if not asked or asked.groups() == ("", ""):
+        return 0, size  # as HTTP has it, a range that is not understood is ignored
+    first, last = asked.groups()
+    if not first:
+        return max(0, size - int(last)), size
+    start = int(first)
+    end = min(int(last) + 1, size) if last else size
+    if start >= size or end <= start:
+        raise refusal(416, f"the log has {size} bytes", "Range")
+    return start, end

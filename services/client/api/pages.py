@@ -1,0 +1,126 @@
+"""The web pages: rendered here, kept fresh by a little script of our own."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import mailbox
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from jinja2 import Environment, FileSystemLoader
+
+from services.client.api.faults import refusal
+from services.client.api.guard import COOKIE, same
+from services.client.api.jobs import JobId
+from services.client.model import ReadModel
+from services.client.records import ENDED
+from services.client.settings import ClientSettings
+
+_PAGE = 50
+
+
+def router(model: ReadModel, settings: ClientSettings) -> APIRouter:
+    """/, /jobs/{id}, /mail and /login."""
+    routes = APIRouter(include_in_schema=False)
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parents[1] / "templates"), autoescape=True
+    )
+
+    def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
+        values["has_mail"] = settings.maildir is not None
+        return HTMLResponse(templates.get_template(name).render(values), status)
+
+    @routes.get("/")
+    def jobs(offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0) -> HTMLResponse:
+        found = model.jobs((), _PAGE + 1, offset)
+        more = offset + _PAGE if len(found) > _PAGE else None
+        back = max(0, offset - _PAGE) if offset else None
+        return page("jobs.html", jobs=found[:_PAGE], older=more, newer=back)
+
+    @routes.get("/jobs/{job_id}")
+    def job(job_id: JobId) -> HTMLResponse:
+        view = model.job(job_id)
+        if view is None:
+            return page("missing.html", 404, what=f"There is no job {job_id}.")
+        return page("job.html", job=view, ended=view.state in ENDED)
+
+    @routes.get("/mail")
+    def mails() -> HTMLResponse:
+        return page("mail.html", mails=_mails(settings))
+
+    @routes.get("/api/v1/mail")
+    def mail_list() -> list[dict[str, str]]:
+        return _mails(settings)
+
+    @routes.get("/api/v1/mail/{key}/{part}")
+    def mail_part(key: str, part: int) -> Response:
+        return _part(settings, key, part)
+
+    @routes.get("/login")
+    def login() -> HTMLResponse:
+        return page("login.html", wrong=False)
+
+    @routes.post("/login")
+    async def enter(request: Request) -> Response:
+        form = parse_qs((await request.body())[:4096].decode(errors="replace"))
+        given = form.get("token", [""])[0]
+        token = settings.api_token.get_secret_value()
+        if not token or not same(given, token):
+            return page("login.html", 403, wrong=True)
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
+        return answer
+
+    return routes
+
+
+def _box(settings: ClientSettings) -> mailbox.Maildir:
+    if settings.maildir is None or not settings.maildir.is_dir():
+        raise refusal(404, "no local mailbox is configured")
+    return mailbox.Maildir(settings.maildir, create=False)
+
+
+def _read(box: mailbox.Maildir, key: str) -> EmailMessage:
+    try:
+        raw = box.get_bytes(key)
+    except KeyError:
+        raise refusal(404, "there is no such mail") from None
+    parsed = email.message_from_bytes(raw, policy=email.policy.default)
+    assert isinstance(parsed, EmailMessage)  # noqa: S101 - what that policy makes
+    return parsed
+
+
+def _mails(settings: ClientSettings) -> list[dict[str, str]]:
+    """The newest mails, newest first, with text and the number of an inline picture."""
+    box = _box(settings)
+    # A Maildir key begins with the time of delivery.
+    found = []
+    for key in sorted(box.keys(), reverse=True)[:_PAGE]:
+        mail = _read(box, key)
+        body = mail.get_body(("plain",))
+        pictures = [
+            str(n) for n, p in enumerate(mail.walk()) if p.get_content_maintype() == "image"
+        ]
+        found.append({
+            "key": key,
+            "subject": str(mail["subject"] or ""),
+            "date": str(mail["date"] or ""),
+            "to": str(mail["to"] or ""),
+            "text": body.get_content() if body else "",
+            "picture": pictures[0] if pictures else "",
+        })  # fmt: skip
+    return found
+
+
+def _part(settings: ClientSettings, key: str, part: int) -> Response:
+    """A picture of a mail; nothing else is ever served as it came."""
+    for number, piece in enumerate(_read(_box(settings), key).walk()):
+        if number == part and piece.get_content_type() in {"image/png", "image/jpeg"}:
+            content = piece.get_payload(decode=True)
+            return Response(content, media_type=piece.get_content_type())
+    raise refusal(404, "the mail has no such picture")

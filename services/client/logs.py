@@ -1,0 +1,121 @@
+"""Logs: whole from the object store, live as their chunks are announced."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+from services.client.model import ReadModel
+from services.client.records import ENDED
+from shared.storage import NotFound, ObjectInfo, ObjectStore
+
+_CHUNK_KEY = re.compile(r"/logs/(?P<member>[^/]+)/(?P<incarnation>\d+)/\d+\.log$")
+_GRACE_S = 5.0
+_AT_ONCE = 100
+
+
+class Followers:
+    """Wakes everybody who follows a log when something has been handled."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    def notify(self) -> None:
+        """From any thread: there may be news."""
+        with self._lock:
+            for loop, event in self._waiting:
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(event.set)
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until the next notice, or the time-out."""
+        entry = (asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._waiting.add(entry)
+        try:
+            await asyncio.wait_for(entry[1].wait(), timeout_s)
+        except TimeoutError:
+            pass
+        finally:
+            with self._lock:
+                self._waiting.discard(entry)
+
+
+@dataclass(frozen=True)
+class LogEvent:
+    """A piece of a followed log; ``position`` counts the job's chunks from 1."""
+
+    position: int
+    member: str
+    text: str
+
+
+class Logs:
+    """What the members of jobs have printed."""
+
+    def __init__(self, model: ReadModel, objects: ObjectStore, bucket: str) -> None:
+        self._model, self._objects, self._bucket = model, objects, bucket
+
+    def stored(self, job_id: str, member: str | None = None) -> list[ObjectInfo]:
+        """The stored chunks, member by member, in the order of printing."""
+        below = f"jobs/{job_id}/logs/" + (f"{member}/" if member else "")
+        found = [
+            (hit["member"], int(hit["incarnation"]), info.key, info)
+            for info in self._objects.list(self._bucket, below)
+            if (hit := _CHUNK_KEY.search(info.key))
+        ]
+        return [info for *_, info in sorted(found, key=lambda row: row[:3])]
+
+    def read(self, chunks: list[ObjectInfo], start: int, end: int) -> Iterator[bytes]:
+        """Bytes ``start`` up to, not including, ``end`` of the chunks laid end to end."""
+        position = 0
+        for info in chunks:
+            first, last = max(start - position, 0), min(end - position, info.size)
+            if first < last:
+                yield self._objects.get(self._bucket, info.key)[first:last]
+            position += info.size
+
+    def _news(self, job_id: str, position: int) -> list[LogEvent]:
+        chunks = self._model.chunks(job_id, position, _AT_ONCE)
+        return [
+            LogEvent(number, chunk.member, self._text(chunk.object_key))
+            for number, chunk in enumerate(chunks, position + 1)
+        ]
+
+    def _text(self, key: str) -> str:
+        try:
+            return self._objects.get(self._bucket, key).decode(errors="replace")
+        except NotFound:
+            return ""  # removed meanwhile
+
+    async def follow(
+        self, job_id: str, position: int, followers: Followers
+    ) -> AsyncIterator[LogEvent | str]:
+        """Chunks after ``position`` as they come; at last the job's state.
+
+        '' is a sign of life for the connection.
+        """
+        deadline = None
+        while True:
+            news = await asyncio.to_thread(self._news, job_id, position)
+            for event in news:
+                yield event
+                position = event.position
+            if news:
+                continue
+            view = await asyncio.to_thread(self._model.job, job_id)
+            if view is None or view.state in ENDED:
+                # The last chunks come over another queue than the end of the job.
+                deadline = deadline or time.monotonic() + _GRACE_S
+                stored = await asyncio.to_thread(self.stored, job_id)
+                if position >= len(stored) or time.monotonic() > deadline:
+                    yield view.state if view else "removed"
+                    return
+            else:
+                yield ""
+            await followers.wait(1.0 if deadline else 15.0)

@@ -1,0 +1,88 @@
+"""Wiring of the client service: messaging in threads, HTTP beside it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import uvicorn
+
+from services.client import handlers
+from services.client.api.app import create_app
+from services.client.logs import Followers, Logs
+from services.client.model import ReadModel
+from services.client.settings import ClientSettings
+from shared.contracts import (
+    JobAccepted,
+    JobCancelled,
+    JobFailed,
+    JobRemoved,
+    JobRetrying,
+    JobRunning,
+    JobStarting,
+    JobSucceeded,
+    LogAppended,
+    RequestRefused,
+)
+from shared.service import Handler, Periodic, Service
+from shared.storage import S3Store
+from shared.store import Store
+
+_EVENTS = (
+    JobAccepted, JobStarting, JobRunning, JobRetrying, JobSucceeded, JobFailed, JobCancelled,
+    JobRemoved,
+)  # fmt: skip
+
+
+class Client:
+    """The service and its HTTP server."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        store = Store(settings.store_url.get_secret_value())
+        objects = S3Store(
+            settings.s3_url, settings.s3_access_key, settings.s3_secret_key.get_secret_value()
+        )
+        followers = Followers()
+        model = ReadModel(store)
+        listeners: dict[type, Handler] = dict.fromkeys(_EVENTS, handlers.job_event)
+        listeners |= {
+            RequestRefused: handlers.request_refused, LogAppended: handlers.log_appended,
+        }  # fmt: skip
+        self.service = Service(
+            "client",
+            settings,
+            handlers=listeners,
+            store=store,
+            periodic=[
+                Periodic("followers", 1.0, followers.notify),
+                Periodic("prune", 3600.0, lambda: model.prune(datetime.now(UTC))),
+            ],
+        )
+        logs = Logs(model, objects, settings.s3_bucket)
+        app = create_app(settings, self.service.publisher, model, objects, logs, followers)
+        self.server = uvicorn.Server(
+            uvicorn.Config(
+                app, host=settings.http_host, port=settings.http_port, log_config=None,
+                access_log=False, server_header=False, timeout_graceful_shutdown=3, lifespan="off",
+            )
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self.server.run, name="http", daemon=True)
+
+    def start_http(self) -> None:
+        """Serve API and page from a thread of their own."""
+        self._thread.start()
+
+    def stop_http(self) -> None:
+        """End the server; open streams are cut after a moment."""
+        self.server.should_exit = True
+        self._thread.join(10)
+
+
+def main() -> None:
+    """Run until told to stop."""
+    client = Client(ClientSettings.load("client"))
+    client.start_http()
+    try:
+        client.service.run()
+    finally:
+        client.stop_http()

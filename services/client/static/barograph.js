@@ -1,0 +1,62 @@
+"use strict";
+// Keeps the marked sections fresh, follows a log, cancels a job. Without it the pages still read.
+
+const MOST_LINES = 5000;
+
+function refreshing(id) {
+  const section = document.getElementById(id);
+  const seconds = Number(section?.dataset.refresh);
+  if (!seconds) return;
+  setTimeout(async () => {
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const fresh = page.getElementById(id);
+      const focused = section.contains(document.activeElement);
+      if (fresh && !focused) section.replaceWith(fresh);
+    } catch {
+      // The server is away for a moment; the next round tries again.
+    }
+    refreshing(id);
+  }, seconds * 1000);
+}
+
+function follow(log) {
+  const live = document.getElementById("live");
+  const source = new EventSource(log.dataset.follow);
+  let ended = false;
+  source.addEventListener("open", () => { live.textContent = "live"; });
+  source.addEventListener("log", (event) => {
+    const { member, text } = JSON.parse(event.data);
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    for (const line of text.replace(/\n$/, "").split("\n")) {
+      const who = document.createElement("span");
+      who.className = "who";
+      who.textContent = member + "  ";
+      const row = document.createElement("div");
+      row.append(who, line);
+      log.append(row);
+    }
+    while (log.childElementCount > MOST_LINES) log.firstElementChild.remove();
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  });
+  source.addEventListener("end", (event) => {
+    ended = true;
+    source.close();
+    live.textContent = "ended: " + JSON.parse(event.data).state;
+  });
+  source.addEventListener("error", () => { if (!ended) live.textContent = "connecting again"; });
+}
+
+document.addEventListener("click", async (event) => {
+  const job = event.target.dataset?.cancel;
+  if (!job || !confirm("Stop " + job + "? What it has done so far is stored.")) return;
+  event.target.disabled = true;
+  await fetch("/api/v1/jobs/" + encodeURIComponent(job) + "/cancel", { method: "POST" });
+  event.target.blur();
+});
+
+refreshing("jobs");
+refreshing("job");
+const log = document.getElementById("log");
+if (log) follow(log);

@@ -1,0 +1,5 @@
+"""``tshell``: hand in jobs and watch them from the command line."""
+
+from services.client.tshell.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,142 @@
+"""The API as ``tshell`` uses it, with an exit code for every kind of failure."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+class Code(IntEnum):
+    """Exit codes of ``tshell``; documented in its help."""
+
+    OK = 0
+    JOB_FAILED = 1
+    BAD_INPUT = 2
+    UNREACHABLE = 3
+    REFUSED = 4
+    NOT_FOUND = 5
+
+
+class Stop(Exception):
+    """End with this code and text."""
+
+    def __init__(self, code: Code, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def address() -> str:
+    """BAROGRAPH_URL, or that of the stack that runs on this machine."""
+    if url := os.environ.get("BAROGRAPH_URL"):
+        return url.rstrip("/")
+    state = Path(os.environ.get("BAROGRAPH_STATE", "~/.local/state/barograph")).expanduser()
+    try:
+        return str(json.loads((state / "stack.json").read_text())["client_url"])
+    except (OSError, ValueError, KeyError):
+        raise Stop(
+            Code.UNREACHABLE, "set BAROGRAPH_URL, or start Barograph here with `barograph up`"
+        ) from None
+
+
+class Door:
+    """One connection to the API; BAROGRAPH_TOKEN is presented when set."""
+
+    def __init__(self, url: str) -> None:
+        token = os.environ.get("BAROGRAPH_TOKEN")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._url = url
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False)
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """The JSON answer; Stop for everything else."""
+        try:
+            answer = self._http.request(method, f"/api/v1{path}", **options)
+        except httpx.HTTPError as error:
+            raise Stop(Code.UNREACHABLE, f"{self._url} does not answer: {error}") from error
+        _check(answer)
+        return answer.json()
+
+    def text(self, path: str, **options: Any) -> Iterator[str]:
+        """The answer piece by piece."""
+        try:
+            with self._http.stream("GET", f"/api/v1{path}", **options) as answer:
+                if answer.is_error:
+                    answer.read()
+                _check(answer)
+                yield from answer.iter_text()
+        except httpx.HTTPError as error:
+            raise Stop(Code.UNREACHABLE, f"{self._url} does not answer: {error}") from error
+
+    def follow(self, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """``(event, data)`` of the log until ``end``; goes on after a broken connection."""
+        position, failures = "0", 0
+        while failures < 5:  # noqa: PLR2004 - attempts without any news
+            headers = {"Last-Event-ID": position}
+            path = f"/api/v1/jobs/{job_id}/logs/follow"
+            try:
+                with self._http.stream("GET", path, headers=headers, timeout=30) as answer:
+                    if answer.is_error:
+                        answer.read()
+                    _check(answer)
+                    for number, event, data in _events(answer.iter_lines()):
+                        position, failures = number or position, 0
+                        yield event, data
+                        if event == "end":
+                            return
+            except httpx.HTTPError:
+                pass  # the loop goes on from the last chunk that came
+            failures += 1
+        raise Stop(Code.UNREACHABLE, f"{self._url} keeps breaking off")
+
+    def upload(self, path: Path, sha256: str, progress: Callable[[int], None]) -> str:
+        """Upload a package, or what is missing of it; returns bucket:key:file."""
+        size = path.stat().st_size
+        begun = self.call("POST", "/uploads", json={"sha256": sha256, "size": size})
+        if begun["exists"]:
+            progress(size)
+            return str(begun["package"])
+        try:
+            with path.open("rb") as file:
+                for number, url in enumerate(begun["parts"], 1):
+                    part = file.read(begun["part_bytes"])
+                    if number not in begun["done"]:
+                        sent = httpx.put(url, content=part, timeout=300, trust_env=False)
+                        sent.raise_for_status()
+                    progress(len(part))
+        except httpx.HTTPStatusError as error:
+            raise Stop(Code.REFUSED, f"the object store refused a part: {error}") from error
+        except httpx.HTTPError as error:
+            text = f"upload interrupted, the same command continues it: {error}"
+            raise Stop(Code.UNREACHABLE, text) from error
+        done = {"sha256": sha256, "upload_id": begun["upload_id"]}
+        return str(self.call("POST", "/uploads/finish", json=done, timeout=600)["package"])
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    number = event = ""
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name == "id":
+            number = value
+        elif name == "event":
+            event = value
+        elif name == "data":
+            yield number, event, json.loads(value)
+
+
+def _check(answer: httpx.Response) -> None:
+    if not answer.is_error:
+        return
+    try:
+        faults = answer.json()["faults"]
+        text = "\n".join(f"{f['field']}: {f['problem']}".removeprefix(": ") for f in faults)
+    except (ValueError, KeyError, TypeError):
+        text = f"{answer.status_code} {answer.reason_phrase}"
+    codes = {404: Code.NOT_FOUND, 422: Code.BAD_INPUT, 502: Code.UNREACHABLE, 503: Code.UNREACHABLE}
+    raise Stop(codes.get(answer.status_code, Code.REFUSED), text)

@@ -1,0 +1,157 @@
+"""The API, the page and the read model, without servers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+
+from services.client import handlers
+from services.client.api.app import create_app
+from services.client.logs import Followers, Logs
+from services.client.model import ReadModel
+from services.client.settings import ClientSettings
+from shared.contracts import (
+    JobFailed,
+    JobRemoved,
+    JobRunning,
+    JobSubmit,
+    LogAppended,
+    Member,
+    RequestRefused,
+)
+from shared.service import Context
+from shared.storage import MemoryStore
+from shared.store import Store
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+JOB = {"job_id": "a", "name": "x", "main": "a.py", "package": "barograph:packages:x.tar.gz"}
+
+
+class Desk:
+    """The application with what it stands on."""
+
+    def __init__(self, **settings: object) -> None:
+        self.sent: list[object] = []
+        self.store = Store("sqlite://")
+        self.model, self.objects = ReadModel(self.store), MemoryStore()
+        self.objects.ensure_bucket("barograph")
+        app = create_app(
+            ClientSettings.model_validate(settings), self, self.model, self.objects,
+            Logs(self.model, self.objects, "barograph"), Followers(),
+        )  # fmt: skip
+        self.transport = httpx.ASGITransport(app)
+
+    def publish(self, messages, *, cause=None) -> None:
+        self.sent += list(messages)
+
+    def call(self, method: str, path: str, **options) -> httpx.Response:
+        import anyio
+
+        async def go() -> httpx.Response:
+            async with httpx.AsyncClient(
+                transport=self.transport, base_url="http://127.0.0.1"
+            ) as http:
+                return await http.request(method, path, **options)
+
+        return anyio.run(go)
+
+    def hear(self, handle, message) -> None:
+        with self.store.transaction() as records:
+            handle(message, Context(NOW, "m", 1, records))
+
+
+@pytest.fixture
+def desk():
+    made = Desk()
+    yield made
+    made.store.close()
+
+
+def event(kind, sequence: int, state: str, **fields):
+    at = NOW + timedelta(seconds=sequence)
+    return kind(job_id="a", name="x", sequence=sequence, state=state, at=at, **fields)
+
+
+def test_a_submit_is_published_and_listed_at_once(desk: Desk) -> None:
+    answer = desk.call("POST", "/api/v1/jobs", json=JOB)
+    assert answer.status_code == 202
+    assert [type(m) for m in desk.sent] == [JobSubmit]
+    assert desk.call("GET", "/api/v1/jobs").json()["jobs"][0]["state"] == "submitted"
+
+
+def test_every_fault_of_a_submit_is_named_and_nothing_is_sent(desk: Desk) -> None:
+    answer = desk.call("POST", "/api/v1/jobs", json=JOB | {"main": "../x", "package": "p"})
+    assert answer.status_code == 422
+    assert {f["field"] for f in answer.json()["faults"]} == {"main", "package"}
+    assert desk.sent == []
+
+
+def test_late_and_repeated_events_change_nothing(desk: Desk) -> None:
+    failed = event(JobFailed, 3, "failed", reason="boom", failure_class="user_error")
+    for message in (failed, event(JobRunning, 2, "running", attempt=1), failed):
+        desk.hear(handlers.job_event, message)
+    view = desk.call("GET", "/api/v1/jobs/a").json()
+    assert (view["state"], view["reason"], view["sequence"]) == ("failed", "boom", 3)
+
+
+def test_a_removed_job_does_not_come_back_by_a_late_event(desk: Desk) -> None:
+    desk.hear(handlers.job_event, event(JobRemoved, 4, "failed"))
+    desk.hear(handlers.job_event, event(JobRunning, 2, "running", attempt=1))
+    assert desk.call("GET", "/api/v1/jobs/a").status_code == 404
+
+
+def test_a_refused_submit_is_shown_with_its_faults(desk: Desk) -> None:
+    desk.call("POST", "/api/v1/jobs", json=JOB)
+    fault = {"field": "resources.cpu", "problem": "too many"}
+    desk.hear(
+        handlers.request_refused,
+        RequestRefused(
+            request_type="job.submit", request_id="r", job_id="a", faults=(fault,), at=NOW
+        ),
+    )
+    view = desk.call("GET", "/api/v1/jobs/a").json()
+    assert (view["state"], view["faults"]) == ("refused", [fault])
+
+
+def test_a_log_is_read_whole_in_ranges_and_followed_from_where_one_was(desk: Desk) -> None:
+    desk.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
+    for number, text in enumerate(("one\n", "two\n")):
+        key = f"jobs/a/logs/worker-0/1/{number:08d}.log"
+        desk.objects.put("barograph", key, text.encode())
+        member = Member(role="worker", index=0, incarnation=1)
+        said = LogAppended(job_id="a", member=member, chunk=number, key=key, text=text, at=NOW)
+        for _twice in range(2):
+            desk.hear(handlers.log_appended, said)
+    assert desk.call("GET", "/api/v1/jobs/a/logs").text == "one\ntwo\n"
+    part = desk.call("GET", "/api/v1/jobs/a/logs", headers={"Range": "bytes=2-5"})
+    assert (part.status_code, part.text) == (206, "e\ntw")
+    far = desk.call("GET", "/api/v1/jobs/a/logs", headers={"Range": "bytes=99-"})
+    assert far.status_code == 416
+    followed = desk.call("GET", "/api/v1/jobs/a/logs/follow", headers={"Last-Event-ID": "1"}).text
+    assert "two" in followed and "one" not in followed and "event: end" in followed
+
+
+def test_foreign_hosts_and_origins_are_refused(desk: Desk) -> None:
+    assert desk.call("GET", "/", headers={"Host": "evil.example"}).status_code == 400
+    for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert desk.call("POST", "/api/v1/jobs", json=JOB, headers=headers).status_code == 403
+    assert desk.sent == []
+
+
+def test_a_configured_token_is_asked_for() -> None:
+    desk = Desk(api_token="secret")
+    assert desk.call("GET", "/api/v1/jobs").status_code == 401
+    right = {"Authorization": "Bearer secret"}
+    assert desk.call("GET", "/api/v1/jobs", headers=right).status_code == 200
+    desk.store.close()
+
+
+def test_what_a_job_says_of_itself_is_text_in_the_page(desk: Desk) -> None:
+    reason = "<script>alert(1)</script>"
+    failed = event(JobFailed, 3, "failed", reason=reason, failure_class="unknown")
+    desk.hear(handlers.job_event, failed)
+    page = desk.call("GET", "/")
+    assert reason not in page.text and "&lt;script&gt;" in page.text
+    assert "script-src 'self'" in page.headers["content-security-policy"]

@@ -24,7 +24,7 @@ from services.client.settings import ClientSettings
 _PAGE = 50
 
 
-def router(model: ReadModel, settings: ClientSettings) -> APIRouter:
+def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C901 - a list
     """/, /jobs/{id}, /mail and /login."""
     routes = APIRouter(include_in_schema=False)
     templates = Environment(

@@ -65,7 +65,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ValidationError)
     def _invalid_message(_request: Request, error: ValidationError) -> JSONResponse:
-        return answer(422, named(error.errors(include_url=False)))  # type: ignore[arg-type]
+        return answer(422, named(error.errors(include_url=False)))
 
     def single(status: int, text: str) -> Any:
         def handle(_request: Request, error: Exception) -> JSONResponse:

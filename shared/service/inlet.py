@@ -14,6 +14,7 @@ import structlog
 from shared import topology
 from shared.contracts import Fault, Message, RequestRefused, message_types
 from shared.messaging import (
+    BrokerUnavailable,
     Bus,
     Delivery,
     Envelope,
@@ -62,13 +63,55 @@ class Inlet:
             self._publish_all([out for d in deliveries for out in self._one(d, None)])
         else:
             queued = self._commit(self._store, deliveries)
-            send_queued(self._bus, self._store, queued)
+            try:
+                send_queued(self._bus, self._store, queued)
+            except BrokerUnavailable as error:
+                # Durable in the outbox; the relay sends it when the broker is back.
+                log.warning("publish_postponed", error=str(error))
         HANDLING.labels(queue).observe(time.perf_counter() - started)
         self._after()
 
     def _commit(self, store: Store, deliveries: Sequence[Delivery]) -> list[Queued]:
+        """Handle the batch in one transaction; with what it has to say in the outbox."""
+        if len(deliveries) > 1:
+            try:
+                with store.unit() as unit:
+                    together = self._together(deliveries, unit)
+                    return unit.enqueue([as_queued(out) for out in together])
+            except _HandlerFailedError:
+                # All undone. One by one, each in a part of its own, the failure stays with the
+                # delivery that caused it; handlers have no effect but their records.
+                log.info("batch_taken_apart", queue=deliveries[0].queue, size=len(deliveries))
         with store.unit() as unit:
-            return [unit.enqueue(as_queued(out)) for d in deliveries for out in self._one(d, unit)]
+            outgoing = [out for d in deliveries for out in self._one(d, unit)]
+            return unit.enqueue([as_queued(out) for out in outgoing])
+
+    def _together(self, deliveries: Sequence[Delivery], unit: Unit) -> list[Outgoing]:
+        """All of the batch at once: three statements instead of three for each delivery."""
+        outgoing: list[Outgoing] = []
+        readable: list[tuple[Delivery, Message, Envelope, str]] = []
+        for delivery in deliveries:
+            try:
+                _refuse_crashers(delivery)
+                message, envelope = decode(delivery), Envelope.of(delivery)
+                readable.append((delivery, message, envelope, _effect_id(message, envelope)))
+            except Reject as error:
+                outgoing += self._rejected(delivery, error.reason, error.faults)
+        new = unit.first_times(deliveries[0].queue, [effect for *_, effect in readable])
+        for delivery, message, envelope, effect in readable:
+            if effect not in new:
+                MESSAGES.labels(delivery.queue, "duplicate").inc()
+                continue
+            new.discard(effect)
+            try:
+                produced = self._call(message, effect, delivery, unit)
+                outgoing += [self._bus.prepare(m, envelope) for m in produced]
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                raise _HandlerFailedError from error
+        MESSAGES.labels(deliveries[0].queue, "handled").inc(len(readable))
+        return outgoing
 
     def _publish_all(self, outgoing: Sequence[Outgoing]) -> None:
         try:
@@ -83,11 +126,12 @@ class Inlet:
             _refuse_crashers(delivery)
             message = decode(delivery)
             envelope = Envelope.of(delivery)
+            effect = _effect_id(message, envelope)
             if unit is None:
-                produced = list(self._call(message, envelope, delivery, None))
+                produced = list(self._call(message, effect, delivery, None))
             else:
                 with unit.part():
-                    produced = list(self._call(message, envelope, delivery, unit))
+                    produced = self._once(message, effect, delivery, unit)
             outgoing = [self._bus.prepare(m, envelope) for m in produced]
         except Reject as error:
             return self._rejected(delivery, error.reason, error.faults)
@@ -102,18 +146,20 @@ class Inlet:
         MESSAGES.labels(delivery.queue, "handled").inc()
         return outgoing
 
+    def _once(self, message: Message, effect: str, delivery: Delivery, unit: Unit) -> list[Message]:
+        if not unit.first_times(delivery.queue, [effect]):
+            MESSAGES.labels(delivery.queue, "duplicate").inc()
+            return []
+        return list(self._call(message, effect, delivery, unit))
+
     def _call(
-        self, message: Message, envelope: Envelope, delivery: Delivery, unit: Unit | None
+        self, message: Message, effect: str, delivery: Delivery, unit: Unit | None
     ) -> Iterable[Message]:
         handler = self._handlers.get(type(message))
         if handler is None:
             raise Reject(f"{self._bus.principal} does not handle {message.TYPE}")
-        message_id = envelope.id if message.dedupe_key() is None else message.message_id()
-        if unit is not None and not unit.first_time(delivery.queue, message_id):
-            MESSAGES.labels(delivery.queue, "duplicate").inc()
-            return ()
         records = unit.records if unit is not None else None
-        return handler(message, Context(self._clock(), message_id, delivery.attempt, records))
+        return handler(message, Context(self._clock(), effect, delivery.attempt, records))
 
     def _retried(self, delivery: Delivery, reason: str, after_s: float | None) -> list[Outgoing]:
         delays = topology.RETRY_DELAYS_S
@@ -164,6 +210,15 @@ class Inlet:
             at=self._clock(),
         )
         return self._bus.prepare(refused, Envelope.of(delivery))
+
+
+class _HandlerFailedError(Exception):
+    """Some handler of a batch raised; the batch is to be handled one by one."""
+
+
+def _effect_id(message: Message, envelope: Envelope) -> str:
+    """What names the effect: the message's own key, or else the sender's id of the event."""
+    return envelope.id if message.dedupe_key() is None else message.message_id()
 
 
 def _refuse_crashers(delivery: Delivery) -> None:

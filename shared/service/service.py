@@ -38,9 +38,8 @@ class ServiceUnit:
 
     def emit(self, *messages: Message) -> None:
         """Send ``messages`` once this transaction is committed."""
-        for message in messages:
-            outgoing = self._service.bus.prepare(message)
-            self.queued.append(self._unit.enqueue(as_queued(outgoing)))
+        prepared = [as_queued(self._service.bus.prepare(message)) for message in messages]
+        self.queued += self._unit.enqueue(prepared)
 
 
 class Service:

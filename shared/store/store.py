@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from shared.store.migrate import migrate
 from shared.store.records import Records, upsert
 from shared.store.tables import INBOX, OUTBOX
+
+_ROWS = 500
+"""Rows of one statement: databases bound the number of its parameters."""
 
 
 class StoreUnavailable(Exception):
@@ -47,34 +50,47 @@ class Unit:
         with self._connection.begin_nested():
             yield
 
-    def first_time(self, queue: str, message_id: str) -> bool:
-        """Note that this message is handled; False when it was before."""
-        result = self._connection.execute(
-            upsert(self._connection, INBOX)
-            .values(queue=queue, message_id=message_id, handled_at=datetime.now(UTC))
-            .on_conflict_do_nothing()
-        )
-        return result.rowcount == 1
-
-    def enqueue(self, message: Queued) -> Queued:
-        """Put a message into the outbox; returns it with its id."""
-        result = self._connection.execute(
-            OUTBOX.insert()
-            .values(
-                exchange=message.exchange,
-                routing_key=message.routing_key,
-                message_id=message.message_id,
-                headers=message.headers,
-                mandatory=int(message.mandatory),
-                body=message.body,
-                created_at=datetime.now(UTC),
+    def first_times(self, queue: str, message_ids: Sequence[str]) -> set[str]:
+        """Note that these messages are handled; returns those that were not before."""
+        new: set[str] = set()
+        unique = list(dict.fromkeys(message_ids))
+        now = datetime.now(UTC)
+        for start in range(0, len(unique), _ROWS):
+            rows = [
+                {"queue": queue, "message_id": name, "handled_at": now}
+                for name in unique[start : start + _ROWS]
+            ]
+            inserted = self._connection.execute(
+                upsert(self._connection, INBOX)
+                .values(rows)
+                .on_conflict_do_nothing()
+                .returning(INBOX.c.message_id)
             )
-            .returning(OUTBOX.c.id)
+            new.update(inserted.scalars())
+        return new
+
+    def enqueue(self, messages: Sequence[Queued]) -> list[Queued]:
+        """Put messages into the outbox; returns them with their ids."""
+        if not messages:
+            return []
+        now = datetime.now(UTC)
+        result = self._connection.execute(
+            OUTBOX.insert().returning(OUTBOX.c.id, sort_by_parameter_order=True),
+            [
+                {
+                    "exchange": message.exchange,
+                    "routing_key": message.routing_key,
+                    "message_id": message.message_id,
+                    "headers": message.headers,
+                    "mandatory": int(message.mandatory),
+                    "body": message.body,
+                    "created_at": now,
+                }
+                for message in messages
+            ],
         )
-        return Queued(
-            message.exchange, message.routing_key, message.message_id, message.headers,
-            message.body, message.mandatory, int(result.scalar_one()),
-        )  # fmt: skip
+        ids = result.scalars().all()
+        return [replace(m, id=int(n)) for m, n in zip(messages, ids, strict=True)]
 
 
 class Store:

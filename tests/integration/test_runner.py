@@ -175,3 +175,17 @@ def test_nothing_is_lost_when_the_broker_restarts_in_the_middle(pair: Pair) -> N
     pair.broker.restart()
     sender.join(90)
     soon(lambda: set(pair.accepted()) == set(ids), "every event", 60)
+
+
+def test_one_bad_message_does_not_spoil_the_others_of_its_batch(pair: Pair) -> None:
+    def trouble() -> None:
+        raise Reject("never")
+
+    pair.dead()
+    pair.trouble["b50"] = trouble
+    ids = [f"b{number}" for number in range(100)]
+    pair.client.publisher.publish([submit(i) for i in ids])
+    soon(lambda: set(pair.accepted()) == set(ids) - {"b50"}, "the other 99")
+    soon(lambda: bool(_remember(pair, "batch")), "the dead letter")
+    assert len(_KEPT["batch"]) == 1
+    assert len(pair.accepted()) == 99

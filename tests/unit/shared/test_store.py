@@ -54,15 +54,15 @@ def test_an_error_undoes_records_inbox_and_outbox_together(store: Store) -> None
     def fail_late() -> None:
         with store.unit() as unit:
             unit.records.put(NOTES, Note(name="a"))
-            unit.first_time("q", "m")
-            unit.enqueue(_message())
+            unit.first_times("q", ["m"])
+            unit.enqueue([_message()])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail_late()
     with store.unit() as unit:
         assert unit.records.get(NOTES, "a") is None
-        assert unit.first_time("q", "m")
+        assert unit.first_times("q", ["m"]) == {"m"}
     assert store.unsent() == []
 
 
@@ -78,14 +78,14 @@ def test_a_failed_part_is_undone_without_the_rest(store: Store) -> None:
 
 def test_a_message_is_handled_for_the_first_time_once_per_queue(store: Store) -> None:
     with store.unit() as unit:
-        assert unit.first_time("q", "m")
-        assert not unit.first_time("q", "m")
-        assert unit.first_time("other", "m")
+        assert unit.first_times("q", ["m", "n", "m"]) == {"m", "n"}
+        assert unit.first_times("q", ["n", "o"]) == {"o"}
+        assert unit.first_times("other", ["m"]) == {"m"}
 
 
 def test_the_outbox_keeps_messages_until_they_are_sent(store: Store) -> None:
     with store.unit() as unit:
-        ids = [unit.enqueue(_message(n)).id for n in range(3)]
+        ids = [m.id for m in unit.enqueue([_message(n) for n in range(3)])]
     assert [m.message_id for m in store.unsent()] == ["id-0", "id-1", "id-2"]
     store.sent([i for i in ids[:2] if i is not None])
     assert [m.message_id for m in store.unsent()] == ["id-2"]

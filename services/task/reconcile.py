@@ -13,13 +13,13 @@ from datetime import timedelta
 
 import structlog
 
-from services.task import decisions, states
+from services.task import decisions, handlers, states
 from services.task.admission import Capacity, admit
 from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, MemberRecord, primary
 from services.task.runtimes import MemberSpec, Observed, Runtime, RuntimeUnavailable
 from services.task.settings import TaskSettings
 from services.task.spec import Credentials, member_key
-from shared.contracts import JobState, Message
+from shared.contracts import JobState, Message, PodExited
 from shared.observe import JOBS as JOBS_GAUGE
 from shared.service import Context
 from shared.service.service import ServiceUnit
@@ -121,17 +121,23 @@ class Reconciler:
             if not alive:
                 self._clean(record)
             return
+        ends = {o.key: o.end for o in observed if not o.alive}
         for key, member in wanted.items():
             if member.phase == "exited" or key in alive:
                 self._gone_since.pop(key, None)
             elif key in seen or stop_all:
-                self._maybe_lost(key, record, member)
+                self._maybe_lost(key, record, member, ends.get(key))
             else:
                 self._runtime.start(self._spec(record, member))
         self._judge(record, ctx)
 
-    def _maybe_lost(self, key: str, record: JobRecord, member: MemberRecord) -> None:
+    def _maybe_lost(
+        self, key: str, record: JobRecord, member: MemberRecord, end: PodExited | None
+    ) -> None:
         """A dead member's last message may still be on its way; then it counts as lost."""
+        if end is not None:
+            self._decide(record, lambda _record, ctx: handlers.pod_exited(end, ctx))
+            return
         since = self._gone_since.setdefault(key, time.monotonic())
         if time.monotonic() - since >= self._settings.lost_grace_s:
             self._gone_since.pop(key, None)

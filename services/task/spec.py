@@ -45,6 +45,8 @@ def member_key(job_id: str, member: Member) -> str:
 
 
 LAUNCHER_FILE = "launcher.json"
+EXIT_FILE = "exit.json"
+"""The member's last message, kept beside it: the broker may bring it later than its end shows."""
 
 
 class LauncherProcess(BaseModel):

@@ -251,6 +251,26 @@ def test_a_replaced_member_brings_the_whole_cluster_to_the_next_epoch(
     assert first[7:] != again[7:], "the replacement has another port"
 
 
+def test_a_broker_restarted_during_the_run_costs_no_line(platform: JobPlatform) -> None:
+    program = (
+        "import os, pathlib, time\n"
+        "go = pathlib.Path(os.environ['BAROGRAPH_CHECKPOINT_DIR'], 'go')\n"
+        "print('up')\n"
+        "while not go.exists(): time.sleep(0.05)\n"
+        "print('afterwards')\n"
+    )
+    job_id = platform.submit(platform.package(program))
+    platform.wait_log(job_id, "up")
+    (pid, *_) = platform.processes(job_id)
+    platform.broker.restart()
+    assert pid in platform.processes(job_id), [e.reason for e in platform.told(job_id)]
+    (platform.settings.work_dir / job_id / "checkpoints" / "go").touch()
+    assert platform.wait_end(job_id, 90).state is JobState.SUCCEEDED
+    assert platform.stored_log(job_id) == "up\nafterwards\n"
+    platform.wait_log(job_id, "afterwards")
+    assert len(platform.told(job_id)) == 4
+
+
 def test_an_ended_job_is_removed_with_all_that_is_stored(platform: JobPlatform) -> None:
     job_id = platform.submit(platform.package("print('hello')\n"))
     platform.wait_end(job_id)

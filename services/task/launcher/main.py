@@ -26,7 +26,7 @@ from services.task.launcher.program import (
     protect_this_process,
     unprivileged_user,
 )
-from services.task.spec import LAUNCHER_FILE, LauncherProcess, MemberSpec
+from services.task.spec import EXIT_FILE, LAUNCHER_FILE, LauncherProcess, MemberSpec
 from shared.contracts import (
     Artifact,
     ClusterSpecReady,
@@ -242,7 +242,11 @@ class Launcher:
         changes: dict[str, object] = {"artifacts": left, "last_lines": self._logs.last_lines}
         if fault and not end.fault:
             changes |= {"fault": fault, "infrastructure": True}
-        self._membership.tell(end.model_copy(update=changes))
+        end = end.model_copy(update=changes)
+        temporary = self._directory / "exit.tmp"
+        temporary.write_text(end.model_dump_json())
+        temporary.rename(self._directory / EXIT_FILE)
+        self._membership.tell(end)
         self._membership.flush(_PATIENCE_S)
 
     def _exit(

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from services.task.cgroups import Cgroup
+from services.task.processes import MARK
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -93,7 +94,7 @@ class Program:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={},
+            env={MARK: command.env[MARK]},
         )
         stdin = self._process.stdin
         if stdin is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.task.spec import MemberSpec, member_key
-from shared.contracts import Member
+from shared.contracts import Member, PodExited
 
 __all__ = ["MemberSpec", "Observed", "Runtime", "RuntimeUnavailable", "member_key"]
 
@@ -22,6 +22,8 @@ class Observed:
     job_id: str
     member: Member
     alive: bool
+    end: PodExited | None = None
+    """What a dead one said last, where the runtime knows: it was not lost."""
 
     @property
     def key(self) -> str:

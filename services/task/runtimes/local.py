@@ -22,8 +22,8 @@ import structlog
 import services
 from services.task import cgroups, processes
 from services.task.runtimes import MemberSpec, Observed, RuntimeUnavailable, member_key
-from services.task.spec import LAUNCHER_FILE, LauncherProcess
-from shared.contracts import Member, Role
+from services.task.spec import EXIT_FILE, LAUNCHER_FILE, LauncherProcess
+from shared.contracts import Member, PodExited, Role
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +92,7 @@ class LocalRuntime:
             if launcher is None:
                 continue
             alive = processes.start_time(launcher.pid) == launcher.started
-            found.append(Observed(job_id, member, alive))
+            found.append(Observed(job_id, member, alive, None if alive else _end(directory)))
         self._sweep_dead(found)
         return found
 
@@ -158,6 +158,13 @@ def sweep(work_dir: Path, grace_s: float = 10.0) -> int:
             runtime.stop(each.job_id, each.member, grace_s)
         time.sleep(0.1)
     return len(first)
+
+
+def _end(directory: Path) -> PodExited | None:
+    try:
+        return PodExited.model_validate_json((directory / EXIT_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def _child_lives(pid: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +20,12 @@ from shared.contracts.message import deterministic_id
 from shared.items import family_of
 from shared.observe import MISSED_ALARMS, PREDICTIONS
 
+_TOLD: dict[Outcome, Literal["came_true", "did_not_come", "averted"]] = {
+    "hit": "came_true",
+    "false": "did_not_come",
+    "averted": "averted",
+}
+"""The ledger's words in a message's."""
 _MUCH_STEPS = 2
 _MUCH_SHARE = 0.25
 
@@ -120,15 +127,15 @@ class Episodes:
 
     def _end(self, row: int, subject: Subject, outcome: Outcome) -> PredictionWithdrawn:
         episode = self.ledger.close(row, subject.series.item, outcome, subject.time_ms)
-        word = {"hit": "came_true", "false": "did_not_come", "averted": "averted"}[outcome]
-        PREDICTIONS.labels(word).inc()
+        told = _TOLD[outcome]
+        PREDICTIONS.labels(told).inc()
         return PredictionWithdrawn(
             event_id=episode.event_id,
             series=subject.series,
             family=family_of(subject.series.item),
             time_ms=subject.time_ms,
             value=subject.value,
-            outcome="came_true" if outcome == "hit" else "did_not_come",
+            outcome=told,
         )
 
     def _at(self, subject: Subject, steps: float) -> int:

@@ -169,7 +169,9 @@ class PredictionWithdrawn(Message):
     family: str
     time_ms: int
     value: float
-    outcome: Literal["came_true", "did_not_come"] = Field(description="For the ledger.")
+    outcome: Literal["came_true", "did_not_come", "averted"] = Field(
+        description="For the ledger; averted: the value fell at once, as after a cleaning."
+    )
 
     def subject(self) -> str:
         return self.series.text()

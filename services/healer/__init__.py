@@ -1,0 +1,1 @@
+"""The healer: alarms become incidents, each handled automatically or mailed, and its agent."""

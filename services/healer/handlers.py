@@ -1,0 +1,224 @@
+"""One method per message; whatever the order and number of deliveries, the outcome is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+
+from services.healer.course import Course
+from services.healer.records import (
+    COMMANDS,
+    ENDED,
+    INCIDENTS,
+    MAILS,
+    OVERTAKEN_FOR,
+    REMEDYING,
+    RUNS,
+    Ended,
+    Incident,
+    Phase,
+    Sight,
+    Signal,
+    dealt_with,
+    open_incident,
+)
+from services.healer.settings import HealerSettings
+from shared.contracts import (
+    AlarmPredicted,
+    AnomalyCleared,
+    AnomalyDetected,
+    EvidenceCollected,
+    ItemObserved,
+    Message,
+    PredictionWithdrawn,
+    RemediationExecuted,
+)
+from shared.contracts.alerts import AlertState, SeriesRef
+from shared.contracts.message import deterministic_id
+from shared.items import ITEMS
+from shared.service import Context
+
+_STEPS_TOLD = 10
+_FOREVER = 2**62
+_OUTCOMES = {
+    "did_not_come": "the forecast no longer reaches the threshold",
+    "averted": "the value was brought down before it reached the threshold",
+}
+
+
+class Handlers:
+    """The healer's handlers under its settings."""
+
+    def __init__(self, settings: HealerSettings) -> None:
+        self._course = Course(settings)
+        self._alarm_wait = timedelta(seconds=settings.alarm_wait_s)
+
+    def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
+        """A series has left its normal behaviour or its threshold."""
+        signal = Signal(
+            event_id=message.event_id,
+            state=AlertState.FIRING,
+            severity=message.severity,
+            time_ms=message.time_ms,
+        )
+        item = ITEMS.get(message.series.item)
+        sight = Sight(
+            value=message.value,
+            threshold=message.threshold,
+            above=item.above if item else True,
+            sentence=message.sentence,
+            recent=message.recent,
+            band=message.band,
+        )
+        return self._came(message.series, message.family, signal, sight, ctx)
+
+    def alarm_predicted(self, message: AlarmPredicted, ctx: Context) -> Iterable[Message]:
+        """A forecast crosses a threshold, or a known one changed much."""
+        signal = Signal(
+            event_id=message.event_id,
+            state=AlertState.PREDICTED,
+            severity=message.severity,
+            revision=message.revision,
+            time_ms=message.time_ms,
+        )
+        sight = Sight(
+            value=message.value,
+            threshold=message.threshold,
+            above=message.above,
+            sentence=message.sentence,
+            crossing_ms=message.crossing_ms,
+            earliest_ms=message.earliest_ms,
+            latest_ms=message.latest_ms,
+            predicted_value=message.predicted_value,
+            recent=message.recent,
+            band=message.forecast,
+        )
+        return self._came(message.series, message.family, signal, sight, ctx)
+
+    def anomaly_cleared(self, message: AnomalyCleared, ctx: Context) -> Iterable[Message]:
+        """The episode is over."""
+        why = f"back to normal at {message.value:.4g}"
+        return self._went(message.series, message.event_id, why, ctx)
+
+    def prediction_withdrawn(self, message: PredictionWithdrawn, ctx: Context) -> Iterable[Message]:
+        """The prediction is over; one that came true waits for the detector's alarm."""
+        if message.outcome != "came_true":
+            why = _OUTCOMES[message.outcome]
+            return self._went(message.series, message.event_id, why, ctx)
+        return self._came_true(message, ctx)
+
+    def evidence_collected(self, message: EvidenceCollected, ctx: Context) -> Iterable[Message]:
+        """A machine says what causes the alarm."""
+        incident = self._awaiting(message.command_id, Phase.EVIDENCE, ctx)
+        if incident is not None:
+            self._course.told_by(incident, message, ctx)
+        return ()
+
+    def remediation_executed(self, message: RemediationExecuted, ctx: Context) -> Iterable[Message]:
+        """A machine did what it was told, or says why not."""
+        incident = self._awaiting(message.command_id, Phase.ACTING, ctx)
+        if incident is None:
+            return ()
+        problem = ""
+        if not message.succeeded:
+            problem = f"{message.remediation} failed: {message.detail or 'without a reason'}."
+        elif message.dry_run:
+            problem = "It was a dry run: nothing was changed."
+        return self._course.remedied(incident, _told_steps(message), problem, ctx)
+
+    def item_observed(self, message: ItemObserved, ctx: Context) -> Iterable[Message]:
+        """The item's value after a remediation."""
+        incident = self._awaiting(message.command_id, Phase.READING, ctx)
+        if incident is None:
+            return ()
+        if message.value is None:
+            reason = f"The item could not be read again: {message.detail or 'no reason given'}."
+            return self._course.escalate(incident, reason, ctx)
+        return self._course.verify(incident, message.value, message.at, ctx)
+
+    def expire(self, ctx: Context) -> Iterator[Message]:
+        """What the clock brings: answers that did not come, and forgetting."""
+        for incident in ctx.records.find(INCIDENTS, due_before=ctx.now):
+            yield from self._course.overdue(incident, ctx)
+        for command in ctx.records.find(COMMANDS, due_before=ctx.now):
+            ctx.records.delete(COMMANDS, command.command_id)
+        for run in ctx.records.find(RUNS, due_before=ctx.now):
+            ctx.records.delete(RUNS, run.command_id)
+        for ended in ctx.records.find(ENDED, due_before=ctx.now):
+            ctx.records.delete(ENDED, ended.event_id)
+        for mail in ctx.records.find(MAILS, status=("sent", "refused"), due_before=ctx.now):
+            ctx.records.delete(MAILS, mail.notice.message_id)
+
+    def _came(
+        self, series: SeriesRef, family: str, signal: Signal, sight: Sight, ctx: Context
+    ) -> Iterator[Message]:
+        if dealt_with(ctx.records, series, signal):
+            return
+        before = open_incident(ctx.records, series)
+        if before is None:
+            opened = Incident(
+                incident_id=deterministic_id("incident", signal.event_id, signal.revision),
+                series=series,
+                family=family,
+                opened_at=ctx.now,
+                state=signal.state,
+                severity=signal.severity,
+                sight=sight,
+                signals={signal.event_id: signal},
+            )
+            yield from self._course.changed(None, opened, ctx)
+            return
+        known = before.signals.get(signal.event_id)
+        if known is not None and known.revision >= signal.revision:
+            return
+        yield from self._course.changed(before, before.with_signal(signal, sight), ctx)
+
+    def _went(self, series: SeriesRef, event_id: str, why: str, ctx: Context) -> Iterator[Message]:
+        ctx.records.put(ENDED, Ended(event_id=event_id, due=ctx.now + OVERTAKEN_FOR))
+        before = open_incident(ctx.records, series)
+        if before is None or event_id not in before.signals:
+            return
+        left = {key: signal for key, signal in before.signals.items() if key != event_id}
+        ended = {"ended": before.ended | {event_id: _FOREVER}}
+        now = before.with_signals(left).model_copy(update=ended)
+        yield from self._course.changed(before, now, ctx, why)
+
+    def _came_true(self, message: PredictionWithdrawn, ctx: Context) -> Iterator[Message]:
+        before = open_incident(ctx.records, message.series)
+        signal = before.signals.get(message.event_id) if before else None
+        if before is None or signal is None:
+            ctx.records.put(ENDED, Ended(event_id=message.event_id, due=ctx.now + OVERTAKEN_FOR))
+            return
+        if len(before.signals) > 1:
+            yield from self._went(message.series, message.event_id, "", ctx)
+            return
+        until = ctx.now + self._alarm_wait
+        arrived = signal.model_copy(update={"state": AlertState.FIRING, "until": until})
+        sight = before.sight.model_copy(update={"value": message.value})
+        now = before.with_signals({signal.event_id: arrived})
+        update = {"sight": sight} | ({"due": until} if now.phase is Phase.WAITING else {})
+        yield from self._course.changed(before, now.model_copy(update=update), ctx)
+
+    @staticmethod
+    def _awaiting(command_id: str, phase: Phase, ctx: Context) -> Incident | None:
+        """The incident that waits for this very answer."""
+        command = ctx.records.get(COMMANDS, command_id)
+        incident = ctx.records.get(INCIDENTS, command.incident_id) if command else None
+        if incident is None or incident.phase is not phase or incident.command_id != command_id:
+            return None
+        return incident
+
+
+def _told_steps(message: RemediationExecuted) -> list[str]:
+    """What was done, in words: a summary, then the first steps."""
+    verb = "would do" if message.dry_run else "did"
+    summary = (
+        f"{message.remediation} {verb} {message.total_steps} step(s), "
+        f"{message.freed_bytes / 1e6:.1f} MB in all."
+    )
+    steps = [
+        f"{step.action} {step.target} ({step.freed_bytes / 1e6:.1f} MB)"
+        + (f": {step.error}" if step.error else "")
+        for step in message.steps[:_STEPS_TOLD]
+    ]
+    return [summary, *steps]

@@ -1,0 +1,195 @@
+"""What the healer remembers: incidents, commands on their way, ends that overtook, mails."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from services.healer.mail.content import Notice
+from services.healer.policy import worst
+from shared.contracts.alerts import AlertState, BandPoint, Point, SeriesRef, Severity
+from shared.contracts.message import deterministic_id
+from shared.store import Collection, Records
+
+Handling = Literal["none", "mail", "automatic"]
+Told = Literal["predicted", "firing", "handled", "escalated", "resolved"]
+
+
+class Phase(StrEnum):
+    """Where the handling of an incident stands."""
+
+    EVIDENCE = "evidence"
+    """The machine was asked for the cause; a mail follows, with it or without."""
+    ACTING = "acting"
+    """The machine was told to carry out a remediation."""
+    SETTLING = "settling"
+    """It did; soon the item is read again."""
+    READING = "reading"
+    """The machine was asked for the item's value."""
+    WAITING = "waiting"
+    """Nothing more to do until the alarm ends or grows worse."""
+    CLOSED = "closed"
+
+
+REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING)
+_OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Signal(_Record):
+    """Something that is wrong now, by its event's id."""
+
+    event_id: str
+    state: AlertState
+    severity: Severity
+    revision: int = 1
+    time_ms: int
+    until: AwareDatetime | None = None
+    """Set for a prediction that came true: nobody will end it, so the clock does."""
+
+
+class Sight(_Record):
+    """The curve as it was last told."""
+
+    value: float
+    threshold: float | None
+    above: bool = True
+    sentence: str
+    crossing_ms: int | None = None
+    earliest_ms: int | None = None
+    latest_ms: int | None = None
+    predicted_value: float | None = None
+    recent: tuple[Point, ...] = ()
+    band: tuple[BandPoint, ...] = ()
+
+
+class Incident(_Record):
+    """All that is wrong with one series from its first signal to the end of its last."""
+
+    incident_id: str
+    series: SeriesRef
+    family: str
+    opened_at: AwareDatetime
+    state: AlertState
+    severity: Severity
+    sight: Sight
+    signals: dict[str, Signal]
+    ended: dict[str, int] = {}
+    """Ended signals: event id to the time (Unix ms) up to which they count as dealt with."""
+    sequence: int = 0
+    """Alert changes published."""
+    handling: Handling = "none"
+    phase: Phase = Phase.WAITING
+    due: AwareDatetime | None = None
+    command_id: str = ""
+    """The command whose answer is awaited."""
+    remediation: str = ""
+    attempts: int = 0
+    actions: tuple[str, ...] = ()
+    tell: Told = "firing"
+    """What the mail in preparation says."""
+    mails: int = 0
+
+    def with_signal(self, signal: Signal, sight: Sight) -> Incident:
+        """A new or repeated signal; the sight of a firing one is not hidden by a prediction."""
+        signals = {k: s for k, s in self.signals.items() if s.until is None}
+        changed = self.with_signals(signals | {signal.event_id: signal})
+        shown = signal.state is changed.state
+        return changed.model_copy(update={"sight": sight} if shown else {})
+
+    def with_signals(self, signals: dict[str, Signal]) -> Incident:
+        """These are what is wrong now; with none, state and severity stay as they were."""
+        if not signals:
+            return self.model_copy(update={"signals": {}})
+        firing = any(s.state is AlertState.FIRING for s in signals.values())
+        return self.model_copy(
+            update={
+                "signals": signals,
+                "state": AlertState.FIRING if firing else AlertState.PREDICTED,
+                "severity": worst([s.severity for s in signals.values()]),
+            }
+        )
+
+
+class Command(_Record):
+    """Which incident an answer belongs to."""
+
+    command_id: str
+    incident_id: str
+    due: AwareDatetime
+
+
+class Run(_Record):
+    """A remediation that was ordered; kept for cooldown and budget."""
+
+    command_id: str
+    host: str
+    series: str
+    at: AwareDatetime
+    due: AwareDatetime
+
+
+class Ended(_Record):
+    """An event's end; its beginning may still be on the way."""
+
+    event_id: str
+    due: AwareDatetime
+
+
+class Mail(_Record):
+    """A mail to be sent, or sent."""
+
+    notice: Notice
+    status: Literal["pending", "sent", "refused"] = "pending"
+    attempts: int = 0
+    problem: str = ""
+    due: AwareDatetime
+
+
+INCIDENTS = Collection(
+    "incidents",
+    Incident,
+    key=lambda i: i.incident_id,
+    group=lambda i: series_key(i.series),
+    status=lambda i: i.phase,
+    due=lambda i: i.due,
+)
+COMMANDS = Collection("commands", Command, key=lambda c: c.command_id, due=lambda c: c.due)
+RUNS = Collection(
+    "runs", Run, key=lambda r: r.command_id, group=lambda r: r.host, due=lambda r: r.due
+)
+ENDED = Collection("ended", Ended, key=lambda e: e.event_id, due=lambda e: e.due)
+MAILS = Collection(
+    "mails", Mail, key=lambda m: m.notice.message_id, status=lambda m: m.status, due=lambda m: m.due
+)
+
+OVERTAKEN_FOR = timedelta(days=1)
+"""How long an end is remembered whose beginning has not come."""
+_LOOK_BACK = 20
+
+
+def series_key(series: SeriesRef) -> str:
+    """A series' short name as a key."""
+    return deterministic_id("series", series.text())
+
+
+def open_incident(records: Records, series: SeriesRef) -> Incident | None:
+    """The one incident of this series that has not ended."""
+    found = records.find(INCIDENTS, group=series_key(series), status=_OPEN, limit=1)
+    return found[0] if found else None
+
+
+def dealt_with(records: Records, series: SeriesRef, signal: Signal) -> bool:
+    """Whether the signal ended before, so that this is a late repetition."""
+    if records.get(ENDED, signal.event_id) is not None:
+        return True
+    past = records.find(
+        INCIDENTS, group=series_key(series), limit=_LOOK_BACK, newest_first=True
+    )  # fmt: skip
+    return any(i.ended.get(signal.event_id, -1) >= signal.time_ms for i in past)

@@ -1,0 +1,1 @@
+"""The mail a person receives about an alarm."""

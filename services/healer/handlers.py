@@ -12,7 +12,6 @@ from services.healer.records import (
     INCIDENTS,
     MAILS,
     OVERTAKEN_FOR,
-    REMEDYING,
     RUNS,
     Ended,
     Incident,

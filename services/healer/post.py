@@ -65,7 +65,7 @@ class Post:
                         again_in_s=pause)  # fmt: skip
             update = {"attempts": attempts, "problem": str(error), "due": due}
         except MailRefused as error:
-            log.error("mail_refused", message_id=mail.notice.message_id, reason=str(error))
+            log.warning("mail_refused", message_id=mail.notice.message_id, reason=str(error))
             COUNTED.labels("failed").inc()
             update = {"status": "refused", "problem": str(error), "due": kept}
         else:

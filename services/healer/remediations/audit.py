@@ -1,0 +1,159 @@
+"""The audit: every step of every remediation as JSON lines, chained by hashes.
+
+Each line carries the SHA-256 of the line before it, so that no line can be changed, taken out
+or put in without breaking the chain. The hash of the last line is its *head*; it goes out with
+every answer, so that a shortened file shows, too: its head is none that was announced.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.healer.remediations.base import Step
+
+_START = "0" * 64
+_TORN = "torn"
+
+
+class Audit:
+    """An append-only file; one process writes it at a time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = path
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self.head = self._last()
+
+    def note(self, event: str, **fields: object) -> None:
+        """Append a line; when this returns it is on the disk."""
+        with self._lock:
+            entry = {"at": datetime.now(UTC).isoformat(), "event": event, **fields}
+            line = _line(entry | {"previous": self.head})
+            before = os.fstat(self._file).st_size
+            try:
+                _write_all(self._file, line)
+                os.fsync(self._file)
+            except OSError:
+                # A full disk, say; half a line must not stay in the middle of the chain.
+                os.ftruncate(self._file, before)
+                raise
+            self.head = _hash(line)
+
+    def entries(self, command_id: str) -> list[dict[str, Any]]:
+        """What was noted for one command, in order."""
+        found = []
+        with self.path.open("rb") as lines:
+            for line in lines:
+                if command_id.encode() in line:
+                    entry = _parsed(line)
+                    if entry is not None and entry.get("command_id") == command_id:
+                        found.append(entry)
+        return found
+
+    def close(self) -> None:
+        """Let another process write."""
+        os.close(self._file)
+
+    def _last(self) -> str:
+        """The head of what is there; a line that a crash left half written is closed first."""
+        head, line = _START, b""
+        with self.path.open("rb") as lines:
+            for line in lines:
+                head = _hash(line)
+        if line and not line.endswith(b"\n"):
+            _write_all(self._file, b"\n")
+            self.head = _hash(line + b"\n")
+            self.note(_TORN)
+            return self.head
+        return head
+
+
+@dataclass
+class CommandJournal:
+    """The audit as one command's remediation sees it."""
+
+    audit: Audit
+    command_id: str
+    remediation: str
+
+    def intend(self, step: Step) -> None:
+        self._note("intend", step)
+
+    def done(self, step: Step) -> None:
+        self._note("done", step)
+
+    def failed(self, step: Step, error: str) -> None:
+        self._note("failed", step, error=error)
+
+    def _note(self, event: str, step: Step, **more: str) -> None:
+        self.audit.note(
+            event,
+            command_id=self.command_id,
+            remediation=self.remediation,
+            **asdict(step),
+            **more,
+        )
+
+
+def intended(entry: dict[str, Any]) -> Step:
+    """The step of an ``intend`` or ``done`` line."""
+    return Step(entry["action"], entry["target"], entry["freed_bytes"], entry["identity"])
+
+
+def verify(path: Path, head: str | None = None) -> list[str]:
+    """Everything wrong with an audit file; empty when the chain holds.
+
+    ``head``: a head announced earlier, which must be in the file.
+    """
+    faults, previous, heads = [], _START, {_START}
+    lines = list(_numbered(path))
+    for number, line in lines:
+        entry = _parsed(line)
+        if entry is None:
+            after = _parsed(lines[number][1]) if number < len(lines) else None
+            if after is None or after.get("event") != _TORN:
+                faults.append(f"line {number} is not readable")
+        elif entry.get("previous") != previous:
+            faults.append(f"line {number} does not follow from the line before it")
+        previous = _hash(line)
+        heads.add(previous)
+    if head is not None and head not in heads:
+        faults.append(f"the line with the hash {head} is missing")
+    return faults
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as lines:
+        yield from enumerate(lines, start=1)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and line.endswith(b"\n") else None
+
+
+def _line(entry: dict[str, object]) -> bytes:
+    return json.dumps(entry, ensure_ascii=True, sort_keys=True).encode() + b"\n"
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
+def _write_all(file: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(file, data) :]

@@ -1,0 +1,199 @@
+"""Deletes finished logs below allow-listed directories: packed, rotated and dated ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from services.healer.remediations import rotation
+from services.healer.remediations.base import Journal, Outcome, Remediation, Step, remediation
+from services.healer.remediations.confined import ChangedError, Confined, File, opened
+from services.healer.remediations.open_files import HeldError, OpenFiles, alone_with
+from shared.contracts import SeriesRef
+from shared.contracts.alerts import RemediationStep
+
+_DELETE = "delete"
+
+
+class CleanRoot(BaseModel):
+    """One line of the allow-list: a directory, and what below it may be deleted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path = Field(description="Absolute directory, without symbolic links on its way.")
+    patterns: tuple[str, ...] = Field(
+        default=rotation.PATTERNS, min_length=1, description="File names that may be deleted."
+    )
+    min_age_s: float = Field(
+        default=86_400, ge=0, description="Seconds since the last write that make a file old."
+    )
+    max_bytes_per_run: int | None = Field(
+        default=None, gt=0, description="Bytes deleted at once at most; null: no such bound."
+    )
+    max_files_per_run: int = Field(
+        default=10_000, gt=0, description="Files deleted at once at most."
+    )
+
+    @field_validator("root")
+    @classmethod
+    def _is_plain(cls, value: Path) -> Path:
+        path = PurePosixPath(value)
+        if not path.is_absolute() or not path.name or ".." in path.parts:
+            raise ValueError("must be an absolute directory other than / and without '..'")
+        return value
+
+    @field_validator("patterns")
+    @classmethod
+    def _says_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if "/" in pattern or not pattern.strip("*?"):
+                raise ValueError(f"{pattern!r} must be a pattern of file names, and not fit all")
+        return value
+
+
+@remediation("clean-logs")
+class CleanLogs(Remediation):
+    """Deletes finished logs, oldest first, on the file system or volume that is full.
+
+    Nothing is deleted but regular files below an allow-listed root that lies on or below the
+    series' mount, whose name fits a pattern, which are old enough, which nobody has open, and
+    which are not the active file of their log.
+    """
+
+    roots: tuple[CleanRoot, ...] = Field(default=(), description="The allow-list of this machine.")
+
+    def run(self, series: SeriesRef, *, dry_run: bool, journal: Journal) -> Outcome:
+        mount = series.labels.get("mount", "")
+        fitting = [root for root in self.roots if _lies_below(root.root, mount)]
+        if not fitting:
+            return Outcome(False, (), f"no allow-listed directory lies on {mount or 'no mount'!r}")
+        run = _Run(OpenFiles(), None if dry_run else journal)
+        reached = [root for root in fitting if run.clean(root, mount)]
+        failed = [step for step in run.steps if step.error]
+        succeeded = bool(reached) and (not failed or len(failed) < len(run.steps))
+        return Outcome(succeeded, tuple(run.steps), run.detail())
+
+    def happened(self, step: Step) -> bool:
+        try:
+            status = os.lstat(step.target)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return f"{status.st_dev}:{status.st_ino}" != step.identity
+
+
+class _Run:
+    """One run over all fitting roots; without a journal it is a dry one."""
+
+    def __init__(self, open_files: OpenFiles, journal: Journal | None) -> None:
+        self._open = open_files
+        self._journal = journal
+        self._spared: Counter[str] = Counter()
+        self._notes: list[str] = []
+        self.steps: list[RemediationStep] = []
+
+    def clean(self, allowed: CleanRoot, mount: str) -> bool:
+        """Clean one root; False when it could not be tried, with a note why."""
+        try:
+            with opened(allowed.root) as root:
+                if Path(mount).lstat().st_dev != root.device:
+                    self._notes.append(f"{allowed.root} is on another file system than {mount}")
+                    return False
+                self._clean_opened(root, allowed)
+                if root.unread:
+                    self._notes.append(f"{root.unread} directories could not be read")
+        except OSError as error:
+            self._notes.append(f"{allowed.root}: {error.strerror or error}")
+            return False
+        return True
+
+    def detail(self) -> str:
+        """What was spared and what could not be known, for people."""
+        notes = [f"{count} files spared: {why}" for why, count in sorted(self._spared.items())]
+        if self._open.unseen:
+            notes.append(
+                f"{self._open.unseen} processes could not be looked into (that needs root); what "
+                "they hold open is known only where the file system grants leases"
+            )
+        if not self.steps:
+            notes.insert(0, "nothing to delete")
+        return "; ".join(notes + self._notes)
+
+    def _clean_opened(self, root: Confined, allowed: CleanRoot) -> None:
+        left = allowed.max_bytes_per_run
+        candidates = sorted(self._candidates(root, allowed))
+        for file in islice(candidates, allowed.max_files_per_run):
+            if left is not None and file.size > left:
+                self._notes.append(f"stopped at max_bytes_per_run below {allowed.root}")
+                return
+            step = self._delete(root, file, str(allowed.root.joinpath(*file.parts)))
+            if step is not None:
+                self.steps.append(step)
+                left = None if left is None else left - step.freed_bytes
+        if len(candidates) > allowed.max_files_per_run:
+            self._notes.append(f"stopped at max_files_per_run below {allowed.root}")
+
+    def _candidates(self, root: Confined, allowed: CleanRoot) -> Iterator[File]:
+        youngest = time.time_ns() - int(allowed.min_age_s * 1e9)
+        for files in root.files():
+            active = rotation.active((file.name, file.modified_ns) for file in files)
+            for file in files:
+                if not rotation.matches(file.name, allowed.patterns):
+                    continue
+                if file.modified_ns > youngest:
+                    self._spared["too young"] += 1
+                elif file.name in active:
+                    self._spared["the active file of its log"] += 1
+                elif self._open.holds(file.device, file.inode):
+                    self._spared["open"] += 1
+                else:
+                    yield file
+
+    def _delete(self, root: Confined, file: File, target: str) -> RemediationStep | None:
+        """The step done (in a dry run: that would be); None when the file is spared after all."""
+        # Deleting one of several names frees nothing.
+        step = Step(_DELETE, target, file.size if file.links == 1 else 0, file.identity)
+        if self._journal is None:
+            return _reported(step)
+        if self._open.holds(file.device, file.inode):
+            self._spared["open"] += 1
+            return None
+        try:
+            with root.directory(file.parts[:-1]) as directory:
+                self._unlink(directory, file, step, self._journal)
+        except HeldError:
+            self._spared["open"] += 1
+            return None
+        except (OSError, ChangedError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            self._journal.failed(step, why)
+            return _reported(step, why)
+        return _reported(step)
+
+    @staticmethod
+    def _unlink(directory: int, file: File, step: Step, journal: Journal) -> None:
+        with alone_with(directory, file.name) as descriptor:
+            now = os.stat(file.name, dir_fd=directory, follow_symlinks=False)
+            if not file.is_still(now) or not file.is_still(os.fstat(descriptor)):
+                raise ChangedError("it changed since it was found")
+            journal.intend(step)
+            os.unlink(file.name, dir_fd=directory)
+        journal.done(step)
+
+
+def _reported(step: Step, error: str = "") -> RemediationStep:
+    freed = 0 if error else step.freed_bytes
+    # Names are bytes; what is not UTF-8 in them must not make the answer unreadable.
+    shown = os.fsencode(step.target).decode(errors="backslashreplace")
+    return RemediationStep(action=step.action, target=shown, freed_bytes=freed, error=error)
+
+
+def _lies_below(root: Path, mount: str) -> bool:
+    return bool(mount) and PurePosixPath(root).is_relative_to(PurePosixPath(mount))

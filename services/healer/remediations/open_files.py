@@ -1,0 +1,88 @@
+"""Whether somebody holds a file open: asked of the kernel, and read from /proc."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FRESH_S = 1.0
+
+
+class HeldError(Exception):
+    """Somebody else has the file open."""
+
+
+class OpenFiles:
+    """Every file that a process of this machine (of our process namespace) holds open.
+
+    ``unseen`` is how many processes could not be looked into: without the rights of root these
+    are other users' processes.
+    """
+
+    def __init__(self) -> None:
+        self._held: set[tuple[int, int]] = set()
+        self._read_at = float("-inf")
+        self.unseen = 0
+
+    def holds(self, device: int, inode: int) -> bool:
+        """Whether the file is open somewhere, as of at most a second ago."""
+        if time.monotonic() - self._read_at > _FRESH_S:
+            self._read()
+        return (device, inode) in self._held
+
+    def _read(self) -> None:
+        self._held, self.unseen = set(), 0
+        with os.scandir("/proc") as processes:
+            for process in processes:
+                if process.name.isdigit() and not self._read_process(f"/proc/{process.name}/fd"):
+                    self.unseen += 1
+        self._read_at = time.monotonic()
+
+    def _read_process(self, directory: str) -> bool:
+        """False when the process hides its files; one that has ended hides none."""
+        try:
+            descriptors = [*Path(directory).iterdir()]
+        except OSError as error:
+            return error.errno in {errno.ENOENT, errno.ESRCH}
+        for descriptor in descriptors:
+            try:
+                status = descriptor.stat()
+            except OSError:
+                continue  # closed meanwhile, or nothing that a path leads to
+            self._held.add((status.st_dev, status.st_ino))
+        return True
+
+
+@contextmanager
+def alone_with(directory: int, name: str) -> Iterator[int]:
+    """Yield a descriptor of a file that nobody else has open, and keep it so.
+
+    Linux grants a write lease only while there is no other open descriptor, whoever's process
+    and whatever container it is in; while we hold it, whoever opens the file waits. Where the
+    file system or our rights do not allow leases, the file is yielded all the same and /proc
+    (``OpenFiles``) must have the answer.
+
+    Raises:
+        HeldError: somebody has it open.
+        OSError: it cannot be opened (a symbolic link never can).
+    """
+    descriptor = os.open(
+        name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
+    )
+    try:
+        try:
+            # The kernel tells of an opener by a signal; the default one would end us.
+            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:
+                raise HeldError from error
+        yield descriptor
+    finally:
+        os.close(descriptor)

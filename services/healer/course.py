@@ -330,5 +330,6 @@ def _rises(before: Incident, now: Incident) -> bool:
 
 def _as_seen(incident: Incident) -> tuple[object, ...]:
     """What an alert's subscribers can tell apart."""
-    sight = incident.sight
-    return incident.state, incident.severity, incident.handling, sight.crossing_ms, sight.threshold
+    predicted = incident.state is AlertState.PREDICTED
+    crossing_ms = incident.sight.crossing_ms if predicted else None
+    return incident.state, incident.severity, incident.handling, crossing_ms

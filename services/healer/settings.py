@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 
+from services.healer.mail.smtp import check_url
 from services.healer.policy import Policy
 from services.healer.remediations import registered
 from shared.settings import ServiceSettings
@@ -54,6 +55,14 @@ class HealerSettings(ServiceSettings):
             msg = f"no remediation {', '.join(unknown)}; there are {', '.join(registered())}"
             raise ValueError(msg)
         return policy
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _usable(cls, value: SecretStr) -> SecretStr:
+        fault = check_url(value.get_secret_value()) if value.get_secret_value() else ""
+        if fault:
+            raise ValueError(fault)
+        return value
 
     @property
     def recipients(self) -> tuple[str, ...]:

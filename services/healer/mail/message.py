@@ -18,6 +18,8 @@ from services.healer.mail.plot import png
 from services.healer.mail.words import moment, one_line, quantity, span
 from shared.contracts.alerts import EvidenceRow, Severity
 
+# Python breaks a longer subject after "Subject:", and every reader then shows a leading space.
+_POLICY = SMTP.clone(max_line_length=400)
 _COLUMN = 60
 _WORDS = {
     "predicted": "predicted",
@@ -49,7 +51,7 @@ def build(
         recipients: the To addresses.
         page_url: where the web page is; linked when given.
     """
-    mail = EmailMessage(policy=SMTP)
+    mail = EmailMessage(policy=_POLICY)
     mail["Subject"] = subject(notice)
     mail["From"] = _address(sender)
     mail["To"] = [_address(recipient) for recipient in recipients]

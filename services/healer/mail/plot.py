@@ -1,4 +1,4 @@
-"""The picture in a mail: the curve, its normal band or its forecast, the threshold, the crossing."""
+"""The picture in a mail: the curve, its band or forecast, the threshold, the crossing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from services.healer.mail.content import Notice
-from services.healer.mail.words import quantity
+from services.healer.mail.words import one_line, quantity
 from shared.contracts.alerts import BandPoint
 
 # Colours of Okabe and Ito, told apart by colour-blind people too.
@@ -55,21 +55,20 @@ def _band(axes: Axes, band: Sequence[BandPoint], colour: str, label: str) -> Non
 
 def _marks(axes: Axes, notice: Notice) -> None:
     if notice.threshold is not None:
-        label = f"alarm {'above' if notice.above else 'below'} " + quantity(
-            notice.threshold, notice.unit
-        )
+        side = "above" if notice.above else "below"
+        label = f"alarm {side} {_drawable(quantity(notice.threshold, notice.unit), 40)}"
         axes.axhline(notice.threshold, color=_ALARM, lw=1.2, ls="-.", label=label)
     if notice.crossing_ms is not None:
         axes.axvline(_when(notice.crossing_ms), color=_ALARM, lw=1, ls=":")  # type: ignore[arg-type]
 
 
 def _dress(axes: Axes, notice: Notice) -> None:
-    axes.set_title(_cut(notice.series.text(), 90), fontsize=10, loc="left", parse_math=False)
+    axes.set_title(_drawable(notice.series.text(), 90), fontsize=10, loc="left", parse_math=False)
     locator = mdates.AutoDateLocator(tz=UTC, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=UTC))
     axes.set_xlabel("UTC", fontsize=8)
-    axes.set_ylabel(notice.unit, fontsize=8, parse_math=False)
+    axes.set_ylabel(_drawable(notice.unit, 40), fontsize=8, parse_math=False)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -80,5 +79,6 @@ def _when(time_ms: int) -> datetime:
     return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _drawable(text: str, most: int) -> str:
+    """What the built-in font has; a label may hold any character."""
+    return one_line(text, most).encode("latin-1", "replace").decode("latin-1")

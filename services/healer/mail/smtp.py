@@ -10,12 +10,22 @@ from urllib.parse import SplitResult, unquote, urlsplit
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
-class MailUnavailable(Exception):  # noqa: N818 - a state, not a fault of ours
+class MailUnavailable(Exception):
     """The server cannot be reached or says 'later'."""
 
 
-class MailRefused(Exception):  # noqa: N818 - likewise
+class MailRefused(Exception):
     """The server will not take this mail, now or later."""
+
+
+def check_url(url: str) -> str:
+    """What is wrong with a mail URL, '' for nothing."""
+    try:
+        place = urlsplit(url)
+        usable = place.scheme in _PORTS and place.hostname and place.port != 0
+    except ValueError:
+        usable = False
+    return "" if usable else f"must be {', '.join(f'{s}://host' for s in _PORTS)}"
 
 
 def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
@@ -27,21 +37,24 @@ def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
         timeout_s: for each step of the session.
 
     Raises:
-        MailUnavailable: no connection, or a temporary (4xx) answer: try later.
-        MailRefused: a permanent (5xx) answer, or a URL that cannot work.
+        MailUnavailable: no connection, a temporary (4xx) answer, or something the operator can
+            mend (a wrong password, no TLS): try later.
+        MailRefused: a permanent (5xx) answer to this mail.
+        ValueError: when ``check_url`` would name a fault.
     """
+    fault = check_url(url)
+    if fault:
+        raise ValueError(fault)
     place = urlsplit(url)
-    if place.scheme not in _PORTS or not place.hostname:
-        raise MailRefused(f"not a mail URL: it must begin with {', '.join(_PORTS)}")
     try:
         with _session(place, timeout_s) as session:
             if place.username:
                 session.login(unquote(place.username), unquote(place.password or ""))
             _hand_over(session, message)
+    except smtplib.SMTPAuthenticationError as error:
+        raise MailUnavailable(f"{place.hostname} does not accept the login") from error
     except smtplib.SMTPResponseException as error:
         raise _by_code(error.smtp_code, error.smtp_error) from error
-    except smtplib.SMTPNotSupportedError as error:
-        raise MailRefused(str(error)) from error
     except ssl.SSLCertVerificationError as error:
         raise MailUnavailable(f"the server's certificate is not valid: {error.reason}") from error
     except (smtplib.SMTPException, OSError) as error:
@@ -51,9 +64,7 @@ def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
 def _session(place: SplitResult, timeout_s: float) -> smtplib.SMTP:
     host, port = place.hostname or "", place.port or _PORTS[place.scheme]
     if place.scheme == "smtps":
-        return smtplib.SMTP_SSL(
-            host, port, timeout=timeout_s, context=ssl.create_default_context()
-        )
+        return smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=ssl.create_default_context())
     session = smtplib.SMTP(host, port, timeout=timeout_s)
     if place.scheme == "smtp+starttls":
         try:

@@ -1,0 +1,82 @@
+"""Handing a mail over in real SMTP sessions."""
+
+from __future__ import annotations
+
+import mailbox
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from services.healer.mail.message import build
+from services.healer.mail.smtp import MailRefused, MailUnavailable, send
+from shared.embedded.mailbox import EmbeddedMailbox
+from shared.embedded.process import LOOPBACK, free_ports
+from tests.unit.healer.test_mail import notice
+
+
+class Answering:
+    """A server that answers every recipient the same."""
+
+    def __init__(self, answer: str) -> None:
+        self.answer = answer
+
+    async def handle_RCPT(self, *_args: object) -> str:  # noqa: N802 - aiosmtpd's name
+        return self.answer
+
+
+@contextmanager
+def answering(answer: str) -> Iterator[str]:
+    (port,) = free_ports(1)
+    server = Controller(Answering(answer), hostname=LOOPBACK, port=port)
+    server.start()
+    try:
+        yield f"smtp://{LOOPBACK}:{port}"
+    finally:
+        server.stop()
+
+
+def letter() -> EmailMessage:
+    return build(notice(), "barograph@example.org", ("oncall@example.org",))
+
+
+def test_a_mail_is_delivered_whole(tmp_path: Path) -> None:
+    box = EmbeddedMailbox(tmp_path)
+    box.start()
+    try:
+        send(box.url, letter())
+    finally:
+        box.stop()
+    (delivered,) = mailbox.Maildir(box.directory)
+    assert delivered["Subject"] == letter()["Subject"]
+    pictures = [p.get_payload(decode=True) for p in delivered.walk() if p.get_filename()]
+    wanted = [p.get_payload(decode=True) for p in letter().walk() if p.get_filename()]
+    assert pictures == wanted
+
+
+def test_a_wrong_password_can_be_mended_so_the_mail_waits(tmp_path: Path) -> None:
+    box = EmbeddedMailbox(tmp_path)
+    box.start()
+    try:
+        with pytest.raises(MailUnavailable, match="login"):
+            send(box.url.replace(box.password, "wrong"), letter())
+    finally:
+        box.stop()
+
+
+def test_a_permanent_no_is_told_from_a_temporary_one() -> None:
+    with answering("550 no such user") as url, pytest.raises(MailRefused, match="550 no such user"):
+        send(url, letter())
+    with answering("451 try again later") as url, pytest.raises(MailUnavailable, match="451"):
+        send(url, letter())
+
+
+def test_nobody_listening_is_unavailable_and_a_bad_url_a_fault() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(MailUnavailable, match="refused"):
+        send(f"smtp://{LOOPBACK}:{port}", letter())
+    with pytest.raises(ValueError, match="smtps://host"):
+        send("http://example.org", letter())

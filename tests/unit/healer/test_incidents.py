@@ -1,0 +1,347 @@
+"""The course of incidents, without any server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from services.healer.handlers import Handlers
+from services.healer.mail.content import Notice
+from services.healer.policy import Policy
+from services.healer.records import MAILS
+from services.healer.settings import HealerSettings
+from shared.contracts import (
+    AlarmPredicted,
+    AlertChanged,
+    AnomalyCleared,
+    AnomalyDetected,
+    EvidenceCollect,
+    EvidenceCollected,
+    ItemObserved,
+    ItemRead,
+    Message,
+    PredictionWithdrawn,
+    RemediationExecute,
+    RemediationExecuted,
+    RemediationVerified,
+)
+from shared.contracts.alerts import Direction, EvidenceRow, RemediationStep, SeriesRef, Severity
+from shared.contracts.message import deterministic_id
+from shared.service import Context
+from shared.store import Store
+
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
+NOW_MS = int(NOW.timestamp() * 1000)
+DISK = SeriesRef(host="host1", item="df.bytes.used.percent", labels={"mount": "/var/log"})
+CPU = SeriesRef(host="host1", item="cpu.idle")
+AUTOMATIC = {
+    "rules": [{"items": "df.*", "mode": "automatic", "remediation": "clean-logs"}],
+}
+
+
+class Desk:
+    """A healer with a store of its own, its clock moved by hand."""
+
+    def __init__(
+        self, policy: dict[str, Any] | None = None, mail_to: str = "a@example.org"
+    ) -> None:
+        self.settings = HealerSettings(
+            policy=Policy.model_validate(policy or {}),
+            smtp_url=SecretStr("smtp://127.0.0.1:1"),
+            mail_to=mail_to,
+        )
+        self.store = Store("sqlite://")
+        self.now = NOW
+        handlers = Handlers(self.settings)
+        self._expire = handlers.expire
+        self._table: dict[type[Message], Callable[..., Iterable[Message]]] = {
+            AnomalyDetected: handlers.anomaly_detected,
+            AnomalyCleared: handlers.anomaly_cleared,
+            AlarmPredicted: handlers.alarm_predicted,
+            PredictionWithdrawn: handlers.prediction_withdrawn,
+            EvidenceCollected: handlers.evidence_collected,
+            RemediationExecuted: handlers.remediation_executed,
+            ItemObserved: handlers.item_observed,
+        }
+
+    def take(self, *messages: Message) -> list[Message]:
+        answers: list[Message] = []
+        with self.store.transaction() as records:
+            for message in messages:
+                context = Context(self.now, "", 1, records)
+                answers += self._table[type(message)](message, context)
+        return answers
+
+    def later(self, seconds: float) -> list[Message]:
+        self.now += timedelta(seconds=seconds)
+        with self.store.transaction() as records:
+            return list(self._expire(Context(self.now, "", 1, records)))
+
+    def mails(self) -> list[Notice]:
+        with self.store.transaction() as records:
+            return [mail.notice for mail in records.find(MAILS)]
+
+
+def anomaly(
+    series: SeriesRef = CPU, number: int = 1, severity: Severity = Severity.CRITICAL
+) -> AnomalyDetected:
+    return AnomalyDetected(
+        event_id=deterministic_id("anomaly", series.text(), number), series=series,
+        family="cpu" if series is CPU else "disk", severity=severity, time_ms=NOW_MS,
+        value=4.0 if series is CPU else 93.0, direction=Direction.SPIKE, periodic=None, votes=(),
+        sentence="it is beyond its threshold", threshold=10.0 if series is CPU else 90.0,
+    )  # fmt: skip
+
+
+def cleared(of: AnomalyDetected) -> AnomalyCleared:
+    return AnomalyCleared(
+        event_id=of.event_id, series=of.series, family=of.family, time_ms=NOW_MS, value=50.0
+    )
+
+
+def prediction(number: int = 1, revision: int = 1, seconds: float = 0) -> AlarmPredicted:
+    return AlarmPredicted(
+        event_id=deterministic_id("prediction", number), revision=revision, series=DISK,
+        family="disk", time_ms=NOW_MS + int(seconds * 1000), value=80.0, threshold=90.0,
+        above=True, crossing_ms=NOW_MS + 60_000 * revision, earliest_ms=NOW_MS + 50_000,
+        latest_ms=None, predicted_value=97.0, forecaster="arima", sentence="it will cross",
+    )  # fmt: skip
+
+
+def withdrawn(of: AlarmPredicted, outcome: Any) -> PredictionWithdrawn:
+    return PredictionWithdrawn(
+        event_id=of.event_id, series=of.series, family=of.family, time_ms=of.time_ms, value=91.0,
+        outcome=outcome,
+    )  # fmt: skip
+
+
+def executed(order: RemediationExecute, *, succeeded: bool = True) -> RemediationExecuted:
+    return RemediationExecuted(
+        command_id=order.command_id, incident_id=order.incident_id, host=order.host,
+        remediation=order.remediation, dry_run=order.dry_run, succeeded=succeeded,
+        steps=(RemediationStep(action="delete", target="/var/log/a.1", freed_bytes=10**6),),
+        total_steps=1, freed_bytes=10**6, detail="" if succeeded else "no allowed root", at=NOW,
+    )  # fmt: skip
+
+
+def observed(question: ItemRead, value: float | None, at: datetime = NOW) -> ItemObserved:
+    return ItemObserved(
+        command_id=question.command_id, incident_id=question.incident_id, series=question.series,
+        value=value, at=at,
+    )  # fmt: skip
+
+
+def only(messages: list[Message], kind: type[Any]) -> Any:
+    (found,) = [m for m in messages if isinstance(m, kind)]
+    return found
+
+
+def states(messages: Iterable[Message]) -> list[str]:
+    return [str(m.state) for m in messages if isinstance(m, AlertChanged)]
+
+
+def test_an_anomaly_is_mailed_with_the_machines_evidence() -> None:
+    desk = Desk()
+
+    answers = desk.take(anomaly())
+    alert, question = only(answers, AlertChanged), only(answers, EvidenceCollect)
+    assert (alert.state, alert.handling, alert.sequence) == ("firing", "mail", 1)
+    assert alert.routing_key() == "alert.firing.critical.cpu.host1"
+    assert desk.mails() == []
+
+    row = EvidenceRow(columns={"pid": "7", "command": "burn"})
+    desk.take(
+        EvidenceCollected(
+            command_id=question.command_id, host="host1", family="cpu", title="Processes by CPU",
+            rows=(row,), at=NOW,
+        )
+    )  # fmt: skip
+    (mail,) = desk.mails()
+    assert (mail.kind, mail.evidence, mail.thread_id) == ("firing", (row,), "")
+
+    assert states(desk.take(cleared(anomaly()))) == ["resolved"]
+    first, second = desk.mails()
+    assert second.kind == "resolved"
+    assert second.thread_id == first.message_id
+
+
+def test_a_machine_that_does_not_answer_is_said_in_the_mail() -> None:
+    desk = Desk()
+    desk.take(anomaly())
+    assert desk.later(14) == []
+    assert desk.mails() == []
+    desk.later(2)
+    (mail,) = desk.mails()
+    assert "did not answer within 15 s" in mail.evidence_note
+    desk.later(60)
+    assert len(desk.mails()) == 1
+
+
+def test_a_predicted_alarm_is_remedied_verified_and_told() -> None:
+    desk = Desk(AUTOMATIC)
+
+    answers = desk.take(prediction())
+    assert only(answers, AlertChanged).handling == "automatic"
+    order = only(answers, RemediationExecute)
+    assert order.remediation == "clean-logs"
+    assert not order.dry_run
+
+    assert desk.take(executed(order)) == []
+    question = only(desk.later(5), ItemRead)
+    answers = desk.take(observed(question, 20.0, NOW + timedelta(seconds=6)))
+    verified, alert = only(answers, RemediationVerified), only(answers, AlertChanged)
+    assert (verified.before, verified.after, verified.effective) == (80.0, 20.0, True)
+    assert alert.state == "resolved"
+    assert "from 80 to 20" in alert.outcome
+    (mail,) = desk.mails()
+    assert mail.kind == "handled"
+    assert any("1.0 MB" in action for action in mail.actions)
+
+    assert desk.take(withdrawn(prediction(), "averted")) == []
+    assert desk.take(prediction(revision=2, seconds=600)) == [], "it was withdrawn before"
+
+
+def test_what_is_predicted_again_from_later_data_is_a_new_incident_within_the_cooldown() -> None:
+    desk = Desk(AUTOMATIC)
+    order = only(desk.take(prediction()), RemediationExecute)
+    desk.take(executed(order))
+    question = only(desk.later(5), ItemRead)
+    desk.take(observed(question, 20.0, NOW + timedelta(seconds=6)))
+
+    assert desk.take(prediction(revision=2, seconds=3)) == [], "data from before the cleaning"
+    answers = desk.take(prediction(revision=3, seconds=30))
+    assert only(answers, AlertChanged).alert_id != order.incident_id
+    assert only(answers, AlertChanged).handling == "mail"
+    desk.later(20)
+    assert "must lie between two runs" in " ".join(desk.mails()[-1].actions)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [((85.0,), "did not bring"), ((None,), "could not be read"), ((), "could not be read again")],
+)
+def test_what_does_not_help_is_escalated(values: tuple[float | None, ...], why: str) -> None:
+    desk = Desk(AUTOMATIC)
+    order = only(desk.take(prediction()), RemediationExecute)
+    desk.take(executed(order))
+    question = only(desk.later(5), ItemRead)
+    answers = desk.take(*(observed(question, value) for value in values)) or desk.later(31)
+    assert only(answers, AlertChanged).handling == "mail"
+    assert only(answers, EvidenceCollect).path == "/var/log"
+    desk.later(16)
+    (mail,) = desk.mails()
+    assert mail.kind == "escalated"
+    assert why in " ".join(mail.actions)
+    assert "du -xh" in mail.suggested_command
+
+
+def test_a_refusing_and_a_silent_machine_are_escalated() -> None:
+    for silent in (True, False):
+        desk = Desk(AUTOMATIC)
+        order = only(desk.take(prediction()), RemediationExecute)
+        answers = desk.later(301) if silent else desk.take(executed(order, succeeded=False))
+        assert only(answers, AlertChanged).handling == "mail"
+        assert desk.take(executed(order)) == [], "too late or twice"
+
+
+def test_the_kill_switch_and_a_low_severity_make_it_mail() -> None:
+    off = Desk(AUTOMATIC | {"automatic": False})
+    assert only(off.take(prediction()), AlertChanged).handling == "mail"
+    low = Desk(AUTOMATIC)
+    warning = anomaly(DISK, severity=Severity.WARNING)
+    assert only(low.take(warning), AlertChanged).handling == "mail"
+    low.later(16)
+    # It grows worse: now the machine acts.
+    assert only(low.take(prediction(2), anomaly(DISK, 2)), RemediationExecute)
+
+
+def test_a_dry_run_changes_nothing_and_is_mailed() -> None:
+    desk = Desk(AUTOMATIC | {"dry_run": True})
+    order = only(desk.take(prediction()), RemediationExecute)
+    assert order.dry_run
+    desk.take(executed(order))
+    desk.later(16)
+    (mail,) = desk.mails()
+    assert "dry run" in " ".join(mail.actions)
+
+
+def test_a_prediction_that_came_true_goes_over_into_the_alarm() -> None:
+    desk = Desk()
+    desk.take(prediction())
+    desk.later(16)
+    assert states(desk.take(withdrawn(prediction(), "came_true"))) == ["firing"]
+    assert states(desk.take(anomaly(DISK))) == []
+    assert states(desk.take(cleared(anomaly(DISK)))) == ["resolved"]
+
+
+def test_a_prediction_that_came_true_without_an_alarm_ends_by_the_clock() -> None:
+    desk = Desk()
+    desk.take(prediction(), withdrawn(prediction(), "came_true"))
+    desk.later(16)
+    assert states(desk.later(590)) == ["resolved"]
+
+
+def test_an_end_that_overtook_its_beginning_leaves_nothing_open() -> None:
+    desk = Desk()
+    assert desk.take(cleared(anomaly()), anomaly()) == []
+
+
+def test_observed_items_are_published_and_not_mailed() -> None:
+    desk = Desk({"rules": [{"mode": "observe"}]})
+    assert states(desk.take(anomaly(), cleared(anomaly()))) == ["firing", "resolved"]
+    assert desk.mails() == []
+
+
+def test_ended_incidents_are_forgotten() -> None:
+    desk = Desk()
+    desk.take(anomaly(), cleared(anomaly()))
+    desk.later(31 * 86_400)
+    assert states(desk.take(anomaly())) == ["firing"]
+
+
+def test_a_policy_names_every_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {"rules": [{"mode": "automatic"}, {"mode": "mail", "wrong": 1}], "cooldown_s": -1}
+    with pytest.raises(ValidationError) as caught:
+        HealerSettings.model_validate_strings({"policy": json.dumps(bad)})
+    text = str(caught.value)
+    assert "needs a remediation" in text
+    assert "rules.1.wrong" in text
+    assert "cooldown_s" in text
+    unknown = {"rules": [{"mode": "automatic", "remediation": "reboot"}]}
+    with pytest.raises(ValidationError, match="no remediation reboot; there are"):
+        HealerSettings.model_validate_strings({"policy": json.dumps(unknown)})
+
+
+EVENTS: list[Message] = [
+    anomaly(DISK), cleared(anomaly(DISK)), anomaly(DISK, 2, Severity.WARNING),
+    cleared(anomaly(DISK, 2)), prediction(), prediction(revision=2, seconds=1),
+    withdrawn(prediction(), "did_not_come"),
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.permutations([*EVENTS, *EVENTS]), st.lists(st.floats(0, 400), min_size=14, max_size=14))
+def test_in_any_order_and_twice_everything_ends_and_no_change_is_told_twice(
+    order: list[Message], pauses: list[float]
+) -> None:
+    desk = Desk(AUTOMATIC)
+    told: list[AlertChanged] = []
+    for message, pause in zip(order, pauses, strict=True):
+        answers = (*desk.take(message), *desk.later(pause))
+        told += [answer for answer in answers if isinstance(answer, AlertChanged)]
+    for _ in range(4):
+        told += [m for m in desk.later(700) if isinstance(m, AlertChanged)]
+    numbers: dict[str, list[int]] = {}
+    for change in told:
+        numbers.setdefault(change.alert_id, []).append(change.sequence)
+    assert all(seen == list(range(1, len(seen) + 1)) for seen in numbers.values())
+    last = {change.alert_id: change.state for change in told}
+    assert set(last.values()) <= {"resolved"}
+    assert len({mail.message_id for mail in desk.mails()}) == len(desk.mails())

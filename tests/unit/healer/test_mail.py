@@ -1,0 +1,153 @@
+"""What a mail looks like when it is read again."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import struct
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from typing import Any, get_args
+
+import pytest
+
+from services.healer.mail.content import Notice
+from services.healer.mail.message import build, subject
+from services.healer.mail.words import quantity, span
+from shared.contracts.alerts import BandPoint, EvidenceRow, Point, SeriesRef
+
+NOW = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
+MS = int(NOW.timestamp() * 1000)
+HOUR = 3_600_000
+KINDS = get_args(Notice.model_fields["kind"].annotation)
+NASTY = "x\r\nBcc: all@example.org\r\n\r\n<script>alert(1)</script> \u202eü"
+
+
+def notice(**changes: Any) -> Notice:
+    values: dict[str, Any] = {
+        "message_id": "a.2@barograph", "thread_id": "a.1@barograph", "kind": "predicted",
+        "severity": "critical", "family": "disk",
+        "series": SeriesRef(host="host17", item="df.bytes.used.percent", labels={"mount": "/log"}),
+        "value": 80.2, "unit": "percent", "threshold": 90.0, "sentence": "it grows steadily",
+        "crossing_ms": MS + 20 * HOUR, "earliest_ms": MS + 16 * HOUR, "latest_ms": None,
+        "predicted_value": 99.5,
+        "recent": tuple(Point(time_ms=MS - k * HOUR, value=80 - k) for k in range(30, 0, -1)),
+        "band": tuple(
+            BandPoint(time_ms=MS + k * HOUR, mean=80 + k, lower=79, upper=82 + k)
+            for k in range(1, 20)
+        ),
+        "evidence_title": "Biggest directories",
+        "evidence": (EvidenceRow(columns={"path": "/log/app", "size": "9 GiB"}),),
+        "actions": ("clean-logs did 3 steps",), "suggested_command": "du -xh -- /log", "at": NOW,
+    }  # fmt: skip
+    return Notice.model_validate(values | changes)
+
+
+def reread(content: Notice) -> EmailMessage:
+    raw = build(
+        content, "Barograph <b@example.org>", ("a@example.org", "c@example.org"), "http://x/"
+    )
+    parsed = email.message_from_bytes(raw.as_bytes(), policy=email.policy.default)
+    assert isinstance(parsed, EmailMessage)
+    return parsed
+
+
+def part(mail: EmailMessage, kind: str) -> Any:
+    (found,) = [p for p in mail.walk() if p.get_content_type() == kind]
+    return found.get_content()
+
+
+def test_a_prediction_says_everything_a_person_needs() -> None:
+    mail = reread(notice())
+    assert mail["Subject"] == (
+        "[critical] predicted: df.bytes.used.percent on host17 reaches 90 % in 20 h"
+    )
+    text = part(mail, "text/plain")
+    wanted = (
+        "host17", "mount=/log", "80.2 %", "above 90 %", "99.5 %", "2026-01-02 06:00:00 UTC",
+        "between 2026-01-02 02:00:00 UTC and open", "it grows steadily", "clean-logs did 3 steps",
+        "du -xh -- /log", "9 GiB", "http://x/",
+    )  # fmt: skip
+    assert [words for words in wanted if words not in text] == []
+    assert [words for words in wanted if words not in part(mail, "text/html")] == []
+
+
+def test_the_plot_is_inside_the_page() -> None:
+    mail = reread(notice())
+    assert [p.get_content_type() for p in mail.walk()] == [
+        "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",
+    ]  # fmt: skip
+    picture = part(mail, "image/png")
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", picture[16:24]) == (880, 352)
+    assert "cid:plot" in part(mail, "text/html")
+    assert part(reread(notice(value=1, recent=notice().recent[:9])), "image/png") != picture
+
+
+def test_without_points_there_is_no_plot_and_no_broken_picture() -> None:
+    mail = reread(notice(recent=(), band=()))
+    assert "image/png" not in [p.get_content_type() for p in mail.walk()]
+    assert "cid:" not in part(mail, "text/html")
+
+
+def test_an_incidents_mails_are_one_thread() -> None:
+    first, second = reread(notice(message_id="a.1@barograph", thread_id="")), reread(notice())
+    assert first["In-Reply-To"] is None
+    assert second["In-Reply-To"] == second["References"] == first["Message-ID"]
+    assert first["Auto-Submitted"] == "auto-generated"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_its_subject(kind: str) -> None:
+    assert len({subject(notice(kind=k)) for k in KINDS}) == len(KINDS)
+    mail = reread(notice(kind=kind))
+    assert mail["Subject"].startswith("[critical] ")
+    assert mail["X-Barograph-Alert"] == f"{kind} critical disk"
+
+
+def test_nothing_in_a_notice_becomes_a_header_or_markup() -> None:
+    series = SeriesRef.model_construct(host=NASTY, item=NASTY, labels={"mount": NASTY})
+    nasty = notice().model_copy(
+        update={
+            "series": series, "family": NASTY, "sentence": NASTY, "evidence_title": NASTY,
+            "evidence": (EvidenceRow(columns={NASTY: NASTY}),), "evidence_note": NASTY,
+            "actions": (NASTY,), "suggested_command": NASTY, "unit": NASTY,
+        }
+    )  # fmt: skip
+    mail = reread(nasty)
+    assert mail["Bcc"] is None
+    assert "\n" not in mail["Subject"]
+    assert "<script>" not in part(mail, "text/html")
+    assert "ü" in part(mail, "text/plain")
+    assert "\nBcc:" not in part(mail, "text/plain").replace("\r", "")
+
+
+def test_unknown_and_infinite_numbers_are_said_not_drawn() -> None:
+    values = (float("nan"), float("inf"), 1.0, 2.0)
+    recent = tuple(
+        Point.model_construct(time_ms=MS + k, value=value) for k, value in enumerate(values)
+    )
+    mail = reread(notice().model_copy(update={"value": float("nan"), "recent": recent}))
+    assert "unknown" in part(mail, "text/plain")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "words"),
+    [
+        (93.123, "percent", "93.1 %"),
+        (1536.0, "bytes", "1.5 KiB"),
+        (3 * 2**30, "bytes per second", "3 GiB per second"),
+        (123456.7, "sockets", "123\u202f457 sockets"),
+        (0.5, "", "0.5"),
+    ],
+)
+def test_quantities(value: float, unit: str, words: str) -> None:
+    assert quantity(value, unit) == words
+
+
+def test_spans() -> None:
+    from datetime import timedelta
+
+    assert span(timedelta(hours=3, minutes=20, seconds=5)) == "3 h 20 min"
+    assert span(timedelta(days=2, minutes=1)) == "2 d 1 min"
+    assert span(timedelta()) == "0 s"

@@ -24,15 +24,27 @@ _START = "0" * 64
 _TORN = "torn"
 
 
+class AuditInUseError(Exception):
+    """Two agents with one state directory."""
+
+
 class Audit:
-    """An append-only file; one process writes it at a time."""
+    """An append-only file; one process writes it at a time.
+
+    Raises:
+        AuditInUseError: another process has it open.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = path
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._file)
+            raise AuditInUseError(f"another process writes {path}") from error
         self.head = self._last()
 
     def note(self, event: str, **fields: object) -> None:

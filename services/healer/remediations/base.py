@@ -7,6 +7,7 @@ registered one.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ class Step:
     target: str
     freed_bytes: int = 0
     identity: str = ""
+
+    def reported(self, error: str = "") -> RemediationStep:
+        """The step as it is answered with; what failed freed nothing."""
+        freed = 0 if error else self.freed_bytes
+        # File names are bytes; what is not UTF-8 in them must not make the answer unreadable.
+        shown = os.fsencode(self.target).decode(errors="backslashreplace")
+        return RemediationStep(action=self.action, target=shown, freed_bytes=freed, error=error)
 
 
 class Journal(Protocol):

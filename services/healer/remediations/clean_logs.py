@@ -161,7 +161,7 @@ class _Run:
         # Deleting one of several names frees nothing.
         step = Step(_DELETE, target, file.size if file.links == 1 else 0, file.identity)
         if self._journal is None:
-            return _reported(step)
+            return step.reported()
         if self._open.holds(file.device, file.inode):
             self._spared["open"] += 1
             return None
@@ -174,8 +174,8 @@ class _Run:
         except (OSError, ChangedError) as error:
             why = getattr(error, "strerror", None) or str(error)
             self._journal.failed(step, why)
-            return _reported(step, why)
-        return _reported(step)
+            return step.reported(why)
+        return step.reported()
 
     @staticmethod
     def _unlink(directory: int, file: File, step: Step, journal: Journal) -> None:
@@ -186,13 +186,6 @@ class _Run:
             journal.intend(step)
             os.unlink(file.name, dir_fd=directory)
         journal.done(step)
-
-
-def _reported(step: Step, error: str = "") -> RemediationStep:
-    freed = 0 if error else step.freed_bytes
-    # Names are bytes; what is not UTF-8 in them must not make the answer unreadable.
-    shown = os.fsencode(step.target).decode(errors="backslashreplace")
-    return RemediationStep(action=step.action, target=shown, freed_bytes=freed, error=error)
 
 
 def _lies_below(root: Path, mount: str) -> bool:

@@ -1,0 +1,37 @@
+"""What a look at the machine yields, whatever it looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+MOST_ROWS = 20
+Wait = Callable[[float], object]
+"""Waits so many seconds, or until the agent stops."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A small table: what it shows, its rows (most important first), whether it is cut short."""
+
+    title: str
+    rows: tuple[dict[str, str], ...]
+    truncated: bool
+
+
+def table(title: str, rows: Sequence[dict[str, str]], *, cut: bool = False) -> Found:
+    """The first ``MOST_ROWS`` rows."""
+    return Found(title, tuple(rows[:MOST_ROWS]), cut or len(rows) > MOST_ROWS)
+
+
+def size_text(size: float) -> str:
+    """Bytes for people: ``1.5 GiB``.
+
+    >>> size_text(0), size_text(1536)
+    ('0 B', '1.5 KiB')
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:  # noqa: PLR2004 - a unit is 1024 of the one before
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

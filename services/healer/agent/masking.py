@@ -1,0 +1,71 @@
+"""Command lines without their secrets: they leave the machine, and people forward mails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+
+MASK = "***"
+_LONGEST = 200
+
+_NAME = (
+    r"[\w.-]*(?:passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
+    r"private[_-]?key|credentials?|auth(?:orization)?|cookie|dsn)[\w.-]*"
+)
+_ASSIGNED = re.compile(rf"(?i)(?<![\w-])((?:--?)?{_NAME}\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;]+)")
+_OPTION = re.compile(rf"(?i)^--?{_NAME}$")
+_URL_LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@(?=[^\s@]*)")
+_WORD_LOGIN = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
+_SHAPES = (
+    re.compile(r"\b(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{16}\b"),
+    re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
+    re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|sk_live_)[\w-]{16,}"),
+    # AWS' secret keys and their like: 40 characters of base64 with more than one kind of letter.
+    re.compile(r"(?<![\w/+.-])(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d)[A-Za-z0-9/+]{40}(?![\w/+=.-])"),
+)
+_SHORT_OPTIONS = {
+    "curl": "-u", "ldapsearch": "-w", "mariadb": "-p", "mysql": "-p", "mysqldump": "-p",
+    "redis-cli": "-a", "smbclient": "-U", "sshpass": "-p", "wget": "-u",
+}  # fmt: skip
+"""Programs whose one-letter option carries a secret, in the next word or glued to it."""
+
+
+def masked(arguments: Sequence[str]) -> str:
+    """A command line for people: secrets replaced by ``***``, no control characters, bounded.
+
+    >>> masked(["app", "--token", "abc", "--db=postgres://me:pw@db/x"])
+    'app --token *** --db=postgres://***@db/x'
+    """
+    words: list[str] = []
+    short = _SHORT_OPTIONS.get(PurePath(arguments[0]).name) if arguments else None
+    hide_next = False
+    for word in arguments:
+        if hide_next and not word.startswith("--"):
+            words.append(MASK)
+            hide_next = False
+            continue
+        glued = short is not None and word.startswith(short) and word != short
+        words.append(short + MASK if glued and short else masked_text(word))
+        hide_next = bool(_OPTION.match(word)) or (short is not None and word == short)
+    text = " ".join(words)
+    # Once more as a whole: a secret may be spread over words ("Authorization:", "Bearer x").
+    text = "".join(c if c.isprintable() else "?" for c in masked_text(text))
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def masked_text(text: str) -> str:
+    """Any text with its secrets replaced."""
+    text = _URL_LOGIN.sub(rf"\1{MASK}@", text)
+    text = _WORD_LOGIN.sub(rf"\1 {MASK}", text)
+    text = _ASSIGNED.sub(_hide, text)
+    for shape in _SHAPES:
+        text = shape.sub(MASK, text)
+    return text
+
+
+def _hide(found: re.Match[str]) -> str:
+    kept: str = found[1]
+    # "Authorization: Bearer ***" has been seen to.
+    value: str = found[2]
+    return found[0] if value.lower() in {"bearer", "basic"} else kept + MASK

@@ -1,0 +1,122 @@
+"""Reads the samplers in time, keeps what cannot be sent, sends it in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+from typing import Protocol
+
+import structlog
+
+from services.healer.agent.samplers import Reading, Sampler
+from shared.contracts import Message, MetricBatch
+from shared.contracts.metrics import Sample
+from shared.messaging import BrokerUnavailable, Unroutable
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 20
+_TIMEOUT_S = 10.0
+
+
+class _Sender(Protocol):
+    @property
+    def ready(self) -> bool: ...
+    def publish(self, messages: Sequence[Message], *, timeout_s: float) -> None: ...
+
+
+class Publishing:
+    """The samples' way from the samplers to the broker.
+
+    ``tick`` and ``send`` are for two threads, so that a broker that keeps us waiting does not
+    make a gap in the samples. Batches that were not confirmed are sent again: that does no harm.
+
+    Args:
+        host: whom the samples are about.
+        interval_s: seconds between two readings.
+        items: items wanted; empty: all.
+        kept: batches kept while they cannot be sent; beyond that the oldest are given up.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        samplers: Sequence[Sampler],
+        *,
+        interval_s: float,
+        items: Sequence[str] = (),
+        kept: int = 360,
+    ) -> None:
+        self._host = host
+        self._samplers = [s for s in samplers if not items or set(s.items) & set(items)]
+        self._interval_s = interval_s
+        self._items = set(items)
+        self._waiting: deque[MetricBatch] = deque(maxlen=kept)
+        self._lock = threading.Lock()
+        # Soon, but not at once: rates need a span.
+        self._next = time.monotonic() + min(interval_s, 1.0)
+        self._failing: set[str] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Batches not yet confirmed."""
+        return len(self._waiting)
+
+    def tick(self) -> bool:
+        """Read everything if an interval is over; whether there is something new to send."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next += self._interval_s
+        if self._next <= now:
+            # A machine that slept does not catch up on readings it has missed.
+            self._next = now + self._interval_s
+        samples = self.read(int(time.time() * 1000))
+        if not samples:
+            return False
+        with self._lock:
+            if len(self._waiting) == self._waiting.maxlen:
+                log.warning("samples_given_up", oldest_ms=self._waiting[0].samples[0].time_ms)
+            self._waiting.append(MetricBatch(host=self._host, samples=tuple(samples)))
+        return True
+
+    def read(self, time_ms: int) -> list[Sample]:
+        """What the samplers say now; one that fails is named once and left out."""
+        return [
+            Sample(item=r.item, time_ms=time_ms, value=r.value, labels=dict(r.labels))
+            for sampler in self._samplers
+            for r in self._readings(sampler)
+            if not self._items or r.item in self._items
+        ]
+
+    def _readings(self, sampler: Sampler) -> list[Reading]:
+        name = type(sampler).__name__
+        try:
+            readings = sampler.sample()
+        except (OSError, ValueError, RuntimeError) as error:
+            if name not in self._failing:
+                self._failing.add(name)
+                log.warning("sampler_failed", sampler=name, error=str(error))
+            return []
+        self._failing.discard(name)
+        return readings
+
+    def send(self, bus: _Sender) -> None:
+        """Send what waits, oldest first; what is not confirmed stays."""
+        while bus.ready:
+            with self._lock:
+                batches = list(islice(self._waiting, _AT_ONCE))
+            if not batches:
+                return
+            try:
+                bus.publish(batches, timeout_s=_TIMEOUT_S)
+            except (BrokerUnavailable, Unroutable) as error:
+                log.warning("samples_wait", batches=self.waiting, error=str(error))
+                return
+            with self._lock:
+                # The oldest may have been given up meanwhile.
+                while self._waiting and self._waiting[0] in batches:
+                    self._waiting.popleft()

@@ -1,0 +1,49 @@
+"""What the agent remembers of the commands it was given."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts import Message
+from shared.contracts.message import message_types
+from shared.store import Collection
+
+KEPT = timedelta(days=8)
+"""How long an answered command is remembered; longer than any message waits to come again."""
+
+
+class Command(BaseModel):
+    """One command: ``pending`` until begun, ``begun`` until answered, then ``answered``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    command_id: str
+    type: str
+    body: str
+    """The message as JSON."""
+    status: Literal["pending", "begun", "answered"] = "pending"
+    attempts: int = 0
+    forget_at: AwareDatetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Type and id: commands of two types may share an id."""
+        return f"{self.type}/{self.command_id}"
+
+    @property
+    def message(self) -> Message:
+        """The command as it came."""
+        return message_types()[self.type].model_validate_json(self.body)
+
+
+COMMANDS = Collection(
+    name="commands",
+    model=Command,
+    key=lambda c: c.key,
+    group=lambda c: c.type,
+    status=lambda c: c.status,
+    due=lambda c: c.forget_at,
+)

@@ -1,0 +1,133 @@
+"""Carries out ``remediation.execute`` with the remediations this machine allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import structlog
+
+from services.healer.agent.records import Command
+from services.healer.remediations import Outcome, Remediation, Step
+from services.healer.remediations.audit import Audit, CommandJournal, intended
+from shared.contracts.alerts import RemediationExecute, RemediationExecuted, RemediationStep
+from shared.observe import REMEDIATIONS
+
+log = structlog.get_logger(__name__)
+
+_MOST_ATTEMPTS = 3
+_LISTED_STEPS = 1000
+
+
+class Remediator:
+    """The remediations of this machine, their audit, and the answers they give.
+
+    Args:
+        remediations: what may be carried out, by name.
+        audit: where every step is noted before it is done.
+        clock: what time it is.
+    """
+
+    def __init__(
+        self,
+        remediations: Mapping[str, Remediation],
+        audit: Audit,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._remediations = remediations
+        self._audit = audit
+        self._clock = clock
+
+    def perform(self, command: Command) -> RemediationExecuted:
+        """Do it, or say why not; what a run before a crash did is part of the answer."""
+        message = RemediationExecute.model_validate_json(command.body)
+        known = self._remediations.get(message.remediation)
+        if known is None:
+            names = ", ".join(sorted(self._remediations)) or "none"
+            return self._answer(
+                message, Outcome(False, (), f"no such remediation on this machine; it has {names}")
+            )
+        before = self._done_before(message, known) if command.attempts > 1 else ()
+        refusal = self._refusal(message, command)
+        outcome = Outcome(False, (), refusal) if refusal else self._run(message, known)
+        if before:
+            detail = "; ".join(filter(None, (outcome.detail, "went on after an interruption")))
+            outcome = Outcome(outcome.succeeded, (*before, *outcome.steps), detail)
+        return self._answer(message, outcome)
+
+    def _refusal(self, message: RemediationExecute, command: Command) -> str:
+        if self._clock() >= message.expires:
+            began = "went on with" if command.attempts > 1 else "begun"
+            return f"it expired at {message.expires.isoformat()} before it could be {began}"
+        if command.attempts > _MOST_ATTEMPTS:
+            return f"given up after {_MOST_ATTEMPTS} attempts that did not come to an end"
+        return ""
+
+    def _run(self, message: RemediationExecute, known: Remediation) -> Outcome:
+        journal = CommandJournal(self._audit, message.command_id, message.remediation)
+        try:
+            self._mark("begin", message)
+            outcome = known.run(message.series, dry_run=message.dry_run, journal=journal)
+        except OSError as error:
+            # The audit cannot be written, for instance; without it nothing may be done.
+            return Outcome(False, (), f"stopped: {error}")
+        try:
+            self._mark("end", message, steps=len(outcome.steps), freed_bytes=outcome.freed_bytes)
+        except OSError as error:
+            log.warning("audit_failed", error=str(error))
+        return outcome
+
+    def _mark(self, event: str, message: RemediationExecute, **more: int) -> None:
+        self._audit.note(
+            event,
+            command_id=message.command_id,
+            incident_id=message.incident_id,
+            remediation=message.remediation,
+            series=message.series.text(),
+            dry_run=message.dry_run,
+            **more,
+        )
+
+    def _done_before(
+        self, message: RemediationExecute, known: Remediation
+    ) -> tuple[RemediationStep, ...]:
+        """Steps of an interrupted run, from its audit; an open intention is looked after."""
+        steps: dict[tuple[str, str], RemediationStep] = {}
+        journal = CommandJournal(self._audit, message.command_id, message.remediation)
+        unsettled: dict[tuple[str, str], Step] = {}
+        for entry in self._audit.entries(message.command_id):
+            if entry["event"] not in {"intend", "done", "failed"}:
+                continue
+            step = intended(entry)
+            place = (step.target, step.identity)
+            unsettled.pop(place, None)
+            if entry["event"] == "intend":
+                unsettled[place] = step
+            elif entry["event"] == "done":
+                steps[place] = step.reported()
+        for place, step in unsettled.items():
+            if known.happened(step):
+                journal.done(step)
+                steps[place] = step.reported()
+        return tuple(steps.values())
+
+    def _answer(self, message: RemediationExecute, outcome: Outcome) -> RemediationExecuted:
+        word = "dry_run" if message.dry_run else "succeeded" if outcome.succeeded else "failed"
+        # Only names that are registered become labels, so that their number is bounded.
+        name = message.remediation if message.remediation in self._remediations else "unknown"
+        REMEDIATIONS.labels(name, word).inc()
+        detail = "; ".join(filter(None, (outcome.detail, f"audit {self._audit.head}")))
+        log.info("remediation_answered", command_id=message.command_id, outcome=word, detail=detail)
+        return RemediationExecuted(
+            command_id=message.command_id,
+            incident_id=message.incident_id,
+            host=message.host,
+            remediation=message.remediation,
+            dry_run=message.dry_run,
+            succeeded=outcome.succeeded,
+            steps=outcome.steps[:_LISTED_STEPS],
+            total_steps=len(outcome.steps),
+            freed_bytes=outcome.freed_bytes,
+            detail=detail,
+            at=self._clock(),
+        )

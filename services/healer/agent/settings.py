@@ -1,0 +1,79 @@
+"""Settings of the node agent: what it watches, and what it may delete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from services.healer.remediations.clean_logs import CleanRoot
+from shared.contracts.message import HostName, routing_word
+from shared.items import ITEMS
+from shared.settings import ServiceSettings, host_name
+
+
+class Volume(BaseModel):
+    """A directory that is watched like a file system of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Path = Field(description="The directory; becomes the label mount.")
+    capacity_bytes: int = Field(gt=0, description="Bytes at which it counts as full.")
+
+    @field_validator("path")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            raise ValueError("must be an absolute path")
+        return value
+
+
+class AgentSettings(ServiceSettings):
+    """``BAROGRAPH_AGENT_…``; ``ITEMS``, ``VOLUMES`` and ``CLEAN`` take JSON."""
+
+    host: HostName = Field(
+        default_factory=host_name, description="This machine's name in samples and commands."
+    )
+    interval_s: float = Field(default=10, gt=0, description="Seconds between two readings.")
+    items: tuple[str, ...] = Field(default=(), description="Items to publish; empty: all.")
+    volumes: tuple[Volume, ...] = Field(
+        default=(), description="Directories watched like file systems."
+    )
+    clean: tuple[CleanRoot, ...] = Field(
+        default=(), description="Where clean-logs may delete; empty: nowhere."
+    )
+    kept_batches: int = Field(
+        default=360, ge=1, le=100_000, description="Batches kept while the broker is away."
+    )
+
+    @field_validator("items", "volumes", "clean", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from error
+
+    @field_validator("items")
+    @classmethod
+    def _are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in value if name not in ITEMS]
+        if unknown:
+            raise ValueError(f"no such items: {', '.join(unknown)}")
+        return value
+
+    @property
+    def word(self) -> str:
+        """The last word of the keys that commands for this machine carry."""
+        return routing_word(self.host)
+
+    def addressed(self) -> AgentSettings:
+        """These settings with the machine as instance, since that is how it is addressed.
+
+        A name for the instance that changes at every start would leave queues behind.
+        """
+        return self.model_copy(update={"instance": self.host.replace(":", "-")})

@@ -7,13 +7,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from services.healer.remediations import Step, make
+from services.healer.remediations import Step
 from services.healer.remediations.confined import ChangedError, opened
-from services.healer.remediations.open_files import HeldError, OpenFiles, alone_with
+from services.healer.remediations.open_files import OpenFiles
 from tests.troubles import OLD_S, Noted, Trouble, full_of_logs, put
 
 _AT_A_TIME = 10
@@ -132,6 +131,23 @@ class TestWhatSurvives:
         assert not errors[targets[3]]
         assert not Path(targets[3]).exists()
 
+    @pytest.mark.parametrize("replaced", [True, False])
+    def test_a_file_replaced_or_written_to_since_it_was_found_survives(
+        self, logs: Trouble, replaced: bool
+    ) -> None:
+        last = Path(logs.run(dry_run=True).steps[-1].target)
+
+        def change_the_last(_step: Step) -> None:
+            if replaced:
+                last.unlink(missing_ok=True)
+            last.write_bytes(b"new")
+
+        outcome = logs.run(Noted(change_the_last))
+
+        assert last.read_bytes() == b"new"
+        assert "changed" in outcome.steps[-1].error
+        assert outcome.freed_bytes == 3 * len(b"log\n")
+
     def test_a_name_that_is_not_utf_8_is_deleted_and_reported_readably(self, logs: Trouble) -> None:
         name = os.fsdecode(b"\xff.log.1")
         put(logs.root / name)
@@ -148,8 +164,10 @@ class TestConfinement:
         (logs.root / "way-out").symlink_to(logs.outside)
         (logs.root / "link.log.1").symlink_to(logs.outside / "app.log.1")
 
-        logs.run()
+        outcome = logs.run()
 
+        assert not any(step.error for step in outcome.steps), "they were not even tried"
+        assert "could not be read" not in outcome.detail
         assert (logs.outside / "app.log.1").read_bytes() == b"precious"
         assert (logs.root / "link.log.1").is_symlink()
 
@@ -192,6 +210,23 @@ class TestConfinement:
         precious = list(logs.outside.rglob("access.log.*"))
         assert len(precious) == 10
         assert all(path.read_bytes() == b"precious" for path in precious)
+
+    def test_a_swapped_directory_leads_nowhere_even_to_another_name_of_the_same_file(
+        self, logs: Trouble
+    ) -> None:
+        web = logs.root / "web"
+        for number in range(5):
+            inside = put(web / f"access.log.{number}")
+            (logs.outside / inside.name).hardlink_to(inside)
+
+        def swap(_step: Step) -> None:
+            if not web.is_symlink():
+                web.rename(logs.ground / "moved")
+                web.symlink_to(logs.outside)
+
+        logs.run(Noted(swap))
+
+        assert len(list(logs.outside.glob("access.log.*"))) == 5
 
     def test_a_directory_swapped_over_and_over_never_costs_a_file_outside(
         self, logs: Trouble
@@ -246,26 +281,3 @@ def refill(web: Path, aside: Path, name: str) -> None:
         finally:
             os.close(directory)
         return
-
-
-def test_a_file_is_ours_alone_only_while_nobody_has_it(tmp_path: Path) -> None:
-    put(tmp_path / "x.log.1")
-    directory = os.open(tmp_path, os.O_DIRECTORY)
-    try:
-        with alone_with(directory, "x.log.1") as descriptor:
-            assert os.read(descriptor, 3) == b"log"
-        with (tmp_path / "x.log.1").open(), pytest.raises(HeldError):
-            alone_with(directory, "x.log.1").__enter__()
-    finally:
-        os.close(directory)
-
-
-@pytest.mark.parametrize(
-    "allowed",
-    [{"root": "relative"}, {"root": "/"}, {"root": "/var/../etc"},
-     {"root": "/var/log", "patterns": ["*"]}, {"root": "/var/log", "patterns": ["a/*.gz"]},
-     {"root": "/var/log", "patterns": []}, {"root": "/var/log", "min_age_s": -1}],
-)  # fmt: skip
-def test_an_allow_list_that_allows_too_much_is_refused(allowed: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="validation error"):
-        make("clean-logs", {"roots": [allowed]})

@@ -13,9 +13,11 @@ _NAME = (
     r"[\w.-]*(?:passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
     r"private[_-]?key|credentials?|auth(?:orization)?|cookie|dsn)[\w.-]*"
 )
-_ASSIGNED = re.compile(rf"(?i)(?<![\w-])((?:--?)?{_NAME}\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;]+)")
+_ASSIGNED = re.compile(
+    rf"(?i)(?<![\w-])((?:--?)?{_NAME}[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;]+)"
+)
 _OPTION = re.compile(rf"(?i)^--?{_NAME}$")
-_URL_LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/@]*@(?=[^\s@]*)")
+_URL_LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)(?:[^\s/]*|[^\s/@:]*:\S*)@")
 _WORD_LOGIN = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _SHAPES = (
     re.compile(r"\b(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{16}\b"),

@@ -38,6 +38,7 @@ _SECRET = "Zk9qTr4Lw7Xc2Vb8"  # what must not be seen below
         "app amqp://user:{}@broker:5672/%2F",
         "app redis://:{}@cache:6379/0",
         "app postgresql+psycopg://u:p@{}@db/x",
+        "app amqp://user:a/{}@broker:5672",
         "mysql -uroot -p{} shop",
         "sshpass -p {} ssh host",
         "/usr/bin/redis-cli -a {} info",

@@ -8,6 +8,8 @@ from pathlib import PurePath
 
 MASK = "***"
 _LONGEST = 200
+_LOOKED_AT = 4000
+"""Characters of a command line that are looked at: far more than are shown, and bounded."""
 
 _NAME = (
     r"[\w.-]*(?:passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
@@ -40,15 +42,20 @@ def masked(arguments: Sequence[str]) -> str:
     'app --token *** --db=postgres://***@db/x'
     """
     words: list[str] = []
+    left = _LOOKED_AT
     short = _SHORT_OPTIONS.get(PurePath(arguments[0]).name) if arguments else None
     hide_next = False
-    for word in arguments:
+    for whole in arguments:
+        word = whole[:left]
+        left -= len(word)
         if hide_next and not word.startswith("--"):
             words.append(MASK)
             hide_next = False
             continue
         glued = short is not None and word.startswith(short) and word != short
         words.append(short + MASK if glued and short else masked_text(word))
+        if left <= 0:
+            break
         hide_next = bool(_OPTION.match(word)) or (short is not None and word == short)
     text = " ".join(words)
     # Once more as a whole: a secret may be spread over words ("Authorization:", "Bearer x").

@@ -18,7 +18,7 @@ setup-embedded: ## Install only what running it on this machine needs
 	@scripts/setup.sh embedded
 
 demo: setup-embedded ## Show both flows end to end, in a stack of its own
-	@$(PYTHON) -m demo
+	@$(PYTHON) -m examples.demo
 
 up: setup-embedded ## Start the stack and keep it running (STATE=directory)
 	@$(PYTHON) -m shared.cli up --state $(STATE)

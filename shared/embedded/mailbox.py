@@ -6,6 +6,7 @@ import asyncio
 import email.message
 import email.policy
 import hmac
+import logging
 import secrets
 import warnings
 import weakref
@@ -69,7 +70,8 @@ class EmbeddedMailbox:
         """Listen on loopback; EmbeddedError when the port is taken."""
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.port = self.port or free_ports(1)[0]
-        # Loopback only; a relay elsewhere is reached with TLS.
+        # Loopback only; a relay elsewhere is reached with TLS. aiosmtpd would say so at every mail.
+        logging.getLogger("mail.log").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS", UserWarning)
         self._controller = _Controller(
             Mailbox(self.directory),

@@ -104,7 +104,7 @@ def upload(
 def submit(
     folder: Annotated[Path | None, typer.Argument(exists=True, help="Folder or package.")] = None,
     main_program: Annotated[str, typer.Option("-d", "--main", help="Main program.")] = "main.py",
-    file: Annotated[str, typer.Option("-f", help="bucket:key:file, if uploaded before.")] = "",
+    file: Annotated[str, typer.Option("-f", help="As upload printed it, if uploaded before.")] = "",
     memory: Annotated[str, typer.Option("-m", help="Memory of each container.")] = "2048Mi",
     kind: Annotated[str, typer.Option("-t", help="single or distribute.")] = "single",
     name: Annotated[str, typer.Option("-n", help="Task name.")] = "",

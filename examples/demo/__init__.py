@@ -1,0 +1,1 @@
+"""The demonstration: both flows end to end on this machine, in minutes, with the real parts."""

@@ -1,0 +1,140 @@
+"""Where the demonstration plays: a stack of its own, with its clock turned fast by settings."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from rich.console import Console
+
+from examples.demo.tap import Tap
+from shared.embedded.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+CAPACITY_BYTES = 40_000_000
+_T = TypeVar("_T")
+
+_DETECTOR = {
+    "detectors": {
+        "short_term": {"window_points": 60, "blocks": 6, "min_points": 15},
+        "long_term": {"min_points": 15, "settle": 5},
+    },
+}
+_PREDICTOR = {
+    "resolution_s": 2,
+    "horizon": 30,
+    "budget_per_step": 5,
+    "forecasters": {"arima": {"max_p": 1, "max_q": 1}},
+}
+_POLICY = {
+    "rules": [
+        {"items": "df.bytes.used.percent", "mode": "automatic", "remediation": "clean-logs"},
+        {"items": "cpu.idle", "mode": "mail"},
+        {"mode": "observe"},
+    ]
+}
+
+
+class PartFailedError(Exception):
+    """A part did not show what it should; the text says what was missing."""
+
+
+@dataclass
+class Scene:
+    """The running stack, what it says, and the child processes of the demonstration."""
+
+    console: Console
+    directory: Path = field(
+        default_factory=lambda: Path(tempfile.mkdtemp(prefix="barograph-demo-"))
+    )
+    keep: bool = False
+    stack: Stack = field(init=False)
+    alerts: Tap = field(init=False)
+    _children: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False)
+
+    @property
+    def volume(self) -> Path:
+        """The small directory that fills."""
+        return self.directory / "volume"
+
+    def __enter__(self) -> Self:
+        # The jobs' own users pass through here; everything of the stack stays in its own, closed.
+        self.directory.chmod(0o711)
+        self.volume.mkdir()
+        self.stack = Stack(self.directory / "stack", env=self._settings())
+        with self.console.status("starting RabbitMQ, the S3 server, the mailbox, 6 services"):
+            begin = time.monotonic()
+            try:
+                self.stack.start()
+            except BaseException:
+                shutil.rmtree(self.directory, ignore_errors=True)
+                raise
+        self.console.print(f"Barograph runs ({time.monotonic() - begin:.0f} s).")
+        self.alerts = Tap(
+            self.stack.broker.admin_url, "outside.demo", "alerts",
+            "alarm.#", "alert.#", "remediation.verified",
+        )  # fmt: skip
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
+        with self.console.status("stopping everything"):
+            self.stack.stop()
+        if self.keep or kind is not None:
+            self.console.print(f"logs and mails are kept in {self.directory}")
+        else:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def run(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a Python module that is ended with the scene."""
+        child = subprocess.Popen([sys.executable, "-m", *arguments], cwd=ROOT)
+        self._children.append(child)
+        return child
+
+    def mails(self) -> list[EmailMessage]:
+        """What was mailed so far, oldest first."""
+        return self.stack.mailbox.messages()
+
+    def wait_for(self, what: str, look: Callable[[], _T | None], timeout_s: float) -> _T:
+        """What ``look`` finds; PartFailedError when it finds nothing in time."""
+        deadline = time.monotonic() + timeout_s
+        with self.console.status(f"waiting for {what}"):
+            while time.monotonic() < deadline:
+                found = look()
+                if found is not None:
+                    return found
+                time.sleep(0.5)
+        raise PartFailedError(f"{what} did not come within {timeout_s:.0f} s")
+
+    def _settings(self) -> dict[str, str]:
+        volume = {"path": str(self.volume), "capacity_bytes": CAPACITY_BYTES}
+        root = {"root": str(self.volume), "min_age_s": 3}
+        items = ["df.bytes.used.percent", "cpu.idle", "host.alive", "mem.memused.percent"]
+        return {
+            "BAROGRAPH_DETECTOR_ENGINE": json.dumps(_DETECTOR),
+            "BAROGRAPH_PREDICTOR_ENGINE": json.dumps(_PREDICTOR),
+            "BAROGRAPH_HEALER_POLICY": json.dumps(_POLICY),
+            "BAROGRAPH_HEALER_SETTLE_S": "3",
+            "BAROGRAPH_AGENT_INTERVAL_S": "1",
+            "BAROGRAPH_AGENT_ITEMS": json.dumps(items),
+            "BAROGRAPH_AGENT_VOLUMES": json.dumps([volume]),
+            "BAROGRAPH_AGENT_CLEAN": json.dumps([root]),
+            "BAROGRAPH_TASK_JOBS_DIR": str(self.directory / "jobs"),
+        }

@@ -11,8 +11,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from examples.demo import parts
@@ -46,7 +48,7 @@ def main() -> int:
                     rows += _PARTS[name](scene)
                 except PartFailedError as error:
                     problems.append(f"{name}: {error}")
-                    console.print(f"[red]{name} failed:[/] {error}")
+                    console.print(f"[red]{name} failed:[/] {escape(str(error))}")
             _summary(console, scene, rows)
             if options.keep:
                 console.print("It keeps running; Ctrl-C stops it.")
@@ -54,11 +56,13 @@ def main() -> int:
             if problems:
                 scene.keep = True
     except EmbeddedError as error:
-        console.print(f"[red]cannot start:[/] {error}")
+        console.print(f"[red]cannot start:[/] {escape(str(error))}")
         return 2
     except KeyboardInterrupt:
         return 130
-    console.print("; ".join(problems) or f"All parts passed in {time.monotonic() - begin:.0f} s.")
+    console.print(
+        escape("; ".join(problems)) or f"All parts passed in {time.monotonic() - begin:.0f} s."
+    )
     return 1 if problems else 0
 
 
@@ -67,7 +71,7 @@ def _summary(console: Console, scene: Scene, rows: list[Row]) -> None:
     for heading in ("part", "seen", "predicted (UTC)", "due (UTC)", "what was done", "where"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(row.part, row.seen, row.predicted, row.due, row.done, row.look)
+        table.add_row(*(escape(cell) for cell in astuple(row)))
     console.print(table)
     file = scene.stack.file
     console.print(f"page {file.client_url}  mail {file.maildir}  logs {file.logs}", soft_wrap=True)

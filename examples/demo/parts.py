@@ -113,7 +113,7 @@ def logs(scene: Scene) -> list[Row]:
         f"{threshold:.0f} % in about {_FILL_S * threshold / 100:.0f} s"
     )
     predicted = scene.wait_for("alarm.predicted", lambda: _event(scene, "alarm.predicted"), 150)
-    scene.console.print(f"predicted: {predicted['sentence']}")
+    scene.console.print(f"predicted: {predicted['sentence']}", markup=False)
     verified = scene.wait_for(
         "remediation.verified", lambda: _event(scene, "remediation.verified"), 60
     )

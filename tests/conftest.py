@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
+import httpx
 import pytest
 
 from shared.embedded.object_store import EmbeddedObjectStore
@@ -27,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def broker(
+def broker_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BrokerUnderTest]:
     """A real RabbitMQ; a machine without one fails the tests, it does not skip them."""
@@ -45,6 +47,17 @@ def broker(
         pytest.fail(str(error), pytrace=False)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def broker(broker_server: BrokerUnderTest) -> BrokerUnderTest:
+    """The broker, without what the tests of other files left in its queues."""
+    if not isinstance(broker_server, ExternalBroker):
+        with httpx.Client(base_url=f"{broker_server.admin_url}/api", timeout=30) as admin:
+            for queue in admin.get("/queues").raise_for_status().json():
+                gone = admin.delete(f"/queues/%2F/{quote(queue['name'], safe='')}")
+                assert gone.status_code in {204, 404}, gone.text
+    return broker_server
 
 
 @dataclass(frozen=True)

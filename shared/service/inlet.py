@@ -90,17 +90,18 @@ class Inlet:
         """All of the batch at once: three statements instead of three for each delivery."""
         outgoing: list[Outgoing] = []
         readable: list[tuple[Delivery, Message, Envelope, str]] = []
+        refused: list[tuple[Delivery, Reject]] = []
         for delivery in deliveries:
             try:
                 _refuse_crashers(delivery)
                 message, envelope = decode(delivery), Envelope.of(delivery)
                 readable.append((delivery, message, envelope, _effect_id(message, envelope)))
             except Reject as error:
-                outgoing += self._rejected(delivery, error.reason, error.faults)
+                refused.append((delivery, error))
         new = unit.first_times(deliveries[0].queue, [effect for *_, effect in readable])
+        duplicates = len(readable) - len(new)
         for delivery, message, envelope, effect in readable:
             if effect not in new:
-                MESSAGES.labels(delivery.queue, "duplicate").inc()
                 continue
             new.discard(effect)
             try:
@@ -110,7 +111,11 @@ class Inlet:
                 raise
             except Exception as error:
                 raise _HandlerFailedError from error
-        MESSAGES.labels(deliveries[0].queue, "handled").inc(len(readable))
+        # Nothing is counted or told before it is sure that the batch is not taken apart.
+        for delivery, refusal in refused:
+            outgoing += self._rejected(delivery, refusal.reason, refusal.faults)
+        MESSAGES.labels(deliveries[0].queue, "duplicate").inc(duplicates)
+        MESSAGES.labels(deliveries[0].queue, "handled").inc(len(readable) - duplicates)
         return outgoing
 
     def _publish_all(self, outgoing: Sequence[Outgoing]) -> None:
@@ -131,7 +136,11 @@ class Inlet:
                 produced = list(self._call(message, effect, delivery, None))
             else:
                 with unit.part():
-                    produced = self._once(message, effect, delivery, unit)
+                    first = unit.first_times(delivery.queue, [effect])
+                    produced = list(self._call(message, effect, delivery, unit)) if first else []
+                if not first:
+                    MESSAGES.labels(delivery.queue, "duplicate").inc()
+                    return []
             outgoing = [self._bus.prepare(m, envelope) for m in produced]
         except Reject as error:
             return self._rejected(delivery, error.reason, error.faults)
@@ -145,12 +154,6 @@ class Inlet:
             return self._retried(delivery, _last_line(error), None)
         MESSAGES.labels(delivery.queue, "handled").inc()
         return outgoing
-
-    def _once(self, message: Message, effect: str, delivery: Delivery, unit: Unit) -> list[Message]:
-        if not unit.first_times(delivery.queue, [effect]):
-            MESSAGES.labels(delivery.queue, "duplicate").inc()
-            return []
-        return list(self._call(message, effect, delivery, unit))
 
     def _call(
         self, message: Message, effect: str, delivery: Delivery, unit: Unit | None

@@ -22,7 +22,7 @@ def check_url(url: str) -> str:
     """What is wrong with a mail URL, '' for nothing."""
     try:
         place = urlsplit(url)
-        usable = place.scheme in _PORTS and place.hostname and place.port != 0
+        usable = place.scheme in _PORTS and place.hostname and (place.port is None or place.port >= 0)
     except ValueError:
         usable = False
     return "" if usable else f"must be {', '.join(f'{s}://host' for s in _PORTS)}"

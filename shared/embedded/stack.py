@@ -38,6 +38,9 @@ MODULES: Mapping[str, str] = {
 }
 """Process name to the module that is run; each name is its broker user, too."""
 
+_USES_OBJECTS = frozenset({"client", "task", "detector"})
+"""Who gets the object store's keys."""
+
 _READY_TIMEOUT_S = 180.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _STEADY_S = 60.0
@@ -186,12 +189,18 @@ class Stack:
             "BAROGRAPH_STORE_URL": f"sqlite:///{self.state / name}.db",
             "BAROGRAPH_STATE_DIR": str(self.state / name),
             "BAROGRAPH_HEALTH_PORT": self.file.health[name].rpartition(":")[2],
-            "BAROGRAPH_S3_URL": self.file.s3_url,
-            "BAROGRAPH_S3_ACCESS_KEY": self.file.s3_access_key,
-            "BAROGRAPH_S3_SECRET_KEY": self.file.s3_secret_key,
         }
+        if name in _USES_OBJECTS:
+            settings |= {
+                "BAROGRAPH_S3_URL": self.file.s3_url,
+                "BAROGRAPH_S3_ACCESS_KEY": self.file.s3_access_key,
+                "BAROGRAPH_S3_SECRET_KEY": self.file.s3_secret_key,
+            }
         only = {
-            "client": {"HTTP_PORT": self.file.client_url.rpartition(":")[2]},
+            "client": {
+                "HTTP_PORT": self.file.client_url.rpartition(":")[2],
+                "MAILDIR": self.file.maildir,
+            },
             "detector": {
                 "GATEWAY_PORT": self.file.gateway_url.rpartition(":")[2],
                 "GATEWAY_TOKEN": self.file.gateway_token,

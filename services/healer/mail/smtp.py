@@ -22,9 +22,10 @@ def check_url(url: str) -> str:
     """What is wrong with a mail URL, '' for nothing."""
     try:
         place = urlsplit(url)
-        usable = place.scheme in _PORTS and place.hostname and (place.port is None or place.port >= 0)
-    except ValueError:
-        usable = False
+        _ = place.port  # a port that is no number is told only when it is asked for
+    except ValueError as error:
+        return str(error)
+    usable = place.scheme in _PORTS and place.hostname
     return "" if usable else f"must be {', '.join(f'{s}://host' for s in _PORTS)}"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from examples.demo.tap import Tap
 from shared.contracts import JobSubmit, MetricBatch
 from shared.contracts.metrics import Sample
 from shared.embedded.process import wait_until
@@ -62,33 +63,6 @@ def _stack(folder: Path, modules: dict[str, str]) -> Iterator[Stack]:
         yield stack
     finally:
         stack.stop()
-
-
-class Tap:
-    """A queue of our own on an exchange; remembers everything that came."""
-
-    def __init__(self, stack: Stack, name: str, exchange: str, *keys: str) -> None:
-        self._stack, self._name = stack, name
-        self.seen: list[dict[str, Any]] = []
-        arguments = {"durable": True, "arguments": {"x-queue-type": "quorum"}}
-        self._call("put", f"queues/%2F/{name}", arguments)
-        for key in keys:
-            self._call("post", f"bindings/%2F/e/{exchange}/q/{name}", {"routing_key": key})
-
-    def take(self) -> list[dict[str, Any]]:
-        """Everything so far; the broker may be away for a moment."""
-        get = {"count": 5000, "ackmode": "ack_requeue_false", "encoding": "auto"}
-        try:
-            letters = self._call("post", f"queues/%2F/{self._name}/get", get)
-        except httpx.HTTPError:
-            return self.seen
-        self.seen += [{"key": m["routing_key"], **json.loads(m["payload"])} for m in letters or []]
-        return self.seen
-
-    def _call(self, method: str, path: str, body: dict[str, Any]) -> Any:
-        url = f"{self._stack.broker.admin_url}/api/{path}"
-        answer = httpx.request(method, url, json=body, timeout=30).raise_for_status()
-        return answer.json() if answer.content else None
 
 
 def _batches() -> Iterator[MetricBatch]:
@@ -151,7 +125,7 @@ def _quiet(stack: Stack, tap: Tap) -> bool:
 
 def _undisturbed_verdicts(folder: Path) -> Counter[tuple[Any, ...]]:
     with _stack(folder, {"detector": MODULES["detector"]}) as stack:
-        tap = Tap(stack, "outside.tap", "alerts", "anomaly.#")
+        tap = Tap(stack.broker.admin_url, "outside.tap", "alerts", "anomaly.#")
         _publish_samples(stack)
         _until(lambda: _quiet(stack, tap), "all verdicts")
         return Counter(_verdict(event) for event in tap.seen)
@@ -203,8 +177,8 @@ def test_nothing_is_lost_doubled_or_wrong_when_everything_is_killed_once(tmp_pat
         folder.chmod(folder.stat().st_mode | 0o011)
     runs.chmod(0o777)
     with _stack(tmp_path / "stormy", dict(MODULES)) as stack:
-        jobs = Tap(stack, "outside.jobs", "jobs", "job.#")
-        verdicts = Tap(stack, "outside.verdicts", "alerts", "anomaly.#")
+        jobs = Tap(stack.broker.admin_url, "outside.jobs", "jobs", "job.#")
+        verdicts = Tap(stack.broker.admin_url, "outside.verdicts", "alerts", "anomaly.#")
 
         def ended() -> dict[str, list[str]]:
             ends: dict[str, list[str]] = {}

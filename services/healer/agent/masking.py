@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 MASK = "***"
 _LONGEST = 200
-_LOOKED_AT = 4000
+_LOOKED_AT = 2000
 """Characters of a command line that are looked at: far more than are shown, and bounded."""
 
 _NAME = (
@@ -46,6 +46,8 @@ def masked(arguments: Sequence[str]) -> str:
     short = _SHORT_OPTIONS.get(PurePath(arguments[0]).name) if arguments else None
     hide_next = False
     for whole in arguments:
+        if left <= 0:
+            break
         word = whole[:left]
         left -= len(word)
         if hide_next and not word.startswith("--"):
@@ -54,8 +56,6 @@ def masked(arguments: Sequence[str]) -> str:
             continue
         glued = short is not None and word.startswith(short) and word != short
         words.append(short + MASK if glued and short else masked_text(word))
-        if left <= 0:
-            break
         hide_next = bool(_OPTION.match(word)) or (short is not None and word == short)
     text = " ".join(words)
     # Once more as a whole: a secret may be spread over words ("Authorization:", "Bearer x").

@@ -53,6 +53,10 @@ class Door:
         self._url = url
         self._http = httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False)
 
+    def close(self) -> None:
+        """Give up the connection."""
+        self._http.close()
+
     def call(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; Stop for everything else."""
         try:

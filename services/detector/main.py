@@ -10,11 +10,11 @@ from services.detector.gateway.amqp import SampleInlet
 from services.detector.gateway.http import Gateway, make_app
 from services.detector.gateway.ingest import Ingest
 from services.detector.settings import Settings
-from services.detector.snapshot import SnapshotBucket, SnapshotDirectory, SnapshotStore
 from services.detector.worker import DetectorWorker
 from shared.service import Periodic, Service
 from shared.service.inlet import utc_now
 from shared.settings import SettingsError
+from shared.snapshots import SnapshotBucket, SnapshotDirectory, SnapshotStore
 from shared.storage import S3Store
 
 log = structlog.get_logger(__name__)

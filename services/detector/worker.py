@@ -8,10 +8,10 @@ import structlog
 
 from services.detector.engine import Counts, Engine
 from services.detector.settings import EngineSettings
-from services.detector.snapshot import DamagedSnapshotError, SnapshotStore, pack, unpack
 from shared.contracts import AnomalyDetected, Message
 from shared.observe import ANOMALIES, SAMPLES
 from shared.samples import InvalidBatch, decode
+from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
 from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)

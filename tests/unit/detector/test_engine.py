@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from services.detector.combination import Combination
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
-from services.detector.snapshot import pack, unpack
 from services.detector.worker import DetectorWorker
 from shared.contracts import AnomalyCleared, AnomalyDetected, Message
 from shared.samples import SampleBatch, encode, from_rows, labels_text
+from shared.snapshots import pack, unpack
 
 _T0 = 1_700_000_000_000
 _MINUTE = 60_000

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from services.detector.settings import EngineSettings
-from services.detector.snapshot import (
+from services.detector.worker import DetectorWorker
+from shared.samples import encode, from_rows
+from shared.snapshots import (
     DamagedSnapshotError,
     SnapshotBucket,
     SnapshotDirectory,
@@ -16,8 +18,6 @@ from services.detector.snapshot import (
     pack,
     unpack,
 )
-from services.detector.worker import DetectorWorker
-from shared.samples import encode, from_rows
 from shared.storage import MemoryStore
 
 

@@ -45,6 +45,7 @@ runs = pathlib.Path(sys.argv[1])
 print("the last line of", sys.argv[2], flush=True)
 sys.exit(3 if sys.argv[2].startswith("bad") else 0)
 """
+SOURCE = "simulated"
 _TIMEOUT_S = 600
 
 
@@ -73,7 +74,7 @@ def _batches() -> Iterator[MetricBatch]:
         for host in range(HOSTS):
             values = 100 + chance.normal(size=(PER_BATCH // ITEMS, ITEMS))
             yield MetricBatch.model_construct(
-                host=f"host{host}",
+                host=f"{SOURCE}{host}",
                 samples=tuple(
                     Sample.model_construct(
                         item=f"queue{item}",
@@ -199,5 +200,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_everything_is_killed_once(tmp_pat
         right = {n: ["failed" if n.startswith("bad") else "succeeded"] for n in names}
         assert ended() == right
         assert Counter(p.name.split(".")[0] for p in runs.iterdir()) == Counter(names)
-        seen = {_verdict(event) for event in verdicts.seen}
+        # The node agent's own machine has much to say in such a storm.
+        ours = [e for e in verdicts.seen if e["series"]["host"].startswith(SOURCE)]
+        seen = {_verdict(event) for event in ours}
         assert seen == set(expected)

@@ -3,6 +3,8 @@
 #
 # PGDATA is where the data lies, SECRETS where `password` and `init.sql` are mounted.
 set -eu
+# Debian keeps the programs off PATH.
+PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
 
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   # Made beside it and then renamed: there is a whole one or none, whenever this is interrupted.

@@ -72,7 +72,8 @@ BAROGRAPH_PREDICTOR_SNAPSHOTS: s3
 {{- $all := deepCopy (index . 0) -}}{{- $service := index . 1 -}}
 {{- range $name, $value := index . 2 -}}
 {{- $variable := printf "BAROGRAPH_%s_%s" (upper $service) (upper $name) -}}
-{{- if or (hasKey $all $variable) (hasKey $all (printf "BAROGRAPH_%s" (upper $name))) -}}
+{{- $common := printf "BAROGRAPH_%s" (upper $name) -}}
+{{- if or (hasKey $all $variable) (and (ne $name "log_level") (hasKey $all $common)) -}}
 {{- fail (printf "%s.settings may not change %s: the chart itself depends on it" $service $name) -}}
 {{- end -}}
 {{- $_ := set $all $variable (ternary $value (toJson $value) (kindIs "string" $value)) -}}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.chart.helm import helm
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/barograph"
@@ -20,47 +19,6 @@ RELEASE, NAMESPACE = "demo", "barograph"
 KUBERNETES = "1.34.0"
 
 Manifest = dict[str, Any]
-
-
-class NoHelmError(RuntimeError):
-    """There is no helm to render with; the text says how to get one."""
-
-
-class ChartError(Exception):
-    """helm refused; the text is what it said."""
-
-
-def find_helm() -> Path:
-    """helm of PATH, or the one that was built for the tests on a cluster."""
-    found = shutil.which("helm")
-    if found:
-        return Path(found)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    built = sorted(cache.glob("barograph/cluster/*/bin/helm"))
-    if not built:
-        raise NoHelmError("helm is neither on PATH nor in the cache: run `make cluster-tools`")
-    return built[-1]
-
-
-def helm(*arguments: str) -> str:
-    """Output of a helm command.
-
-    Raises:
-        ChartError: with what it said.
-    """
-    with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run(
-            [find_helm(), *arguments],
-            # Nobody's cluster, plug-ins or repositories.
-            env={"PATH": os.environ["PATH"], "HOME": home, "KUBECONFIG": f"{home}/none"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-    if done.returncode:
-        raise ChartError(done.stderr + done.stdout)
-    return done.stdout
 
 
 def render(

@@ -71,7 +71,11 @@ http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace
 
 {{/* every mistake in the values that the schema cannot see */}}
 {{- define "barograph.check" -}}
-{{- if not .Values.quickstart.enabled -}}
+{{- if .Values.quickstart.enabled -}}
+{{- if or .Values.broker.existingSecret .Values.objectStore.existingSecret .Values.objectStore.url .Values.database.existingSecret -}}
+{{- fail "quickstart.enabled brings its own broker, object store and database: leave broker.existingSecret, objectStore.url, objectStore.existingSecret and database.existingSecret empty, or it false" -}}
+{{- end -}}
+{{- else -}}
 {{- $faults := list -}}
 {{- if not .Values.broker.existingSecret }}{{ $faults = append $faults "broker.existingSecret (AMQP URLs, one key for each service)" }}{{ end -}}
 {{- if not .Values.objectStore.url }}{{ $faults = append $faults "objectStore.url" }}{{ end -}}

@@ -30,7 +30,12 @@ BAROGRAPH_S3_BUCKET: {{ .Values.objectStore.bucket }}
 {{- if .Values.ingress.enabled }}{{ $hosts = append $hosts .Values.ingress.host }}{{ end -}}
 BAROGRAPH_CLIENT_HTTP_HOST: "0.0.0.0"
 BAROGRAPH_CLIENT_HTTP_PORT: "8000"
+{{- /* For tshell, run inside the pod. */}}
+BAROGRAPH_URL: http://localhost:8000
 BAROGRAPH_CLIENT_ALLOWED_HOSTS: {{ concat $hosts .Values.client.hosts | uniq | join "," | quote }}
+{{- with .Values.objectStore.publicUrl }}
+BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . }}
+{{- end }}
 {{- end -}}
 
 {{- define "barograph.settings.task" -}}
@@ -110,6 +115,7 @@ BAROGRAPH_PREDICTOR_SNAPSHOTS: s3
 {{- end }}
 {{- if eq $service "client" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_API_TOKEN" $tokens "client") }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_TOKEN" $tokens "client") }}
 {{- else if eq $service "task" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
 {{- else if eq $service "detector" }}

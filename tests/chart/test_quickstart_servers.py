@@ -185,3 +185,11 @@ def test_passwords_and_volumes_outlive_an_uninstall_together(manifests: list[Man
         spec = named(manifests, "StatefulSet", server)["spec"]
         policy = spec["persistentVolumeClaimRetentionPolicy"]
         assert policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+
+def test_without_persistence_their_data_ends_with_the_pod() -> None:
+    manifests = render("quickstart", {"quickstart": {"persistence": False}})
+    for server in ("rabbitmq", "seaweedfs", "postgresql"):
+        spec = named(manifests, "StatefulSet", server)["spec"]
+        assert "volumeClaimTemplates" not in spec
+        assert {"name": "data", "emptyDir": {}} in spec["template"]["spec"]["volumes"]

@@ -1,6 +1,10 @@
 # One recipe for every service:  docker build --build-arg SERVICE=task -t barograph-task .
 #
-# BASE is a Debian-based Python image, 3.11 or newer.
+# BASE is a Debian-based Python image, 3.11 or newer. What else runs from these images:
+#   healer    the node agent       python3 -m services.healer.agent
+#   any       schema migrations    python3 -m shared.store      (of BAROGRAPH_STORE_URL)
+#   task      a member's launcher  python3 -m services.task.launcher
+#   client    tshell
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS packages
 ARG SERVICE
@@ -23,6 +27,9 @@ COPY LICENSE /app/
 COPY shared /app/shared
 COPY services/__init__.py /app/services/
 COPY services/${SERVICE} /app/services/${SERVICE}
+RUN if [ "$SERVICE" = client ]; then \
+      printf '#!/bin/sh\nexec python3 -m services.client.tshell "$@"\n' >/usr/local/bin/tshell \
+      && chmod 755 /usr/local/bin/tshell; fi
 ENV PATH=/opt/barograph/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \

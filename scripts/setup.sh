@@ -36,6 +36,7 @@ missing_packages() {
   command -v epmd >/dev/null || echo erlang-base
   [[ $profile == dev ]] || return 0
   command -v amqp-publish >/dev/null || echo amqp-tools
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
   command -v prometheus >/dev/null || echo prometheus
   command -v prometheus-node-exporter >/dev/null || echo prometheus-node-exporter
   command -v chromium >/dev/null || echo chromium

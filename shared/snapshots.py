@@ -18,7 +18,8 @@ from typing import Protocol
 import numpy as np
 
 from shared.columns import Array
-from shared.storage import ObjectStore
+from shared.settings import ServiceSettings
+from shared.storage import ObjectStore, S3Store
 
 _MAGIC = b"BAROSN01"
 _DIGEST = 32
@@ -121,3 +122,18 @@ class SnapshotBucket:
     def _keys(self) -> list[str]:
         found = self._objects.list(self._bucket, self._prefix)
         return sorted((info.key for info in found), reverse=True)
+
+
+def snapshot_store(
+    settings: ServiceSettings, service: str, partition: int, *, remote: bool
+) -> SnapshotStore:
+    """Where a service keeps the snapshots of a partition: its own directory, or the object store.
+
+    Replicas need the object store: a partition moves between them, and its snapshots with it.
+    """
+    if not remote:
+        root = settings.state_dir.expanduser() / "snapshots" / service
+        return SnapshotDirectory(root / str(partition))
+    secret = settings.s3_secret_key.get_secret_value()
+    objects = S3Store(settings.s3_url, settings.s3_access_key, secret)
+    return SnapshotBucket(objects, settings.s3_bucket, f"snapshots/{service}/{partition}")

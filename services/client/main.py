@@ -39,8 +39,9 @@ class Client:
 
     def __init__(self, settings: ClientSettings) -> None:
         store = Store(settings.store_url.get_secret_value())
+        secret = settings.s3_secret_key.get_secret_value()
         objects = S3Store(
-            settings.s3_url, settings.s3_access_key, settings.s3_secret_key.get_secret_value()
+            settings.s3_url, settings.s3_access_key, secret, public_url=settings.s3_public_url
         )
         followers = Followers()
         model = ReadModel(store)

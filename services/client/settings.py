@@ -21,6 +21,9 @@ class ClientSettings(ServiceSettings):
     api_token: SecretStr = Field(
         default=SecretStr(""), description="Bearer token callers must present; empty: none."
     )
+    s3_public_url: str = Field(
+        default="", description="S3 endpoint as those who upload reach it; empty: S3_URL."
+    )
     maildir: Path | None = Field(default=None, description="Local mailbox to show at /mail.")
     max_package_bytes: int = Field(
         default=20 * 2**30, gt=0, description="Largest package that may be uploaded."

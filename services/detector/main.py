@@ -14,8 +14,7 @@ from services.detector.worker import DetectorWorker
 from shared.service import Periodic, Service
 from shared.service.inlet import utc_now
 from shared.settings import SettingsError
-from shared.snapshots import SnapshotBucket, SnapshotDirectory, SnapshotStore
-from shared.storage import S3Store
+from shared.snapshots import snapshot_store
 
 log = structlog.get_logger(__name__)
 _QUEUE = "detector.samples"
@@ -46,16 +45,10 @@ class Detector:
         self._ingest.heartbeat()
 
     def _worker(self, partition: int) -> DetectorWorker:
-        return DetectorWorker(partition, self._settings.engine, self._snapshots(partition))
-
-    def _snapshots(self, partition: int) -> SnapshotStore:
         settings = self._settings
-        if settings.snapshots == "s3":
-            secret = settings.s3_secret_key.get_secret_value()
-            store = S3Store(settings.s3_url, settings.s3_access_key, secret)
-            return SnapshotBucket(store, settings.s3_bucket, f"snapshots/detector/{partition}")
-        root = settings.state_dir.expanduser() / "snapshots" / "detector"
-        return SnapshotDirectory(root / str(partition))
+        remote = settings.snapshots == "s3"
+        snapshots = snapshot_store(settings, "detector", partition, remote=remote)
+        return DetectorWorker(partition, settings.engine, snapshots)
 
     def run(self) -> None:
         """Until told to stop."""

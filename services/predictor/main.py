@@ -9,16 +9,16 @@ from services.predictor.settings import Settings
 from services.predictor.worker import PredictorWorker
 from shared.service import Service
 from shared.settings import SettingsError
-from shared.snapshots import SnapshotDirectory
+from shared.snapshots import snapshot_store
 
 
 def make_service(settings: Settings) -> Service:
     """The service, not yet started."""
     heavy = ThreadPoolExecutor(1, thread_name_prefix="forecast")
-    root = settings.state_dir.expanduser() / "snapshots" / "predictor"
+    remote = settings.snapshots == "s3"
 
     def worker(partition: int) -> PredictorWorker:
-        snapshots = SnapshotDirectory(root / str(partition))
+        snapshots = snapshot_store(settings, "predictor", partition, remote=remote)
         return PredictorWorker(partition, settings.engine, snapshots, heavy)
 
     return Service(

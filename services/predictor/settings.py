@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -85,6 +85,9 @@ class Settings(ServiceSettings):
 
     engine: EngineSettings = Field(default=EngineSettings(), description="How it is forecast.")
     snapshot_every_s: float = Field(default=10, gt=0, description="Seconds between snapshots.")
+    snapshots: Literal["file", "s3"] = Field(
+        default="file", description="Where snapshots go: state_dir, or the object store."
+    )
 
     @field_validator("engine", mode="before")
     @classmethod

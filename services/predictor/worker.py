@@ -13,6 +13,7 @@ from shared.contracts import Message
 from shared.observe import FORECAST_LAG, MISSED_ALARM_RATE, PREDICTION_ACCURACY, SAMPLES
 from shared.samples import InvalidBatch, decode
 from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
+from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -68,8 +69,12 @@ class PredictorWorker:
         return events
 
     def snapshot(self, offset: int) -> None:
-        """Store state and offset as one."""
-        self._store.write(offset, pack(offset, self._engine.snapshot()))
+        """Store state and offset as one; a store that fails is told of and tried again."""
+        try:
+            self._store.write(offset, pack(offset, self._engine.snapshot()))
+        except (StorageError, OSError) as error:
+            # Forecasting goes on; the one before still serves, and the next interval tries again.
+            log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
     def _export(self) -> None:
         partition = str(self._partition)

@@ -8,11 +8,15 @@ from typing import Any
 
 from shared.contracts import message_types
 from shared.documents.asyncapi import asyncapi_document, message_schema
+from shared.documents.broker import broker_definitions
+from shared.documents.dashboards import DASHBOARDS, dashboard
 from shared.documents.picture import dataflow_svg
 from shared.documents.reference import items_page, messages_page
+from shared.items import ITEMS
 from shared.messaging.envelope import event_type
 
 REFERENCE = Path("docs/reference")
+CHART_FILES = Path("charts/barograph/files")
 
 
 def generated_files() -> dict[Path, str]:
@@ -25,6 +29,10 @@ def generated_files() -> dict[Path, str]:
     files[REFERENCE / "messages.md"] = messages_page()
     files[REFERENCE / "items.md"] = items_page()
     files[REFERENCE / "dataflow.svg"] = dataflow_svg()
+    files[CHART_FILES / "broker-definitions.json"] = _json(broker_definitions())
+    for name in DASHBOARDS:
+        files[CHART_FILES / "dashboards" / f"{name}.json"] = _json(dashboard(name))
+    files[CHART_FILES / "items.json"] = _json({name: i.family for name, i in ITEMS.items()})
     return files
 
 

@@ -34,27 +34,14 @@ _EXISTS = {"PreconditionFailed", "412"}
 
 
 class S3Store:
-    """An S3 server at ``url``; path-style addresses, signature version 4."""
+    """An S3 server at ``url``; path-style addresses, signature version 4.
 
-    def __init__(self, url: str, access_key: str, secret_key: str) -> None:
-        session = boto3.session.Session()
-        self._client: S3Client = session.client(
-            "s3",
-            endpoint_url=url,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
-            region_name="us-east-1",
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": "path"},
-                retries={"max_attempts": 4, "mode": "standard"},
-                connect_timeout=5,
-                read_timeout=60,
-                max_pool_connections=16,
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+    Presigned URLs lead to ``public_url``, where those who are given them reach it otherwise.
+    """
+
+    def __init__(self, url: str, access_key: str, secret_key: str, public_url: str = "") -> None:
+        self._client = _client(url, access_key, secret_key)
+        self._signer = _client(public_url, access_key, secret_key) if public_url else self._client
 
     def ensure_bucket(self, bucket: str) -> None:
         with _translated(f"bucket {bucket}"):
@@ -174,7 +161,7 @@ class S3Store:
 
     def _presign(self, act: str, expires_s: int, **parameters: object) -> str:
         with _translated(str(parameters.get("Key", ""))):
-            return self._client.generate_presigned_url(act, Params=parameters, ExpiresIn=expires_s)
+            return self._signer.generate_presigned_url(act, Params=parameters, ExpiresIn=expires_s)
 
     def _put_parts(
         self, bucket: str, key: str, path: Path, progress: Progress | None
@@ -218,6 +205,26 @@ class S3Store:
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _client(url: str, access_key: str, secret_key: str) -> S3Client:
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            retries={"max_attempts": 4, "mode": "standard"},
+            connect_timeout=5,
+            read_timeout=60,
+            max_pool_connections=16,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
 
 
 @contextmanager

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, delete, event, func, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    StaticPool,
+    create_engine,
+    delete,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.store.migrate import migrate
@@ -18,6 +28,9 @@ from shared.store.tables import INBOX, OUTBOX
 
 _ROWS = 500
 """Rows of one statement: databases bound the number of its parameters."""
+
+_WRITER = 7_160_420_186
+"""PostgreSQL's advisory lock (one for each database) that a unit holds until it ends."""
 
 
 class StoreUnavailable(Exception):
@@ -98,13 +111,20 @@ class Store:
 
     Args:
         url: an SQLAlchemy URL; ``sqlite://`` is a private in-memory database.
+
+    Raises:
+        StoreUnavailable: when the database cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
         # SQLite has one writer; waiting here is cheaper and fairer than its busy loop.
         self._turn = threading.RLock() if self._engine.dialect.name == "sqlite" else None
-        migrate(self._engine)
+        try:
+            migrate(self._engine)
+        except (OperationalError, InterfaceError) as error:
+            self._engine.dispose()
+            raise StoreUnavailable(str(error.orig or error)) from error
 
     @contextmanager
     def unit(self) -> Iterator[Unit]:
@@ -117,6 +137,10 @@ class Store:
             self._turn.acquire()
         try:
             with self._engine.begin() as connection:
+                if self._turn is None:
+                    # Handlers read, decide and write: what replicas, or the old and the new
+                    # process of an upgrade, do at once must not overwrite each other.
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER})
                 yield Unit(connection)
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(str(error.orig or error)) from error

@@ -139,6 +139,24 @@ def test_the_real_server_refuses_a_wrong_secret(object_store: ObjectStoreUnderTe
         stranger.put("barograph", "k", b"x")
 
 
+def test_presigned_urls_lead_where_their_users_reach_the_server(
+    object_store: ObjectStoreUnderTest,
+) -> None:
+    # The same server under another name, as from outside a cluster.
+    outside = object_store.url.replace("127.0.0.1", "localhost")
+    store = S3Store(
+        object_store.url, object_store.access_key, object_store.secret_key, public_url=outside
+    )
+    store.ensure_bucket("outside")
+
+    begun = store.begin_upload("outside", "k", 4)
+
+    assert begun.parts[0].startswith(f"{outside}/outside/k?")
+    httpx.put(begun.parts[0], content=b"data", timeout=30).raise_for_status()
+    store.finish_upload("outside", "k", begun.upload_id)
+    assert store.get("outside", "k") == b"data"
+
+
 def test_the_real_server_refuses_a_changed_presigned_url(
     object_store: ObjectStoreUnderTest,
 ) -> None:

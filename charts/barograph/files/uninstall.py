@@ -1,0 +1,79 @@
+"""Before the chart is deleted: stop the task service, then delete the jobs it has left.
+
+In this order, since a running task service would start again what it misses. Only Jobs with our
+label are touched, and they are deleted in the foreground: a Job is gone when its pods are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ACCOUNT = Path(os.environ.get("ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount"))
+API = os.environ.get("API", "https://kubernetes.default.svc")
+LABEL = "app.kubernetes.io%2Fmanaged-by=barograph"
+PAUSE_S = 1.0
+NOT_FOUND = 404
+
+
+def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One request to the API server; an empty object where there is no such thing (any more)."""
+    authority = ACCOUNT / "ca.crt"
+    context = ssl.create_default_context(cafile=authority) if authority.exists() else None
+    request = urllib.request.Request(  # noqa: S310 - the address is the API server's
+        API + path,
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}",
+            "Content-Type": "application/merge-patch+json",
+        },
+    )
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        if error.code == NOT_FOUND:
+            return {}
+        sys.exit(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}")
+
+
+def names(path: str) -> list[str]:
+    """What a list holds."""
+    return [item["metadata"]["name"] for item in call("GET", path).get("items") or []]
+
+
+def wait_until_empty(path: str, what: str, deadline: float) -> None:
+    """Return when the list is empty; end with the names that are left when it is too late."""
+    while left := names(path):
+        if time.monotonic() > deadline:
+            sys.exit(f"{what} still there: {', '.join(left)}")
+        time.sleep(PAUSE_S)
+
+
+def main() -> None:
+    """The program."""
+    release, jobs, task = (os.environ[name] for name in ("RELEASE_NAMESPACE", "JOBS", "TASK"))
+    selector = os.environ["TASK_SELECTOR"]
+    deadline = time.monotonic() + float(os.environ["WAIT_S"])
+    deployment = f"/apis/apps/v1/namespaces/{release}/deployments/{task}"
+    call("PATCH", f"{deployment}/scale", {"spec": {"replicas": 0}})
+    pods = f"/api/v1/namespaces/{release}/pods?labelSelector={selector}"
+    wait_until_empty(pods, "pods of the task service", deadline)
+    mine = f"/apis/batch/v1/namespaces/{jobs}/jobs?labelSelector={LABEL}"
+    found = names(mine)
+    call("DELETE", f"{mine}&propagationPolicy=Foreground")
+    wait_until_empty(mine, "jobs", deadline)
+    print(f"deleted {len(found)} jobs: {', '.join(found) or 'there were none'}")
+
+
+if __name__ == "__main__":
+    main()

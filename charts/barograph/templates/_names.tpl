@@ -1,0 +1,88 @@
+{{/* Names and labels. */}}
+
+{{- define "barograph.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains "barograph" .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-barograph" .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* (list context component) -> the component's object name */}}
+{{- define "barograph.name" -}}
+{{- printf "%s-%s" (include "barograph.fullname" (first .)) (last .) -}}
+{{- end -}}
+
+{{/* (list context component) -> what selects its pods; never changes in the life of a release */}}
+{{- define "barograph.selector" -}}
+app.kubernetes.io/name: barograph
+app.kubernetes.io/instance: {{ (first .).Release.Name }}
+app.kubernetes.io/component: {{ last . }}
+{{- end -}}
+
+{{/* (list context component) -> labels of every object */}}
+{{- define "barograph.labels" -}}
+{{ include "barograph.selector" . }}
+app.kubernetes.io/version: {{ (first .).Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ (first .).Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name (first .).Chart.Version }}
+{{- end -}}
+
+{{/* (list context service) -> image of a service */}}
+{{- define "barograph.image" -}}
+{{- $image := (first .).Values.image -}}
+{{- $tag := $image.tag | default (first .).Chart.AppVersion -}}
+{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}{{ last . }}:{{ $tag -}}
+{{- end -}}
+
+{{/* the namespace in which jobs run */}}
+{{- define "barograph.jobsNamespace" -}}
+{{- $name := .Values.jobs.namespace | default (printf "%s-jobs" .Release.Namespace) -}}
+{{- if eq $name .Release.Namespace -}}
+{{- fail (printf "jobs.namespace must not be the release's own namespace %q: the task service may read every Secret where jobs run, and these are Barograph's own" $name) -}}
+{{- end -}}
+{{- $name -}}
+{{- end -}}
+
+{{/* names of the Secrets the services read */}}
+{{- define "barograph.secret.broker" -}}
+{{- ternary (include "barograph.name" (list . "quickstart-broker")) .Values.broker.existingSecret .Values.quickstart.enabled -}}
+{{- end -}}
+{{- define "barograph.secret.objectStore" -}}
+{{- ternary (include "barograph.name" (list . "quickstart-objects")) .Values.objectStore.existingSecret .Values.quickstart.enabled -}}
+{{- end -}}
+{{- define "barograph.secret.database" -}}
+{{- ternary (include "barograph.name" (list . "quickstart-database")) .Values.database.existingSecret .Values.quickstart.enabled -}}
+{{- end -}}
+{{- define "barograph.secret.tokens" -}}
+{{- .Values.tokens.existingSecret | default (include "barograph.name" (list . "tokens")) -}}
+{{- end -}}
+
+{{/* the object store as services and members of jobs see it */}}
+{{- define "barograph.objectStoreUrl" -}}
+{{- if .Values.quickstart.enabled -}}
+http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace }}.svc:8333
+{{- else -}}
+{{- .Values.objectStore.url -}}
+{{- end -}}
+{{- end -}}
+
+{{/* every mistake in the values that the schema cannot see */}}
+{{- define "barograph.check" -}}
+{{- if .Values.quickstart.enabled -}}
+{{- if or .Values.broker.existingSecret .Values.objectStore.existingSecret .Values.objectStore.url .Values.database.existingSecret -}}
+{{- fail "quickstart.enabled brings its own broker, object store and database: leave broker.existingSecret, objectStore.url, objectStore.existingSecret and database.existingSecret empty, or it false" -}}
+{{- end -}}
+{{- else -}}
+{{- $faults := list -}}
+{{- if not .Values.broker.existingSecret }}{{ $faults = append $faults "broker.existingSecret (AMQP URLs, one key for each service)" }}{{ end -}}
+{{- if not .Values.objectStore.url }}{{ $faults = append $faults "objectStore.url" }}{{ end -}}
+{{- if not .Values.objectStore.existingSecret }}{{ $faults = append $faults "objectStore.existingSecret (access-key, secret-key)" }}{{ end -}}
+{{- if not .Values.database.existingSecret }}{{ $faults = append $faults "database.existingSecret (SQLAlchemy URLs, one key for each service with a store)" }}{{ end -}}
+{{- if $faults -}}
+{{- fail (printf "\n\nNot set: %s.\nName your own broker, object store and database, or set quickstart.enabled=true for an evaluation." (join "; " $faults)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

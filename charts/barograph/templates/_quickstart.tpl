@@ -1,0 +1,100 @@
+{{/* One server of the quickstart: (dict context component port data checksum), then its container. */}}
+{{- define "barograph.quickstart.server" -}}
+{{- $context := .context -}}
+{{- $of := list $context .component -}}
+{{- $name := include "barograph.name" $of -}}
+{{- $values := index $context.Values.quickstart .component -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ $name }}
+  namespace: {{ $context.Release.Namespace }}
+  labels: {{- include "barograph.labels" $of | nindent 4 }}
+spec:
+  selector: {{- include "barograph.selector" $of | nindent 4 }}
+  ports:
+    - {name: {{ .portName }}, port: {{ .port }}, targetPort: {{ .portName }}}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata:
+  name: {{ $name }}
+  namespace: {{ $context.Release.Namespace }}
+  labels: {{- include "barograph.labels" $of | nindent 4 }}
+spec:
+  serviceName: {{ $name }}
+  replicas: 1
+  revisionHistoryLimit: 3
+  selector:
+    matchLabels: {{- include "barograph.selector" $of | nindent 6 }}
+  template:
+    metadata:
+      labels: {{- include "barograph.selector" $of | nindent 8 }}
+      annotations:
+        checksum/configuration: {{ .checksum }}
+    spec:
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      terminationGracePeriodSeconds: 60
+      securityContext: {{- include "barograph.podSecurity" $values.user | nindent 8 }}
+      {{- with include "barograph.pullSecrets" $context }}{{ . | trim | nindent 6 }}{{ end }}
+      {{- with include "barograph.placement" $context.Values.pods }}{{ . | trim | nindent 6 }}{{ end }}
+      containers:
+        - name: {{ .component }}
+          image: {{ $values.image }}
+          imagePullPolicy: {{ $context.Values.image.pullPolicy }}
+          securityContext: {{- include "barograph.containerSecurity" $context | nindent 12 }}
+          ports:
+            - {name: {{ .portName }}, containerPort: {{ .port }}}
+          # All three answer on their port only when they are able to work.
+          startupProbe: {tcpSocket: {port: {{ .portName }}}, periodSeconds: 2, failureThreshold: 300}
+          livenessProbe: {tcpSocket: {port: {{ .portName }}}, periodSeconds: 10, failureThreshold: 6}
+          readinessProbe: {tcpSocket: {port: {{ .portName }}}, periodSeconds: 5}
+          resources: {{- toYaml $values.resources | nindent 12 }}
+          {{- include (printf "barograph.quickstart.%s" .component) $context | nindent 10 }}
+          volumeMounts:
+            - {name: data, mountPath: {{ .data }}}
+            - {name: configuration, mountPath: /etc/barograph, readOnly: true}
+            - {name: tmp, mountPath: /tmp}
+      volumes:
+        - name: configuration
+          projected:
+            sources:
+              - secret: {name: {{ $name }}}
+              {{- if .files }}
+              - configMap: {name: {{ $name }}}
+              {{- end }}
+        - {name: tmp, emptyDir: {}}
+        {{- if not $context.Values.quickstart.persistence }}
+        - {name: data, emptyDir: {}}
+        {{- end }}
+  {{- if $context.Values.quickstart.persistence }}
+  # Kept when the chart is uninstalled, as the passwords are.
+  persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
+  volumeClaimTemplates:
+    - metadata:
+        name: data
+        labels: {{- include "barograph.selector" $of | nindent 10 }}
+      spec:
+        accessModes: [ReadWriteOnce]
+        {{- with $context.Values.quickstart.storageClass }}
+        storageClassName: {{ . }}
+        {{- end }}
+        resources: {requests: {storage: {{ $values.storage }}}}
+  {{- end }}
+{{- end -}}
+
+{{/* (dict context component files) -> a ConfigMap with the server's files */}}
+{{- define "barograph.quickstart.files" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "barograph.name" (list .context .component) }}
+  namespace: {{ .context.Release.Namespace }}
+  labels: {{- include "barograph.labels" (list .context .component) | nindent 4 }}
+data:
+  {{- range $file := .files }}
+  {{ base $file }}: |
+    {{- $.context.Files.Get $file | nindent 4 }}
+  {{- end }}
+{{- end -}}

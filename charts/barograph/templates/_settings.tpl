@@ -1,0 +1,126 @@
+{{/* What each service is told, by names its settings.py knows: an unknown one stops it. */}}
+
+{{/* What the services are; what differs between their workloads stands here and nowhere else. */}}
+{{- define "barograph.services" -}}
+client:    {kind: Deployment, store: true, objects: true, port: 8000, rolling: true, graceSeconds: 60}
+task:      {kind: Deployment, store: true, objects: true, graceSeconds: 60}
+autospec:  {kind: Deployment, store: true, rolling: true, graceSeconds: 60}
+detector:  {kind: StatefulSet, objects: true, port: 9201, graceSeconds: 150}
+predictor: {kind: StatefulSet, objects: true, graceSeconds: 150}
+healer:    {kind: Deployment, store: true, graceSeconds: 60}
+{{- end -}}
+
+{{/* context -> what all services are told */}}
+{{- define "barograph.settings.all" -}}
+BAROGRAPH_HEALTH_HOST: "0.0.0.0"
+BAROGRAPH_HEALTH_PORT: "8080"
+BAROGRAPH_STATE_DIR: /var/lib/barograph
+BAROGRAPH_LOG_LEVEL: {{ .Values.logLevel }}
+BAROGRAPH_METRIC_PARTITIONS: {{ .Values.metricPartitions | toJson | quote }}
+{{- end -}}
+
+{{- define "barograph.settings.objects" -}}
+BAROGRAPH_S3_URL: {{ include "barograph.objectStoreUrl" . }}
+BAROGRAPH_S3_BUCKET: {{ .Values.objectStore.bucket }}
+{{- end -}}
+
+{{- define "barograph.settings.client" -}}
+{{- $name := include "barograph.name" (list . "client") -}}
+{{- $hosts := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) "localhost" "127.0.0.1" -}}
+{{- if .Values.ingress.enabled }}{{ $hosts = append $hosts .Values.ingress.host }}{{ end -}}
+BAROGRAPH_CLIENT_HTTP_HOST: "0.0.0.0"
+BAROGRAPH_CLIENT_HTTP_PORT: "8000"
+{{- /* For tshell, run inside the pod. */}}
+BAROGRAPH_URL: http://localhost:8000
+BAROGRAPH_CLIENT_ALLOWED_HOSTS: {{ concat $hosts .Values.client.hosts | uniq | join "," | quote }}
+{{- with .Values.objectStore.publicUrl }}
+BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{- define "barograph.settings.task" -}}
+BAROGRAPH_TASK_RUNTIME: kubernetes
+BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . }}
+BAROGRAPH_TASK_LAUNCHER_IMAGE: {{ include "barograph.image" (list . "task") }}
+BAROGRAPH_TASK_PROGRAM_IMAGE: {{ .Values.jobs.programImage }}
+BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy }}
+{{- with .Values.jobs.priorityClass }}
+BAROGRAPH_TASK_PRIORITY_CLASS: {{ . }}
+{{- end }}
+{{- with .Values.jobs.queue }}
+BAROGRAPH_TASK_QUEUE: {{ . }}
+{{- end }}
+{{- with .Values.jobs.nodeSelector }}
+BAROGRAPH_TASK_NODE_SELECTOR: {{ toJson . | quote }}
+{{- end }}
+{{- with .Values.jobs.tolerations }}
+BAROGRAPH_TASK_TOLERATIONS: {{ toJson . | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "barograph.settings.autospec" -}}{{- end -}}
+
+{{- define "barograph.settings.detector" -}}
+BAROGRAPH_DETECTOR_GATEWAY_HOST: "0.0.0.0"
+BAROGRAPH_DETECTOR_GATEWAY_PORT: "9201"
+BAROGRAPH_DETECTOR_SNAPSHOTS: s3
+{{- end -}}
+
+{{- define "barograph.settings.predictor" -}}
+BAROGRAPH_PREDICTOR_SNAPSHOTS: s3
+{{- end -}}
+
+{{- define "barograph.settings.healer" -}}{{- end -}}
+
+{{/* (list variables service settings) -> YAML of the variables and those from the values' `settings` */}}
+{{- define "barograph.settings.merged" -}}
+{{- $all := deepCopy (index . 0) -}}{{- $service := index . 1 -}}
+{{- range $name, $value := index . 2 -}}
+{{- $variable := printf "BAROGRAPH_%s_%s" (upper $service) (upper $name) -}}
+{{- $common := printf "BAROGRAPH_%s" (upper $name) -}}
+{{- if or (hasKey $all $variable) (and (ne $name "log_level") (hasKey $all $common)) -}}
+{{- fail (printf "%s.settings may not change %s: the chart itself depends on it" $service $name) -}}
+{{- end -}}
+{{- $_ := set $all $variable (ternary $value (toJson $value) (kindIs "string" $value)) -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end -}}
+
+{{/* (list context service) -> YAML of the service's variables that are no secret */}}
+{{- define "barograph.settings" -}}
+{{- $context := first . -}}{{- $service := last . -}}
+{{- $facts := index (include "barograph.services" $context | fromYaml) $service -}}
+{{- $all := include "barograph.settings.all" $context | fromYaml -}}
+{{- if $facts.objects }}{{ $all = merge $all (include "barograph.settings.objects" $context | fromYaml) }}{{ end -}}
+{{- $all = merge $all (include (printf "barograph.settings.%s" $service) $context | fromYaml) -}}
+{{- include "barograph.settings.merged" (list $all $service (index $context.Values $service).settings) -}}
+{{- end -}}
+
+{{/* (list context service) -> the variables that are secrets, and the pod's name */}}
+{{- define "barograph.secrets" -}}
+{{- $context := first . -}}{{- $service := last . -}}
+{{- $facts := index (include "barograph.services" $context | fromYaml) $service -}}
+{{- $broker := include "barograph.secret.broker" $context -}}
+{{- $tokens := include "barograph.secret.tokens" $context -}}
+{{- $objects := include "barograph.secret.objectStore" $context -}}
+- name: BAROGRAPH_INSTANCE
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_BROKER_URL" $broker $service) }}
+{{- if $facts.store }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_STORE_URL" (include "barograph.secret.database" $context) $service) }}
+{{- end }}
+{{- if $facts.objects }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_S3_ACCESS_KEY" $objects "access-key") }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_S3_SECRET_KEY" $objects "secret-key") }}
+{{- end }}
+{{- if eq $service "client" }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_API_TOKEN" $tokens "client") }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_TOKEN" $tokens "client") }}
+{{- else if eq $service "task" }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
+{{- else if eq $service "detector" }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_DETECTOR_GATEWAY_TOKEN" $tokens "gateway") }}
+{{- else if and (eq $service "healer") $context.Values.healer.smtpSecret }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_SMTP_URL" $context.Values.healer.smtpSecret "url") }}
+{{- end }}
+{{- end -}}

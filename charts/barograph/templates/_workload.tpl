@@ -1,0 +1,110 @@
+{{/* The one workload of all six services: (list context service). */}}
+{{- define "barograph.workload" -}}
+{{- $context := first . -}}{{- $service := last . -}}
+{{- $facts := index (include "barograph.services" $context | fromYaml) $service -}}
+{{- $values := index $context.Values $service -}}
+{{- $name := include "barograph.name" . -}}
+{{- $stateful := eq $facts.kind "StatefulSet" -}}
+apiVersion: apps/v1
+kind: {{ $facts.kind }}
+metadata:
+  name: {{ $name }}
+  namespace: {{ $context.Release.Namespace }}
+  labels: {{- include "barograph.labels" . | nindent 4 }}
+spec:
+  {{- if not (and $context.Values.keda.enabled (hasKey $context.Values.keda $service)) }}
+  replicas: {{ $values.replicas | default 1 }}
+  {{- end }}
+  revisionHistoryLimit: 3
+  minReadySeconds: 5
+  {{- if $stateful }}
+  serviceName: {{ $name }}
+  podManagementPolicy: Parallel
+  updateStrategy: {type: RollingUpdate}
+  {{- else if $facts.rolling }}
+  strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
+  {{- else }}
+  # Never two at once; what is sent meanwhile waits in its queue.
+  strategy: {type: Recreate}
+  {{- end }}
+  selector:
+    matchLabels: {{- include "barograph.selector" . | nindent 6 }}
+  template: {{- include "barograph.pod" . | nindent 4 }}
+{{- end -}}
+
+{{/* (list context service) -> pod template */}}
+{{- define "barograph.pod" -}}
+{{- $context := first . -}}{{- $service := last . -}}
+{{- $facts := index (include "barograph.services" $context | fromYaml) $service -}}
+{{- $values := index $context.Values $service -}}
+{{- $pods := include "barograph.pods" (list $context $values.pods) | fromYaml -}}
+{{- $name := include "barograph.name" . -}}
+metadata:
+  labels: {{- merge (include "barograph.selector" . | fromYaml) $pods.labels | toYaml | nindent 4 }}
+  annotations:
+    checksum/settings: {{ include "barograph.settings" . | sha256sum }}
+    {{- with $pods.annotations }}{{ toYaml . | nindent 4 }}{{ end }}
+spec:
+  serviceAccountName: {{ $name }}
+  automountServiceAccountToken: {{ include "barograph.usesApi" . }}
+  # Kubernetes would add BAROGRAPH_CLIENT_PORT and the like, which the services refuse.
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ $facts.graceSeconds }}
+  securityContext: {{- include "barograph.podSecurity" 10001 | nindent 4 }}
+  {{- with include "barograph.pullSecrets" $context }}{{ . | trim | nindent 2 }}{{ end }}
+  {{- with include "barograph.placement" $pods }}{{ . | trim | nindent 2 }}{{ end }}
+  topologySpreadConstraints:
+    - maxSkew: 1
+      topologyKey: kubernetes.io/hostname
+      whenUnsatisfiable: {{ $pods.spread }}
+      labelSelector: {matchLabels: {{ include "barograph.selector" . | fromYaml | toJson }}}
+  {{- if $facts.store }}
+  initContainers:
+    # Waits for the database; the schema is made or found current under a lock.
+    - {{ include "barograph.schema" (list $context $service 600) | indent 6 | trim }}
+  {{- end }}
+  containers:
+    - name: {{ $service }}
+      image: {{ include "barograph.image" . }}
+      imagePullPolicy: {{ $context.Values.image.pullPolicy }}
+      securityContext: {{- include "barograph.containerSecurity" $context | nindent 8 }}
+      envFrom:
+        - configMapRef: {name: {{ $name }}}
+      env: {{- include "barograph.secrets" . | nindent 8 }}
+      ports:
+        - {name: health, containerPort: 8080}
+        {{- with $facts.port }}
+        - {name: http, containerPort: {{ . }}}
+        {{- end }}
+      {{- include "barograph.probes" (dict "port" "health") | nindent 6 }}
+      {{- if $facts.port }}
+      # Whoever still has this address gets an answer until it is known everywhere that we go.
+      lifecycle: {preStop: {sleep: {seconds: 5}}}
+      {{- end }}
+      resources: {{- toYaml $values.resources | nindent 8 }}
+      volumeMounts:
+        - {name: state, mountPath: /var/lib/barograph}
+        - {name: tmp, mountPath: /tmp}
+  volumes:
+    - {name: state, emptyDir: {}}
+    - {name: tmp, emptyDir: {}}
+{{- end -}}
+
+{{/* (list context service seconds) -> container that brings the service's database up to date */}}
+{{- define "barograph.schema" -}}
+{{- $context := index . 0 -}}{{- $service := index . 1 -}}
+name: schema-{{ $service }}
+image: {{ include "barograph.image" (list $context $service) }}
+imagePullPolicy: {{ $context.Values.image.pullPolicy }}
+command: [python3, -m, shared.store, --wait, {{ index . 2 | toJson | quote }}]
+securityContext: {{- include "barograph.containerSecurity" $context | nindent 2 }}
+env: {{- include "barograph.secretEnv" (list "BAROGRAPH_STORE_URL" (include "barograph.secret.database" $context) $service) | nindent 2 }}
+resources: {{- toYaml (index $context.Values $service).resources | nindent 2 }}
+{{- end -}}
+
+{{/* (list context service) -> whether its pods get a token for the API server */}}
+{{- define "barograph.usesApi" -}}
+{{- $rights := (first .).Values.healer.remediations.kubernetes -}}
+{{- $heals := and (eq (last .) "healer") (or $rights.deletePods $rights.scale $rights.cordonNodes) -}}
+{{- or (eq (last .) "task") $heals | ternary "true" "false" -}}
+{{- end -}}

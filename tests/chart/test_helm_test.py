@@ -1,0 +1,65 @@
+"""What `helm test` runs, against the whole platform on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from shared.embedded.process import LOOPBACK, free_ports
+from shared.embedded.stack import Stack
+from tests.chart.rendering import named, render
+
+ROOT = Path(__file__).parents[2]
+
+
+def helm_test(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    pod = named(render(), "Pod", "test")
+    script = Path("charts/barograph/files", Path(pod["spec"]["containers"][0]["command"][1]).name)
+    told = {each["name"] for each in pod["spec"]["containers"][0]["env"]}
+    assert set(environment) <= told, "the pod gives it nothing else"
+    return subprocess.run(
+        [sys.executable, script],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+def test_it_sees_a_job_through_and_an_alert_come_and_go(stack: Stack) -> None:
+    done = helm_test(
+        {
+            "BAROGRAPH_URL": stack.file.client_url,
+            "BROKER_URL": stack.file.broker_urls["outside"],
+            "HOST": "node-1.example",
+            "WAIT_S": "180",
+        }
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    job, firing, resolved = done.stdout.splitlines()
+    assert "succeeded; its log is kept: the job ran, on" in job
+    assert "is firing: node-1.example df.bytes.used.percent" in firing
+    assert resolved.split(":")[0] == firing.split(":")[0].replace("firing", "resolved")
+    left = httpx.get(f"{stack.file.client_url}/api/v1/jobs", params={"state": "succeeded"})
+    assert "helm-test" not in left.text, "it tidies up"
+
+
+def test_without_a_broker_user_for_outsiders_it_says_what_it_leaves_out(stack: Stack) -> None:
+    done = helm_test({"BAROGRAPH_URL": stack.file.client_url})
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no broker URL under the key `outside`" in done.stdout
+
+
+def test_it_fails_and_says_where_when_nobody_answers() -> None:
+    done = helm_test({"BAROGRAPH_URL": f"http://{LOOPBACK}:{free_ports(1)[0]}"})
+
+    assert done.returncode == 1
+    assert "tshell submit: 3" in done.stderr

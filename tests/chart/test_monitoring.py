@@ -1,0 +1,109 @@
+"""Alert rules, dashboards and scaling: of metrics and queues that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import yaml
+from prometheus_client import REGISTRY
+
+import shared.observe  # noqa: F401 - declares the metrics
+from shared import topology
+from shared.topology import Principal
+from tests.chart.rendering import Manifest, named, render
+
+
+def metric_names() -> set[str]:
+    """Every series a service exports, as Prometheus sees it."""
+    suffixes = {"counter": ["_total"], "gauge": [""], "histogram": ["_bucket", "_sum", "_count"]}
+    return {
+        f"{family.name}{suffix}"
+        for family in REGISTRY.collect()
+        for suffix in suffixes.get(family.type, [""])
+    }
+
+
+def used(expression: str) -> set[str]:
+    return set(re.findall(r"barograph_\w+", expression.replace("barograph-", "")))
+
+
+def one(manifests: list[Manifest], kind: str) -> Manifest:
+    (found,) = [m for m in manifests if m["kind"] == kind]
+    return found
+
+
+def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
+    rule = one(render("everything"), "PrometheusRule")
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(rule["spec"]))
+
+    done = subprocess.run(
+        ["promtool", "check", "rules", path], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_and_dashboards_ask_for_metrics_that_exist() -> None:
+    manifests = render("everything")
+    rules = one(manifests, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    asked = {name for rule in rules for name in used(rule["expr"])}
+    dashboards = [
+        json.loads(text)
+        for m in manifests
+        if m["kind"] == "ConfigMap" and "-dashboard-" in m["metadata"]["name"]
+        for text in m["data"].values()
+    ]
+    for panel in (panel for each in dashboards for panel in each["panels"]):
+        asked |= used(panel["targets"][0]["expr"])
+
+    assert len(dashboards) == 2
+    assert asked
+    assert asked <= metric_names()
+
+
+def test_every_alert_says_what_to_do() -> None:
+    rules = one(render("everything"), "PrometheusRule")["spec"]["groups"][0]["rules"]
+
+    assert {rule["labels"]["severity"] for rule in rules} <= {"warning", "critical"}
+    for rule in rules:
+        assert rule["annotations"]["description"], rule["alert"]
+
+
+def test_the_service_monitor_finds_all_services_and_no_server_of_the_quickstart() -> None:
+    manifests = render("quickstart", {"monitoring": {"serviceMonitor": {"enabled": True}}})
+    monitor = one(manifests, "ServiceMonitor")["spec"]
+    (endpoint,) = monitor["endpoints"]
+    scraped = {
+        m["metadata"]["labels"]["app.kubernetes.io/component"]
+        for m in manifests
+        if m["kind"] == "Service"
+        and monitor["selector"]["matchLabels"].items() <= m["metadata"]["labels"].items()
+        and endpoint["port"] in {port["name"] for port in m["spec"]["ports"]}
+    }
+
+    assert scraped == {
+        "client", "task", "autospec", "detector", "predictor", "healer", "agent",
+    }  # fmt: skip
+
+
+def test_nothing_of_an_operator_is_made_unasked() -> None:
+    assert {m["apiVersion"].partition("/")[0] for m in render()} == {
+        "v1", "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io",
+    }  # fmt: skip
+
+
+def test_scaling_looks_at_the_queues_the_service_consumes() -> None:
+    manifests = render("everything")
+    scaled = [m["spec"] for m in manifests if m["kind"] == "ScaledObject"]
+
+    assert len(scaled) == 3
+    for spec in scaled:
+        service = spec["scaleTargetRef"]["name"].rpartition("-")[2]
+        workload = named(manifests, spec["scaleTargetRef"]["kind"], service)
+        queues = {trigger["metadata"]["queueName"] for trigger in spec["triggers"]}
+        assert queues == set(topology.subscriptions(Principal(service)))
+        assert "replicas" not in workload["spec"], "who scales it would be overruled"

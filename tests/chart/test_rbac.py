@@ -1,0 +1,133 @@
+"""Who may do what in the cluster: no more than their work needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart.rendering import NAMESPACE, SCENARIOS, Manifest, named, render
+
+ROLES = {"Role", "ClusterRole"}
+BINDINGS = {"RoleBinding", "ClusterRoleBinding"}
+READ = {"get", "list", "watch"}
+
+
+def rights(manifests: list[Manifest], account: str) -> dict[tuple[str, str], set[str]]:
+    """(namespace or "", group/resource) to the verbs a service account has there."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for binding in manifests:
+        if binding["kind"] not in BINDINGS:
+            continue
+        if account not in {s["name"] for s in binding["subjects"]}:
+            continue
+        place = binding["metadata"].get("namespace", "")
+        for rule in rules(manifests, binding["roleRef"], place):
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    key = (place, f"{group}/{resource}")
+                    found.setdefault(key, set()).update(rule["verbs"])
+    return found
+
+
+def rules(manifests: list[Manifest], reference: Manifest, namespace: str) -> list[Manifest]:
+    (role,) = [
+        m
+        for m in manifests
+        if m["kind"] == reference["kind"]
+        and m["metadata"]["name"] == reference["name"]
+        and m["metadata"].get("namespace", "") == namespace
+    ]
+    granted: list[Manifest] = role["rules"]
+    return granted
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_no_rule_has_a_wildcard(scenario: str) -> None:
+    for role in (m for m in render(scenario) if m["kind"] in ROLES):
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_binding_is_of_one_account_of_this_release(scenario: str) -> None:
+    for binding in (m for m in render(scenario) if m["kind"] in BINDINGS):
+        (subject,) = binding["subjects"]
+        assert subject["kind"] == "ServiceAccount"
+        assert subject["namespace"] == NAMESPACE
+
+
+def test_the_task_service_has_what_a_job_is_made_of_and_only_where_jobs_run() -> None:
+    owned = {"get", "list", "create", "patch", "delete"}
+    jobs = "barograph-jobs"
+
+    assert rights(render(), "demo-barograph-task") == {
+        (jobs, "batch/jobs"): owned | {"watch", "update"},
+        (jobs, "/pods"): READ | {"patch", "delete"},
+        (jobs, "/pods/log"): {"get"},
+        (jobs, "/configmaps"): owned,
+        (jobs, "/secrets"): owned,
+        (jobs, "/services"): owned,
+        (jobs, "/events"): READ,
+        (jobs, "events.k8s.io/events"): READ,
+        (jobs, "/resourcequotas"): READ,
+        (jobs, "/limitranges"): READ,
+        (jobs, "/persistentvolumeclaims"): READ,
+        ("", "/nodes"): READ,
+    }
+
+
+def test_rights_for_queues_and_claims_come_with_their_use() -> None:
+    more = rights(render("everything"), "demo-barograph-task")
+    groups = {resource.partition("/")[0] for _, resource in more}
+
+    assert {"kueue.x-k8s.io", "resource.k8s.io"} <= groups
+    assert more["training", "kueue.x-k8s.io/workloads"] == READ
+
+
+def test_nobody_else_has_any_right() -> None:
+    for service in ("client", "autospec", "detector", "predictor", "healer", "agent"):
+        assert rights(render(), f"demo-barograph-{service}") == {}
+
+
+def test_the_healer_has_what_its_flags_say() -> None:
+    assert rights(render("everything"), "demo-barograph-healer") == {
+        ("shop", "/pods"): {"get", "list", "delete"},
+        ("shop", "apps/deployments/scale"): {"get", "patch"},
+        ("shop", "apps/statefulsets/scale"): {"get", "patch"},
+        ("", "/nodes"): {"get", "patch"},
+    }
+
+
+def test_uninstalling_may_stop_the_task_service_and_delete_jobs() -> None:
+    manifests = render()
+    assert rights(manifests, "demo-barograph-uninstall") == {
+        (NAMESPACE, "apps/deployments/scale"): {"patch"},
+        (NAMESPACE, "/pods"): {"list"},
+        ("barograph-jobs", "batch/jobs"): {"list", "deletecollection"},
+    }
+    (scale,) = [
+        rule
+        for m in manifests
+        if m["kind"] == "Role" and m["metadata"]["name"] == "demo-barograph-uninstall"
+        for rule in m["rules"]
+        if "deployments/scale" in rule["resources"]
+    ]
+    assert scale["resourceNames"] == ["demo-barograph-task"]
+
+
+def test_without_cluster_rights_there_is_no_cluster_role() -> None:
+    kinds = {m["kind"] for m in render(values={"rbac": {"nodes": False}})}
+
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding"}
+    assert not {m["kind"] for m in render(values={"rbac": {"create": False}})} & (ROLES | BINDINGS)
+
+
+def test_jobs_run_where_pods_must_be_restricted_and_nothing_of_ours_lies() -> None:
+    manifests = render()
+    (namespace,) = [m for m in manifests if m["kind"] == "Namespace"]
+    secrets = [m for m in manifests if m["kind"] == "Secret"]
+
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert namespace["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    assert namespace["metadata"]["name"] not in {s["metadata"]["namespace"] for s in secrets}
+    task = named(manifests, "ConfigMap", "task")["data"]
+    assert task["BAROGRAPH_TASK_NAMESPACE"] == namespace["metadata"]["name"]

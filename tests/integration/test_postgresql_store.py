@@ -1,0 +1,120 @@
+"""The store on a real PostgreSQL, as it is in a cluster: several replicas, one truth."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from shared.embedded.process import EmbeddedError
+from shared.store import Collection, Store, StoreUnavailable
+from tests.postgresql import PrivatePostgres
+
+ROOT = Path(__file__).parents[2]
+
+
+class Count(BaseModel):
+    name: str
+    value: int = 0
+
+
+COUNTS = Collection("counts", Count, key=lambda c: c.name)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
+    server = PrivatePostgres(tmp_path_factory.mktemp("postgresql"), ("task", "healer", "client"))
+    try:
+        server.start()
+    except EmbeddedError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield server
+    server.stop()
+
+
+def test_replicas_that_read_decide_and_write_at_once_do_not_overwrite_each_other(
+    database: PrivatePostgres,
+) -> None:
+    replicas = [Store(database.url()) for _ in range(2)]
+    together = threading.Barrier(4)
+
+    def add(replica: Store) -> None:
+        together.wait(30)
+        for _ in range(50):
+            with replica.transaction() as records:
+                known = records.get(COUNTS, "both") or Count(name="both")
+                records.put(COUNTS, Count(name="both", value=known.value + 1))
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(add, replicas[n % 2]) for n in range(4)]:
+            done.result(60)
+
+    with replicas[0].transaction() as records:
+        assert records.get(COUNTS, "both") == Count(name="both", value=200)
+    for replica in replicas:
+        replica.close()
+
+
+def test_replicas_that_start_at_once_on_an_empty_database_all_come_up(
+    database: PrivatePostgres,
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(Store, [database.url("healer")] * 4))
+
+    for store in stores:
+        assert store.unsent_count() == 0
+        store.close()
+
+
+def test_a_message_is_handled_by_one_of_two_replicas(database: PrivatePostgres) -> None:
+    replicas = [Store(database.url()) for _ in range(2)]
+    news = []
+    for replica in replicas:
+        with replica.unit() as unit:
+            news.append(unit.first_times("task.jobs", ["m-1", "m-2"]))
+        replica.close()
+
+    assert news == [{"m-1", "m-2"}, set()]
+
+
+def test_the_migration_step_makes_the_schema_and_may_be_repeated(
+    database: PrivatePostgres,
+) -> None:
+    for _ in range(2):
+        done = migrate(database.url("client"), "--wait", "60")
+        assert (done.returncode, done.stdout) == (0, "the schema is current\n"), done.stderr
+
+
+def test_a_role_reaches_no_other_services_database(database: PrivatePostgres) -> None:
+    elsewhere = database.url("healer").rpartition("/")[0] + "/task"
+
+    with pytest.raises(StoreUnavailable, match="permission denied for database"):
+        Store(elsewhere)
+
+
+def test_the_migration_step_says_why_it_failed_and_tells_no_password(
+    database: PrivatePostgres,
+) -> None:
+    done = migrate(database.url("task", password="wrong-secret"))
+
+    assert done.returncode == 1
+    assert "password authentication failed" in done.stdout
+    assert "wrong-secret" not in done.stdout + done.stderr
+
+
+def migrate(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shared.store", *arguments],
+        cwd=ROOT,
+        env={"BAROGRAPH_STORE_URL": url, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

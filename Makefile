@@ -6,10 +6,10 @@ PYTHON := .venv/bin/python
 SERVICES := client task autospec detector predictor healer
 STATE ?= $(HOME)/.local/state/barograph
 
-.PHONY: help setup setup-embedded demo up down test check generate lock bench clean
+.PHONY: help setup setup-embedded demo up down test test-cluster check generate lock bench clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: ## Install everything for development: servers, browser, Python packages
 	@scripts/setup.sh dev
@@ -28,6 +28,16 @@ down: ## Stop it
 
 test: setup ## Run every test this machine can run (ARGS="-n 2" for two processes)
 	@$(PYTHON) -m pytest $(ARGS)
+
+# Make takes over an environment's KUBECONFIG: only one given on its command line counts.
+ifeq ($(origin KUBECONFIG),command line)
+export BAROGRAPH_TEST_KUBECONFIG := $(KUBECONFIG)
+CLUSTER :=
+else
+CLUSTER := scripts/cluster.sh run
+endif
+test-cluster: setup ## Run the tests on a real Kubernetes (KUBECONFIG=file: on yours)
+	@$(CLUSTER) $(PYTHON) -m pytest $(if $(ARGS),$(ARGS),tests/cluster)
 
 check: setup ## Format, lint, types, import contracts, fresh generated files
 	@$(PYTHON) -m ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -16,6 +17,7 @@ from shared.embedded.stack import Stack
 from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker
 
 EXTERNAL_BROKER = "BAROGRAPH_TEST_BROKER_URL"
+_CLUSTER = Path(__file__).parent / "cluster"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,6 +28,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="RabbitMQ for the tests: a node of this machine's package, or (with a Docker "
         f"engine) testcontainers'. {EXTERNAL_BROKER} names a running one instead.",
     )
+
+
+def _cluster_named(config: pytest.Config) -> bool:
+    named = (Path(str(argument).split("::")[0]).resolve() for argument in config.args)
+    return any(path == _CLUSTER or _CLUSTER in path.parents for path in named)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Kubernetes is built for minutes: its tests run where they are asked for by name."""
+    if collection_path == _CLUSTER and not _cluster_named(config):
+        return True
+    return None
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if _cluster_named(config):
+        return None
+    return "tests/cluster is not part of this run: `make test-cluster` runs it"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,3 @@
+module barograph.test/pause
+
+go 1.24.0

@@ -107,6 +107,7 @@ ROUTES: tuple[Route, ...] = (
     Route(c.RequestRefused, JOBS, (P.TASK, P.DETECTOR), _to(P.CLIENT), words=1),
     Route(c.JobAccepted, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.JobStarting, JOBS, (P.TASK,), _to(P.CLIENT)),
+    Route(c.JobPending, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.RendezvousOpen, JOBS, (P.TASK,), _to(P.AUTOSPEC)),
     Route(c.PodReported, JOBS, (P.MEMBER,), _to(P.AUTOSPEC), words=1),
     Route(c.ClusterSpecReady, JOBS, (P.AUTOSPEC,), (*_MEMBER, *_to(P.TASK)), words=1),

@@ -16,6 +16,7 @@ from shared.contracts import (
     JobAccepted,
     JobCancelled,
     JobFailed,
+    JobPending,
     JobRemoved,
     JobRetrying,
     JobRunning,
@@ -29,7 +30,7 @@ from shared.storage import S3Store
 from shared.store import Store
 
 _EVENTS = (
-    JobAccepted, JobStarting, JobRunning, JobRetrying, JobSucceeded, JobFailed, JobCancelled,
+    JobAccepted, JobStarting, JobPending, JobRunning, JobRetrying, JobSucceeded, JobFailed, JobCancelled,
     JobRemoved,
 )  # fmt: skip
 

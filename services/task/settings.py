@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import psutil
-from pydantic import Field, SecretStr
+from pydantic import Field, Json, SecretStr
 
 from shared.settings import ServiceSettings
 
@@ -46,6 +47,46 @@ class TaskSettings(ServiceSettings):
     )
     jobs_dir: Path | None = Field(
         default=None, description="Where members work; default: `jobs` in the state directory."
+    )
+
+    runtime: Literal["local", "kubernetes"] = Field(
+        default="local", description="Where members run: on this machine, or in pods."
+    )
+    namespace: str = Field(default="default", description="Kubernetes namespace of the jobs' pods.")
+    launcher_image: str = Field(
+        default="", description="Image of init and sidecar containers: the task service's own."
+    )
+    program_image: str = Field(
+        default="", description="Image of the program where a job names none."
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="When images are pulled."
+    )
+    priority_class: str = Field(default="", description="PriorityClass of jobs that name none.")
+    queue: str = Field(default="", description="Kueue LocalQueue of jobs that name none.")
+    node_selector: Json[dict[str, str]] = Field(
+        default="{}", description="Labels of the nodes jobs may use, as a JSON object."
+    )
+    tolerations: Json[list[dict[str, object]]] = Field(
+        default="[]", description="Tolerations of the jobs' pods, as a JSON array."
+    )
+    pod_grace_s: int = Field(
+        default=120,
+        ge=10,
+        description="Seconds a pod that is told to go may take to store results.",
+    )
+    node_loss_s: int = Field(
+        default=30,
+        ge=0,
+        description="Seconds a node may be unreachable before its pods count as lost.",
+    )
+    gang_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds a cluster's pods may take to find nodes, all of them.",
+    )
+    kubeconfig: Path | None = Field(
+        default=None, description="Where the API server is, if not in the pod's own surroundings."
     )
 
     @property

@@ -26,6 +26,17 @@ MemoryQuantity = Annotated[
         description="Memory of each container as a Kubernetes quantity, bytes without a suffix.",
     ),
 ]
+KubernetesName = Annotated[
+    str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", examples=["research"])
+]
+ExtendedResource = Annotated[
+    str,
+    Field(
+        max_length=253,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        examples=["nvidia.com/mig-1g.5gb"],
+    ),
+]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 _SUFFIX = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40} | {
@@ -65,6 +76,7 @@ class FailureClass(StrEnum):
 
     USER_ERROR = "user_error"
     INFRASTRUCTURE = "infrastructure"
+    PREEMPTION = "preemption"
     OOM = "oom"
     TIMEOUT = "timeout"
     UNKNOWN = "unknown"
@@ -85,6 +97,22 @@ class Resources(Part):
     cpu: float = Field(default=1.0, gt=0, le=1024, description="CPU cores.")
     gpu: int = Field(default=0, ge=0, le=64, description="GPUs; none unless asked for.")
     memory: MemoryQuantity = "2048Mi"
+    gpu_resource: ExtendedResource = Field(
+        default="nvidia.com/gpu",
+        description="What a GPU is called on the nodes: also a MIG slice or a shared GPU.",
+    )
+    gpu_model: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9]([\w.-]*\w)?$")] | None = (
+        Field(
+            default=None,
+            description="Only nodes labelled nvidia.com/gpu.product with this.",
+            examples=["NVIDIA-A100-SXM4-40GB"],
+        )
+    )
+    device_class: KubernetesName | None = Field(
+        default=None,
+        description="GPUs through dynamic resource allocation, of this DeviceClass.",
+        examples=["gpu.nvidia.com"],
+    )
 
 
 class Timeouts(Part):
@@ -131,6 +159,23 @@ class JobSubmit(Message):
         default=None, description="Whose success ends the job; default: chief if any, else worker0."
     )
     resources: Resources = Resources()
+    image: Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")] | None = Field(
+        default=None,
+        description="Container image with Python and TensorFlow; default: the installation's.",
+        examples=["tensorflow/tensorflow:2.20.0-gpu"],
+    )
+    placement: Literal["any", "spread", "together"] = Field(
+        default="any", description="Members on different nodes, on as few as can be, or either."
+    )
+    host_network: bool = Field(
+        default=False, description="Use the node's network; free ports are chosen at run time."
+    )
+    priority_class: KubernetesName | None = Field(
+        default=None, description="Kubernetes PriorityClass of its pods."
+    )
+    queue: KubernetesName | None = Field(
+        default=None, description="Kueue LocalQueue that admits it; default: the installation's."
+    )
     timeouts: Timeouts = Timeouts()
     max_retries: int = Field(
         default=3, ge=0, le=100, description="Replacements of members lost to infrastructure."
@@ -238,6 +283,29 @@ class JobStarting(JobEvent):
     TYPE: ClassVar[str] = "job.starting"
 
     attempt: int = Field(ge=1)
+
+
+class PendingCause(StrEnum):
+    """What keeps a job from running, worst first: the first four do not heal by waiting."""
+
+    IMAGE = "image"
+    ADMISSION = "admission"
+    QUOTA = "quota"
+    VOLUME = "volume"
+    UNSCHEDULABLE = "unschedulable"
+    NODE = "node"
+    GANG = "gang"
+    QUEUE = "queue"
+
+
+class JobPending(JobEvent):
+    """The job could not go on so far; the one reason that matters most, and what to do."""
+
+    TYPE: ClassVar[str] = "job.pending"
+
+    cause: PendingCause
+    advice: str = Field(description="The next step, in words.")
+    members: tuple[str, ...] = Field(default=(), description="Members concerned, e.g. worker-1.")
 
 
 class JobRunning(JobEvent):

@@ -186,6 +186,10 @@ class PodExited(Message):
     infrastructure: bool = Field(
         default=False, description="Whether ``fault`` is the platform's, so a retry may help."
     )
+    witnessed: bool = Field(
+        default=True,
+        description="Whether the program's end was seen; otherwise only the cluster knows it.",
+    )
     last_lines: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     at: AwareDatetime

@@ -8,17 +8,29 @@ from shared.storage.errors import (
     StorageUnavailable,
 )
 from shared.storage.memory import MemoryStore
+from shared.storage.presigned import PresignedAccess, PresignedStore
 from shared.storage.s3 import PART_BYTES, S3Store
-from shared.storage.store import ObjectInfo, ObjectStore, PresignedUpload, Progress
+from shared.storage.store import (
+    MemberStore,
+    ObjectInfo,
+    ObjectStore,
+    PresignedPrefix,
+    PresignedUpload,
+    Progress,
+)
 
 __all__ = [
     "PART_BYTES",
     "AccessDenied",
     "AlreadyExists",
+    "MemberStore",
     "MemoryStore",
     "NotFound",
     "ObjectInfo",
     "ObjectStore",
+    "PresignedAccess",
+    "PresignedPrefix",
+    "PresignedStore",
     "PresignedUpload",
     "Progress",
     "S3Store",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shared.storage.errors import AlreadyExists, NotFound
-from shared.storage.store import ObjectInfo, PresignedUpload, Progress
+from shared.storage.store import ObjectInfo, PresignedPrefix, PresignedUpload, Progress
 
 
 class MemoryStore:
@@ -67,6 +68,13 @@ class MemoryStore:
 
     def presign_put(self, bucket: str, key: str, expires_s: int = 3600) -> str:
         return f"memory://put/{bucket}/{key}?expires={expires_s}"
+
+    def presign_prefix(
+        self, bucket: str, prefix: str, expires_s: int, most_bytes: int
+    ) -> PresignedPrefix:
+        self._objects(bucket)
+        url = f"memory://post/{bucket}?most={most_bytes}"
+        return PresignedPrefix(url, {}, bucket, prefix, time.time() + expires_s)
 
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -20,7 +21,7 @@ from shared.storage.errors import (
     StorageError,
     StorageUnavailable,
 )
-from shared.storage.store import ObjectInfo, PresignedUpload, Progress
+from shared.storage.store import ObjectInfo, PresignedPrefix, PresignedUpload, Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -130,6 +131,23 @@ class S3Store:
 
     def presign_put(self, bucket: str, key: str, expires_s: int = 3600) -> str:
         return self._presign("put_object", expires_s, Bucket=bucket, Key=key)
+
+    def presign_prefix(
+        self, bucket: str, prefix: str, expires_s: int, most_bytes: int
+    ) -> PresignedPrefix:
+        form = self._signer.generate_presigned_post(
+            Bucket=bucket,
+            Key=prefix + "${filename}",
+            Conditions=[
+                ["starts-with", "$key", prefix],
+                ["starts-with", "$Content-Type", ""],
+                ["content-length-range", 0, most_bytes],
+            ],
+            ExpiresIn=expires_s,
+        )
+        fields = {name: value for name, value in form["fields"].items() if name != "key"}
+        expires_at = time.time() + expires_s
+        return PresignedPrefix(form["url"], fields, bucket, prefix, expires_at)
 
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400

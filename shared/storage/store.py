@@ -38,6 +38,40 @@ class PresignedUpload:
     done: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class PresignedPrefix:
+    """How a client without credentials may write any object below a prefix.
+
+    A form POST to ``url`` with ``fields``, ``key`` and the file; ``expires_at`` in Unix seconds.
+    """
+
+    url: str
+    fields: dict[str, str]
+    bucket: str
+    prefix: str
+    expires_at: float
+
+
+class MemberStore(Protocol):
+    """The little a member of a job needs of the store: what it left is put, its package fetched.
+
+    Both may raise StorageError's subclasses.
+    """
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        data: bytes | Path,
+        *,
+        content_type: str = "application/octet-stream",
+    ) -> ObjectInfo:
+        """Store one object."""
+
+    def fetch(self, bucket: str, key: str, path: Path) -> None:
+        """Download the object to ``path``; nothing is left there when it fails."""
+
+
 class ObjectStore(Protocol):
     """Buckets of objects. Every call may raise StorageError's subclasses."""
 
@@ -80,6 +114,11 @@ class ObjectStore(Protocol):
 
     def presign_put(self, bucket: str, key: str, expires_s: int = 3600) -> str:
         """A URL that writes this one object, for a while, without credentials."""
+
+    def presign_prefix(
+        self, bucket: str, prefix: str, expires_s: int, most_bytes: int
+    ) -> PresignedPrefix:
+        """A form that writes objects below ``prefix``, each of at most ``most_bytes``."""
 
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400

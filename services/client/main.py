@@ -30,8 +30,8 @@ from shared.storage import S3Store
 from shared.store import Store
 
 _EVENTS = (
-    JobAccepted, JobStarting, JobPending, JobRunning, JobRetrying, JobSucceeded, JobFailed, JobCancelled,
-    JobRemoved,
+    JobAccepted, JobStarting, JobPending, JobRunning, JobRetrying, JobSucceeded, JobFailed,
+    JobCancelled, JobRemoved,
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
+from services.healer.chronicle import FOREVER
 from services.healer.course import Course
 from services.healer.records import (
     COMMANDS,
@@ -38,7 +39,6 @@ from shared.items import ITEMS
 from shared.service import Context
 
 _STEPS_TOLD = 10
-_FOREVER = 2**62
 _OUTCOMES = {
     "did_not_come": "the forecast no longer reaches the threshold",
     "averted": "the value was brought down before it reached the threshold",
@@ -110,7 +110,7 @@ class Handlers:
         """A machine says what causes the alarm."""
         incident = self._awaiting(message.command_id, Phase.EVIDENCE, ctx)
         if incident is not None:
-            self._course.told_by(incident, message, ctx)
+            self._course.handling.told_by(incident, message, ctx)
         return ()
 
     def remediation_executed(self, message: RemediationExecuted, ctx: Context) -> Iterable[Message]:
@@ -123,7 +123,7 @@ class Handlers:
             problem = f"{message.remediation} failed: {message.detail or 'without a reason'}."
         elif message.dry_run:
             problem = "It was a dry run: nothing was changed."
-        return self._course.remedied(incident, _told_steps(message), problem, ctx)
+        return self._course.handling.remedied(incident, _told_steps(message), problem, ctx)
 
     def item_observed(self, message: ItemObserved, ctx: Context) -> Iterable[Message]:
         """The item's value after a remediation."""
@@ -132,8 +132,8 @@ class Handlers:
             return ()
         if message.value is None:
             reason = f"The item could not be read again: {message.detail or 'no reason given'}."
-            return self._course.escalate(incident, reason, ctx)
-        return self._course.verify(incident, message.value, message.at, ctx)
+            return self._course.handling.escalate(incident, reason, ctx)
+        return self._course.handling.verify(incident, message.value, message.at, ctx)
 
     def expire(self, ctx: Context) -> Iterator[Message]:
         """What the clock brings: answers that did not come, and forgetting."""
@@ -178,7 +178,7 @@ class Handlers:
         if before is None or event_id not in before.signals:
             return
         left = {key: signal for key, signal in before.signals.items() if key != event_id}
-        ended = {"ended": before.ended | {event_id: _FOREVER}}
+        ended = {"ended": before.ended | {event_id: FOREVER}}
         now = before.with_signals(left).model_copy(update=ended)
         yield from self._course.changed(before, now, ctx, why)
 

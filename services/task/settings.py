@@ -65,10 +65,12 @@ class TaskSettings(ServiceSettings):
     priority_class: str = Field(default="", description="PriorityClass of jobs that name none.")
     queue: str = Field(default="", description="Kueue LocalQueue of jobs that name none.")
     node_selector: Json[dict[str, str]] = Field(
-        default="{}", description="Labels of the nodes jobs may use, as a JSON object."
+        default="{}",  # type: ignore[arg-type]  # validated like any value
+        description="Labels of the nodes jobs may use, as a JSON object.",
     )
     tolerations: Json[list[dict[str, object]]] = Field(
-        default="[]", description="Tolerations of the jobs' pods, as a JSON array."
+        default="[]",  # type: ignore[arg-type]  # validated like any value
+        description="Tolerations of the jobs' pods, as a JSON array.",
     )
     pod_grace_s: int = Field(
         default=120,

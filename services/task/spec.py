@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts import JobSubmit, Member
+from shared.storage import PresignedAccess
 
 
 class Credentials(BaseModel):
@@ -13,9 +16,10 @@ class Credentials(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     broker_url: str = Field(repr=False)
-    s3_url: str
-    s3_access_key: str = Field(repr=False)
-    s3_secret_key: str = Field(repr=False)
+    s3_url: str = ""
+    s3_access_key: str = Field(default="", repr=False)
+    s3_secret_key: str = Field(default="", repr=False)
+    """Empty in pods: they have presigned access to what is their job's."""
     bucket: str
 
 
@@ -42,6 +46,37 @@ class MemberSpec(BaseModel):
 def member_key(job_id: str, member: Member) -> str:
     """Names one incarnation among all jobs; also the mark its processes carry."""
     return f"{job_id}/{member.name}/{member.incarnation}"
+
+
+class PodSpec(BaseModel):
+    """What all pods of a job are told; who each of them is, Kubernetes tells it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job: JobSubmit
+    program_grace_s: float
+    broker_url: str = Field(repr=False)
+    bucket: str
+    access: PresignedAccess = Field(repr=False)
+
+
+class PodPlaces:
+    """Where the volumes are in a job's containers."""
+
+    EXCHANGE = Path("/barograph/exchange")
+    WORK = Path("/barograph/work")
+    CHECKPOINTS = Path("/barograph/checkpoints")
+    PRIVATE = Path("/barograph/private")
+    SPEC = Path("/barograph/job")
+
+
+SPEC_FILE = "spec.json"
+CHECKPOINT_OBJECT = "checkpoints.tar.gz"
+
+
+def checkpoint_key(job_id: str) -> str:
+    """Where a job's newest checkpoints are stored."""
+    return f"jobs/{job_id}/{CHECKPOINT_OBJECT}"
 
 
 LAUNCHER_FILE = "launcher.json"

@@ -15,7 +15,7 @@ import structlog
 from services.task.launcher.environment import Places
 from services.task.spec import MemberSpec
 from shared.contracts import Artifact
-from shared.storage import ObjectStore, StorageError
+from shared.storage import MemberStore, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,7 @@ _RETRY_S = 2.0
 
 
 def upload(
-    store: ObjectStore, spec: MemberSpec, places: Places, owner: int | None, patience_s: float
+    store: MemberStore, spec: MemberSpec, places: Places, owner: int | None, patience_s: float
 ) -> tuple[Artifact, ...]:
     """Upload everything, then a manifest that names it; retries while the store is away.
 
@@ -79,7 +79,7 @@ def _digest(file: Path) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _put(store: ObjectStore, bucket: str, key: str, data: bytes | Path, deadline: float) -> None:
+def _put(store: MemberStore, bucket: str, key: str, data: bytes | Path, deadline: float) -> None:
     while True:
         try:
             store.put(bucket, key, data)

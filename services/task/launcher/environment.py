@@ -36,6 +36,12 @@ class Places:
     def temporary(self) -> Path:
         return self.work / "tmp"
 
+    def make(self) -> None:
+        """Create those the program finds empty."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        for directory in (self.model, self.output, self.home, self.temporary):
+            directory.mkdir(exist_ok=True)
+
 
 def environment(
     spec: MemberSpec, places: Places, cluster: ClusterSpecReady | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import sys
 import time
@@ -15,18 +14,14 @@ from queue import SimpleQueue
 
 import structlog
 
-from services.task import cgroups, processes
 from services.task.launcher import artifacts, environment, package
+from services.task.launcher.ground import Ground, Order, RunningProgram
 from services.task.launcher.logs import LogPump
+from services.task.launcher.machine import Machine
 from services.task.launcher.membership import Membership
 from services.task.launcher.ports import HeldPort
-from services.task.launcher.program import (
-    Command,
-    Program,
-    protect_this_process,
-    unprivileged_user,
-)
-from services.task.spec import EXIT_FILE, LAUNCHER_FILE, LauncherProcess, MemberSpec
+from services.task.launcher.program import protect_this_process
+from services.task.spec import EXIT_FILE, LAUNCHER_FILE, MemberSpec
 from shared.contracts import (
     Artifact,
     ClusterSpecReady,
@@ -35,11 +30,9 @@ from shared.contracts import (
     Message,
     PodExited,
     PodStarted,
-    deterministic_id,
-    memory_bytes,
 )
 from shared.observe import configure_logging
-from shared.storage import ObjectStore, S3Store, StorageError
+from shared.storage import MemberStore, S3Store, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +57,7 @@ class Terminated:
 class Ended:
     """A run of the program is over."""
 
-    program: Program
+    program: RunningProgram
 
 
 News = ClusterSpecReady | Fenced | Terminated | Ended
@@ -88,7 +81,7 @@ def main() -> int:
     store = S3Store(
         spec.credentials.s3_url, spec.credentials.s3_access_key, spec.credentials.s3_secret_key
     )
-    Launcher(spec, store).run()
+    Launcher(spec, store, Machine(spec, store)).run()
     return 0
 
 
@@ -106,30 +99,29 @@ def _locked(descriptor: int) -> bool:
 class Launcher:
     """Runs one member; everything that happens comes through one queue, to the main thread."""
 
-    def __init__(self, spec: MemberSpec, store: ObjectStore) -> None:
-        self._spec, self._store = spec, store
+    def __init__(self, spec: MemberSpec, store: MemberStore, ground: Ground) -> None:
+        self._spec, self._store, self._ground = spec, store, ground
         self._directory = Path(spec.directory)
         self._news: SimpleQueue[News] = SimpleQueue()
-        signal.signal(signal.SIGTERM, lambda *_: self._news.put(Terminated()))
+        signal.signal(signal.SIGTERM, lambda *_: self.terminate())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._membership = Membership(
             spec, self._news.put, lambda reason: self._news.put(Fenced(reason))
         )
-        self._memory = memory_bytes(spec.job.resources.memory)
-        name = f"barograph-{deterministic_id('member', spec.key)}"
-        self._cgroup = cgroups.create(name, spec.job.resources.cpu, self._memory)
         self._logs = LogPump(self._directory / "spool", self._ship)
-        self._program: Program | None = None
-        self._uid: int | None = None
-        self._notes: list[str] = list(self._cgroup.notes)
+        self._program: RunningProgram | None = None
+
+    def terminate(self) -> None:
+        """End the program, store what it left, tell; safe in signal handlers."""
+        self._news.put(Terminated())
 
     def run(self) -> None:
         """The whole life; returns when the end is told and confirmed."""
-        self._record()
+        self._ground.record()
         port = HeldPort()
         places: environment.Places | None = None
         try:
-            places, main_program = self._prepare()
+            places, main_program = self._ground.prepare()
             self._membership.start(port.number)
             end = self._watch(places, main_program)
         except package.Unusable as unusable:
@@ -138,39 +130,8 @@ class Launcher:
         if end is not None:
             self._tell_end(end, places)
         self._membership.stop()
-        self._cgroup.remove()
+        self._ground.close(end)
         port.release()
-
-    def _record(self) -> None:
-        """Let the runtime find us, also after its own restart."""
-        known = LauncherProcess(
-            pid=os.getpid(),
-            started=processes.start_time(os.getpid()) or 0,
-            cgroups=tuple(str(directory) for directory in self._cgroup.directories),
-        )
-        temporary = self._directory / "launcher.tmp"
-        temporary.write_text(known.model_dump_json())
-        temporary.rename(self._directory / LAUNCHER_FILE)
-
-    def _prepare(self) -> tuple[environment.Places, Path]:
-        work = self._directory / "work"
-        work.mkdir(exist_ok=True)
-        found = package.obtain(self._store, self._spec, work)
-        places = environment.Places(found.code, found.data, work, Path(self._spec.checkpoints))
-        places.checkpoints.mkdir(parents=True, exist_ok=True)
-        for directory in (places.model, places.output, places.home, places.temporary):
-            directory.mkdir(exist_ok=True)
-        needed = [Path(sys.executable).parent, Path(sys.prefix) / "lib", self._directory]
-        self._uid, note = unprivileged_user(self._spec.job.job_id, [*needed, work])
-        if note:
-            self._notes.append(note)
-        if not self._cgroup.memory:
-            self._notes.append("memory is limited by watching it twice a second")
-        if self._uid is not None:
-            _give(places.checkpoints, self._uid)
-            _give(work, self._uid)
-        work.chmod(0o700)
-        return places, found.main
 
     def _watch(self, places: environment.Places, main_program: Path) -> PodExited | None:
         """Until the program or its membership ends; None when nothing more may be told."""
@@ -189,7 +150,12 @@ class Launcher:
             elif isinstance(news, Ended):
                 if news.program is self._program:
                     news.program.kill()
-                    return self._exit(news.program.exit_code, oom=news.program.oom)
+                    return self._exit(
+                        news.program.exit_code,
+                        oom=news.program.oom,
+                        fault=news.program.fault,
+                        witnessed=news.program.witnessed,
+                    )
             elif isinstance(news, Fenced):
                 log.info("fenced", member=self._spec.key, reason=news.reason)
                 self._end_program(0.0)
@@ -208,22 +174,20 @@ class Launcher:
         self, places: environment.Places, main_program: Path, cluster: ClusterSpecReady | None
     ) -> None:
         spec = self._spec
-        command = Command(
-            argv=[sys.executable, str(main_program), *environment.arguments(spec, cluster)],
+        order = Order(
+            argv=[str(main_program), *environment.arguments(spec, cluster)],
             env=environment.environment(spec, places, cluster),
             cwd=places.code,
-            uid=self._uid,
-            memory=self._memory,
         )
-        self._program = Program(
-            command, self._cgroup, self._logs.write_end, lambda p: self._news.put(Ended(p))
+        self._program = self._ground.start(
+            order, self._logs.write_end, lambda p: self._news.put(Ended(p))
         )
         self._membership.tell(
             PodStarted(
                 job_id=spec.job.job_id,
                 member=spec.member,
                 epoch=cluster.epoch if cluster else 0,
-                isolation=Isolation(notes=tuple(self._notes)),
+                isolation=Isolation(notes=tuple(self._ground.notes)),
                 at=datetime.now(UTC),
             )
         )
@@ -236,7 +200,9 @@ class Launcher:
             fault = "part of the log could not be stored"
         try:
             if places is not None:
-                left = artifacts.upload(self._store, self._spec, places, self._uid, _PATIENCE_S)
+                self._ground.save()
+                owner = self._ground.owner
+                left = artifacts.upload(self._store, self._spec, places, owner, _PATIENCE_S)
         except StorageError as error:
             fault = f"what the program left could not be stored: {error}"
         changes: dict[str, object] = {"artifacts": left, "last_lines": self._logs.last_lines}
@@ -250,7 +216,13 @@ class Launcher:
         self._membership.flush(_PATIENCE_S)
 
     def _exit(
-        self, code: int, *, oom: bool = False, fault: str = "", infrastructure: bool = False
+        self,
+        code: int,
+        *,
+        oom: bool = False,
+        fault: str = "",
+        infrastructure: bool = False,
+        witnessed: bool = True,
     ) -> PodExited:
         return PodExited(
             job_id=self._spec.job.job_id,
@@ -259,6 +231,7 @@ class Launcher:
             oom=oom,
             fault=fault,
             infrastructure=infrastructure,
+            witnessed=witnessed,
             at=datetime.now(UTC),
         )
 
@@ -278,11 +251,3 @@ class Launcher:
             at=datetime.now(UTC),
         )
         self._membership.tell(message)
-
-
-def _give(directory: Path, uid: int) -> None:
-    """Make ``uid`` the owner of ``directory`` and all below; links are not followed."""
-    shutil.chown(directory, uid, uid)
-    for parent, folders, files in os.walk(directory):
-        for name in [*folders, *files]:
-            os.chown(Path(parent) / name, uid, uid, follow_symlinks=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from services.task.spec import MemberSpec
 from shared.packages import PackageError, unpack
-from shared.storage import AccessDenied, NotFound, ObjectStore, StorageError
+from shared.storage import AccessDenied, MemberStore, NotFound, StorageError
 
 _PATIENCE_S = 120.0
 _RETRY_S = 1.0
@@ -32,7 +32,7 @@ class Package:
     main: Path
 
 
-def obtain(store: ObjectStore, spec: MemberSpec, directory: Path) -> Package:
+def obtain(store: MemberStore, spec: MemberSpec, directory: Path) -> Package:
     """Fetch the package and unpack it below ``directory``.
 
     Raises:
@@ -50,7 +50,7 @@ def obtain(store: ObjectStore, spec: MemberSpec, directory: Path) -> Package:
     return _find(root, spec.job.main)
 
 
-def _fetch(store: ObjectStore, spec: MemberSpec, archive: Path) -> None:
+def _fetch(store: MemberStore, spec: MemberSpec, archive: Path) -> None:
     bucket, prefix, name = spec.job.package.split(":", 2)
     key = f"{prefix.strip('/')}/{name}"
     deadline = time.monotonic() + _PATIENCE_S

@@ -104,6 +104,16 @@ class Program:
         threading.Thread(target=self._wait, args=(ended,), name="program", daemon=True).start()
 
     @property
+    def fault(self) -> str:
+        """What kept it from starting shows in its log and exit code."""
+        return ""
+
+    @property
+    def witnessed(self) -> bool:
+        """We are its parent."""
+        return True
+
+    @property
     def oom(self) -> bool:
         """Whether it was ended for its memory."""
         return self._over_memory or self._cgroup.oom_killed()

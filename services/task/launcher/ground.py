@@ -1,0 +1,70 @@
+"""What a launcher stands on: this machine, or the containers of a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from services.task.launcher.environment import Places
+from shared.contracts import PodExited
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run: arguments after the interpreter, the whole environment, the directory."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: Path
+
+
+class RunningProgram(Protocol):
+    """One run of the user's program."""
+
+    exit_code: int
+
+    @property
+    def oom(self) -> bool:
+        """Whether it was ended for its memory."""
+
+    @property
+    def fault(self) -> str:
+        """Why it could not even be started, '' when it was."""
+
+    @property
+    def witnessed(self) -> bool:
+        """Whether its end was seen; otherwise ``exit_code`` is a guess."""
+
+    def stop(self, grace_s: float) -> None:
+        """SIGTERM, after the grace SIGKILL to all of it; returns when gone."""
+
+    def kill(self) -> None:
+        """End it and everything it started."""
+
+
+class Ground(Protocol):
+    """Prepares and runs the program of one incarnation."""
+
+    notes: list[str]
+    """What could not be honoured of what was asked, in words."""
+    owner: int | None
+    """Whose files count as the program's; None: everybody's."""
+
+    def record(self) -> None:
+        """Note that this incarnation has begun."""
+
+    def prepare(self) -> tuple[Places, Path]:
+        """The program's directories and its main file; raises package.Unusable."""
+
+    def start(
+        self, order: Order, output: int, ended: Callable[[RunningProgram], None]
+    ) -> RunningProgram:
+        """Run the program, its output going to the descriptor ``output``."""
+
+    def save(self) -> None:
+        """Store what would be lost with this ground; raises StorageError."""
+
+    def close(self, end: PodExited | None) -> None:
+        """The end is told and confirmed: leave."""

@@ -1,0 +1,207 @@
+"""A member in a pod: an init container fetches, a sidecar runs the member, a third the program.
+
+    python3 -m services.task.launcher fetch     the init container
+    python3 -m services.task.launcher pod       the sidecar
+
+Only these two containers see the job's Secret. Kubernetes ends a sidecar after the program's
+container, so whatever ended that, there is time to store what it left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from services.task.launcher import checkpoints, package, pod_program
+from services.task.launcher.environment import Places
+from services.task.launcher.exchange import Exchange, RemoteProgram, Tail
+from services.task.launcher.ground import Order, RunningProgram
+from services.task.launcher.main import Launcher
+from services.task.launcher.program import protect_this_process
+from services.task.records import primary
+from services.task.spec import (
+    LAUNCHER_FILE,
+    SPEC_FILE,
+    Credentials,
+    MemberSpec,
+    PodPlaces,
+    PodSpec,
+)
+from shared.contracts import Member, PodExited, Role
+from shared.observe import configure_logging
+from shared.storage import MemberStore, PresignedStore
+
+log = structlog.get_logger(__name__)
+
+_POLL_S = 0.1
+_SAVE_S = 20.0
+_LINGER_S = 3600.0
+"""How long a failed member keeps its pod while nobody says what is to become of the job."""
+_FOUND_FILE = "package.json"
+_TERMINATED = 143
+
+
+def read_spec() -> PodSpec:
+    """The job's Secret as it is now; it is renewed before its access expires."""
+    return PodSpec.model_validate_json((PodPlaces.SPEC / SPEC_FILE).read_bytes())
+
+
+def member_spec(spec: PodSpec) -> MemberSpec:
+    """Who this pod is, by its Job's index and the failures counted before it."""
+    told = os.environ
+    failures = [told.get(f"BAROGRAPH_{name}") or "0" for name in ("BASE", "FAILED", "IGNORED")]
+    member = Member(
+        role=Role(told["BAROGRAPH_ROLE"]),
+        index=int(told["BAROGRAPH_INDEX"]),
+        incarnation=1 + sum(map(int, failures)),
+    )
+    return MemberSpec(
+        job=spec.job,
+        member=member,
+        primary=member.name == primary(spec.job),
+        directory=str(PodPlaces.PRIVATE),
+        checkpoints=str(PodPlaces.CHECKPOINTS),
+        host=told["BAROGRAPH_HOST"],
+        program_grace_s=spec.program_grace_s,
+        credentials=Credentials(broker_url=spec.broker_url, bucket=spec.bucket),
+    )
+
+
+def fetch() -> int:
+    """Everything the program needs, put where it will find it; a failure is left to be told."""
+    configure_logging()
+    spec = member_spec(read_spec())
+    store = PresignedStore(lambda: read_spec().access)
+    shutil.copyfile(Path(pod_program.__file__), PodPlaces.EXCHANGE / "program.py")
+    root = PodPlaces.WORK / "package"
+    shutil.rmtree(root, ignore_errors=True)  # of an earlier run of this container
+    try:
+        found = package.obtain(store, spec, PodPlaces.WORK)
+        checkpoints.restore(store, spec, PodPlaces.CHECKPOINTS)
+        result: dict[str, object] = {
+            "code": str(found.code), "data": str(found.data), "main": str(found.main),
+        }  # fmt: skip
+    except package.Unusable as unusable:
+        result = {"fault": unusable.reason, "infrastructure": unusable.infrastructure}
+    (PodPlaces.PRIVATE / _FOUND_FILE).write_text(json.dumps(result))
+    return 0
+
+
+def run() -> int:
+    """The sidecar's life."""
+    protect_this_process()
+    configure_logging()
+    ended = threading.Event()
+    exchange = Exchange(PodPlaces.EXCHANGE)
+    if (PodPlaces.PRIVATE / LAUNCHER_FILE).exists():
+        # This container was restarted: what the first one knew is lost, the member starts anew.
+        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        exchange.tell("leave.json", {"exit_code": _TERMINATED})
+        ended.wait()
+        return 0
+    spec = member_spec(read_spec())
+    store = PresignedStore(lambda: read_spec().access)
+    ground = Pod(spec, store, exchange)
+    launcher = Launcher(spec, store, ground)
+    ground.watch(launcher.terminate)
+    launcher.run()
+    # Kubernetes would start us again while the program's container is not gone.
+    ground.program_gone.wait()
+    return 0
+
+
+class Pod:
+    """The containers of one pod as a launcher's ground."""
+
+    def __init__(self, spec: MemberSpec, store: MemberStore, exchange: Exchange) -> None:
+        self._spec, self._store, self._exchange = spec, store, exchange
+        self._tail = Tail(exchange)
+        self._runs = 0
+        self._saver = checkpoints.Saver(store, spec, PodPlaces.CHECKPOINTS)
+        self.notes: list[str] = []
+        self.owner: int | None = None
+        self.program_gone = threading.Event()
+        self.asked_to_end = threading.Event()
+
+    def watch(self, terminate: Callable[[], None]) -> None:
+        """Have ``terminate`` called when this pod is to end."""
+
+        def ended(*_: object) -> None:
+            # Kubernetes ends us only after the program's container.
+            self.program_gone.set()
+            if not self.asked_to_end.is_set():
+                self.asked_to_end.set()
+                terminate()
+
+        def look() -> None:
+            while not self.asked_to_end.wait(_POLL_S):
+                if self._exchange.heard("terminated") is not None:
+                    self.asked_to_end.set()
+                    terminate()
+
+        signal.signal(signal.SIGTERM, ended)
+        threading.Thread(target=look, name="termination", daemon=True).start()
+
+    def record(self) -> None:
+        """A second start of this container must not become a second launcher."""
+        (PodPlaces.PRIVATE / LAUNCHER_FILE).write_text("{}")
+
+    def prepare(self) -> tuple[Places, Path]:
+        """What the init container found.
+
+        Raises:
+            Unusable: with its reason.
+        """
+        found = json.loads((PodPlaces.PRIVATE / _FOUND_FILE).read_text())
+        if "fault" in found:
+            raise package.Unusable(found["fault"], found["infrastructure"])
+        code, data = Path(found["code"]), Path(found["data"])
+        places = Places(code, data, PodPlaces.WORK, PodPlaces.CHECKPOINTS)
+        places.make()
+        if self._spec.primary:
+            threading.Thread(target=self._save_often, name="checkpoints", daemon=True).start()
+        return places, Path(found["main"])
+
+    def start(
+        self, order: Order, output: int, ended: Callable[[RunningProgram], None]
+    ) -> RunningProgram:
+        """Have the program's container run it."""
+        self._runs += 1
+        if self._runs > 1 and not self._spec.primary:
+            # The cluster begins again from what its primary member has saved.
+            checkpoints.restore(self._store, self._spec, PodPlaces.CHECKPOINTS)
+        lost, tail = self.program_gone, self._tail
+
+        def drained() -> None:
+            tail.carry(output)
+
+        return RemoteProgram(self._exchange, self._runs, order, lost, drained, ended)
+
+    def save(self) -> None:
+        """Store the newest checkpoints."""
+        if self._spec.primary:
+            self._saver.save()
+
+    def close(self, end: PodExited | None) -> None:
+        """Let the program's container go: at once, or once the job's fate is decided.
+
+        Kubernetes starts a failed member again. Whether it should is the task service's
+        decision; it deletes this pod, or the whole job.
+        """
+        if end is not None and end.exit_code != 0 and not self.asked_to_end.is_set():
+            self.asked_to_end.wait(_LINGER_S)
+        code = _TERMINATED if end is None else end.exit_code
+        self._exchange.tell("leave.json", {"exit_code": code if code >= 0 else 128 - code})
+
+    def _save_often(self) -> None:
+        while not self.asked_to_end.is_set():
+            time.sleep(_SAVE_S)
+            self._saver.try_save()

@@ -1,0 +1,225 @@
+"""Runs the user's program in a pod's main container, in whatever image that is.
+
+The launcher, a container of its own beside this one, writes orders into a directory both see; this
+script obeys and writes what happened. It is copied there, and run by the image's own Python:
+so nothing but the standard library of Python 3.8 may be used, and nothing of the platform.
+
+    run-N.json      run this: argv, env, cwd            (from the launcher)
+    started-N       it runs
+    ended-N.json    exit_code, oom; all its output lies in log.*
+    stop-N.json     grace_s: end run N                  (from the launcher)
+    log.000000 ...  its output, in pieces; the launcher deletes what it has read
+    terminated      Kubernetes asked this container to end
+    leave.json      exit_code: end now, with this code  (from the launcher)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, BinaryIO
+
+_POLL_S = 0.05
+_PIECE = 4 * 2**20
+_MOST_PIECES = 64
+_DROPPED = ("KUBERNETES_", "BAROGRAPH_")
+_OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+
+
+class Output:
+    """Copies the program's output to pieces on disk and to this container's own log."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._number = 0
+        self._file = self._open()
+
+    def _open(self) -> BinaryIO:
+        path = os.path.join(self._directory, f"log.{self._number:06d}")
+        return open(path, "ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        with contextlib.suppress(OSError):
+            os.write(1, data)
+        if self._file.tell() >= _PIECE:
+            self._file.close()
+            self._number += 1
+            self._file = self._open()
+            # The launcher cannot store it that fast: the program waits, like at any full pipe.
+            while len([n for n in os.listdir(self._directory) if n[:4] == "log."]) > _MOST_PIECES:
+                time.sleep(_POLL_S)
+
+    def copy(self, source: int, ended: threading.Event) -> None:
+        """Until the pipe is closed, or the program is gone and the pipe is empty."""
+        while True:
+            if not select.select([source], [], [], _POLL_S)[0]:
+                if ended.is_set():
+                    break
+                continue
+            data = os.read(source, 65536)
+            if not data:
+                break
+            self.write(data)
+        os.close(source)
+
+
+class Run:
+    """One run of the program."""
+
+    def __init__(self, number: int, order: dict[str, Any], output: Output) -> None:
+        self.number = number
+        self.code: int | None = None
+        self.deadline: float | None = None
+        self._ooms = _ooms()
+        self._gone = threading.Event()
+        source, sink = os.pipe()
+        env = {n: v for n, v in os.environ.items() if not n.startswith(_DROPPED)}
+        # The image knows best where its programs and libraries are.
+        env.update((n, v) for n, v in order["env"].items() if n != "PATH" or "PATH" not in env)
+        self._process = subprocess.Popen(
+            [sys.executable, *order["argv"]],
+            cwd=order["cwd"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        os.close(sink)
+        self._copying = threading.Thread(target=output.copy, args=(source, self._gone))
+        self._copying.start()
+
+    def reaped(self, status: int) -> None:
+        """The program ended: end what it started, then all its output is there."""
+        self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        self._process.returncode = self.code
+        _kill_others(self.pid)
+        self._gone.set()
+        self._copying.join()
+
+    def stop(self, grace_s: float) -> None:
+        if self.deadline is None:
+            self.deadline = time.monotonic() + grace_s
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+
+    def kill_when_due(self) -> None:
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    @property
+    def oom(self) -> bool:
+        return self.code == -signal.SIGKILL and _ooms() > self._ooms
+
+
+class Wrapper:
+    """Obeys the orders in ``directory`` until told to leave."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._output = Output(directory)
+        self._run: Run | None = None
+        self._next = 1
+        signal.signal(signal.SIGTERM, lambda *_: self._write("terminated", {}))
+
+    def serve(self) -> int:
+        """Returns the exit code to leave with."""
+        while True:
+            self._reap()
+            leave = self._read("leave.json")
+            if leave is not None:
+                self._end()
+                return int(leave["exit_code"]) % 256
+            self._obey()
+            time.sleep(_POLL_S)
+
+    def _obey(self) -> None:
+        run = self._run
+        if run is not None:
+            stop = self._read(f"stop-{run.number}.json")
+            if stop is not None:
+                run.stop(stop["grace_s"])
+            run.kill_when_due()
+            return
+        order = self._read(f"run-{self._next}.json")
+        if order is None:
+            return
+        number, self._next = self._next, self._next + 1
+        try:
+            self._run = Run(number, order, self._output)
+        except OSError as error:
+            fault = f"the program cannot be started: {error}"
+            self._write(f"ended-{number}.json", {"exit_code": 127, "oom": False, "fault": fault})
+        else:
+            self._write(f"started-{number}", {})
+
+    def _reap(self) -> None:
+        """Everybody's orphans are ours where this is the container's first process."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            run = self._run
+            if run is not None and pid == run.pid:
+                run.reaped(status)
+                self._run = None
+                ended = {"exit_code": run.code, "oom": run.oom, "fault": ""}
+                self._write(f"ended-{run.number}.json", ended)
+
+    def _end(self) -> None:
+        if self._run is not None:
+            self._run.stop(0)
+        while self._run is not None:
+            self._run.kill_when_due()
+            self._reap()
+            time.sleep(_POLL_S)
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            with open(os.path.join(self._directory, name)) as file:
+                value: dict[str, Any] = json.load(file)
+        except FileNotFoundError:
+            return None
+        return value
+
+    def _write(self, name: str, value: dict[str, Any]) -> None:
+        path = os.path.join(self._directory, name)
+        with open(path + ".tmp", "w") as file:
+            json.dump(value, file)
+        os.replace(path + ".tmp", path)
+
+
+def _kill_others(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    if os.getpid() == 1:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+
+
+def _ooms() -> int:
+    """How often the kernel ended somebody here for memory."""
+    for name in _OOM_FILES:
+        with contextlib.suppress(OSError), open(name) as file:
+            for line in file:
+                word = line.split()
+                if word[0] == "oom_kill":
+                    return int(word[1])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(Wrapper(sys.argv[1]).serve())

@@ -1,0 +1,168 @@
+"""A pod's two containers speak through files: the real script in a process, the launcher's end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from services.task.launcher import pod_program
+from services.task.launcher.exchange import Exchange, RemoteProgram, Tail
+from services.task.launcher.ground import Order, RunningProgram
+
+WAIT_S = 60
+
+
+@dataclass
+class Container:
+    """The program's container, and the launcher's view of it."""
+
+    directory: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+    lost: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.exchange = Exchange(self.directory)
+        self.tail = Tail(self.exchange)
+        self.log = self.directory.parent / "log"
+        self.output = os.open(self.log, os.O_WRONLY | os.O_CREAT)
+        script = pod_program.__file__
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", script, str(self.directory)],
+            stdout=subprocess.DEVNULL,
+            env={"PATH": "/usr/bin:/bin", "KUBERNETES_SERVICE_HOST": "x", "FROM_IMAGE": "yes"},
+        )
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        self.process.wait()
+        self.lost.set()
+
+    def run(self, program: str, number: int = 1, **env: str) -> RemoteProgram:
+        self.ended.clear()
+        main = self.directory.parent / f"main{number}.py"
+        main.write_text(program)
+        order = Order([str(main)], {"MARK": "here", **env}, self.directory.parent)
+        return RemoteProgram(self.exchange, number, order, self.lost, self._drain, self._end)
+
+    def leave(self, code: int) -> int:
+        self.exchange.tell("leave.json", {"exit_code": code})
+        return self.process.wait(WAIT_S)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.output)
+
+    def _drain(self) -> None:
+        self.tail.carry(self.output)
+
+    def _end(self, _program: RunningProgram) -> None:
+        self.ended.set()
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    directory = tmp_path / "exchange"
+    directory.mkdir()
+    made = Container(directory)
+    yield made
+    made.close()
+
+
+def test_a_program_runs_and_its_end_and_every_line_of_it_arrive(container: Container):
+    program = container.run("import os\nprint(*sorted(os.environ))\nraise SystemExit(3)")
+    assert container.ended.wait(WAIT_S)
+    assert (program.exit_code, program.oom, program.witnessed) == (3, False, True)
+    words = container.log.read_text().split()
+    assert "FROM_IMAGE" in words
+    assert "MARK" in words
+    assert not [word for word in words if word.startswith("KUBERNETES_")]
+    assert container.leave(3) == 3
+
+
+def test_a_second_run_begins_where_the_first_was_stopped(container: Container):
+    up = container.directory.parent / "up"
+    first = container.run(
+        "import pathlib, time\n"
+        "print('one', flush=True)\n"
+        f"pathlib.Path({str(up)!r}).touch()\n"
+        "time.sleep(600)"
+    )
+    while not up.exists():
+        assert container.process.poll() is None
+    first.stop(30.0)
+    assert first.exit_code == -signal.SIGTERM
+    container.run("print('two')", number=2)
+    assert container.ended.wait(WAIT_S)
+    assert container.log.read_text().split() == ["one", "two"]
+
+
+def test_a_program_that_ignores_sigterm_is_killed_after_the_grace(container: Container):
+    program = container.run(
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)"
+    )
+    program.stop(0.2)
+    assert program.exit_code in {-signal.SIGKILL, -signal.SIGTERM}
+
+
+def test_what_the_program_started_ends_with_it(container: Container):
+    pid = container.directory.parent / "pid"
+    container.run(
+        "import pathlib, subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(pid)!r}).write_text(str(child.pid))\n"
+    )
+    assert container.ended.wait(WAIT_S)
+    number = int(pid.read_text())
+    state = Path(f"/proc/{number}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_a_container_that_vanishes_is_no_witness_of_its_program(container: Container):
+    program = container.run("import time\nprint('last words', flush=True)\ntime.sleep(600)")
+    while "last words" not in container.log.read_text():
+        assert container.process.poll() is None
+    container.process.kill()
+    assert container.ended.wait(WAIT_S)
+    assert not program.witnessed
+
+
+def test_sigterm_is_passed_on_and_does_not_end_the_container(container: Container):
+    container.run("import time\ntime.sleep(600)")
+    while container.exchange.heard("started-1") is None:
+        assert container.process.poll() is None
+    container.process.send_signal(signal.SIGTERM)
+    while container.exchange.heard("terminated") is None:
+        assert container.process.poll() is None
+    assert container.leave(143) == 143
+
+
+def test_much_output_is_carried_in_pieces_and_none_is_left(container: Container):
+    lines = 300_000
+    container.run(f"for n in range({lines}): print('x' * 30)")
+    assert container.ended.wait(WAIT_S)
+    assert container.log.stat().st_size == lines * 31
+    assert len(list(container.directory.glob("log.*"))) == 1
+
+
+def test_a_link_in_place_of_an_answer_is_not_followed(container: Container):
+    secret = container.directory.parent / "secret"
+    secret.write_text('{"exit_code": 0}')
+    (container.directory / "ended-9.json").symlink_to(secret)
+    assert container.exchange.heard("ended-9.json") is None
+
+
+def test_nonsense_in_an_answer_is_a_failure_of_the_program(container: Container):
+    program = container.run("import time\ntime.sleep(600)")
+    (container.directory / "ended-1.json").write_text('{"exit_code": "0"}')
+    assert container.ended.wait(WAIT_S)
+    assert program.exit_code == 1

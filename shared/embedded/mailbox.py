@@ -8,7 +8,6 @@ import email.policy
 import hmac
 import logging
 import secrets
-import warnings
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +22,7 @@ from shared.embedded.process import LOOPBACK, EmbeddedError, free_ports
 _MAX_BYTES = 20_000_000
 
 
-class _Controller(Controller):
+class SmtpServer(Controller):
     """aiosmtpd's server thread; its own stop leaves open connections to the collector."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -45,6 +44,23 @@ class _Controller(Controller):
                 session.transport.close()
         # The sockets are closed in the loop's next round.
         await asyncio.sleep(0)
+
+
+class _LoginFirst(Mailbox):
+    """Delivers into a Maildir what those who have logged in send.
+
+    Not aiosmtpd's ``auth_required``: without TLS that warns at every connection, and where
+    warnings are errors it leaves the connection open, with nobody to answer it.
+    """
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, session: Session, envelope: Envelope, sender: str, options: list[str]
+    ) -> str:
+        if not session.authenticated:
+            return "530 5.7.0 Authentication required"
+        envelope.mail_from = sender
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
 
 @dataclass
@@ -70,14 +86,12 @@ class EmbeddedMailbox:
         """Listen on loopback; EmbeddedError when the port is taken."""
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.port = self.port or free_ports(1)[0]
-        # Loopback only; a relay elsewhere is reached with TLS. aiosmtpd would say so at every mail.
         logging.getLogger("mail.log").setLevel(logging.ERROR)
-        warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS", UserWarning)
-        self._controller = _Controller(
-            Mailbox(self.directory),
+        self._controller = SmtpServer(
+            _LoginFirst(self.directory),
             hostname=LOOPBACK,
             port=self.port,
-            auth_required=True,
+            # Loopback only; a relay elsewhere is reached with TLS.
             auth_require_tls=False,
             authenticator=self._check,
             data_size_limit=_MAX_BYTES,

@@ -124,7 +124,7 @@ def test_stopping_a_child_kills_what_ignores_the_request(tmp_path: Path) -> None
     child.stop(timeout_s=0.2)
 
     assert child.exit_code is not None
-    assert not _living_members(child.pid)
+    assert eventually(lambda: not _living_members(child.pid))
 
 
 def _living_members(group: int) -> list[int]:

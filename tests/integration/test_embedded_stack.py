@@ -6,6 +6,7 @@ import os
 import smtplib
 import stat
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def test_the_mailbox_delivers_only_after_a_login(tmp_path: Path) -> None:
             session.login(box.user, box.password)
             session.sendmail("a@example.org", ["b@example.org"], text)
         assert [message["Subject"] for message in box.messages()] == ["full"]
+    finally:
+        box.stop()
+
+
+def test_the_mailbox_answers_where_warnings_are_errors(tmp_path: Path) -> None:
+    box = EmbeddedMailbox(tmp_path)
+    box.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with smtplib.SMTP("127.0.0.1", box.port, timeout=20) as session:
+                session.login(box.user, box.password)
     finally:
         box.stop()
 

@@ -9,11 +9,10 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from services.healer.mail.message import build
 from services.healer.mail.smtp import MailRefused, MailUnavailable, send
-from shared.embedded.mailbox import EmbeddedMailbox
+from shared.embedded.mailbox import EmbeddedMailbox, SmtpServer
 from shared.embedded.process import LOOPBACK, free_ports
 from tests.unit.healer.test_mail import notice
 
@@ -31,7 +30,7 @@ class Answering:
 @contextmanager
 def answering(answer: str) -> Iterator[str]:
     (port,) = free_ports(1)
-    server = Controller(Answering(answer), hostname=LOOPBACK, port=port)
+    server = SmtpServer(Answering(answer), hostname=LOOPBACK, port=port)
     server.start()
     try:
         yield f"smtp://{LOOPBACK}:{port}"

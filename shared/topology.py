@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from shared import contracts as c
@@ -58,6 +58,8 @@ class Subscription:
     kind: QueueKind = QueueKind.QUORUM
     narrowed: bool = False
     """Whether only messages addressed to this instance are wanted (last word of the key)."""
+    awaited: bool = True
+    """Whether a publish is a failure while nobody ever made the queue."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ _FLOW = {
     P.CLIENT: "events", P.TASK: "jobs", P.AUTOSPEC: "reports", P.DETECTOR: "samples",
     P.HEALER: "observations",
 }  # fmt: skip
+_SHOWN = (Subscription(P.CLIENT, "client.members"),)
 _MEMBER = (Subscription(P.MEMBER, "member.{instance}", QueueKind.EXCLUSIVE, narrowed=True),)
 _AGENT = (Subscription(P.AGENT, "agent.{instance}", narrowed=True),)
 _ASKERS = (P.CLIENT, P.OUTSIDE)
@@ -102,6 +105,8 @@ _ASKERS = (P.CLIENT, P.OUTSIDE)
 ROUTES: tuple[Route, ...] = (
     # A job's way.
     Route(c.JobSubmit, JOBS, _ASKERS, _to(P.TASK)),
+    Route(c.JobPlan, JOBS, _ASKERS, _to(P.TASK)),
+    Route(c.JobPlanned, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.JobCancel, JOBS, _ASKERS, _to(P.TASK)),
     Route(c.JobRemove, JOBS, _ASKERS, _to(P.TASK)),
     Route(c.RequestRefused, JOBS, (P.TASK, P.DETECTOR), _to(P.CLIENT), words=1),
@@ -109,14 +114,15 @@ ROUTES: tuple[Route, ...] = (
     Route(c.JobStarting, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.JobPending, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.RendezvousOpen, JOBS, (P.TASK,), _to(P.AUTOSPEC)),
-    Route(c.PodReported, JOBS, (P.MEMBER,), _to(P.AUTOSPEC), words=1),
-    Route(c.ClusterSpecReady, JOBS, (P.AUTOSPEC,), (*_MEMBER, *_to(P.TASK)), words=1),
+    Route(c.PodReported, JOBS, (P.MEMBER,), (*_to(P.AUTOSPEC), *_SHOWN), words=1),
+    Route(c.ClusterSpecReady, JOBS, (P.AUTOSPEC,), (*_MEMBER, *_to(P.TASK), *_SHOWN), words=1),
     Route(c.PodFenced, JOBS, (P.AUTOSPEC,), _MEMBER, words=1),
     Route(c.RendezvousTimedOut, JOBS, (P.AUTOSPEC,), _to(P.TASK)),
-    Route(c.PodStarted, JOBS, (P.MEMBER,), _to(P.TASK), words=1),
+    Route(c.PodStarted, JOBS, (P.MEMBER,), (*_to(P.TASK), *_SHOWN), words=1),
     Route(c.JobRunning, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.LogAppended, JOBS, (P.MEMBER,), (Subscription(P.CLIENT, "client.logs"),), words=1),
-    Route(c.PodExited, JOBS, (P.MEMBER,), _to(P.TASK), words=1),
+    Route(c.PodMeasured, JOBS, (P.MEMBER,), (replace(_SHOWN[0], awaited=False),), words=1),
+    Route(c.PodExited, JOBS, (P.MEMBER,), (*_to(P.TASK), *_SHOWN), words=1),
     Route(c.JobRetrying, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.RendezvousClose, JOBS, (P.TASK,), _to(P.AUTOSPEC)),
     Route(c.JobSucceeded, JOBS, (P.TASK,), _to(P.CLIENT)),

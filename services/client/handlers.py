@@ -4,29 +4,65 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.client.records import CHUNKS, JOBS, REFUSED, REMOVED, JobView, LogChunk
-from shared.contracts import JobEvent, JobRemoved, JobSubmit, LogAppended, RequestRefused
+from services.client import moments
+from services.client.records import (
+    CHUNKS,
+    JOBS,
+    MEMBERS,
+    MOMENTS,
+    OF_A_JOB,
+    PLANS,
+    REFUSED,
+    REMOVED,
+    JobView,
+    LogChunk,
+    MemberView,
+    Moment,
+    Pending,
+)
+from shared.contracts import (
+    ClusterSpecReady,
+    JobEvent,
+    JobPending,
+    JobPlanned,
+    JobRemoved,
+    JobRetrying,
+    JobSubmit,
+    LogAppended,
+    Member,
+    PodExited,
+    PodMeasured,
+    PodReported,
+    PodStarted,
+    RequestRefused,
+)
 from shared.service import Context
 
 _TOLD = ("attempt", "failure_class", "member", "exit_code", "last_lines", "artifacts")
 _AT_ONCE = 500
+MOST_MOMENTS = 500
+"""Moments that are kept of a job and, beside them, of its members: the newest."""
 
 
 def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
     """Show the job as its newest event says."""
-    known = ctx.records.get(JOBS, event.job_id)
-    submit = getattr(event, "submit", None)
-    if known is not None and event.sequence <= known.sequence:
-        if known.submit is None and submit is not None:
-            ctx.records.put(JOBS, known.model_copy(update={"submit": submit}))
-        return ()
-    view = known or JobView(
+    view = ctx.records.get(JOBS, event.job_id) or JobView(
         job_id=event.job_id, name=event.name, state="", sequence=0,
         created_at=event.at, updated_at=event.at,
     )  # fmt: skip
+    if view.state == REMOVED:
+        return ()
+    submit = getattr(event, "submit", None)
+    if _note(moments.of_job(event), ctx) and isinstance(event, JobRetrying):
+        number = view.retries.get(event.failure_class, 0) + 1
+        view = view.model_copy(update={"retries": view.retries | {event.failure_class: number}})
+    if event.sequence <= view.sequence:
+        ctx.records.put(JOBS, view.model_copy(update={"submit": view.submit or submit}))
+        return ()
     changes: dict[str, Any] = {
         "name": event.name, "state": event.state.value, "reason": event.reason,
         "sequence": event.sequence, "updated_at": event.at, "faults": (),
+        "pending": _pending(event, view),
     }  # fmt: skip
     changes |= {name: getattr(event, name) for name in _TOLD if hasattr(event, name)}
     isolation = getattr(event, "isolation", None)
@@ -37,7 +73,7 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
     if isinstance(event, JobRemoved):
         # Kept for a while without its contents, so that late events do not bring it back.
         changes |= {"state": REMOVED, "artifacts": (), "last_lines": (), "submit": None}
-        _forget_log(event.job_id, ctx)
+        _forget(event.job_id, ctx)
     ctx.records.put(JOBS, view.model_copy(update=changes))
     return ()
 
@@ -61,10 +97,85 @@ def request_refused(message: RequestRefused, ctx: Context) -> tuple[()]:
     return ()
 
 
+def job_planned(message: JobPlanned, ctx: Context) -> tuple[()]:
+    """Keep the answer for who asked here; others' answers are none of our business."""
+    asked = ctx.records.get(PLANS, message.request_id)
+    if asked is not None:
+        ctx.records.put(PLANS, asked.model_copy(update={"answer": message}))
+    return ()
+
+
+def pod_reported(message: PodReported, ctx: Context) -> tuple[()]:
+    """A member is up and waits for the others; it says so again and again."""
+    known = _member(message.job_id, message.member, ctx)
+    address = f"{message.host}:{message.port}"
+    if known is None or (known.phase != "awaited" and known.address == address):
+        return ()
+    changes: dict[str, Any] = {"address": address, "pod": message.pod, "node": message.node}
+    if known.phase == "awaited":
+        changes["phase"] = "reported"
+        _note(moments.reported(message), ctx)
+    ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    return ()
+
+
+def clusterspec_ready(message: ClusterSpecReady, ctx: Context) -> tuple[()]:
+    """The cluster is complete."""
+    view = ctx.records.get(JOBS, message.job_id)
+    if not _removed(view):
+        _note(moments.gathered(message, ctx.now), ctx)
+    if view is not None and not _removed(view) and message.epoch > view.epoch:
+        ctx.records.put(JOBS, view.model_copy(update={"epoch": message.epoch}))
+    return ()
+
+
+def pod_started(message: PodStarted, ctx: Context) -> tuple[()]:
+    """A member runs the program."""
+    known = _member(message.job_id, message.member, ctx)
+    if known is None:
+        return ()
+    _note(moments.started(message), ctx)
+    if known.phase != "exited" and message.epoch >= known.epoch:
+        changes: dict[str, Any] = {
+            "phase": "running", "epoch": message.epoch, "started_at": message.at,
+            "pod": message.pod or known.pod, "node": message.node or known.node,
+        }  # fmt: skip
+        ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    return ()
+
+
+def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
+    """What a member uses now, and the most memory it ever used."""
+    known = _member(message.job_id, message.member, ctx)
+    if known is None or (known.measured_at is not None and message.at <= known.measured_at):
+        return ()
+    changes: dict[str, Any] = {
+        "cpu_cores": message.cpu_cores, "memory_bytes": message.memory_bytes,
+        "memory_peak_bytes": max(message.memory_bytes, known.memory_peak_bytes or 0),
+        "measured_at": message.at,
+    }  # fmt: skip
+    ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    return ()
+
+
+def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
+    """A member has ended and what it left is stored."""
+    if not _removed(ctx.records.get(JOBS, message.job_id)):
+        _note(moments.exited(message), ctx)
+    known = _member(message.job_id, message.member, ctx)
+    if known is None or known.phase == "exited":
+        return ()
+    changes: dict[str, Any] = {
+        "phase": "exited", "exited_at": message.at, "exit_code": message.exit_code,
+        "oom": message.oom, "fault": message.fault, "last_lines": message.last_lines,
+    }  # fmt: skip
+    ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    return ()
+
+
 def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
     """Note where the chunk lies."""
-    view = ctx.records.get(JOBS, message.job_id)
-    if view is not None and view.state == REMOVED:
+    if _removed(ctx.records.get(JOBS, message.job_id)):
         return ()
     chunk = LogChunk(
         job_id=message.job_id, member=message.member.name,
@@ -76,7 +187,48 @@ def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
     return ()
 
 
-def _forget_log(job_id: str, ctx: Context) -> None:
-    while chunks := ctx.records.find(CHUNKS, group=job_id, limit=_AT_ONCE):
-        for chunk in chunks:
-            ctx.records.delete(CHUNKS, chunk.key)
+def _pending(event: JobEvent, view: JobView) -> Pending | None:
+    if not isinstance(event, JobPending):
+        return None
+    same = view.pending is not None and view.pending.cause is event.cause
+    since = view.pending.since if same and view.pending else event.at
+    return Pending(cause=event.cause, advice=event.advice, members=event.members, since=since)
+
+
+def _member(job_id: str, member: Member, ctx: Context) -> MemberView | None:
+    """The member's view, a new one for a new incarnation; None for an old one's news."""
+    known = ctx.records.get(MEMBERS, f"{job_id}/{member.name}")
+    if known is not None and known.incarnation == member.incarnation:
+        return known
+    if known is not None and known.incarnation > member.incarnation:
+        return None
+    if _removed(ctx.records.get(JOBS, job_id)):
+        return None
+    return MemberView(
+        job_id=job_id, role=member.role, index=member.index, incarnation=member.incarnation
+    )
+
+
+def _removed(view: JobView | None) -> bool:
+    return view is not None and view.state == REMOVED
+
+
+def _note(moment: Moment, ctx: Context) -> bool:
+    """Keep ``moment`` and the newest of its kind; whether it was new."""
+    if ctx.records.get(MOMENTS, MOMENTS.key(moment)) is not None:
+        return False
+    ctx.records.put(MOMENTS, moment)
+    old = ctx.records.find(
+        MOMENTS, group=moment.job_id, status=moment.concerns, newest_first=True,
+        offset=MOST_MOMENTS, limit=_AT_ONCE,
+    )  # fmt: skip
+    for each in old:
+        ctx.records.delete(MOMENTS, MOMENTS.key(each))
+    return True
+
+
+def _forget(job_id: str, ctx: Context) -> None:
+    for collection in OF_A_JOB:
+        while found := ctx.records.find(collection, group=job_id, limit=_AT_ONCE):
+            for each in found:
+                ctx.records.delete(collection, collection.key(each))

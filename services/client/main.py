@@ -13,16 +13,22 @@ from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
 from shared.contracts import (
+    ClusterSpecReady,
     JobAccepted,
     JobCancelled,
     JobFailed,
     JobPending,
+    JobPlanned,
     JobRemoved,
     JobRetrying,
     JobRunning,
     JobStarting,
     JobSucceeded,
     LogAppended,
+    PodExited,
+    PodMeasured,
+    PodReported,
+    PodStarted,
     RequestRefused,
 )
 from shared.service import Handler, Periodic, Service
@@ -49,6 +55,10 @@ class Client:
         listeners: dict[type, Handler] = dict.fromkeys(_EVENTS, handlers.job_event)
         listeners |= {
             RequestRefused: handlers.request_refused, LogAppended: handlers.log_appended,
+            JobPlanned: handlers.job_planned,
+            PodReported: handlers.pod_reported, ClusterSpecReady: handlers.clusterspec_ready,
+            PodStarted: handlers.pod_started, PodMeasured: handlers.pod_measured,
+            PodExited: handlers.pod_exited,
         }  # fmt: skip
         self.service = Service(
             "client",

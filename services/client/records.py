@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from shared.contracts import Artifact, Fault, JobSubmit
+from shared.contracts import (
+    Artifact,
+    FailureClass,
+    Fault,
+    JobPlanned,
+    JobSubmit,
+    PendingCause,
+    Role,
+)
 from shared.store.records import Collection
 
 SUBMITTED, REFUSED, REMOVED = "submitted", "refused", "removed"
 """States of ours, beside those of the task service."""
 ENDED = frozenset({"succeeded", "failed", "cancelled", REFUSED, REMOVED})
 _KEPT = timedelta(days=8)
+_PLAN_KEPT = timedelta(hours=1)
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class Pending(_Frozen):
+    """What keeps a job from going on; the job's ``reason`` says it in words."""
+
+    cause: PendingCause
+    advice: str
+    members: tuple[str, ...] = ()
+    since: AwareDatetime
 
 
 class JobView(_Frozen):
@@ -31,6 +50,11 @@ class JobView(_Frozen):
     reason: str = ""
     submit: JobSubmit | None = None
     attempt: int = 0
+    pending: Pending | None = None
+    retries: dict[FailureClass, int] = {}
+    """Members replaced so far, by why they were lost."""
+    epoch: int = 0
+    """Of the newest ClusterSpec, 0 while there is none."""
     failure_class: str | None = None
     member: str = ""
     exit_code: int | None = None
@@ -39,6 +63,63 @@ class JobView(_Frozen):
     artifacts: tuple[Artifact, ...] = ()
     faults: tuple[Fault, ...] = ()
     """Why the last request about this job was refused."""
+
+
+class MemberView(_Frozen):
+    """The newest incarnation of a member, as it told of itself."""
+
+    job_id: str
+    role: Role
+    index: int
+    incarnation: int = 1
+    phase: Literal["awaited", "reported", "running", "exited"] = "awaited"
+    address: str = ""
+    """host:port under which the others reach it; '' for a single job."""
+    pod: str = ""
+    node: str = ""
+    epoch: int = 0
+    started_at: AwareDatetime | None = None
+    exited_at: AwareDatetime | None = None
+    exit_code: int | None = None
+    oom: bool = False
+    fault: str = ""
+    last_lines: tuple[str, ...] = ()
+    cpu_cores: float | None = None
+    memory_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    measured_at: AwareDatetime | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.role}-{self.index}"
+
+
+class Moment(_Frozen):
+    """Something that happened to a job or one of its members."""
+
+    job_id: str
+    id: str
+    """Names it within the job, so that it is noted once."""
+    at: AwareDatetime
+    kind: str
+    """E.g. ``running``: a job's state, or what a member did."""
+    text: str
+    member: str = ""
+    """Whom it happened to; '' for the job itself."""
+    incarnation: int = 0
+
+    @property
+    def concerns(self) -> str:
+        """``member`` or ``job``."""
+        return "member" if self.member else "job"
+
+
+class PlanView(_Frozen):
+    """A plan that was asked for, and its answer once it is there."""
+
+    request_id: str
+    asked_at: AwareDatetime
+    answer: JobPlanned | None = None
 
 
 class LogChunk(_Frozen):
@@ -66,3 +147,21 @@ JOBS = Collection(
     due=lambda v: v.updated_at + _KEPT if v.state in (REFUSED, REMOVED) else None,
 )
 CHUNKS = Collection("client-log-chunks", LogChunk, key=lambda c: c.key, group=lambda c: c.job_id)
+MEMBERS = Collection(
+    "client-members", MemberView, key=lambda m: f"{m.job_id}/{m.name}", group=lambda m: m.job_id
+)
+MOMENTS = Collection(
+    "client-moments",
+    Moment,
+    key=lambda m: f"{m.job_id}/{m.id}",
+    group=lambda m: m.job_id,
+    status=lambda m: m.concerns,
+)
+PLANS = Collection(
+    "client-plans",
+    PlanView,
+    key=lambda p: p.request_id,
+    due=lambda p: p.asked_at + _PLAN_KEPT,
+)
+OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS)
+"""What goes with a job when it is removed; found by its id as their group."""

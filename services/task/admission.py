@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.task.records import JobRecord
-from shared.contracts import memory_bytes
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Capacity:
 
 def demand(record: JobRecord) -> Capacity:
     """What all members of a job need together."""
-    number, each = len(record.members), record.submit.resources
-    return Capacity(each.cpu * number, memory_bytes(each.memory) * number)
+    return Capacity(record.submit.total_cpu, record.submit.total_memory)
 
 
 def admit(

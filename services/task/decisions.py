@@ -112,7 +112,7 @@ def _ended_badly(
     record: JobRecord, member: MemberRecord, end: Exit, ctx: Context
 ) -> Iterator[Message]:
     failure = classify(end)
-    reason = describe(member.name, end, record.submit.resources.memory)
+    reason = describe(member.name, end, record.submit.resources_of(member.role).memory)
     verdict = Verdict(
         state=JobState.FAILED,
         reason=reason,

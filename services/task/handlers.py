@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from services.task import decisions, states
-from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, Verdict
+from services.task.records import (
+    ACTIVE_STATES,
+    JOBS,
+    PLANS,
+    Exit,
+    JobRecord,
+    PlanRequest,
+    Verdict,
+)
 from services.task.validation import Quotas, faults
 from shared.contracts import (
     ClusterSpecReady,
     FailureClass,
     Fault,
     JobCancel,
+    JobPlan,
     JobRemove,
     JobState,
     JobSubmit,
@@ -45,6 +54,12 @@ def job_submit(quotas: Quotas) -> Callable[[JobSubmit, Context], Iterable[Messag
         yield event
 
     return handle
+
+
+def job_plan(message: JobPlan, ctx: Context) -> Iterable[Message]:
+    """Note the question; ``services.task.planning`` answers, since that may need the cluster."""
+    ctx.records.put(PLANS, PlanRequest(asked=message, at=ctx.now))
+    return ()
 
 
 def job_cancel(message: JobCancel, ctx: Context) -> Iterator[Message]:

@@ -7,7 +7,15 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from shared.contracts import Artifact, FailureClass, JobState, JobSubmit, Member, Role
+from shared.contracts import (
+    Artifact,
+    FailureClass,
+    JobPlan,
+    JobState,
+    JobSubmit,
+    Member,
+    Role,
+)
 from shared.store import Collection
 
 ACTIVE_STATES = frozenset({JobState.STARTING, JobState.RUNNING, JobState.RETRYING})
@@ -111,18 +119,20 @@ JOBS = Collection(
 )
 
 
+class PlanRequest(_Frozen):
+    """Somebody asks what a job would be; answered and forgotten by the next pass."""
+
+    asked: JobPlan
+    at: AwareDatetime
+
+
+PLANS = Collection("plans", PlanRequest, key=lambda r: r.asked.request_id)
+
+
 def first_members(submit: JobSubmit) -> dict[str, MemberRecord]:
     """The members a job starts with; a single job has one worker."""
-    if submit.type == "single":
-        numbers = {Role.WORKER: 1}
-    else:
-        numbers = {
-            Role.CHIEF: int(submit.chief),
-            Role.PS: submit.ps,
-            Role.WORKER: submit.workers,
-            Role.EVALUATOR: int(submit.evaluator),
-        }
-    members = [MemberRecord(role=r, index=i) for r, n in numbers.items() for i in range(n)]
+    numbers = submit.roles().items()
+    members = [MemberRecord(role=r, index=i) for r, n in numbers for i in range(n)]
     return {member.name: member for member in members}
 
 

@@ -6,11 +6,11 @@ installation allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from services.task.records import first_members
-from shared.contracts import Fault, JobSubmit, memory_bytes
+from shared.contracts import Fault, JobSubmit, Resources, memory_bytes
 
 RESERVED_ENV = ("TF_CONFIG", "PATH", "HOME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH")
 RESERVED_PREFIX = "BAROGRAPH_"
@@ -47,24 +47,28 @@ def _roles(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
 
 
 def _resources(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
-    number = len(first_members(submit))
-    asked = submit.resources
-    if asked.cpu * number > quotas.cpu:
-        yield (
-            "resources.cpu",
-            f"{number} x {asked.cpu:g} cores are asked for; {quotas.cpu:g} is the quota",
-        )
-    each = memory_bytes(asked.memory)
-    if each * number > quotas.memory:
-        mib = quotas.memory // 2**20
-        yield (
-            "resources.memory",
-            f"{number} x {asked.memory} is asked for; {mib}Mi is the quota",
-        )
-    if each < _LEAST_MEMORY:
-        yield "resources.memory", "less than 16Mi cannot hold any program"
-    if asked.gpu > quotas.gpu:
-        yield "resources.gpu", f"{asked.gpu} GPUs are asked for; {quotas.gpu} is the quota"
+    if submit.total_cpu > quotas.cpu:
+        asked = _sum(submit, lambda each: f"{each.cpu:g} cores")
+        yield "resources.cpu", f"{asked} are asked for; {quotas.cpu:g} is the quota"
+    if submit.total_memory > quotas.memory:
+        asked = _sum(submit, lambda each: each.memory)
+        yield "resources.memory", f"{asked} is asked for; {quotas.memory // 2**20}Mi is the quota"
+    for role in submit.roles():
+        each, own = submit.resources_of(role), role in submit.role_resources
+        field = f"role_resources.{role}" if own else "resources"
+        if memory_bytes(each.memory) < _LEAST_MEMORY:
+            yield f"{field}.memory", "less than 16Mi cannot hold any program"
+        if each.gpu > quotas.gpu:
+            yield f"{field}.gpu", f"{each.gpu} GPUs are asked for; {quotas.gpu} is the quota"
+
+
+def _sum(submit: JobSubmit, said: Callable[[Resources], str]) -> str:
+    """E.g. ``1 x 2Gi + 4 x 8Gi``, for roles that differ."""
+    numbers: dict[str, int] = {}
+    for role, number in submit.roles().items():
+        text = said(submit.resources_of(role))
+        numbers[text] = numbers.get(text, 0) + number
+    return " + ".join(f"{number} x {text}" for text, number in numbers.items())
 
 
 def _program(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
 from shared.contracts.message import Fault, Identifier, Message, Part, RelativePath
 
@@ -159,6 +159,11 @@ class JobSubmit(Message):
         default=None, description="Whose success ends the job; default: chief if any, else worker0."
     )
     resources: Resources = Resources()
+    role_resources: dict[Role, Resources] = Field(
+        default_factory=dict,
+        description="What the containers of a role get where that is not `resources`.",
+        examples=[{"ps": {"cpu": 2, "memory": "4096Mi"}}],
+    )
     image: Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")] | None = Field(
         default=None,
         description="Container image with Python and TensorFlow; default: the installation's.",
@@ -194,12 +199,104 @@ class JobSubmit(Message):
             faults.append("a distribute job needs at least one worker")
         if self.success_policy == "chief" and not self.chief:
             faults.append("success_policy 'chief' needs chief: true")
+        if absent := sorted(set(self.role_resources) - set(self.roles())):
+            faults.append(f"role_resources: the job has no {', '.join(absent)}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
     def subject(self) -> str:
         return self.job_id
+
+    def roles(self) -> dict[Role, int]:
+        """How many members of each role there are; a single job has one worker."""
+        if self.type == "single":
+            return {Role.WORKER: 1}
+        numbers = {
+            Role.CHIEF: int(self.chief),
+            Role.PS: self.ps,
+            Role.WORKER: self.workers,
+            Role.EVALUATOR: int(self.evaluator),
+        }
+        return {role: number for role, number in numbers.items() if number}
+
+    def resources_of(self, role: Role) -> Resources:
+        """What each container of this role gets."""
+        return self.role_resources.get(role, self.resources)
+
+    @property
+    def total_cpu(self) -> float:
+        """CPU cores of all members together."""
+        return sum(n * self.resources_of(role).cpu for role, n in self.roles().items())
+
+    @property
+    def total_memory(self) -> int:
+        """Bytes of memory of all members together."""
+        each = {role: memory_bytes(self.resources_of(role).memory) for role in self.roles()}
+        return sum(n * each[role] for role, n in self.roles().items())
+
+    @property
+    def total_gpu(self) -> int:
+        """GPUs of all members together."""
+        return sum(n * self.resources_of(role).gpu for role, n in self.roles().items())
+
+
+class JobPlan(Message):
+    """Say what this job would be and whether it could run; nothing is created."""
+
+    TYPE: ClassVar[str] = "job.plan"
+
+    request_id: Identifier = Field(description="Chosen by who asks; the answer carries it.")
+    job: JobSubmit = Field(description="The job as it would be handed in.")
+    server: bool = Field(
+        default=True, description="Let the API server check the objects, too (its dry run)."
+    )
+
+    def subject(self) -> str:
+        return self.request_id
+
+    def dedupe_key(self) -> str:
+        return self.request_id
+
+
+class PlannedRole(Part):
+    """The members of one role: how many, and what each would get."""
+
+    role: Role
+    members: int = Field(ge=1)
+    resources: Resources
+
+
+class JobPlanned(Message):
+    """The answer to ``job.plan``: what would be created, and what speaks against it."""
+
+    TYPE: ClassVar[str] = "job.planned"
+
+    request_id: Identifier
+    runtime: Literal["local", "kubernetes"] = Field(description="Where it would run.")
+    faults: tuple[Fault, ...] = Field(
+        default=(), description="Why a submit would be refused, every reason; empty: it would not."
+    )
+    roles: tuple[PlannedRole, ...]
+    cpu: float = Field(description="CPU cores of all members together.")
+    memory_bytes: int = Field(description="Bytes of memory of all members together.")
+    gpu: int = Field(default=0, description="GPUs of all members together.")
+    fits_now: bool | None = Field(
+        default=None, description="Whether it could start at once; null: nobody can tell."
+    )
+    waiting_reason: str = Field(default="", description="What it would wait for, in words.")
+    notes: tuple[str, ...] = Field(default=(), description="Warnings, in words.")
+    manifests: tuple[dict[str, JsonValue], ...] = Field(
+        default=(), description="The objects that would be created, without secrets; for display."
+    )
+    checked: bool = Field(default=False, description="Whether the API server checked the objects.")
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.request_id
+
+    def dedupe_key(self) -> str:
+        return self.request_id
 
 
 class JobCancel(Message):

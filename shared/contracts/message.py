@@ -68,6 +68,9 @@ class Message(Part):
 
     TYPE: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
+    ONCE: ClassVar[bool] = True
+    """Whether a second delivery must be kept from having an effect. False for what is told again
+    and again and only ever says how things are now: remembering each would fill the inbox."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:

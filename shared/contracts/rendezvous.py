@@ -43,15 +43,26 @@ class RendezvousOpen(Message):
         return f"{self.job_id}/{self.deadline.isoformat()}"
 
 
+PodName = Annotated[
+    str, Field(max_length=253, description="Its pod's name in the cluster, '' outside of one.")
+]
+NodeName = Annotated[
+    str, Field(max_length=253, description="The node it runs on, '' where that is not known.")
+]
+
+
 class PodReported(Message):
     """A container is up and holds this address. Repeated until it has the spec."""
 
     TYPE: ClassVar[str] = "pod.reported"
+    ONCE: ClassVar[bool] = False
 
     job_id: Identifier
     member: Member
     host: str = Field(max_length=253, description="IP address or name the others can reach.")
     port: int = Field(ge=1, le=65_535)
+    pod: PodName = ""
+    node: NodeName = ""
     at: AwareDatetime
 
     def routing_key(self) -> str:
@@ -133,6 +144,8 @@ class PodStarted(Message):
     member: Member
     epoch: int = Field(ge=0, description="The spec it started with; 0 for a single job.")
     isolation: Isolation = Isolation()
+    pod: PodName = ""
+    node: NodeName = ""
     at: AwareDatetime
 
     def routing_key(self) -> str:
@@ -167,6 +180,25 @@ class LogAppended(Message):
     def dedupe_key(self) -> str:
         member = self.member
         return f"{self.job_id}/{member.name}/{member.incarnation}/{self.chunk}"
+
+
+class PodMeasured(Message):
+    """What a member's program uses now; told about every ten seconds while it runs."""
+
+    TYPE: ClassVar[str] = "pod.measured"
+    ONCE: ClassVar[bool] = False
+
+    job_id: Identifier
+    member: Member
+    cpu_cores: float = Field(ge=0, description="Mean number of busy cores since the last telling.")
+    memory_bytes: int = Field(ge=0, description="Resident memory of all its processes.")
+    at: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+
+    def subject(self) -> str:
+        return f"{self.job_id}/{self.member.name}"
 
 
 class PodExited(Message):

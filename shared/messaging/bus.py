@@ -128,7 +128,9 @@ class Bus:
             headers=headers_for(message, message_id, self._source, cause),
             # What is addressed to one instance has a deadline for the answer instead: a machine
             # without an agent has no queue, and its command must not wait for one for ever.
-            mandatory=any(s.kind is QueueKind.QUORUM and not s.narrowed for s in route.consumers),
+            mandatory=any(
+                s.kind is QueueKind.QUORUM and not s.narrowed and s.awaited for s in route.consumers
+            ),
         )
 
     def publish_prepared(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:

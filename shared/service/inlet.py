@@ -98,7 +98,9 @@ class Inlet:
                 readable.append((delivery, message, envelope, _effect_id(message, envelope)))
             except Reject as error:
                 refused.append((delivery, error))
-        new = unit.first_times(deliveries[0].queue, [effect for *_, effect in readable])
+        once = [effect for _, message, _, effect in readable if message.ONCE]
+        new = unit.first_times(deliveries[0].queue, once)
+        new |= {effect for _, message, _, effect in readable if not message.ONCE}
         duplicates = len(readable) - len(new)
         for delivery, message, envelope, effect in readable:
             if effect not in new:
@@ -136,7 +138,7 @@ class Inlet:
                 produced = list(self._call(message, effect, delivery, None))
             else:
                 with unit.part():
-                    first = unit.first_times(delivery.queue, [effect])
+                    first = not message.ONCE or unit.first_times(delivery.queue, [effect])
                     produced = list(self._call(message, effect, delivery, unit)) if first else []
                 if not first:
                     MESSAGES.labels(delivery.queue, "duplicate").inc()

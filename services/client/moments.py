@@ -1,0 +1,134 @@
+"""What is noted of a job's way, and how it is told: many of a kind at a time become one line."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from services.client.records import Moment
+from shared.contracts import (
+    ClusterSpecReady,
+    JobEvent,
+    JobPending,
+    Member,
+    PodExited,
+    PodReported,
+    PodStarted,
+)
+
+_SHELL_SIGNALS = 128
+_TOGETHER_S = 60.0
+_NAMED = 3
+
+
+def of_job(event: JobEvent) -> Moment:
+    """A job's own event."""
+    kind = event.TYPE.removeprefix("job.")
+    text = f"{event.reason}; {event.advice}" if isinstance(event, JobPending) else event.reason
+    return Moment(
+        job_id=event.job_id, id=f"job/{event.sequence}", at=event.at, kind=kind, text=text
+    )
+
+
+def reported(message: PodReported) -> Moment:
+    """A member is up."""
+    where = f" ({message.node})" if message.node else ""
+    return _of(message.job_id, message.member, "reported", message.at).model_copy(
+        update={"text": f"{message.host}:{message.port}{where}"}
+    )
+
+
+def gathered(message: ClusterSpecReady, at: datetime) -> Moment:
+    """All members of an epoch are known."""
+    return Moment(
+        job_id=message.job_id, id=f"epoch/{message.epoch}", at=at, kind="gathered",
+        text=f"ClusterSpec with {len(message.members)} members, epoch {message.epoch}",
+    )  # fmt: skip
+
+
+def started(message: PodStarted) -> Moment:
+    """A member runs the program with the spec of an epoch."""
+    moment = _of(message.job_id, message.member, "started", message.at)
+    text = f"epoch {message.epoch}" if message.epoch else ""
+    return moment.model_copy(update={"id": f"{moment.id}/{message.epoch}", "text": text})
+
+
+def exited(message: PodExited) -> Moment:
+    """A member has ended."""
+    moment = _of(message.job_id, message.member, "exited", message.at)
+    text = how_ended(message.exit_code, message.oom, message.fault)
+    return moment.model_copy(update={"text": text})
+
+
+def how_ended(exit_code: int | None, oom: bool, fault: str) -> str:
+    """E.g. ``exit code 137 (SIGKILL), out of memory``."""
+    words = [] if exit_code is None else [f"exit code {exit_code}{_signal(exit_code)}"]
+    return ", ".join([*words, *(["out of memory"] if oom else []), *([fault] if fault else [])])
+
+
+class Line(BaseModel):
+    """One line of a timeline: one moment, or several members' of the same kind in a row."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: AwareDatetime
+    until: AwareDatetime
+    """When the last of them happened."""
+    kind: str
+    text: str
+    members: tuple[str, ...] = ()
+
+
+def told(noted: Iterable[Moment]) -> list[Line]:
+    """The timeline, oldest first."""
+    lines: list[Line] = []
+    texts: list[set[str]] = []
+    for moment in sorted(noted, key=lambda m: m.at):
+        last = lines[-1] if lines else None
+        together = (
+            last is not None
+            and moment.member
+            and last.members
+            and last.kind == moment.kind
+            and moment.member not in last.members
+            and (moment.at - last.at).total_seconds() <= _TOGETHER_S
+        )
+        if last is None or not together:
+            members = (moment.member,) if moment.member else ()
+            lines.append(Line(at=moment.at, until=moment.at, kind=moment.kind, text=moment.text,
+                              members=members))  # fmt: skip
+            texts.append({moment.text})
+            continue
+        texts[-1].add(moment.text)
+        # Addresses differ by nature; what all of them say stays.
+        text = last.text if len(texts[-1]) == 1 else ""
+        grown = {"until": moment.at, "members": (*last.members, moment.member), "text": text}
+        lines[-1] = last.model_copy(update=grown)
+    return lines
+
+
+def named(members: tuple[str, ...]) -> str:
+    """Members in a few words, e.g. ``worker-0, worker-1, worker-2 and 61 more``."""
+    more = len(members) - _NAMED
+    if more <= 1:
+        return ", ".join(members)
+    return f"{', '.join(members[:_NAMED])} and {more} more"
+
+
+def _of(job_id: str, member: Member, kind: str, at: datetime) -> Moment:
+    again = f"incarnation {member.incarnation}" if member.incarnation > 1 else ""
+    return Moment(
+        job_id=job_id, id=f"{member.name}/{member.incarnation}/{kind}", at=at, kind=kind,
+        text=again, member=member.name, incarnation=member.incarnation,
+    )  # fmt: skip
+
+
+def _signal(exit_code: int) -> str:
+    number = -exit_code if exit_code < 0 else exit_code - _SHELL_SIGNALS
+    try:
+        return f" ({signal.Signals(number).name})"
+    except ValueError:
+        return ""

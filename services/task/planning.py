@@ -1,0 +1,161 @@
+"""What a job would be and whether it could run, told without creating anything.
+
+A handler only records that somebody asks; ``Planning`` answers, since a planner may have to ask
+an API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol
+
+import structlog
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from services.task.admission import Capacity, admit
+from services.task.records import ACTIVE_STATES, JOBS, PLANS
+from services.task.runtimes import RuntimeUnavailable
+from services.task.states import accept
+from services.task.validation import Quotas, faults
+from shared.contracts import Fault, JobPlan, JobPlanned, JobState, JobSubmit, PlannedRole
+from shared.service.service import ServiceUnit
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 20
+_WAITING_SEEN = 1000
+_FORGOTTEN = timedelta(minutes=2)
+"""Nobody waits longer for the answer; a request that brings a planner down ends with this."""
+
+
+Unit = Callable[[], AbstractContextManager[ServiceUnit]]
+
+
+class Plan(BaseModel):
+    """What a runtime says of a job it was not asked to start."""
+
+    model_config = ConfigDict(frozen=True)
+
+    faults: tuple[Fault, ...] = ()
+    """Why a submit would be refused, every reason."""
+    notes: tuple[str, ...] = ()
+    """Warnings for people: what is not honoured, or will surprise."""
+    manifests: tuple[dict[str, JsonValue], ...] = ()
+    """The objects that would be created, as JSON, without secrets."""
+    fits_now: bool | None = None
+    """Whether it could start at once; None when nobody can tell."""
+    waiting_reason: str = ""
+    """What it would wait for when ``fits_now`` is False."""
+    checked: bool = False
+    """Whether an API server has checked the manifests."""
+
+
+class Planner(Protocol):
+    """Knows a runtime's rules and room. Every call may be repeated; nothing is ever created."""
+
+    @property
+    def runtime(self) -> Literal["local", "kubernetes"]:
+        """Where its jobs run."""
+
+    def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
+        """What would become of ``submit``.
+
+        Args:
+            submit: the job; its package need not have been uploaded.
+            server: whether the API server is to check the objects (its dry run), too.
+
+        Raises:
+            RuntimeUnavailable: when the runtime cannot be asked now.
+        """
+
+
+class LocalPlanner:
+    """Plans for members that are processes of this machine.
+
+    Args:
+        quotas: what one job may have.
+        total: what all jobs together may have.
+        unit: one transaction of the service.
+    """
+
+    runtime: Literal["local", "kubernetes"] = "local"
+
+    def __init__(self, quotas: Quotas, total: Capacity, unit: Unit) -> None:
+        self._quotas, self._total, self._unit = quotas, total, unit
+
+    def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
+        """Validation and admission, as a submit would meet them."""
+        found = faults(submit, self._quotas)
+        notes = tuple(_notes(submit))
+        if found:
+            return Plan(faults=found, notes=notes, fits_now=False)
+        with self._unit() as unit:
+            waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_WAITING_SEEN)
+            active = unit.records.find(JOBS, status=list(ACTIVE_STATES), limit=_WAITING_SEEN)
+        candidate, _event = accept(submit, datetime.now(UTC))
+        *_, (_last, reason) = admit([*waiting, candidate], active, self._total)
+        return Plan(notes=notes, fits_now=not reason, waiting_reason=reason)
+
+
+def _notes(submit: JobSubmit) -> Iterable[str]:
+    """What a local run does not honour."""
+    ignored = {
+        "image": submit.image,
+        "placement": submit.placement != "any",
+        "priority_class": submit.priority_class,
+        "queue": submit.queue,
+    }
+    if named := [name for name, given in ignored.items() if given]:
+        yield f"jobs run as processes of this machine: {', '.join(named)} will have no effect"
+
+
+class Planning:
+    """Answers what was asked.
+
+    Args:
+        planner: the runtime's.
+        unit: one transaction of the service.
+        now: what time it is.
+    """
+
+    def __init__(self, planner: Planner, unit: Unit, now: Callable[[], datetime]) -> None:
+        self._planner, self._unit, self._now = planner, unit, now
+
+    def run(self) -> None:
+        """Answer everything asked so far."""
+        with self._unit() as unit:
+            asked = unit.records.find(PLANS, limit=_AT_ONCE)
+        for request in asked:
+            if self._now() - request.at < _FORGOTTEN:
+                answer = self._answer(request.asked)
+            else:
+                log.warning("plan_forgotten", request=request.asked.request_id)
+                answer = None
+            with self._unit() as unit:
+                unit.records.delete(PLANS, request.asked.request_id)
+                if answer is not None:
+                    unit.emit(self._told(request.asked, answer))
+
+    def _answer(self, asked: JobPlan) -> Plan:
+        try:
+            return self._planner.plan(asked.job, server=asked.server)
+        except RuntimeUnavailable as error:
+            return Plan(notes=(f"the runtime cannot be asked now, try again: {error}",))
+
+    def _told(self, asked: JobPlan, plan: Plan) -> JobPlanned:
+        job = asked.job
+        return JobPlanned(
+            request_id=asked.request_id,
+            runtime=self._planner.runtime,
+            roles=tuple(
+                PlannedRole(role=role, members=number, resources=job.resources_of(role))
+                for role, number in job.roles().items()
+            ),
+            cpu=job.total_cpu,
+            memory_bytes=job.total_memory,
+            gpu=job.total_gpu,
+            at=self._now(),
+            **dict(plan),
+        )

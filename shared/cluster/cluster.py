@@ -1,0 +1,171 @@
+"""Requests to an API server: the kubernetes library's configuration, plain JSON objects.
+
+The library's typed models cost more time per pod than the request itself, and know one version of
+the API. Manifests are written, and answers read, as the API documents them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import urllib3
+from kubernetes import client, config
+
+from shared.cluster.errors import ClusterError, ClusterUnavailable, error_of
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+
+_CONNECTIONS = 16
+_TIMEOUT_S = 30.0
+_FIRST_FAILURE = 300
+
+
+class Cluster:
+    """An API server, as the pod's own service account or a kubeconfig file sees it.
+
+    Safe to use from several threads.
+
+    Args:
+        kubeconfig: a file; without one, the surroundings of a pod.
+
+    Raises:
+        ClusterError: when neither is there.
+    """
+
+    def __init__(self, kubeconfig: Path | None = None) -> None:
+        configuration = client.Configuration()
+        try:
+            if kubeconfig is not None:
+                config.load_kube_config(str(kubeconfig), client_configuration=configuration)
+            else:
+                config.load_incluster_config(client_configuration=configuration)
+        except (config.ConfigException, OSError) as error:
+            raise ClusterError(f"no way to the API server: {error}") from error
+        configuration.connection_pool_maxsize = _CONNECTIONS
+        self._configuration = configuration
+        self._http: urllib3.PoolManager = client.rest.RESTClientObject(configuration).pool_manager
+
+    @property
+    def url(self) -> str:
+        return str(self._configuration.host)
+
+    def get(self, path: str, **query: str) -> Object:
+        """One object, or one page of a list."""
+        return self.call("GET", path, query=query)
+
+    def list(self, path: str, **query: str) -> Iterator[Object]:
+        """Every item of a list, page by page."""
+        query = {"limit": "500", **query}
+        while True:
+            page = self.get(path, **query)
+            yield from page.get("items") or []
+            more = page["metadata"].get("continue")
+            if not more:
+                return
+            query["continue"] = more
+
+    def create(self, path: str, body: Object, **query: str) -> Object:
+        return self.call("POST", path, body=body, query=query)
+
+    def patch(self, path: str, body: Any, *, kind: str = MERGE_PATCH, **query: str) -> Object:
+        return self.call("PATCH", path, body=body, content_type=kind, query=query)
+
+    def delete(self, path: str, *, propagation: str = "Background", **options: Any) -> Object:
+        """Delete one object; NotFound when there is none."""
+        body = {"propagationPolicy": propagation, **options}
+        return self.call("DELETE", path, body=body)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        """One request and its answer.
+
+        Raises:
+            ClusterError: the subclass says which kind.
+        """
+        what = f"{method} {path}"
+        headers = self._headers()
+        if body is not None:
+            headers["Content-Type"] = content_type
+        try:
+            answer = self._http.request(
+                method,
+                self.url + path + (f"?{urlencode(query)}" if query else ""),
+                headers=headers,
+                body=None if body is None else orjson.dumps(body),
+                timeout=_TIMEOUT_S,
+                retries=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterUnavailable(f"{what}: {error}") from error
+        return _checked(what, answer.status, answer.data)
+
+    def stream(self, path: str, read_timeout_s: float, **query: str) -> Iterator[Object]:
+        """The events of a watch, until the server ends it; errors as of ``call``."""
+        what = f"WATCH {path}"
+        try:
+            answer = self._http.request(
+                "GET",
+                f"{self.url}{path}?{urlencode({'watch': 'true', **query})}",
+                headers=self._headers(),
+                timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=read_timeout_s),
+                retries=False,
+                preload_content=False,
+            )
+            try:
+                if answer.status >= _FIRST_FAILURE:
+                    _checked(what, answer.status, answer.read())
+                for line in _lines(answer):
+                    event: Object = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        told = event["object"]
+                        raise error_of(what, int(told.get("code", 500)), told)
+                    yield event
+            finally:
+                answer.close()
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterUnavailable(f"{what}: {error}") from error
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.clear()
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Accept": "application/json", "User-Agent": "barograph"}
+        # Asked each time: a service account's token is renewed under way.
+        token = self._configuration.get_api_key_with_prefix("BearerToken", "authorization")
+        if token:
+            headers["Authorization"] = token
+        return headers
+
+
+def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    rest = b""
+    for block in answer.stream(amt=None):
+        *whole, rest = (rest + block).split(b"\n")
+        yield from filter(None, whole)
+
+
+def _checked(what: str, status: int, data: bytes) -> Object:
+    try:
+        answer: Object = orjson.loads(data) if data else {}
+    except orjson.JSONDecodeError:
+        answer = {"message": data[:500].decode(errors="replace")}
+    if status >= _FIRST_FAILURE:
+        raise error_of(what, status, answer)
+    return answer

@@ -1,0 +1,176 @@
+"""A local copy of some objects, kept up to date: list, then watch, and list anew from time to time.
+
+Level-triggered: who reads it sees what is, not what happened. A missed event is mended by the
+next list at the latest.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from shared.cluster.cluster import Cluster, Object
+from shared.cluster.errors import ClusterError, ClusterUnavailable, Forbidden, Gone, NotFound
+
+log = structlog.get_logger(__name__)
+
+_WATCH_S = 240
+_SILENCE_S = 90.0
+_RESYNC_S = 1800.0
+_PAUSE_S, _MOST_PAUSE_S = 0.5, 15.0
+_PAGE = "500"
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+
+class Mirror:
+    """The objects below ``path`` that match ``selector``.
+
+    Args:
+        keep: what to keep of each object (much of a pod is of no use here).
+        on_change: called from the watching thread after every change, with the object's key.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        path: str,
+        *,
+        selector: str = "",
+        keep: Callable[[Object], Object] = lambda item: item,
+        on_change: Callable[[Key], None] = lambda _key: None,
+    ) -> None:
+        self._cluster, self._path = cluster, path
+        self._query = {"labelSelector": selector} if selector else {}
+        self._keep, self._on_change = keep, on_change
+        self._items: dict[Key, Object] = {}
+        self._turn = threading.Lock()
+        self._stopping = threading.Event()
+        self._synced = threading.Event()
+        self._contact = 0.0
+        self._thread = threading.Thread(target=self._follow, name=f"watch {path}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends at the next event or pause; the thread is a daemon."""
+        self._stopping.set()
+
+    def wait_synced(self, timeout_s: float) -> bool:
+        """Whether the first list is complete."""
+        return self._synced.wait(timeout_s)
+
+    @property
+    def synced(self) -> bool:
+        return self._synced.is_set()
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the API server last said anything; endless before the first list."""
+        return time.monotonic() - self._contact if self._contact else float("inf")
+
+    def items(self) -> list[Object]:
+        """Everything, as of now."""
+        with self._turn:
+            return list(self._items.values())
+
+    def get(self, namespace: str, name: str) -> Object | None:
+        with self._turn:
+            return self._items.get((namespace, name))
+
+    def learn(self, item: Object) -> None:
+        """Take in what an own request has just answered, if it is news."""
+        with self._turn:
+            known = self._items.get(_key(item))
+            if known is None or _version(known) < _version(item):
+                self._items[_key(item)] = self._keep(item)
+
+    def _follow(self) -> None:
+        pause = _PAUSE_S
+        while not self._stopping.is_set():
+            try:
+                version = self._list()
+                pause = _PAUSE_S
+                self._watch(version)
+            except Gone:
+                continue
+            except (Forbidden, NotFound) as error:
+                log.warning("watch_refused", path=self._path, error=str(error))
+                pause = _MOST_PAUSE_S
+            except ClusterError as error:
+                log.warning("watch_interrupted", path=self._path, error=str(error))
+            self._stopping.wait(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 2, _MOST_PAUSE_S)
+
+    def _list(self) -> str:
+        found: dict[Key, Object] = {}
+        query = {**self._query, "limit": _PAGE}
+        while True:
+            page = self._cluster.get(self._path, **query)
+            for item in page.get("items") or []:
+                found[_key(item)] = self._keep(item)
+            if not page["metadata"].get("continue"):
+                break
+            query["continue"] = page["metadata"]["continue"]
+        with self._turn:
+            before, self._items = self._items, found
+        self._contact = time.monotonic()
+        self._synced.set()
+        for key in before.keys() | found.keys():
+            if before.get(key) != found.get(key):
+                self._on_change(key)
+        return str(page["metadata"]["resourceVersion"])
+
+    def _watch(self, version: str) -> None:
+        """Until it is time to list again; raises what breaks the watch."""
+        end = time.monotonic() + _RESYNC_S * random.uniform(0.8, 1.2)
+        while time.monotonic() < end and not self._stopping.is_set():
+            events = self._cluster.stream(
+                self._path,
+                _SILENCE_S,
+                **self._query,
+                resourceVersion=version,
+                allowWatchBookmarks="true",
+                timeoutSeconds=str(_WATCH_S),
+            )
+            try:
+                for event in events:
+                    self._contact = time.monotonic()
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    self._apply(event)
+                    if self._stopping.is_set():
+                        return
+            except ClusterUnavailable:
+                # A quiet namespace is silent between bookmarks; from a dead server the same
+                # request fails at once and ends this.
+                self._contact_again()
+
+    def _contact_again(self) -> None:
+        self._cluster.get(self._path, **self._query, limit="1")
+        self._contact = time.monotonic()
+
+    def _apply(self, event: Object) -> None:
+        if event["type"] == "BOOKMARK":
+            return
+        item, key = event["object"], _key(event["object"])
+        with self._turn:
+            if event["type"] == "DELETED":
+                self._items.pop(key, None)
+            else:
+                self._items[key] = self._keep(item)
+        self._on_change(key)
+
+
+def _key(item: Object) -> Key:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
+def _version(item: Object) -> int:
+    """Ordered for one kind of object (since Kubernetes 1.35 by contract, before by practice)."""
+    return int(item["metadata"]["resourceVersion"])

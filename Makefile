@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 SERVICES := client task autospec detector predictor healer
 STATE ?= $(HOME)/.local/state/barograph
 
-.PHONY: help setup setup-embedded demo up down test test-cluster check generate lock bench clean
+.PHONY: help setup setup-embedded demo up down test test-cluster check generate lock bench bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -54,6 +54,9 @@ lock: ## Resolve dependencies again into requirements/*.txt, with hashes
 
 bench: setup ## Measure messages per second against other libraries
 	@$(PYTHON) -m bench.bus
+
+bench-peers: ## Install what benchmarks of detection and forecasting measure beside ours
+	@scripts/setup.sh peers
 
 clean: ## Remove the virtual environment and caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,6 +3,8 @@
 #
 #   scripts/setup.sh embedded   what running everything on one machine needs
 #   scripts/setup.sh dev        that, and what the tests and checks need
+#   scripts/setup.sh peers      other projects' libraries that benchmarks measure beside ours, in
+#                               an environment of their own in the user's cache
 #
 # Quick when there is nothing to do. Says what is missing where it cannot install it.
 set -euo pipefail
@@ -10,6 +12,8 @@ cd "$(dirname "$0")/.."
 
 profile=${1:-dev}
 lock=requirements/$profile.txt
+venv=.venv
+[[ $profile != peers ]] || venv=${XDG_CACHE_HOME:-$HOME/.cache}/barograph/peers
 [[ -f $lock ]] || { echo "setup: no profile '$profile'" >&2; exit 2; }
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
@@ -75,23 +79,25 @@ install_packages() {
 
 install_python_packages() {
   local python stamp wanted
-  stamp=.venv/.setup-$profile
+  stamp=$venv/.setup-$profile
   wanted=$(cat "$lock" pyproject.toml | sha256sum | cut -d' ' -f1)
   if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then return 0; fi
   python=$(choose_python)
   [[ -n $python ]] || fail "Python 3.11 or newer is needed"
   # A virtual environment is tied to its place: one moved or half made is made anew.
-  if ! .venv/bin/python -c '' 2>/dev/null; then
-    rm -rf .venv
-    "$python" -m venv .venv
+  if ! "$venv/bin/python" -c '' 2>/dev/null; then
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
   fi
   say "installing Python packages from $lock"
   # uv itself comes from the lock, too, with its hash.
-  sed -n '/^uv==/,/[^\\]$/p' requirements/dev.txt >.venv/uv.txt
-  [[ -x .venv/bin/uv ]] || .venv/bin/pip install --quiet --require-hashes -r .venv/uv.txt
-  .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r "$lock"
-  # The commands `barograph` and `tshell`, straight from this work tree.
-  .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
+  sed -n '/^uv==/,/[^\\]$/p' requirements/dev.txt >"$venv/uv.txt"
+  [[ -x $venv/bin/uv ]] ||
+    "$venv/bin/pip" install --quiet --require-hashes -r "$venv/uv.txt"
+  "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes -r "$lock"
+  # The commands `barograph` and `tshell`, straight from this work tree. The peers' environment
+  # serves every work tree: there, the code comes from where a benchmark is started.
+  [[ $profile == peers ]] || .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
   echo "$wanted" >"$stamp"
 }
 

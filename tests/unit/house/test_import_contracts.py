@@ -20,6 +20,7 @@ PLANTED = {
     "shared knows no service": ("shared/planted.py", "import services.task"),
     "pika only in shared.messaging": ("services/task/planted.py", "import pika"),
     "boto3 only in shared.storage": ("shared/service/planted.py", "import boto3"),
+    "numba only in shared.compiled": ("services/detector/planted.py", "import numba"),
     "SQL only in shared.store": ("services/task/planted.py", "import sqlalchemy.orm"),
     "kubernetes only in shared.cluster and the task service's runtimes": (
         "services/healer/planted.py",

@@ -1,0 +1,47 @@
+"""Numerical kernels in machine code: numba's doorway.
+
+Importing this imports numba (over a second): a module of kernels is itself imported only where
+its kernels run. The first call compiles; what is compiled is kept for the next process in
+``NUMBA_CACHE_DIR``, or else in the user's cache. Where neither can be written (a read-only file
+system), each process compiles for itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numba
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def _cache() -> str:
+    """A directory for compiled code that only we can write to; empty: there is none."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    try:
+        directory = Path(chosen) if chosen else root.expanduser() / "barograph" / "numba"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return ""
+    # Machine code is loaded from here: never from a place that is somebody else's.
+    owned = directory.stat().st_uid == os.geteuid()
+    return str(directory) if owned and os.access(directory, os.W_OK) else ""
+
+
+numba.config.CACHE_DIR = _cache()
+
+
+def kernel(function: _F) -> _F:
+    """Compile ``function`` on its first call, for the types it is called with.
+
+    Array indices are not checked and division by zero gives inf or NaN, as in numpy's arrays.
+    The interpreter's lock is released while it runs.
+    """
+    compiled = numba.njit(cache=bool(numba.config.CACHE_DIR), nogil=True, error_model="numpy")(
+        function
+    )
+    return cast(_F, compiled)

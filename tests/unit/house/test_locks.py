@@ -33,11 +33,20 @@ def test_a_lock_holds_nothing_but_hashed_pins(lock: Path) -> None:
     assert left.strip() == ""
 
 
-@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+@pytest.mark.parametrize(
+    "lock", [lock for lock in LOCKS if lock.stem != "peers"], ids=lambda lock: lock.stem
+)
 def test_what_an_image_runs_is_what_was_tested(lock: Path) -> None:
     tested = pins(ROOT / "requirements" / "dev.txt")
 
     assert pins(lock).items() <= tested.items()
+
+
+def test_peers_are_measured_beside_what_was_tested() -> None:
+    tested = pins(ROOT / "requirements" / "dev.txt")
+    peers = pins(ROOT / "requirements" / "peers.txt")
+
+    assert {name: peers[name] for name in peers if name in tested}.items() <= tested.items()
 
 
 def test_a_service_image_does_not_carry_what_only_another_needs() -> None:

@@ -3,11 +3,13 @@
 Importing this imports numba (over a second): a module of kernels is itself imported only where
 its kernels run. The first call compiles; what is compiled is kept for the next process in
 ``NUMBA_CACHE_DIR``, or else in the user's cache. Where neither can be written (a read-only file
-system), each process compiles for itself.
+system), each process compiles for itself. What is kept belongs to all kernels' sources as they
+were: a kernel holds the machine code of those it calls, also from other files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +20,24 @@ import numba
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
+def _sources() -> str:
+    """A digest of every file here that has kernels."""
+    digest = hashlib.blake2b(digest_size=8)
+    root = Path(__file__).parents[1]
+    for folder in ("services", "shared"):
+        for path in sorted((root / folder).rglob("*.py")):
+            if b"shared.compiled import" in (source := path.read_bytes()):
+                digest.update(source)
+    return digest.hexdigest()
+
+
 def _cache() -> str:
     """A directory for compiled code that only we can write to; empty: there is none."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     try:
         directory = Path(chosen) if chosen else root.expanduser() / "barograph" / "numba"
+        directory /= _sources()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return ""
@@ -44,4 +58,18 @@ def kernel(function: _F) -> _F:
     compiled = numba.njit(cache=bool(numba.config.CACHE_DIR), nogil=True, error_model="numpy")(
         function
     )
+    return cast(_F, compiled)
+
+
+def summing_kernel(function: _F) -> _F:
+    """As ``kernel``; sums may be added up in any order, so that several are added at once.
+
+    Results may differ in their last bits from machine to machine, not from call to call.
+    """
+    compiled = numba.njit(
+        cache=bool(numba.config.CACHE_DIR),
+        nogil=True,
+        error_model="numpy",
+        fastmath={"reassoc", "contract", "nsz", "arcp"},
+    )(function)
     return cast(_F, compiled)

@@ -1,6 +1,13 @@
 """All forecasters; importing this package registers them."""
 
-from services.predictor.forecasters import arima, drift, naive, neural_24_49_1, seasonal_naive
+from services.predictor.forecasters import (
+    arima,
+    arima_statsmodels,
+    drift,
+    naive,
+    neural_24_49_1,
+    seasonal_naive,
+)
 from services.predictor.forecasters.base import (
     CannotForecast,
     Forecast,
@@ -15,6 +22,7 @@ __all__ = [
     "Forecast",
     "Forecaster",
     "arima",
+    "arima_statsmodels",
     "drift",
     "forecaster",
     "make",

@@ -1,48 +1,52 @@
-"""ARIMA(p,d,q): for stable items such as disks and memory.
+"""ARIMA(p,d,q) on the series less its season: for stable items such as disks and memory.
 
-d = the fewest differences after which ADF rejects a unit root or KPSS does not reject
-stationarity; p and q minimise BIC (or AIC) over a grid; estimated by statsmodels' exact
-likelihood. One difference keeps a drift, so that steady growth is forecast as growth. A constant
-series forecasts itself, one with constant steps goes on in them. ``order`` fixes (p,d,q) and
-saves the search.
+d = the fewest differences after which KPSS does not reject stationarity or ADF rejects a unit root;
+p and q minimise BIC (or AIC, AICc). All orders are screened by regression, the best fitted by
+their conditional likelihood, the best of these by the exact one: thousands of series a second. A
+constant series forecasts itself, one with constant steps goes on in them. ``order`` fixes (p,d,q)
+and saves the search.
 """
 
 from __future__ import annotations
 
-import warnings
-from importlib import import_module
-from itertools import product
-from typing import Any, ClassVar, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from services.predictor.forecasters.base import Floats, Forecast, Forecaster, around, forecaster
 
+if TYPE_CHECKING:
+    from services.predictor.arma.batch import Fits
+
 Order = tuple[int, int, int]
 
-_TREND = {0: "c", 1: "t", 2: "n"}
-_MODULES = (
-    "statsmodels.tsa.arima.model",
-    "statsmodels.tsa.stattools",
-    "statsmodels.stats.diagnostic",
-)
-_FLAT = 1e-9
-_LEAST_FOR_TESTS = 12
+_ORDERS = 3
+_KPSS_LEVELS, _KPSS_VALUES = (0.01, 0.025, 0.05, 0.10), (0.739, 0.574, 0.463, 0.347)
 
 
 @forecaster
 class Arima(Forecaster):
-    """The reference implementation: one series at a time, through statsmodels."""
+    """Own engine in machine code; `arima_statsmodels` is the reference it is checked against."""
 
     NAME: ClassVar[str] = "arima"
 
-    criterion: Literal["bic", "aic"] = Field("bic", description="What p and q minimise.")
+    criterion: Literal["bic", "aic", "aicc"] = Field("bic", description="What p and q minimise.")
     max_p: int = Field(3, ge=0, le=5, description="Largest autoregressive order tried.")
     max_q: int = Field(3, ge=0, le=5, description="Largest moving-average order tried.")
     max_d: int = Field(2, ge=0, le=2, description="Most differences taken.")
     significance: float = Field(0.05, gt=0, lt=0.5, description="Of the stationarity tests.")
-    max_iterations: int = Field(50, ge=5, le=1000, description="Of one likelihood maximisation.")
+    drift: Literal["auto", "always", "never"] = Field(
+        "auto", description="Of one difference: by the criterion, or always, or never."
+    )
+    seasonal: bool = Field(True, description="Take a season out first, where that pays.")
+    season_worth: float = Field(
+        0.95, gt=0, le=1,
+        description="Share of the squared error below which a season must bring it to count.",
+    )  # fmt: skip
+    screened: int = Field(6, ge=1, le=36, description="Orders fitted by conditional likelihood.")
+    refined: int = Field(2, ge=1, le=36, description="Orders fitted by exact likelihood.")
     order: Order | None = Field(None, description="Fixed (p,d,q); None: searched.")
 
     def least_points(self, season: int) -> int:
@@ -52,107 +56,76 @@ class Arima(Forecaster):
     def settled(self, found: Forecast) -> Forecaster:
         """The same with the order that ``found`` was made with."""
         parts = found.why.get("order", "").strip("()").split(",")
-        if len(parts) != len(_TREND):
+        if len(parts) != _ORDERS:
             return self
         p, d, q = (int(part) for part in parts)
         return self.model_copy(update={"order": (p, d, q)})
 
-    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        return [self._one(row, horizon) for row in values]
+    def fits(self, values: Floats, horizon: int, season: int) -> Fits:
+        """Everything that was estimated; ``values``: (series, points), finite."""
+        from services.predictor.arma.batch import Options, fit  # noqa: PLC0415 - compiles
 
-    def _one(self, values: Floats, horizon: int) -> Forecast:
-        scale = max(1.0, float(np.abs(values).max()))
-        if np.ptp(values) <= _FLAT * scale:
-            zeros = np.zeros(horizon)
-            return around(zeros + values[-1], zeros, order="constant", d="0")
-        steps = np.diff(values)
-        if np.ptp(steps) <= _FLAT * scale:
-            ahead = np.arange(1, horizon + 1)
-            mean = values[-1] + ahead * steps.mean()
-            return around(mean, np.zeros(horizon), order="constant steps", d="1")
-        # Loaded before the filter is set: their import puts filters of their own in front.
-        for module in _MODULES:
-            import_module(module)
-        with warnings.catch_warnings():
-            # statsmodels warns of p-values beyond its tables, of poor starting values and of
-            # optimisations cut short; the orders compete on what they reached all the same.
-            warnings.simplefilter("ignore")
-            return self._fitted(values, horizon)
-
-    def _fitted(self, values: Floats, horizon: int) -> Forecast:
-        if self.order is not None:
-            orders = [self.order]
-        else:
-            d = self.differences(values)
-            orders = [(p, d, q) for p, q in product(range(self.max_p + 1), range(self.max_q + 1))]
-        fits = [(order, self._fit(values, order)) for order in orders]
-        usable = [(order, fit) for order, fit in fits if fit is not None]
-        failed = str(len(fits) - len(usable))
-        if not usable:
-            return self._drift_only(values, horizon, failed)
-        (p, d, q), best = min(usable, key=lambda one: float(getattr(one[1], self.criterion)))
-        ahead = best.get_forecast(horizon)
-        interval = np.asarray(ahead.conf_int(alpha=0.05))
-        return Forecast(
-            np.asarray(ahead.predicted_mean),
-            interval[:, 0],
-            interval[:, 1],
-            {
-                "order": f"({p},{d},{q})",
-                self.criterion: f"{getattr(best, self.criterion):.2f}",
-                "ljung_box_p": f"{_ljung_box(best, d, p + q):.3f}",
-                "orders_tried": str(len(fits)),
-                "orders_failed": failed,
-            },
+        options = Options(
+            max_p=self.max_p,
+            max_q=self.max_q,
+            max_d=self.max_d,
+            criterion=self.criterion,
+            kpss_limit=float(np.interp(self.significance, _KPSS_LEVELS, _KPSS_VALUES)),
+            adf_limit=_adf_limit(self.significance),
+            season=season if self.seasonal else 0,
+            worth=self.season_worth,
+            screened=self.screened,
+            refined=self.refined,
+            drift=self.drift,
+            order=self.order,
         )
+        return fit(values, horizon, options)
 
-    @staticmethod
-    def _drift_only(values: Floats, horizon: int, failed: str) -> Forecast:
-        steps = np.diff(values)
-        ahead = np.arange(1, horizon + 1)
-        return around(
-            values[-1] + ahead * steps.mean(), steps.std() * np.sqrt(ahead),
-            order="(0,1,0)", orders_failed=failed,
-        )  # fmt: skip
+    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
+        fits = self.fits(values, horizon, season)
+        p_values = _ljung_box(fits)
+        return [
+            around(fits.mean[row], fits.deviation[row], **self._why(fits, row, p_values[row]))
+            for row in range(len(values))
+        ]
 
-    def _fit(self, values: Floats, order: Order) -> Any:
-        """The fit, or None where this order cannot be estimated on these values."""
-        from statsmodels.tsa.arima.model import ARIMA  # noqa: PLC0415 - heavy
+    def _why(self, fits: Fits, row: int, p_value: float) -> dict[str, str]:
+        from services.predictor.arma.season import RATES  # noqa: PLC0415 - compiles
 
-        try:
-            fit = ARIMA(values, order=order, trend=_TREND[order[1]]).fit(
-                method_kwargs={"maxiter": self.max_iterations, "disp": 0}, cov_type="none"
-            )
-            ahead = fit.get_forecast(1)
-        except (ValueError, IndexError, np.linalg.LinAlgError):
-            return None
-        sound = np.isfinite([fit.llf, fit.bic, ahead.predicted_mean[0], ahead.se_mean[0]]).all()
-        return fit if sound else None
-
-    def differences(self, values: Floats) -> int:
-        """D by ADF and KPSS; a short or constant rest counts as stationary."""
-        for d in range(self.max_d):
-            rest = np.diff(values, d)
-            if len(rest) < _LEAST_FOR_TESTS or np.ptp(rest) <= _FLAT or self._stationary(rest):
-                return d
-        return self.max_d
-
-    def _stationary(self, values: Floats) -> bool:
-        from statsmodels.tsa.stattools import adfuller, kpss  # noqa: PLC0415 - heavy
-
-        try:
-            level = float(kpss(values, regression="c", nlags="auto")[1])
-            unit_root = float(adfuller(values, autolag="AIC")[1])
-        except (ValueError, np.linalg.LinAlgError):
-            # Collinear lags: nothing speaks against stationarity.
-            return True
-        return level >= self.significance and unit_root < self.significance
+        if not fits.fitted[row]:
+            why = {"order": "constant steps" if fits.d[row] else "constant"}
+        else:
+            why = {
+                "order": f"({fits.p[row]},{fits.d[row]},{fits.q[row]})",
+                self.criterion: f"{fits.criterion[row]:.2f}",
+                "ljung_box_p": f"{p_value:.3f}",
+                "orders_fitted": str(fits.fitted[row]),
+                "orders_failed": str(fits.failed[row]),
+            }
+        for name, rate in (("season", fits.day_rate[row]), ("week", fits.week_rate[row])):
+            if rate >= 0:
+                why[name] = f"rate {RATES[rate]:g}" if RATES[rate] else "fixed"
+        return why
 
 
-def _ljung_box(fit: Any, d: int, parameters: int) -> float:
-    from statsmodels.stats.diagnostic import acorr_ljungbox  # noqa: PLC0415 - heavy
+@lru_cache
+def _adf_limit(significance: float) -> float:
+    """Critical value, by bisection of MacKinnon's approximate p-values."""
+    from statsmodels.tsa.adfvalues import mackinnonp  # noqa: PLC0415 - heavy
 
-    residuals = np.asarray(fit.resid)[max(d, 1) :]
-    lags = max(parameters + 1, min(10, len(residuals) // 5))
-    table = acorr_ljungbox(residuals, lags=[lags], model_df=parameters)
-    return float(table["lb_pvalue"].iloc[0])
+    low, high = -15.0, 2.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if mackinnonp(middle, regression="c", N=1) < significance:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _ljung_box(fits: Fits) -> Floats:
+    """p-values of the residuals' autocorrelations: small ones say that something is left."""
+    from scipy.stats import chi2  # noqa: PLC0415 - heavy
+
+    free = np.maximum(fits.lags - fits.p - fits.q, 1)
+    return np.asarray(chi2.sf(fits.ljung_box, free))

@@ -1,0 +1,291 @@
+"""ARIMA for a table of series: season, differences, orders, forecast, one row after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.predictor.arma.orders import AIC, AICC, BIC, best_order, criterion_of
+from services.predictor.arma.polynomial import SIZE
+from services.predictor.arma.season import take_season
+from services.predictor.arma.stationarity import differences, dot
+from shared.compiled import summing_kernel
+
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+CRITERIA = {"aic": AIC, "aicc": AICC, "bic": BIC}
+DRIFT_AUTO = 2
+DRIFTS = {"never": 0, "always": 1, "auto": DRIFT_AUTO}
+_FLAT = 1e-9
+_DAYS = 7
+# Places of the numbers of a series, in the arrays that a kernel fills.
+_P, _Q, _KEPT, _FITTED, _FAILED, _D, _DAY, _WEEK, _LAGS, _COUNTS = range(10)
+_VARIANCE, _LIKELIHOOD, _CRITERION, _LJUNG_BOX, _NUMBERS = range(5)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is searched."""
+
+    max_p: int
+    max_q: int
+    max_d: int
+    criterion: str
+    kpss_limit: float
+    """Critical value; a larger statistic rejects stationarity."""
+    adf_limit: float
+    """Critical value; a smaller statistic rejects a unit root."""
+    season: int
+    """Steps; 0: no season is taken out."""
+    worth: float
+    """Share below which a season must bring the squared errors of forecasting a cycle."""
+    screened: int
+    """Orders whose conditional likelihood is fitted."""
+    refined: int
+    """Orders whose exact likelihood is."""
+    drift: str = "auto"
+    order: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Fits:
+    """One row a series."""
+
+    mean: Floats
+    """(series, horizon)"""
+    deviation: Floats
+    """(series, horizon): standard, of the forecast's error."""
+    coefficients: Floats
+    """(series, SIZE): mean or drift, phi, theta."""
+    counts: Longs
+    numbers: Floats
+
+    @property
+    def p(self) -> Longs:
+        """Autoregressive orders."""
+        return self.counts[:, _P]
+
+    @property
+    def d(self) -> Longs:
+        """Differences taken."""
+        return self.counts[:, _D]
+
+    @property
+    def q(self) -> Longs:
+        """Moving-average orders."""
+        return self.counts[:, _Q]
+
+    @property
+    def has_mean(self) -> Longs:
+        """1 where a mean (d = 0) or a drift (d = 1) is part of the model."""
+        return self.counts[:, _KEPT]
+
+    @property
+    def fitted(self) -> Longs:
+        """Orders whose conditional likelihood was fitted; 0 for a constant."""
+        return self.counts[:, _FITTED]
+
+    @property
+    def failed(self) -> Longs:
+        """Those of them that could not be used."""
+        return self.counts[:, _FAILED]
+
+    @property
+    def day_rate(self) -> Longs:
+        """Index in ``season.RATES`` of the season; -1: there is none."""
+        return self.counts[:, _DAY]
+
+    @property
+    def week_rate(self) -> Longs:
+        """The same for what remains, over seven seasons."""
+        return self.counts[:, _WEEK]
+
+    @property
+    def lags(self) -> Longs:
+        """Of the Ljung-Box statistic."""
+        return self.counts[:, _LAGS]
+
+    @property
+    def variance(self) -> Floats:
+        """Of the innovations."""
+        return self.numbers[:, _VARIANCE]
+
+    @property
+    def log_likelihood(self) -> Floats:
+        """Exact, of the differenced series less its season."""
+        return self.numbers[:, _LIKELIHOOD]
+
+    @property
+    def criterion(self) -> Floats:
+        """The criterion that was minimised."""
+        return self.numbers[:, _CRITERION]
+
+    @property
+    def ljung_box(self) -> Floats:
+        """Statistic of the residuals."""
+        return self.numbers[:, _LJUNG_BOX]
+
+
+def fit(values: Floats, horizon: int, options: Options) -> Fits:
+    """Fit and forecast (series, points), all finite, at least 14 points."""
+    n = len(values)
+    fixed = options.order or (-1, -1, -1)
+    found = Fits(
+        np.empty((n, horizon)), np.empty((n, horizon)), np.zeros((n, SIZE)),
+        np.zeros((n, _COUNTS), np.int64), np.zeros((n, _NUMBERS)),
+    )  # fmt: skip
+    whole = np.array(
+        [
+            max(options.max_p, fixed[0]), max(options.max_q, fixed[2]), options.max_d,
+            CRITERIA[options.criterion], DRIFTS[options.drift], options.screened, options.refined,
+            options.season, *fixed,
+        ],
+        dtype=np.int64,
+    )  # fmt: skip
+    real = np.array([options.worth, options.kpss_limit, options.adf_limit])
+    table = np.ascontiguousarray(values, dtype=np.float64)
+    _fit_all(
+        table, whole, real, found.coefficients, found.counts, found.numbers,
+        found.mean, found.deviation,
+    )  # fmt: skip
+    return found
+
+
+@summing_kernel
+def _fit_all(
+    values: Floats,
+    whole: Longs,
+    real: Floats,
+    coefficients: Floats,
+    counts: Longs,
+    numbers: Floats,
+    mean: Floats,
+    deviation: Floats,
+) -> None:
+    season, horizon = whole[7], mean.shape[1]
+    for row in range(values.shape[0]):
+        y, count, x = values[row].copy(), counts[row], coefficients[row]
+        largest = np.abs(y).max()
+        ahead = np.zeros(horizon)
+        count[_DAY], season_variance = take_season(y, season, real[0], ahead)
+        count[_WEEK], more = take_season(y, _DAYS * season, real[0], ahead)
+        d = _constant_after(y, _FLAT * max(1.0, largest))
+        constant = d >= 0
+        if not constant:
+            d = whole[9] if whole[8] >= 0 else differences(y, whole[2], real[1], real[2])
+        count[_D] = d
+        w = y
+        for _ in range(d):
+            w = np.diff(w)
+        scale, errors = 1.0, np.zeros(w.shape[0])
+        if constant:
+            x[0], count[_KEPT] = w.mean(), 1
+        else:
+            scale = np.sqrt(np.var(w))
+            squares = _search(w / scale, d, whole, x, errors, count)
+            _describe(errors, squares, scale, whole[3], count, numbers[row])
+        x[0] *= scale
+        _forecast(w, errors, scale, x, count, numbers[row], mean[row], deviation[row])
+        _integrate(y, d, mean[row])
+        for h in range(horizon):
+            mean[row, h] += ahead[h]
+            deviation[row, h] = np.sqrt(deviation[row, h] ** 2 + season_variance + more)
+
+
+@summing_kernel
+def _constant_after(y: Floats, flat: float) -> int:
+    """0 for a constant, 1 for constant steps, else -1."""
+    if y.max() - y.min() <= flat:
+        return 0
+    steps = np.diff(y)
+    return 1 if steps.max() - steps.min() <= flat else -1
+
+
+@summing_kernel
+def _search(w: Floats, d: int, whole: Longs, x: Floats, errors: Floats, count: Longs) -> float:
+    """The best order; where none could be fitted, white noise around the mean."""
+    drift = whole[4]
+    mean = 1 if d == 0 or (d == 1 and drift != 0) else 0
+    optional = 1 if d == 1 and drift == DRIFT_AUTO else 0
+    squares = best_order(
+        w, whole[0], whole[1], whole[8], whole[10], mean, optional, whole[3], whole[5], whole[6],
+        x, errors, count,
+    )  # fmt: skip
+    if squares < np.inf:
+        return squares
+    count[_P], count[_Q], count[_KEPT] = 0, 0, mean
+    x[:] = 0.0
+    x[0] = w.mean() if mean else 0.0
+    for t in range(w.shape[0]):
+        errors[t] = w[t] - x[0]
+    return dot(errors, errors)
+
+
+@summing_kernel
+def _describe(
+    errors: Floats, squares: float, scale: float, kind: int, count: Longs, number: Floats
+) -> None:
+    """Likelihood, criterion, Ljung-Box."""
+    n, k = errors.shape[0], count[_KEPT] + count[_P] + count[_Q]
+    constant = n * (np.log(2.0 * np.pi * scale * scale) + 1.0)
+    number[_CRITERION] = criterion_of(kind, squares, k, n) + constant
+    count[_LAGS] = max(count[_P] + count[_Q] + 1, min(10, n // 5))
+    number[_LIKELIHOOD] = -0.5 * (n * np.log(squares / n) + constant)
+    total = dot(errors, errors)
+    number[_VARIANCE] = total / n * scale * scale
+    for lag in range(1, count[_LAGS] + 1):
+        r = dot(errors[lag:], errors[: n - lag]) / total if total > 0.0 else 0.0
+        number[_LJUNG_BOX] += n * (n + 2.0) * r * r / (n - lag)
+
+
+@summing_kernel
+def _forecast(
+    w: Floats,
+    errors: Floats,
+    scale: float,
+    x: Floats,
+    count: Longs,
+    number: Floats,
+    mean: Floats,
+    deviation: Floats,
+) -> None:
+    """Of w, and the deviations after the differences are undone, from the psi weights."""
+    p, q, d, n, horizon = count[_P], count[_Q], count[_D], w.shape[0], mean.shape[0]
+    path, psi = np.empty(p + horizon), np.zeros(horizon)
+    for i in range(p):
+        path[i] = w[n - p + i] - x[0]
+    for h in range(horizon):
+        s, weight = 0.0, 1.0
+        if h > 0:
+            weight = x[p + h] if h <= q else 0.0
+        for i in range(p):
+            s += x[1 + i] * path[p + h - 1 - i]
+            if i < h:
+                weight += x[1 + i] * psi[h - 1 - i]
+        for j in range(h, q):
+            s += x[1 + p + j] * errors[n - 1 - (j - h)] * scale
+        path[p + h], psi[h] = s, weight
+        mean[h] = s + x[0]
+    for _ in range(d):
+        for h in range(1, horizon):
+            psi[h] += psi[h - 1]
+    total = 0.0
+    for h in range(horizon):
+        total += psi[h] * psi[h]
+        deviation[h] = np.sqrt(total * number[_VARIANCE])
+
+
+@summing_kernel
+def _integrate(y: Floats, d: int, mean: Floats) -> None:
+    """Undo ``d`` differences, in place."""
+    for level in range(d - 1, -1, -1):
+        z = y
+        for _ in range(level):
+            z = np.diff(z)
+        last = z[z.shape[0] - 1]
+        for h in range(mean.shape[0]):
+            last += mean[h]
+            mean[h] = last

@@ -1,0 +1,206 @@
+"""Which p and q: all orders by regression, the best of them by their likelihoods.
+
+Hannan and Rissanen (1982): the errors of a long autoregression (Burg's) stand in for the unknown
+ones, which makes every order a least squares problem on columns of one Gram matrix. The orders of
+least criterion are fitted by the conditional likelihood from there, and the best of these by the
+exact one, which has the last word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.predictor.arma.conditional import fit_conditional
+from services.predictor.arma.exact import fit_exact
+from services.predictor.arma.polynomial import SIZE, shrink, solve, stable
+from services.predictor.arma.stationarity import dot
+from shared.compiled import summing_kernel
+
+Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+AIC, AICC, BIC = 0, 1, 2
+_NEAR_UNIT_ROOT = 1.005
+"""Roots nearer to the unit circle disqualify an order: its forecasts are not to be trusted."""
+_START_BEYOND = 1.02
+_POINTS_A_PARAMETER = 5
+_LEAST_GAIN = 0.05
+
+
+@summing_kernel
+def criterion_of(kind: int, squares: float, k: int, n: int) -> float:
+    """AIC, AICc or BIC, up to what depends on n only, of k parameters and the variance."""
+    value = float(n * np.log(squares / n))
+    if kind == BIC:
+        return value + float((k + 1) * np.log(n))
+    value += 2.0 * (k + 1)
+    if kind == AICC:
+        left = n - k - 2
+        value += 2.0 * (k + 1) * (k + 2) / left if left > 0 else np.inf
+    return value
+
+
+@summing_kernel
+def _burg(x: Floats, order: int) -> Floats:
+    """One-step errors of a long autoregression by Burg's method."""
+    forward, backward = x.copy(), x.copy()
+    n = x.shape[0]
+    for m in range(order):
+        cross = dot(forward[m + 1 :], backward[m : n - 1])
+        power = dot(forward[m + 1 :], forward[m + 1 :]) + dot(
+            backward[m : n - 1], backward[m : n - 1]
+        )
+        if power <= 0.0:
+            break
+        k = 2.0 * cross / power
+        for t in range(n - 1, m, -1):
+            now = forward[t]
+            forward[t] = now - k * backward[t - 1]
+            backward[t] = backward[t - 1] - k * now
+    return forward
+
+
+@summing_kernel
+def _regressions(
+    w: Floats, max_p: int, max_q: int, mean: int, kind: int, starts: Floats, values: Floats
+) -> None:
+    """Least squares starts (p, q, SIZE) of all orders and their criteria; inf where singular."""
+    n = w.shape[0]
+    center = w.mean() if mean else 0.0
+    x = w - center
+    longest = max(1, min(max(max_p, max_q) + 2 + int(3.0 * np.log10(n)), n // 4))
+    errors = _burg(x, longest)
+    begin = longest + max(max_p, max_q)
+    n_obs = n - begin
+    design = np.empty((1 + max_p + max_q, n_obs))
+    design[0] = 1.0
+    for i in range(max_p):
+        design[1 + i] = x[begin - 1 - i : n - 1 - i]
+    for j in range(max_q):
+        design[1 + max_p + j] = errors[begin - 1 - j : n - 1 - j]
+    target = x[begin:]
+    total = dot(target, target)
+    size = design.shape[0]
+    gram, right = np.empty((size, size)), np.empty(size)
+    for i in range(size):
+        right[i] = dot(design[i], target)
+        for j in range(i, size):
+            gram[i, j] = dot(design[i], design[j])
+            gram[j, i] = gram[i, j]
+    columns = np.empty(SIZE, np.int64)
+    columns[0] = 0
+    for p in range(max_p + 1):
+        for q in range(max_q + 1):
+            for i in range(p):
+                columns[mean + i] = 1 + i
+            for j in range(q):
+                columns[mean + p + j] = 1 + max_p + j
+            k = mean + p + q
+            left = _regression(gram, right, total, columns, k, starts[p, q])
+            if left < np.inf:
+                _admissible(starts[p, q], p, q, mean, center)
+                values[p, q] = criterion_of(kind, left, k, n_obs)
+
+
+@summing_kernel
+def _regression(
+    gram: Floats, right: Floats, total: float, columns: Longs, k: int, found: Floats
+) -> float:
+    """Coefficients of ``k`` columns; the sum of squares left, inf where they are collinear."""
+    matrix, own = np.empty((SIZE, SIZE)), np.empty(SIZE)
+    for i in range(k):
+        own[i] = right[columns[i]]
+        for j in range(k):
+            matrix[i, j] = gram[columns[i], columns[j]]
+    if k and not solve(matrix, own, 0.0, k, found):
+        return np.inf
+    left = total
+    for i in range(k):
+        left -= found[i] * own[i]
+    return max(left, 1e-12 * total)
+
+
+@summing_kernel
+def _admissible(x: Floats, p: int, q: int, mean: int, center: float) -> None:
+    """From a regression's constant to the mean, and inside the admissible region."""
+    if mean:
+        rest = 1.0
+        for i in range(p):
+            rest -= x[1 + i]
+        x[0] = center + (x[0] / rest if abs(rest) > _LEAST_GAIN else 0.0)
+    shrink(x[mean:], p, 1.0, _START_BEYOND)
+    shrink(x[mean + p :], q, -1.0, _START_BEYOND)
+
+
+@summing_kernel
+def best_order(
+    w: Floats,
+    max_p: int,
+    max_q: int,
+    fixed_p: int,
+    fixed_q: int,
+    mean: int,
+    optional_mean: int,
+    kind: int,
+    screened: int,
+    refined: int,
+    found: Floats,
+    errors: Floats,
+    counts: Longs,
+) -> float:
+    """The order of least criterion (or ``fixed_p, fixed_q`` where they are not negative).
+
+    ``found``: (mu, phi, theta) with SIZE places; ``errors``: standardised (n,); ``counts``:
+    p, q, whether a mean was kept, orders fitted, orders that could not be. S, or inf where no
+    order could be fitted.
+    """
+    n = w.shape[0]
+    starts = np.zeros((max_p + 1, max_q + 1, SIZE))
+    values = np.full((max_p + 1, max_q + 1), np.inf)
+    _regressions(w, max_p, max_q, mean, kind, starts, values)
+    for p in range(max_p + 1):
+        for q in range(max_q + 1):
+            if fixed_p >= 0:
+                values[p, q] = 0.0 if (p, q) == (fixed_p, fixed_q) else np.inf
+            elif p + q > 0 and (mean + p + q) * _POINTS_A_PARAMETER > n:
+                values[p, q] = np.inf
+    scratch = np.empty((SIZE + 2, n))
+    start = max(max_p, max_q)
+    conditional = np.full(values.size, np.inf)
+    ranked = np.argsort(values.ravel())
+    for at in ranked[:screened]:
+        p, q = at // (max_q + 1), at % (max_q + 1)
+        if not values[p, q] < np.inf:
+            break
+        counts[3] += 1
+        x = starts[p, q]
+        squares = fit_conditional(w, start, p, q, mean, x, 12, scratch)
+        good = stable(x[mean:], p, 1.0, _NEAR_UNIT_ROOT)
+        good &= stable(x[mean + p :], q, -1.0, _NEAR_UNIT_ROOT)
+        if squares > 0.0 and squares < np.inf and (good or fixed_p >= 0):
+            conditional[at] = criterion_of(kind, squares, mean + p + q, n - start)
+        else:
+            counts[4] += 1
+    best, result = np.inf, np.inf
+    enough = 1e-8 if fixed_p < 0 else 1e-11
+    ranked = np.argsort(conditional)
+    for at in ranked[:refined]:
+        if not conditional[at] < np.inf:
+            break
+        p, q = at // (max_q + 1), at % (max_q + 1)
+        for kept in range(mean, -1 if optional_mean else mean - 1, -1):
+            x = starts[p, q]
+            if kept < mean:
+                x = x[1:].copy()
+            squares = fit_exact(w, p, q, kept, x, 30, enough, scratch)
+            if not (squares > 0.0 and squares < np.inf):
+                continue
+            value = criterion_of(kind, squares, kept + p + q, n)
+            if value < best:
+                best, result = value, squares
+                counts[0], counts[1], counts[2] = p, q, kept
+                found[:] = 0.0
+                found[1 - kept : 1 - kept + kept + p + q] = x[: kept + p + q]
+                errors[:] = scratch[0]
+    return result

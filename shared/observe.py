@@ -47,7 +47,19 @@ MISSED_ALARM_RATE = Gauge(
     ["item", "partition"],
 )
 ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
-MAILS = Counter("barograph_mails_total", "Mails, by outcome: sent, failed.", ["outcome"])
+ALERTS_HELD = Counter(
+    "barograph_alerts_held_total",
+    "Alerts held back, by why: silence, inhibited, flapping.",
+    ["why"],
+)
+DELIVERIES = Counter(
+    "barograph_deliveries_total",
+    "Notices handed to a channel, by outcome: sent, postponed, refused.",
+    ["channel", "outcome"],
+)
+DELIVERIES_WAITING = Gauge(
+    "barograph_deliveries_waiting", "Notices not yet taken by a channel.", ["channel"]
+)
 REMEDIATIONS = Counter(
     "barograph_remediations_total", "Remediations, by outcome.", ["remediation", "outcome"]
 )

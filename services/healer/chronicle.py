@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from services.healer.mail.content import Notice
-from services.healer.notices import compose
-from services.healer.records import COMMANDS, INCIDENTS, MAILS, Command, Incident, Mail, Phase, Told
+from services.healer.alerting.matching import labels_of
+from services.healer.alerting.records import STANDINGS, Standing
+from services.healer.policy import worse
+from services.healer.records import COMMANDS, INCIDENTS, Command, Incident, Phase, Told
 from services.healer.settings import HealerSettings
 from shared.contracts import AlertChanged, EvidenceCollected, Message
-from shared.contracts.alerts import AlertState
+from shared.contracts.alerts import AlertState, Severity
 from shared.contracts.message import deterministic_id
 from shared.service import Context
 
@@ -50,6 +51,7 @@ class Chronicle:
             crossing_ms=now.sight.crossing_ms,
             sentence=now.sight.sentence,
             handling=now.handling,
+            acknowledged_by=now.acknowledged_by,
             outcome=outcome,
             at=ctx.now,
         )
@@ -85,13 +87,50 @@ class Chronicle:
         found: EvidenceCollected | None = None,
         note: str = "",
     ) -> Incident:
-        """Put a mail on its way; without a recipient there is none."""
-        if not self._settings.recipients:
-            return incident
-        told = incident.model_copy(update={"mails": incident.mails + 1})
-        notice: Notice = compose(told, tell, ctx.now, found, note)
-        ctx.records.put(MAILS, Mail(notice=notice, due=ctx.now))
+        """People are to be told; when and how is the announcer's business."""
+        update = {"mails": incident.mails + 1, "evidence": found or incident.evidence}
+        if found is not None and found.truncated:
+            note = note or "The list is cut short."
+        told = incident.model_copy(update=update)
+        old = ctx.records.get(STANDINGS, incident.incident_id)
+        rises = old is None or worse(incident.severity, old.severity)
+        if old is not None and old.said == tell and not rises:
+            return told  # a storm's summary has told it already
+        critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
+        new = self._standing(incident)
+        changes = {
+            "status": "pending", "tell": tell, "note": note, "severity": new.severity,
+            "labels": new.labels, "value": new.value, "sentence": new.sentence,
+            "ended": tell in {"resolved", "handled"},
+            "due": ctx.now + timedelta(seconds=self._settings.alerting.group_wait_s),
+            "urgent": tell == "escalated" or (rises and critical),
+        }  # fmt: skip
+        ctx.records.put(STANDINGS, (old or new).model_copy(update=changes))
         return told
+
+    def expect(self, incident: Incident, ctx: Context) -> None:
+        """People will be told when the machine has answered; a storm does not wait for that."""
+        if not incident.mails:
+            ctx.records.put(STANDINGS, self._standing(incident))
+
+    def _standing(self, incident: Incident) -> Standing:
+        labels = labels_of(incident.series, incident.family, incident.severity)
+        alike = [f"{name}={labels.get(name, '')}" for name in self._settings.alerting.group_by]
+        return Standing(
+            incident_id=incident.incident_id,
+            series=incident.series,
+            value=incident.sight.value,
+            threshold=incident.sight.threshold,
+            sentence=incident.sight.sentence,
+            labels=labels,
+            severity=incident.severity,
+            since=incident.opened_at,
+            status="waiting",
+            tell=incident.tell,
+            group=",".join(alike),
+            flapping=incident.flapping,
+            acknowledged=bool(incident.acknowledged_by),
+        )
 
     @staticmethod
     def asking(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> Incident:
@@ -110,7 +149,7 @@ class Chronicle:
     @staticmethod
     def resting(incident: Incident) -> Incident:
         """Nothing to do until a signal comes, ends, or its time is up."""
-        times = [s.until for s in incident.signals.values() if s.until is not None]
+        times = [s.ends for s in incident.signals.values() if s.ends is not None]
         update = {"phase": Phase.WAITING, "command_id": "", "due": min(times, default=None)}
         return incident.model_copy(update=update)
 
@@ -119,4 +158,7 @@ def _as_seen(incident: Incident) -> tuple[object, ...]:
     """What an alert's subscribers can tell apart."""
     predicted = incident.state is AlertState.PREDICTED
     crossing_ms = incident.sight.crossing_ms if predicted else None
-    return incident.state, incident.severity, incident.handling, crossing_ms
+    return (
+        incident.state, incident.severity, incident.handling, crossing_ms,
+        incident.acknowledged_by,
+    )  # fmt: skip

@@ -21,8 +21,8 @@ class Course:
     """What follows, under these settings."""
 
     def __init__(self, settings: HealerSettings) -> None:
-        self._chronicle = Chronicle(settings)
-        self.handling = Handling(settings, self._chronicle)
+        self.chronicle = Chronicle(settings)
+        self.handling = Handling(settings, self.chronicle)
 
     def changed(
         self, before: Incident | None, now: Incident, ctx: Context, why: str = ""
@@ -32,7 +32,7 @@ class Course:
             if now.phase in REMEDYING:
                 ctx.records.put(INCIDENTS, now)  # what was begun is verified first
             else:
-                yield from self._chronicle.close(now, why, ctx)
+                yield from self.chronicle.close(now, why, ctx)
             return
         commands: list[Message] = []
         rises = before is None or _rises(before, now)
@@ -40,7 +40,7 @@ class Course:
             now, commands = self.handling.begin(now, ctx)
         elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
             now = now.model_copy(update={"tell": now.state.value})
-        yield from self._chronicle.store(before, now, ctx)
+        yield from self.chronicle.store(before, now, ctx)
         yield from commands
 
     def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
@@ -57,12 +57,13 @@ class Course:
         left = {
             key: signal
             for key, signal in incident.signals.items()
-            if signal.until is None or signal.until > ctx.now
+            if signal.ends is None or signal.ends > ctx.now
         }
         gone = {key: FOREVER for key in incident.signals if key not in left}
+        why = [s.ending for key, s in incident.signals.items() if key in gone and s.ending]
         update = {"ended": incident.ended | gone, "due": None}
         now = incident.with_signals(left).model_copy(update=update)
-        yield from self.changed(incident, now, ctx, "no alarm followed the prediction")
+        yield from self.changed(incident, now, ctx, why[-1] if why else "it was not repeated")
 
 
 def _rises(before: Incident, now: Incident) -> bool:

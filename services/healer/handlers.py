@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
-from services.healer.chronicle import FOREVER
+from services.healer.alerting.announcing import Announcer
+from services.healer.alerting.dispatch import Dispatch
+from services.healer.alerting.flapping import flaps
+from services.healer.alerting.people import People
+from services.healer.alerting.records import DELIVERIES, NOTICES, Flaps
+from services.healer.alerting.silences import SILENCES
+from services.healer.chronicle import FOREVER, Chronicle
 from services.healer.course import Course
 from services.healer.records import (
     COMMANDS,
     ENDED,
     INCIDENTS,
-    MAILS,
     OVERTAKEN_FOR,
     RUNS,
     Ended,
@@ -20,6 +25,8 @@ from services.healer.records import (
     Sight,
     Signal,
     dealt_with,
+    incidents_of,
+    open_among,
     open_incident,
 )
 from services.healer.settings import HealerSettings
@@ -39,6 +46,7 @@ from shared.items import ITEMS
 from shared.service import Context
 
 _STEPS_TOLD = 10
+_DONE = ("sent", "refused", "digested")
 _OUTCOMES = {
     "did_not_come": "the forecast no longer reaches the threshold",
     "averted": "the value was brought down before it reached the threshold",
@@ -50,7 +58,12 @@ class Handlers:
 
     def __init__(self, settings: HealerSettings) -> None:
         self._course = Course(settings)
+        self._alerting = settings.alerting
         self._alarm_wait = timedelta(seconds=settings.alarm_wait_s)
+        self._keep = timedelta(days=settings.keep_days)
+        dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
+        self._announcer = Announcer(settings, dispatch)
+        self.people = People(settings, self._course.chronicle, dispatch)
 
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
         """A series has left its normal behaviour or its threshold."""
@@ -97,7 +110,7 @@ class Handlers:
     def anomaly_cleared(self, message: AnomalyCleared, ctx: Context) -> Iterable[Message]:
         """The episode is over."""
         why = f"back to normal at {message.value:.4g}"
-        return self._went(message.series, message.event_id, why, ctx)
+        return self._went(message.series, message.event_id, why, ctx, message.value)
 
     def prediction_withdrawn(self, message: PredictionWithdrawn, ctx: Context) -> Iterable[Message]:
         """The prediction is over; one that came true waits for the detector's alarm."""
@@ -145,15 +158,24 @@ class Handlers:
             ctx.records.delete(RUNS, run.command_id)
         for ended in ctx.records.find(ENDED, due_before=ctx.now):
             ctx.records.delete(ENDED, ended.event_id)
-        for mail in ctx.records.find(MAILS, status=("sent", "refused"), due_before=ctx.now):
-            ctx.records.delete(MAILS, mail.notice.message_id)
+        for delivery in ctx.records.find(DELIVERIES, status=_DONE, due_before=ctx.now):
+            ctx.records.delete(DELIVERIES, delivery.delivery_id)
+        for record in ctx.records.find(NOTICES, due_before=ctx.now):
+            ctx.records.delete(NOTICES, record.notice.message_id)
+        for silence in ctx.records.find(SILENCES, due_before=ctx.now - self._keep):
+            ctx.records.delete(SILENCES, silence.silence_id)
+
+    def flush(self, ctx: Context) -> None:
+        """Tell people what is to be told by now."""
+        self._announcer.flush(ctx)
 
     def _came(
         self, series: SeriesRef, family: str, signal: Signal, sight: Sight, ctx: Context
     ) -> Iterator[Message]:
-        if dealt_with(ctx.records, series, signal):
+        past = incidents_of(ctx.records, series)
+        if dealt_with(ctx.records, past, signal):
             return
-        before = open_incident(ctx.records, series)
+        before = open_among(past)
         if before is None:
             opened = Incident(
                 incident_id=deterministic_id("incident", signal.event_id, signal.revision),
@@ -164,23 +186,66 @@ class Handlers:
                 severity=signal.severity,
                 sight=sight,
                 signals={signal.event_id: signal},
+                flapping=self._flaps(past, ctx),
             )
             yield from self._course.changed(None, opened, ctx)
             return
         known = before.signals.get(signal.event_id)
         if known is not None and known.revision >= signal.revision:
+            self._repeated(before, known, signal, ctx)
             return
         yield from self._course.changed(before, before.with_signal(signal, sight), ctx)
 
-    def _went(self, series: SeriesRef, event_id: str, why: str, ctx: Context) -> Iterator[Message]:
+    def _went(
+        self,
+        series: SeriesRef,
+        event_id: str,
+        why: str,
+        ctx: Context,
+        value: float | None = None,
+    ) -> Iterator[Message]:
         ctx.records.put(ENDED, Ended(event_id=event_id, due=ctx.now + OVERTAKEN_FOR))
         before = open_incident(ctx.records, series)
         if before is None or event_id not in before.signals:
             return
         left = {key: signal for key, signal in before.signals.items() if key != event_id}
         ended = {"ended": before.ended | {event_id: FOREVER}}
+        hold_s = self._hold_s(before.signals[event_id], before.sight, value)
+        if hold_s > 0 and not left:
+            until = ctx.now + timedelta(seconds=hold_s)
+            held = before.signals[event_id].model_copy(update={"until": until, "ending": why})
+            now = before.with_signals({event_id: held}).model_copy(update=ended)
+            ctx.records.put(INCIDENTS, Chronicle.resting(now) if _rests(now) else now)
+            return
         now = before.with_signals(left).model_copy(update=ended)
         yield from self._course.changed(before, now, ctx, why)
+
+    def _hold_s(self, signal: Signal, sight: Sight, value: float | None) -> float:
+        """How long an alarm that seems over is kept, so that it does not flicker."""
+        how = self._alerting
+        if signal.state is not AlertState.FIRING:
+            return 0.0
+        if value is None or sight.threshold is None:
+            return how.keep_firing_s
+        back = sight.threshold - value if sight.above else value - sight.threshold
+        clear = back >= how.clear_margin * abs(sight.threshold)
+        return how.keep_firing_s if clear else max(how.keep_firing_s, how.clear_hold_s)
+
+    def _flaps(self, past: Sequence[Incident], ctx: Context) -> Flaps:
+        openings = [ctx.now, *(incident.opened_at for incident in past)]
+        before = bool(past and past[0].flapping)
+        if not flaps(openings, ctx.now, before=before, how=self._alerting.flapping):
+            return ""
+        return "goes on" if before else "begins"
+
+    @staticmethod
+    def _repeated(incident: Incident, known: Signal, signal: Signal, ctx: Context) -> None:
+        """A source that repeats what holds keeps it alive."""
+        if signal.expires is None or signal.expires == known.expires:
+            return
+        signals = incident.signals | {signal.event_id: signal}
+        now = incident.model_copy(update={"signals": signals})
+        ctx.records.put(INCIDENTS, Chronicle.resting(now) if _rests(now) else now)
 
     def _came_true(self, message: PredictionWithdrawn, ctx: Context) -> Iterator[Message]:
         before = open_incident(ctx.records, message.series)
@@ -192,7 +257,10 @@ class Handlers:
             yield from self._went(message.series, message.event_id, "", ctx)
             return
         until = ctx.now + self._alarm_wait
-        arrived = signal.model_copy(update={"state": AlertState.FIRING, "until": until})
+        ending = "no alarm followed the prediction"
+        arrived = signal.model_copy(
+            update={"state": AlertState.FIRING, "until": until, "ending": ending}
+        )
         sight = before.sight.model_copy(update={"value": message.value})
         now = before.with_signals({signal.event_id: arrived})
         update = {"sight": sight} | ({"due": until} if now.phase is Phase.WAITING else {})
@@ -206,6 +274,10 @@ class Handlers:
         if incident is None or incident.phase is not phase or incident.command_id != command_id:
             return None
         return incident
+
+
+def _rests(incident: Incident) -> bool:
+    return incident.phase is Phase.WAITING
 
 
 def _told_steps(message: RemediationExecuted) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from services.healer.alerting.records import STORM
 from services.healer.chronicle import Chronicle
 from services.healer.notices import ASKABLE
 from services.healer.policy import Mode, Past
@@ -174,6 +175,10 @@ class Handling:
         told = incident.model_copy(update={"handling": "mail", "tell": tell})
         if told.family not in ASKABLE:
             return self._chronicle.resting(self._chronicle.tell(told, tell, ctx)), []
+        if (storm := ctx.records.get(STORM, "storm")) is not None and storm.active:
+            # Thousands of machines are not asked for what nobody will read row by row.
+            return self._chronicle.resting(self._chronicle.tell(told, tell, ctx)), []
+        self._chronicle.expect(told, ctx)
         wait = timedelta(seconds=self._settings.evidence_wait_s)
         asking = self._chronicle.asking(told, Phase.EVIDENCE, wait, ctx)
         question = EvidenceCollect(

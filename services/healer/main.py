@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 
 import structlog
 
+from services.healer.channels import Tools
+from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
-from services.healer.post import Post
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     AlarmPredicted,
@@ -33,7 +35,17 @@ def build(settings: HealerSettings) -> Service:
         with service.unit() as unit:
             unit.emit(*handlers.expire(service.context(unit.records)))
 
-    post = Post(settings, lambda: service.unit(), lambda: service.context().now)  # noqa: PLW0108
+    def flush() -> None:
+        with service.unit() as unit:
+            handlers.flush(service.context(unit.records))
+
+    deliverers = [
+        Deliverer(
+            channel, _tools(settings), lambda: service.unit(), lambda: service.context().now,  # noqa: PLW0108
+            timedelta(days=settings.keep_days),
+        )
+        for channel in settings.all_channels
+    ]  # fmt: skip
     service = Service(
         "healer",
         settings,
@@ -47,9 +59,24 @@ def build(settings: HealerSettings) -> Service:
             ItemObserved: handlers.item_observed,
         },
         store=Store(settings.store_url.get_secret_value()),
-        periodic=[Periodic("expire", 1.0, expire), Periodic("mail", 2.0, post.run)],
+        periodic=[
+            Periodic("expire", 1.0, expire),
+            Periodic("flush", 1.0, flush),
+            *(
+                Periodic(f"channel-{channel.name}", 1.0, deliverer.run)
+                for channel, deliverer in zip(settings.all_channels, deliverers, strict=True)
+            ),
+        ],
     )
     return service
+
+
+def _tools(settings: HealerSettings) -> Tools:
+    return Tools(
+        smtp_url=settings.smtp_url.get_secret_value(),
+        mail_from=settings.mail_from,
+        page_url=settings.page_url,
+    )
 
 
 def run() -> int:
@@ -59,7 +86,7 @@ def run() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if not settings.recipients:
-        log.warning("no_mail", reason="no SMTP_URL or no MAIL_TO; alarms are only published")
+    if not settings.all_channels:
+        log.warning("no_channel", reason="no CHANNELS and no SMTP_URL; alarms are only published")
     build(settings).run()
     return 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from datetime import datetime
 
-from services.healer.mail.content import Notice
-from services.healer.records import Incident, Told
-from shared.contracts import EvidenceCollected
+from services.healer.alerting.records import Standing
+from services.healer.mail.content import Kind, Line, Notice
+from services.healer.records import Incident
 from shared.contracts.alerts import SeriesRef
 from shared.items import ITEMS
 
@@ -23,19 +23,21 @@ _COMMANDS = {
 }
 
 
-def compose(
-    incident: Incident, tell: Told, now: datetime, found: EvidenceCollected | None, note: str
-) -> Notice:
-    """The incident's mail number ``incident.mails``."""
+def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -> Notice:
+    """The next notice about the incident; it begins a thread of its own if it is the first."""
     sight = incident.sight
     item = ITEMS.get(incident.series.item)
+    found = incident.evidence
     return Notice(
-        message_id=_message_id(incident, incident.mails),
-        thread_id=_message_id(incident, 1) if incident.mails > 1 else "",
-        kind=tell,
+        message_id=message_id(incident.incident_id, standing.notices + 1),
+        thread_id=standing.thread_id,
+        incident_id=incident.incident_id,
+        group=standing.group,
+        kind=kind,
         severity=incident.severity,
         series=incident.series,
         family=incident.family,
+        labels=standing.labels,
         value=sight.value,
         unit=item.unit if item else "",
         threshold=sight.threshold,
@@ -49,11 +51,28 @@ def compose(
         band=sight.band,
         evidence_title=found.title if found else "",
         evidence=found.rows if found else (),
-        evidence_note=note,
+        evidence_note=standing.note,
         actions=incident.actions,
         suggested_command=suggested_command(incident.series, incident.family),
+        acknowledged_by=incident.acknowledged_by,
+        since=incident.opened_at,
         at=now,
     )
+
+
+def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
+    """The alert in one row."""
+    return Line(
+        incident_id=standing.incident_id, kind=kind, severity=standing.severity,
+        series=standing.series, family=standing.labels.get("family", "other"),
+        value=standing.value, threshold=standing.threshold, sentence=standing.sentence,
+        labels=standing.labels, cause=cause, since=standing.since,
+    )  # fmt: skip
+
+
+def message_id(about: str, number: int) -> str:
+    """A notice's id: the same for the same notice, whoever makes it."""
+    return f"{about}.{number}@barograph"
 
 
 def suggested_command(series: SeriesRef, family: str) -> str:
@@ -64,7 +83,3 @@ def suggested_command(series: SeriesRef, family: str) -> str:
     if family == "host":
         return f"ping -c 3 -- {shlex.quote(series.host)}"
     return _COMMANDS.get(family, "")
-
-
-def _message_id(incident: Incident, number: int) -> str:
-    return f"{incident.incident_id}.{number}@barograph"

@@ -24,7 +24,8 @@ class Mode(StrEnum):
     """Carry out the remediation, verify it, and mail what was done."""
 
 
-_RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+"""Severities in order."""
 
 
 class Rule(BaseModel):
@@ -102,7 +103,7 @@ class Policy(BaseModel):
         name = rule.remediation
         if not self.automatic:
             return f"{name} did not run: automatic handling is switched off."
-        if _RANK[severity] < _RANK[rule.least]:
+        if RANK[severity] < RANK[rule.least]:
             return f"{name} did not run: the severity is below {rule.least}."
         if past.seconds_since_same is not None:
             return (
@@ -119,9 +120,9 @@ class Policy(BaseModel):
 
 def worst(severities: Collection[Severity]) -> Severity:
     """The most severe of them; info when there is none."""
-    return max(severities, key=_RANK.__getitem__, default=Severity.INFO)
+    return max(severities, key=RANK.__getitem__, default=Severity.INFO)
 
 
 def worse(one: Severity, other: Severity) -> bool:
     """Whether ``one`` is more severe than ``other``."""
-    return _RANK[one] > _RANK[other]
+    return RANK[one] > RANK[other]

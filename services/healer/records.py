@@ -1,21 +1,24 @@
-"""What the healer remembers: incidents, commands on their way, ends that overtook, mails."""
+"""What the healer remembers: incidents, commands on their way, ends that overtook."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from services.healer.mail.content import Notice
+from services.healer.alerting.records import Flaps
 from services.healer.policy import worst
+from shared.contracts import EvidenceCollected
 from shared.contracts.alerts import AlertState, BandPoint, Point, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
 from shared.store import Collection, Records
 
 Handling = Literal["none", "mail", "automatic"]
 Told = Literal["predicted", "firing", "handled", "escalated", "resolved"]
+"""What a change of an incident makes people be told."""
 
 
 class Phase(StrEnum):
@@ -51,7 +54,17 @@ class Signal(_Record):
     revision: int = 1
     time_ms: int
     until: AwareDatetime | None = None
-    """Set for a prediction that came true: nobody will end it, so the clock does."""
+    """It is over as far as its source knows; unless another comes, the clock ends it then."""
+    expires: AwareDatetime | None = None
+    """Set where the source repeats what still holds: not repeated, it ends then."""
+    ending: str = ""
+    """How it ended, in words, when the clock ends it."""
+
+    @property
+    def ends(self) -> datetime | None:
+        """When the clock ends it."""
+        times = [moment for moment in (self.until, self.expires) if moment is not None]
+        return min(times, default=None)
 
 
 class Sight(_Record):
@@ -93,8 +106,13 @@ class Incident(_Record):
     attempts: int = 0
     actions: tuple[str, ...] = ()
     tell: Told = "firing"
-    """What the mail in preparation says."""
+    """What the notice in preparation says."""
     mails: int = 0
+    """How often people were to be told."""
+    evidence: EvidenceCollected | None = None
+    """What the machine last said of the cause."""
+    acknowledged_by: str = ""
+    flapping: Flaps = ""
 
     def with_signal(self, signal: Signal, sight: Sight) -> Incident:
         """A new or repeated signal; the sight of a firing one is not hidden by a prediction."""
@@ -142,16 +160,6 @@ class Ended(_Record):
     due: AwareDatetime
 
 
-class Mail(_Record):
-    """A mail to be sent, or sent."""
-
-    notice: Notice
-    status: Literal["pending", "sent", "refused"] = "pending"
-    attempts: int = 0
-    problem: str = ""
-    due: AwareDatetime
-
-
 INCIDENTS = Collection(
     "incidents",
     Incident,
@@ -165,9 +173,6 @@ RUNS = Collection(
     "runs", Run, key=lambda r: r.command_id, group=lambda r: r.host, due=lambda r: r.due
 )
 ENDED = Collection("ended", Ended, key=lambda e: e.event_id, due=lambda e: e.due)
-MAILS = Collection(
-    "mails", Mail, key=lambda m: m.notice.message_id, status=lambda m: m.status, due=lambda m: m.due
-)
 
 OVERTAKEN_FOR = timedelta(days=1)
 """How long an end is remembered whose beginning has not come."""
@@ -179,17 +184,25 @@ def series_key(series: SeriesRef) -> str:
     return deterministic_id("series", series.text())
 
 
+def incidents_of(records: Records, series: SeriesRef) -> list[Incident]:
+    """The last incidents of a series, newest first."""
+    key = series_key(series)
+    return records.find(INCIDENTS, group=key, limit=_LOOK_BACK, newest_first=True)
+
+
+def open_among(incidents: Iterable[Incident]) -> Incident | None:
+    """The one that has not ended."""
+    return next((i for i in incidents if i.phase is not Phase.CLOSED), None)
+
+
 def open_incident(records: Records, series: SeriesRef) -> Incident | None:
     """The one incident of this series that has not ended."""
     found = records.find(INCIDENTS, group=series_key(series), status=_OPEN, limit=1)
     return found[0] if found else None
 
 
-def dealt_with(records: Records, series: SeriesRef, signal: Signal) -> bool:
+def dealt_with(records: Records, past: Iterable[Incident], signal: Signal) -> bool:
     """Whether the signal ended before, so that this is a late repetition."""
-    if records.get(ENDED, signal.event_id) is not None:
+    if any(i.ended.get(signal.event_id, -1) >= signal.time_ms for i in past):
         return True
-    past = records.find(
-        INCIDENTS, group=series_key(series), limit=_LOOK_BACK, newest_first=True
-    )  # fmt: skip
-    return any(i.ended.get(signal.event_id, -1) >= signal.time_ms for i in past)
+    return records.get(ENDED, signal.event_id) is not None

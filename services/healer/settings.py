@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from typing import Self, TypeVar
 
+import orjson
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from services.healer.alerting.settings import Alerting
+from services.healer.channels import Channel, parse
+from services.healer.channels.mail import Mail
+from services.healer.links import Links
 from services.healer.mail.smtp import check_url
 from services.healer.policy import Policy
 from services.healer.remediations import registered
@@ -14,6 +28,24 @@ class HealerSettings(ServiceSettings):
     """``BAROGRAPH_HEALER_…``; ``POLICY`` takes JSON."""
 
     policy: Policy = Field(default=Policy(), description="Who handles what.")
+    alerting: Alerting = Field(
+        default=Alerting(), description="When people are told of what; JSON."
+    )
+    channels: tuple[Channel, ...] = Field(
+        default=(), description="How people are told, beside MAIL_TO; JSON."
+    )
+    http_host: str = Field(default="127.0.0.1", description="Where API and links listen.")
+    http_port: int = Field(default=8081, ge=0, le=65_535, description="0: any free port.")
+    http_token: SecretStr = Field(
+        default=SecretStr(""), description="Bearer token callers of the API must present."
+    )
+    public_url: str = Field(
+        default="", description="The healer's address for people; without it mails have no links."
+    )
+    link_keys: SecretStr = Field(
+        default=SecretStr(""),
+        description="Keys that sign links, by commas; the first signs. Empty: one of our own.",
+    )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
         description="smtp://host:port, smtp+starttls://user:password@host, smtps://…; empty: none.",
@@ -40,16 +72,46 @@ class HealerSettings(ServiceSettings):
     )
     keep_days: float = Field(default=30, gt=0, description="How long ended incidents are kept.")
 
+    @field_validator("alerting", mode="before")
+    @classmethod
+    def _alerting_from_json(cls, value: object) -> object:
+        return _parsed(Alerting, value) if isinstance(value, str) else value
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels_from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse(orjson.loads(value))
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
+
+    @field_validator("link_keys")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        keys = [key.strip() for key in value.get_secret_value().split(",") if key.strip()]
+        if keys:
+            Links([key.encode() for key in keys])
+        return value
+
+    @model_validator(mode="after")
+    def _channels_exist(self) -> Self:
+        names = {channel.name for channel in self.all_channels}
+        steps = {name for step in self.alerting.escalation for name in step.channels}
+        if steps - names:
+            missing = ", ".join(sorted(steps - names))
+            raise ValueError(
+                f"alerting.escalation: no channel {missing}; there are {sorted(names)}"
+            )
+        return self
+
     @field_validator("policy", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        try:
-            policy = Policy.model_validate_json(value)
-        except ValidationError as error:
-            faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise ValueError("; ".join(faults)) from None
+        policy = _parsed(Policy, value)
         unknown = policy.unknown(registered())
         if unknown:
             msg = f"no remediation {', '.join(unknown)}; there are {', '.join(registered())}"
@@ -65,8 +127,21 @@ class HealerSettings(ServiceSettings):
         return value
 
     @property
-    def recipients(self) -> tuple[str, ...]:
-        """Who gets the mails; empty where none can or shall be sent."""
-        if not self.smtp_url.get_secret_value():
-            return ()
-        return tuple(part.strip() for part in self.mail_to.split(",") if part.strip())
+    def all_channels(self) -> tuple[Channel, ...]:
+        """Those configured, and ``mail`` where SMTP_URL and MAIL_TO are set."""
+        to = tuple(part.strip() for part in self.mail_to.split(",") if part.strip())
+        named = any(channel.name == "mail" for channel in self.channels)
+        if not to or named or not self.smtp_url.get_secret_value():
+            return self.channels
+        return (Mail(name="mail", to=to), *self.channels)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _parsed(model: type[M], value: str) -> M:
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(faults)) from None

@@ -358,6 +358,7 @@ class AlertChanged(Message):
     crossing_ms: int | None = Field(default=None, description="When predicted: Unix milliseconds.")
     sentence: str
     handling: Literal["none", "mail", "automatic"] = "none"
+    acknowledged_by: str = Field(default="", description="Who said that they take care of it.")
     outcome: str = Field(default="", description="When resolved: how, in words.")
     at: AwareDatetime
 

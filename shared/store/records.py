@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Collection as AnyCollection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 from sqlalchemy import Connection, Table, delete, func, select
@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from shared.store.tables import RECORDS
 
 T = TypeVar("T", bound=BaseModel)
+_CHANGED = ("group_key", "status", "due_at", "data")
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,23 @@ class Records:
 
     def put(self, collection: Collection[T], record: T) -> None:
         """Store ``record``, replacing the one with the same key."""
-        values = {
-            "collection": collection.name,
-            "key": collection.key(record),
-            "group_key": collection.group(record) if collection.group else None,
-            "status": collection.status(record) if collection.status else None,
-            "due_at": _utc(collection.due(record)) if collection.due else None,
-            "data": record.model_dump_json(),
-        }
-        changed = {name: values[name] for name in ("group_key", "status", "due_at", "data")}
-        self._connection.execute(
-            upsert(self._connection, RECORDS)
-            .values(**values, ordinal=time.time_ns())
-            .on_conflict_do_update(index_elements=["collection", "key"], set_=changed)
+        self.put_all(collection, [record])
+
+    def put_all(self, collection: Collection[T], records: Sequence[T]) -> None:
+        """Store many records, each replacing the one with the same key."""
+        if not records:
+            return
+        statement = upsert(self._connection, RECORDS)
+        changed = {name: statement.excluded[name] for name in _CHANGED}
+        statement = statement.on_conflict_do_update(
+            index_elements=["collection", "key"], set_=changed
         )
+        # Ordinals grow within the list, too: the order of creation is what `find` keeps.
+        first = time.time_ns()
+        rows = [
+            _row(collection, record) | {"ordinal": first + n} for n, record in enumerate(records)
+        ]
+        self._connection.execute(statement, rows)
 
     def delete(self, collection: Collection[T], key: str) -> None:
         """Forget the record with this key; harmless when there is none."""
@@ -105,6 +109,17 @@ class Records:
             .group_by(RECORDS.c.status)
         )
         return {status or "": number for status, number in rows}
+
+
+def _row(collection: Collection[T], record: T) -> dict[str, Any]:
+    return {
+        "collection": collection.name,
+        "key": collection.key(record),
+        "group_key": collection.group(record) if collection.group else None,
+        "status": collection.status(record) if collection.status else None,
+        "due_at": _utc(collection.due(record)) if collection.due else None,
+        "data": record.model_dump_json(),
+    }
 
 
 def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -1,25 +1,56 @@
-"""Everything one mail about an alarm says, before it has any form."""
+"""Everything one notice to people says, before it has any form."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.contracts.alerts import BandPoint, EvidenceRow, Point, SeriesRef, Severity
 
+Kind = Literal[
+    "predicted", "firing", "handled", "escalated", "resolved",
+    "acknowledged", "unanswered", "flapping",
+]  # fmt: skip
+"""What is told of one alert."""
 
-class Notice(BaseModel):
-    """One notice to people; stored until it is sent."""
 
+class _Said(BaseModel):
     model_config = ConfigDict(frozen=True)
 
-    message_id: str = Field(description="Deterministic, without <>; makes a repetition known.")
-    thread_id: str = Field(default="", description="The first mail's id; '' for the first itself.")
-    kind: Literal["predicted", "firing", "handled", "escalated", "resolved"]
+
+class Line(_Said):
+    """One alert in one row."""
+
+    incident_id: str
+    kind: Kind
     severity: Severity
     series: SeriesRef
     family: str
+    value: float
+    threshold: float | None = None
+    sentence: str
+    labels: dict[str, str] = {}
+    cause: str = Field(default="", description="The incident it follows from.")
+    since: AwareDatetime
+
+
+class Notice(_Said):
+    """What is told of an alert, and with it of others of its group; stored until it is sent."""
+
+    form: Literal["alert"] = "alert"
+    message_id: str = Field(description="Deterministic, without <>; makes a repetition known.")
+    thread_id: str = Field(default="", description="The first mail's id; '' for the first itself.")
+    references: tuple[str, ...] = Field(
+        default=(), description="The threads of the other alerts it tells of."
+    )
+    incident_id: str = ""
+    group: str = Field(default="", description="Names the group of alerts that are told together.")
+    kind: Kind
+    severity: Severity
+    series: SeriesRef
+    family: str
+    labels: dict[str, str] = Field(default={}, description="What matchers see.")
     value: float
     unit: str
     threshold: float | None = None
@@ -38,4 +69,47 @@ class Notice(BaseModel):
     evidence_note: str = Field(default="", description="What must be said of the evidence.")
     actions: tuple[str, ...] = Field(default=(), description="What was done, in sentences.")
     suggested_command: str = Field(default="", description="Shell command, already quoted.")
+    acknowledged_by: str = ""
+    approval_id: str = Field(default="", description="What may be approved by a link, if any.")
+    also: tuple[Line, ...] = Field(default=(), description="Others of its group, told here.")
+    attached: tuple[Line, ...] = Field(default=(), description="What follows from it: some.")
+    attached_total: int = 0
+    since: AwareDatetime | None = None
     at: AwareDatetime
+
+    def lines(self) -> tuple[Line, ...]:
+        """Every alert it tells of, the main one first."""
+        main = Line(
+            incident_id=self.incident_id, kind=self.kind, severity=self.severity,
+            series=self.series, family=self.family, value=self.value, threshold=self.threshold,
+            sentence=self.sentence, labels=self.labels, since=self.since or self.at,
+        )  # fmt: skip
+        return (main, *self.also)
+
+
+class Summary(_Said):
+    """What is told of many alerts at once: a storm, a digest, a test."""
+
+    form: Literal["summary"] = "summary"
+    message_id: str
+    thread_id: str = ""
+    references: tuple[str, ...] = ()
+    kind: Literal["storm", "storm over", "digest", "test", "canary"]
+    severity: Severity
+    headline: str = Field(description="One short line.")
+    sentences: tuple[str, ...] = ()
+    counts: tuple[tuple[str, int], ...] = Field(default=(), description="What, and how often.")
+    listed: int = Field(default=100, description="How many rows are shown; all are attached.")
+    rows: tuple[Line, ...] = Field(default=(), description="Every alert it tells of, roots first.")
+    attached: dict[str, int] = Field(
+        default={}, description="Incident to the number of alerts that follow from it."
+    )
+    at: AwareDatetime
+
+    def lines(self) -> tuple[Line, ...]:
+        """Every alert it tells of."""
+        return self.rows
+
+
+Told = Annotated[Notice | Summary, Field(discriminator="form")]
+"""Whatever is told to people."""

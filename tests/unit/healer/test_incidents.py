@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from services.healer.alerting.records import NOTICES
+from services.healer.alerting.settings import Alerting
+from services.healer.channels import Channel
 from services.healer.handlers import Handlers
-from services.healer.mail.content import Notice
+from services.healer.mail.content import Notice, Summary
 from services.healer.policy import Policy
-from services.healer.records import MAILS
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     AlarmPredicted,
@@ -41,6 +43,7 @@ NOW = datetime(2024, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 DISK = SeriesRef(host="host1", item="df.bytes.used.percent", labels={"mount": "/var/log"})
 CPU = SeriesRef(host="host1", item="cpu.idle")
+AT_ONCE = {"group_wait_s": 0, "group_interval_s": 0}
 AUTOMATIC = {
     "rules": [{"items": "df.*", "mode": "automatic", "remediation": "clean-logs"}],
 }
@@ -50,17 +53,24 @@ class Desk:
     """A healer with a store of its own, its clock moved by hand."""
 
     def __init__(
-        self, policy: dict[str, Any] | None = None, mail_to: str = "a@example.org"
+        self,
+        policy: dict[str, Any] | None = None,
+        mail_to: str = "a@example.org",
+        channels: tuple[Channel, ...] = (),
+        **alerting: Any,
     ) -> None:
         self.settings = HealerSettings(
             policy=Policy.model_validate(policy or {}),
             smtp_url=SecretStr("smtp://127.0.0.1:1"),
             mail_to=mail_to,
+            alerting=Alerting.model_validate(
+                {"group_wait_s": 0, "group_interval_s": 0, **alerting}
+            ),
+            channels=channels,
         )
         self.store = Store("sqlite://")
         self.now = NOW
-        handlers = Handlers(self.settings)
-        self._expire = handlers.expire
+        handlers = self.handlers = Handlers(self.settings)
         self._table: dict[type[Message], Callable[..., Iterable[Message]]] = {
             AnomalyDetected: handlers.anomaly_detected,
             AnomalyCleared: handlers.anomaly_cleared,
@@ -77,16 +87,23 @@ class Desk:
             for message in messages:
                 context = Context(self.now, "", 1, records)
                 answers += self._table[type(message)](message, context)
+            self.handlers.flush(Context(self.now, "", 1, records))
         return answers
 
     def later(self, seconds: float) -> list[Message]:
         self.now += timedelta(seconds=seconds)
         with self.store.transaction() as records:
-            return list(self._expire(Context(self.now, "", 1, records)))
+            context = Context(self.now, "", 1, records)
+            answers = list(self.handlers.expire(context))
+            self.handlers.flush(context)
+            return answers
+
+    def notices(self) -> list[Notice | Summary]:
+        with self.store.transaction() as records:
+            return [record.notice for record in records.find(NOTICES)]
 
     def mails(self) -> list[Notice]:
-        with self.store.transaction() as records:
-            return [mail.notice for mail in records.find(MAILS)]
+        return [told for told in self.notices() if isinstance(told, Notice)]
 
 
 def anomaly(

@@ -12,7 +12,8 @@ from typing import Any, get_args
 import pytest
 
 from services.healer.mail.content import Notice
-from services.healer.mail.message import build, subject
+from services.healer.mail.letters import title as subject
+from services.healer.mail.message import build
 from services.healer.mail.words import quantity, span
 from shared.contracts.alerts import BandPoint, EvidenceRow, Point, SeriesRef
 

@@ -1,0 +1,1 @@
+"""When people are told of alerts: grouped, inhibited, silenced, summarised, escalated."""

@@ -1,0 +1,117 @@
+"""The way of notices: each delivery is tried until the other side has taken or refused it.
+
+A replica takes a delivery by writing its name and a time on it; only then does it send. So two
+replicas never send the same one, and one that is killed leaves it to the other when the time is
+up. A crash between the other side's yes and our note of it sends it once more, with the same id,
+by which the receiver knows the repetition.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+
+import structlog
+
+from services.healer.alerting.records import DELIVERIES, NOTICES, Delivery
+from services.healer.channels.base import Channel, ChannelRefused, ChannelUnavailable, Tools
+from services.healer.mail.content import Notice, Summary
+from shared.observe import DELIVERIES as COUNTED
+from shared.observe import DELIVERIES_WAITING
+from shared.service import ServiceUnit
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE = 200
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 600
+_LEASE = timedelta(seconds=180)
+"""Longer than any channel may take to send one notice."""
+
+
+class Deliverer:
+    """Sends what one channel is to be sent, in order within a thread.
+
+    Args:
+        channel: which one.
+        tools: what it sends with.
+        unit: a transaction.
+        clock: what time it is.
+        keep: how long deliveries that are done are remembered.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        tools: Tools,
+        unit: Callable[[], AbstractContextManager[ServiceUnit]],
+        clock: Callable[[], datetime],
+        keep: timedelta,
+    ) -> None:
+        self._channel = channel
+        self._tools = tools
+        self._unit = unit
+        self._clock = clock
+        self._keep = keep
+        self._name = uuid.uuid4().hex
+
+    def run(self) -> None:
+        """One pass: whatever is due, until nothing is or the other side cannot be reached."""
+        for recipient in self._channel.recipients():
+            failures = 0
+            # One notice may be bad in itself; two that fail in a row say the other side is.
+            while failures < 2 and (taken := self._take(recipient)) is not None:  # noqa: PLR2004
+                delivery, told = taken
+                tried = self._try(delivery, told)
+                failures = failures + 1 if tried.status == "pending" else 0
+                with self._unit() as unit:
+                    held = unit.records.get(DELIVERIES, delivery.delivery_id)
+                    if held is not None and held.holder == self._name:
+                        unit.records.put(DELIVERIES, tried)
+
+    def _take(self, recipient: str) -> tuple[Delivery, Notice | Summary] | None:
+        """The next delivery, now ours to send."""
+        group = f"{self._channel.name} {recipient}"[:300]
+        now = self._clock()
+        with self._unit() as unit:
+            open_ones = unit.records.find(
+                DELIVERIES, group=group, status=("pending", "sending"), limit=_AT_ONCE
+            )
+            DELIVERIES_WAITING.labels(self._channel.name).set(len(open_ones))
+            earlier: set[str] = set()
+            for delivery in open_ones:
+                if delivery.due > now or delivery.thread in earlier:
+                    earlier.add(delivery.thread)  # what belongs together arrives in order
+                    continue
+                record = unit.records.get(NOTICES, delivery.message_id)
+                if record is None:
+                    unit.records.delete(DELIVERIES, delivery.delivery_id)
+                    continue
+                update = {"status": "sending", "holder": self._name, "due": now + _LEASE}
+                taken = delivery.model_copy(update=update)
+                unit.records.put(DELIVERIES, taken)
+                return taken, record.notice
+        return None
+
+    def _try(self, delivery: Delivery, told: Notice | Summary) -> Delivery:
+        attempts, channel = delivery.attempts + 1, self._channel.name
+        about = {"message_id": delivery.message_id, "channel": channel}
+        try:
+            self._channel.send(told, delivery.recipient, self._tools)
+        except ChannelUnavailable as error:
+            pause = min(_FIRST_PAUSE_S * 2 ** min(delivery.attempts, 10), _LONGEST_PAUSE_S)
+            pause_s = max(pause, min(error.after_s or 0, 3600))
+            log.warning("delivery_postponed", **about, reason=str(error), again_in_s=pause_s)
+            COUNTED.labels(channel, "postponed").inc()
+            due = self._clock() + timedelta(seconds=pause_s)
+            update = {"status": "pending", "problem": str(error), "due": due}
+        except ChannelRefused as error:
+            log.warning("delivery_refused", **about, reason=str(error))
+            COUNTED.labels(channel, "refused").inc()
+            due = self._clock() + self._keep
+            update = {"status": "refused", "problem": str(error), "due": due}
+        else:
+            COUNTED.labels(channel, "sent").inc()
+            update = {"status": "sent", "due": self._clock() + self._keep}
+        return delivery.model_copy(update={"attempts": attempts, "holder": "", **update})

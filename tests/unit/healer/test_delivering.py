@@ -1,0 +1,177 @@
+"""Deliveries: in order, by one replica at a time, until they are taken or refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.healer.alerting.records import DELIVERIES
+from services.healer.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
+from services.healer.delivering import Deliverer
+from services.healer.mail.content import Notice, Summary
+from tests.unit.healer.test_alerting import over, trouble
+from tests.unit.healer.test_incidents import Desk
+
+KEEP = timedelta(days=1)
+
+
+@dataclass
+class Other:
+    """The other side: what it took, and what it says next."""
+
+    taken: list[str] = field(default_factory=list)
+    answer: Callable[[str], Exception | None] = lambda _id: None
+
+
+class Spoken(Channel):
+    TYPE: ClassVar[str] = "spoken"
+    other: Any
+
+    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+        error = self.other.answer(told.message_id)
+        if error is not None:
+            raise error
+        self.other.taken.append(told.message_id)
+
+
+@dataclass
+class _Unit:
+    records: Any
+
+
+@dataclass
+class Post:
+    """A healer whose only channel is the other side, and replicas that deliver to it."""
+
+    other: Other = field(default_factory=Other)
+
+    def __post_init__(self) -> None:
+        self.channel = Spoken(name="spoken", other=self.other)
+        self.desk = Desk(mail_to="", channels=(self.channel,))
+
+    @contextmanager
+    def unit(self) -> Iterator[Any]:
+        with self.desk.store.transaction() as records:
+            yield _Unit(records)
+
+    def replica(self) -> Deliverer:
+        return Deliverer(self.channel, Tools(), self.unit, lambda: self.desk.now, KEEP)
+
+    def statuses(self) -> Counter[str]:
+        with self.desk.store.transaction() as records:
+            return Counter(delivery.status for delivery in records.find(DELIVERIES))
+
+
+def test_what_cannot_be_sent_for_ten_minutes_arrives_once_and_in_order() -> None:
+    post = Post()
+    post.other.answer = lambda _id: ChannelUnavailable("nobody listens")
+    replica = post.replica()
+    for n in range(5):
+        post.desk.take(trouble(f"host{n}"), *([over(trouble("host0"))] if n == 4 else []))
+    for _ in range(60):
+        post.desk.later(10)
+        replica.run()
+    assert post.other.taken == []
+    post.other.answer = lambda _id: None
+    for _ in range(60):
+        post.desk.later(10)
+        replica.run()
+    notices = [told.message_id for told in post.desk.notices()]
+    assert sorted(post.other.taken) == sorted(notices)
+    assert len(notices) == 6
+    first, last = (n for n in notices if n.startswith(notices[0].split(".")[0]))
+    assert post.other.taken.index(first) < post.other.taken.index(last)
+
+
+def test_one_bad_notice_does_not_hold_up_the_others() -> None:
+    post = Post()
+    post.desk.take(trouble("bad"))
+    bad = post.desk.notices()[0].message_id
+    post.desk.take(trouble("good"))
+    post.other.answer = lambda name: ChannelUnavailable("503") if name == bad else None
+    post.replica().run()
+    assert len(post.other.taken) == 1
+    post.other.answer = lambda name: ChannelRefused("400") if name == bad else None
+    post.desk.later(10)
+    post.replica().run()
+    assert post.statuses() == {"sent": 1, "refused": 1}
+
+
+def test_the_other_sides_pause_is_kept() -> None:
+    post = Post()
+    post.desk.take(trouble())
+    post.other.answer = lambda _id: ChannelUnavailable("429", after_s=100)
+    replica = post.replica()
+    replica.run()
+    post.other.answer = lambda _id: None
+    post.desk.later(99)
+    replica.run()
+    assert post.other.taken == []
+    post.desk.later(1)
+    replica.run()
+    assert len(post.other.taken) == 1
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_what_a_killed_replica_was_sending_is_sent_by_the_other_when_its_time_is_up() -> None:
+    post = Post()
+    post.desk.take(trouble())
+    post.other.answer = lambda _id: (_ for _ in ()).throw(Killed())
+    with pytest.raises(Killed):
+        post.replica().run()
+    post.other.answer = lambda _id: None
+    second = post.replica()
+    second.run()
+    assert post.other.taken == [], "the first may still be sending"
+    post.desk.later(181)
+    second.run()
+    assert len(post.other.taken) == 1
+
+
+def test_a_replica_that_comes_back_late_changes_nothing() -> None:
+    post = Post()
+    post.desk.take(trouble())
+    second = post.replica()
+
+    def slow(_id: str) -> Exception | None:
+        post.other.answer = lambda _id: None
+        post.desk.later(200)
+        second.run()
+        return ChannelUnavailable("timed out")
+
+    post.other.answer = slow
+    post.replica().run()
+    assert post.statuses() == {"sent": 1}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(["ok", "later", "never", "tick", "other"]), max_size=30))
+def test_whatever_happens_every_notice_is_taken_once_or_refused(course: list[str]) -> None:
+    post = Post()
+    replicas = [post.replica(), post.replica()]
+    answers = {"ok": None, "later": ChannelUnavailable("later"), "never": ChannelRefused("no")}
+    for number, step in enumerate(course):
+        post.desk.take(trouble(f"host{number % 7}", number=number))
+        if step in answers:
+            post.other.answer = lambda _id, step=step: answers[step]
+        elif step == "tick":
+            post.desk.later(400)
+        replicas[step == "other"].run()
+    post.other.answer = lambda _id: None
+    for _ in range(10):
+        post.desk.later(700)
+        replicas[0].run()
+    assert len(set(post.other.taken)) == len(post.other.taken)
+    assert set(post.statuses()) <= {"sent", "refused"}
+    assert post.statuses()["sent"] == len(post.other.taken)

@@ -93,13 +93,24 @@ class Settings(ServiceSettings):
         default=SecretStr(""), description="Bearer token senders must present; empty: none."
     )
     gateway_in_flight: int = Field(
-        default=8, ge=1, le=1000, description="Requests worked on at once; more get 429."
+        default=64, ge=1, le=1000, description="Requests worked on at once; more get 429."
     )
     gateway_body_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1024, description="Largest request body, compressed."
     )
     gateway_raw_bytes: int = Field(
         default=32 * 1024 * 1024, ge=1024, description="Largest request body, decompressed."
+    )
+    gateway_series: int = Field(
+        default=2_000_000, ge=1, description="Series the gateway knows; more are refused."
+    )
+    gateway_host_series: int = Field(
+        default=20_000, ge=1, description="Series of one machine; more are refused."
+    )
+    gateway_forget_s: float = Field(
+        default=3600,
+        gt=0,
+        description="Series not heard of for so long make room for others at a bound.",
     )
     gateway_ahead_s: float = Field(
         default=60, ge=0, description="How far in the future a sample may lie."

@@ -141,10 +141,19 @@ class Bus:
         self, partition: int, body: bytes, message_id: str, *, timeout_s: float = 60.0
     ) -> None:
         """Append one Arrow batch to a partition's stream and wait for the confirm."""
+        self.publish_partitions([(partition, body, message_id)], timeout_s=timeout_s)
+
+    def publish_partitions(
+        self, batches: Sequence[tuple[int, bytes, str]], *, timeout_s: float = 60.0
+    ) -> None:
+        """Append Arrow batches, each (partition, body, message id), and wait for all confirms."""
         if self.principal is not PARTITION_PUBLISHER:
             raise NotInTopology(f"{self.principal} may not publish samples to partitions")
-        message = Outgoing(PARTITIONS, str(partition), body, message_id, content_type=ARROW)
-        self._publisher.publish([message], timeout_s)
+        messages = [
+            Outgoing(PARTITIONS, str(partition), body, message_id, content_type=ARROW)
+            for partition, body, message_id in batches
+        ]
+        self._publisher.publish(messages, timeout_s)
 
     def consume(
         self,

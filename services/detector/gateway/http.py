@@ -1,8 +1,9 @@
-"""``POST /api/v1/write``: Prometheus remote write 1.0.
+"""``POST /api/v1/write``: Prometheus remote write 1.0 and 2.0.
 
 204 only after the broker has confirmed every sample. 400 and the faults for what must never be
-sent again as it is; 413 and 415 likewise; 429 with Retry-After under back-pressure; 503 with
-Retry-After while the broker does not answer (Prometheus sends those again).
+sent again as it is, after the good samples of the request are written; 413 and 415 likewise, for
+whole requests; 429 with Retry-After under back-pressure; 503 with Retry-After while the broker
+does not answer (Prometheus sends those again).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from collections.abc import Callable
 import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
 
 from services.detector.gateway.ingest import InFlight, Ingest
-from services.detector.gateway.remote_write import Received, Receiver, decompress
+from services.detector.gateway.intake import Intake
+from services.detector.gateway.remote_write import Message, Received
 from services.detector.settings import Settings
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
@@ -29,97 +30,105 @@ log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_S = "2"
 _BODY_TIMEOUT_S = 10
+_PROTOBUF = "application/x-protobuf"
 
 
 class _RefusedError(Exception):
     """The request is answered with this status and text."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, received: Received | None = None) -> None:
         super().__init__(text)
         self.status, self.text = status, text
-
-    def response(self) -> Response:
-        again = {"Retry-After": _RETRY_AFTER_S} if self.status in (429, 503) else {}
-        return Response(self.text + "\n", self.status, again, "text/plain")
-
-
-class _Intake:
-    """From a body to samples in the streams; one for all requests."""
-
-    def __init__(self, settings: Settings, ingest: Ingest) -> None:
-        self._raw_bytes = settings.gateway_raw_bytes
-        self._ingest = ingest
-        self._receiver = Receiver(settings.gateway_ignore)
-        # The receiver's memory of series is not made for several threads at once.
-        self._reading = threading.Lock()
-
-    def take(self, body: bytes) -> None:
-        """Return when the broker has every sample; raises _RefusedError otherwise."""
-        try:
-            data = decompress(body, self._raw_bytes)
-            with self._reading:
-                received = self._receiver.read(data)
-            _check_clock(self._ingest, received)
-            self._ingest.publish([received.batch])
-        except InvalidBatch as error:
-            SAMPLES.labels("refused").inc()
-            raise _RefusedError(400, str(error)) from error
-        except MessagingError as error:
-            raise _RefusedError(503, f"the broker did not confirm: {error}") from error
-        SAMPLES.labels("received").inc(len(received.batch))
-        if received.faults:
-            raise _RefusedError(400, "; ".join(received.faults))
+        self.received = received or Received()
 
 
 def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
     """The gateway as an application; one route."""
     app = FastAPI(title="Barograph gateway", docs_url=None, redoc_url=None)
-    intake = _Intake(settings, ingest)
+    intake = Intake(settings, ingest)
     in_flight = InFlight(settings.gateway_in_flight)
     token = settings.gateway_token.get_secret_value()
 
     @app.post("/api/v1/write", status_code=204, response_class=Response)
     async def write(request: Request) -> Response:
-        """Take samples from Prometheus (remote write 1.0, snappy block format)."""
+        """Take samples from Prometheus (remote write 1.0 and 2.0; snappy or zstd)."""
         if not in_flight.enter():
-            return _RefusedError(429, "too many requests at once").response()
+            return _refuse(_RefusedError(429, "too many requests at once"), Message.V1)
+        kind = Message.V1
         try:
-            _check_headers(request, token)
+            kind, encoding = _check_headers(request, token)
             body = await _body(request, settings.gateway_body_bytes)
-            await run_in_threadpool(intake.take, body)
+            received = await _taken(intake, body, encoding, kind)
         except _RefusedError as refused:
-            log.warning("write_refused", status=refused.status, reason=refused.text[:500])
-            return refused.response()
+            return _refuse(refused, kind)
         finally:
             in_flight.leave()
-        return Response(status_code=204)
+        return Response(status_code=204, headers=_written(kind, received))
 
     return app
 
 
-def _check_clock(ingest: Ingest, received: Received) -> None:
-    ahead = ingest.too_new(received.batch)
-    if ahead:
-        raise InvalidBatch([*received.faults, *ahead])
+def _refuse(refused: _RefusedError, kind: Message) -> Response:
+    log.warning("write_refused", status=refused.status, reason=refused.text[:500])
+    headers = _written(kind, refused.received)
+    if refused.status in (429, 503):
+        headers["Retry-After"] = _RETRY_AFTER_S
+    return Response(refused.text + "\n", refused.status, headers, "text/plain")
 
 
-def _check_headers(request: Request, token: str) -> None:
+async def _taken(intake: Intake, body: bytes, encoding: str, kind: Message) -> Received:
+    """What was kept of a body that is good as a whole; raises _RefusedError otherwise."""
+    try:
+        received = await intake.take(body, encoding, kind)
+    except InvalidBatch as error:
+        SAMPLES.labels("refused").inc()
+        raise _RefusedError(400, str(error)) from error
+    except MessagingError as error:
+        raise _RefusedError(503, f"the broker did not confirm: {error}") from error
+    if received.faults:
+        raise _RefusedError(400, "; ".join(received.faults), received)
+    return received
+
+
+def _written(kind: Message, received: Received) -> dict[str, str]:
+    """What 2.0 wants to know of every answer. Dropped on purpose counts as written."""
+    if kind is not Message.V2:
+        return {}
+    return {
+        "X-Prometheus-Remote-Write-Samples-Written": str(received.taken + received.ignored),
+        "X-Prometheus-Remote-Write-Histograms-Written": "0",
+        "X-Prometheus-Remote-Write-Exemplars-Written": "0",
+    }
+
+
+def _check_headers(request: Request, token: str) -> tuple[Message, str]:
+    """Which message the body is and how it is compressed; both may go without saying."""
     headers = request.headers
     given = headers.get("authorization", "").removeprefix("Bearer ")
     if token and not hmac.compare_digest(given.encode(), token.encode()):
         raise _RefusedError(401, "a bearer token is needed")
-    kind, _, rest = headers.get("content-type", "").partition(";")
-    if kind.strip() != "application/x-protobuf":
-        raise _RefusedError(415, "Content-Type must be application/x-protobuf")
-    if "proto=" in rest and "prometheus.WriteRequest" not in rest:
-        raise _RefusedError(
-            415, "only proto=prometheus.WriteRequest (remote write 1.0) is understood"
-        )
-    if headers.get("content-encoding", "") != "snappy":
-        raise _RefusedError(415, "Content-Encoding must be snappy")
-    version = headers.get("x-prometheus-remote-write-version", "0.1.0")
-    if not version.startswith("0.1."):
-        raise _RefusedError(415, f"remote write version {version[:20]!r} is not 0.1.x")
+    kind = _message_of(headers.get("content-type", _PROTOBUF))
+    encoding = headers.get("content-encoding", "snappy").strip().lower()
+    if encoding not in ("snappy", "zstd"):
+        raise _RefusedError(415, "Content-Encoding must be snappy or zstd")
+    wanted = "0.1" if kind is Message.V1 else "2"
+    version = headers.get("x-prometheus-remote-write-version", wanted)
+    if not f"{version}.".startswith(f"{wanted}."):
+        raise _RefusedError(415, f"remote write version {version[:20]!r} is not {wanted}.x, "
+                                 f"as it must be with {kind}")  # fmt: skip
+    return kind, encoding
+
+
+def _message_of(content_type: str) -> Message:
+    media, *parameters = (part.strip() for part in content_type.split(";"))
+    if media.lower() != _PROTOBUF:
+        raise _RefusedError(415, f"Content-Type must be {_PROTOBUF}")
+    named = [p.partition("=")[2].strip(' "') for p in parameters if p.lower().startswith("proto=")]
+    try:
+        return Message(named[0]) if named else Message.V1
+    except ValueError:
+        known = " (1.0) or ".join(Message) + " (2.0)"
+        raise _RefusedError(415, f"proto must be {known}") from None
 
 
 async def _body(request: Request, most: int) -> bytes:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 from zlib import crc32
 
 import numpy as np
 
-from shared.contracts.metrics import MAX_SAMPLES
 from shared.samples import SampleBatch, concatenate, encode
+
+_MESSAGE_SAMPLES = 10_000
+"""In one message of a stream: well below a megabyte, and large enough for vectorised steps."""
 
 
 class PartitionPublisher(Protocol):
     """The part of the bus that is needed here."""
 
-    def publish_partition(self, partition: int, body: bytes, message_id: str) -> None:
-        """Append to a stream; returns once the broker has confirmed."""
+    def publish_partitions(self, batches: Sequence[tuple[int, bytes, str]]) -> None:
+        """Append (partition, body, message id) each; returns once the broker has all of them."""
 
 
 def partition_of(host: str, partitions: int) -> int:
@@ -45,19 +47,27 @@ class Ingest:
         self._publisher = publisher
         self._partitions = partitions
         self._clock_ms = clock_ms
-        self._ahead_ms = ahead_ms
+        self.ahead_ms = ahead_ms
+
+    def partition_of(self, host: str) -> int:
+        """The partition of a machine's samples."""
+        return partition_of(host, self._partitions)
+
+    def now_ms(self) -> int:
+        """The time here, Unix milliseconds."""
+        return self._clock_ms()
 
     def too_new(self, batch: SampleBatch) -> list[str]:
         """A fault for samples too far in the future: they would move the partition's time."""
         now = self._clock_ms()
-        ahead = batch.time_ms > now + self._ahead_ms
+        ahead = batch.time_ms > now + self.ahead_ms
         if not ahead.any():
             return []
         at = int(np.flatnonzero(ahead)[0])
         host = batch.hosts[batch.host_code[at]]
         by_s = (int(batch.time_ms[at]) - now) / 1000
         fault = (
-            f"{int(ahead.sum())} samples lie more than {self._ahead_ms / 1000:g} s in the future, "
+            f"{int(ahead.sum())} samples lie more than {self.ahead_ms / 1000:g} s in the future, "
             f"the first of {host} by {by_s:.0f} s: look at that machine's clock"
         )
         return [fault]
@@ -70,17 +80,24 @@ class Ingest:
         batch = concatenate([b for b in batches if len(b)] or list(batches)[:1])
         if not len(batch):
             return
-        part_of_host = np.array([partition_of(h, self._partitions) for h in batch.hosts])
+        part_of_host = np.array([self.partition_of(host) for host in batch.hosts])
         part = part_of_host[batch.host_code]
-        for number in np.unique(part):
-            chosen = np.flatnonzero(part == number)
-            for start in range(0, len(chosen), MAX_SAMPLES):
-                self._send(int(number), batch.select(chosen[start : start + MAX_SAMPLES]))
+        self.publish_parts(
+            (int(number), _compact(batch.select(np.flatnonzero(part == number))))
+            for number in np.unique(part)
+        )
 
-    def _send(self, partition: int, batch: SampleBatch) -> None:
-        body = encode(_compact(batch))
-        message_id = blake2b(body, digest_size=16).hexdigest()
-        self._publisher.publish_partition(partition, body, message_id)
+    def publish_parts(self, parts: Iterable[tuple[int, SampleBatch]]) -> None:
+        """The same for batches that are of one partition each; all wait for confirms together."""
+        bodies = []
+        for partition, batch in parts:
+            for start in range(0, len(batch), _MESSAGE_SAMPLES):
+                whole = len(batch) <= _MESSAGE_SAMPLES
+                piece = slice(start, start + _MESSAGE_SAMPLES)
+                body = encode(batch if whole else _compact(_slice(batch, piece)))
+                message_id = blake2b(body, digest_size=16).hexdigest()
+                bodies.append((partition, body, message_id))
+        self._publisher.publish_partitions(bodies)
 
     def heartbeat(self) -> None:
         """Tell every partition what time it is, so that silence is noticed."""
@@ -91,8 +108,13 @@ class Ingest:
             np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64), now,
         )  # fmt: skip
         body = encode(batch)
-        for partition in range(self._partitions):
-            self._publisher.publish_partition(partition, body, f"heartbeat-{partition}-{now}")
+        self._publisher.publish_partitions(
+            [(number, body, f"heartbeat-{number}-{now}") for number in range(self._partitions)]
+        )
+
+
+def _slice(batch: SampleBatch, piece: slice) -> SampleBatch:
+    return batch.select(np.arange(piece.start, min(piece.stop, len(batch))))
 
 
 def _compact(batch: SampleBatch) -> SampleBatch:

@@ -1,151 +1,195 @@
-"""Remote write requests to batches: snappy, protobuf, names checked, every fault named."""
+"""Remote-write requests to batches: unpacked, read, every fault named, split by partition."""
 
 from __future__ import annotations
 
-import math
-import re
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import cramjam
-import orjson
-from pydantic import TypeAdapter, ValidationError
+import numpy as np
+from numpy.typing import NDArray
 
-from services.detector.gateway.protobuf import Labels, label_of, read_number, series_of
-from shared.contracts.message import HostName
-from shared.contracts.metrics import MAX_SAMPLES, ItemName, LabelName, LabelValue
-from shared.samples import (
-    MAX_LABELS,
-    MAX_TIME_MS,
-    InvalidBatch,
-    SampleBatch,
-    from_rows,
-    labels_text,
-)
+from services.detector.gateway.known import IGNORED, TAKEN, Columns, KnownSeries, Limits
+from services.detector.gateway.protobuf import read_number
+from shared.samples import MAX_TIME_MS, InvalidBatch, SampleBatch
 
-_HOST: TypeAdapter[str] = TypeAdapter(HostName)
-_ITEM: TypeAdapter[str] = TypeAdapter(ItemName)
-_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelName, LabelValue])
-_HOST_LABELS = ("host", "instance")
-_PORT = re.compile(r":\d{1,5}$")
-_SERIES_KEPT = 200_000
+MOST_SAMPLES = 50_000
+"""Of one request."""
 _SIZE_BYTES = 5
 _MOST_FAULTS = 20
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_ID_BYTES = (0, 1, 2, 4)
 
-Row = tuple[str, str, str, int, float]
+
+class Message(StrEnum):
+    """Which protobuf message a request is, as in the Content-Type's ``proto``."""
+
+    V1 = "prometheus.WriteRequest"
+    V2 = "io.prometheus.write.v2.Request"
 
 
 @dataclass
 class Received:
-    """What a request held: the good samples, and what is wrong with the others."""
+    """What became of one request."""
 
-    batch: SampleBatch
+    taken: int = 0
+    """Samples that are kept."""
+    ignored: int = 0
+    """Samples of series nobody wants: taken, and dropped."""
     faults: list[str] = field(default_factory=list)
 
+    def add(self, faults: Sequence[str]) -> None:
+        """Note faults; more than a person reads are counted only."""
+        room = max(_MOST_FAULTS - len(self.faults), 0)
+        self.faults += faults[:room]
+        if len(faults) > room:
+            self.faults = [*self.faults[:_MOST_FAULTS], f"and {len(faults) - room} more"]
 
-def decompress(body: bytes, most_bytes: int) -> bytes:
-    """The body without its snappy block compression.
 
-    Raises InvalidBatch if it is not snappy, or claims to be larger than ``most_bytes``: the size
-    stands in front, so nothing is unpacked to find out.
+def decompress(body: bytes, encoding: str, most_bytes: int) -> NDArray[np.uint8]:
+    """The body without its compression: ``snappy`` (block format) or ``zstd``.
+
+    Raises InvalidBatch if it is damaged or larger than ``most_bytes``: never more than that is
+    unpacked.
     """
-    size, _ = read_number(body, 0, min(len(body), _SIZE_BYTES))
-    if size > most_bytes:
+    size = _zstd_size(body) if encoding == "zstd" else _snappy_size(body)
+    if size is not None and size > most_bytes:
         raise InvalidBatch([f"{size} bytes when decompressed, more than {most_bytes}"])
+    room = bytearray(most_bytes if size is None else size)
+    zstd = encoding == "zstd"
+    codec = cramjam.zstd.decompress_into if zstd else cramjam.snappy.decompress_raw_into
     try:
-        return bytes(cramjam.snappy.decompress_raw(body))
+        length = codec(body, room)
     except cramjam.DecompressionError as error:
-        raise InvalidBatch([f"not snappy block format: {error}"]) from error
+        unknown = f", or more than {most_bytes} bytes" if size is None else ""
+        raise InvalidBatch([f"not {encoding}{unknown}: {error}"]) from error
+    return np.frombuffer(room, dtype=np.uint8)[:length]
+
+
+def _snappy_size(body: bytes) -> int:
+    size, _ = read_number(body, 0, min(len(body), _SIZE_BYTES))
+    return size
+
+
+def _zstd_size(body: bytes) -> int | None:
+    """What the frame's header says of its content (RFC 8878, 3.1.1.1); None: nothing."""
+    if body[:4] != _ZSTD_MAGIC or len(body) < len(_ZSTD_MAGIC) + 1:
+        raise InvalidBatch(["not zstd: no frame header"])
+    descriptor = body[4]
+    flag, single = descriptor >> 6, descriptor >> 5 & 1
+    start = 5 + (not single) + _ZSTD_ID_BYTES[descriptor & 3]
+    width = 1 << flag if flag or single else 0
+    if not width or len(body) < start + width:
+        return None
+    size = int.from_bytes(body[start : start + width], "little")
+    return size + 256 if width == 2 else size  # noqa: PLR2004 - two bytes count from 256
 
 
 class Receiver:
-    """Turns requests into batches; remembers what each series' encoded labels mean."""
+    """Turns requests into batches of one partition each; one thread at a time."""
 
-    def __init__(self, ignore: str) -> None:
-        self._ignore = re.compile(ignore) if ignore else None
-        self._known: dict[Labels, tuple[str, str, str] | str | None] = {}
+    def __init__(
+        self,
+        ignore: str,
+        partition_of: Callable[[str], int],
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.known = KnownSeries(ignore, limits or Limits(), partition_of, clock)
+        self._pending: list[Columns] = []
 
-    def read(self, data: bytes) -> Received:
-        """The samples of a decompressed request.
+    def read(
+        self, data: NDArray[np.uint8], message: Message, now_ms: int, ahead_ms: int = 0
+    ) -> Received:
+        """Keep the good samples of a decompressed request for ``batches``.
 
         Good samples of a request with bad ones are kept, as the protocol allows. Raises
-        InvalidBatch for a request that is damaged or too large as a whole.
+        InvalidBatch for a request that is damaged or too large as a whole: nothing is kept of it.
+
+        Args:
+            data: the protobuf message.
+            message: which one.
+            now_ms: the time here.
+            ahead_ms: samples so much later are refused: they would move the partition's time.
         """
-        rows: list[Row] = []
-        faults: list[str] = []
-        wrong = 0
-        for labels, samples in series_of(data):
-            series = self._series(labels)
-            if series is None:
-                continue
-            if isinstance(series, str):
-                wrong += 1
-                faults.append(series)
-                continue
-            for time_ms, value in samples:
-                if not 0 <= time_ms <= MAX_TIME_MS:
-                    faults.append(f"{series[1]} of {series[0]}: {time_ms} is not a Unix time in ms")
-                    continue
-                # Infinity says as little as a staleness marker does: there is no value.
-                rows.append((*series, time_ms, math.nan if math.isinf(value) else value))
-            if len(rows) > MAX_SAMPLES:
-                raise InvalidBatch([f"more than {MAX_SAMPLES} samples in one request"])
-        if len(faults) > _MOST_FAULTS:
-            faults = [*faults[:_MOST_FAULTS], f"and {len(faults) - _MOST_FAULTS} more"]
-        return Received(from_rows(rows), faults)
+        columns = self.known.read(data, second=message is Message.V2)
+        if len(columns.series) > MOST_SAMPLES:
+            raise InvalidBatch([f"more than {MOST_SAMPLES} samples in one request"])
+        received = Received()
+        known = columns.series >= 0
+        kind = np.where(known, self.known.kind[columns.series], -1)
+        good = kind == TAKEN
+        received.ignored = int((kind == IGNORED).sum())
+        bad = columns.series[~good & (kind != IGNORED)]
+        received.add([self.known.fault(int(number)) for number in np.unique(bad)])
+        good &= self._in_time(columns, good, now_ms, ahead_ms, received)
+        for number in np.unique(columns.histograms):
+            received.add([f"{self.known.shown(int(number))}: native histograms are not taken"])
+        if not good.all():
+            columns = Columns(
+                columns.series[good], columns.time_ms[good], columns.value[good], columns.histograms
+            )
+        received.taken = len(columns.series)
+        if received.taken:
+            self._pending.append(columns)
+        return received
 
-    def _series(self, labels: Labels) -> tuple[str, str, str] | str | None:
-        """Host, item and labels text; or what is wrong; or None for an ignored series."""
-        if labels not in self._known:
-            if len(self._known) >= _SERIES_KEPT:
-                self._known.clear()
-            self._known[labels] = self._resolve(labels)
-        return self._known[labels]
+    def _in_time(
+        self,
+        columns: Columns,
+        good: NDArray[np.bool_],
+        now_ms: int,
+        ahead_ms: int,
+        received: Received,
+    ) -> NDArray[np.bool_]:
+        times = columns.time_ms
+        senseless = (times < 0) | (times > MAX_TIME_MS)
+        ahead = ~senseless & (times > now_ms + ahead_ms)
+        if not (senseless.any() or ahead.any()):
+            return ~ahead
+        for at in np.flatnonzero(good & (senseless | ahead)):
+            words = f"{times[at]} is not a Unix time in ms"
+            if ahead[at]:
+                words = f"{(times[at] - now_ms) / 1000:.0f} s in the future: look at its clock"
+            received.add([f"{self.known.shown(int(columns.series[at]))}: {words}"])
+        return ~(senseless | ahead)
 
-    def _resolve(self, encoded: Labels) -> tuple[str, str, str] | str | None:
-        try:
-            pairs = [label_of(label) for label in encoded]
-        except UnicodeDecodeError as error:
-            return f"a label is not UTF-8: {error.reason}"
-        except InvalidBatch as error:
-            return f"a label is damaged: {error}"
-        labels = {name: value for name, value in pairs if value}
-        names = [name for name, _ in pairs]
-        item = labels.pop("__name__", "")
-        if item and self._ignore and self._ignore.fullmatch(item):
-            return None
-        shown = f"series {item or '?'}{orjson.dumps(labels).decode()[:200]}"
-        problems = [f"label {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})]
-        host = next((labels.pop(name) for name in _HOST_LABELS if name in labels), "")
-        if not host:
-            problems.append("no label host or instance says which machine it is about")
-        else:
-            problems += _problems("host", _HOST, host)
-        problems += _problems("name", _ITEM, item) + _problems("labels", _LABELS, labels)
-        if len(labels) > MAX_LABELS:
-            problems.append(f"{len(labels)} labels, more than {MAX_LABELS}")
-        if problems:
-            return f"{shown}: " + "; ".join(problems)
-        return _named(host, item, labels)
-
-
-def _named(host: str, item: str, labels: dict[str, str]) -> tuple[str, str, str]:
-    """The machine without the exporter's port; a port that tells exporters apart stays a label."""
-    machine = _PORT.sub("", host)
-    if machine != host and not item.startswith("node_") and item != "up":
-        labels = labels | {"instance": host}
-    if item.startswith("node_"):
-        labels = {name: value for name, value in labels.items() if name != "job"}
-    return machine, item, labels_text(labels)
-
-
-def _problems(
-    what: str, kind: TypeAdapter[str] | TypeAdapter[dict[str, str]], value: object
-) -> list[str]:
-    try:
-        kind.validate_python(value)
-    except ValidationError as error:
+    def batches(self) -> list[tuple[int, SampleBatch]]:
+        """Everything kept since the last call, as (partition, batch); each partition once."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            return []
+        series = np.concatenate([columns.series for columns in pending])
+        times = np.concatenate([columns.time_ms for columns in pending])
+        values = np.concatenate([columns.value for columns in pending])
+        # Infinity says as little as a staleness marker does: there is no value.
+        values[np.isinf(values)] = np.nan
+        partition = self.known.partition[series]
+        order = np.argsort(partition, kind="stable")
+        counts = np.bincount(partition)
+        ends = np.cumsum(counts)
         return [
-            f"{what} {'.'.join(str(p) for p in e['loc'])}: {e['msg']}".replace(" :", ":")
-            for e in error.errors(include_url=False, include_input=False)
+            (int(number), self._batch(series[chosen], times[chosen], values[chosen]))
+            for number in np.flatnonzero(counts)
+            for chosen in (order[ends[number] - counts[number] : ends[number]],)
         ]
-    return []
+
+    def _batch(
+        self, series: NDArray[np.int64], times: NDArray[np.int64], values: NDArray[np.float64]
+    ) -> SampleBatch:
+        known = self.known
+        used, label = np.unique(series, return_inverse=True)
+        hosts, host = np.unique(known.host[used], return_inverse=True)
+        items, item = np.unique(known.item[used], return_inverse=True)
+        return SampleBatch(
+            [known.hosts[code] for code in hosts],
+            [known.items[code] for code in items],
+            [known.labels[number] for number in used],
+            host[label].astype(np.int32),
+            item[label].astype(np.int32),
+            label.astype(np.int32),
+            times,
+            values,
+        )

@@ -1,0 +1,121 @@
+"""From request bodies to confirmed samples: what waits at the same time goes to the broker at once.
+
+Requests that come while others are being read or confirmed wait together and become one group:
+one message a partition, one wait for all confirms. So batches grow with the load by themselves,
+and a lone request waits for nobody. Two groups are under way at most: while the broker stores
+one, the next is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+
+from services.detector.gateway.ingest import Ingest
+from services.detector.gateway.known import Limits
+from services.detector.gateway.remote_write import Message, Received, Receiver, decompress
+from services.detector.settings import Settings
+from shared.messaging import MessagingError
+from shared.observe import SAMPLES
+from shared.samples import InvalidBatch
+
+_GROUPS = 2
+_GROUP_BYTES = 2_000_000
+"""Compressed, in one group: some tens of thousands of samples."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    body: bytes
+    encoding: str
+    message: Message
+    done: asyncio.Future[Received]
+    received: Received = field(default_factory=Received)
+    error: Exception | None = None
+
+
+class Intake:
+    """One for all requests. ``take`` belongs to the server's event loop."""
+
+    def __init__(self, settings: Settings, ingest: Ingest) -> None:
+        self._raw_bytes = settings.gateway_raw_bytes
+        self._ingest = ingest
+        limits = Limits(
+            settings.gateway_series, settings.gateway_host_series, settings.gateway_forget_s
+        )
+        self._receiver = Receiver(settings.gateway_ignore, ingest.partition_of, limits)
+        # What reads requests is compiled now, not while the first sender waits.
+        self._receiver.known.read(np.empty(0, dtype=np.uint8), second=False)
+        self._reading = threading.Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._groups: set[asyncio.Task[None]] = set()
+
+    async def take(self, body: bytes, encoding: str, message: Message) -> Received:
+        """Return when the broker has every sample that is good.
+
+        Raises InvalidBatch when nothing of the request can be used, MessagingError when the
+        broker did not confirm.
+        """
+        done: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(body, encoding, message, done))
+        if len(self._groups) < _GROUPS:
+            group = asyncio.create_task(self._work())
+            self._groups.add(group)
+            group.add_done_callback(self._groups.discard)
+        return await done
+
+    async def _work(self) -> None:
+        while self._waiting:
+            group = self._next_group()
+            try:
+                await run_in_threadpool(self._settle, group)
+            except Exception as error:  # noqa: BLE001 - each of the senders must hear of it
+                for request in group:
+                    request.error = request.error or error
+            for request in group:
+                # A sender that has gone waits no more.
+                if request.done.done():
+                    continue
+                if request.error is not None:
+                    request.done.set_exception(request.error)
+                else:
+                    request.done.set_result(request.received)
+
+    def _next_group(self) -> list[_Waiting]:
+        group = [self._waiting.popleft()]
+        size = len(group[0].body)
+        while self._waiting and size + len(self._waiting[0].body) <= _GROUP_BYTES:
+            group.append(self._waiting.popleft())
+            size += len(group[-1].body)
+        return group
+
+    def _settle(self, group: Sequence[_Waiting]) -> None:
+        """Read the requests, publish what is good in them; in a thread."""
+        with self._reading:
+            for request in group:
+                self._read(request)
+            batches = self._receiver.batches()
+        try:
+            self._ingest.publish_parts(batches)
+        except MessagingError as error:
+            for request in group:
+                if request.received.taken:
+                    request.error = request.error or error
+        for request in group:
+            if request.error is None:
+                SAMPLES.labels("received").inc(request.received.taken)
+
+    def _read(self, request: _Waiting) -> None:
+        try:
+            data = decompress(request.body, request.encoding, self._raw_bytes)
+            request.received = self._receiver.read(
+                data, request.message, self._ingest.now_ms(), self._ingest.ahead_ms
+            )
+        except InvalidBatch as error:
+            request.error = error

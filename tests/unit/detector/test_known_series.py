@@ -1,0 +1,79 @@
+"""The gateway's table of series: it grows, it is bounded, and it forgets the right ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.detector.gateway.known import KnownSeries, Limits
+from services.detector.gateway.remote_write import Message, Receiver
+from tests.remote_write import Series, request_1
+
+_NOW = 1_700_000_000_000
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _series(host: str, number: int) -> Series:
+    return {"__name__": "x", "host": host, "n": str(number)}, [(_NOW, float(number))]
+
+
+def _known(limits: Limits, clock: _Clock) -> KnownSeries:
+    return KnownSeries("", limits, lambda _host: 0, clock)
+
+
+def _read(known: KnownSeries, *series: Series) -> list[int]:
+    data = np.frombuffer(request_1(*series), dtype=np.uint8)
+    return known.read(data, second=False).series.tolist()
+
+
+def test_a_series_keeps_its_number_while_the_table_grows() -> None:
+    known = _known(Limits(), _Clock())
+    first = _read(known, *(_series(f"h{n % 7}", n) for n in range(5000)))
+    assert first == list(range(5000))
+    assert _read(known, *(_series(f"h{n % 7}", n) for n in reversed(range(5000)))) == first[::-1]
+    assert [known.labels[n] for n in (0, 4999)] == ['{"n":"0"}', '{"n":"4999"}']
+    assert [known.hosts[known.host[n]] for n in (0, 8)] == ["h0", "h1"]
+
+
+def test_at_the_bound_series_not_heard_of_make_room() -> None:
+    clock = _Clock()
+    known = _known(Limits(series=10, forget_s=100), clock)
+    _read(known, *(_series("old", n) for n in range(6)))
+    clock.now = 90
+    _read(known, *(_series("new", n) for n in range(4)))
+    assert _read(known, _series("new", 9)) == [-2]
+    clock.now = 150
+    assert _read(known, _series("new", 9), _series("new", 3)) == [4, 3]
+    assert len(known) == 5
+    assert list(known.hosts) == ["new"]
+    assert [known.labels[n] for n in range(5)] == [f'{{"n":"{n}"}}' for n in (0, 1, 2, 3, 9)]
+    assert known.nbytes < 10_000_000
+
+
+def test_a_crowded_machine_gets_new_series_when_old_ones_are_forgotten() -> None:
+    clock = _Clock()
+    known = _known(Limits(host_series=3, forget_s=100), clock)
+    (last,) = _read(known, *(_series("h", n) for n in range(4)))[3:]
+    assert "h has 3 series and gets no new ones" in known.fault(last)
+    clock.now = 200
+    (now,) = _read(known, _series("h", 3))
+    assert known.fault(now) == ""
+
+
+def test_requests_that_wait_together_become_one_batch_a_partition() -> None:
+    receiver = Receiver("", lambda host: int(host == "b"))
+    for number in range(3):
+        raw = request_1(_series("a", number), _series("b", number))
+        received = receiver.read(np.frombuffer(raw, np.uint8), Message.V1, _NOW)
+        assert (received.taken, received.faults) == (2, [])
+    (zero, first), (one, second) = receiver.batches()
+    assert (zero, one, first.hosts, second.hosts) == (0, 1, ["a"], ["b"])
+    assert first.value.tolist() == second.value.tolist() == [0.0, 1.0, 2.0]
+    assert [first.labels[code] for code in first.label_code] == [f'{{"n":"{n}"}}' for n in range(3)]
+    assert receiver.batches() == []

@@ -1,7 +1,7 @@
 """Which forecaster speaks for a series: the model if it has earned it, else a simple one.
 
-On a rolling backtest of the series itself the model must have a smaller mean absolute error than
-seasonal naive (where there is no full season yet: than the naive mean); if it has not, the best of
+On a rolling backtest of the series itself a model must have a smaller mean absolute error than
+seasonal naive (where there is no full season yet: than the naive mean); if none has, the best of
 the simple forecasters speaks. Backtests are bounded: few origins, and the order that ARIMA finds
 at the first is kept for the others.
 """
@@ -9,6 +9,7 @@ at the first is kept for the others.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -27,7 +28,7 @@ class Choice(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     forecaster: str
-    fields: dict[str, int | float | str | tuple[int, int, int] | None]
+    fields: dict[str, Any]
     why: dict[str, str]
     step: int
     """When it was made: the series' open step."""
@@ -40,18 +41,20 @@ class Choice(BaseModel):
 class Selector:
     """Chooses for many series at once, so that networks are trained in one graph."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, season: int | None = None) -> None:
         self._settings = settings
+        self._season = settings.season if season is None else season
 
     def choose(
         self, histories: Sequence[Floats], kinds: Sequence[Kind], steps: Sequence[int]
     ) -> list[Choice | CannotForecast]:
         """One choice a series; refused where not even a simple forecaster can speak."""
         models = [self._settings.models[kind.behaviour] for kind in kinds]
-        names = (*SIMPLE, *sorted(set(models) - set(SIMPLE)))
+        wanted = {name for choice in models for name in choice}
+        names = (*SIMPLE, *sorted(wanted - set(SIMPLE)))
         tried: list[dict[str, tuple[float, Forecaster]]] = [{} for _ in histories]
         for name in names:
-            chosen = [at for at, m in enumerate(models) if name in SIMPLE or name == m]
+            chosen = [at for at, m in enumerate(models) if name in SIMPLE or name in m]
             made = self._backtest(name, [histories[at] for at in chosen])
             for at, result in zip(chosen, made, strict=True):
                 if result is not None:
@@ -100,7 +103,7 @@ class Selector:
             groups.setdefault(one.model_dump_json(), []).append(at)
         for members in groups.values():
             made = using[members[0]].forecast(
-                [trains[at] for at in members], self._settings.horizon, self._settings.season
+                [trains[at] for at in members], self._settings.horizon, self._season
             )
             for at, one_made in zip(members, made, strict=True):
                 found[at] = one_made
@@ -114,22 +117,30 @@ class Selector:
 
 
 def _decide(
-    results: dict[str, tuple[float, Forecaster]], model: str, kind: Kind, step: int
+    results: dict[str, tuple[float, Forecaster]], models: Sequence[str], kind: Kind, step: int
 ) -> Choice | CannotForecast:
     if not results:
         return CannotForecast("too little history for any forecaster")
+
+    def error(name: str) -> float:
+        return results[name][0]
+
     bar = "seasonal_naive" if "seasonal_naive" in results else "naive"
+    able = [name for name in models if name in results]
     simple = [name for name in SIMPLE if name in results]
-    best = min(simple, key=lambda name: results[name][0]) if simple else model
-    earned = model in results and (bar not in results or results[model][0] < results[bar][0])
+    model = min(able, key=error, default="")
+    best = min(simple, key=error, default=model)
+    earned = bool(model) and (bar not in results or error(model) < error(bar))
     name = model if earned else best
-    why = {f"backtest_{n}": f"{error:.4g}" for n, (error, _) in results.items()}
+    why = {f"backtest_{n}": f"{found:.4g}" for n, (found, _) in results.items()}
     why["kind"] = f"{kind.behaviour.value}: {kind.reason}"
     if earned:
         why["choice"] = f"{model} beats {bar} on this series"
-    elif model in results:
+    elif model:
         why["choice"] = f"{model} does not beat {bar} on this series; {best} is the best simple one"
     else:
-        why["choice"] = f"too little history for {model}; {best} is the best simple one"
+        why["choice"] = (
+            f"too little history for {' and '.join(models)}; {best} is the best simple one"
+        )
     fields = results[name][1].model_dump()
     return Choice(forecaster=name, fields=fields, why=why, step=step)

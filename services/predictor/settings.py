@@ -42,9 +42,12 @@ class EngineSettings(BaseModel):
     behaviours: dict[str, Behaviour] = Field(
         default_factory=dict, description="stable or volatile by item, instead of the measured."
     )
-    models: dict[Behaviour, str] = Field(
-        default={Behaviour.STABLE: "arima", Behaviour.VOLATILE: "neural_24_49_1"},
-        description="The model that competes with the simple forecasters, by behaviour.",
+    models: dict[Behaviour, tuple[str, ...]] = Field(
+        default={
+            Behaviour.STABLE: ("arima", "combination"),
+            Behaviour.VOLATILE: ("neural_24_49_1", "combination"),
+        },
+        description="The models that compete with the simple forecasters, by behaviour.",
     )
     forecasters: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings of forecasters, by name."
@@ -60,11 +63,21 @@ class EngineSettings(BaseModel):
             registered()[name](**fields)
         return value
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {key: (one,) if isinstance(one, str) else one for key, one in value.items()}
+
     @field_validator("models")
     @classmethod
-    def _registered(cls, value: dict[Behaviour, str]) -> dict[Behaviour, str]:
-        faults = [f"no forecaster {name!r}" for name in value.values() if name not in registered()]
-        faults += [f"no model for {kind} series" for kind in Behaviour if kind not in value]
+    def _registered(
+        cls, value: dict[Behaviour, tuple[str, ...]]
+    ) -> dict[Behaviour, tuple[str, ...]]:
+        names = [name for models in value.values() for name in models]
+        faults = [f"no forecaster {name!r}" for name in names if name not in registered()]
+        faults += [f"no model for {kind} series" for kind in Behaviour if not value.get(kind)]
         if faults:
             raise ValueError("; ".join(faults) + f"; there are {', '.join(registered())}")
         return value

@@ -3,10 +3,14 @@
 from services.predictor.forecasters import (
     arima,
     arima_statsmodels,
+    combination,
     drift,
+    ets,
+    holt,
     naive,
     neural_24_49_1,
     seasonal_naive,
+    theta,
 )
 from services.predictor.forecasters.base import (
     CannotForecast,
@@ -23,11 +27,15 @@ __all__ = [
     "Forecaster",
     "arima",
     "arima_statsmodels",
+    "combination",
     "drift",
+    "ets",
     "forecaster",
+    "holt",
     "make",
     "naive",
     "neural_24_49_1",
     "registered",
     "seasonal_naive",
+    "theta",
 ]

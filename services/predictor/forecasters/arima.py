@@ -18,7 +18,7 @@ from pydantic import Field
 from services.predictor.forecasters.base import Floats, Forecast, Forecaster, around, forecaster
 
 if TYPE_CHECKING:
-    from services.predictor.arma.batch import Fits
+    from services.predictor.kernels.batch import Fits
 
 Order = tuple[int, int, int]
 
@@ -63,7 +63,7 @@ class Arima(Forecaster):
 
     def fits(self, values: Floats, horizon: int, season: int) -> Fits:
         """Everything that was estimated; ``values``: (series, points), finite."""
-        from services.predictor.arma.batch import Options, fit  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.batch import Options, fit  # noqa: PLC0415 - compiles
 
         options = Options(
             max_p=self.max_p,
@@ -90,7 +90,7 @@ class Arima(Forecaster):
         ]
 
     def _why(self, fits: Fits, row: int, p_value: float) -> dict[str, str]:
-        from services.predictor.arma.season import RATES  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.season import RATES  # noqa: PLC0415 - compiles
 
         if not fits.fitted[row]:
             why = {"order": "constant steps" if fits.d[row] else "constant"}

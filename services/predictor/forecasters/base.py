@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Floats = NDArray[np.float64]
 
+_FLAT = 1e-9
 NORMAL_95 = 1.959963984540054
 """Half width of a 95 % interval in standard deviations."""
 
@@ -108,6 +109,13 @@ def filled(history: Floats, max_gap_share: float) -> Floats | CannotForecast:
 def around(mean: Floats, deviation: Floats, **why: str) -> Forecast:
     """A forecast with the 95 % interval of normal errors of standard ``deviation``."""
     return Forecast(mean, mean - NORMAL_95 * deviation, mean + NORMAL_95 * deviation, why)
+
+
+def constant_or(values: Floats, found: Forecast) -> Forecast:
+    """``found``, or of a constant series itself, exactly."""
+    if np.ptp(values) > _FLAT * max(1.0, float(np.abs(values).max())):
+        return found
+    return around(np.full(len(found.mean), values[-1]), np.zeros(len(found.mean)), model="constant")
 
 
 _F = TypeVar("_F", bound=type[Forecaster])

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.predictor.arma.conditional import _errors, _jacobian
-from services.predictor.arma.polynomial import SIZE, from_free, shrink, stable, to_free
-from services.predictor.arma.season import RATES, take_season
-from services.predictor.arma.stationarity import adf, differences, kpss
 from services.predictor.forecasters import Forecast, make
 from services.predictor.forecasters.arima import Arima, _adf_limit
+from services.predictor.kernels.conditional import _errors, _jacobian
+from services.predictor.kernels.polynomial import SIZE, from_free, shrink, stable, to_free
+from services.predictor.kernels.season import RATES, take_season
+from services.predictor.kernels.stationarity import adf, differences, kpss
 
 
 def _simulated(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.arma.conditional import over_ma, times_ar
-from services.predictor.arma.polynomial import MOST, SIZE, from_free, solve, to_free
-from services.predictor.arma.stationarity import dot
+from services.predictor.kernels.conditional import over_ma, times_ar
+from services.predictor.kernels.polynomial import MOST, SIZE, from_free, solve, to_free
+from services.predictor.kernels.stationarity import dot
 from shared.compiled import summing_kernel
 
 Floats = NDArray[np.float64]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.arma.orders import AIC, AICC, BIC, best_order, criterion_of
-from services.predictor.arma.polynomial import SIZE
-from services.predictor.arma.season import take_season
-from services.predictor.arma.stationarity import differences, dot
+from services.predictor.kernels.orders import AIC, AICC, BIC, best_order, criterion_of
+from services.predictor.kernels.polynomial import SIZE
+from services.predictor.kernels.season import take_season
+from services.predictor.kernels.stationarity import differences, dot
 from shared.compiled import summing_kernel
 
 Floats = NDArray[np.float64]

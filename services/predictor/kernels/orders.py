@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.arma.conditional import fit_conditional
-from services.predictor.arma.exact import fit_exact
-from services.predictor.arma.polynomial import SIZE, shrink, solve, stable
-from services.predictor.arma.stationarity import dot
+from services.predictor.kernels.conditional import fit_conditional
+from services.predictor.kernels.exact import fit_exact
+from services.predictor.kernels.polynomial import SIZE, shrink, solve, stable
+from services.predictor.kernels.stationarity import dot
 from shared.compiled import summing_kernel
 
 Floats = NDArray[np.float64]

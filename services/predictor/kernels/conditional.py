@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.arma.polynomial import SIZE, solve, stable
-from services.predictor.arma.stationarity import dot
+from services.predictor.kernels.polynomial import SIZE, solve, stable
+from services.predictor.kernels.stationarity import dot
 from shared.compiled import summing_kernel
 
 Floats = NDArray[np.float64]

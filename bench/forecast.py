@@ -1,0 +1,272 @@
+"""Forecasters in one run: series a second and core, MASE and sMAPE, beside statsforecast's
+AutoARIMA and statsmodels' grid.
+
+Every method gets the same histories and forecasts the same steps. Sets: NAB's series as hourly
+means (``--nab DIR``, the folder with its ``data``), M4 (``--m4 DIR``, the folder with
+``Hourly-train.csv`` ...), and always simulated ARIMA processes. Seconds are the process's own, so
+that other work on the machine counts less; a figure is the mean over series, MASE by the errors of
+seasonal naive on the history. Peers come with ``make bench-peers``; without them ours are measured
+alone. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.predictor.behaviour import behaviour_of
+from services.predictor.forecasters import Forecast, make
+from services.predictor.selection import Choice, Selector
+from services.predictor.settings import DAY_S, EngineSettings
+
+Floats = NDArray[np.float64]
+OURS = ("seasonal_naive", "drift", "holt", "ets", "theta", "arima", "neural_24_49_1")
+_HOUR, _DAY = 3600, 24
+_M4 = {"Hourly": (24, 48), "Weekly": (1, 13), "Daily": (1, 14)}
+"""Season and horizon of the competition."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A history and what came after it."""
+
+    history: Floats
+    future: Floats
+    season: int
+
+
+def main() -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nab", type=Path, help="NAB's folder, which holds data/")
+    parser.add_argument("--m4", type=Path, help="folder with M4's CSV files")
+    parser.add_argument("--points", type=int, default=336, help="longest history")
+    parser.add_argument("--simulated", type=int, default=100, help="ARIMA processes")
+    parser.add_argument("--most", type=int, default=400, help="series of a set of M4")
+    parser.add_argument("--statsmodels", type=int, default=6, help="series its grid is run on")
+    parser.add_argument("--seasonal", type=int, default=10, help="series AutoARIMA has a season on")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    sets = {"simulated": list(_simulated(options.simulated, options.points))}
+    if options.nab:
+        sets["nab_hourly"] = list(_nab(options.nab, options.points))
+    if options.m4:
+        sets |= {f"m4_{name.lower()}": list(_m4(options.m4, name, options.most)) for name in _M4}
+    results = {name: _measure(name, cases, options) for name, cases in sets.items()}
+    print(json.dumps(_summary(results, options)))
+    return 0
+
+
+Method = Callable[[list[Case]], list[Floats | None]]
+
+
+def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[str, object]:
+    found: dict[str, object] = {"series": len(cases)}
+    runs: dict[str, tuple[Method, int]] = {
+        **{own: (_own(own), len(cases)) for own in OURS},
+        "predictors_choice": (_choice, len(cases)),
+        **_peers(cases, options),
+    }
+    scores: dict[str, Floats] = {}
+    for method, (forecast, count) in runs.items():
+        # What is compiled or imported on first use is not measured.
+        forecast(cases[:1])
+        begin = time.process_time()
+        made = forecast(cases[:count])
+        seconds = time.process_time() - begin
+        score = np.array([_errors(c, f) for c, f in zip(cases, made, strict=False)])
+        known = np.isfinite(score).all(axis=1)
+        scores[method] = np.where(known[:, None], score, np.nan)
+        own = scores["arima"][:count, 0] if "arima" in scores else score[:, 0]
+        figures = {
+            "series": int(known.sum()),
+            "series_per_s_core": round(count / seconds, 1),
+            "mase": round(float(score[known, 0].mean()), 4),
+            "smape": round(float(score[known, 1].mean()), 3),
+            "arima_mase_on_the_same": round(float(np.nanmean(own[known])), 4),
+        }
+        found[method] = figures
+        print(f"{name:<12} {method:<24} {figures}", flush=True)
+    return found
+
+
+def _errors(case: Case, found: Floats | None) -> tuple[float, float]:
+    """MASE by the seasonal naive errors of the history, and sMAPE in percent."""
+    if found is None:
+        return np.nan, np.nan
+    season = max(1, case.season)
+    scale = np.abs(case.history[season:] - case.history[:-season]).mean()
+    miss = np.abs(found - case.future)
+    size = np.abs(found) + np.abs(case.future)
+    shares = np.divide(miss, size, out=np.zeros_like(miss), where=size > 0)
+    return (float(miss.mean() / scale) if scale > 0 else np.nan), float(200 * shares.mean())
+
+
+def _groups(cases: list[Case]) -> dict[tuple[int, int], list[int]]:
+    groups: dict[tuple[int, int], list[int]] = {}
+    for at, case in enumerate(cases):
+        groups.setdefault((len(case.future), case.season), []).append(at)
+    return groups
+
+
+def _own(name: str) -> Method:
+    forecaster = make(name)
+
+    def forecast(cases: list[Case]) -> list[Floats | None]:
+        made: list[Floats | None] = [None] * len(cases)
+        for (horizon, season), members in _groups(cases).items():
+            histories = [cases[at].history for at in members]
+            for at, one in zip(
+                members, forecaster.forecast(histories, horizon, season), strict=True
+            ):
+                made[at] = one.mean if isinstance(one, Forecast) else None
+        return made
+
+    return forecast
+
+
+def _choice(cases: list[Case]) -> list[Floats | None]:
+    """What the predictor would say: the choice by backtest, then its forecast."""
+    made: list[Floats | None] = [None] * len(cases)
+    for (horizon, season), members in _groups(cases).items():
+        settings = EngineSettings(horizon=horizon, resolution_s=DAY_S / season)
+        selector = Selector(settings, season=season)
+        histories = [cases[at].history for at in members]
+        kinds = [behaviour_of("", history, season) for history in histories]
+        chosen = selector.choose(histories, kinds, [0] * len(members))
+        good = [at for at, one in enumerate(chosen) if isinstance(one, Choice)]
+        found = selector.forecast([chosen[at] for at in good], [histories[at] for at in good])
+        for at, one in zip(good, found, strict=True):
+            made[members[at]] = one.mean if isinstance(one, Forecast) else None
+    return made
+
+
+def _peers(cases: list[Case], options: argparse.Namespace) -> dict[str, tuple[Method, int]]:
+    grid = (_own("arima_statsmodels"), min(options.statsmodels, len(cases)))
+    found = {"statsmodels_grid": grid}
+    try:
+        from statsforecast.models import AutoARIMA
+    except ImportError:
+        print("statsforecast is not installed; `make bench-peers` brings it", flush=True)
+        return found
+
+    def auto(seasonal: bool) -> Method:
+        def forecast(cases: list[Case]) -> list[Floats | None]:
+            return [
+                AutoARIMA(season_length=case.season if seasonal else 1).forecast(
+                    case.history, h=len(case.future)
+                )["mean"]
+                for case in cases
+            ]
+
+        return forecast
+
+    found["statsforecast_autoarima"] = (auto(False), len(cases))
+    if cases[0].season > 1:
+        found["statsforecast_seasonal"] = (auto(True), min(options.seasonal, len(cases)))
+    return found
+
+
+def _simulated(count: int, points: int) -> Iterator[Case]:
+    """ARIMA(p,d,q) with p, q up to 3, d 0 or 1; every third integrated one with a drift."""
+    rng = np.random.default_rng(1)
+    for number in range(count):
+        p, q, d = (int(rng.integers(0, most)) for most in (4, 4, 2))
+        phi, theta = _polynomial(rng, p), -_polynomial(rng, q)
+        noise = rng.normal(size=points + _DAY + 200)
+        x = np.zeros_like(noise)
+        for t in range(len(x)):
+            x[t] = noise[t] + sum(c * x[t - 1 - i] for i, c in enumerate(phi) if t > i)
+            x[t] += sum(c * noise[t - 1 - i] for i, c in enumerate(theta) if t > i)
+        x = x[200:] + (0.1 if d and number % 3 == 0 else 0.0)
+        x = 50 + (x.cumsum() if d else x)
+        yield Case(x[:points], x[points:], 1)
+
+
+def _polynomial(rng: np.random.Generator, order: int) -> Floats:
+    """Stable coefficients from partial autocorrelations up to 0.8."""
+    found = np.zeros(0)
+    for _ in range(order):
+        partial = rng.uniform(-0.8, 0.8)
+        found = np.append(found - partial * found[::-1], partial)
+    return found
+
+
+def _nab(folder: Path, points: int) -> Iterator[Case]:
+    """Hourly means; up to six origins a series, three days apart."""
+    for path in sorted(folder.glob("data/*/*.csv")):
+        series = _hourly(path)
+        if series is None:
+            continue
+        for origin in range(6):
+            end = len(series) - _DAY - 72 * origin
+            history = series[max(0, end - points) : max(0, end)]
+            if len(history) < 150:
+                break
+            yield Case(history, series[end : end + _DAY], _DAY)
+
+
+def _hourly(path: Path) -> Floats | None:
+    with path.open() as file:
+        rows = [(datetime.fromisoformat(r["timestamp"]), r["value"]) for r in csv.DictReader(file)]
+    hours = np.array([int(time.timestamp() // _HOUR) for time, _ in rows])
+    hours -= hours[0]
+    values = np.array([float(value) for _, value in rows])
+    counts = np.bincount(hours)
+    known = np.flatnonzero(counts)
+    if len(known) < 0.7 * len(counts):
+        return None
+    means = np.bincount(hours, values)[known] / counts[known]
+    return np.interp(np.arange(len(counts)), known, means)
+
+
+def _m4(folder: Path, name: str, most: int) -> Iterator[Case]:
+    season, horizon = _M4[name]
+    tables = [_table(folder / f"{name}-{part}.csv") for part in ("train", "test")]
+    for key in list(tables[0])[:most]:
+        yield Case(tables[0][key], tables[1][key][:horizon], season)
+
+
+def _table(path: Path) -> dict[str, Floats]:
+    with path.open() as file:
+        rows = list(csv.reader(file))[1:]
+    return {row[0]: np.array([float(v) for v in row[1:] if v]) for row in rows}
+
+
+def _summary(
+    results: dict[str, dict[str, object]], options: argparse.Namespace
+) -> dict[str, object]:
+    libraries = ("numpy", "numba", "statsmodels", "statsforecast", "tensorflow-cpu")
+    versions = {}
+    for name in libraries:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "bench": "forecast",
+        "points": options.points,
+        "results": results,
+        "versions": versions,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load_1min": round(os.getloadavg()[0], 1),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,0 @@
-"""ARIMA for many series at once: kernels in machine code, one file a step.
-
-``stationarity``: KPSS and ADF. ``season``: the seasonal part, taken out first. ``polynomial``:
-stationarity and invertibility. ``conditional`` and ``exact``: the two likelihoods. ``orders``: the
-search. ``batch``: all of it for a table of series. Importing these compiles: do it where they run.
-"""

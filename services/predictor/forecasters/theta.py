@@ -1,0 +1,52 @@
+"""Theta: half the long-run slope on top of a smoothed level, on the series less its season.
+
+The method that won M3; hard to beat on short, noisy series with some growth.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from services.predictor.forecasters.base import (
+    Floats,
+    Forecast,
+    Forecaster,
+    around,
+    constant_or,
+    forecaster,
+)
+
+
+@forecaster
+class Theta(Forecaster):
+    """Theta lines 0 and 2 with equal weight."""
+
+    NAME: ClassVar[str] = "theta"
+
+    season_worth: float = Field(
+        0.95, gt=0, le=1,
+        description="Share of the squared error below which a season must bring it to count.",
+    )  # fmt: skip
+
+    def least_points(self, season: int) -> int:
+        """So many that a slope can be told from noise."""
+        return 10
+
+    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
+        from services.predictor.kernels.season import take_season  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.smoothing import fit_theta  # noqa: PLC0415 - compiles
+
+        shape = (len(values), horizon)
+        rest, ahead, extra = values.copy(), np.zeros(shape), np.zeros(len(values))
+        for row, y in enumerate(rest):
+            _, extra[row] = take_season(y, season, self.season_worth, ahead[row])
+        mean, deviation, found = np.empty(shape), np.empty(shape), np.zeros((len(values), 2))
+        fit_theta(rest, mean, deviation, found)
+        spread = np.sqrt(deviation**2 + extra[:, None])
+        return [
+            constant_or(y, around(m, d, alpha=f"{x[0]:.3f}", drift=f"{x[1]:.6g} a step"))
+            for y, m, d, x in zip(values, mean + ahead, spread, found, strict=True)
+        ]

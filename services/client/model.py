@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.client.records import CHUNKS, JOBS, REMOVED, SUBMITTED, JobView, LogChunk
+from services.client.description import Description, JobUsage, describe, usage
+from services.client.handlers import MOST_MOMENTS
+from services.client.records import (
+    CHUNKS,
+    ENDED,
+    JOBS,
+    MEMBERS,
+    MOMENTS,
+    PLANS,
+    REMOVED,
+    SUBMITTED,
+    JobView,
+    LogChunk,
+    MemberView,
+    PlanView,
+)
 from shared.contracts import JobState, JobSubmit
-from shared.store import Store
+from shared.store import Records, Store
 
 _PRUNED_AT_ONCE = 1000
+_MOST_MEMBERS = 20_000
+_MOST_JOBS_MEASURED = 500
 SHOWN_STATES = (*(s.value for s in JobState), SUBMITTED, "refused")
 
 
@@ -50,8 +67,49 @@ class ReadModel:
         with self._store.transaction() as records:
             return records.find(CHUNKS, group=job_id, offset=offset, limit=limit)
 
+    def description(self, job_id: str, now: datetime) -> Description | None:
+        """Everything known of a job; None when there is none."""
+        with self._store.transaction() as records:
+            view = records.get(JOBS, job_id)
+            if view is None or view.state == REMOVED:
+                return None
+            noted = records.find(MOMENTS, group=job_id, limit=2 * MOST_MOMENTS)
+            return describe(view, _members(records, job_id), noted, now)
+
+    def usage(self, job_id: str | None = None) -> list[JobUsage]:
+        """What the jobs that have not ended use, or one job with each of its members."""
+        with self._store.transaction() as records:
+            if job_id is None:
+                living = [state for state in SHOWN_STATES if state not in ENDED]
+                views = records.find(
+                    JOBS, status=living, limit=_MOST_JOBS_MEASURED, newest_first=True
+                )
+            else:
+                view = records.get(JOBS, job_id)
+                views = [] if view is None or view.state == REMOVED else [view]
+            return [
+                usage(view, _members(records, view.job_id), each=job_id is not None)
+                for view in views
+            ]
+
+    def ask(self, request_id: str, now: datetime) -> None:
+        """Expect the answer to a plan."""
+        with self._store.transaction() as records:
+            records.put(PLANS, PlanView(request_id=request_id, asked_at=now))
+
+    def plan(self, request_id: str) -> PlanView | None:
+        """A plan that was asked for; None for one that was not, or long ago."""
+        with self._store.transaction() as records:
+            return records.get(PLANS, request_id)
+
     def prune(self, now: datetime) -> None:
-        """Forget removed and refused jobs after their time."""
+        """Forget removed and refused jobs and answered plans after their time."""
         with self._store.transaction() as records:
             for view in records.find(JOBS, due_before=now, limit=_PRUNED_AT_ONCE):
                 records.delete(JOBS, view.job_id)
+            for plan in records.find(PLANS, due_before=now, limit=_PRUNED_AT_ONCE):
+                records.delete(PLANS, plan.request_id)
+
+
+def _members(records: Records, job_id: str) -> list[MemberView]:
+    return records.find(MEMBERS, group=job_id, limit=_MOST_MEMBERS)

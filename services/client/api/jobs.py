@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel
 
-from services.client.api.faults import Faults, refusal
+from services.client.api.faults import Faults, Refusal, refusal
+from services.client.description import Description
 from services.client.model import SHOWN_STATES, ReadModel
 from services.client.records import ENDED, JobView
 from shared.contracts import JobCancel, JobRemove, JobSubmit
@@ -44,8 +45,13 @@ def found(model: ReadModel, job_id: str) -> JobView:
     """The job; a 404 when there is none."""
     view = model.job(job_id)
     if view is None:
-        raise refusal(404, f"there is no job {job_id}", "job_id")
+        raise missing(job_id)
     return view
+
+
+def missing(job_id: str) -> Refusal:
+    """The 404 of a job nobody knows."""
+    return refusal(404, f"there is no job {job_id}", "job_id")
 
 
 def router(publisher: Publisher, model: ReadModel) -> APIRouter:
@@ -89,6 +95,14 @@ def router(publisher: Publisher, model: ReadModel) -> APIRouter:
     def job(job_id: JobId) -> JobView:
         """One job, with its reason, artifacts and what it was handed in with."""
         return found(model, job_id)
+
+    @routes.get("/{job_id}/description")
+    def description(job_id: JobId) -> Description:
+        """Everything known of a job: members, why it does not go on, and its timeline."""
+        described = model.description(job_id, datetime.now(UTC))
+        if described is None:
+            raise missing(job_id)
+        return described
 
     @routes.post("/{job_id}/cancel", status_code=202)
     def cancel(job_id: JobId, body: CancelReason | None = None) -> Handed:

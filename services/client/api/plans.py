@@ -1,0 +1,68 @@
+"""Plans: what a job would be, told by the task service before anything is handed in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Path, Query
+from pydantic import BaseModel
+
+from services.client.api.faults import Faults, refusal
+from services.client.logs import Followers
+from services.client.model import ReadModel
+from services.client.records import PlanView
+from services.client.settings import ClientSettings
+from shared.contracts import JobPlan, JobSubmit
+from shared.messaging import Publisher
+
+_LONGEST_S = 60.0
+
+
+class Asked(BaseModel):
+    """The broker has the question; the answer is at /plans/{request_id}."""
+
+    request_id: str
+
+
+def router(
+    publisher: Publisher, model: ReadModel, followers: Followers, settings: ClientSettings
+) -> APIRouter:
+    """The routes below /plans."""
+    routes = APIRouter(
+        prefix="/plans", tags=["plans"],
+        responses={404: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults}},
+    )  # fmt: skip
+
+    @routes.post("", status_code=202)
+    def ask(body: Annotated[dict[str, Any], Body()], server: bool = True) -> Asked:
+        """Ask what the job in the body would be. Its package need not be uploaded, or named."""
+        request_id = f"plan-{uuid.uuid4().hex}"
+        digest = body.get("package_sha256") or "not-uploaded"
+        body.setdefault("package", f"{settings.s3_bucket}:packages:{digest}.tar.gz")
+        body.setdefault("job_id", request_id[: len("plan-") + 12])
+        job = JobSubmit.model_validate(body)
+        model.ask(request_id, datetime.now(UTC))
+        publisher.publish([JobPlan(request_id=request_id, job=job, server=server)])
+        return Asked(request_id=request_id)
+
+    @routes.get("/{request_id}")
+    async def answer(
+        request_id: Annotated[str, Path(pattern=r"^plan-[0-9a-f]{32}$")],
+        wait_s: Annotated[float, Query(ge=0, le=_LONGEST_S)] = 0,
+    ) -> PlanView:
+        """The answer; null while there is none, for which ``wait_s`` is waited."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            plan = await asyncio.to_thread(model.plan, request_id)
+            if plan is None:
+                raise refusal(404, f"there is no plan {request_id}", "request_id")
+            left = deadline - time.monotonic()
+            if plan.answer is not None or left <= 0:
+                return plan
+            await followers.wait(left)
+
+    return routes

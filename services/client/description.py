@@ -1,0 +1,133 @@
+"""A job put together for people: its state, every member, what it used, and its timeline; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
+
+from services.client import moments
+from services.client.moments import Line, how_ended
+from services.client.records import ENDED, JobView, MemberView, Moment
+from shared.contracts import JobState, Resources, Role, memory_bytes
+
+MOST_MEMBERS = 200
+_ROLES = list(Role)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class MemberShown(MemberView):
+    """A member, with what it asked for and where it stands in one word."""
+
+    asked: Resources
+    stands: str
+    """``awaited``, ``pending``, ``reported``, ``running``, ``ended``, ``failed``, ``replacing``;
+    ``stopped`` or ``never ran`` when the job ended before it told of its own end."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def how(self) -> str:
+        """How it ended, in words; '' while it has not."""
+        return how_ended(self.exit_code, self.oom, self.fault)
+
+
+class Description(_Frozen):
+    """Everything known of a job."""
+
+    job: JobView
+    members: tuple[MemberShown, ...]
+    """Those in trouble first, at most ``MOST_MEMBERS``."""
+    members_total: int
+    timeline: tuple[Line, ...]
+    now: AwareDatetime
+
+
+class JobUsage(_Frozen):
+    """What a job asked for and what its running members use."""
+
+    job_id: str
+    name: str
+    state: str
+    cpu_asked: float
+    memory_asked: int
+    gpu_asked: int
+    running: int
+    measured: int
+    """How many members told what they use."""
+    cpu_used: float
+    memory_used: int
+    members: tuple[MemberShown, ...] = ()
+
+
+def describe(
+    view: JobView, members: Iterable[MemberView], noted: Iterable[Moment], now: AwareDatetime
+) -> Description:
+    """The job as ``tshell describe`` and its page show it."""
+    shown = shown_members(view, members)
+    first = sorted(shown, key=_trouble)[:MOST_MEMBERS]
+    return Description(
+        job=view, members=tuple(first), members_total=len(shown),
+        timeline=tuple(moments.told(noted)), now=now,
+    )  # fmt: skip
+
+
+def usage(view: JobView, members: Iterable[MemberView], *, each: bool) -> JobUsage:
+    """What a job asked for and uses; with its members where ``each``."""
+    shown = shown_members(view, members)
+    running = [m for m in shown if m.stands == "running"]
+    measured = [m for m in running if m.measured_at is not None]
+    return JobUsage(
+        job_id=view.job_id, name=view.name, state=view.state,
+        cpu_asked=view.submit.total_cpu if view.submit else 0,
+        memory_asked=view.submit.total_memory if view.submit else 0,
+        gpu_asked=view.submit.total_gpu if view.submit else 0,
+        running=len(running), measured=len(measured),
+        cpu_used=sum(m.cpu_cores or 0 for m in measured),
+        memory_used=sum(m.memory_bytes or 0 for m in measured),
+        members=tuple(shown) if each else (),
+    )  # fmt: skip
+
+
+def shown_members(view: JobView, members: Iterable[MemberView]) -> list[MemberShown]:
+    """Every member the job has, also those that have not been heard of, in their order."""
+    known = {member.name: member for member in members}
+    for role, number in (view.submit.roles() if view.submit else {}).items():
+        for index in range(number):
+            awaited = MemberView(job_id=view.job_id, role=role, index=index)
+            known.setdefault(awaited.name, awaited)
+    return [
+        MemberShown(
+            **dict(member),
+            asked=view.submit.resources_of(member.role) if view.submit else Resources(),
+            stands=_stands(view, member),
+        )
+        for member in sorted(known.values(), key=lambda m: (_ROLES.index(m.role), m.index))
+    ]
+
+
+def memory_share(member: MemberShown) -> float | None:
+    """Which part of its memory limit a member used at its most, None when it told nothing."""
+    if member.memory_peak_bytes is None:
+        return None
+    return member.memory_peak_bytes / memory_bytes(member.asked.memory)
+
+
+def _stands(view: JobView, member: MemberView) -> str:
+    if member.phase == "exited":
+        if view.state == JobState.RETRYING:
+            return "replacing"
+        return "ended" if not member.exit_code and not member.fault else "failed"
+    if view.state in ENDED:
+        return "stopped" if member.phase != "awaited" else "never ran"
+    if view.pending is not None and member.name in view.pending.members:
+        return "pending"
+    return member.phase
+
+
+def _trouble(member: MemberShown) -> tuple[int, int, int]:
+    order = ("failed", "replacing", "pending", "awaited", "never ran")
+    rank = order.index(member.stands) if member.stands in order else len(order)
+    return rank, _ROLES.index(member.role), member.index

@@ -1,0 +1,10 @@
+"""A TFJob (kubeflow.org/v1) as a job of ours; what has no counterpart here is named, all of it.
+
+A TFJob's program lies in its image; a job of ours brings a package. So the import makes a tiny
+package whose main program, in the image, becomes the container's command. A folder of one's own
+takes its place where one is given.
+"""
+
+from services.client.tshell.tfjob.importing import Imported, NotImportableError, import_tfjob, write
+
+__all__ = ["Imported", "NotImportableError", "import_tfjob", "write"]

@@ -1,0 +1,213 @@
+"""From a TFJob's YAML to the fields of ``job.submit`` and the commands its containers run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.client.tshell.tfjob import advice
+from services.client.tshell.tfjob.branch import Branch, Findings, documents
+from services.client.tshell.tfjob.replica import Replica, replica
+
+_ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} | {
+    "evaluator": "evaluator",
+}
+
+
+class NotImportableError(Exception):
+    """The TFJob asks for what has no counterpart here; ``faults`` names all of it."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class Imported:
+    """``body``: job.submit without its package; ``commands``: argv, env and cwd by role."""
+
+    body: dict[str, Any]
+    commands: dict[str, dict[str, Any]]
+    notes: tuple[str, ...]
+
+
+def import_tfjob(text: str, *, own_code: bool = False, force: bool = False) -> Imported:
+    """Read one TFJob.
+
+    Args:
+        text: the YAML file.
+        own_code: a package takes the place of the containers' commands.
+        force: go on without what is not supported; it is noted instead.
+
+    Raises:
+        NotImportableError: naming every unsupported and every unknown field.
+    """
+    try:
+        found = documents(text)
+    except yaml.YAMLError as error:
+        raise NotImportableError([f"not usable YAML: {error}"]) from error
+    if len(found) != 1:
+        raise NotImportableError([f"the file must hold one TFJob, it holds {len(found)} documents"])
+    findings = Findings()
+    root = Branch(found[0], "", findings)
+    body: dict[str, Any] = {}
+    _kind(root, findings)
+    metadata = root.branch("metadata")
+    body["name"] = metadata.take("name", str)
+    if not body["name"]:
+        findings.fault("metadata.name", "is missing; it becomes the job's name")
+    metadata.close(harmless=advice.METADATA)
+    spec = root.branch("spec")
+    body |= _run_policy(spec.branch("runPolicy"), findings)
+    policy = spec.take("successPolicy", str)
+    specs = spec.branch("tfReplicaSpecs")
+    if not spec.take("enableDynamicWorker", bool):
+        spec.close(instead=advice.SPEC)
+    else:
+        findings.fault(spec.at("enableDynamicWorker"), advice.SPEC["enableDynamicWorker"])
+    root.close(harmless=advice.DOCUMENT)
+    replicas = _replicas(specs, findings, own_code)
+    body |= _shape(replicas, policy, findings)
+    commands = _together(body, replicas, findings, own_code)
+    if findings.faults and (not force or not replicas or not body["name"]):
+        raise NotImportableError(findings.faults)
+    left_out = [f"left out: {fault}" for fault in findings.faults]
+    return Imported(body, commands, (*left_out, *findings.notes))
+
+
+def write(commands: dict[str, dict[str, Any]], folder: Path) -> None:
+    """The package that runs ``commands``, as a folder to pack."""
+    code = folder / "code"
+    code.mkdir(parents=True)
+    shutil.copyfile(Path(__file__).with_name("run_command.py"), code / "main.py")
+    (code / "command.json").write_text(json.dumps(commands, indent=2, sort_keys=True))
+
+
+def _kind(root: Branch, findings: Findings) -> None:
+    version, kind = root.take("apiVersion", str), root.take("kind", str)
+    if (version, kind) != ("kubeflow.org/v1", "TFJob"):
+        findings.fault("apiVersion, kind", f"must be kubeflow.org/v1 TFJob, not {version} {kind}")
+
+
+def _run_policy(branch: Branch, findings: Findings) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    clean = branch.take("cleanPodPolicy", str)
+    if clean in {"None", "Running"}:
+        text = "all pods are removed at the end in any case; logs and model are kept without them"
+        findings.note(branch.at("cleanPodPolicy"), text)
+    elif clean not in {None, "All"}:
+        findings.fault(branch.at("cleanPodPolicy"), "must be All, Running or None")
+    if branch.take("ttlSecondsAfterFinished", int) is not None:
+        text = "left out: pods go at once, and the time would remove logs and model; see ttl_s"
+        findings.note(branch.at("ttlSecondsAfterFinished"), text)
+    if branch.take("suspend", bool):
+        findings.fault(branch.at("suspend"), "not supported; hand the job in when it may start")
+    timeouts: dict[str, int] = {}
+    if (seconds := branch.take("activeDeadlineSeconds", int)) is not None:
+        timeouts["run_s"] = seconds
+    if (limit := branch.take("backoffLimit", int)) is not None:
+        body["max_retries"] = limit
+    body |= _scheduling(branch.branch("schedulingPolicy"), timeouts, findings)
+    branch.close(instead=advice.RUN_POLICY)
+    return body | ({"timeouts": timeouts} if timeouts else {})
+
+
+def _scheduling(scheduling: Branch, timeouts: dict[str, int], findings: Findings) -> dict[str, Any]:
+    if (seconds := scheduling.take("scheduleTimeoutSeconds", int)) is not None:
+        timeouts["start_s"] = seconds
+    if scheduling.take("minAvailable", int) is not None:
+        text = "every member starts or none does; a smaller minimum has no effect"
+        findings.note(scheduling.at("minAvailable"), text)
+    queue, priority = scheduling.take("queue", str), scheduling.take("priorityClass", str)
+    scheduling.close(instead=advice.SCHEDULING)
+    return ({"queue": queue} if queue else {}) | ({"priority_class": priority} if priority else {})
+
+
+def _replicas(specs: Branch, findings: Findings, own_code: bool) -> dict[str, Replica]:
+    found: dict[str, Replica] = {}
+    for key in specs.keys():  # noqa: SIM118 - a Branch is no mapping
+        role = _ROLES.get(key.lower())
+        if role is None:
+            continue  # named by close
+        if role in found:
+            findings.fault(specs.at(key), f"there is another {role} already; keep one")
+        found[role] = replica(specs.branch(key), findings, own_code)
+    specs.close()
+    if not found:
+        findings.fault("spec.tfReplicaSpecs", "names no replicas; at least Worker is needed")
+    return {role: each for role, each in found.items() if each.replicas > 0}
+
+
+def _shape(replicas: dict[str, Replica], policy: str | None, findings: Findings) -> dict[str, Any]:
+    """Type, numbers of members, success policy and retries."""
+    numbers = {role: each.replicas for role, each in replicas.items()}
+    for role in ("chief", "evaluator"):
+        if numbers.get(role, 0) > 1:
+            findings.fault(f"{replicas[role].path}.replicas", "must be 1")
+    body: dict[str, Any] = {}
+    if sum(numbers.values()) == 1 and {*numbers} <= {"chief", "worker"}:
+        body["type"] = "single"
+    elif numbers:
+        body |= {
+            "type": "distribute", "chief": "chief" in numbers, "ps": numbers.get("ps", 0),
+            "workers": numbers.get("worker", 0), "evaluator": "evaluator" in numbers,
+        }  # fmt: skip
+        if not body["workers"]:
+            findings.fault("spec.tfReplicaSpecs", "a cluster needs at least one Worker replica")
+        if policy == "AllWorkers":
+            body["success_policy"] = "all_workers"
+    if policy not in {None, "", "AllWorkers"}:
+        findings.fault("spec.successPolicy", "must be '' or AllWorkers")
+    if replicas and all(each.restart == "Never" for each in replicas.values()):
+        body["max_retries"] = 0
+    return body
+
+
+def _together(
+    body: dict[str, Any], replicas: dict[str, Replica], findings: Findings, own_code: bool
+) -> dict[str, dict[str, Any]]:
+    """What a job has once and TFJob for each role; the commands by role."""
+    if image := _same(replicas, "image", lambda r: r.image, findings):
+        body["image"] = image
+    if any(each.host_network for each in replicas.values()):
+        body["host_network"] = True
+        _same(replicas, "hostNetwork", lambda r: r.host_network, findings)
+    if priority := _same(replicas, "priorityClassName", lambda r: r.priority, findings):
+        body.setdefault("priority_class", priority)
+    known = [each.resources for each in replicas.values()]
+    if known and all(each == known[0] for each in known):
+        body["resources"] = known[0]
+    else:
+        body["role_resources"] = {role: each.resources for role, each in replicas.items()}
+    env = [each.env for each in replicas.values()]
+    shared = bool(env) and all(each == env[0] for each in env)
+    if shared:
+        body["env"] = env[0]
+    if own_code:
+        if not shared:
+            _same(replicas, "env", lambda r: r.env, findings)
+        body["args"] = _same(replicas, "args", lambda r: r.args, findings) or []
+        return {}
+    return {
+        "worker" if body.get("type") == "single" else role: {
+            "argv": each.argv, "env": {} if shared else each.env, "cwd": each.cwd,
+        }
+        for role, each in replicas.items()
+    }  # fmt: skip
+
+
+def _same(
+    replicas: dict[str, Replica], what: str, of: Callable[[Replica], Any], findings: Findings
+) -> Any:
+    """The value all roles have; a fault, and the last role's, where they differ."""
+    values = [of(each) for each in replicas.values()]
+    if any(value != values[0] for value in values):
+        paths = ", ".join(each.path for each in replicas.values())
+        findings.fault(paths, f"all roles must have the same {what}; a job here has one")
+    return values[-1] if values else None

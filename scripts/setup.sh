@@ -44,6 +44,7 @@ missing_packages() {
   command -v prometheus >/dev/null || echo prometheus
   command -v prometheus-node-exporter >/dev/null || echo prometheus-node-exporter
   command -v chromium >/dev/null || echo chromium
+  command -v chromedriver >/dev/null || echo chromium-driver
   command -v node >/dev/null || echo nodejs
   command -v npm >/dev/null || echo npm
 }

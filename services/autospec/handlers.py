@@ -80,7 +80,7 @@ def pod_reported(message: PodReported, ctx: Context) -> Iterable[Message]:
         if message.member.incarnation < before.member.incarnation:
             yield _fenced(known, message.member, "it has been replaced")
         elif known.status == "open" and not known.missing():
-            yield _spec(known)  # it asks because it has not seen the spec
+            yield _spec(known, ctx)  # it asks because it has not seen the spec
         return
     if before is not None:
         yield _fenced(known, before.member, "it has been replaced")
@@ -127,7 +127,7 @@ def _settle(known: Rendezvous, ctx: Context) -> Iterator[Message]:
         known = known.model_copy(update={"epoch": known.epoch + 1, "due": None})
     ctx.records.put(RENDEZVOUS, known)
     if complete:
-        yield _spec(known)
+        yield _spec(known, ctx)
 
 
 def _unwanted(known: Rendezvous, member: Member) -> str:
@@ -143,7 +143,7 @@ def _fenced(known: Rendezvous, member: Member, reason: str) -> PodFenced:
     return PodFenced(job_id=known.job_id, member=member, reason=reason)
 
 
-def _spec(known: Rendezvous) -> ClusterSpecReady:
+def _spec(known: Rendezvous, ctx: Context) -> ClusterSpecReady:
     members = [
         known.reported[f"{role}-{index}"] for role, n in known.roles.items() for index in range(n)
     ]
@@ -156,4 +156,5 @@ def _spec(known: Rendezvous) -> ClusterSpecReady:
             if n
         },
         members=tuple(m.member for m in members),
+        at=ctx.now,
     )

@@ -24,8 +24,8 @@ class MemberShown(MemberView):
 
     asked: Resources
     stands: str
-    """``awaited``, ``pending``, ``reported``, ``running``, ``ended``, ``failed``, ``replacing``;
-    ``stopped`` or ``never ran`` when the job ended before it told of its own end."""
+    """``awaited``, ``pending``, ``reported``, ``running``; ``ended`` (well), ``failed``, ``lost``
+    (to the infrastructure), ``replacing``; ``stopped`` or ``never ran`` with the job's end."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -116,18 +116,28 @@ def memory_share(member: MemberShown) -> float | None:
 
 
 def _stands(view: JobView, member: MemberView) -> str:
+    over = view.state in ENDED
     if member.phase == "exited":
-        if view.state == JobState.RETRYING:
-            return "replacing"
-        return "ended" if not member.exit_code and not member.fault else "failed"
-    if view.state in ENDED:
+        return _ended(view, member, over)
+    if over:
         return "stopped" if member.phase != "awaited" else "never ran"
     if view.pending is not None and member.name in view.pending.members:
         return "pending"
     return member.phase
 
 
+def _ended(view: JobView, member: MemberView, over: bool) -> str:
+    if not member.exit_code and not member.fault:
+        return "ended"
+    if view.state == JobState.RETRYING:
+        return "replacing"
+    with_the_job = over and (view.state != JobState.FAILED or member.infrastructure)
+    if with_the_job and member.name != view.member:
+        return "stopped"
+    return "lost" if member.infrastructure and not over else "failed"
+
+
 def _trouble(member: MemberShown) -> tuple[int, int, int]:
-    order = ("failed", "replacing", "pending", "awaited", "never ran")
+    order = ("failed", "lost", "replacing", "pending", "awaited", "never ran")
     rank = order.index(member.stands) if member.stands in order else len(order)
     return rank, _ROLES.index(member.role), member.index

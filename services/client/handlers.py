@@ -167,7 +167,8 @@ def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
         return ()
     changes: dict[str, Any] = {
         "phase": "exited", "exited_at": message.at, "exit_code": message.exit_code,
-        "oom": message.oom, "fault": message.fault, "last_lines": message.last_lines,
+        "oom": message.oom, "fault": message.fault,
+        "infrastructure": message.infrastructure, "last_lines": message.last_lines,
     }  # fmt: skip
     ctx.records.put(MEMBERS, known.model_copy(update=changes))
     return ()

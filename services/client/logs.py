@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 
 from services.client.model import ReadModel
@@ -52,7 +52,22 @@ class LogEvent:
 
     position: int
     member: str
+    incarnation: int
     text: str
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """What one incarnation of a member has printed: its stored chunks, in order."""
+
+    member: str
+    incarnation: int
+    chunks: tuple[ObjectInfo, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(info.size for info in self.chunks)
 
 
 class Logs:
@@ -61,15 +76,36 @@ class Logs:
     def __init__(self, model: ReadModel, objects: ObjectStore, bucket: str) -> None:
         self._model, self._objects, self._bucket = model, objects, bucket
 
-    def stored(self, job_id: str, member: str | None = None) -> list[ObjectInfo]:
-        """The stored chunks, member by member, in the order of printing."""
+    def parts(
+        self, job_id: str, member: str | None = None, incarnation: int | None = None,
+        *, previous: bool = False,
+    ) -> list[LogPart]:  # fmt: skip
+        """The stored logs, member by member and, of each, incarnation by incarnation.
+
+        ``previous`` leaves of each member only the one before its newest.
+        """
         below = f"jobs/{job_id}/logs/" + (f"{member}/" if member else "")
-        found = [
-            (hit["member"], int(hit["incarnation"]), info.key, info)
-            for info in self._objects.list(self._bucket, below)
-            if (hit := _CHUNK_KEY.search(info.key))
+        found: dict[tuple[str, int], list[ObjectInfo]] = {}
+        for info in self._objects.list(self._bucket, below):
+            if hit := _CHUNK_KEY.search(info.key):
+                found.setdefault((hit["member"], int(hit["incarnation"])), []).append(info)
+        before = self._before_the_newest(job_id, found) if previous else {}
+        return [
+            LogPart(name, number, tuple(sorted(found[name, number], key=lambda info: info.key)))
+            for name, number in sorted(found, key=_order)
+            if incarnation in {None, number} and (not previous or before.get(name) == number)
         ]
-        return [info for *_, info in sorted(found, key=lambda row: row[:3])]
+
+    def _before_the_newest(self, job_id: str, found: Iterable[tuple[str, int]]) -> dict[str, int]:
+        """Of each member, the newest incarnation with a log that is not its present one."""
+        present = self._model.incarnations(job_id)
+        for name, number in found:
+            present[name] = max(number, present.get(name, 1))
+        return {name: number for name, number in sorted(found) if number < present[name]}
+
+    def stored(self, job_id: str) -> list[ObjectInfo]:
+        """All stored chunks, in the order of ``parts``."""
+        return [info for part in self.parts(job_id) for info in part.chunks]
 
     def read(self, chunks: list[ObjectInfo], start: int, end: int) -> Iterator[bytes]:
         """Bytes ``start`` up to, not including, ``end`` of the chunks laid end to end."""
@@ -83,7 +119,7 @@ class Logs:
     def _news(self, job_id: str, position: int) -> list[LogEvent]:
         chunks = self._model.chunks(job_id, position, _AT_ONCE)
         return [
-            LogEvent(number, chunk.member, self._text(chunk.object_key))
+            LogEvent(number, chunk.member, chunk.incarnation, self._text(chunk.object_key))
             for number, chunk in enumerate(chunks, position + 1)
         ]
 
@@ -119,3 +155,9 @@ class Logs:
             else:
                 yield ""
             await followers.wait(1.0 if deadline else 15.0)
+
+
+def _order(named: tuple[str, int]) -> tuple[str, int, int]:
+    """worker-2 before worker-10."""
+    role, _, index = named[0].rpartition("-")
+    return role, int(index) if index.isdigit() else 0, named[1]

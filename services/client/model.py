@@ -18,6 +18,7 @@ from services.client.records import (
     JobView,
     LogChunk,
     MemberView,
+    Moment,
     PlanView,
 )
 from shared.contracts import JobState, JobSubmit
@@ -73,8 +74,12 @@ class ReadModel:
             view = records.get(JOBS, job_id)
             if view is None or view.state == REMOVED:
                 return None
-            noted = records.find(MOMENTS, group=job_id, limit=2 * MOST_MOMENTS)
-            return describe(view, _members(records, job_id), noted, now)
+            return describe(view, _members(records, job_id), _noted(records, job_id), now)
+
+    def moments(self, job_id: str) -> list[Moment]:
+        """All that is noted of a job and its members."""
+        with self._store.transaction() as records:
+            return _noted(records, job_id)
 
     def usage(self, job_id: str | None = None) -> list[JobUsage]:
         """What the jobs that have not ended use, or one job with each of its members."""
@@ -91,6 +96,11 @@ class ReadModel:
                 usage(view, _members(records, view.job_id), each=job_id is not None)
                 for view in views
             ]
+
+    def incarnations(self, job_id: str) -> dict[str, int]:
+        """The newest incarnation of each member that was heard of."""
+        with self._store.transaction() as records:
+            return {m.name: m.incarnation for m in _members(records, job_id)}
 
     def ask(self, request_id: str, now: datetime) -> None:
         """Expect the answer to a plan."""
@@ -113,3 +123,7 @@ class ReadModel:
 
 def _members(records: Records, job_id: str) -> list[MemberView]:
     return records.find(MEMBERS, group=job_id, limit=_MOST_MEMBERS)
+
+
+def _noted(records: Records, job_id: str) -> list[Moment]:
+    return records.find(MOMENTS, group=job_id, limit=2 * MOST_MOMENTS + 1)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable
 from datetime import datetime
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 from services.client.records import Moment
 from shared.contracts import (
@@ -41,10 +41,10 @@ def reported(message: PodReported) -> Moment:
     )
 
 
-def gathered(message: ClusterSpecReady, at: datetime) -> Moment:
+def gathered(message: ClusterSpecReady, now: datetime) -> Moment:
     """All members of an epoch are known."""
     return Moment(
-        job_id=message.job_id, id=f"epoch/{message.epoch}", at=at, kind="gathered",
+        job_id=message.job_id, id=f"epoch/{message.epoch}", at=message.at or now, kind="gathered",
         text=f"ClusterSpec with {len(message.members)} members, epoch {message.epoch}",
     )  # fmt: skip
 
@@ -81,33 +81,41 @@ class Line(BaseModel):
     text: str
     members: tuple[str, ...] = ()
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def whom(self) -> str:
+        """The members in a few words; '' for the job itself."""
+        return named(self.members)
+
 
 def told(noted: Iterable[Moment]) -> list[Line]:
     """The timeline, oldest first."""
     lines: list[Line] = []
-    texts: list[set[str]] = []
     for moment in sorted(noted, key=lambda m: m.at):
-        last = lines[-1] if lines else None
-        together = (
-            last is not None
-            and moment.member
-            and last.members
-            and last.kind == moment.kind
-            and moment.member not in last.members
-            and (moment.at - last.at).total_seconds() <= _TOGETHER_S
-        )
-        if last is None or not together:
+        number = _joins(lines, moment)
+        if number is None:
             members = (moment.member,) if moment.member else ()
             lines.append(Line(at=moment.at, until=moment.at, kind=moment.kind, text=moment.text,
                               members=members))  # fmt: skip
-            texts.append({moment.text})
-            continue
-        texts[-1].add(moment.text)
-        # Addresses differ by nature; what all of them say stays.
-        text = last.text if len(texts[-1]) == 1 else ""
-        grown = {"until": moment.at, "members": (*last.members, moment.member), "text": text}
-        lines[-1] = last.model_copy(update=grown)
+        else:
+            line = lines[number]
+            # Addresses differ by nature; what all of them say stays.
+            text = line.text if line.text == moment.text else ""
+            grown = {"until": moment.at, "members": (*line.members, moment.member), "text": text}
+            lines[number] = line.model_copy(update=grown)
     return lines
+
+
+def _joins(lines: list[Line], moment: Moment) -> int | None:
+    """The newest line a member's moment can become part of; only of its kind are between."""
+    for number in range(len(lines) - 1, -1, -1) if moment.member else ():
+        line = lines[number]
+        if line.kind != moment.kind or (moment.at - line.at).total_seconds() > _TOGETHER_S:
+            return None
+        same = line.text == moment.text or moment.kind == "reported"
+        if same and moment.member not in line.members:
+            return number
+    return None
 
 
 def named(members: tuple[str, ...]) -> str:

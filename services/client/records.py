@@ -83,6 +83,8 @@ class MemberView(_Frozen):
     exit_code: int | None = None
     oom: bool = False
     fault: str = ""
+    infrastructure: bool = False
+    """Whether ``fault`` is the platform's."""
     last_lines: tuple[str, ...] = ()
     cpu_cores: float | None = None
     memory_bytes: int | None = None

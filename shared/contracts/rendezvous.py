@@ -81,6 +81,7 @@ class ClusterSpecReady(Message):
     epoch: int = Field(ge=1, description="Grows with every change of membership.")
     cluster: dict[Role, tuple[str, ...]] = Field(description="host:port of each member by index.")
     members: tuple[Member, ...] = Field(description="The incarnations this spec holds.")
+    at: AwareDatetime | None = Field(default=None, description="When it was told.")
 
     def routing_key(self) -> str:
         return f"{self.TYPE}.{self.job_id.replace('.', '-')}"

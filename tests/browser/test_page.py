@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
-from pydantic import SecretStr
 
-from services.client.main import Client
-from services.client.settings import ClientSettings
 from shared.embedded.process import free_ports
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
-from tests.jobs import JobPlatform
+from tests.doors import job_door
 
 PROGRAM = """import time
 print("the first line", flush=True)
@@ -57,6 +52,13 @@ class Browser:
         script = {"script": "return document.body.innerText", "args": []}
         return str(self._http.post(f"{self._session}/execute/sync", json=script).json()["value"])
 
+    def count(self, selector: str) -> int:
+        script = "return document.querySelectorAll(arguments[0]).length"
+        answer = self._http.post(
+            f"{self._session}/execute/sync", json={"script": script, "args": [selector]}
+        )
+        return int(answer.json()["value"])
+
     def picture(self, path: Path) -> None:
         shot = self._http.get(f"{self._session}/screenshot").json()["value"]
         path.write_bytes(base64.b64decode(shot))
@@ -85,56 +87,30 @@ def until(condition, timeout_s: float) -> None:
 def test_a_folder_is_submitted_followed_and_seen_in_the_browser(
     broker: BrokerUnderTest, object_store: ObjectStoreUnderTest, tmp_path: Path
 ) -> None:
-    (port,) = free_ports(1)
-    client = Client(
-        ClientSettings(
-            broker_url=SecretStr(broker.url("client")),
-            store_url=SecretStr(f"sqlite:///{tmp_path}/client.db"),
-            s3_url=object_store.url,
-            s3_access_key=object_store.access_key,
-            s3_secret_key=SecretStr(object_store.secret_key),
-            http_port=port,
-        )
-    )
-    platform = JobPlatform(broker, object_store, tmp_path)
-    platform.open_directories()
-    platform.client.store = None
-    platform.client = client.service
-    url = f"http://127.0.0.1:{port}"
-
-    def tshell(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "services.client.tshell", *arguments]
-        environment = dict(os.environ) | {"BAROGRAPH_URL": url}
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=90, check=False, env=environment
-        )
-
     folder = tmp_path / "counting"
     (folder / "code").mkdir(parents=True)
     (folder / "code" / "main.py").write_text(PROGRAM)
     browser = Browser()
-    client.start_http()
-    platform.start()
-    try:
-        handed = tshell("submit", str(folder), "-m", "1500Mi", "--json")
+    with job_door(broker, object_store, tmp_path) as door:
+        handed = door.tshell("submit", str(folder), "-m", "1500Mi", "--json")
         assert handed.returncode == 0, handed.stderr
         job_id = json.loads(handed.stdout)["job_id"]
-        platform.until(
-            lambda: "the first line" in tshell("logs", job_id).stdout, 40, "the first line"
+        door.platform.until(
+            lambda: "the first line" in door.tshell("logs", job_id).stdout, 40, "the first line"
         )
-        browser.start()
-        browser.open(f"{url}/jobs/{job_id}")
-        seen = browser.text().count("line ")
-        until(lambda: browser.text().count("line ") > seen + 2, 15)
-        browser.picture(tmp_path / "job.png")
-        browser.open(url)
-        browser.picture(tmp_path / "jobs.png")
-        assert job_id in browser.text()
-        followed = tshell("logs", "-f", job_id)
+        try:
+            browser.start()
+            browser.open(f"{door.url}/jobs/{job_id}")
+            seen = browser.text().count("line ")
+            until(lambda: browser.text().count("line ") > seen + 2, 15)
+            browser.picture(tmp_path / "job.png")
+            assert browser.count("svg rect.running") == 2, "the job's bar and its member's"
+            browser.open(door.url)
+            browser.picture(tmp_path / "jobs.png")
+            assert job_id in browser.text()
+        finally:
+            browser.stop()
+        followed = door.tshell("logs", "-f", job_id)
         assert followed.returncode == 0, followed.stderr
         assert "line 29" in followed.stdout
-        assert tshell("status", job_id).stdout.startswith("succeeded")
-    finally:
-        browser.stop()
-        platform.stop()
-        client.stop_http()
+        assert door.tshell("status", job_id).stdout.startswith("succeeded")

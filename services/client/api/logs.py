@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel
 
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId, found
@@ -16,7 +17,17 @@ from services.client.logs import Followers, LogEvent, Logs
 from services.client.model import ReadModel
 
 _RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
-_MEMBER = r"^[a-z0-9]+-[0-9]{1,6}$"
+Member = Annotated[str | None, Query(pattern=r"^[a-z0-9]+-[0-9]{1,6}$")]
+Incarnation = Annotated[int | None, Query(ge=1, le=1_000_000)]
+
+
+class Part(BaseModel):
+    """What one incarnation of a member has printed."""
+
+    member: str
+    incarnation: int
+    size: int
+    """Bytes."""
 
 
 def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
@@ -26,12 +37,15 @@ def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
     @routes.get("", response_class=StreamingResponse)
     def whole(
         job_id: JobId,
-        member: Annotated[str | None, Query(pattern=_MEMBER)] = None,
+        member: Member = None,
+        incarnation: Incarnation = None,
+        previous: bool = False,
         range_header: Annotated[str | None, Header(alias="Range")] = None,
     ) -> Response:
-        """All members' logs one after the other, or one member's; ``Range`` is honoured."""
+        """All members' logs one after the other, or one's; ``Range`` is honoured."""
         found(model, job_id)
-        chunks = log.stored(job_id, member)
+        parts = log.parts(job_id, member, incarnation, previous=previous)
+        chunks = [info for part in parts for info in part.chunks]
         size = sum(info.size for info in chunks)
         start, end = _span(range_header, size)
         headers = {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
@@ -41,6 +55,20 @@ def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
         return StreamingResponse(
             log.read(chunks, start, end), status, headers, "text/plain; charset=utf-8"
         )
+
+    @routes.get("/parts")
+    def parts(
+        job_id: JobId,
+        member: Member = None,
+        incarnation: Incarnation = None,
+        previous: bool = False,
+    ) -> list[Part]:
+        """Which logs there are: of whom, of which incarnation, how long."""
+        found(model, job_id)
+        return [
+            Part(member=part.member, incarnation=part.incarnation, size=part.size)
+            for part in log.parts(job_id, member, incarnation, previous=previous)
+        ]
 
     @routes.get("/follow", response_class=StreamingResponse)
     def follow(
@@ -66,7 +94,8 @@ def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
 
 def _sse(event: LogEvent | str) -> str:
     if isinstance(event, LogEvent):
-        data = json.dumps({"member": event.member, "text": event.text})
+        told = {"member": event.member, "incarnation": event.incarnation, "text": event.text}
+        data = json.dumps(told)
         return f"id: {event.position}\nevent: log\ndata: {data}\n\n"
     if not event:
         return ": still here\n\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import mailbox
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,11 @@ from jinja2 import Environment, FileSystemLoader
 from services.client.api.faults import refusal
 from services.client.api.guard import COOKIE, same
 from services.client.api.jobs import JobId
+from services.client.drawing import MOST_ROWS, draw
 from services.client.model import ReadModel
 from services.client.records import ENDED
 from services.client.settings import ClientSettings
+from services.client.spans import span
 
 _PAGE = 50
 
@@ -30,6 +33,7 @@ def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C9
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"), autoescape=True
     )
+    templates.filters |= {"span": span, "mebibytes": lambda number: f"{number / 2**20:.0f}Mi"}
 
     def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
         values["has_mail"] = settings.maildir is not None
@@ -44,10 +48,14 @@ def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C9
 
     @routes.get("/jobs/{job_id}")
     def job(job_id: JobId) -> HTMLResponse:
-        view = model.job(job_id)
-        if view is None:
+        described = model.description(job_id, datetime.now(UTC))
+        if described is None:
             return page("missing.html", 404, what=f"There is no job {job_id}.")
-        return page("job.html", job=view, ended=view.state in ENDED)
+        drawing = draw(described, model.moments(job_id))
+        return page(
+            "job.html", job=described.job, ended=described.job.state in ENDED,
+            described=described, most_rows=MOST_ROWS, drawing=drawing,
+        )  # fmt: skip
 
     @routes.get("/mail")
     def mails() -> HTMLResponse:

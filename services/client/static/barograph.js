@@ -13,7 +13,12 @@ function refreshing(id) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById(id);
       const focused = section.contains(document.activeElement);
-      if (fresh && !focused) section.replaceWith(fresh);
+      if (fresh && !focused) {
+        // What was opened stays open.
+        const open = [...section.querySelectorAll("details")].map((each) => each.open);
+        fresh.querySelectorAll("details").forEach((each, n) => { each.open = open[n] ?? false; });
+        section.replaceWith(fresh);
+      }
     } catch {
       // The server is away for a moment; the next round tries again.
     }

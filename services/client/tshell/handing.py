@@ -1,0 +1,219 @@
+"""Commands that hand in: pack, upload, submit, and what a submit would do."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from services.client.tshell.cli import Json, app, follow, say, the_door
+from services.client.tshell.request import Request, from_options, from_tfjob, given, is_yaml, said
+
+_PLAN_S = 30
+
+
+class DryRun(StrEnum):
+    """Who checks a job that is not handed in."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+def _packed(folder: Path, archive: Path) -> Any:
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from shared.packages import PackageError, pack  # noqa: PLC0415
+
+    try:
+        return pack(folder, archive)
+    except (PackageError, OSError) as error:
+        raise Stop(Code.BAD_INPUT, str(error)) from error
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[tuple[Path, str]]:
+    """The package of a folder, or a package as it is, and its SHA-256."""
+    import hashlib  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as directory:
+        archive = path
+        if path.is_dir():
+            archive = _packed(path, Path(directory) / "package.tar.gz").path
+        with archive.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        yield archive, digest
+
+
+def _upload(path: Path, quiet: bool) -> tuple[str, str]:
+    """Upload a folder or an archive with a progress bar; (bucket:key:file, sha256)."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
+
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+    with (
+        _archive(path) as (archive, digest),
+        Progress(*columns, console=Console(stderr=True), disable=quiet) as bar,
+    ):
+        task = bar.add_task("upload", total=archive.stat().st_size)
+        return the_door().upload(archive, digest, lambda n: bar.advance(task, n)), digest
+
+
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
+    output: Annotated[Path | None, typer.Option("-o", help="Default: NAME.tar.gz.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Pack FOLDER/code and FOLDER/data; equal contents give equal bytes."""
+    packed = _packed(folder, output or Path(f"{folder.resolve().name}.tar.gz"))
+    value = {"path": str(packed.path), "sha256": packed.sha256, "size": packed.size}
+    say(value, f"{packed.path}  {packed.size} bytes  sha256 {packed.sha256}", as_json)
+
+
+@app.command()
+def upload(
+    path: Annotated[Path, typer.Argument(exists=True, help="A folder or a package.")],
+    as_json: Json = False,
+) -> None:
+    """Upload a package; an interrupted upload is continued."""
+    package, digest = _upload(path, as_json)
+    say({"package": package, "sha256": digest}, package, as_json)
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    folder: Annotated[Path | None, typer.Argument(exists=True, help="Folder or package.")] = None,
+    main_program: Annotated[str, typer.Option("-d", "--main", help="Main program.")] = "main.py",
+    file: Annotated[
+        str, typer.Option("-f", help="A TFJob's .yaml, or an uploaded package as `upload` said it.")
+    ] = "",
+    memory: Annotated[str, typer.Option("-m", help="Memory of each container.")] = "2048Mi",
+    kind: Annotated[str, typer.Option("-t", help="single or distribute.")] = "single",
+    name: Annotated[str, typer.Option("-n", help="Task name.")] = "",
+    cpu: Annotated[float, typer.Option("-c", help="CPU cores of each container.")] = 1.0,
+    gpu: Annotated[int, typer.Option("-g", help="GPUs of each container.")] = 0,
+    gpu_model: Annotated[str, typer.Option("--gpu-model", help="Only GPUs of this model.")] = "",
+    device_class: Annotated[
+        str, typer.Option("--device-class", help="GPUs by dynamic resource allocation.")
+    ] = "",
+    ps: Annotated[int, typer.Option("--ps", help="Parameter servers.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", help="Workers.")] = 0,
+    chief: Annotated[bool, typer.Option("--chief", help="A chief beside them.")] = False,
+    style: Annotated[str, typer.Option("--style", help="tf_config or flags.")] = "tf_config",
+    arg: Annotated[list[str] | None, typer.Option("--arg", help="For the program.")] = None,
+    image: Annotated[str, typer.Option("--image", help="Container image to run in.")] = "",
+    placement: Annotated[str, typer.Option("--placement", help="any, spread, together.")] = "any",
+    queue: Annotated[str, typer.Option("--queue", help="Kueue LocalQueue.")] = "",
+    priority_class: Annotated[str, typer.Option("--priority-class", help="Of its pods.")] = "",
+    host_network: Annotated[bool, typer.Option("--host-network", help="The node's net.")] = False,
+    job_id: Annotated[str, typer.Option("--id", help="Own id: repeating is harmless.")] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Without what a TFJob asks and is not supported.")
+    ] = False,
+    dry_run: Annotated[
+        DryRun | None, typer.Option("--dry-run", help="Check only: here, or by the cluster.")
+    ] = None,
+    manifests: Annotated[
+        bool, typer.Option("--manifests", help="With a dry run: the objects as YAML.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow until the end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hand in a job; a FOLDER is packed and uploaded first.
+
+    With -f tfjob.yaml the fields come from a kubeflow.org/v1 TFJob; options given beside it win,
+    and a FOLDER takes the place of its containers' commands.
+    """
+    resources = {"cpu": cpu, "gpu": gpu, "memory": memory}
+    resources |= given({"gpu_model": gpu_model, "device_class": device_class})
+    options: dict[str, Any] = {
+        "type": kind, "main": main_program, "ps": ps, "workers": workers, "chief": chief,
+        "cluster_style": style, "args": arg or [], "placement": placement,
+        "host_network": host_network, "resources": resources,
+    }  # fmt: skip
+    options |= given({
+        "image": image, "queue": queue, "priority_class": priority_class, "name": name,
+        "job_id": job_id,
+    })  # fmt: skip
+    with tempfile.TemporaryDirectory() as directory:
+        if is_yaml(file):
+            spoken = said(context, options)
+            request = from_tfjob(Path(file), folder, spoken, Path(directory) / "tfjob", force)
+        else:
+            request = from_options(folder, file, options)
+        if dry_run is not None:
+            _dry_run(request, dry_run, manifests, as_json)
+            return
+        if request.upload is not None:
+            package, digest = _upload(request.upload, as_json)
+            request.body |= {"package": package, "package_sha256": digest}
+    door = the_door()
+    handed = door.call("POST", "/jobs", json=request.body)
+    if not wait or not as_json:
+        say(handed, handed["job_id"], as_json)
+    if wait:
+        follow(door, handed["job_id"], as_json)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def plan(context: typer.Context) -> None:
+    """What `submit` with the same arguments would create, and whether it fits; creates nothing."""
+    group = context.parent
+    if group is None or not hasattr(group.command, "get_command"):
+        raise AssertionError("plan runs below the application")
+    command = group.command.get_command(group, "submit")
+    arguments = [*context.args, "--dry-run", "server"]
+    with command.make_context("plan", arguments, parent=group) as planned:
+        command.invoke(planned)
+
+
+def _dry_run(request: Request, by: DryRun, manifests: bool, as_json: bool) -> None:
+    if request.upload is not None:
+        with _archive(request.upload) as (_archived, digest):
+            request.body["package_sha256"] = digest
+    if by is DryRun.CLIENT:
+        _checked_here(request.body, as_json)
+        return
+    door = the_door()
+    asked = door.call("POST", "/plans", json=request.body)
+    path = f"/plans/{asked['request_id']}"
+    answer = door.call("GET", path, params={"wait_s": _PLAN_S}, timeout=_PLAN_S + 10)["answer"]
+    if answer is None:
+        from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+        raise Stop(Code.UNREACHABLE, f"the task service did not answer within {_PLAN_S} s")
+    if as_json:
+        print(json.dumps(answer))
+    else:
+        from services.client.tshell import shown  # noqa: PLC0415
+
+        shown.plan(answer, manifests)
+    if answer["faults"]:
+        raise typer.Exit(4)
+
+
+def _checked_here(body: dict[str, Any], as_json: bool) -> None:
+    """What the contract alone can tell; needs no Barograph."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from shared.contracts import JobSubmit  # noqa: PLC0415
+
+    digest = body.get("package_sha256", "")
+    stand_ins = {"job_id": "dry-run", "package": f"barograph:packages:{digest}.tar.gz"}
+    try:
+        job = JobSubmit.model_validate(stand_ins | body)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise Stop(Code.BAD_INPUT, "\n".join(line.removeprefix(": ") for line in lines)) from error
+    members = ", ".join(f"{number} {role}" for role, number in job.roles().items())
+    say(body, f"valid: {job.name}, {members}; nothing was handed in", as_json)

@@ -1,0 +1,101 @@
+"""What is handed in: from options, or from a TFJob and what was said beside it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+@dataclass
+class Request:
+    """A job about to be handed in: its fields, and the folder or package to upload, if any."""
+
+    body: dict[str, Any]
+    upload: Path | None
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are not empty."""
+    return {name: value for name, value in options.items() if value}
+
+
+def is_yaml(file: str) -> bool:
+    """Whether ``-f`` names a TFJob rather than an uploaded package."""
+    return file.endswith((".yaml", ".yml")) and (":" not in file or Path(file).is_file())
+
+
+def said(context: typer.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were really given, not those that have their default."""
+    names = {"main_program": "main", "kind": "type", "style": "cluster_style", "arg": "args"}
+    spoken = {
+        names.get(name, name)
+        for name in context.params
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    }
+    found = {name: value for name, value in options.items() if name in spoken}
+    if asked := spoken & {"cpu", "gpu", "memory", "gpu_model", "device_class"}:
+        found["resources"] = {name: options["resources"][name] for name in asked}
+    return found
+
+
+def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Request:
+    """A job of a folder, a package, or one that was uploaded before."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    if bool(folder) == bool(file):
+        text = "give either a folder (or package), -f bucket:key:file or -f tfjob.yaml"
+        raise Stop(Code.BAD_INPUT, text)
+    default = folder.resolve().name.removesuffix(".tar.gz") if folder else "job"
+    body = {"name": default} | options
+    if folder is None:
+        return Request(body | {"package": file}, None)
+    _check_main(folder, body["main"])
+    return Request(body, folder)
+
+
+def from_tfjob(
+    file: Path, folder: Path | None, spoken: dict[str, Any], made: Path, force: bool
+) -> Request:
+    """The fields of a TFJob; what was said on the command line wins."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.tfjob import (  # noqa: PLC0415
+        NotImportableError,
+        import_tfjob,
+        write,
+    )
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = import_tfjob(text, own_code=folder is not None, force=force)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Stop(Code.BAD_INPUT, f"{file}: {error}") from error
+    except NotImportableError as error:
+        hint = "--force hands it in without what is not supported" if not force else ""
+        raise Stop(Code.BAD_INPUT, "\n".join([*error.faults, hint]).rstrip()) from error
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    body = {"main": "main.py"} | found.body
+    asked = spoken.pop("resources", {})
+    if asked:
+        body["resources"] = body.get("resources", {}) | asked
+        own = body.get("role_resources", {})
+        body["role_resources"] = {role: each | asked for role, each in own.items()}
+    body |= spoken
+    if folder is None:
+        write(found.commands, made)
+        return Request(body | {"main": "main.py"}, made)
+    _check_main(folder, body["main"])
+    return Request(body, folder)
+
+
+def _check_main(folder: Path, main_program: str) -> None:
+    """A folder without its main program is not worth an upload."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    code = folder / "code"
+    if code.is_dir() and not (code / main_program).is_file():
+        raise Stop(Code.BAD_INPUT, f"{code} has no main program {main_program}; name it by -d")

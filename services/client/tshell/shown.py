@@ -1,0 +1,202 @@
+"""What ``tshell`` draws for people: tables, a plan, a job with its timeline."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from services.client.spans import span
+
+_MIB = 2**20
+_COLOURS = {
+    "running": "cyan", "succeeded": "green", "ended": "green", "failed": "red", "refused": "red",
+    "lost": "red", "retrying": "yellow", "replacing": "yellow", "pending": "yellow",
+    "exited": "magenta", "cancelled": "magenta",
+}  # fmt: skip
+
+
+def jobs(found: list[dict[str, Any]]) -> None:
+    """The list of jobs."""
+    table = Table("job", "name", "state", "changed", "why")
+    for job in found:
+        changed = job["updated_at"][:19].replace("T", " ")
+        why = f"{job['reason']}. {job['pending']['advice']}" if job["pending"] else job["reason"]
+        table.add_row(job["job_id"], job["name"], _state(job["state"]), changed, Text(why))
+    Console().print(table)
+
+
+def description(described: dict[str, Any]) -> None:
+    """A job: state, what keeps it, members, timeline."""
+    job = described["job"]
+    head = Text.assemble((job["name"], "bold"), "  ", job["job_id"], "  ", _state(job["state"]))
+    parts: list[RenderableType] = [head, Text(job["reason"])]
+    if job["pending"]:
+        parts.append(_pending(job["pending"], job["reason"], described["now"]))
+    parts += [Text(line) for line in _facts(job)]
+    parts += [Text(f"{f['field']}: {f['problem']}", "red") for f in job["faults"]]
+    parts.append(_members(described))
+    tails = [m for m in described["members"] if m["stands"] == "failed" and m["last_lines"]]
+    for member in tails[:3]:
+        text = Text("\n".join(member["last_lines"][-10:]))
+        title = f"last lines of {_name(member)}"
+        parts.append(Panel(text, title=title, title_align="left", border_style="red"))
+    parts.append(_timeline(described))
+    Console().print(Group(*parts))
+
+
+def plan(answer: dict[str, Any], manifests: bool) -> None:
+    """What a job would be."""
+    console = Console()
+    table = Table("role", "members", "cores", "memory", "GPUs")
+    for role in answer["roles"]:
+        each, number = role["resources"], role["members"]
+        gpus = f"{each['gpu']} {each['gpu_resource']}" if each["gpu"] else "-"
+        table.add_row(role["role"], str(number), f"{each['cpu']:g}", each["memory"], gpus)
+    total = f"{answer['cpu']:g} cores, {_bytes(answer['memory_bytes'])}, {answer['gpu']} GPUs"
+    console.print(table)
+    console.print(Text(f"in all {total}, runtime {answer['runtime']}"))
+    for fault in answer["faults"]:
+        console.print(Text(f"refused: {fault['field']}: {fault['problem']}", "red"))
+    for note in answer["notes"]:
+        console.print(Text(f"note: {note}", "yellow"))
+    console.print(Text(_fits(answer)))
+    objects = ", ".join(f"{m.get('kind')}/{_object_name(m)}" for m in answer["manifests"])
+    if objects:
+        checked = "checked by the API server" if answer["checked"] else "not checked by a server"
+        console.print(Text(f"objects ({checked}): {objects}"))
+    if manifests:
+        import yaml  # noqa: PLC0415 - only where asked for
+
+        print(yaml.safe_dump_all(answer["manifests"], sort_keys=False), end="")
+
+
+def jobs_usage(used: list[dict[str, Any]]) -> None:
+    """What every job that has not ended uses."""
+    table = Table("job", "name", "state", "members", "cores", "memory", "GPUs")
+    for job in used:
+        measured = job["measured"] or None
+        table.add_row(
+            job["job_id"], job["name"], _state(job["state"]), f"{job['running']} running",
+            _of(measured and job["cpu_used"], job["cpu_asked"], _cores),
+            _of(measured and job["memory_used"], job["memory_asked"], _bytes),
+            str(job["gpu_asked"] or "-"),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def members_usage(used: dict[str, Any]) -> None:
+    """What the members of a job use."""
+    table = Table("member", "stands", "node", "cores", "memory", "most memory", "GPUs")
+    for member in used["members"]:
+        asked = member["asked"]
+        peak = member["memory_peak_bytes"]
+        table.add_row(
+            _name(member), _state(member["stands"]), member["node"] or "-",
+            _of(member["cpu_cores"], asked["cpu"], _cores),
+            _of(member["memory_bytes"], asked["memory"], _bytes),
+            "-" if peak is None else _bytes(peak), str(asked["gpu"] or "-"),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _facts(job: dict[str, Any]) -> list[str]:
+    facts = list(job["notes"])
+    if job["submit"]:
+        budget = job["submit"]["max_retries"]
+        used = [f"{number} for {why}" for why, number in job["retries"].items()]
+        facts.append(f"attempt {max(job['attempt'], 1)}; replaced: {', '.join(used) or 'none'}"
+                     f" (budget {budget})")  # fmt: skip
+    if job["epoch"]:
+        facts.append(f"ClusterSpec epoch {job['epoch']}")
+    if job["failure_class"] and job["state"] == "failed":
+        whose = f" of {job['member']}" if job["member"] else ""
+        facts.append(f"failure class {job['failure_class']}{whose}")
+    if job["artifacts"]:
+        facts.append(f"{len(job['artifacts'])} files stored")
+    return facts
+
+
+def _pending(pending: dict[str, Any], reason: str, now: str) -> Panel:
+    since = span((_time(now) - _time(pending["since"])).total_seconds())
+    whom = f"\nconcerns {', '.join(pending['members'][:8])}" if pending["members"] else ""
+    text = Text.assemble(reason, "\n", (pending["advice"], "bold"), whom)
+    title = f"pending for {since}: {pending['cause']}"
+    return Panel(text, title=title, title_align="left", border_style="yellow")
+
+
+def _members(described: dict[str, Any]) -> Table:
+    table = Table("member", "stands", "address", "pod, node", "how it ended", "cores", "memory")
+    for member in described["members"]:
+        asked = member["asked"]
+        where = " on ".join(word for word in (member["pod"], member["node"]) if word)
+        table.add_row(
+            _name(member), _state(member["stands"]), member["address"] or "-", where or "-",
+            Text(member["how"]), _of(member["cpu_cores"], asked["cpu"], _cores),
+            _of(member["memory_bytes"], asked["memory"], _bytes),
+        )  # fmt: skip
+    more = described["members_total"] - len(described["members"])
+    if more:
+        table.caption = f"and {more} more members"
+    return table
+
+
+def _timeline(described: dict[str, Any]) -> Table:
+    table = Table("time (UTC)", "after", "what", "whom", "", box=None, padding=(0, 2, 0, 0))
+    first = _time(described["timeline"][0]["at"]) if described["timeline"] else None
+    for line in described["timeline"]:
+        at = _time(line["at"])
+        after = span((at - (first or at)).total_seconds())
+        table.add_row(
+            at.strftime("%H:%M:%S"), f"+{after}", _state(line["kind"]), line["whom"],
+            Text(line["text"]),
+        )  # fmt: skip
+    return table
+
+
+def _name(member: dict[str, Any]) -> str:
+    again = f"/{member['incarnation']}" if member["incarnation"] > 1 else ""
+    return f"{member['role']}-{member['index']}{again}"
+
+
+def _state(state: str) -> Text:
+    return Text(state, _COLOURS.get(state, ""))
+
+
+def _of(used: float | None, asked: Any, said: Any) -> str:
+    limit = asked if isinstance(asked, str) else said(asked)
+    return f"{'-' if used is None else said(used)} of {limit}"
+
+
+def _cores(number: float) -> str:
+    return f"{number:.2f}".rstrip("0").rstrip(".")
+
+
+def _bytes(number: float) -> str:
+    if number >= 10 * 1024 * _MIB:
+        return f"{number / 1024 / _MIB:.1f}Gi"
+    return f"{number / _MIB:.0f}Mi"
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _fits(answer: dict[str, Any]) -> str:
+    if answer["faults"]:
+        return "a submit would be refused; nothing was created"
+    if answer["fits_now"] is None:
+        return "whether it fits now cannot be told; nothing was created"
+    if answer["fits_now"]:
+        return "it could start now; nothing was created"
+    return f"it would wait: {answer['waiting_reason']}; nothing was created"
+
+
+def _object_name(manifest: dict[str, Any]) -> str:
+    metadata = manifest.get("metadata")
+    return str(metadata.get("name", "")) if isinstance(metadata, dict) else json.dumps(metadata)

@@ -1,0 +1,144 @@
+"""Commands about jobs that were handed in: look, read, stop, forget."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.client.tshell.cli import JobId, Json, app, end, follow, say, the_door
+
+if TYPE_CHECKING:
+    from services.client.tshell.door import Door
+
+
+@app.command("ls")
+def list_jobs(
+    state: Annotated[list[str] | None, typer.Option("--state", help="Only these.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 50,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    page = the_door().call("GET", "/jobs", params={"limit": limit, "state": state or []})
+    if as_json:
+        print(json.dumps(page))
+        return
+    from services.client.tshell import shown  # noqa: PLC0415
+
+    shown.jobs(page["jobs"])
+
+
+@app.command()
+def status(job: JobId, as_json: Json = False) -> None:
+    """State and reason; ends with 1 when the job failed."""
+    view = the_door().call("GET", f"/jobs/{job}")
+    advice = f"\n  {view['pending']['advice']}" if view["pending"] else ""
+    say(view, f"{view['state']}  {view['reason']}{advice}", as_json)
+    end(view["state"])
+
+
+@app.command()
+def describe(job: JobId, as_json: Json = False) -> None:
+    """Everything known of a job: members, why it does not go on, and its timeline."""
+    described = the_door().call("GET", f"/jobs/{job}/description")
+    if as_json:
+        print(json.dumps(described))
+        return
+    from services.client.tshell import shown  # noqa: PLC0415
+
+    shown.description(described)
+
+
+@app.command()
+def top(
+    job: Annotated[str, typer.Argument(help="One job with its members; default: all.")] = "",
+    as_json: Json = False,
+) -> None:
+    """What jobs, or a job's members, asked for and what they use."""
+    used = the_door().call("GET", f"/jobs/{job}/usage" if job else "/usage")
+    if as_json:
+        print(json.dumps(used))
+        return
+    from services.client.tshell import shown  # noqa: PLC0415
+
+    if job:
+        shown.members_usage(used)
+    else:
+        shown.jobs_usage(used)
+
+
+@app.command()
+def logs(
+    job: JobId,
+    follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Until the job ends.")] = False,
+    member: Annotated[str, typer.Option("--member", help="Only this one, e.g. worker-0.")] = "",
+    previous: Annotated[
+        bool, typer.Option("-p", "--previous", help="Of the incarnation before the present one.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print a job's log, of all members and incarnations; also when its pods are gone.
+
+    Several logs come one after the other, each line with its member (and, from its second
+    incarnation on, its incarnation); one alone comes as it was printed.
+    """
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    door = the_door()
+    if follow_it:
+        if previous:
+            raise Stop(Code.BAD_INPUT, "a previous incarnation says nothing new; leave out -f")
+        follow(door, job, as_json, member)
+        return
+    wanted: dict[str, Any] = {"previous": previous} | ({"member": member} if member else {})
+    parts = door.call("GET", f"/jobs/{job}/logs/parts", params=wanted)
+    if not parts and (member or previous):
+        whom = member or "any member"
+        raise Stop(Code.NOT_FOUND, f"no {'previous ' if previous else ''}log of {whom} is stored")
+    if as_json:
+        told = [part | {"text": "".join(_text(door, job, part))} for part in parts]
+        print(json.dumps({"text": "".join(each["text"] for each in told), "parts": told}))
+        return
+    for part in parts:
+        again = f"/{part['incarnation']}" if part["incarnation"] > 1 else ""
+        prefix = f"{part['member']}{again}  " if len(parts) > 1 else ""
+        _print(_text(door, job, part), prefix)
+
+
+@app.command()
+def cancel(
+    job: JobId,
+    reason: Annotated[str, typer.Option("--reason")] = "cancelled by the user",
+    as_json: Json = False,
+) -> None:
+    """Stop a job; what it has done so far is stored."""
+    handed = the_door().call("POST", f"/jobs/{job}/cancel", json={"reason": reason})
+    say(handed, f"{job}: cancel handed in", as_json)
+
+
+@app.command()
+def rm(job: JobId, as_json: Json = False) -> None:
+    """Forget an ended job: its record, logs and model."""
+    say(the_door().call("DELETE", f"/jobs/{job}"), f"{job}: removal handed in", as_json)
+
+
+def _text(door: Door, job: str, part: dict[str, Any]) -> Iterator[str]:
+    wanted = {"member": part["member"], "incarnation": part["incarnation"]}
+    return door.text(f"/jobs/{job}/logs", params=wanted)
+
+
+def _print(pieces: Iterator[str], prefix: str) -> None:
+    """Write ``pieces``, each of their lines after ``prefix``."""
+    at_start = True
+    for piece in pieces:
+        if not prefix:
+            sys.stdout.write(piece)
+            continue
+        for line in piece.splitlines(keepends=True):
+            sys.stdout.write(prefix + line if at_start else line)
+            at_start = line.endswith("\n")
+    if prefix and not at_start:
+        sys.stdout.write("\n")

@@ -1,0 +1,110 @@
+"""tshell on a real broker, store and local runtime: plan, a TFJob's way, describe, logs, top."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import BrokerUnderTest
+from tests.conftest import ObjectStoreUnderTest
+from tests.doors import JobDoor, job_door
+
+PROGRAM = """
+import json, os
+task = json.loads(os.environ["TF_CONFIG"])["task"]
+print("I am", task["type"], task["index"], "saying", os.environ["WORD"], flush=True)
+if task["type"] == "ps":
+    import time
+    time.sleep(600)
+"""
+TFJOB = """
+apiVersion: kubeflow.org/v1
+kind: TFJob
+metadata: {{name: spoken}}
+spec:
+  runPolicy: {{cleanPodPolicy: None}}
+  successPolicy: AllWorkers
+  tfReplicaSpecs:
+    PS:
+      template: &pod
+        spec:
+          containers:
+            - name: tensorflow
+              image: example.org/spoken:1
+              command: [python3, {program}]
+              env: [{{name: WORD, value: hello}}]
+              resources: {{limits: {{cpu: 500m, memory: 256Mi}}}}
+    Worker:
+      replicas: 2
+      template: *pod
+"""
+
+
+@pytest.fixture(scope="module")
+def door(
+    broker: BrokerUnderTest,
+    object_store: ObjectStoreUnderTest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[JobDoor]:
+    with job_door(broker, object_store, tmp_path_factory.mktemp("door")) as made:
+        yield made
+
+
+@pytest.fixture
+def tfjob(door: JobDoor) -> Path:
+    program = door.platform.directory / "train.py"
+    program.write_text(PROGRAM)
+    program.chmod(0o644)
+    file = door.platform.directory / "tfjob.yaml"
+    file.write_text(TFJOB.format(program=program))
+    return file
+
+
+def told_whole(door: JobDoor, job: str) -> bool:
+    described = json.loads(door.tshell("describe", job, "--json").stdout)
+    stands = {m["role"] + str(m["index"]): m["stands"] for m in described["members"]}
+    kinds = {line["kind"] for line in described["timeline"]}
+    wanted = {"accepted", "starting", "reported", "gathered", "started", "running", "succeeded"}
+    return wanted <= kinds and list(stands.values()) == ["stopped", "ended", "ended"]
+
+
+def test_a_plan_tells_what_a_job_would_be_and_creates_nothing(door: JobDoor, tfjob: Path) -> None:
+    planned = door.tshell("plan", "-f", str(tfjob), "--json")
+    assert planned.returncode == 0, planned.stderr
+    told = json.loads(planned.stdout)
+    assert [(r["role"], r["members"]) for r in told["roles"]] == [("ps", 1), ("worker", 2)]
+    assert (told["cpu"], told["memory_bytes"], told["fits_now"]) == (1.5, 3 * 2**28, True)
+    assert told["notes"] == ["jobs run as processes of this machine: image will have no effect"]
+    assert json.loads(door.tshell("ls", "--json").stdout)["jobs"] == []
+
+
+def test_a_dry_run_names_every_reason_for_a_refusal(door: JobDoor, tfjob: Path) -> None:
+    asked = ("-f", str(tfjob), "-g", "1", "--workers", "99", "--dry-run", "server")
+    refused = door.tshell("submit", *asked)
+    assert refused.returncode == 4
+    assert "refused: workers: 100 members" in refused.stdout
+    assert "refused: role_resources" in refused.stdout or "refused: resources.gpu" in refused.stdout
+
+
+def test_a_tfjob_runs_and_its_way_is_told_to_the_end(door: JobDoor, tfjob: Path) -> None:
+    handed = door.tshell("submit", "-f", str(tfjob), "--json")
+    assert handed.returncode == 0, handed.stderr
+    job = json.loads(handed.stdout)["job_id"]
+    followed = door.tshell("logs", "-f", job)
+    assert followed.returncode == 0, followed.stdout + followed.stderr
+
+    printed = door.tshell("logs", job).stdout
+    assert "worker-1  I am worker 1 saying hello\n" in printed
+    assert "ps-0  I am ps 0 saying hello\n" in printed
+    alone = door.tshell("logs", job, "--member", "worker-0").stdout
+    assert alone == "I am worker 0 saying hello\n"
+    assert door.tshell("logs", job, "--previous").returncode == 5
+
+    # Members' news come over a queue of their own.
+    door.platform.until(lambda: told_whole(door, job), 30, "the whole timeline", job)
+    shown = door.tshell("describe", job).stdout
+    assert "ClusterSpec with 3 members, epoch 1" in shown
+    assert door.tshell("top", job).returncode == 0

@@ -47,6 +47,11 @@ MISSED_ALARM_RATE = Gauge(
     ["item", "partition"],
 )
 ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
+OUTSIDE_ALERTS = Counter(
+    "barograph_outside_alerts_total",
+    "Alerts posted by Prometheus or Alertmanager, by outcome: taken, refused.",
+    ["outcome"],
+)
 ALERTS_HELD = Counter(
     "barograph_alerts_held_total",
     "Alerts held back, by why: silence, inhibited, flapping.",

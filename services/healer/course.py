@@ -59,7 +59,13 @@ class Course:
             for key, signal in incident.signals.items()
             if signal.ends is None or signal.ends > ctx.now
         }
-        gone = {key: FOREVER for key in incident.signals if key not in left}
+        # What was not repeated may be repeated again; what its source ended may not.
+        now_ms = int(ctx.now.timestamp() * 1000)
+        gone = {
+            key: now_ms if signal.until is None else FOREVER
+            for key, signal in incident.signals.items()
+            if key not in left
+        }
         why = [s.ending for key, s in incident.signals.items() if key in gone and s.ending]
         update = {"ended": incident.ended | gone, "due": None}
         now = incident.with_signals(left).model_copy(update=update)

@@ -12,7 +12,9 @@ from services.healer.alerting.people import People
 from services.healer.alerting.records import DELIVERIES, NOTICES, Flaps
 from services.healer.alerting.silences import SILENCES
 from services.healer.chronicle import FOREVER, Chronicle
+from services.healer.clicks import clicks
 from services.healer.course import Course
+from services.healer.outside import OutsideAlert, understood
 from services.healer.records import (
     COMMANDS,
     ENDED,
@@ -64,6 +66,7 @@ class Handlers:
         dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
         self._announcer = Announcer(settings, dispatch)
         self.people = People(settings, self._course.chronicle, dispatch)
+        self.clicks = clicks(self.people)
 
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
         """A series has left its normal behaviour or its threshold."""
@@ -118,6 +121,15 @@ class Handlers:
             why = _OUTCOMES[message.outcome]
             return self._went(message.series, message.event_id, why, ctx)
         return self._came_true(message, ctx)
+
+    def outside_alert(
+        self, alert: OutsideAlert, holds: timedelta | None, ctx: Context
+    ) -> Iterable[Message]:
+        """Somebody else's alert; without a repetition within ``holds`` it ends."""
+        found = understood(alert, ctx.now, holds)
+        if found.over:
+            return self._went(found.series, found.signal.event_id, "its source says so", ctx)
+        return self._came(found.series, found.family, found.signal, found.sight, ctx)
 
     def evidence_collected(self, message: EvidenceCollected, ctx: Context) -> Iterable[Message]:
         """A machine says what causes the alarm."""

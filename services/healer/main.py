@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
-from datetime import timedelta
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 
 import structlog
 
+from services.healer.alerting.records import LINK_KEYS, LinkKey
+from services.healer.api.app import Healer, create_app
 from services.healer.channels import Tools
 from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
+from services.healer.links import Links, Purpose
+from services.healer.mail.letters import LinkMaker
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     AlarmPredicted,
@@ -20,16 +26,36 @@ from shared.contracts import (
     PredictionWithdrawn,
     RemediationExecuted,
 )
-from shared.service import Periodic, Service
+from shared.service import Periodic, Service, ServiceUnit
+from shared.service.http import HttpServer
 from shared.settings import SettingsError
 from shared.store import Store
 
 log = structlog.get_logger(__name__)
 
 
-def build(settings: HealerSettings) -> Service:
+class HealerService(Service):
+    """The service and its HTTP server."""
+
+    http: HttpServer
+
+    def start(self) -> None:
+        """Consume, then answer."""
+        super().start()
+        self.http.start()
+
+    def stop(self) -> None:
+        """Answer nothing more, then finish."""
+        self.http.stop()
+        super().stop()
+
+
+def build(settings: HealerSettings) -> HealerService:
     """The service, ready to start."""
     handlers = Handlers(settings)
+    store = Store(settings.store_url.get_secret_value())
+    links = Links(_keys(settings, store))
+    tools = _tools(settings, links, frozenset(handlers.clicks))
 
     def expire() -> None:
         with service.unit() as unit:
@@ -39,14 +65,18 @@ def build(settings: HealerSettings) -> Service:
         with service.unit() as unit:
             handlers.flush(service.context(unit.records))
 
+    def clock() -> datetime:
+        return service.context().now
+
+    def unit() -> AbstractContextManager[ServiceUnit]:
+        return service.unit()
+
+    keep = timedelta(days=settings.keep_days)
     deliverers = [
-        Deliverer(
-            channel, _tools(settings), lambda: service.unit(), lambda: service.context().now,  # noqa: PLW0108
-            timedelta(days=settings.keep_days),
-        )
-        for channel in settings.all_channels
-    ]  # fmt: skip
-    service = Service(
+        Periodic(f"channel-{each.name}", 1.0, Deliverer(each, tools, unit, clock, keep).run)
+        for each in settings.all_channels
+    ]
+    service = HealerService(
         "healer",
         settings,
         handlers={
@@ -58,24 +88,46 @@ def build(settings: HealerSettings) -> Service:
             RemediationExecuted: handlers.remediation_executed,
             ItemObserved: handlers.item_observed,
         },
-        store=Store(settings.store_url.get_secret_value()),
-        periodic=[
-            Periodic("expire", 1.0, expire),
-            Periodic("flush", 1.0, flush),
-            *(
-                Periodic(f"channel-{channel.name}", 1.0, deliverer.run)
-                for channel, deliverer in zip(settings.all_channels, deliverers, strict=True)
-            ),
-        ],
+        store=store,
+        periodic=[Periodic("expire", 1.0, expire), Periodic("flush", 1.0, flush), *deliverers],
     )
+    healer = Healer(
+        settings=settings,
+        handlers=handlers,
+        unit=unit,
+        context=service.context,
+        clock=clock,
+        links=links,
+        clicks=handlers.clicks,
+        tools=tools,
+        wake=service.wake,
+    )
+    service.http = HttpServer(create_app(healer), settings.http_host, settings.http_port)
     return service
 
 
-def _tools(settings: HealerSettings) -> Tools:
+def _keys(settings: HealerSettings, store: Store) -> list[bytes]:
+    """The configured keys, or one of our own that all replicas share."""
+    given = settings.link_keys.get_secret_value().split(",")
+    keys = [key.strip().encode() for key in given if key.strip()]
+    if keys:
+        return keys
+    with store.transaction() as records:
+        kept = records.get(LINK_KEYS, "links")
+        if kept is None:
+            kept = LinkKey(key=secrets.token_hex(32))
+            records.put(LINK_KEYS, kept)
+        return [kept.key.encode()]
+
+
+def _tools(settings: HealerSettings, links: Links, offered: frozenset[Purpose]) -> Tools:
+    valid = timedelta(seconds=settings.alerting.link_valid_s)
+    maker = LinkMaker(links, settings.public_url, valid, offered)
     return Tools(
         smtp_url=settings.smtp_url.get_secret_value(),
         mail_from=settings.mail_from,
         page_url=settings.page_url,
+        links=maker if settings.public_url else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import (
@@ -38,6 +39,10 @@ class HealerSettings(ServiceSettings):
     http_port: int = Field(default=8081, ge=0, le=65_535, description="0: any free port.")
     http_token: SecretStr = Field(
         default=SecretStr(""), description="Bearer token callers of the API must present."
+    )
+    allowed_hosts: str = Field(
+        default="localhost,127.0.0.1,[::1]",
+        description="Without a token: names, by commas, under which the API may be addressed.",
     )
     public_url: str = Field(
         default="", description="The healer's address for people; without it mails have no links."
@@ -125,6 +130,13 @@ class HealerSettings(ServiceSettings):
         if fault:
             raise ValueError(fault)
         return value
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Host names of requests that are answered when there is no token."""
+        names = {name.strip().strip("[]").lower() for name in self.allowed_hosts.split(",")}
+        public = urlsplit(self.public_url).hostname
+        return frozenset(names | ({public} if public else set()))
 
     @property
     def all_channels(self) -> tuple[Channel, ...]:

@@ -151,12 +151,14 @@ class Stack:
 
     def plan_addresses(self) -> None:
         """Choose the services' ports and note where everything is; the servers have theirs."""
-        client, gateway, *health = free_ports(2 + len(self.modules))
+        client, gateway, healer, *health = free_ports(3 + len(self.modules))
         self.file = StackFile(
             supervisor_pid=os.getpid(),
             client_url=f"http://{LOOPBACK}:{client}",
             gateway_url=f"http://{LOOPBACK}:{gateway}",
             gateway_token=secrets.token_urlsafe(24),
+            healer_url=f"http://{LOOPBACK}:{healer}",
+            healer_token=secrets.token_urlsafe(24),
             s3_url=self.object_store.url,
             s3_access_key=self.object_store.access_key,
             s3_secret_key=self.object_store.secret_key,
@@ -206,7 +208,12 @@ class Stack:
                 "GATEWAY_TOKEN": self.file.gateway_token,
             },
             "task": {"MEMBER_BROKER_URL": self.broker.url(Principal.MEMBER)},
-            "healer": {"SMTP_URL": self.file.smtp_url},
+            "healer": {
+                "SMTP_URL": self.file.smtp_url,
+                "HTTP_PORT": self.file.healer_url.rpartition(":")[2],
+                "HTTP_TOKEN": self.file.healer_token,
+                "PUBLIC_URL": self.file.healer_url,
+            },
         }.get(name, {})
         root = str(Path(__file__).parents[2])
         python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))

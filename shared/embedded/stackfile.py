@@ -25,6 +25,8 @@ class StackFile(BaseModel):
     client_url: str = Field(description="HTTP API and web page.")
     gateway_url: str = Field(description="Where samples are sent, e.g. by Prometheus.")
     gateway_token: str = Field(description="Bearer token senders present.")
+    healer_url: str = Field(default="", description="Alerts in, links, silences.")
+    healer_token: str = Field(default="", description="Bearer token of its API.")
     s3_url: str
     s3_access_key: str
     s3_secret_key: str

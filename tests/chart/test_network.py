@@ -58,11 +58,12 @@ def test_a_service_reaches_the_servers_it_uses_and_no_other() -> None:
     }
 
 
-def test_only_page_and_gateway_take_calls_and_nobody_scrapes_unasked() -> None:
+def test_only_page_gateway_and_healer_take_calls_and_nobody_scrapes_unasked() -> None:
     found = policies(render())
+    called = {"client", "detector", "healer"}
 
-    assert {name for name in found if found[name].get("ingress")} == {"client", "detector"}
-    assert {name for name in found if "ingress" in found[name]} == {"client", "detector"}
+    assert {name for name in found if found[name].get("ingress")} == called
+    assert {name for name in found if "ingress" in found[name]} == called
 
 
 def test_peers_that_are_named_are_the_only_ones() -> None:

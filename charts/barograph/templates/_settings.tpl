@@ -7,7 +7,7 @@ task:      {kind: Deployment, store: true, objects: true, graceSeconds: 60}
 autospec:  {kind: Deployment, store: true, rolling: true, graceSeconds: 60}
 detector:  {kind: StatefulSet, objects: true, port: 9201, graceSeconds: 150}
 predictor: {kind: StatefulSet, objects: true, graceSeconds: 150}
-healer:    {kind: Deployment, store: true, graceSeconds: 60}
+healer:    {kind: Deployment, store: true, port: 8081, graceSeconds: 60}
 {{- end -}}
 
 {{/* context -> what all services are told */}}
@@ -70,7 +70,10 @@ BAROGRAPH_DETECTOR_SNAPSHOTS: s3
 BAROGRAPH_PREDICTOR_SNAPSHOTS: s3
 {{- end -}}
 
-{{- define "barograph.settings.healer" -}}{{- end -}}
+{{- define "barograph.settings.healer" -}}
+BAROGRAPH_HEALER_HTTP_HOST: "0.0.0.0"
+BAROGRAPH_HEALER_HTTP_PORT: "8081"
+{{- end -}}
 
 {{/* (list variables service settings) -> YAML of the variables and those from the values' `settings` */}}
 {{- define "barograph.settings.merged" -}}
@@ -120,7 +123,10 @@ BAROGRAPH_PREDICTOR_SNAPSHOTS: s3
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
 {{- else if eq $service "detector" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_DETECTOR_GATEWAY_TOKEN" $tokens "gateway") }}
-{{- else if and (eq $service "healer") $context.Values.healer.smtpSecret }}
+{{- else if eq $service "healer" }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_HTTP_TOKEN" $tokens "healer") }}
+{{- if $context.Values.healer.smtpSecret }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_SMTP_URL" $context.Values.healer.smtpSecret "url") }}
+{{- end }}
 {{- end }}
 {{- end -}}

@@ -126,9 +126,14 @@ class People:
         self._look_again(ctx)
         return ended
 
+    @property
+    def windows(self) -> Sequence[Silence]:
+        """The configured ones."""
+        return self.settings.alerting.windows
+
     def silences(self, ctx: Context) -> Sequence[Silence]:
         """Configured ones first, then those people made."""
-        return [*self.settings.alerting.windows, *ctx.records.find(SILENCES)]
+        return [*self.windows, *ctx.records.find(SILENCES)]
 
     def preview(self, silence: Silence, ctx: Context, days: float = 7) -> Preview:
         """What it would mute: now, next, and had it been there before."""

@@ -115,6 +115,13 @@ class Quota(_Record):
     digest_at: AwareDatetime | None = None
 
 
+class LinkKey(_Record):
+    """The key that signs links, where none is configured."""
+
+    name: str = "links"
+    key: str
+
+
 STANDINGS = Collection(
     "standings",
     Standing,
@@ -139,3 +146,4 @@ DELIVERIES = Collection(
 QUOTAS = Collection(
     "quotas", Quota, key=lambda q: q.recipient[:300], due=lambda q: q.digest_at
 )  # fmt: skip
+LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)

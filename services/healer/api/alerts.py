@@ -1,0 +1,92 @@
+"""Open alerts, acknowledging them, and the channels with their test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Body, HTTPException, Query
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from services.healer.alerting.records import STANDINGS
+from services.healer.testing import test_notice, tried
+from shared.contracts.alerts import Severity
+
+if TYPE_CHECKING:
+    from services.healer.api.app import Healer
+
+
+class AlertView(BaseModel):
+    """Where an open alert stands with people."""
+
+    incident_id: str
+    labels: dict[str, str]
+    severity: Severity
+    state: str
+    since: str
+    status: str
+    """waiting for evidence; pending: to be told; held; told."""
+    held_by: str
+    cause: str
+    acknowledged: bool
+    flapping: bool
+    value: float
+    sentence: str
+
+
+class Acknowledgement(BaseModel):
+    """Who takes care of it."""
+
+    by: Annotated[str, Body(min_length=1, max_length=200)]
+
+
+def router(healer: Healer) -> APIRouter:
+    """The routes of alerts and channels."""
+    routes = APIRouter(tags=["alerts"])
+
+    @routes.get("/alerts")
+    def alerts(
+        limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    ) -> list[AlertView]:
+        """Open alerts, oldest first."""
+        with healer.unit() as unit:
+            found = unit.records.find(STANDINGS, limit=limit, offset=offset)
+        return [
+            AlertView(
+                incident_id=s.incident_id, labels=s.labels, severity=s.severity,
+                state=s.tell, since=s.since.isoformat(), status=s.status, held_by=s.held_by,
+                cause=s.cause, acknowledged=s.acknowledged, flapping=bool(s.flapping),
+                value=s.value, sentence=s.sentence,
+            )
+            for s in found
+            if not s.ended
+        ]  # fmt: skip
+
+    @routes.post("/alerts/{incident_id}/acknowledge", status_code=204)
+    def acknowledge(incident_id: str, body: Acknowledgement) -> None:
+        """Say that somebody takes care of it; a second time changes nothing."""
+        with healer.unit() as unit:
+            ctx = healer.context(unit.records)
+            unit.emit(*healer.handlers.people.acknowledge(incident_id, body.by, ctx))
+        healer.wake()
+
+    @routes.get("/channels")
+    def channels() -> list[dict[str, object]]:
+        """The configured channels; no secrets."""
+        return [
+            {"name": channel.name, "type": channel.TYPE, "recipients": len(channel.recipients())}
+            for channel in healer.settings.all_channels
+        ]
+
+    @routes.post("/channels/{name}/test")
+    def test(name: str) -> JSONResponse:
+        """Send a test now, past every queue; 502 says what the other side answered."""
+        channel = next((c for c in healer.settings.all_channels if c.name == name), None)
+        if channel is None:
+            raise HTTPException(404, f"there is no channel {name}")
+        told = test_notice(healer.clock())
+        failed = tried(channel, told, healer.tools)
+        return JSONResponse({"id": told.message_id, "failed": failed}, 502 if failed else 200)
+
+    return routes

@@ -1,0 +1,81 @@
+"""What stands before every request: names, the token, sizes, and protective headers."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_PROTECTIVE = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
+    " base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "x-robots-tag": "noindex",
+}
+_OPEN = "/links/"
+_MOST = 10_000_000
+
+
+class Guard:
+    """ASGI middleware.
+
+    The Host must be a name we know (against DNS rebinding); a browser's writes must come from our
+    own page; with a token configured, callers must have it. A link is its own permission.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], token: str) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _PROTECTIVE.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        wrong = self._wrong(scope, Headers(scope=scope))
+        if wrong is None:
+            await self._app(scope, receive, guarded)
+            return
+        status, problem = wrong
+        body = {"faults": [{"field": "", "problem": problem}]}
+        await JSONResponse(body, status)(scope, receive, guarded)
+
+    def _wrong(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+        host = headers.get("host", "").lower()
+        if not self._token and urlsplit(f"//{host}").hostname not in self._hosts:
+            return 400, "this Host is not one of BAROGRAPH_HEALER_ALLOWED_HOSTS"
+        if scope["method"] != "GET" and self._is_foreign(scope, headers, host):
+            return 403, "a page of another origin may not change anything here"
+        if "transfer-encoding" in headers:
+            return 411, "say the body's length"
+        declared = headers.get("content-length", "0")
+        if not declared.isdigit() or int(declared) > _MOST:
+            return 413, f"at most {_MOST} bytes"
+        if self._token and not scope["path"].startswith(_OPEN):
+            given = headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return 401, "present the token: Authorization: Bearer ..."
+        return None
+
+    @staticmethod
+    def _is_foreign(scope: Scope, headers: Headers, host: str) -> bool:
+        origin = headers.get("origin")
+        if origin is None:
+            return False
+        if origin == "null":
+            # A link's page tells nobody its address, so its own form comes from nowhere.
+            return not scope["path"].startswith(_OPEN)
+        return urlsplit(origin).netloc.lower() != host

@@ -1,0 +1,56 @@
+"""Silences: list, preview, make, end."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Body, HTTPException
+
+from services.healer.alerting.people import Preview
+from services.healer.alerting.silences import Silence
+
+if TYPE_CHECKING:
+    from services.healer.api.app import Healer
+
+
+def router(healer: Healer) -> APIRouter:
+    """The routes below /silences."""
+    routes = APIRouter(prefix="/silences", tags=["silences"])
+    people = healer.handlers.people
+
+    @routes.get("")
+    def silences() -> list[Silence]:
+        """All that are known, the configured windows first."""
+        with healer.unit() as unit:
+            return list(people.silences(healer.context(unit.records)))
+
+    @routes.post("/preview")
+    def preview(body: Annotated[dict[str, Any], Body()]) -> Preview:
+        """What the silence would mute: open alerts, its next windows, the past week."""
+        with healer.unit() as unit:
+            return people.preview(_silence(body), healer.context(unit.records))
+
+    @routes.post("", status_code=201)
+    def make(body: Annotated[dict[str, Any], Body()]) -> Silence:
+        """Silence; with the silence_id of another one, replace it."""
+        silence = _silence(body)
+        if any(silence.silence_id == window.silence_id for window in people.windows):
+            raise HTTPException(409, "a configured window has this id")
+        with healer.unit() as unit:
+            people.silence(silence, healer.context(unit.records))
+        return silence
+
+    @routes.delete("/{silence_id}")
+    def end(silence_id: str) -> Silence:
+        """End it now; what it held back is told."""
+        with healer.unit() as unit:
+            ended = people.end_silence(silence_id, healer.context(unit.records))
+        healer.wake()
+        return ended
+
+    def _silence(body: dict[str, Any]) -> Silence:
+        now = healer.clock().isoformat()
+        return Silence.model_validate({"silence_id": str(uuid.uuid4()), "starts_at": now} | body)
+
+    return routes

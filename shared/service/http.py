@@ -1,0 +1,44 @@
+"""An HTTP server beside a service's messaging, in a thread of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+
+
+class HttpServer:
+    """Serves an ASGI application.
+
+    The port is bound when this is made, so that one taken by another is an error at start.
+    """
+
+    def __init__(self, app: Any, host: str, port: int) -> None:
+        self._socket = socket.create_server((host, port), backlog=256)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, lifespan="off",
+            timeout_graceful_shutdown=3,
+        )  # fmt: skip
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{host}:{port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is being answered, then close."""
+        self._server.should_exit = True
+        self._thread.join(20.0)
+        self._socket.close()
+
+    def _run(self) -> None:
+        self._server.run([self._socket])

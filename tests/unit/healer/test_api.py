@@ -1,0 +1,288 @@
+"""The healer's HTTP: alerts in, links that ask before they act, silences, channels."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from services.healer.alerting.records import STANDINGS
+from services.healer.api.app import Healer, create_app
+from services.healer.channels import ChannelUnavailable, Tools
+from services.healer.links import Link, Links
+from services.healer.mail.letters import LinkMaker
+from shared.contracts import AlertChanged, Message
+from shared.service import Context
+from tests.unit.healer.test_alerting import over, silence, trouble
+from tests.unit.healer.test_delivering import Other, Spoken
+from tests.unit.healer.test_incidents import Desk
+
+KEY = b"k" * 32
+TOKEN = {"Authorization": "Bearer secret"}
+
+
+class Caller:
+    """Sends requests to an application, without a network."""
+
+    def __init__(self, app: Any) -> None:
+        self._transport = httpx.ASGITransport(app)
+
+    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        async def go() -> httpx.Response:
+            client = httpx.AsyncClient(transport=self._transport, base_url="http://testserver")
+            async with client:
+                return await client.request(method, url, **options)
+
+        return asyncio.run(go())
+
+    def get(self, url: str, **options: Any) -> httpx.Response:
+        return self.request("GET", url, **options)
+
+    def post(self, url: str, **options: Any) -> httpx.Response:
+        return self.request("POST", url, **options)
+
+    def delete(self, url: str) -> httpx.Response:
+        return self.request("DELETE", url)
+
+
+@dataclass
+class _Unit:
+    records: Any
+    sent: list[Message]
+
+    def emit(self, *messages: Message) -> None:
+        self.sent += messages
+
+
+@dataclass
+class Door:
+    """A healer behind its application."""
+
+    token: str = ""
+    other: Other = field(default_factory=Other)
+    sent: list[Message] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(channels=(Spoken(name="spoken", other=self.other),))
+        settings = self.desk.settings.model_copy(
+            update={"http_token": SecretStr(self.token), "public_url": "http://testserver"}
+        )
+        handlers = self.desk.handlers
+        self.links = Links([KEY])
+        healer = Healer(
+            settings=settings, handlers=handlers, unit=self.unit, clock=lambda: self.desk.now,
+            context=lambda records: Context(self.desk.now, "", 1, records), links=self.links,
+            clicks=handlers.clicks, tools=Tools(),
+        )  # fmt: skip
+        self.http = Caller(create_app(healer))
+
+    @contextmanager
+    def unit(self) -> Iterator[_Unit]:
+        with self.desk.store.transaction() as records:
+            yield _Unit(records, self.sent)
+
+    def post(self, *alerts: dict[str, Any]) -> Any:
+        return self.http.post("/api/v2/alerts", json=list(alerts))
+
+    def states(self) -> list[str]:
+        return [str(m.state) for m in self.sent if isinstance(m, AlertChanged)]
+
+    def link(self, purpose: Any, subject: str, hours: float = 1) -> str:
+        link = Link(purpose, subject, "Ann", self.desk.now + timedelta(hours=hours))
+        return self.links.url("", link)
+
+
+def posted(**changes: Any) -> dict[str, Any]:
+    labels = {"alertname": "HighErrorRate", "instance": "web-1:9090", "severity": "page"}
+    alert = {
+        "labels": labels, "annotations": {"summary": "5 % of requests fail"},
+        "startsAt": "2024-01-01T00:00:00Z", "endsAt": "2024-01-01T00:04:00Z",
+        "generatorURL": "http://prometheus/graph",
+    }  # fmt: skip
+    return alert | changes
+
+
+def test_what_prometheus_posts_is_one_alert_until_it_ends() -> None:
+    door = Door()
+    assert door.post(posted()).status_code == 200
+    assert door.post(posted(endsAt="2024-01-01T00:05:00Z")).json() == {}
+    (changed,) = door.sent
+    assert isinstance(changed, AlertChanged)
+    assert changed.routing_key() == "alert.firing.critical.other.web-1-9090"
+    assert changed.sentence == "5 % of requests fail"
+    door.post(posted(endsAt="2023-12-31T23:59:00Z"))
+    assert door.states() == ["firing", "resolved"]
+
+
+def test_what_is_not_repeated_ends_and_comes_back_when_it_is() -> None:
+    door = Door()
+    door.post(posted())
+    assert [str(m.state) for m in door.desk.later(239) if isinstance(m, AlertChanged)] == []
+    ended = door.desk.later(2)
+    assert [str(m.state) for m in ended if isinstance(m, AlertChanged)] == ["resolved"]
+    door.desk.later(60)
+    door.post(posted(endsAt="2024-01-01T00:09:00Z"))
+    assert door.states() == ["firing", "firing"]
+
+
+def test_an_alertmanager_says_itself_when_it_is_over() -> None:
+    door = Door()
+    alert = posted(status="firing", endsAt="0001-01-01T00:00:00Z")
+    body = {"version": "4", "status": "firing", "alerts": [alert]}
+    assert door.http.post("/webhooks/alertmanager", json=body).status_code == 200
+    door.desk.later(100_000)
+    assert door.states() == ["firing"]
+    done = {"version": "4", "alerts": [alert | {"status": "resolved"}]}
+    door.http.post("/webhooks/alertmanager", json=done)
+    assert door.states() == ["firing", "resolved"]
+    wrong = door.http.post("/webhooks/alertmanager", json={"version": "3", "alerts": []})
+    assert "only version 4" in wrong.text
+
+
+def test_good_alerts_are_taken_and_bad_ones_named() -> None:
+    door = Door()
+    answer = door.post({"labels": {}}, posted(), {"labels": {"a": 1}}, posted(startsAt="x"), 7)
+    assert answer.status_code == 400
+    fields = {fault["field"].split(".")[0] for fault in answer.json()["faults"]}
+    assert fields == {"0", "2", "3", "4"}
+    assert door.states() == ["firing"]
+    assert door.http.post("/api/v2/alerts", json={"a": 1}).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["", "ü ü", "-..-", "x\r\ny", "a" * 500])
+def test_any_names_become_names_of_ours(name: str) -> None:
+    door = Door()
+    answer = door.post(posted(labels={"alertname": name, "instance": name, "ü": "1"}))
+    assert answer.status_code == 200
+    assert door.states() == ["firing"]
+
+
+def opened(door: Door) -> str:
+    changed = door.desk.take(trouble())[0]
+    assert isinstance(changed, AlertChanged)
+    return changed.alert_id
+
+
+def test_a_link_asks_first_and_acts_by_its_button_only_as_often_as_it_likes() -> None:
+    door = Door(token="secret")
+    incident = opened(door)
+    url = door.link("acknowledge", incident)
+    for _ in range(3):
+        asked = door.http.get(url)
+        assert (asked.status_code, door.sent) == (200, [])
+        assert "Take care of host1 app.errors, as Ann?" in asked.text
+        assert asked.headers["referrer-policy"] == "no-referrer"
+    for _ in range(2):
+        done = door.http.post(url, headers={"Origin": "null"})
+        assert "taken care of by Ann" in done.text
+    (changed,) = door.sent
+    assert isinstance(changed, AlertChanged)
+    assert changed.acknowledged_by == "Ann"
+
+
+def test_a_silence_link_mutes_the_series() -> None:
+    door = Door()
+    url = door.link("silence", opened(door))
+    assert "is silenced until 2024-01-01 04:00 UTC" in door.http.post(url).text
+    door.desk.take(over(trouble()), trouble(number=2))
+    told = [notice.kind for notice in door.desk.notices()]
+    assert told == ["firing", "resolved"]
+
+
+def test_a_dead_link_says_why_and_does_nothing() -> None:
+    door = Door()
+    incident = opened(door)
+    url = door.link("acknowledge", incident)
+    changed = url[:-2] + ("aa" if url[-2:] != "aa" else "bb")
+    unknown = door.link("approve", incident)
+    foreign = door.link("acknowledge", "nobody")
+    for path, status in ((changed, 404), ("/links/x", 404), (unknown, 404), (foreign, 410)):
+        assert door.http.get(path).status_code == status
+        assert door.http.post(path).status_code == status
+    door.desk.later(3601)
+    late = door.http.post(url)
+    assert (late.status_code, "expired at" in late.text) == (410, True)
+    assert door.sent == []
+
+
+def test_what_a_link_says_of_an_alert_stays_text() -> None:
+    door = Door()
+    door.post(posted(labels={"alertname": "x", "instance": "h", "a": "<script>alert(1)</script>"}))
+    with door.desk.store.transaction() as records:
+        (standing,) = records.find(STANDINGS)
+    page = door.http.get(door.link("acknowledge", standing.incident_id)).text
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_silences_are_previewed_made_listed_and_ended() -> None:
+    door = Door()
+    opened(door)
+    body = silence().model_dump(mode="json", exclude={"silence_id", "starts_at"})
+    preview = door.http.post("/api/v1/silences/preview", json=body).json()
+    assert [row["series"]["host"] for row in preview["open"]] == ["host1"]
+    assert door.http.get("/api/v1/silences").json() == []
+    made = door.http.post("/api/v1/silences", json=body)
+    assert made.status_code == 201
+    assert door.http.get("/api/v1/silences").json() == [made.json()]
+    path = f"/api/v1/silences/{made.json()['silence_id']}"
+    assert door.http.delete(path).status_code == 200
+    assert door.http.delete(path).status_code == 404
+    bad = door.http.post("/api/v1/silences", json=body | {"owner": "", "matchers": ["x"]})
+    assert bad.status_code == 422
+    assert {f["field"] for f in bad.json()["faults"]} >= {"owner", "matchers.0"}
+
+
+def test_alerts_are_listed_and_acknowledged() -> None:
+    door = Door()
+    incident = opened(door)
+    (shown,) = door.http.get("/api/v1/alerts").json()
+    assert (shown["incident_id"], shown["status"]) == (incident, "told")
+    path = f"/api/v1/alerts/{incident}/acknowledge"
+    assert door.http.post(path, json={"by": "Ann"}).status_code == 204
+    assert door.http.get("/api/v1/alerts").json()[0]["acknowledged"]
+    assert door.http.post("/api/v1/alerts/x/acknowledge", json={"by": "A"}).status_code == 404
+
+
+def test_a_channel_is_tested_and_says_what_went_wrong() -> None:
+    door = Door()
+    assert door.http.post("/api/v1/channels/spoken/test").status_code == 200
+    assert len(door.other.taken) == 1
+    door.other.answer = lambda _id: ChannelUnavailable("503 closed")
+    answer = door.http.post("/api/v1/channels/spoken/test")
+    assert (answer.status_code, answer.json()["failed"]) == (502, {"spoken": "503 closed"})
+    assert door.http.post("/api/v1/channels/none/test").status_code == 404
+    names = [channel["name"] for channel in door.http.get("/api/v1/channels").json()]
+    assert names == ["mail", "spoken"]
+
+
+def test_nobody_without_the_token_and_no_foreign_page_gets_in() -> None:
+    door = Door(token="secret")
+    assert door.http.get("/api/v1/alerts").status_code == 401
+    assert door.http.get("/api/v1/alerts", headers=TOKEN).status_code == 200
+    open_door = Door()
+    assert open_door.http.get("/api/v1/alerts", headers={"Host": "evil"}).status_code == 400
+    for origin in ("http://evil.example", "null"):
+        answer = open_door.http.post("/api/v2/alerts", json=[], headers={"Origin": origin})
+        assert answer.status_code == 403
+
+
+def test_a_mails_links_are_those_the_healer_offers_for_the_one_it_is_sent_to() -> None:
+    door = Door()
+    opened(door)
+    (notice,) = door.desk.mails()
+    maker = LinkMaker(
+        door.links, "http://testserver/", timedelta(hours=1), frozenset(door.desk.handlers.clicks)
+    )
+    offered = dict(maker.of(notice, "b@example.org"))
+    assert set(offered) == {"Acknowledge", "Silence"}
+    token = re.sub(r".*/links/", "", offered["Acknowledge"])
+    assert door.links.read(token, door.desk.now).by == "b@example.org"

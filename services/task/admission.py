@@ -6,28 +6,37 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.task.records import JobRecord
+from services.task.settings import TaskSettings
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """CPU cores and bytes of memory."""
+    """CPU cores, bytes of memory, and jobs at once."""
 
     cpu: float
-    memory: int
+    memory: float
+    jobs: int
 
     def __sub__(self, other: Capacity) -> Capacity:
-        return Capacity(self.cpu - other.cpu, self.memory - other.memory)
+        return Capacity(self.cpu - other.cpu, self.memory - other.memory, self.jobs - other.jobs)
 
     def __str__(self) -> str:
-        return f"{max(self.cpu, 0):g} cores and {max(self.memory, 0) // 2**20} MiB"
+        return f"{max(self.cpu, 0):g} cores and {max(self.memory, 0) / 2**20:.0f} MiB"
 
     def holds(self, other: Capacity) -> bool:
-        return other.cpu <= self.cpu + 1e-9 and other.memory <= self.memory
+        return (
+            other.cpu <= self.cpu + 1e-9 and other.memory <= self.memory and other.jobs <= self.jobs
+        )
+
+
+def capacity(settings: TaskSettings) -> Capacity:
+    """What all jobs together may have."""
+    return Capacity(settings.cpu, settings.memory, settings.max_active)
 
 
 def demand(record: JobRecord) -> Capacity:
     """What all members of a job need together."""
-    return Capacity(record.submit.total_cpu, record.submit.total_memory)
+    return Capacity(record.submit.total_cpu, record.submit.total_memory, 1)
 
 
 def admit(
@@ -50,4 +59,7 @@ def admit(
             yield record, ""
         else:
             ahead = record.job_id
-            yield record, f"waits for capacity: needs {needed}, free are {free}"
+            if free.jobs < 1:
+                yield record, f"waits for one of {total.jobs} active jobs to end"
+            else:
+                yield record, f"waits for capacity: needs {needed}, free are {free}"

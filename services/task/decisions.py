@@ -6,11 +6,20 @@ Pure but for ``ctx.records``: the changed record is stored, the messages are ret
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.task import states
 from services.task.failures import classify, describe, may_retry
-from services.task.records import JOBS, Exit, JobRecord, MemberRecord, Verdict, deciders
+from services.task.records import (
+    JOBS,
+    Exit,
+    JobRecord,
+    MemberRecord,
+    PendingNote,
+    Verdict,
+    deciders,
+)
+from services.task.runtimes import Pending
 from shared.contracts import (
     FailureClass,
     JobState,
@@ -31,6 +40,41 @@ def note_running(record: JobRecord, ctx: Context) -> Iterator[Message]:
         record, event = states.run(record, ctx.now)
         yield event
     ctx.records.put(JOBS, record)
+
+
+_REPEAT = timedelta(seconds=30)
+"""A cause that stays is told again with its newer words after this."""
+
+
+def is_news(told: PendingNote | None, found: Pending | None, now: datetime) -> bool:
+    """Whether a reason, or its passing, should be noted."""
+    if found is None or told is None:
+        return found is not None or told is not None
+    if found.cause is not told.cause:
+        return True
+    return found.reason != told.reason and now - told.at >= _REPEAT
+
+
+def note_pending(record: JobRecord, found: Pending | None, ctx: Context) -> Iterator[Message]:
+    """Tell the reason; that there is none any more shows when the job runs."""
+    if record.state is JobState.RUNNING or record.verdict is not None:
+        return
+    if found is None:
+        ctx.records.put(JOBS, record.model_copy(update={"pending": None}))
+        return
+    record, event = states.pend(record, found, ctx.now)
+    ctx.records.put(JOBS, record)
+    yield event
+
+
+def requeue(record: JobRecord, ctx: Context) -> Iterator[Message]:
+    """Members that never ran give back their nodes: their next incarnations wait for theirs."""
+    if record.verdict is not None or record.state is JobState.RUNNING:
+        return
+    members = {n: m if m.phase == "running" else m.replaced() for n, m in record.members.items()}
+    record = record.model_copy(update={"members": members})
+    ctx.records.put(JOBS, record)
+    yield from rendezvous(record, ctx)
 
 
 def member_ended(
@@ -123,7 +167,8 @@ def _ended_badly(
         last_lines=end.last_lines,
     )
     alone = record.submit.type == "single"
-    if not alone and failure is not FailureClass.INFRASTRUCTURE and not _own_fault(end):
+    lost = failure in {FailureClass.INFRASTRUCTURE, FailureClass.PREEMPTION}
+    if not alone and not lost and not _own_fault(end):
         # TensorFlow's members fall over when a peer is lost: wait whether one was.
         suspect = record.suspect or verdict
         ctx.records.put(JOBS, record.model_copy(update={"suspect": suspect}))

@@ -10,12 +10,15 @@ from shared.contracts import FailureClass
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}
 _SHELL_SIGNALS = 128
 _CRASH_RETRIES = 1
+_PREEMPTIONS = 10
 
 
 def classify(end: Exit) -> FailureClass:
     """Who has to do something about it. A program that ended well is not asked for."""
     if end.oom:
         return FailureClass.OOM
+    if end.preempted:
+        return FailureClass.PREEMPTION
     if end.fault:
         return FailureClass.INFRASTRUCTURE if end.infrastructure else FailureClass.USER_ERROR
     number = -end.exit_code if end.exit_code < 0 else end.exit_code - _SHELL_SIGNALS
@@ -29,6 +32,8 @@ def may_retry(record: JobRecord, failure: FailureClass) -> bool:
     """Whether the job's budget for this class allows another attempt."""
     budgets = {
         FailureClass.INFRASTRUCTURE: record.submit.max_retries,
+        # Says nothing about the job, nor about the machines.
+        FailureClass.PREEMPTION: record.submit.max_retries * _PREEMPTIONS,
         FailureClass.UNKNOWN: min(_CRASH_RETRIES, record.submit.max_retries),
     }
     return record.retries.get(failure, 0) < budgets.get(failure, 0)

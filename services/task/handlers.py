@@ -14,7 +14,6 @@ from services.task.records import (
     PlanRequest,
     Verdict,
 )
-from services.task.validation import Quotas, faults
 from shared.contracts import (
     ClusterSpecReady,
     FailureClass,
@@ -34,8 +33,10 @@ from shared.messaging.errors import Reject
 from shared.service import Context
 
 
-def job_submit(quotas: Quotas) -> Callable[[JobSubmit, Context], Iterable[Message]]:
-    """The handler of submits under these quotas."""
+def job_submit(
+    faults: Callable[[JobSubmit], tuple[Fault, ...]],
+) -> Callable[[JobSubmit, Context], Iterable[Message]]:
+    """The handler of submits; ``faults`` are what speaks against a job here."""
 
     def handle(message: JobSubmit, ctx: Context) -> Iterator[Message]:
         known = ctx.records.get(JOBS, message.job_id)
@@ -45,7 +46,7 @@ def job_submit(quotas: Quotas) -> Callable[[JobSubmit, Context], Iterable[Messag
                 raise Reject(f"job {message.job_id}: {problem}", _one("job_id", problem))
             yield states.announced(known)
             return
-        found = faults(message, quotas)
+        found = faults(message)
         if found:
             summary = "; ".join(f"{f.field}: {f.problem}" for f in found)
             raise Reject(f"job {message.job_id} cannot run: {summary}", found)
@@ -140,6 +141,10 @@ def pod_exited(message: PodExited, ctx: Context) -> Iterator[Message]:
     )
     artifacts = record.artifacts | {known.name: message.artifacts}
     record = record.model_copy(update={"artifacts": artifacts})
+    if not message.witnessed:
+        # The runtime knows better how it ended; see the reconciler.
+        ctx.records.put(JOBS, record.with_member(known.model_copy(update={"told": end})))
+        return
     yield from decisions.member_ended(record, known, end, ctx)
 
 

@@ -6,10 +6,11 @@ import sys
 from contextlib import AbstractContextManager
 
 from services.task import handlers
-from services.task.admission import Capacity
-from services.task.planning import LocalPlanner, Planning
+from services.task.admission import capacity
+from services.task.planning import LocalPlanner, Planner, Planning, Unit
 from services.task.reconcile import Reconciler
-from services.task.runtimes.local import LocalRuntime, sweep
+from services.task.runtimes import Runtime
+from services.task.runtimes.local import LocalRuntime, specs, sweep
 from services.task.settings import TaskSettings
 from services.task.validation import Quotas
 from shared.contracts import (
@@ -24,7 +25,7 @@ from shared.contracts import (
 )
 from shared.service import Periodic, Service
 from shared.service.service import ServiceUnit
-from shared.storage import S3Store
+from shared.storage import ObjectStore, S3Store
 from shared.store import Store
 
 _RECONCILE_S = 0.5
@@ -37,22 +38,22 @@ def build(settings: TaskSettings) -> Service:
     def unit() -> AbstractContextManager[ServiceUnit]:
         return service.unit()  # which comes after those who use it
 
-    quotas = Quotas(settings.cpu, settings.memory, gpu=0, members=settings.max_members)
     secret = settings.s3_secret_key.get_secret_value()
+    store = S3Store(settings.s3_url, settings.s3_access_key, secret)
+    runtime, planner = _runtime(settings, store, unit)
     reconciler = Reconciler(
         settings,
-        LocalRuntime(settings.work_dir),
-        S3Store(settings.s3_url, settings.s3_access_key, secret),
+        runtime,
+        store,
         unit=unit,
         context=lambda unit: service.context(unit.records),
     )
-    planner = LocalPlanner(quotas, Capacity(settings.cpu, settings.memory), unit)
     planning = Planning(planner, unit, now=lambda: service.context().now)
     service = Service(
         "task",
         settings,
         handlers={
-            JobSubmit: handlers.job_submit(quotas),
+            JobSubmit: handlers.job_submit(planner.faults),
             JobPlan: handlers.job_plan,
             JobCancel: handlers.job_cancel,
             JobRemove: handlers.job_remove,
@@ -68,6 +69,18 @@ def build(settings: TaskSettings) -> Service:
         ],
     )
     return service
+
+
+def _runtime(settings: TaskSettings, store: ObjectStore, unit: Unit) -> tuple[Runtime, Planner]:
+    """Where members run, and who knows what may run there."""
+    if settings.runtime == "local":
+        quotas = Quotas(settings.cpu, settings.memory, gpu=0, members=settings.max_members)
+        planner = LocalPlanner(quotas, capacity(settings), unit)
+        return LocalRuntime(settings.work_dir, specs(settings)), planner
+    # Only here: the local runtime needs nothing of the kubernetes library.
+    from services.task.runtimes.kubernetes import wiring  # noqa: PLC0415
+
+    return wiring.build(settings, store)
 
 
 def main() -> None:

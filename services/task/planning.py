@@ -59,6 +59,9 @@ class Planner(Protocol):
     def runtime(self) -> Literal["local", "kubernetes"]:
         """Where its jobs run."""
 
+    def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
+        """Why a submit is refused, every reason; asks nobody."""
+
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
         """What would become of ``submit``.
 
@@ -85,9 +88,12 @@ class LocalPlanner:
     def __init__(self, quotas: Quotas, total: Capacity, unit: Unit) -> None:
         self._quotas, self._total, self._unit = quotas, total, unit
 
+    def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
+        return faults(submit, self._quotas)
+
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
         """Validation and admission, as a submit would meet them."""
-        found = faults(submit, self._quotas)
+        found = self.faults(submit)
         notes = tuple(_notes(submit))
         if found:
             return Plan(faults=found, notes=notes, fits_now=False)

@@ -14,12 +14,12 @@ from datetime import timedelta
 import structlog
 
 from services.task import decisions, handlers, states
-from services.task.admission import Capacity, admit
-from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, MemberRecord, primary
-from services.task.runtimes import MemberSpec, Observed, Runtime, RuntimeUnavailable
+from services.task.admission import admit, capacity
+from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, MemberRecord
+from services.task.runtimes import Observed, Runtime, RuntimeUnavailable
 from services.task.settings import TaskSettings
-from services.task.spec import Credentials, member_key
-from shared.contracts import JobState, Message, PodExited
+from services.task.spec import member_key
+from shared.contracts import JobState, Member, Message
 from shared.observe import JOBS as JOBS_GAUGE
 from shared.service import Context
 from shared.service.service import ServiceUnit
@@ -68,8 +68,12 @@ class Reconciler:
             for state, number in unit.records.count(JOBS).items():
                 JOBS_GAUGE.labels(state).set(number)
         observed: dict[str, list[Observed]] = {}
-        for each in self._runtime.observe():
-            observed.setdefault(each.job_id, []).append(each)
+        try:
+            for each in self._runtime.observe():
+                observed.setdefault(each.job_id, []).append(each)
+        except RuntimeUnavailable as error:
+            log.warning("runtime_postponed", error=str(error))
+            return
         for record in live:
             try:
                 self._job(record, observed.get(record.job_id, []), ctx)
@@ -87,7 +91,7 @@ class Reconciler:
                 log.warning("bucket_postponed", error=str(error))
 
     def _admit(self) -> None:
-        total = Capacity(self._settings.cpu, self._settings.memory)
+        total = capacity(self._settings)
         with self._unit() as unit:
             waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MOST_STARTS)
             if not waiting:
@@ -113,35 +117,56 @@ class Reconciler:
         seen = {o.key for o in observed}
         wanted = {member_key(record.job_id, m.member): m for m in record.members.values()}
         stop_all = record.state.terminal or record.verdict is not None
-        for each in observed:
-            replaced = each.key not in wanted
-            if each.alive and (stop_all or replaced):
-                self._runtime.stop(each.job_id, each.member, self._settings.stop_grace_s)
+        living = [o.member for o in observed if o.alive]
+        if stop_all:
+            self._runtime.end(record.job_id, living, self._settings.stop_grace_s)
+        else:
+            for each in living:
+                if member_key(record.job_id, each) not in wanted:
+                    self._runtime.stop(record.job_id, each, self._settings.stop_grace_s)
         if record.state.terminal:
             if not alive:
                 self._clean(record)
             return
-        ends = {o.key: o.end for o in observed if not o.alive}
+        dead = {o.key: o for o in observed if not o.alive}
+        missing = []
         for key, member in wanted.items():
             if member.phase == "exited" or key in alive:
                 self._gone_since.pop(key, None)
-            elif key in seen or stop_all:
-                self._maybe_lost(key, record, member, ends.get(key))
+            elif key in seen or stop_all or member.phase == "running":
+                self._maybe_lost(key, record, member, dead.get(key))
             else:
-                self._runtime.start(self._spec(record, member))
+                missing.append(member.member)
+        if missing:
+            self._runtime.start(record.submit, missing)
+        self._explain(record, living, ctx)
         self._judge(record, ctx)
 
+    def _explain(self, record: JobRecord, living: list[Member], ctx: Context) -> None:
+        """Tell what keeps a job from running, and have an overdue cluster wait again."""
+        if record.state is JobState.RUNNING or record.verdict is not None:
+            return
+        found = self._runtime.pending(record.job_id)
+        if found is None and record.pending is None:
+            return
+        if found is not None and found.overdue:
+            self._decide(record, decisions.requeue)
+            self._runtime.end(record.job_id, living, self._settings.stop_grace_s)
+        if decisions.is_news(record.pending, found, ctx.now):
+            self._decide(record, lambda r, ctx: decisions.note_pending(r, found, ctx))
+
     def _maybe_lost(
-        self, key: str, record: JobRecord, member: MemberRecord, end: PodExited | None
+        self, key: str, record: JobRecord, member: MemberRecord, dead: Observed | None
     ) -> None:
-        """A dead member's last message may still be on its way; then it counts as lost."""
-        if end is not None:
+        """A dead member's last message may still be on its way; then its surroundings tell."""
+        if dead is not None and (end := dead.end) is not None:
             self._decide(record, lambda _record, ctx: handlers.pod_exited(end, ctx))
             return
+        fate = _LOST if dead is None or dead.fate is None else dead.fate
         since = self._gone_since.setdefault(key, time.monotonic())
         if time.monotonic() - since >= self._settings.lost_grace_s:
             self._gone_since.pop(key, None)
-            self._decide(record, lambda r, ctx: _lost(r, member, ctx))
+            self._decide(record, lambda r, ctx: _lost(r, member, fate, ctx))
 
     def _judge(self, record: JobRecord, ctx: Context) -> None:
         """Time-outs, and failures that turned out to be nobody else's."""
@@ -171,7 +196,8 @@ class Reconciler:
                 unit.emit(*decide(newest, self._context(unit)))
 
     def _clean(self, record: JobRecord) -> None:
-        self._runtime.remove(record.job_id)
+        if not self._runtime.remove(record.job_id):
+            return
         with self._unit() as unit:
             newest = unit.records.get(JOBS, record.job_id)
             if newest is not None:
@@ -179,18 +205,18 @@ class Reconciler:
 
     def _remove_strays(self, observed: dict[str, list[Observed]]) -> None:
         """Members of jobs nobody remembers (their record was removed) must not live on."""
-        if not observed:
+        known = observed.keys() | self._runtime.known()
+        if not known:
             return
         with self._unit() as unit:
             strays = [
                 job_id
-                for job_id in observed
+                for job_id in known
                 if (r := unit.records.get(JOBS, job_id)) is None or r.cleaned
             ]
         for job_id in strays:
-            living = [o for o in observed[job_id] if o.alive]
-            for each in living:
-                self._runtime.stop(each.job_id, each.member, self._settings.stop_grace_s)
+            living = [o.member for o in observed.get(job_id, ()) if o.alive]
+            self._runtime.end(job_id, living, self._settings.stop_grace_s)
             if not living:
                 self._runtime.remove(job_id)
 
@@ -213,32 +239,17 @@ class Reconciler:
                 unit.emit(states.removed(record, reason, now))
                 unit.records.delete(JOBS, record.job_id)
 
-    def _spec(self, record: JobRecord, member: MemberRecord) -> MemberSpec:
-        settings, base = self._settings, self._settings.work_dir / record.job_id
-        return MemberSpec(
-            job=record.submit,
-            member=member.member,
-            primary=member.name == primary(record.submit),
-            directory=str(base / member.name / str(member.incarnation)),
-            checkpoints=str(base / "checkpoints"),
-            host=settings.member_host,
-            program_grace_s=settings.program_grace_s,
-            credentials=Credentials(
-                broker_url=settings.member_broker_url.get_secret_value(),
-                s3_url=settings.s3_url,
-                s3_access_key=settings.s3_access_key,
-                s3_secret_key=settings.s3_secret_key.get_secret_value(),
-                bucket=settings.s3_bucket,
-            ),
-        )
-
 
 _ENDED = [state for state in JobState if state.terminal]
 _REMOVING = "removing"
 
 
-def _lost(record: JobRecord, member: MemberRecord, ctx: Context) -> Iterable[Message]:
+def _lost(record: JobRecord, member: MemberRecord, fate: Exit, ctx: Context) -> Iterable[Message]:
     newest = record.members.get(member.name)
     if newest is None or newest.incarnation != member.incarnation or newest.phase == "exited":
         return ()
-    return decisions.member_ended(record, newest, _LOST, ctx)
+    if newest.told is not None:
+        # What it said itself, but for its program's end, which it did not see.
+        seen = newest.told if fate is _LOST else fate
+        fate = seen.model_copy(update={"last_lines": newest.told.last_lines})
+    return decisions.member_ended(record, newest, fate, ctx)

@@ -14,6 +14,7 @@ from shared.contracts import (
     JobState,
     JobSubmit,
     Member,
+    PendingCause,
     Role,
 )
 from shared.store import Collection
@@ -32,6 +33,7 @@ class Exit(_Frozen):
     oom: bool = False
     fault: str = ""
     infrastructure: bool = False
+    preempted: bool = False
     last_lines: tuple[str, ...] = ()
 
 
@@ -45,6 +47,8 @@ class MemberRecord(_Frozen):
     epoch: int = -1
     notes: tuple[str, ...] = ()
     exit: Exit | None = None
+    told: Exit | None = None
+    """What it said of an end it did not see: its pod knows better."""
 
     @property
     def member(self) -> Member:
@@ -58,6 +62,14 @@ class MemberRecord(_Frozen):
     def replaced(self) -> MemberRecord:
         """Its next incarnation, still to be started."""
         return MemberRecord(role=self.role, index=self.index, incarnation=self.incarnation + 1)
+
+
+class PendingNote(_Frozen):
+    """A reason that was told, and when."""
+
+    cause: PendingCause
+    reason: str
+    at: AwareDatetime
 
 
 class Verdict(_Frozen):
@@ -84,6 +96,8 @@ class JobRecord(_Frozen):
     """When the present phase (state and attempt) began."""
     attempt: int = 1
     retries: dict[FailureClass, int] = {}
+    pending: PendingNote | None = None
+    """Why it has not got all its members yet, as it was told last."""
     waiting: str = ""
     """Why it has not started yet, if it waits."""
     epoch: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -25,11 +26,18 @@ class TaskSettings(ServiceSettings):
         default="127.0.0.1", description="Address under which members of this machine are reached."
     )
     capacity_cpu: float = Field(
-        default=0, ge=0, description="CPU cores all jobs may ask for together; 0: 4 x the cores."
+        default=0,
+        ge=0,
+        description="CPU cores all jobs may ask for together; 0: 4 x this machine's, or what the"
+        " cluster has.",
     )
     capacity_memory: int = Field(
-        default=0, ge=0, description="Bytes all jobs may ask for together; 0: 80 % of the memory."
+        default=0,
+        ge=0,
+        description="Bytes all jobs may ask for together; 0: 80 % of this machine's, or what the"
+        " cluster has.",
     )
+    max_active: int = Field(default=1000, ge=1, description="Jobs active at once; more wait.")
     max_members: int = Field(default=64, ge=1, description="Members one job may have.")
     program_grace_s: float = Field(
         default=2.0, ge=0, description="Seconds between SIGTERM and SIGKILL of a program."
@@ -53,6 +61,15 @@ class TaskSettings(ServiceSettings):
         default="local", description="Where members run: on this machine, or in pods."
     )
     namespace: str = Field(default="default", description="Kubernetes namespace of the jobs' pods.")
+    owner: str = Field(
+        default="barograph",
+        max_length=63,
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        description="Mark of this installation's objects; unique in the namespace of the jobs.",
+    )
+    program_uid: int = Field(
+        default=10_001, ge=1, description="User and group of all containers of a job."
+    )
     launcher_image: str = Field(
         default="", description="Image of init and sidecar containers: the task service's own."
     )
@@ -94,12 +111,14 @@ class TaskSettings(ServiceSettings):
     @property
     def cpu(self) -> float:
         """CPU cores available to jobs."""
-        return self.capacity_cpu or float(_CPU_OVERCOMMIT * (os.cpu_count() or 1))
+        own = _CPU_OVERCOMMIT * (os.cpu_count() or 1)
+        return self.capacity_cpu or (own if self.runtime == "local" else math.inf)
 
     @property
-    def memory(self) -> int:
+    def memory(self) -> float:
         """Bytes available to jobs."""
-        return self.capacity_memory or int(psutil.virtual_memory().total * 0.8)
+        own = psutil.virtual_memory().total * 0.8
+        return self.capacity_memory or (own if self.runtime == "local" else math.inf)
 
     @property
     def work_dir(self) -> Path:

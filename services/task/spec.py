@@ -34,6 +34,8 @@ class MemberSpec(BaseModel):
     directory: str = Field(description="Its own directory.")
     checkpoints: str = Field(description="Directory all members and incarnations share.")
     host: str = Field(description="Address under which the other members reach it.")
+    pod: str = Field(default="", description="Its pod, where it runs in one.")
+    node: str = Field(default="", description="The node of its pod.")
     program_grace_s: float = 2.0
     credentials: Credentials
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.task.records import JobRecord, MemberRecord, Verdict, first_members
+from services.task.records import (
+    JobRecord,
+    MemberRecord,
+    PendingNote,
+    Verdict,
+    first_members,
+)
+from services.task.runtimes import Pending
 from shared.contracts import (
     FailureClass,
     Isolation,
@@ -18,6 +25,7 @@ from shared.contracts import (
     JobCancelled,
     JobEvent,
     JobFailed,
+    JobPending,
     JobRemoved,
     JobRetrying,
     JobRunning,
@@ -84,9 +92,21 @@ def start(record: JobRecord, now: datetime) -> tuple[JobRecord, JobStarting]:
     return record, JobStarting(**_event(record, reason, now), attempt=record.attempt)
 
 
+def pend(record: JobRecord, found: Pending, now: datetime) -> tuple[JobRecord, JobPending]:
+    """The job cannot go on so far; tells the one reason that matters."""
+    note = PendingNote(cause=found.cause, reason=found.reason, at=now)
+    record = record.model_copy(update={"pending": note, "sequence": record.sequence + 1})
+    return record, JobPending(
+        **_event(record, found.reason, now),
+        cause=found.cause,
+        advice=found.advice,
+        members=found.members,
+    )
+
+
 def run(record: JobRecord, now: datetime) -> tuple[JobRecord, JobRunning]:
     """Every member runs the program."""
-    record = _to(record, S.RUNNING, now)
+    record = _to(record, S.RUNNING, now, pending=None)
     notes = dict.fromkeys(note for m in record.members.values() for note in m.notes)
     return record, JobRunning(
         **_event(record, "every member runs", now),

@@ -22,7 +22,7 @@ class Quotas:
     """What one job may have: cores and bytes over all members, GPUs and members."""
 
     cpu: float
-    memory: int
+    memory: float
     gpu: int
     members: int
 
@@ -52,7 +52,10 @@ def _resources(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
         yield "resources.cpu", f"{asked} are asked for; {quotas.cpu:g} is the quota"
     if submit.total_memory > quotas.memory:
         asked = _sum(submit, lambda each: each.memory)
-        yield "resources.memory", f"{asked} is asked for; {quotas.memory // 2**20}Mi is the quota"
+        yield (
+            "resources.memory",
+            f"{asked} is asked for; {quotas.memory / 2**20:.0f}Mi is the quota",
+        )
     for role in submit.roles():
         each, own = submit.resources_of(role), role in submit.role_resources
         field = f"role_resources.{role}" if own else "resources"

@@ -32,8 +32,10 @@ class Mirror:
     """The objects below ``path`` that match ``selector``.
 
     Args:
-        keep: what to keep of each object (much of a pod is of no use here).
-        on_change: called from the watching thread after every change, with the object's key.
+        selector: label selector, '' for all.
+        fields: field selector, '' for all.
+        keep: what to keep of each object, at least its namespace, name and resourceVersion.
+        on_deleted: called from the watching thread with what was kept of an object that is gone.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class Mirror:
         path: str,
         *,
         selector: str = "",
+        fields: str = "",
         keep: Callable[[Object], Object] = lambda item: item,
-        on_change: Callable[[Key], None] = lambda _key: None,
+        on_deleted: Callable[[Object], None] = lambda _item: None,
     ) -> None:
         self._cluster, self._path = cluster, path
-        self._query = {"labelSelector": selector} if selector else {}
-        self._keep, self._on_change = keep, on_change
+        asked = {"labelSelector": selector, "fieldSelector": fields}
+        self._query = {name: value for name, value in asked.items() if value}
+        self._keep, self._on_deleted = keep, on_deleted
         self._items: dict[Key, Object] = {}
         self._turn = threading.Lock()
         self._stopping = threading.Event()
@@ -122,9 +126,8 @@ class Mirror:
             before, self._items = self._items, found
         self._contact = time.monotonic()
         self._synced.set()
-        for key in before.keys() | found.keys():
-            if before.get(key) != found.get(key):
-                self._on_change(key)
+        for key in before.keys() - found.keys():
+            self._on_deleted(before[key])
         return str(page["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> None:
@@ -159,12 +162,14 @@ class Mirror:
         if event["type"] == "BOOKMARK":
             return
         item, key = event["object"], _key(event["object"])
+        kept = self._keep(item)
         with self._turn:
             if event["type"] == "DELETED":
                 self._items.pop(key, None)
             else:
-                self._items[key] = self._keep(item)
-        self._on_change(key)
+                self._items[key] = kept
+        if event["type"] == "DELETED":
+            self._on_deleted(kept)
 
 
 def _key(item: Object) -> Key:

@@ -8,7 +8,6 @@ from tests.chart.rendering import NAMESPACE, SCENARIOS, Manifest, named, render
 
 ROLES = {"Role", "ClusterRole"}
 BINDINGS = {"RoleBinding", "ClusterRoleBinding"}
-READ = {"get", "list", "watch"}
 
 
 def rights(manifests: list[Manifest], account: str) -> dict[tuple[str, str], set[str]]:
@@ -56,31 +55,24 @@ def test_every_binding_is_of_one_account_of_this_release(scenario: str) -> None:
 
 
 def test_the_task_service_has_what_a_job_is_made_of_and_only_where_jobs_run() -> None:
-    owned = {"get", "list", "create", "patch", "delete"}
     jobs = "barograph-jobs"
 
     assert rights(render(), "demo-barograph-task") == {
-        (jobs, "batch/jobs"): owned | {"watch", "update"},
-        (jobs, "/pods"): READ | {"patch", "delete"},
-        (jobs, "/pods/log"): {"get"},
-        (jobs, "/configmaps"): owned,
-        (jobs, "/secrets"): owned,
-        (jobs, "/services"): owned,
-        (jobs, "/events"): READ,
-        (jobs, "events.k8s.io/events"): READ,
-        (jobs, "/resourcequotas"): READ,
-        (jobs, "/limitranges"): READ,
-        (jobs, "/persistentvolumeclaims"): READ,
-        ("", "/nodes"): READ,
+        (jobs, "batch/jobs"): {"list", "watch", "create", "delete"},
+        (jobs, "/pods"): {"list", "watch", "patch", "delete"},
+        (jobs, "/pods/status"): {"patch"},
+        (jobs, "/secrets"): {"get", "create", "patch", "delete"},
+        (jobs, "/events"): {"list", "watch"},
+        (jobs, "kueue.x-k8s.io/workloads"): {"list", "watch"},
+        ("", "/nodes"): {"list", "watch"},
     }
 
 
-def test_rights_for_queues_and_claims_come_with_their_use() -> None:
+def test_rights_for_claims_come_with_their_use() -> None:
     more = rights(render("everything"), "demo-barograph-task")
-    groups = {resource.partition("/")[0] for _, resource in more}
 
-    assert {"kueue.x-k8s.io", "resource.k8s.io"} <= groups
-    assert more["training", "kueue.x-k8s.io/workloads"] == READ
+    claims = more["training", "resource.k8s.io/resourceclaimtemplates"]
+    assert claims == {"create", "delete"}
 
 
 def test_nobody_else_has_any_right() -> None:

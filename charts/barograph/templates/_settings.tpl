@@ -40,6 +40,7 @@ BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . }}
 
 {{- define "barograph.settings.task" -}}
 BAROGRAPH_TASK_RUNTIME: kubernetes
+BAROGRAPH_TASK_OWNER: {{ printf "%s.%s" .Release.Namespace .Release.Name | trunc 63 | trimSuffix "." | trimSuffix "-" }}
 BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . }}
 BAROGRAPH_TASK_LAUNCHER_IMAGE: {{ include "barograph.image" (list . "task") }}
 BAROGRAPH_TASK_PROGRAM_IMAGE: {{ .Values.jobs.programImage }}

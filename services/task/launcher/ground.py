@@ -49,6 +49,8 @@ class Ground(Protocol):
 
     notes: list[str]
     """What could not be honoured of what was asked, in words."""
+    sees_all: bool
+    """Whether it knows why it is told to end; a pod does not."""
     owner: int | None
     """Whose files count as the program's; None: everybody's."""
 

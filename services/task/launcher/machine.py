@@ -28,6 +28,7 @@ class Machine:
         name = f"barograph-{deterministic_id('member', spec.key)}"
         self._cgroup = cgroups.create(name, spec.job.resources.cpu, self._memory)
         self.notes: list[str] = list(self._cgroup.notes)
+        self.sees_all = True
         self.owner: int | None = None
 
     def record(self) -> None:

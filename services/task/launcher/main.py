@@ -163,7 +163,10 @@ class Launcher:
             else:
                 self._end_program(self._spec.program_grace_s)
                 return self._exit(
-                    -signal.SIGTERM, fault="stopped by the platform", infrastructure=True
+                    -signal.SIGTERM,
+                    fault="stopped by the platform",
+                    infrastructure=True,
+                    witnessed=self._ground.sees_all,
                 )
 
     def _end_program(self, grace_s: float) -> None:
@@ -188,6 +191,8 @@ class Launcher:
                 member=spec.member,
                 epoch=cluster.epoch if cluster else 0,
                 isolation=Isolation(notes=tuple(self._ground.notes)),
+                pod=spec.pod,
+                node=spec.node,
                 at=datetime.now(UTC),
             )
         )

@@ -95,6 +95,8 @@ class Membership:
                 member=spec.member,
                 host=spec.host,
                 port=port,
+                pod=spec.pod,
+                node=spec.node,
                 at=datetime.now(UTC),
             )
             try:

@@ -27,6 +27,7 @@ from services.task.launcher.ground import Order, RunningProgram
 from services.task.launcher.main import Launcher
 from services.task.launcher.program import protect_this_process
 from services.task.records import primary
+from services.task.runtimes.kubernetes.names import member_at
 from services.task.spec import (
     LAUNCHER_FILE,
     SPEC_FILE,
@@ -35,7 +36,7 @@ from services.task.spec import (
     PodPlaces,
     PodSpec,
 )
-from shared.contracts import Member, PodExited, Role
+from shared.contracts import PodExited
 from shared.observe import configure_logging
 from shared.storage import MemberStore, PresignedStore
 
@@ -58,11 +59,14 @@ def member_spec(spec: PodSpec) -> MemberSpec:
     """Who this pod is, by its Job's index and the failures counted before it."""
     told = os.environ
     failures = [told.get(f"BAROGRAPH_{name}") or "0" for name in ("BASE", "FAILED", "IGNORED")]
-    member = Member(
-        role=Role(told["BAROGRAPH_ROLE"]),
-        index=int(told["BAROGRAPH_INDEX"]),
-        incarnation=1 + sum(map(int, failures)),
+    member = member_at(
+        told["BAROGRAPH_ROLES"],
+        told["BAROGRAPH_GROUP"],
+        int(told["BAROGRAPH_INDEX"]),
+        1 + sum(map(int, failures)),
     )
+    if member is None:
+        raise SystemExit("this pod's annotations name no member of its job")
     return MemberSpec(
         job=spec.job,
         member=member,
@@ -70,6 +74,8 @@ def member_spec(spec: PodSpec) -> MemberSpec:
         directory=str(PodPlaces.PRIVATE),
         checkpoints=str(PodPlaces.CHECKPOINTS),
         host=told["BAROGRAPH_HOST"],
+        pod=told["BAROGRAPH_POD"],
+        node=told["BAROGRAPH_NODE"],
         program_grace_s=spec.program_grace_s,
         credentials=Credentials(broker_url=spec.broker_url, bucket=spec.bucket),
     )
@@ -127,6 +133,7 @@ class Pod:
         self._runs = 0
         self._saver = checkpoints.Saver(store, spec, PodPlaces.CHECKPOINTS)
         self.notes: list[str] = []
+        self.sees_all = False
         self.owner: int | None = None
         self.program_gone = threading.Event()
         self.asked_to_end = threading.Event()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.task.records import Exit
 from services.task.spec import MemberSpec, member_key
-from shared.contracts import Member, PodExited
+from shared.contracts import JobSubmit, Member, PendingCause, PodExited
 
-__all__ = ["MemberSpec", "Observed", "Runtime", "RuntimeUnavailable", "member_key"]
+__all__ = ["MemberSpec", "Observed", "Pending", "Runtime", "RuntimeUnavailable", "member_key"]
 
 
 class RuntimeUnavailable(Exception):
@@ -24,23 +26,46 @@ class Observed:
     alive: bool
     end: PodExited | None = None
     """What a dead one said last, where the runtime knows: it was not lost."""
+    fate: Exit | None = None
+    """How a dead one ended as its surroundings saw it."""
 
     @property
     def key(self) -> str:
         return member_key(self.job_id, self.member)
 
 
+@dataclass(frozen=True)
+class Pending:
+    """The reason why a job does not start, and what to do."""
+
+    cause: PendingCause
+    reason: str
+    advice: str
+    members: tuple[str, ...] = ()
+    overdue: bool = False
+    """Part of its cluster holds nodes in vain: it is to give them back and wait again."""
+
+
 class Runtime(Protocol):
     """Starts and stops members. Every call may be repeated at any time without harm."""
 
-    def start(self, spec: MemberSpec) -> None:
-        """Start this incarnation unless it was started before, by whomever."""
+    def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
+        """Start these incarnations unless they were started before, by whomever."""
 
     def observe(self) -> list[Observed]:
         """Every incarnation that was started and not yet removed."""
 
+    def known(self) -> set[str]:
+        """Ids of the jobs of which anything is there."""
+
+    def pending(self, job_id: str) -> Pending | None:
+        """What keeps a job from starting, None where nothing is known to."""
+
     def stop(self, job_id: str, member: Member, grace_s: float) -> None:
         """Ask it to store its results and end; ``grace_s`` after the first asking, end it."""
 
-    def remove(self, job_id: str) -> None:
-        """Delete what is left of a job none of whose members is alive."""
+    def end(self, job_id: str, members: Sequence[Member], grace_s: float) -> None:
+        """The same for all that is left of a job; nothing of it is started any more."""
+
+    def remove(self, job_id: str) -> bool:
+        """Delete what is left of a job none of whose members is alive; True when all is gone."""

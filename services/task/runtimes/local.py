@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,9 +21,11 @@ import structlog
 
 import services
 from services.task import cgroups, processes
+from services.task.records import primary
 from services.task.runtimes import MemberSpec, Observed, RuntimeUnavailable, member_key
-from services.task.spec import EXIT_FILE, LAUNCHER_FILE, LauncherProcess
-from shared.contracts import Member, PodExited, Role
+from services.task.settings import TaskSettings
+from services.task.spec import EXIT_FILE, LAUNCHER_FILE, Credentials, LauncherProcess
+from shared.contracts import JobSubmit, Member, PodExited, Role
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +33,18 @@ _CODE = Path(services.__file__).parent.parent
 
 
 class LocalRuntime:
-    """Runs members below ``work_dir``."""
+    """Runs members below ``work_dir``.
 
-    def __init__(self, work_dir: Path) -> None:
+    Args:
+        work_dir: where members have their directories.
+        spec: what the launcher of a member is told; without it nothing can be started.
+    """
+
+    def __init__(
+        self, work_dir: Path, spec: Callable[[JobSubmit, Member], MemberSpec] | None = None
+    ) -> None:
         self._work_dir = work_dir
+        self._spec = spec
         work_dir.mkdir(parents=True, exist_ok=True)
         self._children: dict[str, int] = {}
         self._asked: dict[str, float] = {}
@@ -48,8 +58,13 @@ class LocalRuntime:
         """The directory all members of a job share."""
         return self._work_dir / job_id / "checkpoints"
 
-    def start(self, spec: MemberSpec) -> None:
-        """Start a launcher; it ends at once should another one hold this incarnation."""
+    def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
+        """Start launchers; one ends at once should another one hold its incarnation."""
+        if self._spec is not None:
+            for member in members:
+                self._start(self._spec(submit, member))
+
+    def _start(self, spec: MemberSpec) -> None:
         child = self._children.get(spec.key)
         directory = Path(spec.directory)
         if (child and _child_lives(child)) or (directory / LAUNCHER_FILE).exists():
@@ -110,7 +125,17 @@ class LocalRuntime:
             log.warning("launcher_killed", member=key)
             processes.send(launcher.pid, launcher.started, signal.SIGKILL)
 
-    def remove(self, job_id: str) -> None:
+    def known(self) -> set[str]:
+        return {job_id for job_id, _, _ in self._incarnations()}
+
+    def pending(self, job_id: str) -> None:
+        """Processes start at once, once the job is admitted."""
+
+    def end(self, job_id: str, members: Sequence[Member], grace_s: float) -> None:
+        for member in members:
+            self.stop(job_id, member, grace_s)
+
+    def remove(self, job_id: str) -> bool:
         """Delete the job's directories; what still carries its marks is ended first."""
         mine = [(m, d) for job, m, d in self._incarnations() if job == job_id]
         keys = [member_key(job_id, member) for member, _ in mine]
@@ -124,6 +149,7 @@ class LocalRuntime:
         if keys:
             processes.kill_marked(keys)
         shutil.rmtree(self._work_dir / job_id, ignore_errors=True)
+        return True
 
     def _sweep_dead(self, found: list[Observed]) -> None:
         """A killed launcher cannot clean up: end what its program left, once."""
@@ -143,6 +169,31 @@ class LocalRuntime:
                 number = int(directory.name)
                 member = Member(role=Role(role), index=int(index), incarnation=number)
                 yield directory.parent.parent.name, member, directory
+
+
+def specs(settings: TaskSettings) -> Callable[[JobSubmit, Member], MemberSpec]:
+    """What launchers of this machine are told."""
+
+    def spec(submit: JobSubmit, member: Member) -> MemberSpec:
+        base = settings.work_dir / submit.job_id
+        return MemberSpec(
+            job=submit,
+            member=member,
+            primary=member.name == primary(submit),
+            directory=str(base / member.name / str(member.incarnation)),
+            checkpoints=str(base / "checkpoints"),
+            host=settings.member_host,
+            program_grace_s=settings.program_grace_s,
+            credentials=Credentials(
+                broker_url=settings.member_broker_url.get_secret_value(),
+                s3_url=settings.s3_url,
+                s3_access_key=settings.s3_access_key,
+                s3_secret_key=settings.s3_secret_key.get_secret_value(),
+                bucket=settings.s3_bucket,
+            ),
+        )
+
+    return spec
 
 
 def sweep(work_dir: Path, grace_s: float = 10.0) -> int:

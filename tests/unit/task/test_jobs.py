@@ -58,7 +58,7 @@ def cluster(**fields: Any) -> JobSubmit:
 
 
 TABLE: dict[type[Message], Callable[..., Iterable[Message]]] = {
-    JobSubmit: handlers.job_submit(QUOTAS),
+    JobSubmit: handlers.job_submit(lambda submit: faults(submit, QUOTAS)),
     JobCancel: handlers.job_cancel,
     JobRemove: handlers.job_remove,
     ClusterSpecReady: handlers.clusterspec_ready,
@@ -308,7 +308,7 @@ def test_a_phase_that_lasts_too_long_is_the_end_of_the_job() -> None:
 
 def test_jobs_start_in_order_and_only_as_a_whole() -> None:
     big, small = (states.accept(m, NOW)[0] for m in (cluster(), submit()))
-    total = Capacity(cpu=5, memory=2**40)
+    total = Capacity(cpu=5, memory=2**40, jobs=1000)
     first, second, third = (why for _, why in admit([small, big, small], [], total))
     assert (first, second) == ("", "")
     assert third.startswith("waits for capacity: needs 1 cores")

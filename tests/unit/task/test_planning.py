@@ -20,7 +20,7 @@ from shared.store import Records, Store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUOTAS = Quotas(cpu=16, memory=2**34, gpu=0, members=8)
-TOTAL = Capacity(16, 2**34)
+TOTAL = Capacity(16, 2**34, 1000)
 PS_JOB = {
     "job_id": "j", "name": "n", "package": "barograph:packages:a.tar.gz", "main": "m.py",
     "type": "distribute", "ps": 1, "workers": 2, "resources": {"cpu": 4, "memory": "2Gi"},

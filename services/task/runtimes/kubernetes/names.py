@@ -1,0 +1,108 @@
+"""How a job's objects are called and marked: deterministic, so that a repeated start finds them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from shared.contracts import JobSubmit, Member, Role
+
+MANAGED = "app.kubernetes.io/managed-by"
+OWNER = "app.kubernetes.io/instance"
+JOB = "barograph.io/job"
+"""Label: a digest of the job's id, which may be no label value itself."""
+GROUP = "barograph.io/group"
+"""Label: the role, or ``all`` where one Job holds every role."""
+JOB_ID = "barograph.io/job-id"
+"""Annotation."""
+ROLES = "barograph.io/roles"
+"""Annotation: how many members of each role the job has, in order, as ``ps=1,worker=2``."""
+BASE = "barograph.io/base"
+"""Annotation: incarnations before the first of this Job's pods."""
+INDEX = "batch.kubernetes.io/job-completion-index"
+FAILED = "batch.kubernetes.io/job-index-failure-count"
+IGNORED = "batch.kubernetes.io/job-index-ignored-failure-count"
+QUEUE = "kueue.x-k8s.io/queue-name"
+GATE = "barograph.io/gang"
+ALL = "all"
+
+PROGRAM, LAUNCHER, FETCH = "program", "launcher", "fetch"
+"""Containers of a member's pod."""
+
+_SLUG = 30
+
+
+def digest(job_id: str) -> str:
+    """A label value that stands for a job."""
+    return hashlib.sha256(job_id.encode()).hexdigest()[:16]
+
+
+def base_name(job_id: str) -> str:
+    """What the names of a job's objects begin with; no two jobs share it."""
+    slug = re.sub(r"[^a-z0-9]+", "-", job_id.lower())[:_SLUG].strip("-")
+    return f"{slug}-{digest(job_id)[:10]}" if slug else f"job-{digest(job_id)[:10]}"
+
+
+def labels(owner: str, job_id: str) -> dict[str, str]:
+    """What every object of a job carries."""
+    return {MANAGED: "barograph", OWNER: owner, JOB: digest(job_id)}
+
+
+def selector(owner: str) -> str:
+    """Every object of this installation's jobs."""
+    return f"{MANAGED}=barograph,{OWNER}={owner}"
+
+
+def groups(submit: JobSubmit, *, queued: bool) -> dict[str, int]:
+    """The Jobs of a job by group, with their completions.
+
+    Kueue admits each Job by itself, so a cluster it is to admit as a whole is one Job.
+    """
+    roles = submit.roles()
+    if queued and len(roles) > 1:
+        return {ALL: sum(roles.values())}
+    return {str(role): number for role, number in roles.items()}
+
+
+def place_of(submit: JobSubmit, member: Member, *, queued: bool) -> tuple[str, int]:
+    """Group and completion index of a member."""
+    if ALL not in groups(submit, queued=queued):
+        return str(member.role), member.index
+    before = 0
+    for role, number in submit.roles().items():
+        if role is member.role:
+            break
+        before += number
+    return ALL, before + member.index
+
+
+def roles_text(submit: JobSubmit) -> str:
+    """The value of the annotation ``ROLES``."""
+    return ",".join(f"{role}={number}" for role, number in submit.roles().items())
+
+
+def member_named(name: str, incarnation: int) -> Member:
+    """``worker-1`` as a member."""
+    role, _, index = name.rpartition("-")
+    return Member(role=Role(role), index=int(index), incarnation=incarnation)
+
+
+def member_at(roles: str, group: str, index: int, incarnation: int) -> Member | None:
+    """The member with this completion index of a group; None when the job has none there.
+
+    Args:
+        roles: value of the annotation ``ROLES``.
+        group: value of the label ``GROUP``.
+        index: completion index within the group's Job.
+        incarnation: which of the member's incarnations.
+    """
+    if group != ALL:
+        if group not in set(Role):
+            return None
+        return Member(role=Role(group), index=index, incarnation=incarnation)
+    for part in filter(None, roles.split(",")):
+        role, _, number = part.partition("=")
+        if index < int(number):
+            return Member(role=Role(role), index=index, incarnation=incarnation)
+        index -= int(number)
+    return None

@@ -1,0 +1,181 @@
+"""What a pod's object says of its member; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from services.task.records import Exit
+from services.task.runtimes.kubernetes import names
+from shared.cluster import Object
+from shared.contracts import Member
+
+_SHELL_SIGNALS = range(129, 193)
+_ENDED = {"Succeeded", "Failed"}
+_KEPT_STATUS = ("phase", "reason", "message", "conditions", "podIP", "startTime")
+_PREEMPTED = {"PreemptionByScheduler", "PreemptionByKueue"}
+_DISRUPTIONS = {
+    "EvictionByEvictionAPI": "it was evicted",
+    "DeletionByTaintManager": "its node was lost or tainted",
+    "DeletionByPodGC": "its node is gone",
+    "TerminationByKubelet": "its node ended it (shut-down, or short of a resource)",
+}
+
+
+def keep(pod: Object) -> Object:
+    """The little of a pod that is looked at: thousands of them are held."""
+    meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
+    kept: dict[str, Any] = {k: status[k] for k in _KEPT_STATUS if k in status}
+    for field in ("initContainerStatuses", "containerStatuses"):
+        kept[field] = [
+            {"name": s["name"], "state": s.get("state") or {}} for s in status.get(field) or []
+        ]
+    return {
+        "metadata": {
+            "namespace": meta["namespace"],
+            "name": meta["name"],
+            "uid": meta["uid"],
+            "resourceVersion": meta["resourceVersion"],
+            "labels": meta.get("labels") or {},
+            "annotations": meta.get("annotations") or {},
+            "creationTimestamp": meta["creationTimestamp"],
+            "deletionTimestamp": meta.get("deletionTimestamp"),
+        },
+        "spec": {
+            "nodeName": spec.get("nodeName", ""),
+            "schedulingGates": spec.get("schedulingGates") or [],
+            "nodeSelector": spec.get("nodeSelector") or {},
+            "requests": [
+                (c.get("resources") or {}).get("requests") or {}
+                for c in [*spec.get("containers", ()), *_sidecars(spec)]
+            ],
+        },
+        "status": kept,
+    }
+
+
+def _sidecars(spec: Object) -> list[Object]:
+    return [c for c in spec.get("initContainers") or [] if c.get("restartPolicy") == "Always"]
+
+
+def job_id(item: Object) -> str:
+    """The job an object belongs to, '' when it does not say."""
+    return str(item["metadata"].get("annotations", {}).get(names.JOB_ID, ""))
+
+
+def base(item: Object) -> int:
+    return int(item["metadata"].get("annotations", {}).get(names.BASE, 0))
+
+
+def group(item: Object) -> str:
+    return str(item["metadata"].get("labels", {}).get(names.GROUP, ""))
+
+
+def index(pod: Object) -> int:
+    """Its completion index, -1 when it has none."""
+    return int(pod["metadata"]["annotations"].get(names.INDEX, -1))
+
+
+def incarnation(pod: Object) -> int:
+    """Which of its member's incarnations this pod is."""
+    notes = pod["metadata"]["annotations"]
+    counted = (notes.get(name) or "0" for name in (names.BASE, names.FAILED, names.IGNORED))
+    return 1 + sum(map(int, counted))
+
+
+def member(pod: Object) -> Member | None:
+    """Who it is; None when its marks make no sense."""
+    roles = str(pod["metadata"]["annotations"].get(names.ROLES, ""))
+    return names.member_at(roles, group(pod), index(pod), incarnation(pod))
+
+
+def alive(pod: Object) -> bool:
+    """Whether something of it may still run."""
+    return pod["status"].get("phase") not in _ENDED
+
+
+def gated(pod: Object) -> bool:
+    return bool(pod["spec"]["schedulingGates"])
+
+
+def condition(pod: Object, kind: str) -> Object:
+    """A condition of the pod, empty when it has none of this kind."""
+    for each in pod["status"].get("conditions") or []:
+        if each["type"] == kind:
+            return dict(each)
+    return {}
+
+
+def overdue(pod: Object, now: datetime, slack_s: float) -> bool:
+    """Whether it should have ended long ago, and nobody on its node says so."""
+    told = pod["metadata"].get("deletionTimestamp")
+    return bool(told) and (now - instant(told)).total_seconds() > slack_s
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def fate(pod: Object) -> Exit:
+    """How a member ended, as far as its pod tells; of a pod that has not ended: what took it."""
+    code, oom = _ended(pod, names.PROGRAM)
+    if oom:
+        return Exit(exit_code=code, oom=True)
+    fault, preempted = _taken(pod)
+    if not fault and code == _UNKNOWN:
+        fault = _ours_ended(pod) or "its pod vanished without a word"
+    if fault:
+        return Exit(exit_code=code, fault=fault, infrastructure=True, preempted=preempted)
+    return Exit(exit_code=code)
+
+
+def _taken(pod: Object) -> tuple[str, bool]:
+    """What took it from outside, '' if nothing; and whether that was a more important pod."""
+    disruption = condition(pod, "DisruptionTarget")
+    cause = str(disruption.get("reason", "")) if disruption.get("status") == "True" else ""
+    if cause in _PREEMPTED:
+        return "a pod of higher priority took its place", True
+    if cause:
+        return _DISRUPTIONS.get(cause, str(disruption.get("message") or cause)), False
+    reason = str(pod["status"].get("reason") or "")
+    return (f"{reason}: {pod['status'].get('message') or reason}" if reason else ""), False
+
+
+def _ours_ended(pod: Object) -> str:
+    for ours in (names.FETCH, names.LAUNCHER):
+        code, short = _ended(pod, ours)
+        if code > 0:
+            why = "ran out of memory" if short else f"ended with code {code}"
+            return f"its {ours} container {why}"
+    return ""
+
+
+_UNKNOWN = -9
+
+
+def _ended(pod: Object, name: str) -> tuple[int, bool]:
+    """Exit code (minus a signal's number) and whether it was ended for its memory."""
+    for status in _statuses(pod):
+        ended = status["state"].get("terminated")
+        if status["name"] == name and ended:
+            code = int(ended.get("exitCode", _UNKNOWN))
+            if ended.get("signal"):
+                code = -int(ended["signal"])
+            elif code in _SHELL_SIGNALS:
+                code = 128 - code
+            return code, ended.get("reason") == "OOMKilled"
+    return (0 if pod["status"].get("phase") == "Succeeded" else _UNKNOWN), False
+
+
+def _statuses(pod: Object) -> Iterator[Object]:
+    for field in ("initContainerStatuses", "containerStatuses"):
+        yield from pod["status"].get(field) or []
+
+
+def waiting(pod: Object) -> Iterator[tuple[str, str, str]]:
+    """Container, reason and message of each container that waits."""
+    for status in _statuses(pod):
+        waits = status["state"].get("waiting")
+        if waits:
+            yield status["name"], str(waits.get("reason", "")), str(waits.get("message", ""))

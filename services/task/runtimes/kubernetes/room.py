@@ -1,0 +1,188 @@
+"""Whether a job could ever fit the nodes there are; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.cluster import Object
+from shared.contracts import Fault, JobSubmit, Resources, memory_bytes
+
+_SUFFIX = {
+    "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18,
+    "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50, "Ei": 2.0**60,
+}  # fmt: skip
+_SIDE_CPU, _SIDE_MEMORY = 0.05, 96 * 2**20
+"""What the launcher's container requests beside the program's."""
+_SLACK = 1e-9
+
+
+def quantity(text: str) -> float:
+    """A Kubernetes quantity as a number."""
+    for suffix in sorted(_SUFFIX, key=len, reverse=True):
+        if text.endswith(suffix):
+            return float(text[: -len(suffix)]) * _SUFFIX[suffix]
+    return float(text)
+
+
+def keep(node: Object) -> Object:
+    """The little of a node that is looked at."""
+    meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
+    return {
+        "metadata": {
+            "name": meta["name"],
+            "resourceVersion": meta["resourceVersion"],
+            "labels": meta.get("labels") or {},
+        },
+        "spec": {"taints": spec.get("taints") or [], "unschedulable": spec.get("unschedulable")},
+        "status": {
+            "allocatable": status.get("allocatable") or {},
+            "ready": any(
+                c["type"] == "Ready" and c["status"] == "True"
+                for c in status.get("conditions") or []
+            ),
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one pod asks of its node."""
+
+    amounts: Mapping[str, float]
+    labels: Mapping[str, str]
+
+    @classmethod
+    def of_pod(cls, pod: Object) -> Need:
+        """What a pod requests, all its containers together."""
+        amounts: dict[str, float] = {}
+        for requests in pod["spec"]["requests"]:
+            for name, amount in requests.items():
+                amounts[name] = amounts.get(name, 0.0) + quantity(str(amount))
+        return cls(amounts, pod["spec"]["nodeSelector"])
+
+    @classmethod
+    def of(cls, asked: Resources, selector: Mapping[str, str]) -> Need:
+        amounts = {
+            "cpu": asked.cpu + _SIDE_CPU,
+            "memory": float(memory_bytes(asked.memory) + _SIDE_MEMORY),
+        }
+        if asked.gpu and not asked.device_class:
+            amounts[asked.gpu_resource] = float(asked.gpu)
+        model = {"nvidia.com/gpu.product": asked.gpu_model} if asked.gpu_model else {}
+        return cls(amounts, {**selector, **model})
+
+
+def faults(
+    submit: JobSubmit, nodes: Sequence[Object], selector: Mapping[str, str]
+) -> tuple[Fault, ...]:
+    """Requests no node could hold were it empty; none when no node is known."""
+    if not nodes:
+        return ()
+    found: dict[tuple[str, str], Fault] = {}
+    for role in submit.roles():
+        own = role in submit.role_resources
+        where = f"role_resources.{role}" if own else "resources"
+        for field, problem in _misfits(Need.of(submit.resources_of(role), selector), nodes):
+            found[where, field] = Fault(field=f"{where}.{field}", problem=problem)
+    return tuple(found.values())
+
+
+def _misfits(need: Need, nodes: Sequence[Object]) -> Iterator[tuple[str, str]]:
+    matching = [node for node in nodes if _matches(node, need.labels)]
+    if not matching:
+        wanted = ", ".join(f"{name}={value}" for name, value in need.labels.items())
+        yield "gpu_model", f"no node is labelled {wanted}"
+        return
+    if any(_holds(node, need) for node in matching):
+        return
+    alone = False
+    for name, amount in need.amounts.items():
+        largest = max(matching, key=lambda node: _has(node, name))
+        if _has(largest, name) + _SLACK < amount:
+            alone = True
+            yield _field(name), _too_much(name, amount, largest)
+    if not alone:
+        asked = ", ".join(f"{_said(n, a)} {n}" for n, a in need.amounts.items())
+        yield "cpu", f"no single node has all of: {asked}"
+
+
+def _field(name: str) -> str:
+    return name if name in {"cpu", "memory"} else "gpu"
+
+
+def _too_much(name: str, amount: float, largest: Object) -> str:
+    has = _has(largest, name)
+    if not has:
+        return f"{_said(name, amount)} {name} are asked for; no node has any"
+    where = largest["metadata"]["name"]
+    return (
+        f"{_said(name, amount)} {name} are needed, the launcher's included;"
+        f" the largest node has {_said(name, has)} ({where})"
+    )
+
+
+def _said(name: str, amount: float) -> str:
+    return f"{amount / 2**20:.0f}Mi" if name == "memory" else f"{amount:g}"
+
+
+def _has(node: Object, name: str) -> float:
+    return quantity(str(node["status"]["allocatable"].get(name, "0")))
+
+
+def _holds(node: Object, need: Need) -> bool:
+    return all(_has(node, name) + _SLACK >= amount for name, amount in need.amounts.items())
+
+
+def _matches(node: Object, wanted: Mapping[str, str]) -> bool:
+    labels = node["metadata"]["labels"]
+    return all(labels.get(name) == value for name, value in wanted.items())
+
+
+@dataclass
+class Free:
+    """Room on the nodes, as far as our own pods use them; gangs are packed into it."""
+
+    rooms: dict[str, dict[str, float]]
+    labels: dict[str, Mapping[str, str]]
+
+    @classmethod
+    def of(cls, nodes: Sequence[Object], used: Sequence[tuple[str, Need]]) -> Free:
+        """``used`` are the needs of our pods by node."""
+        usable = [n for n in nodes if n["status"]["ready"] and not n["spec"]["unschedulable"]]
+        rooms = {
+            n["metadata"]["name"]: {
+                name: quantity(str(amount)) for name, amount in n["status"]["allocatable"].items()
+            }
+            for n in usable
+        }
+        free = cls(rooms, {n["metadata"]["name"]: n["metadata"]["labels"] for n in usable})
+        for node, need in used:
+            if node in rooms:
+                free.take(node, need)
+        return free
+
+    def take(self, node: str, need: Need) -> None:
+        room = self.rooms[node]
+        for name, amount in need.amounts.items():
+            room[name] = room.get(name, 0.0) - amount
+        room["pods"] = room.get("pods", 0.0) - 1
+
+    def pack(self, needs: Sequence[Need]) -> bool:
+        """Take room for all of them, or for none; largest first into the fullest that holds it."""
+        before = {name: dict(room) for name, room in self.rooms.items()}
+        for need in sorted(needs, key=lambda n: tuple(n.amounts.values()), reverse=True):
+            fitting = [name for name in self.rooms if self._fits(name, need)]
+            if not fitting:
+                self.rooms = before
+                return False
+            self.take(min(fitting, key=lambda name: self.rooms[name].get("cpu", 0.0)), need)
+        return True
+
+    def _fits(self, node: str, need: Need) -> bool:
+        room, labels = self.rooms[node], self.labels[node]
+        return (
+            all(labels.get(name) == value for name, value in need.labels.items())
+            and room.get("pods", 0.0) >= 1
+            and all(room.get(n, 0.0) + _SLACK >= amount for n, amount in need.amounts.items())
+        )

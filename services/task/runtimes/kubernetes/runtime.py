@@ -1,0 +1,325 @@
+"""The Kubernetes runtime: an Indexed Job per role, made once, watched for ever.
+
+What is there is read from mirrors of the cluster; what is missing is asked for by a few threads, a
+job at a time, and asked for again by the next pass if that failed. Nothing is remembered that a
+restart could not do without.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+import structlog
+
+from services.task.runtimes import Observed, Pending, RuntimeUnavailable
+from services.task.runtimes.kubernetes import manifests, names, pending, pods
+from services.task.runtimes.kubernetes.gang import Gang, Keeper
+from services.task.runtimes.kubernetes.manifests import Template
+from services.task.runtimes.kubernetes.view import View
+from services.task.spec import SPEC_FILE
+from shared.cluster import (
+    Cluster,
+    ClusterError,
+    ClusterUnavailable,
+    Conflict,
+    NotFound,
+    Object,
+)
+from shared.contracts import JobSubmit, Member
+
+log = structlog.get_logger(__name__)
+
+_THREADS = 8
+_RENEW_S = 12 * 3600.0
+_BURIAL_SLACK_S = 15.0
+
+
+class KubernetesRuntime:
+    """Runs members as pods of one namespace.
+
+    Args:
+        cluster: the API server.
+        template: the installation's part of every object.
+        view: what is there; started by who made it.
+        spec: the text of a job's Secret, with access to the store that is good for two days.
+        gang_s: seconds an opened cluster's pods may look for nodes.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        template: Template,
+        view: View,
+        spec: Callable[[JobSubmit], str],
+        gang_s: float,
+    ) -> None:
+        self._cluster, self._template, self._view = cluster, template, view
+        self._spec = spec
+        self._keeper = Keeper(gang_s)
+        self._held: Mapping[str, str] = {}
+        self._overdue: set[str] = set()
+        self._refused: dict[str, str] = {}
+        self._renewed: dict[str, float] = {}
+        self._submits: dict[str, JobSubmit] = {}
+        self._under_way: set[str] = set()
+        self._cleared: set[str] = set()
+        """Jobs being removed whose Secret is gone."""
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="kubernetes")
+
+    # The port
+
+    def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
+        """See that the Jobs exist that make these incarnations."""
+        self._submits[submit.job_id] = submit
+        self._do(f"start {submit.job_id}", lambda: self._ensure(submit, members))
+
+    def observe(self) -> list[Observed]:
+        """Every incarnation the cluster knows, or has shown us before it was deleted.
+
+        Raises:
+            RuntimeUnavailable: before the cluster has been listed once.
+        """
+        if not self._view.synced:
+            raise RuntimeUnavailable("the cluster has not been listed yet")
+        self._view.refresh()
+        self._bury()
+        self._open_gangs()
+        self._renew()
+        return list(self._view.observed())
+
+    def known(self) -> set[str]:
+        return self._view.known()
+
+    def pending(self, job_id: str) -> Pending | None:
+        seen = self._view.seen(
+            job_id, held=self._held.get(job_id, ""), refused=self._refused.get(job_id, "")
+        )
+        if job_id in self._overdue:
+            return pending.given_back()
+        return pending.dominant(seen)
+
+    def stop(self, job_id: str, member: Member, grace_s: float) -> None:
+        """Delete the incarnation's pod; its grace is the pod's own."""
+        for pod in self._view.pods(job_id):
+            told = pods.member(pod)
+            leaving = pod["metadata"].get("deletionTimestamp")
+            if told == member and pods.alive(pod) and not leaving:
+                self._delete(pod, self._pod_path(pod))
+
+    def end(self, job_id: str, members: Sequence[Member], grace_s: float) -> None:
+        """Delete the job's Jobs, and so its pods."""
+        for job in self._view.jobs(job_id):
+            if not job["metadata"].get("deletionTimestamp"):
+                self._delete(job, self._path("batch/v1", "jobs", job["metadata"]["name"]))
+
+    def remove(self, job_id: str) -> bool:
+        """Delete everything that carries the job's mark; True when nothing is left."""
+        if job_id in self._cleared and job_id not in self._view.known():
+            for memory in (self._refused, self._renewed, self._submits):
+                memory.pop(job_id, None)
+            self._cleared.discard(job_id)
+            self._view.forget(job_id)
+            return True
+        self.end(job_id, (), 0.0)
+        if job_id not in self._cleared:
+            self._do(f"remove {job_id}", lambda: self._remove_rest(job_id))
+        return False
+
+    def close(self) -> None:
+        """Stop watching and acting; what was begun is finished."""
+        self._view.stop()
+        self._pool.shutdown()
+
+    # Acts, in threads
+
+    def _do(self, what: str, act: Callable[[], None]) -> None:
+        """Run ``act`` unless the same is under way; its failure is logged, and it comes again."""
+        if what in self._under_way:
+            return
+        self._under_way.add(what)
+
+        def run() -> None:
+            try:
+                act()
+            except ClusterUnavailable as error:
+                log.warning("cluster_postponed", what=what, error=str(error))
+            except ClusterError as error:
+                log.warning("cluster_refused", what=what, error=str(error))
+            finally:
+                self._under_way.discard(what)
+
+        self._pool.submit(run)
+
+    def _ensure(self, submit: JobSubmit, members: Sequence[Member]) -> None:
+        queued = bool(self._template.queue_of(submit))
+        wanted: dict[str, dict[int, Member]] = {}
+        for member in members:
+            group, index = names.place_of(submit, member, queued=queued)
+            wanted.setdefault(group, {})[index] = member
+        sizes = names.groups(submit, queued=queued)
+        owner = ""
+        try:
+            for group, indexes in wanted.items():
+                name = f"{names.base_name(submit.job_id)}-{group}"
+                job = self._view.job(name)
+                if job is None:
+                    owner = owner or self._secret(submit)
+                    base = max(member.incarnation for member in indexes.values()) - 1
+                    self._create(submit, group, sizes[group], base, owner)
+                elif not job["metadata"].get("deletionTimestamp") and _idle(job, indexes):
+                    # It will not make these pods any more: begin it anew, after all before.
+                    self._delete(job, self._path("batch/v1", "jobs", name))
+        except ClusterUnavailable:
+            raise
+        except ClusterError as error:
+            self._refused[submit.job_id] = str(error)
+            raise
+        self._refused.pop(submit.job_id, None)
+
+    def _create(
+        self, submit: JobSubmit, group: str, completions: int, base: int, owner: str
+    ) -> None:
+        claims = manifests.claim_template(self._template, submit, group)
+        if claims is not None:
+            self._make(self._path("resource.k8s.io/v1", "resourceclaimtemplates"), claims)
+        body = manifests.job(self._template, submit, group, completions, base=base, owner_uid=owner)
+        made = self._make(self._path("batch/v1", "jobs"), body)
+        if made is not None:
+            self._view.learn(made)
+
+    def _make(self, path: str, body: Object) -> Object | None:
+        """Create; None when it exists."""
+        try:
+            return self._cluster.create(path, body)
+        except Conflict:
+            return None
+
+    def _secret(self, submit: JobSubmit) -> str:
+        """The uid of the job's Secret, made if it is not there."""
+        body = manifests.secret(self._template, submit, self._spec(submit))
+        path = self._path("v1", "secrets")
+        made = self._make(path, body)
+        if made is None:
+            made = self._cluster.get(f"{path}/{body['metadata']['name']}")
+        self._renewed[submit.job_id] = time.monotonic()
+        return str(made["metadata"]["uid"])
+
+    def _delete(self, item: Object, path: str) -> None:
+        uid = item["metadata"]["uid"]
+
+        def act() -> None:
+            try:
+                self._cluster.delete(path, preconditions={"uid": uid})
+            except (NotFound, Conflict):
+                pass  # gone, or another one of the same name
+
+        self._do(f"delete {uid}", act)
+
+    def _remove_rest(self, job_id: str) -> None:
+        """What is not Jobs' and pods': the Secret, and claim templates."""
+        paths = [self._path("v1", "secrets", names.base_name(job_id))]
+        if self._view.capabilities.claims:
+            for job in self._view.jobs(job_id):
+                name = job["metadata"]["name"]
+                paths.append(self._path("resource.k8s.io/v1", "resourceclaimtemplates", name))
+        for path in paths:
+            try:
+                self._cluster.delete(path)
+            except NotFound:
+                pass
+        self._cleared.add(job_id)
+
+    def _bury(self) -> None:
+        """End pods whose node has fallen silent after they were told to go.
+
+        As Kubernetes' own pod collector does on nodes known to be dead: failed first, so that the
+        Job may replace it, then deleted. Should it still run, it is fenced.
+        """
+        now = datetime.now(UTC)
+        for pod in self._view.all_pods():
+            if pods.alive(pod) and pods.overdue(pod, now, _BURIAL_SLACK_S):
+                path = self._pod_path(pod)
+                self._do(f"bury {path}", lambda path=path: self._bury_one(path))  # type: ignore[misc]
+
+    def _bury_one(self, path: str) -> None:
+        gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = {"phase": "Failed", "conditions": [gone | {"lastTransitionTime": now}]}
+        try:
+            self._cluster.patch(f"{path}/status", {"status": status})
+            self._cluster.delete(path, gracePeriodSeconds=0)
+        except NotFound:
+            return
+        log.warning("pod_of_a_lost_node_removed", pod=path)
+
+    def _open_gangs(self) -> None:
+        gangs = [
+            Gang(job_id, created, total, [p for p in members if pods.alive(p)])
+            for job_id, created, total, members in self._view.clusters()
+        ]
+        opening, self._held, self._overdue = self._keeper.decide(
+            gangs, self._view.free(), time.monotonic()
+        )
+        self._keeper.forget({gang.job_id for gang in gangs})
+        for gang in opening:
+            self._do(f"open {gang.job_id}", lambda gated=gang.gated: self._open(gated))  # type: ignore[misc]
+
+    def _open(self, gated: Iterable[Object]) -> None:
+        for pod in gated:
+            others = [g for g in pod["spec"]["schedulingGates"] if g["name"] != names.GATE]
+            try:
+                self._cluster.patch(
+                    self._pod_path(pod), {"spec": {"schedulingGates": others or None}}
+                )
+            except NotFound:
+                continue
+
+    def _renew(self) -> None:
+        """Presigned access expires; the kubelet brings a changed Secret into running pods."""
+        now = time.monotonic()
+        for job_id, submit in list(self._submits.items()):
+            if now - self._renewed.setdefault(job_id, now) > _RENEW_S:
+                self._renewed[job_id] = now
+                self._do(f"renew {job_id}", lambda submit=submit: self._renew_one(submit))  # type: ignore[misc]
+
+    def _renew_one(self, submit: JobSubmit) -> None:
+        path = self._path("v1", "secrets", names.base_name(submit.job_id))
+        self._cluster.patch(path, {"stringData": {SPEC_FILE: self._spec(submit)}})
+
+    def _path(self, version: str, kind: str, name: str = "") -> str:
+        root = "/api/v1" if version == "v1" else f"/apis/{version}"
+        path = f"{root}/namespaces/{self._template.namespace}/{kind}"
+        return f"{path}/{name}" if name else path
+
+    def _pod_path(self, pod: Object) -> str:
+        return self._path("v1", "pods", pod["metadata"]["name"])
+
+
+def _idle(job: Object, wanted: dict[int, Member]) -> bool:
+    """Whether a Job will not make the pods of these incarnations by itself."""
+    status = job.get("status") or {}
+    if any(
+        c["type"] in {"Complete", "Failed"} and c["status"] == "True"
+        for c in status.get("conditions") or []
+    ):
+        return True
+    newest = max(member.incarnation for member in wanted.values())
+    if job["spec"].get("suspend") and newest > pods.base(job) + 1:
+        return True
+    over = _indexes(status.get("completedIndexes")) | _indexes(status.get("failedIndexes"))
+    return any(
+        index in over and member.incarnation > pods.base(job) + 1
+        for index, member in wanted.items()
+    )
+
+
+def _indexes(text: str | None) -> set[int]:
+    """``1,3-5`` as numbers."""
+    found: set[int] = set()
+    for part in filter(None, (text or "").split(",")):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found

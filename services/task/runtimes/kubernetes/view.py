@@ -1,0 +1,219 @@
+"""What is there of our jobs: mirrors of pods, Jobs, warnings and nodes, arranged by job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from services.task.records import Exit
+from services.task.runtimes import Observed
+from services.task.runtimes.kubernetes import names, pods, room
+from services.task.runtimes.kubernetes.capabilities import Capabilities
+from services.task.runtimes.kubernetes.pending import Seen
+from services.task.runtimes.kubernetes.room import Free, Need
+from shared.cluster import Cluster, Mirror, Object
+
+_WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1/namespaces/{}/workloads"
+_MOST_BEFORE = 8
+"""Earlier incarnations that are still told of."""
+
+
+class View:
+    """The cluster as the runtime sees it.
+
+    Args:
+        cluster: the API server.
+        namespace: where jobs run.
+        owner: whose jobs.
+        capabilities: what the API server can do.
+    """
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, owner: str, capabilities: Capabilities
+    ) -> None:
+        self.capabilities = capabilities
+        self._namespace = namespace
+        mine, core = names.selector(owner), f"/api/v1/namespaces/{namespace}"
+        self._pods = Mirror(
+            cluster, f"{core}/pods", selector=mine, keep=pods.keep, on_deleted=self._deleted
+        )
+        jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self._jobs = Mirror(cluster, jobs, selector=mine, keep=_keep_job)
+        self._warnings = Mirror(cluster, f"{core}/events", fields="type=Warning", keep=_keep_event)
+        self._nodes = Mirror(cluster, "/api/v1/nodes", keep=room.keep)
+        self._needed = [self._pods, self._jobs]
+        self._wanted = [self._warnings, self._nodes]
+        self._workloads: Mirror | None = None
+        if capabilities.kueue:
+            self._workloads = Mirror(cluster, _WORKLOADS.format(namespace), keep=_keep_workload)
+            self._wanted.append(self._workloads)
+        self._fates: dict[str, dict[tuple[str, int], Exit]] = {}
+        self._pods_by_job: dict[str, list[Object]] = {}
+        self._jobs_by_job: dict[str, list[Object]] = {}
+        self._warned: dict[str, list[Object]] = {}
+
+    def start(self) -> None:
+        for mirror in (*self._needed, *self._wanted):
+            mirror.start()
+
+    def stop(self) -> None:
+        for mirror in (*self._needed, *self._wanted):
+            mirror.stop()
+
+    @property
+    def synced(self) -> bool:
+        """Whether pods and Jobs have been listed; the rest only helps to explain."""
+        return all(mirror.synced for mirror in self._needed)
+
+    def refresh(self) -> None:
+        """Arrange what the mirrors hold now."""
+        self._pods_by_job = _by_job(self._pods.items())
+        self._jobs_by_job = _by_job(self._jobs.items())
+        warned: dict[str, list[Object]] = {}
+        for event in self._warnings.items():
+            warned.setdefault(event["involvedObject"]["uid"], []).append(event)
+        self._warned = warned
+
+    def learn(self, job: Object) -> None:
+        """A Job we have just made."""
+        self._jobs.learn(job)
+
+    def known(self) -> set[str]:
+        """Jobs of which pods or Jobs are there."""
+        fresh = {pods.job_id(job) for job in self._jobs.items()}
+        return self._pods_by_job.keys() | self._jobs_by_job.keys() | fresh
+
+    def forget(self, job_id: str) -> None:
+        self._fates.pop(job_id, None)
+
+    def all_pods(self) -> Iterator[Object]:
+        for each in self._pods_by_job.values():
+            yield from each
+
+    def pods(self, job_id: str) -> list[Object]:
+        return self._pods_by_job.get(job_id, [])
+
+    def jobs(self, job_id: str) -> list[Object]:
+        return self._jobs_by_job.get(job_id, [])
+
+    def job(self, name: str) -> Object | None:
+        """A Job as it is now."""
+        return self._jobs.get(self._namespace, name)
+
+    def nodes(self) -> list[Object]:
+        """Nodes; empty where we may not see them."""
+        return self._nodes.items()
+
+    def free(self) -> Free | None:
+        """Room on the nodes beside our own pods; None where nodes cannot be seen."""
+        nodes = self._nodes.items()
+        if not nodes:
+            return None
+        used = [
+            (pod["spec"]["nodeName"], Need.of_pod(pod))
+            for pod in self.all_pods()
+            if pod["spec"]["nodeName"] and pods.alive(pod)
+        ]
+        return Free.of(nodes, used)
+
+    def clusters(self) -> Iterator[tuple[str, str, int, list[Object]]]:
+        """Jobs whose pods have gates or look for nodes: id, creation, members, pods."""
+        for job_id, jobs in self._jobs_by_job.items():
+            mine = self.pods(job_id)
+            if not any(pods.alive(p) and not p["spec"]["nodeName"] for p in mine):
+                continue
+            total = sum(int(job["spec"].get("completions") or 1) for job in jobs)
+            over = sum(int((job.get("status") or {}).get("succeeded") or 0) for job in jobs)
+            created = min(job["metadata"]["creationTimestamp"] for job in jobs)
+            wide = total > 1 and not any(j["metadata"].get("deletionTimestamp") for j in jobs)
+            if wide:
+                yield job_id, created, total - over, mine
+
+    def seen(self, job_id: str, *, held: str, refused: str) -> Seen:
+        """Everything that may tell why a job does not start."""
+        jobs, mine = self.jobs(job_id), self.pods(job_id)
+        uids = [item["metadata"]["uid"] for item in (*jobs, *mine)]
+        warnings = [event for uid in uids for event in self._warned.get(uid, ())]
+        warnings.sort(key=lambda event: event["at"])
+        workloads = self._workloads.items() if self._workloads else []
+        return Seen(jobs, mine, warnings, workloads, held, refused)
+
+    def observed(self) -> Iterator[Observed]:
+        """Each incarnation of each member; those before a living one are over."""
+        for job_id in self._pods_by_job.keys() | self._fates.keys():
+            there: dict[tuple[str, int], Observed] = {}
+            for pod in self.pods(job_id):
+                member = pods.member(pod)
+                if member is None:
+                    continue
+                alive = pods.alive(pod)
+                fate = None if alive else pods.fate(pod)
+                key = member.name, member.incarnation
+                there[key] = Observed(job_id, member, alive, fate=fate)
+                for before in range(max(1, key[1] - _MOST_BEFORE), key[1]):
+                    old = member.model_copy(update={"incarnation": before})
+                    there.setdefault((member.name, before), Observed(job_id, old, alive=False))
+            for (name, number), fate in list(self._fates.get(job_id, {}).items()):
+                known = there.get((name, number))
+                if known is None or not (known.alive or known.fate):
+                    told = names.member_named(name, number)
+                    there[name, number] = Observed(job_id, told, alive=False, fate=fate)
+            yield from there.values()
+
+    def _deleted(self, pod: Object) -> None:
+        """What a pod said last; asked for until its job is forgotten."""
+        job_id, member = pods.job_id(pod), pods.member(pod)
+        if job_id and member is not None:
+            fates = self._fates.setdefault(job_id, {})
+            fates[member.name, member.incarnation] = pods.fate(pod)
+
+
+def _by_job(items: list[Object]) -> dict[str, list[Object]]:
+    found: dict[str, list[Object]] = {}
+    for item in items:
+        job_id = pods.job_id(item)
+        if job_id:
+            found.setdefault(job_id, []).append(item)
+    return found
+
+
+def _keep_job(job: Object) -> Object:
+    meta, spec = job["metadata"], job["spec"]
+    kept = ("completions", "suspend")
+    named = (
+        "namespace", "name", "uid", "resourceVersion", "labels", "annotations",
+        "creationTimestamp", "deletionTimestamp",
+    )  # fmt: skip
+    return {
+        "metadata": {key: meta[key] for key in named if key in meta},
+        "spec": {key: spec[key] for key in kept if key in spec},
+        "status": job.get("status") or {},
+    }
+
+
+def _keep_event(event: Object) -> Object:
+    at = event.get("lastTimestamp") or event.get("eventTime")
+    return {
+        "metadata": {
+            "namespace": event["metadata"]["namespace"],
+            "name": event["metadata"]["name"],
+            "resourceVersion": event["metadata"]["resourceVersion"],
+        },
+        "involvedObject": {"uid": event["involvedObject"].get("uid", "")},
+        "reason": event.get("reason", ""),
+        "message": event.get("message", ""),
+        "at": at or event["metadata"].get("creationTimestamp") or "",
+    }
+
+
+def _keep_workload(workload: Object) -> Object:
+    meta: dict[str, Any] = workload["metadata"]
+    return {
+        "metadata": {
+            "namespace": meta["namespace"],
+            "name": meta["name"],
+            "resourceVersion": meta["resourceVersion"],
+            "ownerReferences": meta.get("ownerReferences") or [],
+        },
+        "status": workload.get("status") or {},
+    }

@@ -1,0 +1,67 @@
+"""Puts the Kubernetes runtime together from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from services.task.runtimes.kubernetes.capabilities import detect
+from services.task.runtimes.kubernetes.manifests import Template
+from services.task.runtimes.kubernetes.planner import KubernetesPlanner
+from services.task.runtimes.kubernetes.runtime import KubernetesRuntime
+from services.task.runtimes.kubernetes.view import View
+from services.task.settings import TaskSettings
+from services.task.spec import PodSpec, checkpoint_key
+from services.task.validation import Quotas
+from shared.cluster import Cluster
+from shared.contracts import JobSubmit
+from shared.storage import ObjectStore, PresignedAccess
+
+_ACCESS_S = 48 * 3600
+_ANY_GPUS = 1_000_000
+_MOST_BYTES = 5 * 2**30
+"""S3's limit of what is put at once."""
+
+
+def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], str]:
+    """The text of a job's Secret: it may write below its own prefix, and read its package."""
+
+    def spec(submit: JobSubmit) -> str:
+        bucket, prefix, name = submit.package.split(":", 2)
+        package = f"{prefix.strip('/')}/{name}"
+        own, checkpoints = settings.s3_bucket, checkpoint_key(submit.job_id)
+        access = PresignedAccess(
+            writes=store.presign_prefix(own, f"jobs/{submit.job_id}/", _ACCESS_S, _MOST_BYTES),
+            reads={
+                f"{bucket}/{package}": store.presign_get(bucket, package, _ACCESS_S),
+                f"{own}/{checkpoints}": store.presign_get(own, checkpoints, _ACCESS_S),
+            },
+        )
+        told = PodSpec(
+            job=submit,
+            program_grace_s=settings.program_grace_s,
+            broker_url=settings.member_broker_url.get_secret_value(),
+            bucket=own,
+            access=access,
+        )
+        return told.model_dump_json()
+
+    return spec
+
+
+def build(
+    settings: TaskSettings, store: ObjectStore
+) -> tuple[KubernetesRuntime, KubernetesPlanner]:
+    """A runtime that watches already, and its planner.
+
+    Raises:
+        ClusterError: when the API server cannot be reached, or is too old.
+    """
+    cluster = Cluster(settings.kubeconfig)
+    capabilities = detect(cluster)
+    view = View(cluster, settings.namespace, settings.owner, capabilities)
+    view.start()
+    template = Template.of(settings)
+    runtime = KubernetesRuntime(cluster, template, view, specs(settings, store), settings.gang_s)
+    # GPUs are the nodes' to count.
+    quotas = Quotas(settings.cpu, settings.memory, _ANY_GPUS, settings.max_members)
+    return runtime, KubernetesPlanner(cluster, template, view, quotas)

@@ -36,15 +36,29 @@ PREDICTIONS = Counter(
 MISSED_ALARMS = Counter("barograph_missed_alarms_total", "Alarms no prediction announced.")
 FORECASTS = Counter("barograph_forecasts_total", "Forecasts made.", ["forecaster"])
 FORECAST_LAG = Gauge("barograph_forecast_lag_series", "Series whose forecast is overdue.")
+_RULE = ["item", "rule", "partition"]
 PREDICTION_ACCURACY = Gauge(
     "barograph_prediction_accuracy_ratio",
     "Predicted alarms that came true, of those that came true or did not come.",
-    ["item", "partition"],
+    _RULE,
 )
 MISSED_ALARM_RATE = Gauge(
     "barograph_missed_alarm_ratio",
     "Alarms that no prediction announced, of all alarms.",
-    ["item", "partition"],
+    _RULE,
+)
+ALARM_REDUCTION = Gauge(
+    "barograph_alarm_reduction_ratio",
+    "Predicted alarms that a clean-up averted, of these and all alarms that came.",
+    _RULE,
+)
+PREDICTION_LEAD = Gauge(
+    "barograph_prediction_lead_seconds", "Mean time from a prediction to its alarm.", _RULE
+)
+INTERVAL_COVERAGE = Gauge(
+    "barograph_interval_coverage_ratio",
+    "Values inside the 95 % interval that was forecast for them.",
+    _RULE,
 )
 ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
 OUTSIDE_ALERTS = Counter(

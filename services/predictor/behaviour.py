@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.predictor.forecasters.base import Floats
+from services.predictor.forecasters.base import Floats, Forecast
 from shared.items import ITEMS, Behaviour
 
 _SHARE = 0.6
 _SEASONS = 3
 _CLEAN_UP_STEPS = 4.0
 _CLEAN_UP_SHARE = 0.03
+_RHYTHM = 3
+_RHYTHM_SLACK = 0.25
 
 
 @dataclass(frozen=True)
@@ -63,23 +65,63 @@ def season_share(values: Floats, season: int) -> float:
     return float(table.mean(axis=0).var() / total) if total else 0.0
 
 
-def level_after_clean_up(values: Floats, threshold: float, *, above: bool) -> tuple[Floats, int]:
-    """History as if it had not been cleaned up, and how many clean-ups there were.
+@dataclass(frozen=True)
+class CleanUps:
+    """What log rotation and the like did to a history."""
+
+    levelled: Floats
+    """The history as if nothing had been cleaned up."""
+    count: int
+    fall: float = 0.0
+    """What a clean-up takes away, in the item's unit, always positive."""
+    next_in: float | None = None
+    """Steps until the next one is due; None: they have no rhythm."""
+    every: float = 0.0
+    """Steps from one to the next, where they have a rhythm."""
+
+
+def clean_ups_of(values: Floats, threshold: float, *, above: bool) -> CleanUps:
+    """The clean-ups of a history, oldest first, NaN where nothing was measured.
 
     A clean-up (log rotation) is a step away from the threshold of more than 4 times the median
     step and 3 % of the threshold. What was before is shifted by it: the pace before still tells
-    the pace after, and the fall itself is no trend. NaN stay NaN.
+    the pace after, and the fall itself is no trend. NaN stay NaN. Three or more at nearly equal
+    distances have a rhythm: the next is expected when it is due.
     """
     known = np.flatnonzero(np.isfinite(values))
     steps = np.diff(values[known])
     if not len(steps):
-        return values, 0
+        return CleanUps(values, 0)
     least = max(_CLEAN_UP_STEPS * float(np.median(np.abs(steps))), _CLEAN_UP_SHARE * abs(threshold))
     falls = steps < -least if above else steps > least
+    count = int(falls.sum())
+    if not count:
+        return CleanUps(values, 0)
     # The median step takes the fall's place.
     usual = float(np.median(steps[~falls])) if not falls.all() else 0.0
     shift = np.where(falls, steps - usual, 0.0)
     after = np.append(np.cumsum(shift[::-1])[::-1], 0.0)
     levelled = values.copy()
     levelled[known] += after
-    return levelled, int(falls.sum())
+    times = known[1:][falls]
+    fall = float(np.median(np.abs(shift[falls])))
+    gaps = np.diff(times)
+    if count < _RHYTHM or np.abs(gaps - np.median(gaps)).max() > _RHYTHM_SLACK * np.median(gaps):
+        return CleanUps(levelled, count, fall)
+    every = float(np.median(gaps))
+    since = float(len(values) - 1 - times[-1])
+    # One that is overdue has lost its rhythm.
+    if since > every * (1 + _RHYTHM_SLACK):
+        return CleanUps(levelled, count, fall)
+    return CleanUps(levelled, count, fall, max(1.0, every - since), every)
+
+
+def after_clean_ups(forecast: Forecast, found: CleanUps, *, above: bool) -> Forecast:
+    """The forecast with the clean-ups that are due taken off; the same where there is no rhythm."""
+    if found.next_in is None:
+        return forecast
+    ahead = np.arange(1, len(forecast.mean) + 1)
+    due = np.where(ahead >= found.next_in, 1 + (ahead - found.next_in) // found.every, 0)
+    off = due * found.fall * (1.0 if above else -1.0)
+    why = forecast.why | {"clean_up_every": f"{found.every:g} steps, takes {found.fall:.4g}"}
+    return Forecast(forecast.mean - off, forecast.lower - off, forecast.upper - off, why)

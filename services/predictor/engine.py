@@ -7,30 +7,49 @@ the step at which an episode began.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from services.predictor.behaviour import Kind, behaviour_of, level_after_clean_up
-from services.predictor.crossing import crossing_of
+from services.predictor.behaviour import (
+    CleanUps,
+    Kind,
+    after_clean_ups,
+    behaviour_of,
+    clean_ups_of,
+)
+from services.predictor.coverage import Coverage
+from services.predictor.crossing import Crossing, crossing_of
 from services.predictor.episodes import Episodes, Prediction, Subject
 from services.predictor.forecasters import CannotForecast, Forecast
 from services.predictor.forecasters.base import Floats, filled
 from services.predictor.history import Histories
+from services.predictor.nearness import Nearness
+from services.predictor.passage import passage_of
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
 from shared.columns import Array, Column, Columns
 from shared.contracts import Message
 from shared.contracts.alerts import SeriesRef
 from shared.derivation import Deriver
-from shared.items import ITEMS
+from shared.items import ITEMS, Behaviour
 from shared.observe import FORECASTS
 from shared.samples import SampleBatch, labels_from
 from shared.series import SeriesIndex
 
 _NEVER = np.iinfo(np.int64).min
 _MAX_GAP_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A series whose turn it is."""
+
+    row: int
+    subject: Subject
+    clean_ups: CleanUps
 
 
 class Engine:
@@ -45,7 +64,18 @@ class Engine:
         self._deriver = Deriver()
         self._series = SeriesIndex()
         self._histories = Histories(settings.points, settings.resolution_ms)
-        self._made = Columns([Column("step", np.int64, _NEVER), Column("beyond", np.bool_)])
+        self._made = Columns(
+            [
+                Column("step", np.int64, _NEVER),
+                Column("beyond", np.bool_),
+                Column("sign", np.float64, 1.0),
+                Column("limit", np.float64, np.inf),
+                Column("item", np.int32),
+            ]
+        )
+        self._items: list[str] = []
+        self._nearness = Nearness(settings.horizon)
+        self._coverage = Coverage(settings.horizon)
         self._choices: dict[int, Choice] = {}
         self._selector = Selector(settings)
         self.episodes = Episodes(settings)
@@ -57,6 +87,17 @@ class Engine:
         """Series whose forecast is overdue because the budget was used up."""
         return len(self._pending)
 
+    @property
+    def series(self) -> int:
+        """Series known."""
+        return len(self._series)
+
+    def rule(self, item: str) -> str:
+        """The alarm rule of an item, e.g. ``>= 90``."""
+        known = ITEMS.get(item)
+        side = ">=" if known is None or known.above else "<="
+        return f"{side} {self._limits[item]:g}"
+
     def process(self, samples: SampleBatch) -> list[Message]:
         """Take a batch in; forecast what has closed a step, oldest first, within the budget."""
         points = self._deriver.apply(samples)
@@ -66,16 +107,45 @@ class Engine:
         points = points.select(watched[points.item_code])
         rows = self._series.resolve(points)
         points, rows = points.select(rows >= 0), rows[rows >= 0]
-        self._made.grow(len(self._series))
+        self._register()
         closed = self._histories.add(rows, points.time_ms, points.value)
-        events = [event for row in closed.tolist() for event in self._judge(row)]
-        self._pending.update(closed.tolist())
+        if not len(closed):
+            return []
+        events = list(self._judge(closed))
+        limits = self._made["sign"][closed] * self._made["limit"][closed]
+        near = self._nearness.near(closed, limits)
+        episodes = self.episodes.ledger.episodes
+        if episodes:
+            near |= np.isin(closed, np.fromiter(episodes, dtype=np.int64))
+        # Long enough, and not there already.
+        first, opened = (self._histories.state[name][closed] for name in ("first", "open"))
+        near &= (opened - first >= self._settings.least_points) & ~self._made["beyond"][closed]
+        self._pending.update(closed[near].tolist())
+        self._pending.difference_update(closed[~near].tolist())
         return [*events, *self._forecast(self._take(closed))]
+
+    def _register(self) -> None:
+        start = self._made.size
+        for part in (self._made, self._nearness.state, self._coverage.state):
+            part.grow(len(self._series))
+        self._name(range(start, len(self._series)))
+
+    def _name(self, rows: range) -> None:
+        """What the rows' items say: threshold, its side, the item's number."""
+        for row in rows:
+            item = self._series.names[row][1]
+            if item not in self._items:
+                self._items.append(item)
+            known, limit = ITEMS.get(item), self._limits[item]
+            assert limit is not None  # noqa: S101 - process() takes only items with one
+            self._made["item"][row] = self._items.index(item)
+            self._made["limit"][row] = limit
+            self._made["sign"][row] = 1.0 if known is None or known.above else -1.0
 
     def _take(self, closed: NDArray[np.int64]) -> list[int]:
         """Whose turn it is, taken from the pending."""
         opened = self._histories.state["open"]
-        if len(closed) and (newest := int(opened[closed].max())) > self._step:
+        if (newest := int(opened[closed].max())) > self._step:
             self._step, self._left = newest, self._settings.budget_per_step
         made = self._made["step"]
         turn = sorted(self._pending, key=lambda row: (int(made[row]), row))[: self._left]
@@ -84,49 +154,91 @@ class Engine:
         made[turn] = opened[turn]
         return turn
 
-    def _judge(self, row: int) -> Iterator[Message]:
-        """Did the closed step bring the alarm, or let a prediction's time pass?"""
-        history = self._histories.of(row)
-        subject = self._subject(row, history)
-        beyond = subject.beyond
-        began = beyond and not self._made["beyond"][row]
-        self._made["beyond"][row] = beyond
+    def _judge(self, closed: NDArray[np.int64]) -> Iterator[Message]:
+        """Did the closed steps bring alarms, or let predictions' times pass?"""
+        state, made = self._histories.state, self._made
+        values, last_step = self._histories.closed(closed), state["open"][closed] - 1
+        known, inside = self._coverage.judge(closed, last_step, values)
+        self._count_coverage(made["item"][closed[known]], inside)
+        signed = made["sign"][closed] * values
+        finite = np.isfinite(signed)
+        self._nearness.update(closed[finite], signed[finite])
+        beyond = signed >= made["sign"][closed] * made["limit"][closed]
         # An alarm in the very first step began before we looked.
-        if began and len(history) > 1:
-            yield from self.episodes.alarm_came(row, subject)
-        elif not beyond:
-            yield from self.episodes.time_passed(row, subject)
+        began = beyond & ~made["beyond"][closed] & (last_step > state["first"][closed])
+        made["beyond"][closed] = beyond
+        waiting = ~beyond
+        if episodes := self.episodes.ledger.episodes:
+            waiting &= np.isin(closed, np.fromiter(episodes, dtype=np.int64))
+        else:
+            waiting[:] = False
+        for at in np.flatnonzero(began | waiting):
+            row = int(closed[at])
+            subject = self._subject(row, self._histories.of(row))
+            if began[at]:
+                yield from self.episodes.alarm_came(row, subject)
+            else:
+                yield from self.episodes.time_passed(row, subject)
+
+    def _count_coverage(self, items: NDArray[np.int32], inside: NDArray[np.bool_]) -> None:
+        size = len(self._items)
+        judged = np.bincount(items, minlength=size)
+        held = np.bincount(items, inside, minlength=size)
+        for code in np.flatnonzero(judged):
+            score = self.episodes.ledger.score(self._items[code])
+            score.judged += int(judged[code])
+            score.inside += int(held[code])
 
     def _forecast(self, rows: list[int]) -> Iterator[Message]:
         ready = []
         for row in rows:
             history = self._histories.of(row)
+            if np.isfinite(history).sum() < self._settings.least_points:
+                continue
             subject = self._subject(row, history)
-            if subject.beyond or np.isfinite(history).sum() < self._settings.least_points:
-                continue
-            levelled, clean_ups = level_after_clean_up(
-                history, subject.threshold, above=subject.above
-            )
-            if not isinstance(filled(levelled, _MAX_GAP_SHARE), CannotForecast):
-                ready.append((row, subject, levelled, clean_ups))
-        self._choose([(row, levelled) for row, _, levelled, _ in ready])
-        ready = [one for one in ready if one[0] in self._choices]
-        choices = [self._choices[row] for row, *_ in ready]
-        made = self._selector.forecast(choices, [levelled for _, _, levelled, _ in ready])
-        for (row, subject, levelled, clean_ups), choice, found in zip(
-            ready, choices, made, strict=True
-        ):
-            if not isinstance(found, Forecast):
-                continue
-            FORECASTS.labels(choice.forecaster).inc()
-            crossing = crossing_of(
-                float(levelled[np.isfinite(levelled)][-1]), found, subject.threshold,
-                above=subject.above,
-            )  # fmt: skip
-            prediction = (
-                Prediction(crossing, found, choice.forecaster, choice.why) if crossing else None
-            )
-            yield from self.episodes.forecast_made(row, subject, prediction, clean_ups)
+            clean_ups = clean_ups_of(history, subject.threshold, above=subject.above)
+            if not isinstance(filled(clean_ups.levelled, _MAX_GAP_SHARE), CannotForecast):
+                ready.append(_Ready(row, subject, clean_ups))
+        self._choose([(one.row, one.clean_ups.levelled) for one in ready])
+        ready = [one for one in ready if one.row in self._choices]
+        choices = [self._choices[one.row] for one in ready]
+        made = self._selector.forecast(choices, [one.clean_ups.levelled for one in ready])
+        for one, choice, found in zip(ready, choices, made, strict=True):
+            if isinstance(found, Forecast):
+                FORECASTS.labels(choice.forecaster).inc()
+                self._coverage.keep(one.row, one.subject.open_step, found)
+                prediction = self._prediction(one, choice, found)
+                yield from self.episodes.forecast_made(
+                    one.row, one.subject, prediction, one.clean_ups.count
+                )
+
+    def _prediction(self, one: _Ready, choice: Choice, found: Forecast) -> Prediction | None:
+        """The alarm that a forecast means, if it means one."""
+        subject, rhythm = one.subject, one.clean_ups.next_in is not None
+        found = after_clean_ups(found, one.clean_ups, above=subject.above)
+        levelled = one.clean_ups.levelled
+        crossing = crossing_of(
+            float(levelled[np.isfinite(levelled)][-1]), found, subject.threshold,
+            above=subject.above,
+        )  # fmt: skip
+        if crossing is None and self._settings.alarm_probability is None:
+            return None
+        # Where clean-ups come in a rhythm, what has happened before includes them.
+        history = filled(subject.history if rhythm else levelled, _MAX_GAP_SHARE)
+        assert not isinstance(history, CannotForecast)  # noqa: S101 - _forecast has checked it
+        stable = choice.behaviour is Behaviour.STABLE
+        passage = passage_of(
+            history, found, subject.threshold, above=subject.above, stable=stable, drifts=not rhythm
+        )
+        least = self._settings.alarm_probability
+        if crossing is None and least is not None and passage.probability >= least:
+            early, late = passage.likely
+            middle = passage.quantile(0.5)
+            crossing = Crossing(middle, early, late)
+        if crossing is None:
+            return None
+        why = choice.why | {f"probability_{n}": f"{p:.2f}" for n, p in passage.parts.items()}
+        return Prediction(crossing, found, choice.forecaster, why, passage)
 
     def _choose(self, series: list[tuple[int, Floats]]) -> None:
         """New choices where there is none or it is old."""
@@ -180,6 +292,8 @@ class Engine:
             "series": self._series.snapshot(),
             "history": self._histories.snapshot(),
             "made": self._made.snapshot(),
+            "nearness": self._nearness.snapshot(),
+            "coverage": self._coverage.snapshot(),
         }
         found = {f"{part}.{n}": a for part, arrays in parts.items() for n, a in arrays.items()}
         return found | {"rest": np.frombuffer(text, dtype=np.uint8)}
@@ -190,7 +304,13 @@ class Engine:
         self._series = SeriesIndex.restored(_part(arrays, "series."))
         history = _part(arrays, "history.")
         self._histories.restore(history, len(history["open"]))
-        self._made.restore(_part(arrays, "made."), len(self._series))
+        size = len(self._series)
+        self._made.restore(_part(arrays, "made."), size)
+        self._nearness.restore(_part(arrays, "nearness."), size)
+        self._coverage.restore(_part(arrays, "coverage."), size)
+        # Thresholds may have been set anew since.
+        self._items.clear()
+        self._name(range(size))
         rest = orjson.loads(arrays["rest"].tobytes())
         self._choices = {int(r): Choice.model_validate(c) for r, c in rest["choices"].items()}
         self.episodes.restore(rest["ledger"])

@@ -13,6 +13,7 @@ from services.predictor.crossing import Crossing
 from services.predictor.forecasters import Forecast
 from services.predictor.forecasters.base import Floats
 from services.predictor.ledger import Episode, Ledger, Outcome
+from services.predictor.passage import Passage
 from services.predictor.settings import EngineSettings
 from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
 from shared.contracts.alerts import BandPoint, Point, SeriesRef
@@ -57,6 +58,7 @@ class Prediction:
     forecast: Forecast
     forecaster: str
     why: dict[str, str]
+    passage: Passage
 
 
 class Episodes:
@@ -164,9 +166,12 @@ class Episodes:
             earliest_ms=self._at(subject, found.crossing.earliest),
             latest_ms=latest_ms,
             predicted_value=float(found.forecast.mean[-1]),
+            probability=found.passage.probability,
+            likely_from_ms=self._at(subject, found.passage.likely[0]),
+            likely_until_ms=self._at(subject, found.passage.likely[1]),
             forecaster=found.forecaster,
             why=found.why | found.forecast.why,
-            sentence=self._sentence(subject, found, crossing_ms, latest_ms),
+            sentence=self._sentence(subject, found, crossing_ms),
             recent=tuple(
                 Point(time_ms=(first + k) * resolution + resolution // 2, value=float(value))
                 for k, value in enumerate(subject.history)
@@ -186,17 +191,19 @@ class Episodes:
             ),
         )
 
-    def _sentence(
-        self, subject: Subject, found: Prediction, crossing_ms: int, latest_ms: int | None
-    ) -> str:
+    def _sentence(self, subject: Subject, found: Prediction, crossing_ms: int) -> str:
         side = "reach" if subject.above else "fall to"
-        earliest = _clock(self._at(subject, found.crossing.earliest))
-        until = "open" if latest_ms is None else _clock(latest_ms)
+        early, late = (_clock(self._at(subject, steps)) for steps in found.passage.likely)
         return (
             f"{subject.series.text()} is at {subject.value:.4g} and will {side} "
-            f"{subject.threshold:.4g} at about {_clock(crossing_ms)} "
-            f"(between {earliest} and {until}), says {found.forecaster}"
+            f"{subject.threshold:.4g} at about {_clock(crossing_ms)}, with a probability of "
+            f"{found.passage.probability:.0%} within {self._ahead()}, most likely between {early} "
+            f"and {late}, says {found.forecaster}"
         )
+
+    def _ahead(self) -> str:
+        seconds = self._settings.horizon * self._settings.resolution_s
+        return f"{seconds / 3600:.3g} hours" if seconds >= 3600 else f"{seconds:.3g} seconds"  # noqa: PLR2004
 
 
 def _clock(time_ms: int) -> str:

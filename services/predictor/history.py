@@ -88,14 +88,19 @@ class Histories:
         state = self.state
         opened = state["open"][rows]
         state["ring"][rows, opened % self._points] = state["sum"][rows] / state["count"][rows]
-        for row, before, now in zip(rows, opened, steps, strict=True):
-            if now - before > 1:
-                missed = np.arange(before + 1, min(now, before + 1 + self._points))
-                state["ring"][row, missed % self._points] = np.nan
+        for at in np.flatnonzero(steps - opened > 1):
+            row, before, now = rows[at], opened[at], steps[at]
+            missed = np.arange(before + 1, min(now, before + 1 + self._points))
+            state["ring"][row, missed % self._points] = np.nan
         # The step now open takes the oldest point's place when it closes.
         state["open"][rows] = steps
         state["sum"][rows] = 0
         state["count"][rows] = 0
+
+    def closed(self, rows: Longs) -> Floats:
+        """The step of each row that closed last; NaN where nothing was measured in it."""
+        result: Floats = self.state["ring"][rows, (self.state["open"][rows] - 1) % self._points]
+        return result
 
     def of(self, row: int) -> Floats:
         """Closed steps of a series, oldest first; NaN where nothing was measured."""

@@ -1,8 +1,8 @@
 """The ledger: every prediction is kept as an episode and scored when its time has come.
 
 hit: the alarm came. false: it had not come when the time it was predicted for, and a horizon more,
-had passed, or the forecast took it back. averted: a clean-up ended it (says nothing about the
-forecast, so it counts neither way). missed: an alarm came that no prediction announced.
+had passed, or the forecast took it back. averted: a clean-up ended it (says nothing of the
+forecast: it counts neither way for accuracy). missed: an alarm came that no prediction announced.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class Score(BaseModel):
     missed: int = 0
     lead_ms: int = 0
     """Sum over hits: from the prediction to the alarm."""
+    inside: int = 0
+    """Values that the 95 % interval of an earlier forecast held."""
+    judged: int = 0
+    """Values for which there was one."""
 
     @property
     def accuracy(self) -> float | None:
@@ -51,6 +55,22 @@ class Score(BaseModel):
         """Alarms that no prediction announced; None before the first alarm."""
         alarms = self.hit + self.missed
         return self.missed / alarms if alarms else None
+
+    @property
+    def reduction(self) -> float | None:
+        """Alarms that a clean-up averted, of those that came or would have; None before any."""
+        alarms = self.averted + self.hit + self.missed
+        return self.averted / alarms if alarms else None
+
+    @property
+    def coverage(self) -> float | None:
+        """Values inside the 95 % interval that was forecast for them; None before any."""
+        return self.inside / self.judged if self.judged else None
+
+    @property
+    def lead_s(self) -> float | None:
+        """Mean seconds from a prediction to its alarm; None before the first hit."""
+        return self.lead_ms / self.hit / 1000 if self.hit else None
 
 
 class Ledger(BaseModel):

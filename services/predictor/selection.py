@@ -18,6 +18,7 @@ from services.predictor.behaviour import Kind
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make
 from services.predictor.forecasters.base import Floats
 from services.predictor.settings import EngineSettings
+from shared.items import Behaviour
 
 SIMPLE = ("seasonal_naive", "drift", "naive")
 
@@ -32,6 +33,7 @@ class Choice(BaseModel):
     why: dict[str, str]
     step: int
     """When it was made: the series' open step."""
+    behaviour: Behaviour = Behaviour.STABLE
 
     def made(self) -> Forecaster:
         """The chosen forecaster with its settings."""
@@ -143,4 +145,4 @@ def _decide(
             f"too little history for {' and '.join(models)}; {best} is the best simple one"
         )
     fields = results[name][1].model_dump()
-    return Choice(forecaster=name, fields=fields, why=why, step=step)
+    return Choice(forecaster=name, fields=fields, why=why, step=step, behaviour=kind.behaviour)

@@ -21,13 +21,13 @@ class EngineSettings(BaseModel):
     resolution_s: float = Field(
         default=3600, gt=0, le=DAY_S, description="Seconds whose mean is one point of history."
     )
-    points: int = Field(default=168, ge=24, le=1000, description="Points kept of each series.")
+    points: int = Field(default=672, ge=24, le=1000, description="Points kept of each series.")
     horizon: int = Field(default=24, ge=1, le=500, description="Steps forecast.")
     least_points: int = Field(
         default=20, ge=3, description="Points below which a series is not forecast at all."
     )
     budget_per_step: int = Field(
-        default=50, ge=1, description="Series forecast per step and partition; the rest waits."
+        default=2000, ge=1, description="Series forecast per step and partition; the rest waits."
     )
     reselect_steps: int = Field(
         default=24, ge=1, description="Steps after which model and order are chosen anew."
@@ -36,6 +36,11 @@ class EngineSettings(BaseModel):
     withdraw_after: int = Field(
         default=2, ge=1, description="Forecasts in a row without a crossing that end a prediction."
     )
+    alarm_probability: float | None = Field(
+        default=0.5, gt=0, le=1,
+        description="Predicted, too, from this probability of reaching the threshold on, where the"
+        " mean stays clear of it; None: only where the mean crosses.",
+    )  # fmt: skip
     thresholds: dict[str, float] = Field(
         default_factory=dict, description="Alarm thresholds by item, instead of the catalogue's."
     )
@@ -45,7 +50,7 @@ class EngineSettings(BaseModel):
     models: dict[Behaviour, tuple[str, ...]] = Field(
         default={
             Behaviour.STABLE: ("arima", "combination"),
-            Behaviour.VOLATILE: ("neural_24_49_1", "combination"),
+            Behaviour.VOLATILE: ("arima", "combination"),
         },
         description="The models that compete with the simple forecasters, by behaviour.",
     )

@@ -10,7 +10,15 @@ import structlog
 from services.predictor.engine import Engine
 from services.predictor.settings import EngineSettings
 from shared.contracts import Message
-from shared.observe import FORECAST_LAG, MISSED_ALARM_RATE, PREDICTION_ACCURACY, SAMPLES
+from shared.observe import (
+    ALARM_REDUCTION,
+    FORECAST_LAG,
+    INTERVAL_COVERAGE,
+    MISSED_ALARM_RATE,
+    PREDICTION_ACCURACY,
+    PREDICTION_LEAD,
+    SAMPLES,
+)
 from shared.samples import InvalidBatch, decode
 from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
 from shared.storage import StorageError
@@ -82,7 +90,13 @@ class PredictorWorker:
         FORECAST_LAG.inc(self._engine.lag - self._lag)
         self._lag = self._engine.lag
         for item, score in self._engine.episodes.ledger.scores.items():
-            if score.accuracy is not None:
-                PREDICTION_ACCURACY.labels(item, partition).set(score.accuracy)
-            if score.missed_rate is not None:
-                MISSED_ALARM_RATE.labels(item, partition).set(score.missed_rate)
+            labels = (item, self._engine.rule(item), partition)
+            for gauge, value in (
+                (PREDICTION_ACCURACY, score.accuracy),
+                (MISSED_ALARM_RATE, score.missed_rate),
+                (ALARM_REDUCTION, score.reduction),
+                (PREDICTION_LEAD, score.lead_s),
+                (INTERVAL_COVERAGE, score.coverage),
+            ):
+                if value is not None:
+                    gauge.labels(*labels).set(value)

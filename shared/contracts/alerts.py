@@ -144,6 +144,13 @@ class AlarmPredicted(Message):
     earliest_ms: int = Field(description="When the nearer bound crosses.")
     latest_ms: int | None = Field(description="When the further bound crosses; None: open.")
     predicted_value: float = Field(description="Forecast at the end of the horizon.")
+    probability: float | None = Field(
+        default=None, ge=0, le=1, description="Of reaching the threshold within the horizon."
+    )
+    likely_from_ms: int | None = Field(
+        default=None, description="Between this time and likely_until_ms lie 80 % of probability."
+    )
+    likely_until_ms: int | None = Field(default=None, description="See likely_from_ms.")
     forecaster: str
     why: dict[str, str] = Field(
         default_factory=dict, description="Order, criterion, backtest errors, series kind ..."

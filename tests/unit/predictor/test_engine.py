@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.predictor.behaviour import behaviour_of, level_after_clean_up
+from services.predictor.behaviour import behaviour_of, clean_ups_of
 from services.predictor.engine import Engine
 from services.predictor.settings import EngineSettings
 from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
@@ -110,7 +110,62 @@ def test_the_behaviour_follows_from_the_measure_and_can_be_overridden() -> None:
 
 def test_a_clean_up_is_shifted_away_and_the_pace_stays() -> None:
     values = np.r_[np.arange(50, 80), np.arange(40, 60)].astype(float)
-    levelled, clean_ups = level_after_clean_up(values, 90, above=True)
-    assert clean_ups == 1
-    np.testing.assert_allclose(np.diff(levelled), 1)
-    assert levelled[-1] == 59
+    found = clean_ups_of(values, 90, above=True)
+    assert found.count == 1
+    assert found.next_in is None
+    np.testing.assert_allclose(np.diff(found.levelled), 1)
+    assert found.levelled[-1] == 59
+
+
+def test_a_log_that_is_rotated_in_time_is_not_predicted_to_fill_the_disk() -> None:
+    tooth = 50 + 1.2 * np.arange(24)
+    noise = np.random.default_rng(3).normal(scale=0.1, size=24 * 10)
+    engine = Engine(_QUICK)
+    events = _feed(engine, np.tile(tooth, 10) + noise)
+    # Three clean-ups make a rhythm; before that nobody can know.
+    assert [e for e in events if isinstance(e, AlarmPredicted) and e.time_ms > 4 * 24_000] == []
+    assert engine.episodes.ledger.scores[_DISK].missed == 0
+
+
+def test_a_prediction_says_how_likely_it_is_and_between_which_times() -> None:
+    first = _feed(Engine(_QUICK), _filling(50))[0]
+    assert isinstance(first, AlarmPredicted)
+    assert first.probability is not None
+    assert first.probability > 0.4
+    assert first.likely_from_ms is not None
+    assert first.likely_until_ms is not None
+    assert first.time_ms < first.likely_from_ms <= first.likely_until_ms
+    assert "with a probability of" in first.sentence
+    assert "probability_paths" in first.why
+
+
+def test_the_ledger_counts_how_often_the_intervals_held() -> None:
+    engine = Engine(_QUICK)
+    values = 86 + np.random.default_rng(6).normal(scale=0.8, size=200)
+    _feed(engine, values)
+    score = engine.episodes.ledger.scores[_DISK]
+    assert score.judged > 40
+    assert score.coverage is not None
+    assert 0.8 < score.coverage <= 1
+
+
+def test_what_is_far_from_its_threshold_costs_no_forecast() -> None:
+    engine = Engine(_QUICK)
+    _feed(engine, 20 + np.random.default_rng(1).normal(scale=0.1, size=80))
+    assert engine.lag == 0
+    assert _DISK not in engine.episodes.ledger.scores
+
+
+def test_the_ledger_tells_reduction_and_lead_time() -> None:
+    engine = Engine(_QUICK)
+    filling = _filling(50)
+    _feed(engine, np.r_[filling, filling[-1] - 70 + np.zeros(6)])
+    score = engine.episodes.ledger.scores[_DISK]
+    assert score.reduction == 1
+    assert score.lead_s is None
+    engine = Engine(_QUICK)
+    _feed(engine, _filling(65))
+    score = engine.episodes.ledger.scores[_DISK]
+    assert score.reduction == 0
+    assert score.lead_s is not None
+    assert score.lead_s > 5

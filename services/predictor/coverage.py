@@ -1,0 +1,58 @@
+"""Forecasts kept until their time comes: did the interval hold the value?
+
+One forecast a series at a time, whole: when its last step has come, the next one made is kept. So
+every step ahead counts alike, and no value is judged twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.predictor.forecasters import Forecast
+from services.predictor.forecasters.base import Floats
+from shared.columns import Array, Column, Columns
+
+_NONE = np.iinfo(np.int64).min
+Longs = NDArray[np.int64]
+
+
+class Coverage:
+    """The kept forecasts of all series of a partition."""
+
+    def __init__(self, horizon: int) -> None:
+        self._horizon = horizon
+        self.state = Columns(
+            [
+                Column("begin", np.int64, _NONE),
+                Column("lower", np.float64, np.nan, (horizon,)),
+                Column("upper", np.float64, np.nan, (horizon,)),
+            ]
+        )
+
+    def keep(self, row: int, step: int, forecast: Forecast) -> None:
+        """``forecast`` of the steps from ``step`` on, unless one of the series still waits."""
+        begin = self.state["begin"]
+        if begin[row] != _NONE and step < begin[row] + self._horizon:
+            return
+        begin[row] = step
+        self.state["lower"][row], self.state["upper"][row] = forecast.lower, forecast.upper
+
+    def judge(self, rows: Longs, steps: Longs, values: Floats) -> tuple[Longs, NDArray[np.bool_]]:
+        """Which of the closed ``rows`` a forecast was kept for, and whether it held its value."""
+        begin = self.state["begin"][rows]
+        at = np.where(begin == _NONE, -1, steps - np.where(begin == _NONE, 0, begin))
+        known = np.flatnonzero((at >= 0) & (at < self._horizon) & np.isfinite(values))
+        row, at, value = rows[known], at[known], values[known]
+        inside = (self.state["lower"][row, at] <= value) & (value <= self.state["upper"][row, at])
+        return known, inside
+
+    def snapshot(self) -> dict[str, Array]:
+        """All columns."""
+        return self.state.snapshot()
+
+    def restore(self, arrays: Mapping[str, Array], size: int) -> None:
+        """Take the columns of a snapshot; ValueError if they do not fit."""
+        self.state.restore(arrays, size)

@@ -9,9 +9,9 @@ carry ``clock_ms``: the sender's time, which lets a partition notice silence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +43,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 """Largest encoded batch that is looked at."""
 MAX_TIME_MS = 253_402_300_799_999
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
-_CLOCK = b"clock_ms"
+_CLOCK, _HASHES = b"clock_ms", b"hashes"
 _TEXT_COLUMNS = ("host", "item", "labels")
 
 
@@ -55,13 +55,41 @@ class InvalidBatch(ValueError):
         super().__init__("; ".join(self.faults))
 
 
+Hashes: TypeAlias = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]
+
+
+class _Names(Sequence[str]):
+    """Names that stay in Arrow's memory until somebody asks for one."""
+
+    def __init__(self, array: pa.StringArray) -> None:
+        self._array = array
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._list())
+
+    def _list(self) -> list[str]:
+        return cast("list[str]", self._array.to_pylist())
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return self._list()[index]
+        return str(self._array[int(index)].as_py())
+
+
 @dataclass(frozen=True)
 class SampleBatch:
     """Samples as columns of one length; the ``*_code`` arrays index the lists of names."""
 
-    hosts: list[str]
-    items: list[str]
-    labels: list[str]
+    hosts: Sequence[str]
+    items: Sequence[str]
+    labels: Sequence[str]
     host_code: NDArray[np.int32]
     item_code: NDArray[np.int32]
     label_code: NDArray[np.int32]
@@ -69,6 +97,8 @@ class SampleBatch:
     value: NDArray[np.float64]
     clock_ms: int | None = field(default=None)
     """The sender's clock, Unix milliseconds; None when it does not say."""
+    hashes: Hashes | None = field(default=None)
+    """``shared.name_hashes`` of the three lists, where somebody has worked them out already."""
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -78,7 +108,7 @@ class SampleBatch:
         return SampleBatch(
             self.hosts, self.items, self.labels,
             self.host_code[index], self.item_code[index], self.label_code[index],
-            self.time_ms[index], self.value[index], self.clock_ms,
+            self.time_ms[index], self.value[index], self.clock_ms, self.hashes,
         )  # fmt: skip
 
 
@@ -115,7 +145,16 @@ def concatenate(batches: Sequence[SampleBatch]) -> SampleBatch:
         _join([batch.time_ms for batch in batches], np.dtype(np.int64)),
         _join([batch.value for batch in batches], np.dtype(np.float64)),
         max(clocks, default=None),
+        _join_hashes(batches),
     )  # fmt: skip
+
+
+def _join_hashes(batches: Sequence[SampleBatch]) -> Hashes | None:
+    known = [batch.hashes for batch in batches if batch.hashes is not None]
+    if not known or len(known) < len(batches):
+        return None
+    hosts, items, labels = (np.concatenate(column) for column in zip(*known, strict=True))
+    return hosts, items, labels
 
 
 def _join(arrays: Sequence[NDArray[Any]], kind: np.dtype[Any]) -> NDArray[Any]:
@@ -170,9 +209,13 @@ def encode(batch: SampleBatch) -> bytes:
         for name, code in zip(names, codes, strict=True)
     ]
     arrays += [pa.array(batch.time_ms, pa.int64()), pa.array(batch.value, pa.float64())]
-    metadata = None if batch.clock_ms is None else {_CLOCK: str(batch.clock_ms).encode()}
+    metadata: dict[bytes, bytes] = {}
+    if batch.clock_ms is not None:
+        metadata[_CLOCK] = str(batch.clock_ms).encode()
+    if batch.hashes is not None:
+        metadata[_HASHES] = b"".join(hashes.tobytes() for hashes in batch.hashes)
     record = pa.RecordBatch.from_arrays(arrays, names=[*_TEXT_COLUMNS, "time_ms", "value"])
-    record = record.replace_schema_metadata(metadata)
+    record = record.replace_schema_metadata(metadata or None)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, record.schema) as writer:
         writer.write_batch(record)
@@ -182,8 +225,9 @@ def encode(batch: SampleBatch) -> bytes:
 def decode(body: bytes, *, trusted: bool = False) -> SampleBatch:
     """Columns from an Arrow IPC stream.
 
-    ``trusted`` skips the checks of names and values, for batches that this platform wrote into
-    its own streams; the structure is always checked. Raises InvalidBatch naming every fault.
+    ``trusted`` skips the checks of names and values, and believes the hashes of names, for
+    batches that this platform wrote into its own streams; the structure is always checked.
+    Raises InvalidBatch naming every fault.
     """
     if len(body) > MAX_BODY_BYTES:
         raise InvalidBatch([f"the body has {len(body)} bytes, more than {MAX_BODY_BYTES}"])
@@ -193,13 +237,13 @@ def decode(body: bytes, *, trusted: bool = False) -> SampleBatch:
             table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, EOFError) as error:
         raise InvalidBatch([f"not an Arrow IPC stream: {error}"]) from error
-    batch = _columns_of(table)
+    batch = _columns_of(table, trusted=trusted)
     if not trusted:
         check(batch)
     return batch
 
 
-def _columns_of(table: pa.Table) -> SampleBatch:
+def _columns_of(table: pa.Table, *, trusted: bool) -> SampleBatch:
     faults = _schema_faults(table)
     if faults:
         raise InvalidBatch(faults)
@@ -210,10 +254,22 @@ def _columns_of(table: pa.Table) -> SampleBatch:
     values = table.column("value").to_numpy().astype(np.float64)
     clock = (table.schema.metadata or {}).get(_CLOCK)
     clock_ms = int(clock) if clock is not None and clock.isdigit() else None
-    return SampleBatch(hosts, items, labels, host, item, label, times, values, clock_ms)
+    hashes = _hashes_of(table, (len(hosts), len(items), len(labels))) if trusted else None
+    if hashes is None:
+        hosts, items, labels = list(hosts), list(items), list(labels)
+    return SampleBatch(hosts, items, labels, host, item, label, times, values, clock_ms, hashes)
 
 
-def _dictionary(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int32]]:
+def _hashes_of(table: pa.Table, sizes: tuple[int, int, int]) -> Hashes | None:
+    raw = (table.schema.metadata or {}).get(_HASHES)
+    if raw is None or len(raw) != 8 * sum(sizes):
+        return None
+    found = np.frombuffer(raw, dtype=np.uint64)
+    ends = np.cumsum(sizes)
+    return found[: ends[0]], found[ends[0] : ends[1]], found[ends[1] :]
+
+
+def _dictionary(column: pa.ChunkedArray[Any]) -> tuple[Sequence[str], NDArray[np.int32]]:
     if not pa.types.is_dictionary(column.type):
         column = pc.dictionary_encode(column)
     array: Any = column.unify_dictionaries().combine_chunks()
@@ -221,7 +277,7 @@ def _dictionary(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int
         # Without a single row there is no chunk to combine.
         return [], np.empty(0, dtype=np.int32)
     codes = array.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-    return array.dictionary.to_pylist(), codes
+    return _Names(array.dictionary), codes
 
 
 def _schema_faults(table: pa.Table) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from typing import Protocol
 from zlib import crc32
 
@@ -48,6 +49,8 @@ class Ingest:
         self._partitions = partitions
         self._clock_ms = clock_ms
         self.ahead_ms = ahead_ms
+        # Nobody asks what is in a stream twice: ids need only differ.
+        self._run, self._numbers = secrets.token_hex(8), itertools.count()
 
     def partition_of(self, host: str) -> int:
         """The partition of a machine's samples."""
@@ -95,7 +98,7 @@ class Ingest:
                 whole = len(batch) <= _MESSAGE_SAMPLES
                 piece = slice(start, start + _MESSAGE_SAMPLES)
                 body = encode(batch if whole else _compact(_slice(batch, piece)))
-                message_id = blake2b(body, digest_size=16).hexdigest()
+                message_id = f"{self._run}-{next(self._numbers)}"
                 bodies.append((partition, body, message_id))
         self._publisher.publish_partitions(bodies)
 
@@ -126,9 +129,15 @@ def _compact(batch: SampleBatch) -> SampleBatch:
         (batch.labels, batch.label_code),
     ):
         used, new = np.unique(code, return_inverse=True)
-        columns.append(([names[old] for old in used], new.astype(np.int32)))
-    (hosts, host), (items, item), (labels, label) = columns
-    return SampleBatch(hosts, items, labels, host, item, label, batch.time_ms, batch.value)
+        columns.append((used, [names[old] for old in used], new.astype(np.int32)))
+    (old_host, hosts, host), (old_item, items, item), (old_label, labels, label) = columns
+    known = batch.hashes
+    hashes = (
+        None if known is None else (known[0][old_host], known[1][old_item], known[2][old_label])
+    )
+    return SampleBatch(
+        hosts, items, labels, host, item, label, batch.time_ms, batch.value, hashes=hashes
+    )
 
 
 class InFlight:

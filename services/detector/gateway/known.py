@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from services.detector.gateway import wire
 from services.detector.gateway.names import Names, Understood, understand
+from shared.name_hashes import name_hash
 from shared.samples import InvalidBatch
 
 TAKEN, IGNORED, FAULTY = 0, 1, 2
@@ -25,7 +26,7 @@ _HOUR_S = 3600.0
 _LEAST_BETWEEN_S = 60.0
 """Forgetting looks at every series: not more often than this."""
 _FULL = 0.9
-_COLUMNS = ("kind", "host", "item", "partition", "_heard_s")
+_COLUMNS = ("kind", "host", "item", "label_hash", "partition", "_heard_s")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class KnownSeries:
         self.kind = np.empty(_FIRST_SERIES, dtype=np.int8)
         self.host = np.empty(_FIRST_SERIES, dtype=np.int32)
         self.item = np.empty(_FIRST_SERIES, dtype=np.int32)
+        self.label_hash = np.empty(_FIRST_SERIES, dtype=np.uint64)
         self.partition = np.empty(_FIRST_SERIES, dtype=np.int32)
         self._heard_s = np.empty(_FIRST_SERIES, dtype=np.float64)
         self.labels: list[str] = []
@@ -185,6 +187,7 @@ class KnownSeries:
                 self.partition[number] = self._partition_of(found.host)
         self.kind[number], self.host[number], self.item[number] = kind, host, item
         self.labels.append(text)
+        self.label_hash[number] = name_hash(text)
 
     # Room
 

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from services.detector.gateway.protobuf import label_of, labels_of
 from shared.contracts.message import HostName
 from shared.contracts.metrics import ItemName, LabelName, LabelValue
+from shared.name_hashes import name_hash
 from shared.samples import MAX_LABELS, InvalidBatch, labels_text
 
 _HOST: TypeAdapter[str] = TypeAdapter(HostName)
@@ -38,13 +41,19 @@ class Names:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._names: list[str] = []
+        self._hashes: list[int] = []
 
     def code(self, name: str) -> int:
         """The number of ``name``; a new one gets the next."""
         found = self._codes.setdefault(name, len(self._names))
         if found == len(self._names):
             self._names.append(name)
+            self._hashes.append(name_hash(name))
         return found
+
+    def hashes(self, codes: NDArray[np.int32]) -> NDArray[np.uint64]:
+        """``shared.name_hashes`` of the names numbered ``codes``."""
+        return np.array([self._hashes[code] for code in codes], dtype=np.uint64)
 
     def __getitem__(self, code: int) -> str:
         return self._names[code]

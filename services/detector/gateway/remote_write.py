@@ -192,4 +192,5 @@ class Receiver:
             label.astype(np.int32),
             times,
             values,
+            hashes=(known.hosts.hashes(hosts), known.items.hashes(items), known.label_hash[used]),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from shared.contracts import MetricBatch
 from shared.contracts.metrics import MAX_SAMPLES, Sample
+from shared.name_hashes import NameHashes
 from shared.samples import (
     InvalidBatch,
     SampleBatch,
@@ -155,3 +158,39 @@ def test_names_in_other_places_are_other_series() -> None:
     assert len(set(first.tolist())) == 2000
     again = index.resolve(from_rows([rows[i] for i in order]))
     np.testing.assert_array_equal(again, first[order])
+
+
+def _hashed(rows: list[tuple[str, str, str, int, float]]) -> SampleBatch:
+    batch, hashes = from_rows(rows), NameHashes()
+    names = (batch.hosts, batch.items, batch.labels)
+    host, item, labels = (hashes.of(column) for column in names)
+    return replace(batch, hashes=(host, item, labels))
+
+
+_ROWS = [("a", "x", "", 1, 0.0), ("b", "y", '{"m":"1"}', 2, 1.0)]
+
+
+def test_hashes_of_names_travel_with_a_batch_and_mean_the_same_rows() -> None:
+    batch = _hashed(_ROWS)
+    read = decode(encode(batch), trusted=True)
+    assert read.hashes is not None
+    for one, other in zip(read.hashes, batch.hashes or (), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (list(read.hosts), read.items[1], read.labels[-1:]) == (["a", "b"], "y", ['{"m":"1"}'])
+    index = SeriesIndex()
+    assert index.resolve(read).tolist() == [0, 1]
+    assert index.resolve(from_rows(_ROWS)).tolist() == [0, 1]
+    joined = concatenate([read, batch.select(np.array([1]))])
+    assert index.resolve(joined).tolist() == [0, 1, 1]
+    assert concatenate([read, from_rows(_ROWS)]).hashes is None
+
+
+def test_hashes_that_a_stranger_sends_are_not_believed() -> None:
+    assert decode(encode(_hashed(_ROWS))).hashes is None
+
+
+def test_more_series_than_allowed_have_no_row() -> None:
+    index = SeriesIndex(limit=3)
+    rows = [(f"h{n}", "x", "", 1, 0.0) for n in range(5)]
+    assert index.resolve(from_rows(rows)).tolist() == [0, 1, 2, -1, -1]
+    assert index.resolve(from_rows(rows[::-1])).tolist() == [-1, -1, 2, 1, 0]

@@ -23,12 +23,12 @@ from shared.contracts import (
     LogAppended,
     Message,
     RequestRefused,
-    message_types,
 )
 from shared.packages import pack
 from shared.service import Context, Service
 from shared.settings import ServiceSettings
 from shared.storage import S3Store
+from shared.topology import Principal, subscriptions
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
 
@@ -200,9 +200,9 @@ class JobPlatform:
             return listen
 
         listeners: dict[type[Message], Any] = {
-            kind: keep(self.events)
-            for kind in message_types().values()
-            if issubclass(kind, JobEvent)
+            route.message: keep(self.events if issubclass(route.message, JobEvent) else [])
+            for routes in subscriptions(Principal.CLIENT).values()
+            for route in routes
         }
         return listeners | {
             RequestRefused: keep(self.refusals),

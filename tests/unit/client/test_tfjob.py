@@ -181,6 +181,25 @@ def test_a_command_is_needed_unless_code_is_given() -> None:
     assert imported.commands == {}
 
 
+def test_args_that_begin_with_a_program_are_the_command() -> None:
+    def change(document) -> None:
+        document["metadata"] = {"generateName": "tfjob-"}
+        for role in ("PS", "Worker"):
+            del container(document, role)["command"]
+            container(document, role)["args"] = ["/usr/bin/python3.11", "train.py"]
+            container(document, role)["workingDir"] = "/opt"
+
+    imported = import_tfjob(tfjob(change))
+    expected = {"argv": ["/usr/bin/python3.11", "train.py"], "env": {}, "cwd": "/opt"}
+    assert (imported.commands["ps"], imported.body["name"]) == (expected, "tfjob")
+
+
+def test_the_tfjob_of_the_documentation_can_be_imported() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "how-to" / "run-a-job.md").read_text()
+    example = text.split("```yaml\n")[1].split("```")[0]
+    assert submit(import_tfjob(example)).roles() == {"ps": 1, "worker": 2}
+
+
 def test_the_package_becomes_the_containers_command(tmp_path: Path) -> None:
     code = "import os, sys; print(sys.argv[1:], os.environ['OWN'], os.getcwd())"
     argv = [sys.executable, "-c", code, "$(OWN)", "$$(OWN)", "$(NONE)"]

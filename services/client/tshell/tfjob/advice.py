@@ -19,7 +19,7 @@ METADATA = {
     "annotations": "left out: pods carry annotations of the platform only",
 } | dict.fromkeys(
     (
-        "generateName", "uid", "resourceVersion", "creationTimestamp", "generation", "selfLink",
+        "uid", "resourceVersion", "creationTimestamp", "generation", "selfLink",
         "managedFields", "ownerReferences", "finalizers",
     ),
     _OF_THE_CLUSTER,

@@ -59,7 +59,8 @@ def import_tfjob(text: str, *, own_code: bool = False, force: bool = False) -> I
     body: dict[str, Any] = {}
     _kind(root, findings)
     metadata = root.branch("metadata")
-    body["name"] = metadata.take("name", str)
+    made_up = metadata.take("generateName", str)
+    body["name"] = metadata.take("name", str) or (made_up or "").rstrip("-.")
     if not body["name"]:
         findings.fault("metadata.name", "is missing; it becomes the job's name")
     metadata.close(harmless=advice.METADATA)

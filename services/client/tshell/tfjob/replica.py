@@ -13,6 +13,7 @@ from services.client.tshell.tfjob.quantities import amount, memory
 _CONTAINER = "tensorflow"
 _GPU_LABEL = "nvidia.com/gpu.product"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
+_PROGRAM = re.compile(r"(^|/)(python[0-9.]*|bash|sh)$")
 _RESTARTS = {
     "Always": "members lost to the infrastructure are replaced, a crash once; a program's own"
     " error ends the job",
@@ -101,7 +102,10 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
         if command:
             findings.note(ours.at("command"), "left out: the folder's main program runs instead")
         return
-    if not command:
+    if not command and args and _PROGRAM.search(args[0]):
+        text = "args begin with a program and are run as the command"
+        findings.note(ours.at("args"), text)
+    elif not command:
         text = "is missing; name the program, for an image's own entry point is not known here"
         findings.fault(ours.at("command"), text)
     replica.argv = [*command, *args]

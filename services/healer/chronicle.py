@@ -92,7 +92,8 @@ class Chronicle:
         if found is not None and found.truncated:
             note = note or "The list is cut short."
         told = incident.model_copy(update=update)
-        old = ctx.records.get(STANDINGS, incident.incident_id)
+        known = incident.mails or incident.phase is not Phase.WAITING
+        old = ctx.records.get(STANDINGS, incident.incident_id) if known else None
         rises = old is None or worse(incident.severity, old.severity)
         if old is not None and old.said == tell and not rises:
             return told  # a storm's summary has told it already

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from collections.abc import Collection as AnyCollection
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import Connection, Table, delete, func, select
+from sqlalchemy import Connection, Integer, Select, Table, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.store.tables import RECORDS
@@ -36,18 +37,24 @@ class Collection(Generic[T]):
 
 
 class Records:
-    """The records of one store within one transaction."""
+    """The records of one store within one transaction.
+
+    What is put is written when it is asked for or the transaction ends, many rows in one
+    statement: a handler's batch puts hundreds.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._put: dict[str, dict[str, dict[str, Any]]] = {}
+        self._groups: dict[str, set[str | None]] = {}
 
     def get(self, collection: Collection[T], key: str) -> T | None:
         """The record with this key, or None."""
-        row = self._connection.execute(
-            select(RECORDS.c.data).where(
-                RECORDS.c.collection == collection.name, RECORDS.c.key == key
-            )
-        ).first()
+        waiting = self._put.get(collection.name, {}).get(key)
+        if waiting is not None:
+            return collection.model.model_validate_json(waiting["data"])
+        values = {"collection": collection.name, "key": key}
+        row = self._connection.execute(_GET, values).first()
         return None if row is None else collection.model.model_validate_json(row.data)
 
     def put(self, collection: Collection[T], record: T) -> None:
@@ -56,25 +63,37 @@ class Records:
 
     def put_all(self, collection: Collection[T], records: Sequence[T]) -> None:
         """Store many records, each replacing the one with the same key."""
-        if not records:
-            return
-        statement = upsert(self._connection, RECORDS)
-        changed = {name: statement.excluded[name] for name in _CHANGED}
-        statement = statement.on_conflict_do_update(
-            index_elements=["collection", "key"], set_=changed
-        )
+        waiting = self._put.setdefault(collection.name, {})
         # Ordinals grow within the list, too: the order of creation is what `find` keeps.
         first = time.time_ns()
-        rows = [
-            _row(collection, record) | {"ordinal": first + n} for n, record in enumerate(records)
-        ]
-        self._connection.execute(statement, rows)
+        for number, record in enumerate(records):
+            row = _row(collection, record)
+            before = waiting.get(row["key"])
+            row["ordinal"] = before["ordinal"] if before else first + number
+            waiting[row["key"]] = row
+            self._groups.setdefault(collection.name, set()).add(row["group_key"])
+
+    def flush(self) -> None:
+        """Write what was put; the transaction does so itself when it ends."""
+        for name in list(self._put):
+            self._write(name)
+
+    def forget(self) -> None:
+        """Give up what was put and not written."""
+        self._put.clear()
+        self._groups.clear()
+
+    def _write(self, name: str) -> None:
+        waiting = self._put.pop(name, None)
+        self._groups.pop(name, None)
+        if waiting:
+            statement = _upsert(self._connection.dialect.name)
+            self._connection.execute(statement, list(waiting.values()))
 
     def delete(self, collection: Collection[T], key: str) -> None:
         """Forget the record with this key; harmless when there is none."""
-        self._connection.execute(
-            delete(RECORDS).where(RECORDS.c.collection == collection.name, RECORDS.c.key == key)
-        )
+        self._put.get(collection.name, {}).pop(key, None)
+        self._connection.execute(_DELETE, {"collection_": collection.name, "key_": key})
 
     def find(
         self,
@@ -88,21 +107,27 @@ class Records:
         newest_first: bool = False,
     ) -> list[T]:
         """Records that match all that is given, in order of creation."""
-        query = select(RECORDS.c.data).where(RECORDS.c.collection == collection.name)
+        values: dict[str, Any] = {"collection": collection.name, "most": limit, "skipped": offset}
         if status is not None:
-            wanted = [status] if isinstance(status, str) else list(status)
-            query = query.where(RECORDS.c.status.in_(wanted))
+            values["status"] = [status] if isinstance(status, str) else list(status)
         if group is not None:
-            query = query.where(RECORDS.c.group_key == group)
+            values["group_key"] = group
         if due_before is not None:
-            query = query.where(RECORDS.c.due_at <= _utc(due_before))
-        order = (RECORDS.c.ordinal.desc(), RECORDS.c.key.desc()) if newest_first else (
-            RECORDS.c.ordinal, RECORDS.c.key)  # fmt: skip
-        rows = self._connection.execute(query.order_by(*order).limit(limit).offset(offset))
+            values["due"] = _utc(due_before)
+        if group is None or group in self._groups.get(collection.name, ()):
+            self._write(collection.name)
+        query = _find("status" in values, "group_key" in values, "due" in values, newest_first)
+        rows = self._connection.execute(query, values).all()
+        waiting = self._put.get(collection.name, {})
+        if waiting and any(row.key in waiting for row in rows):
+            # One of them was put meanwhile into another group.
+            self._write(collection.name)
+            rows = self._connection.execute(query, values).all()
         return [collection.model.model_validate_json(row.data) for row in rows]
 
     def count(self, collection: Collection[T]) -> dict[str, int]:
         """How many records there are of each status ('' for none)."""
+        self._write(collection.name)
         rows = self._connection.execute(
             select(RECORDS.c.status, func.count())
             .where(RECORDS.c.collection == collection.name)
@@ -120,6 +145,39 @@ def _row(collection: Collection[T], record: T) -> dict[str, Any]:
         "due_at": _utc(collection.due(record)) if collection.due else None,
         "data": record.model_dump_json(),
     }
+
+
+# Building a statement costs more than executing it, so each is built once.
+_GET = select(RECORDS.c.data).where(
+    RECORDS.c.collection == bindparam("collection"), RECORDS.c.key == bindparam("key")
+)
+_DELETE = delete(RECORDS).where(
+    RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
+)
+
+
+@cache
+def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(RECORDS)
+    changed = {name: statement.excluded[name] for name in _CHANGED}
+    return statement.on_conflict_do_update(index_elements=["collection", "key"], set_=changed)
+
+
+@cache
+def _find(by_status: bool, by_group: bool, by_due: bool, newest_first: bool) -> Select[Any]:
+    query = select(RECORDS.c.key, RECORDS.c.data).where(
+        RECORDS.c.collection == bindparam("collection")
+    )
+    if by_status:
+        query = query.where(RECORDS.c.status.in_(bindparam("status", expanding=True)))
+    if by_group:
+        query = query.where(RECORDS.c.group_key == bindparam("group_key"))
+    if by_due:
+        query = query.where(RECORDS.c.due_at <= bindparam("due", type_=RECORDS.c.due_at.type))
+    order = (RECORDS.c.ordinal, RECORDS.c.key)
+    query = query.order_by(*[column.desc() for column in order] if newest_first else order)
+    return query.limit(bindparam("most", type_=Integer)).offset(bindparam("skipped", type_=Integer))
 
 
 def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -60,8 +60,14 @@ class Unit:
     @contextmanager
     def part(self) -> Iterator[None]:
         """A part that may fail and be undone without undoing the rest."""
-        with self._connection.begin_nested():
-            yield
+        self.records.flush()
+        try:
+            with self._connection.begin_nested():
+                yield
+                self.records.flush()
+        except BaseException:
+            self.records.forget()
+            raise
 
     def first_times(self, queue: str, message_ids: Sequence[str]) -> set[str]:
         """Note that these messages are handled; returns those that were not before."""
@@ -141,7 +147,9 @@ class Store:
                     # Handlers read, decide and write: what replicas, or the old and the new
                     # process of an upgrade, do at once must not overwrite each other.
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER})
-                yield Unit(connection)
+                unit = Unit(connection)
+                yield unit
+                unit.records.flush()
         except (OperationalError, InterfaceError) as error:
             raise StoreUnavailable(str(error.orig or error)) from error
         finally:

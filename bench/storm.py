@@ -1,0 +1,216 @@
+"""An alert storm through real parts: broker, healer process, its database, SMTP.
+
+A rack's switch fails, and with it everything on its machines: each root alarm has hundreds of
+effects. Alerts are published at a fixed rate; measured are the time from handing an alert to the
+broker until its change arrives at a subscriber (p50, p99), the notices people get, and whether
+every root alarm stands in them by name and every alert in their tables. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import platform
+import sys
+import tempfile
+import threading
+import time
+from email.message import EmailMessage
+from pathlib import Path
+
+import numpy as np
+import pika
+
+from shared.contracts import AlertChanged, AnomalyDetected, Direction, Point, SeriesRef, Severity
+from shared.contracts.message import deterministic_id
+from shared.embedded.broker import EmbeddedBroker
+from shared.embedded.mailbox import EmbeddedMailbox
+from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports, wait_until
+from shared.embedded.stackfile import is_ready
+from shared.messaging import Bus
+from shared.topology import Principal
+
+_BATCH = 50
+_POINTS = 60
+_RULES = [
+    {"name": "switch", "source": ['item="switch.up"'], "target": ['item!="switch.up"'],
+     "equal": ["rack"]}
+]  # fmt: skip
+
+
+class Listener(threading.Thread):
+    """A subscriber of alerts: when each series' change came."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.came: dict[str, float] = {}
+        self._link = pika.BlockingConnection(pika.URLParameters(url))
+        self._channel = self._link.channel()
+        self._channel.queue_declare("outside.storm", durable=True)
+        self._channel.queue_bind("outside.storm", "alerts", "alert.firing.#")
+
+    def run(self) -> None:
+        """Note the arrival of each."""
+        for method, _, body in self._channel.consume("outside.storm", auto_ack=True):
+            now = time.time()
+            del method
+            changed = AlertChanged.model_validate_json(body)
+            self.came.setdefault(changed.series.text(), now)
+
+
+def alerts(count: int, roots: int) -> list[AnomalyDetected]:
+    """Roots and their effects in the order in which they would be noticed."""
+    chance = np.random.default_rng(1)
+    made = []
+    for number in range(count):
+        rack = number % roots
+        root = number < roots
+        item = "switch.up" if root else ("app.errors", "host.alive", "queue.length")[number % 3]
+        host = f"switch-{rack}" if root else f"machine-{rack}-{number // roots}"
+        family = "host" if item in {"switch.up", "host.alive"} else "other"
+        series = SeriesRef(host=host, item=item, labels={"rack": f"r{rack}"})
+        values = chance.normal(size=_POINTS).round(4)
+        now_ms = int(time.time() * 1000)
+        made.append(
+            AnomalyDetected(
+                event_id=deterministic_id("storm", series.text()),
+                series=series,
+                family=family,
+                severity=Severity.CRITICAL if root or number % 7 == 0 else Severity.WARNING,
+                time_ms=now_ms,
+                value=float(values[-1]),
+                direction=Direction.DROP,
+                periodic=None,
+                votes=(),
+                sentence=f"{item} left its normal range",
+                recent=tuple(
+                    Point(time_ms=now_ms - 60_000 * (_POINTS - k), value=float(v))
+                    for k, v in enumerate(values)
+                ),
+            )
+        )
+    # The cause is rarely the first that is noticed.
+    order = chance.permutation(count)
+    return [made[i] for i in order]
+
+
+def publish(url: str, storm: list[AnomalyDetected], rate: float) -> dict[str, float]:
+    """Hand them over at ``rate`` a second; when each was."""
+    bus = Bus(url, Principal.DETECTOR, "storm")
+    bus.start(consume=False)
+    bus.wait_ready()
+    handed: dict[str, float] = {}
+    began = time.time()
+    for start in range(0, len(storm), _BATCH):
+        due = began + start / rate
+        time.sleep(max(0.0, due - time.time()))
+        part = storm[start : start + _BATCH]
+        now = time.time()
+        handed |= {alert.series.text(): now for alert in part}
+        bus.publish(part)
+    bus.stop()
+    return handed
+
+
+def tables(mails: list[EmailMessage]) -> set[str]:
+    """The incidents in the mails' attached tables."""
+    found = set()
+    for mail in mails:
+        for part in mail.iter_attachments():
+            if part.get_filename() == "alerts.csv":
+                rows = csv.DictReader(io.StringIO(str(part.get_content())))
+                found |= {f"{row['machine']} {row['item']}" for row in rows}
+    return found
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--alerts", type=int, default=10_000)
+    parser.add_argument("--rate", type=float, default=1000.0)
+    parser.add_argument("--roots", type=int, default=20)
+    parser.add_argument("-v", action="store_true", help="show the end of the healer's log")
+    parser.add_argument("--settle", type=float, default=75.0, help="seconds after the last alert")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        print(json.dumps(_measured(Path(name), options)))
+    return 0
+
+
+def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
+    broker, mailbox = EmbeddedBroker(folder / "broker"), EmbeddedMailbox(folder / "mail")
+    broker.start()
+    mailbox.start()
+    health, http = free_ports(2)
+    environment = {
+        **os.environ,
+        "BAROGRAPH_BROKER_URL": broker.url("healer"),
+        "BAROGRAPH_STORE_URL": f"sqlite:///{folder}/healer.db",
+        "BAROGRAPH_HEALTH_PORT": str(health),
+        "BAROGRAPH_HEALER_HTTP_PORT": str(http),
+        "BAROGRAPH_HEALER_SMTP_URL": mailbox.url,
+        "BAROGRAPH_HEALER_ALERTING": json.dumps({"inhibit": _RULES}),
+    }
+    healer = OwnedProcess(
+        [sys.executable, "-m", "services.healer"], log=folder / "healer.log", env=environment
+    )
+    try:
+        wait_until(
+            lambda: is_ready(f"http://{LOOPBACK}:{health}"), 60, "the healer", alive=healer.alive
+        )
+        listener = Listener(broker.url("outside"))
+        listener.start()
+        storm = alerts(options.alerts, options.roots)
+        load = os.getloadavg()[0]
+        began = time.time()
+        handed = publish(broker.url("detector"), storm, options.rate)
+        published_s = time.time() - began
+        wait_until(lambda: len(listener.came) >= len(handed), 120, "all", alive=healer.alive)
+        time.sleep(options.settle)
+        mails = mailbox.messages()
+        return _figures(options, storm, handed, listener.came, mails) | {
+            "published_per_s": round(options.alerts / published_s),
+            "load_before": round(load, 1),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+        }
+    finally:
+        healer.stop(20)
+        if options.v:
+            print(healer.log_tail())
+        mailbox.stop()
+        broker.stop()
+
+
+def _figures(
+    options: argparse.Namespace,
+    storm: list[AnomalyDetected],
+    handed: dict[str, float],
+    came: dict[str, float],
+    mails: list[EmailMessage],
+) -> dict[str, object]:
+    late = np.array([came[name] - at for name, at in handed.items()])
+    bodies = [str(mail.get_body(("plain",)).get_content()) for mail in mails]  # type: ignore[union-attr]
+    roots = [a.series.host for a in storm if a.series.item == "switch.up"]
+    named = [host for host in roots if any(f" {host} " in body for body in bodies)]
+    listed = tables(mails)
+    everything = {f"{alert.series.host} {alert.series.item}" for alert in storm}
+    return {
+        "alerts": options.alerts,
+        "rate": options.rate,
+        "p50_s": round(float(np.quantile(late, 0.5)), 3),
+        "p99_s": round(float(np.quantile(late, 0.99)), 3),
+        "max_s": round(float(late.max()), 3),
+        "notices": len(mails),
+        "roots": len(roots),
+        "roots_named": len(named),
+        "alerts_in_tables": len(everything & listed),
+        "subjects": [str(mail["subject"]) for mail in mails],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

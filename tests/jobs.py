@@ -40,7 +40,11 @@ class JobPlatform:
     """Task, autospec and a client that remembers what it is told."""
 
     def __init__(
-        self, broker: BrokerUnderTest, store: ObjectStoreUnderTest, directory: Path
+        self,
+        broker: BrokerUnderTest,
+        store: ObjectStoreUnderTest,
+        directory: Path,
+        **settings: Any,
     ) -> None:
         self.broker, self.s3, self.directory = broker, store, directory
         self.store = S3Store(store.url, store.access_key, store.secret_key)
@@ -48,6 +52,7 @@ class JobPlatform:
         self.events: list[JobEvent] = []
         self.refusals: list[RequestRefused] = []
         self.lines: list[LogAppended] = []
+        values: dict[str, Any] = {"capacity_cpu": 64, "capacity_memory": 2**40} | settings
         self.settings = TaskSettings(
             broker_url=SecretStr(broker.url("task")),
             member_broker_url=SecretStr(broker.url("member")),
@@ -56,8 +61,7 @@ class JobPlatform:
             s3_access_key=store.access_key,
             s3_secret_key=SecretStr(store.secret_key),
             jobs_dir=directory / "jobs",
-            capacity_cpu=64,
-            capacity_memory=2**40,
+            **values,
         )
         self.client = Service(
             "client",

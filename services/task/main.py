@@ -67,6 +67,7 @@ def build(settings: TaskSettings) -> Service:
             Periodic("reconcile", _RECONCILE_S, reconciler.run),
             Periodic("plan", _PLAN_S, planning.run),
         ],
+        closing=[runtime.close],
     )
     return service
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import orjson
@@ -115,31 +115,26 @@ class Cluster:
             raise ClusterUnavailable(f"{what}: {error}") from error
         return _checked(what, answer.status, answer.data)
 
-    def stream(self, path: str, read_timeout_s: float, **query: str) -> Iterator[Object]:
-        """The events of a watch, until the server ends it; errors as of ``call``."""
+    def watch(self, path: str, silence_s: float, **query: str) -> Watch:
+        """The events of a list from a version on; errors as of ``call``.
+
+        ``silence_s`` is how long the server may say nothing, bookmarks included.
+        """
         what = f"WATCH {path}"
         try:
             answer = self._http.request(
                 "GET",
                 f"{self.url}{path}?{urlencode({'watch': 'true', **query})}",
                 headers=self._headers(),
-                timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=read_timeout_s),
+                timeout=urllib3.Timeout(connect=_TIMEOUT_S, read=silence_s),
                 retries=False,
                 preload_content=False,
             )
-            try:
-                if answer.status >= _FIRST_FAILURE:
-                    _checked(what, answer.status, answer.read())
-                for line in _lines(answer):
-                    event: Object = orjson.loads(line)
-                    if event["type"] == "ERROR":
-                        told = event["object"]
-                        raise error_of(what, int(told.get("code", 500)), told)
-                    yield event
-            finally:
-                answer.close()
+            if answer.status >= _FIRST_FAILURE:
+                _checked(what, answer.status, answer.read())
         except urllib3.exceptions.HTTPError as error:
             raise ClusterUnavailable(f"{what}: {error}") from error
+        return Watch(what, cast("urllib3.HTTPResponse", answer))
 
     def close(self) -> None:
         """Close every connection."""
@@ -154,13 +149,6 @@ class Cluster:
         return headers
 
 
-def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    rest = b""
-    for block in answer.stream(amt=None):
-        *whole, rest = (rest + block).split(b"\n")
-        yield from filter(None, whole)
-
-
 def _checked(what: str, status: int, data: bytes) -> Object:
     try:
         answer: Object = orjson.loads(data) if data else {}
@@ -169,3 +157,34 @@ def _checked(what: str, status: int, data: bytes) -> Object:
     if status >= _FIRST_FAILURE:
         raise error_of(what, status, answer)
     return answer
+
+
+class Watch:
+    """One watch request. Iterate in one thread; ``cancel`` from any ends that."""
+
+    def __init__(self, what: str, answer: urllib3.HTTPResponse) -> None:
+        self._what, self._answer = what, answer
+
+    def __iter__(self) -> Iterator[Object]:
+        rest = b""
+        try:
+            for block in self._answer.stream(amt=None):
+                *whole, rest = (rest + block).split(b"\n")
+                for line in filter(None, whole):
+                    event: Object = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        told = event["object"]
+                        raise error_of(self._what, int(told.get("code", 500)), told)
+                    yield event
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterUnavailable(f"{self._what}: {error}") from error
+
+    def cancel(self) -> None:
+        """Wake who waits for the next event: there is none."""
+        try:
+            self._answer.shutdown()
+        except (OSError, RuntimeError, ValueError):
+            return  # it has ended by itself
+
+    def close(self) -> None:
+        self._answer.close()

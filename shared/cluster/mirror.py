@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import structlog
 
-from shared.cluster.cluster import Cluster, Object
+from shared.cluster.cluster import Cluster, Object, Watch
 from shared.cluster.errors import ClusterError, ClusterUnavailable, Forbidden, Gone, NotFound
 
 log = structlog.get_logger(__name__)
@@ -57,14 +57,19 @@ class Mirror:
         self._stopping = threading.Event()
         self._synced = threading.Event()
         self._contact = 0.0
+        self._watching: Watch | None = None
         self._thread = threading.Thread(target=self._follow, name=f"watch {path}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends at the next event or pause; the thread is a daemon."""
+        """Returns when nothing is watched any more."""
         self._stopping.set()
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def wait_synced(self, timeout_s: float) -> bool:
         """Whether the first list is complete."""
@@ -134,7 +139,7 @@ class Mirror:
         """Until it is time to list again; raises what breaks the watch."""
         end = time.monotonic() + _RESYNC_S * random.uniform(0.8, 1.2)
         while time.monotonic() < end and not self._stopping.is_set():
-            events = self._cluster.stream(
+            watch = self._cluster.watch(
                 self._path,
                 _SILENCE_S,
                 **self._query,
@@ -142,8 +147,9 @@ class Mirror:
                 allowWatchBookmarks="true",
                 timeoutSeconds=str(_WATCH_S),
             )
+            self._watching = watch
             try:
-                for event in events:
+                for event in watch if not self._stopping.is_set() else ():
                     self._contact = time.monotonic()
                     version = event["object"]["metadata"]["resourceVersion"]
                     self._apply(event)
@@ -152,7 +158,10 @@ class Mirror:
             except ClusterUnavailable:
                 # A quiet namespace is silent between bookmarks; from a dead server the same
                 # request fails at once and ends this.
-                self._contact_again()
+                if not self._stopping.is_set():
+                    self._contact_again()
+            finally:
+                watch.close()
 
     def _contact_again(self) -> None:
         self._cluster.get(self._path, **self._query, limit="1")

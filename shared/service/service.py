@@ -55,6 +55,7 @@ class Service:
         word: what addresses messages to this instance (a machine's name); default: instance.
         prefetch: unacknowledged deliveries held per queue.
         clock: what time it is; for tests.
+        closing: what is to be closed when nothing of it works any more.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class Service:
         prefetch: int = 500,
         concurrency: int = 1,
         clock: Callable[[], datetime] = utc_now,
+        closing: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.settings = settings
         self.store = store
         self._clock = clock
+        self._closing = closing
         self.bus = Bus(
             settings.broker_url.get_secret_value(),
             principal,
@@ -168,6 +171,8 @@ class Service:
         self.bus.stop()
         if self._health:
             self._health.stop()
+        for close in self._closing:
+            close()
         if self.store is not None:
             self.store.close()
         log.info("service_stopped", service=str(self.bus.principal))

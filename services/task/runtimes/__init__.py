@@ -69,3 +69,6 @@ class Runtime(Protocol):
 
     def remove(self, job_id: str) -> bool:
         """Delete what is left of a job none of whose members is alive; True when all is gone."""
+
+    def close(self) -> None:
+        """Hold no connection and no thread any more; members live on."""

@@ -151,6 +151,9 @@ class LocalRuntime:
         shutil.rmtree(self._work_dir / job_id, ignore_errors=True)
         return True
 
+    def close(self) -> None:
+        """Nothing is held."""
+
     def _sweep_dead(self, found: list[Observed]) -> None:
         """A killed launcher cannot clean up: end what its program left, once."""
         dead = [o for o in found if not o.alive and o.key not in self._swept]

@@ -130,8 +130,9 @@ class KubernetesRuntime:
 
     def close(self) -> None:
         """Stop watching and acting; what was begun is finished."""
-        self._view.stop()
         self._pool.shutdown()
+        self._view.stop()
+        self._cluster.close()
 
     # Acts, in threads
 

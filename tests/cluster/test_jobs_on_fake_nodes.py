@@ -1,0 +1,373 @@
+"""Jobs through the real task service and API server; pods on fake nodes, launchers stood in for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from shared.contracts import FailureClass, JobCancel, JobPending, JobState, PendingCause
+from tests.brokers import BrokerUnderTest
+from tests.cluster.kube import Kube, eventually
+from tests.cluster.kwok import FakeNodes
+from tests.cluster.launchers import FakeLaunchers
+from tests.conftest import ObjectStoreUnderTest
+from tests.jobs import JobPlatform
+
+PACKAGE = "barograph:packages:any.tar.gz"
+_numbers = itertools.count(1)
+
+
+class ClusterJobs(JobPlatform):
+    """The job half of the platform with pods for members."""
+
+    def __init__(self, kube: Kube, namespace: str, *rest: Any, **settings: Any) -> None:
+        super().__init__(
+            *rest,
+            runtime="kubernetes",
+            kubeconfig=kube.kubeconfig,
+            namespace=namespace,
+            launcher_image="launcher:test",
+            program_image="program:test",
+            image_pull_policy="Never",
+            capacity_cpu=0,
+            capacity_memory=0,
+            pod_grace_s=10,
+            gang_s=20,
+            **settings,
+        )
+        self.kube, self.namespace = kube, namespace
+
+    def pods(self, job_id: str) -> list[Any]:
+        found = self.kube.core.list_namespaced_pod(self.namespace).items
+        return [p for p in found if p.metadata.annotations.get("barograph.io/job-id") == job_id]
+
+    def jobs(self) -> list[Any]:
+        items: list[Any] = self.kube.batch.list_namespaced_job(self.namespace).items
+        return items
+
+    def end_pod(self, job_id: str, code: int, name: str = "", **more: str) -> None:
+        """Have the program of a member's pod end with this code."""
+        (pod,) = [
+            p for p in self.pods(job_id)
+            if name in p.metadata.name and p.status.phase == "Running"
+            and not p.metadata.deletion_timestamp
+        ]  # fmt: skip
+        notes = {
+            "barograph.test/exit-code": str(code),
+            **{f"barograph.test/{k}": v for k, v in more.items()},
+        }
+        patch = {"metadata": {"annotations": notes}}
+        self.kube.core.patch_namespaced_pod(pod.metadata.name, self.namespace, patch)
+
+    def nothing_left(self, job_id: str) -> bool:
+        secrets = self.kube.core.list_namespaced_secret(self.namespace).items
+        return not self.pods(job_id) and not self.jobs() and not secrets
+
+
+@pytest.fixture
+def platform(
+    kube: Kube,
+    namespace: str,
+    broker: BrokerUnderTest,
+    object_store: ObjectStoreUnderTest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ClusterJobs]:
+    directory = tmp_path_factory.mktemp(f"jobs{next(_numbers)}")
+    running = ClusterJobs(kube, namespace, broker, object_store, directory)
+    running.start()
+    launchers = FakeLaunchers(kube, namespace, broker)
+    launchers.start()
+    yield running
+    launchers.stop()
+    running.stop()
+
+
+def cluster(**fields: Any) -> dict[str, Any]:
+    return {"type": "distribute", "chief": True, "ps": 1, "workers": 2, **fields}
+
+
+def test_a_single_job_runs_succeeds_and_leaves_nothing(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(2)
+    job_id = platform.submit(PACKAGE)
+    platform.wait_for(job_id, "job.running")
+    (job,) = platform.jobs()
+    assert job.spec.completion_mode == "Indexed"
+    assert job.spec.pod_replacement_policy == "Failed"
+    platform.end_pod(job_id, 0)
+    assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+    eventually(lambda: platform.nothing_left(job_id), "removal of Job, pods and Secret")
+
+
+def test_a_program_that_fails_is_told_with_its_exit_code(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(1)
+    job_id = platform.submit(PACKAGE)
+    platform.wait_for(job_id, "job.running")
+    platform.end_pod(job_id, 3)
+    end = platform.wait_end(job_id)
+    assert (end.failure_class, end.exit_code) == (FailureClass.USER_ERROR, 3)
+
+
+def test_out_of_memory_is_told_as_such(platform: ClusterJobs, kwok_nodes: FakeNodes) -> None:
+    kwok_nodes(1)
+    job_id = platform.submit(PACKAGE)
+    platform.wait_for(job_id, "job.running")
+    platform.end_pod(job_id, 137, reason="OOMKilled")
+    end = platform.wait_end(job_id)
+    assert end.failure_class is FailureClass.OOM
+    assert "1500Mi" in end.reason
+
+
+def test_when_the_chief_ends_the_parameter_servers_go(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(2)
+    job_id = platform.submit(PACKAGE, **cluster())
+    platform.wait_for(job_id, "job.running")
+    assert len(platform.jobs()) == 3
+    platform.end_pod(job_id, 0, "chief")
+    assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+    eventually(lambda: platform.nothing_left(job_id), "removal of the parameter servers")
+
+
+def test_a_deleted_worker_is_replaced_and_all_get_the_next_epoch(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(2)
+    job_id = platform.submit(PACKAGE, **cluster())
+    platform.wait_for(job_id, "job.running")
+    (worker,) = [p for p in platform.pods(job_id) if "worker-1" in p.metadata.name]
+    platform.kube.core.delete_namespaced_pod(worker.metadata.name, platform.namespace)
+    platform.wait_for(job_id, "job.retrying")
+    platform.until(lambda: _runs_again(platform, job_id), 90, "the next epoch", job_id)
+    platform.end_pod(job_id, 0, "chief")
+    assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+
+
+def _runs_again(platform: ClusterJobs, job_id: str) -> bool:
+    return platform.told(job_id)[-1].TYPE == "job.running" and any(
+        e.TYPE == "job.retrying" for e in platform.told(job_id)
+    )
+
+
+def test_a_lost_node_costs_its_members_and_not_the_job(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(4, cpu="2")
+    job_id = platform.submit(PACKAGE, **cluster(chief=False, ps=0, workers=2))
+    platform.wait_for(job_id, "job.running")
+    (worker,) = [p for p in platform.pods(job_id) if "worker-1" in p.metadata.name]
+    kwok_nodes.lose(worker.spec.node_name)
+    retrying = platform.wait_for(job_id, "job.retrying", timeout_s=180)
+    assert retrying.failure_class is FailureClass.INFRASTRUCTURE
+    platform.until(lambda: _runs_again(platform, job_id), 90, "the next epoch", job_id)
+    platform.end_pod(job_id, 0, "worker-0")
+    assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+
+
+def test_a_cancelled_job_goes_with_its_pods(platform: ClusterJobs, kwok_nodes: FakeNodes) -> None:
+    kwok_nodes(1)
+    job_id = platform.submit(PACKAGE)
+    platform.wait_for(job_id, "job.running")
+    platform.publish(JobCancel(job_id=job_id))
+    assert platform.wait_end(job_id).state is JobState.CANCELLED
+    eventually(lambda: platform.nothing_left(job_id), "removal of its pod")
+
+
+def _told(platform: ClusterJobs, job_id: str, cause: PendingCause) -> Callable[[], Any]:
+    def find() -> JobPending | None:
+        for event in platform.told(job_id):
+            if isinstance(event, JobPending) and event.cause is cause:
+                return event
+        return None
+
+    return find
+
+
+def test_a_request_that_can_never_fit_is_refused_naming_the_largest_node(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    names = kwok_nodes(2, cpu="4", memory="16Gi")
+    platform.until(lambda: _planned(platform), 30, "sight of the nodes")
+    platform.submit(PACKAGE, resources={"cpu": 100, "memory": "1Ti"})
+    platform.until(lambda: bool(platform.refusals), 30, "the refusal")
+    faults = {f.field: f.problem for f in platform.refusals[0].faults}
+    assert set(faults) == {"resources.cpu", "resources.memory"}
+    assert "the largest node has 4" in faults["resources.cpu"]
+    assert any(name in faults["resources.memory"] for name in names)
+
+
+def _planned(platform: ClusterJobs) -> bool:
+    """Whether the service has seen the nodes: a job that fits is accepted and runs."""
+    job_id = platform.submit(PACKAGE)
+    platform.wait_for(job_id, "job.running")
+    platform.publish(JobCancel(job_id=job_id))
+    return bool(platform.wait_end(job_id))
+
+
+def test_a_job_without_room_says_what_is_short(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(2, cpu="2")
+    first = platform.submit(PACKAGE, resources={"cpu": 1.5, "memory": "1Gi"})
+    second = platform.submit(PACKAGE, resources={"cpu": 1.5, "memory": "1Gi"})
+    for job_id in (first, second):
+        platform.wait_for(job_id, "job.running")
+    third = platform.submit(PACKAGE, resources={"cpu": 1.5, "memory": "1Gi"})
+    told = eventually(_told(platform, third, PendingCause.UNSCHEDULABLE), "the reason")
+    assert "cpu is short on 2" in told.reason
+    assert told.members == ("worker-0",)
+    platform.end_pod(first, 0)
+    platform.wait_for(third, "job.running")
+
+
+def test_an_image_that_does_not_exist_is_told(platform: ClusterJobs, kwok_nodes: FakeNodes) -> None:
+    kwok_nodes(1)
+    job_id = platform.submit(PACKAGE, image="nowhere/none:1")
+
+    def wait_in_vain() -> bool:
+        for pod in platform.pods(job_id):
+            notes = {"barograph.test/waiting": "ImagePullBackOff"}
+            platform.kube.core.patch_namespaced_pod(
+                pod.metadata.name, platform.namespace, {"metadata": {"annotations": notes}}
+            )
+            return True
+        return False
+
+    platform.kube.kubectl(
+        "cordon", *(n.metadata.name for n in platform.kube.core.list_node().items)
+    )
+    eventually(wait_in_vain, "the pod")
+    platform.kube.kubectl(
+        "uncordon", *(n.metadata.name for n in platform.kube.core.list_node().items)
+    )
+    told = eventually(_told(platform, job_id, PendingCause.IMAGE), "the reason")
+    assert "ImagePullBackOff" in told.reason
+    assert "pull secret" in told.advice
+
+
+def test_a_quota_of_the_namespace_is_told(platform: ClusterJobs, kwok_nodes: FakeNodes) -> None:
+    kwok_nodes(2)
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    platform.kube.core.create_namespaced_resource_quota(platform.namespace, quota)
+    eventually(
+        lambda: (
+            platform.kube.core.read_namespaced_resource_quota(
+                "none", platform.namespace
+            ).status.hard
+        ),
+        "the quota's own status",
+    )
+    job_id = platform.submit(PACKAGE)
+    told = eventually(_told(platform, job_id, PendingCause.QUOTA), "the reason")
+    assert "exceeded quota: none" in told.reason
+
+
+def test_two_clusters_that_each_need_most_of_the_nodes_never_block_each_other(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(3, cpu="2")
+    wide = cluster(chief=False, ps=1, workers=1, resources={"cpu": 1.5, "memory": "1Gi"})
+    jobs = [platform.submit(PACKAGE, **wide) for _ in range(2)]
+
+    def running() -> list[str]:
+        kinds = {j: [e.TYPE for e in platform.told(j)] for j in jobs}
+        return [j for j in jobs if "job.running" in kinds[j]]
+
+    (first,) = eventually(running, "one of them")
+    (second,) = set(jobs) - {first}
+    told = eventually(_told(platform, second, PendingCause.GANG), "why the other waits")
+    assert "room" in told.reason
+    assert not [p for p in platform.pods(second) if p.spec.node_name]
+    platform.end_pod(first, 0, "worker")
+    assert platform.wait_end(first).state is JobState.SUCCEEDED
+    platform.wait_for(second, "job.running")
+
+
+def test_a_cluster_half_of_which_finds_no_nodes_gives_them_back(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(2, cpu="2")
+    # Somebody else's pod, which the task service may not see: there is room for one of two.
+    other = {
+        "metadata": {"name": "other"},
+        "spec": {"containers": [
+            {"name": "main", "image": "any", "resources": {"requests": {"cpu": "1"}}}
+        ]},
+    }  # fmt: skip
+    platform.kube.core.create_namespaced_pod("default", other)
+    eventually(
+        lambda: platform.kube.core.read_namespaced_pod("other", "default").spec.node_name,
+        "the other pod on a node",
+    )
+    wide = cluster(chief=False, ps=1, workers=1, resources={"cpu": 1.5, "memory": "1Gi"})
+    job_id = platform.submit(PACKAGE, **wide)
+    eventually(
+        lambda: any(
+            e.TYPE == "job.pending" and "gives them back" in e.reason for e in platform.told(job_id)
+        ),
+        "giving back",
+    )
+    platform.kube.core.delete_namespaced_pod("other", "default", grace_period_seconds=0)
+    platform.wait_for(job_id, "job.running", timeout_s=120)
+
+
+def test_an_outage_of_the_api_server_loses_nothing(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(2)
+    before = platform.submit(PACKAGE)
+    platform.wait_for(before, "job.running")
+    platform.kube.stop_api()
+    try:
+        during = platform.submit(PACKAGE)
+        platform.wait_for(during, "job.starting")
+    finally:
+        platform.kube.start_api()
+    platform.wait_for(during, "job.running", timeout_s=120)
+    for job_id in (before, during):
+        platform.end_pod(job_id, 0)
+        assert platform.wait_end(job_id).state is JobState.SUCCEEDED
+
+
+def test_what_an_interrupted_installation_left_is_swept_by_its_label_only(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(1)
+    job_id = platform.submit(PACKAGE)
+    platform.wait_for(job_id, "job.running")
+    (ours,) = platform.jobs()
+    left = platform.kube.get("job", ours.metadata.name, "-n", platform.namespace)
+    foreign = platform.kube.get("job", ours.metadata.name, "-n", platform.namespace)
+    for copy, name in ((left, "left"), (foreign, "foreign")):
+        copy["metadata"] = {
+            "name": name,
+            "namespace": platform.namespace,
+            "labels": copy["metadata"]["labels"],
+            "annotations": {"barograph.io/job-id": f"{name}-job"},
+        }
+        for field in ("selector", "status"):
+            copy["spec"].pop(field, None)
+        copy.pop("status", None)
+        template = copy["spec"]["template"]["metadata"]
+        template["labels"] = dict(copy["metadata"]["labels"])
+        template["annotations"]["barograph.io/job-id"] = f"{name}-job"
+    foreign["metadata"]["labels"]["app.kubernetes.io/instance"] = "another"
+    foreign["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/instance"] = "another"
+    for copy in (left, foreign):
+        for marks in (copy["metadata"]["labels"], copy["spec"]["template"]["metadata"]["labels"]):
+            for mark in [m for m in marks if "controller-uid" in m or m.endswith("job-name")]:
+                del marks[mark]
+        platform.kube.batch.create_namespaced_job(platform.namespace, copy)
+
+    def names() -> set[str]:
+        return {job.metadata.name for job in platform.jobs()}
+
+    eventually(lambda: "left" not in names(), "removal of what was left")
+    assert {"foreign", ours.metadata.name} <= names()

@@ -34,8 +34,9 @@ def pack(offset: int, arrays: Mapping[str, Array]) -> bytes:
     """One snapshot as bytes."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, offset=np.int64(offset), **arrays)
-    body = buffer.getvalue()
-    return _MAGIC + hashlib.sha256(body).digest() + body
+    # A view: the state may be gigabytes, and every copy of it counts.
+    with buffer.getbuffer() as body:
+        return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
 
 
 def unpack(data: bytes) -> tuple[int, dict[str, Array]]:
@@ -43,7 +44,7 @@ def unpack(data: bytes) -> tuple[int, dict[str, Array]]:
     if data[: len(_MAGIC)] != _MAGIC:
         raise DamagedSnapshotError("not a snapshot of this version (its first bytes differ)")
     start = len(_MAGIC) + _DIGEST
-    digest, body = data[len(_MAGIC) : start], data[start:]
+    digest, body = data[len(_MAGIC) : start], memoryview(data)[start:]
     if hashlib.sha256(body).digest() != digest:
         raise DamagedSnapshotError(f"checksum differs over {len(body)} bytes: damaged or cut off")
     try:

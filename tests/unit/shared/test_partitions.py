@@ -1,0 +1,92 @@
+"""A partition's owner: what is published, what counts as done, how often state is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from shared.contracts import Message
+from shared.messaging import BrokerUnavailable, Bus, Delivery
+from shared.service.partitions import PartitionOwner
+
+
+class _Bus(Bus):
+    """Never connected; keeps what it is asked to publish."""
+
+    def __init__(self) -> None:
+        super().__init__("amqp://detector:unused@127.0.0.1:1/%2F", "detector")
+        self.calls: list[list[Any]] = []
+        self.down = False
+
+    def publish(self, messages: Iterable[Any], **_options: Any) -> None:
+        if self.down:
+            raise BrokerUnavailable("no confirm")
+        self.calls.append(list(messages))
+
+
+class _Worker:
+    """Says of every batch that it was there; takes its time over snapshots."""
+
+    def __init__(self, clock: list[float], snapshot_s: float) -> None:
+        self.clock, self.snapshot_s = clock, snapshot_s
+        self.snapshots: list[int] = []
+
+    def restore(self) -> int | None:
+        return None
+
+    def process(self, offset: int, batch: bytes) -> Iterable[Message]:
+        del batch
+        said: Any = offset
+        return [said]
+
+    def snapshot(self, offset: int) -> None:
+        self.snapshots.append(offset)
+        self.clock[0] += self.snapshot_s
+
+
+def _deliveries(*offsets: int) -> list[Delivery]:
+    return [
+        Delivery("metrics.0", n, "", "0", {"x-stream-offset": n}, "m", "", b"", False)
+        for n in offsets
+    ]
+
+
+def _owner(snapshot_s: float = 0.0) -> tuple[PartitionOwner, _Bus, _Worker, list[float]]:
+    clock = [0.0]
+    bus, worker = _Bus(), _Worker(clock, snapshot_s)
+    owner = PartitionOwner(bus, 0, lambda: worker, 10.0, lambda: clock[0])
+    owner._restore(lambda: None)
+    return owner, bus, worker, clock
+
+
+def test_what_follows_from_batches_that_come_together_is_published_together() -> None:
+    owner, bus, _, _ = _owner()
+    owner._handle(_deliveries(3, 4, 5))
+    owner._handle(_deliveries(5, 6))
+    assert bus.calls == [[3, 4, 5], [6]]
+    assert owner.offset == 6
+
+
+def test_a_state_whose_messages_are_not_confirmed_is_never_stored() -> None:
+    owner, bus, worker, _ = _owner()
+    owner._handle(_deliveries(1))
+    bus.down = True
+    with pytest.raises(BrokerUnavailable):
+        owner._handle(_deliveries(2, 3))
+    owner.snapshot()
+    assert (owner.offset, worker.snapshots) == (1, [])
+
+
+@pytest.mark.parametrize(("snapshot_s", "pause_s"), [(0.1, 10.0), (3.0, 57.0)])
+def test_a_large_state_is_stored_less_often(snapshot_s: float, pause_s: float) -> None:
+    owner, _, worker, clock = _owner(snapshot_s)
+    clock[0] = 10.0
+    owner._handle(_deliveries(1))
+    clock[0] = 10.0 + snapshot_s + pause_s - 0.01
+    owner._handle(_deliveries(2))
+    assert worker.snapshots == [1]
+    clock[0] += 0.02
+    owner._handle(_deliveries(3))
+    assert worker.snapshots == [1, 3]

@@ -35,9 +35,8 @@ _ADVICE = {
 }
 _RANK = {cause: number for number, cause in enumerate(PendingCause)}
 _QUOTA_WORDS = "exceeded quota"
-_AVAILABLE = re.compile(
-    r"^(\d+)/(\d+) nodes are available: (.*?)\.?(?: preemption:.*)?$", re.DOTALL
-)
+# What follows the first sentence is about preemption.
+_AVAILABLE = re.compile(r"^\d+/(\d+) nodes are available: (.*?)(?:\.\s.*|\.)?$", re.DOTALL)
 _MOST = 400
 
 
@@ -183,7 +182,9 @@ def unschedulable(message: str) -> str:
     match = _AVAILABLE.match(message.strip())
     if match is None:
         return message or "no node can take it"
-    _, total, causes = match.groups()
+    total, causes = match.groups()
+    if total == "0":
+        return "the cluster has no node"
     said = []
     for cause in causes.split(", "):
         short = re.match(r"^(\d+) Insufficient (\S+)$", cause)

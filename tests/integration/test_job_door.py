@@ -108,3 +108,22 @@ def test_a_tfjob_runs_and_its_way_is_told_to_the_end(door: JobDoor, tfjob: Path)
     shown = door.tshell("describe", job).stdout
     assert "ClusterSpec with 3 members, epoch 1" in shown
     assert door.tshell("top", job).returncode == 0
+
+
+def test_what_a_member_uses_is_on_top_while_it_runs(door: JobDoor) -> None:
+    folder = door.platform.directory / "busy"
+    (folder / "code").mkdir(parents=True)
+    busy = "held = bytearray(100_000_000)\nprint('up', flush=True)\nwhile True: pass\n"
+    (folder / "code" / "main.py").write_text(busy)
+    job = json.loads(door.tshell("submit", str(folder), "--json").stdout)["job_id"]
+
+    def measured() -> bool:
+        used = json.loads(door.tshell("top", "--json").stdout)
+        return any(j["job_id"] == job and j["memory_used"] > 100_000_000 for j in used)
+
+    door.platform.until(measured, 60, "a measurement", job)
+    (member,) = json.loads(door.tshell("top", job, "--json").stdout)["members"]
+    assert member["cpu_cores"] > 0
+    assert door.tshell("cancel", job).returncode == 0
+    door.platform.until(lambda: door.tshell("status", job).returncode == 1, 30, "its end", job)
+    assert door.tshell("logs", job).stdout == "up\n"

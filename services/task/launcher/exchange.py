@@ -15,12 +15,14 @@ from typing import Any
 
 import structlog
 
-from services.task.launcher.ground import Order, RunningProgram
+from services.task.launcher.ground import Order, RunningProgram, Usage
 
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.05
 _MOST_BYTES = 65_536
+_MOST_USED = 1e15
+"""More seconds or bytes than this are none."""
 _EXIT_CODES = range(-64, 256)
 """What a program can end with; negative are signals."""
 
@@ -137,6 +139,16 @@ class RemoteProgram:
 
     def kill(self) -> None:
         self.stop(0.0)
+
+    def used(self) -> Usage | None:
+        """What the other container tells of itself; the program could tell it, too."""
+        told = self._exchange.heard("used.json") or {}
+        seconds, memory = told.get("cpu_seconds"), told.get("memory_bytes")
+        if not isinstance(seconds, int | float) or not isinstance(memory, int):
+            return None
+        if not (0 <= seconds < _MOST_USED and 0 <= memory < _MOST_USED):
+            return None
+        return Usage(float(seconds), memory)
 
     def _watch(self) -> None:
         while not self._over.wait(_POLL_S):

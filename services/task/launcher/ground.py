@@ -20,6 +20,14 @@ class Order:
     cwd: Path
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What a program and all it started use: seconds of processors so far, bytes held now."""
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
 class RunningProgram(Protocol):
     """One run of the user's program."""
 
@@ -42,6 +50,9 @@ class RunningProgram(Protocol):
 
     def kill(self) -> None:
         """End it and everything it started."""
+
+    def used(self) -> Usage | None:
+        """What it uses; None where nobody can tell."""
 
 
 class Ground(Protocol):

@@ -24,9 +24,10 @@ class Machine:
     def __init__(self, spec: MemberSpec, store: MemberStore) -> None:
         self._spec, self._store = spec, store
         self._directory = Path(spec.directory)
-        self._memory = memory_bytes(spec.job.resources.memory)
+        asked = spec.job.resources_of(spec.member.role)
+        self._memory = memory_bytes(asked.memory)
         name = f"barograph-{deterministic_id('member', spec.key)}"
-        self._cgroup = cgroups.create(name, spec.job.resources.cpu, self._memory)
+        self._cgroup = cgroups.create(name, asked.cpu, self._memory)
         self.notes: list[str] = list(self._cgroup.notes)
         self.sees_all = True
         self.owner: int | None = None

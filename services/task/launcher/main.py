@@ -19,6 +19,7 @@ from services.task.launcher.ground import Ground, Order, RunningProgram
 from services.task.launcher.logs import LogPump
 from services.task.launcher.machine import Machine
 from services.task.launcher.membership import Membership
+from services.task.launcher.meter import Meter
 from services.task.launcher.ports import HeldPort
 from services.task.launcher.program import protect_this_process
 from services.task.spec import EXIT_FILE, LAUNCHER_FILE, MemberSpec
@@ -110,6 +111,7 @@ class Launcher:
         )
         self._logs = LogPump(self._directory / "spool", self._ship)
         self._program: RunningProgram | None = None
+        self._meter = Meter(spec, lambda: self._program, self._membership.tell)
 
     def terminate(self) -> None:
         """End the program, store what it left, tell; safe in signal handlers."""
@@ -123,10 +125,12 @@ class Launcher:
         try:
             places, main_program = self._ground.prepare()
             self._membership.start(port.number)
+            self._meter.start()
             end = self._watch(places, main_program)
         except package.Unusable as unusable:
             self._membership.start(port.number)
             end = self._exit(1, fault=unusable.reason, infrastructure=unusable.infrastructure)
+        self._meter.stop()
         if end is not None:
             self._tell_end(end, places)
         self._membership.stop()

@@ -11,7 +11,14 @@ from datetime import UTC, datetime
 import structlog
 
 from services.task.spec import MemberSpec
-from shared.contracts import ClusterSpecReady, LogAppended, Message, PodFenced, PodReported
+from shared.contracts import (
+    ClusterSpecReady,
+    LogAppended,
+    Message,
+    PodFenced,
+    PodMeasured,
+    PodReported,
+)
 from shared.messaging import Bus, Delivery, MessagingError, Reject, Unroutable, decode
 
 log = structlog.get_logger(__name__)
@@ -65,10 +72,10 @@ class Membership:
     def tell(self, message: Message) -> None:
         """Publish ``message``, now or when the broker is back; live log lines may be dropped.
 
-        Dropped lines lie in the object store all the same.
+        Dropped lines lie in the object store all the same; old measurements are no loss.
         """
         with self._news:
-            if isinstance(message, LogAppended) and len(self._queue) >= _MOST_TOLD:
+            if isinstance(message, LogAppended | PodMeasured) and len(self._queue) >= _MOST_TOLD:
                 return
             self._queue.append(message)
             self._news.notify_all()

@@ -9,6 +9,7 @@ so nothing but the standard library of Python 3.8 may be used, and nothing of th
     ended-N.json    exit_code, oom; all its output lies in log.*
     stop-N.json     grace_s: end run N                  (from the launcher)
     log.000000 ...  its output, in pieces; the launcher deletes what it has read
+    used.json       cpu_seconds so far, memory_bytes now, over all processes of this container
     terminated      Kubernetes asked this container to end
     leave.json      exit_code: end now, with this code  (from the launcher)
 """
@@ -27,6 +28,7 @@ import time
 from typing import Any, BinaryIO
 
 _POLL_S = 0.05
+_MEASURE_S = 1.0
 _PIECE = 4 * 2**20
 _MOST_PIECES = 64
 _DROPPED = ("KUBERNETES_", "BAROGRAPH_")
@@ -130,6 +132,7 @@ class Wrapper:
         self._output = Output(directory)
         self._run: Run | None = None
         self._next = 1
+        self._measured = 0.0
         signal.signal(signal.SIGTERM, lambda *_: self._write("terminated", {}))
 
     def serve(self) -> int:
@@ -141,6 +144,7 @@ class Wrapper:
                 self._end()
                 return int(leave["exit_code"]) % 256
             self._obey()
+            self._measure()
             time.sleep(_POLL_S)
 
     def _obey(self) -> None:
@@ -162,6 +166,12 @@ class Wrapper:
             self._write(f"ended-{number}.json", {"exit_code": 127, "oom": False, "fault": fault})
         else:
             self._write(f"started-{number}", {})
+
+    def _measure(self) -> None:
+        """Say now and then what all processes of this container use."""
+        if self._run is not None and time.monotonic() >= self._measured + _MEASURE_S:
+            self._measured = time.monotonic()
+            self._write("used.json", _used())
 
     def _reap(self) -> None:
         """Everybody's orphans are ours where this is the container's first process."""
@@ -208,6 +218,23 @@ def _kill_others(group: int) -> None:
     if os.getpid() == 1:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
+
+
+def _used() -> dict[str, float]:
+    """Seconds of processors so far and bytes held now, over every process that can be seen."""
+    ticks = pages = 0
+    for name in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if name.isdigit():
+                with open(f"/proc/{name}/stat") as file:
+                    # Behind the name, which may hold anything: state, then numbers.
+                    fields = file.read().rpartition(")")[2].split()
+                ticks += sum(int(field) for field in fields[11:15])
+                pages += int(fields[21])
+    return {
+        "cpu_seconds": ticks / os.sysconf("SC_CLK_TCK"),
+        "memory_bytes": pages * os.sysconf("SC_PAGE_SIZE"),
+    }
 
 
 def _ooms() -> int:

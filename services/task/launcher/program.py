@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from services.task.cgroups import Cgroup
+from services.task.launcher.ground import Usage
 from services.task.processes import MARK
 
 _PR_SET_DUMPABLE = 4
@@ -140,6 +141,21 @@ class Program:
             time.sleep(0.02)
         self._process.wait()
 
+    def used(self) -> Usage | None:
+        """The sum over its processes; those that ended count where their parent waited."""
+        seconds, memory = 0.0, 0
+        for process in self._tree():
+            with suppress(psutil.NoSuchProcess):
+                seconds += sum(process.cpu_times()[:4])
+                memory += process.memory_info().rss
+        return Usage(seconds, memory) if memory else None
+
+    def _tree(self) -> list[psutil.Process]:
+        with suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self._process.pid)
+            return [first, *first.children(recursive=True)]
+        return []
+
     def _told(self) -> bytes:
         command = self._command
         told = {
@@ -165,13 +181,8 @@ class Program:
 
     def _check_memory(self) -> None:
         """Stands in for a memory control group: the sum of resident memory."""
-        used = 0
-        with suppress(psutil.NoSuchProcess):
-            tree = psutil.Process(self._process.pid)
-            for process in [tree, *tree.children(recursive=True)]:
-                with suppress(psutil.NoSuchProcess):
-                    used += process.memory_info().rss
-        if used > self._command.memory:
+        used = self.used()
+        if used is not None and used.memory_bytes > self._command.memory:
             self._over_memory = True
             self._process.kill()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,3 +168,31 @@ def test_nonsense_in_an_answer_is_a_failure_of_the_program(container: Container)
     (container.directory / "ended-1.json").write_text('{"exit_code": "0"}')
     assert container.ended.wait(WAIT_S)
     assert program.exit_code == 1
+
+
+def test_what_the_container_uses_is_told_while_the_program_runs(container: Container):
+    program = container.run("held = bytearray(80_000_000)\nwhile True: pass")
+    deadline = time.monotonic() + WAIT_S
+    while (used := program.used()) is None or used.memory_bytes < 80_000_000:
+        assert time.monotonic() < deadline
+    before = used.cpu_seconds
+    while program.used().cpu_seconds <= before:
+        assert time.monotonic() < deadline
+    program.stop(5.0)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{}, {"cpu_seconds": "1", "memory_bytes": 1}, {"cpu_seconds": 1, "memory_bytes": -1},
+     {"cpu_seconds": 1e300, "memory_bytes": 1}, {"cpu_seconds": float("nan"), "memory_bytes": 1}],
+)  # fmt: skip
+def test_a_use_that_cannot_be_is_not_believed(container: Container, told: dict[str, object]):
+    program = container.run("import time\ntime.sleep(600)")
+    (container.directory / "used.json").unlink(missing_ok=True)
+    exchange = Exchange(container.directory.parent / "other")
+    (container.directory.parent / "other").mkdir()
+    (container.directory.parent / "other" / "used.json").write_text(json.dumps(told))
+    program._exchange = exchange
+    assert program.used() is None
+    program._exchange = container.exchange
+    program.stop(5.0)

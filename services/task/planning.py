@@ -108,7 +108,7 @@ class LocalPlanner:
 def _notes(submit: JobSubmit) -> Iterable[str]:
     """What a local run does not honour."""
     ignored = {
-        "image": submit.image,
+        "image": submit.image or submit.role_images,
         "placement": submit.placement != "any",
         "priority_class": submit.priority_class,
         "queue": submit.queue,

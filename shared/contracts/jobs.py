@@ -37,6 +37,7 @@ ExtendedResource = Annotated[
         examples=["nvidia.com/mig-1g.5gb"],
     ),
 ]
+ContainerImage = Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 _SUFFIX = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40} | {
@@ -164,10 +165,13 @@ class JobSubmit(Message):
         description="What the containers of a role get where that is not `resources`.",
         examples=[{"ps": {"cpu": 2, "memory": "4096Mi"}}],
     )
-    image: Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")] | None = Field(
+    image: ContainerImage | None = Field(
         default=None,
         description="Container image with Python and TensorFlow; default: the installation's.",
         examples=["tensorflow/tensorflow:2.20.0-gpu"],
+    )
+    role_images: dict[Role, ContainerImage] = Field(
+        default_factory=dict, description="The image of a role where that is not `image`."
     )
     placement: Literal["any", "spread", "together"] = Field(
         default="any", description="Members on different nodes, on as few as can be, or either."
@@ -199,8 +203,12 @@ class JobSubmit(Message):
             faults.append("a distribute job needs at least one worker")
         if self.success_policy == "chief" and not self.chief:
             faults.append("success_policy 'chief' needs chief: true")
-        if absent := sorted(set(self.role_resources) - set(self.roles())):
-            faults.append(f"role_resources: the job has no {', '.join(absent)}")
+        for name, given in (
+            ("role_resources", self.role_resources),
+            ("role_images", self.role_images),
+        ):
+            if absent := sorted({*given} - {*self.roles()}):
+                faults.append(f"{name}: the job has no {', '.join(absent)}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -223,6 +231,10 @@ class JobSubmit(Message):
     def resources_of(self, role: Role) -> Resources:
         """What each container of this role gets."""
         return self.role_resources.get(role, self.resources)
+
+    def image_of(self, role: Role) -> str | None:
+        """The image of this role's containers; None for the installation's."""
+        return self.role_images.get(role, self.image)
 
     @property
     def total_cpu(self) -> float:

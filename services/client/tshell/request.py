@@ -84,6 +84,8 @@ def from_tfjob(
         body["resources"] = body.get("resources", {}) | asked
         own = body.get("role_resources", {})
         body["role_resources"] = {role: each | asked for role, each in own.items()}
+    if "image" in spoken:
+        body.pop("role_images", None)
     body |= spoken
     if folder is None:
         write(found.commands, made)

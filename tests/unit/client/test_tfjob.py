@@ -133,10 +133,9 @@ def test_all_faults_are_named_at_once() -> None:
         document["spec"]["enableDynamicWorker"] = True
         document["spec"]["tfReplicaSpecs"]["Launcher"] = {}
         container(document)["env"].append({"name": "KEY", "valueFrom": {"secretKeyRef": {}}})
-        container(document)["image"] = "another"
         container(document)["resources"]["limits"]["ephemeral-storage"] = "1Gi"
 
-    assert len(faults(change)) == 5
+    assert len(faults(change)) == 4
 
 
 def test_force_goes_on_without_the_unsupported_and_says_so() -> None:
@@ -179,6 +178,16 @@ def test_a_command_is_needed_unless_code_is_given() -> None:
     imported = import_tfjob(tfjob(change), own_code=True)
     assert imported.body["args"] == ["--steps=$(STEPS)"]
     assert imported.commands == {}
+
+
+def test_each_role_keeps_the_image_it_asked_for() -> None:
+    def change(document) -> None:
+        container(document)["image"] = "example.org/digits:gpu"
+
+    job = submit(import_tfjob(tfjob(change)))
+    assert (job.image_of("ps"), job.image_of("worker")) == (
+        "example.org/digits:1", "example.org/digits:gpu",
+    )  # fmt: skip
 
 
 def test_args_that_begin_with_a_program_are_the_command() -> None:

@@ -13,6 +13,8 @@ from services.task.admission import Capacity
 from services.task.planning import LocalPlanner, Plan, Planning
 from services.task.records import JOBS, PLANS
 from services.task.runtimes import RuntimeUnavailable
+from services.task.runtimes.kubernetes import manifests
+from services.task.runtimes.kubernetes.manifests import Template
 from services.task.validation import Quotas, faults
 from shared.contracts import JobPlan, JobPlanned, JobSubmit, Message
 from shared.service import Context
@@ -126,3 +128,15 @@ def test_a_question_nobody_waits_for_any_more_is_forgotten_unanswered(desk: Desk
     assert desk.sent == []
     with desk.unit():
         assert desk.records.find(PLANS) == []
+
+
+def test_on_kubernetes_each_role_gets_its_own_image_and_resources() -> None:
+    fields = {"image": "example.org/cpu:1", "role_images": {"worker": "example.org/gpu:1"}}
+    submit = JobSubmit.model_validate(PS_JOB | fields)
+    template = Template("jobs", "barograph", "launcher:1", "program:1")
+    found = {}
+    for group in ("ps", "worker"):
+        made = manifests.job(template, submit, group, 1, base=0, owner_uid="u")
+        (program,) = made["spec"]["template"]["spec"]["containers"]
+        found[group] = (program["image"], program["resources"]["limits"]["memory"])
+    assert found == {"ps": ("example.org/cpu:1", "1Gi"), "worker": ("example.org/gpu:1", "2Gi")}

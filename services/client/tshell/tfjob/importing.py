@@ -174,8 +174,11 @@ def _together(
     body: dict[str, Any], replicas: dict[str, Replica], findings: Findings, own_code: bool
 ) -> dict[str, dict[str, Any]]:
     """What a job has once and TFJob for each role; the commands by role."""
-    if image := _same(replicas, "image", lambda r: r.image, findings):
-        body["image"] = image
+    images = {role: each.image for role, each in replicas.items() if each.image}
+    if len({*images.values()}) == 1 and len(images) == len(replicas):
+        (body["image"],) = {*images.values()}
+    else:
+        body["role_images"] = images
     if any(each.host_network for each in replicas.values()):
         body["host_network"] = True
         _same(replicas, "hostNetwork", lambda r: r.host_network, findings)

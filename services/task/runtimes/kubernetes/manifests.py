@@ -179,6 +179,11 @@ def _resources(submit: JobSubmit, group: str) -> Resources:
     return submit.resources_of(roles[group]) if group in roles else submit.resources
 
 
+def _image(submit: JobSubmit, group: str) -> str | None:
+    roles = {str(role): role for role in submit.roles()}
+    return submit.image_of(roles[group]) if group in roles else submit.image
+
+
 def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
     gated = len(submit.roles()) > 1 or sum(submit.roles().values()) > 1
     spec: Object = {
@@ -328,7 +333,7 @@ def _program(template: Template, submit: JobSubmit, group: str) -> Object:
     exchange = str(PodPlaces.EXCHANGE)
     return {
         "name": names.PROGRAM,
-        "image": submit.image or template.program_image,
+        "image": _image(submit, group) or template.program_image,
         "imagePullPolicy": template.pull_policy,
         "command": ["python3", f"{exchange}/program.py", exchange],
         "workingDir": str(PodPlaces.WORK),

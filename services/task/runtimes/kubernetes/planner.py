@@ -76,7 +76,8 @@ class KubernetesPlanner:
             if each.device_class and not able.claims:
                 problem = f"Kubernetes {able.version} has no dynamic resource allocation (v1)"
                 yield Fault(field="resources.device_class", problem=problem)
-        if not submit.image and not self._template.program_image:
+        named = all(submit.image_of(role) for role in submit.roles())
+        if not named and not self._template.program_image:
             yield Fault(field="image", problem="the installation has no default image: name one")
 
     def _objects(self, submit: JobSubmit) -> Iterator[Object]:

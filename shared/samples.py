@@ -8,9 +8,10 @@ carry ``clock_ms``: the sender's time, which lets a partition notice silence.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
@@ -43,7 +44,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 """Largest encoded batch that is looked at."""
 MAX_TIME_MS = 253_402_300_799_999
 CONTENT_TYPE = "application/vnd.apache.arrow.stream"
-_CLOCK, _HASHES = b"clock_ms", b"hashes"
+_CLOCK, _HASHES, _JUDGED = b"clock_ms", b"hashes", b"judged"
 _TEXT_COLUMNS = ("host", "item", "labels")
 
 
@@ -99,6 +100,8 @@ class SampleBatch:
     """The sender's clock, Unix milliseconds; None when it does not say."""
     hashes: Hashes | None = field(default=None)
     """``shared.name_hashes`` of the three lists, where somebody has worked them out already."""
+    judged: tuple[str, ...] = ()
+    """Labels of people (``anomaly.judged`` as JSON), put in by the gateway only."""
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -113,14 +116,16 @@ class SampleBatch:
 
 
 def from_rows(
-    rows: Iterable[tuple[str, str, str, int, float]], clock_ms: int | None = None
+    rows: Iterable[tuple[str, str, str, int, float]],
+    clock_ms: int | None = None,
+    judged: tuple[str, ...] = (),
 ) -> SampleBatch:
     """A batch from rows (host, item, labels text, time_ms, value); names are not checked."""
     columns = list(zip(*rows, strict=True)) or [(), (), (), (), ()]
     (hosts, host), (items, item), (labels, label) = map(_encode_names, columns[:3])
     times = np.asarray(columns[3], dtype=np.int64)
     values = np.asarray(columns[4], dtype=np.float64)
-    return SampleBatch(hosts, items, labels, host, item, label, times, values, clock_ms)
+    return SampleBatch(hosts, items, labels, host, item, label, times, values, clock_ms, None, judged)
 
 
 def concatenate(batches: Sequence[SampleBatch]) -> SampleBatch:
@@ -214,6 +219,8 @@ def encode(batch: SampleBatch) -> bytes:
         metadata[_CLOCK] = str(batch.clock_ms).encode()
     if batch.hashes is not None:
         metadata[_HASHES] = b"".join(hashes.tobytes() for hashes in batch.hashes)
+    if batch.judged:
+        metadata[_JUDGED] = json.dumps(batch.judged).encode()
     record = pa.RecordBatch.from_arrays(arrays, names=[*_TEXT_COLUMNS, "time_ms", "value"])
     record = record.replace_schema_metadata(metadata or None)
     sink = pa.BufferOutputStream()
@@ -240,7 +247,9 @@ def decode(body: bytes, *, trusted: bool = False) -> SampleBatch:
     batch = _columns_of(table, trusted=trusted)
     if not trusted:
         check(batch)
-    return batch
+        return batch
+    judged = (table.schema.metadata or {}).get(_JUDGED)
+    return replace(batch, judged=tuple(json.loads(judged))) if judged else batch
 
 
 def _columns_of(table: pa.Table, *, trusted: bool) -> SampleBatch:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from services.detector.alignment import Alignment
 from services.detector.detectors import Tick, make
+from services.detector.labels import Labels, parsed, point_of
 from services.detector.liveness import Liveness
 from services.detector.notices import Notices
 from services.detector.recent import Recent
@@ -23,7 +24,7 @@ from services.detector.rhythm import Rhythm
 from services.detector.settings import EngineSettings
 from services.detector.verdicts import Judgement, Writer
 from shared.columns import Array, Column, Columns, as_rows
-from shared.contracts import Message
+from shared.contracts import AnomalyJudged, Message
 from shared.derivation import Deriver
 from shared.items import ITEMS
 from shared.samples import SampleBatch
@@ -72,6 +73,7 @@ class Engine:
                 Column("most", np.float64, np.inf),
             ]
         )
+        self._labels = Labels()
         self._states = {name: Columns(d.columns()) for name, d in self._detectors.items()}
         self._writer = Writer(self._series, self._detectors, self._recent)
         self.counts = Counts()
@@ -95,6 +97,8 @@ class Engine:
     def process(self, batch: SampleBatch) -> list[Message]:
         """Take in a batch; what is to be told because of it."""
         events: list[Message] = []
+        for label in parsed(batch.judged):
+            self._judged(label)
         newest = int(batch.time_ms.max()) if len(batch) else -1
         newest = max(newest, batch.clock_ms if batch.clock_ms is not None else -1)
         if newest >= 0:
@@ -106,6 +110,12 @@ class Engine:
             for tick in self._ticks(points):
                 events += self._step(tick)
         return events
+
+    def _judged(self, label: AnomalyJudged) -> None:
+        row = int(self._series.resolve(point_of(label))[0])
+        self._register()
+        if row >= 0:
+            self._labels.take(row, label)
 
     def _ticks(self, points: SampleBatch) -> Iterator[Tick]:
         """One tick for the first new point of every series, one for the second, and so on."""
@@ -169,7 +179,9 @@ class Engine:
         judged = verdict.judged & current
         self._count(judged, stale)
         alarm = votes[_THRESHOLD]
-        changes = self._anomalies.step(rows, tick.time_ms, judged, verdict.anomalous)
+        excused = self._labels.excused(rows, tick.values, verdict.direction)
+        anomalous = verdict.anomalous & ~excused
+        changes = self._anomalies.step(rows, tick.time_ms, judged, anomalous)
         alarms = self._alarms.step(rows, tick.time_ms, alarm.judged & current, alarm.anomalous)
         voters = {name: votes[name] for name in self._settings.combination.voters()}
         return [
@@ -219,6 +231,8 @@ class Engine:
             "anomalies": self._anomalies.state,
             "alarms": self._alarms.state,
             "limits": self._limits,
+            # Like a detector's, this state may begin anew where a snapshot has none.
+            "detector.labels": self._labels.state,
             **{f"detector.{name}": state for name, state in self._states.items()},
         }
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from services.detector.gateway.ingest import Ingest
-from shared.contracts import Fault, Message, MetricBatch
+from shared.contracts import AnomalyJudged, Fault, Message, MetricBatch
 from shared.messaging import Bus, Delivery, Outgoing, Reject
 from shared.messaging.bus import ARROW
 from shared.observe import SAMPLES
@@ -23,8 +24,9 @@ class SampleInlet(Inlet):
     """
 
     def __init__(self, bus: Bus, ingest: Ingest, clock: Callable[[], datetime]) -> None:
-        handlers: Mapping[type[Message], Callable[[MetricBatch, Context], Iterable[Message]]] = {
-            MetricBatch: self._json
+        handlers: Mapping[type[Message], Callable[[Any, Context], Iterable[Message]]] = {
+            MetricBatch: self._json,
+            AnomalyJudged: self._label,
         }
         super().__init__(bus, handlers, None, clock)
         self._ingest = ingest
@@ -40,6 +42,10 @@ class SampleInlet(Inlet):
 
     def _json(self, message: MetricBatch, _context: Context) -> Iterable[Message]:
         self._take(from_message(message))
+        return ()
+
+    def _label(self, message: AnomalyJudged, _context: Context) -> Iterable[Message]:
+        self._ingest.label(message)
         return ()
 
     def _one(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:

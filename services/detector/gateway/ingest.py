@@ -12,6 +12,8 @@ from zlib import crc32
 
 import numpy as np
 
+from services.detector.labels import label_batch
+from shared.contracts import AnomalyJudged
 from shared.samples import SampleBatch, concatenate, encode
 
 _MESSAGE_SAMPLES = 10_000
@@ -101,6 +103,12 @@ class Ingest:
                 message_id = f"{self._run}-{next(self._numbers)}"
                 bodies.append((partition, body, message_id))
         self._publisher.publish_partitions(bodies)
+
+    def label(self, label: AnomalyJudged) -> None:
+        """A person's label into its machine's stream, so that it is learnt exactly once."""
+        body = encode(label_batch(label))
+        partition = self.partition_of(label.series.host)
+        self._publisher.publish_partitions([(partition, body, label.label_id)])
 
     def heartbeat(self) -> None:
         """Tell every partition what time it is, so that silence is noticed."""

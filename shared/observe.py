@@ -79,6 +79,11 @@ DELIVERIES = Counter(
 DELIVERIES_WAITING = Gauge(
     "barograph_deliveries_waiting", "Notices not yet taken by a channel.", ["channel"]
 )
+SAVED_ALARMS = Counter(
+    "barograph_saved_alarms_total",
+    "Predicted alarms that never fired because a remediation was verified in time.",
+    ["family"],
+)
 REMEDIATIONS = Counter(
     "barograph_remediations_total", "Remediations, by outcome.", ["remediation", "outcome"]
 )

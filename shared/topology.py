@@ -143,6 +143,17 @@ ROUTES: tuple[Route, ...] = (
     Route(c.ItemRead, ALERTS, (P.HEALER,), _AGENT, words=1),
     Route(c.ItemObserved, ALERTS, (P.AGENT,), _to(P.HEALER)),
     Route(c.RemediationVerified, ALERTS, (P.HEALER,)),
+    # What people decide, and what becomes of it.
+    Route(c.ActionDecide, ALERTS, (P.CLIENT,), _to(P.HEALER)),
+    Route(c.ActionChanged, ALERTS, (P.HEALER,)),
+    Route(c.HealingStop, ALERTS, (P.CLIENT, P.OUTSIDE), (*_to(P.HEALER), *_AGENT)),
+    Route(c.HealingResume, ALERTS, (P.CLIENT,), (*_to(P.HEALER), *_AGENT)),
+    Route(c.HealingSwitched, ALERTS, (P.HEALER,)),
+    Route(c.AnomalyJudge, ALERTS, (P.CLIENT,), _to(P.HEALER)),
+    Route(c.AnomalyJudged, ALERTS, (P.HEALER,), _to(P.DETECTOR)),
+    Route(c.RuleDecide, ALERTS, (P.CLIENT,), _to(P.HEALER)),
+    Route(c.CorrelationChanged, ALERTS, (P.HEALER,)),
+    Route(c.HealthReported, ALERTS, (P.HEALER,)),
 )
 """Every message of the platform, in flow order."""
 

@@ -32,6 +32,7 @@ class Course:
             if now.phase in REMEDYING:
                 ctx.records.put(INCIDENTS, now)  # what was begun is verified first
             else:
+                yield from self.handling.ended(now, ctx)
                 yield from self.chronicle.close(now, why, ctx)
             return
         commands: list[Message] = []

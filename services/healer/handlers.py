@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
+from services.healer.actions import ACTIONS, MACHINES, OPEN_ACTIONS, Machine
 from services.healer.alerting.announcing import Announcer
 from services.healer.alerting.dispatch import Dispatch
 from services.healer.alerting.flapping import flaps
@@ -14,6 +15,7 @@ from services.healer.alerting.silences import SILENCES
 from services.healer.chronicle import FOREVER, Chronicle
 from services.healer.clicks import clicks
 from services.healer.course import Course
+from services.healer.deciding import Deciding
 from services.healer.outside import OutsideAlert, understood
 from services.healer.records import (
     COMMANDS,
@@ -43,6 +45,7 @@ from shared.contracts import (
     RemediationExecuted,
 )
 from shared.contracts.alerts import AlertState, SeriesRef
+from shared.contracts.healing import ActionState
 from shared.contracts.message import deterministic_id
 from shared.items import ITEMS
 from shared.service import Context
@@ -65,6 +68,7 @@ class Handlers:
         self._keep = timedelta(days=settings.keep_days)
         dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
         self._announcer = Announcer(settings, dispatch)
+        self.deciding = Deciding(settings, self._course.handling)
         self.people = People(settings, self._course.chronicle, dispatch)
         self.clicks = clicks(self.people)
 
@@ -81,6 +85,7 @@ class Handlers:
             value=message.value,
             threshold=message.threshold,
             above=item.above if item else True,
+            direction=message.direction,
             sentence=message.sentence,
             recent=message.recent,
             band=message.band,
@@ -140,15 +145,21 @@ class Handlers:
 
     def remediation_executed(self, message: RemediationExecuted, ctx: Context) -> Iterable[Message]:
         """A machine did what it was told, or says why not."""
-        incident = self._awaiting(message.command_id, Phase.ACTING, ctx)
-        if incident is None:
-            return ()
+        handling = self._course.handling
+        if message.dry_run and (planning := self._planning(message.command_id, ctx)) is not None:
+            return handling.planned(planning, message, ctx)
         problem = ""
         if not message.succeeded:
             problem = f"{message.remediation} failed: {message.detail or 'without a reason'}."
         elif message.dry_run:
             problem = "It was a dry run: nothing was changed."
-        return self._course.handling.remedied(incident, _told_steps(message), problem, ctx)
+        undoing = self._awaiting(message.command_id, Phase.UNDOING, ctx)
+        if undoing is not None:
+            return handling.undone(undoing, _told_steps(message), problem, ctx)
+        incident = self._awaiting(message.command_id, Phase.ACTING, ctx)
+        if incident is None:
+            return ()
+        return handling.remedied(incident, message, _told_steps(message), problem, ctx)
 
     def item_observed(self, message: ItemObserved, ctx: Context) -> Iterable[Message]:
         """The item's value after a remediation."""
@@ -157,13 +168,21 @@ class Handlers:
             return ()
         if message.value is None:
             reason = f"The item could not be read again: {message.detail or 'no reason given'}."
-            return self._course.handling.escalate(incident, reason, ctx)
+            return self._course.handling.unreadable(incident, reason, ctx)
         return self._course.handling.verify(incident, message.value, message.at, ctx)
 
     def expire(self, ctx: Context) -> Iterator[Message]:
         """What the clock brings: answers that did not come, and forgetting."""
         for incident in ctx.records.find(INCIDENTS, due_before=ctx.now):
             yield from self._course.overdue(incident, ctx)
+        for action in ctx.records.find(ACTIONS, due_before=ctx.now):
+            if action.state is ActionState.PROPOSED:
+                yield from self._course.handling.expired(action, ctx)
+            elif action.state not in OPEN_ACTIONS:
+                ctx.records.delete(ACTIONS, action.action_id)
+        self._forget(ctx)
+
+    def _forget(self, ctx: Context) -> None:
         for command in ctx.records.find(COMMANDS, due_before=ctx.now):
             ctx.records.delete(COMMANDS, command.command_id)
         for run in ctx.records.find(RUNS, due_before=ctx.now):
@@ -187,6 +206,7 @@ class Handlers:
         past = incidents_of(ctx.records, series)
         if dealt_with(ctx.records, past, signal):
             return
+        ctx.records.put(MACHINES, Machine(host=series.host, seen=ctx.now))
         before = open_among(past)
         if before is None:
             opened = Incident(
@@ -277,6 +297,16 @@ class Handlers:
         now = before.with_signals({signal.event_id: arrived})
         update = {"sight": sight} | ({"due": until} if now.phase is Phase.WAITING else {})
         yield from self._course.changed(before, now.model_copy(update=update), ctx)
+
+    @staticmethod
+    def _planning(command_id: str, ctx: Context) -> Incident | None:
+        """The incident for whose proposal this dry run was asked."""
+        command = ctx.records.get(COMMANDS, command_id)
+        incident = ctx.records.get(INCIDENTS, command.incident_id) if command else None
+        action = ctx.records.get(ACTIONS, incident.action_id) if incident else None
+        if action is None or action.state is not ActionState.PROPOSED:
+            return None
+        return incident if action.command_id == command_id else None
 
     @staticmethod
     def _awaiting(command_id: str, phase: Phase, ctx: Context) -> Incident | None:

@@ -12,19 +12,25 @@ import structlog
 from services.healer.alerting.records import LINK_KEYS, LinkKey
 from services.healer.api.app import Healer, create_app
 from services.healer.channels import Tools
+from services.healer.correlation import rules
 from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
 from services.healer.links import Links, Purpose
 from services.healer.mail.letters import LinkMaker
 from services.healer.settings import HealerSettings
 from shared.contracts import (
+    ActionDecide,
     AlarmPredicted,
     AnomalyCleared,
     AnomalyDetected,
+    AnomalyJudge,
     EvidenceCollected,
+    HealingResume,
+    HealingStop,
     ItemObserved,
     PredictionWithdrawn,
     RemediationExecuted,
+    RuleDecide,
 )
 from shared.service import Periodic, Service, ServiceUnit
 from shared.service.http import HttpServer
@@ -61,6 +67,11 @@ def build(settings: HealerSettings) -> HealerService:
         with service.unit() as unit:
             unit.emit(*handlers.expire(service.context(unit.records)))
 
+    def correlate() -> None:
+        with service.unit() as unit:
+            context = service.context(unit.records)
+            unit.emit(*rules.mine(settings.correlation, settings.policy.groups, context))
+
     def flush() -> None:
         with service.unit() as unit:
             handlers.flush(service.context(unit.records))
@@ -87,9 +98,19 @@ def build(settings: HealerSettings) -> HealerService:
             EvidenceCollected: handlers.evidence_collected,
             RemediationExecuted: handlers.remediation_executed,
             ItemObserved: handlers.item_observed,
+            ActionDecide: handlers.deciding.action_decide,
+            HealingStop: handlers.deciding.healing_stop,
+            HealingResume: handlers.deciding.healing_resume,
+            RuleDecide: handlers.deciding.rule_decide,
+            AnomalyJudge: handlers.deciding.anomaly_judge,
         },
         store=store,
-        periodic=[Periodic("expire", 1.0, expire), Periodic("flush", 1.0, flush), *deliverers],
+        periodic=[
+            Periodic("expire", 1.0, expire),
+            Periodic("flush", 1.0, flush),
+            Periodic("correlate", 3600.0, correlate),
+            *deliverers,
+        ],
     )
     healer = Healer(
         settings=settings,

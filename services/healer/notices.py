@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.healer.alerting.records import Standing
 from services.healer.mail.content import Kind, Line, Notice
 from services.healer.records import Incident
-from shared.contracts.alerts import SeriesRef
+from shared.contracts.alerts import RemediationStep, SeriesRef
 from shared.items import ITEMS
 
 ASKABLE = frozenset({"cpu", "memory", "disk", "net", "load"})
 """Families for which a machine can name the cause."""
 
+_COMMANDS_SHOWN = 10
 _COMMANDS = {
     "cpu": "top -b -n 1 -o %CPU | head -n 20",
     "load": "top -b -n 1 -o %CPU | head -n 20",
@@ -53,7 +55,9 @@ def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -
         evidence=found.rows if found else (),
         evidence_note=standing.note,
         actions=incident.actions,
-        suggested_command=suggested_command(incident.series, incident.family),
+        suggested_command=exact_command(incident.plan)
+        or suggested_command(incident.series, incident.family),
+        approval_id=incident.action_id if incident.handling == "approve" else "",
         acknowledged_by=incident.acknowledged_by,
         since=incident.opened_at,
         at=now,
@@ -68,6 +72,14 @@ def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
         value=standing.value, threshold=standing.threshold, sentence=standing.sentence,
         labels=standing.labels, cause=cause, since=standing.since,
     )  # fmt: skip
+
+
+def exact_command(plan: Sequence[RemediationStep]) -> str:
+    """What a person would type to do what is planned: the first lines of it."""
+    commands = list(dict.fromkeys(step.command for step in plan if step.command))
+    rest = len(commands) - _COMMANDS_SHOWN
+    more = [f"# and {rest} more like these"] if rest > 0 else []
+    return "\n".join([*commands[:_COMMANDS_SHOWN], *more])
 
 
 def message_id(about: str, number: int) -> str:

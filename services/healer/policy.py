@@ -1,121 +1,275 @@
-"""Who handles what: per item a machine or a person, and the envelope a machine stays inside."""
+"""Who handles what: per item, machine and namespace a level, and the envelope around all acting.
+
+``decide`` and ``forbids`` are pure: from the rules, and the facts of the moment, to a decision.
+The facts are kept in the audit, so that every decision can be computed again.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
-from dataclasses import dataclass
-from enum import StrEnum
+from datetime import UTC, datetime, time
 from fnmatch import fnmatchcase
 from typing import Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from shared.contracts.alerts import SeriesRef, Severity
-
-
-class Mode(StrEnum):
-    """What is done about an alarm."""
-
-    OBSERVE = "observe"
-    """Publish its states, nothing else."""
-    MAIL = "mail"
-    """Collect the evidence and mail a person."""
-    AUTOMATIC = "automatic"
-    """Carry out the remediation, verify it, and mail what was done."""
-
+from shared.contracts.healing import Level
 
 RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 """Severities in order."""
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+NAMESPACE_LABELS = ("namespace", "exported_namespace", "kubernetes_namespace")
+"""Labels that may carry a series' Kubernetes namespace."""
 
 
-class Rule(BaseModel):
-    """What holds for the items and machines it names; patterns are the shell's (``disk.*``)."""
-
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+
+class Rule(_Strict):
+    """What holds for the items, machines and namespaces it names; patterns are the shell's."""
+
     items: str = Field(default="*", description="Pattern of item names.")
-    hosts: str = Field(default="*", description="Pattern of machine names.")
-    mode: Mode
-    remediation: str = Field(default="", description="With automatic: which one.")
+    hosts: str = Field(default="*", description="Pattern of machine names: the alert's source.")
+    namespaces: str = Field(
+        default="*", description="Pattern of Kubernetes namespaces; * also fits a series with none."
+    )
+    level: Level = Field(validation_alias=AliasChoices("level", "mode"))
+    remediation: str = Field(
+        default="", description="Which one; must be set with approve and automatic."
+    )
     least: Severity = Field(
-        default=Severity.CRITICAL, description="With automatic: below this severity, mail."
+        default=Severity.CRITICAL, description="Below this severity it is only suggested."
     )
 
     @model_validator(mode="after")
-    def _remediation_if_automatic(self) -> Self:
-        if (self.mode is Mode.AUTOMATIC) != bool(self.remediation):
-            msg = "mode automatic, and only that, needs a remediation"
-            raise ValueError(msg)
+    def _remediation_to_act(self) -> Self:
+        if self.level in (Level.APPROVE, Level.AUTOMATIC) and not self.remediation:
+            raise ValueError(f"level {self.level} needs a remediation")
+        if self.level is Level.OBSERVE and self.remediation:
+            raise ValueError("level observe has no remediation")
         return self
 
     def matches(self, series: SeriesRef) -> bool:
         """Whether the series is one the rule is about."""
-        return fnmatchcase(series.item, self.items) and fnmatchcase(series.host, self.hosts)
+        return (
+            fnmatchcase(series.item, self.items)
+            and fnmatchcase(series.host, self.hosts)
+            and fnmatchcase(namespace_of(series), self.namespaces)
+        )
 
 
-@dataclass(frozen=True)
-class Past:
-    """What was done before that limits what may be done now."""
+class Quiet(_Strict):
+    """Hours in which nothing runs by itself; what would, asks for approval."""
 
-    seconds_since_same: float | None
-    """Since this remediation last ran for this series; None: not within the cooldown."""
-    runs_on_host: int
-    """Remediations on this machine within the last hour."""
+    days: tuple[str, ...] = Field(default=_DAYS, description="Among mon, tue ... sun.")
+    start: time = Field(description="Local time, e.g. 09:00.")
+    end: time = Field(description="Local time; at or before start: on the next day.")
+    zone: str = Field(default="UTC", description="IANA time zone, e.g. Asia/Shanghai.")
+
+    @field_validator("days")
+    @classmethod
+    def _are_days(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(value) - set(_DAYS))
+        if unknown:
+            raise ValueError(f"no such days: {', '.join(unknown)}; there are {', '.join(_DAYS)}")
+        return value
+
+    @field_validator("zone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError(f"no such time zone: {value}") from error
+        return value
+
+    def holds(self, now: datetime) -> bool:
+        """Whether ``now`` lies within; an interval over midnight belongs to the day it begins."""
+        local = now.astimezone(ZoneInfo(self.zone))
+        today, at = _DAYS[local.weekday()], local.time()
+        if self.start < self.end:
+            return today in self.days and self.start <= at < self.end
+        yesterday = _DAYS[local.weekday() - 1]
+        return (today in self.days and at >= self.start) or (
+            yesterday in self.days and at < self.end
+        )
 
 
-@dataclass(frozen=True)
-class Decision:
+class Group(_Strict):
+    """Machines of one kind, of which only so many may be worked on at once."""
+
+    name: str = Field(min_length=1, max_length=100)
+    hosts: str = Field(description="Pattern of machine names.")
+    share: float = Field(
+        default=0.25, gt=0, le=1, description="At most this share at once, but always one."
+    )
+
+    def most(self, size: int) -> int:
+        """How many of ``size`` machines may be worked on at once."""
+        return max(1, math.floor(self.share * size + 1e-9))
+
+
+class Facts(BaseModel):
+    """What was true when a decision was made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    now: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
+    stopped: str = ""
+    """Who threw the kill switch for this machine, and why; empty: nobody."""
+    seconds_since_same: float | None = None
+    """Since an action last began on this target for this series; None: not within the cooldown."""
+    attempts: int = 0
+    """Actions begun for this series within the last day."""
+    runs_on_host: int = 0
+    """Actions begun on this machine within the last hour."""
+    runs: int = 0
+    """Actions begun anywhere within the last hour."""
+    group: str = ""
+    group_size: int = 0
+    group_active: int = 0
+    """Machines of the group being worked on."""
+    storm: bool = False
+    """Whether there is a storm of alerts."""
+    held_by: str = ""
+    """The action that holds the target's lease; empty: free."""
+
+
+class Decision(_Strict):
     """What to do, and where a rule's wish was not followed, why not."""
 
-    mode: Mode
+    level: Level
     remediation: str = ""
     reason: str = ""
+    exhausted: bool = False
+    """Whether acting again is what was forbidden: a person must be told that it did not last."""
 
 
-class Policy(BaseModel):
-    """The rules, of which the first that matches holds; without one, mail."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Policy(_Strict):
+    """The rules, of which the first that matches holds; without one, suggest."""
 
     rules: tuple[Rule, ...] = ()
-    automatic: bool = Field(default=True, description="False: the kill switch; all becomes mail.")
+    automatic: bool = Field(
+        default=True, description="False: nothing acts, approved or not; all is only suggested."
+    )
     dry_run: bool = Field(default=False, description="Only say what would be done.")
     cooldown_s: float = Field(
-        default=600, ge=0, description="Pause before a remediation runs again for a series."
+        default=600, ge=0, description="Pause before an action on a target and series again."
     )
-    runs_per_hour: int = Field(default=6, ge=0, description="Remediations on one machine an hour.")
+    attempts_per_day: int = Field(
+        default=5, ge=1, description="Actions for one series a day; then a person must look."
+    )
+    runs_per_hour: int = Field(default=6, ge=0, description="Actions on one machine an hour.")
+    all_runs_per_hour: int = Field(default=60, ge=0, description="Actions anywhere an hour.")
+    groups: tuple[Group, ...] = Field(default=(), description="First that matches holds.")
+    storm_stop: bool = Field(
+        default=True, description="Nothing acts while a storm of alerts lasts: its cause is one."
+    )
+    quiet: tuple[Quiet, ...] = Field(default=(), description="Hours in which approval is needed.")
+    approval_s: float = Field(default=3600, gt=0, description="How long a proposal can be decided.")
+    undo: bool = Field(
+        default=True, description="Take back what did not help, where the remediation can."
+    )
 
     def unknown(self, registered: Collection[str]) -> list[str]:
         """Names of remediations in the rules that are not among ``registered``."""
         return sorted({r.remediation for r in self.rules if r.remediation} - set(registered))
 
-    def decide(self, series: SeriesRef, severity: Severity, past: Past) -> Decision:
-        """What to do about an alarm of this severity on this series."""
-        rule = next((r for r in self.rules if r.matches(series)), None)
-        if rule is None:
-            return Decision(Mode.MAIL)
-        if rule.mode is not Mode.AUTOMATIC:
-            return Decision(rule.mode)
-        reason = self._forbids(rule, severity, past)
-        return Decision(Mode.MAIL if reason else Mode.AUTOMATIC, rule.remediation, reason)
+    def rule(self, series: SeriesRef) -> Rule | None:
+        """The rule that holds for a series."""
+        return next((r for r in self.rules if r.matches(series)), None)
 
-    def _forbids(self, rule: Rule, severity: Severity, past: Past) -> str:
+    def group(self, host: str) -> Group | None:
+        """The group a machine belongs to."""
+        return next((g for g in self.groups if fnmatchcase(host, g.hosts)), None)
+
+    def decide(self, series: SeriesRef, severity: Severity, facts: Facts) -> Decision:
+        """What to do about an alarm of this severity on this series."""
+        rule = self.rule(series)
+        if rule is None:
+            return Decision(level=Level.SUGGEST)
         name = rule.remediation
-        if not self.automatic:
-            return f"{name} did not run: automatic handling is switched off."
+        if rule.level in (Level.OBSERVE, Level.SUGGEST):
+            return Decision(level=rule.level, remediation=name)
         if RANK[severity] < RANK[rule.least]:
-            return f"{name} did not run: the severity is below {rule.least}."
-        if past.seconds_since_same is not None:
+            reason = f"{name} did not run: the severity is below {rule.least}."
+            return Decision(level=Level.SUGGEST, remediation=name, reason=reason)
+        again = self._again(name, facts)
+        reason = again or self.forbids(name, facts)
+        if reason:
+            return Decision(
+                level=Level.SUGGEST, remediation=name, reason=reason, exhausted=bool(again)
+            )
+        if rule.level is Level.AUTOMATIC and any(q.holds(facts.now) for q in self.quiet):
+            reason = f"{name} waits for approval: these are quiet hours."
+            return Decision(level=Level.APPROVE, remediation=name, reason=reason)
+        return Decision(level=rule.level, remediation=name)
+
+    def _again(self, name: str, facts: Facts) -> str:
+        """Why it may not be tried once more; empty when it may."""
+        if facts.seconds_since_same is not None and facts.seconds_since_same < self.cooldown_s:
             return (
-                f"{name} did not run again: it ran {past.seconds_since_same:.0f} s ago, "
+                f"{name} did not run again: it ran {facts.seconds_since_same:.0f} s ago, "
                 f"and {self.cooldown_s:.0f} s must lie between two runs."
             )
-        if past.runs_on_host >= self.runs_per_hour:
+        if facts.attempts >= self.attempts_per_day:
             return (
-                f"{name} did not run: {past.runs_on_host} remediations ran on this machine "
-                "within the last hour, which is the limit."
+                f"{name} did not run again: it ran {facts.attempts} times within a day, "
+                "which is the limit; what it does does not last."
             )
         return ""
+
+    def forbids(self, name: str, facts: Facts) -> str:
+        """Why nothing may be done just now, whoever wants it; empty when it may."""
+        checks = (
+            (not self.automatic, "acting is switched off in the policy"),
+            (bool(facts.stopped), f"stopped by {facts.stopped}"),
+            (bool(facts.held_by), "another action is under way on this target"),
+            (
+                facts.runs_on_host >= self.runs_per_hour,
+                (
+                    f"{facts.runs_on_host} remediations ran on this machine "
+                    "within the last hour, which is the limit"
+                ),
+            ),
+            (
+                facts.runs >= self.all_runs_per_hour,
+                f"{facts.runs} remediations ran within the last hour, which is the limit",
+            ),
+            (
+                self.storm_stop and facts.storm,
+                "there is a storm of alerts, whose cause lies elsewhere",
+            ),
+            (
+                self._crowded(facts),
+                (
+                    f"{facts.group_active} of the {facts.group_size} machines of {facts.group} are "
+                    "being worked on, which is the limit"
+                ),
+            ),
+        )
+        return next((f"{name} did not run: {why}." for wrong, why in checks if wrong), "")
+
+    def _crowded(self, facts: Facts) -> bool:
+        group = next((g for g in self.groups if g.name == facts.group), None)
+        return group is not None and facts.group_active >= group.most(facts.group_size)
+
+
+def namespace_of(series: SeriesRef) -> str:
+    """The Kubernetes namespace in a series' labels; empty for a machine's own series."""
+    return next((series.labels[n] for n in NAMESPACE_LABELS if n in series.labels), "")
 
 
 def worst(severities: Collection[Severity]) -> Severity:

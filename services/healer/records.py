@@ -12,11 +12,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from services.healer.alerting.records import Flaps
 from services.healer.policy import worst
 from shared.contracts import EvidenceCollected
-from shared.contracts.alerts import AlertState, BandPoint, Point, SeriesRef, Severity
+from shared.contracts.alerts import (
+    AlertState,
+    BandPoint,
+    Direction,
+    Point,
+    RemediationStep,
+    SeriesRef,
+    Severity,
+)
 from shared.contracts.message import deterministic_id
 from shared.store import Collection, Records
 
-Handling = Literal["none", "mail", "automatic"]
+Handling = Literal["none", "mail", "approve", "automatic"]
 Told = Literal["predicted", "firing", "handled", "escalated", "resolved"]
 """What a change of an incident makes people be told."""
 
@@ -30,6 +38,8 @@ class Phase(StrEnum):
     """The machine was told to carry out a remediation."""
     SETTLING = "settling"
     """It did; soon the item is read again."""
+    UNDOING = "undoing"
+    """It did not help; the machine was told to take it back."""
     READING = "reading"
     """The machine was asked for the item's value."""
     WAITING = "waiting"
@@ -37,7 +47,7 @@ class Phase(StrEnum):
     CLOSED = "closed"
 
 
-REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING)
+REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING, Phase.UNDOING)
 _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
 
 
@@ -73,6 +83,8 @@ class Sight(_Record):
     value: float
     threshold: float | None
     above: bool = True
+    direction: Direction | None = None
+    """Which way an anomaly left its range."""
     sentence: str
     crossing_ms: int | None = None
     earliest_ms: int | None = None
@@ -103,6 +115,12 @@ class Incident(_Record):
     command_id: str = ""
     """The command whose answer is awaited."""
     remediation: str = ""
+    action_id: str = ""
+    """The action planned or begun last."""
+    plan: tuple[RemediationStep, ...] = ()
+    """What it would do, by its dry run."""
+    missing: tuple[Literal["evidence", "plan"], ...] = ()
+    """What the notice in preparation waits for."""
     attempts: int = 0
     actions: tuple[str, ...] = ()
     tell: Told = "firing"

@@ -18,6 +18,7 @@ from pydantic import (
 from services.healer.alerting.settings import Alerting
 from services.healer.channels import Channel, parse
 from services.healer.channels.mail import Mail
+from services.healer.correlation.settings import Correlation
 from services.healer.links import Links
 from services.healer.mail.smtp import check_url
 from services.healer.policy import Policy
@@ -34,6 +35,9 @@ class HealerSettings(ServiceSettings):
     )
     channels: tuple[Channel, ...] = Field(
         default=(), description="How people are told, beside MAIL_TO; JSON."
+    )
+    correlation: Correlation = Field(
+        default=Correlation(), description="How rules of alarms that go together are found; JSON."
     )
     http_host: str = Field(default="127.0.0.1", description="Where API and links listen.")
     http_port: int = Field(default=8081, ge=0, le=65_535, description="0: any free port.")
@@ -81,6 +85,11 @@ class HealerSettings(ServiceSettings):
     @classmethod
     def _alerting_from_json(cls, value: object) -> object:
         return _parsed(Alerting, value) if isinstance(value, str) else value
+
+    @field_validator("correlation", mode="before")
+    @classmethod
+    def _correlation_from_json(cls, value: object) -> object:
+        return _parsed(Correlation, value) if isinstance(value, str) else value
 
     @field_validator("channels", mode="before")
     @classmethod

@@ -214,6 +214,14 @@ class EvidenceRow(Part):
     columns: dict[str, str]
 
 
+class EvidenceTable(Part):
+    """One look at the machine."""
+
+    title: str
+    rows: tuple[EvidenceRow, ...] = Field(default=(), max_length=50)
+    truncated: bool = False
+
+
 class EvidenceCollected(Message):
     """What was found on the machine; secrets are masked."""
 
@@ -225,6 +233,9 @@ class EvidenceCollected(Message):
     title: str = Field(description="e.g. 'Processes by CPU'.")
     rows: tuple[EvidenceRow, ...] = Field(default=(), max_length=50)
     truncated: bool = Field(default=False, description="Whether a bound cut it short.")
+    more: tuple[EvidenceTable, ...] = Field(
+        default=(), max_length=10, description="Further looks: deleted files, kernel messages ..."
+    )
     at: AwareDatetime
 
     def subject(self) -> str:
@@ -246,6 +257,17 @@ class RemediationExecute(Message):
     series: SeriesRef
     dry_run: bool = Field(default=False, description="Only say what would be done.")
     expires: AwareDatetime = Field(description="Not to be started after this.")
+    only: tuple[str, ...] | None = Field(
+        default=None,
+        max_length=1000,
+        description="Identities of the plan's steps that were approved; others are left alone.",
+    )
+    fence: int = Field(
+        default=0, ge=0, description="Grows with every lease of the target; an older one is late."
+    )
+    undoes: EventId | None = Field(
+        default=None, description="Take back what this earlier command did, where possible."
+    )
 
     def routing_key(self) -> str:
         return f"{self.TYPE}.{routing_word(self.host)}"
@@ -264,6 +286,13 @@ class RemediationStep(Part):
     target: str
     freed_bytes: int = Field(default=0, ge=0)
     error: str = ""
+    identity: str = Field(
+        default="", description="What tells this target from a later one of the same name."
+    )
+    diff: str = Field(default="", max_length=500, description="From what to what, e.g. 3 -> 5.")
+    command: str = Field(
+        default="", max_length=1000, description="What a person would type to do the same."
+    )
 
 
 class RemediationExecuted(Message):
@@ -340,6 +369,7 @@ class RemediationVerified(Message):
     before: float
     after: float
     effective: bool = Field(description="Whether the value left the danger zone.")
+    saved: bool = Field(default=False, description="Whether a predicted alarm never had to fire.")
     at: AwareDatetime
 
     def subject(self) -> str:
@@ -364,7 +394,7 @@ class AlertChanged(Message):
     threshold: float | None = None
     crossing_ms: int | None = Field(default=None, description="When predicted: Unix milliseconds.")
     sentence: str
-    handling: Literal["none", "mail", "automatic"] = "none"
+    handling: Literal["none", "mail", "approve", "automatic"] = "none"
     acknowledged_by: str = Field(default="", description="Who said that they take care of it.")
     outcome: str = Field(default="", description="When resolved: how, in words.")
     at: AwareDatetime

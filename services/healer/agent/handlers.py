@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
-from services.healer.agent.records import COMMANDS, Command
+from services.healer.agent.records import COMMANDS, HALTS, Command, Halt
 from shared.contracts import Message
 from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
+from shared.contracts.healing import HealingResume, HealingStop
 from shared.service import Context
 
 
@@ -23,6 +25,24 @@ def remediation_execute(
     """Carry out a remediation soon."""
     if message.host == host:
         _note(message, message.command_id, ctx)
+    return ()
+
+
+def healing_stop(message: HealingStop, ctx: Context, *, host: str) -> Iterable[Message]:
+    """No further step of any remediation, until told otherwise."""
+    if fnmatchcase(host, message.hosts):
+        old = ctx.records.get(HALTS, message.hosts)
+        if old is None or old.at <= message.at:
+            fields = {"hosts": message.hosts, "by": message.by, "reason": message.reason}
+            ctx.records.put(HALTS, Halt(**fields, at=message.at))
+    return ()
+
+
+def healing_resume(message: HealingResume, ctx: Context, *, host: str) -> Iterable[Message]:
+    """Take back a stop with the same pattern; a later stop holds."""
+    old = ctx.records.get(HALTS, message.hosts)
+    if old is not None and old.at <= message.at and fnmatchcase(host, message.hosts):
+        ctx.records.delete(HALTS, message.hosts)
     return ()
 
 

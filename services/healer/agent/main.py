@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 
 from services.healer.agent import handlers
+from services.healer.agent.envelope import Envelope
 from services.healer.agent.evidence import Collector
 from services.healer.agent.executor import Executor, forget
 from services.healer.agent.publishing import Publishing
@@ -15,8 +16,8 @@ from services.healer.agent.remediate import Remediator
 from services.healer.agent.samplers import makers
 from services.healer.agent.settings import AgentSettings
 from services.healer.remediations.audit import Audit
-from services.healer.remediations.clean_logs import CleanLogs
 from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
+from shared.contracts.healing import HealingResume, HealingStop
 from shared.service import Periodic, Service
 from shared.service.inlet import utc_now
 from shared.store import Store
@@ -57,6 +58,8 @@ def build(settings: AgentSettings) -> Service:
             EvidenceCollect: partial(handlers.evidence_collect, host=settings.host),
             RemediationExecute: partial(handlers.remediation_execute, host=settings.host),
             ItemRead: partial(handlers.item_read, host=settings.host),
+            HealingStop: partial(handlers.healing_stop, host=settings.host),
+            HealingResume: partial(handlers.healing_resume, host=settings.host),
         },
         store=Store(settings.store_url.get_secret_value()),
         periodic=[
@@ -68,7 +71,9 @@ def build(settings: AgentSettings) -> Service:
         ],
         word=settings.word,
     )
-    remediator = Remediator({CleanLogs.NAME: CleanLogs(roots=settings.clean)}, audit, utc_now)
+    remediator = Remediator(
+        settings.remediations_of(), audit, utc_now, Envelope(lambda: service.unit())  # noqa: PLW0108
+    )  # fmt: skip
     reader = Reader(samplers, utc_now, lambda: service.stopping)
     collector = Collector(utc_now, lambda: service.stopping)
     # Two threads: whoever waits for evidence does not wait for a long cleaning.
@@ -81,6 +86,6 @@ def main() -> None:
     """Run until told to stop."""
     settings = AgentSettings.load("agent")
     service = build(settings)
-    if not settings.clean:
-        log.info("cleaning_disabled", why="the allow-list BAROGRAPH_AGENT_CLEAN is empty")
+    allowed = sorted(settings.remediations_of())
+    log.info("remediations_allowed", names=allowed, why="BAROGRAPH_AGENT_CLEAN, _REMEDIATIONS")
     service.run()

@@ -47,3 +47,27 @@ COMMANDS = Collection(
     status=lambda c: c.status,
     due=lambda c: c.forget_at,
 )
+
+
+class Halt(BaseModel):
+    """A kill switch that was thrown for machines like this one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hosts: str
+    by: str
+    reason: str
+    at: AwareDatetime
+
+
+class Fence(BaseModel):
+    """The highest fence seen: an order with a lower one comes from a lease that is over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    target: str
+    fence: int
+
+
+HALTS = Collection("halts", Halt, key=lambda h: h.hosts)
+FENCES = Collection("fences", Fence, key=lambda f: f.target)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 import structlog
 
 from services.healer.agent.records import Command
-from services.healer.remediations import Outcome, Remediation, Step
-from services.healer.remediations.audit import Audit, CommandJournal, intended
+from services.healer.remediations import Outcome, Remediation, Step, StepFailed, Stopped
+from services.healer.remediations.audit import Book, CommandJournal, intended
 from shared.contracts.alerts import RemediationExecute, RemediationExecuted, RemediationStep
 from shared.observe import REMEDIATIONS
 
@@ -19,6 +21,16 @@ _MOST_ATTEMPTS = 3
 _LISTED_STEPS = 1000
 
 
+class Checks(Protocol):
+    """What may end a remediation before or between its steps."""
+
+    def stopped(self) -> str:
+        """Who threw the kill switch, and why; empty when nobody did."""
+
+    def late(self, target: str, fence: int) -> bool:
+        """Whether a newer lease's order for this target was seen."""
+
+
 class Remediator:
     """The remediations of this machine, their audit, and the answers they give.
 
@@ -26,17 +38,20 @@ class Remediator:
         remediations: what may be carried out, by name.
         audit: where every step is noted before it is done.
         clock: what time it is.
+        envelope: the kill switch, and fences of leases.
     """
 
     def __init__(
         self,
         remediations: Mapping[str, Remediation],
-        audit: Audit,
+        audit: Book,
         clock: Callable[[], datetime],
+        envelope: Checks,
     ) -> None:
         self._remediations = remediations
         self._audit = audit
         self._clock = clock
+        self._envelope = envelope
 
     def perform(self, command: Command) -> RemediationExecuted:
         """Do it, or say why not; what a run before a crash did is part of the answer."""
@@ -48,14 +63,19 @@ class Remediator:
                 message, Outcome(False, (), f"no such remediation on this machine; it has {names}")
             )
         before = self._done_before(message, known) if command.attempts > 1 else ()
-        refusal = self._refusal(message, command)
+        refusal = self._refusal(message, command, known)
         outcome = Outcome(False, (), refusal) if refusal else self._run(message, known)
         if before:
             detail = "; ".join(filter(None, (outcome.detail, "went on after an interruption")))
             outcome = Outcome(outcome.succeeded, (*before, *outcome.steps), detail)
         return self._answer(message, outcome)
 
-    def _refusal(self, message: RemediationExecute, command: Command) -> str:
+    def _refusal(self, message: RemediationExecute, command: Command, known: Remediation) -> str:
+        stopped = "" if message.dry_run else self._envelope.stopped()
+        if stopped:
+            return f"stopped by {stopped}"
+        if self._envelope.late(known.target(message.series), message.fence):
+            return "a newer order for the same target was seen: this one's lease is over"
         if self._clock() >= message.expires:
             began = "went on with" if command.attempts > 1 else "begun"
             return f"it expired at {message.expires.isoformat()} before it could be {began}"
@@ -64,10 +84,18 @@ class Remediator:
         return ""
 
     def _run(self, message: RemediationExecute, known: Remediation) -> Outcome:
-        journal = CommandJournal(self._audit, message.command_id, message.remediation)
+        journal = CommandJournal(
+            self._audit, message.command_id, message.remediation, self._envelope.stopped
+        )
         try:
             self._mark("begin", message)
-            outcome = known.run(message.series, dry_run=message.dry_run, journal=journal)
+            outcome = (
+                self._undo(message.undoes, known, journal)
+                if message.undoes is not None
+                else known.run(
+                    message.series, dry_run=message.dry_run, journal=journal, only=message.only
+                )
+            )
         except OSError as error:
             # The audit cannot be written, for instance; without it nothing may be done.
             return Outcome(False, (), f"stopped: {error}")
@@ -76,6 +104,29 @@ class Remediator:
         except OSError as error:
             log.warning("audit_failed", error=str(error))
         return outcome
+
+    def _undo(self, earlier: str, known: Remediation, journal: CommandJournal) -> Outcome:
+        """Take back what an earlier command did, the last step first."""
+        entries = self._audit.entries(earlier)
+        done = [intended(entry) for entry in entries if entry["event"] == "done"]
+        steps: list[RemediationStep] = []
+        for step in reversed(done):
+            back = replace(step, action=f"undo {step.action}", freed_bytes=0)
+            try:
+                journal.intend(back)
+                known.undo(step)
+            except Stopped as stopped:
+                return Outcome(False, tuple(steps), f"stopped: {stopped}")
+            except (StepFailed, OSError) as error:
+                why = str(getattr(error, "strerror", None) or error)
+                journal.failed(back, why)
+                steps.append(back.reported(why))
+            else:
+                journal.done(back)
+                steps.append(back.reported())
+        failed = [step for step in steps if step.error]
+        detail = failed[0].error if failed else ""
+        return Outcome(bool(steps) and not failed, tuple(steps), detail or "nothing to take back")
 
     def _mark(self, event: str, message: RemediationExecute, **more: int) -> None:
         self._audit.note(

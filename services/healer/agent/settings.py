@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from services.healer.remediations.clean_logs import CleanRoot
+from services.healer.remediations import Remediation, make
+from services.healer.remediations.clean_logs import CleanLogs, CleanRoot
 from shared.contracts.message import HostName, routing_word
 from shared.items import ITEMS
 from shared.settings import ServiceSettings, host_name
@@ -31,7 +32,7 @@ class Volume(BaseModel):
 
 
 class AgentSettings(ServiceSettings):
-    """``BAROGRAPH_AGENT_…``; ``ITEMS``, ``VOLUMES`` and ``CLEAN`` take JSON."""
+    """``BAROGRAPH_AGENT_…``; ``ITEMS``, ``VOLUMES``, ``CLEAN`` and ``REMEDIATIONS`` take JSON."""
 
     host: HostName = Field(
         default_factory=host_name, description="This machine's name in samples and commands."
@@ -44,11 +45,15 @@ class AgentSettings(ServiceSettings):
     clean: tuple[CleanRoot, ...] = Field(
         default=(), description="Where clean-logs may delete; empty: nowhere."
     )
+    remediations: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="What else this machine allows: remediation to its settings.",
+    )
     kept_batches: int = Field(
         default=360, ge=1, le=100_000, description="Batches kept while the broker is away."
     )
 
-    @field_validator("items", "volumes", "clean", mode="before")
+    @field_validator("items", "volumes", "clean", "remediations", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> Any:
         if not isinstance(value, str):
@@ -65,6 +70,28 @@ class AgentSettings(ServiceSettings):
         if unknown:
             raise ValueError(f"no such items: {', '.join(unknown)}")
         return value
+
+    @field_validator("remediations")
+    @classmethod
+    def _can_be_made(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, fields in value.items():
+            try:
+                made = make(name, fields)
+            except KeyError as error:
+                raise ValueError(error.args[0]) from None
+            except ValidationError as error:
+                faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+                raise ValueError(f"{name}: {'; '.join(faults)}") from None
+            if made.PLACE != "node":
+                raise ValueError(f"{name} works on the cluster: it is the healer's to allow")
+        return value
+
+    def remediations_of(self) -> dict[str, Remediation]:
+        """What this machine allows, by name."""
+        allowed = {name: make(name, fields) for name, fields in self.remediations.items()}
+        if self.clean:
+            allowed.setdefault(CleanLogs.NAME, CleanLogs(roots=self.clean))
+        return allowed
 
     @property
     def word(self) -> str:

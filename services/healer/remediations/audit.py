@@ -12,15 +12,16 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from services.healer.remediations.base import Step
+from services.healer.remediations.base import Step, Stopped
 
-_START = "0" * 64
+START = "0" * 64
+_STEP_FIELDS = tuple(Step.__dataclass_fields__)
 _TORN = "torn"
 
 
@@ -51,7 +52,7 @@ class Audit:
         """Append a line; when this returns it is on the disk."""
         with self._lock:
             entry = {"at": datetime.now(UTC).isoformat(), "event": event, **fields}
-            line = _line(entry | {"previous": self.head})
+            line = line_of(entry | {"previous": self.head})
             before = os.fstat(self._file).st_size
             try:
                 _write_all(self._file, line)
@@ -60,7 +61,7 @@ class Audit:
                 # A full disk, say; half a line must not stay in the middle of the chain.
                 os.ftruncate(self._file, before)
                 raise
-            self.head = _hash(line)
+            self.head = hash_of(line)
 
     def entries(self, command_id: str) -> list[dict[str, Any]]:
         """What was noted for one command, in order."""
@@ -79,27 +80,44 @@ class Audit:
 
     def _last(self) -> str:
         """The head of what is there; a line that a crash left half written is closed first."""
-        head, line = _START, b""
+        head, line = START, b""
         with self.path.open("rb") as lines:
             for line in lines:
-                head = _hash(line)
+                head = hash_of(line)
         if line and not line.endswith(b"\n"):
             _write_all(self._file, b"\n")
-            self.head = _hash(line + b"\n")
+            self.head = hash_of(line + b"\n")
             self.note(_TORN)
             return self.head
         return head
+
+
+class Book(Protocol):
+    """An audit, wherever it is kept."""
+
+    head: str
+
+    def note(self, event: str, **fields: object) -> None:
+        """Append an entry; when this returns it is durable. Raises OSError when it cannot be."""
+
+    def entries(self, command_id: str) -> list[dict[str, Any]]:
+        """What was noted for one command, in order."""
 
 
 @dataclass
 class CommandJournal:
     """The audit as one command's remediation sees it."""
 
-    audit: Audit
+    audit: Book
     command_id: str
     remediation: str
+    stopped: Callable[[], str] = lambda: ""
+    """Who threw the kill switch, and why; empty while nobody did."""
 
     def intend(self, step: Step) -> None:
+        stopped = self.stopped()
+        if stopped:
+            raise Stopped(stopped)
         self._note("intend", step)
 
     def done(self, step: Step) -> None:
@@ -120,7 +138,7 @@ class CommandJournal:
 
 def intended(entry: dict[str, Any]) -> Step:
     """The step of an ``intend`` or ``done`` line."""
-    return Step(entry["action"], entry["target"], entry["freed_bytes"], entry["identity"])
+    return Step(**{name: entry[name] for name in _STEP_FIELDS if name in entry})
 
 
 def verify(path: Path, head: str | None = None) -> list[str]:
@@ -128,8 +146,14 @@ def verify(path: Path, head: str | None = None) -> list[str]:
 
     ``head``: a head announced earlier, which must be in the file.
     """
-    faults, previous, heads = [], _START, {_START}
-    lines = list(_numbered(path))
+    with path.open("rb") as lines:
+        return verify_lines(lines, head)
+
+
+def verify_lines(whole: Iterable[bytes], head: str | None = None) -> list[str]:
+    """The same of lines, each with its end."""
+    faults, previous, heads = [], START, {START}
+    lines = list(enumerate(whole, start=1))
     for number, line in lines:
         entry = _parsed(line)
         if entry is None:
@@ -138,16 +162,11 @@ def verify(path: Path, head: str | None = None) -> list[str]:
                 faults.append(f"line {number} is not readable")
         elif entry.get("previous") != previous:
             faults.append(f"line {number} does not follow from the line before it")
-        previous = _hash(line)
+        previous = hash_of(line)
         heads.add(previous)
     if head is not None and head not in heads:
         faults.append(f"the line with the hash {head} is missing")
     return faults
-
-
-def _numbered(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as lines:
-        yield from enumerate(lines, start=1)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -158,11 +177,11 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return entry if isinstance(entry, dict) and line.endswith(b"\n") else None
 
 
-def _line(entry: dict[str, object]) -> bytes:
+def line_of(entry: dict[str, object]) -> bytes:
     return json.dumps(entry, ensure_ascii=True, sort_keys=True).encode() + b"\n"
 
 
-def _hash(line: bytes) -> str:
+def hash_of(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 

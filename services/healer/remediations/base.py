@@ -1,17 +1,19 @@
-"""What a remediation is: settings as fields, one method that repairs, steps noted as it goes.
+"""What a remediation is: settings as fields, a plan, and steps noted as they are done.
 
-A new remediation is one file here: a frozen class with ``run`` and ``happened``, decorated with
-``@remediation("its-name")``. The suite ``tests/conformance/test_remediations.py`` runs on every
-registered one.
+A new remediation is one file here: a frozen class decorated with ``@remediation("its-name")``.
+Most derive from ``Stepwise``: ``applies`` says whether it can help at all, ``look`` reads what is
+there, ``plan`` is a pure function from that to steps, ``perform`` does one of them, ``happened``
+tells whether it was done, and ``undo`` takes it back where that is possible. The suite
+``tests/conformance/test_remediations.py`` runs on every registered one.
 """
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -29,20 +31,36 @@ class Step:
     target: str
     freed_bytes: int = 0
     identity: str = ""
+    diff: str = ""
+    command: str = ""
 
     def reported(self, error: str = "") -> RemediationStep:
         """The step as it is answered with; what failed freed nothing."""
         freed = 0 if error else self.freed_bytes
         # File names are bytes; what is not UTF-8 in them must not make the answer unreadable.
         shown = os.fsencode(self.target).decode(errors="backslashreplace")
-        return RemediationStep(action=self.action, target=shown, freed_bytes=freed, error=error)
+        return RemediationStep(
+            action=self.action, target=shown, freed_bytes=freed, error=error,
+            identity=self.identity, diff=self.diff[:500], command=self.command[:1000],
+        )  # fmt: skip
+
+
+class Stopped(Exception):
+    """The kill switch was thrown: no further step may be done; the text says by whom."""
+
+
+class StepFailed(Exception):
+    """A step could not be done, and why; the others are tried all the same."""
 
 
 class Journal(Protocol):
     """Where a remediation notes every step: before it, durably, and after it."""
 
     def intend(self, step: Step) -> None:
-        """The step is about to be done; when this returns it is on the disk."""
+        """The step is about to be done; when this returns it is on the disk.
+
+        Raises Stopped when it may not be done any more.
+        """
 
     def done(self, step: Step) -> None:
         """The step was done."""
@@ -72,18 +90,120 @@ class Remediation(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     NAME: ClassVar[str] = ""
+    PLACE: ClassVar[Literal["node", "cluster"]] = "node"
+    """Who carries it out: the machine's agent, or the healer through the Kubernetes API."""
+    SETTLE_S: ClassVar[float] = 0
+    """Seconds it takes at least until the item can show an effect."""
+    UNDOABLE: ClassVar[bool] = False
+    RISKS: ClassVar[tuple[str, ...]] = ()
+    """What can go wrong with it, for the page about it."""
 
     @abstractmethod
-    def run(self, series: SeriesRef, *, dry_run: bool, journal: Journal) -> Outcome:
+    def run(
+        self,
+        series: SeriesRef,
+        *,
+        dry_run: bool,
+        journal: Journal,
+        only: Collection[str] | None = None,
+    ) -> Outcome:
         """Repair what ``series`` complains about; safe to call again after a crash.
 
-        With ``dry_run`` nothing is changed and nothing noted. Raises OSError only when nothing
-        could be tried; the failure of a single step is a part of the outcome.
+        With ``dry_run`` nothing is changed and nothing noted. With ``only`` no step is done whose
+        identity is not among these: the plan that somebody approved. Raises OSError only when
+        nothing could be tried; the failure of a single step is a part of the outcome.
         """
 
     @abstractmethod
     def happened(self, step: Step) -> bool:
         """Whether a step that was intended when a crash came has been done."""
+
+    def undo(self, step: Step) -> None:
+        """Take a done step back; harmless when that was done before.
+
+        Raises StepFailed or OSError when it cannot be.
+        """
+        raise StepFailed(f"{self.NAME} cannot be taken back")
+
+    @classmethod
+    def target(cls, series: SeriesRef) -> str:
+        """What is acted on, as a key for leases: the machine unless told otherwise."""
+        return series.host
+
+
+class NotApplicable(Exception):
+    """The remediation can do nothing about this series here; the text says why."""
+
+
+Seen = TypeVar("Seen")
+
+
+class Stepwise(Remediation, Generic[Seen]):
+    """A remediation as a look, a pure plan, and steps that are done one by one."""
+
+    @abstractmethod
+    def applies(self, series: SeriesRef) -> str:
+        """Empty when it can help with such a series, else why not; reads settings only."""
+
+    @abstractmethod
+    def look(self, series: SeriesRef) -> Seen:
+        """Read what the plan depends on; changes nothing. Raises NotApplicable, OSError."""
+
+    @abstractmethod
+    def plan(self, series: SeriesRef, seen: Seen) -> tuple[list[Step], str]:
+        """What is to be done, in order, and what must be said about it. Pure."""
+
+    @abstractmethod
+    def perform(self, step: Step) -> None:
+        """Do one step, if its target is still what it was. Idempotent.
+
+        Raises StepFailed or OSError when it was not done.
+        """
+
+    def run(
+        self,
+        series: SeriesRef,
+        *,
+        dry_run: bool,
+        journal: Journal,
+        only: Collection[str] | None = None,
+    ) -> Outcome:
+        """Plan, then do the steps."""
+        refusal = self.applies(series)
+        if refusal:
+            return Outcome(False, (), refusal)
+        try:
+            steps, detail = self.plan(series, self.look(series))
+        except NotApplicable as error:
+            return Outcome(False, (), str(error))
+        chosen = [step for step in steps if only is None or step.identity in only]
+        left = len(steps) - len(chosen)
+        notes = [detail] if detail else []
+        if left:
+            notes.append(f"{left} step(s) were not part of what was approved")
+        if dry_run:
+            return Outcome(True, tuple(step.reported() for step in chosen), "; ".join(notes))
+        return self._do(chosen, notes, journal)
+
+    def _do(self, steps: list[Step], notes: list[str], journal: Journal) -> Outcome:
+        done: list[RemediationStep] = []
+        for step in steps:
+            try:
+                journal.intend(step)
+            except Stopped as stopped:
+                notes.append(f"stopped after {len(done)} of {len(steps)} steps: {stopped}")
+                return Outcome(False, tuple(done), "; ".join(notes))
+            try:
+                self.perform(step)
+            except (StepFailed, OSError) as error:
+                why = str(getattr(error, "strerror", None) or error)
+                journal.failed(step, why)
+                done.append(step.reported(why))
+            else:
+                journal.done(step)
+                done.append(step.reported())
+        failed = sum(bool(step.error) for step in done)
+        return Outcome(not done or failed < len(done), tuple(done), "; ".join(notes))
 
 
 _R = TypeVar("_R", bound=type[Remediation])

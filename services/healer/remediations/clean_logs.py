@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.healer.remediations import rotation
-from services.healer.remediations.base import Journal, Outcome, Remediation, Step, remediation
+from services.healer.remediations.base import (
+    Journal,
+    Outcome,
+    Remediation,
+    Step,
+    Stopped,
+    remediation,
+)
 from services.healer.remediations.confined import ChangedError, Confined, File, opened
 from services.healer.remediations.open_files import HeldError, OpenFiles, alone_with
 from shared.contracts import SeriesRef
@@ -68,12 +77,39 @@ class CleanLogs(Remediation):
 
     roots: tuple[CleanRoot, ...] = Field(default=(), description="The allow-list of this machine.")
 
-    def run(self, series: SeriesRef, *, dry_run: bool, journal: Journal) -> Outcome:
+    RISKS: ClassVar[tuple[str, ...]] = (
+        (
+            "What is deleted is gone: choose roots and patterns so that nothing below them is "
+            "needed longer than min_age_s, and ship logs that must be kept before that."
+        ),
+        "A program that reopens a rotated log by its name finds it missing.",
+        (
+            "A file held open in another PID namespace is only known where the file system grants "
+            "leases (ext4, xfs, overlay do; NFS does not)."
+        ),
+    )
+
+    def run(
+        self,
+        series: SeriesRef,
+        *,
+        dry_run: bool,
+        journal: Journal,
+        only: Collection[str] | None = None,
+    ) -> Outcome:
         mount = series.labels.get("mount", "")
         fitting = [root for root in self.roots if _lies_below(root.root, mount)]
         if not fitting:
             return Outcome(False, (), f"no allow-listed directory lies on {mount or 'no mount'!r}")
-        run = _Run(OpenFiles(), None if dry_run else journal)
+        run = _Run(OpenFiles(), None if dry_run else journal, only)
+        try:
+            return self._over(fitting, mount, run)
+        except Stopped as stopped:
+            detail = f"stopped after {len(run.steps)} steps: {stopped}; {run.detail()}"
+            return Outcome(False, tuple(run.steps), detail)
+
+    @staticmethod
+    def _over(fitting: list[CleanRoot], mount: str, run: _Run) -> Outcome:
         reached = [root for root in fitting if run.clean(root, mount)]
         failed = [step for step in run.steps if step.error]
         succeeded = bool(reached) and (not failed or len(failed) < len(run.steps))
@@ -92,9 +128,12 @@ class CleanLogs(Remediation):
 class _Run:
     """One run over all fitting roots; without a journal it is a dry one."""
 
-    def __init__(self, open_files: OpenFiles, journal: Journal | None) -> None:
+    def __init__(
+        self, open_files: OpenFiles, journal: Journal | None, only: Collection[str] | None
+    ) -> None:
         self._open = open_files
         self._journal = journal
+        self._only = only
         self._spared: Counter[str] = Counter()
         self._notes: list[str] = []
         self.steps: list[RemediationStep] = []
@@ -153,13 +192,16 @@ class _Run:
                     self._spared["the active file of its log"] += 1
                 elif self._open.holds(file.device, file.inode):
                     self._spared["open"] += 1
+                elif self._only is not None and file.identity not in self._only:
+                    self._spared["not part of what was approved"] += 1
                 else:
                     yield file
 
     def _delete(self, root: Confined, file: File, target: str) -> RemediationStep | None:
         """The step done (in a dry run: that would be); None when the file is spared after all."""
         # Deleting one of several names frees nothing.
-        step = Step(_DELETE, target, file.size if file.links == 1 else 0, file.identity)
+        freed = file.size if file.links == 1 else 0
+        step = Step(_DELETE, target, freed, file.identity, command=f"rm -- {shlex.quote(target)}")
         if self._journal is None:
             return step.reported()
         if self._open.holds(file.device, file.inode):

@@ -210,7 +210,7 @@ def test_a_predicted_alarm_is_remedied_verified_and_told() -> None:
     assert order.remediation == "clean-logs"
     assert not order.dry_run
 
-    assert desk.take(executed(order)) == []
+    assert states(desk.take(executed(order))) == []
     question = only(desk.later(5), ItemRead)
     answers = desk.take(observed(question, 20.0, NOW + timedelta(seconds=6)))
     verified, alert = only(answers, RemediationVerified), only(answers, AlertChanged)

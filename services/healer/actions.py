@@ -1,0 +1,129 @@
+"""What the healer remembers of acting: actions, leases, the kill switch, machines, outcomes."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts.alerts import EventId, RemediationExecute, RemediationStep, SeriesRef
+from shared.contracts.healing import ActionState, Level
+from shared.store import Collection, Records
+
+OPEN_ACTIONS = (
+    ActionState.PROPOSED, ActionState.RUNNING, ActionState.VERIFYING, ActionState.UNDOING,
+)  # fmt: skip
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Action(_Record):
+    """What is planned, done or was done about one incident."""
+
+    action_id: EventId
+    incident_id: EventId
+    series: SeriesRef
+    remediation: str
+    level: Level
+    target: str
+    state: ActionState = ActionState.PROPOSED
+    sequence: int = 0
+    """Changes published."""
+    planned: bool = False
+    """Whether the dry run has come back."""
+    steps: tuple[RemediationStep, ...] = ()
+    total_steps: int = 0
+    command_id: str = ""
+    """The command that is awaited; after execution, the one that was carried out."""
+    fence: int = 0
+    expires: AwareDatetime | None = None
+    by: str = ""
+    reason: str = ""
+    due: AwareDatetime | None = None
+
+
+class Lease(_Record):
+    """Who may act on a target, until when. The fence grows with every lease."""
+
+    target: str
+    action_id: str
+    host: str
+    group: str = ""
+    fence: int
+    until: AwareDatetime
+
+    @property
+    def held(self) -> bool:
+        return bool(self.action_id)
+
+
+class Switch(_Record):
+    """The kill switch for a pattern of machines, thrown."""
+
+    hosts: str
+    by: str
+    reason: str
+    at: AwareDatetime
+
+
+class Machine(_Record):
+    """A machine that was heard of."""
+
+    host: str
+    seen: AwareDatetime
+
+
+class Outcome(_Record):
+    """How an action ended: a label for what comes after, and the ledger of saved alarms."""
+
+    action_id: str
+    incident_id: str
+    series: SeriesRef
+    remediation: str
+    effective: bool
+    saved: bool
+    """Whether an alarm that was predicted never fired because of it."""
+    at: AwareDatetime
+
+
+class ClusterOrder(_Record):
+    """A remediation through the Kubernetes API, which the healer carries out itself."""
+
+    command_id: str
+    order: RemediationExecute
+    status: Literal["pending", "answered"] = "pending"
+    attempts: int = 0
+    claimed_by: str = ""
+    claimed_until: AwareDatetime | None = None
+    due: AwareDatetime | None = None
+
+
+ACTIONS = Collection(
+    "actions", Action, key=lambda a: a.action_id, group=lambda a: a.incident_id,
+    status=lambda a: a.state, due=lambda a: a.due,
+)  # fmt: skip
+LEASES = Collection(
+    "leases", Lease, key=lambda lease: lease.target, group=lambda lease: lease.group or None,
+    status=lambda lease: "held" if lease.held else "free",
+)  # fmt: skip
+SWITCHES = Collection("switches", Switch, key=lambda s: s.hosts)
+MACHINES = Collection("machines", Machine, key=lambda m: m.host)
+OUTCOMES = Collection(
+    "outcomes", Outcome, key=lambda o: o.action_id,
+    status=lambda o: "saved" if o.saved else "repaired" if o.effective else "failed",
+)  # fmt: skip
+CLUSTER_ORDERS = Collection(
+    "cluster-orders", ClusterOrder, key=lambda o: o.command_id, status=lambda o: o.status,
+    due=lambda o: o.due,
+)  # fmt: skip
+
+
+def stopped(records: Records, host: str) -> str:
+    """Who threw the kill switch for this machine, and why; empty when nobody did."""
+    for switch in records.find(SWITCHES):
+        if fnmatchcase(host, switch.hosts):
+            return switch.by + (f" ({switch.reason})" if switch.reason else "")
+    return ""

@@ -1,0 +1,53 @@
+"""The machine's own part of the envelope: the kill switch between steps, and fences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from services.healer.agent.records import FENCES, HALTS, Fence
+from shared.store import Records
+
+
+class Unit(Protocol):
+    """A transaction over the agent's records."""
+
+    @property
+    def records(self) -> Records: ...
+
+
+class Envelope:
+    """Asked before a command and before each of its steps; what it knows survives a crash."""
+
+    def __init__(self, unit: Callable[[], AbstractContextManager[Unit]]) -> None:
+        self._unit = unit
+
+    def stopped(self) -> str:
+        """Who threw the kill switch, and why; empty when nobody did."""
+        with self._unit() as unit:
+            halts = unit.records.find(HALTS, limit=1)
+        if not halts:
+            return ""
+        return f"{halts[0].by}" + (f" ({halts[0].reason})" if halts[0].reason else "")
+
+    def late(self, target: str, fence: int) -> bool:
+        """Whether a newer lease's order was seen; remembers this one otherwise."""
+        if not fence:
+            return False
+        with self._unit() as unit:
+            known = unit.records.get(FENCES, target)
+            if known is not None and fence < known.fence:
+                return True
+            unit.records.put(FENCES, Fence(target=target, fence=fence))
+        return False
+
+
+class NoEnvelope:
+    """For programs that carry out a remediation by hand."""
+
+    def stopped(self) -> str:
+        return ""
+
+    def late(self, target: str, fence: int) -> bool:
+        return False

@@ -1,0 +1,1 @@
+"""Which alarms go together: rules found in what happened, decided by people, dropped by drift."""

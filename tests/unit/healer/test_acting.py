@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -275,7 +276,7 @@ def test_every_decision_is_in_a_chain_that_verifies_and_replays() -> None:
     assert head is not None
     assert verify_lines(lines, head.hash) == []
     assert trail.replay(lines) == []
-    events = [__import__("json").loads(line)["event"] for line in lines]
+    events = [json.loads(line)["event"] for line in lines]
     assert events == [
         "policy", "decided", "action proposed", "action decide", "action running", "healing.stop",
     ]  # fmt: skip

@@ -1,6 +1,14 @@
 """All remediations; importing this package registers them."""
 
-from services.healer.remediations import clean_logs
+from services.healer.remediations import (
+    clean_caches,
+    clean_logs,
+    kill_runaway,
+    renice_runaway,
+    restart_service,
+    stop_leftover_tensorflow,
+    truncate_logs,
+)
 from services.healer.remediations.base import (
     Journal,
     Outcome,
@@ -22,8 +30,14 @@ __all__ = [
     "StepFailed",
     "Stepwise",
     "Stopped",
+    "clean_caches",
     "clean_logs",
+    "kill_runaway",
     "make",
     "registered",
     "remediation",
+    "renice_runaway",
+    "restart_service",
+    "stop_leftover_tensorflow",
+    "truncate_logs",
 ]

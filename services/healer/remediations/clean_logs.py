@@ -30,6 +30,14 @@ from shared.contracts.alerts import RemediationStep
 _DELETE = "delete"
 
 
+def plain(value: Path) -> Path:
+    """The path, if it can be an allow-listed directory; ValueError otherwise."""
+    path = PurePosixPath(value)
+    if not path.is_absolute() or not path.name or ".." in path.parts:
+        raise ValueError("must be an absolute directory other than / and without '..'")
+    return value
+
+
 class CleanRoot(BaseModel):
     """One line of the allow-list: a directory, and what below it may be deleted."""
 
@@ -49,15 +57,18 @@ class CleanRoot(BaseModel):
         default=10_000, gt=0, description="Files deleted at once at most."
     )
 
-    @field_validator("root")
-    @classmethod
-    def _is_plain(cls, value: Path) -> Path:
-        path = PurePosixPath(value)
-        if not path.is_absolute() or not path.name or ".." in path.parts:
-            raise ValueError("must be an absolute directory other than / and without '..'")
-        return value
+    unused_patterns: tuple[str, ...] = Field(
+        default=(),
+        description="Names without any convention, deleted by evidence: nobody has them open, "
+        "and unused_age_s since the last write.",
+    )
+    unused_age_s: float = Field(
+        default=604_800, gt=0, description="Seconds without a write that make a file unused."
+    )
 
-    @field_validator("patterns")
+    _is_plain = field_validator("root")(plain)
+
+    @field_validator("patterns", "unused_patterns")
     @classmethod
     def _says_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in value:
@@ -98,7 +109,7 @@ class CleanLogs(Remediation):
         only: Collection[str] | None = None,
     ) -> Outcome:
         mount = series.labels.get("mount", "")
-        fitting = [root for root in self.roots if _lies_below(root.root, mount)]
+        fitting = [root for root in self.roots if lies_below(root.root, mount)]
         if not fitting:
             return Outcome(False, (), f"no allow-listed directory lies on {mount or 'no mount'!r}")
         run = _Run(OpenFiles(), None if dry_run else journal, only)
@@ -180,11 +191,14 @@ class _Run:
             self._notes.append(f"stopped at max_files_per_run below {allowed.root}")
 
     def _candidates(self, root: Confined, allowed: CleanRoot) -> Iterator[File]:
-        youngest = time.time_ns() - int(allowed.min_age_s * 1e9)
+        now = time.time_ns()
+        youngest, unused = (now - int(s * 1e9) for s in (allowed.min_age_s, allowed.unused_age_s))
         for files in root.files():
             active = rotation.active((file.name, file.modified_ns) for file in files)
             for file in files:
                 if not rotation.matches(file.name, allowed.patterns):
+                    if rotation.matches(file.name, allowed.unused_patterns):
+                        yield from self._unused(file, unused)
                     continue
                 if file.modified_ns > youngest:
                     self._spared["too young"] += 1
@@ -196,6 +210,19 @@ class _Run:
                     self._spared["not part of what was approved"] += 1
                 else:
                     yield file
+
+    def _unused(self, file: File, unused: int) -> Iterator[File]:
+        """The file, if all evidence says that no program uses it any more."""
+        if file.modified_ns > unused:
+            self._spared["too young"] += 1
+        elif self._open.holds(file.device, file.inode):
+            self._spared["open"] += 1
+        elif self._open.unseen:
+            self._spared["whether it is open is not known"] += 1
+        elif self._only is not None and file.identity not in self._only:
+            self._spared["not part of what was approved"] += 1
+        else:
+            yield file
 
     def _delete(self, root: Confined, file: File, target: str) -> RemediationStep | None:
         """The step done (in a dry run: that would be); None when the file is spared after all."""
@@ -230,5 +257,5 @@ class _Run:
         journal.done(step)
 
 
-def _lies_below(root: Path, mount: str) -> bool:
+def lies_below(root: Path, mount: str) -> bool:
     return bool(mount) and PurePosixPath(root).is_relative_to(PurePosixPath(mount))

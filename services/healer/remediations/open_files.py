@@ -86,3 +86,36 @@ def alone_with(directory: int, name: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+class Writers:
+    """Who writes which file, as of now: for each open descriptor whether it appends."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, int], list[bool]] = {}
+        self.unseen = 0
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit():
+                self._read(process)
+
+    def of(self, device: int, inode: int) -> list[bool]:
+        """One entry a writing descriptor: whether it was opened for appending."""
+        return self._found.get((device, inode), [])
+
+    def _read(self, process: Path) -> None:
+        try:
+            descriptors = [*(process / "fd").iterdir()]
+        except OSError as error:
+            self.unseen += error.errno not in {errno.ENOENT, errno.ESRCH}
+            return
+        for descriptor in descriptors:
+            try:
+                status = descriptor.stat()
+                info = (process / "fdinfo" / descriptor.name).read_text(encoding="ascii")
+            except OSError:
+                continue
+            flags = next((line.split()[1] for line in info.splitlines() if "flags" in line), "0")
+            mode = int(flags, 8)
+            if mode & os.O_ACCMODE != os.O_RDONLY:
+                appends = bool(mode & os.O_APPEND)
+                self._found.setdefault((status.st_dev, status.st_ino), []).append(appends)

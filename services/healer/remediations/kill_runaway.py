@@ -1,0 +1,45 @@
+"""Ends the allow-listed process that burns the CPU or holds the memory."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.healer.remediations.base import Step, remediation
+from services.healer.remediations.runaway import Runaway, Usage, named
+from services.healer.remediations.running import end, lives
+from shared.contracts import SeriesRef
+
+
+@remediation("kill-runaway")
+class KillRunaway(Runaway):
+    """SIGTERM, then SIGKILL, to the worst allow-listed process above the limit.
+
+    A process is known by number and start time and signalled through a descriptor, so a later
+    process of the same number is never hit. Init, kernel threads, the agent and what it descends
+    from are never touched.
+    """
+
+    SETTLE_S: ClassVar[float] = 5
+    RISKS: ClassVar[tuple[str, ...]] = (
+        "What the program had not saved is lost.",
+        "A supervisor may start it again at once; then the cooldown holds and a person is told.",
+        "The load may be the service's real work: allow only programs that are never that.",
+    )
+
+    grace_s: float = Field(default=10, ge=0, description="Seconds between SIGTERM and SIGKILL.")
+
+    def plan(self, series: SeriesRef, seen: list[Usage]) -> tuple[list[Step], str]:
+        steps = [
+            Step("kill", named(usage.process), identity=usage.process.identity,
+                 diff=f"running, {used} -> ended", command=f"kill -TERM {usage.process.pid}")
+            for usage, used in self.chosen(series, seen)
+        ]  # fmt: skip
+        return steps, "" if steps else "no allow-listed process uses that much"
+
+    def perform(self, step: Step) -> None:
+        end(step.identity, self.grace_s)
+
+    def happened(self, step: Step) -> bool:
+        return not lives(step.identity)

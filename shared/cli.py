@@ -19,9 +19,11 @@ from shared import topology
 from shared.dead_letters_cli import app as dead_letters
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, StackFile, is_ready, read_stack_file
+from shared.healing_cli import app as healing
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(healing, name="healing")
 
 State = Annotated[Path, typer.Option("--state", help="Where the stack keeps its files.")]
 _START_TIMEOUT_S = 300.0

@@ -125,7 +125,9 @@ def from_rows(
     (hosts, host), (items, item), (labels, label) = map(_encode_names, columns[:3])
     times = np.asarray(columns[3], dtype=np.int64)
     values = np.asarray(columns[4], dtype=np.float64)
-    return SampleBatch(hosts, items, labels, host, item, label, times, values, clock_ms, None, judged)
+    return SampleBatch(
+        hosts, items, labels, host, item, label, times, values, clock_ms, None, judged
+    )
 
 
 def concatenate(batches: Sequence[SampleBatch]) -> SampleBatch:

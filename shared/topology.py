@@ -146,8 +146,8 @@ ROUTES: tuple[Route, ...] = (
     # What people decide, and what becomes of it.
     Route(c.ActionDecide, ALERTS, (P.CLIENT,), _to(P.HEALER)),
     Route(c.ActionChanged, ALERTS, (P.HEALER,)),
-    Route(c.HealingStop, ALERTS, (P.CLIENT, P.OUTSIDE), (*_to(P.HEALER), *_AGENT)),
-    Route(c.HealingResume, ALERTS, (P.CLIENT,), (*_to(P.HEALER), *_AGENT)),
+    Route(c.HealingStop, ALERTS, (P.HEALER, P.CLIENT, P.OUTSIDE), (*_to(P.HEALER), *_AGENT)),
+    Route(c.HealingResume, ALERTS, (P.HEALER, P.CLIENT), (*_to(P.HEALER), *_AGENT)),
     Route(c.HealingSwitched, ALERTS, (P.HEALER,)),
     Route(c.AnomalyJudge, ALERTS, (P.CLIENT,), _to(P.HEALER)),
     Route(c.AnomalyJudged, ALERTS, (P.HEALER,), _to(P.DETECTOR)),

@@ -1,4 +1,6 @@
-"""``python -m services.healer``; with ``test-channel NAME`` only a test of that channel."""
+"""``python -m services.healer``; with ``test-channel NAME`` only a test of that channel, with
+``audit-verify FILE [HEAD]`` only a check of an exported audit: its chain, and every decision again.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,10 @@ if __name__ == "__main__":
         from services.healer.testing import test_channel
 
         sys.exit(test_channel(sys.argv[2:]))
+    if sys.argv[1:2] == ["audit-verify"]:
+        from services.healer.trail import check
+
+        sys.exit(check(sys.argv[2:]))
     from services.healer.main import run
 
     sys.exit(run())

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from services.healer.actions import ACTIONS, Action
 from services.healer.alerting.people import NotFound, People
+from services.healer.deciding import Deciding
 from services.healer.links import Link, Purpose
 from services.healer.records import INCIDENTS
-from shared.contracts import Message
+from shared.contracts import ActionDecide, AnomalyJudge, Message
+from shared.contracts.healing import ActionState
 from shared.service import Context
 
 Question: TypeAlias = Callable[[Link, Context], str]
@@ -27,7 +30,7 @@ class Click:
     deed: Deed
 
 
-def clicks(people: People) -> dict[Purpose, Click]:
+def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
     """What people can do to alerts by a link."""
 
     def about(link: Link, ctx: Context) -> str:
@@ -47,6 +50,33 @@ def clicks(people: People) -> dict[Purpose, Click]:
         until = f"{made.ends_at:%Y-%m-%d %H:%M} UTC"
         return f"{about(link, ctx)} is silenced until {until}.", ()
 
+    def proposed(link: Link, ctx: Context) -> Action:
+        action = ctx.records.get(ACTIONS, link.subject)
+        if action is None or action.state is not ActionState.PROPOSED:
+            state = f"it is {action.state.value}" if action else "there is none with this id"
+            raise NotFound(f"there is nothing to decide any more: {state}")
+        return action
+
+    def plan(link: Link, ctx: Context) -> str:
+        action = proposed(link, ctx)
+        return f"{action.remediation} on {action.target}, {action.total_steps} step(s)"
+
+    def decide(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        proposed(link, ctx)
+        message = ActionDecide(
+            action_id=link.subject, approve=link.purpose == "approve", by=link.by
+        )
+        messages = list(deciding.action_decide(message, ctx))
+        now = ctx.records.get(ACTIONS, link.subject)
+        said = f"{now.remediation} on {now.target} is {now.state.value}." if now else ""
+        return f"{said} {now.reason if now else ''}".strip(), messages
+
+    def not_an_anomaly(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        text = about(link, ctx)
+        message = AnomalyJudge(alert_id=link.subject, anomaly=False, by=link.by, at=ctx.now)
+        messages = list(deciding.anomaly_judge(message, ctx))
+        return f"Values like this of {text} are normal from now on.", messages
+
     hours = people.settings.alerting.silence_link_s / 3600
     return {
         "acknowledge": Click(
@@ -58,5 +88,14 @@ def clicks(people: People) -> dict[Purpose, Click]:
             "Silence",
             lambda link, ctx: f"Tell nobody of {about(link, ctx)} for {hours:g} h?",
             silence,
+        ),
+        "approve": Click(
+            "Approve", lambda link, ctx: f"Run {plan(link, ctx)}, as {link.by}?", decide
+        ),
+        "deny": Click("Deny", lambda link, ctx: f"Refuse {plan(link, ctx)}?", decide),
+        "not-an-anomaly": Click(
+            "Not an anomaly",
+            lambda link, ctx: f"Is this value of {about(link, ctx)} normal?",
+            not_an_anomaly,
         ),
     }

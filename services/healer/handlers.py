@@ -70,7 +70,7 @@ class Handlers:
         self._announcer = Announcer(settings, dispatch)
         self.deciding = Deciding(settings, self._course.handling)
         self.people = People(settings, self._course.chronicle, dispatch)
-        self.clicks = clicks(self.people)
+        self.clicks = clicks(self.people, self.deciding)
 
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
         """A series has left its normal behaviour or its threshold."""

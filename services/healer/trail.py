@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from services.healer.policy import Decision, Facts, Policy
-from services.healer.remediations.audit import START, hash_of, line_of
+from services.healer.remediations.audit import START, hash_of, line_of, verify_lines
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.store import Collection, Records
 
@@ -119,6 +121,22 @@ def replay(audit: Iterable[bytes]) -> list[str]:
             then = Decision.model_validate(entry["decision"])
             faults.append(f"line {number}: decided {then.level}, and {again.level} when replayed")
     return faults
+
+
+def check(arguments: Sequence[str]) -> int:
+    """``audit-verify FILE [HEAD]``: the exit status; 1 names everything that is wrong."""
+    if not 1 <= len(arguments) <= 2:  # noqa: PLR2004 - a file, and maybe a head
+        sys.stderr.write("audit-verify FILE [HEAD]\n")
+        return 2
+    try:
+        found = Path(arguments[0]).read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    faults = verify_lines(found, arguments[1] if len(arguments) > 1 else None)
+    faults = faults or replay(found)
+    sys.stdout.write("".join(f"{fault}\n" for fault in faults) or f"{len(found)} entries hold\n")
+    return 1 if faults else 0
 
 
 class StoreBook:

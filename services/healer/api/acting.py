@@ -1,0 +1,176 @@
+"""Actions to decide, the kill switch, correlation rules, labels, health, and the audit."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fastapi import APIRouter, Body, Query
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
+
+from services.healer import trail
+from services.healer.actions import ACTIONS, OPEN_ACTIONS, OUTCOMES, SWITCHES, Action, Switch
+from services.healer.alerting.people import NotFound
+from services.healer.correlation.rules import RULES, Rule
+from services.healer.records import INCIDENTS
+from shared.contracts import (
+    ActionDecide,
+    AnomalyJudge,
+    HealingResume,
+    HealingStop,
+    RuleDecide,
+)
+from shared.contracts.healing import ActionState, Person, Reason, RuleState
+
+if TYPE_CHECKING:
+    from services.healer.api.app import Healer
+
+_Limit = Annotated[int, Query(ge=1, le=5000)]
+
+
+class Said(BaseModel):
+    """Who says it, and why."""
+
+    by: Annotated[Person, Body()]
+    reason: Annotated[Reason, Body()] = ""
+
+
+class SwitchSaid(Said):
+    """For which machines."""
+
+    hosts: Annotated[str, Body(min_length=1, max_length=253)] = "*"
+
+
+class Judged(Said):
+    """Whether it was an anomaly."""
+
+    anomaly: Annotated[bool, Body()] = False
+
+
+class Ledger(BaseModel):
+    """What acting was good for."""
+
+    saved: int
+    """Predicted alarms that never had to fire."""
+    repaired: int
+    """Alarms that ended because of an action."""
+    failed: int
+    """Actions after which the value was no better."""
+
+
+def router(healer: Healer) -> APIRouter:
+    """The routes of acting."""
+    routes = APIRouter(tags=["acting"])
+    _actions(routes, healer)
+    _switches(routes, healer)
+    _rules(routes, healer)
+    _looking_back(routes, healer)
+    return routes
+
+
+def _actions(routes: APIRouter, healer: Healer) -> None:
+    @routes.get("/actions")
+    def actions(
+        state: Annotated[list[ActionState] | None, Query()] = None, limit: _Limit = 100
+    ) -> list[Action]:
+        """Actions, newest first; without a state those that are open."""
+        wanted = [s.value for s in state or OPEN_ACTIONS]
+        with healer.unit() as unit:
+            return unit.records.find(ACTIONS, status=wanted, limit=limit, newest_first=True)
+
+    @routes.post("/actions/{action_id}/{decision}")
+    def decide(action_id: str, decision: Literal["approve", "refuse"], body: Said) -> Action:
+        """Approve or refuse; the action as it then is, with the reason if it did not run."""
+        message = ActionDecide(
+            action_id=action_id, approve=decision == "approve", by=body.by, reason=body.reason
+        )
+        with healer.unit() as unit:
+            if unit.records.get(ACTIONS, action_id) is None:
+                raise NotFound("there is no action with this id")
+            ctx = healer.context(unit.records)
+            unit.emit(*healer.handlers.deciding.action_decide(message, ctx))
+            decided = unit.records.get(ACTIONS, action_id)
+        if decided is None:
+            raise NotFound("the action is over")
+        return decided
+
+
+def _switches(routes: APIRouter, healer: Healer) -> None:
+    @routes.get("/healing")
+    def switches() -> list[Switch]:
+        """Where the kill switch is thrown; an empty list: nowhere."""
+        with healer.unit() as unit:
+            return unit.records.find(SWITCHES)
+
+    @routes.post("/healing/{change}")
+    def switch(change: Literal["stop", "resume"], body: SwitchSaid) -> list[Switch]:
+        """Stop all acting on machines of a pattern, at once, or let it go on."""
+        kind = HealingStop if change == "stop" else HealingResume
+        message = kind(
+            switch_id=str(uuid.uuid4()), hosts=body.hosts, by=body.by, reason=body.reason,
+            at=healer.clock(),
+        )  # fmt: skip
+        deciding = healer.handlers.deciding
+        with healer.unit() as unit:
+            ctx = healer.context(unit.records)
+            if isinstance(message, HealingStop):
+                unit.emit(message, *deciding.healing_stop(message, ctx))
+            else:
+                unit.emit(message, *deciding.healing_resume(message, ctx))
+            return unit.records.find(SWITCHES)
+
+
+def _rules(routes: APIRouter, healer: Healer) -> None:
+    @routes.get("/rules")
+    def rules(state: RuleState | None = None, limit: _Limit = 500) -> list[Rule]:
+        """Correlation rules with their numbers."""
+        with healer.unit() as unit:
+            return unit.records.find(RULES, status=state, limit=limit)
+
+    @routes.post("/rules/{rule_id}/{decision}")
+    def decide_rule(rule_id: str, decision: Literal["accept", "reject"], body: Said) -> Rule:
+        """Accept a rule, so that B is attached to A; or reject it, or retire an accepted one."""
+        message = RuleDecide(
+            rule_id=rule_id, accept=decision == "accept", by=body.by, reason=body.reason,
+            at=healer.clock(),
+        )  # fmt: skip
+        with healer.unit() as unit:
+            ctx = healer.context(unit.records)
+            unit.emit(*healer.handlers.deciding.rule_decide(message, ctx))
+            rule = unit.records.get(RULES, rule_id)
+        if rule is None:
+            raise NotFound("there is no rule with this id")
+        return rule
+
+    @routes.post("/alerts/{incident_id}/judge", status_code=204)
+    def judge(incident_id: str, body: Judged) -> None:
+        """Label an alarm; "not an anomaly" moves its detector's limit for that series."""
+        message = AnomalyJudge(
+            alert_id=incident_id, anomaly=body.anomaly, by=body.by, reason=body.reason,
+            at=healer.clock(),
+        )  # fmt: skip
+        with healer.unit() as unit:
+            if unit.records.get(INCIDENTS, incident_id) is None:
+                raise NotFound("there is no incident with this id")
+            ctx = healer.context(unit.records)
+            unit.emit(*healer.handlers.deciding.anomaly_judge(message, ctx))
+
+
+def _looking_back(routes: APIRouter, healer: Healer) -> None:
+    @routes.get("/ledger")
+    def ledger() -> Ledger:
+        """Saved alarms, repaired ones, and actions that did not help."""
+        with healer.unit() as unit:
+            counts = unit.records.count(OUTCOMES)
+        return Ledger(**{name: counts.get(name, 0) for name in Ledger.model_fields})
+
+    @routes.get("/audit", response_class=PlainTextResponse)
+    def audit() -> PlainTextResponse:
+        """The whole audit as JSON lines; the last line's hash is in the header audit-head."""
+        with healer.unit() as unit:
+            text = b"".join(trail.lines(unit.records)).decode()
+            head = unit.records.get(trail.HEADS, "head") or trail.Head()
+        return PlainTextResponse(
+            text, headers={"audit-head": head.hash}, media_type="application/x-ndjson"
+        )

@@ -1,0 +1,208 @@
+"""``barograph healing``: decide on actions and rules, throw the kill switch, check the audit."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.embedded.process import EmbeddedError
+from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+State = Annotated[Path, typer.Option("--state", help="The running stack's files.")]
+Url = Annotated[
+    str, typer.Option("--healer", envvar="BAROGRAPH_HEALER_URL", help="The healer's address.")
+]
+Token = Annotated[
+    str, typer.Option("--token", envvar="BAROGRAPH_HEALER_TOKEN", help="Its bearer token.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit.")]
+Hosts = Annotated[str, typer.Option("--hosts", help="Machines, as a shell's pattern.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@app.command("list")
+def list_actions(
+    state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
+) -> None:
+    """Show open actions: what is proposed, until when to decide, what is under way."""
+    found = json.loads(_call("GET", "actions", state, url, token))
+    _show(found, as_json, ("action_id", "state", "remediation", "target", "total_steps", "expires"))
+
+
+@app.command()
+def approve(
+    action_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    token: Token = "",
+) -> None:  # fmt: skip
+    """Have a proposed action carried out, as it was shown."""
+    _decide(action_id, "approve", "running", reason, state, url, token)
+
+
+@app.command()
+def refuse(
+    action_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    token: Token = "",
+) -> None:  # fmt: skip
+    """Refuse a proposed action."""
+    _decide(action_id, "refuse", "refused", reason, state, url, token)
+
+
+@app.command()
+def stop(
+    hosts: Hosts = "*", reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    token: Token = "",
+) -> None:  # fmt: skip
+    """The kill switch: nothing acts any more; what is under way ends before its next step."""
+    _call("POST", "healing/stop", state, url, token, _said(reason, hosts=hosts))
+    typer.echo(f"stopped on {hosts}")
+
+
+@app.command()
+def resume(
+    hosts: Hosts = "*", reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    token: Token = "",
+) -> None:  # fmt: skip
+    """Let acting go on where it was stopped with the same pattern."""
+    left = json.loads(
+        _call("POST", "healing/resume", state, url, token, _said(reason, hosts=hosts))
+    )
+    still = ", ".join(switch["hosts"] for switch in left)
+    typer.echo(f"resumed on {hosts}" + (f"; still stopped: {still}" if still else ""))
+
+
+@app.command()
+def rules(
+    state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
+) -> None:
+    """Show correlation rules: which alarms go together, how surely, and what was decided."""
+    found = json.loads(_call("GET", "rules", state, url, token))
+    flat = [rule | rule.pop("pair") for rule in found]
+    columns = ("rule_id", "state", "scope", "cause", "effect", "support", "confidence", "lift")
+    _show(flat, as_json, (*columns, "lag_s", "count"))
+
+
+@app.command()
+def accept(
+    rule_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    token: Token = "",
+) -> None:  # fmt: skip
+    """Accept a rule: from now on B is attached to A."""
+    _call("POST", f"rules/{quote(rule_id, safe='')}/accept", state, url, token, _said(reason))
+    typer.echo("accepted")
+
+
+@app.command()
+def reject(
+    rule_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    token: Token = "",
+) -> None:  # fmt: skip
+    """Reject a rule, or retire one that was accepted."""
+    _call("POST", f"rules/{quote(rule_id, safe='')}/reject", state, url, token, _said(reason))
+    typer.echo("rejected")
+
+
+@app.command("not-an-anomaly")
+def not_an_anomaly(
+    alert_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    token: Token = "",
+) -> None:  # fmt: skip
+    """Say that an alarm was none; its detector learns that values like this are normal."""
+    path = f"alerts/{quote(alert_id, safe='')}/judge"
+    _call("POST", path, state, url, token, _said(reason, anomaly=False))
+    typer.echo("noted")
+
+
+@app.command()
+def ledger(state: State = DEFAULT_STATE, url: Url = "", token: Token = "") -> None:
+    """Show how many alarms never had to happen, and what did not help."""
+    typer.echo(_call("GET", "ledger", state, url, token).decode())
+
+
+@app.command()
+def audit(
+    target: Annotated[Path, typer.Argument(help="File to write; it must not be there yet.")],
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    token: Token = "",
+) -> None:
+    """Export the audit; check it with `python -m services.healer audit-verify FILE`."""
+    text = _call("GET", "audit", state, url, token)
+    with target.open("xb") as file:
+        file.write(text)
+    typer.echo(f"{len(text.splitlines())} entries in {target}")
+
+
+def _decide(
+    action_id: str, decision: str, wanted: str, reason: str, state: Path, url: str, token: str
+) -> None:
+    path = f"actions/{quote(action_id, safe='')}/{decision}"
+    action = json.loads(_call("POST", path, state, url, token, _said(reason)))
+    if action["state"] != wanted:
+        _fail(f"it is {action['state']}: {action['reason'] or 'somebody else decided before'}")
+    typer.echo(f"{action['remediation']} on {action['target']}: {wanted}")
+
+
+def _said(reason: str, **more: Any) -> dict[str, Any]:
+    return {"by": getpass.getuser(), "reason": reason, **more}
+
+
+def _call(
+    method: str, path: str, state: Path, url: str, token: str, body: dict[str, Any] | None = None
+) -> bytes:
+    if not url:
+        try:
+            stack = read_stack_file(state)
+        except EmbeddedError as error:
+            _fail(str(error))
+        url, token = stack.healer_url, stack.healer_token
+    if not url.startswith(("http://", "https://")):
+        _fail(f"{url} is not an http address")
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+        f"{url.rstrip('/')}/api/v1/{path}", data, headers, method=method
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
+            return bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        _fail(_problems(error))
+    except (urllib.error.URLError, OSError) as error:
+        _fail(f"{url} does not answer: {error}")
+
+
+def _problems(error: urllib.error.HTTPError) -> str:
+    try:
+        faults = json.loads(error.read())["faults"]
+        return "\n".join(f"{f['field']}: {f['problem']}".removeprefix(": ") for f in faults)
+    except (ValueError, KeyError, TypeError):
+        return f"{error.code} {error.reason}"
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(*columns)
+    for row in rows:
+        cells = [row.get(name) for name in columns]
+        table.add_row(*(f"{c:.3g}" if isinstance(c, float) else str(c or "-") for c in cells))
+    Console().print(table)
+
+
+def _fail(text: str) -> NoReturn:
+    typer.echo(text, err=True)
+    raise typer.Exit(1)

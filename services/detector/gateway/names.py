@@ -12,7 +12,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from services.detector.gateway.protobuf import label_of, labels_of
+from services.detector.gateway.protobuf import pairs_of
 from shared.contracts.message import HostName
 from shared.contracts.metrics import ItemName, LabelName, LabelValue
 from shared.name_hashes import name_hash
@@ -71,7 +71,7 @@ def understand(encoded: bytes, ignore: str) -> Understood | str | None:
     A label with an empty value is the same as no label; the order of labels does not matter.
     """
     try:
-        pairs = [label_of(label) for label in labels_of(encoded)]
+        pairs = pairs_of(encoded)
     except UnicodeDecodeError as error:
         return f"a label is not UTF-8: {error.reason}"
     except InvalidBatch as error:
@@ -82,7 +82,10 @@ def understand(encoded: bytes, ignore: str) -> Understood | str | None:
     if item and ignore and re.fullmatch(ignore, item):
         return None
     shown = f"series {item or '?'}{orjson.dumps(labels).decode()[:200]}"
-    problems = [f"label {n!r} twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    problems = []
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        problems += [f"label {name!r} twice" for name in twice]
     host = next((labels.pop(name) for name in _HOST_LABELS if name in labels), "")
     if host:
         problems += _host_problems(host)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.detector.gateway.known import KnownSeries, Limits
+from services.detector.gateway.protobuf import label_of, labels_of, pairs_of
 from services.detector.gateway.remote_write import Message, Receiver
-from tests.remote_write import Series, request_1
+from shared.samples import InvalidBatch
+from tests.remote_write import Series, field, request_1
 
 _NOW = 1_700_000_000_000
 
@@ -77,3 +81,30 @@ def test_requests_that_wait_together_become_one_batch_a_partition() -> None:
     assert first.value.tolist() == second.value.tolist() == [0.0, 1.0, 2.0]
     assert [first.labels[code] for code in first.label_code] == [f'{{"n":"{n}"}}' for n in range(3)]
     assert receiver.batches() == []
+
+
+_label = st.tuples(st.text(max_size=150), st.text(max_size=150))
+
+
+@settings(deadline=None)
+@given(labels=st.lists(_label, max_size=6), at=st.integers(0, 10_000), byte=st.integers(0, 255))
+def test_the_quick_way_to_read_labels_reads_what_the_thorough_one_reads(
+    labels: list[tuple[str, str]], at: int, byte: int
+) -> None:
+    encoded = b"".join(
+        field(1, field(1, name.encode()) + field(2, value.encode())) for name, value in labels
+    )
+    assert pairs_of(encoded) == labels
+    if encoded:
+        place = at % len(encoded)
+        changed = encoded[:place] + bytes([byte]) + encoded[place + 1 :]
+        assert _outcome(changed, quick=True) == _outcome(changed, quick=False)
+
+
+def _outcome(encoded: bytes, *, quick: bool) -> object:
+    try:
+        if quick:
+            return pairs_of(encoded)
+        return [label_of(label) for label in labels_of(encoded)]
+    except (InvalidBatch, UnicodeDecodeError) as error:
+        return type(error)

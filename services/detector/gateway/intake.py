@@ -51,7 +51,8 @@ class Intake:
         )
         self._receiver = Receiver(settings.gateway_ignore, ingest.partition_of, limits)
         # What reads requests is compiled now, not while the first sender waits.
-        self._receiver.known.read(np.empty(0, dtype=np.uint8), second=False)
+        for second in (False, True):
+            self._receiver.known.read(np.empty(0, dtype=np.uint8), second=second)
         self._reading = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
         self._groups: set[asyncio.Task[None]] = set()

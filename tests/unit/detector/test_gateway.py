@@ -89,7 +89,7 @@ def streams() -> _Streams:
 def _serving(app: FastAPI) -> Iterator[httpx.Client]:
     gateway = Gateway(app, "127.0.0.1", 0)
     gateway.start()
-    with httpx.Client(base_url=gateway.url) as client:
+    with httpx.Client(base_url=gateway.url, timeout=60) as client:
         yield client
     gateway.stop()
 
@@ -221,7 +221,7 @@ def test_under_back_pressure_the_answer_is_429(streams: _Streams) -> None:
             answers.append(_post(app_holder[0], _request((_LOAD, [(_NOW, 1.0)]))))
 
     app = make_app(narrow, Ingest(_Slow(), 4, lambda: _NOW))
-    with _serving(app) as client, httpx.Client(base_url=client.base_url) as another:
+    with _serving(app) as client, httpx.Client(base_url=client.base_url, timeout=60) as another:
         app_holder.append(another)
         assert _post(client, _request((_LOAD, [(_NOW, 1.0)]))).status_code == 204
     assert [answer.status_code for answer in answers] == [429]

@@ -121,10 +121,11 @@ def fate(pod: Object) -> Exit:
     """How a member ended, as far as its pod tells; of a pod that has not ended: what took it."""
     code, oom = _ended(pod, names.PROGRAM)
     if oom:
-        return Exit(exit_code=code, oom=True)
+        return Exit(exit_code=_KILLED if code is None else code, oom=True)
     fault, preempted = _taken(pod)
-    if not fault and code == _UNKNOWN:
+    if not fault and code is None:
         fault = _ours_ended(pod) or "its pod vanished without a word"
+    code = _KILLED if code is None else code
     if fault:
         return Exit(exit_code=code, fault=fault, infrastructure=True, preempted=preempted)
     return Exit(exit_code=code)
@@ -145,27 +146,27 @@ def _taken(pod: Object) -> tuple[str, bool]:
 def _ours_ended(pod: Object) -> str:
     for ours in (names.FETCH, names.LAUNCHER):
         code, short = _ended(pod, ours)
-        if code > 0:
+        if code:
             why = "ran out of memory" if short else f"ended with code {code}"
             return f"its {ours} container {why}"
     return ""
 
 
-_UNKNOWN = -9
+_KILLED = -9
 
 
-def _ended(pod: Object, name: str) -> tuple[int, bool]:
-    """Exit code (minus a signal's number) and whether it was ended for its memory."""
+def _ended(pod: Object, name: str) -> tuple[int | None, bool]:
+    """Exit code (minus a signal's number, None if unknown), and whether its memory ended it."""
     for status in _statuses(pod):
         ended = status["state"].get("terminated")
         if status["name"] == name and ended:
-            code = int(ended.get("exitCode", _UNKNOWN))
+            code = int(ended.get("exitCode", _KILLED))
             if ended.get("signal"):
                 code = -int(ended["signal"])
             elif code in _SHELL_SIGNALS:
                 code = 128 - code
             return code, ended.get("reason") == "OOMKilled"
-    return (0 if pod["status"].get("phase") == "Succeeded" else _UNKNOWN), False
+    return (0 if pod["status"].get("phase") == "Succeeded" else None), False
 
 
 def _statuses(pod: Object) -> Iterator[Object]:

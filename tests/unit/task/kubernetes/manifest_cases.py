@@ -1,0 +1,57 @@
+"""Jobs whose objects are compared whole; run this to write them anew: look at what changed.
+
+python -m tests.unit.task.kubernetes.manifest_cases
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from services.task.runtimes.kubernetes import manifests, names
+from services.task.runtimes.kubernetes.manifests import Template
+from shared.cluster import Object
+from shared.contracts import JobSubmit
+from tests.unit.task.kubernetes.objects import TEMPLATE, cluster, submit
+
+GOLDEN = Path(__file__).with_name("golden")
+_TAINTED = replace(
+    TEMPLATE,
+    node_selector={"pool": "jobs"},
+    tolerations=[{"key": "jobs", "operator": "Exists"}],
+    priority_class="low",
+)
+_GPU = {"cpu": 2, "memory": "8Gi", "gpu": 2}
+CASES: dict[str, tuple[Template, JobSubmit]] = {
+    "single": (TEMPLATE, submit()),
+    "distribute": (
+        TEMPLATE,
+        cluster(role_resources={"ps": {"cpu": 0.5, "memory": "512Mi"}}, max_retries=1),
+    ),
+    "gpu": (TEMPLATE, submit(image="own/tf:gpu", resources={**_GPU, "gpu_model": "A100"})),
+    "mig": (TEMPLATE, submit(resources={**_GPU, "gpu_resource": "nvidia.com/mig-1g.5gb"})),
+    "claims": (TEMPLATE, submit(resources={**_GPU, "device_class": "gpu.nvidia.com"})),
+    "queue": (TEMPLATE, cluster(queue="team", priority_class="high")),
+    "spread": (_TAINTED, cluster(chief=False, placement="spread")),
+    "together": (TEMPLATE, cluster(chief=False, ps=0, placement="together")),
+    "host_network": (TEMPLATE, cluster(chief=False, ps=0, host_network=True)),
+}
+
+
+def objects(name: str) -> list[Object]:
+    """Every object of a case, in the order they are made."""
+    template, job = CASES[name]
+    made = [manifests.secret(template, job, "{}")]
+    queued = bool(template.queue_of(job))
+    for group, size in names.groups(job, queued=queued).items():
+        claims = manifests.claim_template(template, job, group)
+        made += [claims] if claims else []
+        made.append(manifests.job(template, job, group, size, base=2, owner_uid="uid"))
+    return made
+
+
+if __name__ == "__main__":
+    for each in CASES:
+        text = json.dumps(objects(each), indent=1, sort_keys=True)
+        (GOLDEN / f"{each}.json").write_text(text + "\n")

@@ -13,7 +13,7 @@ from services.task.admission import Capacity
 from services.task.planning import LocalPlanner, Plan, Planning
 from services.task.records import JOBS, PLANS
 from services.task.runtimes import RuntimeUnavailable
-from services.task.runtimes.kubernetes import manifests
+from services.task.runtimes.kubernetes import manifests, names
 from services.task.runtimes.kubernetes.manifests import Template
 from services.task.validation import Quotas, faults
 from shared.contracts import JobPlan, JobPlanned, JobSubmit, Message
@@ -135,8 +135,17 @@ def test_on_kubernetes_each_role_gets_its_own_image_and_resources() -> None:
     submit = JobSubmit.model_validate(PS_JOB | fields)
     template = Template("jobs", "barograph", "launcher:1", "program:1")
     found = {}
-    for group in ("ps", "worker"):
+    for group in submit.roles():
         made = manifests.job(template, submit, group, 1, base=0, owner_uid="u")
         (program,) = made["spec"]["template"]["spec"]["containers"]
         found[group] = (program["image"], program["resources"]["limits"]["memory"])
     assert found == {"ps": ("example.org/cpu:1", "1Gi"), "worker": ("example.org/gpu:1", "2Gi")}
+
+
+def test_a_queued_cluster_gets_what_all_of_its_roles_ask_for() -> None:
+    each = {"cpu": 2, "memory": "3Gi"}
+    submit = JobSubmit.model_validate(PS_JOB | {"role_resources": {"ps": each, "worker": each}})
+    template = Template("jobs", "barograph", "launcher:1", "program:1", queue="research")
+    made = manifests.job(template, submit, names.ALL, 3, base=0, owner_uid="u")
+    (program,) = made["spec"]["template"]["spec"]["containers"]
+    assert program["resources"]["limits"] == {"cpu": "2", "memory": "3Gi"}

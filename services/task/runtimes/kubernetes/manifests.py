@@ -14,7 +14,7 @@ from services.task.runtimes.kubernetes import names
 from services.task.settings import TaskSettings
 from services.task.spec import SPEC_FILE, PodPlaces
 from shared.cluster import Object
-from shared.contracts import JobSubmit, Resources
+from shared.contracts import JobSubmit, Resources, Role
 
 _CLAIM = "gpu"
 _SLACK_S = 900
@@ -174,14 +174,14 @@ def job(
     }
 
 
+def _role(submit: JobSubmit, group: str) -> Role:
+    """The role of a group; of a queued cluster the first, since all roles ask for the same."""
+    roles = submit.roles()
+    return next((role for role in roles if str(role) == group), next(iter(roles)))
+
+
 def _resources(submit: JobSubmit, group: str) -> Resources:
-    roles = {str(role): role for role in submit.roles()}
-    return submit.resources_of(roles[group]) if group in roles else submit.resources
-
-
-def _image(submit: JobSubmit, group: str) -> str | None:
-    roles = {str(role): role for role in submit.roles()}
-    return submit.image_of(roles[group]) if group in roles else submit.image
+    return submit.resources_of(_role(submit, group))
 
 
 def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
@@ -333,7 +333,7 @@ def _program(template: Template, submit: JobSubmit, group: str) -> Object:
     exchange = str(PodPlaces.EXCHANGE)
     return {
         "name": names.PROGRAM,
-        "image": _image(submit, group) or template.program_image,
+        "image": submit.image_of(_role(submit, group)) or template.program_image,
         "imagePullPolicy": template.pull_policy,
         "command": ["python3", f"{exchange}/program.py", exchange],
         "workingDir": str(PodPlaces.WORK),

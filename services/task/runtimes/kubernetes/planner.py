@@ -76,6 +76,9 @@ class KubernetesPlanner:
             if each.device_class and not able.claims:
                 problem = f"Kubernetes {able.version} has no dynamic resource allocation (v1)"
                 yield Fault(field="resources.device_class", problem=problem)
+        if queue and len({submit.image_of(role) for role in submit.roles()}) > 1:
+            problem = "a queued cluster is one Job: all roles must have the same image"
+            yield Fault(field="role_images", problem=problem)
         named = all(submit.image_of(role) for role in submit.roles())
         if not named and not self._template.program_image:
             yield Fault(field="image", problem="the installation has no default image: name one")

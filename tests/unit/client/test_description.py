@@ -62,13 +62,16 @@ def exited(member: Member, seconds: float, code: int = 0, **fields: Any) -> PodE
     return PodExited(job_id="a", member=member, exit_code=code, at=at(seconds), **fields)
 
 
-@pytest.fixture
-def desk() -> Iterator[Desk]:
+def desk_with_a_cluster() -> Iterator[Desk]:
+    """The application, which knows of an accepted job of one ps and two workers."""
     made = Desk()
     accepted = event(JobAccepted, 1, "accepted", submit=JobSubmit.model_validate(CLUSTER))
     made.hear(handlers.job_event, accepted)
     yield made
     made.store.close()
+
+
+desk = pytest.fixture(desk_with_a_cluster, name="desk")
 
 
 def hear(desk: Desk, *messages: Any) -> None:

@@ -35,8 +35,11 @@ export BAROGRAPH_TEST_KUBECONFIG := $(KUBECONFIG)
 CLUSTER :=
 else
 CLUSTER := scripts/cluster.sh run
+# Images are for the real node; tests with fake nodes alone do without.
+IMAGES := $(if $(ARGS),$(findstring cluster/node,$(ARGS)),all)
 endif
 test-cluster: setup ## Run the tests on a real Kubernetes (KUBECONFIG=file: on yours)
+	@$(if $(IMAGES),scripts/cluster.sh images)
 	@$(CLUSTER) $(PYTHON) -m pytest $(if $(ARGS),$(ARGS),tests/cluster)
 
 check: setup ## Format, lint, types, import contracts, fresh generated files

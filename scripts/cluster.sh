@@ -3,6 +3,7 @@
 #
 #   scripts/cluster.sh build            build what is missing (the first time: ~16 minutes)
 #   scripts/cluster.sh bin              the directory with the programs
+#   scripts/cluster.sh images           build what the real node needs: packages, images (as root)
 #   scripts/cluster.sh run COMMAND...   run a command inside a private network
 #
 # Versions and hashes are those of tests/cluster/build/*/go.mod and go.sum. A program of the right
@@ -101,9 +102,16 @@ run() {
     "$root/scripts/cluster_inside.sh" "$@"
 }
 
+# Of Debian's packages and this repository's Dockerfile; see tests/cluster/images.py.
+images() {
+  "$root/scripts/setup.sh" node
+  cd "$root" && nice .venv/bin/python -m tests.cluster.images "$bin"
+}
+
 case ${1:-} in
   build) build ;;
+  images) build; images ;;
   bin) echo "$bin" ;;
   run) shift; build; run "$@" ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

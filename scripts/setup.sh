@@ -14,7 +14,7 @@ profile=${1:-dev}
 lock=requirements/$profile.txt
 venv=.venv
 [[ $profile != peers ]] || venv=${XDG_CACHE_HOME:-$HOME/.cache}/barograph/peers
-[[ -f $lock ]] || { echo "setup: no profile '$profile'" >&2; exit 2; }
+[[ -f $lock || $profile == node ]] || { echo "setup: no profile '$profile'" >&2; exit 2; }
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
@@ -28,6 +28,15 @@ choose_python() {
       return
     fi
   done
+}
+
+missing_node_packages() {
+  command -v containerd >/dev/null || echo containerd
+  command -v runc >/dev/null || echo runc
+  [[ -x /usr/lib/cni/ptp ]] || echo containernetworking-plugins
+  command -v iptables >/dev/null || echo iptables
+  command -v mmdebstrap >/dev/null || echo mmdebstrap
+  command -v buildah >/dev/null || echo buildah
 }
 
 missing_packages() {
@@ -108,6 +117,11 @@ install_node_packages() {
   .venv/bin/python -c 'from tests.foreign import node_root; node_root()'
 }
 
+if [[ $profile == node ]]; then
+  mapfile -t missing < <(missing_node_packages)
+  if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
+  exit 0
+fi
 mapfile -t missing < <(missing_packages)
 if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
 install_python_packages

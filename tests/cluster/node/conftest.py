@@ -1,0 +1,42 @@
+"""A real node and Barograph installed on it; or both on the cluster that somebody named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared.embedded.process import EmbeddedError
+from tests.cluster.images import Images
+from tests.cluster.kube import Kube
+from tests.cluster.node.release import Release
+from tests.cluster.node.worker import RealNode
+
+
+@pytest.fixture(scope="package")
+def node(kube_server: Kube) -> Iterator[RealNode | None]:
+    """The real node, gone before other directories' tests; None: the cluster has its own."""
+    if kube_server.plane is None:
+        yield None
+        return
+    try:
+        made = RealNode(kube_server, kube_server.plane, Images.of_sources().require())
+        made.start()
+    except EmbeddedError as error:
+        pytest.fail(str(error), pytrace=False)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="package")
+def installation(kube_server: Kube, node: RealNode | None) -> Iterator[Release]:
+    release = Release(kube_server, images_are_ours=node is not None)
+    yield release
+    release.remove()
+
+
+@pytest.fixture
+def release(installation: Release) -> Release:
+    """The chart, installed with its quickstart and ready."""
+    installation.ensure_installed()
+    return installation

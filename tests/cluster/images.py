@@ -64,6 +64,11 @@ class Images:
     def of_sources(cls) -> Images:
         return cls(cache() / f"{_sources_hash()}.json")
 
+    def relatives(self) -> list[Path]:
+        """What other states of the sources have unpacked, newest first: most layers are the same."""
+        found = self.unpacked.parent.glob("*")
+        return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
     def require(self) -> Images:
         """Self. EmbeddedError when they are not built."""
         if not self.index.exists():
@@ -165,9 +170,14 @@ class _Builder:
         _say(f"{name}: {time.monotonic() - started:.0f} s")
 
     def _push(self, name: str) -> None:
-        # Not compressed: they are read on this machine only.
-        to = f"oci:{cache() / 'layout'}:{image(name)}"
-        self._buildah("push", "--disable-compression", image(name), to)
+        layout = cache() / "layout"
+        kept = layout.with_name("pushed") / name
+        found = self._run("inspect", "--type=image", "--format={{.FromImageID}}", image(name))
+        if kept.exists() and kept.read_text() == found.stdout:
+            return
+        self._buildah("push", image(name), f"oci:{layout}:{image(name)}")
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(found.stdout)
 
     def _exists(self, name: str) -> bool:
         return not self._run("inspect", "--type=image", name).returncode

@@ -121,14 +121,20 @@ class RealNode:
         configuration = self.state / "containerd.toml"
         configuration.write_text(_containerd(self.state, self._socket, network))
         root, kept = self.state / "containerd", self.images.unpacked
-        if not kept.exists():
-            self._run_containerd()
-            self._import_images()
-            self._running.pop("containerd").stop()
-            _link_store(root, kept)
-        else:
+        if kept.exists():
             _link_store(kept, root)
+        else:
+            self._unpack(root, kept)
         self._run_containerd()
+
+    def _unpack(self, root: Path, kept: Path) -> None:
+        """Import the images, and keep the store for the next run."""
+        for relative in self.images.relatives()[:1]:
+            _link_store(relative, root)
+        self._run_containerd()
+        self._import_images()
+        self._running.pop("containerd").stop()
+        _link_store(root, kept)
 
     def _run_containerd(self) -> None:
         self._start("containerd", ["containerd", f"--config={self.state / 'containerd.toml'}"])

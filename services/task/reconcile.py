@@ -28,6 +28,7 @@ from shared.storage import ObjectStore, StorageError
 log = structlog.get_logger(__name__)
 
 _MOST_STARTS = 50
+_MOST_LIVE = 1_000_000
 _LOST = Exit(exit_code=-9, fault="its container vanished without a word", infrastructure=True)
 
 
@@ -64,7 +65,8 @@ class Reconciler:
         self._admit()
         with self._unit() as unit:
             ctx = self._context(unit)
-            live = unit.records.find(JOBS, group="live", status=[*ACTIVE_STATES, *_ENDED])
+            wanted = [*ACTIVE_STATES, *_ENDED]
+            live = unit.records.find(JOBS, group="live", status=wanted, limit=_MOST_LIVE)
             for state, number in unit.records.count(JOBS).items():
                 JOBS_GAUGE.labels(state).set(number)
         observed: dict[str, list[Observed]] = {}
@@ -79,7 +81,7 @@ class Reconciler:
                 self._job(record, observed.get(record.job_id, []), ctx)
             except RuntimeUnavailable as error:
                 log.warning("runtime_postponed", job=record.job_id, error=str(error))
-        self._remove_strays(observed)
+        self._remove_strays(observed, {record.job_id for record in live})
         self._expire()
 
     def _ensure_bucket(self) -> None:
@@ -96,7 +98,7 @@ class Reconciler:
             waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MOST_STARTS)
             if not waiting:
                 return
-            active = unit.records.find(JOBS, status=list(ACTIVE_STATES))
+            active = unit.records.find(JOBS, status=list(ACTIVE_STATES), limit=_MOST_LIVE)
             ctx = self._context(unit)
             for record, reason in admit(waiting, active, total):
                 self._admit_one(unit, ctx, record, reason)
@@ -203,9 +205,12 @@ class Reconciler:
             if newest is not None:
                 unit.records.put(JOBS, newest.model_copy(update={"cleaned": True}))
 
-    def _remove_strays(self, observed: dict[str, list[Observed]]) -> None:
-        """Members of jobs nobody remembers (their record was removed) must not live on."""
-        known = observed.keys() | self._runtime.known()
+    def _remove_strays(self, observed: dict[str, list[Observed]], live: set[str]) -> None:
+        """Members of jobs nobody remembers (their record was removed) must not live on.
+
+        What was live when this pass began is remembered, or was cleaned up by it.
+        """
+        known = (observed.keys() | self._runtime.known()) - live
         if not known:
             return
         with self._unit() as unit:

@@ -72,6 +72,11 @@ def group(item: Object) -> str:
     return str(item["metadata"].get("labels", {}).get(names.GROUP, ""))
 
 
+def job_name(pod: Object) -> str:
+    """The Job that made it, '' when it does not say."""
+    return str(pod["metadata"]["labels"].get("batch.kubernetes.io/job-name", ""))
+
+
 def index(pod: Object) -> int:
     """Its completion index, -1 when it has none."""
     return int(pod["metadata"]["annotations"].get(names.INDEX, -1))

@@ -147,7 +147,7 @@ class View:
                 if member is None:
                     continue
                 alive = pods.alive(pod)
-                fate = None if alive else pods.fate(pod)
+                fate = None if alive else self._fate(pod)
                 key = member.name, member.incarnation
                 there[key] = Observed(job_id, member, alive, fate=fate)
                 for before in range(max(1, key[1] - _MOST_BEFORE), key[1]):
@@ -165,7 +165,17 @@ class View:
         job_id, member = pods.job_id(pod), pods.member(pod)
         if job_id and member is not None:
             fates = self._fates.setdefault(job_id, {})
-            fates[member.name, member.incarnation] = pods.fate(pod)
+            fates[member.name, member.incarnation] = self._fate(pod)
+
+    def _fate(self, pod: Object) -> Exit:
+        """How a pod ended; one that Kueue has taken its place from was told to go by its Job."""
+        fate = pods.fate(pod)
+        job = self._jobs.get(self._namespace, pods.job_name(pod))
+        taken = job is not None and _suspended(job) and pod["metadata"]["deletionTimestamp"]
+        if not taken or fate.exit_code == 0 or fate.oom:
+            return fate
+        told = {"fault": "Kueue suspended the job", "infrastructure": True, "preempted": True}
+        return fate.model_copy(update=told)
 
 
 def _by_job(items: list[Object]) -> dict[str, list[Object]]:
@@ -175,6 +185,11 @@ def _by_job(items: list[Object]) -> dict[str, list[Object]]:
         if job_id:
             found.setdefault(job_id, []).append(item)
     return found
+
+
+def _suspended(job: Object) -> bool:
+    queued = names.QUEUE in (job["metadata"].get("labels") or {})
+    return queued and bool(job["spec"].get("suspend"))
 
 
 def _keep_job(job: Object) -> Object:

@@ -65,7 +65,7 @@ class Images:
         return cls(cache() / f"{_sources_hash()}.json")
 
     def relatives(self) -> list[Path]:
-        """What other states of the sources have unpacked, newest first: most layers are the same."""
+        """What other states of the sources have unpacked, newest first: they share most layers."""
         found = self.unpacked.parent.glob("*")
         return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 

@@ -37,12 +37,16 @@ class Step:
     def reported(self, error: str = "") -> RemediationStep:
         """The step as it is answered with; what failed freed nothing."""
         freed = 0 if error else self.freed_bytes
-        # File names are bytes; what is not UTF-8 in them must not make the answer unreadable.
-        shown = os.fsencode(self.target).decode(errors="backslashreplace")
         return RemediationStep(
-            action=self.action, target=shown, freed_bytes=freed, error=error,
-            identity=self.identity, diff=self.diff[:500], command=self.command[:1000],
+            action=self.action, target=_shown(self.target), freed_bytes=freed, error=error,
+            identity=_shown(self.identity), diff=_shown(self.diff)[:500],
+            command=_shown(self.command)[:1000],
         )  # fmt: skip
+
+
+def _shown(text: str) -> str:
+    """File names are bytes; what is not UTF-8 in them must not make an answer unreadable."""
+    return os.fsencode(text).decode(errors="backslashreplace")
 
 
 class Stopped(Exception):

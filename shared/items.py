@@ -35,7 +35,12 @@ class Item:
     minimum: float | None = 0.0
     maximum: float | None = None
     description: str = ""
+    predicted: bool = True
+    """Whether its alarms are worth predicting."""
 
+
+CANARY = "barograph.canary"
+"""The item of the healer's own test alarm."""
 
 _STABLE, _VOLATILE = Behaviour.STABLE, Behaviour.VOLATILE
 
@@ -74,6 +79,8 @@ ITEMS: dict[str, Item] = {
              description="Sockets closed but not yet released."),
         Item("host.alive", "host", "boolean", _VOLATILE, 0.5, above=False, maximum=1.0,
              description="1 while the machine reports."),
+        Item(CANARY, "canary", "boolean", _VOLATILE, 0.5, maximum=1.0, predicted=False,
+             description="1 while Barograph's own test alarm shall be raised."),
         Item("sys.ntpd.offset", "time", "milliseconds", _VOLATILE, minimum=None,
              description="Offset of the clock from its time server."),
     )

@@ -61,6 +61,24 @@ INTERVAL_COVERAGE = Gauge(
     _RULE,
 )
 ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
+CANARY_ROUNDS = Counter(
+    "barograph_canary_rounds_total",
+    "The canary's rounds, by outcome: complete, failed.",
+    ["outcome"],
+)
+CANARY_SECONDS = Gauge(
+    "barograph_canary_seconds", "How long the canary's last alarm took to come and go.", ["step"]
+)
+CANARY_LAST_SUCCESS = Gauge(
+    "barograph_canary_last_success_timestamp_seconds",
+    "When a round of the canary was last complete, Unix time.",
+)
+ALERTS_OPEN = Gauge(
+    "barograph_alerts_open",
+    "Open alerts, by where they stand with people: waiting, pending, held, told.",
+    ["status"],
+)
+STORMING = Gauge("barograph_alert_storm", "1 while alerts are told in summaries only.")
 OUTSIDE_ALERTS = Counter(
     "barograph_outside_alerts_total",
     "Alerts posted by Prometheus or Alertmanager, by outcome: taken, refused.",

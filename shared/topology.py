@@ -130,7 +130,14 @@ ROUTES: tuple[Route, ...] = (
     Route(c.JobCancelled, JOBS, (P.TASK,), _to(P.CLIENT)),
     Route(c.JobRemoved, JOBS, (P.TASK,), _to(P.CLIENT)),
     # A sample's way.
-    Route(c.MetricBatch, METRICS, (P.AGENT, P.OUTSIDE), _to(P.DETECTOR), words=1, prefix="samples"),
+    Route(
+        c.MetricBatch,
+        METRICS,
+        (P.AGENT, P.HEALER, P.OUTSIDE),
+        _to(P.DETECTOR),
+        words=1,
+        prefix="samples",
+    ),
     Route(c.AnomalyDetected, ALERTS, (P.DETECTOR,), _to(P.HEALER)),
     Route(c.AnomalyCleared, ALERTS, (P.DETECTOR,), _to(P.HEALER)),
     Route(c.AlarmPredicted, ALERTS, (P.PREDICTOR,), _to(P.HEALER)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.healer.canary import about_canary
 from services.healer.chronicle import FOREVER, Chronicle
 from services.healer.handling import Handling
 from services.healer.policy import worse
@@ -37,7 +38,7 @@ class Course:
             return
         commands: list[Message] = []
         rises = before is None or _rises(before, now)
-        if rises and now.phase is Phase.WAITING:
+        if rises and now.phase is Phase.WAITING and not about_canary(now.series):
             now, commands = self.handling.begin(now, ctx)
         elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
             now = now.model_copy(update={"tell": now.state.value})

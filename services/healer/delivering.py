@@ -26,8 +26,6 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 200
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 600
-_LEASE = timedelta(seconds=180)
-"""Longer than any channel may take to send one notice."""
 
 
 class Deliverer:
@@ -39,6 +37,7 @@ class Deliverer:
         unit: a transaction.
         clock: what time it is.
         keep: how long deliveries that are done are remembered.
+        lease: longer than the channel may take to send one notice.
     """
 
     def __init__(
@@ -48,12 +47,14 @@ class Deliverer:
         unit: Callable[[], AbstractContextManager[ServiceUnit]],
         clock: Callable[[], datetime],
         keep: timedelta,
+        lease: timedelta = timedelta(seconds=180),
     ) -> None:
         self._channel = channel
         self._tools = tools
         self._unit = unit
         self._clock = clock
         self._keep = keep
+        self._lease = lease
         self._name = uuid.uuid4().hex
 
     def run(self) -> None:
@@ -88,7 +89,7 @@ class Deliverer:
                 if record is None:
                     unit.records.delete(DELIVERIES, delivery.delivery_id)
                     continue
-                update = {"status": "sending", "holder": self._name, "due": now + _LEASE}
+                update = {"status": "sending", "holder": self._name, "due": now + self._lease}
                 taken = delivery.model_copy(update=update)
                 unit.records.put(DELIVERIES, taken)
                 return taken, record.notice

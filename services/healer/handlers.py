@@ -12,6 +12,7 @@ from services.healer.alerting.flapping import flaps
 from services.healer.alerting.people import People
 from services.healer.alerting.records import DELIVERIES, NOTICES, Flaps
 from services.healer.alerting.silences import SILENCES
+from services.healer.canary import Canary, about_canary, is_its_alarm
 from services.healer.chronicle import FOREVER, Chronicle
 from services.healer.clicks import clicks
 from services.healer.course import Course
@@ -44,7 +45,7 @@ from shared.contracts import (
     PredictionWithdrawn,
     RemediationExecuted,
 )
-from shared.contracts.alerts import AlertState, SeriesRef
+from shared.contracts.alerts import AlertState, SeriesRef, Severity
 from shared.contracts.healing import ActionState
 from shared.contracts.message import deterministic_id
 from shared.items import ITEMS
@@ -69,15 +70,19 @@ class Handlers:
         dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
         self._announcer = Announcer(settings, dispatch)
         self.deciding = Deciding(settings, self._course.handling)
+        self.canary = Canary(settings.canary_every_s, dispatch)
         self.people = People(settings, self._course.chronicle, dispatch)
         self.clicks = clicks(self.people, self.deciding)
 
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
         """A series has left its normal behaviour or its threshold."""
+        canary = about_canary(message.series)
+        if canary and not is_its_alarm(message):
+            return ()
         signal = Signal(
             event_id=message.event_id,
             state=AlertState.FIRING,
-            severity=message.severity,
+            severity=Severity.INFO if canary else message.severity,
             time_ms=message.time_ms,
         )
         item = ITEMS.get(message.series.item)

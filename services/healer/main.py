@@ -37,6 +37,7 @@ from shared.service.http import HttpServer
 from shared.settings import SettingsError
 from shared.store import Store
 
+_CANARY_STEP_S = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -82,9 +83,14 @@ def build(settings: HealerSettings) -> HealerService:
     def unit() -> AbstractContextManager[ServiceUnit]:
         return service.unit()
 
+    def canary() -> None:
+        with service.unit() as unit:
+            unit.emit(handlers.canary.step(service.context(unit.records)))
+
     keep = timedelta(days=settings.keep_days)
+    lease = timedelta(seconds=settings.delivery_lease_s)
     deliverers = [
-        Periodic(f"channel-{each.name}", 1.0, Deliverer(each, tools, unit, clock, keep).run)
+        Periodic(f"channel-{each.name}", 1.0, Deliverer(each, tools, unit, clock, keep, lease).run)
         for each in settings.all_channels
     ]
     service = HealerService(
@@ -110,6 +116,7 @@ def build(settings: HealerSettings) -> HealerService:
             Periodic("flush", 1.0, flush),
             Periodic("correlate", 3600.0, correlate),
             *deliverers,
+            *([Periodic("canary", _CANARY_STEP_S, canary)] if settings.canary_every_s else []),
         ],
     )
     healer = Healer(

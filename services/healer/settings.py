@@ -39,6 +39,9 @@ class HealerSettings(ServiceSettings):
     correlation: Correlation = Field(
         default=Correlation(), description="How rules of alarms that go together are found; JSON."
     )
+    canary_every_s: float = Field(
+        default=0, ge=0, description="Pause between test alarms of our own; 0: none."
+    )
     http_host: str = Field(default="127.0.0.1", description="Where API and links listen.")
     http_port: int = Field(default=8081, ge=0, le=65_535, description="0: any free port.")
     http_token: SecretStr = Field(
@@ -78,6 +81,11 @@ class HealerSettings(ServiceSettings):
         default=600,
         gt=0,
         description="After a prediction came true: how long to wait for the detector's alarm.",
+    )
+    delivery_lease_s: float = Field(
+        default=180,
+        gt=0,
+        description="How long a replica may take to send a notice before another one does.",
     )
     keep_days: float = Field(default=30, gt=0, description="How long ended incidents are kept.")
 

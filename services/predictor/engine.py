@@ -58,7 +58,9 @@ class Engine:
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
         self._limits: dict[str, float | None] = {
-            name: settings.thresholds.get(name, item.threshold) for name, item in ITEMS.items()
+            name: settings.thresholds.get(name, item.threshold)
+            for name, item in ITEMS.items()
+            if item.predicted
         }
         self._limits.update(settings.thresholds)
         self._deriver = Deriver()

@@ -58,7 +58,26 @@ MACHINES = (
     Panel("Snapshots", "sum by (job) (rate(barograph_snapshots_total{@}[15m]))", "{{job}}", "ops"),
 )  # fmt: skip
 
+ALERTING = (
+    Panel("Open alerts, by where they stand", "max by (status) (barograph_alerts_open{@})",
+          "{{status}}"),
+    Panel("Held back an hour, by why",
+          "sum by (why) (increase(barograph_alerts_held_total{@}[1h]))", "{{why}}"),
+    Panel("Notices an hour, by channel and outcome",
+          "sum by (channel, outcome) (increase(barograph_deliveries_total{@}[1h]))",
+          "{{channel}} {{outcome}}"),
+    Panel("Notices that wait", "max by (channel) (barograph_deliveries_waiting{@})", "{{channel}}"),
+    Panel("Time for the test alarm to come and go", "max by (step) (barograph_canary_seconds{@})",
+          "{{step}}", "s"),
+    Panel("Rounds of the canary an hour",
+          "sum by (outcome) (increase(barograph_canary_rounds_total{@}[1h]))", "{{outcome}}"),
+    Panel("Storm", "max(barograph_alert_storm{@})", "storm"),
+    Panel("Alerts from outside", "sum by (outcome) (rate(barograph_outside_alerts_total{@}[5m]))",
+          "{{outcome}}", "ops"),
+)  # fmt: skip
+
 DASHBOARDS = {
+    "alerting": ("Barograph: alerts and notices", ALERTING),
     "platform": ("Barograph: messages and services", PLATFORM),
     "machines": ("Barograph: machines, predictions, remediations", MACHINES),
 }

@@ -53,6 +53,8 @@ class _LoginFirst(Mailbox):
     warnings are errors it leaves the connection open, with nobody to answer it.
     """
 
+    _seen: set[str] | None = None
+
     async def handle_MAIL(  # noqa: N802 - aiosmtpd's name
         self, _server: SMTP, session: Session, envelope: Envelope, sender: str, options: list[str]
     ) -> str:
@@ -61,6 +63,18 @@ class _LoginFirst(Mailbox):
         envelope.mail_from = sender
         envelope.mail_options.extend(options)
         return "250 OK"
+
+    def handle_message(self, message: email.message.Message) -> None:
+        """A mail that comes again (same Message-ID) is delivered once, as on most servers."""
+        name = str(message["Message-ID"] or "")
+        if not name or name not in self._known():
+            super().handle_message(message)
+            self._known().add(name)
+
+    def _known(self) -> set[str]:
+        if self._seen is None:
+            self._seen = {str(mail["Message-ID"]) for mail in self.mailbox}
+        return self._seen
 
 
 @dataclass

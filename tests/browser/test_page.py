@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -51,6 +52,10 @@ class Browser:
     def text(self) -> str:
         script = {"script": "return document.body.innerText", "args": []}
         return str(self._http.post(f"{self._session}/execute/sync", json=script).json()["value"])
+
+    def run(self, script: str) -> Any:
+        body = {"script": script, "args": []}
+        return self._http.post(f"{self._session}/execute/sync", json=body).json()["value"]
 
     def count(self, selector: str) -> int:
         script = "return document.querySelectorAll(arguments[0]).length"

@@ -5,15 +5,23 @@ from __future__ import annotations
 import mailbox
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from services.healer.channels import Tools
+from services.healer.delivering import Deliverer
 from services.healer.mail.message import build
 from services.healer.mail.smtp import MailRefused, MailUnavailable, send
 from shared.embedded.mailbox import EmbeddedMailbox, SmtpServer
 from shared.embedded.process import LOOPBACK, free_ports
+from tests.unit.healer.test_alerting import over, trouble
+from tests.unit.healer.test_incidents import Desk
 from tests.unit.healer.test_mail import notice
 
 
@@ -79,3 +87,50 @@ def test_nobody_listening_is_unavailable_and_a_bad_url_a_fault() -> None:
         send(f"smtp://{LOOPBACK}:{port}", letter())
     with pytest.raises(ValueError, match="smtps://host"):
         send("http://example.org", letter())
+
+
+@dataclass
+class Replica:
+    """A healer's mail channel on a real SMTP server, its clock moved by hand."""
+
+    box: EmbeddedMailbox
+
+    def __post_init__(self) -> None:
+        self.desk = Desk()
+        (channel,) = self.desk.settings.all_channels
+        tools = Tools(smtp_url=self.box.url, mail_from="barograph@example.org")
+        self.deliverer = Deliverer(
+            channel, tools, self._unit, lambda: self.desk.now, timedelta(days=1)
+        )
+
+    @contextmanager
+    def _unit(self) -> Iterator[Any]:
+        with self.desk.store.transaction() as records:
+            yield SimpleNamespace(records=records)
+
+    def run_for(self, minutes: int) -> None:
+        for _ in range(minutes * 12):
+            self.desk.later(5)
+            self.deliverer.run()
+
+
+def test_a_server_that_is_down_for_ten_minutes_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    box = EmbeddedMailbox(tmp_path)
+    box.start()
+    replica = Replica(box)
+    replica.desk.take(trouble("before"))
+    replica.run_for(1)
+    box.stop()
+    for number in range(6):
+        replica.desk.take(trouble(f"host{number}"), *([over(trouble("before"))] * (number == 3)))
+        replica.run_for(2 if number % 2 else 1)
+    replica.run_for(1)
+    assert len(box.messages()) == 1
+    box.start()
+    try:
+        replica.run_for(12)
+    finally:
+        box.stop()
+    ids = [str(mail["Message-ID"]) for mail in box.messages()]
+    assert sorted(ids) == sorted(f"<{told.message_id}>" for told in replica.desk.notices())
+    assert len(ids) == 8

@@ -74,6 +74,7 @@ BAROGRAPH_PREDICTOR_SNAPSHOTS: s3
 {{- define "barograph.settings.healer" -}}
 BAROGRAPH_HEALER_HTTP_HOST: "0.0.0.0"
 BAROGRAPH_HEALER_HTTP_PORT: "8081"
+BAROGRAPH_HEALER_CANARY_EVERY_S: "60"
 {{- end -}}
 
 {{/* (list variables service settings) -> YAML of the variables and those from the values' `settings` */}}

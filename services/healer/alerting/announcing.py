@@ -9,17 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import get_args
 
 from services.healer.alerting import storms
 from services.healer.alerting.dispatch import Dispatch
 from services.healer.alerting.filters import Drop, Filters, Hold
-from services.healer.alerting.records import GROUPS, STANDINGS, STORM, Group, Standing, StormState
+from services.healer.alerting.records import (
+    GROUPS,
+    STANDINGS,
+    STORM,
+    Group,
+    Standing,
+    StandingStatus,
+    StormState,
+)
 from services.healer.mail.content import Kind
 from services.healer.notices import compose, line
 from services.healer.policy import RANK
 from services.healer.records import INCIDENTS
 from services.healer.settings import HealerSettings
-from shared.observe import ALERTS_HELD
+from shared.observe import ALERTS_HELD, ALERTS_OPEN, STORMING
 from shared.service import Context
 
 _MOST = 20_000
@@ -44,6 +53,10 @@ class Announcer:
         for group in ctx.records.find(GROUPS, due_before=ctx.now):
             ctx.records.delete(GROUPS, group.group[:300])
         self._dispatch.digests(ctx)
+        STORMING.set(state.active)
+        counted = ctx.records.count(STANDINGS)
+        for status in get_args(StandingStatus):
+            ALERTS_OPEN.labels(status).set(counted.get(status, 0))
 
     def _announce(self, state: StormState, ctx: Context) -> None:
         candidates = self._candidates(ctx)

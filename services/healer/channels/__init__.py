@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.healer.channels import alertmanager, mail, pagerduty, slack, webhook
+from services.healer.channels import alertmanager, deadman, mail, pagerduty, slack, webhook
 from services.healer.channels.base import (
     Channel,
     ChannelRefused,
@@ -18,6 +18,7 @@ __all__ = [
     "ChannelUnavailable",
     "Tools",
     "alertmanager",
+    "deadman",
     "mail",
     "pagerduty",
     "parse",

@@ -65,6 +65,7 @@ class Channel(BaseModel):
     least: Severity = Field(default=Severity.INFO, description="Only from this severity on.")
     kinds: frozenset[Kind] | None = Field(default=None, description="Only these; None: all.")
     resolved: bool = Field(default=True, description="Whether ends are told here.")
+    canary: bool = Field(default=False, description="Whether it is told of the canary's rounds.")
     escalation_only: bool = Field(default=False, description="Only as a step of escalation.")
     title_template: str = Field(default="", max_length=2000, description="Jinja; empty: ours.")
     text_template: str = Field(default="", max_length=20_000, description="Jinja; empty: ours.")
@@ -85,6 +86,8 @@ class Channel(BaseModel):
 
     def wants(self, told: Notice | Summary) -> bool:
         """Whether any of what is told concerns this channel."""
+        if isinstance(told, Summary) and told.kind == "canary":
+            return self.canary
         if isinstance(told, Summary):
             return not self.escalation_only and RANK[told.severity] >= RANK[self.least]
         return not self.escalation_only and any(

@@ -57,6 +57,7 @@ class Desk:
         policy: dict[str, Any] | None = None,
         mail_to: str = "a@example.org",
         channels: tuple[Channel, ...] = (),
+        canary_every_s: float = 0,
         **alerting: Any,
     ) -> None:
         self.settings = HealerSettings(
@@ -67,6 +68,7 @@ class Desk:
                 {"group_wait_s": 0, "group_interval_s": 0, **alerting}
             ),
             channels=channels,
+            canary_every_s=canary_every_s,
         )
         self.store = Store("sqlite://")
         self.now = NOW

@@ -1,0 +1,97 @@
+"""Mails as a person sees them: rendered by a real browser, with no address but the mail's own."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator
+from datetime import timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from services.healer.links import Links
+from services.healer.mail.content import Line, Notice, Summary
+from services.healer.mail.letters import LinkMaker
+from services.healer.mail.message import build
+from shared.contracts.alerts import EvidenceRow, SeriesRef, Severity
+from tests.browser.test_page import Browser
+from tests.unit.healer.test_mail import NOW, notice
+
+LINKS = LinkMaker(Links([b"k" * 32]), "https://barograph.example.org", timedelta(hours=24))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    made = Browser()
+    made.start()
+    yield made
+    made.stop()
+
+
+def line(number: int, **changes: object) -> Line:
+    values = {
+        "incident_id": f"i{number}", "kind": "firing", "family": "other", "value": 9.0 + number,
+        "severity": Severity.CRITICAL if number % 3 == 0 else Severity.WARNING,
+        "series": SeriesRef(host=f"web-{number}", item="app.errors", labels={"rack": "r7"}),
+        "sentence": "more errors than usual", "since": NOW,
+    }  # fmt: skip
+    return Line.model_validate(values | changes)
+
+
+def alarm() -> Notice:
+    rows = tuple(
+        EvidenceRow(columns={"path": f"/log/app/{n}", "size": f"{9 - n} GiB", "age": f"{n} d"})
+        for n in range(5)
+    )
+    return notice(
+        incident_id="i0", evidence=rows, also=(line(1), line(2)),
+        attached=(line(3, cause="i0"),), attached_total=14,
+        actions=("clean-logs did 3 steps, 210.4 MB in all.", "archive /log/app/old.log (70 MB)"),
+    )  # fmt: skip
+
+
+def storm() -> Summary:
+    return Summary(
+        message_id="s.1@barograph", kind="storm", severity=Severity.CRITICAL,
+        headline="264 alerts on 204 machines",
+        sentences=("Since 10:00:00 UTC more alerts came than are told one by one.",),
+        counts=(("firing warning app.errors", 200), ("firing critical switch.up", 4)),
+        listed=12, rows=tuple(line(n) for n in range(264)), attached={"i0": 50, "i1": 50}, at=NOW,
+    )  # fmt: skip
+
+
+def as_page(mail: EmailMessage, path: Path) -> str:
+    """What a mail program shows: the HTML, with the picture from inside the mail."""
+    html = mail.get_body(("html",))
+    assert html is not None
+    page = str(html.get_content())
+    assert page.count("http") == page.count("https://barograph.example.org"), "nothing from outside"
+    for part in mail.walk():
+        if part.get_content_type() == "image/png":
+            picture = base64.b64encode(part.get_content()).decode()
+            page = page.replace("cid:plot", f"data:image/png;base64,{picture}")
+    path.write_text(page)
+    return path.as_uri()
+
+
+@pytest.mark.parametrize("kind", ["alarm", "storm"])
+def test_a_mail_is_drawn_whole(kind: str, browser: Browser, tmp_path: Path) -> None:
+    told = alarm() if kind == "alarm" else storm()
+    mail = build(told, "b@example.org", ("ann@example.org",), links=LINKS)
+    browser.open(as_page(mail, tmp_path / "mail.html"))
+    seen = browser.text()
+    wanted = {
+        "alarm": ("Acknowledge", "Silence", "/log/app/0", "9 GiB", "web-1", "14 alert(s)",
+                  "du -xh -- /log", "clean-logs did 3 steps"),
+        "storm": ("264 alerts on 204 machines", "web-11", "50", "and 252 more", "switch.up"),
+    }[kind]  # fmt: skip
+    assert [words for words in wanted if words not in seen] == []
+    assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    broken = "return [...document.images].filter(i => !i.complete || i.naturalWidth < 100).length"
+    assert browser.run(broken) == 0
+    assert browser.run("return document.images.length") == (1 if kind == "alarm" else 0)
+    browser.picture(tmp_path / f"{kind}.png")
+    width, height = struct.unpack(">II", (tmp_path / f"{kind}.png").read_bytes()[16:24])
+    assert (width, height) > (800, 500)

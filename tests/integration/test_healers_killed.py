@@ -1,0 +1,127 @@
+"""Two healers on one database, killed again and again: no notice is lost, none is doubled."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.contracts import AnomalyCleared, AnomalyDetected, Direction, SeriesRef, Severity
+from shared.contracts.message import deterministic_id
+from shared.embedded.mailbox import EmbeddedMailbox
+from shared.embedded.process import OwnedProcess, free_ports, wait_until
+from shared.messaging import BrokerUnavailable, Bus, Unroutable
+from shared.topology import Principal
+from tests.brokers import BrokerUnderTest
+
+ALERTS = 24
+ALERTING = {"group_wait_s": 0, "group_interval_s": 0, "storm": {"alerts": 1000}}
+
+
+class Healers:
+    """Two processes that share everything."""
+
+    def __init__(self, folder: Path, broker: BrokerUnderTest, mailbox: EmbeddedMailbox) -> None:
+        self._folder = folder
+        self._environment = {
+            **os.environ,
+            "BAROGRAPH_BROKER_URL": broker.url("healer"),
+            "BAROGRAPH_STORE_URL": f"sqlite:///{folder}/healer.db",
+            "BAROGRAPH_HEALER_SMTP_URL": mailbox.url,
+            "BAROGRAPH_HEALER_MAIL_TO": "oncall@example.org",
+            "BAROGRAPH_HEALER_DELIVERY_LEASE_S": "5",
+            "BAROGRAPH_HEALER_ALERTING": json.dumps(ALERTING),
+        }
+        self._number = itertools.count()
+        self.running = [self._started(), self._started()]
+
+    def kill_one(self, which: int) -> None:
+        self.running[which].kill()
+        self.running[which] = self._started()
+
+    def stop(self) -> None:
+        for process in self.running:
+            process.kill()
+
+    def _started(self) -> OwnedProcess:
+        number = next(self._number)
+        health, http = free_ports(2)
+        own = {
+            "BAROGRAPH_INSTANCE": str(number), "BAROGRAPH_HEALTH_PORT": str(health),
+            "BAROGRAPH_HEALER_HTTP_PORT": str(http),
+        }  # fmt: skip
+        return OwnedProcess(
+            [sys.executable, "-m", "services.healer"],
+            log=self._folder / f"healer-{number}.log",
+            env=self._environment | own,
+        )
+
+
+def trouble(number: int) -> AnomalyDetected:
+    series = SeriesRef(host=f"host{number}", item="app.errors")
+    return AnomalyDetected(
+        event_id=deterministic_id("killed", number), series=series, family="other",
+        severity=Severity.CRITICAL, time_ms=1_700_000_000_000 + number, value=9.0,
+        direction=Direction.SPIKE, periodic=None, votes=(), sentence="too many", threshold=5.0,
+    )  # fmt: skip
+
+
+def over(number: int) -> AnomalyCleared:
+    of = trouble(number)
+    return AnomalyCleared(
+        event_id=of.event_id, series=of.series, family="other", time_ms=of.time_ms, value=0.0
+    )
+
+
+def told(mailbox: EmbeddedMailbox) -> Counter[str]:
+    return Counter(str(mail["subject"]) for mail in mailbox.messages())
+
+
+def test_two_healers_killed_again_and_again_tell_everything_once(
+    broker: BrokerUnderTest, tmp_path: Path
+) -> None:
+    mailbox = EmbeddedMailbox(tmp_path / "mail")
+    mailbox.start()
+    healers = Healers(tmp_path, broker, mailbox)
+    bus = Bus(broker.url("detector"), Principal.DETECTOR, "test")
+    bus.start(consume=False)
+    try:
+        bus.wait_ready()
+        until(lambda: published(bus, trouble(0)), "the healer's queue")
+        for number in range(1, ALERTS):
+            bus.publish([trouble(number)])
+            if number % 6 == 0:
+                half = number // 2
+                until(lambda half=half: len(told(mailbox)) > half, "some mails")
+                healers.kill_one((number // 6) % 2)
+        until(lambda: len(told(mailbox)) >= ALERTS, "every alarm")
+        healers.kill_one(0)
+        bus.publish([over(number) for number in range(ALERTS)])
+        until(lambda: len(told(mailbox)) >= 2 * ALERTS, "every end")
+    finally:
+        bus.stop()
+        healers.stop()
+        mailbox.stop()
+    what = ("alarm: app.errors on host{} is 9", "resolved: app.errors on host{} is over")
+    wanted = {
+        f"[critical] {said.format(n)}"
+        for n in range(ALERTS)
+        for said in what
+    }  # fmt: skip
+    assert told(mailbox) == Counter(wanted)
+
+
+def published(bus: Bus, message: AnomalyDetected) -> bool:
+    try:
+        bus.publish([message])
+    except (Unroutable, BrokerUnavailable):
+        return False  # no healer has declared exchange and queue yet
+    return True
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    wait_until(condition, 300, what, alive=lambda: True)

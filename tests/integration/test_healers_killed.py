@@ -19,7 +19,12 @@ from shared.topology import Principal
 from tests.brokers import BrokerUnderTest
 
 ALERTS = 24
-ALERTING = {"group_wait_s": 0, "group_interval_s": 0, "storm": {"alerts": 1000}}
+ALERTING = {
+    "group_wait_s": 0,
+    "group_interval_s": 0,
+    "storm": {"alerts": 1000},
+    "mails_per_hour": 1000,
+}
 
 
 class Healers:

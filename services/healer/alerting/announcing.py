@@ -78,7 +78,9 @@ class Announcer:
         find = ctx.records.find
         due = find(STANDINGS, status=("pending", "held"), due_before=ctx.now, limit=_MOST)
         groups = {standing.group for standing in due if standing.status == "pending"}
-        if len(groups) > _FEW:
+        # What still waits for its group counts, too: a storm is seen before half of it is told.
+        waiting = ctx.records.count(STANDINGS).get("pending", 0) if groups else 0
+        if waiting > self._alerting.storm.alerts:
             more = find(STANDINGS, status="pending", limit=_MOST)
         else:
             more = [s for g in groups for s in find(STANDINGS, status="pending", group=g[:300])]

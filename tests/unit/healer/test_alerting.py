@@ -346,6 +346,14 @@ def test_a_storm_is_told_in_summaries_and_nothing_is_dropped() -> None:
     assert desk.mails()[-1].series.host == "calm"
 
 
+def test_a_storm_that_rises_slowly_is_not_told_alert_by_alert() -> None:
+    desk = Desk(group_wait_s=5, storm={"alerts": 50})
+    for number in range(300):
+        desk.take(trouble(f"h{number}"))
+        desk.later(0.05)
+    assert [told.kind for told in desk.notices()] == ["storm"]
+
+
 def test_evidence_that_comes_after_the_summary_is_not_told_again() -> None:
     desk = Desk(storm={"alerts": 5})
     desk.take(*(anomaly(SeriesRef(host=f"h{n}", item="cpu.idle")) for n in range(4)))

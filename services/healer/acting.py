@@ -53,6 +53,10 @@ class Acting:
 
     def decide(self, incident: Incident, ctx: Context) -> Decision:
         """What the policy says about the incident now."""
+        if self.policy.rule(incident.series) is None:
+            # Nothing could be done about it, so there is nothing to weigh and nothing to audit;
+            # in a storm that is most alerts.
+            return Decision(level=Level.SUGGEST)
         facts = self.facts(incident, ctx)
         decision = self.policy.decide(incident.series, incident.severity, facts)
         trail.note_decision(

@@ -60,7 +60,7 @@ def test_rules_and_dashboards_ask_for_metrics_that_exist() -> None:
     for panel in (panel for each in dashboards for panel in each["panels"]):
         asked |= used(panel["targets"][0]["expr"])
 
-    assert len(dashboards) == 2
+    assert len(dashboards) == 3
     assert asked
     assert asked <= metric_names()
 

@@ -9,15 +9,19 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from services.healer.agent.remediate import Remediator
 from services.healer.alerting.records import LINK_KEYS, LinkKey
 from services.healer.api.app import Healer, create_app
 from services.healer.channels import Tools
+from services.healer.cluster_orders import ClusterOrders, StoreEnvelope
 from services.healer.correlation import rules
 from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
 from services.healer.links import Links, Purpose
 from services.healer.mail.letters import LinkMaker
+from services.healer.remediations import make
 from services.healer.settings import HealerSettings
+from services.healer.trail import StoreBook
 from shared.contracts import (
     ActionDecide,
     AlarmPredicted,
@@ -117,8 +121,17 @@ def build(settings: HealerSettings) -> HealerService:
             Periodic("correlate", 3600.0, correlate),
             *deliverers,
             *([Periodic("canary", _CANARY_STEP_S, canary)] if settings.canary_every_s else []),
+            *(
+                [Periodic("cluster", 1.0, lambda: orders.run())]  # noqa: PLW0108 - made below
+                if settings.remediations
+                else []
+            ),
         ],
     )
+    allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}
+    book = StoreBook(store.transaction, clock)
+    remediator = Remediator(allowed, book, clock, StoreEnvelope(unit))
+    orders = ClusterOrders(unit, remediator, handlers, settings.instance, clock)
     healer = Healer(
         settings=settings,
         handlers=handlers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
@@ -22,7 +22,7 @@ from services.healer.correlation.settings import Correlation
 from services.healer.links import Links
 from services.healer.mail.smtp import check_url
 from services.healer.policy import Policy
-from services.healer.remediations import registered
+from services.healer.remediations import checked, registered
 from shared.settings import ServiceSettings
 
 
@@ -35,6 +35,10 @@ class HealerSettings(ServiceSettings):
     )
     channels: tuple[Channel, ...] = Field(
         default=(), description="How people are told, beside MAIL_TO; JSON."
+    )
+    remediations: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="What it may do through the Kubernetes API: remediation to its settings; JSON.",
     )
     correlation: Correlation = Field(
         default=Correlation(), description="How rules of alarms that go together are found; JSON."
@@ -93,6 +97,21 @@ class HealerSettings(ServiceSettings):
     @classmethod
     def _alerting_from_json(cls, value: object) -> object:
         return _parsed(Alerting, value) if isinstance(value, str) else value
+
+    @field_validator("remediations", mode="before")
+    @classmethod
+    def _remediations_from_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"not JSON: {error}") from None
+
+    @field_validator("remediations")
+    @classmethod
+    def _can_be_made(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return checked(value, "cluster")
 
     @field_validator("correlation", mode="before")
     @classmethod

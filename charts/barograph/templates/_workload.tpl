@@ -105,6 +105,6 @@ resources: {{- toYaml (index $context.Values $service).resources | nindent 2 }}
 {{/* (list context service) -> whether its pods get a token for the API server */}}
 {{- define "barograph.usesApi" -}}
 {{- $rights := (first .).Values.healer.remediations.kubernetes -}}
-{{- $heals := and (eq (last .) "healer") (or $rights.deletePods $rights.scale $rights.cordonNodes) -}}
+{{- $heals := and (eq (last .) "healer") (or $rights.deletePods $rights.evictPods $rights.rolloutRestart $rights.scale $rights.expandClaims $rights.cordonNodes $rights.drainNodes) -}}
 {{- or (eq (last .) "task") $heals | ternary "true" "false" -}}
 {{- end -}}

@@ -23,7 +23,7 @@ class Envelope:
     def __init__(self, unit: Callable[[], AbstractContextManager[Unit]]) -> None:
         self._unit = unit
 
-    def stopped(self) -> str:
+    def stopped(self, host: str) -> str:
         """Who threw the kill switch, and why; empty when nobody did."""
         with self._unit() as unit:
             halts = unit.records.find(HALTS, limit=1)
@@ -40,14 +40,4 @@ class Envelope:
             if known is not None and fence < known.fence:
                 return True
             unit.records.put(FENCES, Fence(target=target, fence=fence))
-        return False
-
-
-class NoEnvelope:
-    """For programs that carry out a remediation by hand."""
-
-    def stopped(self) -> str:
-        return ""
-
-    def late(self, target: str, fence: int) -> bool:
         return False

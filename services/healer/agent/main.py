@@ -10,6 +10,7 @@ from services.healer.agent import handlers
 from services.healer.agent.envelope import Envelope
 from services.healer.agent.evidence import Collector
 from services.healer.agent.executor import Executor, forget
+from services.healer.agent.masking import mask_also
 from services.healer.agent.publishing import Publishing
 from services.healer.agent.readings import Reader
 from services.healer.agent.remediate import Remediator
@@ -31,6 +32,7 @@ _LOOK_S = 1.0
 def build(settings: AgentSettings) -> Service:
     """The agent, ready to start."""
     settings = settings.addressed()
+    mask_also(settings.mask)
     audit = Audit(settings.state_dir.expanduser() / "audit" / "remediations.jsonl")
     samplers = makers(settings.volumes)
     publishing = Publishing(

@@ -24,8 +24,8 @@ _LISTED_STEPS = 1000
 class Checks(Protocol):
     """What may end a remediation before or between its steps."""
 
-    def stopped(self) -> str:
-        """Who threw the kill switch, and why; empty when nobody did."""
+    def stopped(self, host: str) -> str:
+        """Who threw the kill switch for this machine, and why; empty when nobody did."""
 
     def late(self, target: str, fence: int) -> bool:
         """Whether a newer lease's order for this target was seen."""
@@ -71,7 +71,7 @@ class Remediator:
         return self._answer(message, outcome)
 
     def _refusal(self, message: RemediationExecute, command: Command, known: Remediation) -> str:
-        stopped = "" if message.dry_run else self._envelope.stopped()
+        stopped = "" if message.dry_run else self._envelope.stopped(message.host)
         if stopped:
             return f"stopped by {stopped}"
         if self._envelope.late(known.target(message.series), message.fence):
@@ -85,7 +85,10 @@ class Remediator:
 
     def _run(self, message: RemediationExecute, known: Remediation) -> Outcome:
         journal = CommandJournal(
-            self._audit, message.command_id, message.remediation, self._envelope.stopped
+            self._audit,
+            message.command_id,
+            message.remediation,
+            lambda: self._envelope.stopped(message.host),
         )
         try:
             self._mark("begin", message)

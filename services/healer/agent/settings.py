@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from services.healer.remediations import Remediation, make
+from services.healer.remediations import Remediation, checked, make
 from services.healer.remediations.clean_logs import CleanLogs, CleanRoot
 from shared.contracts.message import HostName, routing_word
 from shared.items import ITEMS
@@ -49,11 +50,14 @@ class AgentSettings(ServiceSettings):
         default_factory=dict,
         description="What else this machine allows: remediation to its settings.",
     )
+    mask: tuple[str, ...] = Field(
+        default=(), description="Regular expressions of secrets beside those known; JSON list."
+    )
     kept_batches: int = Field(
         default=360, ge=1, le=100_000, description="Batches kept while the broker is away."
     )
 
-    @field_validator("items", "volumes", "clean", "remediations", mode="before")
+    @field_validator("items", "volumes", "clean", "remediations", "mask", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> Any:
         if not isinstance(value, str):
@@ -71,20 +75,20 @@ class AgentSettings(ServiceSettings):
             raise ValueError(f"no such items: {', '.join(unknown)}")
         return value
 
+    @field_validator("mask")
+    @classmethod
+    def _are_expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return value
+
     @field_validator("remediations")
     @classmethod
     def _can_be_made(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        for name, fields in value.items():
-            try:
-                made = make(name, fields)
-            except KeyError as error:
-                raise ValueError(error.args[0]) from None
-            except ValidationError as error:
-                faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-                raise ValueError(f"{name}: {'; '.join(faults)}") from None
-            if made.PLACE != "node":
-                raise ValueError(f"{name} works on the cluster: it is the healer's to allow")
-        return value
+        return checked(value, "node")
 
     def remediations_of(self) -> dict[str, Remediation]:
         """What this machine allows, by name."""

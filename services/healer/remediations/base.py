@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.contracts import SeriesRef
 from shared.contracts.alerts import RemediationStep
@@ -242,3 +242,19 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Remediation:
         msg = f"no remediation {name!r}; there are {', '.join(registered())}"
         raise KeyError(msg)
     return _REGISTRY[name](**(settings or {}))
+
+
+def checked(allowed: dict[str, dict[str, Any]], place: str) -> dict[str, dict[str, Any]]:
+    """Settings by remediation, if all can be made and act in ``place``; else ValueError, why."""
+    for name, fields in allowed.items():
+        try:
+            made = make(name, fields)
+        except KeyError as error:
+            raise ValueError(error.args[0]) from None
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+            raise ValueError(f"{name}: {'; '.join(faults)}") from None
+        if place != made.PLACE:
+            owner = "the healer's" if made.PLACE == "cluster" else "the machine's agent's"
+            raise ValueError(f"{name} is {owner} to allow")
+    return allowed

@@ -7,12 +7,19 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import PurePosixPath
 
-from services.healer.agent.evidence import files, processes
+import psutil
+import structlog
+
+from services.healer.agent.evidence import files, processes, system
 from services.healer.agent.evidence.found import Found
 from services.healer.agent.records import Command
-from shared.contracts.alerts import EvidenceCollect, EvidenceCollected, EvidenceRow
+from shared.contracts.alerts import EvidenceCollect, EvidenceCollected, EvidenceRow, EvidenceTable
+
+log = structlog.get_logger(__name__)
 
 _MOST_ATTEMPTS = 3
+_LEFT_S = 5.0
+"""Seconds before the answer is due in which nothing further is looked at."""
 
 
 class Collector:
@@ -27,12 +34,14 @@ class Collector:
     def perform(self, command: Command) -> EvidenceCollected:
         """The causes found; an empty table that says why when it is too late or was too hard."""
         message = EvidenceCollect.model_validate_json(command.body)
+        more: tuple[Found, ...] = ()
         if self._clock() >= message.reply_by:
             found = Found("Not collected: the question came too late", (), truncated=True)
         elif command.attempts > _MOST_ATTEMPTS:
             found = Found(f"Not collected: {_MOST_ATTEMPTS} attempts failed", (), truncated=True)
         else:
             found = self.look(message.family, message.path)
+            more = self.more(message.family, message.path, message.reply_by)
         return EvidenceCollected(
             command_id=message.command_id,
             host=message.host,
@@ -40,8 +49,38 @@ class Collector:
             title=found.title,
             rows=tuple(EvidenceRow(columns=row) for row in found.rows),
             truncated=found.truncated,
+            more=tuple(
+                EvidenceTable(
+                    title=other.title,
+                    rows=tuple(EvidenceRow(columns=row) for row in other.rows),
+                    truncated=other.truncated,
+                )
+                for other in more
+            ),
             at=self._clock(),
         )
+
+    def more(self, family: str, path: str, reply_by: datetime) -> tuple[Found, ...]:
+        """Further looks, as far as time suffices; what fails or finds nothing is left out."""
+        wait = self._stopping().wait
+        anywhere = (system.kernel_messages, system.lately_started, system.lately_installed)
+        looks: dict[str, tuple[Callable[[], Found], ...]] = {
+            "disk": (lambda: system.deleted_open(path or "/"), lambda: system.by_io(wait)),
+            "memory": (system.oom_kills,),
+            "net": (lambda: system.interfaces(wait),),
+        }
+        found = []
+        for look in (*looks.get(family, ()), *anywhere):
+            if (reply_by - self._clock()).total_seconds() < _LEFT_S:
+                break
+            try:
+                seen = look()
+            except (OSError, ValueError, psutil.Error) as error:
+                log.info("look_failed", error=str(error))
+                continue
+            if seen.rows:
+                found.append(seen)
+        return tuple(found)
 
     def look(self, family: str, path: str = "") -> Found:
         """What a family is about; processes by CPU for families without a look of their own."""

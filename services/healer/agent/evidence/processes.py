@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import psutil
 
@@ -11,6 +13,8 @@ from services.healer.agent.evidence.found import Found, Wait, size_text, table
 from services.healer.agent.masking import masked
 
 _SPAN_S = 1.0
+_POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})")
+_CONTAINER = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _LEAST_CPU = 0.5
 """Percent of one core below which a process is no cause of anything."""
 _GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
@@ -79,6 +83,11 @@ def by_connections() -> Found:
     return table("Connections by process", rows)
 
 
+def row_of(pid: int) -> dict[str, str]:
+    """The columns that say which process this is; it may have ended."""
+    return _row_of(pid, {})
+
+
 def _row_of(pid: int | None, numbers: dict[str, str]) -> dict[str, str]:
     if pid is not None:
         try:
@@ -101,7 +110,44 @@ def _row(process: psutil.Process, **numbers: str) -> dict[str, str] | None:
         return None
     except psutil.AccessDenied:
         arguments, user = [f"[{process.name()}]"], "-"
-    return {"pid": str(process.pid), "user": user, **numbers, "command": masked(arguments)}
+    row = {"pid": str(process.pid), "user": user, **numbers, "age": _age(process)}
+    container = container_of(process.pid)
+    return row | ({"container": container} if container else {}) | {"command": masked(arguments)}
+
+
+def container_of(pid: int) -> str:
+    """The container, and in Kubernetes the pod, a process runs in; empty on the machine itself.
+
+    Read from its control groups: ``kubepods…pod<uid>`` and the container's id.
+    """
+    try:
+        text = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return container_in(text)
+
+
+def container_in(cgroups: str) -> str:
+    """The same from the text of ``/proc/PID/cgroup``.
+
+    >>> container_in("0::/kubepods/burstable/pod12345678-1234-1234-1234-123456789abc/" + "a" * 64)
+    'pod 12345678-1234-1234-1234-123456789abc, container aaaaaaaaaaaa'
+    """
+    container, pod = _CONTAINER.search(cgroups), _POD.search(cgroups)
+    parts = [f"pod {pod[1].replace('_', '-')}"] if pod else []
+    parts += [f"container {container[1][:12]}"] if container else []
+    return ", ".join(parts)
+
+
+def _age(process: psutil.Process) -> str:
+    try:
+        seconds = time.time() - process.create_time()
+    except _GONE:
+        return "-"
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
 
 
 def _cpu_s(process: psutil.Process) -> float | None:

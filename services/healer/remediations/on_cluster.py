@@ -1,0 +1,112 @@
+"""What remediations through the Kubernetes API share: the way in, the allow-list, errors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from services.healer.remediations.base import NotApplicable, Step, StepFailed, Stepwise
+from shared.cluster import Cluster, ClusterError, NotFound, Object
+from shared.contracts import SeriesRef
+
+NAMESPACE_LABELS = ("namespace", "exported_namespace", "kubernetes_namespace")
+
+
+@functools.lru_cache(maxsize=4)
+def connected(kubeconfig: Path | None) -> Cluster:
+    """One client for all remediations with the same way in."""
+    return Cluster(kubeconfig)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """What the API server says becomes the step's failure."""
+    try:
+        yield
+    except ClusterError as error:
+        raise StepFailed(str(error)) from error
+
+
+class OnCluster(Stepwise[Object]):
+    """Acts on one object that the series' labels name, in an allow-listed namespace."""
+
+    PLACE: ClassVar[Literal["node", "cluster"]] = "cluster"
+    LABELS: ClassVar[tuple[str, ...]] = ()
+    """Labels that may name the object; kube-state-metrics' names."""
+    KIND: ClassVar[str] = ""
+    COLLECTION: ClassVar[str] = ""
+    """The API's path of the kind's objects, with ``{namespace}``."""
+
+    kubeconfig: Path | None = Field(
+        default=None, description="A file; none: the healer's own service account."
+    )
+    namespaces: tuple[str, ...] = Field(
+        default=(), description="Patterns of namespaces in which it may act."
+    )
+
+    @classmethod
+    def place(cls, series: SeriesRef) -> tuple[str, str]:
+        """Namespace and name; empty where the labels do not say."""
+        labels = series.labels
+        namespace = next((labels[n] for n in NAMESPACE_LABELS if labels.get(n)), "")
+        return namespace, next((labels[n] for n in cls.LABELS if labels.get(n)), "")
+
+    @classmethod
+    def target(cls, series: SeriesRef) -> str:
+        namespace, name = cls.place(series)
+        return f"{namespace}/{cls.KIND}/{name}" if name else series.host
+
+    def applies(self, series: SeriesRef) -> str:
+        namespace, name = self.place(series)
+        if not namespace or not name:
+            return f"the series has no labels namespace and {' or '.join(self.LABELS)}"
+        if not any(fnmatchcase(namespace, pattern) for pattern in self.namespaces):
+            return f"namespace {namespace} is not allow-listed"
+        return ""
+
+    def path(self, namespace: str, name: str) -> str:
+        """The object's path in the API."""
+        return f"{self.COLLECTION.format(namespace=namespace)}/{name}"
+
+    def look(self, series: SeriesRef) -> Object:
+        try:
+            return self.cluster.get(self.path(*self.place(series)))
+        except NotFound as error:
+            raise NotApplicable(f"there is no such {self.KIND}: {error}") from error
+        except ClusterError as error:
+            raise NotApplicable(f"the API server would not say: {error}") from error
+
+    @property
+    def cluster(self) -> Cluster:
+        return connected(self.kubeconfig)
+
+    def found(self, step: Step) -> Object | None:
+        """The object a step is about, None when it is gone; StepFailed for other answers."""
+        namespace, _, name = step.target.split("/")
+        try:
+            with refusals():
+                return self.cluster.get(self.path(namespace, name))
+        except StepFailed as error:
+            if isinstance(error.__cause__, NotFound):
+                return None
+            raise
+
+
+def named(item: Object, kind: str) -> str:
+    """``namespace/kind/name``; a node has no namespace."""
+    meta = item["metadata"]
+    return f"{meta.get('namespace', '')}/{kind}/{meta['name']}"
+
+
+def uid(item: Object) -> str:
+    return str(item["metadata"]["uid"])
+
+
+def version(item: Object) -> str:
+    return str(item["metadata"]["resourceVersion"])

@@ -1,0 +1,65 @@
+"""Restarts all pods of a Deployment, StatefulSet or DaemonSet, as ``kubectl rollout restart``."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from services.healer.remediations.base import Step, StepFailed, remediation
+from services.healer.remediations.on_cluster import OnCluster, named, refusals, uid, version
+from shared.cluster import STRATEGIC_PATCH, Object
+from shared.contracts import SeriesRef
+
+ANNOTATION = "barograph.dev/restarted-for"
+
+
+@remediation("rollout-restart")
+class RolloutRestart(OnCluster):
+    """Marks the pod template, so that the controller replaces pod after pod.
+
+    The mark is the plan's own: done a second time it changes nothing. If somebody changed the
+    workload since it was planned, it is left alone.
+    """
+
+    KIND: ClassVar[str] = "deployment"
+    LABELS: ClassVar[tuple[str, ...]] = ("deployment",)
+    COLLECTION: ClassVar[str] = "/apis/apps/v1/namespaces/{namespace}/deployments"
+    SETTLE_S: ClassVar[float] = 60
+    RISKS: ClassVar[tuple[str, ...]] = (
+        "All pods are replaced one after another: caches are cold, connections are made anew.",
+        "A new pod that does not become ready stops the rollout half-way, as it should.",
+    )
+
+    def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
+        meta = seen["metadata"]
+        if seen["spec"].get("paused"):
+            return [], "its rollout is paused"
+        generation = meta["generation"]
+        step = Step(
+            "restart", named(seen, self.KIND), identity=f"{uid(seen)}:{generation}",
+            diff=f"generation {generation} -> {generation + 1}",
+            command=f"kubectl rollout restart -n {meta['namespace']} {self.KIND}/{meta['name']}",
+        )  # fmt: skip
+        return [step], ""
+
+    def perform(self, step: Step) -> None:
+        now = self.found(step)
+        if now is None:
+            raise StepFailed("it is gone")
+        if _mark(now) == step.identity:
+            return
+        if f"{uid(now)}:{now['metadata']['generation']}" != step.identity:
+            raise StepFailed("it was changed since it was planned")
+        namespace, _, name = step.target.split("/")
+        marked = {"metadata": {"annotations": {ANNOTATION: step.identity}}}
+        body = {"metadata": {"resourceVersion": version(now)}, "spec": {"template": marked}}
+        with refusals():
+            self.cluster.patch(self.path(namespace, name), body, kind=STRATEGIC_PATCH)
+
+    def happened(self, step: Step) -> bool:
+        now = self.found(step)
+        return now is None or _mark(now) == step.identity
+
+
+def _mark(item: Object) -> str:
+    meta = item["spec"]["template"].get("metadata", {})
+    return str(meta.get("annotations", {}).get(ANNOTATION, ""))

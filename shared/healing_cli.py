@@ -124,6 +124,20 @@ def not_an_anomaly(
 
 
 @app.command()
+def health(
+    groups: Annotated[bool, typer.Option("--groups", help="Of groups, not machines.")] = False,
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show how well machines are, worst first, and what to fix first."""
+    path = f"health?scope={'group' if groups else 'machine'}"
+    found = json.loads(_call("GET", path, state, url, token))
+    _show(found, as_json, ("name", "score", "verdict", "trend", "first", "usage", "advice"))
+
+
+@app.command()
 def ledger(state: State = DEFAULT_STATE, url: Url = "", token: Token = "") -> None:
     """Show how many alarms never had to happen, and what did not help."""
     typer.echo(_call("GET", "ledger", state, url, token).decode())

@@ -165,7 +165,7 @@ ROUTES: tuple[Route, ...] = (
 """Every message of the platform, in flow order."""
 
 PARTITION_PUBLISHER = P.DETECTOR
-PARTITION_CONSUMERS = (P.DETECTOR, P.PREDICTOR)
+PARTITION_CONSUMERS = (P.DETECTOR, P.PREDICTOR, P.HEALER)
 
 _BY_TYPE = {route.message.TYPE: route for route in ROUTES}
 

@@ -17,6 +17,9 @@ from services.healer.cluster_orders import ClusterOrders, StoreEnvelope
 from services.healer.correlation import rules
 from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
+from services.healer.health import records as health
+from services.healer.health.score import Alarms
+from services.healer.health.worker import HealthWorker
 from services.healer.links import Links, Purpose
 from services.healer.mail.letters import LinkMaker
 from services.healer.remediations import make
@@ -31,6 +34,7 @@ from shared.contracts import (
     EvidenceCollected,
     HealingResume,
     HealingStop,
+    HealthReported,
     ItemObserved,
     PredictionWithdrawn,
     RemediationExecuted,
@@ -39,6 +43,7 @@ from shared.contracts import (
 from shared.service import Periodic, Service, ServiceUnit
 from shared.service.http import HttpServer
 from shared.settings import SettingsError
+from shared.snapshots import snapshot_store
 from shared.store import Store
 
 _CANARY_STEP_S = 5.0
@@ -71,6 +76,22 @@ def build(settings: HealerSettings) -> HealerService:
     def expire() -> None:
         with service.unit() as unit:
             unit.emit(*handlers.expire(service.context(unit.records)))
+
+    def health_worker(partition: int) -> HealthWorker:
+        def alarms() -> dict[str, Alarms]:
+            with store.transaction() as records:
+                return health.open_alarms(records)
+
+        def keep_health(reports: list[HealthReported]) -> None:
+            with store.transaction() as records:
+                health.keep(records, reports)
+
+        snapshots = snapshot_store(settings, "healer", partition, remote=False)
+        return HealthWorker(partition, snapshots, alarms, keep_health)
+
+    def group_health() -> None:
+        with service.unit() as unit:
+            unit.emit(*health.groups(unit.records, settings.policy.groups, clock()))
 
     def correlate() -> None:
         with service.unit() as unit:
@@ -115,10 +136,12 @@ def build(settings: HealerSettings) -> HealerService:
             AnomalyJudge: handlers.deciding.anomaly_judge,
         },
         store=store,
+        partition_worker=health_worker,
         periodic=[
             Periodic("expire", 1.0, expire),
             Periodic("flush", 1.0, flush),
             Periodic("correlate", 3600.0, correlate),
+            Periodic("groups", 300.0, group_health),
             *deliverers,
             *([Periodic("canary", _CANARY_STEP_S, canary)] if settings.canary_every_s else []),
             *(

@@ -278,8 +278,10 @@ class HealthReported(Message):
     first: str = Field(default="", description="What to fix first, in one sentence.")
     usage: Literal["idle", "normal", "overloaded", "unknown"] = "unknown"
     advice: str = Field(default="", description="What follows from the usage, in one sentence.")
-    reclaimable_cores: float = Field(default=0, ge=0)
-    reclaimable_bytes: int = Field(default=0, ge=0, description="Memory.")
+    reclaimable_cpu_percent: float = Field(
+        default=0, ge=0, le=100, description="Of its CPU, beyond a day's peak and a quarter of it."
+    )
+    reclaimable_memory_percent: float = Field(default=0, ge=0, le=100, description="Likewise.")
     machines: int = Field(default=1, ge=0, description="In a group.")
     at: AwareDatetime
 

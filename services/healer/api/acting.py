@@ -13,12 +13,14 @@ from services.healer import trail
 from services.healer.actions import ACTIONS, OPEN_ACTIONS, OUTCOMES, SWITCHES, Action, Switch
 from services.healer.alerting.people import NotFound
 from services.healer.correlation.rules import RULES, Rule
+from services.healer.health.records import HEALTH
 from services.healer.records import INCIDENTS
 from shared.contracts import (
     ActionDecide,
     AnomalyJudge,
     HealingResume,
     HealingStop,
+    HealthReported,
     RuleDecide,
 )
 from shared.contracts.healing import ActionState, Person, Reason, RuleState
@@ -158,6 +160,17 @@ def _rules(routes: APIRouter, healer: Healer) -> None:
 
 
 def _looking_back(routes: APIRouter, healer: Healer) -> None:
+    @routes.get("/health")
+    def health(
+        scope: Literal["machine", "group"] = "machine",
+        verdict: Literal["healthy", "watch", "sick", "unknown"] | None = None,
+        limit: _Limit = 500,
+    ) -> list[HealthReported]:
+        """The last health of machines or groups, worst first."""
+        with healer.unit() as unit:
+            found = unit.records.find(HEALTH, group=scope, status=verdict, limit=100_000)
+        return sorted(found, key=lambda report: report.score)[:limit]
+
     @routes.get("/ledger")
     def ledger() -> Ledger:
         """Saved alarms, repaired ones, and actions that did not help."""

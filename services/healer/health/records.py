@@ -1,0 +1,53 @@
+"""The last health of every machine and group, and what it needs to know of alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from services.healer.actions import MACHINES, Machine
+from services.healer.health.score import Alarms, of_group
+from services.healer.policy import Group
+from services.healer.records import INCIDENTS, Phase
+from shared.contracts import HealthReported, Message
+from shared.contracts.alerts import AlertState, Severity
+from shared.store import Collection, Records
+
+HEALTH = Collection(
+    "health", HealthReported, key=lambda h: f"{h.scope}/{h.name}", group=lambda h: h.scope,
+    status=lambda h: h.verdict,
+)  # fmt: skip
+_MOST = 100_000
+_OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
+
+
+def keep(records: Records, reports: list[HealthReported]) -> None:
+    """Each machine's last report; it counts as a machine from now on."""
+    records.put_all(HEALTH, reports)
+    records.put_all(MACHINES, [Machine(host=r.name, seen=r.at) for r in reports])
+
+
+def open_alarms(records: Records) -> dict[str, Alarms]:
+    """Open alarms by machine."""
+    found: dict[str, Alarms] = {}
+    for incident in records.find(INCIDENTS, status=_OPEN, limit=_MOST):
+        old = found.get(incident.series.host, Alarms())
+        predicted = incident.state is AlertState.PREDICTED
+        critical = not predicted and incident.severity is Severity.CRITICAL
+        found[incident.series.host] = Alarms(
+            old.critical + critical, old.warning + (not predicted and not critical),
+            old.predicted + predicted,
+        )  # fmt: skip
+    return found
+
+
+def groups(records: Records, wanted: tuple[Group, ...], now: datetime) -> Iterator[Message]:
+    """A report for every group that has machines."""
+    machines = records.find(HEALTH, group="machine", limit=_MOST) if wanted else []
+    for group in wanted:
+        members = [m for m in machines if fnmatchcase(m.name, group.hosts)]
+        if members:
+            report = HealthReported.model_validate({"at": now, **of_group(group.name, members)})
+            records.put(HEALTH, report)
+            yield report

@@ -1,0 +1,184 @@
+"""Reads one partition of all samples and says how the machines in it are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import numpy as np
+import structlog
+
+from services.healer.health.score import WEIGHTS, Alarms, Hour, Key, health
+from shared.columns import Array
+from shared.contracts import HealthReported, Message
+from shared.derivation import Deriver
+from shared.samples import InvalidBatch, SampleBatch, decode, labels_from
+from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
+from shared.storage import StorageError
+
+log = structlog.get_logger(__name__)
+
+_EVERY_MS = 60_000
+_SAID_MS = 15 * 60_000
+_STALE_MS = 10 * 60_000
+_SMOOTH = 0.3
+_HOURS = 24
+_STATE = "state"
+_MOST_SERIES = 1_000_000
+
+Found = Callable[[], Mapping[str, Alarms]]
+"""Open alarms by machine, as of now."""
+Keep = Callable[[list[HealthReported]], None]
+"""Where the last report of each machine is kept; the same again changes nothing."""
+
+
+@dataclass
+class Machine:
+    """What is known of one machine."""
+
+    values: dict[Key, tuple[int, float]] = field(default_factory=dict)
+    """Smoothed value by series, with the time it was last heard of."""
+    hours: list[Hour] = field(default_factory=list)
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    """Of the hour that runs: reports, scores, CPU used, memory used."""
+    hour: int = 0
+    said_ms: int = 0
+    said: tuple[float, str] = (-1.0, "")
+
+
+class HealthWorker:
+    """See ``shared.service.PartitionWorker``. A report is made once a minute of the samples' own
+    time, and told when the score moved by a point, the verdict changed, or a quarter of an hour
+    has passed.
+    """
+
+    def __init__(self, partition: int, store: SnapshotStore, alarms: Found, keep: Keep) -> None:
+        self._partition = partition
+        self._store = store
+        self._alarms = alarms
+        self._keep = keep
+        self._deriver = Deriver(_MOST_SERIES)
+        self._machines: dict[str, Machine] = {}
+        self._next_ms = 0
+
+    def restore(self) -> int | None:
+        """The newest snapshot that is whole."""
+        for name, data in self._store.newest_first():
+            try:
+                offset, arrays = unpack(data)
+                self._deriver = Deriver.restored(_part(arrays, "deriver"), _MOST_SERIES)
+                self._take(json.loads(arrays[_STATE].tobytes()))
+            except (DamagedSnapshotError, ValueError, KeyError, TypeError) as error:
+                log.warning("snapshot_refused", snapshot=name, reason=str(error))
+                continue
+            return offset
+        return None
+
+    def process(self, offset: int, batch: bytes) -> Iterable[Message]:
+        """Take the samples in; reports, when a minute is over."""
+        try:
+            samples = decode(batch, trusted=True)
+        except InvalidBatch as error:
+            log.warning("batch_refused", partition=self._partition, reason=str(error))
+            return ()
+        newest = max(samples.clock_ms or 0, int(samples.time_ms.max()) if len(samples) else 0)
+        points = self._deriver.apply(samples)
+        self._take_points(points)
+        if newest < self._next_ms:
+            return ()
+        self._next_ms = newest + _EVERY_MS
+        reports = list(self._reports(newest))
+        if reports:
+            self._keep(reports)
+        return reports
+
+    def snapshot(self, offset: int) -> None:
+        """Store state and offset as one."""
+        text = json.dumps(self._state()).encode()
+        arrays: dict[str, Array] = {_STATE: np.frombuffer(text, dtype=np.uint8)}
+        arrays |= {f"deriver/{name}": a for name, a in self._deriver.snapshot().items()}
+        try:
+            self._store.write(offset, pack(offset, arrays))
+        except (StorageError, OSError) as error:
+            log.warning("snapshot_failed", partition=self._partition, reason=str(error))
+
+    def _take_points(self, points: SampleBatch) -> None:
+        for number, item in enumerate(points.items):
+            if item not in WEIGHTS:
+                continue
+            for at in np.flatnonzero(points.item_code == number):
+                labels = _labels(points.labels[points.label_code[at]])
+                host, time_ms = points.hosts[points.host_code[at]], int(points.time_ms[at])
+                self._heard(host, (item, labels), time_ms, float(points.value[at]))
+
+    def _heard(self, host: str, key: Key, time_ms: int, value: float) -> None:
+        machine = self._machines.setdefault(host, Machine())
+        old = machine.values.get(key)
+        if np.isnan(value) or (old is not None and time_ms <= old[0]):
+            return
+        smooth = value if old is None else old[1] + _SMOOTH * (value - old[1])
+        machine.values[key] = (time_ms, smooth)
+
+    def _reports(self, now_ms: int) -> Iterator[HealthReported]:
+        alarms = self._alarms()
+        for host, machine in self._machines.items():
+            values = {k: v for k, (t, v) in machine.values.items() if now_ms - t <= _STALE_MS}
+            if not values:
+                continue
+            fields = health(values, alarms.get(host, Alarms()), machine.hours)
+            report = HealthReported.model_validate(
+                {"name": host, "at": datetime.fromtimestamp(now_ms / 1000, UTC), **fields}
+            )
+            _count(machine, report.score, values, now_ms)
+            score, verdict = machine.said
+            moved = abs(report.score - score) >= 1 or report.verdict != verdict
+            if moved or now_ms - machine.said_ms >= _SAID_MS:
+                machine.said, machine.said_ms = (report.score, report.verdict), now_ms
+                yield report
+
+    def _state(self) -> dict[str, object]:
+        machines = {
+            host: {
+                "values": [[*key, *value] for key, value in machine.values.items()],
+                "hours": [asdict(hour) for hour in machine.hours],
+                "rest": [machine.sums, machine.hour, machine.said_ms, machine.said],
+            }
+            for host, machine in self._machines.items()
+        }
+        return {"next_ms": self._next_ms, "machines": machines}
+
+    def _take(self, state: dict[str, object]) -> None:
+        machines = {}
+        for host, kept in dict(state["machines"]).items():  # type: ignore[call-overload]
+            sums, hour, said_ms, said = kept["rest"]
+            machines[host] = Machine(
+                {(item, labels): (t, v) for item, labels, t, v in kept["values"]},
+                [Hour(**fields) for fields in kept["hours"]], sums, hour, said_ms, tuple(said),
+            )  # fmt: skip
+        self._machines, self._next_ms = machines, int(str(state["next_ms"]))
+
+
+def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: int) -> None:
+    hour = now_ms // 3_600_000
+    count, scores, cpu, memory = machine.sums
+    if hour != machine.hour and count:
+        ended = Hour(machine.hour, scores / count, cpu / count, memory / count)
+        machine.hours = [*machine.hours, ended][-_HOURS:]
+        count = scores = cpu = memory = 0.0
+    machine.hour = hour
+    used = 100 - values.get(("cpu.idle", ""), 100.0)
+    held = values.get(("mem.memused.percent", ""), 0.0)
+    machine.sums = [count + 1, scores + score, cpu + used, memory + held]
+
+
+@lru_cache(maxsize=65_536)
+def _labels(text: str) -> str:
+    """Labels as people read them: ``mount=/``."""
+    return ",".join(f"{name}={value}" for name, value in sorted(labels_from(text).items()))
+
+
+def _part(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
+    return {k.removeprefix(f"{part}/"): a for k, a in arrays.items() if k.startswith(f"{part}/")}

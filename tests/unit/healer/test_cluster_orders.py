@@ -1,0 +1,136 @@
+"""Orders that the healer carries out itself: done once, whichever replica dies when."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.healer import trail
+from services.healer.actions import CLUSTER_ORDERS, LEASES, Lease
+from services.healer.agent.remediate import Remediator
+from services.healer.cluster_orders import ClusterOrders, StoreEnvelope
+from services.healer.remediations import Outcome, Remediation, Step
+from services.healer.remediations.audit import verify_lines
+from services.healer.remediations.restart_pod import RestartPod
+from services.healer.trail import StoreBook
+from shared.contracts import Message, SeriesRef
+from tests.unit.healer.test_acting import Desk, changes, stop
+from tests.unit.healer.test_incidents import NOW, anomaly
+
+POD = SeriesRef(host="kube", item="kube.pod.restarts", labels={"namespace": "shop", "pod": "web-1"})
+POLICY = {"rules": [{"namespaces": "shop", "level": "automatic", "remediation": "restart-pod"}]}
+
+
+class Pods(RestartPod):
+    """Counts deletions instead of asking an API server; remembers which pod is there."""
+
+    def run(
+        self, series: SeriesRef, *, dry_run: bool, journal: Any, only: Collection[str] | None = None
+    ) -> Outcome:
+        if WORLD["uid"] != "old":
+            return Outcome(True, (), "nothing to do")
+        step = Step("evict", "shop/pod/web-1", identity="old")
+        journal.intend(step)
+        WORLD["uid"] = "new"
+        WORLD["deleted"] = int(WORLD["deleted"]) + 1
+        if WORLD["dies"]:
+            raise KilledError
+        journal.done(step)
+        return Outcome(True, (step.reported(),), "")
+
+    def happened(self, step: Step) -> bool:
+        return WORLD["uid"] != step.identity
+
+
+class KilledError(BaseException):
+    """Nothing catches it, as nothing catches kill -9."""
+
+
+WORLD: dict[str, Any] = {}
+
+
+class Replicas:
+    def __init__(self) -> None:
+        WORLD.update(uid="old", deleted=0, dies=False)
+        self.desk = Desk(POLICY)
+        self.sent: list[Message] = []
+
+    @contextmanager
+    def unit(self) -> Iterator[Any]:
+        with self.desk.store.transaction() as records:
+            sent = self.sent
+
+            class Unit:
+                def __init__(self) -> None:
+                    self.records = records
+
+                def emit(self, *messages: Message) -> None:
+                    sent.extend(messages)
+
+            yield Unit()
+
+    def replica(self, name: str) -> ClusterOrders:
+        clock = lambda: self.desk.now  # noqa: E731 - three words
+        remedies: dict[str, Remediation] = {"restart-pod": Pods(namespaces=("shop",))}
+        book = StoreBook(self.desk.store.transaction, clock)
+        remediator = Remediator(remedies, book, clock, StoreEnvelope(self.unit))
+        return ClusterOrders(self.unit, remediator, self.desk.handlers, name, clock)
+
+    def fire(self) -> None:
+        self.sent += self.desk.take(anomaly(POD))
+
+    def orders(self) -> list[Any]:
+        with self.desk.store.transaction() as records:
+            return records.find(CLUSTER_ORDERS)
+
+
+@pytest.fixture
+def replicas() -> Replicas:
+    return Replicas()
+
+
+def test_an_order_is_done_once_and_answered_in_the_incidents_course(replicas: Replicas) -> None:
+    replicas.fire()
+    replicas.replica("a").run()
+    replicas.replica("b").run()
+    assert WORLD["deleted"] == 1
+    assert changes(replicas.sent) == ["running", "verifying"]
+    assert [order.status for order in replicas.orders()] == ["answered"]
+
+
+def test_a_healer_killed_between_doing_and_recording_repeats_nothing(replicas: Replicas) -> None:
+    replicas.fire()
+    WORLD["dies"] = True
+    with pytest.raises(KilledError):
+        replicas.replica("a").run()
+    WORLD["dies"] = False
+    replicas.replica("b").run()
+    assert changes(replicas.sent) == ["running"], "the other's claim still holds"
+    replicas.desk.now += timedelta(minutes=3)
+    replicas.replica("b").run()
+    assert WORLD["deleted"] == 1
+    assert changes(replicas.sent) == ["running", "verifying"]
+    with replicas.desk.store.transaction() as records:
+        lines = list(trail.lines(records))
+    assert verify_lines(lines) == []
+    assert sum(b'"event": "intend"' in line for line in lines) == 1
+    assert sum(b'"event": "done"' in line for line in lines) == 1
+
+
+def test_the_kill_switch_and_a_newer_lease_forbid_an_order_that_waits(replicas: Replicas) -> None:
+    replicas.fire()
+    replicas.desk.take(stop("kube"))
+    replicas.replica("a").run()
+    assert WORLD["deleted"] == 0
+    assert changes(replicas.sent) == ["running", "failed"]
+    fenced = Replicas()
+    fenced.fire()
+    with fenced.desk.store.transaction() as records:
+        newer = Lease(target="shop/pod/web-1", action_id="x", host="kube", fence=9, until=NOW)
+        records.put(LEASES, newer)
+    fenced.replica("a").run()
+    assert WORLD["deleted"] == 0

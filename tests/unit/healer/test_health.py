@@ -1,0 +1,139 @@
+"""The health of machines: what it costs to be in trouble, and what follows from a day's use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.healer.health import records as kept
+from services.healer.health.records import HEALTH
+from services.healer.health.score import WEIGHTS, Alarms, Hour, health, of_group, terms
+from services.healer.health.worker import HealthWorker
+from services.healer.policy import Group
+from shared.contracts import HealthReported
+from shared.samples import encode, from_rows
+from shared.store import Store
+from tests.unit.healer.test_acting import Desk
+from tests.unit.healer.test_incidents import NOW, NOW_MS, anomaly, prediction
+
+GOOD = {("cpu.idle", ""): 80.0, ("mem.memused.percent", ""): 40.0, ("host.alive", ""): 1.0}
+
+
+def day(cpu: float, memory: float, score: float = 100.0, slope: float = 0.0) -> list[Hour]:
+    return [Hour(n, score + slope * n / 24, cpu, memory) for n in range(24)]
+
+
+def test_a_machine_without_trouble_is_healthy_and_loses_nothing() -> None:
+    found = health(GOOD, Alarms(), [])
+    assert (found["score"], found["verdict"], found["first"]) == (100.0, "healthy", "")
+    assert health({}, Alarms(), [])["verdict"] == "unknown"
+
+
+def test_the_worst_series_of_an_item_counts_and_the_costliest_is_to_be_fixed_first() -> None:
+    disks = {
+        ("df.bytes.used.percent", "mount=/"): 50.0,
+        ("df.bytes.used.percent", "mount=/d"): 95.0,
+    }
+    found = health(GOOD | disks, Alarms(), [])
+    assert found["score"] == 80.0
+    assert found["first"] == "df.bytes.used.percent mount=/d is 95 %: 20 points"
+
+
+def test_a_silent_machine_is_sick_and_alarms_cost_up_to_their_limit() -> None:
+    assert health(GOOD | {("host.alive", ""): 0.0}, Alarms(), [])["score"] == 0.0
+    assert health(GOOD, Alarms(critical=1), [])["score"] == 85.0
+    assert health(GOOD, Alarms(critical=50, warning=50, predicted=50), [])["score"] == 11.0
+
+
+@given(st.dictionaries(st.sampled_from(sorted(WEIGHTS)), st.floats(-1e6, 1e6)),
+       st.integers(0, 99), st.integers(0, 99))  # fmt: skip
+def test_terms_and_score_add_up_whatever_is_measured(
+    values: dict[str, float], critical: int, predicted: int
+) -> None:
+    alarms = Alarms(critical=critical, predicted=predicted)
+    keyed = {(item, ""): value for item, value in values.items()}
+    found = terms(keyed, alarms)
+    report = HealthReported.model_validate({"name": "h", "at": NOW, **health(keyed, alarms, [])})
+    assert report.score == pytest.approx(max(0, 100 - sum(t.lost for t in found)), abs=0.06)
+    assert [t.lost for t in found] == sorted((t.lost for t in found), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "usage"),
+    [(2, 10, "idle"), (50, 50, "normal"), (95, 50, "overloaded"), (5, 97, "overloaded")],
+)
+def test_a_days_use_tells_idle_machines_from_busy_ones(
+    cpu: float, memory: float, usage: str
+) -> None:
+    found = health(GOOD, Alarms(), day(cpu, memory))
+    assert found["usage"] == usage
+    if usage == "idle":
+        assert found["reclaimable_cpu_percent"] == 97.5
+        assert "could be used otherwise" in str(found["advice"])
+    assert health(GOOD, Alarms(), day(cpu, memory)[:3])["usage"] == "unknown"
+
+
+def test_the_trend_is_in_points_a_day() -> None:
+    assert health(GOOD, Alarms(), day(50, 50, 124, -24))["trend"] == pytest.approx(-24, abs=0.3)
+    assert health(GOOD, Alarms(), [])["trend"] is None
+
+
+class Snapshots:
+    def __init__(self) -> None:
+        self.kept: list[tuple[str, bytes]] = []
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.kept.insert(0, (str(offset), data))
+
+    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+        yield from self.kept
+
+
+def batch(minute: float, **values: float) -> bytes:
+    at = NOW_MS + int(minute * 60_000)
+    rows = [("h1", item.replace("_", "."), "", at, value) for item, value in values.items()]
+    return encode(from_rows(rows, at))
+
+
+def test_reports_come_when_something_moved_and_a_killed_replica_goes_on_alike() -> None:
+    store, told = Snapshots(), []
+    worker = HealthWorker(0, store, dict, told.extend)
+    said: list[object] = []
+    for minute in range(90):
+        idle = 80.0 if minute < 30 else 0.0
+        said += worker.process(minute, batch(minute, cpu_idle=idle, mem_memused_percent=40.0))
+        if minute == 45:
+            worker.snapshot(minute)
+            worker = HealthWorker(0, store, dict, told.extend)
+            assert worker.restore() == 45
+    scores = [report.score for report in told]
+    assert said == told
+    assert scores[0] == 100.0
+    assert scores[-1] == pytest.approx(80.0, abs=0.5)
+    assert len(scores) < 20, "not one a minute"
+
+
+def test_machines_and_groups_are_kept_with_their_alarms() -> None:
+    desk = Desk()
+    desk.take(anomaly(), prediction())
+    store = Store("sqlite://")
+    with desk.store.transaction() as records:
+        alarms = kept.open_alarms(records)
+    assert alarms == {"host1": Alarms(critical=1, predicted=1)}
+    reports = [
+        HealthReported.model_validate(
+            {"name": f"web-{n}", "at": NOW, **health(GOOD, Alarms(critical=3 * n), day(2, 10))}
+        )
+        for n in range(3)
+    ]
+    with store.transaction() as records:
+        kept.keep(records, reports)
+        (group,) = kept.groups(records, (Group(name="web", hosts="web-*"),), NOW)
+        assert isinstance(group, HealthReported)
+        assert (group.machines, group.score) == (3, pytest.approx(70.0, abs=0.1))
+        assert group.first.startswith("web-2 is watch (55)") or "web-1" in group.first
+        assert records.get(HEALTH, "group/web") == group
+    assert of_group("web", reports)["usage"] == "idle"

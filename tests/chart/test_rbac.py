@@ -83,10 +83,32 @@ def test_nobody_else_has_any_right() -> None:
 def test_the_healer_has_what_its_flags_say() -> None:
     assert rights(render("everything"), "demo-barograph-healer") == {
         ("shop", "/pods"): {"get", "list", "delete"},
+        ("shop", "/pods/eviction"): {"create"},
+        ("shop", "/persistentvolumeclaims"): {"get", "patch"},
+        ("shop", "apps/deployments"): {"get", "patch"},
         ("shop", "apps/deployments/scale"): {"get", "patch"},
         ("shop", "apps/statefulsets/scale"): {"get", "patch"},
         ("", "/nodes"): {"get", "patch"},
+        ("", "/pods"): {"get", "list"},
+        ("", "/pods/eviction"): {"create"},
     }
+
+
+@pytest.mark.parametrize(
+    ("flag", "granted"),
+    [
+        ("evictPods", {"/pods": {"get"}, "/pods/eviction": {"create"}}),
+        ("rolloutRestart", {"apps/deployments": {"get", "patch"}}),
+        ("expandClaims", {"/persistentvolumeclaims": {"get", "patch"}}),
+        ("cordonNodes", {"/nodes": {"get", "patch"}}),
+    ],
+)
+def test_a_flag_of_the_healer_grants_its_remediation_and_nothing_else(
+    flag: str, granted: dict[str, set[str]]
+) -> None:
+    values = {"healer": {"remediations": {"kubernetes": {"namespaces": ["shop"], flag: True}}}}
+    found = rights(render(values=values), "demo-barograph-healer")
+    assert {resource: verbs for (_, resource), verbs in found.items()} == granted
 
 
 def test_uninstalling_may_stop_the_task_service_and_delete_jobs() -> None:

@@ -195,7 +195,7 @@ class Stepwise(Remediation, Generic[Seen]):
             try:
                 journal.intend(step)
             except Stopped as stopped:
-                notes.append(f"stopped after {len(done)} of {len(steps)} steps: {stopped}")
+                notes.append(f"stopped after {len(done)} of {len(steps)} steps: by {stopped}")
                 return Outcome(False, tuple(done), "; ".join(notes))
             try:
                 self.perform(step)

@@ -116,8 +116,8 @@ class CleanLogs(Remediation):
         try:
             return self._over(fitting, mount, run)
         except Stopped as stopped:
-            detail = f"stopped after {len(run.steps)} steps: {stopped}; {run.detail()}"
-            return Outcome(False, tuple(run.steps), detail)
+            detail = f"stopped after {len(run.steps)} steps: by {stopped}"
+            return Outcome(False, tuple(run.steps), "; ".join(filter(None, (detail, run.detail()))))
 
     @staticmethod
     def _over(fitting: list[CleanRoot], mount: str, run: _Run) -> Outcome:

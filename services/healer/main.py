@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
@@ -77,18 +78,6 @@ def build(settings: HealerSettings) -> HealerService:
         with service.unit() as unit:
             unit.emit(*handlers.expire(service.context(unit.records)))
 
-    def health_worker(partition: int) -> HealthWorker:
-        def alarms() -> dict[str, Alarms]:
-            with store.transaction() as records:
-                return health.open_alarms(records)
-
-        def keep_health(reports: list[HealthReported]) -> None:
-            with store.transaction() as records:
-                health.keep(records, reports)
-
-        snapshots = snapshot_store(settings, "healer", partition, remote=False)
-        return HealthWorker(partition, snapshots, alarms, keep_health)
-
     def group_health() -> None:
         with service.unit() as unit:
             unit.emit(*health.groups(unit.records, settings.policy.groups, clock()))
@@ -136,7 +125,7 @@ def build(settings: HealerSettings) -> HealerService:
             AnomalyJudge: handlers.deciding.anomaly_judge,
         },
         store=store,
-        partition_worker=health_worker,
+        partition_worker=_health_of(settings, store),
         periodic=[
             Periodic("expire", 1.0, expire),
             Periodic("flush", 1.0, flush),
@@ -151,10 +140,7 @@ def build(settings: HealerSettings) -> HealerService:
             ),
         ],
     )
-    allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}
-    book = StoreBook(store.transaction, clock)
-    remediator = Remediator(allowed, book, clock, StoreEnvelope(unit))
-    orders = ClusterOrders(unit, remediator, handlers, settings.instance, clock)
+    orders = _orders(settings, store, unit, handlers, clock)
     healer = Healer(
         settings=settings,
         handlers=handlers,
@@ -182,6 +168,35 @@ def _keys(settings: HealerSettings, store: Store) -> list[bytes]:
             kept = LinkKey(key=secrets.token_hex(32))
             records.put(LINK_KEYS, kept)
         return [kept.key.encode()]
+
+
+def _health_of(settings: HealerSettings, store: Store) -> Callable[[int], HealthWorker]:
+    def alarms() -> dict[str, Alarms]:
+        with store.transaction() as records:
+            return health.open_alarms(records)
+
+    def keep(reports: list[HealthReported]) -> None:
+        with store.transaction() as records:
+            health.keep(records, reports)
+
+    def worker(partition: int) -> HealthWorker:
+        snapshots = snapshot_store(settings, "healer", partition, remote=False)
+        return HealthWorker(partition, snapshots, alarms, keep)
+
+    return worker
+
+
+def _orders(
+    settings: HealerSettings,
+    store: Store,
+    unit: Callable[[], AbstractContextManager[ServiceUnit]],
+    handlers: Handlers,
+    clock: Callable[[], datetime],
+) -> ClusterOrders:
+    allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}
+    book = StoreBook(store.transaction, clock)
+    remediator = Remediator(allowed, book, clock, StoreEnvelope(unit))
+    return ClusterOrders(unit, remediator, handlers, settings.instance, clock)
 
 
 def _tools(settings: HealerSettings, links: Links, offered: frozenset[Purpose]) -> Tools:

@@ -25,6 +25,7 @@ CAPACITY_BYTES = 40_000_000
 _T = TypeVar("_T")
 
 _DETECTOR = {
+    "combination": {"mode": "branch"},
     "detectors": {
         "short_term": {"window_points": 60, "blocks": 6, "min_points": 15},
         "long_term": {"min_points": 15, "settle": 5},

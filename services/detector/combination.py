@@ -1,5 +1,6 @@
-"""From votes to a verdict: by the series' kind, or by majority.
+"""From votes to a verdict: by one detector's score, by the series' kind, or by majority.
 
+``surprise``: the detector of that name alone, which has its own views and a false-alarm budget.
 ``branch``: a series with a daily rhythm is judged by chain and amplitude, and one of the two is
 enough (each sees what the other misses); any other by SS and LS, which must agree (SS alone fires
 on every burst of a series that mostly rests). ``vote``: of chain, amplitude, SS,
@@ -21,6 +22,7 @@ from services.detector.detectors.base import Bools, Votes
 UNKNOWN, APERIODIC, PERIODIC = -1, 0, 1
 """A series' kind, as kept in the state."""
 
+_ALONE = ("surprise",)
 _PERIODIC = ("chain", "amplitude")
 _APERIODIC = ("short_term", "long_term")
 _VOTERS = ("chain", "amplitude", "short_term", "isolation_forest", "long_term")
@@ -40,7 +42,9 @@ class Combination(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Literal["branch", "vote"] = Field("branch", description="By kind, or by majority.")
+    mode: Literal["surprise", "branch", "vote"] = Field(
+        "surprise", description="By the surprise score, by kind, or by majority."
+    )
     periodic_needed: int = Field(
         1, ge=1, le=2, description="Of chain and amplitude, how many must fire (mode branch)."
     )
@@ -51,12 +55,14 @@ class Combination(BaseModel):
 
     def voters(self) -> tuple[str, ...]:
         """Names of the detectors that must be asked."""
+        if self.mode == "surprise":
+            return _ALONE
         return _VOTERS if self.mode == "vote" else (*_PERIODIC, *_APERIODIC)
 
     def deciding(self, kind: int) -> tuple[str, ...]:
         """Whose votes count for a series of this kind."""
-        if self.mode == "vote":
-            return _VOTERS
+        if self.mode != "branch":
+            return self.voters()
         return _PERIODIC if kind == PERIODIC else _APERIODIC
 
     def decide(self, votes: Mapping[str, Votes], kind: NDArray[np.int8]) -> Verdict:
@@ -64,6 +70,8 @@ class Combination(BaseModel):
 
         A series whose kind is not known yet is treated as one without a rhythm.
         """
+        if self.mode == "surprise":
+            return self._conclude([votes[name] for name in _ALONE], None, 1)
         if self.mode == "vote":
             return self._conclude([votes[name] for name in _VOTERS], None, self.majority)
         periodic = kind == PERIODIC

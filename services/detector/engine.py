@@ -60,7 +60,7 @@ class Engine:
         self._alignment = Alignment(step_ms, settings.tolerated_gap)
         self._rhythm = Rhythm(settings.periodicity, settings.utc_offset_minutes)
         self._recent = Recent(settings.recent_points)
-        self._anomalies = Notices(settings.confirm_points, settings.clear_points)
+        self._anomalies = Notices(settings.confirming, settings.clear_points)
         self._alarms = Notices(settings.alarm_confirm_points, settings.alarm_clear_points)
         self._liveness = Liveness(
             round(settings.silent_after_s * 1000), round(settings.most_clock_step_s * 1000)
@@ -82,6 +82,8 @@ class Engine:
         fields = dict(self._settings.detectors.get(name, {}))
         if name in ("chain", "amplitude"):
             fields.setdefault("utc_offset_minutes", self._settings.utc_offset_minutes)
+        if name == "surprise":
+            fields.setdefault("zone", self._settings.zone)
         return fields
 
     @property

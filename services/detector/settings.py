@@ -31,8 +31,12 @@ class EngineSettings(BaseModel):
     stale_after_s: float = Field(
         default=600, gt=0, description="Older samples are learned but not judged."
     )
-    confirm_points: int = Field(
-        default=3, ge=1, le=10_000, description="Anomalous points in a row that open an episode."
+    confirm_points: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Anomalous points in a row that open an episode; None: 1 where the mode is "
+        "surprise, which tells an onset once, else 3.",
     )
     clear_points: int = Field(
         default=5, ge=1, le=10_000, description="Normal points in a row that close it."
@@ -55,9 +59,19 @@ class EngineSettings(BaseModel):
     most_clock_step_s: float = Field(
         default=60, gt=0, description="A larger step of a partition's time is a halt of the path."
     )
+    zone: str = Field(
+        default="UTC", description="Time zone of surprise's day and week, such as Asia/Tokyo."
+    )
     utc_offset_minutes: int = Field(
         default=0, ge=-840, le=840, description="Local time's offset of UTC, for the time of day."
     )
+
+    @property
+    def confirming(self) -> int:
+        """Anomalous points in a row that open an episode."""
+        if self.confirm_points is not None:
+            return self.confirm_points
+        return 1 if self.combination.mode == "surprise" else 3
 
     @field_validator("detectors")
     @classmethod

@@ -12,6 +12,7 @@ from shared.columns import Columns
 _QUICK = {
     "short_term": {"window_points": 120, "blocks": 12, "min_points": 40},
     "long_term": {"min_points": 40},
+    "surprise": {"min_points": 100},
     "isolation_forest": {"window": 128, "rebuild_every": 4},
 }
 """Settings that let a detector judge within this suite's 12 days of hourly points."""

@@ -30,7 +30,7 @@ from shared.topology import Principal
 JOBS, FAILING = 200, 20
 HOSTS, ITEMS, POINTS, PER_BATCH = 10, 100, 1000, 1000
 _ENGINE = {
-    "combination": {"aperiodic_needed": 1},
+    "combination": {"mode": "branch", "aperiodic_needed": 1},
     "detectors": {
         "short_term": {"window_points": 60, "blocks": 6, "min_points": 15},
         "long_term": {"min_points": 15, "settle": 5},

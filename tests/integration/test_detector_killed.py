@@ -26,7 +26,7 @@ from shared.samples import encode, from_message
 from tests.brokers import BrokerUnderTest
 
 _ENGINE = {
-    "combination": {"aperiodic_needed": 1},
+    "combination": {"mode": "branch", "aperiodic_needed": 1},
     "detectors": {
         "short_term": {"window_points": 60, "blocks": 6, "min_points": 15},
         "long_term": {"min_points": 15, "settle": 5},

@@ -25,6 +25,7 @@ from tests.brokers import BrokerUnderTest
 
 _ENGINE = EngineSettings.model_validate(
     {
+        "combination": {"mode": "branch"},
         "detectors": {
             "short_term": {"window_points": 60, "blocks": 6, "min_points": 10},
             "long_term": {"min_points": 10, "settle": 5},

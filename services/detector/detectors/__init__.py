@@ -6,6 +6,7 @@ from services.detector.detectors import (
     isolation_forest,
     long_term,
     short_term,
+    surprise,
     threshold,
 )
 from services.detector.detectors.base import Detector, Tick, Votes, detector, make, registered
@@ -22,5 +23,6 @@ __all__ = [
     "make",
     "registered",
     "short_term",
+    "surprise",
     "threshold",
 ]

@@ -21,6 +21,7 @@ from shared.snapshots import pack, unpack
 _T0 = 1_700_000_000_000
 _MINUTE = 60_000
 QUICK: dict[str, Any] = {
+    "combination": {"mode": "branch"},
     "detectors": {
         "short_term": {"window_points": 60, "blocks": 6, "min_points": 20},
         "long_term": {"min_points": 20, "settle": 5},

@@ -98,17 +98,17 @@ def _all(**votes: Votes) -> dict[str, Votes]:
 
 def test_branching_asks_chain_and_amplitude_for_periodic_series_and_the_others_else() -> None:
     kinds = np.array([PERIODIC, APERIODIC, UNKNOWN], dtype=np.int8)
-    verdict = Combination().decide(_all(chain=_votes(1, 1, 1)), kinds)
+    verdict = Combination(mode="branch").decide(_all(chain=_votes(1, 1, 1)), kinds)
     assert verdict.anomalous.tolist() == [True, False, False]
     down = _votes(-1, -1, -1)
-    verdict = Combination().decide(_all(short_term=down, long_term=down), kinds)
+    verdict = Combination(mode="branch").decide(_all(short_term=down, long_term=down), kinds)
     assert verdict.anomalous.tolist() == [False, True, True]
     assert verdict.direction.tolist() == [0, -1, -1]
 
 
 @pytest.mark.parametrize(("needed", "fires"), [(1, True), (2, False)])
 def test_one_of_two_is_enough_where_the_settings_say_so(needed: int, fires: bool) -> None:
-    rule = Combination(periodic_needed=needed, aperiodic_needed=needed)
+    rule = Combination(mode="branch", periodic_needed=needed, aperiodic_needed=needed)
     kinds = np.array([PERIODIC, APERIODIC], dtype=np.int8)
     votes = _all(chain=_votes(1, 0), short_term=_votes(0, 1))
     assert rule.decide(votes, kinds).anomalous.tolist() == [fires, fires]
@@ -116,7 +116,9 @@ def test_one_of_two_is_enough_where_the_settings_say_so(needed: int, fires: bool
 
 def test_a_series_that_no_voter_of_its_kind_can_judge_is_not_judged() -> None:
     kinds = np.array([PERIODIC], dtype=np.int8)
-    verdict = Combination().decide(_all(chain=_votes(None), amplitude=_votes(None)), kinds)
+    verdict = Combination(mode="branch").decide(
+        _all(chain=_votes(None), amplitude=_votes(None)), kinds
+    )
     assert not verdict.judged[0]
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pika
@@ -143,10 +144,8 @@ def test_kills_neither_lose_nor_add_an_event(
         part = len(batches) // (kills + 1)
         for number in range(kills + 1):
             for batch in batches[number * part :][: part if number < kills else None]:
-                channel.basic_publish(
-                    "metrics", batch.routing_key(), batch.model_dump_json().encode(),
-                    pika.BasicProperties(content_type="application/json"), mandatory=True,
-                )  # fmt: skip
+                # A queue is there a moment before it is bound.
+                _until(lambda b=batch: _routed(channel, b), "the samples' queue is bound")  # type: ignore[misc]
             if number < kills:
                 before = len(seen)
                 _until(lambda n=before: _more(connection, seen, n), "events flow")  # type: ignore[misc]
@@ -170,6 +169,17 @@ def _keep(seen: list[str], properties: pika.BasicProperties, body: bytes) -> Non
 def _more(connection: pika.BlockingConnection, seen: list[str], before: int) -> bool:
     connection.process_data_events(0.05)
     return len(seen) > before
+
+
+def _routed(channel: Any, batch: MetricBatch) -> bool:
+    try:
+        channel.basic_publish(
+            "metrics", batch.routing_key(), batch.model_dump_json().encode(),
+            pika.BasicProperties(content_type="application/json"), mandatory=True,
+        )  # fmt: skip
+    except pika.exceptions.UnroutableError:
+        return False
+    return True
 
 
 def _bound(url: str) -> bool:

@@ -67,7 +67,7 @@ class Client:
             store=store,
             periodic=[
                 Periodic("followers", 1.0, followers.notify),
-                Periodic("prune", 3600.0, lambda: model.prune(datetime.now(UTC))),
+                Periodic("prune", 3600.0, lambda: model.prune(datetime.now(UTC)), eager=False),
             ],
         )
         logs = Logs(model, objects, settings.s3_bucket)

@@ -129,10 +129,14 @@ def build(settings: HealerSettings) -> HealerService:
         periodic=[
             Periodic("expire", 1.0, expire),
             Periodic("flush", 1.0, flush),
-            Periodic("correlate", 3600.0, correlate),
-            Periodic("groups", 300.0, group_health),
+            Periodic("correlate", 3600.0, correlate, eager=False),
+            Periodic("groups", 300.0, group_health, eager=False),
             *deliverers,
-            *([Periodic("canary", _CANARY_STEP_S, canary)] if settings.canary_every_s else []),
+            *(
+                [Periodic("canary", _CANARY_STEP_S, canary, eager=False)]
+                if settings.canary_every_s
+                else []
+            ),
             *(
                 [Periodic("cluster", 1.0, lambda: orders.run())]  # noqa: PLW0108 - made below
                 if settings.remediations
@@ -150,7 +154,7 @@ def build(settings: HealerSettings) -> HealerService:
         links=links,
         clicks=handlers.clicks,
         tools=tools,
-        wake=service.wake,
+        wake=service.wake_eager,
     )
     service.http = HttpServer(create_app(healer), settings.http_host, settings.http_port)
     return service

@@ -47,6 +47,8 @@ class Periodic:
     name: str
     every_s: float
     run: Callable[[], None]
+    eager: bool = True
+    """Whether it is also called after every batch of messages; not for what takes long."""
 
 
 class PartitionWorker(Protocol):

@@ -90,6 +90,7 @@ class Service:
         self._concurrency = concurrency
         self._periodic = [*periodic]
         self._wakes = {p.name: threading.Event() for p in self._periodic}
+        self._eager = [self._wakes[p.name] for p in self._periodic if p.eager]
         self._owners = [
             PartitionOwner(self.bus, number, _bound(partition_worker, number), snapshot_every_s)
             for number in range(settings.metric_partitions)
@@ -121,6 +122,11 @@ class Service:
             if name in (None, key):
                 event.set()
 
+    def wake_eager(self) -> None:
+        """Call what is to be called after every batch of messages."""
+        for event in self._eager:
+            event.set()
+
     @contextmanager
     def unit(self) -> Iterator[ServiceUnit]:
         """One transaction for a reconciler; its messages are published after the commit."""
@@ -140,7 +146,7 @@ class Service:
         """Connect, consume, and begin the periodic work."""
         log.info("service_starting", service=str(self.bus.principal), **self.settings.shown())
         for queue in self._queues():
-            inlet = Inlet(self.bus, self._handlers, self.store, self._clock, self.wake)
+            inlet = Inlet(self.bus, self._handlers, self.store, self._clock, self.wake_eager)
             self.bus.consume(
                 queue, inlet.handle, prefetch=self._prefetch, concurrency=self._concurrency
             )

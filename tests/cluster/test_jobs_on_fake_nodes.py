@@ -371,3 +371,22 @@ def test_what_an_interrupted_installation_left_is_swept_by_its_label_only(
 
     eventually(lambda: "left" not in names(), "removal of what was left")
     assert {"foreign", ours.metadata.name} <= names()
+
+
+def test_many_jobs_that_end_together_leave_nothing(
+    platform: ClusterJobs, kwok_nodes: FakeNodes
+) -> None:
+    kwok_nodes(4, cpu="32")
+    small = {"cpu": 0.1, "memory": "64Mi"}
+    jobs = [platform.submit(PACKAGE, resources=small) for _ in range(60)]
+    for job_id in jobs:
+        platform.wait_for(job_id, "job.running", timeout_s=120)
+    for job_id in jobs:
+        platform.end_pod(job_id, 0)
+    for job_id in jobs:
+        assert platform.wait_end(job_id, timeout_s=120).state is JobState.SUCCEEDED
+    eventually(
+        lambda: not platform.jobs()
+        and not platform.kube.core.list_namespaced_pod(platform.namespace).items,
+        "removal of every Job and pod",
+    )

@@ -228,25 +228,16 @@ def test_a_job_without_room_says_what_is_short(
 
 
 def test_an_image_that_does_not_exist_is_told(platform: ClusterJobs, kwok_nodes: FakeNodes) -> None:
-    kwok_nodes(1)
+    nodes = kwok_nodes(1)
+    # Held until the pod carries the mark by which its fake node cannot pull.
+    platform.kube.kubectl("cordon", *nodes)
     job_id = platform.submit(PACKAGE, image="nowhere/none:1")
-
-    def wait_in_vain() -> bool:
-        for pod in platform.pods(job_id):
-            notes = {"barograph.test/waiting": "ImagePullBackOff"}
-            platform.kube.core.patch_namespaced_pod(
-                pod.metadata.name, platform.namespace, {"metadata": {"annotations": notes}}
-            )
-            return True
-        return False
-
-    platform.kube.kubectl(
-        "cordon", *(n.metadata.name for n in platform.kube.core.list_node().items)
+    (pod,) = eventually(lambda: platform.pods(job_id), "the pod")
+    notes = {"barograph.test/waiting": "ImagePullBackOff"}
+    platform.kube.core.patch_namespaced_pod(
+        pod.metadata.name, platform.namespace, {"metadata": {"annotations": notes}}
     )
-    eventually(wait_in_vain, "the pod")
-    platform.kube.kubectl(
-        "uncordon", *(n.metadata.name for n in platform.kube.core.list_node().items)
-    )
+    platform.kube.kubectl("uncordon", *nodes)
     told = eventually(_told(platform, job_id, PendingCause.IMAGE), "the reason")
     assert "ImagePullBackOff" in told.reason
     assert "pull secret" in told.advice
@@ -386,7 +377,9 @@ def test_many_jobs_that_end_together_leave_nothing(
     for job_id in jobs:
         assert platform.wait_end(job_id, timeout_s=120).state is JobState.SUCCEEDED
     eventually(
-        lambda: not platform.jobs()
-        and not platform.kube.core.list_namespaced_pod(platform.namespace).items,
+        lambda: (
+            not platform.jobs()
+            and not platform.kube.core.list_namespaced_pod(platform.namespace).items
+        ),
         "removal of every Job and pod",
     )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -176,7 +177,9 @@ def _fail(text: str) -> NoReturn:
 
 
 def main() -> None:
-    """The command's entry point."""
+    """The command's entry point; commands of other packages come by entry points."""
+    for found in entry_points(group="barograph.commands"):
+        app.command(found.name)(found.load())
     app()
 
 

@@ -69,6 +69,7 @@ class Engine:
         self._made = Columns(
             [
                 Column("step", np.int64, _NEVER),
+                Column("rest", np.int64, _NEVER),
                 Column("beyond", np.bool_),
                 Column("sign", np.float64, 1.0),
                 Column("limit", np.float64, np.inf),
@@ -113,10 +114,12 @@ class Engine:
         closed = self._histories.add(rows, points.time_ms, points.value)
         if not len(closed):
             return []
-        events = list(self._judge(closed))
+        surprised, events = self._judge(closed)
         limits = self._made["sign"][closed] * self._made["limit"][closed]
         near = self._nearness.near(closed, limits)
         episodes = self.episodes.ledger.episodes
+        # What crossed in no forecast rests, unless it does what that forecast did not hold.
+        near &= (self._histories.state["open"][closed] >= self._made["rest"][closed]) | surprised
         if episodes:
             near |= np.isin(closed, np.fromiter(episodes, dtype=np.int64))
         # Long enough, and not there already.
@@ -156,8 +159,11 @@ class Engine:
         made[turn] = opened[turn]
         return turn
 
-    def _judge(self, closed: NDArray[np.int64]) -> Iterator[Message]:
-        """Did the closed steps bring alarms, or let predictions' times pass?"""
+    def _judge(self, closed: NDArray[np.int64]) -> tuple[NDArray[np.bool_], list[Message]]:
+        """Did the closed steps bring alarms, or let predictions' times pass?
+
+        Also tells which of them no forecast's interval held.
+        """
         state, made = self._histories.state, self._made
         values, last_step = self._histories.closed(closed), state["open"][closed] - 1
         known, inside = self._coverage.judge(closed, last_step, values)
@@ -174,13 +180,17 @@ class Engine:
             waiting &= np.isin(closed, np.fromiter(episodes, dtype=np.int64))
         else:
             waiting[:] = False
+        events: list[Message] = []
         for at in np.flatnonzero(began | waiting):
             row = int(closed[at])
             subject = self._subject(row, self._histories.of(row))
             if began[at]:
-                yield from self.episodes.alarm_came(row, subject)
+                events += self.episodes.alarm_came(row, subject)
             else:
-                yield from self.episodes.time_passed(row, subject)
+                events += self.episodes.time_passed(row, subject)
+        surprised = np.zeros(len(closed), dtype=np.bool_)
+        surprised[known] = ~inside
+        return surprised, events
 
     def _count_coverage(self, items: NDArray[np.int32], inside: NDArray[np.bool_]) -> None:
         size = len(self._items)
@@ -210,6 +220,8 @@ class Engine:
                 FORECASTS.labels(choice.forecaster).inc()
                 self._coverage.keep(one.row, one.subject.open_step, found)
                 prediction = self._prediction(one, choice, found)
+                rest = 0 if prediction else self._settings.rest_steps
+                self._made["rest"][one.row] = one.subject.open_step + rest
                 yield from self.episodes.forecast_made(
                     one.row, one.subject, prediction, one.clean_ups.count
                 )
@@ -223,7 +235,7 @@ class Engine:
             float(levelled[np.isfinite(levelled)][-1]), found, subject.threshold,
             above=subject.above,
         )  # fmt: skip
-        if crossing is None and self._settings.alarm_probability is None:
+        if crossing is None and not self._may_cross(found, subject):
             return None
         # Where clean-ups come in a rhythm, what has happened before includes them.
         history = filled(subject.history if rhythm else levelled, _MAX_GAP_SHARE)
@@ -242,6 +254,16 @@ class Engine:
         why = choice.why | {f"probability_{n}": f"{p:.2f}" for n, p in passage.parts.items()}
         return Prediction(crossing, found, choice.forecaster, why, passage)
 
+    def _may_cross(self, found: Forecast, subject: Subject) -> bool:
+        """Whether it is worth asking how likely a crossing is that the mean does not make."""
+        if self._settings.alarm_probability is None:
+            return False
+        # A path reaches it at most twice as likely as it is beyond it at the likeliest step: what
+        # stays a deviation clear throughout stays below a third.
+        if subject.above:
+            return bool((found.mean + (found.upper - found.mean) / 2 >= subject.threshold).any())
+        return bool((found.mean - (found.mean - found.lower) / 2 <= subject.threshold).any())
+
     def _choose(self, series: list[tuple[int, Floats]]) -> None:
         """New choices where there is none or it is old."""
         opened = self._histories.state["open"]
@@ -249,7 +271,10 @@ class Engine:
             (row, history)
             for row, history in series
             if row not in self._choices
-            or opened[row] - self._choices[row].step >= self._settings.reselect_steps
+            or opened[row] - self._choices[row].step
+            >= min(
+                self._settings.reselect_steps, max(self._settings.season, self._choices[row].points)
+            )
         ]
         kinds = [self._kind(row, history) for row, history in old]
         steps = [int(opened[row]) for row, _ in old]

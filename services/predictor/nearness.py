@@ -21,7 +21,7 @@ from shared.columns import Array, Column, Columns
 _SLOW, _FAST = 1 / 168, 1 / 12
 _DEVIATIONS = 3.0
 _STRETCH = 0.5
-_LEAST_POINTS = 48
+_LEAST_POINTS = 24
 """Points before which the extreme says nothing."""
 
 

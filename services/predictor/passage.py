@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from services.predictor.forecasters.base import NORMAL_95, Floats, Forecast
 
-_PATHS = 400
+_PATHS = 200
 _SEED = 11
 _SPANS = 4
 _LIKELY_FROM, _LIKELY_UNTIL = 0.1, 0.9

@@ -34,6 +34,8 @@ class Choice(BaseModel):
     step: int
     """When it was made: the series' open step."""
     behaviour: Behaviour = Behaviour.STABLE
+    points: int = 0
+    """History it was made on."""
 
     def made(self) -> Forecaster:
         """The chosen forecaster with its settings."""
@@ -62,8 +64,10 @@ class Selector:
                 if result is not None:
                     tried[at][name] = result
         return [
-            _decide(results, model, kind, step)
-            for results, model, kind, step in zip(tried, models, kinds, steps, strict=True)
+            _decide(results, model, kind, step, len(history))
+            for results, model, kind, step, history in zip(
+                tried, models, kinds, steps, histories, strict=True
+            )
         ]
 
     def _backtest(
@@ -119,7 +123,11 @@ class Selector:
 
 
 def _decide(
-    results: dict[str, tuple[float, Forecaster]], models: Sequence[str], kind: Kind, step: int
+    results: dict[str, tuple[float, Forecaster]],
+    models: Sequence[str],
+    kind: Kind,
+    step: int,
+    points: int,
 ) -> Choice | CannotForecast:
     if not results:
         return CannotForecast("too little history for any forecaster")
@@ -145,4 +153,11 @@ def _decide(
             f"too little history for {' and '.join(models)}; {best} is the best simple one"
         )
     fields = results[name][1].model_dump()
-    return Choice(forecaster=name, fields=fields, why=why, step=step, behaviour=kind.behaviour)
+    return Choice(
+        forecaster=name,
+        fields=fields,
+        why=why,
+        step=step,
+        behaviour=kind.behaviour,
+        points=points,
+    )

@@ -30,8 +30,14 @@ class EngineSettings(BaseModel):
         default=2000, ge=1, description="Series forecast per step and partition; the rest waits."
     )
     reselect_steps: int = Field(
-        default=24, ge=1, description="Steps after which model and order are chosen anew."
-    )
+        default=168, ge=1,
+        description="Steps after which the model is chosen anew; sooner while history is short.",
+    )  # fmt: skip
+    rest_steps: int = Field(
+        default=6, ge=0,
+        description="Steps a series rests after a forecast that did not cross, unless it leaves"
+        " that forecast's interval.",
+    )  # fmt: skip
     folds: int = Field(default=2, ge=1, le=10, description="Origins of a backtest.")
     withdraw_after: int = Field(
         default=2, ge=1, description="Forecasts in a row without a crossing that end a prediction."

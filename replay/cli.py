@@ -1,0 +1,152 @@
+"""``barograph replay``: what would the system have said, and what would it have spared?"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from replay.course import Outcome
+
+_ENGINES = ("detector", "predictor")
+
+
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet or Prometheus range JSON.")],
+    *,
+    tick: Annotated[float, typer.Option(help="Seconds of virtual time a step.", min=0.001)] = 60,
+    detector: Annotated[str, typer.Option(help="Engine settings, JSON.")] = "",
+    predictor: Annotated[str, typer.Option(help="Engine settings, JSON.")] = "",
+    policy: Annotated[str, typer.Option(help="The healer's policy, JSON.")] = "",
+    events: Annotated[Path | None, typer.Option(help="Write every event here, JSON lines.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Run recorded series through detector, predictor and policy in virtual time.
+
+    Settings are those of the services: what is not given here is taken from
+    BAROGRAPH_DETECTOR_ENGINE, BAROGRAPH_PREDICTOR_ENGINE and BAROGRAPH_HEALER_POLICY.
+    """
+    from pydantic import ValidationError  # noqa: PLC0415 - help must not wait for numpy
+
+    from replay.course import Course  # noqa: PLC0415 - the same
+    from replay.sources import UnreadableError, read  # noqa: PLC0415
+    from services.detector.settings import EngineSettings as Detector  # noqa: PLC0415
+    from services.healer.policy import Policy  # noqa: PLC0415
+    from services.predictor.settings import EngineSettings as Predictor  # noqa: PLC0415
+
+    begin = time.monotonic()
+    try:
+        course = Course(
+            Detector.model_validate_json(_given(detector, "BAROGRAPH_DETECTOR_ENGINE")),
+            Predictor.model_validate_json(_given(predictor, "BAROGRAPH_PREDICTOR_ENGINE")),
+            Policy.model_validate_json(_given(policy, "BAROGRAPH_HEALER_POLICY")),
+        )
+        samples = read(files)
+    except (UnreadableError, ValidationError) as error:
+        typer.echo(f"cannot replay: {error}", err=True)
+        raise typer.Exit(2) from None
+    with (events or Path(os.devnull)).open("w") as output:
+        for event in course.run(samples, max(1, round(tick * 1000))):
+            if events:
+                line = {"type": event.TYPE, **event.model_dump(mode="json")}
+                output.write(json.dumps(line) + "\n")
+    found = report(course.outcome)
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _show(found, time.monotonic() - begin)
+
+
+def _given(text: str, variable: str) -> str:
+    return text or os.environ.get(variable, "") or "{}"
+
+
+def report(outcome: Outcome) -> dict[str, Any]:
+    """The figures, by item and in all; a share is None where nothing could be counted."""
+    items: dict[str, dict[str, Any]] = {}
+    for name in sorted({*outcome.items, *outcome.ledger}):
+        seen, score = outcome.items.get(name), outcome.ledger.get(name)
+        alarms = seen.alarms if seen else 0
+        announced = seen.announced if seen else 0
+        handled = seen.handled if seen else 0
+        items[name] = {
+            "alarms_without": alarms,
+            "alarms_with": alarms - handled,
+            "mailed_in_time": seen.mailed if seen else 0,
+            "reduction": _share(handled, alarms),
+            "accuracy": score.accuracy if score else None,
+            "missed_rate": _share(alarms - announced, alarms),
+            "false": score.false if score else 0,
+            "false_per_machine_week": _share(score.false if score else 0, outcome.machine_weeks),
+            "lead_hours": _share(seen.lead_ms / 3_600_000 if seen else 0, announced),
+            "coverage": score.coverage if score else None,
+            "anomalies": seen.anomalies if seen else 0,
+        }
+    hits = sum(score.hit for score in outcome.ledger.values())
+    false = sum(score.false for score in outcome.ledger.values())
+    without = sum(item["alarms_without"] for item in items.values())
+    spared = without - sum(item["alarms_with"] for item in items.values())
+    announced = sum(item.announced for item in outcome.items.values())
+    lead_ms = sum(item.lead_ms for item in outcome.items.values())
+    return {
+        "machines": outcome.machines,
+        "series": outcome.series,
+        "samples": outcome.samples,
+        "days": (outcome.end_ms - outcome.begin_ms) / 86_400_000,
+        "items": items,
+        "all": {
+            "alarms_without": without,
+            "alarms_with": without - spared,
+            "mailed_in_time": sum(item["mailed_in_time"] for item in items.values()),
+            "reduction": _share(spared, without),
+            "accuracy": _share(hits, hits + false),
+            "missed_rate": _share(without - announced, without),
+            "false": false,
+            "false_per_machine_week": _share(false, outcome.machine_weeks),
+            "lead_hours": _share(lead_ms / 3_600_000, announced),
+            "coverage": None,
+            "anomalies": sum(item["anomalies"] for item in items.values()),
+        },
+    }
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _show(found: dict[str, Any], seconds: float) -> None:
+    console = Console(width=None if os.isatty(1) else 160)
+    table = Table(title="Alarms with and without the system")
+    heads = ("item", "without", "with", "told", "reduction", "accuracy", "missed",
+             "false per machine-week", "lead, h", "95 % held", "anomalies")  # fmt: skip
+    for head in heads:
+        table.add_column(head, justify="left" if head == "item" else "right")
+    for name, row in [*found["items"].items(), ("all", found["all"])]:
+        table.add_row(
+            name, str(row["alarms_without"]), str(row["alarms_with"]), str(row["mailed_in_time"]),
+            *(_percent(row[key]) for key in ("reduction", "accuracy", "missed_rate")),
+            _number(row["false_per_machine_week"]), _number(row["lead_hours"]),
+            _percent(row["coverage"]), str(row["anomalies"]),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"{found['machines']:,} machines, {found['series']:,} series, {found['samples']:,} "
+        f"samples, {found['days']:.1f} days in {seconds:.1f} s. 'with' leaves out the alarms that were "
+        "predicted and that the policy lets a machine handle; 'told': predicted and mailed.",
+        soft_wrap=True,
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

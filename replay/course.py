@@ -1,0 +1,159 @@
+"""The course of a replay: virtual time goes tick by tick through detector, predictor and policy."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from replay.sources import ticks
+from services.detector.engine import Engine as Detector
+from services.detector.settings import EngineSettings as DetectorSettings
+from services.healer.policy import Mode, Past, Policy
+from services.predictor.engine import Engine as Predictor
+from services.predictor.ledger import Score
+from services.predictor.settings import EngineSettings as PredictorSettings
+from shared.contracts import AlarmPredicted, AnomalyDetected, Message, PredictionWithdrawn
+from shared.contracts.alerts import SeriesRef
+from shared.samples import SampleBatch
+
+_THRESHOLD = "threshold"
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_WEEK_MS = 7 * _DAY_MS
+
+
+@dataclass
+class ItemOutcome:
+    """What became of one item's alarms and predictions."""
+
+    alarms: int = 0
+    """That came, by the detector."""
+    announced: int = 0
+    """Of these: a prediction was open."""
+    handled: int = 0
+    """Of these: the policy would have let a machine act in time."""
+    mailed: int = 0
+    """Of these: a person would have been told in time."""
+    lead_ms: int = 0
+    """Sum over the announced ones."""
+    anomalies: int = 0
+    """Episodes that left normal without reaching the threshold."""
+
+
+@dataclass
+class Outcome:
+    """A replay's result."""
+
+    machines: int = 0
+    series: int = 0
+    samples: int = 0
+    begin_ms: int = 0
+    end_ms: int = 0
+    items: dict[str, ItemOutcome] = field(default_factory=dict)
+    ledger: dict[str, Score] = field(default_factory=dict)
+
+    @property
+    def machine_weeks(self) -> float:
+        """Machines times the weeks that were replayed."""
+        return self.machines * (self.end_ms - self.begin_ms) / _WEEK_MS
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A prediction that has not ended."""
+
+    event_id: str
+    since_ms: int
+    mode: Mode
+
+
+class Course:
+    """One replay; deterministic: the same samples and settings give the same outcome."""
+
+    def __init__(
+        self, detector: DetectorSettings, predictor: PredictorSettings, policy: Policy
+    ) -> None:
+        self._detector = Detector(detector)
+        # Replicas enough: nothing waits for its turn.
+        self._predictor = Predictor(predictor.model_copy(update={"budget_per_step": 2**31}))
+        self._policy = policy
+        self._open: dict[str, _Open] = {}
+        self._ended: dict[str, tuple[int, _Open]] = {}
+        self._runs: dict[str, list[tuple[int, str]]] = {}
+        self.outcome = Outcome()
+
+    def run(self, samples: SampleBatch, tick_ms: int) -> Iterator[Message]:
+        """Every event, as live, in virtual time; ``outcome`` is whole when it has ended."""
+        out = self.outcome
+        out.samples = len(samples)
+        out.machines = len(np.unique(samples.host_code))
+        if len(samples):
+            out.begin_ms, out.end_ms = int(samples.time_ms[0]), int(samples.time_ms[-1])
+        for batch in ticks(samples, tick_ms):
+            # Predictions first: what both see in one tick was foretold before.
+            for event in (*self._predictor.process(batch), *self._detector.process(batch)):
+                self._note(event)
+                yield event
+        out.series = self._detector.series
+        out.ledger = self._predictor.episodes.ledger.scores
+
+    def _item(self, name: str) -> ItemOutcome:
+        return self.outcome.items.setdefault(name, ItemOutcome())
+
+    def _note(self, event: Message) -> None:
+        match event:
+            case AlarmPredicted(revision=1):
+                mode = self._decide(event)
+                key = event.series.text()
+                self._open[key] = _Open(event.event_id, event.time_ms, mode)
+            case PredictionWithdrawn():
+                key = event.series.text()
+                if (ended := self._open.pop(key, None)) and event.outcome == "came_true":
+                    self._ended[key] = event.time_ms, ended
+            case AnomalyDetected():
+                if any(vote.detector == _THRESHOLD for vote in event.votes):
+                    self._alarm(event)
+                else:
+                    self._item(event.series.item).anomalies += 1
+            case _:
+                pass
+
+    def _decide(self, event: AlarmPredicted) -> Mode:
+        runs = self._runs.setdefault(event.series.host, [])
+        key, now = event.series.text(), event.time_ms
+        ago = [(now - at) / 1000 for at, which in runs if which == key]
+        since = min(ago, default=None)
+        if since is not None and since >= self._policy.cooldown_s:
+            since = None
+        recent = sum((now - at) < _HOUR_MS for at, _ in runs)
+        decision = self._policy.decide(
+            event.series, event.severity, Past(seconds_since_same=since, runs_on_host=recent)
+        )
+        if decision.mode is Mode.AUTOMATIC:
+            runs.append((now, key))
+        return decision.mode
+
+    def _alarm(self, event: AnomalyDetected) -> None:
+        found, key = self._item(event.series.item), event.series.text()
+        found.alarms += 1
+        announced = self._open.get(key) or self._came_true(event.series, event.time_ms)
+        if announced is None or announced.since_ms >= event.time_ms:
+            return
+        found.announced += 1
+        found.lead_ms += event.time_ms - announced.since_ms
+        found.handled += announced.mode is Mode.AUTOMATIC
+        found.mailed += announced.mode is Mode.MAIL
+
+    def _came_true(self, series: SeriesRef, time_ms: int) -> _Open | None:
+        """The prediction that this alarm ended: once, and only if it was not long ago."""
+        ended = self._ended.pop(series.text(), None)
+        if ended is None or time_ms - ended[0] > _DAY_MS:
+            return None
+        return ended[1]
+
+
+def counts(events: Iterator[Message]) -> Counter[str]:
+    """Run to the end; how many events of each type there were."""
+    return Counter(event.TYPE for event in events)

@@ -1,0 +1,130 @@
+"""Recorded series from files, as columns: CSV, Parquet, or a Prometheus range query's JSON.
+
+CSV and Parquet have the columns ``host``, ``item``, ``time`` (seconds or milliseconds since 1970
+or ISO 8601) and ``value``, and may have ``labels`` (JSON). In a range query's answer the host is
+the label ``instance`` without its port and the item is the metric's name; node_exporter's series are
+understood as they are when they come in live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import csv, parquet
+
+from shared.samples import SampleBatch, concatenate, from_rows, labels_text
+
+_NEEDED = ("host", "item", "time", "value")
+_FIRST_MILLISECONDS = 100_000_000_000
+"""Larger numbers are milliseconds: as seconds they would lie beyond the year 5000."""
+_NOT_LABELS = {"__name__", "instance", "job"}
+
+
+class UnreadableError(ValueError):
+    """A file is not what it should be; the text says which and why."""
+
+
+def read(paths: Sequence[Path]) -> SampleBatch:
+    """All samples of ``paths``, in the order of their times.
+
+    Raises:
+        UnreadableError: a file is missing, of an unknown kind, or lacks a column.
+    """
+    faults, batches = [], []
+    for path in paths:
+        try:
+            batches.append(_read(path))
+        except (OSError, pa.ArrowException, orjson.JSONDecodeError, ValueError, KeyError) as error:
+            faults.append(f"{path}: {error}")
+    if faults or not batches:
+        raise UnreadableError("; ".join(faults) or "no file given")
+    batch = concatenate(batches)
+    return batch.select(np.argsort(batch.time_ms, kind="stable"))
+
+
+def ticks(batch: SampleBatch, tick_ms: int) -> Iterator[SampleBatch]:
+    """The samples of each ``tick_ms`` of virtual time, oldest first, with that time's clock."""
+    if not len(batch):
+        return
+    number = batch.time_ms // tick_ms
+    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(batch)]
+    for begin, end in pairwise(bounds):
+        part = slice(begin, end)
+        yield SampleBatch(
+            batch.hosts, batch.items, batch.labels,
+            batch.host_code[part], batch.item_code[part], batch.label_code[part],
+            batch.time_ms[part], batch.value[part], int(batch.time_ms[end - 1]),
+        )  # fmt: skip
+
+
+def _read(path: Path) -> SampleBatch:
+    match path.suffix.lower():
+        case ".csv":
+            kept = csv.ConvertOptions(include_columns=None, strings_can_be_null=False)
+            return _columns(csv.read_csv(path, convert_options=kept))
+        case ".parquet":
+            return _columns(parquet.read_table(path))
+        case ".json":
+            return _range(orjson.loads(path.read_bytes()))
+        case suffix:
+            raise ValueError(f"{suffix or 'no'} suffix; .csv, .parquet or .json can be read")
+
+
+def _columns(table: pa.Table) -> SampleBatch:
+    missing = [name for name in _NEEDED if name not in table.column_names]
+    if missing:
+        raise ValueError(f"no column {', '.join(missing)}")
+    names = [_names(table[name]) for name in ("host", "item")]
+    if "labels" in table.column_names:
+        names.append(_names(table["labels"]))
+    else:
+        names.append(([""], np.zeros(len(table), dtype=np.int32)))
+    (hosts, host), (items, item), (labels, label) = names
+    canonical = [labels_text(orjson.loads(text)) if text else "" for text in labels]
+    value = np.asarray(table["value"].cast(pa.float64()).to_numpy(), dtype=np.float64)
+    return SampleBatch(
+        hosts, items, canonical, host, item, label, _times(table["time"]), value
+    )  # fmt: skip
+
+
+def _names(column: Any) -> tuple[list[str], NDArray[np.int32]]:
+    # A column of a dictionary type may have one dictionary a chunk: as text they are one.
+    encoded: Any = pc.dictionary_encode(column.cast(pa.string()).combine_chunks())
+    if encoded.null_count:
+        raise ValueError("a name is missing")
+    codes = np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int32)
+    return encoded.dictionary.to_pylist(), codes
+
+
+def _times(column: Any) -> NDArray[np.int64]:
+    if pa.types.is_string(column.type):
+        column = pc.cast(column, pa.timestamp("ms", tz="UTC"))
+    if pa.types.is_timestamp(column.type):
+        return np.asarray(column.cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy())
+    numbers = np.asarray(column.to_numpy(), dtype=np.float64)
+    scale = np.where(np.abs(numbers) < _FIRST_MILLISECONDS, 1000.0, 1.0)
+    return np.asarray(np.rint(numbers * scale), dtype=np.int64)
+
+
+def _range(answer: dict[str, Any]) -> SampleBatch:
+    found = answer.get("data", answer)["result"]
+    return from_rows(
+        (host, series["metric"]["__name__"], labels, round(float(at) * 1000), float(value))
+        for series in found
+        for host, labels in [_who(series["metric"])]
+        for at, value in series["values"]
+    )
+
+
+def _who(metric: dict[str, str]) -> tuple[str, str]:
+    host = metric.get("instance", "unknown").rpartition(":")[0] or metric.get("instance", "unknown")
+    rest = {name: value for name, value in metric.items() if name not in _NOT_LABELS}
+    return host, labels_text(rest)

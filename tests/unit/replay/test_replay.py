@@ -1,0 +1,145 @@
+"""A replay says what the services would have said, from any kind of file, the same every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from replay.cli import replay
+from replay.sources import UnreadableError, read, ticks
+from shared.cli import app
+
+_DISK = "df.bytes.used.percent"
+_BEGIN_S = 1_700_000_400
+_POLICY = {"rules": [{"items": "df.*", "mode": "automatic", "remediation": "clean-logs"}]}
+
+
+def _values(hours: int = 150) -> dict[str, np.ndarray]:
+    """One disk fills at hour 120; one stays; one jumps at hour 100, unannounced."""
+    noise = np.random.default_rng(1).normal(scale=0.2, size=(3, hours))
+    steps = np.arange(hours)
+    fills, stays = 30 + 0.5 * steps + noise[0], 40 + noise[1]
+    return {"a": fills, "b": stays, "c": np.where(steps < 100, 40.0, 95.0) + noise[2]}
+
+
+def _rows() -> list[tuple[str, str, int, float]]:
+    return [
+        (host, _DISK, _BEGIN_S + 3600 * hour, float(value))
+        for host, values in _values().items()
+        for hour, value in enumerate(values)
+    ]
+
+
+def _csv(path: Path) -> Path:
+    lines = [f"{host},{item},{time},{value!r}" for host, item, time, value in _rows()]
+    path.write_text("\n".join(["host,item,time,value", *lines]) + "\n")
+    return path
+
+
+def _parquet(path: Path) -> Path:
+    host, item, time, value = zip(*_rows(), strict=True)
+    stamps = pa.array([1000 * t for t in time], pa.timestamp("ms"))
+    parquet.write_table(
+        pa.table({"host": host, "item": item, "time": stamps, "value": value}), path
+    )
+    return path
+
+
+def _prometheus(path: Path) -> Path:
+    result = [
+        {
+            "metric": {"__name__": _DISK, "instance": f"{host}:9100", "job": "node"},
+            "values": [[_BEGIN_S + 3600 * k, repr(float(v))] for k, v in enumerate(values)],
+        }
+        for host, values in _values().items()
+    ]
+    path.write_text(json.dumps({"status": "success", "data": {"result": result}}))
+    return path
+
+
+def _run(*arguments: str) -> dict:
+    if "replay" not in {command.name for command in app.registered_commands}:
+        app.command("replay")(replay)
+    done = CliRunner().invoke(
+        app, ["replay", *arguments, "--json", "--policy", json.dumps(_POLICY)]
+    )
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_it_tells_alarms_with_and_without_the_system(tmp_path: Path) -> None:
+    found = _run(str(_csv(tmp_path / "recorded.csv")))
+    assert (found["machines"], found["series"], found["samples"]) == (3, 3, 450)
+    disk = found["items"][_DISK]
+    assert (disk["alarms_without"], disk["alarms_with"]) == (2, 1)
+    assert disk["reduction"] == 0.5
+    assert disk["missed_rate"] == 0.5
+    assert disk["accuracy"] == 1
+    assert disk["false_per_machine_week"] == 0
+    assert disk["lead_hours"] > 6
+
+
+def test_every_kind_of_file_gives_the_same_result_and_so_does_a_second_run(tmp_path: Path) -> None:
+    first = _run(str(_csv(tmp_path / "recorded.csv")))
+    assert _run(str(_csv(tmp_path / "recorded.csv"))) == first
+    assert _run(str(_parquet(tmp_path / "recorded.parquet"))) == first
+    assert _run(str(_prometheus(tmp_path / "range.json"))) == first
+
+
+def test_events_are_written_as_they_would_have_been_published(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    _run(str(_csv(tmp_path / "recorded.csv")), "--events", str(events))
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    predicted = [line for line in lines if line["type"] == "alarm.predicted"]
+    assert predicted[0]["series"]["host"] == "a"
+    assert any(line["type"] == "anomaly.detected" for line in lines)
+
+
+def test_a_table_is_printed_for_people(tmp_path: Path) -> None:
+    app.command("replay")(replay)
+    done = CliRunner().invoke(app, ["replay", str(_csv(tmp_path / "recorded.csv"))])
+    assert done.exit_code == 0
+    assert "Alarms with and without the system" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.csv", "host,time\nh,1\n", "no column item, value"),
+        ("a.txt", "", ".txt suffix"),
+        ("a.json", "{", "a.json"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UnreadableError, match=said):
+        read([path])
+    app.command("replay")(replay)
+    done = CliRunner().invoke(app, ["replay", str(path)])
+    assert done.exit_code == 2
+    assert "cannot replay" in done.stderr
+
+
+def test_times_may_be_seconds_milliseconds_or_texts(tmp_path: Path) -> None:
+    texts = ["1700000000", "1700000000000", "2023-11-14T22:13:20Z"]
+    for number, text in enumerate(texts):
+        path = tmp_path / f"{number}.csv"
+        path.write_text(f"host,item,time,value\nh,i,{text},1\n")
+        assert read([path]).time_ms.tolist() == [1_700_000_000_000]
+
+
+def test_virtual_time_goes_in_order_tick_by_tick(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("host,item,time,value\nh,i,65,3\nh,i,5,1\nh,i,30,2\nh,i,190,4\n")
+    found = list(ticks(read([path]), 60_000))
+    assert [batch.value.tolist() for batch in found] == [[1, 2], [3], [4]]
+    assert [batch.clock_ms for batch in found] == [30_000, 65_000, 190_000]

@@ -138,8 +138,8 @@ def _show(found: dict[str, Any], seconds: float) -> None:
     console.print(table)
     console.print(
         f"{found['machines']:,} machines, {found['series']:,} series, {found['samples']:,} "
-        f"samples, {found['days']:.1f} days in {seconds:.1f} s. 'with' leaves out the alarms that were "
-        "predicted and that the policy lets a machine handle; 'told': predicted and mailed.",
+        f"samples, {found['days']:.1f} days in {seconds:.1f} s. 'with' leaves out the alarms that "
+        "were predicted and that the policy lets a machine handle; 'told': predicted and mailed.",
         soft_wrap=True,
     )
 

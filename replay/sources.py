@@ -2,8 +2,8 @@
 
 CSV and Parquet have the columns ``host``, ``item``, ``time`` (seconds or milliseconds since 1970
 or ISO 8601) and ``value``, and may have ``labels`` (JSON). In a range query's answer the host is
-the label ``instance`` without its port and the item is the metric's name; node_exporter's series are
-understood as they are when they come in live.
+the label ``instance`` without its port and the item is the metric's name; node_exporter's series
+are understood as they are when they come in live.
 """
 
 from __future__ import annotations

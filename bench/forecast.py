@@ -56,6 +56,7 @@ def main() -> int:
     parser.add_argument("--m4", type=Path, help="folder with M4's CSV files")
     parser.add_argument("--points", type=int, default=336, help="longest history")
     parser.add_argument("--simulated", type=int, default=100, help="ARIMA processes")
+    parser.add_argument("--cases", type=int, default=226, help="of NAB, evenly spread")
     parser.add_argument("--most", type=int, default=400, help="series of a set of M4")
     parser.add_argument("--statsmodels", type=int, default=6, help="series its grid is run on")
     parser.add_argument("--seasonal", type=int, default=10, help="series AutoARIMA has a season on")
@@ -63,7 +64,8 @@ def main() -> int:
     warnings.simplefilter("ignore")
     sets = {"simulated": list(_simulated(options.simulated, options.points))}
     if options.nab:
-        sets["nab_hourly"] = list(_nab(options.nab, options.points))
+        cases = list(_nab(options.nab, options.points))
+        sets["nab_hourly"] = cases[:: max(1, round(len(cases) / options.cases))]
     if options.m4:
         sets |= {f"m4_{name.lower()}": list(_m4(options.m4, name, options.most)) for name in _M4}
     results = {name: _measure(name, cases, options) for name, cases in sets.items()}

@@ -27,6 +27,8 @@ _TOLD: dict[Outcome, Literal["came_true", "did_not_come", "averted"]] = {
     "averted": "averted",
 }
 """The ledger's words in a message's."""
+_PLOTTED = 168
+"""Latest steps of history in an event: a week of hours, for the plot."""
 _MUCH_STEPS = 2
 _MUCH_SHARE = 0.25
 
@@ -175,7 +177,7 @@ class Episodes:
             recent=tuple(
                 Point(time_ms=(first + k) * resolution + resolution // 2, value=float(value))
                 for k, value in enumerate(subject.history)
-                if np.isfinite(value)
+                if np.isfinite(value) and k >= len(subject.history) - _PLOTTED
             ),
             forecast=tuple(
                 BandPoint(time_ms=self._at(subject, k), mean=m, lower=low, upper=up)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Order = tuple[int, int, int]
 
-_ORDERS = 3
 _KPSS_LEVELS, _KPSS_VALUES = (0.01, 0.025, 0.05, 0.10), (0.739, 0.574, 0.463, 0.347)
 
 
@@ -52,14 +51,6 @@ class Arima(Forecaster):
     def least_points(self, season: int) -> int:
         """So few that a series of 20 points can still be backtested; BIC then keeps orders low."""
         return 14
-
-    def settled(self, found: Forecast) -> Forecaster:
-        """The same with the order that ``found`` was made with."""
-        parts = found.why.get("order", "").strip("()").split(",")
-        if len(parts) != _ORDERS:
-            return self
-        p, d, q = (int(part) for part in parts)
-        return self.model_copy(update={"order": (p, d, q)})
 
     def fits(self, values: Floats, horizon: int, season: int) -> Fits:
         """Everything that was estimated; ``values``: (series, points), finite."""

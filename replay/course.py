@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 
 from replay.sources import ticks
 from services.detector.engine import Engine as Detector
 from services.detector.settings import EngineSettings as DetectorSettings
-from services.healer.policy import Mode, Past, Policy
+from services.healer.policy import Facts, Policy
 from services.predictor.engine import Engine as Predictor
 from services.predictor.ledger import Score
 from services.predictor.settings import EngineSettings as PredictorSettings
 from shared.contracts import AlarmPredicted, AnomalyDetected, Message, PredictionWithdrawn
 from shared.contracts.alerts import SeriesRef
+from shared.contracts.healing import Level
 from shared.samples import SampleBatch
 
 _THRESHOLD = "threshold"
+_TOLD = (Level.SUGGEST, Level.APPROVE)
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _WEEK_MS = 7 * _DAY_MS
 
@@ -66,7 +69,16 @@ class _Open:
 
     event_id: str
     since_ms: int
-    mode: Mode
+    level: Level
+
+
+@dataclass(frozen=True)
+class _Run:
+    """An action that the policy let a machine take."""
+
+    time_ms: int
+    host: str
+    series: str
 
 
 class Course:
@@ -81,7 +93,7 @@ class Course:
         self._policy = policy
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, tuple[int, _Open]] = {}
-        self._runs: dict[str, list[tuple[int, str]]] = {}
+        self._runs: list[_Run] = []
         self.outcome = Outcome()
 
     def run(self, samples: SampleBatch, tick_ms: int) -> Iterator[Message]:
@@ -105,9 +117,9 @@ class Course:
     def _note(self, event: Message) -> None:
         match event:
             case AlarmPredicted(revision=1):
-                mode = self._decide(event)
+                level = self._decide(event)
                 key = event.series.text()
-                self._open[key] = _Open(event.event_id, event.time_ms, mode)
+                self._open[key] = _Open(event.event_id, event.time_ms, level)
             case PredictionWithdrawn():
                 key = event.series.text()
                 if (ended := self._open.pop(key, None)) and event.outcome == "came_true":
@@ -120,20 +132,23 @@ class Course:
             case _:
                 pass
 
-    def _decide(self, event: AlarmPredicted) -> Mode:
-        runs = self._runs.setdefault(event.series.host, [])
-        key, now = event.series.text(), event.time_ms
-        ago = [(now - at) / 1000 for at, which in runs if which == key]
-        since = min(ago, default=None)
-        if since is not None and since >= self._policy.cooldown_s:
-            since = None
-        recent = sum((now - at) < _HOUR_MS for at, _ in runs)
-        decision = self._policy.decide(
-            event.series, event.severity, Past(seconds_since_same=since, runs_on_host=recent)
+    def _decide(self, event: AlarmPredicted) -> Level:
+        """What the policy says, with what it has let run before in virtual time."""
+        host, key, now = event.series.host, event.series.text(), event.time_ms
+        self._runs = [run for run in self._runs if now - run.time_ms < _DAY_MS]
+        same = [run for run in self._runs if run.series == key]
+        lately = [run for run in self._runs if now - run.time_ms < _HOUR_MS]
+        facts = Facts(
+            now=datetime.fromtimestamp(now / 1000, UTC),
+            seconds_since_same=min(((now - run.time_ms) / 1000 for run in same), default=None),
+            attempts=len(same),
+            runs_on_host=sum(run.host == host for run in lately),
+            runs=len(lately),
         )
-        if decision.mode is Mode.AUTOMATIC:
-            runs.append((now, key))
-        return decision.mode
+        level = self._policy.decide(event.series, event.severity, facts).level
+        if level is Level.AUTOMATIC:
+            self._runs.append(_Run(now, host, key))
+        return level
 
     def _alarm(self, event: AnomalyDetected) -> None:
         found, key = self._item(event.series.item), event.series.text()
@@ -143,8 +158,8 @@ class Course:
             return
         found.announced += 1
         found.lead_ms += event.time_ms - announced.since_ms
-        found.handled += announced.mode is Mode.AUTOMATIC
-        found.mailed += announced.mode is Mode.MAIL
+        found.handled += announced.level is Level.AUTOMATIC
+        found.mailed += announced.level in _TOLD
 
     def _came_true(self, series: SeriesRef, time_ms: int) -> _Open | None:
         """The prediction that this alarm ended: once, and only if it was not long ago."""

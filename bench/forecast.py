@@ -34,7 +34,7 @@ from services.predictor.selection import Choice, Selector
 from services.predictor.settings import DAY_S, EngineSettings
 
 Floats = NDArray[np.float64]
-OURS = ("seasonal_naive", "drift", "holt", "ets", "theta", "arima", "neural_24_49_1")
+OURS = ("arima", "seasonal_naive", "drift", "holt", "ets", "theta", "combination", "neural_24_49_1")
 _HOUR, _DAY = 3600, 24
 _M4 = {"Hourly": (24, 48), "Weekly": (1, 13), "Daily": (1, 14)}
 """Season and horizon of the competition."""

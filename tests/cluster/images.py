@@ -39,7 +39,7 @@ _SYSTEMS = {
 }
 _STATIC = ("pause", "coredns")
 # What the examples import beyond the predictor's packages.
-_EXAMPLES = ("scikit-learn", "joblib", "threadpoolctl")
+_EXAMPLES = ("scikit-learn", "joblib", "threadpoolctl", "cloudpickle", "narwhals")
 _KEPT_BUILDS = 2
 
 

@@ -75,16 +75,18 @@ def train(resolver: tf.distribute.cluster_resolver.ClusterResolver, steps: int) 
 
     iterator = iter(coordinator.create_per_worker_dataset(batches))
     checkpoint = tf.train.Checkpoint(network=network, done=done)
+    # The chief alone writes: the members of a cluster need not share a file system.
+    here = tf.train.CheckpointOptions(experimental_io_device="/job:chief")
     keeper = tf.train.CheckpointManager(checkpoint, os.environ["BAROGRAPH_CHECKPOINT_DIR"], 2)
     if keeper.latest_checkpoint:
-        checkpoint.restore(keeper.latest_checkpoint)
+        checkpoint.restore(keeper.latest_checkpoint, options=here)
     first = int(done.numpy())
     print(f"training from step {first} of {steps}")
     for begin in range(first, steps, 100):
         losses = [coordinator.schedule(step, args=(iterator,)) for _ in range(100)]
         coordinator.join()
         done.assign(begin + 100)
-        keeper.save()
+        keeper.save(options=here)
         print(f"step {begin + 100}/{steps} loss {np.mean(coordinator.fetch(losses)):.4f}")
     trained = Network([part.numpy() for part in network.parts])
     accuracy = np.mean(np.argmax(trained(test_x), axis=1) == test_y)

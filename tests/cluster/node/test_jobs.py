@@ -1,0 +1,144 @@
+"""Jobs in pods of a real node: TensorFlow, logs that outlive pods, memory limits, confinement."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cluster.kube import eventually
+from tests.cluster.node.release import JOBS, Release
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+_LINES = 5000
+
+# What a program finds around itself. It prints one line of JSON.
+_LOOK = r"""
+import json, os, pathlib, socket
+
+def readable(path):
+    try:
+        return bool(os.listdir(path)) if os.path.isdir(path) else bool(open(path, "rb").read(1))
+    except OSError:
+        return False
+
+def answers(name, port):
+    try:
+        socket.create_connection((name, port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+status = dict(
+    line.split(":\t", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines()
+    if ":\t" in line
+)
+environments = []
+for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+    try:
+        environments.append(path.read_text(errors="replace"))
+    except OSError:
+        pass
+files = [
+    str(found) for top in ("/barograph", "/var/run", "/run", "/etc", "/tmp") if os.path.isdir(top)
+    for found in pathlib.Path(top).rglob("*") if found.is_file() and found.stat().st_size < 1e6
+]
+# Put together here, so that this file is not one of those that hold it.
+URL = "amqp" + "://"
+secret = [f for f in files if readable(f) and URL.encode() in open(f, "rb").read()]
+print("FOUND " + json.dumps({
+    "uid": os.getuid(),
+    "capabilities": int(status["CapEff"], 16) | int(status["CapBnd"], 16),
+    "no_new_privileges": status["NoNewPrivs"],
+    "seccomp": status["Seccomp"],
+    "token": readable("/var/run/secrets"),
+    "secret_files": secret,
+    "environment": sorted(os.environ),
+    "secret_environment": any(URL in text for text in environments),
+    "broker": answers(BROKER, 5672),
+}), flush=True)
+"""
+
+
+def test_a_parameter_server_job_trains_in_pods_and_leaves_none(release: Release):
+    job = release.submit(
+        EXAMPLES / "digits-ps",
+        "--main", "train.py", "-t", "distribute", "--ps", "1", "--workers", "1", "--chief",
+        "-m", "1200Mi", "-c", "0.25",
+    )  # fmt: skip
+    seen = eventually(
+        lambda: {p.metadata.name for p in release.job_pods(job) if p.status.phase == "Running"},
+        "running pods",
+        timeout_s=300,
+    )
+    end = release.wait_for_end(job, timeout_s=540)
+    assert end["state"] == "succeeded", release.told(job)
+    assert seen
+    release.wait_for_no_pods(job)
+    log = release.tshell("logs", job, "--member", "chief-0")
+    assert "done: test accuracy 0." in log.splitlines()[-1]
+    assert float(log.split("accuracy ")[-1]) > 0.8
+    assert any(key.startswith(f"jobs/{job}/model/digits/") for key in release.stored(job))
+
+
+def test_the_whole_log_is_there_when_its_pods_are_gone(release: Release):
+    job = release.submit_program(f"for number in range({_LINES}): print('line', number)\n")
+    assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
+    release.wait_for_no_pods(job)
+    expected = "".join(f"line {number}\n" for number in range(_LINES))
+    assert release.tshell("logs", job) == expected
+
+
+def test_a_program_over_its_memory_limit_fails_with_that_reason(release: Release):
+    job = release.submit_program(
+        "print('begun', flush=True)\nheld = []\n"
+        "while True: held.append(bytearray(b'x') * (16 << 20))\n",
+        memory="128Mi",
+    )
+    end = release.wait_for_end(job)
+    assert end["state"] == "failed"
+    assert "needed more memory than its limit of 128Mi" in end["reason"]
+    assert "begun" in release.tshell("logs", job)
+
+
+def test_a_program_has_no_token_no_credential_and_no_privilege(release: Release):
+    broker = f"'{release.host_of('rabbitmq')}'"
+    job = release.submit_program(_LOOK.replace("BROKER", broker))
+    assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
+    (line,) = [
+        each for each in release.tshell("logs", job).splitlines() if each.startswith("FOUND ")
+    ]
+    found = json.loads(line.removeprefix("FOUND "))
+    assert not found["token"]
+    assert found["secret_files"] == []
+    assert not found["secret_environment"]
+    assert found["uid"] != 0
+    assert found["capabilities"] == 0
+    assert found["no_new_privileges"] == "1"
+    assert found["seccomp"] == "2"
+    named = {name for name in found["environment"] if "PASSWORD" in name or "SECRET" in name}
+    assert named == set()
+    if release.enforces_policies:
+        assert not found["broker"]
+
+
+def test_where_jobs_run_there_is_no_right_for_pods(release: Release):
+    who = f"--as=system:serviceaccount:{JOBS}:default"
+    allowed = release.kube.kubectl("auth", "can-i", "--list", who, "-n", JOBS, "--no-headers")
+    # Everybody may ask what he may do, and read the API's own description.
+    lines = [line for line in allowed.splitlines() if line.split()[0].isalpha()]
+    assert lines == []
+
+
+def test_a_pod_deleted_in_mid_run_is_replaced_and_the_job_succeeds(release: Release):
+    job = release.submit_program(
+        "import pathlib, time\nprint('begun', flush=True)\n"
+        "while not pathlib.Path('/tmp/go').exists(): time.sleep(0.1)\n"
+    )
+    (first,) = eventually(lambda: release.running(job), "its pod")
+    eventually(lambda: "begun" in release.tshell("logs", job), "its log", timeout_s=60)
+    release.kube.core.delete_namespaced_pod(first, JOBS)
+    (second,) = eventually(lambda: release.running(job) - {first}, "another pod")
+    release.kube.kubectl("exec", "-n", JOBS, second, "-c", "program", "--", "touch", "/tmp/go")
+    assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
+    parts = json.loads(release.tshell("logs", job, "--json"))["parts"]
+    assert [part["text"] for part in parts] == ["begun\n", "begun\n"]

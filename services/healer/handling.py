@@ -75,6 +75,7 @@ class Handling:
             "handling": "automatic",
             "remediation": running.remediation,
             "action_id": running.action_id,
+            "acted_on": incident.sight,
             "phase": Phase.ACTING,
             "command_id": running.command_id,
             "missing": (),
@@ -215,7 +216,7 @@ class Handling:
         self, incident: Incident, value: float, at: datetime, ctx: Context
     ) -> Iterator[Message]:
         """The item was read: out of danger, or on to a person."""
-        sight = incident.sight
+        sight = incident.acted_on or incident.sight
         sign = 1 if sight.above else -1
         improved = sign * value < sign * sight.value
         within = sight.threshold is None or sign * value < sign * sight.threshold

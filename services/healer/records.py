@@ -104,6 +104,8 @@ class Incident(_Record):
     state: AlertState
     severity: Severity
     sight: Sight
+    acted_on: Sight | None = None
+    """What was seen when the last remediation began: the cleaning itself may be a signal since."""
     signals: dict[str, Signal]
     ended: dict[str, int] = {}
     """Ended signals: event id to the time (Unix ms) up to which they count as dealt with."""

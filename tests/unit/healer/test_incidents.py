@@ -227,6 +227,18 @@ def test_a_predicted_alarm_is_remedied_verified_and_told() -> None:
     assert desk.take(prediction(revision=2, seconds=600)) == [], "it was withdrawn before"
 
 
+def test_the_fall_that_a_cleaning_causes_does_not_make_it_look_useless() -> None:
+    desk = Desk(AUTOMATIC)
+    order = only(desk.take(prediction()), RemediationExecute)
+    desk.take(executed(order))
+    fall = prediction(number=2, seconds=3).model_copy(update={"value": 5.0})
+    desk.take(fall)
+    question = only(desk.later(5), ItemRead)
+    answers = desk.take(observed(question, 8.0, NOW + timedelta(seconds=6)))
+    verified = only(answers, RemediationVerified)
+    assert (verified.before, verified.after, verified.effective) == (80.0, 8.0, True)
+
+
 def test_what_is_predicted_again_from_later_data_is_a_new_incident_within_the_cooldown() -> None:
     desk = Desk(AUTOMATIC)
     order = only(desk.take(prediction()), RemediationExecute)

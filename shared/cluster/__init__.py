@@ -1,11 +1,11 @@
 """The one doorway to Kubernetes: nothing outside it and the runtimes imports the library."""
 
 from shared.cluster.cluster import (
-    JSON_PATCH,
     MERGE_PATCH,
     STRATEGIC_PATCH,
     Cluster,
     Object,
+    path_of,
 )
 from shared.cluster.errors import (
     ClusterError,
@@ -19,7 +19,6 @@ from shared.cluster.errors import (
 from shared.cluster.mirror import Mirror
 
 __all__ = [
-    "JSON_PATCH",
     "MERGE_PATCH",
     "STRATEGIC_PATCH",
     "Cluster",
@@ -32,4 +31,5 @@ __all__ = [
     "Mirror",
     "NotFound",
     "Object",
+    "path_of",
 ]

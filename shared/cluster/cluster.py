@@ -22,11 +22,24 @@ Object = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-JSON_PATCH = "application/json-patch+json"
 
 _CONNECTIONS = 16
 _TIMEOUT_S = 30.0
 _FIRST_FAILURE = 300
+
+
+def path_of(version: str, kind: str, namespace: str = "", name: str = "") -> str:
+    """Where the API keeps objects.
+
+    Args:
+        version: as in ``apiVersion``, e.g. ``batch/v1``.
+        kind: the resource in the plural, e.g. ``jobs``.
+        namespace: '' for all of them, or for what has none.
+        name: of one object, '' for the collection.
+    """
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    place = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{place}/{kind}" + (f"/{name}" if name else "")
 
 
 class Cluster:

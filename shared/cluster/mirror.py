@@ -56,7 +56,6 @@ class Mirror:
         self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._synced = threading.Event()
-        self._contact = 0.0
         self._watching: Watch | None = None
         self._thread = threading.Thread(target=self._follow, name=f"watch {path}", daemon=True)
 
@@ -71,18 +70,9 @@ class Mirror:
         if self._thread.is_alive():
             self._thread.join()
 
-    def wait_synced(self, timeout_s: float) -> bool:
-        """Whether the first list is complete."""
-        return self._synced.wait(timeout_s)
-
     @property
     def synced(self) -> bool:
         return self._synced.is_set()
-
-    @property
-    def age_s(self) -> float:
-        """Seconds since the API server last said anything; endless before the first list."""
-        return time.monotonic() - self._contact if self._contact else float("inf")
 
     def items(self) -> list[Object]:
         """Everything, as of now."""
@@ -129,7 +119,6 @@ class Mirror:
             query["continue"] = page["metadata"]["continue"]
         with self._turn:
             before, self._items = self._items, found
-        self._contact = time.monotonic()
         self._synced.set()
         for key in before.keys() - found.keys():
             self._on_deleted(before[key])
@@ -150,7 +139,6 @@ class Mirror:
             self._watching = watch
             try:
                 for event in watch if not self._stopping.is_set() else ():
-                    self._contact = time.monotonic()
                     version = event["object"]["metadata"]["resourceVersion"]
                     self._apply(event)
                     if self._stopping.is_set():
@@ -159,13 +147,9 @@ class Mirror:
                 # A quiet namespace is silent between bookmarks; from a dead server the same
                 # request fails at once and ends this.
                 if not self._stopping.is_set():
-                    self._contact_again()
+                    self._cluster.get(self._path, **self._query, limit="1")
             finally:
                 watch.close()
-
-    def _contact_again(self) -> None:
-        self._cluster.get(self._path, **self._query, limit="1")
-        self._contact = time.monotonic()
 
     def _apply(self, event: Object) -> None:
         if event["type"] == "BOOKMARK":

@@ -185,7 +185,7 @@ def _resources(submit: JobSubmit, group: str) -> Resources:
 
 
 def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
-    gated = len(submit.roles()) > 1 or sum(submit.roles().values()) > 1
+    gated = sum(submit.roles().values()) > 1
     spec: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,

@@ -12,7 +12,14 @@ from services.task.runtimes.kubernetes.manifests import Template
 from services.task.runtimes.kubernetes.room import Need
 from services.task.runtimes.kubernetes.view import View
 from services.task.validation import Quotas, faults
-from shared.cluster import Cluster, ClusterError, ClusterUnavailable, Invalid, Object
+from shared.cluster import (
+    Cluster,
+    ClusterError,
+    ClusterUnavailable,
+    Invalid,
+    Object,
+    path_of,
+)
 from shared.contracts import Fault, JobSubmit
 
 _DRY = {"dryRun": "All"}
@@ -101,7 +108,8 @@ class KubernetesPlanner:
     def _refusal(self, item: Object) -> Iterator[Fault]:
         kind = item["kind"]
         try:
-            self._cluster.create(_path(item), item, **_DRY)
+            path = path_of(item["apiVersion"], f"{kind.lower()}s", item["metadata"]["namespace"])
+            self._cluster.create(path, item, **_DRY)
         except ClusterUnavailable as error:
             raise RuntimeUnavailable(str(error)) from error
         except Invalid as error:
@@ -127,9 +135,3 @@ class KubernetesPlanner:
             yield "nodes cannot be seen: whether it fits is not known (chart value rbac.nodes)"
         if self._template.queue_of(submit):
             yield "Kueue decides when it starts"
-
-
-def _path(item: Object) -> str:
-    version, namespace = item["apiVersion"], item["metadata"]["namespace"]
-    root = "/api/v1" if version == "v1" else f"/apis/{version}"
-    return f"{root}/namespaces/{namespace}/{item['kind'].lower()}s"

@@ -27,6 +27,7 @@ from shared.cluster import (
     Conflict,
     NotFound,
     Object,
+    path_of,
 )
 from shared.contracts import JobSubmit, Member
 
@@ -94,12 +95,10 @@ class KubernetesRuntime:
         return self._view.known()
 
     def pending(self, job_id: str) -> Pending | None:
-        seen = self._view.seen(
-            job_id, held=self._held.get(job_id, ""), refused=self._refused.get(job_id, "")
-        )
         if job_id in self._overdue:
             return pending.given_back()
-        return pending.dominant(seen)
+        held, refused = self._held.get(job_id, ""), self._refused.get(job_id, "")
+        return pending.dominant(self._view.seen(job_id, held=held, refused=refused))
 
     def stop(self, job_id: str, member: Member, grace_s: float) -> None:
         """Delete the incarnation's pod; its grace is the pod's own."""
@@ -291,9 +290,7 @@ class KubernetesRuntime:
         self._cluster.patch(path, {"stringData": {SPEC_FILE: self._spec(submit)}})
 
     def _path(self, version: str, kind: str, name: str = "") -> str:
-        root = "/api/v1" if version == "v1" else f"/apis/{version}"
-        path = f"{root}/namespaces/{self._template.namespace}/{kind}"
-        return f"{path}/{name}" if name else path
+        return path_of(version, kind, self._template.namespace, name)
 
     def _pod_path(self, pod: Object) -> str:
         return self._path("v1", "pods", pod["metadata"]["name"])

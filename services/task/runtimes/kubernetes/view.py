@@ -11,9 +11,9 @@ from services.task.runtimes.kubernetes import names, pods, room
 from services.task.runtimes.kubernetes.capabilities import Capabilities
 from services.task.runtimes.kubernetes.pending import Seen
 from services.task.runtimes.kubernetes.room import Free, Need
-from shared.cluster import Cluster, Mirror, Object
+from shared.cluster import Cluster, Mirror, Object, path_of
 
-_WORKLOADS = "/apis/kueue.x-k8s.io/v1beta1/namespaces/{}/workloads"
+_KUEUE = "kueue.x-k8s.io/v1beta1"
 _MOST_BEFORE = 8
 """Earlier incarnations that are still told of."""
 
@@ -33,19 +33,28 @@ class View:
     ) -> None:
         self.capabilities = capabilities
         self._namespace = namespace
-        mine, core = names.selector(owner), f"/api/v1/namespaces/{namespace}"
+        mine = names.selector(owner)
         self._pods = Mirror(
-            cluster, f"{core}/pods", selector=mine, keep=pods.keep, on_deleted=self._deleted
+            cluster,
+            path_of("v1", "pods", namespace),
+            selector=mine,
+            keep=pods.keep,
+            on_deleted=self._deleted,
         )
-        jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-        self._jobs = Mirror(cluster, jobs, selector=mine, keep=_keep_job)
-        self._warnings = Mirror(cluster, f"{core}/events", fields="type=Warning", keep=_keep_event)
-        self._nodes = Mirror(cluster, "/api/v1/nodes", keep=room.keep)
+        self._jobs = Mirror(
+            cluster, path_of("batch/v1", "jobs", namespace), selector=mine, keep=_keep_job
+        )
+        self._warnings = Mirror(
+            cluster, path_of("v1", "events", namespace), fields="type=Warning", keep=_keep_event
+        )
+        self._nodes = Mirror(cluster, path_of("v1", "nodes"), keep=room.keep)
         self._needed = [self._pods, self._jobs]
         self._wanted = [self._warnings, self._nodes]
         self._workloads: Mirror | None = None
         if capabilities.kueue:
-            self._workloads = Mirror(cluster, _WORKLOADS.format(namespace), keep=_keep_workload)
+            self._workloads = Mirror(
+                cluster, path_of(_KUEUE, "workloads", namespace), keep=_keep_workload
+            )
             self._wanted.append(self._workloads)
         self._fates: dict[str, dict[tuple[str, int], Exit]] = {}
         self._pods_by_job: dict[str, list[Object]] = {}

@@ -139,8 +139,7 @@ class Reconciler:
                 self._maybe_lost(key, record, member, dead.get(key))
             else:
                 missing.append(member.member)
-        if missing:
-            self._runtime.start(record.submit, missing)
+        self._runtime.start(record.submit, missing)
         self._explain(record, living, ctx)
         self._judge(record, ctx)
 

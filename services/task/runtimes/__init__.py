@@ -50,7 +50,11 @@ class Runtime(Protocol):
     """Starts and stops members. Every call may be repeated at any time without harm."""
 
     def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
-        """Start these incarnations unless they were started before, by whomever."""
+        """Start these incarnations unless they were started before, by whomever.
+
+        Called for every active job, also with nothing to start: what the runtime keeps up for a
+        job, it keeps up after a restart, too.
+        """
 
     def observe(self) -> list[Observed]:
         """Every incarnation that was started and not yet removed."""

@@ -75,7 +75,10 @@ class KubernetesRuntime:
     def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
         """See that the Jobs exist that make these incarnations."""
         self._submits[submit.job_id] = submit
-        self._do(f"start {submit.job_id}", lambda: self._ensure(submit, members))
+        # Its id may be that of a job which was swept before.
+        self._cleared.discard(submit.job_id)
+        if members:
+            self._do(f"start {submit.job_id}", lambda: self._ensure(submit, members))
 
     def observe(self) -> list[Observed]:
         """Every incarnation the cluster knows, or has shown us before it was deleted.
@@ -278,10 +281,14 @@ class KubernetesRuntime:
                 continue
 
     def _renew(self) -> None:
-        """Presigned access expires; the kubelet brings a changed Secret into running pods."""
+        """Presigned access expires; the kubelet brings a changed Secret into running pods.
+
+        Of jobs that were there before this process, nobody knows how old theirs is.
+        """
         now = time.monotonic()
         for job_id, submit in list(self._submits.items()):
-            if now - self._renewed.setdefault(job_id, now) > _RENEW_S:
+            last = self._renewed.get(job_id)
+            if self._view.jobs(job_id) and (last is None or now - last > _RENEW_S):
                 self._renewed[job_id] = now
                 self._do(f"renew {job_id}", lambda submit=submit: self._renew_one(submit))  # type: ignore[misc]
 

@@ -66,10 +66,16 @@ def broker(manifests: list[Manifest], tmp_path_factory: pytest.TempPathFactory) 
         "prometheus.tcp.ip": LOOPBACK,
         "prometheus.tcp.port": prometheus,
     }
+    directory = tmp_path_factory.mktemp("rabbitmq")
+    # In its pod the node starts a daemon that ends with the pod; here nobody would end it.
+    mapper = OwnedProcess(
+        ["epmd", "-port", str(epmd), "-address", LOOPBACK], log=directory / "epmd.log"
+    )
+    await_port(mapper, epmd)
     node = start(
         manifests,
         "rabbitmq",
-        tmp_path_factory.mktemp("rabbitmq"),
+        directory,
         instead={
             "listeners.tcp.default = 5672": "\n".join(f"{k} = {v}" for k, v in listeners.items()),
             "rabbit@localhost": f"chart{secrets.token_hex(4)}@localhost",
@@ -84,6 +90,7 @@ def broker(manifests: list[Manifest], tmp_path_factory: pytest.TempPathFactory) 
     finally:
         print(node.log_tail())  # noqa: T201 - shown where a test fails
         node.stop()
+        mapper.stop()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from services.task.launcher import pod_program
@@ -59,9 +60,17 @@ class Container:
         self.exchange.tell("leave.json", {"exit_code": code})
         return self.process.wait(WAIT_S)
 
-    def close(self) -> None:
+    def vanish(self) -> None:
+        """End as a killed container does: at once, and its program with it."""
+        inside = psutil.Process(self.process.pid).children(recursive=True)
         self.process.kill()
+        for process in inside:
+            process.kill()
         self.process.wait()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.vanish()
         os.close(self.output)
 
     def _drain(self) -> None:
@@ -133,7 +142,7 @@ def test_a_container_that_vanishes_is_no_witness_of_its_program(container: Conta
     program = container.run("import time\nprint('last words', flush=True)\ntime.sleep(600)")
     while "last words" not in container.log.read_text():
         assert container.process.poll() is None
-    container.process.kill()
+    container.vanish()
     assert container.ended.wait(WAIT_S)
     assert not program.witnessed
 

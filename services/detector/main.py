@@ -7,11 +7,12 @@ import sys
 import structlog
 
 from services.detector.gateway.amqp import SampleInlet
-from services.detector.gateway.http import Gateway, make_app
+from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import Ingest
 from services.detector.settings import Settings
 from services.detector.worker import DetectorWorker
 from shared.service import Periodic, Service
+from shared.service.http import HttpServer
 from shared.service.inlet import utc_now
 from shared.settings import SettingsError
 from shared.snapshots import snapshot_store
@@ -39,7 +40,7 @@ class Detector:
         )
         bus.consume(_QUEUE, SampleInlet(bus, self._ingest, utc_now).handle)
         app = make_app(settings, self._ingest)
-        self.gateway = Gateway(app, settings.gateway_host, settings.gateway_port)
+        self.gateway = HttpServer(app, settings.gateway_host, settings.gateway_port, grace_s=None)
 
     def _beat(self) -> None:
         self._ingest.heartbeat()

@@ -13,13 +13,20 @@ class HttpServer:
     """Serves an ASGI application.
 
     The port is bound when this is made, so that one taken by another is an error at start.
+
+    Args:
+        app: the application.
+        host: address to listen on.
+        port: 0 for any free one.
+        grace_s: seconds after which what is being answered is cut off when told to stop; None
+            waits for it.
     """
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
+    def __init__(self, app: Any, host: str, port: int, grace_s: int | None = 3) -> None:
         self._socket = socket.create_server((host, port), backlog=256)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, server_header=False, lifespan="off",
-            timeout_graceful_shutdown=3,
+            timeout_graceful_shutdown=grace_s,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)

@@ -16,11 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.detector.gateway.http import Gateway, make_app
+from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import Ingest
 from services.detector.settings import Settings
 from shared.messaging import BrokerUnavailable
 from shared.samples import SampleBatch, decode
+from shared.service.http import HttpServer
 from tests.remote_write import (
     NAN,
     STALE_BITS,
@@ -86,7 +87,7 @@ class Sender:
 @contextmanager
 def serving(streams: Streams, **limits: object) -> Iterator[httpx.Client]:
     app = make_app(Settings.model_validate(limits), Ingest(streams, 4, lambda: NOW))
-    gateway = Gateway(app, "127.0.0.1", 0)
+    gateway = HttpServer(app, "127.0.0.1", 0, grace_s=None)
     gateway.start()
     with httpx.Client(base_url=gateway.url, timeout=60) as client:
         yield client

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import socket
-import threading
-from collections.abc import Callable
 
 import structlog
-import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from services.detector.gateway.ingest import InFlight, Ingest
@@ -146,31 +142,3 @@ async def _body(request: Request, most: int) -> bytes:
     except TimeoutError:
         raise _RefusedError(408, f"the body did not come within {_BODY_TIMEOUT_S} s") from None
     return bytes(body)
-
-
-class Gateway:
-    """The HTTP server, in a thread of its own."""
-
-    def __init__(self, app: FastAPI, host: str, port: int) -> None:
-        # Bound here, so that a port taken by another is an error at start and not a log line.
-        self._socket = socket.create_server((host, port), backlog=256)
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
-        self._server = uvicorn.Server(config)
-        run: Callable[[], None] = lambda: self._server.run([self._socket])  # noqa: E731
-        self._thread = threading.Thread(target=run, name="gateway", daemon=True)
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://{host}:{port}"
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Finish what is being answered, then close."""
-        self._server.should_exit = True
-        self._thread.join(20.0)
-        self._socket.close()

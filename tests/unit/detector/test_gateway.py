@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.detector.gateway.amqp import SampleInlet
-from services.detector.gateway.http import Gateway, make_app
+from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import InFlight, Ingest, partition_of
 from services.detector.gateway.remote_write import Message, Receiver
 from services.detector.settings import Settings
@@ -27,6 +27,7 @@ from shared.contracts.metrics import Sample
 from shared.messaging import BrokerUnavailable, Bus, Delivery
 from shared.messaging.bus import ARROW
 from shared.samples import InvalidBatch, SampleBatch, decode, encode, from_rows
+from shared.service.http import HttpServer
 
 _NOW = 1_700_000_000_000
 Labels = dict[str, str]
@@ -87,7 +88,7 @@ def streams() -> _Streams:
 
 @contextmanager
 def _serving(app: FastAPI) -> Iterator[httpx.Client]:
-    gateway = Gateway(app, "127.0.0.1", 0)
+    gateway = HttpServer(app, "127.0.0.1", 0, grace_s=None)
     gateway.start()
     with httpx.Client(base_url=gateway.url, timeout=60) as client:
         yield client

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
+from starlette.datastructures import MutableHeaders
+from starlette.types import Message, Send
 
 
 class HttpServer:
@@ -49,3 +53,21 @@ class HttpServer:
 
     def _run(self) -> None:
         self._server.run([self._socket])
+
+
+def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
+    """A ``send`` that gives every answer these headers, where it has not set them itself."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = MutableHeaders(scope=message)
+            for name, value in headers.items():
+                given.setdefault(name, value)
+        await send(message)
+
+    return sending
+
+
+def same(given: str, token: str) -> bool:
+    """Compare a secret in constant time."""
+    return hmac.compare_digest(given.encode(), token.encode())

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import hmac
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.client.api.faults import answer
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
+from shared.service.http import same, with_headers
 
 COOKIE = "barograph_token"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -46,13 +46,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _PROTECTIVE.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        guarded = with_headers(send, _PROTECTIVE)
         headers = Headers(scope=scope)
         wrong = self._wrong(scope, headers)
         if wrong is None:
@@ -86,11 +80,6 @@ class Guard:
                 return False
             given = cookie.value if cookie else ""
         return same(given, self._token)
-
-
-def same(given: str, token: str) -> bool:
-    """Compare in constant time."""
-    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def _name(host: str) -> str:

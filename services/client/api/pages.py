@@ -16,13 +16,14 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader
 
 from services.client.api.faults import refusal
-from services.client.api.guard import COOKIE, same
+from services.client.api.guard import COOKIE
 from services.client.api.jobs import JobId
 from services.client.drawing import MOST_ROWS, draw
 from services.client.model import ReadModel
 from services.client.records import ENDED
 from services.client.settings import ClientSettings
 from services.client.spans import span
+from shared.service.http import same
 
 _PAGE = 50
 

@@ -9,7 +9,6 @@ does not answer (Prometheus sends those again).
 from __future__ import annotations
 
 import asyncio
-import hmac
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -21,6 +20,7 @@ from services.detector.settings import Settings
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch
+from shared.service.http import same
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +101,7 @@ def _check_headers(request: Request, token: str) -> tuple[Message, str]:
     """Which message the body is and how it is compressed; both may go without saying."""
     headers = request.headers
     given = headers.get("authorization", "").removeprefix("Bearer ")
-    if token and not hmac.compare_digest(given.encode(), token.encode()):
+    if token and not same(given, token):
         raise _RefusedError(401, "a bearer token is needed")
     kind = _message_of(headers.get("content-type", _PROTOBUF))
     encoding = headers.get("content-encoding", "snappy").strip().lower()

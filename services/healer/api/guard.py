@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hmac
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.service.http import same, with_headers
 
 _PROTECTIVE = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
@@ -38,13 +39,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _PROTECTIVE.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        guarded = with_headers(send, _PROTECTIVE)
         wrong = self._wrong(scope, Headers(scope=scope))
         if wrong is None:
             await self._app(scope, receive, guarded)
@@ -66,7 +61,7 @@ class Guard:
             return 413, f"at most {_MOST} bytes"
         if self._token and not scope["path"].startswith(_OPEN):
             given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
+            if not same(given, self._token):
                 return 401, "present the token: Authorization: Bearer ..."
         return None
 

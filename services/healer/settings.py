@@ -101,12 +101,7 @@ class HealerSettings(ServiceSettings):
     @field_validator("remediations", mode="before")
     @classmethod
     def _remediations_from_json(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from None
+        return _loaded(value) if isinstance(value, str) else value
 
     @field_validator("remediations")
     @classmethod
@@ -121,12 +116,7 @@ class HealerSettings(ServiceSettings):
     @field_validator("channels", mode="before")
     @classmethod
     def _channels_from_json(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse(orjson.loads(value))
-        except orjson.JSONDecodeError as error:
-            raise ValueError(f"not JSON: {error}") from None
+        return parse(_loaded(value)) if isinstance(value, str) else value
 
     @field_validator("link_keys")
     @classmethod
@@ -185,6 +175,13 @@ class HealerSettings(ServiceSettings):
 
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def _loaded(value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def _parsed(model: type[M], value: str) -> M:

@@ -74,40 +74,32 @@ class ActionDecide(Message):
         return f"{self.action_id}/{self.approve}/{self.by}"
 
 
-class HealingStop(Message):
+class _Switch(Message):
+    """A use of the kill switch."""
+
+    switch_id: EventId = Field(description="New for every use; repeating a message is harmless.")
+    hosts: HostPattern = "*"
+    by: Person
+    reason: Reason = ""
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.hosts
+
+    def dedupe_key(self) -> str:
+        return self.switch_id
+
+
+class HealingStop(_Switch):
     """The kill switch: no remediation begins, and one under way ends before its next step."""
 
     TYPE: ClassVar[str] = "healing.stop"
 
-    switch_id: EventId = Field(description="New for every use; repeating a message is harmless.")
-    hosts: HostPattern = "*"
-    by: Person
-    reason: Reason = ""
-    at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.hosts
-
-    def dedupe_key(self) -> str:
-        return self.switch_id
-
-
-class HealingResume(Message):
+class HealingResume(_Switch):
     """Take back every ``healing.stop`` with this pattern of machines."""
 
     TYPE: ClassVar[str] = "healing.resume"
-
-    switch_id: EventId = Field(description="New for every use; repeating a message is harmless.")
-    hosts: HostPattern = "*"
-    by: Person
-    reason: Reason = ""
-    at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.hosts
-
-    def dedupe_key(self) -> str:
-        return self.switch_id
 
 
 class HealingSwitched(Message):

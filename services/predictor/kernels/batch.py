@@ -79,11 +79,6 @@ class Fits:
         return self.counts[:, _Q]
 
     @property
-    def has_mean(self) -> Longs:
-        """1 where a mean (d = 0) or a drift (d = 1) is part of the model."""
-        return self.counts[:, _KEPT]
-
-    @property
     def fitted(self) -> Longs:
         """Orders whose conditional likelihood was fitted; 0 for a constant."""
         return self.counts[:, _FITTED]

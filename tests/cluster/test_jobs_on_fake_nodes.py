@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,61 +9,10 @@ import pytest
 
 from shared.contracts import FailureClass, JobCancel, JobPending, JobState, PendingCause
 from tests.brokers import BrokerUnderTest
+from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster, running_jobs
 from tests.cluster.kube import Kube, eventually
 from tests.cluster.kwok import FakeNodes
-from tests.cluster.launchers import FakeLaunchers
 from tests.conftest import ObjectStoreUnderTest
-from tests.jobs import JobPlatform
-
-PACKAGE = "barograph:packages:any.tar.gz"
-_numbers = itertools.count(1)
-
-
-class ClusterJobs(JobPlatform):
-    """The job half of the platform with pods for members."""
-
-    def __init__(self, kube: Kube, namespace: str, *rest: Any, **settings: Any) -> None:
-        super().__init__(
-            *rest,
-            runtime="kubernetes",
-            kubeconfig=kube.kubeconfig,
-            namespace=namespace,
-            launcher_image="launcher:test",
-            program_image="program:test",
-            image_pull_policy="Never",
-            capacity_cpu=0,
-            capacity_memory=0,
-            pod_grace_s=10,
-            gang_s=20,
-            **settings,
-        )
-        self.kube, self.namespace = kube, namespace
-
-    def pods(self, job_id: str) -> list[Any]:
-        found = self.kube.core.list_namespaced_pod(self.namespace).items
-        return [p for p in found if p.metadata.annotations.get("barograph.io/job-id") == job_id]
-
-    def jobs(self) -> list[Any]:
-        items: list[Any] = self.kube.batch.list_namespaced_job(self.namespace).items
-        return items
-
-    def end_pod(self, job_id: str, code: int, name: str = "", **more: str) -> None:
-        """Have the program of a member's pod end with this code."""
-        (pod,) = [
-            p for p in self.pods(job_id)
-            if name in p.metadata.name and p.status.phase == "Running"
-            and not p.metadata.deletion_timestamp
-        ]  # fmt: skip
-        notes = {
-            "barograph.test/exit-code": str(code),
-            **{f"barograph.test/{k}": v for k, v in more.items()},
-        }
-        patch = {"metadata": {"annotations": notes}}
-        self.kube.core.patch_namespaced_pod(pod.metadata.name, self.namespace, patch)
-
-    def nothing_left(self, job_id: str) -> bool:
-        secrets = self.kube.core.list_namespaced_secret(self.namespace).items
-        return not self.pods(job_id) and not self.jobs() and not secrets
 
 
 @pytest.fixture
@@ -75,18 +23,9 @@ def platform(
     object_store: ObjectStoreUnderTest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ClusterJobs]:
-    directory = tmp_path_factory.mktemp(f"jobs{next(_numbers)}")
-    running = ClusterJobs(kube, namespace, broker, object_store, directory)
-    running.start()
-    launchers = FakeLaunchers(kube, namespace, broker)
-    launchers.start()
-    yield running
-    launchers.stop()
-    running.stop()
-
-
-def cluster(**fields: Any) -> dict[str, Any]:
-    return {"type": "distribute", "chief": True, "ps": 1, "workers": 2, **fields}
+    directory = tmp_path_factory.mktemp("jobs")
+    with running_jobs(kube, namespace, broker, object_store, directory) as running:
+        yield running
 
 
 def test_a_single_job_runs_succeeds_and_leaves_nothing(

@@ -10,10 +10,9 @@ from kubernetes import client
 
 from shared.contracts import FailureClass, JobState, PendingCause
 from tests.brokers import BrokerUnderTest
+from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster, running_jobs
 from tests.cluster.kube import Kube, eventually
 from tests.cluster.kwok import FakeNodes
-from tests.cluster.launchers import FakeLaunchers
-from tests.cluster.test_jobs_on_fake_nodes import PACKAGE, ClusterJobs, cluster
 from tests.conftest import ObjectStoreUnderTest
 
 GROUP, VERSION, QUEUE = "kueue.x-k8s.io", "v1beta1", "team"
@@ -107,13 +106,8 @@ def platform(
 ) -> Iterator[ClusterJobs]:
     del workloads
     directory = tmp_path_factory.mktemp("queued")
-    running = ClusterJobs(kube, namespace, broker, object_store, directory)
-    running.start()
-    launchers = FakeLaunchers(kube, namespace, broker)
-    launchers.start()
-    yield running
-    launchers.stop()
-    running.stop()
+    with running_jobs(kube, namespace, broker, object_store, directory) as running:
+        yield running
 
 
 def test_a_queued_cluster_waits_for_kueue_runs_when_admitted_and_survives_preemption(

@@ -26,6 +26,14 @@ from tests.brokers import BrokerUnderTest
 _ANSWERS = ("samples.#", "remediation.executed", "evidence.collected", "item.observed")
 
 
+def begun_to_delete(logs: list[Path]) -> None:
+    """Return while the agent is in the middle of deleting these."""
+    pause, deadline = threading.Event(), time.monotonic() + 90
+    while sum(not path.exists() for path in logs[-50:]) < 10:
+        assert time.monotonic() < deadline, "it begins to delete"
+        pause.wait(0.002)
+
+
 class Agent:
     """One machine: its agent, its directory of logs, and a queue that gets all it says."""
 
@@ -206,10 +214,7 @@ def test_an_agent_killed_in_the_middle_of_cleaning_finishes_and_counts_everythin
     command = agent.clean()
     agent.tell(command)
 
-    pause, deadline = threading.Event(), time.monotonic() + 90
-    while sum(not path.exists() for path in logs[-50:]) < 10:
-        assert time.monotonic() < deadline, "it begins to delete"
-        pause.wait(0.002)
+    begun_to_delete(logs)
     agent.kill9()
     assert any(path.exists() for path in logs), "it was killed in the middle"
     assert not agent.answers("remediation.executed", command.command_id)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import getpass
 import json
 import subprocess
-import threading
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,7 +15,7 @@ import pytest
 from shared.contracts.alerts import EvidenceCollect, RemediationExecute
 from shared.contracts.healing import HealingResume, HealingStop
 from tests.brokers import BrokerUnderTest
-from tests.integration.test_agent import Agent
+from tests.integration.test_agent import Agent, begun_to_delete
 from tests.troubles import BURN, program, started
 
 
@@ -103,10 +101,7 @@ def test_the_kill_switch_ends_a_cleaning_under_way_and_holds_until_it_is_taken_b
     logs = agent.old_logs(3000)
     command = agent.clean()
     agent.tell(command)
-    pause, deadline = threading.Event(), time.monotonic() + 90
-    while sum(not path.exists() for path in logs[-50:]) < 10:
-        assert time.monotonic() < deadline, "it begins to delete"
-        pause.wait(0.002)
+    begun_to_delete(logs)
     switch(agent, HealingStop)
     key = "remediation.executed"
     agent.until(lambda: bool(agent.answers(key, command.command_id)), "an answer")

@@ -1,26 +1,31 @@
-"""Which forecaster speaks for a series: the model if it has earned it, else a simple one.
+"""Which forecaster speaks for a series: the combination, unless another has earned it.
 
-On a rolling backtest of the series itself a model must have a smaller mean absolute error than
-seasonal naive (where there is no full season yet: than the naive mean); if none has, the best of
-the simple forecasters speaks. Backtests are bounded: few origins, and the order that ARIMA finds
-at the first is kept for the others.
+The favourite is the first of the models that compete, as a rule the combination. Another model or
+a simple forecaster takes its place only where a rolling backtest of the series itself shows it: its
+mean absolute error must be smaller by more than ``doubt`` standard errors of the difference from
+origin to origin. The best of a handful on a few origins is mostly the luckiest; taking it loses to
+the combination on average (the figures are in ``docs/benchmarks.md``). A model by itself must beat
+seasonal naive besides (where there is no full season yet: the naive mean).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from services.predictor.backtest import backtest
 from services.predictor.behaviour import Kind
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make
 from services.predictor.forecasters.base import Floats
+from services.predictor.forecasters.combination import Combination
 from services.predictor.settings import EngineSettings
 from shared.items import Behaviour
 
 SIMPLE = ("seasonal_naive", "drift", "naive")
+_LEAST_ORIGINS = 3
+"""Below which a difference may be luck whatever it is."""
 
 
 class Choice(BaseModel):
@@ -29,7 +34,6 @@ class Choice(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     forecaster: str
-    fields: dict[str, Any]
     why: dict[str, str]
     step: int
     """When it was made: the series' open step."""
@@ -37,127 +41,119 @@ class Choice(BaseModel):
     points: int = 0
     """History it was made on."""
 
-    def made(self) -> Forecaster:
-        """The chosen forecaster with its settings."""
-        return make(self.forecaster, dict(self.fields))
-
 
 class Selector:
-    """Chooses for many series at once, so that networks are trained in one graph."""
+    """Chooses for many series at once, so that they are forecast as tables."""
 
     def __init__(self, settings: EngineSettings, season: int | None = None) -> None:
         self._settings = settings
         self._season = settings.season if season is None else season
+        names = {*SIMPLE, *(name for models in settings.models.values() for name in models)}
+        self._forecasters = {name: make(name, settings.forecasters.get(name)) for name in names}
 
     def choose(
         self, histories: Sequence[Floats], kinds: Sequence[Kind], steps: Sequence[int]
     ) -> list[Choice | CannotForecast]:
         """One choice a series; refused where not even a simple forecaster can speak."""
-        models = [self._settings.models[kind.behaviour] for kind in kinds]
-        wanted = {name for choice in models for name in choice}
-        names = (*SIMPLE, *sorted(wanted - set(SIMPLE)))
-        tried: list[dict[str, tuple[float, Forecaster]]] = [{} for _ in histories]
-        for name in names:
-            chosen = [at for at, m in enumerate(models) if name in SIMPLE or name in m]
-            made = self._backtest(name, [histories[at] for at in chosen])
-            for at, result in zip(chosen, made, strict=True):
-                if result is not None:
-                    tried[at][name] = result
-        return [
-            _decide(results, model, kind, step, len(history))
-            for results, model, kind, step, history in zip(
-                tried, models, kinds, steps, histories, strict=True
-            )
-        ]
+        found: list[Choice | CannotForecast] = [
+            CannotForecast("too little history for any forecaster")
+        ] * len(histories)
+        groups: dict[tuple[Behaviour, int], list[tuple[int, Floats]]] = {}
+        for at, (history, kind) in enumerate(zip(histories, kinds, strict=True)):
+            known = np.flatnonzero(np.isfinite(history))
+            if len(known):
+                values = history[known[0] :]
+                groups.setdefault((kind.behaviour, len(values)), []).append((at, values))
+        for (behaviour, _), members in groups.items():
+            models = self._settings.models[behaviour]
+            table = np.array([values for _, values in members])
+            errors = backtest(
+                {name: self._forecasters[name] for name in (*SIMPLE, *models)},
+                table, self._settings.horizon, self._season, self._settings.folds,
+            )  # fmt: skip
+            missing = ~np.isfinite(table)
+            for row, (at, _) in enumerate(members):
+                share = float(missing[row].mean())
+                own = {
+                    name: one[row]
+                    for name, one in errors.items()
+                    if np.isfinite(one[row]).any()
+                    and share <= self._forecasters[name].max_gap_share
+                }
+                if own:
+                    name, why = self._decide(own, models)
+                    why["kind"] = f"{kinds[at].behaviour.value}: {kinds[at].reason}"
+                    found[at] = Choice(
+                        forecaster=name, why=why, step=steps[at], behaviour=behaviour,
+                        points=len(histories[at]),
+                    )  # fmt: skip
+        return found
 
-    def _backtest(
-        self, name: str, histories: Sequence[Floats]
-    ) -> list[tuple[float, Forecaster] | None]:
-        """Mean absolute error over all origins and the forecaster as settled, by history."""
-        start = make(name, self._settings.forecasters.get(name))
-        using: list[Forecaster] = [start] * len(histories)
-        errors: list[list[float]] = [[] for _ in histories]
-        for fold in range(self._settings.folds):
-            cut = [self._cut(history, fold) for history in histories]
-            trains = [h[:c] for h, c in zip(histories, cut, strict=True)]
-            reach = [min(self._reach(h), len(h) - c) for h, c in zip(histories, cut, strict=True)]
-            for at, found in enumerate(self._all(using, trains)):
-                if isinstance(found, Forecast):
-                    using[at] = using[at].settled(found)
-                    actual = histories[at][cut[at] : cut[at] + reach[at]]
-                    error = np.abs(found.mean[: reach[at]] - actual)
-                    if np.isfinite(error).any():
-                        errors[at].append(float(np.nanmean(error)))
-        return [
-            (float(np.mean(found)), forecaster) if found else None
-            for found, forecaster in zip(errors, using, strict=True)
-        ]
+    def _decide(
+        self, errors: Mapping[str, Floats], models: Sequence[str]
+    ) -> tuple[str, dict[str, str]]:
+        """Whose turn it is, and why; ``errors``: (origins,) of those that can speak."""
+        mean = {name: float(np.nanmean(one)) for name, one in errors.items()}
+        why = {f"backtest_{name}": f"{error:.4g}" for name, error in mean.items()}
+        simple = [name for name in SIMPLE if name in mean]
+        best = min(simple or mean, key=lambda name: mean[name])
+        bar = "seasonal_naive" if "seasonal_naive" in mean else "naive"
+        able = [name for name in models if name in mean and self._worth(name, bar, mean)]
+        if not able:
+            tried = [name for name in models if name in mean]
+            why["choice"] = (
+                f"{' and '.join(tried)} do not beat {bar} on this series"
+                if tried
+                else f"too little history for {' and '.join(models)}"
+            ) + f"; {best} is the best simple one"
+            return best, why
+        favourite, chosen, gain = able[0], able[0], 0.0
+        said = f"no other was clearly better in {len(errors[favourite])} backtests"
+        for name in dict.fromkeys((*able[1:], *simple)):
+            won, deviations, origins = _gain(errors[favourite], errors[name])
+            if won > gain and deviations > self._settings.doubt and origins >= _LEAST_ORIGINS:
+                chosen, gain = name, won
+                share = won / mean[favourite] if mean[favourite] else 1.0
+                said = (
+                    f"{share:.0%} better than {favourite}, {min(deviations, 99):.1f} standard "
+                    f"errors, in {origins} backtests"
+                )
+        why["choice"] = f"{chosen}: {said}"
+        return chosen, why
+
+    def _worth(self, name: str, bar: str, mean: Mapping[str, float]) -> bool:
+        """A combination has the simple ones in it; any other model must beat them itself."""
+        if bar not in mean or isinstance(self._forecasters[name], Combination):
+            return True
+        return mean[name] < mean[bar]
 
     def forecast(
         self, choices: Sequence[Choice], histories: Sequence[Floats]
     ) -> list[Forecast | CannotForecast]:
         """One answer a history by its chosen forecaster; equal ones work as one batch."""
-        return self._all([choice.made() for choice in choices], histories)
-
-    def _all(
-        self, using: Sequence[Forecaster], trains: Sequence[Floats]
-    ) -> list[Forecast | CannotForecast]:
-        """Series with equal settings go through their forecaster together."""
-        found: list[Forecast | CannotForecast] = [CannotForecast("")] * len(trains)
+        found: list[Forecast | CannotForecast] = [CannotForecast("")] * len(histories)
         groups: dict[str, list[int]] = {}
-        for at, one in enumerate(using):
-            groups.setdefault(one.model_dump_json(), []).append(at)
-        for members in groups.values():
-            made = using[members[0]].forecast(
-                [trains[at] for at in members], self._settings.horizon, self._season
+        for at, choice in enumerate(choices):
+            groups.setdefault(choice.forecaster, []).append(at)
+        for name, members in groups.items():
+            made = self._forecaster(name).forecast(
+                [histories[at] for at in members], self._settings.horizon, self._season
             )
-            for at, one_made in zip(members, made, strict=True):
-                found[at] = one_made
+            for at, one in zip(members, made, strict=True):
+                found[at] = one
         return found
 
-    def _reach(self, history: Floats) -> int:
-        return max(1, min(self._settings.horizon, len(history) // 6))
-
-    def _cut(self, history: Floats, fold: int) -> int:
-        return max(0, len(history) - self._reach(history) * (fold + 1))
+    def _forecaster(self, name: str) -> Forecaster:
+        """Also one that was chosen before the settings were changed."""
+        return self._forecasters.get(name) or make(name, self._settings.forecasters.get(name))
 
 
-def _decide(
-    results: dict[str, tuple[float, Forecaster]],
-    models: Sequence[str],
-    kind: Kind,
-    step: int,
-    points: int,
-) -> Choice | CannotForecast:
-    if not results:
-        return CannotForecast("too little history for any forecaster")
-
-    def error(name: str) -> float:
-        return results[name][0]
-
-    bar = "seasonal_naive" if "seasonal_naive" in results else "naive"
-    able = [name for name in models if name in results]
-    simple = [name for name in SIMPLE if name in results]
-    model = min(able, key=error, default="")
-    best = min(simple, key=error, default=model)
-    earned = bool(model) and (bar not in results or error(model) < error(bar))
-    name = model if earned else best
-    why = {f"backtest_{n}": f"{found:.4g}" for n, (found, _) in results.items()}
-    why["kind"] = f"{kind.behaviour.value}: {kind.reason}"
-    if earned:
-        why["choice"] = f"{model} beats {bar} on this series"
-    elif model:
-        why["choice"] = f"{model} does not beat {bar} on this series; {best} is the best simple one"
-    else:
-        why["choice"] = (
-            f"too little history for {' and '.join(models)}; {best} is the best simple one"
-        )
-    fields = results[name][1].model_dump()
-    return Choice(
-        forecaster=name,
-        fields=fields,
-        why=why,
-        step=step,
-        behaviour=kind.behaviour,
-        points=points,
-    )
+def _gain(favourite: Floats, other: Floats) -> tuple[float, float, int]:
+    """How much less ``other`` errs, in how many standard errors, at how many common origins."""
+    won = favourite - other
+    won = won[np.isfinite(won)]
+    if len(won) < _LEAST_ORIGINS:
+        return 0.0, 0.0, len(won)
+    gain, error = float(won.mean()), float(won.std(ddof=1)) / len(won) ** 0.5
+    # Always the same difference, as between two that repeat one value, leaves no doubt.
+    return gain, gain / error if error > 0 else float(np.copysign(np.inf, gain)), len(won)

@@ -38,7 +38,12 @@ class EngineSettings(BaseModel):
         description="Steps a series rests after a forecast that did not cross, unless it leaves"
         " that forecast's interval.",
     )  # fmt: skip
-    folds: int = Field(default=2, ge=1, le=10, description="Origins of a backtest.")
+    folds: int = Field(default=8, ge=1, le=50, description="Origins of a backtest, at most.")
+    doubt: float = Field(
+        default=1.0, ge=0, le=10,
+        description="Standard errors by which another forecaster must beat the first of models"
+        " on a series' backtest to take its place.",
+    )  # fmt: skip
     withdraw_after: int = Field(
         default=2, ge=1, description="Forecasts in a row without a crossing that end a prediction."
     )
@@ -55,10 +60,11 @@ class EngineSettings(BaseModel):
     )
     models: dict[Behaviour, tuple[str, ...]] = Field(
         default={
-            Behaviour.STABLE: ("arima", "combination"),
-            Behaviour.VOLATILE: ("arima", "combination"),
+            Behaviour.STABLE: ("combination", "arima", "theta"),
+            Behaviour.VOLATILE: ("combination", "arima", "theta"),
         },
-        description="The models that compete with the simple forecasters, by behaviour.",
+        description="The models that compete with the simple forecasters, by behaviour; the first"
+        " speaks unless another is clearly better.",
     )
     forecasters: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings of forecasters, by name."

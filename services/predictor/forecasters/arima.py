@@ -44,8 +44,8 @@ class Arima(Forecaster):
         0.95, gt=0, le=1,
         description="Share of the squared error below which a season must bring it to count.",
     )  # fmt: skip
-    screened: int = Field(6, ge=1, le=36, description="Orders fitted by conditional likelihood.")
-    refined: int = Field(2, ge=1, le=36, description="Orders fitted by exact likelihood.")
+    screened: int = Field(3, ge=1, le=36, description="Orders fitted by conditional likelihood.")
+    refined: int = Field(1, ge=1, le=36, description="Orders fitted by exact likelihood.")
     order: Order | None = Field(None, description="Fixed (p,d,q); None: searched.")
 
     def least_points(self, season: int) -> int:
@@ -71,6 +71,10 @@ class Arima(Forecaster):
             order=self.order,
         )
         return fit(values, horizon, options)
+
+    def means(self, values: Floats, horizon: int, season: int) -> Floats:
+        """The means alone."""
+        return self.fits(values, horizon, season).mean
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         fits = self.fits(values, horizon, season)
@@ -116,7 +120,7 @@ def _adf_limit(significance: float) -> float:
 
 def _ljung_box(fits: Fits) -> Floats:
     """p-values of the residuals' autocorrelations: small ones say that something is left."""
-    from scipy.stats import chi2  # noqa: PLC0415 - heavy
+    from scipy.special import chdtrc  # noqa: PLC0415 - heavy
 
     free = np.maximum(fits.lags - fits.p - fits.q, 1)
-    return np.asarray(chi2.sf(fits.ljung_box, free))
+    return np.asarray(chdtrc(free, fits.ljung_box))

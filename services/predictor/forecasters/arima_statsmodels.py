@@ -49,14 +49,6 @@ class ArimaStatsmodels(Forecaster):
         """So few that a series of 20 points can still be backtested; BIC then keeps orders low."""
         return 14
 
-    def settled(self, found: Forecast) -> Forecaster:
-        """The same with the order that ``found`` was made with."""
-        parts = found.why.get("order", "").strip("()").split(",")
-        if len(parts) != len(_TREND):
-            return self
-        p, d, q = (int(part) for part in parts)
-        return self.model_copy(update={"order": (p, d, q)})
-
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         return [self._one(row, horizon) for row in values]
 

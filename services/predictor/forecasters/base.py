@@ -60,9 +60,9 @@ class Forecaster(BaseModel, ABC):
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         """One forecast a row of ``values`` (series, points), which is finite and long enough."""
 
-    def settled(self, found: Forecast) -> Forecaster:
-        """This forecaster with what it searched for in ``found`` fixed, to spare the search."""
-        return self
+    def means(self, values: Floats, horizon: int, season: int) -> Floats:
+        """(series, horizon): the means alone, for backtests, of a table as ``_forecast`` has it."""
+        return np.array([found.mean for found in self._forecast(values, horizon, season)])
 
     def forecast(
         self, histories: Sequence[Floats], horizon: int, season: int

@@ -41,11 +41,14 @@ class Combination(Forecaster):
 
     def least_points(self, season: int) -> int:
         """As many as the least demanding member needs."""
-        return min(make(name).least_points(season) for name in self.members)
+        return min(one.least_points(season) for one in self.parts())
+
+    def parts(self) -> list[Forecaster]:
+        """The members."""
+        return [make(name) for name in self.members]
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        able = [make(name) for name in self.members]
-        able = [one for one in able if one.least_points(season) <= values.shape[1]]
+        able = [one for one in self.parts() if one.least_points(season) <= values.shape[1]]
         made = [one.forecast(list(values), horizon, season) for one in able]
         return [_median(rows) for rows in zip(*made, strict=True)]
 

@@ -29,7 +29,8 @@ def main() -> None:
     lines = [f"BROKER_PASSWORD_{name.upper()}={value}" for name, value in passwords.items()]
     s3_key, s3_secret = secrets.token_hex(10), secrets.token_hex(20)
     lines += [f"S3_ACCESS_KEY={s3_key}", f"S3_SECRET_KEY={s3_secret}"]
-    lines += [f"STORE_PASSWORD={secrets.token_hex(20)}", f"GATEWAY_TOKEN={secrets.token_hex(20)}"]
+    tokens = ("STORE_PASSWORD", "GATEWAY_TOKEN", "HEALER_TOKEN")
+    lines += [f"{name}={secrets.token_hex(20)}" for name in tokens]
     identity = {
         "name": "barograph",
         "credentials": [{"accessKey": s3_key, "secretKey": s3_secret}],

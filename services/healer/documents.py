@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from services.healer.remediations import Remediation, registered
 
@@ -52,20 +54,35 @@ def page(name: str, cls: type[Remediation]) -> str:
         f"{where}.",
         f"{settle if cls.SETTLE_S else ''}{back}",
         "## Settings",
-        _table(cls.model_json_schema()),
+        *_tables(cls.model_json_schema()),
         "## Risks",
         "\n".join(f"- {risk}" for risk in cls.RISKS),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(schema: dict[str, dict[str, dict[str, object]]]) -> str:
+def _tables(schema: dict[str, Any]) -> list[str]:
+    """The settings, then the fields of what a setting lists."""
+    found = [_table(schema)]
+    for name, field in schema["properties"].items():
+        kind = field.get("items", field).get("$ref", "").rpartition("/")[2]
+        if kind:
+            found += [f"### Each of `{name}`", _table(schema["$defs"][kind])]
+    return found
+
+
+def _table(schema: dict[str, Any]) -> str:
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for name, field in schema["properties"].items():
         default = field.get("default")
-        shown = f"`{default}`" if default not in (None, "", [], ()) else "none"
-        rows.append(f"| `{name}` | {shown} | {field.get('description', '')} |")
+        shown = _default(default) if default not in (None, "", [], ()) else "none"
+        must = "must be set" if name in schema.get("required", ()) else shown
+        rows.append(f"| `{name}` | {must} | {field.get('description', '')} |")
     return "\n".join(rows)
+
+
+def _default(value: object) -> str:
+    return f"`{json.dumps(value) if isinstance(value, list) else value}`"
 
 
 def _first(cls: type[Remediation]) -> str:

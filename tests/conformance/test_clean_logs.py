@@ -281,3 +281,21 @@ def refill(web: Path, aside: Path, name: str) -> None:
         finally:
             os.close(directory)
         return
+
+
+class TestNamesWithoutConvention:
+    def test_what_nobody_has_open_and_nobody_wrote_for_long_is_deleted_by_that_evidence(
+        self, tmp_path: Path
+    ) -> None:
+        logs = full_of_logs(
+            tmp_path.resolve(), unused_patterns=["dump-*", "*.trace"], unused_age_s=3600
+        )
+        unused, young = put(logs.root / "dump-a17"), put(logs.root / "x/app.trace", 60)
+        held, other = put(logs.root / "x/db.trace"), put(logs.root / "dumps.db")
+        seen = not OpenFiles().unseen
+        with held.open("rb"):
+            outcome = logs.run()
+        assert [path.exists() for path in (young, held, other)] == [True, True, True]
+        assert unused.exists() is not seen
+        assert ("whether it is open is not known" in outcome.detail) is not seen
+        assert "1 files spared: open" in outcome.detail

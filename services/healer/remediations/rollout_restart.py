@@ -1,4 +1,4 @@
-"""Restarts all pods of a Deployment, StatefulSet or DaemonSet, as ``kubectl rollout restart``."""
+"""Restarts all pods of a Deployment, as ``kubectl rollout restart``."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -
     sight = incident.sight
     item = ITEMS.get(incident.series.item)
     found = incident.evidence
+    exact = exact_command(incident.plan)
     return Notice(
         message_id=message_id(incident.incident_id, standing.notices + 1),
         thread_id=standing.thread_id,
@@ -53,10 +54,11 @@ def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -
         band=sight.band,
         evidence_title=found.title if found else "",
         evidence=found.rows if found else (),
+        evidence_more=found.more if found else (),
         evidence_note=standing.note,
         actions=incident.actions,
-        suggested_command=exact_command(incident.plan)
-        or suggested_command(incident.series, incident.family),
+        suggested_command=exact or suggested_command(incident.series, incident.family),
+        planned=bool(exact),
         approval_id=incident.action_id if incident.handling == "approve" else "",
         acknowledged_by=incident.acknowledged_by,
         since=incident.opened_at,

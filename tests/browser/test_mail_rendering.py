@@ -15,7 +15,7 @@ from services.healer.links import Links
 from services.healer.mail.content import Line, Notice, Summary
 from services.healer.mail.letters import LinkMaker
 from services.healer.mail.message import build
-from shared.contracts.alerts import EvidenceRow, SeriesRef, Severity
+from shared.contracts.alerts import EvidenceRow, EvidenceTable, SeriesRef, Severity
 from tests.browser.test_page import Browser
 from tests.unit.healer.test_mail import NOW, notice
 
@@ -45,8 +45,18 @@ def alarm() -> Notice:
         EvidenceRow(columns={"path": f"/log/app/{n}", "size": f"{9 - n} GiB", "age": f"{n} d"})
         for n in range(5)
     )
+    kernel = EvidenceTable(
+        title="Kernel messages",
+        rows=tuple(
+            EvidenceRow(
+                columns={"at": f"{n} s after boot", "level": "err", "message": f"I/O {n} " * 9}
+            )
+            for n in range(7)
+        ),
+    )
     return notice(
-        incident_id="i0", evidence=rows, also=(line(1), line(2)),
+        incident_id="i0", evidence=rows, evidence_more=(kernel,), planned=True, approval_id="a1",
+        also=(line(1), line(2)),
         attached=(line(3, cause="i0"),), attached_total=14,
         actions=("clean-logs did 3 steps, 210.4 MB in all.", "archive /log/app/old.log (70 MB)"),
     )  # fmt: skip
@@ -83,7 +93,8 @@ def test_a_mail_is_drawn_whole(kind: str, browser: Browser, tmp_path: Path) -> N
     browser.open(as_page(mail, tmp_path / "mail.html"))
     seen = browser.text()
     wanted = {
-        "alarm": ("Acknowledge", "Silence", "/log/app/0", "9 GiB", "web-1", "14 alert(s)",
+        "alarm": ("Acknowledge", "Silence", "/log/app/0", "9 GiB", "web-1", "14 alerts follow",
+                  "Kernel messages", "and 2 more, in the attached evidence",
                   "du -xh -- /log", "clean-logs did 3 steps"),
         "storm": ("264 alerts on 204 machines", "web-11", "50", "and 252 more", "switch.up"),
     }[kind]  # fmt: skip

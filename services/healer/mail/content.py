@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from shared.contracts.alerts import BandPoint, EvidenceRow, Point, SeriesRef, Severity
+from shared.contracts.alerts import (
+    BandPoint,
+    EvidenceRow,
+    EvidenceTable,
+    Point,
+    SeriesRef,
+    Severity,
+)
 
 Kind = Literal[
     "predicted", "firing", "handled", "escalated", "resolved",
@@ -66,9 +73,15 @@ class Notice(_Said):
     )
     evidence_title: str = ""
     evidence: tuple[EvidenceRow, ...] = ()
+    evidence_more: tuple[EvidenceTable, ...] = Field(
+        default=(), description="Further looks at the machine; their first rows are shown."
+    )
     evidence_note: str = Field(default="", description="What must be said of the evidence.")
     actions: tuple[str, ...] = Field(default=(), description="What was done, in sentences.")
     suggested_command: str = Field(default="", description="Shell command, already quoted.")
+    planned: bool = Field(
+        default=False, description="Whether the command is what a remediation would run."
+    )
     acknowledged_by: str = ""
     approval_id: str = Field(default="", description="What may be approved by a link, if any.")
     also: tuple[Line, ...] = Field(default=(), description="Others of its group, told here.")
@@ -76,6 +89,11 @@ class Notice(_Said):
     attached_total: int = 0
     since: AwareDatetime | None = None
     at: AwareDatetime
+
+    def tables(self) -> tuple[EvidenceTable, ...]:
+        """The evidence, whole: what the alarm is about first."""
+        first = EvidenceTable(title=self.evidence_title, rows=self.evidence)
+        return tuple(found for found in (first, *self.evidence_more) if found.rows)
 
     def lines(self) -> tuple[Line, ...]:
         """Every alert it tells of, the main one first."""

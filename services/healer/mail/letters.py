@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from services.healer.links import Link, Links, Purpose
 from services.healer.mail.content import Line, Notice, Summary
 from services.healer.mail.words import moment, one_line, quantity, span
-from shared.contracts.alerts import EvidenceRow
+from shared.contracts.alerts import EvidenceRow, EvidenceTable
 from shared.items import ITEMS
 
 WORDS = {
@@ -29,7 +29,9 @@ _COLOURS = {
     "resolved": _GREEN, "acknowledged": _BLUE, "unanswered": _RED, "flapping": _AMBER,
     "storm": _RED, "storm over": _GREEN, "digest": _AMBER, "test": _BLUE, "canary": _BLUE,
 }  # fmt: skip
-_COLUMN = 60
+_COLUMN, _LONGEST = 60, 300
+_FIRST_ROWS, _MORE_ROWS = 10, 5
+"""Rows shown of what the alarm is about, and of each further look; all are attached."""
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,54 @@ def _crossing(notice: Notice) -> str:
     at = moment(notice.crossing_ms or 0)
     if notice.earliest_ms is None:
         return at
-    latest = "open" if notice.latest_ms is None else moment(notice.latest_ms)
-    return f"{at} (between {moment(notice.earliest_ms)} and {latest})"
+    if notice.latest_ms is None:
+        return f"{at} (not before {moment(notice.earliest_ms)})"
+    return f"{at} (between {moment(notice.earliest_ms)} and {moment(notice.latest_ms)})"
 
 
 def table(rows: Sequence[EvidenceRow]) -> tuple[list[str], list[list[str]]]:
     """Columns in order of first appearance, and the cells, one line each."""
     names = list(dict.fromkeys(name for row in rows for name in row.columns))
-    return names, [[one_line(row.columns.get(name, ""), 300) for name in names] for row in rows]
+    cells = [[one_line(row.columns.get(name, ""), _LONGEST) for name in names] for row in rows]
+    return names, cells
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A look at the machine, as far as a mail shows it."""
+
+    title: str
+    names: list[str]
+    cells: list[list[str]]
+    hidden: int
+
+    @property
+    def rest(self) -> str:
+        """What is not shown, in words."""
+        return f"and {self.hidden} more, in the attached evidence" if self.hidden else ""
+
+
+def evidence(notice: Notice) -> list[Shown]:
+    """Every look at the machine, its first rows."""
+    return [
+        _shown(found, _MORE_ROWS if number else _FIRST_ROWS)
+        for number, found in enumerate(notice.tables())
+    ]
+
+
+def whole_evidence(notice: Notice) -> str:
+    """Every row of every look, as plain text."""
+    lines: list[str] = []
+    for found in notice.tables():
+        cut = " (cut short)" if found.truncated else ""
+        names, cells = table(found.rows)
+        lines += [f"{one_line(found.title)}{cut}:", *aligned(names, cells, _LONGEST), ""]
+    return "\n".join(lines)
+
+
+def _shown(found: EvidenceTable, most: int) -> Shown:
+    names, cells = table(found.rows)
+    return Shown(one_line(found.title), names, cells[:most], max(0, len(cells) - most))
 
 
 def alert_table(rows: Sequence[Line], effects: dict[str, int]) -> tuple[list[str], list[list[str]]]:
@@ -186,20 +228,29 @@ def _notice_lines(notice: Notice) -> list[str]:
         lines += ["", f"{follow(notice)}:", *aligned(*alert_table(notice.attached, {}))]
     if notice.actions:
         lines += ["", "What was done:", *(f"  - {one_line(a, 1000)}" for a in notice.actions)]
-    if notice.evidence:
-        lines += ["", f"{one_line(notice.evidence_title)}:", *aligned(*table(notice.evidence))]
+    for found in evidence(notice):
+        lines += ["", f"{found.title}:", *aligned(found.names, found.cells)]
+        lines += [f"  {found.rest}"] * bool(found.hidden)
     if notice.evidence_note:
         lines += ["", one_line(notice.evidence_note, 1000)]
     if notice.suggested_command:
-        lines += ["", "To look closer:", f"  {one_line(notice.suggested_command, 4200)}"]
+        commands = [one_line(text, 4200) for text in notice.suggested_command.splitlines()]
+        lines += ["", f"{advice(notice)}:", *(f"  {command}" for command in commands)]
     return lines
+
+
+def advice(notice: Notice) -> str:
+    """What the command is for."""
+    if not notice.planned:
+        return "To look closer"
+    return "What approving runs" if notice.approval_id else "To repair it"
 
 
 def follow(notice: Notice) -> str:
     """How many alerts follow from this one, and how many of them are shown."""
-    shown = len(notice.attached)
-    more = f", the first {shown} are" if notice.attached_total > shown else ""
-    return f"{notice.attached_total} alert(s) that follow from it{more}"
+    total, shown = notice.attached_total, len(notice.attached)
+    what = "1 alert follows" if total == 1 else f"{total} alerts follow"
+    return f"{what} from it" + (f"; the first {shown}" if total > shown else "")
 
 
 def _summary_lines(told: Summary) -> list[str]:
@@ -215,9 +266,9 @@ def _summary_lines(told: Summary) -> list[str]:
     return lines
 
 
-def aligned(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Columns side by side, long cells cut."""
-    short = [[one_line(cell, _COLUMN) for cell in row] for row in [names, *cells]]
+def aligned(names: Sequence[str], cells: Sequence[Sequence[str]], most: int = _COLUMN) -> list[str]:
+    """Columns side by side, cells cut at ``most`` characters."""
+    short = [[one_line(cell, most) for cell in row] for row in [names, *cells]]
     widths = [max(len(row[i]) for row in short) for i in range(len(names))]
     return [
         "  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()

@@ -17,14 +17,16 @@ from services.healer.mail.content import Notice, Summary
 from services.healer.mail.letters import (
     WORDS,
     LinkMaker,
+    advice,
     alert_table,
     colour,
+    evidence,
     facts,
     follow,
     plain,
     short_claim,
-    table,
     title,
+    whole_evidence,
 )
 from services.healer.mail.plot import png
 from services.healer.mail.words import one_line
@@ -88,6 +90,8 @@ def build(
         html.add_related(picture, "image", "png", cid="<plot>", filename="plot.png")
     if isinstance(told, Summary) and told.rows:
         mail.add_attachment(as_csv(told), subtype="csv", filename="alerts.csv")
+    if isinstance(told, Notice) and any(found.hidden for found in evidence(told)):
+        mail.add_attachment(whole_evidence(told), filename="evidence.txt")
     return mail
 
 
@@ -129,14 +133,15 @@ def _html(
         "page_url": page_url,
     }
     if isinstance(told, Summary):
-        shown = told.rows[: told.listed]
-        values |= {"rows": alert_table(shown, told.attached), "hidden": len(told.rows) - len(shown)}
+        rows = told.rows[: told.listed]
+        values |= {"rows": alert_table(rows, told.attached), "hidden": len(told.rows) - len(rows)}
         return _PAGES.get_template("summary.html").render(values)
     values |= {
         "word": WORDS[told.kind],
         "claim": short_claim(told),
         "facts": facts(told),
-        "evidence": table(told.evidence),
+        "evidence": evidence(told),
+        "advice": advice(told),
         "also": alert_table(told.also, {}),
         "attached": alert_table(told.attached, {}),
         "follow": follow(told),

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from services.healer.mail.content import Notice
 from services.healer.mail.words import one_line, quantity
-from shared.contracts.alerts import BandPoint
+from shared.contracts.alerts import BandPoint, Point
 
 # Colours of Okabe and Ito, told apart by colour-blind people too.
 _LINE, _NORMAL, _FORECAST, _ALARM = "#0072B2", "#009E73", "#E69F00", "#D55E00"
@@ -35,12 +35,19 @@ def png(notice: Notice) -> bytes | None:
     axes.plot(times[-1:], [points[-1].value], "o", color=_LINE, ms=4, zorder=4)  # type: ignore[arg-type]
     ahead = [b for b in notice.band if b.time_ms > points[-1].time_ms]
     _band(axes, [b for b in notice.band if b not in ahead], _NORMAL, "normal range")
-    _band(axes, ahead, _FORECAST, "forecast")
+    _band(axes, _fan(points[-1], ahead), _FORECAST, "forecast")
     _marks(axes, notice)
     _dress(axes, notice)
     out = io.BytesIO()
     canvas.print_png(out)
     return out.getvalue()
+
+
+def _fan(last: Point, ahead: list[BandPoint]) -> list[BandPoint]:
+    """The forecast, opening from the last value."""
+    value = last.value
+    tip = BandPoint(time_ms=last.time_ms, mean=value, lower=value, upper=value)
+    return [tip, *ahead] if ahead else []
 
 
 def _band(axes: Axes, band: Sequence[BandPoint], colour: str, label: str) -> None:

@@ -15,7 +15,7 @@ from services.healer.mail.content import Notice
 from services.healer.mail.letters import title as subject
 from services.healer.mail.message import build
 from services.healer.mail.words import quantity, span
-from shared.contracts.alerts import BandPoint, EvidenceRow, Point, SeriesRef
+from shared.contracts.alerts import BandPoint, EvidenceRow, EvidenceTable, Point, SeriesRef
 
 NOW = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)
@@ -54,8 +54,13 @@ def reread(content: Notice) -> EmailMessage:
 
 
 def part(mail: EmailMessage, kind: str) -> Any:
-    (found,) = [p for p in mail.walk() if p.get_content_type() == kind]
+    (found,) = [p for p in mail.walk()
+                if p.get_content_type() == kind and p.get_filename() != "evidence.txt"]  # fmt: skip
     return found.get_content()
+
+
+def text_of(mail: EmailMessage) -> str:
+    return str(part(mail, "text/plain")).replace("\r", "")
 
 
 def test_a_prediction_says_everything_a_person_needs() -> None:
@@ -66,7 +71,7 @@ def test_a_prediction_says_everything_a_person_needs() -> None:
     text = part(mail, "text/plain")
     wanted = (
         "host17", "mount=/log", "80.2 %", "above 90 %", "99.5 %", "2026-01-02 06:00:00 UTC",
-        "between 2026-01-02 02:00:00 UTC and open", "it grows steadily", "clean-logs did 3 steps",
+        "not before 2026-01-02 02:00:00 UTC", "it grows steadily", "clean-logs did 3 steps",
         "du -xh -- /log", "9 GiB", "http://x/",
     )  # fmt: skip
     assert [words for words in wanted if words not in text] == []
@@ -91,6 +96,45 @@ def test_without_points_there_is_no_plot_and_no_broken_picture() -> None:
     assert "cid:" not in part(mail, "text/html")
 
 
+def rows(count: int, name: str) -> tuple[EvidenceRow, ...]:
+    return tuple(EvidenceRow(columns={"what": f"{name}-{n:02d}", "why": "w" * 90})
+                 for n in range(count))  # fmt: skip
+
+
+def test_every_look_at_the_machine_is_shown_in_part_and_attached_whole() -> None:
+    kernel = EvidenceTable(title="Kernel messages", rows=rows(7, "oom"), truncated=True)
+    started = EvidenceTable(title="Started lately", rows=rows(5, "cron"))
+    mail = reread(notice(evidence=rows(12, "dir"), evidence_more=(kernel, started)))
+    (attached,) = mail.iter_attachments()
+    assert attached.get_filename() == "evidence.txt"
+    whole = attached.get_content()
+    for kind in ("text/plain", "text/html"):
+        text = part(mail, kind)
+        for name, total, most in (("dir", 12, 10), ("oom", 7, 5), ("cron", 5, 5)):
+            seen = [number for number in range(total) if f"{name}-{number:02d}" in text]
+            assert seen == list(range(most))
+            assert whole.count(f"{name}-") == total
+        assert text.count("and 2 more, in the attached evidence") == 2
+    assert "Kernel messages (cut short):" in whole
+    assert "w" * 90 in whole, "cells are not cut as in the mail"
+    small = reread(notice(evidence=rows(10, "dir"), evidence_more=(started,)))
+    assert list(small.iter_attachments()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "heading"),
+    [
+        ({}, "To look closer"),
+        ({"planned": True}, "To repair it"),
+        ({"planned": True, "approval_id": "a"}, "What approving runs"),
+    ],
+)
+def test_what_the_command_is_for_is_said(changes: dict[str, Any], heading: str) -> None:
+    mail = reread(notice(suggested_command="kill -TERM 1\nkill -TERM 2", **changes))
+    assert f"{heading}:\n  kill -TERM 1\n  kill -TERM 2\n" in text_of(mail)
+    assert f">{heading}<" in part(mail, "text/html")
+
+
 def test_an_incidents_mails_are_one_thread() -> None:
     first, second = reread(notice(message_id="a.1@barograph", thread_id="")), reread(notice())
     assert first["In-Reply-To"] is None
@@ -112,6 +156,7 @@ def test_nothing_in_a_notice_becomes_a_header_or_markup() -> None:
         update={
             "series": series, "family": NASTY, "sentence": NASTY, "evidence_title": NASTY,
             "evidence": (EvidenceRow(columns={NASTY: NASTY}),), "evidence_note": NASTY,
+            "evidence_more": (EvidenceTable(title=NASTY, rows=rows(6, NASTY)),),
             "actions": (NASTY,), "suggested_command": NASTY, "unit": NASTY,
         }
     )  # fmt: skip

@@ -107,7 +107,7 @@ class Acting:
         """Ask for the plan: a dry run, whose steps people are shown."""
         action = self._new(incident, decision)
         wait = timedelta(seconds=self._settings.evidence_wait_s)
-        approval = timedelta(seconds=self.policy.approval_s)
+        approval = timedelta(seconds=self.policy.decidable_s(incident.series))
         expires = ctx.now + (approval if decision.level is Level.APPROVE else wait)
         command_id = deterministic_id("command", action.action_id, "plan")
         kept = Command(

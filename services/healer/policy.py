@@ -45,12 +45,18 @@ class Rule(_Strict):
     namespaces: str = Field(
         default="*", description="Pattern of Kubernetes namespaces; * also fits a series with none."
     )
+    labels: dict[str, str] = Field(
+        default={}, description="Label to pattern, e.g. mount to /var/log*; all must fit."
+    )
     level: Level = Field(validation_alias=AliasChoices("level", "mode"))
     remediation: str = Field(
         default="", description="Which one; must be set with approve and automatic."
     )
     least: Severity = Field(
         default=Severity.CRITICAL, description="Below this severity it is only suggested."
+    )
+    approval_s: float | None = Field(
+        default=None, gt=0, description="How long its proposals can be decided; None: as all."
     )
 
     @model_validator(mode="after")
@@ -67,6 +73,10 @@ class Rule(_Strict):
             fnmatchcase(series.item, self.items)
             and fnmatchcase(series.host, self.hosts)
             and fnmatchcase(namespace_of(series), self.namespaces)
+            and all(
+                fnmatchcase(series.labels.get(name, ""), pattern)
+                for name, pattern in self.labels.items()
+            )
         )
 
 
@@ -190,6 +200,11 @@ class Policy(_Strict):
     def rule(self, series: SeriesRef) -> Rule | None:
         """The rule that holds for a series."""
         return next((r for r in self.rules if r.matches(series)), None)
+
+    def decidable_s(self, series: SeriesRef) -> float:
+        """How long a proposal about a series can be decided."""
+        rule = self.rule(series)
+        return (rule and rule.approval_s) or self.approval_s
 
     def group(self, host: str) -> Group | None:
         """The group a machine belongs to."""

@@ -34,7 +34,7 @@ def build(settings: AgentSettings) -> Service:
     settings = settings.addressed()
     mask_also(settings.mask)
     audit = Audit(settings.state_dir.expanduser() / "audit" / "remediations.jsonl")
-    samplers = makers(settings.volumes)
+    samplers = makers(settings.volumes, settings.programs)
     publishing = Publishing(
         settings.host,
         [make() for make in samplers],

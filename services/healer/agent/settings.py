@@ -32,8 +32,20 @@ class Volume(BaseModel):
         return value
 
 
+class Watched(BaseModel):
+    """A program whose processes' CPU time is watched as one series."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    program: str = Field(
+        min_length=1, max_length=100,
+        description="Pattern of program names (the executable's, without its path); the label.",
+    )  # fmt: skip
+    cores: float = Field(default=1, gt=0, description="Cores it may use; they count as 100 %.")
+
+
 class AgentSettings(ServiceSettings):
-    """``BAROGRAPH_AGENT_…``; ``ITEMS``, ``VOLUMES``, ``CLEAN`` and ``REMEDIATIONS`` take JSON."""
+    """``BAROGRAPH_AGENT_…``; lists and ``REMEDIATIONS`` take JSON."""
 
     host: HostName = Field(
         default_factory=host_name, description="This machine's name in samples and commands."
@@ -42,6 +54,9 @@ class AgentSettings(ServiceSettings):
     items: tuple[str, ...] = Field(default=(), description="Items to publish; empty: all.")
     volumes: tuple[Volume, ...] = Field(
         default=(), description="Directories watched like file systems."
+    )
+    programs: tuple[Watched, ...] = Field(
+        default=(), description="Programs whose CPU time is watched."
     )
     clean: tuple[CleanRoot, ...] = Field(
         default=(), description="Where clean-logs may delete; empty: nowhere."
@@ -57,7 +72,7 @@ class AgentSettings(ServiceSettings):
         default=360, ge=1, le=100_000, description="Batches kept while the broker is away."
     )
 
-    @field_validator("items", "volumes", "clean", "remediations", "mask", mode="before")
+    @field_validator("items", "volumes", "programs", "clean", "remediations", "mask", mode="before")
     @classmethod
     def _from_json(cls, value: object) -> Any:
         if not isinstance(value, str):

@@ -358,6 +358,28 @@ def test_no_more_of_a_group_than_its_share_is_worked_on_at_once() -> None:
     assert orders == 2
 
 
+def test_a_rule_may_ask_for_labels_and_give_its_proposals_their_own_time() -> None:
+    policy = Policy.model_validate(
+        {
+            "approval_s": 900,
+            "rules": [
+                {"labels": {"mount": "/var/log*", "disk": "s?a"}, "level": "approve",
+                 "remediation": "clean-logs", "approval_s": 60},
+                {"labels": {"mount": "*"}, "level": "observe"},
+            ],
+        }
+    )  # fmt: skip
+
+    def series(**labels: str) -> SeriesRef:
+        return SeriesRef(host="h", item="df.bytes.used.percent", labels=labels)
+
+    logs = series(mount="/var/log/app", disk="sda")
+    level = lambda s: policy.decide(s, Severity.CRITICAL, Facts()).level  # noqa: E731 - short
+    assert level(logs) is Level.APPROVE
+    assert level(series(mount="/var/log/app")) is Level.OBSERVE
+    assert [policy.decidable_s(s) for s in (logs, series())] == [60, 900]
+
+
 def test_levels_are_chosen_by_item_machine_and_namespace() -> None:
     policy = Policy.model_validate(
         {

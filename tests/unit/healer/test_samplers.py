@@ -15,11 +15,13 @@ from services.healer.agent.samplers import Reading, Sampler, makers
 from services.healer.agent.samplers.filesystems import Volumes, used_bytes
 from services.healer.agent.samplers.host import chrony_offset, ntpq_offset, timesyncd_offset
 from services.healer.agent.samplers.processor import Cpu
-from services.healer.agent.settings import AgentSettings, Volume
+from services.healer.agent.samplers.programs import ProgramsCpu
+from services.healer.agent.settings import AgentSettings, Volume, Watched
 from shared.contracts import SeriesRef
 from shared.contracts.metrics import Sample
 from shared.items import CANARY, ITEMS
 from shared.service.inlet import utc_now
+from tests.troubles import BURN, ended, program, started
 
 _ALWAYS = {
     "cpu.idle", "cpu.user", "load.1min", "load.5min", "df.bytes.used.percent",
@@ -68,7 +70,8 @@ def test_what_every_linux_machine_has_is_read(readings: list[tuple[Sampler, Read
 
 
 def test_all_items_of_the_catalogue_have_a_sampler() -> None:
-    read = {item for make in makers([]) for item in make().items}
+    watched = [Watched(program="x")]
+    read = {item for make in makers([], watched) for item in make().items}
     assert read == set(ITEMS) - {CANARY}
 
 
@@ -130,6 +133,20 @@ def test_one_series_is_read_on_demand(item: str) -> None:
     assert detail == ""
 
 
+def test_a_watched_programs_cpu_time_is_counted_against_its_cores(tmp_path: Path) -> None:
+    burner, idler = program(tmp_path, "burner"), program(tmp_path, "idler")
+    processes = started(tmp_path, [burner, "-c", BURN], [idler, "-c", "print(flush=True); input()"])
+    watched = [Watched(program=name, cores=0.001) for name in ("burn*", "idler", "none")]
+    try:
+        sampler = ProgramsCpu(watched)
+        _Now().wait()
+        used = {reading.labels["program"]: reading.value for reading in sampler.sample()}
+    finally:
+        ended(processes)()
+    assert used == {"burn*": 100.0, "idler": 0.0, "none": 0.0}
+    assert {reading.value for reading in sampler.sample()} == {0.0}, "what has ended uses nothing"
+
+
 def test_a_series_this_machine_has_not_is_answered_with_the_reason() -> None:
     reader = Reader(makers([]), utc_now, _Now)  # type: ignore[arg-type]
 
@@ -180,6 +197,7 @@ def test_settings_come_as_json_and_name_the_queue_by_the_machine(
 @pytest.mark.parametrize(
     "wrong",
     [{"items": '["cpu.idel"]'}, {"volumes": "[{]"}, {"clean": '[{"root": "/"}]'},
+     {"programs": '[{"program": "x", "cores": 0}]'}, {"programs": '[{"cores": 1}]'},
      {"volumes": '[{"path": "x", "capacity_bytes": 1}]'}, {"clean": '[{"rot": "/var/log"}]'}],
 )  # fmt: skip
 def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:

@@ -11,12 +11,17 @@ from services.healer.agent.samplers.host import Alive, Clock
 from services.healer.agent.samplers.memory import Memory
 from services.healer.agent.samplers.network import Interfaces, Sockets
 from services.healer.agent.samplers.processor import Cpu, Load
-from services.healer.agent.settings import Volume
+from services.healer.agent.samplers.programs import ProgramsCpu
+from services.healer.agent.settings import Volume, Watched
 
 
-def makers(volumes: Sequence[Volume]) -> list[Callable[[], Sampler]]:
+def makers(
+    volumes: Sequence[Volume] = (), programs: Sequence[Watched] = ()
+) -> list[Callable[[], Sampler]]:
     """What makes each sampler; each one made counts from then on, for itself."""
     watched: list[Callable[[], Sampler]] = [lambda: Volumes(volumes)] if volumes else []
+    if programs:
+        watched.append(lambda: ProgramsCpu(programs))
     return [Cpu, Load, Devices, FileSystems, *watched, Memory, Interfaces, Sockets, Alive, Clock]
 
 

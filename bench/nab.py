@@ -4,7 +4,8 @@
 
 Every detector sees every file as it would live: point by point, one series a file, nothing known
 beforehand of its least or largest value. Its score is the number that it compares with its
-threshold, or 0 and 1 where it only votes. Printed: the optimised score (one threshold for all
+threshold; of a combination (``engine:MODE``, the whole engine) what counts are its events, one an
+episode. Printed: the optimised score (one threshold for all
 files, chosen on the labels, as NAB does), the score at the detector's own threshold (as in
 production), each group at the threshold that is best for all *other* groups, and false alarms a
 series and day. The scorer first proves itself on the published results of two detectors, if
@@ -17,6 +18,7 @@ import argparse
 import json
 import tarfile
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +27,11 @@ import numpy as np
 from bench.nab_score import Curve, File, Floats, Profile, curve, read_corpus, read_profiles
 from services.detector.detectors import Detector, make, registered
 from services.detector.detectors.base import tick_of
+from services.detector.engine import Engine
+from services.detector.settings import EngineSettings
 from shared.columns import Columns
+from shared.contracts import AnomalyDetected
+from shared.samples import from_rows
 
 PUBLISHED = {
     "skyline": (35.69, 27.08, 44.48),
@@ -33,6 +39,9 @@ PUBLISHED = {
 }
 _SKIPPED = ("threshold",)
 """NAB's files have no static thresholds."""
+_ENGINE = "engine:"
+_MODES = ("surprise", "branch", "vote", "skyline")
+"""Combinations, run with all that the service does; what is counted are its events."""
 
 
 def prove(data: Path, files: list[File], profiles: list[Profile]) -> dict[str, list[float]]:
@@ -66,7 +75,7 @@ def run(detector: Detector, files: list[File]) -> tuple[list[Floats], list[Float
         times = np.array([files[row].time_ms[at] for row in here])
         broken = np.full(len(here), at == 0)
         votes = detector.step(state, tick_of(values, times, rows=np.array(here), broken=broken))
-        score = strength(votes.numbers, votes.anomalous)
+        score = np.where(votes.judged, strength(votes.numbers, votes.anomalous), 0.0)
         fires = votes.anomalous
         if "report" in votes.numbers:
             fires = fires & (votes.numbers["report"] > 0)
@@ -76,11 +85,47 @@ def run(detector: Detector, files: list[File]) -> tuple[list[Floats], list[Float
     return scores, alarms, points / (time.process_time() - began)
 
 
-def strength(numbers: dict[str, Floats], anomalous: np.ndarray) -> Floats:
-    """A score that grows with how sure the detector is; its own threshold lies between."""
-    if "report" in numbers:
-        return np.nan_to_num(numbers["report"])
-    return anomalous.astype(np.float64)
+def strength(numbers: Mapping[str, Floats], anomalous: np.ndarray) -> Floats:
+    """How far the detector is towards (and beyond) its own threshold, in its own measure."""
+    value = numbers["value"]
+    centre = [numbers[key] for key in ("mean", "median", "line") if key in numbers]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if "report" in numbers:
+            found = numbers["report"]
+        elif "left" in numbers:
+            found = 1 / (1 + numbers["score"])
+        elif "score" in numbers:
+            found = numbers["score"]
+        elif "amplitude" in numbers:
+            found = np.abs(numbers["amplitude"]) / numbers["limit"]
+        elif "lower" in numbers:
+            lower, upper = numbers["lower"], numbers["upper"]
+            found = np.maximum(value - upper, lower - value) / (upper - lower)
+        elif "limit" in numbers and centre:
+            found = np.abs(numbers.get("tail", value) - centre[0]) / numbers["limit"]
+        else:
+            found = numbers.get("differing", anomalous.astype(np.float64))
+    return np.nan_to_num(found, posinf=1e6, neginf=0.0)
+
+
+def run_mode(mode: str, files: list[File]) -> tuple[list[Floats], list[Floats], float]:
+    """As ``run``, for the whole engine: an alarm is the one event that opens an episode."""
+    chosen = {"combination": {"mode": mode}, "stale_after_s": 1e12, "silent_after_s": 1e12}
+    engine = Engine(EngineSettings.model_validate(chosen))
+    alarms = [np.zeros(len(file.values)) for file in files]
+    rows = {f"f{row}": row for row in range(len(files))}
+    began = time.process_time()
+    for at in range(max(len(file.values) for file in files)):
+        here = [
+            (name, "nab", "", int(files[row].time_ms[at]), float(files[row].values[at]))
+            for name, row in rows.items()
+            if at < len(files[row].values)
+        ]
+        for event in engine.process(from_rows(here)):
+            if isinstance(event, AnomalyDetected) and event.series.item == "nab":
+                alarms[rows[event.series.host]][at] = 1
+    points = sum(len(file.values) for file in files)
+    return alarms, alarms, points / (time.process_time() - began)
 
 
 def held_out(files: list[File], scores: list[Floats], profile: Profile) -> dict[str, float]:
@@ -139,16 +184,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="a copy of NAB's corpus")
     parser.add_argument("--write", type=Path, help="write result files in NAB's layout here")
-    parser.add_argument("--detectors", nargs="*", help="only these (default: all)")
+    parser.add_argument("--detectors", nargs="*", help="only these, or engine:MODE (default: all)")
     options = parser.parse_args()
     files, profiles = read_corpus(options.data), read_profiles(options.data)
     proven = prove(options.data, files, profiles)
     print(f"scorer: published results reproduced: {proven}")
-    names = options.detectors or [name for name in registered() if name not in _SKIPPED]
+    every = [name for name in registered() if name not in _SKIPPED]
+    names = options.detectors or [*every, *(_ENGINE + mode for mode in _MODES)]
     found: dict[str, dict[str, object]] = {}
     for name in names:
-        detector = make(name, {})
-        scores, alarms, rate = run(detector, files)
+        mode = name.removeprefix(_ENGINE)
+        scores, alarms, rate = run(make(name), files) if mode == name else run_mode(mode, files)
         found[name] = report(files, profiles, scores, alarms)
         print(f"{name:18s} {found[name]} {rate:,.0f} points/s, 58 series a tick", flush=True)
         if options.write:

@@ -13,9 +13,12 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -73,3 +76,31 @@ def summing_kernel(function: _F) -> _F:
         fastmath={"reassoc", "contract", "nsz", "arcp"},
     )(function)
     return cast(_F, compiled)
+
+
+_LINE_BYTES = 64
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch_line(_context: Any, array: Any, _offset: Any) -> Any:
+    """The intrinsic ``llvm.prefetch`` (read, keep in all caches) of the array's byte ``offset``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        number = ir.IntType(32)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        shape = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
+        place = builder.gep(builder.bitcast(data, byte), [args[1]])
+        builder.call(function, [place, *(ir.Constant(number, k) for k in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return numba.types.void(array, numba.types.intp), generate
+
+
+@kernel
+def prefetch(table: Any, row: int) -> None:
+    """In a kernel: begin to fetch ``table[row]`` into the caches; the kernel goes on meanwhile."""
+    begin = row * table.strides[0]
+    for offset in range(begin, begin + table.strides[0], _LINE_BYTES):
+        _prefetch_line(table, offset)

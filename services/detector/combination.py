@@ -4,18 +4,20 @@
 ``branch``: a series with a daily rhythm is judged by chain and amplitude, and one of the two is
 enough (each sees what the other misses); any other by SS and LS, which must agree (SS alone fires
 on every burst of a series that mostly rests). ``vote``: of chain, amplitude, SS,
-isolation forest and EWMA (LS) at least ``majority`` must agree. The verdict carries every vote.
+isolation forest and EWMA (LS) at least ``majority`` must agree. ``skyline``: of Skyline's nine at
+least ``consensus`` must. ``panel``: of those named in ``panel``, ``needed`` must. The verdict
+carries every vote.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.detector.detectors.base import Bools, Votes
 
@@ -26,6 +28,11 @@ _ALONE = ("surprise",)
 _PERIODIC = ("chain", "amplitude")
 _APERIODIC = ("short_term", "long_term")
 _VOTERS = ("chain", "amplitude", "short_term", "isolation_forest", "long_term")
+SKYLINE = (
+    "first_hour_average", "mean_subtraction_cumulation", "stddev_from_average",
+    "stddev_from_moving_average", "least_squares", "grubbs", "histogram_bins",
+    "median_absolute_deviation", "ks_test",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,10 @@ class Combination(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Literal["surprise", "branch", "vote"] = Field(
-        "surprise", description="By the surprise score, by kind, or by majority."
+    mode: Literal["surprise", "branch", "vote", "skyline", "panel"] = Field(
+        "surprise",
+        description="By the surprise score, by kind, or by a majority: of the article's five, of "
+        "Skyline's nine, of those named in panel.",
     )
     periodic_needed: int = Field(
         1, ge=1, le=2, description="Of chain and amplitude, how many must fire (mode branch)."
@@ -53,11 +62,29 @@ class Combination(BaseModel):
     )
     majority: int = Field(3, ge=1, le=5, description="Votes needed in mode vote (of five).")
 
+    consensus: int = Field(6, ge=1, le=9, description="Votes needed in mode skyline (of nine).")
+    panel: tuple[str, ...] = Field((), description="Names of the detectors asked in mode panel.")
+    needed: int = Field(1, ge=1, description="Of these, how many must fire (mode panel).")
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.mode != "panel":
+            if self.panel:
+                raise ValueError("panel is for mode panel")
+            return self
+        if not self.panel:
+            raise ValueError("mode panel needs a panel: the names of some detectors")
+        if len(set(self.panel)) < len(self.panel):
+            raise ValueError("a detector stands in panel twice")
+        if self.needed > len(self.panel):
+            msg = f"needed {self.needed} of {len(self.panel)} detectors can never be"
+            raise ValueError(msg)
+        return self
+
     def voters(self) -> tuple[str, ...]:
         """Names of the detectors that must be asked."""
-        if self.mode == "surprise":
-            return _ALONE
-        return _VOTERS if self.mode == "vote" else (*_PERIODIC, *_APERIODIC)
+        panels = {"surprise": _ALONE, "vote": _VOTERS, "skyline": SKYLINE, "panel": self.panel}
+        return panels.get(self.mode, (*_PERIODIC, *_APERIODIC))
 
     def deciding(self, kind: int) -> tuple[str, ...]:
         """Whose votes count for a series of this kind."""
@@ -70,10 +97,11 @@ class Combination(BaseModel):
 
         A series whose kind is not known yet is treated as one without a rhythm.
         """
-        if self.mode == "surprise":
-            return self._conclude([votes[name] for name in _ALONE], None, 1)
-        if self.mode == "vote":
-            return self._conclude([votes[name] for name in _VOTERS], None, self.majority)
+        needed = {
+            "surprise": 1, "vote": self.majority, "skyline": self.consensus, "panel": self.needed,
+        }  # fmt: skip
+        if self.mode in needed:
+            return self._conclude([votes[n] for n in self.voters()], None, needed[self.mode])
         periodic = kind == PERIODIC
         rhythm = self._conclude([votes[name] for name in _PERIODIC], periodic, self.periodic_needed)
         other = self._conclude(

@@ -63,7 +63,9 @@ class Engine:
         self._anomalies = Notices(settings.confirming, settings.clear_points)
         self._alarms = Notices(settings.alarm_confirm_points, settings.alarm_clear_points)
         self._liveness = Liveness(
-            round(settings.silent_after_s * 1000), round(settings.most_clock_step_s * 1000)
+            round(settings.silent_after_s * 1000),
+            round(settings.most_clock_step_s * 1000),
+            settings.most_series,
         )
         self._limits = Columns(
             [
@@ -104,8 +106,7 @@ class Engine:
         newest = int(batch.time_ms.max()) if len(batch) else -1
         newest = max(newest, batch.clock_ms if batch.clock_ms is not None else -1)
         if newest >= 0:
-            heard = [batch.hosts[code] for code in np.unique(batch.host_code)]
-            changes = self._liveness.observe(heard, newest)
+            changes = self._liveness.observe(batch, newest)
             events += [self._writer.silence(change) for change in changes]
         points = self._deriver.apply(batch)
         if len(points):

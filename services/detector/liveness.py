@@ -7,21 +7,20 @@ that the whole pipeline stood still, not the machines: it is not counted against
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
+from shared.columns import Array, Column, Columns
+from shared.name_hashes import NameHashes
+from shared.samples import SampleBatch
+from shared.series import SeriesIndex
+
 _DECAY = 0.9
-
-
-@dataclass
-class _Host:
-    heard_ms: int
-    interval_ms: float = 0.0
-    silent_since_ms: int | None = None
+_NEVER = np.iinfo(np.int64).min
+_NO_NAME = NameHashes().of([""])
 
 
 @dataclass(frozen=True)
@@ -42,29 +41,53 @@ class Liveness:
     is longer. Clock steps above ``most_step_ms`` are taken as a halt of the pipeline.
     """
 
-    def __init__(self, silent_after_ms: int, most_step_ms: int) -> None:
+    def __init__(
+        self, silent_after_ms: int, most_step_ms: int, most_hosts: int = 10_000_000
+    ) -> None:
         self._silent_after_ms = silent_after_ms
         self._most_step_ms = most_step_ms
+        self._most_hosts = most_hosts
         self.clock_ms = -1
-        self._hosts: dict[str, _Host] = {}
         self._checked_ms = -1
+        self._hosts = SeriesIndex(most_hosts)
+        self._state = Columns(
+            [
+                Column("heard_ms", np.int64, _NEVER),
+                Column("interval_ms", np.float64),
+                Column("silent_ms", np.int64, _NEVER),
+            ]
+        )
 
-    def observe(self, hosts: Iterable[str], time_ms: int) -> Iterator[Silence]:
-        """``hosts`` are heard in a batch whose newest time is ``time_ms``; what changed."""
+    def observe(self, batch: SampleBatch, time_ms: int) -> Iterator[Silence]:
+        """The hosts of ``batch`` are heard, its newest time is ``time_ms``; what changed."""
         self._advance(time_ms)
-        now = self.clock_ms
-        for name in hosts:
-            host = self._hosts.get(name)
-            if host is None:
-                self._hosts[name] = _Host(now)
-                continue
-            if host.silent_since_ms is not None:
-                yield Silence(name, True, host.silent_since_ms, now)
-                host.silent_since_ms = None
-            elif now > host.heard_ms:
-                host.interval_ms = max(now - host.heard_ms, host.interval_ms * _DECAY)
-            host.heard_ms = now
+        now, state = self.clock_ms, self._state
+        rows = self._rows(batch)
+        heard, silent = state["heard_ms"][rows], state["silent_ms"][rows]
+        back = silent != _NEVER
+        for at in np.flatnonzero(back):
+            yield Silence(self._hosts.names[rows[at]][0], True, int(silent[at]), now)
+        usual = ~back & (heard != _NEVER) & (now > heard)
+        passed = np.where(usual, now - np.where(usual, heard, now), 0)
+        interval = state["interval_ms"][rows]
+        state["interval_ms"][rows] = np.where(
+            usual, np.maximum(passed, interval * _DECAY), interval
+        )
+        state["heard_ms"][rows], state["silent_ms"][rows] = now, _NEVER
         yield from self._check()
+
+    def _rows(self, batch: SampleBatch) -> NDArray[np.int64]:
+        """The rows of the hosts that have a sample, in order of the batch's list of them."""
+        codes = np.unique(batch.host_code)
+        zero = np.zeros(len(codes), dtype=np.int32)
+        known = batch.hashes and (batch.hashes[0], _NO_NAME, _NO_NAME)
+        one_each = SampleBatch(
+            batch.hosts, [""], [""], codes, zero, zero,
+            zero.astype(np.int64), zero.astype(np.float64), None, known,
+        )  # fmt: skip
+        rows = self._hosts.resolve(one_each)
+        self._state.grow(len(self._hosts))
+        return rows[rows >= 0]
 
     def _advance(self, time_ms: int) -> None:
         if self.clock_ms < 0:
@@ -74,8 +97,8 @@ class Liveness:
             return
         self.clock_ms = time_ms
         if step > self._most_step_ms:
-            for host in self._hosts.values():
-                host.heard_ms += step
+            heard = self._state["heard_ms"]
+            heard[heard != _NEVER] += step
 
     def _check(self) -> Iterator[Silence]:
         now = self.clock_ms
@@ -83,19 +106,23 @@ class Liveness:
         if now - self._checked_ms < self._silent_after_ms // 20:
             return
         self._checked_ms = now
-        for name, host in self._hosts.items():
-            patience = max(self._silent_after_ms, 3 * host.interval_ms)
-            if host.silent_since_ms is None and now - host.heard_ms > patience:
-                host.silent_since_ms = host.heard_ms
-                yield Silence(name, False, host.heard_ms, now)
+        size = len(self._hosts)
+        heard, silent = self._state["heard_ms"][:size], self._state["silent_ms"][:size]
+        patience = np.maximum(self._silent_after_ms, 3 * self._state["interval_ms"][:size])
+        for row in np.flatnonzero((silent == _NEVER) & (now - heard > patience)):
+            silent[row] = heard[row]
+            yield Silence(self._hosts.names[row][0], False, int(heard[row]), now)
 
-    def snapshot(self) -> dict[str, NDArray[np.uint8]]:
-        """The state as an array of bytes."""
-        hosts = {n: [h.heard_ms, h.interval_ms, h.silent_since_ms] for n, h in self._hosts.items()}
-        body = orjson.dumps([self.clock_ms, self._checked_ms, hosts])
-        return {"hosts": np.frombuffer(body, dtype=np.uint8)}
+    def snapshot(self) -> dict[str, Array]:
+        """The state as arrays."""
+        return {
+            "clock": np.array([self.clock_ms, self._checked_ms]),
+            **self._hosts.snapshot(),
+            **self._state.snapshot(),
+        }
 
-    def restore(self, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Take the state of a snapshot."""
-        self.clock_ms, self._checked_ms, hosts = orjson.loads(arrays["hosts"].tobytes())
-        self._hosts = {name: _Host(*fields) for name, fields in hosts.items()}
+    def restore(self, arrays: Mapping[str, Array]) -> None:
+        """Take the state of a snapshot; KeyError or ValueError if it does not fit."""
+        self.clock_ms, self._checked_ms = arrays["clock"].tolist()
+        self._hosts = SeriesIndex.restored(arrays, self._most_hosts)
+        self._state.restore(arrays, len(self._hosts))

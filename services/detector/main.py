@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 import structlog
@@ -67,5 +68,8 @@ def run() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    Detector(settings).run()
+    detector = Detector(settings)
+    # What stays for good need not be walked through again each time events have come and gone.
+    gc.freeze()
+    detector.run()
     return 0

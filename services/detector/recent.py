@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from shared.columns import Column, Columns, Rows, indices
 from shared.contracts.alerts import Point
+
+_POINTS = TypeAdapter(tuple[Point, ...])
 
 
 class Recent:
@@ -32,9 +35,14 @@ class Recent:
     def points(self, row: int) -> tuple[Point, ...]:
         """The points of a series that have a value, oldest first."""
         times, values = self.state["time_ms"][row], self.state["value"][row]
-        order = np.argsort(times, kind="stable")
-        return tuple(
-            Point(time_ms=int(times[i]), value=float(values[i]))
-            for i in order
-            if times[i] and not np.isnan(values[i])
+        held = np.flatnonzero((times != 0) & ~np.isnan(values))
+        order = held[np.argsort(times[held], kind="stable")]
+        # All at once: a call a point takes ten times as long.
+        return _POINTS.validate_python(
+            [
+                {"time_ms": time_ms, "value": value}
+                for time_ms, value in zip(
+                    times[order].tolist(), values[order].tolist(), strict=True
+                )
+            ]
         )

@@ -73,6 +73,15 @@ class EngineSettings(BaseModel):
             return self.confirm_points
         return 1 if self.combination.mode == "surprise" else 3
 
+    @field_validator("combination")
+    @classmethod
+    def _voters_known(cls, value: Combination) -> Combination:
+        unknown = [name for name in value.voters() if name not in registered()]
+        if unknown:
+            msg = f"no detector {', '.join(unknown)}; there are {', '.join(registered())}"
+            raise ValueError(msg)
+        return value
+
     @field_validator("detectors")
     @classmethod
     def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

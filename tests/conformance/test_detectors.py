@@ -14,8 +14,13 @@ _QUICK = {
     "long_term": {"min_points": 40},
     "surprise": {"min_points": 100},
     "isolation_forest": {"window": 128, "rebuild_every": 4},
+    "first_hour_average": {"first_hours": 6},
+    "histogram_bins": {"window": 240, "few": 2, "min_points": 100},
+    "ks_test": {"reference": 150, "probe": 20},
 }
 """Settings that let a detector judge within this suite's 12 days of hourly points."""
+_LASTING = {"ks_test": 15}
+"""How many points a jump must last for it, where that is more than one."""
 _HOUR_MS = 3_600_000
 _POINTS = 12 * 24
 _SERIES = 7
@@ -163,7 +168,7 @@ def test_the_checked_point_is_not_part_of_its_history(name: str) -> None:
     first = detector.judge(state, tick)
     _same(first, detector.judge(state, tick))
     changed = detector.judge(state, _tick(_POINTS, np.full(_SERIES, 2e6)))
-    compared = {"value", "differing", "amplitude", "score"}
+    compared = {"value", "differing", "amplitude", "score", "tail", "left", "right"}
     for key in first.numbers.keys() - compared:
         np.testing.assert_array_equal(first.numbers[key], changed.numbers[key], err_msg=key)
 
@@ -175,7 +180,9 @@ def test_a_great_jump_fires_in_its_direction(name: str, value: float, sign: int)
     state = _learned(detector, _curves())
     above = np.full(_SERIES, sign > 0)
     limit = np.full(_SERIES, 150.0 if sign > 0 else 50.0)
-    votes = detector.step(state, _tick(_POINTS, np.full(_SERIES, value), above=above, limit=limit))
+    for point in range(_POINTS, _POINTS + _LASTING.get(name, 1)):
+        tick = _tick(point, np.full(_SERIES, value), above=above, limit=limit)
+        votes = detector.step(state, tick)
     assert votes.judged.all()
     assert votes.anomalous.all()
     assert (votes.direction == sign).all()

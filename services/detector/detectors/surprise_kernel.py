@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel
+from shared.compiled import kernel, prefetch
 
 Row = NDArray[Any]
 
@@ -241,6 +241,11 @@ def step(
     """
     sizes = np.empty(VIEWS)
     for i in range(len(rows)):
+        if i + 1 < len(rows):
+            # A row is scattered over its 3 kB: waiting for each piece in turn would take longest.
+            prefetch(memory, rows[i + 1])
+            prefetch(counts, rows[i + 1])
+            prefetch(exact, rows[i + 1])
         row, count, precise = memory[rows[i]], counts[rows[i]], exact[rows[i]]
         value = np.float64(np.float32(values[i]))
         run, residuals = count[RUN], count[N_RESIDUALS]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from services.predictor.kernels.orders import AIC, AICC, BIC, best_order, criterion_of
 from services.predictor.kernels.polynomial import SIZE
 from services.predictor.kernels.season import take_season
-from services.predictor.kernels.stationarity import differences, dot
 from shared.compiled import summing_kernel
+from shared.stationarity import differences, dot
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]

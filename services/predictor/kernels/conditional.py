@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.kernels.polynomial import SIZE, solve, stable
-from services.predictor.kernels.stationarity import dot
 from shared.compiled import summing_kernel
+from shared.stationarity import dot
 
 Floats = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from services.predictor.kernels.conditional import over_ma, times_ar
 from services.predictor.kernels.polynomial import MOST, SIZE, from_free, solve, to_free
-from services.predictor.kernels.stationarity import dot
 from shared.compiled import summing_kernel
+from shared.stationarity import dot
 
 Floats = NDArray[np.float64]
 

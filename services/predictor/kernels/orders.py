@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from services.predictor.kernels.conditional import fit_conditional
 from services.predictor.kernels.exact import fit_exact
 from services.predictor.kernels.polynomial import SIZE, shrink, solve, stable
-from services.predictor.kernels.stationarity import dot
 from shared.compiled import summing_kernel
+from shared.stationarity import dot
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]

@@ -14,7 +14,7 @@ from services.predictor.forecasters.arima import Arima, _adf_limit
 from services.predictor.kernels.conditional import _errors, _jacobian
 from services.predictor.kernels.polynomial import SIZE, from_free, shrink, stable, to_free
 from services.predictor.kernels.season import RATES, take_season
-from services.predictor.kernels.stationarity import adf, differences, kpss
+from shared.stationarity import adf, differences, kpss
 
 
 def _simulated(

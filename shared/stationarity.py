@@ -55,10 +55,14 @@ def kpss(y: Floats) -> float:
 
 
 @summing_kernel
-def adf(y: Floats) -> float:
-    """The t value of a unit root; very negative speaks against it. NaN for collinear lags."""
+def adf(y: Floats, longest: int = -1) -> float:
+    """The t value of a unit root; very negative speaks against it. NaN for collinear lags.
+
+    ``longest``: the most lags tried; negative: Schwert's.
+    """
     n = y.shape[0]
-    most = min(n // 2 - 2, int(np.ceil(12.0 * (n / 100.0) ** 0.25)))
+    lags_tried = longest if longest >= 0 else int(np.ceil(12.0 * (n / 100.0) ** 0.25))
+    most = min(n // 2 - 2, lags_tried)
     if most < 0:
         return np.nan
     centered = y - y.mean()

@@ -1,0 +1,74 @@
+"""Histogram bins (Skyline): do hardly any points lie where the newest three do?
+
+The last ``window`` points are counted in ``bins`` = 15 bins of one width; anomalous iff the mean of
+the newest three points falls into a bin with at most ``few`` = 20 points. Outside all bins there is
+none. ``min_points`` must be well above ``bins * few``, or every bin has few.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from services.detector import tail
+from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from shared.columns import Column, Columns, indices
+
+
+@detector
+class HistogramBins(Detector):
+    """Skyline's: whether the newest three points lie where points usually are."""
+
+    NAME: ClassVar[str] = "histogram_bins"
+
+    window: int = Field(1440, ge=3, le=100_000, description="Newest points that are counted.")
+    bins: int = Field(15, ge=2, le=1000, description="Bins between the least and the largest.")
+    few: int = Field(20, ge=0, description="Points in a bin, up to which it is an unusual one.")
+    min_points: int = Field(
+        360, ge=3, description="Points in the window before anything is judged."
+    )
+
+    def columns(self) -> list[Column]:
+        """The window in order of time and of value, and the last points."""
+        return [
+            Column("ring", np.float32, np.nan, (self.window,)),
+            Column("ordered", np.float32, np.nan, (self.window,)),
+            Column("seen", np.int64),
+            *tail.COLUMNS,
+        ]
+
+    def judge(self, state: Columns, tick: Tick) -> Votes:
+        """Count the points in the bin of the newest three's mean."""
+        from services.detector import order  # noqa: PLC0415 - compiles
+
+        newest, whole = tail.mean(state, tick)
+        found = np.empty((len(tick), 3))
+        rows = indices(tick.rows)
+        order.bins(state["ordered"], state["seen"], rows, newest, self.bins, found)
+        held = np.minimum(state["seen"][tick.rows], self.window)
+        half = (state["ordered"][rows, np.maximum(held - 1, 0) // 2]).astype(np.float64)
+        return votes(
+            whole & (held >= self.min_points), found[:, 0] <= self.few, newest - half,
+            value=tick.values, tail=newest, score=found[:, 0], left=found[:, 1],
+            right=found[:, 2], points=held,
+        )  # fmt: skip
+
+    def learn(self, state: Columns, tick: Tick) -> None:
+        """Add the points to the window."""
+        from services.detector import order  # noqa: PLC0415 - compiles
+
+        order.add_all(
+            state["ring"], state["ordered"], state["seen"], indices(tick.rows), tick.values
+        )
+        tail.keep(state, tick)
+
+    def explain(self, numbers: dict[str, float]) -> str:
+        """Name the mean, the bin and how many are in it."""
+        return (
+            f"the mean of the newest three points, {numbers['tail']:.6g} (now "
+            f"{numbers['value']:.6g}), lies between {numbers['left']:.6g} and "
+            f"{numbers['right']:.6g}, as {numbers['score']:.0f} of {numbers['points']:.0f} points "
+            f"do (up to {self.few} is unusual)"
+        )

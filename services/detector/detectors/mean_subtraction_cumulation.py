@@ -1,0 +1,59 @@
+"""Mean subtraction cumulation (Skyline): is the point far out once the mean is taken away?
+
+The mean of the last ``hours`` = 24 hours, without the newest point, is subtracted from all points;
+anomalous iff what is left of the newest is more than ``sigmas`` = 3 sample standard deviations of
+the others. (Skyline sums nothing up, whatever the name says.)
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import ClassVar
+
+from pydantic import Field
+
+from services.detector import tail
+from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from services.detector.hourly import Hours, N, Y, deviation
+from shared.columns import Column, Columns
+
+
+@detector
+class MeanSubtractionCumulation(Detector):
+    """Skyline's: the newest point against mean and deviation of 24 hours."""
+
+    NAME: ClassVar[str] = "mean_subtraction_cumulation"
+
+    hours: int = Field(24, ge=2, le=336, description="Hours of history.")
+    sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
+    min_points: int = Field(20, ge=2, description="Points in the window before anything is judged.")
+
+    @cached_property
+    def _hours(self) -> Hours:
+        return Hours(self.hours)
+
+    def columns(self) -> list[Column]:
+        """The window's hours."""
+        return self._hours.columns()
+
+    def judge(self, state: Columns, tick: Tick) -> Votes:
+        """Compare what is left of the point with the deviation."""
+        window = self._hours.window(state, tick.rows, tick.time_ms)
+        mean, limit = window[:, Y], self.sigmas * deviation(window)
+        away = tick.values - mean
+        return votes(
+            (window[:, N] >= self.min_points) & ~tick.broken, tail.beyond(away, limit, mean), away,
+            value=tick.values, mean=mean, limit=limit,
+        )  # fmt: skip
+
+    def learn(self, state: Columns, tick: Tick) -> None:
+        """Add the points to the window."""
+        self._hours.add(state, tick.rows, tick.time_ms, tick.values)
+
+    def explain(self, numbers: dict[str, float]) -> str:
+        """Name the value, the mean and the limit."""
+        return (
+            f"{numbers['value']:.6g} is {abs(numbers['value'] - numbers['mean']):.6g} from the "
+            f"mean {numbers['mean']:.6g} of {self.hours} hours; up to {numbers['limit']:.6g} is "
+            "usual"
+        )

@@ -1,0 +1,66 @@
+"""Median absolute deviation (Skyline): is the point far from the median, in median distances?
+
+Anomalous iff the point's distance from the median of the last ``window`` points is more than
+``times`` = 6 median absolute deviations from that median. Where more than half of the points are
+the same, the deviation is 0 and nothing is an anomaly.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from shared.columns import Column, Columns, indices
+
+
+@detector
+class MedianAbsoluteDeviation(Detector):
+    """Skyline's: the newest point against the median of the window."""
+
+    NAME: ClassVar[str] = "median_absolute_deviation"
+
+    window: int = Field(1440, ge=3, le=100_000, description="Newest points compared with.")
+    times: float = Field(6.0, gt=0, description="Median absolute deviations that are too many.")
+    min_points: int = Field(20, ge=3, description="Points in the window before anything is judged.")
+
+    def columns(self) -> list[Column]:
+        """The window in order of time and of value."""
+        return [
+            Column("ring", np.float32, np.nan, (self.window,)),
+            Column("ordered", np.float32, np.nan, (self.window,)),
+            Column("seen", np.int64),
+        ]
+
+    def judge(self, state: Columns, tick: Tick) -> Votes:
+        """Compare the distance from the median with the median distance."""
+        from services.detector import order  # noqa: PLC0415 - compiles
+
+        median, deviation = np.empty(len(tick)), np.empty(len(tick))
+        order.medians(state["ordered"], state["seen"], indices(tick.rows), median, deviation)
+        away = tick.values.astype(np.float32) - median
+        limit = self.times * deviation
+        with np.errstate(invalid="ignore"):
+            large = (np.abs(away) > limit) & (deviation > 0)
+        return votes(
+            (state["seen"][tick.rows] >= self.min_points) & ~tick.broken, large, away,
+            value=tick.values, median=median, deviation=deviation, limit=limit,
+        )  # fmt: skip
+
+    def learn(self, state: Columns, tick: Tick) -> None:
+        """Add the points to the window."""
+        from services.detector import order  # noqa: PLC0415 - compiles
+
+        order.add_all(
+            state["ring"], state["ordered"], state["seen"], indices(tick.rows), tick.values
+        )
+
+    def explain(self, numbers: dict[str, float]) -> str:
+        """Name the value, the median and the limit."""
+        return (
+            f"{numbers['value']:.6g} is {abs(numbers['value'] - numbers['median']):.6g} from the "
+            f"median {numbers['median']:.6g}, half of the points are within "
+            f"{numbers['deviation']:.6g}: up to {numbers['limit']:.6g} is usual"
+        )

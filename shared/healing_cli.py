@@ -138,9 +138,20 @@ def health(
 
 
 @app.command()
-def ledger(state: State = DEFAULT_STATE, url: Url = "", token: Token = "") -> None:
-    """Show how many alarms never had to happen, and what did not help."""
-    typer.echo(_call("GET", "ledger", state, url, token).decode())
+def ledger(
+    state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
+) -> None:
+    """Show how many alarms never had to happen, how many nobody foresaw, what did not help."""
+    found = json.loads(_call("GET", "ledger", state, url, token))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    counts = ("predicted", "came_true", "false", "averted", "saved", "alarms", "missed")
+    _show(found["items"], as_json, ("item", *counts, "accuracy", "reduction", "missed_rate"))
+    typer.echo(
+        f"remediations: {found['saved']} saved an alarm, {found['repaired']} ended one, "
+        f"{found['failed']} did not help"
+    )
 
 
 @app.command()
@@ -213,8 +224,14 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -
     table = Table(*columns)
     for row in rows:
         cells = [row.get(name) for name in columns]
-        table.add_row(*(f"{c:.3g}" if isinstance(c, float) else str(c or "-") for c in cells))
+        table.add_row(*(_cell(cell) for cell in cells))
     Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "-" if value is None or value == "" else str(value)
 
 
 def _fail(text: str) -> NoReturn:

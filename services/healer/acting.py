@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 import structlog
 
-from services.healer import trail
+from services.healer import ledger, trail
 from services.healer.actions import (
     ACTIONS,
     CLUSTER_ORDERS,
@@ -252,6 +252,7 @@ class Acting:
         ctx.records.put(OUTCOMES, record)
         if saved:
             SAVED_ALARMS.labels(incident.family).inc()
+            ledger.saved(incident.series, ctx)
         return saved
 
     def _new(self, incident: Incident, decision: Decision) -> Action:

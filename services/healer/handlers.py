@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
+from services.healer import ledger
 from services.healer.actions import ACTIONS, MACHINES, OPEN_ACTIONS, Machine
 from services.healer.alerting.announcing import Announcer
 from services.healer.alerting.dispatch import Dispatch
@@ -12,11 +13,13 @@ from services.healer.alerting.flapping import flaps
 from services.healer.alerting.people import People
 from services.healer.alerting.records import DELIVERIES, NOTICES, Flaps
 from services.healer.alerting.silences import SILENCES
+from services.healer.answers import heard
 from services.healer.canary import Canary, about_canary, is_its_alarm
 from services.healer.chronicle import FOREVER, Chronicle
 from services.healer.clicks import clicks
 from services.healer.course import Course
 from services.healer.deciding import Deciding
+from services.healer.effects import is_wanted
 from services.healer.outside import OutsideAlert, understood
 from services.healer.records import (
     COMMANDS,
@@ -34,6 +37,7 @@ from services.healer.records import (
     open_among,
     open_incident,
 )
+from services.healer.remediations import Remediation, registered
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     AlarmPredicted,
@@ -77,8 +81,9 @@ class Handlers:
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
         """A series has left its normal behaviour or its threshold."""
         canary = about_canary(message.series)
-        if canary and not is_its_alarm(message):
+        if (canary and not is_its_alarm(message)) or is_wanted(message, ctx):
             return ()
+        ledger.alarmed(message, ctx)
         signal = Signal(
             event_id=message.event_id,
             state=AlertState.FIRING,
@@ -99,6 +104,7 @@ class Handlers:
 
     def alarm_predicted(self, message: AlarmPredicted, ctx: Context) -> Iterable[Message]:
         """A forecast crosses a threshold, or a known one changed much."""
+        ledger.predicted(message, ctx)
         signal = Signal(
             event_id=message.event_id,
             state=AlertState.PREDICTED,
@@ -127,6 +133,7 @@ class Handlers:
 
     def prediction_withdrawn(self, message: PredictionWithdrawn, ctx: Context) -> Iterable[Message]:
         """The prediction is over; one that came true waits for the detector's alarm."""
+        ledger.withdrawn(message, ctx)
         if message.outcome != "came_true":
             why = _OUTCOMES[message.outcome]
             return self._went(message.series, message.event_id, why, ctx)
@@ -143,6 +150,7 @@ class Handlers:
 
     def evidence_collected(self, message: EvidenceCollected, ctx: Context) -> Iterable[Message]:
         """A machine says what causes the alarm."""
+        heard(message.host, ctx)
         incident = self._awaiting(message.command_id, Phase.EVIDENCE, ctx)
         if incident is not None:
             self._course.handling.told_by(incident, message, ctx)
@@ -150,6 +158,8 @@ class Handlers:
 
     def remediation_executed(self, message: RemediationExecuted, ctx: Context) -> Iterable[Message]:
         """A machine did what it was told, or says why not."""
+        if registered().get(message.remediation, Remediation).PLACE == "node":
+            heard(message.host, ctx)
         handling = self._course.handling
         if message.dry_run and (planning := self._planning(message.command_id, ctx)) is not None:
             return handling.planned(planning, message, ctx)
@@ -168,6 +178,7 @@ class Handlers:
 
     def item_observed(self, message: ItemObserved, ctx: Context) -> Iterable[Message]:
         """The item's value after a remediation."""
+        heard(message.series.host, ctx)
         incident = self._awaiting(message.command_id, Phase.READING, ctx)
         if incident is None:
             return ()

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
+from services.healer import answers
 from services.healer.acting import Acting, settle_s, undoable
 from services.healer.actions import ACTIONS, OPEN_ACTIONS, Action
 from services.healer.alerting.records import STORM
+from services.healer.answers import no_answer, no_evidence, no_plan
 from services.healer.chronicle import Chronicle
 from services.healer.notices import ASKABLE
 from services.healer.policy import Decision
@@ -304,25 +306,33 @@ class Handling:
                 yield from self.read_again(incident, ctx)
             case Phase.ACTING:
                 wait = self._settings.remediation_wait_s
-                reason = f"The machine did not say within {wait:g} s that it was done."
+                reason = no_answer(incident.series.host, "it was done", wait, ctx)
                 yield from self._fail(incident, reason, ctx)
             case Phase.UNDOING:
                 wait = self._settings.remediation_wait_s
-                reason = f"The machine did not say within {wait:g} s that it was taken back."
+                reason = no_answer(incident.series.host, "it was taken back", wait, ctx)
                 yield from self._fail(incident, reason, ctx)
             case Phase.READING:
                 wait = self._settings.read_wait_s
                 reason = f"The item could not be read again within {wait:g} s."
                 yield from self._fail(incident, reason, ctx)
             case Phase.EVIDENCE:
-                wait = self._settings.evidence_wait_s
-                note = f"The machine did not answer within {wait:g} s."
-                silent = "evidence" in incident.missing or not incident.missing
                 told = self._chronicle.tell(
                     incident.model_copy(update={"missing": ()}), incident.tell, ctx,
-                    note=note if silent else "",
+                    note=self._silence(incident, ctx),
                 )  # fmt: skip
                 self._chronicle.rest(told, ctx)
+
+    def _silence(self, incident: Incident, ctx: Context) -> str:
+        """What did not come in time, in words."""
+        wait = self._settings.evidence_wait_s
+        missing = incident.missing or ("evidence",)
+        notes = []
+        if "evidence" in missing:
+            notes.append(no_evidence(incident.series.host, wait, ctx))
+        if "plan" in missing:
+            notes.append(no_plan(incident.remediation, wait))
+        return " ".join(notes)
 
     def _ask_why(
         self, incident: Incident, tell: Told, ctx: Context, *, planning: bool = False
@@ -332,9 +342,12 @@ class Handling:
         told = incident.model_copy(update={"handling": handling, "tell": tell, "missing": ()})
         storm = ctx.records.get(STORM, "storm")
         # Thousands of machines are not asked for what nobody will read row by row.
-        asks = told.family in ASKABLE and (storm is None or not storm.active)
+        stormy = storm is not None and storm.active
+        asks = told.family in ASKABLE and not stormy
         if not asks and not planning:
-            return self._chronicle.resting(self._chronicle.tell(told, tell, ctx)), []
+            note = answers.STORM if told.family in ASKABLE else ""
+            telling = self._chronicle.tell(told, tell, ctx, note=note)
+            return self._chronicle.resting(telling), []
         self._chronicle.expect(told, ctx)
         wait = timedelta(seconds=self._settings.evidence_wait_s)
         asking = self._chronicle.asking(told, Phase.EVIDENCE, wait, ctx)

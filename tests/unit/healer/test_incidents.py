@@ -16,6 +16,7 @@ from services.healer.alerting.records import NOTICES
 from services.healer.alerting.settings import Alerting
 from services.healer.channels import Channel
 from services.healer.handlers import Handlers
+from services.healer.ledger import SCORES
 from services.healer.mail.content import Notice, Summary
 from services.healer.policy import Policy
 from services.healer.settings import HealerSettings
@@ -33,6 +34,7 @@ from shared.contracts import (
     RemediationExecute,
     RemediationExecuted,
     RemediationVerified,
+    Vote,
 )
 from shared.contracts.alerts import Direction, EvidenceRow, RemediationStep, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
@@ -157,6 +159,13 @@ def observed(question: ItemRead, value: float | None, at: datetime = NOW) -> Ite
     )  # fmt: skip
 
 
+def found(question: EvidenceCollect) -> EvidenceCollected:
+    return EvidenceCollected(
+        command_id=question.command_id, host=question.host, family=question.family,
+        title="Processes", rows=(EvidenceRow(columns={"pid": "1"}),), at=NOW,
+    )  # fmt: skip
+
+
 def only(messages: list[Message], kind: type[Any]) -> Any:
     (found,) = [m for m in messages if isinstance(m, kind)]
     return found
@@ -198,9 +207,71 @@ def test_a_machine_that_does_not_answer_is_said_in_the_mail() -> None:
     assert desk.mails() == []
     desk.later(2)
     (mail,) = desk.mails()
-    assert "did not answer within 15 s" in mail.evidence_note
+    assert "no node agent has ever answered from host1" in mail.evidence_note
+    assert "services.healer.agent" in mail.evidence_note
     desk.later(60)
     assert len(desk.mails()) == 1
+
+
+def test_an_agent_that_answered_before_is_told_from_none_at_all() -> None:
+    desk = Desk()
+    question = only(desk.take(anomaly()), EvidenceCollect)
+    desk.take(found(question))
+    desk.later(60)
+    desk.take(anomaly(SeriesRef(host="host1", item="load.5min"), 2))
+    desk.later(16)
+    note = desk.mails()[-1].evidence_note
+    assert "The node agent on host1 did not answer within 15 s" in note
+    assert "it last answered at 2024-01-01 00:00:00 UTC" in note
+
+
+def test_a_plan_that_does_not_come_is_said_beside_the_evidence() -> None:
+    desk = Desk({"rules": [{"items": "df.*", "level": "suggest", "remediation": "clean-logs"}]})
+    desk.take(found(only(desk.take(prediction()), EvidenceCollect)))
+    assert desk.mails() == []
+    desk.later(16)
+    (mail,) = desk.mails()
+    assert mail.evidence_note == (
+        "What clean-logs would do is not known: its plan did not come within 15 s."
+    )
+    assert mail.evidence
+
+
+def test_what_a_remediation_brought_about_is_no_new_alarm() -> None:
+    def fall(number: int, later_s: float, direction: Direction) -> AnomalyDetected:
+        time_ms = NOW_MS + int(later_s * 1000)
+        fields = {"value": 20.0, "direction": direction, "time_ms": time_ms}
+        return anomaly(DISK, number).model_copy(update=fields)
+
+    desk = Desk(AUTOMATIC)
+    desk.take(executed(only(desk.take(prediction()), RemediationExecute)))
+    desk.take(observed(only(desk.later(5), ItemRead), 20.0, NOW + timedelta(seconds=6)))
+    first = fall(1, 8, Direction.DROP)
+    assert desk.take(first, cleared(first)) == []
+    assert len(desk.mails()) == 1
+    assert states(desk.take(fall(2, 9, Direction.SPIKE))) == ["firing"]
+    other = Desk(AUTOMATIC)
+    assert states(other.take(first)) == ["firing"], "nothing was done before"
+
+
+def test_the_ledger_tells_the_saved_the_foreseen_and_the_missed() -> None:
+    desk = Desk(AUTOMATIC)
+    desk.take(executed(only(desk.take(prediction()), RemediationExecute)))
+    desk.take(observed(only(desk.later(5), ItemRead), 20.0, NOW + timedelta(seconds=6)))
+    desk.take(withdrawn(prediction(), "averted"))
+    beyond = (Vote(detector="threshold", judged=True, anomalous=True),)
+    alarm = anomaly(DISK, 1).model_copy(update={"votes": beyond})
+    foreseen = prediction(2, seconds=60)
+    desk.take(foreseen, prediction(2, 2, seconds=61), alarm, withdrawn(foreseen, "came_true"))
+    desk.take(cleared(alarm))
+    desk.later(61)
+    desk.take(anomaly(DISK, 2).model_copy(update={"votes": beyond}), anomaly(DISK, 3))
+    with desk.store.transaction() as records:
+        (score,) = records.find(SCORES)
+    assert score.model_dump() == {
+        "item": DISK.item, "predicted": 2, "came_true": 1, "false": 0, "averted": 1, "saved": 1,
+        "alarms": 2, "missed": 1, "accuracy": 1.0, "reduction": 1 / 3, "missed_rate": 0.5,
+    }  # fmt: skip
 
 
 def test_a_predicted_alarm_is_remedied_verified_and_told() -> None:

@@ -19,7 +19,6 @@ from services.healer.correlation import rules
 from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
 from services.healer.health import records as health
-from services.healer.health.score import Alarms
 from services.healer.health.worker import HealthWorker
 from services.healer.links import Links, Purpose
 from services.healer.mail.letters import LinkMaker
@@ -35,7 +34,6 @@ from shared.contracts import (
     EvidenceCollected,
     HealingResume,
     HealingStop,
-    HealthReported,
     ItemObserved,
     PredictionWithdrawn,
     RemediationExecuted,
@@ -175,17 +173,11 @@ def _keys(settings: HealerSettings, store: Store) -> list[bytes]:
 
 
 def _health_of(settings: HealerSettings, store: Store) -> Callable[[int], HealthWorker]:
-    def alarms() -> dict[str, Alarms]:
-        with store.transaction() as records:
-            return health.open_alarms(records)
-
-    def keep(reports: list[HealthReported]) -> None:
-        with store.transaction() as records:
-            health.keep(records, reports)
+    book = health.Book(store)
 
     def worker(partition: int) -> HealthWorker:
         snapshots = snapshot_store(settings, "healer", partition, remote=False)
-        return HealthWorker(partition, snapshots, alarms, keep)
+        return HealthWorker(partition, snapshots, book)
 
     return worker
 

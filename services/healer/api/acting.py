@@ -13,7 +13,7 @@ from services.healer import trail
 from services.healer.actions import ACTIONS, OPEN_ACTIONS, OUTCOMES, SWITCHES, Action, Switch
 from services.healer.alerting.people import NotFound
 from services.healer.correlation.rules import RULES, Rule
-from services.healer.health.records import HEALTH
+from services.healer.health.records import HEALTH, PASTS, Past
 from services.healer.ledger import SCORES, Score
 from services.healer.records import INCIDENTS
 from shared.contracts import (
@@ -173,6 +173,15 @@ def _looking_back(routes: APIRouter, healer: Healer) -> None:
         with healer.unit() as unit:
             found = unit.records.find(HEALTH, group=scope, status=verdict, limit=100_000)
         return sorted(found, key=lambda report: report.score)[:limit]
+
+    @routes.get("/health/{name}/hours")
+    def hours(name: str) -> Past:
+        """A machine's last day, hour by hour: what its trend and use are told from."""
+        with healer.unit() as unit:
+            past = unit.records.get(PASTS, name)
+        if past is None:
+            raise NotFound("no hour of such a machine has ended yet")
+        return past
 
     @routes.get("/ledger")
     def ledger() -> Ledger:

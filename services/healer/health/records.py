@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
 
+from pydantic import BaseModel, ConfigDict
+
 from services.healer.actions import MACHINES, Machine
-from services.healer.health.score import Alarms, of_group
+from services.healer.health.score import Alarms, Hour, of_group
 from services.healer.policy import Group
 from services.healer.records import INCIDENTS, Phase
 from shared.contracts import HealthReported, Message
 from shared.contracts.alerts import AlertState, Severity
-from shared.store import Collection, Records
+from shared.store import Collection, Records, Store
 
 HEALTH = Collection(
     "health", HealthReported, key=lambda h: f"{h.scope}/{h.name}", group=lambda h: h.scope,
     status=lambda h: h.verdict,
 )  # fmt: skip
+
+
+class Past(BaseModel):
+    """The last day of a machine, hour by hour."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    hours: tuple[Hour, ...]
+
+
+PASTS = Collection("health-past", Past, key=lambda past: past.name)
 _MOST = 100_000
 _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
+
+
+class Book:
+    """Health in the healer's store: what ``HealthWorker`` shares with other replicas."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def alarms(self) -> dict[str, Alarms]:
+        with self._store.transaction() as records:
+            return open_alarms(records)
+
+    def keep(self, reports: list[HealthReported]) -> None:
+        with self._store.transaction() as records:
+            keep(records, reports)
+
+    def past(self, hosts: Sequence[str]) -> dict[str, tuple[Hour, ...]]:
+        with self._store.transaction() as records:
+            found = [records.get(PASTS, host) for host in hosts]
+        return {past.name: past.hours for past in found if past is not None}
+
+    def remember(self, hours: Mapping[str, Sequence[Hour]]) -> None:
+        with self._store.transaction() as records:
+            pasts = [Past(name=host, hours=tuple(known)) for host, known in hours.items()]
+            records.put_all(PASTS, pasts)
 
 
 def keep(records: Records, reports: list[HealthReported]) -> None:

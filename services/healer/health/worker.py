@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import structlog
@@ -29,10 +31,21 @@ _HOURS = 24
 _STATE = "state"
 _MOST_SERIES = 1_000_000
 
-Found = Callable[[], Mapping[str, Alarms]]
-"""Open alarms by machine, as of now."""
-Keep = Callable[[list[HealthReported]], None]
-"""Where the last report of each machine is kept; the same again changes nothing."""
+
+class Memory(Protocol):
+    """What all replicas share, and what outlives a replica's own snapshots."""
+
+    def alarms(self) -> Mapping[str, Alarms]:
+        """Open alarms by machine, as of now."""
+
+    def keep(self, reports: list[HealthReported]) -> None:
+        """Each machine's last report; the same again changes nothing."""
+
+    def past(self, hosts: Sequence[str]) -> Mapping[str, Sequence[Hour]]:
+        """The hours that were remembered of these machines."""
+
+    def remember(self, hours: Mapping[str, Sequence[Hour]]) -> None:
+        """The last day's hours of these machines, of which one has ended."""
 
 
 @dataclass
@@ -55,11 +68,10 @@ class HealthWorker:
     has passed.
     """
 
-    def __init__(self, partition: int, store: SnapshotStore, alarms: Found, keep: Keep) -> None:
+    def __init__(self, partition: int, store: SnapshotStore, memory: Memory) -> None:
         self._partition = partition
         self._store = store
-        self._alarms = alarms
-        self._keep = keep
+        self._memory = memory
         self._deriver = Deriver(_MOST_SERIES)
         self._machines: dict[str, Machine] = {}
         self._next_ms = 0
@@ -74,6 +86,8 @@ class HealthWorker:
             except (DamagedSnapshotError, ValueError, KeyError, TypeError) as error:
                 log.warning("snapshot_refused", snapshot=name, reason=str(error))
                 continue
+            # Another replica may have had the partition since.
+            self._recall(list(self._machines))
             return offset
         return None
 
@@ -86,14 +100,25 @@ class HealthWorker:
             return ()
         newest = max(samples.clock_ms or 0, int(samples.time_ms.max()) if len(samples) else 0)
         points = self._deriver.apply(samples)
+        known = len(self._machines)
         self._take_points(points)
+        self._recall(list(islice(self._machines, known, None)))
         if newest < self._next_ms:
             return ()
         self._next_ms = newest + _EVERY_MS
         reports = list(self._reports(newest))
         if reports:
-            self._keep(reports)
+            self._memory.keep(reports)
         return reports
+
+    def _recall(self, hosts: Sequence[str]) -> None:
+        """Join what is remembered of machines with what is known of them."""
+        if not hosts:
+            return
+        for host, past in self._memory.past(hosts).items():
+            machine = self._machines[host]
+            joined = {hour.hour: hour for hour in (*past, *machine.hours)}
+            machine.hours = [joined[number] for number in sorted(joined)][-_HOURS:]
 
     def snapshot(self, offset: int) -> None:
         """Store state and offset as one."""
@@ -123,7 +148,8 @@ class HealthWorker:
         machine.values[key] = (time_ms, smooth)
 
     def _reports(self, now_ms: int) -> Iterator[HealthReported]:
-        alarms = self._alarms()
+        alarms = self._memory.alarms()
+        ended: dict[str, Sequence[Hour]] = {}
         for host, machine in self._machines.items():
             values = {k: v for k, (t, v) in machine.values.items() if now_ms - t <= _STALE_MS}
             if not values:
@@ -132,12 +158,15 @@ class HealthWorker:
             report = HealthReported.model_validate(
                 {"name": host, "at": datetime.fromtimestamp(now_ms / 1000, UTC), **fields}
             )
-            _count(machine, report.score, values, now_ms)
+            if _count(machine, report.score, values, now_ms):
+                ended[host] = machine.hours
             score, verdict = machine.said
             moved = abs(report.score - score) >= 1 or report.verdict != verdict
             if moved or now_ms - machine.said_ms >= _SAID_MS:
                 machine.said, machine.said_ms = (report.score, report.verdict), now_ms
                 yield report
+        if ended:
+            self._memory.remember(ended)
 
     def _state(self) -> dict[str, object]:
         machines = {
@@ -161,17 +190,21 @@ class HealthWorker:
         self._machines, self._next_ms = machines, int(str(state["next_ms"]))
 
 
-def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: int) -> None:
+def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: int) -> bool:
+    """Take a report into the hour that runs; whether one has ended."""
     hour = now_ms // 3_600_000
     count, scores, cpu, memory = machine.sums
-    if hour != machine.hour and count:
+    over = hour != machine.hour and count > 0
+    if over:
         ended = Hour(machine.hour, scores / count, cpu / count, memory / count)
-        machine.hours = [*machine.hours, ended][-_HOURS:]
+        joined = {past.hour: past for past in (*machine.hours, ended)}
+        machine.hours = [joined[at] for at in sorted(joined) if at >= hour - _HOURS]
         count = scores = cpu = memory = 0.0
     machine.hour = hour
     used = 100 - values.get(("cpu.idle", ""), 100.0)
     held = values.get(("mem.memused.percent", ""), 0.0)
     machine.sums = [count + 1, scores + score, cpu + used, memory + held]
+    return over
 
 
 @lru_cache(maxsize=65_536)

@@ -374,7 +374,10 @@ def test_a_rule_may_ask_for_labels_and_give_its_proposals_their_own_time() -> No
         return SeriesRef(host="h", item="df.bytes.used.percent", labels=labels)
 
     logs = series(mount="/var/log/app", disk="sda")
-    level = lambda s: policy.decide(s, Severity.CRITICAL, Facts()).level  # noqa: E731 - short
+
+    def level(of: SeriesRef) -> Level:
+        return policy.decide(of, Severity.CRITICAL, Facts()).level
+
     assert level(logs) is Level.APPROVE
     assert level(series(mount="/var/log/app")) is Level.OBSERVE
     assert [policy.decidable_s(s) for s in (logs, series())] == [60, 900]

@@ -92,6 +92,18 @@ class Snapshots:
         yield from self.kept
 
 
+class Remembered(kept.Book):
+    """The healer's store, and everything that was reported."""
+
+    def __init__(self) -> None:
+        super().__init__(Store("sqlite://"))
+        self.told: list[HealthReported] = []
+
+    def keep(self, reports: list[HealthReported]) -> None:
+        super().keep(reports)
+        self.told += reports
+
+
 def batch(minute: float, **values: float) -> bytes:
     at = NOW_MS + int(minute * 60_000)
     rows = [("h1", item.replace("_", "."), "", at, value) for item, value in values.items()]
@@ -99,21 +111,42 @@ def batch(minute: float, **values: float) -> bytes:
 
 
 def test_reports_come_when_something_moved_and_a_killed_replica_goes_on_alike() -> None:
-    store, told = Snapshots(), []
-    worker = HealthWorker(0, store, dict, told.extend)
+    store, memory = Snapshots(), Remembered()
+    worker = HealthWorker(0, store, memory)
     said: list[object] = []
     for minute in range(90):
         idle = 80.0 if minute < 30 else 0.0
         said += worker.process(minute, batch(minute, cpu_idle=idle, mem_memused_percent=40.0))
         if minute == 45:
             worker.snapshot(minute)
-            worker = HealthWorker(0, store, dict, told.extend)
+            worker = HealthWorker(0, store, memory)
             assert worker.restore() == 45
-    scores = [report.score for report in told]
-    assert said == told
+    scores = [report.score for report in memory.told]
+    assert said == memory.told
     assert scores[0] == 100.0
     assert scores[-1] == pytest.approx(80.0, abs=0.5)
     assert len(scores) < 20, "not one a minute"
+
+
+@pytest.mark.parametrize("snapshot", [True, False])
+def test_a_machines_day_outlives_the_replica_that_saw_it(snapshot: bool) -> None:
+    memory, own = Remembered(), Snapshots()
+    worker = HealthWorker(0, own, memory)
+    for step in range(9 * 4):
+        if snapshot and step == 3 * 4:
+            worker.snapshot(step)  # an early one: the later hours are another replica's
+        idle = 40.0 - step
+        worker.process(step, batch(15 * step, cpu_idle=idle, mem_memused_percent=40.0))
+    other = HealthWorker(0, own, memory)
+    assert other.restore() == (12 if snapshot else None)
+    (report,) = other.process(36, batch(15 * 36, cpu_idle=5.0, mem_memused_percent=40.0))
+    assert isinstance(report, HealthReported)
+    assert report.usage == "normal", "hours enough are known"
+    assert report.trend is not None
+    assert report.trend < -10
+    hours = [hour.hour for hour in memory.past(["h1"])["h1"]]
+    assert hours == sorted(set(hours))
+    assert len(hours) == 8, "all but the one that ran"
 
 
 def test_machines_and_groups_are_kept_with_their_alarms() -> None:

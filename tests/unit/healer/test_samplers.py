@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.healer.agent.readings import Reader
+from services.healer.agent.record import record
 from services.healer.agent.samplers import Reading, Sampler, makers
 from services.healer.agent.samplers.filesystems import Volumes, used_bytes
 from services.healer.agent.samplers.host import chrony_offset, ntpq_offset, timesyncd_offset
@@ -203,3 +207,18 @@ def test_settings_come_as_json_and_name_the_queue_by_the_machine(
 def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         AgentSettings.model_validate_strings(wrong)
+
+
+def test_what_is_recorded_is_what_would_be_sent_in_the_replays_form() -> None:
+    items = ("host.alive", "df.bytes.used.percent")
+    volume = Volume(path=Path("/tmp"), capacity_bytes=10**12)
+    settings = AgentSettings(host="box", items=items, volumes=(volume,), interval_s=0.01)
+    written = io.StringIO()
+    rows = record(settings, written, 0.2, threading.Event())
+    kept = list(csv.DictReader(written.getvalue().splitlines()))
+    assert len(kept) == rows > 0
+    assert {row["host"] for row in kept} == {"box"}
+    assert {row["item"] for row in kept} == set(items)
+    mounts = {json.loads(row["labels"])["mount"] for row in kept if row["labels"]}
+    assert {"/", "/tmp"} <= mounts
+    assert all(float(row["value"]) >= 0 and int(row["time"]) > 0 for row in kept)

@@ -34,7 +34,10 @@ from services.predictor.selection import Choice, Selector
 from services.predictor.settings import DAY_S, EngineSettings
 
 Floats = NDArray[np.float64]
-OURS = ("arima", "seasonal_naive", "drift", "holt", "ets", "theta", "combination", "neural_24_49_1")
+OURS = (
+    "arima", "seasonal_naive", "drift", "holt", "ets", "theta", "combination", "neural_24_49_1",
+    "neural_global",
+)  # fmt: skip
 _HOUR, _DAY = 3600, 24
 _M4 = {"Hourly": (24, 48), "Weekly": (1, 13), "Daily": (1, 14)}
 """Season and horizon of the competition."""
@@ -59,6 +62,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=226, help="of NAB, evenly spread")
     parser.add_argument("--most", type=int, default=400, help="series of a set of M4")
     parser.add_argument("--statsmodels", type=int, default=6, help="series its grid is run on")
+    parser.add_argument("--networks", type=int, default=0, help="also train so many at once")
     parser.add_argument("--seasonal", type=int, default=10, help="series AutoARIMA has a season on")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -69,8 +73,25 @@ def main() -> int:
     if options.m4:
         sets |= {f"m4_{name.lower()}": list(_m4(options.m4, name, options.most)) for name in _M4}
     results = {name: _measure(name, cases, options) for name, cases in sets.items()}
+    if options.networks:
+        results["training"] = _training(options.networks)
     print(json.dumps(_summary(results, options)))
     return 0
+
+
+def _training(count: int) -> dict[str, object]:
+    """Seconds to train and ask ``count`` networks of their own, 168 points each, on all cores."""
+    rng = np.random.default_rng(1)
+    moment = 2 * np.pi * (np.arange(168) / _DAY + rng.random((count, 1)))
+    table = 50 + 10 * np.sin(moment) + rng.normal(scale=3, size=(count, 168))
+    forecaster = make("neural_24_49_1")
+    # The graph is traced and TensorFlow imported before.
+    forecaster.forecast(list(table[:2]), _DAY, _DAY)
+    begin, cpu = time.monotonic(), time.process_time()
+    made = forecaster.forecast(list(table), _DAY, _DAY)
+    seconds, cpu = time.monotonic() - begin, time.process_time() - cpu
+    networks = sum(isinstance(one, Forecast) for one in made)
+    return {"networks": networks, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
 
 
 Method = Callable[[list[Case]], list[Floats | None]]

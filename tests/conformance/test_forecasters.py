@@ -7,7 +7,7 @@ import pytest
 
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make, registered
 
-_QUICK = {"arima_statsmodels": {"max_p": 1, "max_q": 1}, "neural_24_49_1": {"epochs": 40}}
+_QUICK = {"arima_statsmodels": {"max_p": 1, "max_q": 1}, "neural_global": {"steps": 40}}
 _HORIZON, _SEASON = 12, 24
 _NAMES = list(registered())
 

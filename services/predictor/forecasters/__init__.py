@@ -9,6 +9,7 @@ from services.predictor.forecasters import (
     holt,
     naive,
     neural_24_49_1,
+    neural_global,
     seasonal_naive,
     theta,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "make",
     "naive",
     "neural_24_49_1",
+    "neural_global",
     "registered",
     "seasonal_naive",
     "theta",

@@ -3,20 +3,34 @@
 24 hourly inputs (one day), 2n+1 = 49 sigmoid hidden units, one linear output; seven days of
 history give 144 training samples. Several steps ahead by feeding the output back. All series are
 trained in one batched TensorFlow graph, each with its own weights, on values normalised per
-series. The interval is that of the network's own errors at each step ahead on the training days.
+series.
+
+The output's weights are not descended to but solved for: ridge regression on the hidden units,
+with the penalty whose leave-one-out error is least (Allen's PRESS, exact from the leverages). The
+hidden layer is random, as in an extreme learning machine; for ``epochs`` steps it may follow the
+gradient, the output solved anew at each (variable projection), and the step with the least
+leave-one-out error is kept. That fits the past better and forecasts no better: none by default.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from services.predictor.forecasters.base import NORMAL_95, Floats, Forecast, Forecaster, forecaster
 
 INPUTS = 24
 HIDDEN = 2 * INPUTS + 1
+_BATCH = 512
+"""Series a call of the graph: 100 MB of hidden units and what is made of them."""
+_LEAST_PENALTY = 1e-6
+_MOST_LEVERAGE = 0.99
+Singles = NDArray[np.float32]
 
 
 @forecaster
@@ -28,10 +42,15 @@ class Neural24x49x1(Forecaster):
     window: int = Field(
         168, ge=2 * INPUTS, le=10_000, description="Latest steps trained on: 7 days, 144 samples."
     )
-    epochs: int = Field(300, ge=1, le=10_000, description="Full-batch Adam steps.")
+    epochs: int = Field(
+        0, ge=0, le=10_000, description="Adam steps of the hidden layer; 0: it stays random."
+    )
     learning_rate: float = Field(0.01, gt=0, lt=1, description="Of Adam.")
-    weight_decay: float = Field(1e-4, ge=0, lt=1, description="L2 penalty on the weights.")
-    seed: int = Field(7, ge=0, description="Of the initial weights.")
+    penalties: tuple[float, ...] = Field(
+        (1e-3, 1e-2, 1e-1), min_length=1, max_length=20,
+        description="Of the output's squared weights; the one of least leave-one-out error counts.",
+    )  # fmt: skip
+    seed: int = Field(7, ge=0, description="Of the hidden layer's first weights.")
 
     def least_points(self, season: int) -> int:
         """Two seasons, and never fewer than two input windows."""
@@ -43,88 +62,143 @@ class Neural24x49x1(Forecaster):
         scale = np.maximum(values.std(axis=1, keepdims=True), 1e-9)
         flat = np.ptp(values, axis=1) <= 1e-9 * np.maximum(1, np.abs(center[:, 0]))
         normal = ((values - center) / scale).astype(np.float32)
-        windows = np.lib.stride_tricks.sliding_window_view(normal, INPUTS + 1, axis=1)
-        weights = self._train(windows[..., :INPUTS], windows[..., INPUTS])
-        mean = _feed_back(weights, normal[:, None, -INPUTS:], horizon)[:, 0] * scale + center
-        half = NORMAL_95 * _errors(weights, normal, horizon) * scale
-        half[flat] = 0
-        mean[flat] = values[flat, -1:]
-        why = {"network": f"{INPUTS}-{HIDDEN}-1", "training_samples": str(windows.shape[1])}
+        run = _graph(self, horizon)
+        parts = [run(normal[at : at + _BATCH]) for at in range(0, len(normal), _BATCH)]
+        mean, deviation = (
+            np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)
+        )
+        mean = mean * scale + center
+        half = NORMAL_95 * np.maximum.accumulate(deviation, axis=1) * scale
+        half[flat], mean[flat] = 0, values[flat, -1:]
+        why = {"network": f"{INPUTS}-{HIDDEN}-1", "training_samples": str(values.shape[1] - INPUTS)}
         return [Forecast(m, m - h, m + h, why) for m, h in zip(mean, half, strict=True)]
 
-    def _train(self, inputs: Floats, targets: Floats) -> list[Floats]:
-        """Weights of all series: (n,24,49), (n,1,49), (n,49,1), (n,1,1)."""
-        import tensorflow as tf  # noqa: PLC0415 - heavy
-
-        n = len(inputs)
-        weights = [tf.Variable(np.repeat(w[None], n, axis=0)) for w in self._initial()]
-        x, y = tf.constant(inputs), tf.constant(targets[..., None])
-
-        # Compiled: the epochs are a loop in the graph, not Python calls.
-        train = tf.function(lambda: self._loop(tf, weights, x, y))
-        return [np.asarray(w) for w in train()]
-
-    def _initial(self) -> list[Floats]:
-        rng = np.random.default_rng(self.seed)
-        shapes = ((INPUTS, HIDDEN), (1, HIDDEN), (HIDDEN, 1), (1, 1))
-        return [
-            (rng.normal(size=shape) * (shape[0] ** -0.5 if shape[0] > 1 else 0)).astype(np.float32)
-            for shape in shapes
-        ]
-
-    def _loop(self, tf: Any, variables: Any, x: Any, y: Any) -> Any:
-        weights = [tf.convert_to_tensor(v) for v in variables]
-        zeros = [tf.zeros_like(w) for w in weights]
-
-        def step(t: Any, now: Any, first: Any, second: Any) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(now)
-                output = tf.sigmoid(x @ now[0] + now[1]) @ now[2] + now[3]
-                penalty = sum(tf.reduce_sum(w * w) for w in (now[0], now[2]))
-                # Summed over series: their gradients stay independent of each other.
-                loss = tf.reduce_sum(tf.reduce_mean((output - y) ** 2, axis=[1, 2]))
-                loss += self.weight_decay * penalty
-            gradients = tape.gradient(loss, now)
-            first = [0.9 * m + 0.1 * g for m, g in zip(first, gradients, strict=True)]
-            second = [0.999 * v + 0.001 * g * g for v, g in zip(second, gradients, strict=True)]
-            rate = self.learning_rate * tf.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-            now = [
-                w - rate * m / (tf.sqrt(v) + 1e-7)
-                for w, m, v in zip(now, first, second, strict=True)
-            ]
-            return t + 1, now, first, second
-
-        end = float(self.epochs)
-        state = (tf.constant(1.0), weights, zeros, zeros)
-        return tf.while_loop(lambda t, *_: t <= end, step, state)[1]
+    def first_weights(self) -> Singles:
+        """(24, 49) of the hidden layer, for every series."""
+        size = (INPUTS, HIDDEN)
+        return np.random.default_rng(self.seed).normal(scale=INPUTS**-0.5, size=size).astype("f4")
 
 
-def _output(weights: list[Floats], x: Floats) -> Floats:
-    hidden = 1 / (1 + np.exp(-np.clip(x @ weights[0] + weights[1], -60, 60)))
-    result: Floats = (hidden @ weights[2] + weights[3])[..., 0]
-    return result
+@lru_cache(maxsize=8)
+def _graph(network: Neural24x49x1, horizon: int) -> Callable[[Singles], tuple[Singles, Singles]]:
+    """Means and deviations (n, horizon) of normalised values (n, points); traced once a length."""
+    import tensorflow as tf  # noqa: PLC0415 - heavy
+
+    def forecast(normal: Any) -> tuple[Any, Any]:
+        windows = tf.signal.frame(normal, INPUTS + 1, 1)
+        x, y = windows[..., :INPUTS], windows[..., INPUTS:]
+        press, fitted, weights = _train(tf, network, x, y)
+        mean = fed_back(tf, weights, normal[:, None, -INPUTS:], horizon)[:, 0]
+        errors = errors_ahead(tf, weights, normal, horizon)
+        # The errors on what was trained on are too small by what leaving one out says.
+        return mean, errors * tf.sqrt(press / tf.maximum(fitted, 1e-12))[:, 0]
+
+    compiled = tf.function(forecast, autograph=False)
+
+    def run(normal: Singles) -> tuple[Singles, Singles]:
+        # Any number of series, but so many points: what is traced depends on these.
+        traced = compiled.get_concrete_function(tf.TensorSpec((None, normal.shape[1]), tf.float32))
+        mean, deviation = traced(tf.constant(normal))
+        return mean.numpy(), deviation.numpy()
+
+    return run
 
 
-def _feed_back(weights: list[Floats], x: Floats, horizon: int) -> Floats:
-    """Outputs (n, windows, horizon), each fed back as the newest input of the next."""
+def _train(tf: Any, network: Neural24x49x1, x: Any, y: Any) -> tuple[Any, Any, Any]:
+    """Leave-one-out and training error (n,1,1), and weights (n,24,49), (n,1,49), (n,50,1)."""
+    n, samples = tf.shape(x)[0], tf.cast(tf.shape(x)[1], tf.float32)
+    hidden = tf.tile(network.first_weights()[None], [n, 1, 1])
+    bias = tf.zeros([n, 1, HIDDEN])
+    units, best = _output(tf, network, x, y, hidden, bias)
+    zeros = tf.zeros_like(hidden), tf.zeros_like(bias)
+
+    def step(t: Any, now: Any, first: Any, second: Any, units: Any, last: Any, kept: Any) -> Any:
+        hidden, bias = now
+        output, error = last
+        # With the output solved for, its own gradient is 0: only the hidden layer's is left.
+        back = error * tf.transpose(output[:, :HIDDEN], [0, 2, 1]) * units * (1 - units)
+        back *= 2 / samples
+        slopes = tf.matmul(x, back, transpose_a=True), tf.reduce_sum(back, 1, keepdims=True)
+        first = [0.9 * m + 0.1 * g for m, g in zip(first, slopes, strict=True)]
+        second = [0.99 * v + 0.01 * g * g for v, g in zip(second, slopes, strict=True)]
+        rate = network.learning_rate * tf.sqrt(1 - 0.99**t) / (1 - 0.9**t)
+        hidden, bias = (
+            w - rate * m / (tf.sqrt(v) + 1e-7)
+            for w, m, v in zip((hidden, bias), first, second, strict=True)
+        )
+        units, (press, fitted, output, error) = _output(tf, network, x, y, hidden, bias)
+        better = press < kept[0]
+        new = press, fitted, hidden, bias, output
+        kept = [tf.where(better, a, b) for a, b in zip(new, kept, strict=True)]
+        return t + 1, [hidden, bias], first, second, units, [output, error], kept
+
+    press, fitted, output, error = best
+    start = (
+        tf.constant(1.0), [hidden, bias], list(zeros), list(zeros), units, [output, error],
+        [press, fitted, hidden, bias, output],
+    )  # fmt: skip
+    end = float(network.epochs)
+    press, fitted, *weights = tf.while_loop(lambda t, *_: t <= end, step, start)[-1]
+    return press, fitted, weights
+
+
+def _output(
+    tf: Any, network: Neural24x49x1, x: Any, y: Any, hidden: Any, bias: Any
+) -> tuple[Any, Any]:
+    """Hidden units (n, samples, 49), and what the best penalty gives.
+
+    That is the leave-one-out and the training error (n,1,1), the output's weights (n,50,1), and the
+    errors (n, samples, 1).
+    """
+    units = tf.sigmoid(x @ hidden + bias)
+    basis = tf.concat([units, tf.ones_like(units[..., :1])], -1)
+    samples = tf.cast(tf.shape(x)[1], tf.float32)
+    gram = tf.matmul(basis, basis, transpose_a=True) / samples
+    moment = tf.matmul(basis, y, transpose_a=True) / samples
+    # The mean is hardly penalised.
+    shape = np.append(np.ones(HIDDEN), 1e-3)
+    best: Any = None
+    for penalty in network.penalties:
+        ridge = tf.constant((penalty * shape + _LEAST_PENALTY).astype(np.float32))
+        root = tf.linalg.cholesky(gram + tf.linalg.diag(ridge))
+        output = tf.linalg.cholesky_solve(root, moment)
+        inner = tf.linalg.triangular_solve(root, tf.transpose(basis, [0, 2, 1]))
+        leverage = tf.reduce_sum(inner * inner, 1)[..., None] / samples
+        error = basis @ output - y
+        left_out = error / (1 - tf.minimum(leverage, _MOST_LEVERAGE))
+        press = tf.reduce_mean(left_out**2, 1, keepdims=True)
+        new = press, tf.reduce_mean(error**2, 1, keepdims=True), output, error
+        if best is None:
+            best = new
+        else:
+            better = press < best[0]
+            best = tuple(tf.where(better, a, b) for a, b in zip(new, best, strict=True))
+    return units, best
+
+
+def fed_back(tf: Any, weights: Any, x: Any, horizon: int, residual: bool = False) -> Any:
+    """Outputs (n, windows, horizon), each fed back as the newest input of the next.
+
+    ``residual``: the network says what differs from its oldest input.
+    """
+    hidden, bias, output = weights
     outputs = []
     for _ in range(horizon):
-        outputs.append(_output(weights, x))
-        x = np.concatenate([x[..., 1:], outputs[-1][..., None]], axis=-1)
-    return np.stack(outputs, axis=-1).astype(np.float64)
+        made = tf.sigmoid(x @ hidden + bias) @ output[:, :HIDDEN] + output[:, HIDDEN:]
+        outputs.append(made + x[..., :1] if residual else made)
+        x = tf.concat([x[..., 1:], outputs[-1]], axis=-1)
+    return tf.concat(outputs, axis=-1)
 
 
-def _errors(weights: list[Floats], normal: Floats, horizon: int) -> Floats:
-    """Root mean square error (n, horizon) at each step ahead, never shrinking with distance."""
+def errors_ahead(tf: Any, weights: Any, normal: Any, horizon: int, residual: bool = False) -> Any:
+    """Root mean square error (n, horizon) at each step ahead on the training days."""
     points = normal.shape[1]
     reach = min(horizon, points - INPUTS)
-    windows = np.lib.stride_tricks.sliding_window_view(normal, INPUTS, axis=1)[:, :-1]
-    outputs = _feed_back(weights, windows, reach)
-    errors = np.empty((len(normal), horizon))
+    windows = tf.signal.frame(normal, INPUTS, 1)[:, :-1]
+    outputs = fed_back(tf, weights, windows, reach, residual)
+    errors = []
     for ahead in range(reach):
         targets = normal[:, INPUTS + ahead :]
-        misses = outputs[:, : targets.shape[1], ahead] - targets
-        errors[:, ahead] = np.sqrt((misses**2).mean(axis=1))
-    errors[:, reach:] = errors[:, reach - 1 : reach]
-    result: Floats = np.maximum.accumulate(errors, axis=1)
-    return result
+        misses = outputs[:, : points - INPUTS - ahead, ahead] - targets
+        errors.append(tf.sqrt(tf.reduce_mean(misses**2, axis=1)))
+    return tf.stack(errors + errors[-1:] * (horizon - reach), axis=-1)

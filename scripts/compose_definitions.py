@@ -1,7 +1,7 @@
-"""Print RabbitMQ definitions for compose.yaml: a user per principal, passwords from .env.
+"""Write RabbitMQ definitions for compose.yaml: a user per principal, passwords from .env.
 
-``python scripts/compose_definitions.py`` writes ``.state/compose/definitions.json`` and ``.env``
-once; both hold secrets, are readable by their owner only and are never committed.
+``python scripts/compose_definitions.py`` writes ``.state/compose/`` and ``.env`` once, and later
+what a newer version has more; both hold secrets and are never committed.
 """
 
 from __future__ import annotations
@@ -16,21 +16,26 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from shared.embedded.broker_users import definitions, random_passwords  # noqa: E402
+from shared.messaging.tokens import new_signing_key, public_key  # noqa: E402
 
 
 def main() -> None:
-    """Write both files unless they are there."""
+    """Write what is not there."""
     env, target = ROOT / ".env", ROOT / ".state" / "compose"
     if env.exists():
-        print(f"{env} is there already; remove it to make new passwords")
+        known = env.read_text()
+        added = _added(known, target)
+        _write(env, known + "".join(f"{line}\n" for line in added), 0o600)
+        for line in added:
+            print(f"added {line.partition('=')[0]} to {env}")
+        print(f"{env} was there already; remove it to make new passwords")
         return
     target.mkdir(parents=True, exist_ok=True)
     passwords = random_passwords()
     lines = [f"BROKER_PASSWORD_{name.upper()}={value}" for name, value in passwords.items()]
     s3_key, s3_secret = secrets.token_hex(10), secrets.token_hex(20)
     lines += [f"S3_ACCESS_KEY={s3_key}", f"S3_SECRET_KEY={s3_secret}"]
-    tokens = ("STORE_PASSWORD", "GATEWAY_TOKEN", "HEALER_TOKEN")
-    lines += [f"{name}={secrets.token_hex(20)}" for name in tokens]
+    lines += _added("", target)
     identity = {
         "name": "barograph",
         "credentials": [{"accessKey": s3_key, "secretKey": s3_secret}],
@@ -43,6 +48,18 @@ def main() -> None:
     target.parent.chmod(0o711)
     _write(env, "\n".join(lines) + "\n", 0o600)
     print(f"wrote {env} and {target}")
+
+
+def _added(known: str, target: Path) -> list[str]:
+    """Lines for what ``known`` has not: no server remembers an older value of it."""
+    names = ("STORE_PASSWORD", "GATEWAY_TOKEN", "HEALER_TOKEN")
+    lines = [f"{name}={secrets.token_hex(20)}" for name in names if f"{name}=" not in known]
+    if "MEMBER_SIGNING_KEY=" not in known:
+        key = new_signing_key()
+        _write(target / "members.pem", public_key(key), 0o644)
+        escaped = key.strip().replace("\n", "\\n")
+        lines.append(f'MEMBER_SIGNING_KEY="{escaped}"')
+    return lines
 
 
 def _write(path: Path, text: str, mode: int) -> None:

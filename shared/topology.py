@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Literal
 
 from shared import contracts as c
 from shared.contracts.message import Message
@@ -340,6 +341,27 @@ def permissions(principal: Principal) -> Permissions:
     )
 
 
+@dataclass(frozen=True)
+class Grant:
+    """A right on a queue or exchange, or on one routing key of an exchange; ``*`` is a wildcard."""
+
+    right: Literal["configure", "write", "read"]
+    resource: str
+    key: str = ""
+
+
+def grants(principal: Principal, word: str) -> list[Grant]:
+    """What the instances need whose queues and routing keys carry ``word``: no other's."""
+    own = [name.format(instance=f"{word}.*") for name in subscriptions(principal)]
+    found = [Grant(right, name) for name in own for right in ("configure", "write", "read")]
+    for route in ROUTES:
+        if principal in route.publishers:
+            found.append(Grant("write", route.exchange, route.binding(word)))
+        if principal in _readers(route):
+            found.append(Grant("read", route.exchange, route.binding(word)))
+    return found
+
+
 def _escaped(names: Iterable[str]) -> list[str]:
     return [re.escape(name) for name in names]
 
@@ -353,7 +375,7 @@ def _own_queues(principal: Principal) -> Iterator[str]:
 
 
 def _queue_regex(name: str) -> str:
-    return re.escape(name).replace(re.escape("{instance}"), r"[A-Za-z0-9_.-]+")
+    return re.escape(name).replace(re.escape("{instance}"), r"[A-Za-z0-9_.:-]+")
 
 
 def _topic_permissions(

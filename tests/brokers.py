@@ -26,6 +26,9 @@ class BrokerUnderTest(Protocol):
     def admin_url(self) -> str:
         """Management API, with name and password."""
 
+    signing_key: str
+    """Private key of the tokens it accepts, '' where it accepts none."""
+
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def restart(self) -> None:
@@ -41,6 +44,8 @@ class PrivateBroker(EmbeddedBroker):
 
 class ExternalBroker:
     """A broker somebody else runs; it is used as it is, with one user for all principals."""
+
+    signing_key = ""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -67,6 +72,8 @@ class ExternalBroker:
 
 class ContainerBroker:
     """testcontainers' RabbitMQ, where a Docker engine is present; published on loopback."""
+
+    signing_key = ""
 
     def __init__(self) -> None:
         self._passwords = random_passwords()

@@ -56,6 +56,7 @@ class JobPlatform:
         self.settings = TaskSettings(
             broker_url=SecretStr(broker.url("task")),
             member_broker_url=SecretStr(broker.url("member")),
+            member_signing_key=SecretStr(broker.signing_key),
             store_url=SecretStr(f"sqlite:///{directory}/task.db"),
             s3_url=store.url,
             s3_access_key=store.access_key,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 from typing import Literal
 
 import psutil
-from pydantic import Field, Json, SecretStr
+from pydantic import Field, Json, SecretStr, field_validator
 
+from shared.contracts import job_word
+from shared.messaging.tokens import check_signing_key, url_with_token
 from shared.settings import ServiceSettings
+from shared.topology import Principal
 
 _CPU_OVERCOMMIT = 4
 
@@ -21,6 +25,12 @@ class TaskSettings(ServiceSettings):
     member_broker_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
         description="AMQP URL of the broker user `member`, handed to launchers on their stdin.",
+    )
+    member_signing_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="PEM of a P-256 private key. With it, launchers get in place of user and"
+        " password of that URL a token that opens their own job's messages only; the broker must"
+        " know its public key. Without, all jobs share the URL's user.",
     )
     member_host: str = Field(
         default="127.0.0.1", description="Address under which members of this machine are reached."
@@ -107,6 +117,26 @@ class TaskSettings(ServiceSettings):
     kubeconfig: Path | None = Field(
         default=None, description="Where the API server is, if not in the pod's own surroundings."
     )
+
+    @field_validator("member_signing_key")
+    @classmethod
+    def _signs(cls, key: SecretStr) -> SecretStr:
+        if key.get_secret_value():
+            check_signing_key(key.get_secret_value())
+        return key
+
+    def member_broker_url_of(self, job_id: str, lifetime_s: float) -> str:
+        """What the launchers of a job may know of the broker, for so many seconds."""
+        url, key = self.member_broker_url.get_secret_value(), self.member_signing_key
+        if not key.get_secret_value():
+            return url
+        return url_with_token(
+            url,
+            key.get_secret_value(),
+            Principal.MEMBER,
+            job_word(job_id),
+            time.time() + lifetime_s,
+        )
 
     @property
     def cpu(self) -> float:

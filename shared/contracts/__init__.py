@@ -73,6 +73,7 @@ from shared.contracts.message import (
     Message,
     Part,
     deterministic_id,
+    job_word,
     message_types,
     routing_word,
 )
@@ -171,6 +172,7 @@ __all__ = [
     "Timeouts",
     "Vote",
     "deterministic_id",
+    "job_word",
     "memory_bytes",
     "message_types",
     "routing_word",

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AwareDatetime, Field
 
 from shared.contracts.jobs import Artifact, Isolation, Role
-from shared.contracts.message import Identifier, Message, Part
+from shared.contracts.message import Identifier, Message, Part, job_word
 
 
 class Member(Part):
@@ -66,7 +66,7 @@ class PodReported(Message):
     at: AwareDatetime
 
     def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+        return f"{self.TYPE}.{job_word(self.job_id)}"
 
     def subject(self) -> str:
         return f"{self.job_id}/{self.member.name}"
@@ -84,7 +84,7 @@ class ClusterSpecReady(Message):
     at: AwareDatetime | None = Field(default=None, description="When it was told.")
 
     def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+        return f"{self.TYPE}.{job_word(self.job_id)}"
 
     def subject(self) -> str:
         return self.job_id
@@ -100,7 +100,7 @@ class PodFenced(Message):
     reason: str
 
     def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+        return f"{self.TYPE}.{job_word(self.job_id)}"
 
     def subject(self) -> str:
         return f"{self.job_id}/{self.member.name}"
@@ -150,7 +150,7 @@ class PodStarted(Message):
     at: AwareDatetime
 
     def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+        return f"{self.TYPE}.{job_word(self.job_id)}"
 
     def subject(self) -> str:
         return f"{self.job_id}/{self.member.name}"
@@ -173,7 +173,7 @@ class LogAppended(Message):
     at: AwareDatetime
 
     def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+        return f"{self.TYPE}.{job_word(self.job_id)}"
 
     def subject(self) -> str:
         return f"{self.job_id}/{self.member.name}"
@@ -196,7 +196,7 @@ class PodMeasured(Message):
     at: AwareDatetime
 
     def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+        return f"{self.TYPE}.{job_word(self.job_id)}"
 
     def subject(self) -> str:
         return f"{self.job_id}/{self.member.name}"
@@ -228,7 +228,7 @@ class PodExited(Message):
     at: AwareDatetime
 
     def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.job_id.replace('.', '-')}"
+        return f"{self.TYPE}.{job_word(self.job_id)}"
 
     def subject(self) -> str:
         return f"{self.job_id}/{self.member.name}"

@@ -20,12 +20,14 @@ from shared.embedded.process import (
     free_ports,
     wait_until,
 )
+from shared.messaging import tokens
 
 _PLUGINS = (
     "rabbitmq_management",
     "rabbitmq_stream",
     "rabbitmq_prometheus",
     "rabbitmq_consistent_hash_exchange",
+    tokens.PLUGIN,
 )
 # Debian's /usr/sbin wrapper switches to the system user and its directories; this does not.
 _SERVER = "lib/rabbitmq/bin/rabbitmq-server"
@@ -53,12 +55,15 @@ class EmbeddedBroker:
     partitions: int = 4
     ports: Ports = field(default_factory=lambda: Ports(*free_ports(6)), init=False)
     passwords: dict[str, str] = field(init=False)
+    signing_key: str = field(init=False, repr=False)
+    """Private key of the tokens it accepts."""
     _node: OwnedProcess | None = field(default=None, init=False)
     _epmd: OwnedProcess | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.state = self.state.resolve()
         self.passwords = random_passwords()
+        self.signing_key = tokens.new_signing_key()
         self._name = ""
 
     # Addresses
@@ -175,6 +180,7 @@ class EmbeddedBroker:
         _write(self.state / "rabbitmq-env.conf", "")
         _write(self.state / "enabled_plugins", f"[{','.join(_PLUGINS)}].\n")
         _write(self.state / "definitions.json", json.dumps(definitions(self.passwords)))
+        _write(self.state / "members.pem", tokens.public_key(self.signing_key))
         settings = {
             "listeners.tcp.local": f"{LOOPBACK}:{self.ports.amqp}",
             "management.tcp.ip": LOOPBACK,
@@ -188,7 +194,7 @@ class EmbeddedBroker:
             # The default of 512 MB is kept in memory, too.
             "raft.wal_max_size_bytes": 64_000_000,
             "log.file.level": "warning",
-        }
+        } | tokens.server_settings(self.state / "members.pem")
         text = "".join(f"{key} = {value}\n" for key, value in settings.items())
         _write(self.state / "rabbitmq.conf", text)
 

@@ -207,7 +207,10 @@ class Stack:
                 "GATEWAY_PORT": self.file.gateway_url.rpartition(":")[2],
                 "GATEWAY_TOKEN": self.file.gateway_token,
             },
-            "task": {"MEMBER_BROKER_URL": self.broker.url(Principal.MEMBER)},
+            "task": {
+                "MEMBER_BROKER_URL": self.broker.url(Principal.MEMBER),
+                "MEMBER_SIGNING_KEY": self.broker.signing_key,
+            },
             "healer": {
                 "SMTP_URL": self.file.smtp_url,
                 "HTTP_PORT": self.file.healer_url.rpartition(":")[2],

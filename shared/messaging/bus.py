@@ -11,7 +11,7 @@ from shared.messaging.consumer import HandleBatch, QueueConsumer
 from shared.messaging.declare import Declarer
 from shared.messaging.envelope import Envelope, headers_for
 from shared.messaging.errors import BrokerUnavailable, NotInTopology
-from shared.messaging.link import Link
+from shared.messaging.link import Address, Link
 from shared.messaging.publisher import ConfirmingPublisher, Outgoing
 from shared.topology import PARTITION_PUBLISHER, PARTITIONS, Principal, QueueKind
 
@@ -36,7 +36,7 @@ class Bus:
 
     def __init__(
         self,
-        url: str,
+        url: Address,
         principal: Principal | str,
         instance: str = "0",
         *,

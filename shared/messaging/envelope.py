@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from shared import topology
 from shared.contracts import Fault, Message, message_types
 from shared.messaging.errors import Reject
+from shared.topology import Principal
 
 PREFIX = "cloudEvents_"
 ATTEMPT = "x-attempt"
@@ -143,11 +144,12 @@ def decode(delivery: Delivery) -> Message:
     """The message in ``delivery``.
 
     Raises:
-        Reject: naming every fault when the body is not what the contract says.
+        Reject: naming every fault when the body is not what the contract says; and for what a
+            member published with another job's routing key.
     """
     found = message_class(delivery)
     try:
-        return found.model_validate_json(delivery.body)
+        message = found.model_validate_json(delivery.body)
     except ValidationError as error:
         faults = tuple(
             Fault(field=".".join(str(part) for part in e["loc"]), problem=e["msg"])
@@ -155,3 +157,17 @@ def decode(delivery: Delivery) -> Message:
         )
         summary = "; ".join(f"{fault.field or 'body'}: {fault.problem}" for fault in faults[:20])
         raise Reject(f"not a valid {found.TYPE}: {summary}", faults) from None
+    _check_key(delivery, message)
+    return message
+
+
+def _check_key(delivery: Delivery, message: Message) -> None:
+    """Refuse what a member says of a job it is not of: the broker has checked the key, no more."""
+    # Straight to a queue come retries and replays; where they were published first, a service of
+    # ours has noted, and not who published.
+    key = delivery.original_key if not delivery.exchange else delivery.routing_key
+    found = type(message)
+    if topology.may_publish(Principal.MEMBER, found) and key != message.routing_key():
+        raise Reject(
+            f"a {found.TYPE} that speaks of another job than its routing key {key[:200]!r}"
+        )

@@ -25,6 +25,10 @@ from shared.messaging.errors import MessagingError
 log = structlog.get_logger(__name__)
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 5.0
+_HEARTBEAT_S = 20
+
+Address = str | Callable[[], str]
+"""A broker's URL, or what tells it as it is now; that one must not raise."""
 
 
 class LinkPart(Protocol):
@@ -38,13 +42,17 @@ class LinkPart(Protocol):
 
 
 class Link:
-    """Keeps one connection open until stopped."""
+    """Keeps one connection open until stopped.
 
-    def __init__(self, url: str, name: str, heartbeat_s: int = 20) -> None:
-        self._parameters = _parameters(url)
-        self._parameters.heartbeat = heartbeat_s
-        self._parameters.blocked_connection_timeout = 300
-        self._parameters.client_properties = {"connection_name": name}
+    Args:
+        address: the broker's URL, or what tells it as it is now: its credential may be renewed.
+        name: how the broker's own lists show this connection.
+    """
+
+    def __init__(self, address: Address, name: str) -> None:
+        self._address = address
+        self._url = self._told()
+        self._parameters = _parameters(self._url, name)
         self._name = name
         self._parts: list[LinkPart] = []
         self._calls: deque[Callable[[], None]] = deque()
@@ -130,7 +138,19 @@ class Link:
                 self._stopping.wait(pause)
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
 
+    def _told(self) -> str:
+        return self._address if isinstance(self._address, str) else self._address()
+
+    def _take(self) -> bool:
+        """Whether the URL has changed; it holds from the next connection on."""
+        told = self._told()
+        if told == self._url:
+            return False
+        self._url, self._parameters = told, _parameters(told, self._name)
+        return True
+
     def _one_connection(self) -> None:
+        self._take()
         connection = SelectConnection(
             self._parameters,
             on_open_callback=self._on_open,
@@ -168,16 +188,28 @@ class Link:
 
     def _tick(self) -> None:
         self.last_turn = time.monotonic()
+        self._renew()
         self.later(1.0, self._tick)
+
+    def _renew(self) -> None:
+        """Show a renewed token to the broker, so that the connection outlives the one before."""
+        if self._take() and self._connection is not None and self._open():
+            token = self._parameters.credentials.password
+            self._connection.update_secret(token, "renewed")
+            log.info("broker_token_renewed", link=self._name)
 
     def _on_end(self, connection: SelectConnection, reason: Exception | str) -> None:
         self.last_error = repr(reason)
         connection.ioloop.stop()
 
 
-def _parameters(url: str) -> pika.URLParameters:
+def _parameters(url: str, name: str) -> pika.URLParameters:
     parts = urlsplit(url)
     if parts.scheme not in ("amqp", "amqps") or not (parts.username and parts.password):
         # The URL itself holds a password and is not repeated here.
         raise MessagingError("a broker URL looks like amqp://user:password@host:port/vhost")
-    return pika.URLParameters(url)
+    parameters = pika.URLParameters(url)
+    parameters.heartbeat = _HEARTBEAT_S
+    parameters.blocked_connection_timeout = 300
+    parameters.client_properties = {"connection_name": name}
+    return parameters

@@ -269,8 +269,8 @@ def send_queued(bus: Bus, store: Store, queued: Sequence[Queued]) -> None:
 
 def _kept_headers(delivery: Delivery) -> dict[str, Any]:
     kept = {k: v for k, v in delivery.headers.items() if not k.startswith("x-death")}
-    kept.setdefault(ORIGINAL_KEY, delivery.routing_key)
-    kept.setdefault(ORIGINAL_EXCHANGE, delivery.exchange)
+    if delivery.exchange:  # published to it, and not by us to the queue for another attempt
+        kept |= {ORIGINAL_KEY: delivery.routing_key, ORIGINAL_EXCHANGE: delivery.exchange}
     kept.pop("x-first-death-reason", None)
     # The broker keeps its own count on each queue; a copy starts anew.
     kept.pop("x-delivery-count", None)

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from shared.messaging.tokens import new_signing_key
 from tests.chart.helm import ChartError
 from tests.chart.rendering import SCENARIOS, Manifest, render
 from tests.chart.renew import SETTINGS, settings_class, variables
@@ -17,6 +18,7 @@ _SECRET = {
     "BAROGRAPH_STORE_URL": "postgresql+psycopg://user:secret@database/name",
     "BAROGRAPH_HEALER_SMTP_URL": "smtp://mail.example:25",
     "BAROGRAPH_TASK_MEMBER_BROKER_URL": "amqp://member:secret@broker:5672/%2F",
+    "BAROGRAPH_TASK_MEMBER_SIGNING_KEY": new_signing_key(),
     "BAROGRAPH_AGENT_HOST": "node-1.example",
 }
 

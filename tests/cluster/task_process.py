@@ -45,6 +45,7 @@ class TaskProcess:
         settings = {
             "broker_url": self.broker.url("task"),
             "member_broker_url": self.broker.url("member"),
+            "member_signing_key": self.broker.signing_key,
             "store_url": self.database,
             "s3_url": self.store.url,
             "s3_access_key": self.store.access_key,

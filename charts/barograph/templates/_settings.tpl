@@ -123,6 +123,8 @@ BAROGRAPH_HEALER_CANARY_EVERY_S: "60"
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TOKEN" $tokens "client") }}
 {{- else if eq $service "task" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
+- name: BAROGRAPH_TASK_MEMBER_SIGNING_KEY
+  valueFrom: {secretKeyRef: {name: {{ $broker }}, key: member-signing-key, optional: true}}
 {{- else if eq $service "detector" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_DETECTOR_GATEWAY_TOKEN" $tokens "gateway") }}
 {{- else if eq $service "healer" }}

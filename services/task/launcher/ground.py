@@ -65,6 +65,9 @@ class Ground(Protocol):
     owner: int | None
     """Whose files count as the program's; None: everybody's."""
 
+    def broker_url(self) -> str:
+        """The broker's URL as it is now, with its credential in it."""
+
     def record(self) -> None:
         """Note that this incarnation has begun."""
 

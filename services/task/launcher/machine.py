@@ -32,6 +32,10 @@ class Machine:
         self.sees_all = True
         self.owner: int | None = None
 
+    def broker_url(self) -> str:
+        """The same for life: nobody could hand us another."""
+        return self._spec.credentials.broker_url
+
     def record(self) -> None:
         """Let the runtime find us, also after its own restart."""
         known = LauncherProcess(

@@ -107,7 +107,10 @@ class Launcher:
         signal.signal(signal.SIGTERM, lambda *_: self.terminate())
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._membership = Membership(
-            spec, self._news.put, lambda reason: self._news.put(Fenced(reason))
+            spec,
+            ground.broker_url,
+            self._news.put,
+            lambda reason: self._news.put(Fenced(reason)),
         )
         self._logs = LogPump(self._directory / "spool", self._ship)
         self._program: RunningProgram | None = None

@@ -18,6 +18,7 @@ from shared.contracts import (
     PodFenced,
     PodMeasured,
     PodReported,
+    job_word,
 )
 from shared.messaging import Bus, Delivery, MessagingError, Reject, Unroutable, decode
 
@@ -36,6 +37,7 @@ class Membership:
 
     Args:
         spec: the member.
+        broker_url: tells the broker's URL as it is now; its token is renewed.
         on_spec: called with each newer ClusterSpec that holds this incarnation.
         on_fenced: called with the reason when this incarnation must go.
     """
@@ -43,15 +45,16 @@ class Membership:
     def __init__(
         self,
         spec: MemberSpec,
+        broker_url: Callable[[], str],
         on_spec: Callable[[ClusterSpecReady], None],
         on_fenced: Callable[[str], None],
     ) -> None:
         self._spec = spec
         self._on_spec, self._on_fenced = on_spec, on_fenced
         member = spec.member
-        instance = f"{spec.job.job_id}.{member.name}.{member.incarnation}"
-        word = routing_word_of(spec.job.job_id)
-        self._bus = Bus(spec.credentials.broker_url, "member", instance, word=word)
+        word = job_word(spec.job.job_id)
+        instance = f"{word}.{member.name}.{member.incarnation}"
+        self._bus = Bus(broker_url, "member", instance, word=word)
         self._clustered = spec.job.type == "distribute"
         if self._clustered:
             self._bus.consume(f"member.{instance}", self._heard, prefetch=50)
@@ -163,8 +166,3 @@ class Membership:
             time.sleep(_RETRY_S)
             return False
         return True
-
-
-def routing_word_of(job_id: str) -> str:
-    """The last word of the keys under which members of a job are addressed."""
-    return job_id.replace(".", "-")

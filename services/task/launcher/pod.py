@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+from pydantic import ValidationError
 
 from services.task.launcher import checkpoints, package, pod_program
 from services.task.launcher.environment import Places
@@ -156,6 +157,14 @@ class Pod:
 
         signal.signal(signal.SIGTERM, ended)
         threading.Thread(target=look, name="termination", daemon=True).start()
+
+    def broker_url(self) -> str:
+        """As the job's Secret tells it now; the kubelet brings a renewed one."""
+        try:
+            return read_spec().broker_url
+        except (OSError, ValidationError) as error:
+            log.warning("spec_unreadable", error=type(error).__name__)
+            return self._spec.credentials.broker_url
 
     def record(self) -> None:
         """A second start of this container must not become a second launcher."""

@@ -30,6 +30,8 @@ from shared.contracts import JobSubmit, Member, PodExited, Role
 log = structlog.get_logger(__name__)
 
 _CODE = Path(services.__file__).parent.parent
+_SLACK_S = 86_400.0
+"""Longer than a launcher waits for a store or a broker that is away when its program has ended."""
 
 
 class LocalRuntime:
@@ -179,6 +181,8 @@ def specs(settings: TaskSettings) -> Callable[[JobSubmit, Member], MemberSpec]:
 
     def spec(submit: JobSubmit, member: Member) -> MemberSpec:
         base = settings.work_dir / submit.job_id
+        # For the launcher's whole life: it outlives us, and what it is told it is told once.
+        lifetime_s = submit.timeouts.start_s + submit.timeouts.run_s + _SLACK_S
         return MemberSpec(
             job=submit,
             member=member,
@@ -188,7 +192,7 @@ def specs(settings: TaskSettings) -> Callable[[JobSubmit, Member], MemberSpec]:
             host=settings.member_host,
             program_grace_s=settings.program_grace_s,
             credentials=Credentials(
-                broker_url=settings.member_broker_url.get_secret_value(),
+                broker_url=settings.member_broker_url_of(submit.job_id, lifetime_s),
                 s3_url=settings.s3_url,
                 s3_access_key=settings.s3_access_key,
                 s3_secret_key=settings.s3_secret_key.get_secret_value(),

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from shared.embedded.stack import MODULES, Stack
+from shared.messaging import tokens
 from shared.settings import ServiceSettings
 
 ROOT = Path(__file__).parents[3]
@@ -33,11 +34,27 @@ def test_compose_gives_a_service_only_what_it_knows(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for key, value in COMPOSE["services"][name]["environment"].items():
-        monkeypatch.setenv(key, value)
+        monkeypatch.setenv(key, tokens.new_signing_key() if key.endswith("_SIGNING_KEY") else value)
 
     settings = settings_class(f"services.{name}").load(name)
 
     assert settings.broker_url.get_secret_value().startswith(f"amqp://{name}:")
+
+
+def test_the_brokers_of_compose_and_quickstart_accept_our_tokens() -> None:
+    chart = ROOT / "charts/barograph/files"
+    configs = COMPOSE["configs"]
+    for conf, plugins, directory in (
+        (configs["rabbitmq"]["content"], configs["plugins"]["content"], "rabbitmq"),
+        (
+            (chart / "rabbitmq.conf").read_text(),
+            (chart / "enabled_plugins").read_text(),
+            "barograph",
+        ),
+    ):
+        expected = tokens.server_settings(f"/etc/{directory}/members.pem")
+        assert {f"{name} = {value}" for name, value in expected.items()} <= set(conf.splitlines())
+        assert tokens.PLUGIN in plugins
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -3,11 +3,15 @@
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared import topology
-from shared.contracts import AlertChanged, JobAccepted, JobSubmit, SeriesRef
+from shared.contracts import AlertChanged, JobAccepted, JobSubmit, SeriesRef, job_word
 from shared.messaging import Bus, NotInTopology
 from shared.topology import Principal
+
+_IDENTIFIER = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,20}[A-Za-z0-9])?"
 
 
 def test_every_message_that_is_consumed_can_reach_its_consumers_queue() -> None:
@@ -42,6 +46,32 @@ def test_a_member_may_touch_nothing_but_its_own_kind_of_queue() -> None:
     for name in ("task.jobs", "metrics.0", "jobs", "client.logs"):
         assert not re.match(granted.configure, name)
     assert not re.match(granted.read, "task.jobs")
+
+
+def test_what_a_jobs_members_are_granted_is_of_their_rows_and_their_job() -> None:
+    granted = topology.grants(Principal.MEMBER, "job1")
+    names = {(grant.right, grant.resource, grant.key) for grant in granted}
+
+    assert names == {
+        ("configure", "member.job1.*", ""),
+        ("write", "member.job1.*", ""),
+        ("read", "member.job1.*", ""),
+        ("write", "jobs", "pod.reported.job1"),
+        ("write", "jobs", "pod.started.job1"),
+        ("write", "jobs", "pod.measured.job1"),
+        ("write", "jobs", "pod.exited.job1"),
+        ("write", "jobs", "log.appended.job1"),
+        ("read", "jobs", "clusterspec.ready.job1"),
+        ("read", "jobs", "pod.fenced.job1"),
+    }
+
+
+@given(st.from_regex(_IDENTIFIER, fullmatch=True), st.from_regex(_IDENTIFIER, fullmatch=True))
+def test_no_two_jobs_share_a_word_and_none_has_a_part_of_anothers_queue(a: str, b: str) -> None:
+    assert (job_word(a) == job_word(b)) == (a == b)
+    assert "." not in job_word(a)
+    # What a wildcard behind the word takes in is that job's alone.
+    assert f"{job_word(b)}.worker-0.1".startswith(f"{job_word(a)}.") == (a == b)
 
 
 def test_a_bus_refuses_to_publish_what_the_table_does_not_list() -> None:

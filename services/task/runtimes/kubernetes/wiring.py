@@ -39,7 +39,7 @@ def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], s
         told = PodSpec(
             job=submit,
             program_grace_s=settings.program_grace_s,
-            broker_url=settings.member_broker_url.get_secret_value(),
+            broker_url=settings.member_broker_url_of(submit.job_id, _ACCESS_S),
             bucket=own,
             access=access,
         )

@@ -8,6 +8,7 @@ part percent-encoded, ``*`` for any characters; see https://www.rabbitmq.com/doc
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -80,7 +81,7 @@ def url_with_token(
         "exp": int(expires),
         "scope": " ".join(_scope(vhost, grant) for grant in topology.grants(principal, word)),
     }
-    token = jwt.encode(claims, signing_key, ALGORITHM, {"kid": KEY_ID})
+    token = jwt.encode(claims, _loaded(signing_key), ALGORITHM, {"kid": KEY_ID})
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{quote(user, safe='')}:{token}@{host}").geturl()
 
@@ -91,6 +92,7 @@ def _scope(vhost: str, grant: Grant) -> str:
     return f"{RESOURCE_SERVER}.{grant.right}:{'/'.join(quote(n, safe='*:') for n in names)}"
 
 
+@cache
 def _loaded(signing_key: str) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(signing_key.encode(), password=None)

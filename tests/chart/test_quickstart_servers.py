@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pika
 import pytest
+from pika.exceptions import ChannelClosedByBroker
 
 from shared import topology
 from shared.embedded.process import LOOPBACK, OwnedProcess, accepts, free_ports, wait_until
 from shared.embedded.stack import MODULES
-from shared.messaging import Bus
+from shared.messaging import Bus, tokens
 from shared.storage import AccessDenied, S3Store
 from shared.topology import Principal
 from tests.chart.pod_processes import start
-from tests.chart.rendering import Manifest, named, render
+from tests.chart.rendering import Manifest, containers, named, pods, render
 
 _START_TIMEOUT_S = 180.0
 
@@ -150,9 +154,36 @@ def test_every_service_finds_its_queues_and_may_declare_them_again(broker: Broke
 
 
 def test_everybody_has_a_password_of_their_own(broker: Broker) -> None:
-    assert len(set(broker.passwords.values())) == len(broker.passwords)
-    assert set(broker.urls) == {*Principal} - {"operator"}
-    assert all(len(password) == 32 for password in broker.passwords.values())
+    passwords = {n: p for n, p in broker.passwords.items() if not n.startswith("member-")}
+    assert len(set(passwords.values())) == len(passwords)
+    assert set(broker.urls) == {*Principal, "member-signing-key"} - {"operator"}
+    assert all(len(password) == 32 for password in passwords.values())
+
+
+def test_a_jobs_token_made_with_the_charts_key_opens_that_jobs_messages(broker: Broker) -> None:
+    key = broker.urls["member-signing-key"]
+    until = time.time() + 600
+    url = tokens.url_with_token(broker.url("member"), key, Principal.MEMBER, "job1", until)
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(url))) as link:
+        channel = link.channel()
+        channel.confirm_delivery()
+        channel.basic_publish("jobs", "pod.exited.job1", b"")
+        channel.queue_declare("member.job1.worker-0.1", exclusive=True)
+        channel.queue_bind("member.job1.worker-0.1", "jobs", "clusterspec.ready.job1")
+        with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
+            channel.basic_publish("jobs", "pod.exited.job2", b"")
+
+
+def test_only_the_task_service_gets_the_key_that_signs(manifests: list[Manifest]) -> None:
+    users = [
+        pod
+        for pod, spec in pods(manifests)
+        for container in containers(spec)
+        for variable in container.get("env", [])
+        if variable.get("valueFrom", {}).get("secretKeyRef", {}).get("key") == "member-signing-key"
+    ]
+    assert users == ["demo-barograph-task"]
+    assert "PRIVATE" not in str(secret(manifests, "rabbitmq"))
 
 
 def test_services_keep_objects_and_nobody_without_the_keys_does(

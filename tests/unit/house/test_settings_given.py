@@ -41,9 +41,10 @@ def test_compose_gives_a_service_only_what_it_knows(
     assert settings.broker_url.get_secret_value().startswith(f"amqp://{name}:")
 
 
-def test_the_brokers_of_compose_and_quickstart_accept_our_tokens() -> None:
+def test_the_brokers_of_compose_and_quickstart_and_the_guides_accept_our_tokens() -> None:
     chart = ROOT / "charts/barograph/files"
     configs = COMPOSE["configs"]
+    guide = (ROOT / "docs/how-to/install-on-kubernetes.md").read_text()
     for conf, plugins, directory in (
         (configs["rabbitmq"]["content"], configs["plugins"]["content"], "rabbitmq"),
         (
@@ -51,6 +52,7 @@ def test_the_brokers_of_compose_and_quickstart_accept_our_tokens() -> None:
             (chart / "enabled_plugins").read_text(),
             "barograph",
         ),
+        (guide, guide, "rabbitmq"),
     ):
         expected = tokens.server_settings(f"/etc/{directory}/members.pem")
         assert {f"{name} = {value}" for name, value in expected.items()} <= set(conf.splitlines())

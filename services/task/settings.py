@@ -121,9 +121,11 @@ class TaskSettings(ServiceSettings):
     @field_validator("member_signing_key")
     @classmethod
     def _signs(cls, key: SecretStr) -> SecretStr:
-        if key.get_secret_value():
-            check_signing_key(key.get_secret_value())
-        return key
+        # Where a variable is one line, its newlines are written so.
+        pem = key.get_secret_value().replace("\\n", "\n")
+        if pem:
+            check_signing_key(pem)
+        return SecretStr(pem)
 
     def member_broker_url_of(self, job_id: str, lifetime_s: float) -> str:
         """What the launchers of a job may know of the broker, for so many seconds."""

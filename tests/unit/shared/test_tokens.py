@@ -100,6 +100,12 @@ def test_a_key_that_cannot_sign_is_refused_at_start_and_not_repeated(
     assert key.splitlines()[-1] not in str(refusal.value)
 
 
+def test_a_key_may_be_given_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAROGRAPH_TASK_MEMBER_SIGNING_KEY", KEY.replace("\n", "\\n"))
+
+    assert claims(TaskSettings.load("task").member_broker_url_of("j", 60))["sub"] == "member.j"
+
+
 def test_without_a_key_all_jobs_share_the_urls_user() -> None:
     settings = TaskSettings()
 

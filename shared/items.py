@@ -52,6 +52,7 @@ ITEMS: dict[str, Item] = {
         Item("cpu.user", "cpu", "percent", _VOLATILE, maximum=100.0,
              description="Share of CPU time in user code."),
         Item("proc.cpu.used.percent", "cpu", "percent", _VOLATILE, 90.0, maximum=100.0,
+             predicted=False,
              description="Used share of the cores a watched program may use; label program."),
         Item("load.1min", "load", "processes per core", _VOLATILE,
              description="Load average over 1 minute, divided by the number of cores."),

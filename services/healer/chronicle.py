@@ -89,8 +89,8 @@ class Chronicle:
     ) -> Incident:
         """People are to be told; when and how is the announcer's business."""
         update = {"mails": incident.mails + 1, "evidence": found or incident.evidence}
-        if found is not None and found.truncated:
-            note = note or "The list is cut short."
+        if found is not None and not found.rows:
+            note = note or f"{found.title}: nothing was found."
         told = incident.model_copy(update=update)
         known = incident.mails or incident.phase is not Phase.WAITING
         old = ctx.records.get(STANDINGS, incident.incident_id) if known else None

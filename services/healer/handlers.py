@@ -20,6 +20,7 @@ from services.healer.clicks import clicks
 from services.healer.course import Course
 from services.healer.deciding import Deciding
 from services.healer.effects import is_wanted
+from services.healer.mail.words import quantity
 from services.healer.outside import OutsideAlert, understood
 from services.healer.records import (
     COMMANDS,
@@ -55,7 +56,7 @@ from shared.contracts.message import deterministic_id
 from shared.items import ITEMS
 from shared.service import Context
 
-_STEPS_TOLD = 10
+_STEPS_TOLD = 5
 _DONE = ("sent", "refused", "digested")
 _OUTCOMES = {
     "did_not_come": "the forecast no longer reaches the threshold",
@@ -341,13 +342,15 @@ def _rests(incident: Incident) -> bool:
 def _told_steps(message: RemediationExecuted) -> list[str]:
     """What was done, in words: a summary, then the first steps."""
     verb = "would do" if message.dry_run else "did"
-    summary = (
-        f"{message.remediation} {verb} {message.total_steps} step(s), "
-        f"{message.freed_bytes / 1e6:.1f} MB in all."
-    )
+    total = message.total_steps
+    many = "1 step" if total == 1 else f"{total} steps"
+    freed = f" and freed {quantity(message.freed_bytes, 'bytes')}" if message.freed_bytes else ""
     steps = [
-        f"{step.action} {step.target} ({step.freed_bytes / 1e6:.1f} MB)"
+        f"{step.action} {step.target}"
+        + (f" ({quantity(step.freed_bytes, 'bytes')})" if step.freed_bytes else "")
         + (f": {step.error}" if step.error else "")
         for step in message.steps[:_STEPS_TOLD]
     ]
-    return [summary, *steps]
+    rest = total - len(steps)
+    more = [f"and {rest} more, in the audit of {message.host}"] if rest > 0 else []
+    return [f"{message.remediation} {verb} {many}{freed}.", *steps, *more]

@@ -14,6 +14,7 @@ from services.healer.actions import ACTIONS, OPEN_ACTIONS, Action
 from services.healer.alerting.records import STORM
 from services.healer.answers import no_answer, no_evidence, no_plan
 from services.healer.chronicle import Chronicle
+from services.healer.mail.words import quantity
 from services.healer.notices import ASKABLE
 from services.healer.policy import Decision
 from services.healer.records import INCIDENTS, REMEDYING, Incident, Phase, Told
@@ -27,7 +28,9 @@ from shared.contracts import (
     RemediationExecuted,
     RemediationVerified,
 )
+from shared.contracts.alerts import Point
 from shared.contracts.healing import ActionState, Level
+from shared.items import ITEMS
 from shared.service import Context
 
 
@@ -235,12 +238,16 @@ class Handling:
             saved=saved,
             at=at,
         )
-        seen = _noted(incident, f"Read again afterwards: {value:.4g} (it was {sight.value:.4g}).")
+        item = ITEMS.get(incident.series.item)
+        unit = item.unit if item else ""
+        now, was = quantity(value, unit), quantity(sight.value, unit)
+        at_ms = int(at.timestamp() * 1000)
+        seen = _noted(incident, f"Read again afterwards: {now} (it was {was}).")
+        seen = seen.model_copy(update={"after": Point(time_ms=at_ms, value=value)})
         action = ctx.records.get(ACTIONS, incident.action_id)
         if effective:
             if action is not None:
                 yield from self.acting.change(action, ActionState.VERIFIED, ctx)
-            at_ms = int(at.timestamp() * 1000)
             outcome = f"{incident.remediation}: from {sight.value:.4g} to {value:.4g}"
             yield from self._chronicle.close(seen, outcome, ctx, "handled", at_ms)
             return

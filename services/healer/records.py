@@ -131,6 +131,8 @@ class Incident(_Record):
     """How often people were to be told."""
     evidence: EvidenceCollected | None = None
     """What the machine last said of the cause."""
+    after: Point | None = None
+    """The value as it was read after the last remediation."""
     acknowledged_by: str = ""
     flapping: Flaps = ""
 

@@ -71,7 +71,10 @@ class Notice(_Said):
     band: tuple[BandPoint, ...] = Field(
         default=(), description="Normal range at the times of ``recent``, or forecast after them."
     )
+    after: Point | None = Field(default=None, description="The value read after a remediation.")
+    remediation: str = Field(default="", description="The last one that was begun or proposed.")
     evidence_title: str = ""
+    evidence_truncated: bool = False
     evidence: tuple[EvidenceRow, ...] = ()
     evidence_more: tuple[EvidenceTable, ...] = Field(
         default=(), description="Further looks at the machine; their first rows are shown."
@@ -92,7 +95,9 @@ class Notice(_Said):
 
     def tables(self) -> tuple[EvidenceTable, ...]:
         """The evidence, whole: what the alarm is about first."""
-        first = EvidenceTable(title=self.evidence_title, rows=self.evidence)
+        first = EvidenceTable(
+            title=self.evidence_title, rows=self.evidence, truncated=self.evidence_truncated
+        )
         return tuple(found for found in (first, *self.evidence_more) if found.rows)
 
     def lines(self) -> tuple[Line, ...]:

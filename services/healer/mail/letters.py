@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from services.healer.links import Link, Links, Purpose
 from services.healer.mail.content import Line, Notice, Summary
+from services.healer.mail.tables import aligned, evidence
 from services.healer.mail.words import moment, one_line, quantity, span
-from shared.contracts.alerts import EvidenceRow, EvidenceTable
 from shared.items import ITEMS
 
 WORDS = {
@@ -29,9 +29,6 @@ _COLOURS = {
     "resolved": _GREEN, "acknowledged": _BLUE, "unanswered": _RED, "flapping": _AMBER,
     "storm": _RED, "storm over": _GREEN, "digest": _AMBER, "test": _BLUE, "canary": _BLUE,
 }  # fmt: skip
-_COLUMN, _LONGEST = 60, 300
-_FIRST_ROWS, _MORE_ROWS = 10, 5
-"""Rows shown of what the alarm is about, and of each further look; all are attached."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +111,8 @@ def facts(notice: Notice) -> list[tuple[str, str]]:
     labels = ", ".join(f"{k}={v}" for k, v in sorted(notice.series.labels.items()))
     found = [("Machine", notice.series.host), ("Item", notice.series.item), ("Labels", labels)]
     found.append(("Value", quantity(notice.value, notice.unit)))
+    if notice.after is not None:
+        found.append(("Afterwards", quantity(notice.after.value, notice.unit)))
     if notice.threshold is not None:
         side = "above" if notice.above else "below"
         found.append(("Alarm", f"{side} {quantity(notice.threshold, notice.unit)}"))
@@ -130,54 +129,11 @@ def _crossing(notice: Notice) -> str:
     at = moment(notice.crossing_ms or 0)
     if notice.earliest_ms is None:
         return at
+    if notice.earliest_ms == notice.latest_ms == notice.crossing_ms:
+        return at
     if notice.latest_ms is None:
         return f"{at} (not before {moment(notice.earliest_ms)})"
     return f"{at} (between {moment(notice.earliest_ms)} and {moment(notice.latest_ms)})"
-
-
-def table(rows: Sequence[EvidenceRow]) -> tuple[list[str], list[list[str]]]:
-    """Columns in order of first appearance, and the cells, one line each."""
-    names = list(dict.fromkeys(name for row in rows for name in row.columns))
-    cells = [[one_line(row.columns.get(name, ""), _LONGEST) for name in names] for row in rows]
-    return names, cells
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A look at the machine, as far as a mail shows it."""
-
-    title: str
-    names: list[str]
-    cells: list[list[str]]
-    hidden: int
-
-    @property
-    def rest(self) -> str:
-        """What is not shown, in words."""
-        return f"and {self.hidden} more, in the attached evidence" if self.hidden else ""
-
-
-def evidence(notice: Notice) -> list[Shown]:
-    """Every look at the machine, its first rows."""
-    return [
-        _shown(found, _MORE_ROWS if number else _FIRST_ROWS)
-        for number, found in enumerate(notice.tables())
-    ]
-
-
-def whole_evidence(notice: Notice) -> str:
-    """Every row of every look, as plain text."""
-    lines: list[str] = []
-    for found in notice.tables():
-        cut = " (cut short)" if found.truncated else ""
-        names, cells = table(found.rows)
-        lines += [f"{one_line(found.title)}{cut}:", *aligned(names, cells, _LONGEST), ""]
-    return "\n".join(lines)
-
-
-def _shown(found: EvidenceTable, most: int) -> Shown:
-    names, cells = table(found.rows)
-    return Shown(one_line(found.title), names, cells[:most], max(0, len(cells) - most))
 
 
 def alert_table(rows: Sequence[Line], effects: dict[str, int]) -> tuple[list[str], list[list[str]]]:
@@ -226,6 +182,9 @@ def _notice_lines(notice: Notice) -> list[str]:
         lines += ["", "Also:", *aligned(*alert_table(notice.also, {}))]
     if notice.attached_total:
         lines += ["", f"{follow(notice)}:", *aligned(*alert_table(notice.attached, {}))]
+    command = _command(notice)
+    if notice.planned:
+        lines += command
     if notice.actions:
         lines += ["", "What was done:", *(f"  - {one_line(a, 1000)}" for a in notice.actions)]
     for found in evidence(notice):
@@ -233,14 +192,20 @@ def _notice_lines(notice: Notice) -> list[str]:
         lines += [f"  {found.rest}"] * bool(found.hidden)
     if notice.evidence_note:
         lines += ["", one_line(notice.evidence_note, 1000)]
-    if notice.suggested_command:
-        commands = [one_line(text, 4200) for text in notice.suggested_command.splitlines()]
-        lines += ["", f"{advice(notice)}:", *(f"  {command}" for command in commands)]
-    return lines
+    return lines if notice.planned else lines + command
+
+
+def _command(notice: Notice) -> list[str]:
+    if not advice(notice):
+        return []
+    commands = [one_line(text, 4200) for text in notice.suggested_command.splitlines()]
+    return ["", f"{advice(notice)}:", *(f"  {command}" for command in commands)]
 
 
 def advice(notice: Notice) -> str:
-    """What the command is for."""
+    """What the command is for; empty where there is none, or nothing to do any more."""
+    if not notice.suggested_command or notice.kind in ENDINGS:
+        return ""
     if not notice.planned:
         return "To look closer"
     return "What approving runs" if notice.approval_id else "To repair it"
@@ -264,13 +229,3 @@ def _summary_lines(told: Summary) -> list[str]:
     if len(told.rows) > told.listed:
         lines += ["", f"and {len(told.rows) - told.listed} more, in the attached table"]
     return lines
-
-
-def aligned(names: Sequence[str], cells: Sequence[Sequence[str]], most: int = _COLUMN) -> list[str]:
-    """Columns side by side, cells cut at ``most`` characters."""
-    short = [[one_line(cell, most) for cell in row] for row in [names, *cells]]
-    widths = [max(len(row[i]) for row in short) for i in range(len(names))]
-    return [
-        "  " + "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in short
-    ]

@@ -20,15 +20,14 @@ from services.healer.mail.letters import (
     advice,
     alert_table,
     colour,
-    evidence,
     facts,
     follow,
     plain,
     short_claim,
     title,
-    whole_evidence,
 )
 from services.healer.mail.plot import png
+from services.healer.mail.tables import evidence, whole_evidence
 from services.healer.mail.words import one_line
 from shared.contracts.alerts import Severity
 

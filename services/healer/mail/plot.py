@@ -37,6 +37,7 @@ def png(notice: Notice) -> bytes | None:
     _band(axes, [b for b in notice.band if b not in ahead], _NORMAL, "normal range")
     _band(axes, _fan(points[-1], ahead), _FORECAST, "forecast")
     _marks(axes, notice)
+    _effect(axes, points[-1], notice)
     _dress(axes, notice)
     out = io.BytesIO()
     canvas.print_png(out)
@@ -58,6 +59,17 @@ def _band(axes: Axes, band: Sequence[BandPoint], colour: str, label: str) -> Non
     lower, upper = [b.lower for b in band], [b.upper for b in band]
     axes.fill_between(times, lower, upper, color=colour, alpha=0.18, lw=0)  # type: ignore[arg-type]
     axes.plot(times, [b.mean for b in band], "--", color=colour, lw=1.3, label=label)  # type: ignore[arg-type]
+
+
+def _effect(axes: Axes, last: Point, notice: Notice) -> None:
+    """Where a remediation brought the value."""
+    after = notice.after
+    if after is None or not math.isfinite(after.value) or after.time_ms <= last.time_ms:
+        return
+    times, values = [_when(last.time_ms), _when(after.time_ms)], [last.value, after.value]
+    label = f"after {_drawable(notice.remediation, 40)}"
+    axes.plot(times, values, ":", color=_NORMAL, lw=1.4, label=label)  # type: ignore[arg-type]
+    axes.plot(times[1:], values[1:], "o", color=_NORMAL, ms=7, zorder=5)  # type: ignore[arg-type]
 
 
 def _marks(axes: Axes, notice: Notice) -> None:

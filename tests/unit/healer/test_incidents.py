@@ -292,7 +292,10 @@ def test_a_predicted_alarm_is_remedied_verified_and_told() -> None:
     assert "from 80 to 20" in alert.outcome
     (mail,) = desk.mails()
     assert mail.kind == "handled"
-    assert any("1.0 MB" in action for action in mail.actions)
+    assert any("and freed 977 KiB" in action for action in mail.actions)
+    assert "Read again afterwards: 20 % (it was 80 %)." in mail.actions
+    assert mail.after is not None
+    assert (mail.after.value, mail.remediation) == (20.0, "clean-logs")
 
     assert desk.take(withdrawn(prediction(), "averted")) == []
     assert desk.take(prediction(revision=2, seconds=600)) == [], "it was withdrawn before"

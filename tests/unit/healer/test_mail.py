@@ -116,6 +116,7 @@ def test_every_look_at_the_machine_is_shown_in_part_and_attached_whole() -> None
             assert whole.count(f"{name}-") == total
         assert text.count("and 2 more, in the attached evidence") == 2
     assert "Kernel messages (cut short):" in whole
+    assert "Kernel messages (cut short)" in part(mail, "text/html")
     assert "w" * 90 in whole, "cells are not cut as in the mail"
     small = reread(notice(evidence=rows(10, "dir"), evidence_more=(started,)))
     assert list(small.iter_attachments()) == []
@@ -133,6 +134,26 @@ def test_what_the_command_is_for_is_said(changes: dict[str, Any], heading: str) 
     mail = reread(notice(suggested_command="kill -TERM 1\nkill -TERM 2", **changes))
     assert f"{heading}:\n  kill -TERM 1\n  kill -TERM 2\n" in text_of(mail)
     assert f">{heading}<" in part(mail, "text/html")
+
+
+def test_where_a_remediation_brought_the_value_is_said_and_drawn() -> None:
+    before = notice(kind="handled", remediation="clean-logs")
+    after = notice(
+        kind="handled", remediation="clean-logs", after=Point(time_ms=MS + HOUR, value=11.5)
+    )
+    assert "Afterwards  11.5 %" in text_of(reread(after))
+    assert part(reread(after), "image/png") != part(reread(before), "image/png")
+    assert "du -xh" not in text_of(reread(after)), "there is nothing to look at any more"
+
+
+def test_long_paths_lose_their_middle_and_long_columns_stand_last() -> None:
+    path = f"/srv/{'deep/' * 30}app.log"
+    row = EvidenceRow(columns={"path": path, "size": "9 GiB", "container": "c1"})
+    text = text_of(reread(notice(evidence=(row,))))
+    (line,) = [line for line in text.splitlines() if "9 GiB" in line]
+    assert line.split()[:3] == ["9", "GiB", "c1"]
+    assert line.endswith("app.log")
+    assert len(line.split()[-1]) == 60
 
 
 def test_an_incidents_mails_are_one_thread() -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -20,10 +21,17 @@ from services.healer.agent.masking import masked_text
 _SPAN_S = 1.0
 _RECENT_S = 900.0
 _MESSAGES = 200
+_LEAST_BYTES = 1_000_000
+"""A deleted file smaller than this fills no disk."""
 _GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
 _OOM = re.compile(
     r"Out of memory|oom-kill|Killed process|memory cgroup out of memory", re.IGNORECASE
 )
+_TRACE = re.compile(
+    r"^\s*(</?TASK>|R[A-Z0-9]{1,2}:|[DC]S:|[CF]S:|RIP:|RSP:|CR\d:|DR\d:|PKRU:|Code:|Call Trace"
+    r"|CPU: \d|Hardware name:|Workqueue:|Tainted|\? ?\S+\+0x|\S+\+0x[0-9a-f]+/0x)"
+)
+"""Lines of a kernel's stack traces: the message before them says what happened."""
 _LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")
 _WARNING = 4
 _PACKAGES = (Path("/var/log/dpkg.log"), Path("/var/log/dnf.rpm.log"))
@@ -58,8 +66,9 @@ def _deleted(pid: int, device: int) -> Iterator[tuple[int, int, str]]:
             status, name = descriptor.stat(), str(descriptor.readlink())
         except OSError:
             continue
-        if status.st_dev == device and not status.st_nlink and status.st_blocks:
-            yield status.st_ino, status.st_blocks * 512, name.removesuffix(" (deleted)")
+        size = status.st_blocks * 512
+        if status.st_dev == device and not status.st_nlink and size >= _LEAST_BYTES:
+            yield status.st_ino, size, name.removesuffix(" (deleted)")
 
 
 def kernel_messages() -> Found:
@@ -72,7 +81,7 @@ def kernel_messages() -> Found:
     rows = [
         {"at": at, "level": _LEVELS[level], "message": _shown(text)}
         for level, at, text in reversed(found)
-        if level <= _WARNING
+        if level <= _WARNING and not _TRACE.match(text)
     ]
     return table(title, rows)
 
@@ -179,7 +188,8 @@ def _kernel_log() -> Iterator[tuple[int, str, str]]:
         head, _, text = record.decode(errors="replace").partition(";")
         fields = head.split(",")
         seconds = int(fields[2]) / 1e6
-        yield int(fields[0]) & 7, f"{seconds:.1f} s after boot", text.splitlines()[0]
+        at = datetime.fromtimestamp(psutil.boot_time() + seconds, UTC)
+        yield int(fields[0]) & 7, f"{at:%m-%d %H:%M:%S}", text.splitlines()[0]
 
 
 def _io(process: psutil.Process) -> tuple[int, int] | None:

@@ -215,7 +215,8 @@ def follow(notice: Notice) -> str:
     """How many alerts follow from this one, and how many of them are shown."""
     total, shown = notice.attached_total, len(notice.attached)
     what = "1 alert follows" if total == 1 else f"{total} alerts follow"
-    return f"{what} from it" + (f"; the first {shown}" if total > shown else "")
+    some = "one of them" if shown == 1 else f"the first {shown}"
+    return f"{what} from it" + (f"; {some}" if total > shown else "")
 
 
 def _summary_lines(told: Summary) -> list[str]:

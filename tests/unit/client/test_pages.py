@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mailbox
+import re
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_nothing_of_a_mail_runs_in_the_page(box: mailbox.Maildir) -> None:
     (mail,) = desk.call("GET", "/api/v1/mail").json()
     parts = [desk.call("GET", f"/api/v1/mail/{mail['key']}/{n}").status_code for n in range(6)]
     assert parts.count(200) == 1, "only the picture is served as it came"
+
+
+def test_a_mails_links_can_be_followed_from_the_page_and_only_links(box: mailbox.Maildir) -> None:
+    mail = EmailMessage()
+    mail["Subject"], mail["To"] = "alarm", "oncall@example.org"
+    mail.set_content('Approve: http://127.0.0.1:8081/links/WyJ.x-y_z\n"><b>\njavascript:alert(1)\n')
+    box.add(mail)
+    text = Desk(maildir=box._path).call("GET", "/mail").text
+    assert 'href="http://127.0.0.1:8081/links/WyJ.x-y_z"' in text
+    assert 'rel="nofollow noopener noreferrer"' in text
+    assert "<b>" not in text
+    assert "javascript:" not in "".join(re.findall(r'href="[^"]*"', text))
 
 
 def test_without_mailbox_or_mail_the_answer_says_so(box: mailbox.Maildir) -> None:

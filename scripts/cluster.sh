@@ -22,8 +22,8 @@ kwok=$(required sigs.k8s.io/kwok kwok)
 coredns=$(required github.com/coredns/coredns coredns)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/barograph/cluster
-key=$(cd "$sources" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-16)
-bin=$cache/$key/bin
+hash_of() { (cd "$1" && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-16); }
+bin=$cache/$(hash_of "$sources")/bin
 
 # What a program says its version is, in any words.
 version_of() {
@@ -52,21 +52,27 @@ need_go() {
 }
 
 provide() { # provide NAME VERSION MODULE PACKAGE [LDFLAGS]
-  local name=$1 version=$2 module=$3 package=$4 flags=${5:-} found started=$SECONDS
+  local name=$1 version=$2 module=$3 package=$4 flags=${5:-} found kept started=$SECONDS
   [[ -x $bin/$name ]] && return
+  # By its own module's pins, so that a change of another's does not build it again.
+  kept=$cache/programs/$name-$(hash_of "$sources/$module")
   mkdir -p "$bin"
   if [[ -n $version ]] && found=$(on_path "$name" "$version"); then
     say "$name $version: using $found"
     ln -sfn "$found" "$bin/$name"
     return
   fi
-  need_go
-  say "$name ${version:-}: building"
-  (cd "$sources/$module" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath \
-    -buildvcs=false -ldflags "-s -w $flags" -o "$bin/.$name" "$package") ||
-    fail "building $name failed; the message is above"
-  mv "$bin/.$name" "$bin/$name"
-  say "$name ${version:-}: built in $((SECONDS - started)) s"
+  if [[ ! -x $kept ]]; then
+    need_go
+    mkdir -p "$cache/programs"
+    say "$name ${version:-}: building"
+    (cd "$sources/$module" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath \
+      -buildvcs=false -ldflags "-s -w $flags" -o "$kept.partial" "$package") ||
+      fail "building $name failed; the message is above"
+    mv "$kept.partial" "$kept"
+    say "$name ${version:-}: built in $((SECONDS - started)) s"
+  fi
+  ln -sfn "$kept" "$bin/$name"
 }
 
 build() {
@@ -85,6 +91,7 @@ build() {
   provide helm "$helm" helm helm.sh/helm/v3/cmd/helm \
     "-X helm.sh/helm/v3/internal/version.version=v$helm"
   provide coredns "$coredns" coredns github.com/coredns/coredns
+  provide netpol '' policies sigs.k8s.io/kube-network-policies/cmd
   provide pause '' pause .
   exec 9>&-
 }

@@ -37,7 +37,7 @@ _SYSTEMS = {
     "base": ("bookworm", "python3,python3-venv,ca-certificates"),
     "servers": ("trixie", "rabbitmq-server,postgresql,ca-certificates"),
 }
-_STATIC = ("pause", "coredns")
+_STATIC = ("pause", "coredns", "netpol")
 # What the examples import beyond the predictor's packages.
 _EXAMPLES = ("scikit-learn", "joblib", "threadpoolctl", "cloudpickle", "narwhals")
 _KEPT_BUILDS = 2

@@ -250,8 +250,8 @@ class Release:
 
     @property
     def enforces_policies(self) -> bool:
-        """Whether the cluster's network keeps policies: ours does not, of another we are told."""
-        return os.environ.get("BAROGRAPH_TEST_ENFORCES_POLICIES") == "1"
+        """Whether the cluster's network keeps policies: ours does, of another we are told."""
+        return self.images_are_ours or os.environ.get("BAROGRAPH_TEST_ENFORCES_POLICIES") == "1"
 
 
 def _containers(pod: Any) -> list[Any]:

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
 
 from tests.cluster.kube import eventually
 from tests.cluster.node.release import JOBS, Release
+from tests.cluster.node.worker import RealNode
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 _LINES = 5000
+_WAITS = """
+import pathlib, time
+print('begun', flush=True)
+while not pathlib.Path('/tmp/go').exists(): time.sleep(0.1)
+"""
 
 # What a program finds around itself. It prints one line of JSON.
 _LOOK = r"""
-import json, os, pathlib, socket
+import json, os, pathlib
 
 def readable(path):
     try:
         return bool(os.listdir(path)) if os.path.isdir(path) else bool(open(path, "rb").read(1))
     except OSError:
         return False
-
-def answers(name, port):
-    try:
-        socket.create_connection((name, port), timeout=3).close()
-    except OSError:
-        return False
-    return True
 
 status = dict(
     line.split(":\t", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines()
@@ -54,8 +57,21 @@ print("FOUND " + json.dumps({
     "secret_files": secret,
     "environment": sorted(os.environ),
     "secret_environment": any(URL in text for text in environments),
-    "broker": answers(BROKER, 5672),
 }), flush=True)
+"""
+
+# What a program reaches; HOSTS is a dict of names and ports.
+_REACH = r"""
+import json, socket
+
+def answers(name, port):
+    try:
+        socket.create_connection((name, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+print("REACHED " + json.dumps({name: answers(name, port) for name, port in HOSTS.items()}))
 """
 
 
@@ -101,13 +117,7 @@ def test_a_program_over_its_memory_limit_fails_with_that_reason(release: Release
 
 
 def test_a_program_has_no_token_no_credential_and_no_privilege(release: Release):
-    broker = f"'{release.host_of('rabbitmq')}'"
-    job = release.submit_program(_LOOK.replace("BROKER", broker))
-    assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
-    (line,) = [
-        each for each in release.tshell("logs", job).splitlines() if each.startswith("FOUND ")
-    ]
-    found = json.loads(line.removeprefix("FOUND "))
+    found = _told_by(release, _LOOK, "FOUND")
     assert not found["token"]
     assert found["secret_files"] == []
     assert not found["secret_environment"]
@@ -117,8 +127,38 @@ def test_a_program_has_no_token_no_credential_and_no_privilege(release: Release)
     assert found["seccomp"] == "2"
     named = {name for name in found["environment"] if "PASSWORD" in name or "SECRET" in name}
     assert named == set()
-    if release.enforces_policies:
-        assert not found["broker"]
+
+
+def test_a_program_reaches_what_its_sidecar_needs_and_nothing_else(release: Release):
+    if not release.enforces_policies:
+        pytest.skip("this cluster's network keeps no policies; BAROGRAPH_TEST_ENFORCES_POLICIES=1")
+    needed = {release.host_of("rabbitmq"): 5672, release.host_of("seaweedfs"): 8333}
+    closed = {
+        release.host_of("postgresql"): 5432,
+        release.host_of("client"): 8000,
+        "kubernetes.default.svc": 443,
+    }
+    program = _REACH.replace("HOSTS", repr(needed | closed))
+    reached = _told_by(release, program, "REACHED")
+    assert reached == dict.fromkeys(needed, True) | dict.fromkeys(closed, False)
+
+
+def test_nothing_but_other_jobs_reaches_a_program(release: Release):
+    if not release.enforces_policies:
+        pytest.skip("this cluster's network keeps no policies; BAROGRAPH_TEST_ENFORCES_POLICIES=1")
+    port = 4444
+    listening = release.submit_program(
+        f"import socket, time\nserver = socket.create_server(('', {port}))\n"
+        "print('listens', flush=True)\ntime.sleep(3600)\n"
+    )
+    eventually(lambda: "listens" in release.tshell("logs", listening), "the listener", 180)
+    (pod,) = release.job_pods(listening)
+    program = _REACH.replace("HOSTS", repr({pod.status.pod_ip: port}))
+    assert _told_by(release, program, "REACHED") == {pod.status.pod_ip: True}
+    said = release.exec("client", ["python3", "-c", program])
+    assert json.loads(said.removeprefix("REACHED ")) == {pod.status.pod_ip: False}
+    release.tshell("cancel", listening)
+    release.wait_for_end(listening)
 
 
 def test_where_jobs_run_there_is_no_right_for_pods(release: Release):
@@ -130,14 +170,59 @@ def test_where_jobs_run_there_is_no_right_for_pods(release: Release):
 
 
 def test_a_pod_deleted_in_mid_run_is_replaced_and_the_job_succeeds(release: Release):
-    job = release.submit_program(
-        "import pathlib, time\nprint('begun', flush=True)\n"
-        "while not pathlib.Path('/tmp/go').exists(): time.sleep(0.1)\n"
-    )
-    (first,) = eventually(lambda: release.running(job), "its pod")
-    eventually(lambda: "begun" in release.tshell("logs", job), "its log", timeout_s=60)
+    job = release.submit_program(_WAITS)
+    first = _begun(release, job)
     release.kube.core.delete_namespaced_pod(first, JOBS)
-    (second,) = eventually(lambda: release.running(job) - {first}, "another pod")
+    _go_on(release, job, first)
+
+
+def test_an_evicted_pod_is_replaced_and_the_job_succeeds(release: Release):
+    job = release.submit_program(_WAITS)
+    first = _begun(release, job)
+    eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=first, namespace=JOBS))
+    release.kube.core.create_namespaced_pod_eviction(first, JOBS, eviction)
+    _go_on(release, job, first)
+    assert "it was evicted" in release.tshell("describe", job, "--json")
+
+
+def test_a_node_that_falls_silent_costs_its_pods_and_not_the_job(
+    release: Release, node: RealNode | None
+):
+    if node is None:
+        pytest.skip("a node's kubelet can be stopped on a cluster of our own only")
+    job = release.submit_program(_WAITS)
+    first = _begun(release, job)
+    with node.silent():
+        eventually(
+            lambda: (
+                first
+                in {p.metadata.name for p in release.job_pods(job) if p.metadata.deletion_timestamp}
+            ),
+            "the pod given up with its node",
+            timeout_s=300,
+        )
+    _go_on(release, job, first)
+
+
+def _told_by(release: Release, program: str, word: str) -> Any:
+    """What a job's program printed as JSON after this word."""
+    job = release.submit_program(program)
+    assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
+    lines = release.tshell("logs", job).splitlines()
+    (line,) = [each for each in lines if each.startswith(f"{word} ")]
+    return json.loads(line.removeprefix(f"{word} "))
+
+
+def _begun(release: Release, job: str) -> str:
+    """The name of the job's pod, when its program has begun."""
+    (pod,) = eventually(lambda: release.running(job), "its pod", timeout_s=180)
+    eventually(lambda: "begun" in release.tshell("logs", job), "its log", timeout_s=60)
+    return pod
+
+
+def _go_on(release: Release, job: str, first: str) -> None:
+    """Another pod takes the place of the first, and the job ends well with both logs."""
+    (second,) = eventually(lambda: release.running(job) - {first}, "another pod", timeout_s=300)
     release.kube.kubectl("exec", "-n", JOBS, second, "-c", "program", "--", "touch", "/tmp/go")
     assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
     parts = json.loads(release.tshell("logs", job, "--json"))["parts"]

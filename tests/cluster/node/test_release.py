@@ -29,6 +29,13 @@ def test_no_container_has_restarted_but_to_wait_for_its_server(release: Release)
     assert killed == []
 
 
+def test_helm_test_runs_a_job_and_follows_an_alert(release: Release):
+    said = release.test()
+    assert "succeeded; its log is kept: the job ran, on" in said
+    assert "is firing" in said
+    assert "is resolved" in said
+
+
 def test_where_jobs_run_pod_security_refuses_a_root_container(release: Release):
     pod = {"metadata": {"name": "x"}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
     with pytest.raises(client.ApiException, match="restricted"):

@@ -10,8 +10,11 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -78,10 +81,14 @@ class RealNode:
                 [*self._ctr(), "tasks", "kill", "--all"], capture_output=True, check=False
             )
 
-    def restart_kubelet(self) -> None:
-        """As after an update of the node: pods go on."""
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """No kubelet while the block runs: the node is lost to the cluster, its pods run on."""
         self._running.pop("kubelet").stop()
-        self._start_kubelet()
+        try:
+            yield
+        finally:
+            self._start_kubelet()
 
     # The machine's part
 
@@ -103,7 +110,7 @@ class RealNode:
         network = self.state / "cni"
         network.mkdir()
         # Point to point: packets between pods pass the node's routes, and so kube-proxy's rules,
-        # without the kernel module a bridge needs for that. It enforces no network policy.
+        # without the kernel module a bridge needs for that.
         plugins: list[dict[str, Any]] = [
             {
                 "type": "ptp",
@@ -243,13 +250,13 @@ class RealNode:
     # What a cluster has from its installer
 
     def _furnish(self) -> None:
-        """Names (CoreDNS), and volumes with a default class: static ones, as upstream has them."""
-        text = _MANIFESTS.read_text()
-        for key, value in {"IMAGE": image("coredns"), "ADDRESS": _NAMES_SERVICE}.items():
-            text = text.replace(f"${key}", value)
+        """Names, network policies, and volumes with a default class: static ones."""
+        text = Template(_MANIFESTS.read_text()).substitute(
+            COREDNS=image("coredns"), NETPOL=image("netpol"), ADDRESS=_NAMES_SERVICE
+        )
         self.kube.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         self.kube.apply(*(self._volume(number) for number in range(_VOLUMES)))
-        eventually(self._names_answer, "CoreDNS ready on the node")
+        eventually(self._furniture_stands, "CoreDNS and network policies on the node")
 
     def _volume(self, number: int) -> dict[str, Any]:
         path = self.state / "volumes" / str(number)
@@ -269,9 +276,10 @@ class RealNode:
             },
         }
 
-    def _names_answer(self) -> bool:
-        status = self.kube.get("deployment", "coredns", "-n", "kube-system")["status"]
-        return bool(status.get("readyReplicas"))
+    def _furniture_stands(self) -> bool:
+        names = self.kube.get("deployment", "coredns", "-n", "kube-system")["status"]
+        policies = self.kube.get("daemonset", "netpol", "-n", "kube-system")["status"]
+        return bool(names.get("readyReplicas") and policies.get("numberReady"))
 
     # Processes
 

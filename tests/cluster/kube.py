@@ -116,7 +116,9 @@ class Kube:
 
     def _own(self) -> ControlPlane:
         if self.plane is None:
-            pytest.skip("this test stops the API server, which it does only to a cluster of its own")
+            pytest.skip(
+                "this test stops the API server, which it does only to a cluster of its own"
+            )
         return self.plane
 
 

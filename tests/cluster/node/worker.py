@@ -28,6 +28,8 @@ NAME = "real-0"
 _PODS = "10.244.0.0/24"
 _NAMES_SERVICE = "10.96.0.10"
 _VOLUMES = 8
+# netpol's own default.
+_QUEUE = "100"
 _PLUGINS = Path("/usr/lib/cni")
 _CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP = "barograph-test"
@@ -61,6 +63,7 @@ class RealNode:
             self._start_kubelet()
             self._start_proxy()
             self._furnish()
+            self._ask_about_connections()
         except BaseException:
             self.stop()
             raise
@@ -257,6 +260,21 @@ class RealNode:
         self.kube.kubectl("apply", "--server-side", "-f", "-", stdin=text)
         self.kube.apply(*(self._volume(number) for number in range(_VOLUMES)))
         eventually(self._furniture_stands, "CoreDNS and network policies on the node")
+
+    def _ask_about_connections(self) -> None:
+        """Have every connection of pods judged by netpol; its own rules need a fuller kernel.
+
+        Those use nftables' expression ``queue``, which not every kernel has; iptables' target of
+        the same effect is older. What the node itself sends, probes among it, is not asked about.
+        """
+        local = ["-m", "addrtype", "--src-type", "LOCAL", "-j", "RETURN"]
+        known = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"]
+        ask = ["-j", "NFQUEUE", "--queue-num", _QUEUE]
+        for rule in (local, known, ["-s", _PODS, *ask], ["-d", _PODS, *ask]):
+            command = ["iptables", "--wait", "-t", "mangle", "-A", "POSTROUTING", *rule]
+            done = self._try(*command)
+            if done.returncode:
+                raise EmbeddedError(f"{' '.join(command)}: {done.stderr.decode()}")
 
     def _volume(self, number: int) -> dict[str, Any]:
         path = self.state / "volumes" / str(number)

@@ -195,11 +195,19 @@ class RealNode:
         Those use nftables' expression ``queue``, which not every kernel has; iptables' target of
         the same effect is older. What the node itself sends, probes among it, is not asked about.
         """
-        local = ["-m", "addrtype", "--src-type", "LOCAL", "-j", "RETURN"]
         known = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"]
+        local = ["-m", "addrtype", "--src-type", "LOCAL", "-j", "RETURN"]
         ask = ["-j", "NFQUEUE", "--queue-num", _QUEUE]
-        for rule in (local, known, ["-s", PODS, *ask], ["-d", PODS, *ask]):
-            command = ["iptables", "--wait", "-t", "mangle", "-A", "POSTROUTING", *rule]
+        # What is for the node itself, as the API server is here, does not pass POSTROUTING.
+        for rule in (
+            ["INPUT", *known],
+            ["INPUT", "-s", PODS, *ask],
+            ["POSTROUTING", *known],
+            ["POSTROUTING", *local],
+            ["POSTROUTING", "-s", PODS, *ask],
+            ["POSTROUTING", "-d", PODS, *ask],
+        ):
+            command = ["iptables", "--wait", "-t", "mangle", "-A", *rule]
             done = subprocess.run(command, capture_output=True, check=False)
             if done.returncode:
                 raise EmbeddedError(f"{' '.join(command)}: {done.stderr.decode()}")

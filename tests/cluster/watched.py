@@ -29,12 +29,16 @@ class Created:
         kube: the cluster.
         path: below the namespace's URL, e.g. ``/apis/batch/v1/namespaces/{}/jobs``.
         namespace: an empty one: watching begins with ``start``.
+        life_s: after how long the server ends a watch; it is resumed.
     """
 
     JOBS = "/apis/batch/v1/namespaces/{}/jobs"
     PODS = "/api/v1/namespaces/{}/pods"
 
-    def __init__(self, kube: Kube, namespace: str, path: str = JOBS) -> None:
+    def __init__(
+        self, kube: Kube, namespace: str, path: str = JOBS, *, life_s: float = _SILENCE_S
+    ) -> None:
+        self._life_s = life_s
         self._cluster = Cluster(kube.kubeconfig)
         self._path = path.format(namespace)
         self.seen: dict[str, dict[str, float]] = defaultdict(dict)
@@ -43,15 +47,16 @@ class Created:
         """Job id to when its last object went."""
         self.stuck: dict[str, float] = {}
         """Job id to when one of its pods was first seen to find no node."""
+        self.resumed = 0
+        """How often the server ended the watch; it went on where it had ended."""
+        self._version = ""
         self._watch: Watch | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._follow, name="created", daemon=True)
 
     def start(self) -> None:
-        version = self._cluster.get(self._path, limit="1")["metadata"]["resourceVersion"]
-        self._watch = self._cluster.watch(
-            self._path, _SILENCE_S, resourceVersion=version, timeoutSeconds=str(int(_SILENCE_S))
-        )
+        self._version = self._cluster.get(self._path, limit="1")["metadata"]["resourceVersion"]
+        self._watch = self._open()
         self._thread.start()
 
     def stop(self) -> None:
@@ -66,14 +71,31 @@ class Created:
         """Jobs with more than one object, and how many each had."""
         return {job_id: len(uids) for job_id, uids in self.seen.items() if len(uids) > 1}
 
+    def _open(self) -> Watch:
+        return self._cluster.watch(
+            self._path,
+            _SILENCE_S,
+            resourceVersion=self._version,
+            allowWatchBookmarks="true",
+            timeoutSeconds=str(int(self._life_s)),
+        )
+
     def _follow(self) -> None:
+        """Until stopped. The server ends a watch whose reader is too slow, without a word."""
         assert self._watch is not None
-        try:
-            for event in self._watch:
-                self._note(event, time.monotonic())
-        except ClusterUnavailable:
+        while not self._stopping:
+            try:
+                for event in self._watch:
+                    self._version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        self._note(event, time.monotonic())
+            except ClusterUnavailable:
+                if not self._stopping:
+                    raise
             if not self._stopping:
-                raise
+                self.resumed += 1
+                self._watch.close()
+                self._watch = self._open()
 
     def _note(self, event: Object, now: float) -> None:
         item = event["object"]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import signal
 
 from services.task.records import Exit, JobRecord
-from shared.contracts import FailureClass
+from shared.contracts import FailureClass, retry_budgets
 
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}
 _SHELL_SIGNALS = 128
-_CRASH_RETRIES = 1
-_PREEMPTIONS = 10
 
 
 def classify(end: Exit) -> FailureClass:
@@ -30,12 +28,7 @@ def classify(end: Exit) -> FailureClass:
 
 def may_retry(record: JobRecord, failure: FailureClass) -> bool:
     """Whether the job's budget for this class allows another attempt."""
-    budgets = {
-        FailureClass.INFRASTRUCTURE: record.submit.max_retries,
-        # Says nothing about the job, nor about the machines.
-        FailureClass.PREEMPTION: record.submit.max_retries * _PREEMPTIONS,
-        FailureClass.UNKNOWN: min(_CRASH_RETRIES, record.submit.max_retries),
-    }
+    budgets = retry_budgets(record.submit.max_retries)
     return record.retries.get(failure, 0) < budgets.get(failure, 0)
 
 

@@ -67,6 +67,7 @@ from shared.contracts.jobs import (
     Role,
     Timeouts,
     memory_bytes,
+    retry_budgets,
 )
 from shared.contracts.message import (
     Fault,
@@ -175,5 +176,6 @@ __all__ = [
     "job_word",
     "memory_bytes",
     "message_types",
+    "retry_budgets",
     "routing_word",
 ]

@@ -83,6 +83,20 @@ class FailureClass(StrEnum):
     UNKNOWN = "unknown"
 
 
+_PREEMPTIONS = 10
+_CRASHES = 1
+
+
+def retry_budgets(max_retries: int) -> dict[FailureClass, int]:
+    """How often a member may be replaced for each class of failure; 0 for those not named."""
+    return {
+        FailureClass.INFRASTRUCTURE: max_retries,
+        # Says nothing about the job, nor about the machines.
+        FailureClass.PREEMPTION: max_retries * _PREEMPTIONS,
+        FailureClass.UNKNOWN: min(_CRASHES, max_retries),
+    }
+
+
 class Role(StrEnum):
     """A member's task type, in TensorFlow's words."""
 

@@ -23,6 +23,7 @@ from services.client.model import ReadModel
 from services.client.records import ENDED
 from services.client.settings import ClientSettings
 from services.client.spans import span
+from shared.contracts import retry_budgets
 from shared.service.http import same
 
 _PAGE = 50
@@ -34,7 +35,11 @@ def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C9
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"), autoescape=True
     )
-    templates.filters |= {"span": span, "mebibytes": lambda number: f"{number / 2**20:.0f}Mi"}
+    templates.filters |= {
+        "span": span,
+        "mebibytes": lambda number: f"{number / 2**20:.0f}Mi",
+        "retry_budgets": retry_budgets,
+    }
 
     def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
         values["has_mail"] = settings.maildir is not None

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.client.spans import span
+from shared.contracts import retry_budgets
 
 _MIB = 2**20
 _COLOURS = {
@@ -108,10 +109,11 @@ def members_usage(used: dict[str, Any]) -> None:
 def _facts(job: dict[str, Any]) -> list[str]:
     facts = list(job["notes"])
     if job["submit"]:
-        budget = job["submit"]["max_retries"]
-        used = [f"{number} for {why}" for why, number in job["retries"].items()]
-        facts.append(f"attempt {max(job['attempt'], 1)}; replaced: {', '.join(used) or 'none'}"
-                     f" (budget {budget})")  # fmt: skip
+        used = [
+            f"{job['retries'].get(why, 0)} of {most} for {why}"
+            for why, most in retry_budgets(job["submit"]["max_retries"]).items()
+        ]
+        facts.append(f"attempt {max(job['attempt'], 1)}; replaced: {', '.join(used)}")
     if job["epoch"]:
         facts.append(f"ClusterSpec epoch {job['epoch']}")
     if job["failure_class"] and job["state"] == "failed":

@@ -8,7 +8,7 @@ import pytest
 
 from services.client.spans import span
 from services.client.tshell import shown
-from shared.contracts import JobFailed, JobPending, JobPlanned, PlannedRole, Resources
+from shared.contracts import JobFailed, JobPending, JobPlanned, JobRetrying, PlannedRole, Resources
 from tests.unit.client.test_api import NOW, Desk, event
 from tests.unit.client.test_description import ONE, desk_with_a_cluster, exited, hear, started
 
@@ -41,6 +41,21 @@ def test_what_keeps_a_job_stands_above_all_with_the_next_step(
     assert "concerns worker-0" in text
     shown.jobs(desk.call("GET", "/api/v1/jobs").json()["jobs"])
     assert "quota is used up. have it raised" in printed(capsys)
+
+
+def test_replacements_are_counted_against_the_budget_of_their_own_class(
+    desk: Desk,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lost = {"attempt": 2, "failure_class": "preemption", "member": "worker-0"}
+    hear(desk, event(JobRetrying, 2, "retrying", **lost))
+    shown.description(described(desk))
+    told = (
+        "attempt 2; replaced: 0 of 3 for infrastructure, 1 of 30 for preemption, 0 of 1 for unknown"
+    )
+    assert told in printed(capsys)
+    page = desk.call("GET", "/jobs/a").text
+    assert "1 of 30 for preemption" in page
 
 
 def test_a_failed_members_end_and_last_lines_are_shown(

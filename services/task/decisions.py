@@ -43,7 +43,7 @@ def note_running(record: JobRecord, ctx: Context) -> Iterator[Message]:
 
 
 _REPEAT = timedelta(seconds=30)
-"""A cause that stays is told again with its newer words after this."""
+"""A cause that stays is told again with other words after this."""
 
 
 def is_news(told: PendingNote | None, found: Pending | None, now: datetime) -> bool:
@@ -52,7 +52,10 @@ def is_news(told: PendingNote | None, found: Pending | None, now: datetime) -> b
         return found is not None or told is not None
     if found.cause is not told.cause:
         return True
-    return found.reason != told.reason and now - told.at >= _REPEAT
+    if found.reason == told.reason:
+        return False
+    # More words are told at once; others, which may change all the time, now and then.
+    return found.reason.startswith(told.reason) or now - told.at >= _REPEAT
 
 
 def note_pending(record: JobRecord, found: Pending | None, ctx: Context) -> Iterator[Message]:

@@ -28,7 +28,7 @@ from shared.service.service import ServiceUnit
 from shared.storage import ObjectStore, S3Store
 from shared.store import Store
 
-_RECONCILE_S = 0.5
+_RECONCILE_S, _RECONCILE_PAUSE_S = 0.5, 0.1
 _PLAN_S = 5.0
 
 
@@ -64,7 +64,7 @@ def build(settings: TaskSettings) -> Service:
         },
         store=Store(settings.store_url.get_secret_value()),
         periodic=[
-            Periodic("reconcile", _RECONCILE_S, reconciler.run),
+            Periodic("reconcile", _RECONCILE_S, reconciler.run, pause_s=_RECONCILE_PAUSE_S),
             Periodic("plan", _PLAN_S, planning.run),
         ],
         closing=[runtime.close],

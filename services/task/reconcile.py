@@ -16,24 +16,33 @@ import structlog
 from services.task import decisions, handlers, states
 from services.task.admission import admit, capacity
 from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, MemberRecord
-from services.task.runtimes import Observed, Runtime, RuntimeUnavailable
+from services.task.removal import Removal
+from services.task.runtimes import Observed, Pending, Runtime, RuntimeUnavailable
 from services.task.settings import TaskSettings
 from services.task.spec import member_key
-from shared.contracts import JobState, Member, Message
+from shared.contracts import JobState, Member, Message, PendingCause
 from shared.observe import JOBS as JOBS_GAUGE
 from shared.service import Context
 from shared.service.service import ServiceUnit
 from shared.storage import ObjectStore, StorageError
+from shared.store.records import Memory
 
 log = structlog.get_logger(__name__)
 
 _MOST_STARTS = 50
 _MOST_LIVE = 1_000_000
+_RESTLESS_S, _ALL_S = 0.45, 5.0
+_PASSING = {PendingCause.NODE, PendingCause.GANG, PendingCause.QUEUE}
+_PASSING_S = 1.5
 _LOST = Exit(exit_code=-9, fault="its container vanished without a word", infrastructure=True)
 
 
 class Reconciler:
     """Admission, members, time-outs, ends and removal.
+
+    A pass looks at the jobs whose record or pods have changed, twice a second at those that are
+    not settled, and every few seconds at all of them: what it costs follows from what happens, not
+    from how many jobs there are.
 
     Args:
         settings: capacities and graces.
@@ -41,6 +50,7 @@ class Reconciler:
         store: where packages, logs and models lie; only removal touches it.
         unit: one transaction of the service.
         context: a handler's context over the records of such a transaction.
+        clock: seconds that only grow.
     """
 
     def __init__(
@@ -50,39 +60,103 @@ class Reconciler:
         store: ObjectStore,
         unit: Callable[[], AbstractContextManager[ServiceUnit]],
         context: Callable[[ServiceUnit], Context],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._runtime = runtime
         self._store = store
         self._unit = unit
         self._context = context
+        self._removal = Removal(settings, runtime, store, unit, context)
+        self._total = capacity(settings)
         self._gone_since: dict[str, float] = {}
+        self._waits_since: dict[str, tuple[PendingCause, float]] = {}
         self._bucket_there = False
+        self._memory: Memory[JobRecord] = {}
+        self._looked_at: dict[str, JobRecord] = {}
+        """Jobs that are as they were when they were looked at last, unless the runtime says no."""
+        self._restless: set[str] = set()
+        """Jobs of which the clock, or an attempt that failed, may ask for more."""
+        self._all_at = self._restless_at = 0.0
+        self._decided: list[tuple[str, Decide]] = []
+        self._cleaned: list[str] = []
 
     def run(self) -> None:
         """One pass."""
         self._ensure_bucket()
-        self._admit()
-        with self._unit() as unit:
-            ctx = self._context(unit)
-            wanted = [*ACTIVE_STATES, *_ENDED]
-            live = unit.records.find(JOBS, group="live", status=wanted, limit=_MOST_LIVE)
-            for state, number in unit.records.count(JOBS).items():
-                JOBS_GAUGE.labels(state).set(number)
-        observed: dict[str, list[Observed]] = {}
+        live, ctx = self._live()
+        changed = self._runtime.changed()
+        now = self._clock()
+        everything = changed is None or now >= self._all_at
+        now_and_then = everything or now >= self._restless_at
+        due = {
+            record.job_id: record
+            for record in live
+            if everything
+            or self._looked_at.get(record.job_id) is not record
+            or record.job_id in (changed or ())
+            or (now_and_then and record.job_id in self._restless)
+        }
+        # Should this pass be broken off: what was told to have changed was not looked at.
+        after, self._all_at = self._all_at, 0.0
         try:
-            for each in self._runtime.observe():
-                observed.setdefault(each.job_id, []).append(each)
+            self._look(due, everything, {record.job_id for record in live}, ctx)
         except RuntimeUnavailable as error:
             log.warning("runtime_postponed", error=str(error))
             return
-        for record in live:
+        self._all_at = now + _ALL_S if everything else after
+        if everything:
+            self._count()
+        if now_and_then:
+            self._restless_at = now + _RESTLESS_S
+            self._removal.expire()
+
+    def _look(
+        self, due: dict[str, JobRecord], everything: bool, live: set[str], ctx: Context
+    ) -> None:
+        """At each of these jobs, and at what nobody remembers."""
+        strays = self._runtime.known() - live
+        observed: dict[str, list[Observed]] = {}
+        for each in self._runtime.observe(None if everything else due.keys() | strays):
+            observed.setdefault(each.job_id, []).append(each)
+        for job_id, record in due.items():
             try:
-                self._job(record, observed.get(record.job_id, []), ctx)
+                settled = self._job(record, observed.get(job_id, []), ctx)
             except RuntimeUnavailable as error:
-                log.warning("runtime_postponed", job=record.job_id, error=str(error))
-        self._remove_strays(observed, {record.job_id for record in live})
-        self._expire()
+                log.warning("runtime_postponed", job=job_id, error=str(error))
+                settled = False
+            self._looked_at[job_id] = record
+            (self._restless.discard if settled else self._restless.add)(job_id)
+        self._restless &= live
+        for job_id in self._waits_since.keys() - live:
+            del self._waits_since[job_id]
+        for job_id in self._looked_at.keys() - live:
+            del self._looked_at[job_id]
+        self._apply()
+        self._removal.strays((observed.keys() | strays) - live, observed)
+
+    def _live(self) -> tuple[list[JobRecord], Context]:
+        """Jobs that are not done with, those just admitted among them."""
+        with self._unit() as unit:
+            ctx = self._context(unit)
+            live = unit.records.find(
+                JOBS,
+                group="live",
+                status=[*ACTIVE_STATES, *_ENDED],
+                limit=_MOST_LIVE,
+                memory=self._memory,
+            )
+            waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MOST_STARTS)
+            if waiting:
+                active = [record for record in live if record.state in ACTIVE_STATES]
+                live += self._admit(unit, ctx, admit(waiting, active, self._total))
+        return live, ctx
+
+    def _count(self) -> None:
+        with self._unit() as unit:
+            for state, number in unit.records.count(JOBS).items():
+                JOBS_GAUGE.labels(state).set(number)
 
     def _ensure_bucket(self) -> None:
         if not self._bucket_there:
@@ -92,29 +166,28 @@ class Reconciler:
             except StorageError as error:
                 log.warning("bucket_postponed", error=str(error))
 
-    def _admit(self) -> None:
-        total = capacity(self._settings)
-        with self._unit() as unit:
-            waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MOST_STARTS)
-            if not waiting:
-                return
-            active = unit.records.find(JOBS, status=list(ACTIVE_STATES), limit=_MOST_LIVE)
-            ctx = self._context(unit)
-            for record, reason in admit(waiting, active, total):
-                self._admit_one(unit, ctx, record, reason)
-
-    def _admit_one(self, unit: ServiceUnit, ctx: Context, record: JobRecord, reason: str) -> None:
-        if not reason:
-            record, started = states.start(record, ctx.now)
+    def _admit(
+        self, unit: ServiceUnit, ctx: Context, decided: Iterable[tuple[JobRecord, str]]
+    ) -> list[JobRecord]:
+        """Start those that need not wait; their records."""
+        told, admitted = list[Message](), list[JobRecord]()
+        for waiting, reason in decided:
+            if not reason:
+                record, event = states.start(waiting, ctx.now)
+                told += [event, *decisions.rendezvous(record, ctx)]
+                admitted.append(record)
+            elif not waiting.waiting:
+                # Told once; the free capacity changes all the time and is nobody's news.
+                record, waits = states.wait(waiting, reason, ctx.now)
+                told.append(waits)
+            else:
+                continue
             unit.records.put(JOBS, record)
-            unit.emit(started, *decisions.rendezvous(record, ctx))
-        elif not record.waiting:
-            # Told once; the free capacity changes all the time and is nobody's news.
-            record, waits = states.wait(record, reason, ctx.now)
-            unit.records.put(JOBS, record)
-            unit.emit(waits)
+        unit.emit(*told)
+        return admitted
 
-    def _job(self, record: JobRecord, observed: list[Observed], ctx: Context) -> None:
+    def _job(self, record: JobRecord, observed: list[Observed], ctx: Context) -> bool:
+        """Act on one job; whether nothing but a change asks for more."""
         alive = {o.key for o in observed if o.alive}
         seen = {o.key for o in observed}
         wanted = {member_key(record.job_id, m.member): m for m in record.members.values()}
@@ -127,9 +200,9 @@ class Reconciler:
                 if member_key(record.job_id, each) not in wanted:
                     self._runtime.stop(record.job_id, each, self._settings.stop_grace_s)
         if record.state.terminal:
-            if not alive:
-                self._clean(record)
-            return
+            if not alive and self._runtime.remove(record.job_id):
+                self._cleaned.append(record.job_id)
+            return False
         dead = {o.key: o for o in observed if not o.alive}
         missing = []
         for key, member in wanted.items():
@@ -142,19 +215,32 @@ class Reconciler:
         self._runtime.start(record.submit, missing)
         self._explain(record, living, ctx)
         self._judge(record, ctx)
+        quiet = record.verdict is None and record.suspect is None
+        return quiet and record.state is JobState.RUNNING and alive == wanted.keys()
 
     def _explain(self, record: JobRecord, living: list[Member], ctx: Context) -> None:
         """Tell what keeps a job from running, and have an overdue cluster wait again."""
         if record.state is JobState.RUNNING or record.verdict is not None:
+            self._waits_since.pop(record.job_id, None)
             return
         found = self._runtime.pending(record.job_id)
-        if found is None and record.pending is None:
-            return
         if found is not None and found.overdue:
             self._decide(record, decisions.requeue)
+            self._apply()
             self._runtime.end(record.job_id, living, self._settings.stop_grace_s)
-        if decisions.is_news(record.pending, found, ctx.now):
+        if self._lasts(record.job_id, found) and decisions.is_news(record.pending, found, ctx.now):
             self._decide(record, lambda r, ctx: decisions.note_pending(r, found, ctx))
+
+    def _lasts(self, job_id: str, found: Pending | None) -> bool:
+        """Whether a reason is worth telling: some belong to every start, and pass at once."""
+        if found is None or found.overdue or found.cause not in _PASSING:
+            self._waits_since.pop(job_id, None)
+            return True
+        cause, since = self._waits_since.get(job_id, (None, 0.0))
+        if cause is not found.cause:
+            since = self._clock()
+            self._waits_since[job_id] = found.cause, since
+        return self._clock() - since >= _PASSING_S
 
     def _maybe_lost(
         self, key: str, record: JobRecord, member: MemberRecord, dead: Observed | None
@@ -164,8 +250,8 @@ class Reconciler:
             self._decide(record, lambda _record, ctx: handlers.pod_exited(end, ctx))
             return
         fate = _LOST if dead is None or dead.fate is None else dead.fate
-        since = self._gone_since.setdefault(key, time.monotonic())
-        if time.monotonic() - since >= self._settings.lost_grace_s:
+        since = self._gone_since.setdefault(key, self._clock())
+        if self._clock() - since >= self._settings.lost_grace_s:
             self._gone_since.pop(key, None)
             self._decide(record, lambda r, ctx: _lost(r, member, fate, ctx))
 
@@ -187,65 +273,31 @@ class Reconciler:
         if record.suspect is not None or decisions.timed_out(record, ctx) is not None:
             self._decide(record, due)
 
-    def _decide(
-        self, record: JobRecord, decide: Callable[[JobRecord, Context], Iterable[Message]]
-    ) -> None:
-        """Apply ``decide`` to the newest record: handlers may have changed it meanwhile."""
-        with self._unit() as unit:
-            newest = unit.records.get(JOBS, record.job_id)
-            if newest is not None and newest.state in ACTIVE_STATES:
-                unit.emit(*decide(newest, self._context(unit)))
+    def _decide(self, record: JobRecord, decide: Decide) -> None:
+        """Have ``decide`` applied to the job when all have been looked at."""
+        self._decided.append((record.job_id, decide))
 
-    def _clean(self, record: JobRecord) -> None:
-        if not self._runtime.remove(record.job_id):
+    def _apply(self) -> None:
+        """Decisions on the newest records: handlers may have changed them meanwhile."""
+        decided, self._decided = self._decided, []
+        cleaned, self._cleaned = self._cleaned, []
+        if not decided and not cleaned:
             return
         with self._unit() as unit:
-            newest = unit.records.get(JOBS, record.job_id)
-            if newest is not None:
-                unit.records.put(JOBS, newest.model_copy(update={"cleaned": True}))
-
-    def _remove_strays(self, observed: dict[str, list[Observed]], live: set[str]) -> None:
-        """Members of jobs nobody remembers (their record was removed) must not live on.
-
-        What was live when this pass began is remembered, or was cleaned up by it.
-        """
-        known = (observed.keys() | self._runtime.known()) - live
-        if not known:
-            return
-        with self._unit() as unit:
-            strays = [
-                job_id
-                for job_id in known
-                if (r := unit.records.get(JOBS, job_id)) is None or r.cleaned
-            ]
-        for job_id in strays:
-            living = [o.member for o in observed.get(job_id, ()) if o.alive]
-            self._runtime.end(job_id, living, self._settings.stop_grace_s)
-            if not living:
-                self._runtime.remove(job_id)
-
-    def _expire(self) -> None:
-        """Forget ended jobs that were removed or whose time is over, and what is stored."""
-        with self._unit() as unit:
-            now = self._context(unit).now
-            due = unit.records.find(JOBS, status=_ENDED, due_before=now, limit=_MOST_STARTS)
-            asked = unit.records.find(JOBS, group=_REMOVING, limit=_MOST_STARTS)
-        for record in {r.job_id: r for r in [*asked, *due]}.values():
-            if not record.cleaned:
-                continue
-            prefix, bucket = f"jobs/{record.job_id}/", self._settings.s3_bucket
-            keys = [info.key for info in self._store.list(bucket, prefix)]
-            if keys:
-                self._store.delete(bucket, keys)
-            reason = "removed on request" if record.removing else "kept long enough"
-            with self._unit() as unit:
-                now = self._context(unit).now
-                unit.emit(states.removed(record, reason, now))
-                unit.records.delete(JOBS, record.job_id)
+            ctx, told = self._context(unit), list[Message]()
+            for job_id, decide in decided:
+                newest = unit.records.get(JOBS, job_id)
+                if newest is not None and newest.state in ACTIVE_STATES:
+                    told += decide(newest, ctx)
+            for job_id in cleaned:
+                newest = unit.records.get(JOBS, job_id)
+                if newest is not None:
+                    unit.records.put(JOBS, newest.model_copy(update={"cleaned": True}))
+            unit.emit(*told)
 
 
+Decide = Callable[[JobRecord, Context], Iterable[Message]]
 _ENDED = [state for state in JobState if state.terminal]
-_REMOVING = "removing"
 
 
 def _lost(record: JobRecord, member: MemberRecord, fate: Exit, ctx: Context) -> Iterable[Message]:

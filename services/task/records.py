@@ -122,13 +122,19 @@ class JobRecord(_Frozen):
         return self.model_copy(update={"members": self.members | {member.name: member}})
 
 
+def _group(record: JobRecord) -> str | None:
+    """What the reconciler still has to look at, and what it has to delete."""
+    if record.cleaned:
+        return "removing" if record.removing else None
+    return None if record.state is JobState.ACCEPTED else "live"
+
+
 JOBS = Collection(
     "jobs",
     JobRecord,
     key=lambda r: r.job_id,
     status=lambda r: str(r.state),
-    # What the reconciler still has to look at, and what it has to delete.
-    group=lambda r: "live" if not r.cleaned else "removing" if r.removing else None,
+    group=_group,
     due=lambda r: r.ended_at + timedelta(seconds=r.submit.ttl_s) if r.ended_at else None,
 )
 

@@ -35,6 +35,7 @@ class Mirror:
         selector: label selector, '' for all.
         fields: field selector, '' for all.
         keep: what to keep of each object, at least its namespace, name and resourceVersion.
+        group: what the kept belongs to, for ``of`` and ``take_changed``; '' for nothing.
         on_deleted: called from the watching thread with what was kept of an object that is gone.
     """
 
@@ -46,13 +47,16 @@ class Mirror:
         selector: str = "",
         fields: str = "",
         keep: Callable[[Object], Object] = lambda item: item,
+        group: Callable[[Object], str] = lambda _item: "",
         on_deleted: Callable[[Object], None] = lambda _item: None,
     ) -> None:
         self._cluster, self._path = cluster, path
         asked = {"labelSelector": selector, "fieldSelector": fields}
         self._query = {name: value for name, value in asked.items() if value}
-        self._keep, self._on_deleted = keep, on_deleted
+        self._keep, self._group, self._on_deleted = keep, group, on_deleted
         self._items: dict[Key, Object] = {}
+        self._groups: dict[str, dict[Key, Object]] = {}
+        self._changed: set[str] = set()
         self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._synced = threading.Event()
@@ -83,12 +87,28 @@ class Mirror:
         with self._turn:
             return self._items.get((namespace, name))
 
+    def of(self, group: str) -> list[Object]:
+        """What belongs to ``group``, as of now."""
+        with self._turn:
+            return list(self._groups.get(group, {}).values())
+
+    def groups(self) -> set[str]:
+        """Groups of which anything is there."""
+        with self._turn:
+            return set(self._groups)
+
+    def take_changed(self) -> set[str]:
+        """Groups of which something came, changed or went since this was asked last."""
+        with self._turn:
+            changed, self._changed = self._changed, set()
+            return changed
+
     def learn(self, item: Object) -> None:
         """Take in what an own request has just answered, if it is news."""
         with self._turn:
             known = self._items.get(_key(item))
             if known is None or _version(known) < _version(item):
-                self._items[_key(item)] = self._keep(item)
+                self._put(_key(item), self._keep(item))
 
     def _follow(self) -> None:
         pause = _PAUSE_S
@@ -118,10 +138,15 @@ class Mirror:
                 break
             query["continue"] = page["metadata"]["continue"]
         with self._turn:
-            before, self._items = self._items, found
+            gone = {key: self._items[key] for key in self._items.keys() - found.keys()}
+        for item in gone.values():
+            self._on_deleted(item)
+        with self._turn:
+            for key in gone:
+                self._drop(key)
+            for key, item in found.items():
+                self._put(key, item)
         self._synced.set()
-        for key in before.keys() - found.keys():
-            self._on_deleted(before[key])
         return str(page["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> None:
@@ -156,13 +181,33 @@ class Mirror:
             return
         item, key = event["object"], _key(event["object"])
         kept = self._keep(item)
+        if event["type"] == "DELETED":
+            # First what is to be remembered of it: who finds it gone asks for that.
+            self._on_deleted(kept)
         with self._turn:
             if event["type"] == "DELETED":
-                self._items.pop(key, None)
+                self._drop(key)
             else:
-                self._items[key] = kept
-        if event["type"] == "DELETED":
-            self._on_deleted(kept)
+                self._put(key, kept)
+
+    def _put(self, key: Key, item: Object) -> None:
+        before = self._items.get(key)
+        group = self._group(item)
+        if before is not None and self._group(before) != group:
+            self._drop(key)
+        self._items[key] = item
+        if group:
+            self._groups.setdefault(group, {})[key] = item
+            self._changed.add(group)
+
+    def _drop(self, key: Key) -> None:
+        item = self._items.pop(key, None)
+        group = self._group(item) if item is not None else ""
+        if group:
+            self._groups[group].pop(key, None)
+            if not self._groups[group]:
+                del self._groups[group]
+            self._changed.add(group)
 
 
 def _key(item: Object) -> Key:

@@ -49,6 +49,8 @@ class Periodic:
     run: Callable[[], None]
     eager: bool = True
     """Whether it is also called after every batch of messages; not for what takes long."""
+    pause_s: float = 0.0
+    """Least time between two calls, for what may be done for many batches at once."""
 
 
 class PartitionWorker(Protocol):

@@ -216,6 +216,8 @@ class Service:
                 except Exception:
                     # The other broad except of the runner: periodic work is tried again.
                     log.exception("periodic_failed", periodic=periodic.name)
+                if periodic.pause_s:
+                    self._stop.wait(periodic.pause_s)
                 event.wait(periodic.every_s)
 
         thread = threading.Thread(target=loop, name=f"periodic-{periodic.name}", daemon=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,8 +56,14 @@ class Runtime(Protocol):
         job, it keeps up after a restart, too.
         """
 
-    def observe(self) -> list[Observed]:
-        """Every incarnation that was started and not yet removed."""
+    def changed(self) -> set[str] | None:
+        """Jobs of which something else may be seen than when this was asked last.
+
+        None where the runtime is not told of changes: it may be any.
+        """
+
+    def observe(self, job_ids: Collection[str] | None = None) -> list[Observed]:
+        """Every incarnation of these jobs (None: of all) that was started and not yet removed."""
 
     def known(self) -> set[str]:
         """Ids of the jobs of which anything is there."""

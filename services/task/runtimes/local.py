@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -99,14 +99,17 @@ class LocalRuntime:
         os.close(read_end)
         return write_end
 
-    def observe(self) -> list[Observed]:
+    def changed(self) -> None:
+        """Nobody tells us: each time everything is looked at."""
+
+    def observe(self, job_ids: Collection[str] | None = None) -> list[Observed]:
         """What the directories tell, checked against the running processes."""
         for key in [key for key, pid in self._children.items() if not _child_lives(pid)]:
             del self._children[key]
         found = []
         for job_id, member, directory in self._incarnations():
             launcher = launcher_of(directory)
-            if launcher is None:
+            if launcher is None or (job_ids is not None and job_id not in job_ids):
                 continue
             alive = processes.start_time(launcher.pid) == launcher.started
             found.append(Observed(job_id, member, alive, None if alive else _end(directory)))

@@ -53,7 +53,7 @@ class _Undone(Exception):
 
 def _answers(store: Store, steps: list[tuple[Any, ...]]) -> list[tuple[Any, Any]]:
     """What the store says and what the dictionary says, step by step."""
-    plain, said = Plain(), []
+    plain, said, memory = Plain(), list[tuple[Any, Any]](), dict[str, tuple[str, Thing]]()
     pending = [*steps]
     while pending:
         with store.unit() as unit:
@@ -74,6 +74,10 @@ def _answers(store: Store, steps: list[tuple[Any, ...]]) -> list[tuple[Any, Any]
                             THINGS, group=group, status=status, newest_first=newest
                         )
                         said.append((found, plain.find(group, status, newest)))
+                        again = records.find(
+                            THINGS, group=group, status=status, newest_first=newest, memory=memory
+                        )
+                        said.append((again, found))
                     case ("count",):
                         counted = records.count(THINGS)
                         said.append((sum(counted.values()), len(plain.things)))
@@ -98,3 +102,19 @@ def test_every_question_sees_what_was_put_before(steps: list[tuple[Any, ...]]) -
             assert got == wanted
     finally:
         store.close()
+
+
+def test_a_record_that_is_as_it_was_gives_the_very_model_a_reader_remembers() -> None:
+    store, memory = Store("sqlite://"), dict[str, tuple[str, Thing]]()
+    with store.transaction() as records:
+        records.put_all(THINGS, [Thing(name=name, group="x", status="1") for name in "abc"])
+    with store.transaction() as records:
+        first = records.find(THINGS, memory=memory)
+        records.put(THINGS, Thing(name="b", group="x", status="2"))
+        records.delete(THINGS, "c")
+    with store.transaction() as records:
+        second = records.find(THINGS, memory=memory)
+    assert [thing.name for thing in second] == ["a", "b"]
+    assert second[0] is first[0]
+    assert second[1].status == "2"
+    assert memory.keys() == {"a", "b"}

@@ -8,9 +8,10 @@ restart could not do without.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _THREADS = 8
 _RENEW_S = 12 * 3600.0
+_LOOK_AT_ACCESS_S = 60.0
 _BURIAL_SLACK_S = 15.0
 
 
@@ -66,6 +68,7 @@ class KubernetesRuntime:
         self._renewed: dict[str, float] = {}
         self._submits: dict[str, JobSubmit] = {}
         self._under_way: set[str] = set()
+        self._renewing_at = 0.0
         self._cleared: set[str] = set()
         """Jobs being removed whose Secret is gone."""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="kubernetes")
@@ -80,7 +83,10 @@ class KubernetesRuntime:
         if members:
             self._do(f"start {submit.job_id}", lambda: self._ensure(submit, members))
 
-    def observe(self) -> list[Observed]:
+    def changed(self) -> set[str]:
+        return self._view.take_changed()
+
+    def observe(self, job_ids: Collection[str] | None = None) -> list[Observed]:
         """Every incarnation the cluster knows, or has shown us before it was deleted.
 
         Raises:
@@ -88,14 +94,15 @@ class KubernetesRuntime:
         """
         if not self._view.synced:
             raise RuntimeUnavailable("the cluster has not been listed yet")
-        self._view.refresh()
         self._bury()
         self._open_gangs()
-        self._renew()
-        return list(self._view.observed())
+        if time.monotonic() >= self._renewing_at:
+            self._renewing_at = time.monotonic() + _LOOK_AT_ACCESS_S
+            self._renew()
+        return list(self._view.observed(self.known() if job_ids is None else job_ids))
 
     def known(self) -> set[str]:
-        return self._view.known()
+        return self._view.known() | self._view.remembered()
 
     def pending(self, job_id: str) -> Pending | None:
         if job_id in self._overdue:
@@ -239,20 +246,23 @@ class KubernetesRuntime:
         """End pods whose node has fallen silent after they were told to go.
 
         As Kubernetes' own pod collector does on nodes known to be dead: failed first, so that the
-        Job may replace it, then deleted. Should it still run, it is fenced.
+        Job may replace it, then deleted. Should it still run, it is fenced. One that has ended
+        already is only to be deleted: nothing else would, as long as its node is not given up.
         """
         now = datetime.now(UTC)
         for pod in self._view.all_pods():
-            if pods.alive(pod) and pods.overdue(pod, now, _BURIAL_SLACK_S):
-                path = self._pod_path(pod)
-                self._do(f"bury {path}", lambda path=path: self._bury_one(path))  # type: ignore[misc]
+            going = pod["metadata"]["deletionTimestamp"]
+            if going and pods.overdue(pod, now, _BURIAL_SLACK_S):
+                path, alive = self._pod_path(pod), pods.alive(pod)
+                self._do(f"bury {path}", partial(self._bury_one, path, alive=alive))
 
-    def _bury_one(self, path: str) -> None:
+    def _bury_one(self, path: str, *, alive: bool) -> None:
         gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = {"phase": "Failed", "conditions": [gone | {"lastTransitionTime": now}]}
         try:
-            self._cluster.patch(f"{path}/status", {"status": status})
+            if alive:
+                self._cluster.patch(f"{path}/status", {"status": status})
             self._cluster.delete(path, gracePeriodSeconds=0)
         except NotFound:
             return
@@ -263,12 +273,11 @@ class KubernetesRuntime:
             Gang(job_id, created, total, [p for p in members if pods.alive(p)])
             for job_id, created, total, members in self._view.clusters()
         ]
-        opening, self._held, self._overdue = self._keeper.decide(
-            gangs, self._view.free(), time.monotonic()
-        )
+        free = self._view.free() if gangs else None
+        opening, self._held, self._overdue = self._keeper.decide(gangs, free, time.monotonic())
         self._keeper.forget({gang.job_id for gang in gangs})
         for gang in opening:
-            self._do(f"open {gang.job_id}", lambda gated=gang.gated: self._open(gated))  # type: ignore[misc]
+            self._do(f"open {gang.job_id}", partial(self._open, gang.gated))
 
     def _open(self, gated: Iterable[Object]) -> None:
         for pod in gated:
@@ -290,7 +299,7 @@ class KubernetesRuntime:
             last = self._renewed.get(job_id)
             if self._view.jobs(job_id) and (last is None or now - last > _RENEW_S):
                 self._renewed[job_id] = now
-                self._do(f"renew {job_id}", lambda submit=submit: self._renew_one(submit))  # type: ignore[misc]
+                self._do(f"renew {job_id}", partial(self._renew_one, submit))
 
     def _renew_one(self, submit: JobSubmit) -> None:
         path = self._path("v1", "secrets", names.base_name(submit.job_id))

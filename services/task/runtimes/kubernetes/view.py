@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from services.task.records import Exit
@@ -39,13 +39,22 @@ class View:
             path_of("v1", "pods", namespace),
             selector=mine,
             keep=pods.keep,
+            group=pods.job_id,
             on_deleted=self._deleted,
         )
         self._jobs = Mirror(
-            cluster, path_of("batch/v1", "jobs", namespace), selector=mine, keep=_keep_job
+            cluster,
+            path_of("batch/v1", "jobs", namespace),
+            selector=mine,
+            keep=_keep_job,
+            group=pods.job_id,
         )
         self._warnings = Mirror(
-            cluster, path_of("v1", "events", namespace), fields="type=Warning", keep=_keep_event
+            cluster,
+            path_of("v1", "events", namespace),
+            fields="type=Warning",
+            keep=_keep_event,
+            group=lambda event: str(event["involvedObject"]["uid"]),
         )
         self._nodes = Mirror(cluster, path_of("v1", "nodes"), keep=room.keep)
         self._needed = [self._pods, self._jobs]
@@ -53,13 +62,13 @@ class View:
         self._workloads: Mirror | None = None
         if capabilities.kueue:
             self._workloads = Mirror(
-                cluster, path_of(_KUEUE, "workloads", namespace), keep=_keep_workload
+                cluster,
+                path_of(_KUEUE, "workloads", namespace),
+                keep=_keep_workload,
+                group=_owner,
             )
             self._wanted.append(self._workloads)
         self._fates: dict[str, dict[tuple[str, int], Exit]] = {}
-        self._pods_by_job: dict[str, list[Object]] = {}
-        self._jobs_by_job: dict[str, list[Object]] = {}
-        self._warned: dict[str, list[Object]] = {}
 
     def start(self) -> None:
         for mirror in (*self._needed, *self._wanted):
@@ -74,14 +83,9 @@ class View:
         """Whether pods and Jobs have been listed; the rest only helps to explain."""
         return all(mirror.synced for mirror in self._needed)
 
-    def refresh(self) -> None:
-        """Arrange what the mirrors hold now."""
-        self._pods_by_job = _by_job(self._pods.items())
-        self._jobs_by_job = _by_job(self._jobs.items())
-        warned: dict[str, list[Object]] = {}
-        for event in self._warnings.items():
-            warned.setdefault(event["involvedObject"]["uid"], []).append(event)
-        self._warned = warned
+    def take_changed(self) -> set[str]:
+        """Jobs of which pods or Jobs came, changed or went since this was asked last."""
+        return self._pods.take_changed() | self._jobs.take_changed()
 
     def learn(self, job: Object) -> None:
         """A Job we have just made."""
@@ -89,21 +93,23 @@ class View:
 
     def known(self) -> set[str]:
         """Jobs of which pods or Jobs are there."""
-        fresh = {pods.job_id(job) for job in self._jobs.items()}
-        return self._pods_by_job.keys() | self._jobs_by_job.keys() | fresh
+        return self._pods.groups() | self._jobs.groups()
+
+    def remembered(self) -> set[str]:
+        """Jobs of which it is still known how pods ended."""
+        return set(self._fates)
 
     def forget(self, job_id: str) -> None:
         self._fates.pop(job_id, None)
 
-    def all_pods(self) -> Iterator[Object]:
-        for each in self._pods_by_job.values():
-            yield from each
+    def all_pods(self) -> list[Object]:
+        return self._pods.items()
 
     def pods(self, job_id: str) -> list[Object]:
-        return self._pods_by_job.get(job_id, [])
+        return self._pods.of(job_id)
 
     def jobs(self, job_id: str) -> list[Object]:
-        return self._jobs_by_job.get(job_id, [])
+        return self._jobs.of(job_id)
 
     def job(self, name: str) -> Object | None:
         """A Job as it is now."""
@@ -127,29 +133,32 @@ class View:
 
     def clusters(self) -> Iterator[tuple[str, str, int, list[Object]]]:
         """Jobs whose pods have gates or look for nodes: id, creation, members, pods."""
-        for job_id, jobs in self._jobs_by_job.items():
-            mine = self.pods(job_id)
-            if not any(pods.alive(p) and not p["spec"]["nodeName"] for p in mine):
-                continue
+        seeking = {
+            pods.job_id(pod)
+            for pod in self._pods.items()
+            if not pod["spec"]["nodeName"] and pods.alive(pod)
+        }
+        for job_id in seeking:
+            jobs = self.jobs(job_id)
             total = sum(int(job["spec"].get("completions") or 1) for job in jobs)
-            over = sum(int((job.get("status") or {}).get("succeeded") or 0) for job in jobs)
-            created = min(job["metadata"]["creationTimestamp"] for job in jobs)
-            wide = total > 1 and not any(j["metadata"].get("deletionTimestamp") for j in jobs)
-            if wide:
-                yield job_id, created, total - over, mine
+            if total > 1 and not any(j["metadata"].get("deletionTimestamp") for j in jobs):
+                over = sum(int((job.get("status") or {}).get("succeeded") or 0) for job in jobs)
+                created = min(job["metadata"]["creationTimestamp"] for job in jobs)
+                yield job_id, created, total - over, self.pods(job_id)
 
     def seen(self, job_id: str, *, held: str, refused: str) -> Seen:
         """Everything that may tell why a job does not start."""
         jobs, mine = self.jobs(job_id), self.pods(job_id)
         uids = [item["metadata"]["uid"] for item in (*jobs, *mine)]
-        warnings = [event for uid in uids for event in self._warned.get(uid, ())]
+        warnings = [event for uid in uids for event in self._warnings.of(uid)]
         warnings.sort(key=lambda event: event["at"])
-        workloads = self._workloads.items() if self._workloads else []
+        queued = self._workloads
+        workloads = [each for uid in uids for each in queued.of(uid)] if queued else []
         return Seen(jobs, mine, warnings, workloads, held, refused)
 
-    def observed(self) -> Iterator[Observed]:
-        """Each incarnation of each member; those before a living one are over."""
-        for job_id in self._pods_by_job.keys() | self._fates.keys():
+    def observed(self, job_ids: Iterable[str]) -> Iterator[Observed]:
+        """Each incarnation of each member of these jobs; those before a living one are over."""
+        for job_id in job_ids:
             there: dict[tuple[str, int], Observed] = {}
             for pod in self.pods(job_id):
                 member = pods.member(pod)
@@ -187,13 +196,9 @@ class View:
         return fate.model_copy(update=told)
 
 
-def _by_job(items: list[Object]) -> dict[str, list[Object]]:
-    found: dict[str, list[Object]] = {}
-    for item in items:
-        job_id = pods.job_id(item)
-        if job_id:
-            found.setdefault(job_id, []).append(item)
-    return found
+def _owner(workload: Object) -> str:
+    """Uid of the Job a workload is for."""
+    return next((str(owner["uid"]) for owner in workload["metadata"]["ownerReferences"]), "")
 
 
 def _suspended(job: Object) -> bool:

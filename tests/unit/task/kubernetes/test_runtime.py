@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.task.runtimes.kubernetes.capabilities import Capabilities
 from services.task.runtimes.kubernetes.runtime import KubernetesRuntime
 from shared.cluster import Object
-from tests.unit.task.kubernetes.objects import TEMPLATE, submit
+from tests.unit.task.kubernetes.objects import TEMPLATE, pod, submit
 
 
 class Recorded:
@@ -31,8 +33,8 @@ class Recorded:
 class Seen:
     """A cluster with these Jobs."""
 
-    def __init__(self, *jobs: Object) -> None:
-        self._jobs = list(jobs)
+    def __init__(self, *jobs: Object, pods: Sequence[Object] = ()) -> None:
+        self._jobs, self._pods = list(jobs), list(pods)
 
     capabilities = Capabilities("v1.34.4", kueue=False, claims=False)
 
@@ -42,6 +44,9 @@ class Seen:
     def jobs(self, _job_id: str) -> list[Object]:
         return self._jobs
 
+    def all_pods(self) -> list[Object]:
+        return self._pods
+
     def forget(self, _job_id: str) -> None:
         """Nothing is remembered."""
 
@@ -49,8 +54,8 @@ class Seen:
         """Nothing runs."""
 
 
-def made(cluster: Recorded, *jobs: Object) -> KubernetesRuntime:
-    view: Any = Seen(*jobs)
+def made(cluster: Recorded, *jobs: Object, pods: Sequence[Object] = ()) -> KubernetesRuntime:
+    view: Any = Seen(*jobs, pods=pods)
     server: Any = cluster
     return KubernetesRuntime(server, TEMPLATE, view, lambda _submit: "{}", gang_s=1.0)
 
@@ -84,3 +89,25 @@ def test_a_job_with_the_id_of_one_that_was_swept_leaves_no_secret_either() -> No
     runtime._pool.shutdown()
     assert runtime.remove(job.job_id)
     assert [verb for verb, _ in cluster.asked] == ["delete", "delete"]
+
+
+def test_a_pod_its_node_does_not_take_away_is_removed_whether_it_had_ended_or_not() -> None:
+    cluster, now = Recorded(), datetime.now(UTC)
+    long_ago, just_now = ((now - timedelta(seconds=s)).isoformat() for s in (60, 1))
+    runtime = made(
+        cluster,
+        pods=[
+            pod("worker-0", node="n", phase="Running", deleted=long_ago),
+            pod("worker-1", node="n", phase="Failed", deleted=long_ago),
+            pod("worker-2", node="n", phase="Failed", deleted=just_now),
+            pod("worker-3", node="n", phase="Running"),
+        ],
+    )
+    runtime._bury()
+    runtime.close()
+    asked = {(verb, path.partition("/pods/")[2]) for verb, path in cluster.asked}
+    assert asked == {
+        ("patch", "j-worker-0/status"),
+        ("delete", "j-worker-0"),
+        ("delete", "j-worker-1"),
+    }

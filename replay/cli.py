@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,9 @@ def replay(
     predictor: Annotated[str, typer.Option(help="Engine settings, JSON.")] = "",
     policy: Annotated[str, typer.Option(help="The healer's policy, JSON.")] = "",
     events: Annotated[Path | None, typer.Option(help="Write every event here, JSON lines.")] = None,
+    processes: Annotated[
+        int, typer.Option(help="Partitions side by side; 0: as many as pay.", min=0, max=64)
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Run recorded series through detector, predictor and policy in virtual time.
@@ -35,7 +39,7 @@ def replay(
     """
     from pydantic import ValidationError  # noqa: PLC0415 - help must not wait for numpy
 
-    from replay.course import Course  # noqa: PLC0415 - the same
+    from replay.course import Course, processes_for  # noqa: PLC0415 - the same
     from replay.sources import UnreadableError, read  # noqa: PLC0415
     from services.detector.settings import EngineSettings as Detector  # noqa: PLC0415
     from services.healer.policy import Policy  # noqa: PLC0415
@@ -52,11 +56,14 @@ def replay(
     except (UnreadableError, ValidationError) as error:
         typer.echo(f"cannot replay: {error}", err=True)
         raise typer.Exit(2) from None
-    with (events or Path(os.devnull)).open("w") as output:
-        for event in course.run(samples, max(1, round(tick * 1000))):
-            if events:
-                line = {"type": event.TYPE, **event.model_dump(mode="json")}
-                output.write(json.dumps(line) + "\n")
+    with (events or Path(os.devnull)).open("wb") as output:
+        told = course.run(
+            samples, max(1, round(tick * 1000)),
+            processes=processes or processes_for(samples), texts=events is not None,
+        )  # fmt: skip
+        for one in told:
+            if one.text is not None:
+                output.write(one.text + b"\n")
     found = report(course.outcome)
     if as_json:
         typer.echo(json.dumps(found))
@@ -70,6 +77,8 @@ def _given(text: str, variable: str) -> str:
 
 def report(outcome: Outcome) -> dict[str, Any]:
     """The figures, by item and in all; a share is None where nothing could be counted."""
+    from services.predictor.ledger import Score  # noqa: PLC0415 - help must not wait for numpy
+
     items: dict[str, dict[str, Any]] = {}
     for name in sorted({*outcome.items, *outcome.ledger}):
         seen, score = outcome.items.get(name), outcome.ledger.get(name)
@@ -87,14 +96,15 @@ def report(outcome: Outcome) -> dict[str, Any]:
             "false_per_machine_week": _share(score.false if score else 0, outcome.machine_weeks),
             "lead_hours": _share(seen.lead_ms / 3_600_000 if seen else 0, announced),
             "coverage": score.coverage if score else None,
+            "brier": score.brier if score else None,
+            "brier_skill": score.brier_skill if score else None,
             "anomalies": seen.anomalies if seen else 0,
         }
-    hits = sum(score.hit for score in outcome.ledger.values())
-    false = sum(score.false for score in outcome.ledger.values())
     without = sum(item["alarms_without"] for item in items.values())
     spared = without - sum(item["alarms_with"] for item in items.values())
     announced = sum(item.announced for item in outcome.items.values())
     lead_ms = sum(item.lead_ms for item in outcome.items.values())
+    whole = reduce(Score.plus, outcome.ledger.values(), Score())
     return {
         "machines": outcome.machines,
         "series": outcome.series,
@@ -106,12 +116,14 @@ def report(outcome: Outcome) -> dict[str, Any]:
             "alarms_with": without - spared,
             "mailed_in_time": sum(item["mailed_in_time"] for item in items.values()),
             "reduction": _share(spared, without),
-            "accuracy": _share(hits, hits + false),
+            "accuracy": whole.accuracy,
             "missed_rate": _share(without - announced, without),
-            "false": false,
-            "false_per_machine_week": _share(false, outcome.machine_weeks),
+            "false": whole.false,
+            "false_per_machine_week": _share(whole.false, outcome.machine_weeks),
             "lead_hours": _share(lead_ms / 3_600_000, announced),
-            "coverage": None,
+            "coverage": whole.coverage,
+            "brier": whole.brier,
+            "brier_skill": whole.brier_skill,
             "anomalies": sum(item["anomalies"] for item in items.values()),
         },
     }
@@ -125,7 +137,8 @@ def _show(found: dict[str, Any], seconds: float) -> None:
     console = Console(width=None if os.isatty(1) else 160)
     table = Table(title="Alarms with and without the system")
     heads = ("item", "without", "with", "told", "reduction", "accuracy", "missed",
-             "false per machine-week", "lead, h", "95 % held", "anomalies")  # fmt: skip
+             "false per machine-week", "lead, h", "95 % held",
+             "Brier skill", "anomalies")  # fmt: skip
     for head in heads:
         table.add_column(head, justify="left" if head == "item" else "right")
     for name, row in [*found["items"].items(), ("all", found["all"])]:
@@ -133,7 +146,7 @@ def _show(found: dict[str, Any], seconds: float) -> None:
             name, str(row["alarms_without"]), str(row["alarms_with"]), str(row["mailed_in_time"]),
             *(_percent(row[key]) for key in ("reduction", "accuracy", "missed_rate")),
             _number(row["false_per_machine_week"]), _number(row["lead_hours"]),
-            _percent(row["coverage"]), str(row["anomalies"]),
+            _percent(row["coverage"]), _number(row["brier_skill"]), str(row["anomalies"]),
         )  # fmt: skip
     console.print(table)
     console.print(

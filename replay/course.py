@@ -1,7 +1,8 @@
-"""The course of a replay: virtual time goes tick by tick through detector, predictor and policy."""
+"""The course of a replay: what engines say tick by tick, weighed by the policy in virtual time."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,11 +10,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from replay.sources import ticks
-from services.detector.engine import Engine as Detector
+from replay.partitions import Told, run
 from services.detector.settings import EngineSettings as DetectorSettings
 from services.healer.policy import Facts, Policy
-from services.predictor.engine import Engine as Predictor
 from services.predictor.ledger import Score
 from services.predictor.settings import EngineSettings as PredictorSettings
 from shared.contracts import AlarmPredicted, AnomalyDetected, Message, PredictionWithdrawn
@@ -25,6 +24,8 @@ _THRESHOLD = "threshold"
 _TOLD = (Level.SUGGEST, Level.APPROVE)
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _WEEK_MS = 7 * _DAY_MS
+_SAMPLES_A_PROCESS = 500_000
+"""Whose replay takes longer than a process takes to begin."""
 
 
 @dataclass
@@ -87,29 +88,34 @@ class Course:
     def __init__(
         self, detector: DetectorSettings, predictor: PredictorSettings, policy: Policy
     ) -> None:
-        self._detector = Detector(detector)
-        # Replicas enough: nothing waits for its turn.
-        self._predictor = Predictor(predictor.model_copy(update={"budget_per_step": 2**31}))
+        self._settings = detector, predictor
         self._policy = policy
         self._open: dict[str, _Open] = {}
         self._ended: dict[str, tuple[int, _Open]] = {}
         self._runs: list[_Run] = []
         self.outcome = Outcome()
 
-    def run(self, samples: SampleBatch, tick_ms: int) -> Iterator[Message]:
-        """Every event, as live, in virtual time; ``outcome`` is whole when it has ended."""
+    def run(
+        self, samples: SampleBatch, tick_ms: int, *, processes: int = 1, texts: bool = False
+    ) -> Iterator[Told]:
+        """Every event, as live, in virtual time; ``outcome`` is whole when it has ended.
+
+        ``processes``: so many partitions work side by side; the events are the same.
+        """
         out = self.outcome
         out.samples = len(samples)
         out.machines = len(np.unique(samples.host_code))
         if len(samples):
             out.begin_ms, out.end_ms = int(samples.time_ms[0]), int(samples.time_ms[-1])
-        for batch in ticks(samples, tick_ms):
-            # Predictions first: what both see in one tick was foretold before.
-            for event in (*self._predictor.process(batch), *self._detector.process(batch)):
-                self._note(event)
-                yield event
-        out.series = self._detector.series
-        out.ledger = self._predictor.episodes.ledger.scores
+        for step in run(samples, tick_ms, self._settings, processes=processes, texts=texts):
+            for one in step:
+                if isinstance(one, Told):
+                    self._note(one.event)
+                    yield one
+                else:
+                    out.series += one.series
+                    for item, score in one.scores.items():
+                        out.ledger[item] = out.ledger.get(item, Score()).plus(score)
 
     def _item(self, name: str) -> ItemOutcome:
         return self.outcome.items.setdefault(name, ItemOutcome())
@@ -169,6 +175,11 @@ class Course:
         return ended[1]
 
 
-def counts(events: Iterator[Message]) -> Counter[str]:
+def counts(events: Iterator[Told]) -> Counter[str]:
     """Run to the end; how many events of each type there were."""
-    return Counter(event.TYPE for event in events)
+    return Counter(told.event.TYPE for told in events)
+
+
+def processes_for(samples: SampleBatch) -> int:
+    """One a core where there is enough for each to do."""
+    return max(1, min(os.cpu_count() or 1, len(samples) // _SAMPLES_A_PROCESS))

@@ -9,6 +9,7 @@ are understood as they are when they come in live.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
+from shared.name_hashes import NameHashes
 from shared.samples import SampleBatch, concatenate, from_rows, labels_text
 
 _NEEDED = ("host", "item", "time", "value")
@@ -50,18 +52,35 @@ def read(paths: Sequence[Path]) -> SampleBatch:
     return batch.select(np.argsort(batch.time_ms, kind="stable"))
 
 
-def ticks(batch: SampleBatch, tick_ms: int) -> Iterator[SampleBatch]:
-    """The samples of each ``tick_ms`` of virtual time, oldest first, with that time's clock."""
-    if not len(batch):
-        return
+@dataclass(frozen=True)
+class Clock:
+    """The ticks of virtual time in which there is any sample, oldest first."""
+
+    tick_ms: int
+    numbers: NDArray[np.int64]
+    """Of each tick: Unix milliseconds over ``tick_ms``."""
+    newest_ms: NDArray[np.int64]
+    """The newest sample's time in each."""
+
+
+def clock_of(batch: SampleBatch, tick_ms: int) -> Clock:
+    """The ticks of all samples, which are in the order of their times."""
     number = batch.time_ms // tick_ms
-    bounds = [0, *(np.flatnonzero(np.diff(number)) + 1).tolist(), len(batch)]
-    for begin, end in pairwise(bounds):
+    last = np.flatnonzero(np.diff(number, append=np.iinfo(np.int64).max))
+    return Clock(tick_ms, number[last], batch.time_ms[last])
+
+
+def ticks(batch: SampleBatch, clock: Clock) -> Iterator[SampleBatch]:
+    """The samples of each tick, maybe none, with that time's clock."""
+    number, hashes = batch.time_ms // clock.tick_ms, NameHashes()
+    names = hashes.of(batch.hosts), hashes.of(batch.items), hashes.of(batch.labels)
+    bounds = [*np.searchsorted(number, clock.numbers).tolist(), len(batch)]
+    for (begin, end), newest in zip(pairwise(bounds), clock.newest_ms.tolist(), strict=True):
         part = slice(begin, end)
         yield SampleBatch(
             batch.hosts, batch.items, batch.labels,
             batch.host_code[part], batch.item_code[part], batch.label_code[part],
-            batch.time_ms[part], batch.value[part], int(batch.time_ms[end - 1]),
+            batch.time_ms[part], batch.value[part], newest, names,
         )  # fmt: skip
 
 

@@ -60,6 +60,11 @@ INTERVAL_COVERAGE = Gauge(
     "Values inside the 95 % interval that was forecast for them.",
     _RULE,
 )
+BRIER_SCORE = Gauge(
+    "barograph_prediction_brier_score",
+    "Mean squared error of the probabilities of an alarm within the horizon; 0 is best.",
+    _RULE,
+)
 ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
 CANARY_ROUNDS = Counter(
     "barograph_canary_rounds_total",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from shared.columns import Column, Columns, Rows, indices
-from shared.contracts.alerts import Point
-
-_POINTS = TypeAdapter(tuple[Point, ...])
+from shared.contracts.alerts import Point, curve_of
 
 
 class Recent:
@@ -37,12 +34,4 @@ class Recent:
         times, values = self.state["time_ms"][row], self.state["value"][row]
         held = np.flatnonzero((times != 0) & ~np.isnan(values))
         order = held[np.argsort(times[held], kind="stable")]
-        # All at once: a call a point takes ten times as long.
-        return _POINTS.validate_python(
-            [
-                {"time_ms": time_ms, "value": value}
-                for time_ms, value in zip(
-                    times[order].tolist(), values[order].tolist(), strict=True
-                )
-            ]
-        )
+        return curve_of(times[order].tolist(), values[order].tolist())

@@ -1,7 +1,8 @@
-"""Forecasts kept until their time comes: did the interval hold the value?
+"""Forecasts kept until their time comes: did the interval hold the value, did the alarm come?
 
 One forecast a series at a time, whole: when its last step has come, the next one made is kept. So
-every step ahead counts alike, and no value is judged twice.
+every step ahead counts alike, and no value is judged twice. The probability of an alarm within the
+horizon is judged when it comes, or when the last step has passed without it.
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ class Coverage:
                 Column("begin", np.int64, _NONE),
                 Column("lower", np.float64, np.nan, (horizon,)),
                 Column("upper", np.float64, np.nan, (horizon,)),
+                Column("chance", np.float64, np.nan),
             ]
         )
 
-    def keep(self, row: int, step: int, forecast: Forecast) -> None:
-        """``forecast`` of the steps from ``step`` on, unless one of the series still waits."""
-        begin = self.state["begin"]
-        if begin[row] != _NONE and step < begin[row] + self._horizon:
-            return
-        begin[row] = step
+    def waits(self, row: int, step: int) -> bool:
+        """Whether a forecast of the series is kept whose last step has not come."""
+        begin = int(self.state["begin"][row])
+        return begin != _NONE and step < begin + self._horizon
+
+    def keep(self, row: int, step: int, forecast: Forecast, chance: float) -> None:
+        """``forecast`` of the steps from ``step`` on, with its probability of an alarm in them."""
+        self.state["begin"][row], self.state["chance"][row] = step, chance
         self.state["lower"][row], self.state["upper"][row] = forecast.lower, forecast.upper
 
     def judge(self, rows: Longs, steps: Longs, values: Floats) -> tuple[Longs, NDArray[np.bool_]]:
@@ -48,6 +52,18 @@ class Coverage:
         row, at, value = rows[known], at[known], values[known]
         inside = (self.state["lower"][row, at] <= value) & (value <= self.state["upper"][row, at])
         return known, inside
+
+    def came(
+        self, rows: Longs, steps: Longs, beyond: NDArray[np.bool_]
+    ) -> tuple[Longs, Floats, NDArray[np.bool_]]:
+        """Of which of the closed ``rows`` the probability is decided, it, and whether it came."""
+        chance, begin = self.state["chance"][rows], self.state["begin"][rows]
+        open_ = np.isfinite(chance)
+        left = np.where(open_, begin, 0) + self._horizon - 1 - steps
+        came = beyond & (left >= 0)
+        known = np.flatnonzero(open_ & (came | (left <= 0)))
+        self.state["chance"][rows[known]] = np.nan
+        return known, chance[known], came[known]
 
     def snapshot(self) -> dict[str, Array]:
         """All columns."""

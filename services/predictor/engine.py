@@ -27,7 +27,7 @@ from services.predictor.forecasters import CannotForecast, Forecast
 from services.predictor.forecasters.base import Floats, filled
 from services.predictor.history import Histories
 from services.predictor.nearness import Nearness
-from services.predictor.passage import passage_of
+from services.predictor.passage import Passage, passage_of
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
 from shared.columns import Array, Column, Columns
@@ -172,6 +172,8 @@ class Engine:
         finite = np.isfinite(signed)
         self._nearness.update(closed[finite], signed[finite])
         beyond = signed >= made["sign"][closed] * made["limit"][closed]
+        decided, chances, came = self._coverage.came(closed, last_step, beyond)
+        self._count_chances(made["item"][closed[decided]], chances, came)
         # An alarm in the very first step began before we looked.
         began = beyond & ~made["beyond"][closed] & (last_step > state["first"][closed])
         made["beyond"][closed] = beyond
@@ -201,6 +203,15 @@ class Engine:
             score.judged += int(judged[code])
             score.inside += int(held[code])
 
+    def _count_chances(
+        self, items: NDArray[np.int32], chances: Floats, came: NDArray[np.bool_]
+    ) -> None:
+        for code in np.unique(items):
+            own, score = items == code, self.episodes.ledger.score(self._items[code])
+            score.chances += int(own.sum())
+            score.came += int(came[own].sum())
+            score.squares += float(((chances[own] - came[own]) ** 2).sum())
+
     def _forecast(self, rows: list[int]) -> Iterator[Message]:
         ready = []
         for row in rows:
@@ -218,7 +229,6 @@ class Engine:
         for one, choice, found in zip(ready, choices, made, strict=True):
             if isinstance(found, Forecast):
                 FORECASTS.labels(choice.forecaster).inc()
-                self._coverage.keep(one.row, one.subject.open_step, found)
                 prediction = self._prediction(one, choice, found)
                 rest = 0 if prediction else self._settings.rest_steps
                 self._made["rest"][one.row] = one.subject.open_step + rest
@@ -227,32 +237,41 @@ class Engine:
                 )
 
     def _prediction(self, one: _Ready, choice: Choice, found: Forecast) -> Prediction | None:
-        """The alarm that a forecast means, if it means one."""
-        subject, rhythm = one.subject, one.clean_ups.next_in is not None
+        """The alarm that a forecast means, if it means one; the forecast is kept to be judged."""
+        subject, raw = one.subject, found
         found = after_clean_ups(found, one.clean_ups, above=subject.above)
         levelled = one.clean_ups.levelled
         crossing = crossing_of(
             float(levelled[np.isfinite(levelled)][-1]), found, subject.threshold,
             above=subject.above,
         )  # fmt: skip
-        if crossing is None and not self._may_cross(found, subject):
+        kept = not self._coverage.waits(one.row, subject.open_step)
+        passage = None
+        if kept or crossing is not None or self._may_cross(found, subject):
+            passage = self._passage(one, choice, found)
+            if kept:
+                self._coverage.keep(one.row, subject.open_step, raw, passage.probability)
+        if passage is None:
             return None
-        # Where clean-ups come in a rhythm, what has happened before includes them.
-        history = filled(subject.history if rhythm else levelled, _MAX_GAP_SHARE)
-        assert not isinstance(history, CannotForecast)  # noqa: S101 - _forecast has checked it
-        stable = choice.behaviour is Behaviour.STABLE
-        passage = passage_of(
-            history, found, subject.threshold, above=subject.above, stable=stable, drifts=not rhythm
-        )
         least = self._settings.alarm_probability
         if crossing is None and least is not None and passage.probability >= least:
             early, late = passage.likely
-            middle = passage.quantile(0.5)
-            crossing = Crossing(middle, early, late)
+            crossing = Crossing(passage.quantile(0.5), early, late)
         if crossing is None:
             return None
         why = choice.why | {f"probability_{n}": f"{p:.2f}" for n, p in passage.parts.items()}
         return Prediction(crossing, found, choice.forecaster, why, passage)
+
+    def _passage(self, one: _Ready, choice: Choice, found: Forecast) -> Passage:
+        rhythm = one.clean_ups.next_in is not None
+        # Where clean-ups come in a rhythm, what has happened before includes them.
+        past = one.subject.history if rhythm else one.clean_ups.levelled
+        history = filled(past, _MAX_GAP_SHARE)
+        assert not isinstance(history, CannotForecast)  # noqa: S101 - _forecast has checked it
+        return passage_of(
+            history, found, one.subject.threshold, above=one.subject.above,
+            stable=choice.behaviour is Behaviour.STABLE, drifts=not rhythm,
+        )  # fmt: skip
 
     def _may_cross(self, found: Forecast, subject: Subject) -> bool:
         """Whether it is worth asking how likely a crossing is that the mean does not make."""

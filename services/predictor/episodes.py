@@ -16,7 +16,7 @@ from services.predictor.ledger import Episode, Ledger, Outcome
 from services.predictor.passage import Passage
 from services.predictor.settings import EngineSettings
 from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
-from shared.contracts.alerts import BandPoint, Point, SeriesRef
+from shared.contracts.alerts import BandPoint, Point, SeriesRef, curve_of
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
 from shared.observe import MISSED_ALARMS, PREDICTIONS
@@ -151,10 +151,8 @@ class Episodes:
         return None if latest is None else self._at(subject, latest)
 
     def _event(self, subject: Subject, found: Prediction, episode: Episode) -> AlarmPredicted:
-        resolution = self._settings.resolution_ms
         crossing_ms = self._at(subject, found.crossing.mean)
         latest_ms = self._latest(subject, found)
-        first = subject.open_step - len(subject.history)
         return AlarmPredicted(
             event_id=episode.event_id,
             revision=episode.revision,
@@ -174,11 +172,7 @@ class Episodes:
             forecaster=found.forecaster,
             why=found.why | found.forecast.why,
             sentence=self._sentence(subject, found, crossing_ms),
-            recent=tuple(
-                Point(time_ms=(first + k) * resolution + resolution // 2, value=float(value))
-                for k, value in enumerate(subject.history)
-                if np.isfinite(value) and k >= len(subject.history) - _PLOTTED
-            ),
+            recent=self._recent(subject),
             forecast=tuple(
                 BandPoint(time_ms=self._at(subject, k), mean=m, lower=low, upper=up)
                 for k, (m, low, up) in enumerate(
@@ -192,6 +186,14 @@ class Episodes:
                 )
             ),
         )
+
+    def _recent(self, subject: Subject) -> tuple[Point, ...]:
+        history = subject.history[-_PLOTTED:]
+        known = np.flatnonzero(np.isfinite(history))
+        resolution = self._settings.resolution_ms
+        steps = subject.open_step - len(history) + known
+        times = steps * resolution + resolution // 2
+        return curve_of(times.tolist(), history[known].tolist())
 
     def _sentence(self, subject: Subject, found: Prediction, crossing_ms: int) -> str:
         side = "reach" if subject.above else "fall to"

@@ -43,6 +43,29 @@ class Score(BaseModel):
     """Values that the 95 % interval of an earlier forecast held."""
     judged: int = 0
     """Values for which there was one."""
+    chances: int = 0
+    """Forecasts whose probability of an alarm within the horizon has been judged."""
+    came: int = 0
+    """Of these: the alarm came within it."""
+    squares: float = 0.0
+    """Sum over them of (probability - 1 or 0)^2."""
+
+    def plus(self, other: Score) -> Score:
+        """Both together."""
+        return Score(**{name: value + getattr(other, name) for name, value in self})
+
+    @property
+    def brier(self) -> float | None:
+        """Mean squared error of the probabilities, 0 best; None before the first verdict."""
+        return self.squares / self.chances if self.chances else None
+
+    @property
+    def brier_skill(self) -> float | None:
+        """1 less that over what always saying how often it comes would have; None if none came."""
+        share = self.came / self.chances if self.chances else 0.0
+        usual = share * (1 - share)
+        brier = self.brier
+        return 1 - brier / usual if brier is not None and usual > 0 else None
 
     @property
     def accuracy(self) -> float | None:

@@ -12,6 +12,7 @@ from services.predictor.settings import EngineSettings
 from shared.contracts import Message
 from shared.observe import (
     ALARM_REDUCTION,
+    BRIER_SCORE,
     FORECAST_LAG,
     INTERVAL_COVERAGE,
     MISSED_ALARM_RATE,
@@ -97,6 +98,7 @@ class PredictorWorker:
                 (ALARM_REDUCTION, score.reduction),
                 (PREDICTION_LEAD, score.lead_s),
                 (INTERVAL_COVERAGE, score.coverage),
+                (BRIER_SCORE, score.brier),
             ):
                 if value is not None:
                     gauge.labels(*labels).set(value)

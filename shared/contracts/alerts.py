@@ -11,10 +11,11 @@ dots and other separators written as ``-``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, TypeAdapter
 
 from shared.contracts.message import HostName, Identifier, Message, Part, routing_word
 from shared.contracts.metrics import ItemName
@@ -71,6 +72,15 @@ class Point(Part):
 
     time_ms: int = Field(description="Unix time, milliseconds.")
     value: float
+
+
+_CURVE = TypeAdapter(tuple[Point, ...])
+
+
+def curve_of(time_ms: Sequence[int], values: Sequence[float]) -> tuple[Point, ...]:
+    """A curve's points, many at once: an event may have hundreds."""
+    pairs = zip(time_ms, values, strict=True)
+    return _CURVE.validate_python([{"time_ms": at, "value": value} for at, value in pairs])
 
 
 class BandPoint(Part):

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from replay.cli import replay
-from replay.sources import UnreadableError, read, ticks
+from replay.sources import UnreadableError, clock_of, read, ticks
 from shared.cli import app
 
 _DISK = "df.bytes.used.percent"
@@ -25,7 +25,7 @@ def _values(hours: int = 150) -> dict[str, np.ndarray]:
     noise = np.random.default_rng(1).normal(scale=0.2, size=(3, hours))
     steps = np.arange(hours)
     fills, stays = 30 + 0.5 * steps + noise[0], 40 + noise[1]
-    return {"a": fills, "b": stays, "c": np.where(steps < 100, 40.0, 95.0) + noise[2]}
+    return {"a": fills, "d": stays, "c": np.where(steps < 100, 40.0, 95.0) + noise[2]}
 
 
 def _rows() -> list[tuple[str, str, int, float]]:
@@ -105,6 +105,24 @@ def test_a_second_run_gives_the_same_result(tmp_path: Path) -> None:
     assert _run(path) == _run(path)
 
 
+def test_partitions_side_by_side_say_the_same_as_one(tmp_path: Path) -> None:
+    path = str(_parquet(tmp_path / "recorded.parquet"))
+    results, events = [], []
+    for processes in ("1", "2"):
+        written = tmp_path / f"{processes}.jsonl"
+        results.append(_run(path, "--processes", processes, "--events", str(written)))
+        events.append(written.read_bytes())
+    assert results[0] == results[1]
+    assert events[0] == events[1]
+    assert events[0]
+
+
+def test_probabilities_are_scored_when_their_time_has_come(tmp_path: Path) -> None:
+    disk = _run(str(_csv(tmp_path / "recorded.csv")))["items"][_DISK]
+    assert 0 <= disk["brier"] < 0.2
+    assert disk["brier_skill"] is not None
+
+
 def test_events_are_written_as_they_would_have_been_published(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     _run(str(_csv(tmp_path / "recorded.csv")), "--events", str(events))
@@ -153,6 +171,7 @@ def test_times_may_be_seconds_milliseconds_or_texts(tmp_path: Path) -> None:
 def test_virtual_time_goes_in_order_tick_by_tick(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("host,item,time,value\nh,i,65,3\nh,i,5,1\nh,i,30,2\nh,i,190,4\n")
-    found = list(ticks(read([path]), 60_000))
+    samples = read([path])
+    found = list(ticks(samples, clock_of(samples, 60_000)))
     assert [batch.value.tolist() for batch in found] == [[1, 2], [3], [4]]
     assert [batch.clock_ms for batch in found] == [30_000, 65_000, 190_000]

@@ -27,6 +27,7 @@ PARTITIONS_OWNED = Gauge("barograph_partitions_owned", "Sample streams this repl
 SAMPLES = Counter("barograph_samples_total", "Samples processed.", ["outcome"])
 SNAPSHOTS = Counter("barograph_snapshots_total", "State snapshots written.")
 JOBS = Gauge("barograph_jobs", "Jobs known, by state.", ["state"])
+SERIES = Gauge("barograph_series", "Series judged, by history: silent, coarse, own.", ["stage"])
 ANOMALIES = Counter("barograph_anomalies_total", "Anomaly episodes opened.", ["family"])
 PREDICTIONS = Counter(
     "barograph_predictions_total",

@@ -113,6 +113,15 @@ class Combination(BaseModel):
             rhythm.direction + other.direction,
         )
 
+    def coarse(self, votes: Mapping[str, Votes], kind: NDArray[np.int8]) -> Bools:
+        """Where a judgement rests on less history than it is made for.
+
+        Where a detector says so of itself; else while it is not known whether there is a rhythm.
+        """
+        young = [vote.coarse for name in self.voters() if (vote := votes[name]).coarse is not None]
+        found: Bools = np.logical_or.reduce(young) if young else kind == UNKNOWN
+        return found
+
     @staticmethod
     def _conclude(votes: list[Votes], where: Bools | None, needed: int) -> Verdict:
         judged = np.stack([vote.judged for vote in votes]).sum(axis=0) >= needed

@@ -21,12 +21,11 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DailyTable:
-    """How the day is cut: ``slots`` a day, ``days`` back, local time ``offset_minutes`` of UTC."""
+    """How the day is cut: ``slots`` a day, ``days`` back; all times are local ones."""
 
     slots: int
     days: int
     lanes: int
-    offset_minutes: int = 0
 
     def columns(self) -> list[Column]:
         """The table, and the answer for the slot each series is in."""
@@ -38,18 +37,18 @@ class DailyTable:
             Column("past", np.int32),
         ]
 
-    def number_of(self, time_ms: Ints) -> Ints:
-        """Slots since 1970 in local time."""
-        numbers: Ints = (time_ms + self.offset_minutes * 60_000) // (DAY_MS // self.slots)
+    def number_of(self, local_ms: Ints) -> Ints:
+        """Slots since 1970."""
+        numbers: Ints = local_ms // (DAY_MS // self.slots)
         return numbers
 
     def look_up(
-        self, state: Columns, rows: Rows, time_ms: Ints
+        self, state: Columns, rows: Rows, local_ms: Ints
     ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Per series the largest value of each lane at this moment on past days, (n, lanes), and
         on how many past days there was one, (n,).
         """
-        number = self.number_of(time_ms)
+        number = self.number_of(local_ms)
         moved = number != state["slot"][rows]
         if moved.any():
             self._enter(state, indices(rows)[moved], number[moved])
@@ -75,8 +74,8 @@ class DailyTable:
             state["table"][rows[due], :, (day[due] - ahead + 1) % ring] = np.nan
         state["newest_day"][rows] = np.maximum(newest, day)
 
-    def add(self, state: Columns, rows: Rows, time_ms: Ints, values: NDArray[np.float64]) -> None:
+    def add(self, state: Columns, rows: Rows, local_ms: Ints, values: NDArray[np.float64]) -> None:
         """Make ``values`` (n, lanes) part of today; ``look_up`` was called for the same moment."""
-        number = self.number_of(time_ms)
+        number = self.number_of(local_ms)
         at = (indices(rows), number % self.slots, (number // self.slots) % (self.days + 1))
         state["table"][at] = np.fmax(state["table"][at], values.astype(np.float32))

@@ -15,18 +15,20 @@ import structlog
 from numpy.typing import NDArray
 
 from services.detector.alignment import Alignment
-from services.detector.detectors import Tick, make
+from services.detector.calendars import Calendar
+from services.detector.detectors import Tick, Votes, make
+from services.detector.detectors.base import Bools
 from services.detector.labels import Labels, parsed, point_of
+from services.detector.limits import Limits
 from services.detector.liveness import Liveness
 from services.detector.notices import Notices
 from services.detector.recent import Recent
 from services.detector.rhythm import Rhythm
 from services.detector.settings import EngineSettings
-from services.detector.verdicts import Judgement, Writer
-from shared.columns import Array, Column, Columns, as_rows
+from services.detector.verdicts import STAGES, Judgement, Writer
+from shared.columns import Array, Column, Columns, Rows, as_rows
 from shared.contracts import AnomalyJudged, Message
 from shared.derivation import Deriver
-from shared.items import ITEMS
 from shared.samples import SampleBatch
 from shared.series import SeriesIndex
 
@@ -55,10 +57,10 @@ class Engine:
         self._deriver = Deriver(settings.most_series)
         self._series = SeriesIndex(settings.most_series)
         names = (*settings.combination.voters(), _THRESHOLD)
-        self._detectors = {name: make(name, self._fields(name)) for name in names}
+        self._detectors = {name: make(name, settings.detectors.get(name, {})) for name in names}
         step_ms = None if settings.step_s is None else round(settings.step_s * 1000)
         self._alignment = Alignment(step_ms, settings.tolerated_gap)
-        self._rhythm = Rhythm(settings.periodicity, settings.utc_offset_minutes)
+        self._rhythm = Rhythm(settings.periodicity)
         self._recent = Recent(settings.recent_points)
         self._anomalies = Notices(settings.confirming, settings.clear_points)
         self._alarms = Notices(settings.alarm_confirm_points, settings.alarm_clear_points)
@@ -67,26 +69,13 @@ class Engine:
             round(settings.most_clock_step_s * 1000),
             settings.most_series,
         )
-        self._limits = Columns(
-            [
-                Column("limit", np.float64, np.nan),
-                Column("above", np.bool_, True),
-                Column("least", np.float64, -np.inf),
-                Column("most", np.float64, np.inf),
-            ]
-        )
+        usual = Calendar(zone=settings.zone, holidays=settings.holidays)
+        self._limits = Limits(settings.overrides, usual)
+        self._stages = Columns([Column("stage", np.int8)])
         self._labels = Labels()
         self._states = {name: Columns(d.columns()) for name, d in self._detectors.items()}
         self._writer = Writer(self._series, self._detectors, self._recent)
         self.counts = Counts()
-
-    def _fields(self, name: str) -> dict[str, object]:
-        fields = dict(self._settings.detectors.get(name, {}))
-        if name in ("chain", "amplitude"):
-            fields.setdefault("utc_offset_minutes", self._settings.utc_offset_minutes)
-        if name == "surprise":
-            fields.setdefault("zone", self._settings.zone)
-        return fields
 
     @property
     def series(self) -> int:
@@ -96,7 +85,8 @@ class Engine:
     @property
     def bytes_per_series(self) -> int:
         """Columnar state a series takes."""
-        return sum(columns.bytes_per_series for columns in self._columns().values())
+        parts = (self._limits.state, *self._columns().values())
+        return sum(columns.bytes_per_series for columns in parts)
 
     def process(self, batch: SampleBatch) -> list[Message]:
         """Take in a batch; what is to be told because of it."""
@@ -149,7 +139,7 @@ class Engine:
         self, rows: NDArray[np.int64], times: NDArray[np.int64], values: NDArray[np.float64]
     ) -> Tick:
         where = as_rows(rows)
-        limits = self._limits
+        limits = self._limits.state
         with np.errstate(invalid="ignore"):
             invalid = (values < limits["least"][where]) | (values > limits["most"][where])
         if invalid.any():
@@ -163,9 +153,11 @@ class Engine:
             missing, broken = self._alignment.advance(where, times)
         else:
             missing[known], broken[known] = self._alignment.advance(rows[known], times[known])
+        local, holiday = self._limits.calendars.look(limits["calendar"][where], times)
         return Tick(
-            where, times, values, missing, broken, limits["limit"][where], limits["above"][where]
-        )
+            where, times, values, missing, broken, limits["limit"][where], limits["above"][where],
+            local, holiday, limits["floor"][where], limits["budget"][where],
+        )  # fmt: skip
 
     def _step(self, tick: Tick) -> Iterable[Message]:
         rows = tick.rows
@@ -175,15 +167,19 @@ class Engine:
         }
         kinds = self._rhythm.kinds(rows).copy()
         verdict = self._settings.combination.decide(votes, kinds)
-        self._rhythm.add(rows, tick.time_ms, tick.values)
+        self._rhythm.add(rows, tick.local_ms, tick.values)
         self._recent.add(rows, tick.time_ms, tick.values)
         stale = tick.time_ms < self._liveness.clock_ms - self._settings.stale_after_s * 1000
         current = ~stale
-        judged = verdict.judged & current
+        limits = self._limits.state
+        judged = verdict.judged & current & ~limits["muted"][rows]
         self._count(judged, stale)
+        stages = self._stage(rows, verdict.judged, votes, kinds)
         alarm = votes[_THRESHOLD]
         excused = self._labels.excused(rows, tick.values, verdict.direction)
-        anomalous = verdict.anomalous & ~excused
+        wanted = limits["wanted"][rows]
+        unwanted = (wanted != 0) & (verdict.direction != wanted)
+        anomalous = verdict.anomalous & ~excused & ~unwanted
         changes = self._anomalies.step(rows, tick.time_ms, judged, anomalous)
         alarms = self._alarms.step(rows, tick.time_ms, alarm.judged & current, alarm.anomalous)
         voters = {name: votes[name] for name in self._settings.combination.voters()}
@@ -192,17 +188,43 @@ class Engine:
                 changes,
                 self._anomalies,
                 Judgement(
-                    tick, voters, kinds, verdict.direction, self._settings.combination.deciding
+                    tick,
+                    voters,
+                    kinds,
+                    stages,
+                    verdict.direction,
+                    self._settings.combination.deciding,
                 ),
             ),
             *self._writer.alarm_changes(
                 alarms,
                 self._alarms,
                 Judgement(
-                    tick, {_THRESHOLD: alarm}, kinds, alarm.direction, lambda _: (_THRESHOLD,)
+                    tick,
+                    {_THRESHOLD: alarm},
+                    kinds,
+                    stages,
+                    alarm.direction,
+                    lambda _: (_THRESHOLD,),
                 ),
             ),
         ]
+
+    def _stage(
+        self, rows: Rows, judged: Bools, votes: Mapping[str, Votes], kinds: NDArray[np.int8]
+    ) -> NDArray[np.int8]:
+        """How much history of its own each series is judged by (``verdicts.STAGES``)."""
+        coarse = self._settings.combination.coarse(votes, kinds)
+        stages = np.where(judged, np.where(coarse, 1, 2), 0).astype(np.int8)
+        # A point that cannot be judged, after a gap or without a value, makes nobody young again.
+        before = self._stages["stage"][rows]
+        self._stages["stage"][rows] = np.where(judged, stages, before)
+        return np.where(judged, stages, before)
+
+    def stages(self) -> dict[str, int]:
+        """How many series are judged by how much history of their own."""
+        counts = np.bincount(self._stages["stage"][: self._stages.size], minlength=len(STAGES))
+        return dict(zip(STAGES, counts.tolist(), strict=True))
 
     def _count(self, judged: NDArray[np.bool_], stale: NDArray[np.bool_]) -> None:
         said = int(judged.sum())
@@ -211,20 +233,12 @@ class Engine:
         self.counts.stale += int(stale.sum())
 
     def _register(self) -> None:
-        start, size = self._limits.size, len(self._series)
-        if size == start:
+        size = len(self._series)
+        if size == self._limits.state.size:
             return
         for columns in self._columns().values():
             columns.grow(size)
-        for row in range(start, size):
-            item = ITEMS.get(self._series.names[row][1])
-            if item is None:
-                continue
-            limits = self._limits
-            limits["above"][row] = item.above
-            limits["limit"][row] = np.nan if item.threshold is None else item.threshold
-            limits["least"][row] = -np.inf if item.minimum is None else item.minimum
-            limits["most"][row] = np.inf if item.maximum is None else item.maximum
+        self._limits.grow(self._series.names)
 
     def _columns(self) -> dict[str, Columns]:
         return {
@@ -233,9 +247,9 @@ class Engine:
             "recent": self._recent.state,
             "anomalies": self._anomalies.state,
             "alarms": self._alarms.state,
-            "limits": self._limits,
-            # Like a detector's, this state may begin anew where a snapshot has none.
+            # Like a detector's, these states may begin anew where a snapshot has none.
             "detector.labels": self._labels.state,
+            "detector.stages": self._stages,
             **{f"detector.{name}": state for name, state in self._states.items()},
         }
 
@@ -271,6 +285,7 @@ class Engine:
                     raise
                 log.warning("detector_starts_anew", detector=name, reason=str(error)[:500])
                 columns.grow(size)
+        self._limits.grow(self._series.names)
 
 
 def _part(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:

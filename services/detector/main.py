@@ -26,7 +26,7 @@ class Detector:
     """The service with its gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self._judging = settings, settings.judging()
         heartbeat = Periodic("heartbeat", settings.heartbeat_s, self._beat)
         self.service = Service(
             "detector",
@@ -50,7 +50,7 @@ class Detector:
         settings = self._settings
         remote = settings.snapshots == "s3"
         snapshots = snapshot_store(settings, "detector", partition, remote=remote)
-        return DetectorWorker(partition, settings.engine, snapshots)
+        return DetectorWorker(partition, self._judging, snapshots)
 
     def run(self) -> None:
         """Until told to stop."""

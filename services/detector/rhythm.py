@@ -16,9 +16,8 @@ HOUR_MS = 3_600_000
 class Rhythm:
     """Columns: the ring of past hourly means, the hour being filled, the decided kind."""
 
-    def __init__(self, rule: Periodicity, utc_offset_minutes: int) -> None:
+    def __init__(self, rule: Periodicity) -> None:
         self._rule = rule
-        self._offset_ms = utc_offset_minutes * 60_000
         self._ring = rule.days * HOURS
         self.state = Columns(
             [
@@ -36,10 +35,10 @@ class Rhythm:
         kinds: NDArray[np.int8] = self.state["kind"][rows]
         return kinds
 
-    def add(self, rows: Rows, time_ms: NDArray[np.int64], values: Floats) -> None:
-        """Take in one point a series; decide anew for those that enter another day."""
+    def add(self, rows: Rows, local_ms: NDArray[np.int64], values: Floats) -> None:
+        """Take in a point a series, by local time; decide anew for those that enter another day."""
         state = self.state
-        hour = (time_ms + self._offset_ms) // HOUR_MS
+        hour = local_ms // HOUR_MS
         moved = hour != state["hour"][rows]
         if moved.any():
             self._enter(indices(rows)[moved], hour[moved])

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from services.detector.calendars import Calendar
 from services.detector.combination import Combination
 from services.detector.detectors import registered
+from services.detector.overrides import Overrides
 from services.detector.periodicity import Periodicity
 from shared.settings import ServiceSettings
 
@@ -60,10 +71,14 @@ class EngineSettings(BaseModel):
         default=60, gt=0, description="A larger step of a partition's time is a halt of the path."
     )
     zone: str = Field(
-        default="UTC", description="Time zone of surprise's day and week, such as Asia/Tokyo."
+        default="UTC",
+        description="Time zone of day and week, daylight saving included: Asia/Tokyo.",
     )
-    utc_offset_minutes: int = Field(
-        default=0, ge=-840, le=840, description="Local time's offset of UTC, for the time of day."
+    holidays: tuple[str, ...] = Field(
+        default=(), description="Local dates (2026-11-23, or 12-25 for every year) unlike others."
+    )
+    overrides: Overrides = Field(
+        default=Overrides(), description="What is different for some series; see OVERRIDES_FILE."
     )
 
     @property
@@ -72,6 +87,11 @@ class EngineSettings(BaseModel):
         if self.confirm_points is not None:
             return self.confirm_points
         return 1 if self.combination.mode == "surprise" else 3
+
+    @model_validator(mode="after")
+    def _calendar(self) -> Self:
+        Calendar(zone=self.zone, holidays=self.holidays)
+        return self
 
     @field_validator("combination")
     @classmethod
@@ -109,6 +129,24 @@ class Settings(ServiceSettings):
         except ValidationError as error:
             faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
             raise ValueError("; ".join(faults)) from None
+
+    overrides_file: Path | None = Field(
+        default=None, description="TOML with what is different for some series; read at start."
+    )
+
+    @field_validator("overrides_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            Overrides.read(value)
+        return value
+
+    def judging(self) -> EngineSettings:
+        """The engine's settings, with the overrides of the file."""
+        if self.overrides_file is None:
+            return self.engine
+        overrides = Overrides.read(self.overrides_file)
+        return self.engine.model_copy(update={"overrides": overrides})
 
     gateway_host: str = Field(default="127.0.0.1", description="Where the gateway listens.")
     gateway_port: int = Field(default=0, ge=0, le=65_535, description="0: any free port.")

@@ -15,7 +15,7 @@ from services.detector.notices import Changes, Notices
 from services.detector.recent import Recent
 from shared.columns import indices
 from shared.contracts import AnomalyCleared, AnomalyDetected, Message
-from shared.contracts.alerts import BandPoint, Direction, SeriesRef, Severity, Vote
+from shared.contracts.alerts import BandPoint, Direction, SeriesRef, Severity, Stage, Vote
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
 from shared.samples import labels_from
@@ -23,6 +23,8 @@ from shared.series import SeriesIndex
 
 _DIRECTIONS = {1: Direction.SPIKE, -1: Direction.DROP, 0: Direction.NONE}
 _ALIVE = "host.alive"
+STAGES = tuple(Stage)
+"""The rungs of the ladder, as they are numbered in the state."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Judgement:
     tick: Tick
     votes: Mapping[str, Votes]
     kinds: NDArray[np.int8]
+    stages: NDArray[np.int8]
     direction: NDArray[np.int8]
     deciding: Callable[[int], tuple[str, ...]]
     """Whose votes counted for a series of a kind."""
@@ -105,6 +108,7 @@ class Writer:
             value=float(tick.values[at]),
             direction=direction,
             periodic=None if rhythm == UNKNOWN else rhythm == PERIODIC,
+            stage=STAGES[int(judged.stages[at])],
             votes=votes,
             sentence=f"{series.text()}: {direction.value}; " + "; ".join(reasons),
             recent=self._recent.points(row),

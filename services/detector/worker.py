@@ -9,7 +9,7 @@ import structlog
 from services.detector.engine import Counts, Engine
 from services.detector.settings import EngineSettings
 from shared.contracts import AnomalyDetected, Message
-from shared.observe import ANOMALIES, SAMPLES
+from shared.observe import ANOMALIES, SAMPLES, SERIES
 from shared.samples import InvalidBatch, decode
 from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
 from shared.storage import StorageError
@@ -26,6 +26,7 @@ class DetectorWorker:
         self._store = store
         self._engine = Engine(settings)
         self._exported = Counts()
+        self._stages: dict[str, int] = {}
 
     def restore(self) -> int | None:
         """Take the newest snapshot that is whole and fits; None if there is none."""
@@ -61,6 +62,7 @@ class DetectorWorker:
 
     def snapshot(self, offset: int) -> None:
         """Store state and offset as one; a store that fails is told of and tried again."""
+        self._export_stages()
         try:
             self._store.write(offset, pack(offset, self._engine.snapshot()))
         except (StorageError, OSError) as error:
@@ -75,3 +77,10 @@ class DetectorWorker:
         for event in events:
             if isinstance(event, AnomalyDetected):
                 ANOMALIES.labels(event.family).inc()
+
+    def _export_stages(self) -> None:
+        # All partitions of a process share the gauge: each moves it by what has changed of its own.
+        stages = self._engine.stages()
+        for stage, series in stages.items():
+            SERIES.labels(stage).inc(series - self._stages.get(stage, 0))
+        self._stages = stages

@@ -31,6 +31,14 @@ class Direction(StrEnum):
     NONE = "none"
 
 
+class Stage(StrEnum):
+    """How much history of its own a series is judged by."""
+
+    SILENT = "silent"
+    COARSE = "coarse"
+    OWN = "own"
+
+
 class Severity(StrEnum):
     INFO = "info"
     WARNING = "warning"
@@ -105,6 +113,11 @@ class AnomalyDetected(Message):
     value: float
     direction: Direction
     periodic: bool | None = Field(description="The series' kind; None when not yet known.")
+    stage: Stage | None = Field(
+        default=None,
+        description="How much history of its own the series is judged by: silent (none yet: only "
+        "static thresholds speak), coarse (little: only what is far outside is told), own.",
+    )
     votes: tuple[Vote, ...]
     sentence: str = Field(description="Why, in one sentence.")
     recent: tuple[Point, ...] = Field(default=(), max_length=2000, description="For the plot.")

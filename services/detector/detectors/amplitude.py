@@ -24,7 +24,7 @@ from services.detector.detectors.base import (
     detector,
     votes,
 )
-from shared.columns import Column, Columns
+from shared.columns import Column, Columns, indices
 
 
 @detector
@@ -38,11 +38,10 @@ class Amplitude(Detector):
     slots: int = Field(24, ge=1, le=1440, description="Moments a day is cut into.")
     threshold: float = Field(1.5, gt=0, description="Multiple of the largest past amplitude.")
     floor: float = Field(0.05, gt=0, description="Least amplitude taken for the largest past one.")
-    utc_offset_minutes: int = Field(0, ge=-840, le=840, description="Local time's offset of UTC.")
 
     @cached_property
     def _daily(self) -> DailyTable:
-        return DailyTable(self.slots, self.days, 1, self.utc_offset_minutes)
+        return DailyTable(self.slots, self.days, 1)
 
     def columns(self) -> list[Column]:
         """The previous point, and the largest amplitudes of past moments."""
@@ -57,13 +56,14 @@ class Amplitude(Detector):
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the step's relative size with the largest of this moment."""
-        bound, past = self._daily.look_up(state, tick.rows, tick.time_ms)
+        bound, past = self._daily.look_up(state, tick.rows, tick.local_ms)
         amplitude, usable = self._amplitude(state, tick)
         limit = self.threshold * np.fmax(bound[:, 0], self.floor)
         with np.errstate(invalid="ignore"):
-            large = np.abs(amplitude) > limit
+            step = np.abs(tick.values - state["previous"][tick.rows])
+            large = (np.abs(amplitude) > limit) & (step >= tick.floor)
         return votes(
-            usable & (past >= self.min_days), large, amplitude,
+            usable & (past >= self.min_days) & ~tick.holiday, large, amplitude,
             value=tick.values, previous=state["previous"][tick.rows].copy(),
             amplitude=amplitude, largest=bound[:, 0], limit=limit, days=past,
         )  # fmt: skip
@@ -71,7 +71,9 @@ class Amplitude(Detector):
     def learn(self, state: Columns, tick: Tick) -> None:
         """Remember the amplitude for later days, and the point for the next one."""
         amplitude, _ = self._amplitude(state, tick)
-        self._daily.add(state, tick.rows, tick.time_ms, np.abs(amplitude)[:, None])
+        usual = ~tick.holiday
+        rows, steps = indices(tick.rows)[usual], np.abs(amplitude[usual])[:, None]
+        self._daily.add(state, rows, tick.local_ms[usual], steps)
         state["previous"][tick.rows] = tick.values
 
     def explain(self, numbers: dict[str, float]) -> str:

@@ -38,6 +38,14 @@ class Tick:
     """The item's static alarm threshold; NaN: none."""
     above: Bools
     """Whether the alarm lies above ``limit`` (else below)."""
+    local_ms: NDArray[np.int64]
+    """What the clock shows where the series is looked at, milliseconds since 1970."""
+    holiday: Bools
+    """Whether it is one there: the time of day and week say nothing, and are not learned."""
+    floor: Floats
+    """Least distance from what is usual that counts, in the item's unit; 0: any."""
+    budget: Floats
+    """False alarms a week allowed; NaN: as the detector's settings say."""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -46,7 +54,8 @@ class Tick:
         """The points where ``mask`` holds."""
         return Tick(
             indices(self.rows)[mask], self.time_ms[mask], self.values[mask], self.missing[mask],
-            self.broken[mask], self.limit[mask], self.above[mask],
+            self.broken[mask], self.limit[mask], self.above[mask], self.local_ms[mask],
+            self.holiday[mask], self.floor[mask], self.budget[mask],
         )  # fmt: skip
 
 
@@ -61,6 +70,8 @@ class Votes:
     """1 spike, -1 drop, 0 none."""
     numbers: dict[str, Array]
     """What was compared, by name; each of length n."""
+    coarse: Bools | None = None
+    """Where it was judged by less history than the detector wants; None: nowhere."""
 
     def spread(self, mask: Bools) -> Votes:
         """These votes at the true places of ``mask``, "cannot judge" elsewhere."""
@@ -76,6 +87,7 @@ class Votes:
             place(self.anomalous, False),
             place(self.direction, 0),
             {name: place(array.astype(np.float64), np.nan) for name, array in self.numbers.items()},
+            None if self.coarse is None else place(self.coarse, False),
         )
 
 
@@ -157,7 +169,7 @@ def votes(judged: Bools, anomalous: Bools, change: Floats, **numbers: Array) -> 
 def tick_of(
     values: Floats, time_ms: NDArray[np.int64], *, rows: Rows | None = None, **fields: Array
 ) -> Tick:
-    """A tick without gaps and thresholds, unless ``fields`` say otherwise."""
+    """A tick without gaps and thresholds, in UTC, unless ``fields`` say otherwise."""
     n = len(values)
     tick = Tick(
         slice(0, n) if rows is None else rows,
@@ -167,5 +179,9 @@ def tick_of(
         np.zeros(n, dtype=np.bool_),
         np.full(n, np.nan),
         np.ones(n, dtype=np.bool_),
+        time_ms,
+        np.zeros(n, dtype=np.bool_),
+        np.zeros(n),
+        np.full(n, np.nan),
     )
     return replace(tick, **fields)

@@ -31,11 +31,10 @@ class Chain(Detector):
     min_threshold: float = Field(0.8, gt=0, le=1, description="Share of the least value.")
     max_threshold: float = Field(1.2, ge=1, description="Multiple of the largest value.")
     floor_absolute: float = Field(0.01, gt=0, description="Least margin, in the item's unit.")
-    utc_offset_minutes: int = Field(0, ge=-840, le=840, description="Local time's offset of UTC.")
 
     @cached_property
     def _daily(self) -> DailyTable:
-        return DailyTable(self.slots, self.days, 2, self.utc_offset_minutes)
+        return DailyTable(self.slots, self.days, 2)
 
     def columns(self) -> list[Column]:
         """Largest values and largest negative values (the minima) of past moments."""
@@ -43,22 +42,25 @@ class Chain(Detector):
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare with the widened range of this moment."""
-        bound, past = self._daily.look_up(state, tick.rows, tick.time_ms)
+        bound, past = self._daily.look_up(state, tick.rows, tick.local_ms)
         highest, lowest = bound[:, 0], -bound[:, 1]
-        below = np.maximum((1 - self.min_threshold) * np.abs(lowest), self.floor_absolute)
-        over = np.maximum((self.max_threshold - 1) * np.abs(highest), self.floor_absolute)
+        floor = np.maximum(self.floor_absolute, tick.floor)
+        below = np.maximum((1 - self.min_threshold) * np.abs(lowest), floor)
+        over = np.maximum((self.max_threshold - 1) * np.abs(highest), floor)
         lower, upper = lowest - below, highest + over
         with np.errstate(invalid="ignore"):
             rise, drop = tick.values > upper, tick.values < lower
         return votes(
-            past >= self.min_days, rise | drop, np.where(rise, 1.0, -1.0),
+            (past >= self.min_days) & ~tick.holiday, rise | drop, np.where(rise, 1.0, -1.0),
             value=tick.values, lower=lower, upper=upper, lowest=lowest, highest=highest, days=past,
         )  # fmt: skip
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Widen today's range of this moment."""
+        if tick.holiday.any():
+            tick = tick.select(~tick.holiday)
         lanes = np.column_stack([tick.values, -tick.values])
-        self._daily.add(state, tick.rows, tick.time_ms, lanes)
+        self._daily.add(state, tick.rows, tick.local_ms, lanes)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the value and the range of the moment."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from services.detector import tail
@@ -49,7 +50,7 @@ class FirstHourAverage(Detector):
         """Compare the mean of three with the first hour's."""
         first = self._hours.first(state, tick.rows, tick.time_ms, self.first_hours)
         newest, whole = tail.mean(state, tick)
-        mean, limit = first[:, Y], self.sigmas * deviation(first)
+        mean, limit = first[:, Y], np.fmax(self.sigmas * deviation(first), tick.floor)
         away = newest - mean
         return votes(
             whole & (first[:, N] >= self.min_points), tail.beyond(away, limit, mean), away,

@@ -69,7 +69,7 @@ class Grubbs(Detector):
         newest, whole = tail.mean(state, tick)
         n, mean = window[:, N].copy(), window[:, Y].copy()
         critical = self.critical(n)
-        limit, away = critical * deviation(window), newest - mean
+        limit, away = np.fmax(critical * deviation(window), tick.floor), newest - mean
         return votes(
             whole & (n >= self.min_points), tail.beyond(away, limit, mean), away,
             value=tick.values, tail=newest, mean=mean, limit=limit, critical=critical, points=n,

@@ -49,8 +49,9 @@ class HistogramBins(Detector):
         order.bins(state["ordered"], state["seen"], rows, newest, self.bins, found)
         held = np.minimum(state["seen"][tick.rows], self.window)
         half = (state["ordered"][rows, np.maximum(held - 1, 0) // 2]).astype(np.float64)
+        rare = (found[:, 0] <= self.few) & (np.abs(newest - half) >= tick.floor)
         return votes(
-            whole & (held >= self.min_points), found[:, 0] <= self.few, newest - half,
+            whole & (held >= self.min_points), rare, newest - half,
             value=tick.values, tail=newest, score=found[:, 0], left=found[:, 1],
             right=found[:, 2], points=held,
         )  # fmt: skip

@@ -101,7 +101,7 @@ class IsolationForest(Detector):
         count = np.maximum(np.minimum(state["seen"][rows], self.window), 1)
         level = np.nansum(state["window"][rows, :, 0], axis=1, dtype=np.float64) / count
         with np.errstate(invalid="ignore"):
-            high = score > self.threshold
+            high = (score > self.threshold) & (np.abs(tick.values - level) >= tick.floor)
         return votes(
             ready & ~tick.broken, high, tick.values - level,
             value=tick.values, score=score, threshold=np.full(len(rows), self.threshold),

@@ -51,6 +51,7 @@ class KsTest(Detector):
         distance, p, stationary, lead = found.T
         judged = (state["seen"][tick.rows] >= self.reference + self.probe) & ~tick.broken
         large = (distance > self.distance) & (p < self.alpha) & (stationary > 0)
+        large &= np.abs(lead) >= tick.floor
         return votes(judged, large, lead, value=tick.values, score=distance, tail=lead)
 
     def learn(self, state: Columns, tick: Tick) -> None:

@@ -46,7 +46,7 @@ class LeastSquares(Detector):
         window = self._hours.window(state, tick.rows, tick.time_ms)
         newest, whole = tail.mean(state, tick)
         level, sigma = self._line(window, state, tick)
-        away, limit = newest - level, self.sigmas * sigma
+        away, limit = newest - level, np.maximum(self.sigmas * sigma, tick.floor)
         large = tail.beyond(away, limit, level)
         if self.rounded:
             large &= (np.rint(away) != 0) & (np.rint(sigma) != 0)

@@ -45,7 +45,7 @@ class LongTerm(Detector):
         mean = state["mean"][rows].copy()
         sigma = np.sqrt(state["square"][rows])
         floor = np.maximum(self.floor_absolute, self.floor_relative * np.abs(mean))
-        limit = np.maximum(self.sigmas * sigma, floor)
+        limit = np.maximum(self.sigmas * sigma, np.maximum(floor, tick.floor))
         away = tick.values - mean
         judged = (
             (state["learned"][rows] >= self.min_points)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from services.detector import tail
@@ -39,7 +40,7 @@ class MeanSubtractionCumulation(Detector):
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare what is left of the point with the deviation."""
         window = self._hours.window(state, tick.rows, tick.time_ms)
-        mean, limit = window[:, Y], self.sigmas * deviation(window)
+        mean, limit = window[:, Y], np.fmax(self.sigmas * deviation(window), tick.floor)
         away = tick.values - mean
         return votes(
             (window[:, N] >= self.min_points) & ~tick.broken, tail.beyond(away, limit, mean), away,

@@ -41,7 +41,7 @@ class MedianAbsoluteDeviation(Detector):
         median, deviation = np.empty(len(tick)), np.empty(len(tick))
         order.medians(state["ordered"], state["seen"], indices(tick.rows), median, deviation)
         away = tick.values.astype(np.float32) - median
-        limit = self.times * deviation
+        limit = np.fmax(self.times * deviation, tick.floor)
         with np.errstate(invalid="ignore"):
             large = (np.abs(away) > limit) & (deviation > 0)
         return votes(

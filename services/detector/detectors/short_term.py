@@ -78,6 +78,7 @@ class ShortTerm(Detector):
         recent = state["recent"][rows]
         threshold, enough = self._threshold(state, tick)
         with np.errstate(invalid="ignore"):
+            threshold = np.maximum(threshold, tick.floor)
             differing = (np.abs(tick.values[:, None] - recent) > threshold[:, None]).sum(axis=1)
         judged = enough & (state["held"][rows] >= self.points) & ~tick.broken
         previous = recent[:, -1].copy()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from services.detector import tail
@@ -40,7 +41,7 @@ class StddevFromAverage(Detector):
         """Compare the mean of three with the window's."""
         window = self._hours.window(state, tick.rows, tick.time_ms)
         newest, whole = tail.mean(state, tick)
-        mean, limit = window[:, Y], self.sigmas * deviation(window)
+        mean, limit = window[:, Y], np.fmax(self.sigmas * deviation(window), tick.floor)
         away = newest - mean
         return votes(
             whole & (window[:, N] >= self.min_points), tail.beyond(away, limit, mean), away,

@@ -44,7 +44,7 @@ class StddevFromMovingAverage(Detector):
         mean, weight = state["mean"][rows].copy(), state["weight"][rows]
         free = weight - state["weight2"][rows] / np.maximum(weight, 1e-300)
         sigma = np.sqrt(np.where(free > 0, state["square"][rows] / np.where(free > 0, free, 1), 0))
-        limit, away = self.sigmas * sigma, tick.values - mean
+        limit, away = np.maximum(self.sigmas * sigma, tick.floor), tick.values - mean
         return votes(
             (state["learned"][rows] >= self.min_points) & ~tick.broken,
             tail.beyond(away, limit, mean), away,

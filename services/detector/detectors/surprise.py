@@ -10,20 +10,18 @@ habit: one that surprises often must surprise more.
 
 A score is told only where nothing in the last ``rest`` points was nearly as high, so that an
 episode is told at its onset, once. The threshold comes from the false-alarm budget
-``alarms_per_week`` and the series' own step: see ``threshold``.
+``alarms_per_week`` and the series' own step: see ``threshold``; a young series must surprise more.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from services.detector.detectors.base import Bools, Detector, Floats, Tick, Votes, detector
-from services.detector.local_time import local_ms
 from shared.columns import Column, Columns, indices
 
 VIEWS = (
@@ -53,7 +51,15 @@ class Surprise(Detector):
     alarms_per_week: float = Field(
         0.5, gt=0, le=1000, description="False-alarm budget: alarms a series and week."
     )
-    min_points: int = Field(150, ge=50, description="Points learned before anything is judged.")
+    min_points: int = Field(100, ge=50, description="Points learned before anything is judged.")
+    settled_points: int = Field(
+        1000,
+        ge=50,
+        description="Points learned before its own history is trusted: coarse until then.",
+    )
+    youth: float = Field(
+        1.2, ge=0, description="Until then, what the threshold gains: nats an e-fold fewer points."
+    )
     rest: int = Field(
         123, ge=0, le=100_000, description="Points in which only a still higher score is told."
     )
@@ -64,16 +70,6 @@ class Surprise(Detector):
     direction: Literal["both", "spike", "drop"] = Field(
         "both", description="Which departures from the mean are told."
     )
-    zone: str = Field("UTC", description="Time zone of the day and the week, such as Asia/Tokyo.")
-
-    @field_validator("zone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, OSError, ValueError) as error:
-            raise ValueError(f"no time zone {value!r}") from error
-        return value
 
     def columns(self) -> list[Column]:
         """What the kernel keeps: 3.3 kB a series."""
@@ -83,12 +79,16 @@ class Surprise(Detector):
             Column("exact", np.float64, 0, (_EXACT,)),
         ]
 
-    def threshold(self, step_ms: Floats) -> Floats:
+    def threshold(self, step_ms: Floats, budget: Floats | None = None) -> Floats:
         """The score (n,) that a series with ``step_ms`` between points passes on the budget.
+
+        ``budget``: alarms a week of each (NaN: those of the settings).
 
         Measured on NAB's series outside the labelled windows: one in ``exp(a + b*score)`` points.
         """
-        points = _WEEK_MS / np.maximum(step_ms, 1.0) / self.alarms_per_week
+        weekly = np.array(np.nan) if budget is None else budget
+        weekly = np.where(np.isnan(weekly), self.alarms_per_week, weekly)
+        points = _WEEK_MS / np.maximum(step_ms, 1.0) / weekly
         return np.maximum((np.log(points) - _A) / _B, 1.0)
 
     def _run(self, state: Columns, tick: Tick, *, learning: bool) -> tuple[Floats, Floats, Floats]:
@@ -98,8 +98,8 @@ class Surprise(Detector):
         views, score, report = np.empty((n, len(VIEWS))), np.empty(n), np.empty(n)
         surprise_kernel.step(
             state["memory"], state["counts"], state["exact"], indices(tick.rows),
-            local_ms(tick.time_ms, self.zone), tick.values, tick.broken,
-            np.array([self.floor_absolute, self.floor_relative]), _WEIGHTS, learning,
+            tick.time_ms, tick.local_ms, tick.holiday, tick.values, tick.broken,
+            np.maximum(tick.floor, self.floor_absolute), self.floor_relative, _WEIGHTS, learning,
             self.lift, self.rest, self.margin, views, score, report,
         )  # fmt: skip
         return views, score, report
@@ -136,8 +136,12 @@ class Surprise(Detector):
         counts, exact = before
         views, score, report = found
         mean, step_ms = exact[:, _MEAN].copy(), exact[:, _STEP_MS].copy()
-        threshold = self.threshold(step_ms)
-        judged: Bools = (counts[:, _LEARNED] >= self.min_points) & ~tick.broken
+        learned = counts[:, _LEARNED]
+        coarse: Bools = learned < self.settled_points
+        # What is the rarest of a few points is not rare: young series would tell too much.
+        folds = np.log(self.settled_points / np.maximum(learned, 1))
+        threshold = self.threshold(step_ms, tick.budget) + self.youth * np.maximum(folds, 0)
+        judged: Bools = (learned >= self.min_points) & ~tick.broken
         # Onset is told once; the episode goes on while the score stays near.
         going_on = (counts[:, _FIRING] > 0) & (score >= threshold / 2)
         sign = np.sign(tick.values - mean)
@@ -148,7 +152,8 @@ class Surprise(Detector):
             "once_in_days": np.exp(_A + _B * score) * step_ms / 86_400_000, "report": report,
         }  # fmt: skip
         numbers |= {name: views[:, at] for at, name in enumerate(VIEWS)}
-        return Votes(judged, fires, np.where(fires, sign, 0).astype(np.int8), numbers)
+        direction = np.where(fires, sign, 0).astype(np.int8)
+        return Votes(judged, fires, direction, numbers, coarse & judged)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the score, how often it comes, and the views that are most surprised."""

@@ -142,7 +142,7 @@ def insert(row: Row, start: int, held: int, room: int, size: float) -> int:
 
 @kernel
 def look(
-    row: Row, counts: Row, exact: Row, value: float, local_ms: int, sizes: Row
+    row: Row, counts: Row, exact: Row, value: float, local_ms: int, holiday: bool, sizes: Row
 ) -> tuple[float, float, int, float, int, float]:
     """How far the point is from each kind of memory: ``sizes`` (VIEWS,), NaN where unknown.
 
@@ -166,9 +166,9 @@ def look(
     sizes[1] = distance4
     sizes[2] = abs(total / (held + 1) - exact_mean)
     daily = row[DAILY + (local_ms % _DAY_MS) * DAY_SLOTS // _DAY_MS]
-    sizes[3] = abs(value - daily)
+    sizes[3] = np.nan if holiday else abs(value - daily)
     weekly = row[WEEKLY + (local_ms % _WEEK_MS) * WEEK_SLOTS // _WEEK_MS]
-    residual = value - weekly
+    residual = np.nan if holiday else value - weekly
     smooth, n = 0.0, 0
     if not math.isnan(residual):
         smooth, n = residual, 1
@@ -186,7 +186,9 @@ def learn(
     counts: Row,
     exact: Row,
     value: float,
+    time_ms: int,
     local_ms: int,
+    holiday: bool,
     sizes: Row,
     seen: tuple[float, float, int, float, int, float],
 ) -> None:
@@ -202,10 +204,11 @@ def learn(
     counts[N_MEANS], exact[EPS_MEANS] = remember(
         row, BANK_MEANS, counts[N_MEANS], MEANS, exact[EPS_MEANS], mean4, distance4, place4
     )
-    slot = DAILY + (local_ms % _DAY_MS) * DAY_SLOTS // _DAY_MS
-    row[slot] = value if math.isnan(row[slot]) else row[slot] + _FORGET * (value - row[slot])
-    slot = WEEKLY + (local_ms % _WEEK_MS) * WEEK_SLOTS // _WEEK_MS
-    row[slot] = value if math.isnan(row[slot]) else row[slot] + _FORGET * (value - row[slot])
+    if not holiday:
+        slot = DAILY + (local_ms % _DAY_MS) * DAY_SLOTS // _DAY_MS
+        row[slot] = value if math.isnan(row[slot]) else row[slot] + _FORGET * (value - row[slot])
+        slot = WEEKLY + (local_ms % _WEEK_MS) * WEEK_SLOTS // _WEEK_MS
+        row[slot] = value if math.isnan(row[slot]) else row[slot] + _FORGET * (value - row[slot])
     if not math.isnan(residual):
         row[RESIDUALS + counts[N_RESIDUALS] % SMOOTH] = residual
         counts[N_RESIDUALS] += 1
@@ -213,14 +216,14 @@ def learn(
             counts[N_RESIDUALS] -= SMOOTH
     away = value - exact[MEAN]
     weight = max(_LONG, 1.0 / (learned + 1))
-    passed = local_ms - exact[LAST_MS]
+    passed = time_ms - exact[LAST_MS]
     if learned == 1:
         exact[STEP_MS] = passed
     elif learned > 1:
-        # A gap counts as a few steps at most; a clock put back by none.
+        # A gap counts as a few steps at most.
         passed = min(max(passed, 0.0), 4 * exact[STEP_MS])
         exact[STEP_MS] += 0.01 * (passed - exact[STEP_MS])
-    exact[LAST_MS] = local_ms
+    exact[LAST_MS] = time_ms
     exact[MEAN] += weight * away
     row[LAST + counts[FILLED]] = value
     counts[FILLED] = (counts[FILLED] + 1) & (RING - 1)
@@ -230,9 +233,9 @@ def learn(
 
 @kernel
 def step(
-    memory: Row, counts: Row, exact: Row, rows: Row, local_ms: Row, values: Row, broken: Row,
-    floors: Row, weights: Row, learning: bool, lift_share: float, rest: int, margin: float,
-    views: Row, score: Row, report: Row,
+    memory: Row, counts: Row, exact: Row, rows: Row, time_ms: Row, local_ms: Row, holiday: Row,
+    values: Row, broken: Row, floors: Row, floor_relative: float, weights: Row, learning: bool,
+    lift_share: float, rest: int, margin: float, views: Row, score: Row, report: Row,
 ) -> None:  # fmt: skip
     """Judge every point, and learn it if ``learning``; writes ``views``, ``score``, ``report``.
 
@@ -253,9 +256,9 @@ def step(
             count[RUN] = 0
             count[N_RESIDUALS] = 0
         learned = count[LEARNED]
-        seen = look(row, count, precise, value, local_ms[i], sizes)
+        seen = look(row, count, precise, value, local_ms[i], holiday[i], sizes)
         log_learned = math.log(max(learned, 1))
-        floor = max(floors[0], floors[1] * abs(precise[MEAN]))
+        floor = max(floors[i], floor_relative * abs(precise[MEAN]))
         total = 0.0
         for view in range(VIEWS):
             if not sizes[view] >= floor:
@@ -280,4 +283,6 @@ def step(
         if told:
             precise[PEAK] = lifted
         insert(row, LIFT, min(learned, LIFTS), LIFTS, total)
-        learn(row, count, precise, value, local_ms[i], sizes, seen)
+        learn(
+            row, count, precise, value, time_ms[i], local_ms[i], holiday[i], sizes, seen
+        )  # fmt: skip

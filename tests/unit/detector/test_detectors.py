@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from services.detector.calendars import local_ms
 from services.detector.detectors import Detector, Votes, make
 from services.detector.detectors.base import tick_of
 from services.detector.detectors.isolation_forest import expected_path
@@ -141,13 +142,15 @@ def test_chain_widens_the_range_of_negative_values_too() -> None:
 
 
 def test_chain_knows_the_hour_in_local_time() -> None:
-    detector = make("chain", {"utc_offset_minutes": 120})
+    detector = make("chain")
     state = Columns(detector.columns())
     state.grow(1)
     # 22:30 UTC is 00:30 of the next local day: three evenings are three local days.
     for day in range(4):
         time_ms = day * _DAY_MS + 22 * _HOUR_MS + _HOUR_MS // 2
-        votes = detector.step(state, tick_of(np.array([10.0]), np.array([time_ms])))
+        utc = np.array([time_ms])
+        tick = tick_of(np.array([10.0]), utc, local_ms=local_ms(utc, "Etc/GMT-2"))
+        votes = detector.step(state, tick)
     assert votes.numbers["days"][0] == 3
 
 

@@ -71,7 +71,7 @@ def test_dtw_by_hand() -> None:
 
 
 def test_the_kind_is_decided_anew_when_a_day_begins() -> None:
-    rhythm = Rhythm(Periodicity(), 0)
+    rhythm = Rhythm(Periodicity())
     rhythm.state.grow(1)
     rows = np.array([0])
     kinds = []

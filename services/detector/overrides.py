@@ -1,0 +1,173 @@
+"""What is different for some series, from a TOML file that lives under version control.
+
+```toml
+[calendars.japan]
+zone = "Asia/Tokyo"
+holidays = ["2026-11-23", "01-01"]
+
+[[series]]                      # patterns are the shell's; what is not given fits everything
+hosts = "web*"
+items = "http.requests"
+labels = {route = "/pay*"}
+calendar = "japan"
+direction = "drop"
+min_deviation = 50
+```
+
+All entries that fit a series count; where two set the same field, the later one does.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import translate
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from services.detector.calendars import Calendar
+from shared.samples import labels_from
+
+_PATTERNS = ("hosts", "items", "labels")
+
+
+class OverridesError(ValueError):
+    """The file cannot be used; the text names every fault with its place."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SeriesRule(_Strict):
+    """What holds for the series it names; a field that is not given changes nothing."""
+
+    hosts: str = Field("*", description="Pattern of machine names.")
+    items: str = Field("*", description="Pattern of item names.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Pattern by label; a label it lacks fits nothing."
+    )
+    calendar: str | None = Field(None, description="Name of one of the calendars.")
+    judged: bool | None = Field(
+        None, description="false: its behaviour is never told; its alarm threshold still is."
+    )
+    direction: Literal["both", "spike", "drop"] | None = Field(
+        None, description="Which departures from its usual behaviour are told."
+    )
+    min_deviation: float | None = Field(
+        None, ge=0, description="Least distance from what is usual that is told, in its unit."
+    )
+    alarms_per_week: float | None = Field(
+        None, gt=0, le=1000, description="False-alarm budget (detector surprise)."
+    )
+    minimum: float | None = Field(None, description="Smaller values are not valid: no value.")
+    maximum: float | None = Field(None, description="Larger values are not valid: no value.")
+    threshold: float | None = Field(None, description="Static alarm threshold.")
+    alarm: Literal["above", "below", "none"] | None = Field(
+        None, description="On which side of it the alarm lies; none: there is no threshold."
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        faults = []
+        if not self.model_fields_set - {*_PATTERNS}:
+            faults.append("it changes nothing")
+        if None not in (self.minimum, self.maximum) and not self._least() < self._most():
+            faults.append(f"minimum {self.minimum} is not below maximum {self.maximum}")
+        if self.alarm == "none" and self.threshold is not None:
+            faults.append("alarm none has no threshold")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _least(self) -> float:
+        return -float("inf") if self.minimum is None else self.minimum
+
+    def _most(self) -> float:
+        return float("inf") if self.maximum is None else self.maximum
+
+
+@dataclass(frozen=True)
+class _Matcher:
+    """A rule's patterns, compiled."""
+
+    rule: SeriesRule
+    host: re.Pattern[str] = field(init=False)
+    item: re.Pattern[str] = field(init=False)
+    labels: Mapping[str, re.Pattern[str]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        rule = self.rule
+        object.__setattr__(self, "host", re.compile(translate(rule.hosts)))
+        object.__setattr__(self, "item", re.compile(translate(rule.items)))
+        compiled = {name: re.compile(translate(text)) for name, text in rule.labels.items()}
+        object.__setattr__(self, "labels", compiled)
+
+    def fits(self, host: str, labels: str) -> bool:
+        """Whether the rule is about a series of an item that it is about."""
+        if not self.host.match(host):
+            return False
+        if not self.labels:
+            return True
+        own = labels_from(labels)
+        return all(name in own and p.match(own[name]) for name, p in self.labels.items())
+
+
+class Overrides(_Strict):
+    """All calendars and entries of a file."""
+
+    calendars: dict[str, Calendar] = Field(default_factory=dict, description="By name.")
+    series: tuple[SeriesRule, ...] = Field(default=(), description="In order; later ones win.")
+
+    @model_validator(mode="after")
+    def _calendars_known(self) -> Self:
+        faults = [
+            f"series.{at}: no calendar {rule.calendar!r}"
+            for at, rule in enumerate(self.series)
+            if rule.calendar is not None and rule.calendar not in self.calendars
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The file's content.
+
+        Raises:
+            OverridesError: it cannot be read, is not TOML, or has faults, all of which are named.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except ValidationError as error:
+            faults = [
+                ": ".join(part for part in (".".join(map(str, e["loc"])), e["msg"]) if part)
+                for e in error.errors(include_url=False)
+            ]
+            raise OverridesError(f"{path}: " + "; ".join(faults)) from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise OverridesError(f"{path}: {error}") from None
+
+    @cached_property
+    def _matchers(self) -> tuple[_Matcher, ...]:
+        return tuple(_Matcher(rule) for rule in self.series)
+
+    @cached_property
+    def _of_item(self) -> Any:
+        return lru_cache(maxsize=10_000)(
+            lambda item: tuple(m for m in self._matchers if m.item.match(item))
+        )
+
+    def of(self, host: str, item: str, labels: str) -> dict[str, Any]:
+        """The fields that are set for a series (``labels``: canonical text)."""
+        found: dict[str, Any] = {}
+        for matcher in self._of_item(item):
+            if matcher.fits(host, labels):
+                given = matcher.rule.model_dump(exclude_none=True, exclude={*_PATTERNS})
+                found |= given
+        return found

@@ -64,7 +64,10 @@ class Partition:
         """Each tick's events, and last what is kept."""
         detector = Detector(self.detector)
         # Replicas enough: nothing waits for its turn.
-        predictor = Predictor(self.predictor.model_copy(update={"budget_per_step": 2**31}))
+        given: dict[str, int] = {"budget_per_step": 2**31}
+        if not self.texts:
+            given["plotted"] = 0
+        predictor = Predictor(self.predictor.model_copy(update=given))
         for batch in ticks(self.samples, self.clock):
             events = [(0, event) for event in predictor.process(batch)]
             events += [(1, event) for event in detector.process(batch)]

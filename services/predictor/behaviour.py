@@ -92,6 +92,10 @@ def clean_ups_of(values: Floats, threshold: float, *, above: bool) -> CleanUps:
     steps = np.diff(values[known])
     if not len(steps):
         return CleanUps(values, 0)
+    # Most histories have no step as large as that, whatever their median.
+    largest = -float(steps.min()) if above else float(steps.max())
+    if largest <= _CLEAN_UP_SHARE * abs(threshold):
+        return CleanUps(values, 0)
     least = max(_CLEAN_UP_STEPS * float(np.median(np.abs(steps))), _CLEAN_UP_SHARE * abs(threshold))
     falls = steps < -least if above else steps > least
     count = int(falls.sum())

@@ -71,4 +71,5 @@ class Coverage:
 
     def restore(self, arrays: Mapping[str, Array], size: int) -> None:
         """Take the columns of a snapshot; ValueError if they do not fit."""
-        self.state.restore(arrays, size)
+        # Snapshots of before have no probabilities.
+        self.state.restore({"chance": np.full(size, np.nan), **arrays}, size)

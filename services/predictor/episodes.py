@@ -27,8 +27,6 @@ _TOLD: dict[Outcome, Literal["came_true", "did_not_come", "averted"]] = {
     "averted": "averted",
 }
 """The ledger's words in a message's."""
-_PLOTTED = 168
-"""Latest steps of history in an event: a week of hours, for the plot."""
 _MUCH_STEPS = 2
 _MUCH_SHARE = 0.25
 
@@ -188,7 +186,8 @@ class Episodes:
         )
 
     def _recent(self, subject: Subject) -> tuple[Point, ...]:
-        history = subject.history[-_PLOTTED:]
+        plotted = min(self._settings.plotted, len(subject.history))
+        history = subject.history[len(subject.history) - plotted :]
         known = np.flatnonzero(np.isfinite(history))
         resolution = self._settings.resolution_ms
         steps = subject.open_step - len(history) + known

@@ -44,6 +44,9 @@ class EngineSettings(BaseModel):
         description="Standard errors by which another forecaster must beat the first of models"
         " on a series' backtest to take its place.",
     )  # fmt: skip
+    plotted: int = Field(
+        default=168, ge=0, le=1000, description="Latest steps of history in an event, for its plot."
+    )
     withdraw_after: int = Field(
         default=2, ge=1, description="Forecasts in a row without a crossing that end a prediction."
     )

@@ -39,6 +39,13 @@ def test_a_forecast_is_finite_and_its_interval_holds_its_mean(name: str) -> None
 
 
 @pytest.mark.parametrize("name", _NAMES)
+def test_a_backtest_sees_the_means_that_a_forecast_has(name: str) -> None:
+    means = _forecaster(name).means(_history()[None], _HORIZON, _SEASON)
+    assert means.shape == (1, _HORIZON)
+    np.testing.assert_allclose(means[0], _one(name, _history()).mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", _NAMES)
 def test_the_same_history_gives_the_same_forecast(name: str) -> None:
     one, other = _one(name, _history()), _one(name, _history())
     np.testing.assert_array_equal(one.mean, other.mean)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Order = tuple[int, int, int]
 
+_ADF_LEVEL, _ADF_VALUE = 0.05, -2.8615927630969753
 _KPSS_LEVELS, _KPSS_VALUES = (0.01, 0.025, 0.05, 0.10), (0.739, 0.574, 0.463, 0.347)
 
 
@@ -106,6 +107,9 @@ class Arima(Forecaster):
 @lru_cache
 def _adf_limit(significance: float) -> float:
     """Critical value, by bisection of MacKinnon's approximate p-values."""
+    if significance == _ADF_LEVEL:
+        # The usual one is known: importing statsmodels takes seconds.
+        return _ADF_VALUE
     from statsmodels.tsa.adfvalues import mackinnonp  # noqa: PLC0415 - heavy
 
     low, high = -15.0, 2.0

@@ -90,7 +90,10 @@ class Forecaster(BaseModel, ABC):
 
 def filled(history: Floats, max_gap_share: float) -> Floats | CannotForecast:
     """History from its first value on, gaps filled linearly; refused if too much is missing."""
-    known = np.flatnonzero(np.isfinite(history))
+    finite = np.isfinite(history)
+    if len(history) and finite.all():
+        return history.astype(np.float64)
+    known = np.flatnonzero(finite)
     if not len(known):
         return CannotForecast("no value in the history")
     values = history[known[0] :].astype(np.float64)

@@ -49,13 +49,12 @@ class Combination(Forecaster):
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         able = [one for one in self.parts() if one.least_points(season) <= values.shape[1]]
-        made = [one.forecast(list(values), horizon, season) for one in able]
-        return [_median(rows) for rows in zip(*made, strict=True)]
-
-
-def _median(members: tuple[object, ...]) -> Forecast:
-    found = [one for one in members if isinstance(one, Forecast)]
-    curves = np.array([[one.mean, one.lower, one.upper] for one in found])
-    mean, lower, upper = np.median(curves, axis=0)
-    why = {"members": str(len(found))}
-    return Forecast(mean, np.minimum(lower, mean), np.maximum(upper, mean), why)
+        made = [one._forecast(values, horizon, season) for one in able]  # noqa: SLF001 - the same table
+        curves = np.array([[[f.mean, f.lower, f.upper] for f in member] for member in made])
+        # Of all series at once: (series, 3, horizon).
+        medians = np.median(curves, axis=0)
+        why = {"members": ", ".join(one.NAME for one in able)}
+        return [
+            Forecast(mean, np.minimum(lower, mean), np.maximum(upper, mean), why)
+            for mean, lower, upper in medians
+        ]

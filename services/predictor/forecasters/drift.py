@@ -23,6 +23,12 @@ class Drift(Forecaster):
         """Two steps, so that they can differ."""
         return 3
 
+    def means(self, values: Floats, horizon: int, season: int) -> Floats:
+        """The means alone."""
+        slope = (values[:, -1:] - values[:, :1]) / (values.shape[1] - 1)
+        result: Floats = values[:, -1:] + slope * np.arange(1, horizon + 1)
+        return result
+
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         ahead = np.arange(1, horizon + 1)
         steps = np.diff(values, axis=1)

@@ -22,6 +22,10 @@ class Naive(Forecaster):
         """Two, so that there is a spread."""
         return 2
 
+    def means(self, values: Floats, horizon: int, season: int) -> Floats:
+        """The means alone."""
+        return np.tile(values[:, -self.window :].mean(axis=1, keepdims=True), horizon)
+
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         recent = values[:, -self.window :]
         means = recent.mean(axis=1)

@@ -23,9 +23,13 @@ class SeasonalNaive(Forecaster):
         """A season, and some points more to know its error."""
         return season + max(2, season // 4)
 
+    def means(self, values: Floats, horizon: int, season: int) -> Floats:
+        """The means alone."""
+        return values[:, values.shape[1] - season + np.arange(horizon) % season]
+
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         ahead = np.arange(horizon)
-        means = values[:, values.shape[1] - season + ahead % season]
+        means = self.means(values, horizon, season)
         errors = values[:, season:] - values[:, :-season]
         deviations = np.sqrt((errors**2).mean(axis=1))
         growth = np.sqrt(ahead // season + 1)

@@ -35,7 +35,19 @@ class Theta(Forecaster):
         """So many that a slope can be told from noise."""
         return 10
 
+    def means(self, values: Floats, horizon: int, season: int) -> Floats:
+        """The means alone."""
+        return self._fitted(values, horizon, season)[0]
+
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
+        mean, spread, found = self._fitted(values, horizon, season)
+        return [
+            constant_or(y, around(m, d, alpha=f"{x[0]:.3f}", drift=f"{x[1]:.6g} a step"))
+            for y, m, d, x in zip(values, mean, spread, found, strict=True)
+        ]
+
+    def _fitted(self, values: Floats, horizon: int, season: int) -> tuple[Floats, Floats, Floats]:
+        """Means and deviations (series, horizon); alpha and drift."""
         from services.predictor.kernels.season import take_season  # noqa: PLC0415 - compiles
         from services.predictor.kernels.smoothing import fit_theta  # noqa: PLC0415 - compiles
 
@@ -45,8 +57,4 @@ class Theta(Forecaster):
             _, extra[row] = take_season(y, season, self.season_worth, ahead[row])
         mean, deviation, found = np.empty(shape), np.empty(shape), np.zeros((len(values), 2))
         fit_theta(rest, mean, deviation, found)
-        spread = np.sqrt(deviation**2 + extra[:, None])
-        return [
-            constant_or(y, around(m, d, alpha=f"{x[0]:.3f}", drift=f"{x[1]:.6g} a step"))
-            for y, m, d, x in zip(values, mean + ahead, spread, found, strict=True)
-        ]
+        return mean + ahead, np.sqrt(deviation**2 + extra[:, None]), found

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.predictor.forecasters import Forecast, make
-from services.predictor.forecasters.arima import Arima, _adf_limit
+from services.predictor.forecasters.arima import _ADF_LEVEL, Arima, _adf_limit
 from services.predictor.kernels.conditional import _errors, _jacobian
 from services.predictor.kernels.polynomial import SIZE, from_free, shrink, stable, to_free
 from services.predictor.kernels.season import RATES, take_season
@@ -198,3 +198,9 @@ def test_the_intervals_hold_about_what_they_promise() -> None:
     found = Arima().fits(rows[:, :336], 24, 24)
     inside = np.abs(rows[:, 336:] - found.mean) <= 1.96 * found.deviation
     assert 0.88 < inside.mean() < 0.99
+
+
+def test_the_usual_critical_value_is_that_of_statsmodels() -> None:
+    from statsmodels.tsa.adfvalues import mackinnonp
+
+    assert mackinnonp(_adf_limit(_ADF_LEVEL), regression="c", N=1) == pytest.approx(_ADF_LEVEL)

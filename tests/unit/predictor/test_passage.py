@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.predictor.behaviour import after_clean_ups, clean_ups_of
 from services.predictor.coverage import Coverage
 from services.predictor.forecasters.base import around
+from services.predictor.ledger import Score
 from services.predictor.nearness import Nearness
 from services.predictor.passage import brownian, empirical, over_paths, passage_of
 
@@ -108,13 +109,42 @@ def test_a_forecast_falls_when_a_clean_up_is_due() -> None:
 def test_a_value_is_judged_once_by_the_forecast_that_waited_for_it() -> None:
     coverage, row = Coverage(3), np.array([0])
     coverage.state.grow(1)
-    coverage.keep(0, 10, around(np.array([1.0, 2.0, 3.0]), np.full(3, 0.1)))
-    coverage.keep(0, 11, around(np.array([9.0, 9.0, 9.0]), np.full(3, 0.1)))
+    assert not coverage.waits(0, 10)
+    coverage.keep(0, 10, around(np.array([1.0, 2.0, 3.0]), np.full(3, 0.1)), 0.2)
+    assert [coverage.waits(0, step) for step in (10, 12, 13)] == [True, True, False]
     for step, value, expected in ((10, 1.0, True), (11, 5.0, False), (12, 3.1, True)):
         known, inside = coverage.judge(row, np.array([step]), np.array([value]))
         assert (list(known), list(inside)) == ([0], [expected])
     known, _ = coverage.judge(row, np.array([13]), np.array([3.0]))
     assert not len(known)
+
+
+def _decided(chance: float, beyond: list[bool]) -> list[tuple[float, bool]]:
+    """What is said of a forecast of three steps from 10 on, step by step."""
+    coverage, row = Coverage(3), np.array([0])
+    coverage.state.grow(1)
+    coverage.keep(0, 10, around(np.zeros(3), np.ones(3)), chance)
+    said = []
+    for step, there in enumerate(beyond, 10):
+        known, chances, came = coverage.came(row, np.array([step]), np.array([there]))
+        said += list(zip(chances.tolist(), came.tolist(), strict=True)) if len(known) else []
+    return said
+
+
+def test_a_probability_is_judged_once_when_the_alarm_comes_or_the_horizon_has_passed() -> None:
+    assert _decided(0.7, [False, True, True, True]) == [(0.7, True)]
+    assert _decided(0.2, [False, False, False, True]) == [(0.2, False)]
+    assert _decided(0.2, [False, False]) == []
+
+
+def test_the_brier_score_is_judged_by_what_the_usual_share_would_have_scored() -> None:
+    score = Score(chances=4, came=1, squares=0.04 * 3 + 0.25)
+    assert score.brier == pytest.approx(0.0925)
+    assert score.brier_skill == pytest.approx(1 - 0.0925 / (0.25 * 0.75))
+    both = score.plus(Score(chances=1, hit=2))
+    assert (both.chances, both.hit, both.came) == (5, 2, 1)
+    assert Score().brier is None
+    assert Score(chances=3).brier_skill is None
 
 
 def _nearness(values: np.ndarray, limit: float, horizon: int = 24) -> list[bool]:

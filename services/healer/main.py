@@ -22,6 +22,7 @@ from services.healer.health import records as health
 from services.healer.health.worker import HealthWorker
 from services.healer.links import Links, Purpose
 from services.healer.mail.letters import LinkMaker
+from services.healer.records import read_ahead
 from services.healer.remediations import make
 from services.healer.settings import HealerSettings
 from services.healer.trail import StoreBook
@@ -46,6 +47,8 @@ from shared.snapshots import snapshot_store
 from shared.store import Store
 
 _CANARY_STEP_S = 5.0
+_PAUSE_S = 0.1
+"""In a storm, what follows from batches is done for several of them at once."""
 log = structlog.get_logger(__name__)
 
 
@@ -102,9 +105,12 @@ def build(settings: HealerSettings) -> HealerService:
     keep = timedelta(days=settings.keep_days)
     lease = timedelta(seconds=settings.delivery_lease_s)
     deliverers = [
-        Periodic(f"channel-{each.name}", 1.0, Deliverer(each, tools, unit, clock, keep, lease).run)
+        Periodic(
+            f"channel-{each.name}", 1.0, Deliverer(each, tools, unit, clock, keep, lease).run,
+            pause_s=_PAUSE_S,
+        )
         for each in settings.all_channels
-    ]
+    ]  # fmt: skip
     service = HealerService(
         "healer",
         settings,
@@ -123,10 +129,11 @@ def build(settings: HealerSettings) -> HealerService:
             AnomalyJudge: handlers.deciding.anomaly_judge,
         },
         store=store,
+        read_ahead=read_ahead,
         partition_worker=_health_of(settings, store),
         periodic=[
-            Periodic("expire", 1.0, expire),
-            Periodic("flush", 1.0, flush),
+            Periodic("expire", 1.0, expire, eager=False),
+            Periodic("flush", 1.0, flush, pause_s=_PAUSE_S),
             Periodic("correlate", 3600.0, correlate, eager=False),
             Periodic("groups", 300.0, group_health, eager=False),
             *deliverers,
@@ -136,7 +143,7 @@ def build(settings: HealerSettings) -> HealerService:
                 else []
             ),
             *(
-                [Periodic("cluster", 1.0, lambda: orders.run())]  # noqa: PLW0108 - made below
+                [Periodic("cluster", 1.0, lambda: orders.run(), pause_s=_PAUSE_S)]  # noqa: PLW0108 - made below
                 if settings.remediations
                 else []
             ),

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.alerting.records import Flaps
 from services.healer.policy import worst
-from shared.contracts import EvidenceCollected
+from shared.contracts import (
+    AlarmPredicted,
+    AnomalyCleared,
+    AnomalyDetected,
+    EvidenceCollected,
+    Message,
+    PredictionWithdrawn,
+)
 from shared.contracts.alerts import (
     AlertState,
     BandPoint,
@@ -199,11 +207,25 @@ ENDED = Collection("ended", Ended, key=lambda e: e.event_id, due=lambda e: e.due
 OVERTAKEN_FOR = timedelta(days=1)
 """How long an end is remembered whose beginning has not come."""
 _LOOK_BACK = 20
+_SIGNALS = (AnomalyDetected, AnomalyCleared, AlarmPredicted, PredictionWithdrawn)
 
 
 def series_key(series: SeriesRef) -> str:
     """A series' short name as a key."""
-    return deterministic_id("series", series.text())
+    return _series_key(series.text())
+
+
+@lru_cache(maxsize=4096)
+def _series_key(text: str) -> str:
+    return deterministic_id("series", text)
+
+
+def read_ahead(messages: Sequence[Message], records: Records) -> None:
+    """What a batch of signals will ask for, in two statements instead of two for each."""
+    signals = [message for message in messages if isinstance(message, _SIGNALS)]
+    groups = [series_key(signal.series) for signal in signals]
+    records.read_ahead(INCIDENTS, groups=groups, newest=_LOOK_BACK)
+    records.read_ahead(ENDED, keys=[signal.event_id for signal in signals])
 
 
 def incidents_of(records: Records, series: SeriesRef) -> list[Incident]:
@@ -219,7 +241,8 @@ def open_among(incidents: Iterable[Incident]) -> Incident | None:
 
 def open_incident(records: Records, series: SeriesRef) -> Incident | None:
     """The one incident of this series that has not ended."""
-    found = records.find(INCIDENTS, group=series_key(series), status=_OPEN, limit=1)
+    key = series_key(series)
+    found = records.find(INCIDENTS, group=key, status=_OPEN, limit=1, newest_first=True)
     return found[0] if found else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -34,6 +34,9 @@ class Context:
 
 Handler = Callable[[Any, Context], Iterable[Message]]
 """``(message, context) -> messages``: no clock, no I/O but ``context.records``."""
+
+ReadAhead = Callable[[Sequence[Message], Records], None]
+"""Reads in few statements what the handlers of a batch will ask for; see `Records.read_ahead`."""
 
 
 @dataclass(frozen=True)

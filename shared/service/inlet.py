@@ -27,7 +27,7 @@ from shared.messaging import (
 )
 from shared.messaging.envelope import ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY
 from shared.observe import HANDLING, MESSAGES, PUBLISHED
-from shared.service.context import Context, Handler
+from shared.service.context import Context, Handler, ReadAhead
 from shared.store import Queued, Store, StoreUnavailable, Unit
 
 log = structlog.get_logger(__name__)
@@ -46,12 +46,14 @@ class Inlet:
         store: Store | None,
         clock: Callable[[], datetime],
         after: Callable[[], None] = lambda: None,
+        read_ahead: ReadAhead | None = None,
     ) -> None:
         self._bus = bus
         self._handlers = handlers
         self._store = store
         self._clock = clock
         self._after = after
+        self._read_ahead = read_ahead
 
     def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Settle every delivery: when this returns, all effects are durable."""
@@ -102,6 +104,9 @@ class Inlet:
         new = unit.first_times(deliveries[0].queue, once)
         new |= {effect for _, message, _, effect in readable if not message.ONCE}
         duplicates = len(readable) - len(new)
+        if self._read_ahead is not None:
+            fresh = [message for _, message, _, effect in readable if effect in new]
+            self._read_ahead(fresh, unit.records)
         for delivery, message, envelope, effect in readable:
             if effect not in new:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from shared import topology
 from shared.contracts import Message
 from shared.messaging import BrokerUnavailable, Bus
 from shared.observe import OUTBOX, configure_logging
-from shared.service.context import Context, Handler, PartitionWorker, Periodic
+from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
 from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, as_queued, send_queued, utc_now
 from shared.service.partitions import PartitionOwner, show_owned
@@ -56,6 +57,7 @@ class Service:
         prefetch: unacknowledged deliveries held per queue.
         clock: what time it is; for tests.
         closing: what is to be closed when nothing of it works any more.
+        read_ahead: reads what the handlers of a batch will ask for.
     """
 
     def __init__(
@@ -73,11 +75,13 @@ class Service:
         concurrency: int = 1,
         clock: Callable[[], datetime] = utc_now,
         closing: Sequence[Callable[[], None]] = (),
+        read_ahead: ReadAhead | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
         self._clock = clock
         self._closing = closing
+        self._read_ahead = read_ahead
         self.bus = Bus(
             settings.broker_url.get_secret_value(),
             principal,
@@ -146,7 +150,10 @@ class Service:
         """Connect, consume, and begin the periodic work."""
         log.info("service_starting", service=str(self.bus.principal), **self.settings.shown())
         for queue in self._queues():
-            inlet = Inlet(self.bus, self._handlers, self.store, self._clock, self.wake_eager)
+            inlet = Inlet(
+                self.bus, self._handlers, self.store, self._clock, self.wake_eager,
+                self._read_ahead,
+            )  # fmt: skip
             self.bus.consume(
                 queue, inlet.handle, prefetch=self._prefetch, concurrency=self._concurrency
             )
@@ -189,6 +196,9 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
         self.start()
+        # What start-up left lives as long as the process; a collection need not walk it each time.
+        gc.collect()
+        gc.freeze()
         try:
             while not self._stop.wait(0.5):
                 pass

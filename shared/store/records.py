@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as AnyCollection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,14 +12,16 @@ from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel
-from sqlalchemy import Connection, Integer, Select, Table, bindparam, delete, func, select
+from sqlalchemy import Connection, Integer, Select, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from shared.store.known import UNKNOWN, Known, KnownGroup
 from shared.store.tables import RECORDS
 
 T = TypeVar("T", bound=BaseModel)
 Memory = dict[str, tuple[str, T]]
 """Key, JSON and model of the records a reader has found last."""
+_AT_ONCE = 500
 _CHANGED = ("group_key", "status", "due_at", "data")
 
 
@@ -42,22 +45,56 @@ class Records:
     """The records of one store within one transaction.
 
     What is put is written when it is asked for or the transaction ends, many rows in one
-    statement: a handler's batch puts hundreds. Records are never changed in place.
+    statement: a handler's batch puts hundreds. What was read or put is not asked for again: no
+    other transaction writes meanwhile. Records are never changed in place.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._put: dict[str, dict[str, dict[str, Any]]] = {}
         self._groups: dict[str, set[str | None]] = {}
+        self._known: dict[str, Known] = defaultdict(Known)
 
     def get(self, collection: Collection[T], key: str) -> T | None:
         """The record with this key, or None."""
-        waiting = self._put.get(collection.name, {}).get(key)
-        if waiting is not None:
-            return cast("T", waiting["data"])
-        values = {"collection": collection.name, "key": key}
-        row = self._connection.execute(_GET, values).first()
-        return None if row is None else collection.model.model_validate_json(row.data)
+        known = self._known[collection.name]
+        found = known.get(key)
+        if found is UNKNOWN:
+            values = {"collection": collection.name, "key": key}
+            row = self._connection.execute(_GET, values).first()
+            found = None if row is None else collection.model.model_validate_json(row.data)
+            known.learn({key: found})
+        return cast("T | None", found)
+
+    def read_ahead(
+        self,
+        collection: Collection[T],
+        *,
+        keys: Iterable[str] = (),
+        groups: Iterable[str] = (),
+        newest: int = 1,
+    ) -> None:
+        """Read in one go what ``get`` will ask for by these keys, and ``find`` of these groups.
+
+        A group is read up to its ``newest`` records. It changes no answer, only its price.
+        """
+        known = self._known[collection.name]
+        read = collection.model.model_validate_json
+        for part in _parts({key for key in keys if known.get(key) is UNKNOWN}):
+            values: dict[str, Any] = {"collection": collection.name, "keys": part}
+            rows = self._connection.execute(_GET_MANY, values)
+            known.learn(dict.fromkeys(part) | {row.key: read(row.data) for row in rows})
+        wanted = {group for group in groups if known.group(group) is None}
+        if wanted:
+            self._write(collection.name)
+        for part in _parts(wanted):
+            values = {"collection": collection.name, "groups": part, "most": newest}
+            members: dict[str, dict[str, T]] = {group: {} for group in part}
+            for row in self._connection.execute(_NEWEST, values):
+                members[row.group_key][row.key] = read(row.data)
+            for group, records in members.items():
+                complete = len(records) < newest
+                known.learn_group(group, KnownGroup(records, complete=complete))
 
     def put(self, collection: Collection[T], record: T) -> None:
         """Store ``record``, replacing the one with the same key."""
@@ -74,6 +111,7 @@ class Records:
             row["ordinal"] = before["ordinal"] if before else first + number
             waiting[row["key"]] = row
             self._groups.setdefault(collection.name, set()).add(row["group_key"])
+            self._known[collection.name].put(row["key"], row["group_key"], record)
 
     def flush(self) -> None:
         """Write what was put; the transaction does so itself when it ends."""
@@ -84,6 +122,7 @@ class Records:
         """Give up what was put and not written."""
         self._put.clear()
         self._groups.clear()
+        self._known.clear()
 
     def _write(self, name: str) -> None:
         waiting = self._put.pop(name, None)
@@ -96,6 +135,7 @@ class Records:
     def delete(self, collection: Collection[T], key: str) -> None:
         """Forget the record with this key; harmless when there is none."""
         self._put.get(collection.name, {}).pop(key, None)
+        self._known[collection.name].delete(key)
         self._connection.execute(_DELETE, {"collection_": collection.name, "key_": key})
 
     def find(
@@ -115,9 +155,14 @@ class Records:
         With ``memory``, a record that is as it was gives the very model it gave last time, and
         costs no parsing: for who reads the same ones over and over. Memory then holds these.
         """
+        statuses = [status] if isinstance(status, str) else status
+        if memory is None and group is not None and due_before is None and offset == 0:
+            read = self._of_group(collection, group, statuses, limit, newest_first=newest_first)
+            if read is not None:
+                return read
         values: dict[str, Any] = {"collection": collection.name, "most": limit, "skipped": offset}
-        if status is not None:
-            values["status"] = [status] if isinstance(status, str) else list(status)
+        if statuses is not None:
+            values["status"] = list(statuses)
         if group is not None:
             values["group_key"] = group
         if due_before is not None:
@@ -131,9 +176,42 @@ class Records:
             # One of them was put meanwhile into another group.
             self._write(collection.name)
             rows = self._connection.execute(query, values).all()
-        if memory is None:
-            return [collection.model.model_validate_json(row.data) for row in rows]
-        return _remembered(collection, [(row.key, row.data) for row in rows], memory)
+        found = [(row.key, row.data) for row in rows]
+        if memory is not None:
+            return _remembered(collection, found, memory)
+        return self._models(collection, found)
+
+    def _models(self, collection: Collection[T], rows: Sequence[tuple[str, str]]) -> list[T]:
+        known = self._known[collection.name]
+        records: list[T] = []
+        for key, data in rows:
+            record = known.get(key)
+            if record is UNKNOWN:
+                record = collection.model.model_validate_json(data)
+                known.learn({key: record})
+            records.append(record)
+        return records
+
+    def _of_group(
+        self,
+        collection: Collection[T],
+        group: str,
+        statuses: AnyCollection[str] | None,
+        limit: int,
+        *,
+        newest_first: bool,
+    ) -> list[T] | None:
+        """What ``find`` is asked for, from a group that was read ahead; None if that is not all."""
+        known = self._known[collection.name].group(group)
+        if known is None or not (known.complete or newest_first):
+            return None
+        records: list[T] = list(known.records.values())
+        if newest_first:
+            records.reverse()
+        status_of = collection.status
+        if statuses is not None:
+            records = [r for r in records if status_of is not None and status_of(r) in statuses]
+        return records[:limit] if known.complete or len(records) >= limit else None
 
     def count(self, collection: Collection[T]) -> dict[str, int]:
         """How many records there are of each status ('' for none)."""
@@ -175,9 +253,36 @@ def _row(collection: Collection[T], record: T) -> dict[str, Any]:
 _GET = select(RECORDS.c.data).where(
     RECORDS.c.collection == bindparam("collection"), RECORDS.c.key == bindparam("key")
 )
+_GET_MANY = select(RECORDS.c.key, RECORDS.c.data).where(
+    RECORDS.c.collection == bindparam("collection"),
+    RECORDS.c.key.in_(bindparam("keys", expanding=True)),
+)
 _DELETE = delete(RECORDS).where(
     RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
 )
+
+
+def _newest() -> Select[Any]:
+    """Of each group its newest records, oldest of them first."""
+    order = (RECORDS.c.ordinal, RECORDS.c.key)
+    place = func.row_number().over(
+        partition_by=RECORDS.c.group_key, order_by=[column.desc() for column in order]
+    )
+    numbered = (
+        select(RECORDS.c.key, RECORDS.c.group_key, RECORDS.c.data, RECORDS.c.ordinal)
+        .add_columns(place.label("place"))
+        .where(
+            RECORDS.c.collection == bindparam("collection"),
+            RECORDS.c.group_key.in_(bindparam("groups", expanding=True)),
+        )
+        .subquery()
+    )
+    query = select(numbered.c.key, numbered.c.group_key, numbered.c.data)
+    query = query.where(numbered.c.place <= bindparam("most", type_=Integer))
+    return query.order_by(numbered.c.ordinal, numbered.c.key)
+
+
+_NEWEST = _newest()
 
 
 @cache
@@ -204,11 +309,11 @@ def _find(by_status: bool, by_group: bool, by_due: bool, newest_first: bool) -> 
     return query.limit(bindparam("most", type_=Integer)).offset(bindparam("skipped", type_=Integer))
 
 
-def upsert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An insert that can say what to do on conflict, in the connection's dialect."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+def _parts(names: AnyCollection[str]) -> Iterator[list[str]]:
+    """In as many as one statement can ask for."""
+    ordered = sorted(names)
+    for start in range(0, len(ordered), _AT_ONCE):
+        yield ordered[start : start + _AT_ONCE]
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     Connection,
     Engine,
     StaticPool,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -23,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.store.migrate import migrate
-from shared.store.records import Records, upsert
+from shared.store.records import Records
 from shared.store.tables import INBOX, OUTBOX
 
 _ROWS = 500
@@ -31,6 +33,13 @@ _ROWS = 500
 
 _WRITER = 7_160_420_186
 """PostgreSQL's advisory lock (one for each database) that a unit holds until it ends."""
+
+
+# Building a statement costs more than executing it, so each is built once.
+_HANDLED = select(INBOX.c.message_id).where(
+    INBOX.c.queue == bindparam("queue_"), INBOX.c.message_id.in_(bindparam("names", expanding=True))
+)
+_SENT = delete(OUTBOX).where(OUTBOX.c.id == bindparam("id_"))
 
 
 class StoreUnavailable(Exception):
@@ -75,17 +84,14 @@ class Unit:
         unique = list(dict.fromkeys(message_ids))
         now = datetime.now(UTC)
         for start in range(0, len(unique), _ROWS):
-            rows = [
-                {"queue": queue, "message_id": name, "handled_at": now}
-                for name in unique[start : start + _ROWS]
-            ]
-            inserted = self._connection.execute(
-                upsert(self._connection, INBOX)
-                .values(rows)
-                .on_conflict_do_nothing()
-                .returning(INBOX.c.message_id)
-            )
-            new.update(inserted.scalars())
+            names = unique[start : start + _ROWS]
+            # Nobody else writes during a unit, so what is not there now is ours to note.
+            known = self._connection.execute(_HANDLED, {"queue_": queue, "names": names})
+            fresh = set(names).difference(known.scalars())
+            rows = [{"queue": queue, "message_id": name, "handled_at": now} for name in fresh]
+            if rows:
+                self._connection.execute(INBOX.insert(), rows)
+            new |= fresh
         return new
 
     def enqueue(self, messages: Sequence[Queued]) -> list[Queued]:
@@ -187,7 +193,7 @@ class Store:
         if ids:
             with self.unit() as unit:
                 unit._connection.execute(  # noqa: SLF001 - same module
-                    delete(OUTBOX).where(OUTBOX.c.id.in_(ids))
+                    _SENT, [{"id_": number} for number in ids]
                 )
 
     def forget_handled(self, older_than: timedelta) -> int:
@@ -203,10 +209,17 @@ class Store:
         self._engine.dispose()
 
 
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    options: dict[str, Any] = {"connect_args": {"check_same_thread": False, "timeout": 30}}
+        return create_engine(url, pool_pre_ping=True, json_serializer=_json)
+    options: dict[str, Any] = {
+        "json_serializer": _json,
+        "connect_args": {"check_same_thread": False, "timeout": 30},
+    }
     if url in ("sqlite://", "sqlite:///:memory:"):
         options["poolclass"] = StaticPool
     engine = create_engine(url, **options)

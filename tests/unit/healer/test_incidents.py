@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
+from sqlalchemy import event
 
 from services.healer.alerting.records import NOTICES
 from services.healer.alerting.settings import Alerting
@@ -19,6 +20,7 @@ from services.healer.handlers import Handlers
 from services.healer.ledger import SCORES
 from services.healer.mail.content import Notice, Summary
 from services.healer.policy import Policy
+from services.healer.records import read_ahead
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     AlarmPredicted,
@@ -450,3 +452,23 @@ def test_in_any_order_and_twice_everything_ends_and_no_change_is_told_twice(
     last = {change.alert_id: change.state for change in told}
     assert set(last.values()) <= {"resolved"}
     assert len({mail.message_id for mail in desk.mails()}) == len(desk.mails())
+
+
+def test_a_batch_of_alarms_costs_the_same_number_of_statements_whatever_its_size() -> None:
+    costs = []
+    for size in (2, 60):
+        desk = Desk()
+        batch = [
+            anomaly(series=SeriesRef(host=f"host{number}", item="app.errors"))
+            for number in range(size)
+        ]
+        statements: list[str] = []
+        with desk.store.unit() as unit:
+            engine = unit.records._connection.engine
+            event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))  # noqa: B023
+            read_ahead(batch, unit.records)
+            for message in batch:
+                list(desk.handlers.anomaly_detected(message, Context(NOW, "", 1, unit.records)))
+            unit.records.flush()
+        costs.append(len(statements))
+    assert costs[0] == costs[1] <= 8

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from shared.store import Collection, Store
+from shared.store import Collection, Store, Unit
 
 
 class Thing(BaseModel):
@@ -25,7 +26,16 @@ STEPS = st.one_of(
     st.tuples(st.just("put"), _NAMES, _GROUPS, _STATUSES),
     st.tuples(st.just("delete"), _NAMES),
     st.tuples(st.just("get"), _NAMES),
-    st.tuples(st.just("find"), st.none() | _GROUPS, st.none() | _STATUSES, st.booleans()),
+    st.tuples(
+        st.just("find"),
+        st.none() | _GROUPS,
+        st.none() | _STATUSES,
+        st.booleans(),
+        st.sampled_from([1, 2, 100]),
+    ),
+    st.tuples(
+        st.just("read ahead"), st.sets(_NAMES), st.just({"x", "y"}), st.sampled_from([1, 2, 9])
+    ),
     st.tuples(st.just("count")),
     st.tuples(st.just("new transaction")),
     st.tuples(st.just("failed part"), _NAMES),
@@ -37,14 +47,17 @@ class Plain:
 
     def __init__(self) -> None:
         self.things: dict[str, Thing] = {}
+        self.memory: dict[str, tuple[str, Thing]] = {}
 
-    def find(self, group: str | None, status: str | None, newest_first: bool) -> list[Thing]:
+    def find(
+        self, group: str | None, status: str | None, newest_first: bool, limit: int
+    ) -> list[Thing]:
         found = [
             thing
             for thing in self.things.values()
             if group in {None, thing.group} and status in {None, thing.status}
         ]
-        return found[::-1] if newest_first else found
+        return (found[::-1] if newest_first else found)[:limit]
 
 
 class _Undone(Exception):
@@ -53,52 +66,63 @@ class _Undone(Exception):
 
 def _answers(store: Store, steps: list[tuple[Any, ...]]) -> list[tuple[Any, Any]]:
     """What the store says and what the dictionary says, step by step."""
-    plain, said, memory = Plain(), list[tuple[Any, Any]](), dict[str, tuple[str, Thing]]()
+    plain, said = Plain(), list[tuple[Any, Any]]()
     pending = [*steps]
     while pending:
         with store.unit() as unit:
-            records = unit.records
-            while pending:
-                match pending.pop(0):
-                    case ("put", name, group, status):
-                        thing = Thing(name=name, group=group, status=status)
-                        records.put(THINGS, thing)
-                        plain.things[name] = thing
-                    case ("delete", name):
-                        records.delete(THINGS, name)
-                        plain.things.pop(name, None)
-                    case ("get", name):
-                        said.append((records.get(THINGS, name), plain.things.get(name)))
-                    case ("find", group, status, newest):
-                        found = records.find(
-                            THINGS, group=group, status=status, newest_first=newest
-                        )
-                        said.append((found, plain.find(group, status, newest)))
-                        again = records.find(
-                            THINGS, group=group, status=status, newest_first=newest, memory=memory
-                        )
-                        said.append((again, found))
-                    case ("count",):
-                        counted = records.count(THINGS)
-                        said.append((sum(counted.values()), len(plain.things)))
-                    case ("failed part", name):
-                        try:
-                            with unit.part():
-                                records.put(THINGS, Thing(name=name, group="x", status="9"))
-                                raise _Undone  # noqa: TRY301 - what a handler does
-                        except _Undone:
-                            pass
-                    case _:
-                        break
+            while pending and (step := pending.pop(0)) != ("new transaction",):
+                said += _done(step, unit, plain)
     return said
 
 
+def _done(step: tuple[Any, ...], unit: Unit, plain: Plain) -> list[tuple[Any, Any]]:
+    """Do the step in both; what both say, if it is a question."""
+    records = unit.records
+    match step:
+        case ("put", name, group, status):
+            plain.things[name] = Thing(name=name, group=group, status=status)
+            records.put(THINGS, plain.things[name])
+        case ("delete", name):
+            records.delete(THINGS, name)
+            plain.things.pop(name, None)
+        case ("get", name):
+            return [(records.get(THINGS, name), plain.things.get(name))]
+        case ("find", group, status, newest, limit):
+            found = records.find(
+                THINGS, group=group, status=status, newest_first=newest, limit=limit
+            )
+            again = records.find(
+                THINGS,
+                group=group,
+                status=status,
+                newest_first=newest,
+                limit=limit,
+                memory=plain.memory,
+            )
+            return [(found, plain.find(group, status, newest, limit)), (again, found)]
+        case ("read ahead", names, groups, newest):
+            records.read_ahead(THINGS, keys=names, groups=groups, newest=newest)
+        case ("count",):
+            return [(sum(records.count(THINGS).values()), len(plain.things))]
+        case ("failed part", name):
+            with contextlib.suppress(_Undone), unit.part():
+                records.put(THINGS, Thing(name=name, group="x", status="9"))
+                raise _Undone
+    return []
+
+
+_AHEAD, _X = ("read ahead", set(), {"x", "y"}, 9), ("find", "x", None, True, 100)
+
+
+@example([("put", "a", "x", "1"), _AHEAD, ("delete", "a"), _X])
+@example([_AHEAD, ("put", "a", "x", "1"), _X])
+@example([("put", "a", "x", "1"), _AHEAD, ("put", "a", "x", "2"), _X, ("put", "a", "y", "2"), _X])
 @settings(max_examples=150, deadline=None)
-@given(st.lists(STEPS, max_size=30))
+@given(st.lists(STEPS, min_size=10, max_size=40))
 def test_every_question_sees_what_was_put_before(steps: list[tuple[Any, ...]]) -> None:
     store = Store("sqlite://")
     try:
-        for got, wanted in _answers(store, [*steps, ("find", None, None, False)]):
+        for got, wanted in _answers(store, [*steps, ("find", None, None, False, 100)]):
             assert got == wanted
     finally:
         store.close()

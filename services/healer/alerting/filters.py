@@ -66,12 +66,17 @@ class Filters:
 
     def effects(self, cause: str) -> list[Standing]:
         """The open alerts that follow from this one."""
-        if not self._rules:
-            return []
-        found = ((s, self._causes.of(s.incident_id, s.labels)) for s in self.open)
-        return [
-            s.model_copy(update={"cause": cause}) for s, why in found if why and why[1] == cause
-        ]
+        return [s.model_copy(update={"cause": cause}) for s in self._effects.get(cause, ())]
+
+    @cached_property
+    def _effects(self) -> dict[str, list[Standing]]:
+        """What follows from each cause."""
+        found: dict[str, list[Standing]] = {}
+        for standing in self.open if self._rules else ():
+            why = self._causes.of(standing.incident_id, standing.labels)
+            if why is not None:
+                found.setdefault(why[1], []).append(standing)
+        return found
 
     @cached_property
     def _rules(self) -> list[Inhibition]:

@@ -7,8 +7,10 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from shared.contracts import AnomalyCleared, AnomalyDetected, Direction, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
@@ -17,6 +19,7 @@ from shared.embedded.process import OwnedProcess, free_ports, wait_until
 from shared.messaging import BrokerUnavailable, Bus, Unroutable
 from shared.topology import Principal
 from tests.brokers import BrokerUnderTest
+from tests.postgresql import PrivatePostgres
 
 ALERTS = 24
 ALERTING = {
@@ -30,12 +33,14 @@ ALERTING = {
 class Healers:
     """Two processes that share everything."""
 
-    def __init__(self, folder: Path, broker: BrokerUnderTest, mailbox: EmbeddedMailbox) -> None:
+    def __init__(
+        self, folder: Path, broker: BrokerUnderTest, mailbox: EmbeddedMailbox, store: str
+    ) -> None:
         self._folder = folder
         self._environment = {
             **os.environ,
             "BAROGRAPH_BROKER_URL": broker.url("healer"),
-            "BAROGRAPH_STORE_URL": f"sqlite:///{folder}/healer.db",
+            "BAROGRAPH_STORE_URL": store,
             "BAROGRAPH_HEALER_SMTP_URL": mailbox.url,
             "BAROGRAPH_HEALER_MAIL_TO": "oncall@example.org",
             "BAROGRAPH_HEALER_DELIVERY_LEASE_S": "5",
@@ -86,12 +91,26 @@ def told(mailbox: EmbeddedMailbox) -> Counter[str]:
     return Counter(str(mail["subject"]) for mail in mailbox.messages())
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database that nobody has used yet."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/healer.db"
+        return
+    server = PrivatePostgres(tmp_path / "postgresql", ("healer",))
+    server.start()
+    try:
+        yield server.url("healer")
+    finally:
+        server.stop()
+
+
 def test_two_healers_killed_again_and_again_tell_everything_once(
-    broker: BrokerUnderTest, tmp_path: Path
+    broker: BrokerUnderTest, tmp_path: Path, store: str
 ) -> None:
     mailbox = EmbeddedMailbox(tmp_path / "mail")
     mailbox.start()
-    healers = Healers(tmp_path, broker, mailbox)
+    healers = Healers(tmp_path, broker, mailbox, store)
     bus = Bus(broker.url("detector"), Principal.DETECTOR, "test")
     bus.start(consume=False)
     try:

@@ -24,9 +24,10 @@ HandleBatch = Callable[[Sequence[Delivery]], None]
 class QueueConsumer:
     """Consumes one queue on a channel of its own.
 
-    Every delivery is passed to ``handle`` in a batch, in a worker thread. When ``handle`` returns
-    the batch is acked; when it raises, the batch is requeued after a pause, or, with
-    ``restart_on_failure``, the channel is closed and set up again (a stream cannot requeue).
+    Every delivery is passed to ``handle`` in a batch, in a worker thread. What arrives while
+    ``concurrency`` batches are in work becomes the next one: the busier, the larger. When
+    ``handle`` returns the batch is acked; when it raises, the batch is requeued after a pause, or,
+    with ``restart_on_failure``, the channel is closed and set up again (a stream cannot requeue).
     Batches of one consumer run in parallel only with ``concurrency`` > 1. ``before`` prepares
     each new channel and calls its second argument, in the link's thread, when it is ready.
     """
@@ -47,6 +48,7 @@ class QueueConsumer:
         self._handle = handle
         self._prefetch = prefetch
         self._batch = batch
+        self._concurrency = concurrency
         self._arguments = arguments
         self._before = before
         self._restart_on_failure = restart_on_failure
@@ -150,12 +152,13 @@ class QueueConsumer:
         self._flush()
 
     def _flush(self) -> None:
-        if not self._buffer or self._channel is None or self._stopping:
+        if self._channel is None or self._stopping:
             return
-        batch, self._buffer = self._buffer, []
-        with self._idle:
-            self._in_flight += 1
-        self._pool.submit(self._work, self._channel, batch)
+        while self._buffer and self._in_flight < self._concurrency:
+            batch, self._buffer = self._buffer[: self._batch], self._buffer[self._batch :]
+            with self._idle:
+                self._in_flight += 1
+            self._pool.submit(self._work, self._channel, batch)
 
     def _work(self, channel: Channel, batch: list[Delivery]) -> None:
         link = self._link
@@ -178,6 +181,8 @@ class QueueConsumer:
             with self._idle:
                 self._in_flight -= 1
                 self._idle.notify_all()
+            if link is not None:
+                link.call(self._flush)
 
     def _serves(self, channel: Channel) -> bool:
         """Whether this is the channel of now, and open: tags of an older one mean nothing."""

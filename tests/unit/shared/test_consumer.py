@@ -1,0 +1,85 @@
+"""How deliveries become batches, without a broker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+from shared.messaging.consumer import QueueConsumer
+from shared.messaging.envelope import Delivery
+from shared.messaging.link import Link
+
+
+class OpenChannel:
+    """A channel whose loop runs everything at once."""
+
+    is_open = True
+
+    def __init__(self) -> None:
+        self.acked: list[int] = []
+        loop = SimpleNamespace(add_callback_threadsafe=lambda function: function())
+        self.connection = SimpleNamespace(ioloop=loop)
+
+    def basic_qos(self, *, prefetch_count: int, callback: Callable[[object], None]) -> None:
+        del prefetch_count
+        callback(None)
+
+    def basic_consume(self, *_: Any, **__: Any) -> str:
+        return "tag"
+
+    def basic_ack(self, tag: int, *, multiple: bool) -> None:
+        assert multiple
+        self.acked.append(tag)
+
+    def basic_cancel(self, _: str) -> None: ...
+    def add_on_close_callback(self, _: object) -> None: ...
+    def add_on_cancel_callback(self, _: object) -> None: ...
+
+
+class OpenLink:
+    """A link that is up, with one channel."""
+
+    up = True
+
+    def __init__(self, channel: OpenChannel) -> None:
+        self._channel = channel
+
+    def open_channel(self, ready: Callable[[Any], None]) -> None:
+        ready(self._channel)
+
+    def call(self, function: Callable[[], None]) -> None:
+        function()
+
+
+def test_what_arrives_while_a_batch_is_in_work_becomes_the_next_one() -> None:
+    sizes: list[int] = []
+    go, begun, done = threading.Event(), threading.Event(), threading.Event()
+
+    def handle(deliveries: Sequence[Delivery]) -> None:
+        sizes.append(len(deliveries))
+        begun.set()
+        assert go.wait(30)
+        if sum(sizes) == 8:
+            done.set()
+
+    channel = OpenChannel()
+    consumer = QueueConsumer("q", handle, batch=5)
+    consumer.connected(cast("Link", OpenLink(channel)))
+    deliver(consumer, channel, 1)
+    assert begun.wait(30)
+    for tag in range(2, 9):
+        deliver(consumer, channel, tag)
+    go.set()
+    assert done.wait(30)
+    assert consumer.stop(30)
+
+    assert sizes == [1, 5, 2]
+    assert channel.acked[-1] == 8
+
+
+def deliver(consumer: QueueConsumer, channel: OpenChannel, tag: int) -> None:
+    method = SimpleNamespace(delivery_tag=tag, exchange="", routing_key="k", redelivered=False)
+    properties = SimpleNamespace(headers=None, message_id=None, content_type=None)
+    consumer._on_message(cast("Any", channel), cast("Any", method), cast("Any", properties), b"")

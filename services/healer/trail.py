@@ -23,7 +23,7 @@ from services.healer.remediations.audit import START, hash_of, line_of, verify_l
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.store import Collection, Records
 
-_AT_ONCE = 1000
+AT_ONCE = 1000
 
 
 class Entry(BaseModel):
@@ -47,9 +47,13 @@ class Head(BaseModel):
     """Digest of the policy noted last."""
 
 
-ENTRIES = Collection(
-    "audit", Entry, key=lambda e: f"{e.number:015d}", group=lambda e: e.about or None
-)
+ENTRIES = Collection("audit", Entry, key=lambda e: _key(e.number), group=lambda e: e.about or None)
+
+
+def _key(number: int) -> str:
+    return f"{number:015d}"
+
+
 HEADS = Collection("audit-head", Head, key=lambda _: "head")
 
 
@@ -92,12 +96,20 @@ def note_decision(
     )  # fmt: skip
 
 
+def page(records: Records, after: int, upto: int) -> list[bytes]:
+    """The lines that follow number ``after``, as many as are read at once, none past ``upto``."""
+    numbers = range(after + 1, min(after + AT_ONCE, upto) + 1)
+    # By their keys: numbers have no gaps, and a later page costs no more than the first.
+    records.read_ahead(ENTRIES, keys=[_key(number) for number in numbers])
+    found = [records.get(ENTRIES, _key(number)) for number in numbers]
+    return [entry.line.encode() for entry in found if entry is not None]
+
+
 def lines(records: Records) -> Iterator[bytes]:
     """The whole audit, oldest first."""
-    offset = 0
-    while found := records.find(ENTRIES, limit=_AT_ONCE, offset=offset):
-        yield from (entry.line.encode() for entry in found)
-        offset += len(found)
+    head = records.get(HEADS, "head") or Head()
+    for after in range(0, head.number, AT_ONCE):
+        yield from page(records, after, head.number)
 
 
 def replay(audit: Iterable[bytes]) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fastapi import APIRouter, Body, Query
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 
 from services.healer import trail
@@ -193,11 +194,22 @@ def _looking_back(routes: APIRouter, healer: Healer) -> None:
         return Ledger(**done, items=sorted(scores, key=lambda score: score.item))
 
     @routes.get("/audit", response_class=PlainTextResponse)
-    def audit() -> PlainTextResponse:
-        """The whole audit as JSON lines; the last line's hash is in the header audit-head."""
+    def audit(after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+        """The audit as JSON lines, or what follows entry ``after``.
+
+        The last line's number and hash are in the headers audit-number and audit-head.
+        """
         with healer.unit() as unit:
-            text = b"".join(trail.lines(unit.records)).decode()
             head = unit.records.get(trail.HEADS, "head") or trail.Head()
-        return PlainTextResponse(
-            text, headers={"audit-head": head.hash}, media_type="application/x-ndjson"
+
+        def pages() -> Iterator[bytes]:
+            # Each in a transaction of its own: nobody waits for an export's end.
+            for begin in range(after, head.number, trail.AT_ONCE):
+                with healer.unit() as unit:
+                    yield b"".join(trail.page(unit.records, begin, head.number))
+
+        return StreamingResponse(
+            pages(),
+            headers={"audit-head": head.hash, "audit-number": str(head.number)},
+            media_type="application/x-ndjson",
         )

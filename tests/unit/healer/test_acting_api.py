@@ -109,6 +109,19 @@ def test_the_exported_audit_verifies_and_a_changed_one_does_not(
     assert trail.check([]) == trail.check([str(tmp_path / "none")]) == 2
 
 
+def test_an_export_goes_page_by_page_and_on_from_any_entry(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.http.post(f"/api/v1/actions/{propose(door)}/approve", json={"by": "ann"})
+    whole = door.http.get("/api/v1/audit").text.splitlines()
+    monkeypatch.setattr(trail, "AT_ONCE", 2)
+    assert len(whole) > 3
+    for after in range(len(whole) + 2):
+        answer = door.http.get("/api/v1/audit", params={"after": after})
+        assert answer.text.splitlines() == whole[after:]
+        assert answer.headers["audit-number"] == str(len(whole))
+
+
 def test_rules_that_are_not_there_and_the_ledger(door: Door) -> None:
     said = {"by": "ann"}
     unknown = "6f0c5a52-6f3d-5e0b-9b57-0b0c5b7f1f57"

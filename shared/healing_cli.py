@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import getpass
 import json
 import urllib.error
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
@@ -112,6 +114,35 @@ def reject(
     typer.echo("rejected")
 
 
+@app.command()
+def related(
+    metrics: Annotated[
+        Path, typer.Argument(help="CSV: a column time (Unix s or ISO 8601), and one a metric.")
+    ],
+    item: Annotated[str, typer.Option("--item", help="Alarms the healer knows of it.")] = "",
+    hosts: Hosts = "*",
+    alarms: Annotated[
+        Path | None, typer.Option("--alarms", help="Or a file with their times, one a line.")
+    ] = None,
+    window: Annotated[int, typer.Option("--window", help="Steps before an alarm.")] = 5,
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show which recorded metrics move before an alarm, the most telling first."""
+    try:
+        body: dict[str, Any] = {"metrics": _columns(metrics), "hosts": hosts, "window": window}
+        if alarms is not None:
+            body["alarms"] = [_unix_s(line) for line in alarms.read_text().split("\n") if line]
+    except (OSError, ValueError, KeyError) as error:
+        _fail(f"cannot read it: {error}")
+    answer = json.loads(_call("POST", "associations", state, url, token, body | {"item": item}))
+    if not as_json:
+        typer.echo(f"{answer['alarms']} alarms")
+    _show(answer["metrics"], as_json, ("metric", "related", "z", "gain_ratio", "windows"))
+
+
 @app.command("not-an-anomaly")
 def not_an_anomaly(
     alert_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
@@ -166,6 +197,27 @@ def audit(
     with target.open("xb") as file:
         file.write(text)
     typer.echo(f"{len(text.splitlines())} entries in {target}")
+
+
+def _columns(path: Path) -> dict[str, list[tuple[float, float]]]:
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        found: dict[str, list[tuple[float, float]]] = {
+            name: [] for name in rows.fieldnames or () if name != "time"
+        }
+        for row in rows:
+            at = _unix_s(row["time"])
+            for name, column in found.items():
+                if row[name]:  # an empty field: nothing was measured then
+                    column.append((at, float(row[name])))
+    return found
+
+
+def _unix_s(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return datetime.fromisoformat(text).timestamp()
 
 
 def _decide(

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from services.healer.alerting.people import NotFound
-from services.healer.api import acting, alerts, inward, links, silences
+from services.healer.api import acting, alerts, associations, inward, links, silences
 from services.healer.api.guard import Guard
 from services.healer.channels import Tools
 from services.healer.clicks import Click
@@ -51,6 +51,7 @@ def create_app(healer: Healer) -> FastAPI:
     app.include_router(alerts.router(healer), prefix="/api/v1")
     app.include_router(acting.router(healer), prefix="/api/v1")
     app.include_router(silences.router(healer), prefix="/api/v1")
+    app.include_router(associations.router(healer), prefix="/api/v1")
     _faults(app)
     settings = healer.settings
     app.add_middleware(

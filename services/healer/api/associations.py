@@ -1,0 +1,65 @@
+"""Which metrics move with an alarm: asked with the metrics, answered with a ranking."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from services.healer.correlation.recorded import Recorded, related
+from services.healer.records import INCIDENTS
+
+if TYPE_CHECKING:
+    from services.healer.api.app import Healer
+
+_MOST = 50_000
+
+
+class Association(BaseModel):
+    """One metric's relation to the alarms."""
+
+    metric: str
+    related: bool
+    """Whether z is above 1.96."""
+    z: float
+    """How many standard deviations more often than by chance windows before alarms are alike."""
+    gain_ratio: float
+    """What related metrics are ranked by: information about the alarm in level or movement."""
+    windows: int
+    """Windows before alarms that could be used."""
+
+
+class Associations(BaseModel):
+    """The answer."""
+
+    alarms: int
+    """Alarms that were given, or known of the item."""
+    metrics: list[Association]
+    """Related ones first."""
+
+
+def router(healer: Healer) -> APIRouter:
+    """The route."""
+    routes = APIRouter(tags=["alerts"])
+
+    @routes.post("/associations")
+    def associations(recorded: Recorded) -> Associations:
+        """Which of these metrics move before an alarm, by the nearest-neighbour two-sample test."""
+        alarms = list(recorded.alarms) or _known(recorded)
+        found = [Association.model_validate(asdict(one)) for one in related(recorded, alarms)]
+        return Associations(alarms=len(alarms), metrics=found)
+
+    def _known(recorded: Recorded) -> list[float]:
+        with healer.unit() as unit:
+            incidents = unit.records.find(INCIDENTS, limit=_MOST, newest_first=True)
+        return [
+            incident.opened_at.timestamp()
+            for incident in incidents
+            if incident.series.item == recorded.item
+            and fnmatchcase(incident.series.host, recorded.hosts)
+        ]
+
+    return routes

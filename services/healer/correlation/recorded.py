@@ -1,0 +1,91 @@
+"""Which recorded metrics move with an alarm: samples as people have them, at equal steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from services.healer.correlation.association import Floats, Related, associate
+
+_MOST_STEPS = 200_000
+_MOST_ALARMS = 300
+"""The newest; the test compares every window with every other."""
+
+
+class Recorded(BaseModel):
+    """Metrics of one machine or group, and when the alarm came."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: dict[str, tuple[tuple[float, float], ...]] = Field(
+        min_length=1, max_length=2000, description="Name to pairs of Unix time (s) and value."
+    )
+    alarms: tuple[float, ...] = Field(default=(), description="When it came, Unix time (s).")
+    item: str = Field(
+        default="", max_length=200, description="Instead of alarms: those of this item, as known."
+    )
+    hosts: str = Field(default="*", max_length=253, description="... on these machines.")
+    step_s: float | None = Field(default=None, gt=0, description="Default: the usual distance.")
+    window: int = Field(default=5, ge=2, le=1000, description="Steps before an alarm.")
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if bool(self.alarms) == bool(self.item):
+            msg = "give either alarms or the item whose alarms are meant"
+            raise ValueError(msg)
+        on_steps(self.columns(), self.step_s)
+        return self
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """Each metric's samples, shape (n, 2): time in s, value."""
+        return {
+            name: np.asarray(samples, dtype=np.float64).reshape(-1, 2)
+            for name, samples in self.metrics.items()
+        }
+
+
+def related(recorded: Recorded, alarms: Sequence[float]) -> list[Related]:
+    """Every metric's relation to the alarms (Unix times, s), related ones first."""
+    metrics, begin, step_s = on_steps(recorded.columns(), recorded.step_s)
+    # The first step that the alarm did not precede is not one of those before it.
+    places = [math.ceil(round((at - begin) / step_s, 6)) for at in alarms]
+    return associate(metrics, sorted(places)[-_MOST_ALARMS:], window=recorded.window)
+
+
+def on_steps(
+    columns: Mapping[str, NDArray[np.float64]], step_s: float | None = None
+) -> tuple[dict[str, Floats], float, float]:
+    """Values at equal steps, NaN where there is none; the first step's time; the step's length.
+
+    Args:
+        columns: name to an array of shape (n, 2), time in s and value; the last one of a step
+            counts.
+        step_s: its length; None: the median distance of samples, over all metrics.
+
+    Raises:
+        ValueError: when there is no step, or there are too many.
+    """
+    filled = {name: column for name, column in columns.items() if len(column)}
+    gaps = [np.diff(np.sort(column[:, 0])) for column in filled.values()]
+    apart = np.concatenate(gaps) if gaps else np.empty(0)
+    apart = apart[apart > 0]
+    if step_s is None and not len(apart):
+        raise ValueError("there are no two samples of one metric: no step to go by")
+    step_s = step_s or float(np.median(apart))
+    begin = min(float(column[:, 0].min()) for column in filled.values()) if filled else 0.0
+    end = max(float(column[:, 0].max()) for column in filled.values()) if filled else 0.0
+    steps = round((end - begin) / step_s) + 1
+    if steps > _MOST_STEPS:
+        raise ValueError(f"{steps} steps of {step_s:g} s; at most {_MOST_STEPS} can be compared")
+    found = {}
+    for name, column in columns.items():
+        values = np.full(steps, np.nan)
+        ordered = column[np.argsort(column[:, 0], kind="stable")]
+        values[np.rint((ordered[:, 0] - begin) / step_s).astype(int)] = ordered[:, 1]
+        found[name] = values
+    return found, begin, step_s

@@ -40,6 +40,7 @@ from shared.contracts import (
     RemediationExecuted,
     RuleDecide,
 )
+from shared.messaging import BrokerUnavailable, Unroutable
 from shared.service import Periodic, Service, ServiceUnit
 from shared.service.http import HttpServer
 from shared.settings import SettingsError
@@ -100,7 +101,12 @@ def build(settings: HealerSettings) -> HealerService:
 
     def canary() -> None:
         with service.unit() as unit:
-            unit.emit(handlers.canary.step(service.context(unit.records)))
+            sample = handlers.canary.step(service.context(unit.records))
+        try:
+            # Not through the outbox: an old sample is worth nothing, and its loss a failed round.
+            service.bus.publish([sample], timeout_s=_CANARY_STEP_S)
+        except (BrokerUnavailable, Unroutable) as error:
+            log.warning("canary_not_sent", reason=str(error))
 
     keep = timedelta(days=settings.keep_days)
     lease = timedelta(seconds=settings.delivery_lease_s)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from services.healer.alerting.records import Standing
 from services.healer.mail.content import Kind, Line, Notice
+from services.healer.mail.words import one_line
 from services.healer.records import Incident
 from shared.contracts.alerts import RemediationStep, SeriesRef
 from shared.items import ITEMS
@@ -80,11 +81,15 @@ def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
 
 
 def exact_command(plan: Sequence[RemediationStep]) -> str:
-    """What a person would type to do what is planned: the first lines of it."""
-    commands = list(dict.fromkeys(step.command for step in plan if step.command))
+    """What a person would type to do what is planned, with what it changes: the first of it."""
+    commands = {step.command: step for step in plan if step.command}
+    lines = []
+    for command, step in list(commands.items())[:_COMMANDS_SHOWN]:
+        if step.diff:
+            lines.append(one_line(f"# {step.target}: {step.diff}"))
+        lines.append(command)
     rest = len(commands) - _COMMANDS_SHOWN
-    more = [f"# and {rest} more like these"] if rest > 0 else []
-    return "\n".join([*commands[:_COMMANDS_SHOWN], *more])
+    return "\n".join([*lines, *([f"# and {rest} more like these"] if rest > 0 else [])])
 
 
 def message_id(about: str, number: int) -> str:

@@ -67,8 +67,9 @@ def test_a_runaway_is_named_by_the_evidence_and_killed_by_the_link_in_the_mail(
     (burner,) = started(tmp_path, [program(tmp_path, "burner"), "-c", BURN])
     try:
         mail = machine.mail("program=burner", "alarm: proc.cpu.used.percent")
-        rows = [line.split() for line in text_of(mail).splitlines()]
-        assert [row[1] for row in rows if row[:1] == [str(burner.pid)]] == [getpass.getuser()]
+        attached = [part.get_content() for part in mail.iter_attachments()]
+        rows = [line.split() for line in "".join([*attached, text_of(mail)]).splitlines()]
+        assert [str(burner.pid), getpass.getuser()] in [row[:2] for row in rows]
         assert f"kill -TERM {burner.pid}" in text_of(mail)
         approve = link(mail, "Approve")
         asked = httpx.get(approve, trust_env=False)

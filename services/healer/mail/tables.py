@@ -76,8 +76,14 @@ def aligned(names: Sequence[str], cells: Sequence[Sequence[str]], most: int = _C
 
 
 def _cut(cell: str, most: int) -> str:
-    """The cell within ``most`` characters; a path loses its middle, since its end tells most."""
+    """The cell within ``most`` characters.
+
+    A path loses its middle, since its end tells most; a command the directories of its program.
+    """
     if not cell.startswith("/") or len(cell) <= most:
         return one_line(cell, most)
+    program, space, arguments = cell.partition(" ")
+    if space:
+        return one_line(f"…/{program.rpartition('/')[2]} {arguments}", most)
     head = most // 3
     return f"{cell[:head]}…{cell[head + 1 - most :]}"

@@ -99,6 +99,8 @@ class Remediation(BaseModel, ABC):
     SETTLE_S: ClassVar[float] = 0
     """Seconds it takes at least until the item can show an effect."""
     UNDOABLE: ClassVar[bool] = False
+    HELPS: ClassVar[str] = ""
+    """Against alarms of which series it can be tried, for the page about it."""
     RISKS: ClassVar[tuple[str, ...]] = ()
     """What can go wrong with it, for the page about it."""
 

@@ -50,6 +50,9 @@ class CleanCaches(Stepwise[Seen]):
     container engines prune what no container uses.
     """
 
+    HELPS: ClassVar[str] = (
+        "any series with a label `mount`, on or above an allow-listed root or of the engines' mount"
+    )
     RISKS: ClassVar[tuple[str, ...]] = (
         "The next installation, build or pod start downloads again, and fails where it cannot.",
         "An image that no container uses now may be wanted offline later.",

@@ -88,6 +88,7 @@ class CleanLogs(Remediation):
 
     roots: tuple[CleanRoot, ...] = Field(default=(), description="The allow-list of this machine.")
 
+    HELPS: ClassVar[str] = "any series with a label `mount`, on or above an allow-listed root"
     RISKS: ClassVar[tuple[str, ...]] = (
         (
             "What is deleted is gone: choose roots and patterns so that nothing below them is "

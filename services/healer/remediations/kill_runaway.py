@@ -22,6 +22,7 @@ class KillRunaway(Runaway):
     """
 
     SETTLE_S: ClassVar[float] = 5
+    HELPS: ClassVar[str] = "items of the families cpu, load and memory"
     RISKS: ClassVar[tuple[str, ...]] = (
         "What the program had not saved is lost.",
         "A supervisor may start it again at once; then the cooldown holds and a person is told.",

@@ -18,6 +18,7 @@ class ReniceRunaway(Runaway):
 
     SETTLE_S: ClassVar[float] = 5
     UNDOABLE: ClassVar[bool] = True
+    HELPS: ClassVar[str] = "items of the families cpu, load and memory"
     RISKS: ClassVar[tuple[str, ...]] = (
         (
             "cpu.idle stays low as long as the process has work: others get the CPU, the item "

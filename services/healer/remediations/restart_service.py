@@ -69,6 +69,7 @@ class RestartService(Stepwise[Seen]):
     """
 
     SETTLE_S: ClassVar[float] = 15
+    HELPS: ClassVar[str] = "the items that its settings name for each service"
     RISKS: ClassVar[tuple[str, ...]] = (
         "Requests under way are cut off; behind a load balancer drain first.",
         "A service that does not come up again is down: verification tells, a person must help.",

@@ -30,6 +30,7 @@ class StopLeftoverTensorflow(Programs, Stepwise[Seen]):
     """
 
     SETTLE_S: ClassVar[float] = 5
+    HELPS: ClassVar[str] = "any item; meant for cpu, load and memory"
     RISKS: ClassVar[tuple[str, ...]] = (
         (
             "A TensorFlow job that was started by hand with nohup looks the same: allow only "

@@ -46,6 +46,7 @@ class TruncateLogs(Stepwise[list[Held]]):
     position and make the file as long as before, with a hole.
     """
 
+    HELPS: ClassVar[str] = "any series with a label `mount`, on or above an allow-listed root"
     RISKS: ClassVar[tuple[str, ...]] = (
         "The log's contents are lost: ship logs that must be kept.",
         "A reader that remembers its position (a log shipper) must notice that the file shrank.",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from services.healer import trail
 from services.healer.actions import ACTIONS, LEASES, MACHINES, OUTCOMES, Machine
 from services.healer.mail.content import Notice
+from services.healer.notices import exact_command
 from services.healer.policy import Decision, Facts, Group, Policy, Quiet
 from services.healer.remediations.audit import verify_lines
 from shared.contracts import (
@@ -417,3 +418,17 @@ def test_states_of_actions_are_told_in_order() -> None:
     assert numbers == [2, 3, 4]
     assert desk.action(action_id).state is ActionState.VERIFIED
     assert states(told) == ["predicted", "resolved"]
+
+
+def test_a_command_is_shown_with_what_it_changes_and_nothing_else_can_stand_on_its_line() -> None:
+    steps = [
+        RemediationStep(
+            action="kill", target=f"process {n} (ann): evil\nrm -rf /", diff="running -> ended",
+            command=f"kill -TERM {n}",
+        )
+        for n in range(12)
+    ]  # fmt: skip
+    lines = exact_command(steps).splitlines()
+    assert lines[:2] == ["# process 0 (ann): evil rm -rf /: running -> ended", "kill -TERM 0"]
+    assert {line.split()[0] for line in lines} == {"#", "kill"}
+    assert lines[-1] == "# and 2 more like these"

@@ -154,6 +154,8 @@ def test_long_paths_lose_their_middle_and_long_columns_stand_last() -> None:
     assert line.split()[:3] == ["9", "GiB", "c1"]
     assert line.endswith("app.log")
     assert len(line.split()[-1]) == 60
+    command = EvidenceRow(columns={"command": f"{path} --serve {'x' * 90}"})
+    assert "  …/app.log --serve xxxx" in text_of(reread(notice(evidence=(command,))))
 
 
 def test_an_incidents_mails_are_one_thread() -> None:

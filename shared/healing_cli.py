@@ -43,6 +43,28 @@ def list_actions(
 
 
 @app.command()
+def show(
+    alert_id: str, state: State = DEFAULT_STATE, url: Url = "", token: Token = "",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Show one alert: why, what was done, what is planned, and the evidence of its machine."""
+    found = json.loads(_call("GET", f"alerts/{quote(alert_id, safe='')}", state, url, token))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    typer.echo(f"{found['severity']} {found['state']}: {found['sight']['sentence']}")
+    for action in found["actions"]:
+        typer.echo(f"  - {action}")
+    for step in found["plan"]:
+        typer.echo(f"planned: {step['command'] or step['action'] + ' ' + step['target']}")
+    evidence = found["evidence"]
+    for looked in [evidence, *evidence["more"]] if evidence else []:
+        typer.echo(f"\n{looked['title']}")
+        rows = [row["columns"] for row in looked["rows"]]
+        _show(rows, as_json, tuple(dict.fromkeys(name for row in rows for name in row)))
+
+
+@app.command()
 def approve(
     action_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
     token: Token = "",

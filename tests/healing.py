@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from typer.testing import CliRunner
 
 from examples.demo.tap import Tap
 from shared.contracts import MetricBatch
 from shared.contracts.metrics import Sample
 from shared.embedded.process import wait_until
 from shared.embedded.stack import MODULES, Stack
+from shared.healing_cli import app as healing
 from shared.messaging import Bus
 from shared.settings import host_name
 from shared.topology import Principal
@@ -207,6 +209,14 @@ class Machine:
         url = f"{self.stack.file.healer_url}/api/v1/{path}"
         answer = httpx.request(method, url, json=body, headers=token, timeout=30, trust_env=False)
         return answer.raise_for_status().json()
+
+    def barograph(self, *arguments: str) -> str:
+        """What ``barograph healing`` prints."""
+        file = self.stack.file
+        address = ["--healer", file.healer_url, "--token", file.healer_token]
+        result = CliRunner().invoke(healing, [*arguments, *address], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, result.output
+        return result.output
 
     def mail(self, label: str, words: str) -> EmailMessage:
         """The first mail about the series with this label whose subject has these words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import signal
@@ -49,6 +50,10 @@ def test_a_disk_is_cleaned_before_its_alarm_and_filling_again_at_once_is_no_loop
     states = [event["state"] for event in machine.said("alert.", volume)]
     assert (states[0], states[-1], "firing" in states) == ("predicted", "resolved", False)
 
+    (score,) = json.loads(machine.barograph("ledger", "--json"))["items"]
+    assert (score["item"], score["saved"], score["reduction"]) == (DISK, 1, 1.0)
+    assert "1 saved an alarm" in machine.barograph("ledger")
+
     again = machine.fill("filling", 96)
     told = machine.mail(volume, "needs you")
     assert "clean-logs did not run again: it ran" in text_of(told)
@@ -94,6 +99,10 @@ def test_what_nobody_approves_in_time_is_not_done_and_told_again(machine: Machin
     volume = str(machine.volumes / "undecided")
     logs = machine.fill("undecided", 95)
     approve = link(machine.mail(volume, "alarm: df.bytes.used.percent"), "Approve")
+    (alert,) = {event["alert_id"] for event in machine.said("alert.", volume)}
+    shown = machine.barograph("show", alert)
+    assert f"planned: rm -- {logs[-1]}" in shown
+    assert "Biggest directories and files below" in shown
     told = machine.mail(volume, "needs you")
     assert "The proposal to run clean-logs expired: nobody decided in time." in text_of(told)
     late = httpx.post(approve, trust_env=False)

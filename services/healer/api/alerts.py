@@ -8,7 +8,9 @@ from fastapi import APIRouter, Body, HTTPException, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from services.healer.alerting.people import NotFound
 from services.healer.alerting.records import STANDINGS
+from services.healer.records import INCIDENTS, Incident
 from services.healer.testing import test_notice, tried
 from shared.contracts.alerts import Severity
 
@@ -62,6 +64,15 @@ def router(healer: Healer) -> APIRouter:
             for s in found
             if not s.ended
         ]  # fmt: skip
+
+    @routes.get("/alerts/{incident_id}")
+    def alert(incident_id: str) -> Incident:
+        """One alert, open or ended lately: its signals, the evidence, the plan, what was done."""
+        with healer.unit() as unit:
+            incident = unit.records.get(INCIDENTS, incident_id)
+        if incident is None:
+            raise NotFound("there is no incident with this id")
+        return incident
 
     @routes.post("/alerts/{incident_id}/acknowledge", status_code=204)
     def acknowledge(incident_id: str, body: Acknowledgement) -> None:

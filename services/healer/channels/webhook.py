@@ -61,6 +61,10 @@ class Webhook(Channel):
         return found | {
             "evidence": [row.columns for row in told.evidence],
             "evidence_title": told.evidence_title,
+            "evidence_more": [
+                {"title": found.title, "rows": [row.columns for row in found.rows]}
+                for found in told.evidence_more
+            ],
             "actions": told.actions,
             "suggested_command": told.suggested_command,
             "crossing_ms": told.crossing_ms,

@@ -23,7 +23,7 @@ from shared.contracts import AlertChanged, Message
 from shared.service import Context
 from tests.unit.healer.test_alerting import over, silence, trouble
 from tests.unit.healer.test_delivering import Other, Spoken
-from tests.unit.healer.test_incidents import Desk
+from tests.unit.healer.test_incidents import Desk, anomaly
 
 KEY = b"k" * 32
 TOKEN = {"Authorization": "Bearer secret"}
@@ -286,3 +286,14 @@ def test_a_mails_links_are_those_the_healer_offers_for_the_one_it_is_sent_to() -
     assert set(offered) == {"Acknowledge", "Silence", "Not an anomaly"}
     token = re.sub(r".*/links/", "", offered["Acknowledge"])
     assert door.links.read(token, door.desk.now).by == "b@example.org"
+
+
+def test_one_alert_is_shown_with_all_that_is_known_of_it() -> None:
+    door = Door()
+    door.desk.take(anomaly())
+    (open_one,) = door.http.get("/api/v1/alerts").json()
+    shown = door.http.get(f"/api/v1/alerts/{open_one['incident_id']}").json()
+    assert shown["series"]["item"] == "cpu.idle"
+    assert shown["sight"]["sentence"] == "it is beyond its threshold"
+    assert shown["evidence"] is None
+    assert door.http.get("/api/v1/alerts/unknown").status_code == 404

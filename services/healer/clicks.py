@@ -10,6 +10,7 @@ from services.healer.actions import ACTIONS, Action
 from services.healer.alerting.people import NotFound, People
 from services.healer.deciding import Deciding
 from services.healer.links import Link, Purpose
+from services.healer.notices import exact_command
 from services.healer.records import INCIDENTS
 from shared.contracts import ActionDecide, AnomalyJudge, Message
 from shared.contracts.healing import ActionState
@@ -28,6 +29,8 @@ class Click:
     button: str
     question: Question
     deed: Deed
+    details: Question = lambda _link, _ctx: ""
+    """What else to show before somebody clicks, as lines of text."""
 
 
 def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
@@ -50,19 +53,13 @@ def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
         until = f"{made.ends_at:%Y-%m-%d %H:%M} UTC"
         return f"{about(link, ctx)} is silenced until {until}.", ()
 
-    def proposed(link: Link, ctx: Context) -> Action:
-        action = ctx.records.get(ACTIONS, link.subject)
-        if action is None or action.state is not ActionState.PROPOSED:
-            state = f"it is {action.state.value}" if action else "there is none with this id"
-            raise NotFound(f"there is nothing to decide any more: {state}")
-        return action
-
     def plan(link: Link, ctx: Context) -> str:
-        action = proposed(link, ctx)
-        return f"{action.remediation} on {action.target}, {action.total_steps} step(s)"
+        action = _proposed(link, ctx)
+        steps = "1 step" if action.total_steps == 1 else f"{action.total_steps} steps"
+        return f"{action.remediation} on {action.target}, {steps}"
 
     def decide(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
-        proposed(link, ctx)
+        _proposed(link, ctx)
         message = ActionDecide(
             action_id=link.subject, approve=link.purpose == "approve", by=link.by
         )
@@ -90,12 +87,24 @@ def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
             silence,
         ),
         "approve": Click(
-            "Approve", lambda link, ctx: f"Run {plan(link, ctx)}, as {link.by}?", decide
+            "Approve", lambda link, ctx: f"Run {plan(link, ctx)}, as {link.by}?", decide, _commands
         ),
-        "deny": Click("Deny", lambda link, ctx: f"Refuse {plan(link, ctx)}?", decide),
+        "deny": Click("Deny", lambda link, ctx: f"Refuse {plan(link, ctx)}?", decide, _commands),
         "not-an-anomaly": Click(
             "Not an anomaly",
             lambda link, ctx: f"Is this value of {about(link, ctx)} normal?",
             not_an_anomaly,
         ),
     }
+
+
+def _proposed(link: Link, ctx: Context) -> Action:
+    action = ctx.records.get(ACTIONS, link.subject)
+    if action is None or action.state is not ActionState.PROPOSED:
+        state = f"it is {action.state.value}" if action else "there is none with this id"
+        raise NotFound(f"there is nothing to decide any more: {state}")
+    return action
+
+
+def _commands(link: Link, ctx: Context) -> str:
+    return exact_command(_proposed(link, ctx).steps)

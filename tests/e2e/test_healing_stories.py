@@ -79,6 +79,7 @@ def test_a_runaway_is_named_by_the_evidence_and_killed_by_the_link_in_the_mail(
         approve = link(mail, "Approve")
         asked = httpx.get(approve, trust_env=False)
         assert "Run kill-runaway" in asked.text
+        assert f"kill -TERM {burner.pid}" in asked.text
         assert burner.poll() is None, "to look at the link does nothing"
         done = httpx.post(approve, trust_env=False)
         assert "is running" in done.text

@@ -37,15 +37,18 @@ class _Followed:
         folder = Path(__file__).parent / "templates"
         self._pages = Environment(loader=FileSystemLoader(folder), autoescape=True)
 
-    def page(self, status: int, headline: str, text: str, button: str = "") -> HTMLResponse:
-        values = {"headline": headline, "text": text, "button": button}
+    def page(
+        self, status: int, headline: str, text: str, button: str = "", details: str = ""
+    ) -> HTMLResponse:
+        values = {"headline": headline, "text": text, "button": button, "details": details}
         return HTMLResponse(self._pages.get_template("link.html").render(values), status)
 
     def ask(self, token: str) -> HTMLResponse:
         link, click = self._read(token)
         with self._healer.unit() as unit:
-            question = click.question(link, self._healer.context(unit.records))
-        return self.page(200, question, "Nothing has been done yet.", click.button)
+            ctx = self._healer.context(unit.records)
+            question, details = click.question(link, ctx), click.details(link, ctx)
+        return self.page(200, question, "Nothing has been done yet.", click.button, details)
 
     def do(self, token: str) -> HTMLResponse:
         link, click = self._read(token)

@@ -76,7 +76,8 @@ def test_a_mails_link_asks_first_and_its_button_approves_as_the_one_it_was_sent_
     action_id = propose(door)
     link = door.link("approve", action_id)
     asked = door.http.get(link)
-    assert "clean-logs on host1" in asked.text
+    assert "clean-logs on host1, 1 step, as Ann" in asked.text
+    assert "rm -- /var/log/a.1" in asked.text
     assert not [m for m in door.sent if isinstance(m, RemediationExecute)]
     assert door.http.post(link).status_code == 200
     assert only(door.sent, RemediationExecute).only == ("1:2",)

@@ -117,7 +117,7 @@ def test_the_kill_switch_ends_a_plan_half_way_and_a_person_is_told_by_whom(
     machine: Machine,
 ) -> None:
     volume = str(machine.volumes / "stopped")
-    logs = machine.fill("stopped", 95, files=3000)
+    logs = machine.fill("stopped", 95, files=5000)
     begun_to_delete(logs)
     switches = machine.ask("POST", "healing/stop", {"by": "ann", "reason": "not now"})
     assert [switch["by"] for switch in switches] == ["ann"]

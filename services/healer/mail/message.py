@@ -26,7 +26,6 @@ from services.healer.mail.letters import (
     short_claim,
     title,
 )
-from services.healer.mail.plot import png
 from services.healer.mail.tables import evidence, whole_evidence
 from services.healer.mail.words import one_line
 from shared.contracts.alerts import Severity
@@ -79,7 +78,7 @@ def build(
     }:  # fmt: skip
         mail["Importance"] = "high"
     offered = links.of(told, recipients[0]) if links else []
-    picture = png(told) if isinstance(told, Notice) else None
+    picture = _plot(told) if isinstance(told, Notice) else None
     mail.set_content(plain(told, page_url, offered))
     page = _html(told, page_url, offered, has_plot=picture is not None)
     mail.add_alternative(page, subtype="html")
@@ -147,6 +146,13 @@ def _html(
         "has_plot": has_plot,
     }
     return _PAGES.get_template("alarm.html").render(values)
+
+
+def _plot(told: Notice) -> bytes | None:
+    # matplotlib takes seconds to import: a healer that starts again must not wait for it.
+    from services.healer.mail.plot import png  # noqa: PLC0415
+
+    return png(told)
 
 
 def _address(text: str) -> Address:

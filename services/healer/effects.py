@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.healer.actions import OUTCOMES
-from services.healer.records import Phase, incidents_of
+from services.healer.records import Incident, Phase
 from shared.contracts import AnomalyDetected
 from shared.contracts.alerts import Direction
 from shared.service import Context
@@ -12,12 +14,13 @@ _NOTICED_MS = 600_000
 """How long a detector may take to notice what a remediation changed."""
 
 
-def is_wanted(message: AnomalyDetected, ctx: Context) -> bool:
+def is_wanted(message: AnomalyDetected, past: Sequence[Incident], ctx: Context) -> bool:
     """Whether a remediation just brought the value where it now is: people know that already.
 
-    Only for a move away from the alarm, soon after a verified success.
+    Only for a move away from the alarm, soon after a verified success; ``past``: the series'
+    incidents, newest first.
     """
-    last = next(iter(incidents_of(ctx.records, message.series)), None)
+    last = next(iter(past), None)
     if last is None or last.phase is not Phase.CLOSED or not last.action_id:
         return False
     outcome = ctx.records.get(OUTCOMES, last.action_id)

@@ -82,9 +82,10 @@ class Handlers:
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
         """A series has left its normal behaviour or its threshold."""
         canary = about_canary(message.series)
-        if (canary and not is_its_alarm(message)) or is_wanted(message, ctx):
+        past = incidents_of(ctx.records, message.series)
+        if (canary and not is_its_alarm(message)) or is_wanted(message, past, ctx):
             return ()
-        ledger.alarmed(message, ctx)
+        ledger.alarmed(message, open_among(past), ctx)
         signal = Signal(
             event_id=message.event_id,
             state=AlertState.FIRING,
@@ -101,7 +102,7 @@ class Handlers:
             recent=message.recent,
             band=message.band,
         )
-        return self._came(message.series, message.family, signal, sight, ctx)
+        return self._came(message.series, message.family, signal, sight, ctx, past)
 
     def alarm_predicted(self, message: AlarmPredicted, ctx: Context) -> Iterable[Message]:
         """A forecast crosses a threshold, or a known one changed much."""
@@ -218,9 +219,15 @@ class Handlers:
         self._announcer.flush(ctx)
 
     def _came(
-        self, series: SeriesRef, family: str, signal: Signal, sight: Sight, ctx: Context
+        self,
+        series: SeriesRef,
+        family: str,
+        signal: Signal,
+        sight: Sight,
+        ctx: Context,
+        past: Sequence[Incident] | None = None,
     ) -> Iterator[Message]:
-        past = incidents_of(ctx.records, series)
+        past = incidents_of(ctx.records, series) if past is None else past
         if dealt_with(ctx.records, past, signal):
             return
         ctx.records.put(MACHINES, Machine(host=series.host, seen=ctx.now))

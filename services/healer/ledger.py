@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from services.healer.canary import about_canary
-from services.healer.records import open_incident
+from services.healer.records import Incident
 from shared.contracts import AlarmPredicted, AnomalyDetected, PredictionWithdrawn
 from shared.contracts.alerts import AlertState, SeriesRef
 from shared.service import Context
@@ -69,12 +69,14 @@ def withdrawn(message: PredictionWithdrawn, ctx: Context) -> None:
     _count(message.series, ctx, _FIELDS[message.outcome])
 
 
-def alarmed(message: AnomalyDetected, ctx: Context) -> None:
-    """An item went beyond its threshold, foreseen or not; other anomalies are no alarms."""
+def alarmed(message: AnomalyDetected, before: Incident | None, ctx: Context) -> None:
+    """An item went beyond its threshold, foreseen or not; other anomalies are no alarms.
+
+    ``before``: the series' open incident, if there is one.
+    """
     beyond = any(v.detector == "threshold" and v.anomalous for v in message.votes)
     if not beyond or about_canary(message.series):
         return
-    before = open_incident(ctx.records, message.series)
     foreseen = before is not None and any(
         s.state is AlertState.PREDICTED or s.until is not None for s in before.signals.values()
     )

@@ -74,6 +74,7 @@ class Machine:
         modules = {name: MODULES[name] for name in _PARTS}
         self.stack = Stack(folder / "stack", env=self._settings(), modules=modules)
         self.host = host_name()
+        self._bus: Bus | None = None
 
     @contextmanager
     def running(self) -> Iterator[Machine]:
@@ -81,13 +82,35 @@ class Machine:
             self.stack.start()
             keys = ("alarm.#", "anomaly.#", "action.#", "remediation.#", "alert.#")
             self._tap = Tap(self.stack.broker.admin_url, "outside.stories", "alerts", *keys)
-            # Until it forecasts, a story that hurries past the threshold would not be foreseen.
-            self.remember(Path("/warm"), range(20, 80), host="elsewhere")
-            self.until(lambda: self.said("alarm.predicted", "/warm"), "the first forecast")
+            self._bus = Bus(self.stack.broker.url("outside"), Principal.OUTSIDE)
+            self._bus.start(consume=False)
+            self._bus.wait_ready()
+            self._see_a_forecast()
             yield self
         finally:
+            if self._bus is not None:
+                self._bus.stop()
             self.stack.stop()
             self.switch.stop()
+
+    def _see_a_forecast(self) -> None:
+        """Until it forecasts, a story that hurries past a threshold would not be foreseen."""
+        mount, began = Path("/warm"), time.monotonic()
+        self.remember(mount, range(60), host="elsewhere")
+
+        def foreseen() -> bool:
+            risen = (time.monotonic() - began) / STEP_S
+            self._publish("elsewhere", mount, time.time(), min(89.0, 60 + risen))
+            return bool(self.said("alarm.predicted", str(mount)))
+
+        self.until(foreseen, "the first forecast")
+
+    def _publish(self, host: str, mount: Path, time_s: float, value: float) -> None:
+        sample = Sample(
+            item=DISK, time_ms=int(time_s * 1000), value=value, labels={"mount": str(mount)}
+        )
+        assert self._bus is not None
+        self._bus.publish([MetricBatch(host=host, samples=(sample,))], timeout_s=60)
 
     def _settings(self) -> dict[str, str]:
         names = ("filling", "undecided", "stopped", "killed")
@@ -152,23 +175,8 @@ class Machine:
     def remember(self, mount: Path, values: Sequence[float], host: str = "") -> None:
         """A past of the volume: values in percent up to now, as if the agent had seen them."""
         began = time.time() - len(values) * STEP_S
-        batches = [
-            MetricBatch(
-                host=host or self.host,
-                samples=(
-                    Sample(item=DISK, value=value, labels={"mount": str(mount)},
-                           time_ms=int((began + number * STEP_S) * 1000)),
-                ),
-            )
-            for number, value in enumerate(values)
-        ]  # fmt: skip
-        bus = Bus(self.stack.broker.url("outside"), Principal.OUTSIDE)
-        bus.start(consume=False)
-        try:
-            bus.wait_ready()
-            bus.publish(batches, timeout_s=60)
-        finally:
-            bus.stop()
+        for number, value in enumerate(values):
+            self._publish(host or self.host, mount, began + number * STEP_S, value)
 
     # What is seen of it
 

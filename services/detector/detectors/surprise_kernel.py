@@ -141,6 +141,24 @@ def insert(row: Row, start: int, held: int, room: int, size: float) -> int:
 
 
 @kernel
+def newest(row: Row, at: int, held: int) -> float:
+    """Sum of the ``held`` newest points, the last of which lies before place ``at``."""
+    if held < RING - 1:
+        total = 0.0
+        for i in range(1, held + 1):
+            total += row[LAST + ((at - i) & (RING - 1))]
+        return total
+    # All but the oldest. Four sums at a time: one would wait for itself at every step.
+    a = b = c = d = 0.0
+    for i in range(LAST, LAST + RING, 4):
+        a += row[i]
+        b += row[i + 1]
+        c += row[i + 2]
+        d += row[i + 3]
+    return float((a + b) + (c + d) - row[LAST + at])
+
+
+@kernel
 def look(
     row: Row, counts: Row, exact: Row, value: float, local_ms: int, holiday: bool, sizes: Row
 ) -> tuple[float, float, int, float, int, float]:
@@ -154,13 +172,11 @@ def look(
     distance, place = nearest(row, BANK, counts[N_VALUES], value)
     sizes[0] = distance
     at = counts[FILLED]
-    total = total4 = value
     held = min(run, RING - 1)
-    for i in range(1, held + 1):
-        past = row[LAST + ((at - i) & (RING - 1))]
-        total += past
-        if i < SHORT:
-            total4 += past
+    total4 = value
+    for i in range(1, min(held, SHORT - 1) + 1):
+        total4 += row[LAST + ((at - i) & (RING - 1))]
+    total = value + newest(row, at, held)
     mean4 = total4 / min(run + 1, SHORT)
     distance4, place4 = nearest(row, BANK_MEANS, counts[N_MEANS], mean4)
     sizes[1] = distance4

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import yaml
 from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 
-import shared.observe  # noqa: F401 - declares the metrics
+import shared.observe
 from shared import topology
 from shared.topology import Principal
 from tests.chart.rendering import Manifest, named, render
@@ -58,11 +59,44 @@ def test_rules_and_dashboards_ask_for_metrics_that_exist() -> None:
         for text in m["data"].values()
     ]
     for panel in (panel for each in dashboards for panel in each["panels"]):
-        asked |= used(panel["targets"][0]["expr"])
+        for target in panel["targets"]:
+            asked |= used(target["expr"])
+    for each in dashboards:
+        for variable in each["templating"]["list"]:
+            asked |= used(variable["query"])
 
     assert len(dashboards) == 3
     assert asked
     assert asked <= metric_names()
+
+
+def test_rules_and_dashboards_group_and_select_by_labels_that_the_metrics_have() -> None:
+    manifests = render("everything")
+    rules = one(manifests, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    expressions = [rule["expr"] for rule in rules]
+    for m in manifests:
+        if m["kind"] == "ConfigMap" and "-dashboard-" in m["metadata"]["name"]:
+            for text in m["data"].values():
+                panels = json.loads(text)["panels"]
+                expressions += [target["expr"] for panel in panels for target in panel["targets"]]
+    # What Prometheus adds to every series it scrapes.
+    added = {"namespace", "job", "pod", "le"}
+    own = {
+        f"{metric._name}{suffix}": set(metric._labelnames)
+        for metric in vars(shared.observe).values()
+        if isinstance(metric, MetricWrapperBase)
+        for suffix in ("", "_total", "_bucket")
+    }
+    checked = 0
+    for expression in expressions:
+        names = used(expression)
+        known = added.union(*(own[name] for name in names))
+        by = re.findall(r"by \(([^)]*)\)", expression)
+        selected = re.findall(r"[{,]\s*(\w+)\s*(?:=~|!~|!=|=)", expression)
+        asked = {word.strip() for group in by for word in group.split(",")} | set(selected)
+        assert asked <= known, expression
+        checked += bool(names and asked - {"namespace"})
+    assert checked > 10
 
 
 def test_every_alert_says_what_to_do() -> None:

@@ -1,0 +1,182 @@
+"""Stories of alerts with a healer's process, a real broker and a real mail server."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.contracts import AnomalyCleared, AnomalyDetected, Direction, SeriesRef, Severity
+from shared.contracts.message import deterministic_id
+from shared.embedded.mailbox import EmbeddedMailbox
+from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports, wait_until
+from shared.messaging import BrokerUnavailable, Bus, Unroutable
+from shared.topology import Principal
+from tests.brokers import BrokerUnderTest
+
+ALERTING = {
+    "group_wait_s": 0, "group_interval_s": 0, "storm": {"alerts": 1000}, "mails_per_hour": 1000,
+}  # fmt: skip
+MACHINES = 16
+
+
+def alarm(host: str, item: str) -> AnomalyDetected:
+    series = SeriesRef(host=host, item=item)
+    return AnomalyDetected(
+        event_id=deterministic_id("story", host, item), series=series, family="other",
+        severity=Severity.CRITICAL, time_ms=1_700_000_000_000, value=9.0,
+        direction=Direction.SPIKE, periodic=None, votes=(), sentence="too many", threshold=5.0,
+    )  # fmt: skip
+
+
+def over(of: AnomalyDetected) -> AnomalyCleared:
+    return AnomalyCleared(
+        event_id=of.event_id, series=of.series, family="other", time_ms=of.time_ms, value=0.0
+    )
+
+
+class Desk:
+    """A healer with its mailbox, and the detector's voice."""
+
+    def __init__(self, folder: Path, broker: BrokerUnderTest) -> None:
+        self.folder = folder
+        self.mailbox = EmbeddedMailbox(folder / "mail")
+        self.mailbox.start()
+        health, http = free_ports(2)
+        self._environment = {
+            **os.environ,
+            "BAROGRAPH_BROKER_URL": broker.url("healer"),
+            "BAROGRAPH_STORE_URL": f"sqlite:///{folder}/healer.db",
+            "BAROGRAPH_HEALTH_PORT": str(health),
+            "BAROGRAPH_HEALER_HTTP_PORT": str(http),
+            "BAROGRAPH_HEALER_SMTP_URL": self.mailbox.url,
+            "BAROGRAPH_HEALER_MAIL_TO": "oncall@example.org",
+            "BAROGRAPH_HEALER_CANARY_EVERY_S": "0",
+            "BAROGRAPH_HEALER_ALERTING": json.dumps(ALERTING),
+        }
+        self.http = httpx.Client(base_url=f"http://{LOOPBACK}:{http}/api/v1", timeout=30)
+        self.bus = Bus(broker.url("detector"), Principal.DETECTOR, "stories")
+        self.bus.start(consume=False)
+        self.bus.wait_ready()
+        self.healer = self._started()
+
+    def _started(self) -> OwnedProcess:
+        command = [sys.executable, "-m", "services.healer"]
+        return OwnedProcess(command, log=self.folder / "healer.log", env=self._environment)
+
+    def restart(self) -> None:
+        self.healer.stop(30)
+        self.healer = self._started()
+
+    def stop(self) -> None:
+        self.healer.stop(30)
+        self.bus.stop()
+        self.http.close()
+        self.mailbox.stop()
+
+    def say(self, *messages: AnomalyDetected | AnomalyCleared) -> None:
+        def published() -> bool:
+            try:
+                self.bus.publish(messages)
+            except (Unroutable, BrokerUnavailable):
+                return False  # no healer has declared its queue yet
+            return True
+
+        self.until(published, "the healer's queue")
+
+    def get(self, path: str) -> list[dict[str, Any]]:
+        try:
+            return list(self.http.get(path).raise_for_status().json())
+        except httpx.TransportError:
+            return []  # it is starting
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.http.post(path, json=body).raise_for_status().json())
+
+    def mails(self, words: str) -> list[EmailMessage]:
+        return [mail for mail in self.mailbox.messages() if words in str(mail["subject"])]
+
+    def until(self, condition: Any, what: str) -> None:
+        wait_until(condition, 120, what, alive=lambda: True)
+
+
+@pytest.fixture
+def desk(broker: BrokerUnderTest, tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path, broker)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_rule_found_in_the_past_and_accepted_attaches_the_effect_to_its_cause(
+    desk: Desk,
+) -> None:
+    past = [alarm(f"old{n}", item) for n in range(MACHINES) for item in ("app.slow", "app.errors")]
+    past += [alarm(f"other{n}", "net.slow") for n in range(MACHINES)]
+    desk.say(*past)
+    desk.until(lambda: len(desk.get("/alerts")) == len(past), "all alarms")
+    desk.say(*(over(each) for each in past))
+    desk.until(lambda: not desk.get("/alerts"), "all ends")
+    desk.restart()  # rules are looked for at the start, and then every hour
+    desk.until(lambda: len(desk.get("/rules?state=proposed")) == 2, "the proposals")
+    (rule,) = [r for r in desk.get("/rules") if r["pair"]["cause"] == "app.slow"]
+    assert rule["pair"]["confidence"] == 1.0
+
+    accepted = desk.post(f"/rules/{rule['rule_id']}/accept", {"by": "ann"})
+    assert accepted["state"] == "accepted"
+    desk.say(alarm("new", "app.slow"))
+    desk.until(lambda: desk.mails("on new"), "the cause's mail")
+    desk.say(alarm("new", "app.errors"))
+    desk.until(lambda: any(a["held_by"] for a in desk.get("/alerts")), "the effect")
+    found = {a["labels"]["item"]: a for a in desk.get("/alerts")}
+    assert "app.slow -> app.errors" in found["app.errors"]["held_by"]
+    assert found["app.errors"]["cause"] == found["app.slow"]["incident_id"]
+    (mail,) = desk.mails("on new")
+    assert "app.slow" in str(mail["subject"])
+
+
+def test_a_recurring_window_mutes_what_its_preview_said_and_no_more(desk: Desk) -> None:
+    desk.until(lambda: bool(desk.get("/channels")), "the healer")
+    first = datetime.now(UTC) - timedelta(hours=1)
+    window = {
+        "matchers": ['host="rack1"'], "ends_at": (first + timedelta(days=30)).isoformat(),
+        "owner": "ann", "reason": "weekly work on the rack",
+        "recurrence": {
+            "rule": "FREQ=DAILY", "first": first.replace(tzinfo=None).isoformat(),
+            "timezone": "UTC", "duration_s": 7200,
+        },
+    }  # fmt: skip
+    preview = desk.post("/silences/preview", window)
+    assert preview["mutes_now"]
+    assert len(preview["windows"]) == 5
+    silence = desk.post("/silences", window)
+
+    desk.say(alarm("rack1", "app.errors"), alarm("rack2", "app.errors"))
+    desk.until(lambda: desk.mails("rack2"), "what is not muted")
+    desk.until(lambda: any(a["held_by"] for a in desk.get("/alerts")), "what is muted")
+    (muted,) = [a for a in desk.get("/alerts") if a["labels"]["host"] == "rack1"]
+    assert muted["held_by"] == f"silence {silence['silence_id']}"
+    assert not desk.mails("rack1")
+    assert desk.http.delete(f"/silences/{silence['silence_id']}").status_code == 200
+    desk.until(lambda: desk.mails("rack1"), "what still holds when the window is gone")
+
+
+def test_a_mail_server_that_is_away_loses_nothing_and_doubles_nothing(desk: Desk) -> None:
+    desk.say(alarm("before", "app.errors"))
+    desk.until(lambda: desk.mails("before"), "the first mail")
+    desk.mailbox.stop()
+    hosts = [f"away{number}" for number in range(5)]
+    desk.say(*(alarm(host, "app.errors") for host in hosts))
+    desk.until(lambda: "delivery_postponed" in desk.healer.log_tail(), "a vain attempt")
+    desk.mailbox.start()
+    desk.until(lambda: all(desk.mails(host) for host in hosts), "every mail")
+    assert [len(desk.mails(host)) for host in ("before", *hosts)] == [1] * 6

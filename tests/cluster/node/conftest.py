@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,16 @@ from tests.cluster.images import Images
 from tests.cluster.kube import Kube
 from tests.cluster.node.release import Release
 from tests.cluster.node.worker import RealNode
+
+# Whoever comes first waits for the images to be unpacked and the chart to be installed.
+_TIMEOUT_S = 1800
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """More time than other tests have, for those of this directory."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
 
 
 @pytest.fixture(scope="package")

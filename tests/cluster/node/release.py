@@ -236,9 +236,12 @@ class Release:
     # The chart's pods
 
     def pods(self) -> set[str]:
-        """uids of the chart's pods that have not ended."""
-        pods = self.kube.core.list_namespaced_pod(NAMESPACE).items
-        return {pod.metadata.uid for pod in pods if pod.status.phase not in {"Succeeded", "Failed"}}
+        """uids of the chart's pods."""
+        return {pod.metadata.uid for pod in self.kube.core.list_namespaced_pod(NAMESPACE).items}
+
+    def pod_names(self) -> set[str]:
+        """Their names."""
+        return {pod.metadata.name for pod in self.kube.core.list_namespaced_pod(NAMESPACE).items}
 
     def pods_of(self, component: str) -> set[str]:
         """uids of a component's pods."""

@@ -201,7 +201,8 @@ def test_a_node_that_falls_silent_costs_its_pods_and_not_the_job(
             "the pod given up with its node",
             timeout_s=300,
         )
-    _go_on(release, job, first)
+    # The task service came back with the node: it may have begun another attempt meanwhile.
+    _go_on(release, job, first, at_least=2)
 
 
 def _told_by(release: Release, program: str, word: str) -> Any:
@@ -220,10 +221,26 @@ def _begun(release: Release, job: str) -> str:
     return pod
 
 
-def _go_on(release: Release, job: str, first: str) -> None:
-    """Another pod takes the place of the first, and the job ends well with both logs."""
-    (second,) = eventually(lambda: release.running(job) - {first}, "another pod", timeout_s=300)
-    release.kube.kubectl("exec", "-n", JOBS, second, "-c", "program", "--", "touch", "/tmp/go")
-    assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
-    parts = json.loads(release.tshell("logs", job, "--json"))["parts"]
-    assert [part["text"] for part in parts] == ["begun\n", "begun\n"]
+def _go_on(release: Release, job: str, first: str, at_least: int = 0) -> None:
+    """Another pod takes the place of the first, and the job ends well with all logs.
+
+    There are two logs; or, where further pods may have come and gone, ``at_least`` so many.
+    """
+
+    def told_to_end() -> bool:
+        for pod in release.running(job) - {first}:
+            touch = ("exec", "-n", JOBS, pod, "-c", "program", "--", "touch", "/tmp/go")
+            try:
+                release.kube.kubectl(*touch)
+            except AssertionError:
+                return False  # it went meanwhile
+        (found,) = [each for each in release.jobs() if each["job_id"] == job]
+        return bool(found["state"] == "succeeded")
+
+    try:
+        eventually(told_to_end, f"the good end of {job}", timeout_s=300)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{release.told(job)}") from error
+    texts = [part["text"] for part in json.loads(release.tshell("logs", job, "--json"))["parts"]]
+    assert set(texts) == {"begun\n"}
+    assert len(texts) == 2 or len(texts) >= at_least > 0

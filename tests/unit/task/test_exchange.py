@@ -62,7 +62,12 @@ class Container:
 
     def vanish(self) -> None:
         """End as a killed container does: at once, and its program with it."""
-        inside = psutil.Process(self.process.pid).children(recursive=True)
+        container = psutil.Process(self.process.pid)
+        # Halted first: it could start its program between our look and its end.
+        container.suspend()
+        while container.status() not in {psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE}:
+            pass
+        inside = container.children(recursive=True)
         self.process.kill()
         for process in inside:
             process.kill()

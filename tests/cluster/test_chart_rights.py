@@ -136,6 +136,7 @@ def test_the_healer_may_do_what_its_remediations_were_granted(kube: Kube):
         nodes = {"nodes": "get patch"}
         wanted: dict[str, Any] = {
             "pods": "get list delete",
+            "deployments": "get",
             "deployments/scale": "get patch",
             "statefulsets/scale": "get patch",
         }

@@ -8,25 +8,24 @@ there, so also a series younger than a day: cannot judge.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from services.detector import tail
-from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
-from services.detector.hourly import Hours, N, Y, deviation
-from shared.columns import Column, Columns
+from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.windows import TailOfHours
+from services.detector.hourly import N, Y, deviation
+from shared.columns import Columns
 
 
 @detector
-class FirstHourAverage(Detector):
+class FirstHourAverage(TailOfHours):
     """Skyline's: the newest three points against the first hour of the last 24."""
 
     NAME: ClassVar[str] = "first_hour_average"
 
-    hours: int = Field(24, ge=2, le=336, description="Hours of history.")
     first_hours: int = Field(1, ge=1, description="Hours at its beginning compared with.")
     sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
     min_points: int = Field(4, ge=2, description="Points in those hours before anything is judged.")
@@ -38,14 +37,6 @@ class FirstHourAverage(Detector):
             raise ValueError(msg)
         return self
 
-    @cached_property
-    def _hours(self) -> Hours:
-        return Hours(self.hours)
-
-    def columns(self) -> list[Column]:
-        """The window's hours and the last points."""
-        return [*self._hours.columns(), *tail.COLUMNS]
-
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the mean of three with the first hour's."""
         first = self._hours.first(state, tick.rows, tick.time_ms, self.first_hours)
@@ -56,11 +47,6 @@ class FirstHourAverage(Detector):
             whole & (first[:, N] >= self.min_points), tail.beyond(away, limit, mean), away,
             value=tick.values, tail=newest, mean=mean, limit=limit,
         )  # fmt: skip
-
-    def learn(self, state: Columns, tick: Tick) -> None:
-        """Add the points to the window."""
-        self._hours.add(state, tick.rows, tick.time_ms, tick.values)
-        tail.keep(state, tick)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the means and the limit."""

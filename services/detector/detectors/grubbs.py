@@ -9,7 +9,7 @@ only at what lies above the mean.
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from statistics import NormalDist
 from typing import ClassVar
 
@@ -17,9 +17,10 @@ import numpy as np
 from pydantic import Field
 
 from services.detector import tail
-from services.detector.detectors.base import Detector, Floats, Tick, Votes, detector, votes
-from services.detector.hourly import Hours, N, Y, deviation
-from shared.columns import Column, Columns
+from services.detector.detectors.base import Floats, Tick, Votes, detector, votes
+from services.detector.detectors.windows import TailOfHours
+from services.detector.hourly import N, Y, deviation
+from shared.columns import Columns
 
 _FEWEST = 20
 """Points from which on the expansion of Student's quantile is good to four places."""
@@ -39,22 +40,13 @@ def student(upper: float, freedom: float) -> float:
 
 
 @detector
-class Grubbs(Detector):
+class Grubbs(TailOfHours):
     """Skyline's: the newest three points as an outlier of 24 hours."""
 
     NAME: ClassVar[str] = "grubbs"
 
-    hours: int = Field(24, ge=2, le=336, description="Hours of history.")
     alpha: float = Field(0.05, gt=0, lt=1, description="Level of significance.")
     min_points: int = Field(20, ge=_FEWEST, description="Points in it before anything is judged.")
-
-    @cached_property
-    def _hours(self) -> Hours:
-        return Hours(self.hours)
-
-    def columns(self) -> list[Column]:
-        """The window's hours and the last points."""
-        return [*self._hours.columns(), *tail.COLUMNS]
 
     def critical(self, n: Floats) -> Floats:
         """Grubbs' critical value (n,) of samples of ``n`` points."""
@@ -74,11 +66,6 @@ class Grubbs(Detector):
             whole & (n >= self.min_points), tail.beyond(away, limit, mean), away,
             value=tick.values, tail=newest, mean=mean, limit=limit, critical=critical, points=n,
         )  # fmt: skip
-
-    def learn(self, state: Columns, tick: Tick) -> None:
-        """Add the points to the window."""
-        self._hours.add(state, tick.rows, tick.time_ms, tick.values)
-        tail.keep(state, tick)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the mean, the critical value and the limit."""

@@ -13,17 +13,17 @@ import numpy as np
 from pydantic import Field
 
 from services.detector import tail
-from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.windows import OfPoints
 from shared.columns import Column, Columns, indices
 
 
 @detector
-class HistogramBins(Detector):
+class HistogramBins(OfPoints):
     """Skyline's: whether the newest three points lie where points usually are."""
 
     NAME: ClassVar[str] = "histogram_bins"
 
-    window: int = Field(1440, ge=3, le=100_000, description="Newest points that are counted.")
     bins: int = Field(15, ge=2, le=1000, description="Bins between the least and the largest.")
     few: int = Field(20, ge=0, description="Points in a bin, up to which it is an unusual one.")
     min_points: int = Field(
@@ -32,12 +32,7 @@ class HistogramBins(Detector):
 
     def columns(self) -> list[Column]:
         """The window in order of time and of value, and the last points."""
-        return [
-            Column("ring", np.float32, np.nan, (self.window,)),
-            Column("ordered", np.float32, np.nan, (self.window,)),
-            Column("seen", np.int64),
-            *tail.COLUMNS,
-        ]
+        return [*super().columns(), *tail.COLUMNS]
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Count the points in the bin of the newest three's mean."""
@@ -58,11 +53,7 @@ class HistogramBins(Detector):
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Add the points to the window."""
-        from services.detector import order  # noqa: PLC0415 - compiles
-
-        order.add_all(
-            state["ring"], state["ordered"], state["seen"], indices(tick.rows), tick.values
-        )
+        super().learn(state, tick)
         tail.keep(state, tick)
 
     def explain(self, numbers: dict[str, float]) -> str:

@@ -8,38 +8,33 @@ whose errors are below half a unit (``rounded`` false lifts it).
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from services.detector import tail
-from services.detector.detectors.base import Detector, Floats, Tick, Votes, detector, votes
-from services.detector.hourly import TT, TY, YY, Hours, N, T, Y
+from services.detector.detectors.base import Floats, Tick, Votes, detector, votes
+from services.detector.detectors.windows import TailOfHours
+from services.detector.hourly import TT, TY, YY, N, T, Y
 from shared.columns import Column, Columns
 
 _HOUR_MS = 3_600_000
 
 
 @detector
-class LeastSquares(Detector):
+class LeastSquares(TailOfHours):
     """Skyline's: the newest three points against the line through 24 hours."""
 
     NAME: ClassVar[str] = "least_squares"
 
-    hours: int = Field(24, ge=2, le=336, description="Hours of history.")
     sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
     rounded: bool = Field(True, description="Whether an error that rounds to 0 is none.")
     min_points: int = Field(20, ge=3, description="Points in the window before anything is judged.")
 
-    @cached_property
-    def _hours(self) -> Hours:
-        return Hours(self.hours)
-
     def columns(self) -> list[Column]:
         """The window's hours, the last points and their times."""
-        return [*self._hours.columns(), *tail.COLUMNS, Column("last_hours", np.float64, 0, (2,))]
+        return [*super().columns(), Column("last_hours", np.float64, 0, (2,))]
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the mean error of three with the usual size of errors."""
@@ -66,8 +61,7 @@ class LeastSquares(Detector):
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Add the points to the window."""
-        self._hours.add(state, tick.rows, tick.time_ms, tick.values)
-        tail.keep(state, tick)
+        super().learn(state, tick)
         last = state["last_hours"]
         last[tick.rows, 0] = last[tick.rows, 1]
         last[tick.rows, 1] = tick.time_ms / _HOUR_MS

@@ -7,35 +7,26 @@ the others. (Skyline sums nothing up, whatever the name says.)
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from services.detector import tail
-from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
-from services.detector.hourly import Hours, N, Y, deviation
-from shared.columns import Column, Columns
+from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.windows import OfHours
+from services.detector.hourly import N, Y, deviation
+from shared.columns import Columns
 
 
 @detector
-class MeanSubtractionCumulation(Detector):
+class MeanSubtractionCumulation(OfHours):
     """Skyline's: the newest point against mean and deviation of 24 hours."""
 
     NAME: ClassVar[str] = "mean_subtraction_cumulation"
 
-    hours: int = Field(24, ge=2, le=336, description="Hours of history.")
     sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
     min_points: int = Field(20, ge=2, description="Points in the window before anything is judged.")
-
-    @cached_property
-    def _hours(self) -> Hours:
-        return Hours(self.hours)
-
-    def columns(self) -> list[Column]:
-        """The window's hours."""
-        return self._hours.columns()
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare what is left of the point with the deviation."""
@@ -46,10 +37,6 @@ class MeanSubtractionCumulation(Detector):
             (window[:, N] >= self.min_points) & ~tick.broken, tail.beyond(away, limit, mean), away,
             value=tick.values, mean=mean, limit=limit,
         )  # fmt: skip
-
-    def learn(self, state: Columns, tick: Tick) -> None:
-        """Add the points to the window."""
-        self._hours.add(state, tick.rows, tick.time_ms, tick.values)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the value, the mean and the limit."""

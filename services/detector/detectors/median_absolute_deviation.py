@@ -12,27 +12,19 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
-from shared.columns import Column, Columns, indices
+from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.windows import OfPoints
+from shared.columns import Columns, indices
 
 
 @detector
-class MedianAbsoluteDeviation(Detector):
+class MedianAbsoluteDeviation(OfPoints):
     """Skyline's: the newest point against the median of the window."""
 
     NAME: ClassVar[str] = "median_absolute_deviation"
 
-    window: int = Field(1440, ge=3, le=100_000, description="Newest points compared with.")
     times: float = Field(6.0, gt=0, description="Median absolute deviations that are too many.")
     min_points: int = Field(20, ge=3, description="Points in the window before anything is judged.")
-
-    def columns(self) -> list[Column]:
-        """The window in order of time and of value."""
-        return [
-            Column("ring", np.float32, np.nan, (self.window,)),
-            Column("ordered", np.float32, np.nan, (self.window,)),
-            Column("seen", np.int64),
-        ]
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the distance from the median with the median distance."""
@@ -48,14 +40,6 @@ class MedianAbsoluteDeviation(Detector):
             (state["seen"][tick.rows] >= self.min_points) & ~tick.broken, large, away,
             value=tick.values, median=median, deviation=deviation, limit=limit,
         )  # fmt: skip
-
-    def learn(self, state: Columns, tick: Tick) -> None:
-        """Add the points to the window."""
-        from services.detector import order  # noqa: PLC0415 - compiles
-
-        order.add_all(
-            state["ring"], state["ordered"], state["seen"], indices(tick.rows), tick.values
-        )
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the value, the median and the limit."""

@@ -7,35 +7,26 @@ point as part of that day; here, as everywhere in this package, the checked poin
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from services.detector import tail
-from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
-from services.detector.hourly import Hours, N, Y, deviation
-from shared.columns import Column, Columns
+from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.windows import TailOfHours
+from services.detector.hourly import N, Y, deviation
+from shared.columns import Columns
 
 
 @detector
-class StddevFromAverage(Detector):
+class StddevFromAverage(TailOfHours):
     """Skyline's: the newest three points against the mean of 24 hours."""
 
     NAME: ClassVar[str] = "stddev_from_average"
 
-    hours: int = Field(24, ge=2, le=336, description="Hours of history.")
     sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
     min_points: int = Field(20, ge=2, description="Points in the window before anything is judged.")
-
-    @cached_property
-    def _hours(self) -> Hours:
-        return Hours(self.hours)
-
-    def columns(self) -> list[Column]:
-        """The window's hours and the last points."""
-        return [*self._hours.columns(), *tail.COLUMNS]
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the mean of three with the window's."""
@@ -47,11 +38,6 @@ class StddevFromAverage(Detector):
             whole & (window[:, N] >= self.min_points), tail.beyond(away, limit, mean), away,
             value=tick.values, tail=newest, mean=mean, limit=limit,
         )  # fmt: skip
-
-    def learn(self, state: Columns, tick: Tick) -> None:
-        """Add the points to the window."""
-        self._hours.add(state, tick.rows, tick.time_ms, tick.values)
-        tail.keep(state, tick)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the means and the limit."""

@@ -28,9 +28,9 @@ class Naive(Forecaster):
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         recent = values[:, -self.window :]
-        means = recent.mean(axis=1)
+        means = self.means(values, horizon, season)
         deviations = recent.std(axis=1) * np.sqrt(1 + 1 / recent.shape[1])
         return [
-            around(np.full(horizon, mean), np.full(horizon, deviation))
+            around(mean, np.full(horizon, deviation))
             for mean, deviation in zip(means, deviations, strict=True)
         ]

@@ -19,22 +19,26 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from services.predictor.forecasters.base import NORMAL_95, Floats, Forecast, Forecaster, forecaster
+from services.predictor.forecasters.base import Floats, forecaster
+from services.predictor.forecasters.network import (
+    HIDDEN,
+    INPUTS,
+    Network,
+    Singles,
+    errors_ahead,
+    fed_back,
+)
 
-INPUTS = 24
-HIDDEN = 2 * INPUTS + 1
 _BATCH = 512
 """Series a call of the graph: 100 MB of hidden units and what is made of them."""
 _LEAST_PENALTY = 1e-6
 _MOST_LEVERAGE = 0.99
-Singles = NDArray[np.float32]
 
 
 @forecaster
-class Neural24x49x1(Forecaster):
+class Neural24x49x1(Network):
     """Per-series weights, one graph; the same seed for each series, so batches do not matter."""
 
     NAME: ClassVar[str] = "neural_24_49_1"
@@ -45,38 +49,22 @@ class Neural24x49x1(Forecaster):
     epochs: int = Field(
         0, ge=0, le=10_000, description="Adam steps of the hidden layer; 0: it stays random."
     )
-    learning_rate: float = Field(0.01, gt=0, lt=1, description="Of Adam.")
     penalties: tuple[float, ...] = Field(
         (1e-3, 1e-2, 1e-1), min_length=1, max_length=20,
         description="Of the output's squared weights; the one of least leave-one-out error counts.",
     )  # fmt: skip
     seed: int = Field(7, ge=0, description="Of the hidden layer's first weights.")
 
-    def least_points(self, season: int) -> int:
-        """Two seasons, and never fewer than two input windows."""
-        return max(2 * INPUTS, 2 * season)
-
-    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        values = values[:, -self.window :]
-        center = values.mean(axis=1, keepdims=True)
-        scale = np.maximum(values.std(axis=1, keepdims=True), 1e-9)
-        flat = np.ptp(values, axis=1) <= 1e-9 * np.maximum(1, np.abs(center[:, 0]))
-        normal = ((values - center) / scale).astype(np.float32)
+    def normalised(self, normal: Singles, horizon: int) -> tuple[Singles, Singles]:
+        """Each series by its own weights."""
         run = _graph(self, horizon)
         parts = [run(normal[at : at + _BATCH]) for at in range(0, len(normal), _BATCH)]
-        mean, deviation = (
-            np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)
-        )
-        mean = mean * scale + center
-        half = NORMAL_95 * np.maximum.accumulate(deviation, axis=1) * scale
-        half[flat], mean[flat] = 0, values[flat, -1:]
-        why = {"network": f"{INPUTS}-{HIDDEN}-1", "training_samples": str(values.shape[1] - INPUTS)}
-        return [Forecast(m, m - h, m + h, why) for m, h in zip(mean, half, strict=True)]
+        means, deviations = zip(*parts, strict=True)
+        return np.concatenate(means), np.concatenate(deviations)
 
-    def first_weights(self) -> Singles:
-        """(24, 49) of the hidden layer, for every series."""
-        size = (INPUTS, HIDDEN)
-        return np.random.default_rng(self.seed).normal(scale=INPUTS**-0.5, size=size).astype("f4")
+    def trained_on(self, values: Floats) -> dict[str, str]:
+        """How many windows of each series."""
+        return {"training_samples": str(values.shape[1] - INPUTS)}
 
 
 @lru_cache(maxsize=8)
@@ -174,31 +162,3 @@ def _output(
             better = press < best[0]
             best = tuple(tf.where(better, a, b) for a, b in zip(new, best, strict=True))
     return units, best
-
-
-def fed_back(tf: Any, weights: Any, x: Any, horizon: int, residual: bool = False) -> Any:
-    """Outputs (n, windows, horizon), each fed back as the newest input of the next.
-
-    ``residual``: the network says what differs from its oldest input.
-    """
-    hidden, bias, output = weights
-    outputs = []
-    for _ in range(horizon):
-        made = tf.sigmoid(x @ hidden + bias) @ output[:, :HIDDEN] + output[:, HIDDEN:]
-        outputs.append(made + x[..., :1] if residual else made)
-        x = tf.concat([x[..., 1:], outputs[-1]], axis=-1)
-    return tf.concat(outputs, axis=-1)
-
-
-def errors_ahead(tf: Any, weights: Any, normal: Any, horizon: int, residual: bool = False) -> Any:
-    """Root mean square error (n, horizon) at each step ahead on the training days."""
-    points = normal.shape[1]
-    reach = min(horizon, points - INPUTS)
-    windows = tf.signal.frame(normal, INPUTS, 1)[:, :-1]
-    outputs = fed_back(tf, weights, windows, reach, residual)
-    errors = []
-    for ahead in range(reach):
-        targets = normal[:, INPUTS + ahead :]
-        misses = outputs[:, : points - INPUTS - ahead, ahead] - targets
-        errors.append(tf.sqrt(tf.reduce_mean(misses**2, axis=1)))
-    return tf.stack(errors + errors[-1:] * (horizon - reach), axis=-1)

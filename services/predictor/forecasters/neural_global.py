@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from services.predictor.forecasters.base import NORMAL_95, Floats, Forecast, Forecaster, forecaster
-from services.predictor.forecasters.neural_24_49_1 import (
+from services.predictor.forecasters.base import Floats, forecaster
+from services.predictor.forecasters.network import (
     HIDDEN,
     INPUTS,
+    Network,
     Singles,
     errors_ahead,
     fed_back,
@@ -26,12 +27,11 @@ from services.predictor.forecasters.neural_24_49_1 import (
 
 
 @forecaster
-class NeuralGlobal(Forecaster):
+class NeuralGlobal(Network):
     """Shared weights; the same seed and order of samples each time."""
 
     NAME: ClassVar[str] = "neural_global"
 
-    window: int = Field(168, ge=2 * INPUTS, le=10_000, description="Latest steps trained on.")
     steps: int = Field(600, ge=1, le=100_000, description="Adam steps.")
     samples: int = Field(512, ge=16, le=65_536, description="Of each Adam step.")
     learning_rate: float = Field(0.01, gt=0, lt=1, description="Of Adam, falling to 0.")
@@ -39,21 +39,13 @@ class NeuralGlobal(Forecaster):
     residual: bool = Field(True, description="Say what differs from the value a day before.")
     seed: int = Field(7, ge=0, description="Of the first weights and of the order of samples.")
 
-    def least_points(self, season: int) -> int:
-        """Two seasons, and never fewer than two input windows."""
-        return max(2 * INPUTS, 2 * season)
+    def normalised(self, normal: Singles, horizon: int) -> tuple[Singles, Singles]:
+        """All series by the same weights."""
+        return _graph(self, horizon)(normal)
 
-    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        values = values[:, -self.window :]
-        center = values.mean(axis=1, keepdims=True)
-        scale = np.maximum(values.std(axis=1, keepdims=True), 1e-9)
-        flat = np.ptp(values, axis=1) <= 1e-9 * np.maximum(1, np.abs(center[:, 0]))
-        mean, deviation = _graph(self, horizon)(((values - center) / scale).astype(np.float32))
-        mean = mean * scale + center
-        half = NORMAL_95 * np.maximum.accumulate(deviation.astype(np.float64), axis=1) * scale
-        half[flat], mean[flat] = 0, values[flat, -1:]
-        why = {"network": f"{INPUTS}-{HIDDEN}-1", "trained_on_series": str(len(values))}
-        return [Forecast(m, m - h, m + h, why) for m, h in zip(mean, half, strict=True)]
+    def trained_on(self, values: Floats) -> dict[str, str]:
+        """How many series together."""
+        return {"trained_on_series": str(len(values))}
 
 
 @lru_cache(maxsize=8)
@@ -90,9 +82,7 @@ def _graph(network: NeuralGlobal, horizon: int) -> Callable[[Singles], tuple[Sin
 
 def _train(tf: Any, network: NeuralGlobal, windows: Any, order: Any) -> list[Any]:
     """Weights (24,49), (1,49), (50,1): the last row is the output's bias."""
-    rng = np.random.default_rng(network.seed)
-    size = (INPUTS, HIDDEN)
-    hidden = tf.constant(rng.normal(scale=INPUTS**-0.5, size=size).astype(np.float32))
+    hidden = tf.constant(network.first_weights())
     start = [hidden, tf.zeros([1, HIDDEN]), tf.zeros([HIDDEN + 1, 1])]
     zeros = [tf.zeros_like(w) for w in start]
 

@@ -51,59 +51,57 @@ NodeName = Annotated[
 ]
 
 
-class PodReported(Message):
+class _OfJob(Message):
+    """A message whose routing key ends in its job's word: members' rights do, too."""
+
+    job_id: Identifier
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{job_word(self.job_id)}"
+
+
+class _OfMember(_OfJob):
+    """... and is about one incarnation of a member."""
+
+    member: Member
+
+    def subject(self) -> str:
+        return f"{self.job_id}/{self.member.name}"
+
+
+class PodReported(_OfMember):
     """A container is up and holds this address. Repeated until it has the spec."""
 
     TYPE: ClassVar[str] = "pod.reported"
     ONCE: ClassVar[bool] = False
 
-    job_id: Identifier
-    member: Member
     host: str = Field(max_length=253, description="IP address or name the others can reach.")
     port: int = Field(ge=1, le=65_535)
     pod: PodName = ""
     node: NodeName = ""
     at: AwareDatetime
 
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{job_word(self.job_id)}"
 
-    def subject(self) -> str:
-        return f"{self.job_id}/{self.member.name}"
-
-
-class ClusterSpecReady(Message):
+class ClusterSpecReady(_OfJob):
     """All members are known. A higher epoch replaces a lower one."""
 
     TYPE: ClassVar[str] = "clusterspec.ready"
 
-    job_id: Identifier
     epoch: int = Field(ge=1, description="Grows with every change of membership.")
     cluster: dict[Role, tuple[str, ...]] = Field(description="host:port of each member by index.")
     members: tuple[Member, ...] = Field(description="The incarnations this spec holds.")
     at: AwareDatetime | None = Field(default=None, description="When it was told.")
 
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{job_word(self.job_id)}"
-
     def subject(self) -> str:
         return self.job_id
 
 
-class PodFenced(Message):
+class PodFenced(_OfMember):
     """This incarnation has been replaced: it must end and touch nothing more."""
 
     TYPE: ClassVar[str] = "pod.fenced"
 
-    job_id: Identifier
-    member: Member
     reason: str
-
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{job_word(self.job_id)}"
-
-    def subject(self) -> str:
-        return f"{self.job_id}/{self.member.name}"
 
 
 class RendezvousTimedOut(Message):
@@ -136,79 +134,53 @@ class RendezvousClose(Message):
         return self.job_id
 
 
-class PodStarted(Message):
+class PodStarted(_OfMember):
     """The user's program runs in this container."""
 
     TYPE: ClassVar[str] = "pod.started"
 
-    job_id: Identifier
-    member: Member
     epoch: int = Field(ge=0, description="The spec it started with; 0 for a single job.")
     isolation: Isolation = Isolation()
     pod: PodName = ""
     node: NodeName = ""
     at: AwareDatetime
 
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{job_word(self.job_id)}"
-
-    def subject(self) -> str:
-        return f"{self.job_id}/{self.member.name}"
-
     def dedupe_key(self) -> str:
         member = self.member
         return f"{self.job_id}/{member.name}/{member.incarnation}/{self.epoch}"
 
 
-class LogAppended(Message):
+class LogAppended(_OfMember):
     """A chunk of a container's output; the same text lies in the object store under ``key``."""
 
     TYPE: ClassVar[str] = "log.appended"
 
-    job_id: Identifier
-    member: Member
     chunk: int = Field(ge=0, description="Number of the chunk within the incarnation, from 0.")
     key: str = Field(description="Object key of the chunk.")
     text: str = Field(description="The chunk, at most 256 KiB of UTF-8.")
     at: AwareDatetime
-
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{job_word(self.job_id)}"
-
-    def subject(self) -> str:
-        return f"{self.job_id}/{self.member.name}"
 
     def dedupe_key(self) -> str:
         member = self.member
         return f"{self.job_id}/{member.name}/{member.incarnation}/{self.chunk}"
 
 
-class PodMeasured(Message):
+class PodMeasured(_OfMember):
     """What a member's program uses now; told about every ten seconds while it runs."""
 
     TYPE: ClassVar[str] = "pod.measured"
     ONCE: ClassVar[bool] = False
 
-    job_id: Identifier
-    member: Member
     cpu_cores: float = Field(ge=0, description="Mean number of busy cores since the last telling.")
     memory_bytes: int = Field(ge=0, description="Resident memory of all its processes.")
     at: AwareDatetime
 
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{job_word(self.job_id)}"
 
-    def subject(self) -> str:
-        return f"{self.job_id}/{self.member.name}"
-
-
-class PodExited(Message):
+class PodExited(_OfMember):
     """The container's program has ended and everything it left is stored."""
 
     TYPE: ClassVar[str] = "pod.exited"
 
-    job_id: Identifier
-    member: Member
     exit_code: int = Field(
         description="The program's exit code; minus the signal number if killed."
     )
@@ -226,12 +198,6 @@ class PodExited(Message):
     last_lines: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     at: AwareDatetime
-
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{job_word(self.job_id)}"
-
-    def subject(self) -> str:
-        return f"{self.job_id}/{self.member.name}"
 
     def dedupe_key(self) -> str:
         return f"{self.job_id}/{self.member.name}/{self.member.incarnation}"

@@ -7,10 +7,8 @@ hits all alike, and the median round counts. The last line is JSON with figures 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from bench.contenders import CONTENDERS, RESULT
+from bench.surroundings import surroundings
 from shared.embedded.broker import EmbeddedBroker
 
 COUNTS = {"barograph": 40_000, "pika_ack_50": 40_000, "pika_ack_each": 15_000}
@@ -78,10 +77,7 @@ def _summary(rates: dict[str, list[float]]) -> dict[str, object]:
         "messages_per_s": medians,
         "all_rounds": {name: [round(v) for v in values] for name, values in rates.items()},
         "barograph_divided_by": ratios,
-        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 1),
+        **surroundings(*_LIBRARIES),
     }
 
 

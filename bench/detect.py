@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import statistics
 import sys
 import time
@@ -35,6 +33,7 @@ import orjson
 from numpy.typing import NDArray
 
 from bench.detect_peers import PEERS, Peer
+from bench.surroundings import surroundings
 from services.detector.detectors import make, registered
 from services.detector.detectors.base import tick_of
 from services.detector.engine import Engine
@@ -231,12 +230,6 @@ def _peer_rate(peer: Peer, data: Floats) -> float | None:
 def _summary(
     ours: dict[str, dict[str, float]], peers: dict[str, float], options: argparse.Namespace
 ) -> dict[str, object]:
-    versions: dict[str, str | None] = {}
-    for name in ("numpy", "numba", "river", "pyod", "scikit-learn"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
     default = ours.get("engine:surprise", {}).get("tick")
     ratios = {name: round(default / rate, 2) for name, rate in peers.items() if default}
     return {
@@ -245,10 +238,7 @@ def _summary(
         "points_per_s_core": ours,
         "peers": peers,
         "default_over_peer": ratios,
-        "versions": versions,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 1),
+        **surroundings("numpy", "numba", "river", "pyod", "scikit-learn"),
     }
 
 

@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib.metadata
 import json
-import os
-import platform
 import sys
 import time
 import warnings
@@ -28,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.surroundings import surroundings
 from services.predictor.behaviour import behaviour_of
 from services.predictor.forecasters import Forecast, make
 from services.predictor.selection import Choice, Selector
@@ -273,21 +271,11 @@ def _table(path: Path) -> dict[str, Floats]:
 def _summary(
     results: dict[str, dict[str, object]], options: argparse.Namespace
 ) -> dict[str, object]:
-    libraries = ("numpy", "numba", "statsmodels", "statsforecast", "tensorflow-cpu")
-    versions = {}
-    for name in libraries:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
     return {
         "bench": "forecast",
         "points": options.points,
         "results": results,
-        "versions": versions,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "load_1min": round(os.getloadavg()[0], 1),
+        **surroundings("numpy", "numba", "statsmodels", "statsforecast", "tensorflow-cpu"),
     }
 
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet
 
+from bench.surroundings import surroundings
 from replay.cli import report
 from replay.course import Course, counts, processes_for
 from replay.sources import read
@@ -60,10 +58,7 @@ def main() -> int:
                 "cpu_seconds": round(cpu, 1),
                 "events": events,
                 **found,
-                "python": platform.python_version(),
-                "versions": {name: version(name) for name in ("numpy", "numba", "pydantic")},
-                "cores": os.cpu_count(),
-                "load_1min": round(os.getloadavg()[0], 1),
+                **surroundings("numpy", "numba", "pydantic"),
             }
         )
     )

@@ -15,7 +15,6 @@ import structlog
 from numpy.typing import NDArray
 
 from services.detector.alignment import Alignment
-from services.detector.calendars import Calendar
 from services.detector.detectors import Tick, Votes, make
 from services.detector.detectors.base import Bools
 from services.detector.labels import Labels, parsed, point_of
@@ -69,8 +68,7 @@ class Engine:
             round(settings.most_clock_step_s * 1000),
             settings.most_series,
         )
-        usual = Calendar(zone=settings.zone, holidays=settings.holidays)
-        self._limits = Limits(settings.overrides, usual)
+        self._limits = Limits(settings.overrides, settings.calendar())
         self._stages = Columns([Column("stage", np.int8)])
         self._labels = Labels()
         self._states = {name: Columns(d.columns()) for name, d in self._detectors.items()}
@@ -215,11 +213,12 @@ class Engine:
     ) -> NDArray[np.int8]:
         """How much history of its own each series is judged by (``verdicts.STAGES``)."""
         coarse = self._settings.combination.coarse(votes, kinds)
-        stages = np.where(judged, np.where(coarse, 1, 2), 0).astype(np.int8)
+        stages = np.where(coarse, 1, 2).astype(np.int8)
         # A point that cannot be judged, after a gap or without a value, makes nobody young again.
         before = self._stages["stage"][rows]
-        self._stages["stage"][rows] = np.where(judged, stages, before)
-        return np.where(judged, stages, before)
+        found: NDArray[np.int8] = np.where(judged, stages, before)
+        self._stages["stage"][rows] = found
+        return found
 
     def stages(self) -> dict[str, int]:
         """How many series are judged by how much history of their own."""

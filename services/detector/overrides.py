@@ -77,19 +77,14 @@ class SeriesRule(_Strict):
         faults = []
         if not self.model_fields_set - {*_PATTERNS}:
             faults.append("it changes nothing")
-        if None not in (self.minimum, self.maximum) and not self._least() < self._most():
-            faults.append(f"minimum {self.minimum} is not below maximum {self.maximum}")
+        least, most = self.minimum, self.maximum
+        if least is not None and most is not None and not least < most:
+            faults.append(f"minimum {least} is not below maximum {most}")
         if self.alarm == "none" and self.threshold is not None:
             faults.append("alarm none has no threshold")
         if faults:
             raise ValueError("; ".join(faults))
         return self
-
-    def _least(self) -> float:
-        return -float("inf") if self.minimum is None else self.minimum
-
-    def _most(self) -> float:
-        return float("inf") if self.maximum is None else self.maximum
 
 
 @dataclass(frozen=True)

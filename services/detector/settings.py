@@ -89,9 +89,13 @@ class EngineSettings(BaseModel):
         return 1 if self.combination.mode == "surprise" else 3
 
     @model_validator(mode="after")
-    def _calendar(self) -> Self:
-        Calendar(zone=self.zone, holidays=self.holidays)
+    def _calendar_possible(self) -> Self:
+        self.calendar()
         return self
+
+    def calendar(self) -> Calendar:
+        """Of the series that no override gives another."""
+        return Calendar(zone=self.zone, holidays=self.holidays)
 
     @field_validator("combination")
     @classmethod

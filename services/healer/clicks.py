@@ -10,6 +10,7 @@ from services.healer.actions import ACTIONS, Action
 from services.healer.alerting.people import NotFound, People
 from services.healer.deciding import Deciding
 from services.healer.links import Link, Purpose
+from services.healer.mail.words import counted
 from services.healer.notices import exact_command
 from services.healer.records import INCIDENTS
 from shared.contracts import ActionDecide, AnomalyJudge, Message
@@ -55,8 +56,7 @@ def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
 
     def plan(link: Link, ctx: Context) -> str:
         action = _proposed(link, ctx)
-        steps = "1 step" if action.total_steps == 1 else f"{action.total_steps} steps"
-        return f"{action.remediation} on {action.target}, {steps}"
+        return f"{action.remediation} on {action.target}, {counted(action.total_steps, 'step')}"
 
     def decide(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
         _proposed(link, ctx)

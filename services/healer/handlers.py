@@ -20,7 +20,7 @@ from services.healer.clicks import clicks
 from services.healer.course import Course
 from services.healer.deciding import Deciding
 from services.healer.effects import is_wanted
-from services.healer.mail.words import quantity
+from services.healer.mail.words import counted, quantity
 from services.healer.outside import OutsideAlert, understood
 from services.healer.records import (
     COMMANDS,
@@ -349,8 +349,7 @@ def _rests(incident: Incident) -> bool:
 def _told_steps(message: RemediationExecuted) -> list[str]:
     """What was done, in words: a summary, then the first steps."""
     verb = "would do" if message.dry_run else "did"
-    total = message.total_steps
-    many = "1 step" if total == 1 else f"{total} steps"
+    many = counted(message.total_steps, "step")
     freed = f" and freed {quantity(message.freed_bytes, 'bytes')}" if message.freed_bytes else ""
     steps = [
         f"{step.action} {step.target}"
@@ -358,6 +357,6 @@ def _told_steps(message: RemediationExecuted) -> list[str]:
         + (f": {step.error}" if step.error else "")
         for step in message.steps[:_STEPS_TOLD]
     ]
-    rest = total - len(steps)
+    rest = message.total_steps - len(steps)
     more = [f"and {rest} more, in the audit of {message.host}"] if rest > 0 else []
     return [f"{message.remediation} {verb} {many}{freed}.", *steps, *more]

@@ -23,6 +23,7 @@ from services.detector.main import Detector
 from services.detector.settings import Settings
 from shared.embedded.process import free_ports
 from tests.brokers import BrokerUnderTest
+from tests.detectors import started
 from tests.remote_write import V1, compressed, request_1
 
 _STEP_S, _POINTS = 300, 1100
@@ -83,18 +84,11 @@ def _ready(address: str) -> bool:
 
 
 def _detector(stack: ExitStack, broker: BrokerUnderTest, directory: Path) -> Detector:
-    detector = Detector(
-        Settings(
-            broker_url=broker.url("detector"), state_dir=directory / "state", heartbeat_s=1,
-            snapshot_every_s=1,
-        )
+    settings = Settings(
+        broker_url=broker.url("detector"), state_dir=directory / "state", heartbeat_s=1,
+        snapshot_every_s=1,
     )  # fmt: skip
-    detector.gateway.start()
-    stack.callback(detector.gateway.stop)
-    detector.service.start()
-    stack.callback(detector.service.stop)
-    detector.service.bus.wait_ready()
-    return detector
+    return started(stack, settings)
 
 
 def test_a_series_with_a_past_is_judged_at_its_first_live_sample(

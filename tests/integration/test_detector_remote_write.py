@@ -22,6 +22,7 @@ from services.detector.settings import EngineSettings, Settings
 from shared.embedded.process import free_ports
 from shared.samples import decode
 from tests.brokers import BrokerUnderTest
+from tests.detectors import started
 
 _ENGINE = EngineSettings.model_validate(
     {
@@ -115,13 +116,7 @@ def _detector(stack: ExitStack, broker: BrokerUnderTest, directory: Path) -> Det
         heartbeat_s=1,
         snapshot_every_s=1,
     )
-    detector = Detector(settings)
-    detector.gateway.start()
-    stack.callback(detector.gateway.stop)
-    detector.service.start()
-    stack.callback(detector.service.stop)
-    detector.service.bus.wait_ready()
-    return detector
+    return started(stack, settings)
 
 
 def test_an_anomaly_in_a_scraped_series_is_published(

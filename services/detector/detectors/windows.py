@@ -47,7 +47,7 @@ class TailOfHours(OfHours):
 class OfPoints(Detector):
     """Base of detectors that ask the order of the newest points."""
 
-    window: int = Field(1440, ge=3, le=100_000, description="Newest points compared with.")
+    window: int = Field(1440, ge=3, le=100_000, description="Newest points in the window.")
 
     def columns(self) -> list[Column]:
         """The window in order of time and of value."""

@@ -117,8 +117,7 @@ class HealthWorker:
             return
         for host, past in self._memory.past(hosts).items():
             machine = self._machines[host]
-            joined = {hour.hour: hour for hour in (*past, *machine.hours)}
-            machine.hours = [joined[number] for number in sorted(joined)][-_HOURS:]
+            machine.hours = _in_order([*past, *machine.hours])[-_HOURS:]
 
     def snapshot(self, offset: int) -> None:
         """Store state and offset as one."""
@@ -190,6 +189,12 @@ class HealthWorker:
         self._machines, self._next_ms = machines, int(str(state["next_ms"]))
 
 
+def _in_order(hours: Iterable[Hour]) -> list[Hour]:
+    """Each hour once, as it was said last; the oldest first."""
+    joined = {hour.hour: hour for hour in hours}
+    return [joined[number] for number in sorted(joined)]
+
+
 def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: int) -> bool:
     """Take a report into the hour that runs; whether one has ended."""
     hour = now_ms // 3_600_000
@@ -197,8 +202,8 @@ def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: 
     over = hour != machine.hour and count > 0
     if over:
         ended = Hour(machine.hour, scores / count, cpu / count, memory / count)
-        joined = {past.hour: past for past in (*machine.hours, ended)}
-        machine.hours = [joined[at] for at in sorted(joined) if at >= hour - _HOURS]
+        known = _in_order([*machine.hours, ended])
+        machine.hours = [past for past in known if past.hour >= hour - _HOURS]
         count = scores = cpu = memory = 0.0
     machine.hour = hour
     used = 100 - values.get(("cpu.idle", ""), 100.0)

@@ -40,6 +40,11 @@ def span(length: timedelta) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def counted(number: int, what: str) -> str:
+    """How many of something, e.g. ``1 step``, ``3 steps``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def moment(time_ms: int) -> str:
     """A time for people, e.g. ``2024-01-01 10:00:00 UTC``."""
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 
 import structlog
@@ -68,8 +67,5 @@ def run() -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    detector = Detector(settings)
-    # What stays for good need not be walked through again each time events have come and gone.
-    gc.freeze()
-    detector.run()
+    Detector(settings).run()
     return 0

@@ -7,11 +7,10 @@ import json
 import os
 import secrets
 import subprocess
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import yaml
@@ -19,8 +18,6 @@ from kubernetes import client, config
 
 from tests.cluster.authority import write_kubeconfig
 from tests.cluster.plane import ControlPlane
-
-_T = TypeVar("_T")
 
 
 @dataclass
@@ -120,17 +117,6 @@ class Kube:
                 "this test stops the API server, which it does only to a cluster of its own"
             )
         return self.plane
-
-
-def eventually(read: Callable[[], _T], what: str, timeout_s: float = 120) -> _T:
-    """Read until it gives something true; AssertionError with ``what`` when it never does."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        value = read()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}; last: {value!r}"
-        time.sleep(0.1)
 
 
 def _client(kubeconfig: Path) -> Any:

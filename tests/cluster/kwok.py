@@ -12,7 +12,8 @@ from typing import Any
 from kubernetes import client
 
 from shared.embedded.process import EmbeddedError, OwnedProcess
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
+from tests.waiting import eventually
 
 # A label, not an annotation: of a node that loses it, KWOK is told as if it had been deleted.
 _MARK = "barograph.test/node"

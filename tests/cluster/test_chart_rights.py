@@ -10,7 +10,8 @@ import pytest
 from kubernetes import client
 
 from tests.chart.rendering import Manifest, render
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
+from tests.waiting import eventually
 
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 # What a job is made of, what would betray secrets or give rights, and what else a cluster has.

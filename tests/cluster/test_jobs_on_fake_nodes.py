@@ -11,9 +11,10 @@ import pytest
 from shared.contracts import FailureClass, JobCancel, JobPending, JobState, PendingCause
 from tests.brokers import BrokerUnderTest
 from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster, running_jobs
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
 from tests.conftest import ObjectStoreUnderTest
+from tests.waiting import eventually
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from kubernetes import client
 from shared.contracts import FailureClass, JobState, PendingCause
 from tests.brokers import BrokerUnderTest
 from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster, running_jobs
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
 from tests.conftest import ObjectStoreUnderTest
+from tests.waiting import eventually
 
 GROUP, VERSION, QUEUE = "kueue.x-k8s.io", "v1beta1", "team"
 NO_QUOTA = "couldn't assign flavors: insufficient unused quota for cpu, 2 more needed"

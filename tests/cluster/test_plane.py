@@ -6,8 +6,9 @@ import pytest
 from kubernetes import client
 from urllib3.exceptions import MaxRetryError
 
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
+from tests.waiting import eventually
 
 
 def _job(name: str, annotations: dict[str, str], **spec: object) -> dict[str, object]:

@@ -11,9 +11,10 @@ import pytest
 from services.healer.remediations import Outcome, Remediation, Step, StepFailed, make
 from shared.contracts import SeriesRef
 from tests.chart.rendering import render
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
 from tests.troubles import Noted
+from tests.waiting import eventually
 
 _NAMESPACED = {"Role", "RoleBinding"}
 _WIDE = {"ClusterRole", "ClusterRoleBinding"}

@@ -13,12 +13,13 @@ import pytest
 from shared.contracts import JobState, JobSubmit, Member, PodExited, Role
 from shared.messaging import Bus
 from tests.brokers import BrokerUnderTest
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
 from tests.cluster.launchers import FakeLaunchers
 from tests.cluster.task_process import TaskProcess
 from tests.cluster.watched import Created, JobEvents
 from tests.conftest import ObjectStoreUnderTest
+from tests.waiting import eventually
 
 JOBS, BATCH, SEED = 200, 25, 4
 # Of each of its lives, once it is ready.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
 from tests.cluster.watched import Created
+from tests.waiting import eventually
 
 _JOB = {
     "metadata": {"name": "seen", "annotations": {"barograph.io/job-id": "late"}},

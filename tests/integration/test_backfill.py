@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from shared.embedded.process import free_ports
 from tests.brokers import BrokerUnderTest
 from tests.detectors import started
 from tests.remote_write import V1, compressed, request_1
+from tests.waiting import eventually
 
 _STEP_S, _POINTS = 300, 1100
 
@@ -33,14 +33,6 @@ _STEP_S, _POINTS = 300, 1100
 def running() -> Iterator[ExitStack]:
     with ExitStack() as stack:
         yield stack
-
-
-def _until(condition: Callable[[], Any], what: str, timeout_s: float = 60) -> Any:
-    deadline, pause = time.monotonic() + timeout_s, threading.Event()
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
-        pause.wait(0.1)
-    return found
 
 
 def _prometheus(stack: ExitStack, directory: Path, now: int) -> str:
@@ -72,7 +64,7 @@ def _prometheus(stack: ExitStack, directory: Path, now: int) -> str:
     stack.callback(process.wait, 30)
     stack.callback(process.kill)
     address = f"http://127.0.0.1:{port}"
-    _until(lambda: _ready(f"{address}/-/ready"), "Prometheus is ready")
+    eventually(lambda: _ready(f"{address}/-/ready"), "Prometheus ready", 60)
     return address
 
 
@@ -121,8 +113,8 @@ def test_a_series_with_a_past_is_judged_at_its_first_live_sample(
     live = compressed(request_1((labels, [(int(time.time() * 1000), 900.0)])))
     headers = {"Content-Type": V1, "Content-Encoding": "snappy"}
     assert httpx.post(f"{gateway}/api/v1/write", content=live, headers=headers).is_success
-    _, _, body = _until(
-        lambda: (got := channel.basic_get(queue, auto_ack=True))[0] and got, "the anomaly"
+    _, _, body = eventually(
+        lambda: (got := channel.basic_get(queue, auto_ack=True))[0] and got, "the anomaly", 60
     )
     event = json.loads(body)
     assert (event["series"]["host"], event["value"]) == ("m1", 900.0)

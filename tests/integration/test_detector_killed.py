@@ -6,9 +6,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from shared.contracts import MetricBatch
 from shared.contracts.metrics import Sample
 from shared.samples import encode, from_message
 from tests.brokers import BrokerUnderTest
+from tests.waiting import eventually
 
 _ENGINE = {
     "combination": {"mode": "branch", "aperiodic_needed": 1},
@@ -110,15 +110,6 @@ class _Service:
         self._log.close()
 
 
-def _until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s:g} s: {what}")
-        pause.wait(0.05)
-
-
 @pytest.mark.parametrize("kills", [3])
 def test_kills_neither_lose_nor_add_an_event(
     broker: BrokerUnderTest, tmp_path: Path, kills: int
@@ -132,7 +123,7 @@ def test_kills_neither_lose_nor_add_an_event(
         service = _Service(broker.url("detector"), tmp_path)
         stack.callback(service.close)
         service.start()
-        _until(lambda: _bound(broker.url()), "the detector has declared its queue")
+        eventually(lambda: _bound(broker.url()), "the detector has declared its queue", 60)
         channel = connection.channel()
         channel.confirm_delivery()
         tap = channel.queue_declare("", exclusive=True).method.queue
@@ -145,10 +136,10 @@ def test_kills_neither_lose_nor_add_an_event(
         for number in range(kills + 1):
             for batch in batches[number * part :][: part if number < kills else None]:
                 # A queue is there a moment before it is bound.
-                _until(lambda b=batch: _routed(channel, b), "the samples' queue is bound")  # type: ignore[misc]
+                eventually(lambda b=batch: _routed(channel, b), "the samples' queue is bound", 60)  # type: ignore[misc]
             if number < kills:
                 before = len(seen)
-                _until(lambda n=before: _more(connection, seen, n), "events flow")  # type: ignore[misc]
+                eventually(lambda n=before: _more(connection, seen, n), "events flow", 60)  # type: ignore[misc]
                 service.kill()
                 service.start()
 
@@ -156,7 +147,7 @@ def test_kills_neither_lose_nor_add_an_event(
             connection.process_data_events(0.1)
             return expected <= set(seen)
 
-        _until(all_there, "every event of the undisturbed run", 90)
+        eventually(all_there, "every event of the undisturbed run", 90)
         assert set(seen) == expected
 
 

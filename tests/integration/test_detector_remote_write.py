@@ -6,9 +6,8 @@ import json
 import shutil
 import subprocess
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from shared.embedded.process import free_ports
 from shared.samples import decode
 from tests.brokers import BrokerUnderTest
 from tests.detectors import started
+from tests.waiting import eventually
 
 _ENGINE = EngineSettings.model_validate(
     {
@@ -86,15 +86,6 @@ class _Tap:
         self._connection.close()
 
 
-def _until(condition: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s:g} s: {what}")
-        pause.wait(0.1)
-
-
 @pytest.fixture
 def running() -> Iterator[ExitStack]:
     with ExitStack() as stack:
@@ -126,7 +117,7 @@ def test_an_anomaly_in_a_scraped_series_is_published(
     assert prometheus, "install prometheus"
     assert exporter, "install prometheus-node-exporter"
     detector = _detector(running, broker, tmp_path)
-    _until(lambda: _declared(broker.url()), "the streams are declared")
+    eventually(lambda: _declared(broker.url()), "the streams are declared", 60)
     tap = _Tap(broker.url(), 4)
     tap.start()
     running.callback(tap.stop)
@@ -144,15 +135,18 @@ def test_an_anomaly_in_a_scraped_series_is_published(
         running, tmp_path, prometheus, f"--config.file={config}",
         f"--web.listen-address=127.0.0.1:{web_port}", f"--storage.tsdb.path={tmp_path / 'tsdb'}",
     )  # fmt: skip
-    _until(
-        lambda: tap.items["node_load1"] and tap.items["demo_queue_length"], "samples in the streams"
+    eventually(
+        lambda: tap.items["node_load1"] and tap.items["demo_queue_length"],
+        "samples in the streams",
+        60,
     )
-    _until(lambda: tap.items["demo_queue_length"] >= 25, "enough samples to learn from")
+    eventually(lambda: tap.items["demo_queue_length"] >= 25, "enough samples to learn from", 60)
     assert not [e for e in tap.events if e["series"]["item"] == "demo_queue_length"]
     _write(textfile, 500.0)
-    _until(
+    eventually(
         lambda: any(e["series"]["item"] == "demo_queue_length" for e in tap.events),
         "the anomaly on alerts",
+        60,
     )
     event = next(e for e in tap.events if e["series"]["item"] == "demo_queue_length")
     assert (event["series"]["host"], event["direction"], event["value"]) == (

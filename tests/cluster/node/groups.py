@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.cluster.kube import eventually
+from tests.waiting import eventually
 
 _CGROUPS = Path("/sys/fs/cgroup")
 

@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from tests.cluster.images import REGISTRY, SERVICES, TAG, image
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
+from tests.waiting import eventually
 
 NAME = NAMESPACE = "barograph"
 JOBS = f"{NAMESPACE}-jobs"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.cluster.kube import eventually
 from tests.cluster.node.release import JOBS, Release
 from tests.cluster.node.worker import RealNode
+from tests.waiting import eventually
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 _LINES = 5000

@@ -6,8 +6,8 @@ import pytest
 from kubernetes import client
 
 from tests.cluster.images import SERVICES
-from tests.cluster.kube import eventually
 from tests.cluster.node.release import JOBS, NAMESPACE, Release
+from tests.waiting import eventually
 
 
 def test_all_six_services_become_ready(release: Release):

@@ -6,8 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.cluster.images import SERVICES
-from tests.cluster.kube import eventually
 from tests.cluster.node.release import JOBS, NAMESPACE, Release
+from tests.waiting import eventually
 
 _AT_LEAST = 5
 

@@ -20,10 +20,11 @@ import yaml
 
 from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess, wait_until
 from tests.cluster.images import Images, image
-from tests.cluster.kube import Kube, eventually
+from tests.cluster.kube import Kube
 from tests.cluster.node.containers import PLUGINS, PODS, Containers
 from tests.cluster.node.groups import kill_group, make_group, unmount_under
 from tests.cluster.plane import ControlPlane
+from tests.waiting import eventually
 
 NAME = "real-0"
 _NAMES_SERVICE = "10.96.0.10"

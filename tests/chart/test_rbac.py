@@ -117,6 +117,7 @@ def test_uninstalling_may_stop_the_task_service_and_delete_jobs() -> None:
         (NAMESPACE, "apps/deployments/scale"): {"patch"},
         (NAMESPACE, "/pods"): {"list"},
         ("barograph-jobs", "batch/jobs"): {"list", "deletecollection"},
+        ("barograph-jobs", "/pods"): {"list"},
     }
     (scale,) = [
         rule

@@ -23,6 +23,7 @@ from tests.chart.rendering import NAMESPACE, named, render
 ROOT = Path(__file__).parents[2]
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = "/apis/batch/v1/namespaces/barograph-jobs/jobs"
+PODS_OF_JOBS = "/api/v1/namespaces/barograph-jobs/pods"
 SCALE = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/demo-barograph-task/scale"
 
 
@@ -30,7 +31,7 @@ class ApiServer:
     """Answers lists from what is left, one less each time it is asked after a deletion."""
 
     def __init__(self, pods: list[str], jobs: list[str]) -> None:
-        self.left = {PODS: list(pods), JOBS: list(jobs)}
+        self.left = {PODS: list(pods), JOBS: list(jobs), PODS_OF_JOBS: []}
         self.asked: list[tuple[str, str, dict[str, list[str]], Any]] = []
         self.going: set[str] = set()
         self.refuse = False
@@ -104,7 +105,7 @@ def test_the_task_service_is_gone_before_its_jobs_are_deleted(
 
     assert done.returncode == 0, done.stderr
     assert "deleted 3 jobs: one, two, three" in done.stdout
-    assert server.left == {PODS: [], JOBS: []}
+    assert server.left == {PODS: [], JOBS: [], PODS_OF_JOBS: []}
     assert server.asked[0] == ("PATCH", SCALE, {}, {"spec": {"replicas": 0}})
     paths = [(method, path) for method, path, *_ in server.asked]
     (deletion,) = [each for each in server.asked if each[0] == "DELETE"]
@@ -141,11 +142,26 @@ def test_what_is_still_there_when_the_time_is_over_is_named(
     assert "jobs still there: slow-" in done.stderr
 
 
+def test_pods_of_jobs_that_went_before_are_waited_for(
+    api: tuple[ApiServer, str], tmp_path: Path
+) -> None:
+    server, url = api
+    server.left[PODS_OF_JOBS] = ["last-1", "last-2"]
+    server.going.add(PODS_OF_JOBS)
+
+    done = uninstall(url, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert server.left[PODS_OF_JOBS] == []
+    (query,) = {q["labelSelector"][0] for _, path, q, _ in server.asked if path == PODS_OF_JOBS}
+    assert query == "app.kubernetes.io/managed-by=barograph"
+
+
 def test_without_a_namespace_of_jobs_there_is_nothing_to_do(
     api: tuple[ApiServer, str], tmp_path: Path
 ) -> None:
     server, url = api
-    del server.left[JOBS]
+    del server.left[JOBS], server.left[PODS_OF_JOBS]
 
     done = uninstall(url, tmp_path)
 

@@ -38,7 +38,7 @@ _TASK_IN_JOBS = {
     "workloads": "list watch",
 }
 _TASK_ANYWHERE = {"nodes": "list watch"}
-_UNINSTALL_IN_JOBS = {"jobs": "list deletecollection"}
+_UNINSTALL_IN_JOBS = {"jobs": "list deletecollection", "pods": "list"}
 _QUIET = ("client", "autospec", "detector", "predictor", "agent")
 
 

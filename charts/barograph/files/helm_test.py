@@ -20,30 +20,41 @@ import pika
 PROGRAM = "print('the job ran, on', __import__('platform').node(), flush=True)\n"
 ITEM, FULL, EMPTY = "df.bytes.used.percent", 99.0, 1.0
 PAUSE_S = 1.0
+UNREACHABLE = 3
 
 
-def tshell(*arguments: str) -> str:
-    """Output of a command; ends the test where it fails."""
-    done = subprocess.run(
-        [sys.executable, "-m", "services.client.tshell", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def tshell(*arguments: str, wait_s: float = 0) -> str:
+    """Output of a command; ends the test where it fails, or where nobody answers for so long."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.client.tshell", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != UNREACHABLE or time.monotonic() > deadline:
+            break
+        time.sleep(PAUSE_S)
     if done.returncode:
         sys.exit(f"tshell {arguments[0]}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
-def run_job() -> None:
-    """Hand in a program, wait for its end, read its log from the store, and forget it."""
+def run_job(wait_s: float) -> None:
+    """Hand in a program, wait for its end, read its log from the store, and forget it.
+
+    Args:
+        wait_s: seconds the services may still need until they answer.
+    """
     job = f"helm-test-{secrets.token_hex(4)}"
     with TemporaryDirectory() as directory:
         code = Path(directory, "helm-test", "code")
         code.mkdir(parents=True)
         (code / "main.py").write_text(PROGRAM)
         options = ("--id", job, "-m", "256Mi", "-c", "0.1", "--wait", "--json")
-        tshell("submit", str(code.parent), *options)
+        # The same id each time: handed in again, it is still one job.
+        tshell("submit", str(code.parent), *options, wait_s=wait_s)
     log = tshell("logs", job)
     if "the job ran, on" not in log:
         sys.exit(f"job {job} succeeded, but its log is {log!r}")
@@ -101,9 +112,10 @@ def follow_alert(wait_s: float) -> None:
 
 def main() -> None:
     """The program."""
-    run_job()
+    wait_s = float(os.environ.get("WAIT_S", "0"))
+    run_job(wait_s)
     if os.environ.get("BROKER_URL"):
-        follow_alert(float(os.environ["WAIT_S"]))
+        follow_alert(wait_s)
     else:
         print("no broker URL under the key `outside`: alerts are not followed")
 

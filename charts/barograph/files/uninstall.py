@@ -1,7 +1,8 @@
 """Before the chart is deleted: stop the task service, then delete the jobs it has left.
 
 In this order, since a running task service would start again what it misses. Only Jobs with our
-label are touched, and they are deleted in the foreground: a Job is gone when its pods are.
+label are touched, and they are deleted in the foreground: a Job is gone when its pods are. Pods of
+Jobs that the task service was deleting itself are waited for, too.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ def main() -> None:
     found = names(mine)
     call("DELETE", f"{mine}&propagationPolicy=Foreground")
     wait_until_empty(mine, "jobs", deadline)
+    left = f"/api/v1/namespaces/{jobs}/pods?labelSelector={LABEL}"
+    wait_until_empty(left, "pods of jobs", deadline)
     print(f"deleted {len(found)} jobs: {', '.join(found) or 'there were none'}")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from kubernetes import client
 
 from tests.cluster.images import REGISTRY, SERVICES, TAG, image
 from tests.cluster.kube import Kube
@@ -25,6 +26,7 @@ EXTERNAL_VALUES = "BAROGRAPH_TEST_VALUES"
 _CHART = Path(__file__).parents[3] / "charts/barograph"
 _JOB_ID = "barograph.io/job-id"
 _ENDS = {"succeeded", "failed", "cancelled"}
+_NOT_YET = client.V1ContainerStatus(name="", image="", image_id="", ready=False, restart_count=0)
 _SERVERS = {"rabbitmq": 999, "postgresql": 999, "seaweedfs": 1000}
 
 
@@ -119,6 +121,24 @@ class Release:
             if each["status"].get("readyReplicas") == each["spec"]["replicas"]
         }
         return names & set(SERVICES)
+
+    def wait_until_settled(self) -> None:
+        """Return when every pod of the chart is ready and none is going."""
+
+        def settled() -> bool:
+            pods = self.kube.core.list_namespaced_pod(NAMESPACE).items
+            # What hooks have run has ended.
+            live = [pod for pod in pods if pod.status.phase != "Succeeded"]
+            return self.ready_services() == set(SERVICES) and all(
+                status.ready and not pod.metadata.deletion_timestamp
+                for pod in live
+                for status in pod.status.container_statuses or [_NOT_YET]
+            )
+
+        try:
+            eventually(settled, "the installation to settle", 600)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.state_of_pods()}") from error
 
     def exec(self, component: str, command: Sequence[str], stdin: str | None = None) -> str:
         """Output of a command in a component's pod."""

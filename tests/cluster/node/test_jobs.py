@@ -201,7 +201,9 @@ def test_a_node_that_falls_silent_costs_its_pods_and_not_the_job(
             "the pod given up with its node",
             timeout_s=300,
         )
-    # The task service came back with the node: it may have begun another attempt meanwhile.
+    # The installation was evicted with the node, the task service too: it comes back first, and may
+    # have begun another attempt meanwhile.
+    release.wait_until_settled()
     _go_on(release, job, first, at_least=2)
 
 

@@ -70,12 +70,21 @@ class RealNode:
 
     def stop(self) -> None:
         """Kill what runs here, and forget the node."""
+        if "kubelet" in self._running:
+            self._forget()
         for process in reversed(self._running.values()):
             process.kill()
         self._running.clear()
         self._containers.stop()
         kill_group(_CGROUP)
         unmount_under(self.state)
+
+    def _forget(self) -> None:
+        """Take out of the cluster what would run on other nodes, then the node and its volumes."""
+        options = ("--ignore-not-found", "--wait=false")
+        self.kube.kubectl("delete", "-f", "-", *options, stdin=self._manifests())
+        volumes = (f"pv/local-{number}" for number in range(_VOLUMES))
+        self.kube.kubectl("delete", f"node/{NAME}", *volumes, *options)
 
     @contextmanager
     def silent(self) -> Iterator[None]:
@@ -183,12 +192,14 @@ class RealNode:
 
     def _furnish(self) -> None:
         """Names, network policies, and volumes with a default class: static ones."""
-        text = Template(_MANIFESTS.read_text()).substitute(
-            COREDNS=image("coredns"), NETPOL=image("netpol"), ADDRESS=_NAMES_SERVICE
-        )
-        self.kube.kubectl("apply", "--server-side", "-f", "-", stdin=text)
+        self.kube.kubectl("apply", "--server-side", "-f", "-", stdin=self._manifests())
         self.kube.apply(*(self._volume(number) for number in range(_VOLUMES)))
         eventually(self._furniture_stands, "CoreDNS and network policies on the node")
+
+    def _manifests(self) -> str:
+        return Template(_MANIFESTS.read_text()).substitute(
+            COREDNS=image("coredns"), NETPOL=image("netpol"), ADDRESS=_NAMES_SERVICE
+        )
 
     def _ask_about_connections(self) -> None:
         """Have every connection of pods judged by netpol; its own rules need a fuller kernel.

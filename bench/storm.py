@@ -9,8 +9,6 @@ every root alarm stands in them by name and every alert in their tables. The las
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 import os
 import platform
@@ -25,21 +23,16 @@ import numpy as np
 import pika
 import psutil
 
-from shared.contracts import AlertChanged, AnomalyDetected, Direction, Point, SeriesRef, Severity
-from shared.contracts.message import deterministic_id
+from shared.contracts import AlertChanged, AnomalyDetected
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports, wait_until
 from shared.embedded.stackfile import is_ready
 from shared.messaging import Bus
 from shared.topology import Principal
+from tests.storms import RULES, alerts, named, tables
 
 _BATCH = 50
-_POINTS = 60
-_RULES = [
-    {"name": "switch", "source": ['item="switch.up"'], "target": ['item!="switch.up"'],
-     "equal": ["rack"]}
-]  # fmt: skip
 
 
 class Listener(threading.Thread):
@@ -64,42 +57,6 @@ class Listener(threading.Thread):
             pass  # the broker is stopped when all is measured
 
 
-def alerts(count: int, roots: int) -> list[AnomalyDetected]:
-    """Roots and their effects in the order in which they would be noticed."""
-    chance = np.random.default_rng(1)
-    made = []
-    for number in range(count):
-        rack = number % roots
-        root = number < roots
-        item = "switch.up" if root else ("app.errors", "host.alive", "queue.length")[number % 3]
-        host = f"switch-{rack}" if root else f"machine-{rack}-{number // roots}"
-        family = "host" if item in {"switch.up", "host.alive"} else "other"
-        series = SeriesRef(host=host, item=item, labels={"rack": f"r{rack}"})
-        values = chance.normal(size=_POINTS).round(4)
-        now_ms = int(time.time() * 1000)
-        made.append(
-            AnomalyDetected(
-                event_id=deterministic_id("storm", series.text()),
-                series=series,
-                family=family,
-                severity=Severity.CRITICAL if root or number % 7 == 0 else Severity.WARNING,
-                time_ms=now_ms,
-                value=float(values[-1]),
-                direction=Direction.DROP,
-                periodic=None,
-                votes=(),
-                sentence=f"{item} left its normal range",
-                recent=tuple(
-                    Point(time_ms=now_ms - 60_000 * (_POINTS - k), value=float(v))
-                    for k, v in enumerate(values)
-                ),
-            )
-        )
-    # The cause is rarely the first that is noticed.
-    order = chance.permutation(count)
-    return [made[i] for i in order]
-
-
 def publish(url: str, storm: list[AnomalyDetected], rate: float) -> dict[str, float]:
     """Hand them over at ``rate`` a second; when each was."""
     bus = Bus(url, Principal.DETECTOR, "storm")
@@ -116,17 +73,6 @@ def publish(url: str, storm: list[AnomalyDetected], rate: float) -> dict[str, fl
         bus.publish(part)
     bus.stop()
     return handed
-
-
-def tables(mails: list[EmailMessage]) -> set[str]:
-    """The incidents in the mails' attached tables."""
-    found = set()
-    for mail in mails:
-        for part in mail.iter_attachments():
-            if part.get_filename() == "alerts.csv":
-                rows = csv.DictReader(io.StringIO(str(part.get_content())))
-                found |= {f"{row['machine']} {row['item']}" for row in rows}
-    return found
 
 
 def main() -> int:
@@ -155,7 +101,7 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "BAROGRAPH_HEALTH_PORT": str(health),
         "BAROGRAPH_HEALER_HTTP_PORT": str(http),
         "BAROGRAPH_HEALER_SMTP_URL": mailbox.url,
-        "BAROGRAPH_HEALER_ALERTING": json.dumps({"inhibit": _RULES}),
+        "BAROGRAPH_HEALER_ALERTING": json.dumps({"inhibit": RULES}),
     }
     healer = OwnedProcess(
         [sys.executable, "-m", "services.healer"], log=folder / "healer.log", env=environment
@@ -206,9 +152,7 @@ def _figures(
     mails: list[EmailMessage],
 ) -> dict[str, object]:
     late = np.array([came[name] - at for name, at in handed.items()])
-    bodies = [str(mail.get_body(("plain",)).get_content()) for mail in mails]  # type: ignore[union-attr]
     roots = [a.series.host for a in storm if a.series.item == "switch.up"]
-    named = [host for host in roots if any(f" {host} " in body for body in bodies)]
     listed = tables(mails)
     everything = {f"{alert.series.host} {alert.series.item}" for alert in storm}
     return {
@@ -219,7 +163,7 @@ def _figures(
         "max_s": round(float(late.max()), 3),
         "notices": len(mails),
         "roots": len(roots),
-        "roots_named": len(named),
+        "roots_named": len(named(mails, roots)),
         "alerts_in_tables": len(everything & listed),
         "subjects": [str(mail["subject"]) for mail in mails],
     }

@@ -21,10 +21,12 @@ from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports, wait_unt
 from shared.messaging import BrokerUnavailable, Bus, Unroutable
 from shared.topology import Principal
 from tests.brokers import BrokerUnderTest
+from tests.storms import RULES, alerts, named, tables
 
 ALERTING = {
     "group_wait_s": 0, "group_interval_s": 0, "storm": {"alerts": 1000}, "mails_per_hour": 1000,
 }  # fmt: skip
+STORM = {"inhibit": RULES, "storm": {"alerts": 50, "interval_s": 10}}
 MACHINES = 16
 
 
@@ -46,7 +48,7 @@ def over(of: AnomalyDetected) -> AnomalyCleared:
 class Desk:
     """A healer with its mailbox, and the detector's voice."""
 
-    def __init__(self, folder: Path, broker: BrokerUnderTest) -> None:
+    def __init__(self, folder: Path, broker: BrokerUnderTest, alerting: dict[str, Any]) -> None:
         self.folder = folder
         self.mailbox = EmbeddedMailbox(folder / "mail")
         self.mailbox.start()
@@ -60,7 +62,7 @@ class Desk:
             "BAROGRAPH_HEALER_SMTP_URL": self.mailbox.url,
             "BAROGRAPH_HEALER_MAIL_TO": "oncall@example.org",
             "BAROGRAPH_HEALER_CANARY_EVERY_S": "0",
-            "BAROGRAPH_HEALER_ALERTING": json.dumps(ALERTING),
+            "BAROGRAPH_HEALER_ALERTING": json.dumps(alerting),
         }
         self.http = httpx.Client(base_url=f"http://{LOOPBACK}:{http}/api/v1", timeout=30)
         self.bus = Bus(broker.url("detector"), Principal.DETECTOR, "stories")
@@ -109,8 +111,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(broker: BrokerUnderTest, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path, broker)
+def desk(broker: BrokerUnderTest, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    made = Desk(tmp_path, broker, getattr(request, "param", ALERTING))
     try:
         yield made
     finally:
@@ -180,3 +182,16 @@ def test_a_mail_server_that_is_away_loses_nothing_and_doubles_nothing(desk: Desk
     desk.mailbox.start()
     desk.until(lambda: all(desk.mails(host) for host in hosts), "every mail")
     assert [len(desk.mails(host)) for host in ("before", *hosts)] == [1] * 6
+
+
+@pytest.mark.parametrize("desk", [STORM], indirect=True)
+def test_a_storm_is_a_few_mails_that_name_every_root_and_list_every_alert(desk: Desk) -> None:
+    storm = alerts(2000, 20)
+    for first in range(0, len(storm), 100):
+        desk.say(*storm[first : first + 100])
+    everything = {f"{alert.series.host} {alert.series.item}" for alert in storm}
+    roots = {alert.series.host for alert in storm if alert.series.item == "switch.up"}
+    desk.until(lambda: tables(desk.mailbox.messages()) >= everything, "every alert in a table")
+    mails = desk.mailbox.messages()
+    assert set(named(mails, roots)) == roots
+    assert len(mails) <= 5, [str(mail["subject"]) for mail in mails]

@@ -64,14 +64,15 @@ class Announcer:
             return
         filters = Filters(self._alerting, ctx.records, ctx.now)
         tell, held = self._sifted(candidates, filters, ctx)
-        if state.active or storms.breaks_out(state, len(tell), ctx.now, self._alerting.storm):
+        attached, how = sum(bool(standing.cause) for standing in held), self._alerting.storm
+        if state.active or storms.breaks_out(state, len(tell), attached, ctx.now, how):
             self._summarise(state, tell, held, filters, ctx)
             return
         told = 0
         for group in dict.fromkeys(standing.group for standing in tell):
             told += self._tell_group(group, [s for s in tell if s.group == group], filters, ctx)
-        if told:
-            ctx.records.put(STORM, storms.noted(state, told, ctx.now, self._alerting.storm))
+        if told or attached:
+            ctx.records.put(STORM, storms.noted(state, told, attached, ctx.now, how))
 
     def _candidates(self, ctx: Context) -> list[Standing]:
         """What is due, and with it all else that waits in the same groups."""
@@ -156,7 +157,7 @@ class Announcer:
         self._dispatch.put(storms.summary(now_state, tell, attached, ctx.now, how, over=over), ctx)
         self._told(tell, now_state.thread_id, ctx, _ESCALATED_OF_A_STORM)
         if over:
-            now_state = StormState(recent=((ctx.now, len(tell)),))
+            now_state = storms.noted(StormState(), len(tell), len(attached), ctx.now, how)
         ctx.records.put(STORM, now_state)
 
     def _told(

@@ -63,10 +63,11 @@ class Group(_Record):
 
 
 class StormState(_Record):
-    """Whether there is a storm, and how many alerts were told lately."""
+    """Whether there is a storm, and how many alerts were told lately, or attached to others."""
 
     name: str = "storm"
     recent: tuple[tuple[AwareDatetime, int], ...] = ()
+    attached: tuple[tuple[AwareDatetime, int], ...] = ()
     since: AwareDatetime | None = None
     """Begin of the storm; None: there is none."""
     summaries: int = 0

@@ -37,6 +37,11 @@ class Storm(_Part):
     """When more alerts come than a person reads, one summary tells of all."""
 
     alerts: int = Field(default=50, ge=1, description="More than these within the window: storm.")
+    causes: int = Field(
+        default=3,
+        ge=1,
+        description="Or more than these, and with all that follows from them more than `alerts`.",
+    )
     window_s: float = Field(default=60, gt=0)
     interval_s: float = Field(
         default=60, gt=0, description="Pause after the first summary; it doubles with each."

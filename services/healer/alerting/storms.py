@@ -16,17 +16,43 @@ from shared.contracts.message import deterministic_id
 _COUNTED = 12
 
 
-def breaks_out(state: StormState, fresh: int, now: datetime, how: Storm) -> bool:
-    """Whether telling ``fresh`` more alerts would be too many within the window."""
-    since = now - timedelta(seconds=how.window_s)
-    return fresh + sum(count for at, count in state.recent if at > since) > how.alerts
+def breaks_out(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> bool:
+    """Whether telling ``fresh`` more alerts would be too many within the window.
+
+    One cause with hundreds of effects is one mail; some such causes are a storm.
+
+    Args:
+        state: what was told lately.
+        fresh: alerts that would be told one by one.
+        attached: further ones that follow from those or from others.
+        now: the time.
+        how: the settings.
+    """
+    told = fresh + _sum(_lately(state.recent, now, how))
+    effects = attached + _sum(_lately(state.attached, now, how))
+    return told > how.alerts or (bool(fresh) and told > how.causes and told + effects > how.alerts)
 
 
-def noted(state: StormState, fresh: int, now: datetime, how: Storm) -> StormState:
-    """``fresh`` alerts are told one by one."""
+def noted(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> StormState:
+    """``fresh`` alerts are told one by one, with them or earlier ones ``attached`` effects."""
+    return state.model_copy(
+        update={
+            "recent": (*_lately(state.recent, now, how), (now, fresh)),
+            "attached": (*_lately(state.attached, now, how), (now, attached)),
+        }
+    )
+
+
+_Counts = tuple[tuple[datetime, int], ...]
+
+
+def _lately(counts: _Counts, now: datetime, how: Storm) -> _Counts:
     since = now - timedelta(seconds=how.window_s)
-    recent = tuple((at, count) for at, count in state.recent if at > since)
-    return state.model_copy(update={"recent": (*recent, (now, fresh))})
+    return tuple((at, count) for at, count in counts if at > since)
+
+
+def _sum(counts: _Counts) -> int:
+    return sum(count for _, count in counts)
 
 
 def goes_on(state: StormState, fresh: int, now: datetime, how: Storm) -> StormState:

@@ -354,6 +354,24 @@ def test_a_storm_that_rises_slowly_is_not_told_alert_by_alert() -> None:
     assert [told.kind for told in desk.notices()] == ["storm"]
 
 
+def test_some_causes_with_many_effects_are_a_storm_and_one_such_cause_is_a_mail() -> None:
+    rule = RULE | {"equal": ["rack"]}
+    desk = Desk(group_wait_s=5, storm={"alerts": 50}, inhibit=[rule])
+
+    def rack(number: int) -> list[AnomalyDetected]:
+        effects = [trouble(f"h{number}-{n}", rack=f"r{number}") for n in range(60)]
+        return [trouble(f"switch{number}", "switch.up", rack=f"r{number}"), *effects]
+
+    desk.take(*rack(0))
+    desk.later(5)
+    assert [told.kind for told in desk.notices()] == ["firing"]
+    desk.take(*(alarm for number in range(1, 5) for alarm in rack(number)))
+    desk.later(5)
+    storm = desk.notices()[-1]
+    assert isinstance(storm, Summary)
+    assert {row.series.host for row in storm.rows[:4]} == {f"switch{n}" for n in range(1, 5)}
+
+
 def test_evidence_that_comes_after_the_summary_is_not_told_again() -> None:
     desk = Desk(storm={"alerts": 5})
     desk.take(*(anomaly(SeriesRef(host=f"h{n}", item="cpu.idle")) for n in range(4)))

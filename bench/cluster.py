@@ -35,6 +35,8 @@ _GPU = {"cpu": 1, "memory": "1Gi", "gpu": 1}
 _THREADS = 8
 _LEAST_S = 0.1
 _SETTLE_S = 5.0
+_FIRST = 10
+"""Jobs before those that count: connections are made, code and caches are warm."""
 _CHUNK = 500
 
 Figures = dict[str, object]
@@ -118,6 +120,7 @@ class Parts:
         """The control plane alone: the same objects from a plain loop, then all deleted at once."""
         rig, options = self._rig, self._options
         bare = Bare(rig.kube, _THREADS)
+        launched(bare.jobs, bare.pods, bare.submit([f"first-{n}" for n in range(_FIRST)], 10))
         ids = [f"bare-{number}" for number in range(options.jobs)]
         before, began = rig.cpu(), time.monotonic()
         handed = bare.submit(ids, options.rate)
@@ -138,6 +141,8 @@ class Parts:
         rig, options = self._rig, self._options
         rig.forget()
         rig.restart(finished(options.history))
+        first = rig.submit([f"first-{number}" for number in range(_FIRST)], 10)
+        until(lambda: first.keys() <= set(rig.events.having("job.running")), 60)
         ids = [f"steady-{number}" for number in range(options.jobs)]
         before, began = rig.cpu(), time.monotonic()
         handed = rig.submit(ids, options.rate)

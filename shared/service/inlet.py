@@ -14,7 +14,6 @@ import structlog
 from shared import topology
 from shared.contracts import Fault, Message, RequestRefused, message_types
 from shared.messaging import (
-    BrokerUnavailable,
     Bus,
     Delivery,
     Envelope,
@@ -26,8 +25,9 @@ from shared.messaging import (
     message_class,
 )
 from shared.messaging.envelope import ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY
-from shared.observe import HANDLING, MESSAGES, PUBLISHED
+from shared.observe import HANDLING, MESSAGES
 from shared.service.context import Context, Handler, ReadAhead
+from shared.service.outbox import as_queued, send_or_leave
 from shared.store import Queued, Store, StoreUnavailable, Unit
 
 log = structlog.get_logger(__name__)
@@ -64,12 +64,7 @@ class Inlet:
         if self._store is None:
             self._publish_all([out for d in deliveries for out in self._one(d, None)])
         else:
-            queued = self._commit(self._store, deliveries)
-            try:
-                send_queued(self._bus, self._store, queued)
-            except BrokerUnavailable as error:
-                # Durable in the outbox; the relay sends it when the broker is back.
-                log.warning("publish_postponed", error=str(error))
+            send_or_leave(self._bus, self._store, self._commit(self._store, deliveries))
         HANDLING.labels(queue).observe(time.perf_counter() - started)
         self._after()
 
@@ -234,42 +229,6 @@ def _effect_id(message: Message, envelope: Envelope) -> str:
 def _refuse_crashers(delivery: Delivery) -> None:
     if delivery.crashes >= _MOST_CRASHES:
         raise Reject(f"handed out {delivery.crashes} times without being settled")
-
-
-def as_queued(out: Outgoing) -> Queued:
-    """An outgoing message as the outbox keeps it (its content type among the headers)."""
-    headers = dict(out.headers) | {"content-type": out.content_type}
-    return Queued(out.exchange, out.routing_key, out.message_id, headers, out.body, out.mandatory)
-
-
-def _as_outgoing(queued: Queued) -> Outgoing:
-    headers = dict(queued.headers)
-    content_type = headers.pop("content-type", "application/json")
-    return Outgoing(queued.exchange, queued.routing_key, queued.body, queued.message_id,
-                    headers, content_type, queued.mandatory)  # fmt: skip
-
-
-def send_queued(bus: Bus, store: Store, queued: Sequence[Queued]) -> None:
-    """Publish messages of the outbox and take the confirmed ones out.
-
-    What cannot be routed yet stays for the relay: its consumer may not have started ever.
-    """
-    if not queued:
-        return
-    try:
-        bus.publish_prepared([_as_outgoing(q) for q in queued])
-    except Unroutable:
-        for each in queued:
-            try:
-                bus.publish_prepared([_as_outgoing(each)])
-            except Unroutable as error:
-                log.warning("unroutable", detail=str(error))
-            else:
-                store.sent([each.id] if each.id is not None else [])
-        return
-    store.sent([q.id for q in queued if q.id is not None])
-    for each in queued:
-        PUBLISHED.labels(str(each.headers.get("cloudEvents_type", "copy"))).inc()
 
 
 def _kept_headers(delivery: Delivery) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from shared.messaging import BrokerUnavailable, Bus
 from shared.observe import OUTBOX, configure_logging
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
 from shared.service.health import HealthServer
-from shared.service.inlet import Inlet, as_queued, send_queued, utc_now
+from shared.service.inlet import Inlet, utc_now
+from shared.service.outbox import as_queued, send_or_leave, send_queued
 from shared.service.partitions import PartitionOwner, show_owned
 from shared.settings import ServiceSettings
 from shared.store import Queued, Records, Store, StoreUnavailable
@@ -140,11 +141,7 @@ class Service:
         with self.store.unit() as unit:
             service_unit = ServiceUnit(self, unit)
             yield service_unit
-        try:
-            send_queued(self.bus, self.store, service_unit.queued)
-        except BrokerUnavailable as error:
-            # They are in the outbox; the relay sends them when the broker is back.
-            log.warning("publish_postponed", error=str(error))
+        send_or_leave(self.bus, self.store, service_unit.queued)
 
     def start(self) -> None:
         """Connect, consume, and begin the periodic work."""

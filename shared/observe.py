@@ -23,6 +23,14 @@ HANDLING = Histogram(
     buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60),
 )
 OUTBOX = Gauge("barograph_outbox_messages", "Messages decided on but not yet confirmed.")
+DEAD_LETTERS = Gauge(
+    "barograph_dead_letters", "Messages nobody could handle, waiting for an operator.", ["queue"]
+)
+PARTITION_LAG = Gauge(
+    "barograph_partition_lag_seconds",
+    "Age of the newest batch of samples this replica has worked on.",
+    ["partition"],
+)
 PARTITIONS_OWNED = Gauge("barograph_partitions_owned", "Sample streams this replica owns.")
 SAMPLES = Counter("barograph_samples_total", "Samples processed.", ["outcome"])
 SNAPSHOTS = Counter("barograph_snapshots_total", "State snapshots written.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -9,7 +10,8 @@ from shared import topology
 from shared.contracts import Message
 from shared.messaging.consumer import HandleBatch, QueueConsumer
 from shared.messaging.declare import Declarer
-from shared.messaging.envelope import Envelope, headers_for
+from shared.messaging.depth import DeadLetterDepth
+from shared.messaging.envelope import PUBLISHED_MS, Envelope, headers_for
 from shared.messaging.errors import BrokerUnavailable, NotInTopology
 from shared.messaging.link import Address, Link
 from shared.messaging.publisher import ConfirmingPublisher, Outgoing
@@ -149,8 +151,9 @@ class Bus:
         """Append Arrow batches, each (partition, body, message id), and wait for all confirms."""
         if self.principal is not PARTITION_PUBLISHER:
             raise NotInTopology(f"{self.principal} may not publish samples to partitions")
+        now = time.time_ns() // 1_000_000
         messages = [
-            Outgoing(PARTITIONS, str(partition), body, message_id, content_type=ARROW)
+            Outgoing(PARTITIONS, str(partition), body, message_id, {PUBLISHED_MS: now}, ARROW)
             for partition, body, message_id in batches
         ]
         self._publisher.publish(messages, timeout_s)
@@ -182,6 +185,12 @@ class Bus:
         """Run a consumer on this bus' consuming connection."""
         self._consumers.append(consumer)
         self._declarer.add(consumer)
+
+    def dead_letter_depth(self, queues: Sequence[str]) -> DeadLetterDepth:
+        """What exports how many dead letters these own work queues have."""
+        depth = DeadLetterDepth(queues)
+        self._declarer.add(depth)
+        return depth
 
     @property
     def consuming_link(self) -> Link:

@@ -23,6 +23,8 @@ ATTEMPT = "x-attempt"
 ORIGINAL_KEY = "x-original-routing-key"
 ORIGINAL_EXCHANGE = "x-original-exchange"
 DELIVERY_COUNT = "x-delivery-count"
+PUBLISHED_MS = "x-published-ms"
+"""When a batch of samples was handed to its stream."""
 
 _TYPE = re.compile(r"^(?:barograph\.)?(?P<name>.+?)(?:\.v(?P<major>\d+))?$")
 _TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")

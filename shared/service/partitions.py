@@ -11,7 +11,8 @@ import structlog
 
 from shared.contracts import Message
 from shared.messaging import Bus, Delivery, QueueConsumer
-from shared.observe import PARTITIONS_OWNED, SNAPSHOTS
+from shared.messaging.envelope import PUBLISHED_MS
+from shared.observe import PARTITION_LAG, PARTITIONS_OWNED, SNAPSHOTS
 from shared.service.context import PartitionWorker
 from shared.topology import partition_queue
 
@@ -62,6 +63,8 @@ class PartitionOwner:
         return self._offset
 
     def _acquire(self, channel: Any, go: Callable[[], None]) -> None:
+        # Until it has the lock, another replica works it.
+        PARTITION_LAG.labels(str(self.partition)).set(0)
         lock = f"owner.{self._bus.principal}.{self.partition}"
 
         def acquired(_frame: object) -> None:
@@ -105,6 +108,9 @@ class PartitionOwner:
         self._bus.publish(messages)
         self._offset = newest if newest >= 0 else None
         self._worker = worker
+        # Batches of an older gateway do not say when they were published.
+        if (published := deliveries[-1].headers.get(PUBLISHED_MS)) is not None:
+            PARTITION_LAG.labels(str(self.partition)).set(time.time() - published / 1000)
         if self._clock() >= self._next_snapshot:
             self.snapshot()
 

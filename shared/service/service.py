@@ -27,6 +27,7 @@ from shared.store.store import Unit
 log = structlog.get_logger(__name__)
 
 _INBOX_KEPT = timedelta(days=8)
+_LOOK_AT_DEAD_LETTERS_S = 30.0
 
 
 class ServiceUnit:
@@ -156,6 +157,9 @@ class Service:
             )
         for owner in self._owners:
             self.bus.attach(owner.consumer)
+        if queues := self._queues():
+            depth = self.bus.dead_letter_depth(queues)
+            self._periodic.append(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
         self.bus.start()
         self._health = HealthServer(
             self.settings.health_host, self.settings.health_port, self._live, self._ready

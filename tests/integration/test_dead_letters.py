@@ -3,11 +3,17 @@
 import dataclasses
 from pathlib import Path
 
+from prometheus_client import REGISTRY
+
 from shared.messaging import DeadLetters
 from tests.brokers import BrokerUnderTest
 from tests.integration.test_runner import Pair, pair, soon, submit
 
 __all__ = ["pair"]
+
+
+def _exported(queue: str) -> float | None:
+    return REGISTRY.get_sample_value("barograph_dead_letters", {"queue": queue})
 
 
 def test_a_dead_letter_is_counted_shown_and_replayed(
@@ -20,6 +26,8 @@ def test_a_dead_letter_is_counted_shown_and_replayed(
     future = good.headers | {"cloudEvents_type": "barograph.job.submit.v9"}
     pair.client.bus.publish_prepared([dataclasses.replace(good, headers=future)])
     soon(lambda: letters.counts().get("task.jobs") == 1, "the dead letter")
+
+    soon(lambda: _exported("task.jobs") == 1, "its number among the metrics")
 
     (letter,) = letters.look("task.jobs")
     assert letter.routing_key == "job.submit"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from shared.contracts import Message
 from shared.messaging import BrokerUnavailable, Bus, Delivery
+from shared.messaging.envelope import PUBLISHED_MS
 from shared.service.partitions import PartitionOwner
 
 
@@ -90,3 +93,13 @@ def test_a_large_state_is_stored_less_often(snapshot_s: float, pause_s: float) -
     clock[0] += 0.02
     owner._handle(_deliveries(3))
     assert worker.snapshots == [1, 3]
+
+
+def test_how_old_the_newest_batch_was_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, _, _, _ = _owner()
+    monkeypatch.setattr("time.time", lambda: 1_000.0)
+    (delivery,) = _deliveries(1)
+    published = {**delivery.headers, PUBLISHED_MS: 997_500}
+    owner._handle([dataclasses.replace(delivery, headers=published)])
+    lag = REGISTRY.get_sample_value("barograph_partition_lag_seconds", {"partition": "0"})
+    assert lag == 2.5

@@ -32,6 +32,10 @@ PLATFORM = (
     Panel("Decided on, not yet confirmed",
           "max by (job) (barograph_outbox_messages{@})", "{{job}}"),
     Panel("Partitions owned", "sum by (job, pod) (barograph_partitions_owned{@})", "{{pod}}"),
+    Panel("Age of the newest samples worked on",
+          "max by (job, partition) (barograph_partition_lag_seconds{@})", "{{job}} {{partition}}",
+          "s"),
+    Panel("Dead letters", "max by (queue) (barograph_dead_letters{@})", "{{queue}}"),
 )  # fmt: skip
 
 MACHINES = (

@@ -35,6 +35,7 @@ _GPU = {"cpu": 1, "memory": "1Gi", "gpu": 1}
 _THREADS = 8
 _LEAST_S = 0.1
 _SETTLE_S = 5.0
+_STUCK_S = 120.0
 _FIRST = 10
 """Jobs before those that count: connections are made, code and caches are warm."""
 _CHUNK = 500
@@ -76,6 +77,11 @@ def launched(
         for name, watch in (("job", jobs), ("pod", pods))
     }
     return {f"to_{name}": spread(values) for name, values in first.items()}
+
+
+def last(told: dict[str, float]) -> str:
+    """The newest of what was told of a job."""
+    return max(told, key=lambda name: told[name], default="nothing")
 
 
 class Parts:
@@ -227,11 +233,7 @@ class Parts:
         for first in range(0, len(rest), _CHUNK):
             rig.events.publish(JobCancel(job_id=each) for each in rest[first : first + _CHUNK])
 
-        def over() -> bool:
-            gone = rig.jobs.seen.keys() <= rig.jobs.gone.keys()
-            return gone and mine <= set(rig.events.ended())
-
-        until(over, 300, every_s=0.5)
+        self._calm(mine)
         ended = mine & set(rig.events.ended())
         return {
             "jobs": len(ids),
@@ -241,12 +243,28 @@ class Parts:
             "ran": len(ran),
             "cancelled": len(rest),
             "lost": len(mine - ended),
+            "lost_last_said": {
+                each: last(rig.events.at[each]) for each in sorted(mine - ended)[:5]
+            },
             "two_ends": sum(len(rig.events.ends[each]) > 1 for each in ended),
             "two_jobs": len(mine & rig.jobs.doubled().keys()),
             "two_pods": len(mine & rig.pods.doubled().keys()),
             "left": len(mine & (rig.jobs.seen.keys() - rig.jobs.gone.keys())),
             **figures,
         }
+
+    def _calm(self, ids: set[str]) -> None:
+        """Wait until all have ended and nothing of them is left, or nothing moves any more."""
+        rig, before, since = self._rig, (-1, -1), time.monotonic()
+        while time.monotonic() - since < _STUCK_S:
+            ended = len(ids & set(rig.events.ended()))
+            left = len(ids & (rig.jobs.seen.keys() - rig.jobs.gone.keys()))
+            if ended == len(ids) and not left:
+                return
+            if (ended, left) != before:
+                before, since = (ended, left), time.monotonic()
+            print(f"{ended} of {len(ids)} ended, Jobs of {left} left", flush=True)
+            time.sleep(_SETTLE_S)
 
     def _drained(self, ids: Sequence[str], timeout_s: float) -> bool:
         """End these jobs once they run; whether all are gone in time."""

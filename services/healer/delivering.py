@@ -24,7 +24,7 @@ from shared.service import ServiceUnit
 
 log = structlog.get_logger(__name__)
 
-_AT_ONCE = 200
+_AT_ONCE, _AT_BACK = 200, 10_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 600
 
 
@@ -56,6 +56,8 @@ class Deliverer:
         self._keep = keep
         self._lease = lease
         self._name = uuid.uuid4().hex
+        self._away: set[str] = set()
+        """Recipients that could not be reached when they were last tried."""
 
     def run(self) -> None:
         """One pass: whatever is due, until nothing is or the other side cannot be reached."""
@@ -70,14 +72,33 @@ class Deliverer:
                     held = unit.records.get(DELIVERIES, delivery.delivery_id)
                     if held is not None and held.holder == self._name:
                         unit.records.put(DELIVERIES, tried)
+                    if tried.status == "sent" and recipient in self._away:
+                        self._hurry(recipient, unit)
+                        self._away.discard(recipient)
+            if failures:
+                self._away.add(recipient)
+
+    def _hurry(self, recipient: str, unit: ServiceUnit) -> None:
+        """The other side is back: what only waited for that is due."""
+        group = self._group(recipient)
+        waiting = unit.records.find(DELIVERIES, group=group, status="pending", limit=_AT_BACK)
+        now = self._clock()
+        for delivery in waiting:
+            if delivery.attempts and not delivery.asked and delivery.due > now:
+                unit.records.put(DELIVERIES, delivery.model_copy(update={"due": now}))
+
+    def _group(self, recipient: str) -> str:
+        return f"{self._channel.name} {recipient}"[:300]
 
     def _take(self, recipient: str) -> tuple[Delivery, Notice | Summary] | None:
         """The next delivery, now ours to send."""
-        group = f"{self._channel.name} {recipient}"[:300]
         now = self._clock()
         with self._unit() as unit:
             open_ones = unit.records.find(
-                DELIVERIES, group=group, status=("pending", "sending"), limit=_AT_ONCE
+                DELIVERIES,
+                group=self._group(recipient),
+                status=("pending", "sending"),
+                limit=_AT_ONCE,
             )
             DELIVERIES_WAITING.labels(self._channel.name).set(len(open_ones))
             earlier: set[str] = set()
@@ -106,7 +127,8 @@ class Deliverer:
             log.warning("delivery_postponed", **about, reason=str(error), again_in_s=pause_s)
             COUNTED.labels(channel, "postponed").inc()
             due = self._clock() + timedelta(seconds=pause_s)
-            update = {"status": "pending", "problem": str(error), "due": due}
+            asked = error.after_s is not None
+            update = {"status": "pending", "problem": str(error), "due": due, "asked": asked}
         except ChannelRefused as error:
             log.warning("delivery_refused", **about, reason=str(error))
             COUNTED.labels(channel, "refused").inc()

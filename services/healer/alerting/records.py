@@ -105,6 +105,8 @@ class Delivery(_Record):
     problem: str = ""
     holder: str = ""
     """Who is sending it, until ``due``."""
+    asked: bool = False
+    """The other side has asked to wait until ``due``."""
     due: AwareDatetime
 
 

@@ -91,6 +91,21 @@ def test_what_cannot_be_sent_for_ten_minutes_arrives_once_and_in_order() -> None
     assert post.other.taken.index(first) < post.other.taken.index(last)
 
 
+def test_when_the_other_side_is_back_nothing_waits_out_its_pause() -> None:
+    post = Post()
+    post.other.answer = lambda _id: ChannelUnavailable("nobody listens")
+    replica = post.replica()
+    for n in range(5):
+        post.desk.take(trouble(f"host{n}"))
+    for _ in range(60):
+        post.desk.later(10)
+        replica.run()
+    post.other.answer = lambda _id: None
+    post.desk.take(trouble("new"))
+    replica.run()
+    assert post.statuses() == {"sent": 6}
+
+
 def test_one_bad_notice_does_not_hold_up_the_others() -> None:
     post = Post()
     post.desk.take(trouble("bad"))

@@ -88,27 +88,14 @@ def clean_ups_of(values: Floats, threshold: float, *, above: bool) -> CleanUps:
     the pace after, and the fall itself is no trend. NaN stay NaN. Three or more at nearly equal
     distances have a rhythm: the next is expected when it is due.
     """
-    known = np.flatnonzero(np.isfinite(values))
-    steps = np.diff(values[known])
-    if not len(steps):
-        return CleanUps(values, 0)
-    # Most histories have no step as large as that, whatever their median.
-    largest = -float(steps.min()) if above else float(steps.max())
-    if largest <= _CLEAN_UP_SHARE * abs(threshold):
-        return CleanUps(values, 0)
-    least = max(_CLEAN_UP_STEPS * float(np.median(np.abs(steps))), _CLEAN_UP_SHARE * abs(threshold))
-    falls = steps < -least if above else steps > least
-    count = int(falls.sum())
+    from services.predictor.kernels.levelling import level  # noqa: PLC0415 - compiles
+
+    levelled, times = np.empty(len(values)), np.empty(len(values), np.int64)
+    least = _CLEAN_UP_SHARE * abs(threshold)
+    count, fall = level(values, 1.0 if above else -1.0, least, _CLEAN_UP_STEPS, levelled, times)
     if not count:
         return CleanUps(values, 0)
-    # The median step takes the fall's place.
-    usual = float(np.median(steps[~falls])) if not falls.all() else 0.0
-    shift = np.where(falls, steps - usual, 0.0)
-    after = np.append(np.cumsum(shift[::-1])[::-1], 0.0)
-    levelled = values.copy()
-    levelled[known] += after
-    times = known[1:][falls]
-    fall = float(np.median(np.abs(shift[falls])))
+    times = times[:count]
     gaps = np.diff(times)
     if count < _RHYTHM or np.abs(gaps - np.median(gaps)).max() > _RHYTHM_SLACK * np.median(gaps):
         return CleanUps(levelled, count, fall)

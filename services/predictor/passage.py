@@ -107,9 +107,11 @@ def brownian(values: Floats, distance: float, horizon: int) -> Floats:
 
 def empirical(values: Floats, distance: float, horizon: int) -> Floats:
     """Share of the history's moments that were followed by such a rise within 1..horizon steps."""
-    windows = np.lib.stride_tricks.sliding_window_view(values, horizon + 1)
-    rises = np.maximum.accumulate(windows[:, 1:] - windows[:, :1], axis=1)
-    return np.asarray((rises >= distance).mean(axis=0))
+    from services.predictor.kernels.first_passage import (  # noqa: PLC0415 - compiles
+        share_of_moments,
+    )
+
+    return share_of_moments(values, distance, horizon)
 
 
 def over_paths(mean: Floats, deviation: Floats, limit: float) -> Floats:
@@ -117,10 +119,13 @@ def over_paths(mean: Floats, deviation: Floats, limit: float) -> Floats:
 
     Paths are sums of independent steps whose variances are the growth of the forecast's.
     """
+    from services.predictor.kernels.first_passage import (  # noqa: PLC0415 - compiles
+        share_of_paths,
+    )
+
     variance = np.maximum.accumulate(deviation**2)
     growth = np.sqrt(np.diff(variance, prepend=0.0))
-    paths = mean + np.cumsum(_normal(len(mean)) * growth, axis=1)
-    return np.asarray(np.maximum.accumulate(paths >= limit, axis=1).mean(axis=0))
+    return share_of_paths(mean, growth, _normal(len(mean)), limit)
 
 
 @lru_cache(maxsize=8)

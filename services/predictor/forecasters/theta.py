@@ -48,13 +48,12 @@ class Theta(Forecaster):
 
     def _fitted(self, values: Floats, horizon: int, season: int) -> tuple[Floats, Floats, Floats]:
         """Means and deviations (series, horizon); alpha and drift."""
-        from services.predictor.kernels.season import take_season  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.season import take_seasons  # noqa: PLC0415 - compiles
         from services.predictor.kernels.smoothing import fit_theta  # noqa: PLC0415 - compiles
 
         shape = (len(values), horizon)
         rest, ahead, extra = values.copy(), np.zeros(shape), np.zeros(len(values))
-        for row, y in enumerate(rest):
-            _, extra[row] = take_season(y, season, self.season_worth, ahead[row])
+        take_seasons(rest, season, self.season_worth, ahead, extra)
         mean, deviation, found = np.empty(shape), np.empty(shape), np.zeros((len(values), 2))
         fit_theta(rest, mean, deviation, found)
         return mean + ahead, np.sqrt(deviation**2 + extra[:, None]), found

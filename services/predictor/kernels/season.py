@@ -93,6 +93,15 @@ def take_season(y: Floats, season: int, worth: float, ahead: Floats) -> tuple[in
 
 
 @summing_kernel
+def take_seasons(
+    values: Floats, season: int, worth: float, ahead: Floats, variances: Floats
+) -> None:
+    """``take_season`` of each row; ``ahead``: (series, horizon), ``variances``: (series,)."""
+    for row in range(values.shape[0]):
+        _, variances[row] = take_season(values[row], season, worth, ahead[row])
+
+
+@summing_kernel
 def _smooth(states: Floats, rate: float) -> None:
     """What a past cycle's season was, seen from the end: later cycles tell of it, too."""
     last = states.shape[0] - 1

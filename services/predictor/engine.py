@@ -118,10 +118,10 @@ class Engine:
         limits = self._made["sign"][closed] * self._made["limit"][closed]
         near = self._nearness.near(closed, limits)
         episodes = self.episodes.ledger.episodes
-        # What crossed in no forecast rests, unless it does what that forecast did not hold.
-        near &= (self._histories.state["open"][closed] >= self._made["rest"][closed]) | surprised
         if episodes:
             near |= np.isin(closed, np.fromiter(episodes, dtype=np.int64))
+        # What was forecast rests, unless it does what that forecast did not hold.
+        near &= (self._histories.state["open"][closed] >= self._made["rest"][closed]) | surprised
         # Long enough, and not there already.
         first, opened = (self._histories.state[name][closed] for name in ("first", "open"))
         near &= (opened - first >= self._settings.least_points) & ~self._made["beyond"][closed]
@@ -230,11 +230,17 @@ class Engine:
             if isinstance(found, Forecast):
                 FORECASTS.labels(choice.forecaster).inc()
                 prediction = self._prediction(one, choice, found)
-                rest = 0 if prediction else self._settings.rest_steps
+                rest = self._rest(one.row, prediction)
                 self._made["rest"][one.row] = one.subject.open_step + rest
                 yield from self.episodes.forecast_made(
                     one.row, one.subject, prediction, one.clean_ups.count
                 )
+
+    def _rest(self, row: int, prediction: Prediction | None) -> int:
+        """Steps until the series' next forecast; none where a prediction is in doubt."""
+        if prediction:
+            return self._settings.revisit_steps
+        return 0 if row in self.episodes.ledger.episodes else self._settings.rest_steps
 
     def _prediction(self, one: _Ready, choice: Choice, found: Forecast) -> Prediction | None:
         """The alarm that a forecast means, if it means one; the forecast is kept to be judged."""

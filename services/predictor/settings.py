@@ -38,6 +38,11 @@ class EngineSettings(BaseModel):
         description="Steps a series rests after a forecast that did not cross, unless it leaves"
         " that forecast's interval.",
     )  # fmt: skip
+    revisit_steps: int = Field(
+        default=2, ge=1,
+        description="Steps from a forecast that predicts an alarm to the series' next, unless it"
+        " leaves that forecast's interval.",
+    )  # fmt: skip
     folds: int = Field(default=8, ge=1, le=50, description="Origins of a backtest, at most.")
     doubt: float = Field(
         default=1.0, ge=0, le=10,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import pytest
 
 from services.predictor.behaviour import behaviour_of, clean_ups_of
 from services.predictor.engine import Engine
+from services.predictor.forecasters import CannotForecast, Forecast
+from services.predictor.forecasters.base import Floats
+from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
 from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
 from shared.items import Behaviour
@@ -46,6 +52,29 @@ def test_a_filling_disk_is_predicted_once_before_it_is_full_and_the_prediction_c
     score = engine.episodes.ledger.scores[_DISK]
     assert (score.hit, score.missed, score.false) == (1, 0, 0)
     assert score.accuracy == 1
+
+
+def test_a_predicted_alarm_is_forecast_again_at_every_second_step_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, forecast = [0], Selector.forecast
+
+    def counted(
+        self: Selector, choices: Sequence[Choice], histories: Sequence[Floats]
+    ) -> list[Forecast | CannotForecast]:
+        made[0] += len(choices)
+        return forecast(self, choices, histories)
+
+    monkeypatch.setattr(Selector, "forecast", counted)
+    counts = []
+    for steps in (1, 2):
+        engine = Engine(_QUICK.model_copy(update={"revisit_steps": steps}))
+        made[0] = 0
+        events = _feed(engine, _filling(65))
+        assert isinstance(events[-1], PredictionWithdrawn)
+        assert events[-1].outcome == "came_true"
+        counts.append(made[0])
+    assert counts[1] < 0.75 * counts[0]
 
 
 def test_a_level_disk_is_not_predicted_to_fill() -> None:

@@ -69,7 +69,7 @@ def launched(
     jobs: Created, pods: Created, handed: dict[str, float], timeout_s: float = 120
 ) -> Figures:
     """From handing a job over until its objects were there, as a watch shows them."""
-    until(lambda: all(each in pods.seen for each in list(handed)), timeout_s)
+    until(lambda: handed.keys() <= pods.seen.keys(), timeout_s)
     first = {
         name: [
             min(watch.seen[each].values()) - at for each, at in handed.items() if each in watch.seen
@@ -155,7 +155,7 @@ class Parts:
         took = time.monotonic() - began
         told = launched(rig.jobs, rig.pods, handed, 150)
         until(lambda: set(ids) <= set(rig.events.having("job.running")), 120)
-        figures = told | self._load(before, began, took, len(ids))
+        figures = told | self._told(handed) | self._load(before, began, took, len(ids))
         self._running = ids
         running = len(set(ids) & set(rig.events.having("job.running")))
         before, began = rig.cpu(), time.monotonic()
@@ -209,6 +209,14 @@ class Parts:
         together = self._together(rig.pods, rest, began)
         told = self._load(before, began, 0.0, len(rest))
         return {"one_by_one": one, "together": together, **told}
+
+    def _told(self, handed: dict[str, float]) -> Figures:
+        """From handing a job over until its events were at a client."""
+        at = self._rig.events.at
+        return {
+            f"to_{kind}": spread(at[i][f"job.{kind}"] - t for i, t in handed.items() if f"job.{kind}" in at[i])
+            for kind in ("accepted", "starting", "running")
+        }
 
     def _together(self, pods: Created, ids: Sequence[str], began: float) -> Figures:
         """Until the pods of each of these jobs are gone."""

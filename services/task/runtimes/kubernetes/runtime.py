@@ -8,8 +8,7 @@ restart could not do without.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -17,6 +16,7 @@ import structlog
 
 from services.task.runtimes import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, pending, pods
+from services.task.runtimes.kubernetes.acts import Acts
 from services.task.runtimes.kubernetes.gang import Gang, Keeper
 from services.task.runtimes.kubernetes.manifests import Template
 from services.task.runtimes.kubernetes.view import View
@@ -34,7 +34,6 @@ from shared.contracts import JobSubmit, Member
 
 log = structlog.get_logger(__name__)
 
-_THREADS = 8
 _RENEW_S = 12 * 3600.0
 _LOOK_AT_ACCESS_S = 60.0
 _BURIAL_SLACK_S = 15.0
@@ -67,11 +66,10 @@ class KubernetesRuntime:
         self._refused: dict[str, str] = {}
         self._renewed: dict[str, float] = {}
         self._submits: dict[str, JobSubmit] = {}
-        self._under_way: set[str] = set()
         self._renewing_at = 0.0
         self._cleared: set[str] = set()
         """Jobs being removed whose Secret is gone."""
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="kubernetes")
+        self._acts = Acts()
 
     # The port
 
@@ -80,8 +78,11 @@ class KubernetesRuntime:
         self._submits[submit.job_id] = submit
         # Its id may be that of a job which was swept before.
         self._cleared.discard(submit.job_id)
-        if members:
-            self._do(f"start {submit.job_id}", lambda: self._ensure(submit, members))
+        if any(self._lacking(submit, members)):
+            act = partial(self._ensure, submit, members)
+            self._acts.do(_start_of(submit.job_id), act, launching=True)
+        else:
+            self._refused.pop(submit.job_id, None)
 
     def changed(self) -> set[str]:
         return self._view.take_changed()
@@ -126,60 +127,56 @@ class KubernetesRuntime:
 
     def remove(self, job_id: str) -> bool:
         """Delete everything that carries the job's mark; True when nothing is left."""
+        self._submits.pop(job_id, None)
         if job_id in self._cleared and job_id not in self._view.known():
-            for memory in (self._refused, self._renewed, self._submits):
+            for memory in (self._refused, self._renewed):
                 memory.pop(job_id, None)
             self._cleared.discard(job_id)
             self._view.forget(job_id)
             return True
         self.end(job_id, (), 0.0)
-        if job_id not in self._cleared:
-            self._do(f"remove {job_id}", lambda: self._remove_rest(job_id))
+        # What a start that is under way makes is to go, too.
+        if job_id not in self._cleared and not self._acts.under_way(_start_of(job_id)):
+            self._acts.do(f"remove {job_id}", lambda: self._remove_rest(job_id))
         return False
 
     def close(self) -> None:
         """Stop watching and acting; what was begun is finished."""
-        self._pool.shutdown()
+        self._acts.close()
         self._view.stop()
         self._cluster.close()
 
     # Acts, in threads
 
-    def _do(self, what: str, act: Callable[[], None]) -> None:
-        """Run ``act`` unless the same is under way; its failure is logged, and it comes again."""
-        if what in self._under_way:
-            return
-        self._under_way.add(what)
-
-        def run() -> None:
-            try:
-                act()
-            except ClusterUnavailable as error:
-                log.warning("cluster_postponed", what=what, error=str(error))
-            except ClusterError as error:
-                log.warning("cluster_refused", what=what, error=str(error))
-            finally:
-                self._under_way.discard(what)
-
-        self._pool.submit(run)
-
-    def _ensure(self, submit: JobSubmit, members: Sequence[Member]) -> None:
+    def _lacking(
+        self, submit: JobSubmit, members: Sequence[Member]
+    ) -> Iterator[tuple[str, str, Object | None, int]]:
+        """Jobs that will not make these incarnations: group, name, what is there, base."""
         queued = bool(self._template.queue_of(submit))
         wanted: dict[str, dict[int, Member]] = {}
         for member in members:
             group, index = names.place_of(submit, member, queued=queued)
             wanted.setdefault(group, {})[index] = member
-        sizes = names.groups(submit, queued=queued)
+        for group, indexes in wanted.items():
+            name = f"{names.base_name(submit.job_id)}-{group}"
+            job = self._view.job(name)
+            if job is None or (
+                not job["metadata"].get("deletionTimestamp") and _idle(job, indexes)
+            ):
+                base = max(member.incarnation for member in indexes.values()) - 1
+                yield group, name, job, base
+
+    def _ensure(self, submit: JobSubmit, members: Sequence[Member]) -> None:
+        if submit.job_id not in self._submits:
+            return  # it has ended while this waited for a thread
+        sizes = names.groups(submit, queued=bool(self._template.queue_of(submit)))
         owner = ""
         try:
-            for group, indexes in wanted.items():
-                name = f"{names.base_name(submit.job_id)}-{group}"
-                job = self._view.job(name)
+            for group, name, job, base in self._lacking(submit, members):
                 if job is None:
                     owner = owner or self._secret(submit)
-                    base = max(member.incarnation for member in indexes.values()) - 1
                     self._create(submit, group, sizes[group], base, owner)
-                elif not job["metadata"].get("deletionTimestamp") and _idle(job, indexes):
+                else:
                     # It will not make these pods any more: begin it anew, after all before.
                     self._delete(job, self._path("batch/v1", "jobs", name))
         except ClusterUnavailable:
@@ -226,7 +223,7 @@ class KubernetesRuntime:
             except (NotFound, Conflict):
                 pass  # gone, or another one of the same name
 
-        self._do(f"delete {uid}", act)
+        self._acts.do(f"delete {uid}", act)
 
     def _remove_rest(self, job_id: str) -> None:
         """What is not Jobs' and pods': the Secret, and claim templates."""
@@ -254,7 +251,7 @@ class KubernetesRuntime:
             going = pod["metadata"]["deletionTimestamp"]
             if going and pods.overdue(pod, now, _BURIAL_SLACK_S):
                 path, alive = self._pod_path(pod), pods.alive(pod)
-                self._do(f"bury {path}", partial(self._bury_one, path, alive=alive))
+                self._acts.do(f"bury {path}", partial(self._bury_one, path, alive=alive))
 
     def _bury_one(self, path: str, *, alive: bool) -> None:
         gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
@@ -277,7 +274,7 @@ class KubernetesRuntime:
         opening, self._held, self._overdue = self._keeper.decide(gangs, free, time.monotonic())
         self._keeper.forget({gang.job_id for gang in gangs})
         for gang in opening:
-            self._do(f"open {gang.job_id}", partial(self._open, gang.gated))
+            self._acts.do(f"open {gang.job_id}", partial(self._open, gang.gated))
 
     def _open(self, gated: Iterable[Object]) -> None:
         for pod in gated:
@@ -299,7 +296,7 @@ class KubernetesRuntime:
             last = self._renewed.get(job_id)
             if self._view.jobs(job_id) and (last is None or now - last > _RENEW_S):
                 self._renewed[job_id] = now
-                self._do(f"renew {job_id}", partial(self._renew_one, submit))
+                self._acts.do(f"renew {job_id}", partial(self._renew_one, submit))
 
     def _renew_one(self, submit: JobSubmit) -> None:
         path = self._path("v1", "secrets", names.base_name(submit.job_id))
@@ -310,6 +307,10 @@ class KubernetesRuntime:
 
     def _pod_path(self, pod: Object) -> str:
         return self._path("v1", "pods", pod["metadata"]["name"])
+
+
+def _start_of(job_id: str) -> str:
+    return f"start {job_id}"
 
 
 def _idle(job: Object, wanted: dict[int, Member]) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from services.task.runtimes.kubernetes import names
 from services.task.runtimes.kubernetes.capabilities import Capabilities
 from services.task.runtimes.kubernetes.runtime import KubernetesRuntime
 from shared.cluster import Object
+from shared.contracts import Member, Role
 from tests.unit.task.kubernetes.objects import TEMPLATE, pod, submit
 
 
@@ -17,6 +20,10 @@ class Recorded:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+
+    def create(self, path: str, body: Any) -> dict[str, Any]:
+        self.asked.append(("create", path))
+        return {"metadata": {"name": body["metadata"]["name"], "uid": f"uid-{path}"}}
 
     def patch(self, path: str, _body: Any) -> dict[str, Any]:
         self.asked.append(("patch", path))
@@ -28,6 +35,30 @@ class Recorded:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class Slow(Recorded):
+    """One that takes its time over requests of one kind."""
+
+    def __init__(self, verb: str) -> None:
+        super().__init__()
+        self._verb = verb
+        self.go_on, self.created = threading.Event(), threading.Event()
+
+    def create(self, path: str, body: Any) -> dict[str, Any]:
+        self._wait("create")
+        made = super().create(path, body)
+        if path.endswith("/jobs"):
+            self.created.set()
+        return made
+
+    def delete(self, path: str, **options: Any) -> dict[str, Any]:
+        self._wait("delete")
+        return super().delete(path, **options)
+
+    def _wait(self, verb: str) -> None:
+        if verb == self._verb:
+            self.go_on.wait()
 
 
 class Seen:
@@ -44,6 +75,12 @@ class Seen:
     def jobs(self, _job_id: str) -> list[Object]:
         return self._jobs
 
+    def job(self, name: str) -> Object | None:
+        return next((job for job in self._jobs if job["metadata"]["name"] == name), None)
+
+    def learn(self, job: Object) -> None:
+        self._jobs.append(job)
+
     def all_pods(self) -> list[Object]:
         return self._pods
 
@@ -58,6 +95,49 @@ def made(cluster: Recorded, *jobs: Object, pods: Sequence[Object] = ()) -> Kuber
     view: Any = Seen(*jobs, pods=pods)
     server: Any = cluster
     return KubernetesRuntime(server, TEMPLATE, view, lambda _submit: "{}", gang_s=1.0)
+
+
+WORKER = [Member(role=Role.WORKER, index=0, incarnation=1)]
+MANY = 50
+
+
+def named(name: str) -> Object:
+    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": {}}
+
+
+def test_a_launch_does_not_wait_for_the_deletions_before_it() -> None:
+    cluster = Slow("delete")
+    runtime = made(cluster, *(named(f"old-{number}") for number in range(MANY)))
+    runtime.end("old", (), 0.0)
+    runtime.start(submit(), WORKER)
+    launched = cluster.created.wait(30)
+    cluster.go_on.set()
+    runtime.close()
+    assert launched
+    assert [verb for verb, _ in cluster.asked].count("delete") == MANY
+
+
+def test_a_job_that_has_its_jobs_asks_for_nothing_however_often_it_is_started() -> None:
+    cluster = Recorded()
+    runtime = made(cluster, named(f"{names.base_name(submit().job_id)}-worker"))
+    runtime.start(submit(), WORKER)
+    runtime.start(submit(), WORKER)
+    runtime.close()
+    assert cluster.asked == []
+
+
+def test_a_job_that_ends_before_its_turn_is_not_made() -> None:
+    cluster = Slow("create")
+    runtime = made(cluster)
+    jobs = [submit(job_id=f"j{number}") for number in range(MANY)]
+    for job in jobs:
+        runtime.start(job, WORKER)
+    assert not any(runtime.remove(job.job_id) for job in jobs)
+    cluster.go_on.set()
+    runtime._acts.close()
+    made_secrets = sum(verb == "create" and "/secrets" in path for verb, path in cluster.asked)
+    assert made_secrets < MANY
+    assert not any(verb == "delete" for verb, _ in cluster.asked), "a start was under way still"
 
 
 def test_access_of_a_job_that_was_there_before_is_renewed_once_and_of_one_to_come_not() -> None:
@@ -86,7 +166,7 @@ def test_a_job_with_the_id_of_one_that_was_swept_leaves_no_secret_either() -> No
     runtime._remove_rest(job.job_id)  # a sweep that nobody asked again about
     runtime.start(job, ())
     assert not runtime.remove(job.job_id)
-    runtime._pool.shutdown()
+    runtime._acts.close()
     assert runtime.remove(job.job_id)
     assert [verb for verb, _ in cluster.asked] == ["delete", "delete"]
 

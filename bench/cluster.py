@@ -214,7 +214,9 @@ class Parts:
         """From handing a job over until its events were at a client."""
         at = self._rig.events.at
         return {
-            f"to_{kind}": spread(at[i][f"job.{kind}"] - t for i, t in handed.items() if f"job.{kind}" in at[i])
+            f"to_{kind}": spread(
+                at[i][f"job.{kind}"] - t for i, t in handed.items() if f"job.{kind}" in at[i]
+            )
             for kind in ("accepted", "starting", "running")
         }
 

@@ -23,7 +23,8 @@ Object = dict[str, Any]
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 
-_CONNECTIONS = 16
+_CONNECTIONS = 32
+"""Kept open. Threads and watches beyond them would make a new one for each request."""
 _TIMEOUT_S = 30.0
 _FIRST_FAILURE = 300
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 
 import structlog
 
@@ -11,28 +12,40 @@ from shared.cluster import ClusterError, ClusterUnavailable
 
 log = structlog.get_logger(__name__)
 
-_LAUNCHING, _OTHER = 8, 8
+
+class Lane(Enum):
+    """What an act is for; the value says how many of a kind are asked for at once.
+
+    Each has threads of its own: neither hundreds of ends nor what is only tidied up stand before
+    a launch, and nothing stands before an end.
+    """
+
+    LAUNCH = "launch", 8
+    END = "end", 8
+    TIDY = "tidy", 4
+
+    @property
+    def threads(self) -> int:
+        return self.value[1]
 
 
 class Acts:
-    """What is asked of the API server, while the passes go on.
-
-    What makes new jobs has threads of its own: hundreds of deletions, when as many jobs end at
-    once, do not stand before a launch.
-    """
+    """What is asked of the API server, while the passes go on."""
 
     def __init__(self) -> None:
         self._under_way: set[str] = set()
-        self._launching = ThreadPoolExecutor(_LAUNCHING, thread_name_prefix="kubernetes-launch")
-        self._other = ThreadPoolExecutor(_OTHER, thread_name_prefix="kubernetes")
+        self._lanes = {
+            lane: ThreadPoolExecutor(lane.threads, thread_name_prefix=f"kubernetes-{lane.value[0]}")
+            for lane in Lane
+        }
 
-    def do(self, what: str, act: Callable[[], None], *, launching: bool = False) -> None:
+    def do(self, lane: Lane, what: str, act: Callable[[], None]) -> None:
         """Run ``act`` unless the same is under way; its failure is logged: the next pass asks anew.
 
         Args:
+            lane: whose threads.
             what: names the act, the same for the same.
             act: what to do; it finds out by itself what has been done already.
-            launching: whether a new job waits for it.
         """
         if what in self._under_way:
             return
@@ -48,7 +61,7 @@ class Acts:
             finally:
                 self._under_way.discard(what)
 
-        (self._launching if launching else self._other).submit(run)
+        self._lanes[lane].submit(run)
 
     def under_way(self, what: str) -> bool:
         """Whether it waits for a thread or runs."""
@@ -56,5 +69,5 @@ class Acts:
 
     def close(self) -> None:
         """Take nothing more; what was begun is finished."""
-        self._launching.shutdown()
-        self._other.shutdown()
+        for pool in self._lanes.values():
+            pool.shutdown()

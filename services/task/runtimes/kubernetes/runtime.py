@@ -16,7 +16,7 @@ import structlog
 
 from services.task.runtimes import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, pending, pods
-from services.task.runtimes.kubernetes.acts import Acts
+from services.task.runtimes.kubernetes.acts import Acts, Lane
 from services.task.runtimes.kubernetes.gang import Gang, Keeper
 from services.task.runtimes.kubernetes.manifests import Template
 from services.task.runtimes.kubernetes.view import View
@@ -80,7 +80,7 @@ class KubernetesRuntime:
         self._cleared.discard(submit.job_id)
         if any(self._lacking(submit, members)):
             act = partial(self._ensure, submit, members)
-            self._acts.do(_start_of(submit.job_id), act, launching=True)
+            self._acts.do(Lane.LAUNCH, _start_of(submit.job_id), act)
         else:
             self._refused.pop(submit.job_id, None)
 
@@ -137,7 +137,7 @@ class KubernetesRuntime:
         self.end(job_id, (), 0.0)
         # What a start that is under way makes is to go, too.
         if job_id not in self._cleared and not self._acts.under_way(_start_of(job_id)):
-            self._acts.do(f"remove {job_id}", lambda: self._remove_rest(job_id))
+            self._acts.do(Lane.TIDY, f"remove {job_id}", lambda: self._remove_rest(job_id))
         return False
 
     def close(self) -> None:
@@ -223,7 +223,7 @@ class KubernetesRuntime:
             except (NotFound, Conflict):
                 pass  # gone, or another one of the same name
 
-        self._acts.do(f"delete {uid}", act)
+        self._acts.do(Lane.END, f"delete {uid}", act)
 
     def _remove_rest(self, job_id: str) -> None:
         """What is not Jobs' and pods': the Secret, and claim templates."""
@@ -251,7 +251,7 @@ class KubernetesRuntime:
             going = pod["metadata"]["deletionTimestamp"]
             if going and pods.overdue(pod, now, _BURIAL_SLACK_S):
                 path, alive = self._pod_path(pod), pods.alive(pod)
-                self._acts.do(f"bury {path}", partial(self._bury_one, path, alive=alive))
+                self._acts.do(Lane.END, f"bury {path}", partial(self._bury_one, path, alive=alive))
 
     def _bury_one(self, path: str, *, alive: bool) -> None:
         gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
@@ -274,7 +274,7 @@ class KubernetesRuntime:
         opening, self._held, self._overdue = self._keeper.decide(gangs, free, time.monotonic())
         self._keeper.forget({gang.job_id for gang in gangs})
         for gang in opening:
-            self._acts.do(f"open {gang.job_id}", partial(self._open, gang.gated))
+            self._acts.do(Lane.LAUNCH, f"open {gang.job_id}", partial(self._open, gang.gated))
 
     def _open(self, gated: Iterable[Object]) -> None:
         for pod in gated:
@@ -296,7 +296,7 @@ class KubernetesRuntime:
             last = self._renewed.get(job_id)
             if self._view.jobs(job_id) and (last is None or now - last > _RENEW_S):
                 self._renewed[job_id] = now
-                self._acts.do(f"renew {job_id}", partial(self._renew_one, submit))
+                self._acts.do(Lane.TIDY, f"renew {job_id}", partial(self._renew_one, submit))
 
     def _renew_one(self, submit: JobSubmit) -> None:
         path = self._path("v1", "secrets", names.base_name(submit.job_id))

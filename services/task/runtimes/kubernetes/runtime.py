@@ -67,6 +67,8 @@ class KubernetesRuntime:
         self._renewed: dict[str, float] = {}
         self._submits: dict[str, JobSubmit] = {}
         self._renewing_at = 0.0
+        self._ending: set[str] = set()
+        """Jobs that are to have no members."""
         self._cleared: set[str] = set()
         """Jobs being removed whose Secret is gone."""
         self._acts = Acts()
@@ -78,6 +80,8 @@ class KubernetesRuntime:
         self._submits[submit.job_id] = submit
         # Its id may be that of a job which was swept before.
         self._cleared.discard(submit.job_id)
+        if members:
+            self._ending.discard(submit.job_id)
         if any(self._lacking(submit, members)):
             act = partial(self._ensure, submit, members)
             self._acts.do(Lane.LAUNCH, _start_of(submit.job_id), act)
@@ -120,18 +124,19 @@ class KubernetesRuntime:
                 self._delete(pod, self._pod_path(pod))
 
     def end(self, job_id: str, members: Sequence[Member], grace_s: float) -> None:
-        """Delete the job's Jobs, and so its pods."""
+        """Delete the job's Jobs, and so its pods; what waits to be made is not made."""
+        self._ending.add(job_id)
         for job in self._view.jobs(job_id):
             if not job["metadata"].get("deletionTimestamp"):
                 self._delete(job, self._path("batch/v1", "jobs", job["metadata"]["name"]))
 
     def remove(self, job_id: str) -> bool:
         """Delete everything that carries the job's mark; True when nothing is left."""
-        self._submits.pop(job_id, None)
         if job_id in self._cleared and job_id not in self._view.known():
-            for memory in (self._refused, self._renewed):
+            for memory in (self._refused, self._renewed, self._submits):
                 memory.pop(job_id, None)
             self._cleared.discard(job_id)
+            self._ending.discard(job_id)
             self._view.forget(job_id)
             return True
         self.end(job_id, (), 0.0)
@@ -167,8 +172,8 @@ class KubernetesRuntime:
                 yield group, name, job, base
 
     def _ensure(self, submit: JobSubmit, members: Sequence[Member]) -> None:
-        if submit.job_id not in self._submits:
-            return  # it has ended while this waited for a thread
+        if submit.job_id in self._ending:
+            return  # since this waits for a thread
         sizes = names.groups(submit, queued=bool(self._template.queue_of(submit)))
         owner = ""
         try:

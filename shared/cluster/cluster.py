@@ -192,6 +192,9 @@ class Watch:
                     yield event
         except urllib3.exceptions.HTTPError as error:
             raise ClusterUnavailable(f"{self._what}: {error}") from error
+        except orjson.JSONDecodeError as error:
+            # What a connection that breaks off leaves; its reader goes on with another.
+            raise ClusterUnavailable(f"{self._what}: not an event: {error}") from error
 
     def cancel(self) -> None:
         """Wake who waits for the next event: there is none."""

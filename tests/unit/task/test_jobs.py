@@ -286,6 +286,18 @@ def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_when_it_is_gone() 
     assert event.TYPE == "job.cancelled"
 
 
+def test_of_a_job_that_never_started_there_is_nothing_to_clean_and_of_any_other_there_may_be() -> (
+    None
+):
+    waiting = submit()
+    play(waiting, JobCancel(job_id=waiting.job_id))
+    assert job(waiting.job_id).cleaned
+    job_id = starting(submit())
+    play(JobCancel(job_id=job_id), exited(job_id, "worker-0", -15, fault="stopped"))
+    assert job(job_id).state is JobState.CANCELLED
+    assert not job(job_id).cleaned
+
+
 def test_a_running_job_cannot_be_removed() -> None:
     job_id = starting(submit())
     with pytest.raises(Reject, match="cancel it first"):

@@ -189,6 +189,20 @@ def test_what_is_left_of_an_ended_job_goes_and_then_it_is_not_looked_at_any_more
     assert house.runtime.looked_at == []
 
 
+def test_a_job_that_was_cancelled_before_it_started_asks_nothing_of_the_runtime(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.job("a", running=True)
+    record, _ = states.accept(house.get("a").submit.model_copy(update={"job_id": "b"}), NOW)
+    verdict = Verdict(state=JobState.CANCELLED, reason="cancelled by the user", at=NOW)
+    house.put(states.finish(record, verdict, NOW)[0])
+    removed = list[str]()
+    monkeypatch.setattr(house.runtime, "remove", removed.append)
+    house.run(after_s=reconcile._ALL_S)
+    assert house.runtime.looked_at == ["a"]
+    assert removed == []
+
+
 def waits(cause: PendingCause, reason: str) -> Pending:
     return Pending(cause=cause, reason=reason, advice="")
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,7 +20,6 @@ from services.healer.correlation import rules
 from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
 from services.healer.health import records as health
-from services.healer.health.worker import HealthWorker
 from services.healer.links import Links, Purpose
 from services.healer.mail.letters import LinkMaker
 from services.healer.records import read_ahead
@@ -44,8 +44,10 @@ from shared.messaging import BrokerUnavailable, Unroutable
 from shared.service import Periodic, Service, ServiceUnit
 from shared.service.http import HttpServer
 from shared.settings import SettingsError
-from shared.snapshots import snapshot_store
 from shared.store import Store
+
+if TYPE_CHECKING:
+    from services.healer.health.worker import HealthWorker
 
 _CANARY_STEP_S = 5.0
 _PAUSE_S = 0.1
@@ -189,6 +191,10 @@ def _health_of(settings: HealerSettings, store: Store) -> Callable[[int], Health
     book = health.Book(store)
 
     def worker(partition: int) -> HealthWorker:
+        # With numba and the like, as long to import as all the rest: no alarm waits for that.
+        from services.healer.health.worker import HealthWorker  # noqa: PLC0415
+        from shared.snapshots import snapshot_store  # noqa: PLC0415
+
         snapshots = snapshot_store(settings, "healer", partition, remote=False)
         return HealthWorker(partition, snapshots, book)
 

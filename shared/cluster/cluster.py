@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 
 import orjson
 import urllib3
-from kubernetes import client, config
 
 from shared.cluster.errors import ClusterError, ClusterUnavailable, error_of
 
@@ -56,6 +55,9 @@ class Cluster:
     """
 
     def __init__(self, kubeconfig: Path | None = None) -> None:
+        # Over half a second, which only those pay who have a cluster.
+        from kubernetes import client, config  # noqa: PLC0415
+
         configuration = client.Configuration()
         try:
             if kubeconfig is not None:

@@ -1,24 +1,46 @@
-"""Bringing a database to the current schema; run at every start, by one process at a time."""
+"""Bringing a database to the current schema; looked at in every start, by one process at a time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_NOTED = "alembic_version"
+"""Alembic's own table."""
 _LOCK = 7_160_420_185
 """Advisory lock of PostgreSQL: several replicas may start at once."""
 
 
 def migrate(engine: Engine) -> None:
     """Upgrade the schema to the newest revision; does nothing when it is there."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if _revision(connection) != newest():
+            _upgrade(connection)
+
+
+def newest() -> str:
+    """The last revision: files are numbered, and begin with what they are called."""
+    files = sorted((_MIGRATIONS / "versions").glob("[0-9]*.py"))
+    return files[-1].name.partition("_")[0]
+
+
+def _revision(connection: Connection) -> str | None:
+    """Where the database stands, without alembic, which takes longer to import than to run."""
+    if not inspect(connection).has_table(_NOTED):
+        return None
+    return connection.execute(text(f"SELECT version_num FROM {_NOTED}")).scalar()  # noqa: S608
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

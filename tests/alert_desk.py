@@ -43,7 +43,13 @@ def over(of: AnomalyDetected) -> AnomalyCleared:
 class Desk:
     """A healer with its mailbox, and the detector's voice."""
 
-    def __init__(self, folder: Path, broker: BrokerUnderTest, alerting: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        broker: BrokerUnderTest,
+        alerting: dict[str, Any],
+        settings: dict[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.mailbox = EmbeddedMailbox(folder / "mail")
         self.mailbox.start()
@@ -58,6 +64,7 @@ class Desk:
             "BAROGRAPH_HEALER_MAIL_TO": "oncall@example.org",
             "BAROGRAPH_HEALER_CANARY_EVERY_S": "0",
             "BAROGRAPH_HEALER_ALERTING": json.dumps(alerting),
+            **(settings or {}),
         }
         self.http = httpx.Client(base_url=f"http://{LOOPBACK}:{http}/api/v1", timeout=30)
         self.bus = Bus(broker.url("detector"), Principal.DETECTOR, "stories")
@@ -71,6 +78,13 @@ class Desk:
 
     def restart(self) -> None:
         self.healer.stop(30)
+        self.start()
+
+    def kill(self) -> None:
+        """As ``kill -9`` does; nobody takes its place yet."""
+        self.healer.kill()
+
+    def start(self) -> None:
         self.healer = self._started()
 
     def stop(self) -> None:

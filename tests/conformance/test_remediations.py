@@ -86,6 +86,24 @@ class TestEveryRemediation:
         if trouble.remedy.NAME not in REPEATABLE:
             assert sorted([begun[0], *rest]) == expected
 
+    def test_going_on_after_a_crash_repeats_nothing_that_was_done(self, trouble: Trouble) -> None:
+        expected, begun = _what(trouble.run(dry_run=True)), []
+
+        class CrashError(BaseException):
+            """Nothing catches it, as nothing catches kill -9."""
+
+        def crash(step: Step) -> None:
+            begun.append((step.action, step.target))
+            if len(begun) == 2:
+                raise CrashError
+
+        with pytest.raises(CrashError):
+            trouble.run(Noted(crash))
+
+        done = begun[:1]
+        rest = _what(trouble.remedy.go_on(trouble.series, done, journal=Noted()))
+        assert sorted([*done, *rest]) == expected
+
     def test_nothing_is_done_but_what_was_approved(self, trouble: Trouble) -> None:
         dry = trouble.run(dry_run=True)
         journal = Noted()

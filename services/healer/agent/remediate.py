@@ -64,7 +64,7 @@ class Remediator:
             )
         before = self._done_before(message, known) if command.attempts > 1 else ()
         refusal = self._refusal(message, command, known)
-        outcome = Outcome(False, (), refusal) if refusal else self._run(message, known)
+        outcome = Outcome(False, (), refusal) if refusal else self._run(message, known, before)
         if before:
             detail = "; ".join(filter(None, (outcome.detail, "went on after an interruption")))
             outcome = Outcome(outcome.succeeded, (*before, *outcome.steps), detail)
@@ -83,7 +83,9 @@ class Remediator:
             return f"given up after {_MOST_ATTEMPTS} attempts that did not come to an end"
         return ""
 
-    def _run(self, message: RemediationExecute, known: Remediation) -> Outcome:
+    def _run(
+        self, message: RemediationExecute, known: Remediation, before: tuple[RemediationStep, ...]
+    ) -> Outcome:
         journal = CommandJournal(
             self._audit,
             message.command_id,
@@ -92,12 +94,8 @@ class Remediator:
         )
         try:
             self._mark("begin", message)
-            outcome = (
-                self._undo(message.undoes, known, journal)
-                if message.undoes is not None
-                else known.run(
-                    message.series, dry_run=message.dry_run, journal=journal, only=message.only
-                )
+            outcome = self._work(
+                message, known, journal, {(step.action, step.target) for step in before}
             )
         except OSError as error:
             # The audit cannot be written, for instance; without it nothing may be done.
@@ -107,6 +105,20 @@ class Remediator:
         except OSError as error:
             log.warning("audit_failed", error=str(error))
         return outcome
+
+    def _work(
+        self,
+        message: RemediationExecute,
+        known: Remediation,
+        journal: CommandJournal,
+        done: set[tuple[str, str]],
+    ) -> Outcome:
+        series, only = message.series, message.only
+        if message.undoes is not None:
+            return self._undo(message.undoes, known, journal)
+        if done:
+            return known.go_on(series, done, journal=journal, only=only)
+        return known.run(series, dry_run=message.dry_run, journal=journal, only=only)
 
     def _undo(self, earlier: str, known: Remediation, journal: CommandJournal) -> Outcome:
         """Take back what an earlier command did, the last step first."""

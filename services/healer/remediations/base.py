@@ -120,6 +120,18 @@ class Remediation(BaseModel, ABC):
         nothing could be tried; the failure of a single step is a part of the outcome.
         """
 
+    def go_on(
+        self,
+        series: SeriesRef,
+        done: Collection[tuple[str, str]],
+        *,
+        journal: Journal,
+        only: Collection[str] | None = None,
+    ) -> Outcome:
+        """Do what a run that a crash ended has left to do; ``done``: its actions and targets."""
+        del done  # a file that was deleted is not found again
+        return self.run(series, dry_run=False, journal=journal, only=only)
+
     @abstractmethod
     def happened(self, step: Step) -> bool:
         """Whether a step that was intended when a crash came has been done."""
@@ -190,6 +202,30 @@ class Stepwise(Remediation, Generic[Seen]):
         if dry_run:
             return Outcome(True, tuple(step.reported() for step in chosen), "; ".join(notes))
         return self._do(chosen, notes, journal)
+
+    def go_on(
+        self,
+        series: SeriesRef,
+        done: Collection[tuple[str, str]],
+        *,
+        journal: Journal,
+        only: Collection[str] | None = None,
+    ) -> Outcome:
+        """Plan anew, and do the steps that were not done to these targets before.
+
+        What was restarted or scaled looks as if it could be once more: it must not be.
+        """
+        try:
+            steps, detail = self.plan(series, self.look(series))
+        except NotApplicable as error:
+            return Outcome(bool(done), (), str(error))  # gone: what was done to it stands
+        left = [
+            step
+            for step in steps
+            if (step.action, _shown(step.target)) not in done
+            and (only is None or step.identity in only)
+        ]
+        return self._do(left, [detail] if detail else [], journal)
 
     def _do(self, steps: list[Step], notes: list[str], journal: Journal) -> Outcome:
         done: list[RemediationStep] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -13,10 +13,11 @@ from services.healer import trail
 from services.healer.actions import CLUSTER_ORDERS, LEASES, Lease
 from services.healer.agent.remediate import Remediator
 from services.healer.cluster_orders import ClusterOrders, StoreEnvelope
-from services.healer.remediations import Outcome, Remediation, Step
+from services.healer.remediations import Remediation, Step
 from services.healer.remediations.audit import verify_lines
 from services.healer.remediations.restart_pod import RestartPod
 from services.healer.trail import StoreBook
+from shared.cluster import Object
 from shared.contracts import Message, SeriesRef
 from tests.unit.healer.test_acting import Desk, changes, stop
 from tests.unit.healer.test_incidents import NOW, anomaly
@@ -26,21 +27,20 @@ POLICY = {"rules": [{"namespaces": "shop", "level": "automatic", "remediation": 
 
 
 class Pods(RestartPod):
-    """Counts deletions instead of asking an API server; remembers which pod is there."""
+    """The pod of a StatefulSet, which comes back under its name; counts evictions."""
 
-    def run(
-        self, series: SeriesRef, *, dry_run: bool, journal: Any, only: Collection[str] | None = None
-    ) -> Outcome:
-        if WORLD["uid"] != "old":
-            return Outcome(True, (), "nothing to do")
-        step = Step("evict", "shop/pod/web-1", identity="old")
-        journal.intend(step)
-        WORLD["uid"] = "new"
+    def look(self, series: SeriesRef) -> Object:
+        owner = {"kind": "StatefulSet", "controller": True}
+        return {"metadata": {"name": "web-1", "namespace": "shop", "uid": WORLD["uid"],
+                             "ownerReferences": [owner]}}  # fmt: skip
+
+    def perform(self, step: Step) -> None:
+        if WORLD["uid"] != step.identity:
+            return
         WORLD["deleted"] = int(WORLD["deleted"]) + 1
+        WORLD["uid"] = f"new-{WORLD['deleted']}"
         if WORLD["dies"]:
             raise KilledError
-        journal.done(step)
-        return Outcome(True, (step.reported(),), "")
 
     def happened(self, step: Step) -> bool:
         return WORLD["uid"] != step.identity

@@ -7,7 +7,7 @@ goes into the audit with its facts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 import structlog
@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _MOST_MACHINES = 100_000
+_COUNTED_FOR = timedelta(seconds=60)
+"""A group's size is counted again after that; alerts come by the thousand, machines do not."""
 
 
 class Acting:
@@ -50,6 +52,7 @@ class Acting:
     def __init__(self, settings: HealerSettings) -> None:
         self._settings = settings
         self.policy = settings.policy
+        self._sizes: dict[str, tuple[datetime, int]] = {}
 
     def decide(self, incident: Incident, ctx: Context) -> Decision:
         """What the policy says about the incident now."""
@@ -91,10 +94,13 @@ class Acting:
             held_by=lease.action_id if lease and lease.held and lease.until > ctx.now else "",
         )
 
-    @staticmethod
-    def _machines(pattern: str, ctx: Context) -> int:
-        known = ctx.records.find(MACHINES, limit=_MOST_MACHINES)
-        return sum(fnmatchcase(machine.host, pattern) for machine in known)
+    def _machines(self, pattern: str, ctx: Context) -> int:
+        counted, size = self._sizes.get(pattern, (None, 0))
+        if counted is None or not timedelta() <= ctx.now - counted < _COUNTED_FOR:
+            known = ctx.records.find(MACHINES, limit=_MOST_MACHINES)
+            size = sum(fnmatchcase(machine.host, pattern) for machine in known)
+            self._sizes[pattern] = (ctx.now, size)
+        return size
 
     @staticmethod
     def _worked_on(group: str, host: str, ctx: Context) -> set[str]:

@@ -98,7 +98,13 @@ def test_the_healer_has_what_its_flags_say() -> None:
     ("flag", "granted"),
     [
         ("evictPods", {"/pods": {"get"}, "/pods/eviction": {"create"}}),
-        ("rolloutRestart", {"apps/deployments": {"get", "patch"}}),
+        (
+            "rolloutRestart",
+            {
+                f"apps/{kind}": {"get", "patch"}
+                for kind in ("deployments", "statefulsets", "daemonsets")
+            },
+        ),
         ("expandClaims", {"/persistentvolumeclaims": {"get", "patch"}}),
         ("cordonNodes", {"/nodes": {"get", "patch"}}),
     ],

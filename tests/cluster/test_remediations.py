@@ -75,21 +75,26 @@ def case(kube: Kube, namespace: str) -> Maker:
 
 
 def deployment(kube: Kube, namespace: str, replicas: int = 2) -> None:
+    workload(kube, namespace, "Deployment", replicas, replicas=replicas)
+
+
+def workload(kube: Kube, namespace: str, kind: str, pods: int, **more: Any) -> None:
     labels = {"app": "web"}
     kube.apply(
         {
-            "apiVersion": "apps/v1", "kind": "Deployment",
+            "apiVersion": "apps/v1", "kind": kind,
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {
-                "replicas": replicas, "selector": {"matchLabels": labels},
+                "selector": {"matchLabels": labels},
                 "template": {
                     "metadata": {"labels": labels},
                     "spec": {"containers": [{"name": "main", "image": "any"}]},
                 },
+                **more,
             },
         }
     )  # fmt: skip
-    eventually(lambda: len(running(kube, namespace)) == replicas, "its pods")
+    eventually(lambda: len(running(kube, namespace)) == pods, "its pods")
 
 
 def running(kube: Kube, namespace: str) -> list[Any]:
@@ -200,6 +205,23 @@ def test_a_rollout_is_restarted_once_for_one_plan(
     late = Step(step.action, step.target, identity=step.identity.rpartition(":")[0] + ":9")
     with pytest.raises(StepFailed, match="changed since it was planned"):
         made.remedy.perform(late)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet"])
+def test_a_rollout_of_what_is_no_deployment_is_restarted_unless_it_waits_for_deletions(
+    case: Maker, kube: Kube, namespace: str, kwok_nodes: FakeNodes, kind: str
+) -> None:
+    kwok_nodes(1)
+    workload(kube, namespace, kind, 1)
+    before = {p.metadata.uid for p in running(kube, namespace)}
+    made = case("rollout-restart", "rolloutRestart", {kind.lower(): "web"})
+    assert done_once(made).target == f"{namespace}/{kind.lower()}/web"
+    eventually(lambda: {p.metadata.uid for p in running(kube, namespace)} - before, "its new pod")
+    waits = '{"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}}}'
+    kube.kubectl("patch", kind.lower(), "web", "-n", namespace, "-p", waits)
+    refused = made.run(dry_run=True)
+    assert not refused.steps
+    assert "OnDelete" in refused.detail
 
 
 def test_a_deployment_is_scaled_up_to_its_limit_and_back(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +17,8 @@ from services.healer.records import incidents_of
 from shared.store import Records
 
 _RECHECK = timedelta(seconds=60)
+"""Within this time what a cause held back is looked at again."""
+_BY_RULE = "inhibited by "
 _MOST = 50_000
 
 
@@ -47,10 +50,32 @@ class Filters:
             return self._of_ended(standing)
         if (hold := self._silenced(standing)) is not None:
             return hold
+        if self._still_attached(standing):
+            return Hold(standing.held_by, self._recheck(standing), standing.cause)
         if (found := self._causes.of(standing.incident_id, standing.labels)) is not None:
             rule, cause = found
-            return Hold(f"inhibited by {rule}", self._now + _RECHECK, cause)
+            return Hold(_BY_RULE + rule, self._recheck(standing), cause)
         return self._flapping(standing)
+
+    def _still_attached(self, standing: Standing) -> bool:
+        """Whether the cause it was attached to holds it still: two look-ups, no walk over all."""
+        if standing.status != "held" or not standing.cause:
+            return False
+        rule = self._by_name.get(standing.held_by.removeprefix(_BY_RULE))
+        cause = self._records.get(STANDINGS, standing.cause)
+        return (
+            rule is not None
+            and cause is not None
+            and not cause.ended
+            and rule.is_source(cause.labels)
+            and rule.is_target(standing.labels)
+            and rule.place(cause.labels) == rule.place(standing.labels)
+        )
+
+    def _recheck(self, standing: Standing) -> datetime:
+        """Each at its own moment: what came at once need not be looked at again at once."""
+        share = zlib.crc32(standing.incident_id.encode()) / 2**32
+        return self._now + _RECHECK * (1 + share) / 2
 
     @cached_property
     def open(self) -> Sequence[Standing]:
@@ -81,6 +106,10 @@ class Filters:
     @cached_property
     def _rules(self) -> list[Inhibition]:
         return [*self._settings.inhibit, *self._records.find(INHIBITIONS)]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Inhibition]:
+        return {rule.name: rule for rule in self._rules}
 
     @cached_property
     def _causes(self) -> Causes:

@@ -40,8 +40,9 @@ class OnCluster(Stepwise[Object]):
     LABELS: ClassVar[tuple[str, ...]] = ()
     """Labels that may name the object; kube-state-metrics' names."""
     KIND: ClassVar[str] = ""
+    """Of the object; empty: as the label that names it."""
     COLLECTION: ClassVar[str] = ""
-    """The API's path of the kind's objects, with ``{namespace}``."""
+    """The API's path of the kind's objects, with ``{namespace}`` and maybe ``{kind}``."""
 
     kubeconfig: Path | None = Field(
         default=None, description="A file; none: the healer's own service account."
@@ -58,9 +59,14 @@ class OnCluster(Stepwise[Object]):
         return namespace, next((labels[n] for n in cls.LABELS if labels.get(n)), "")
 
     @classmethod
+    def kind(cls, series: SeriesRef) -> str:
+        """Of the object the labels name; empty where they name none."""
+        return cls.KIND or next((n for n in cls.LABELS if series.labels.get(n)), "")
+
+    @classmethod
     def target(cls, series: SeriesRef) -> str:
         namespace, name = cls.place(series)
-        return f"{namespace}/{cls.KIND}/{name}" if name else series.host
+        return f"{namespace}/{cls.kind(series)}/{name}" if name else series.host
 
     def applies(self, series: SeriesRef) -> str:
         namespace, name = self.place(series)
@@ -70,15 +76,15 @@ class OnCluster(Stepwise[Object]):
             return f"namespace {namespace} is not allow-listed"
         return ""
 
-    def path(self, namespace: str, name: str) -> str:
+    def path(self, namespace: str, name: str, kind: str = "") -> str:
         """The object's path in the API."""
-        return f"{self.COLLECTION.format(namespace=namespace)}/{name}"
+        return f"{self.COLLECTION.format(namespace=namespace, kind=kind or self.KIND)}/{name}"
 
     def look(self, series: SeriesRef) -> Object:
         try:
-            return self.cluster.get(self.path(*self.place(series)))
+            return self.cluster.get(self.path(*self.place(series), self.kind(series)))
         except NotFound as error:
-            raise NotApplicable(f"there is no such {self.KIND}: {error}") from error
+            raise NotApplicable(f"there is no such {self.kind(series)}: {error}") from error
         except ClusterError as error:
             raise NotApplicable(f"the API server would not say: {error}") from error
 
@@ -88,10 +94,10 @@ class OnCluster(Stepwise[Object]):
 
     def found(self, step: Step) -> Object | None:
         """The object a step is about, None when it is gone; StepFailed for other answers."""
-        namespace, _, name = step.target.split("/")
+        namespace, kind, name = step.target.split("/")
         try:
             with refusals():
-                return self.cluster.get(self.path(namespace, name))
+                return self.cluster.get(self.path(namespace, name, kind))
         except StepFailed as error:
             if isinstance(error.__cause__, NotFound):
                 return None

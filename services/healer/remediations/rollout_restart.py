@@ -1,4 +1,4 @@
-"""Restarts all pods of a Deployment, as ``kubectl rollout restart``."""
+"""Restarts all pods of a Deployment, StatefulSet or DaemonSet, as ``kubectl rollout restart``."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ ANNOTATION = "barograph.dev/restarted-for"
 
 @remediation("rollout-restart")
 class RolloutRestart(OnCluster):
-    """Marks the pod template, so that the controller replaces pod after pod.
+    """Marks the pod template of a workload, so that its controller replaces pod after pod.
 
     The mark is the plan's own: done a second time it changes nothing. If somebody changed the
     workload since it was planned, it is left alone.
     """
 
-    KIND: ClassVar[str] = "deployment"
-    LABELS: ClassVar[tuple[str, ...]] = ("deployment",)
-    COLLECTION: ClassVar[str] = "/apis/apps/v1/namespaces/{namespace}/deployments"
+    LABELS: ClassVar[tuple[str, ...]] = ("deployment", "statefulset", "daemonset")
+    COLLECTION: ClassVar[str] = "/apis/apps/v1/namespaces/{namespace}/{kind}s"
     SETTLE_S: ClassVar[float] = 60
     RISKS: ClassVar[tuple[str, ...]] = (
         "All pods are replaced one after another: caches are cold, connections are made anew.",
         "A new pod that does not become ready stops the rollout half-way, as it should.",
+        "A StatefulSet's members leave one by one; nodes are without their DaemonSet's pod.",
     )
 
     def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
-        meta = seen["metadata"]
+        meta, kind = seen["metadata"], self.kind(series)
         if seen["spec"].get("paused"):
             return [], "its rollout is paused"
+        if seen["spec"].get("updateStrategy", {}).get("type") == "OnDelete":
+            return [], "its pods are replaced only when somebody deletes them (OnDelete)"
         generation = meta["generation"]
         step = Step(
-            "restart", named(seen, self.KIND), identity=f"{uid(seen)}:{generation}",
+            "restart", named(seen, kind), identity=f"{uid(seen)}:{generation}",
             diff=f"generation {generation} -> {generation + 1}",
-            command=f"kubectl rollout restart -n {meta['namespace']} {self.KIND}/{meta['name']}",
+            command=f"kubectl rollout restart -n {meta['namespace']} {kind}/{meta['name']}",
         )  # fmt: skip
         return [step], ""
 
@@ -49,11 +51,11 @@ class RolloutRestart(OnCluster):
             return
         if f"{uid(now)}:{now['metadata']['generation']}" != step.identity:
             raise StepFailed("it was changed since it was planned")
-        namespace, _, name = step.target.split("/")
+        namespace, kind, name = step.target.split("/")
         marked = {"metadata": {"annotations": {ANNOTATION: step.identity}}}
         body = {"metadata": {"resourceVersion": version(now)}, "spec": {"template": marked}}
         with refusals():
-            self.cluster.patch(self.path(namespace, name), body, kind=STRATEGIC_PATCH)
+            self.cluster.patch(self.path(namespace, name, kind), body, kind=STRATEGIC_PATCH)
 
     def happened(self, step: Step) -> bool:
         now = self.found(step)

@@ -36,6 +36,8 @@ from shared.contracts import (
 )
 from shared.contracts.alerts import RemediationStep, SeriesRef, Severity
 from shared.contracts.healing import ActionState, Level
+from shared.service import Context
+from shared.store import Collection
 from tests.unit.healer import test_incidents as base
 from tests.unit.healer.test_incidents import (
     CPU,
@@ -357,6 +359,24 @@ def test_no_more_of_a_group_than_its_share_is_worked_on_at_once() -> None:
         answers = desk.take(anomaly(series, number))
         orders += sum(isinstance(m, RemediationExecute) and not m.dry_run for m in answers)
     assert orders == 2
+
+
+def test_a_groups_machines_are_counted_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = base.AUTOMATIC | {"groups": [{"name": "web", "hosts": "web-*", "share": 0.25}]}
+    desk, counted = Desk(policy), []
+
+    def noted(collection: Collection[Any], **given: Any) -> list[Any]:
+        counted.append(collection.name)
+        return found(collection, **given)
+
+    with desk.store.transaction() as records:
+        found = records.find
+        monkeypatch.setattr(records, "find", noted)
+        for number, seconds in enumerate((0, 30, 59, 61)):
+            series = DISK.model_copy(update={"host": f"web-{number}"})
+            context = Context(NOW + timedelta(seconds=seconds), "", 1, records)
+            list(desk.handlers.anomaly_detected(anomaly(series, number), context))
+    assert counted.count(MACHINES.name) == 2
 
 
 def test_a_rule_may_ask_for_labels_and_give_its_proposals_their_own_time() -> None:

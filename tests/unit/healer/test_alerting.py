@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from services.healer.alerting.inhibition import INHIBITIONS, Inhibition
 from services.healer.alerting.people import NotFound
 from services.healer.alerting.records import DELIVERIES, STANDINGS
 from services.healer.alerting.silences import SILENCES, Recurrence, Silence
@@ -126,6 +127,36 @@ def test_what_follows_from_a_cause_is_attached_to_it_and_told_when_the_cause_is_
     assert {n.series.host: n.kind for n in desk.mails()[2:]} == {
         "switch1": "resolved", "host1": "firing",
     }  # fmt: skip
+
+
+def test_what_one_cause_holds_back_is_not_all_looked_at_again_in_the_same_pass() -> None:
+    desk = Desk(inhibit=[RULE])
+    effects = [trouble(f"host{number}", rack="r1") for number in range(50)]
+    desk.take(trouble("switch1", "switch.up", rack="r1"), *effects)
+
+    def looked_at() -> list[datetime]:
+        with desk.store.transaction() as records:
+            return [s.due for s in records.find(STANDINGS, status="held") if s.due is not None]
+
+    first = looked_at()
+    assert len(set(first)) == len(effects)
+    assert NOW + timedelta(seconds=30) <= min(first) <= max(first) <= NOW + timedelta(seconds=60)
+    desk.later(60)
+    assert min(looked_at()) >= NOW + timedelta(seconds=90)
+    assert [n.series.host for n in desk.mails()] == ["switch1"]
+
+
+def test_what_was_held_back_is_told_when_the_rule_is_gone_while_its_cause_lasts() -> None:
+    desk = Desk()
+    rule = Inhibition.model_validate(RULE)
+    with desk.store.transaction() as records:
+        records.put(INHIBITIONS, rule)
+    desk.take(trouble("switch1", "switch.up", rack="r1"), trouble("host1", rack="r1"))
+    assert [n.series.host for n in desk.mails()] == ["switch1"]
+    with desk.store.transaction() as records:
+        records.delete(INHIBITIONS, rule.name)
+    desk.later(60)
+    assert [n.series.host for n in desk.mails()] == ["switch1", "host1"]
 
 
 def test_two_that_would_cause_each_other_are_both_told() -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from services.healer import ledger
-from services.healer.actions import ACTIONS, MACHINES, OPEN_ACTIONS, Machine
+from services.healer.actions import ACTIONS, OPEN_ACTIONS
 from services.healer.alerting.announcing import Announcer
 from services.healer.alerting.dispatch import Dispatch
-from services.healer.alerting.flapping import flaps
 from services.healer.alerting.people import People
-from services.healer.alerting.records import DELIVERIES, NOTICES, Flaps
+from services.healer.alerting.records import DELIVERIES, NOTICES
 from services.healer.alerting.silences import SILENCES
 from services.healer.answers import heard
 from services.healer.canary import Canary, about_canary, is_its_alarm
-from services.healer.chronicle import FOREVER, Chronicle
 from services.healer.clicks import clicks
 from services.healer.course import Course
 from services.healer.deciding import Deciding
@@ -26,20 +24,17 @@ from services.healer.records import (
     COMMANDS,
     ENDED,
     INCIDENTS,
-    OVERTAKEN_FOR,
     RUNS,
-    Ended,
     Incident,
     Phase,
     Sight,
     Signal,
-    dealt_with,
     incidents_of,
     open_among,
-    open_incident,
 )
 from services.healer.remediations import Remediation, registered
 from services.healer.settings import HealerSettings
+from services.healer.signals import Signals
 from shared.contracts import (
     AlarmPredicted,
     AnomalyCleared,
@@ -50,9 +45,8 @@ from shared.contracts import (
     PredictionWithdrawn,
     RemediationExecuted,
 )
-from shared.contracts.alerts import AlertState, SeriesRef, Severity
+from shared.contracts.alerts import AlertState, Severity
 from shared.contracts.healing import ActionState
-from shared.contracts.message import deterministic_id
 from shared.items import ITEMS
 from shared.service import Context
 
@@ -69,8 +63,7 @@ class Handlers:
 
     def __init__(self, settings: HealerSettings) -> None:
         self._course = Course(settings)
-        self._alerting = settings.alerting
-        self._alarm_wait = timedelta(seconds=settings.alarm_wait_s)
+        self._signals = Signals(settings, self._course)
         self._keep = timedelta(days=settings.keep_days)
         dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
         self._announcer = Announcer(settings, dispatch)
@@ -102,7 +95,7 @@ class Handlers:
             recent=message.recent,
             band=message.band,
         )
-        return self._came(message.series, message.family, signal, sight, ctx, past)
+        return self._signals.came(message.series, message.family, signal, sight, ctx, past)
 
     def alarm_predicted(self, message: AlarmPredicted, ctx: Context) -> Iterable[Message]:
         """A forecast crosses a threshold, or a known one changed much."""
@@ -126,20 +119,20 @@ class Handlers:
             recent=message.recent,
             band=message.forecast,
         )
-        return self._came(message.series, message.family, signal, sight, ctx)
+        return self._signals.came(message.series, message.family, signal, sight, ctx)
 
     def anomaly_cleared(self, message: AnomalyCleared, ctx: Context) -> Iterable[Message]:
         """The episode is over."""
         why = f"back to normal at {message.value:.4g}"
-        return self._went(message.series, message.event_id, why, ctx, message.value)
+        return self._signals.went(message.series, message.event_id, why, ctx, message.value)
 
     def prediction_withdrawn(self, message: PredictionWithdrawn, ctx: Context) -> Iterable[Message]:
         """The prediction is over; one that came true waits for the detector's alarm."""
         ledger.withdrawn(message, ctx)
         if message.outcome != "came_true":
             why = _OUTCOMES[message.outcome]
-            return self._went(message.series, message.event_id, why, ctx)
-        return self._came_true(message, ctx)
+            return self._signals.went(message.series, message.event_id, why, ctx)
+        return self._signals.came_true(message, ctx)
 
     def outside_alert(
         self, alert: OutsideAlert, holds: timedelta | None, ctx: Context
@@ -147,15 +140,17 @@ class Handlers:
         """Somebody else's alert; without a repetition within ``holds`` it ends."""
         found = understood(alert, ctx.now, holds)
         if found.over:
-            return self._went(found.series, found.signal.event_id, "its source says so", ctx)
-        return self._came(found.series, found.family, found.signal, found.sight, ctx)
+            return self._signals.went(
+                found.series, found.signal.event_id, "its source says so", ctx
+            )
+        return self._signals.came(found.series, found.family, found.signal, found.sight, ctx)
 
     def evidence_collected(self, message: EvidenceCollected, ctx: Context) -> Iterable[Message]:
         """A machine says what causes the alarm."""
         heard(message.host, ctx)
         incident = self._awaiting(message.command_id, Phase.EVIDENCE, ctx)
         if incident is not None:
-            self._course.handling.told_by(incident, message, ctx)
+            self._course.handling.asking.told_by(incident, message, ctx)
         return ()
 
     def remediation_executed(self, message: RemediationExecuted, ctx: Context) -> Iterable[Message]:
@@ -172,11 +167,11 @@ class Handlers:
             problem = "It was a dry run: nothing was changed."
         undoing = self._awaiting(message.command_id, Phase.UNDOING, ctx)
         if undoing is not None:
-            return handling.undone(undoing, _told_steps(message), problem, ctx)
+            return handling.verifying.undone(undoing, _told_steps(message), problem, ctx)
         incident = self._awaiting(message.command_id, Phase.ACTING, ctx)
         if incident is None:
             return ()
-        return handling.remedied(incident, message, _told_steps(message), problem, ctx)
+        return handling.verifying.remedied(incident, message, _told_steps(message), problem, ctx)
 
     def item_observed(self, message: ItemObserved, ctx: Context) -> Iterable[Message]:
         """The item's value after a remediation."""
@@ -186,8 +181,8 @@ class Handlers:
             return ()
         if message.value is None:
             reason = f"The item could not be read again: {message.detail or 'no reason given'}."
-            return self._course.handling.unreadable(incident, reason, ctx)
-        return self._course.handling.verify(incident, message.value, message.at, ctx)
+            return self._course.handling.verifying.unreadable(incident, reason, ctx)
+        return self._course.handling.verifying.verify(incident, message.value, message.at, ctx)
 
     def expire(self, ctx: Context) -> Iterator[Message]:
         """What the clock brings: answers that did not come, and forgetting."""
@@ -218,110 +213,6 @@ class Handlers:
         """Tell people what is to be told by now."""
         self._announcer.flush(ctx)
 
-    def _came(
-        self,
-        series: SeriesRef,
-        family: str,
-        signal: Signal,
-        sight: Sight,
-        ctx: Context,
-        past: Sequence[Incident] | None = None,
-    ) -> Iterator[Message]:
-        past = incidents_of(ctx.records, series) if past is None else past
-        if dealt_with(ctx.records, past, signal):
-            return
-        ctx.records.put(MACHINES, Machine(host=series.host, seen=ctx.now))
-        before = open_among(past)
-        if before is None:
-            opened = Incident(
-                incident_id=deterministic_id("incident", signal.event_id, signal.revision),
-                series=series,
-                family=family,
-                opened_at=ctx.now,
-                state=signal.state,
-                severity=signal.severity,
-                sight=sight,
-                signals={signal.event_id: signal},
-                flapping=self._flaps(past, ctx),
-            )
-            yield from self._course.changed(None, opened, ctx)
-            return
-        known = before.signals.get(signal.event_id)
-        if known is not None and known.revision >= signal.revision:
-            self._repeated(before, known, signal, ctx)
-            return
-        yield from self._course.changed(before, before.with_signal(signal, sight), ctx)
-
-    def _went(
-        self,
-        series: SeriesRef,
-        event_id: str,
-        why: str,
-        ctx: Context,
-        value: float | None = None,
-    ) -> Iterator[Message]:
-        ctx.records.put(ENDED, Ended(event_id=event_id, due=ctx.now + OVERTAKEN_FOR))
-        before = open_incident(ctx.records, series)
-        if before is None or event_id not in before.signals:
-            return
-        left = {key: signal for key, signal in before.signals.items() if key != event_id}
-        ended = {"ended": before.ended | {event_id: FOREVER}}
-        hold_s = self._hold_s(before.signals[event_id], before.sight, value)
-        if hold_s > 0 and not left:
-            until = ctx.now + timedelta(seconds=hold_s)
-            held = before.signals[event_id].model_copy(update={"until": until, "ending": why})
-            now = before.with_signals({event_id: held}).model_copy(update=ended)
-            ctx.records.put(INCIDENTS, Chronicle.resting(now) if _rests(now) else now)
-            return
-        now = before.with_signals(left).model_copy(update=ended)
-        yield from self._course.changed(before, now, ctx, why)
-
-    def _hold_s(self, signal: Signal, sight: Sight, value: float | None) -> float:
-        """How long an alarm that seems over is kept, so that it does not flicker."""
-        how = self._alerting
-        if signal.state is not AlertState.FIRING:
-            return 0.0
-        if value is None or sight.threshold is None:
-            return how.keep_firing_s
-        back = sight.threshold - value if sight.above else value - sight.threshold
-        clear = back >= how.clear_margin * abs(sight.threshold)
-        return how.keep_firing_s if clear else max(how.keep_firing_s, how.clear_hold_s)
-
-    def _flaps(self, past: Sequence[Incident], ctx: Context) -> Flaps:
-        openings = [ctx.now, *(incident.opened_at for incident in past)]
-        before = bool(past and past[0].flapping)
-        if not flaps(openings, ctx.now, before=before, how=self._alerting.flapping):
-            return ""
-        return "goes on" if before else "begins"
-
-    @staticmethod
-    def _repeated(incident: Incident, known: Signal, signal: Signal, ctx: Context) -> None:
-        """A source that repeats what holds keeps it alive."""
-        if signal.expires is None or signal.expires == known.expires:
-            return
-        signals = incident.signals | {signal.event_id: signal}
-        now = incident.model_copy(update={"signals": signals})
-        ctx.records.put(INCIDENTS, Chronicle.resting(now) if _rests(now) else now)
-
-    def _came_true(self, message: PredictionWithdrawn, ctx: Context) -> Iterator[Message]:
-        before = open_incident(ctx.records, message.series)
-        signal = before.signals.get(message.event_id) if before else None
-        if before is None or signal is None:
-            ctx.records.put(ENDED, Ended(event_id=message.event_id, due=ctx.now + OVERTAKEN_FOR))
-            return
-        if len(before.signals) > 1:
-            yield from self._went(message.series, message.event_id, "", ctx)
-            return
-        until = ctx.now + self._alarm_wait
-        ending = "no alarm followed the prediction"
-        arrived = signal.model_copy(
-            update={"state": AlertState.FIRING, "until": until, "ending": ending}
-        )
-        sight = before.sight.model_copy(update={"value": message.value})
-        now = before.with_signals({signal.event_id: arrived})
-        update = {"sight": sight} | ({"due": until} if now.phase is Phase.WAITING else {})
-        yield from self._course.changed(before, now.model_copy(update=update), ctx)
-
     @staticmethod
     def _planning(command_id: str, ctx: Context) -> Incident | None:
         """The incident for whose proposal this dry run was asked."""
@@ -340,10 +231,6 @@ class Handlers:
         if incident is None or incident.phase is not phase or incident.command_id != command_id:
             return None
         return incident
-
-
-def _rests(incident: Incident) -> bool:
-    return incident.phase is Phase.WAITING
 
 
 def _told_steps(message: RemediationExecuted) -> list[str]:

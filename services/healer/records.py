@@ -151,6 +151,10 @@ class Incident(_Record):
         shown = signal.state is changed.state
         return changed.model_copy(update={"sight": sight} if shown else {})
 
+    def noted(self, words: str) -> Incident:
+        """With one more sentence of what was done."""
+        return self.model_copy(update={"actions": (*self.actions, words)})
+
     def with_signals(self, signals: dict[str, Signal]) -> Incident:
         """These are what is wrong now; with none, state and severity stay as they were."""
         if not signals:

@@ -95,10 +95,14 @@ class Acting:
         )
 
     def _machines(self, pattern: str, ctx: Context) -> int:
+        """How many were heard of within a day: those that are gone must not widen a share."""
         counted, size = self._sizes.get(pattern, (None, 0))
         if counted is None or not timedelta() <= ctx.now - counted < _COUNTED_FOR:
             known = ctx.records.find(MACHINES, limit=_MOST_MACHINES)
-            size = sum(fnmatchcase(machine.host, pattern) for machine in known)
+            size = sum(
+                ctx.now - machine.seen < _DAY and fnmatchcase(machine.host, pattern)
+                for machine in known
+            )
             self._sizes[pattern] = (ctx.now, size)
         return size
 

@@ -110,7 +110,7 @@ LEASES = Collection(
     status=lambda lease: "held" if lease.held else "free",
 )  # fmt: skip
 SWITCHES = Collection("switches", Switch, key=lambda s: s.hosts)
-MACHINES = Collection("machines", Machine, key=lambda m: m.host)
+MACHINES = Collection("machines", Machine, key=lambda m: m.host, due=lambda m: m.seen)
 OUTCOMES = Collection(
     "outcomes", Outcome, key=lambda o: o.action_id,
     status=lambda o: "saved" if o.saved else "repaired" if o.effective else "failed",

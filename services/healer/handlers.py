@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from services.healer import ledger
-from services.healer.actions import ACTIONS, OPEN_ACTIONS
+from services.healer.actions import ACTIONS, MACHINES, OPEN_ACTIONS
 from services.healer.alerting.announcing import Announcer
 from services.healer.alerting.dispatch import Dispatch
 from services.healer.alerting.people import People
@@ -206,6 +206,8 @@ class Handlers:
             ctx.records.delete(DELIVERIES, delivery.delivery_id)
         for record in ctx.records.find(NOTICES, due_before=ctx.now):
             ctx.records.delete(NOTICES, record.notice.message_id)
+        for machine in ctx.records.find(MACHINES, due_before=ctx.now - self._keep):
+            ctx.records.delete(MACHINES, machine.host)
         for silence in ctx.records.find(SILENCES, due_before=ctx.now - self._keep):
             ctx.records.delete(SILENCES, silence.silence_id)
 

@@ -87,7 +87,6 @@ def test_the_healer_has_what_its_flags_say() -> None:
         ("shop", "/persistentvolumeclaims"): {"get", "patch"},
         ("shop", "apps/deployments"): {"get", "patch"},
         ("shop", "apps/deployments/scale"): {"get", "patch"},
-        ("shop", "apps/statefulsets/scale"): {"get", "patch"},
         ("", "/nodes"): {"get", "patch"},
         ("", "/pods"): {"get", "list"},
         ("", "/pods/eviction"): {"create"},

@@ -139,7 +139,6 @@ def test_the_healer_may_do_what_its_remediations_were_granted(kube: Kube):
             "pods": "get list delete",
             "deployments": "get",
             "deployments/scale": "get patch",
-            "statefulsets/scale": "get patch",
         }
         found = eventually(lambda: _grown(rights, "healer", shop), "its rights")
         assert found == _verbs(wanted | nodes)

@@ -379,6 +379,23 @@ def test_a_groups_machines_are_counted_once_a_minute(monkeypatch: pytest.MonkeyP
     assert counted.count(MACHINES.name) == 2
 
 
+def test_machines_that_are_gone_widen_no_groups_share_and_are_forgotten() -> None:
+    policy = base.AUTOMATIC | {"groups": [{"name": "web", "hosts": "web-*", "share": 0.25}]}
+    desk = Desk(policy)
+    with desk.store.transaction() as records:
+        for number in range(8):
+            records.put(MACHINES, Machine(host=f"web-{number}", seen=NOW - timedelta(days=2)))
+    orders = 0
+    for number in range(8, 12):
+        series = DISK.model_copy(update={"host": f"web-{number}"})
+        answers = desk.take(anomaly(series, number))
+        orders += sum(isinstance(m, RemediationExecute) and not m.dry_run for m in answers)
+    assert orders == 1
+    desk.later(29 * 86_400)
+    with desk.store.transaction() as records:
+        assert {m.host for m in records.find(MACHINES)} == {f"web-{n}" for n in range(8, 12)}
+
+
 def test_a_rule_may_ask_for_labels_and_give_its_proposals_their_own_time() -> None:
     policy = Policy.model_validate(
         {

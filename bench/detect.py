@@ -9,8 +9,9 @@ default's votes and all that is kept beside them), judges and learns
 
 Series are warmed up for four days at five minutes; a few hundred are, and their state is then
 copied to all rows. Seconds are the process's own, on one core, so that other work on the machine
-counts less; each figure is the median of ``--turns``. Peers come with ``make bench-peers``;
-without them ours are measured alone. The last line is JSON.
+counts less; each figure is the median of ``--turns``, or of as many as ``--seconds`` allow (at
+least three). Peers come with ``make bench-peers``; without them ours are measured alone. The last
+line is JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from numpy.typing import NDArray
 from bench.detect_peers import PEERS, Peer
 from bench.surroundings import surroundings
 from services.detector.detectors import make, registered
-from services.detector.detectors.base import tick_of
+from services.detector.detectors.base import Tick, tick_of
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from shared.columns import Array, Columns
@@ -48,8 +49,12 @@ START_MS = 1_750_000_000_000
 WARM_SERIES, WARM_POINTS = 400, 4 * 288
 BATCH, MANY = 10_000, 200_000
 _ITEMS = 20
-_MOST_STATE_BYTES = 2_000_000_000
-_ENGINES = ("surprise", "branch", "vote", "skyline")
+_LEAST_TURNS = 3
+_MOST_STATE_BYTES = 1_000_000_000
+_ENGINES: dict[str, dict[str, object]] = {
+    **{mode: {"mode": mode} for mode in ("surprise", "branch", "vote", "skyline")},
+    "panel": {"mode": "panel", "panel": ["isolation_forest", "grubbs"], "needed": 2},
+}
 
 
 def curves(points: int, series: int, seed: int = 7) -> Floats:
@@ -78,17 +83,27 @@ def batches(data: Floats, rows: int, turns: int, random: bool) -> Iterator[tuple
         yield chosen, np.full(len(chosen), moment), data[at, chosen % WARM_SERIES]
 
 
-def median_rate(step: Callable[[int], int], turns: int) -> float:
-    """Points a CPU second of ``step(turn)``, which says how many points it has done."""
-    rates = []
-    for turn in range(turns):
-        begin = time.process_time()
-        done = step(turn)
-        rates.append(done / (time.process_time() - begin))
-    return statistics.median(rates)
+@dataclass(frozen=True)
+class Effort:
+    """How often a figure is taken: ``turns`` times, fewer where that takes ``seconds`` of CPU."""
+
+    turns: int
+    seconds: float
+
+    def median_rate(self, step: Callable[[int], int]) -> float:
+        """Points a CPU second of ``step(turn)``, which says how many points it has done."""
+        rates: list[float] = []
+        start = time.process_time()
+        for turn in range(self.turns):
+            begin = time.process_time()
+            if begin - start > self.seconds and len(rates) >= _LEAST_TURNS:
+                break
+            done = step(turn)
+            rates.append(done / (time.process_time() - begin))
+        return statistics.median(rates)
 
 
-def detector_rates(name: str, data: Floats, turns: int) -> dict[str, float]:
+def detector_rates(name: str, data: Floats, effort: Effort) -> dict[str, float]:
     """One detector alone."""
     detector = make(name)
     warm = Columns(detector.columns())
@@ -105,18 +120,22 @@ def detector_rates(name: str, data: Floats, turns: int) -> dict[str, float]:
         state.restore(_copied(warm.snapshot(), rows), rows)
         ticks = [
             tick_of(values, times, rows=chosen, limit=np.full(len(chosen), 90.0))
-            for chosen, times, values in batches(data, rows, turns, kind == "random")
+            for chosen, times, values in batches(data, rows, effort.turns, kind == "random")
         ]
         if kind == "tick":
             ticks = [replace(tick, rows=slice(0, rows)) for tick in ticks]
-        found[kind] = round(median_rate(lambda turn: len(detector.step(state, ticks[turn]).judged), turns))  # fmt: skip  # noqa: B023, E501
+
+        def step(turn: int, state: Columns = state, ticks: list[Tick] = ticks) -> int:
+            return len(detector.step(state, ticks[turn]).judged)
+
+        found[kind] = round(effort.median_rate(step))
         found[f"{kind}_series"] = rows
     return found
 
 
-def engine_rates(mode: str, data: Floats, turns: int) -> dict[str, float]:
+def engine_rates(mode: str, data: Floats, effort: Effort) -> dict[str, float]:
     """The whole of a partition: decoding, alignment, votes, rhythm, episodes, what plots need."""
-    settings = EngineSettings.model_validate({"combination": {"mode": mode}})
+    settings = EngineSettings.model_validate({"combination": _ENGINES[mode]})
     warm = Engine(settings)
     names = _Names(WARM_SERIES)
     for point in range(WARM_POINTS):
@@ -129,19 +148,23 @@ def engine_rates(mode: str, data: Floats, turns: int) -> dict[str, float]:
         names = _Names(rows)
         engine = _grown(warm, settings, names, rows)
         found[f"{kind}_resident_bytes"] = round((_resident() - before) / rows)
-        bodies = [encode(names.batch(*one)) for one in batches(data, rows, turns, kind == "random")]
+        ahead = batches(data, rows, effort.turns, kind == "random")
+        bodies = [encode(names.batch(*one)) for one in ahead]
         # As the service does.
         gc.freeze()
-        judged = engine.counts.judged
+        counts = engine.counts
+        seen, done = counts.judged + counts.not_judged, 0
 
         def step(turn: int, engine: Engine = engine, bodies: list[bytes] = bodies) -> int:
+            nonlocal done
             batch = decode(bodies[turn], trusted=True)
             engine.process(batch)
+            done += len(batch)
             return len(batch)
 
-        found[kind] = round(median_rate(step, turns))
+        found[kind] = round(effort.median_rate(step))
         found[f"{kind}_series"] = rows
-        assert engine.counts.judged == judged + sum(len(decode(b, trusted=True)) for b in bodies)
+        assert counts.judged + counts.not_judged == seen + done
     return found
 
 
@@ -195,25 +218,30 @@ def main() -> int:
     """Measure and print; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=40, help="batches a figure")
+    parser.add_argument("--seconds", type=float, default=2.0, help="CPU, of a figure at most")
     parser.add_argument("--detectors", nargs="*", help="only these (default: all)")
     parser.add_argument("--engines", nargs="*", default=list(_ENGINES), help="only these modes")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     data = curves(WARM_POINTS + options.turns + 1, WARM_SERIES)
     ours: dict[str, dict[str, float]] = {}
+    effort = Effort(options.turns, options.seconds)
+    began = time.monotonic()
+
+    def say(name: str, found: object) -> None:
+        print(f"{time.monotonic() - began:5.0f} s  {name:<26} {found}", flush=True)
+
     for mode in options.engines:
-        ours[f"engine:{mode}"] = engine_rates(mode, data, options.turns)
-        print(f"{'engine ' + mode:<24} {ours[f'engine:{mode}']}", flush=True)
+        say(f"engine:{mode}", ours.setdefault(f"engine:{mode}", engine_rates(mode, data, effort)))
     names = list(registered()) if options.detectors is None else options.detectors
     for name in names:
-        ours[name] = detector_rates(name, data, options.turns)
-        print(f"{name:<24} {ours[name]}", flush=True)
+        say(name, ours.setdefault(name, detector_rates(name, data, effort)))
     peers: dict[str, float] = {}
     for name, peer in PEERS.items():
         rate = _peer_rate(peer, data)
         if rate is not None:
             peers[name] = rate
-            print(f"{name:<24} {rate:,.0f} points/s", flush=True)
+            say(name, f"{rate:,.0f} points/s")
     print(json.dumps(_summary(ours, peers, options)))
     return 0
 
@@ -224,7 +252,7 @@ def _peer_rate(peer: Peer, data: Floats) -> float | None:
     except ImportError as error:
         print(f"not measured: {error}; `make bench-peers` brings it", flush=True)
         return None
-    return round(median_rate(lambda _: work(), 3), 1)
+    return round(Effort(3, 10.0).median_rate(lambda _: work()), 1)
 
 
 def _summary(

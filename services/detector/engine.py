@@ -118,9 +118,11 @@ class Engine:
             points, rows = points.select(taken), rows[taken]
         fresh = points.time_ms > self._alignment.state["last_ms"][rows]
         self.counts.late += int(len(fresh) - fresh.sum())
-        order = np.lexsort((points.time_ms, rows))
-        order = order[fresh[order]]
-        rows, times, values = rows[order], points.time_ms[order], points.value[order]
+        times, values = points.time_ms, points.value
+        if not (fresh.all() and (rows[1:] > rows[:-1]).all()):
+            order = np.lexsort((times, rows))
+            order = order[fresh[order]]
+            rows, times, values = rows[order], times[order], values[order]
         again = np.concatenate([[False], (np.diff(rows) == 0) & (np.diff(times) == 0)])
         if again[: len(rows)].any():
             self.counts.late += int(again.sum())

@@ -78,7 +78,9 @@ class Liveness:
 
     def _rows(self, batch: SampleBatch) -> NDArray[np.int64]:
         """The rows of the hosts that have a sample, in order of the batch's list of them."""
-        codes = np.unique(batch.host_code)
+        there = np.zeros(len(batch.hosts), dtype=np.bool_)
+        there[batch.host_code] = True
+        codes = np.flatnonzero(there).astype(np.int32)
         zero = np.zeros(len(codes), dtype=np.int32)
         known = batch.hashes and (batch.hashes[0], _NO_NAME, _NO_NAME)
         one_each = SampleBatch(

@@ -8,7 +8,7 @@ but its own points.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,44 +17,69 @@ from shared.compiled import kernel, prefetch
 
 Row = NDArray[Any]
 
-VIEWS = 6
+VIEWS = 3
 KEPT = 32
-VALUES, MEANS = 128, 64
-DAY_SLOTS, WEEK_SLOTS = 96, 168
-RING, SHORT, SMOOTH, LIFTS = 64, 4, 8, 10
+VALUES = 128
+DAY_SLOTS = 96
+RING, LIFTS = 64, 10
 
 BANK = 0
-BANK_MEANS = BANK + VALUES
-TOP = BANK_MEANS + MEANS
+TOP = BANK + VALUES
 DAILY = TOP + VIEWS * KEPT
-WEEKLY = DAILY + DAY_SLOTS
-LAST = WEEKLY + WEEK_SLOTS
-RESIDUALS = LAST + RING
-LIFT = RESIDUALS + SMOOTH
+LAST = DAILY + DAY_SLOTS
+LIFT = LAST + RING
 MEMORY = LIFT + LIFTS
 
-N_VALUES, N_MEANS, LEARNED, RUN, SINCE, FIRING, FILLED, N_RESIDUALS = range(8)
-COUNTS = 8
-MEAN, EPS_VALUES, EPS_MEANS, PEAK, STEP_MS, LAST_MS = range(6)
-EXACT = 6
+N_VALUES, LEARNED, RUN, SINCE, FIRING, FILLED = range(6)
+COUNTS = 6
+MEAN, EPS, PEAK, STEP_MS, LAST_MS = range(5)
+EXACT = 5
+VALUE, LONG_MEAN, SCORE, THRESHOLD, ONCE_IN_DAYS, REPORT, FIRST_VIEW = range(7)
+NUMBERS = FIRST_VIEW + VIEWS
 
 _DAY_MS, _WEEK_MS = 86_400_000, 604_800_000
 _FORGET = 0.1
 _LONG = 0.001
 _HILL, _LEAST_INDEX, _MOST_BEYOND, _LEAST_KEPT = 20, 0.15, 4.0, 10
 _SILENT = 50
+_LOGS = np.array([math.log(above + 0.5) for above in range(KEPT + 1)])
+A, B = 3.6, 1.1
+"""Outside the labelled windows of NAB a score is passed once in ``exp(A + B*score)`` points."""
+
+
+class Rules(NamedTuple):
+    """The detector's settings, as the kernel wants them."""
+
+    lift: float
+    rest: int
+    margin: float
+    floor_absolute: float
+    floor_relative: float
+    alarms_per_week: float
+    min_points: int
+    settled_points: int
+    youth: float
+    spike: bool
+    drop: bool
+
+
+@kernel
+def below(row: Row, start: int, held: int, value: float) -> int:
+    """How many of ``held`` ascending values are below ``value``; without a jump to mispredict."""
+    low = 0
+    while held > 1:
+        half = held >> 1
+        low += half if row[start + low + half - 1] < value else 0
+        held -= half
+    if held == 1 and row[start + low] < value:
+        low += 1
+    return low
 
 
 @kernel
 def nearest(row: Row, start: int, held: int, value: float) -> tuple[float, int]:
     """Distance to the nearest of ``held`` ascending values, and the place of ``value``."""
-    low, high = 0, held
-    while low < high:
-        middle = (low + high) >> 1
-        if row[start + middle] < value:
-            low = middle + 1
-        else:
-            high = middle
+    low = below(row, start, held, value)
     distance = np.inf
     if low > 0:
         distance = value - row[start + low - 1]
@@ -103,7 +128,7 @@ def rarity(row: Row, start: int, held: int, size: float, log_learned: float) -> 
     if size <= last:
         if last <= 0.0:
             return 0.0
-        return (log_learned - math.log(held + 0.5)) * (size / last)
+        return float(log_learned - _LOGS[held]) * (size / last)
     low, high = 0, held
     while low < high:
         middle = (low + high) >> 1
@@ -112,7 +137,7 @@ def rarity(row: Row, start: int, held: int, size: float, log_learned: float) -> 
         else:
             high = middle
     if low > 0:
-        return log_learned - math.log(low + 0.5)
+        return float(log_learned - _LOGS[low])
     k = min(held - 1, _HILL)
     base = math.log(max(row[start + k], 1e-12))
     index = 0.0
@@ -160,78 +185,36 @@ def newest(row: Row, at: int, held: int) -> float:
 
 @kernel
 def look(
-    row: Row, counts: Row, exact: Row, value: float, local_ms: int, holiday: bool, sizes: Row
-) -> tuple[float, float, int, float, int, float]:
+    row: Row, counts: Row, exact: Row, value: float, slot: int, holiday: bool, sizes: Row
+) -> tuple[float, int]:
     """How far the point is from each kind of memory: ``sizes`` (VIEWS,), NaN where unknown.
 
-    Also returns the mean of the last 4 points, its place and distance among the means kept, the
-    value's, and the weekly residual: what learning needs again.
+    Also returns its distance from the values kept and its place among them, for learning.
     """
-    run = counts[RUN]
-    exact_mean = exact[MEAN]
     distance, place = nearest(row, BANK, counts[N_VALUES], value)
-    sizes[0] = distance
-    at = counts[FILLED]
-    held = min(run, RING - 1)
-    total4 = value
-    for i in range(1, min(held, SHORT - 1) + 1):
-        total4 += row[LAST + ((at - i) & (RING - 1))]
-    total = value + newest(row, at, held)
-    mean4 = total4 / min(run + 1, SHORT)
-    distance4, place4 = nearest(row, BANK_MEANS, counts[N_MEANS], mean4)
-    sizes[1] = distance4
-    sizes[2] = abs(total / (held + 1) - exact_mean)
-    daily = row[DAILY + (local_ms % _DAY_MS) * DAY_SLOTS // _DAY_MS]
-    sizes[3] = np.nan if holiday else abs(value - daily)
-    weekly = row[WEEKLY + (local_ms % _WEEK_MS) * WEEK_SLOTS // _WEEK_MS]
-    residual = np.nan if holiday else value - weekly
-    smooth, n = 0.0, 0
-    if not math.isnan(residual):
-        smooth, n = residual, 1
-        for i in range(min(counts[N_RESIDUALS], SMOOTH - 1)):
-            smooth += row[RESIDUALS + (counts[N_RESIDUALS] - 1 - i) % SMOOTH]
-            n += 1
-    sizes[4] = abs(smooth / n) if n else np.nan
-    sizes[5] = abs(value - row[LAST + ((at - 1) & (RING - 1))]) if run > 0 else np.nan
-    return mean4, distance4, place4, distance, place, residual
+    # Nothing is near the first point of all, which says nothing of how far out one can be.
+    sizes[0] = distance if distance < np.inf else np.nan
+    held = min(counts[RUN], RING - 1)
+    total = value + newest(row, counts[FILLED], held)
+    sizes[1] = abs(total / (held + 1) - exact[MEAN])
+    sizes[2] = np.nan if holiday else abs(value - row[slot])
+    return distance, place
 
 
 @kernel
 def learn(
-    row: Row,
-    counts: Row,
-    exact: Row,
-    value: float,
-    time_ms: int,
-    local_ms: int,
-    holiday: bool,
-    sizes: Row,
-    seen: tuple[float, float, int, float, int, float],
-) -> None:
+    row: Row, counts: Row, exact: Row, value: float, time_ms: int, slot: int, holiday: bool,
+    sizes: Row, distance: float, place: int,
+) -> None:  # fmt: skip
     """Make the point part of every memory."""
-    mean4, distance4, place4, distance, place, residual = seen
     learned = counts[LEARNED]
     for view in range(VIEWS):
-        size = 0.0 if math.isnan(sizes[view]) else sizes[view]
-        insert(row, TOP + view * KEPT, min(learned, KEPT), KEPT, size)
-    counts[N_VALUES], exact[EPS_VALUES] = remember(
-        row, BANK, counts[N_VALUES], VALUES, exact[EPS_VALUES], value, distance, place
-    )
-    counts[N_MEANS], exact[EPS_MEANS] = remember(
-        row, BANK_MEANS, counts[N_MEANS], MEANS, exact[EPS_MEANS], mean4, distance4, place4
+        insert(row, TOP + view * KEPT, min(learned, KEPT), KEPT, sizes[view])
+    counts[N_VALUES], exact[EPS] = remember(
+        row, BANK, counts[N_VALUES], VALUES, exact[EPS], value, distance, place
     )
     if not holiday:
-        slot = DAILY + (local_ms % _DAY_MS) * DAY_SLOTS // _DAY_MS
         row[slot] = value if math.isnan(row[slot]) else row[slot] + _FORGET * (value - row[slot])
-        slot = WEEKLY + (local_ms % _WEEK_MS) * WEEK_SLOTS // _WEEK_MS
-        row[slot] = value if math.isnan(row[slot]) else row[slot] + _FORGET * (value - row[slot])
-    if not math.isnan(residual):
-        row[RESIDUALS + counts[N_RESIDUALS] % SMOOTH] = residual
-        counts[N_RESIDUALS] += 1
-        if counts[N_RESIDUALS] >= 2 * SMOOTH:
-            counts[N_RESIDUALS] -= SMOOTH
-    away = value - exact[MEAN]
-    weight = max(_LONG, 1.0 / (learned + 1))
     passed = time_ms - exact[LAST_MS]
     if learned == 1:
         exact[STEP_MS] = passed
@@ -240,7 +223,7 @@ def learn(
         passed = min(max(passed, 0.0), 4 * exact[STEP_MS])
         exact[STEP_MS] += 0.01 * (passed - exact[STEP_MS])
     exact[LAST_MS] = time_ms
-    exact[MEAN] += weight * away
+    exact[MEAN] += max(_LONG, 1.0 / (learned + 1)) * (value - exact[MEAN])
     row[LAST + counts[FILLED]] = value
     counts[FILLED] = (counts[FILLED] + 1) & (RING - 1)
     counts[RUN] = min(counts[RUN] + 1, RING)
@@ -248,57 +231,96 @@ def learn(
 
 
 @kernel
+def threshold(rules: Rules, step_ms: float, budget: float, learned: int) -> float:
+    """The score that is passed as often as the budget (alarms a week, NaN: the usual) allows."""
+    weekly = rules.alarms_per_week if math.isnan(budget) else budget
+    points = _WEEK_MS / max(step_ms, 1.0) / weekly
+    found = max((math.log(points) - A) / B, 1.0)
+    # What is the rarest of a few points is not rare: young series would tell too much.
+    if learned < rules.settled_points:
+        found += rules.youth * math.log(rules.settled_points / max(learned, 1))
+    return found
+
+
+@kernel
+def rarities(
+    row: Row, learned: int, floor: float, log_learned: float, sizes: Row, number: Row
+) -> float:
+    """Mean rarity of the views, each written to ``number``; ``sizes`` below ``floor`` become 0."""
+    total = 0.0
+    for view in range(VIEWS):
+        if not sizes[view] >= floor:
+            sizes[view] = 0.0
+        rare = 0.0
+        if sizes[view] > 0.0:
+            rare = rarity(row, TOP + view * KEPT, min(learned, KEPT), sizes[view], log_learned)
+        number[FIRST_VIEW + view] = rare
+        total += rare
+    return total / VIEWS
+
+
+@kernel
+def way(
+    count: Row, mean: float, value: float, score: float, passes: float, told: bool, rules: Rules
+) -> int:
+    """1 an anomalous spike, -1 such a drop, 0 neither."""
+    # Onset is told once; the episode goes on while the score stays near.
+    going_on = count[FIRING] > 0 and score >= passes / 2
+    if not ((told and score >= passes) or going_on):
+        return 0
+    return int(value > mean and rules.spike) - int(value < mean and rules.drop)
+
+
+@kernel
 def step(
     memory: Row, counts: Row, exact: Row, rows: Row, time_ms: Row, local_ms: Row, holiday: Row,
-    values: Row, broken: Row, floors: Row, floor_relative: float, weights: Row, learning: bool,
-    lift_share: float, rest: int, margin: float, views: Row, score: Row, report: Row,
+    values: Row, broken: Row, floors: Row, budgets: Row, rules: Rules, learning: bool,
+    numbers: Row, judged: Row, coarse: Row, direction: Row,
 ) -> None:  # fmt: skip
-    """Judge every point, and learn it if ``learning``; writes ``views``, ``score``, ``report``.
+    """Judge every point, and learn it if ``learning``.
 
-    ``views`` (n, VIEWS): rarity of each view in nats; ``score`` (n,): their weighted mean, lifted
-    against the series' own habit; ``report`` (n,): the score where it is to be told, else 0.
+    Writes ``numbers`` (n, NUMBERS): what was compared; ``judged``, ``coarse`` and ``direction``
+    (n,): whether, whether by little history, and which way (0: as usual).
     """
     sizes = np.empty(VIEWS)
     for i in range(len(rows)):
         if i + 1 < len(rows):
-            # A row is scattered over its 3 kB: waiting for each piece in turn would take longest.
+            # A row is scattered over 1.6 kB: waiting for each piece in turn would take longest.
             prefetch(memory, rows[i + 1])
             prefetch(counts, rows[i + 1])
             prefetch(exact, rows[i + 1])
-        row, count, precise = memory[rows[i]], counts[rows[i]], exact[rows[i]]
+        row, count, precise, number = memory[rows[i]], counts[rows[i]], exact[rows[i]], numbers[i]
         value = np.float64(np.float32(values[i]))
-        run, residuals = count[RUN], count[N_RESIDUALS]
+        run, learned, since = count[RUN], count[LEARNED], count[SINCE]
+        mean, step_ms = precise[MEAN], precise[STEP_MS]
         if broken[i]:
             count[RUN] = 0
-            count[N_RESIDUALS] = 0
-        learned = count[LEARNED]
-        seen = look(row, count, precise, value, local_ms[i], holiday[i], sizes)
+        slot = DAILY + (local_ms[i] % _DAY_MS) * DAY_SLOTS // _DAY_MS
+        distance, place = look(row, count, precise, value, slot, holiday[i], sizes)
+        floor = max(floors[i], rules.floor_absolute, rules.floor_relative * abs(mean))
         log_learned = math.log(max(learned, 1))
-        floor = max(floors[i], floor_relative * abs(precise[MEAN]))
-        total = 0.0
-        for view in range(VIEWS):
-            if not sizes[view] >= floor:
-                sizes[view] = 0.0
-            rare = 0.0
-            if sizes[view] > 0.0:
-                rare = rarity(row, TOP + view * KEPT, min(learned, KEPT), sizes[view], log_learned)
-            views[i, view] = rare
-            total += weights[view] * rare
+        total = rarities(row, learned, floor, log_learned, sizes, number)
         habit = row[LIFT + LIFTS - 1] if learned >= LIFTS else 0.0
         usual = 0.5 * math.log(max((learned + 1) / LIFTS, 1.0))
-        lifted = total - lift_share * (habit - usual)
-        score[i] = lifted
-        since = count[SINCE]
-        peak = precise[PEAK] if since <= rest else 0.0
-        told = lifted > peak + margin and learned >= _SILENT
-        report[i] = lifted if told else 0.0
+        score = total - rules.lift * (habit - usual)
+        peak = precise[PEAK] if since <= rules.rest else 0.0
+        told = score > peak + rules.margin and learned >= _SILENT
+        passes = threshold(rules, step_ms, budgets[i], learned)
+        judged[i] = learned >= rules.min_points and not broken[i]
+        coarse[i] = judged[i] and learned < rules.settled_points
+        found = way(count, mean, values[i], score, passes, told, rules) if judged[i] else 0
+        direction[i] = found
+        number[VALUE], number[LONG_MEAN], number[SCORE] = values[i], mean, score
+        number[THRESHOLD], number[REPORT] = passes, score if told else 0.0
+        number[ONCE_IN_DAYS] = math.exp(A + B * score) * step_ms / _DAY_MS
         if not learning:
-            count[RUN], count[N_RESIDUALS] = run, residuals
+            count[RUN] = run
             continue
+        count[FIRING] = found != 0
         count[SINCE] = 1 if told else min(since + 1, 1_000_000_000)
         if told:
-            precise[PEAK] = lifted
+            precise[PEAK] = score
         insert(row, LIFT, min(learned, LIFTS), LIFTS, total)
         learn(
-            row, count, precise, value, time_ms[i], local_ms[i], holiday[i], sizes, seen
+            row, count, precise, value, time_ms[i], slot, holiday[i], sizes, distance, place
         )  # fmt: skip

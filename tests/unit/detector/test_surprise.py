@@ -9,7 +9,7 @@ import pytest
 
 from services.detector.detectors import make
 from services.detector.detectors.base import tick_of
-from services.detector.detectors.surprise import Surprise
+from services.detector.detectors.surprise import VIEWS
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from shared.columns import Columns
@@ -80,13 +80,39 @@ def test_values_are_remembered_until_the_bank_is_full_and_then_thinned_out() -> 
 
 
 def test_the_threshold_follows_from_the_budget_and_the_step() -> None:
-    minutes = np.array([5.0, 60.0]) * _MINUTE
-    usual, strict = Surprise(), Surprise(alarms_per_week=0.05)
+    from services.detector.detectors.surprise_kernel import A, B, Rules, threshold
 
-    # 2,016 points a week and one alarm in two weeks: ln(4032) = 3.87 + 1.13*score.
-    assert usual.threshold(minutes)[0] == pytest.approx((math.log(4032) - 3.87) / 1.13)
-    assert (strict.threshold(minutes) > usual.threshold(minutes)).all()
-    assert usual.threshold(minutes)[0] > usual.threshold(minutes)[1]
+    def passed(minutes: float, budget: float = math.nan, learned: int = 1000) -> float:
+        rules = Rules(0.5, 120, 0.5, 0.0, 0.0, 0.5, 100, 1000, 1.2, True, True)
+        return threshold(rules, minutes * _MINUTE, budget, learned)
+
+    # 2,016 points a week and one alarm in two weeks: one in 4,032 points is as rare.
+    assert passed(5) == pytest.approx((math.log(4032) - A) / B)
+    assert passed(5, budget=0.05) == pytest.approx((math.log(40320) - A) / B)
+    assert passed(5) > passed(60)
+    # A fifth of what makes a series settled: 1.2 nats for each e-fold it lacks.
+    assert passed(5, learned=200) == pytest.approx(passed(5) + 1.2 * math.log(5))
+
+
+def test_the_score_is_the_mean_rarity_less_the_habit_and_every_number_is_told() -> None:
+    detector = make("surprise", {"lift": 0.0, "alarms_per_week": 1000})
+    state = Columns(detector.columns())
+    state.grow(1)
+    for at in range(200):
+        detector.step(state, tick_of(np.array([_wave(at)]), np.array([at * _MINUTE])))
+    votes = detector.judge(state, tick_of(np.array([300.0]), np.array([200 * _MINUTE])))
+    numbers = {name: float(array[0]) for name, array in votes.numbers.items()}
+
+    views = [numbers[name] for name in VIEWS]
+    assert numbers["score"] == pytest.approx(sum(views) / len(views))
+    assert numbers["value"] == 300.0
+    assert 100 < numbers["mean"] < 101
+    # Farther than any of 200 points was from those before it: beyond the largest, by the tail.
+    assert math.log(200) + 0.7 < numbers["new_value"] <= math.log(200) + 4.7
+    assert votes.direction.tolist() == [1]
+    assert votes.coarse is not None
+    assert votes.coarse.tolist() == [True]
+    assert "far from any seen before" in detector.explain(numbers)
 
 
 def test_an_onset_is_told_once_however_long_the_new_level_lasts() -> None:

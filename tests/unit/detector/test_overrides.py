@@ -11,7 +11,7 @@ import pytest
 from services.detector.calendars import Calendar, Calendars, local_ms
 from services.detector.detectors import make
 from services.detector.detectors.base import tick_of
-from services.detector.detectors.surprise_kernel import DAILY, LAST
+from services.detector.detectors.surprise_kernel import DAILY, LAST, B
 from services.detector.engine import Engine
 from services.detector.overrides import Overrides, OverridesError
 from services.detector.settings import EngineSettings, Settings
@@ -189,7 +189,7 @@ def test_a_stricter_budget_asks_for_more_surprise() -> None:
         return event.votes[0].numbers["threshold"]
 
     strict, usual = threshold({"alarms_per_week": 0.25}), threshold()
-    assert strict == pytest.approx(usual + np.log(2) / 1.13, abs=0.01)
+    assert strict == pytest.approx(usual + np.log(2) / B, abs=0.01)
 
 
 def test_a_changed_file_holds_for_series_from_a_snapshot() -> None:

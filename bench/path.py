@@ -212,7 +212,11 @@ def _phase(
         "probe_alerts": len(tap.ages),
         "other_events": tap.others,
         "cpu_us_per_sample": {
-            name: round(1e6 * (after[name][0] - before[name][0]) / samples, 2) for name in after
+            name: round(1e6 * spent / samples, 2)
+            for name, spent in {
+                **{part: after[part][0] - before[part][0] for part in after},
+                "senders": sent["cpu_s"],
+            }.items()
         },
         "rss_mb": {name: round(after[name][1] / 1e6) for name in after},
     }

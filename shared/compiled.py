@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -104,3 +107,24 @@ def prefetch(table: Any, row: int) -> None:
     begin = row * table.strides[0]
     for offset in range(begin, begin + table.strides[0], _LINE_BYTES):
         _prefetch_line(table, offset)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _load_word(_context: Any, array: Any, _offset: Any) -> Any:
+    """The eight bytes from ``offset`` on as a little-endian number, in one load."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        word = ir.IntType(64)
+        place = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
+        found = builder.load(builder.bitcast(place, word.as_pointer()), align=1)
+        return found if sys.byteorder == "little" else builder.bswap(found)
+
+    return numba.types.uint64(array, numba.types.intp), generate
+
+
+@kernel
+def load_word(data: NDArray[np.uint8], at: int | np.int64) -> np.uint64:
+    """In a kernel: bytes ``at`` to ``at + 7`` of contiguous ``data``, which must have them."""
+    found: np.uint64 = _load_word(data, at)
+    return found

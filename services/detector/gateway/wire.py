@@ -20,7 +20,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel
+from shared.compiled import kernel, load_word
 
 # ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in the text above
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -34,6 +34,7 @@ MOST_LABEL_BYTES = 32_768
 
 TOO_LONG, NO_ROOM = -1, -2
 """Instead of a series' number: its labels are too long; there is no room for a new series."""
+_LOST, _FULL = -3, -4
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _CUT_OFF = -1
@@ -142,20 +143,12 @@ def symbols(data: Bytes, starts: Longs, ends: Longs) -> None:
 
 
 @kernel
-def _word(data: Bytes, at: Int) -> Word:
-    value = np.uint64(0)
-    for k in range(8):
-        value |= np.uint64(data[at + k]) << np.uint64(8 * k)
-    return value
-
-
-@kernel
 def _hash(data: Bytes, at: Int, length: Int, seed: Word) -> Word:
     """64 bits; who does not know ``seed`` cannot choose labels that fall together."""
     value = seed ^ np.uint64(length)
     end = at + length
     while at + 8 <= end:
-        value = (value ^ _word(data, at)) * _MULTIPLIER
+        value = (value ^ load_word(data, at)) * _MULTIPLIER
         value ^= value >> np.uint64(32)
         at += 8
     while at < end:
@@ -169,7 +162,7 @@ def _hash(data: Bytes, at: Int, length: Int, seed: Word) -> Word:
 def _same(left: Bytes, at: Int, right: Bytes, begin: Int, length: Int) -> bool:
     end = at + length
     while at + 8 <= end:
-        if _word(left, at) != _word(right, begin):
+        if load_word(left, at) != load_word(right, begin):
             return False
         at += 8
         begin += 8
@@ -313,6 +306,19 @@ def _find(
 
 
 @kernel
+def _follows(data: Bytes, at: Int, end: Int, number: Int, spans: Longs, arena: Bytes) -> bool:
+    """Whether the 1.0 series at ``at`` has the labels of series ``number``, all in front.
+
+    Senders repeat their series in one order, so the next one is mostly known before it is read.
+    """
+    length = spans[number, 1]
+    if at + length > end or not _same(data, at, arena, spans[number, 0], length):
+        return False
+    # Whole fields are the same; no further label may come after them.
+    return bool(_one_piece(data, at + length, end) == at + length)
+
+
+@kernel
 def _enter(
     labels: Bytes,
     at: Int,
@@ -360,12 +366,61 @@ def _samples(
             while start < at:
                 field, kind, begin, start = _field(data, start, at)
                 if field == 1 and kind == 1:
-                    bits = _word(data, begin)
+                    bits = load_word(data, begin)
                 elif field == 2 and kind == 0:
                     time, _ = _number(data, begin, start)
             ids[taken], times[taken], values[taken] = number, np.int64(time), bits
             taken += 1
     return taken, strange
+
+
+@kernel
+def _resolve(
+    data: Bytes,
+    start: Int,
+    end: Int,
+    starts: Longs,
+    ends: Longs,
+    second: bool,
+    seed: Word,
+    scratch: Bytes,
+    slots: NDArray[np.int32],
+    hashes: Words,
+    spans: Longs,
+    arena: Bytes,
+    used: Longs,
+    most: Int,
+) -> Int:
+    """The number of the series that lies in ``data[start:end]``, a new one where it is new.
+
+    See ``read`` for the arguments. TOO_LONG or NO_ROOM: it gets none; _LOST: a reference leads
+    nowhere; _FULL: table or arena must grow first.
+    """
+    labels, begin = data, start
+    if second:
+        labels, begin = scratch, np.int64(0)
+        length = _labels_2(data, start, end, starts, ends, scratch)
+    else:
+        length = _one_piece(data, start, end) - start
+        if length < 0:
+            labels, begin = scratch, np.int64(0)
+            length = _labels_1(data, start, end, scratch)
+    if length < 0 or length > len(scratch):
+        return np.int64(_LOST if second and length == -2 else TOO_LONG)
+    value = _hash(labels, begin, length, seed)
+    slot = _find(labels, begin, length, value, slots, hashes, spans, arena)
+    number = np.int64(slots[slot])
+    if number >= 0:
+        return number
+    if used[0] >= most:
+        return np.int64(NO_ROOM)
+    # At most half full: probing stays short.
+    full = used[0] >= len(hashes) or 2 * (used[0] + 1) > len(slots)
+    if full or used[1] + length > len(arena):
+        return np.int64(_FULL)
+    slots[slot] = number = used[0]
+    _enter(labels, begin, length, value, hashes, spans, arena, used)
+    return np.int64(number)
 
 
 @kernel
@@ -417,36 +472,26 @@ def read(
     """
     series_field, histogram_field = (5, 3) if second else (1, 4)
     end = np.int64(len(data))
+    number: Int = np.int64(TOO_LONG)
     while at < end:
         here = at
         field, wire, start, at = _field(data, at, end)
         if field != series_field or wire != 2:
             continue
-        labels, begin = data, start
-        if second:
-            labels, begin = scratch, np.int64(0)
-            length = _labels_2(data, start, at, starts, ends, scratch)
+        following = number + 1
+        known = not second and 0 < following < used[0]
+        if known and _follows(data, start, at, following, spans, arena):
+            number = following
+            start += spans[number, 1]
         else:
-            length = _one_piece(data, start, at) - start
-            if length < 0:
-                labels, begin = scratch, np.int64(0)
-                length = _labels_1(data, start, at, scratch)
-        number = np.int64(TOO_LONG)
-        if length == -2 and second:
+            number = _resolve(
+                data, start, at, starts, ends, second, seed, scratch, slots, hashes, spans, arena,
+                used, most,
+            )  # fmt: skip
+        if number == _LOST:
             return -2 - here
-        if 0 <= length <= len(scratch):
-            value = _hash(labels, begin, length, seed)
-            slot = _find(labels, begin, length, value, slots, hashes, spans, arena)
-            number = np.int64(slots[slot])
-            if number < 0 and used[0] >= most:
-                number = np.int64(NO_ROOM)
-            elif number < 0:
-                # At most half full: probing stays short.
-                full = used[0] >= len(hashes) or 2 * (used[0] + 1) > len(slots)
-                if full or used[1] + length > len(arena):
-                    return here
-                slots[slot] = number = used[0]
-                _enter(labels, begin, length, value, hashes, spans, arena, used)
+        if number == _FULL:
+            return here
         done[0], done[1] = _samples(
             data, start, at, histogram_field, number, ids, times, values, done[0], odd, done[1]
         )

@@ -10,7 +10,7 @@ from services.detector.gateway.known import KnownSeries, Limits
 from services.detector.gateway.protobuf import label_of, labels_of, pairs_of
 from services.detector.gateway.remote_write import Message, Receiver
 from shared.samples import InvalidBatch
-from tests.remote_write import Series, field, request_1
+from tests.remote_write import Series, field, request_1, sample
 
 _NOW = 1_700_000_000_000
 
@@ -43,6 +43,31 @@ def test_a_series_keeps_its_number_while_the_table_grows() -> None:
     assert _read(known, *(_series(f"h{n % 7}", n) for n in reversed(range(5000)))) == first[::-1]
     assert [known.labels[n] for n in (0, 4999)] == ['{"n":"0"}', '{"n":"4999"}']
     assert [known.hosts[known.host[n]] for n in (0, 8)] == ["h0", "h1"]
+
+
+def test_a_series_is_itself_whatever_it_comes_after_and_however_it_is_written() -> None:
+    known = _known(Limits(), _Clock())
+    samples = sample(_NOW, 1.0)
+    short = [field(1, field(1, k) + field(2, v)) for k, v in ((b"__name__", b"x"), (b"host", b"h"))]
+    longer = field(1, field(1, b"n") + field(2, b"1"))
+    written = {
+        "other": [*short, field(1, field(1, b"a") + field(2, b"1")), samples],
+        "short": [*short, samples],
+        "longer": [*short, longer, samples],
+        "longer, in two pieces": [*short, samples, longer],
+        "as another": [short[0], samples],
+    }
+
+    def numbers(*names: str) -> list[int]:
+        data = b"".join(field(1, b"".join(written[name])) for name in names)
+        return known.read(np.frombuffer(data, dtype=np.uint8), second=False).series.tolist()
+
+    # The second follows the first: whoever comes in its place must not be taken for it.
+    assert numbers("other", "short", "longer", "as another") == [0, 1, 2, 3]
+    assert numbers("other", "longer") == [0, 2]
+    assert numbers("other", "longer, in two pieces") == [0, 2]
+    assert numbers("short", "longer, in two pieces", "as another", "other") == [1, 2, 3, 0]
+    assert numbers("other", "short", "short", "longer") == [0, 1, 1, 2]
 
 
 def test_at_the_bound_series_not_heard_of_make_room() -> None:

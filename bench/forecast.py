@@ -58,10 +58,16 @@ def main() -> int:
     parser.add_argument("--points", type=int, default=336, help="longest history")
     parser.add_argument("--simulated", type=int, default=100, help="ARIMA processes")
     parser.add_argument("--cases", type=int, default=226, help="of NAB, evenly spread")
-    parser.add_argument("--most", type=int, default=400, help="series of a set of M4")
-    parser.add_argument("--statsmodels", type=int, default=6, help="series its grid is run on")
+    parser.add_argument(
+        "--most", type=int, default=400, help="series of a set of M4, spread evenly"
+    )
+    parser.add_argument(
+        "--statsmodels", type=int, default=6, help="series its grid is run on; 0: none"
+    )
     parser.add_argument("--networks", type=int, default=0, help="also train so many at once")
-    parser.add_argument("--seasonal", type=int, default=10, help="series AutoARIMA has a season on")
+    parser.add_argument(
+        "--seasonal", type=int, default=10, help="series AutoARIMA has a season on; 0: none"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     sets = {"simulated": list(_simulated(options.simulated, options.points))}
@@ -104,6 +110,8 @@ def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[
     }
     scores: dict[str, Floats] = {}
     for method, (forecast, count) in runs.items():
+        if not count:
+            continue
         # What is compiled or imported on first use is not measured.
         forecast(cases[:1])
         begin = time.process_time()
@@ -258,7 +266,8 @@ def _hourly(path: Path) -> Floats | None:
 def _m4(folder: Path, name: str, most: int) -> Iterator[Case]:
     season, horizon = _M4[name]
     tables = [_table(folder / f"{name}-{part}.csv") for part in ("train", "test")]
-    for key in list(tables[0])[:most]:
+    keys = list(tables[0])
+    for key in keys[:: max(1, -(-len(keys) // most))]:
         yield Case(tables[0][key], tables[1][key][:horizon], season)
 
 

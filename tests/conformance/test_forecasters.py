@@ -46,6 +46,15 @@ def test_a_backtest_sees_the_means_that_a_forecast_has(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("history", [_history(), np.full(96, 42.0)], ids=["rhythm", "constant"])
+def test_a_combination_sees_the_curves_that_a_forecast_has(name: str, history: np.ndarray) -> None:
+    (curves,) = _forecaster(name).curves(history[None], _HORIZON, _SEASON)
+    found = _one(name, history)
+    expected = [found.mean, found.lower, found.upper]
+    np.testing.assert_allclose(curves, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", _NAMES)
 def test_the_same_history_gives_the_same_forecast(name: str) -> None:
     one, other = _one(name, _history()), _one(name, _history())
     np.testing.assert_array_equal(one.mean, other.mean)

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from services.predictor.forecasters.base import Floats, Forecast, Forecaster, around, forecaster
+from services.predictor.forecasters.base import (
+    Floats,
+    Forecast,
+    Forecaster,
+    around,
+    curves_around,
+    forecaster,
+)
 
 if TYPE_CHECKING:
     from services.predictor.kernels.batch import Fits
@@ -76,6 +83,11 @@ class Arima(Forecaster):
     def means(self, values: Floats, horizon: int, season: int) -> Floats:
         """The means alone."""
         return self.fits(values, horizon, season).mean
+
+    def curves(self, values: Floats, horizon: int, season: int) -> Floats:
+        """Means and bounds alone."""
+        fits = self.fits(values, horizon, season)
+        return curves_around(fits.mean, fits.deviation)
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         fits = self.fits(values, horizon, season)

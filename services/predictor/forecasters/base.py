@@ -64,6 +64,11 @@ class Forecaster(BaseModel, ABC):
         """(series, horizon): the means alone, for backtests, of a table as ``_forecast`` has it."""
         return np.array([found.mean for found in self._forecast(values, horizon, season)])
 
+    def curves(self, values: Floats, horizon: int, season: int) -> Floats:
+        """(series, 3, horizon): means, lower and upper bounds alone, for combinations."""
+        made = self._forecast(values, horizon, season)
+        return np.array([[one.mean, one.lower, one.upper] for one in made])
+
     def forecast(
         self, histories: Sequence[Floats], horizon: int, season: int
     ) -> list[Forecast | CannotForecast]:
@@ -114,9 +119,21 @@ def around(mean: Floats, deviation: Floats, **why: str) -> Forecast:
     return Forecast(mean, mean - NORMAL_95 * deviation, mean + NORMAL_95 * deviation, why)
 
 
+def curves_around(mean: Floats, deviation: Floats) -> Floats:
+    """``around`` for a table (series, horizon), as ``Forecaster.curves`` has it."""
+    half = NORMAL_95 * deviation
+    return np.stack([mean, mean - half, mean + half], axis=1)
+
+
+def constant(values: Floats) -> NDArray[np.bool_]:
+    """Whether a series, or each row of a table, has one value throughout."""
+    largest = np.maximum(1.0, np.abs(values).max(axis=-1))
+    return np.asarray(np.ptp(values, axis=-1) <= _FLAT * largest)
+
+
 def constant_or(values: Floats, found: Forecast) -> Forecast:
     """``found``, or of a constant series itself, exactly."""
-    if np.ptp(values) > _FLAT * max(1.0, float(np.abs(values).max())):
+    if not constant(values):
         return found
     return around(np.full(len(found.mean), values[-1]), np.zeros(len(found.mean)), model="constant")
 

@@ -49,10 +49,8 @@ class Combination(Forecaster):
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         able = [one for one in self.parts() if one.least_points(season) <= values.shape[1]]
-        made = [one._forecast(values, horizon, season) for one in able]  # noqa: SLF001 - the same table
-        curves = np.array([[[f.mean, f.lower, f.upper] for f in member] for member in made])
         # Of all series at once: (series, 3, horizon).
-        medians = np.median(curves, axis=0)
+        medians = np.median([one.curves(values, horizon, season) for one in able], axis=0)
         why = {"members": ", ".join(one.NAME for one in able)}
         return [
             Forecast(mean, np.minimum(lower, mean), np.maximum(upper, mean), why)

@@ -6,7 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from services.predictor.forecasters.base import Floats, Forecast, Forecaster, around, forecaster
+from services.predictor.forecasters.base import (
+    Floats,
+    Forecast,
+    Forecaster,
+    around,
+    curves_around,
+    forecaster,
+)
 
 
 @forecaster
@@ -27,13 +34,19 @@ class SeasonalNaive(Forecaster):
         """The means alone."""
         return values[:, values.shape[1] - season + np.arange(horizon) % season]
 
+    def curves(self, values: Floats, horizon: int, season: int) -> Floats:
+        """Means and bounds alone."""
+        return curves_around(
+            self.means(values, horizon, season), self._deviations(values, horizon, season)
+        )
+
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        ahead = np.arange(horizon)
         means = self.means(values, horizon, season)
+        deviations = self._deviations(values, horizon, season)
+        return [around(mean, one) for mean, one in zip(means, deviations, strict=True)]
+
+    @staticmethod
+    def _deviations(values: Floats, horizon: int, season: int) -> Floats:
         errors = values[:, season:] - values[:, :-season]
-        deviations = np.sqrt((errors**2).mean(axis=1))
-        growth = np.sqrt(ahead // season + 1)
-        return [
-            around(mean, deviation * growth)
-            for mean, deviation in zip(means, deviations, strict=True)
-        ]
+        growth = np.sqrt(np.arange(horizon) // season + 1)
+        return np.asarray(np.sqrt((errors**2).mean(axis=1))[:, None] * growth)

@@ -15,7 +15,9 @@ from services.predictor.forecasters.base import (
     Forecast,
     Forecaster,
     around,
+    constant,
     constant_or,
+    curves_around,
     forecaster,
 )
 
@@ -38,6 +40,12 @@ class Theta(Forecaster):
     def means(self, values: Floats, horizon: int, season: int) -> Floats:
         """The means alone."""
         return self._fitted(values, horizon, season)[0]
+
+    def curves(self, values: Floats, horizon: int, season: int) -> Floats:
+        """Means and bounds alone."""
+        mean, deviation, _ = self._fitted(values, horizon, season)
+        still = constant(values)[:, None]
+        return curves_around(np.where(still, values[:, -1:], mean), np.where(still, 0.0, deviation))
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         mean, spread, found = self._fitted(values, horizon, season)

@@ -86,6 +86,8 @@ def test_the_healer_has_what_its_flags_say() -> None:
         ("shop", "/pods/eviction"): {"create"},
         ("shop", "/persistentvolumeclaims"): {"get", "patch"},
         ("shop", "apps/deployments"): {"get", "patch"},
+        ("shop", "apps/statefulsets"): {"get", "patch"},
+        ("shop", "apps/daemonsets"): {"get", "patch"},
         ("shop", "apps/deployments/scale"): {"get", "patch"},
         ("", "/nodes"): {"get", "patch"},
         ("", "/pods"): {"get", "list"},

@@ -147,7 +147,8 @@ class Service:
     def start(self) -> None:
         """Connect, consume, and begin the periodic work."""
         log.info("service_starting", service=str(self.bus.principal), **self.settings.shown())
-        for queue in self._queues():
+        queues = self._queues()
+        for queue in queues:
             inlet = Inlet(
                 self.bus, self._handlers, self.store, self._clock, self.wake_eager,
                 self._read_ahead,
@@ -157,9 +158,7 @@ class Service:
             )
         for owner in self._owners:
             self.bus.attach(owner.consumer)
-        if queues := self._queues():
-            depth = self.bus.dead_letter_depth(queues)
-            self._periodic.append(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
+        depth = self.bus.dead_letter_depth(queues) if queues else None
         self.bus.start()
         self._health = HealthServer(
             self.settings.health_host, self.settings.health_port, self._live, self._ready
@@ -168,6 +167,8 @@ class Service:
         if self.store is not None:
             self._spawn(Periodic("outbox", 2.0, self._relay))
             self._spawn(Periodic("inbox", 3600.0, self._forget))
+        if depth is not None:
+            self._spawn(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
         if self._owners:
             self._spawn(Periodic("partitions", 5.0, lambda: show_owned(self._owners)))
         for periodic in self._periodic:

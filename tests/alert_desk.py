@@ -40,6 +40,15 @@ def over(of: AnomalyDetected) -> AnomalyCleared:
     )
 
 
+def published(bus: Bus, *messages: AnomalyDetected | AnomalyCleared) -> bool:
+    """Whether they could be: not before a healer has declared its queue."""
+    try:
+        bus.publish(messages)
+    except (Unroutable, BrokerUnavailable):
+        return False
+    return True
+
+
 class Desk:
     """A healer with its mailbox, and the detector's voice."""
 
@@ -70,11 +79,11 @@ class Desk:
         self.bus = Bus(broker.url("detector"), Principal.DETECTOR, "stories")
         self.bus.start(consume=False)
         self.bus.wait_ready()
-        self.healer = self._started()
+        self.start()
 
-    def _started(self) -> OwnedProcess:
+    def start(self) -> None:
         command = [sys.executable, "-m", "services.healer"]
-        return OwnedProcess(command, log=self.folder / "healer.log", env=self._environment)
+        self.healer = OwnedProcess(command, log=self.folder / "healer.log", env=self._environment)
 
     def restart(self) -> None:
         self.healer.stop(30)
@@ -84,9 +93,6 @@ class Desk:
         """As ``kill -9`` does; nobody takes its place yet."""
         self.healer.kill()
 
-    def start(self) -> None:
-        self.healer = self._started()
-
     def stop(self) -> None:
         self.healer.stop(30)
         self.bus.stop()
@@ -94,14 +100,7 @@ class Desk:
         self.mailbox.stop()
 
     def say(self, *messages: AnomalyDetected | AnomalyCleared) -> None:
-        def published() -> bool:
-            try:
-                self.bus.publish(messages)
-            except (Unroutable, BrokerUnavailable):
-                return False  # no healer has declared its queue yet
-            return True
-
-        self.until(published, "the healer's queue")
+        self.until(lambda: published(self.bus, *messages), "the healer's queue")
 
     def get(self, path: str) -> list[dict[str, Any]]:
         try:

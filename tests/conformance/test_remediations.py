@@ -31,6 +31,23 @@ def _what(outcome: Outcome) -> list[tuple[str, str]]:
     return sorted((step.action, step.target) for step in outcome.steps)
 
 
+def _crashed_in_the_second_step(trouble: Trouble) -> list[tuple[str, str]]:
+    """A run that a crash ends as its second step begins; the steps that had begun."""
+    begun: list[tuple[str, str]] = []
+
+    class CrashError(BaseException):
+        """Nothing catches it, as nothing catches kill -9."""
+
+    def crash(step: Step) -> None:
+        begun.append((step.action, step.target))
+        if len(begun) == 2:
+            raise CrashError
+
+    with pytest.raises(CrashError):
+        trouble.run(Noted(crash))
+    return begun
+
+
 class TestEveryRemediation:
     def test_a_dry_run_changes_and_notes_nothing_but_names_what_a_run_then_does(
         self, trouble: Trouble
@@ -69,36 +86,16 @@ class TestEveryRemediation:
         assert trouble.state() == after
 
     def test_a_run_after_a_crash_does_the_rest(self, trouble: Trouble) -> None:
-        expected, begun = _what(trouble.run(dry_run=True)), []
-
-        class CrashError(BaseException):
-            """Nothing catches it, as nothing catches kill -9."""
-
-        def crash(step: Step) -> None:
-            begun.append((step.action, step.target))
-            if len(begun) == 2:
-                raise CrashError
-
-        with pytest.raises(CrashError):
-            trouble.run(Noted(crash))
+        expected = _what(trouble.run(dry_run=True))
+        begun = _crashed_in_the_second_step(trouble)
 
         rest = _what(trouble.run())
         if trouble.remedy.NAME not in REPEATABLE:
             assert sorted([begun[0], *rest]) == expected
 
     def test_going_on_after_a_crash_repeats_nothing_that_was_done(self, trouble: Trouble) -> None:
-        expected, begun = _what(trouble.run(dry_run=True)), []
-
-        class CrashError(BaseException):
-            """Nothing catches it, as nothing catches kill -9."""
-
-        def crash(step: Step) -> None:
-            begun.append((step.action, step.target))
-            if len(begun) == 2:
-                raise CrashError
-
-        with pytest.raises(CrashError):
-            trouble.run(Noted(crash))
+        expected = _what(trouble.run(dry_run=True))
+        begun = _crashed_in_the_second_step(trouble)
 
         done = begun[:1]
         rest = _what(trouble.remedy.go_on(trouble.series, done, journal=Noted()))

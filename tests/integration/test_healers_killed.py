@@ -12,22 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from shared.contracts import AnomalyCleared, AnomalyDetected, Direction, SeriesRef, Severity
-from shared.contracts.message import deterministic_id
+from shared.contracts import AnomalyDetected
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.process import OwnedProcess, free_ports, wait_until
-from shared.messaging import BrokerUnavailable, Bus, Unroutable
+from shared.messaging import Bus
 from shared.topology import Principal
+from tests.alert_desk import ALERTING, alarm, over, published
 from tests.brokers import BrokerUnderTest
 from tests.postgresql import PrivatePostgres
 
 ALERTS = 24
-ALERTING = {
-    "group_wait_s": 0,
-    "group_interval_s": 0,
-    "storm": {"alerts": 1000},
-    "mails_per_hour": 1000,
-}
 
 
 class Healers:
@@ -72,19 +66,7 @@ class Healers:
 
 
 def trouble(number: int) -> AnomalyDetected:
-    series = SeriesRef(host=f"host{number}", item="app.errors")
-    return AnomalyDetected(
-        event_id=deterministic_id("killed", number), series=series, family="other",
-        severity=Severity.CRITICAL, time_ms=1_700_000_000_000 + number, value=9.0,
-        direction=Direction.SPIKE, periodic=None, votes=(), sentence="too many", threshold=5.0,
-    )  # fmt: skip
-
-
-def over(number: int) -> AnomalyCleared:
-    of = trouble(number)
-    return AnomalyCleared(
-        event_id=of.event_id, series=of.series, family="other", time_ms=of.time_ms, value=0.0
-    )
+    return alarm(f"host{number}", "app.errors")
 
 
 def told(mailbox: EmbeddedMailbox) -> Counter[str]:
@@ -124,7 +106,7 @@ def test_two_healers_killed_again_and_again_tell_everything_once(
                 healers.kill_one((number // 6) % 2)
         until(lambda: len(told(mailbox)) >= ALERTS, "every alarm")
         healers.kill_one(0)
-        bus.publish([over(number) for number in range(ALERTS)])
+        bus.publish([over(trouble(number)) for number in range(ALERTS)])
         until(lambda: len(told(mailbox)) >= 2 * ALERTS, "every end")
     finally:
         bus.stop()
@@ -137,14 +119,6 @@ def test_two_healers_killed_again_and_again_tell_everything_once(
         for said in what
     }  # fmt: skip
     assert told(mailbox) == Counter(wanted)
-
-
-def published(bus: Bus, message: AnomalyDetected) -> bool:
-    try:
-        bus.publish([message])
-    except (Unroutable, BrokerUnavailable):
-        return False  # no healer has declared exchange and queue yet
-    return True
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

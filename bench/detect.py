@@ -186,9 +186,16 @@ class _Names:
         codes = (rows // _ITEMS).astype(np.int32), (rows % _ITEMS).astype(np.int32)
         zero = np.zeros(len(rows), dtype=np.int32)
         return SampleBatch(
-            self.hosts, self.items, [""], *codes, zero, time_ms, values,
-            int(time_ms[-1]), self._hashes,
-        )  # fmt: skip
+            self.hosts,
+            self.items,
+            [""],
+            *codes,
+            zero,
+            time_ms,
+            values,
+            int(time_ms[-1]),
+            self._hashes,
+        )
 
     def text(self, rows: int) -> NDArray[np.uint8]:
         """The names of the first ``rows`` series, as a snapshot has them."""

@@ -33,9 +33,16 @@ from services.predictor.settings import DAY_S, EngineSettings
 
 Floats = NDArray[np.float64]
 OURS = (
-    "arima", "seasonal_naive", "drift", "holt", "ets", "theta", "combination", "neural_24_49_1",
+    "arima",
+    "seasonal_naive",
+    "drift",
+    "holt",
+    "ets",
+    "theta",
+    "combination",
+    "neural_24_49_1",
     "neural_global",
-)  # fmt: skip
+)
 _HOUR, _DAY = 3600, 24
 _M4 = {"Hourly": (24, 48), "Weekly": (1, 13), "Daily": (1, 14)}
 """Season and horizon of the competition."""

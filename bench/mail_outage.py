@@ -39,8 +39,10 @@ def main() -> int:
             desk.stop()
             broker.stop()
     surroundings = {
-        "load_before": round(load, 1), "cores": os.cpu_count(), "python": platform.python_version(),
-    }  # fmt: skip
+        "load_before": round(load, 1),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
     print(json.dumps(figures | surroundings))
     return int(bool(figures["lost"] or figures["doubled"]))
 

@@ -89,9 +89,14 @@ def _read(data: Path, name: str, limits: list[list[str]]) -> File:
         after = np.arange(right + 1, places[number + 1][0] if number + 1 < len(places) else n)
         worth[after] = scaled_sigmoid((after - right) / (width - 1))
     return File(
-        name, times.astype(np.int64), np.array(numbers, dtype=np.float64), window, len(places),
-        worth, int(0.15 * min(n, 5000)),
-    )  # fmt: skip
+        name,
+        times.astype(np.int64),
+        np.array(numbers, dtype=np.float64),
+        window,
+        len(places),
+        worth,
+        int(0.15 * min(n, 5000)),
+    )
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,10 @@ def curve(files: list[File], scores: list[Floats]) -> Curve:
     nothing = [np.concatenate([[0.0], column[last]]) for column in sums]
     caught, hit, outside, alarms = nothing
     return Curve(
-        np.concatenate([[np.inf], sorted_[last]]), caught, hit.astype(np.int64), outside,
-        alarms.astype(np.int64), sum(file.windows for file in files),
-    )  # fmt: skip
+        np.concatenate([[np.inf], sorted_[last]]),
+        caught,
+        hit.astype(np.int64),
+        outside,
+        alarms.astype(np.int64),
+        sum(file.windows for file in files),
+    )

@@ -45,8 +45,10 @@ class Sender:
     def __init__(self, **start: object) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.path_sender"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.ask(start)
 
     def ask(self, command: dict[str, object]) -> dict[str, float]:
@@ -235,8 +237,11 @@ def main() -> int:
     for series in options.series:
         results.append(measure(series, options))
         print(json.dumps(results[-1], indent=1), flush=True)
-    about = {"python": platform.python_version(), "cores": os.cpu_count(),
-             "load": os.getloadavg()[0]}  # fmt: skip
+    about = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+    }
     print(json.dumps({"bench": "path", "results": results, **about}))
     return 0
 

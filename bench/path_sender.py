@@ -139,9 +139,12 @@ class Crowd:
         took = time.monotonic() - begin
         slowest = np.percentile(self.latencies, 99) if self.latencies else 0.0
         return {
-            "samples": self.samples, "refused": self.refused, "seconds": took,
-            "request_p99_s": float(slowest), "cpu_s": time.process_time() - cpu,
-        }  # fmt: skip
+            "samples": self.samples,
+            "refused": self.refused,
+            "seconds": took,
+            "request_p99_s": float(slowest),
+            "cpu_s": time.process_time() - cpu,
+        }
 
     def _send(self, begin: float, until: float, first: int, last: int, rate: float) -> None:
         link = http.client.HTTPConnection(self._place.hostname or "", self._place.port, timeout=120)

@@ -115,12 +115,16 @@ def main() -> int:
         for phase, found in rates.items()
     }
     summary = {
-        "bench": "remote_write", "samples_per_cpu_s": rates, **ratios,
+        "bench": "remote_write",
+        "samples_per_cpu_s": rates,
+        **ratios,
         "bytes_per_sample": round(sum(map(len, requests)) / samples),
-        "series": options.series, "python": platform.python_version(),
+        "series": options.series,
+        "python": platform.python_version(),
         "protobuf": importlib.metadata.version("protobuf"),
-        "numba": importlib.metadata.version("numba"), "load": os.getloadavg()[0],
-    }  # fmt: skip
+        "numba": importlib.metadata.version("numba"),
+        "load": os.getloadavg()[0],
+    }
     print(json.dumps(summary))
     return 0
 

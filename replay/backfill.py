@@ -64,8 +64,9 @@ def backfill(
         with httpx.Client(timeout=120) as source, httpx.Client(headers=headers, timeout=60) as door:
             sent = _run(
                 _answers(source, prometheus.rstrip("/"), queries, (begin, end, step), hours),
-                door, f"{gateway.rstrip('/')}/api/v1/write",
-            )  # fmt: skip
+                door,
+                f"{gateway.rstrip('/')}/api/v1/write",
+            )
     except (BackfillError, httpx.HTTPError, httpx.InvalidURL) as error:
         typer.echo(f"backfill stopped: {error}", err=True)
         raise typer.Exit(2) from None

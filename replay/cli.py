@@ -58,9 +58,11 @@ def replay(
         raise typer.Exit(2) from None
     with (events or Path(os.devnull)).open("wb") as output:
         told = course.run(
-            samples, max(1, round(tick * 1000)),
-            processes=processes or processes_for(samples), texts=events is not None,
-        )  # fmt: skip
+            samples,
+            max(1, round(tick * 1000)),
+            processes=processes or processes_for(samples),
+            texts=events is not None,
+        )
         for one in told:
             if one.text is not None:
                 output.write(one.text + b"\n")
@@ -136,18 +138,35 @@ def _share(part: float, whole: float) -> float | None:
 def _show(found: dict[str, Any], seconds: float) -> None:
     console = Console(width=None if os.isatty(1) else 160)
     table = Table(title="Alarms with and without the system")
-    heads = ("item", "without", "with", "told", "reduction", "accuracy", "missed",
-             "false per machine-week", "lead, h", "95 % held",
-             "Brier skill", "anomalies")  # fmt: skip
+    heads = (
+        "item",
+        "without",
+        "with",
+        "told",
+        "reduction",
+        "accuracy",
+        "missed",
+        "false per machine-week",
+        "lead, h",
+        "95 % held",
+        "Brier skill",
+        "anomalies",
+    )
     for head in heads:
         table.add_column(head, justify="left" if head == "item" else "right")
     for name, row in [*found["items"].items(), ("all", found["all"])]:
         table.add_row(
-            name, str(row["alarms_without"]), str(row["alarms_with"]), str(row["mailed_in_time"]),
+            name,
+            str(row["alarms_without"]),
+            str(row["alarms_with"]),
+            str(row["mailed_in_time"]),
             *(_percent(row[key]) for key in ("reduction", "accuracy", "missed_rate")),
-            _number(row["false_per_machine_week"]), _number(row["lead_hours"]),
-            _percent(row["coverage"]), _number(row["brier_skill"]), str(row["anomalies"]),
-        )  # fmt: skip
+            _number(row["false_per_machine_week"]),
+            _number(row["lead_hours"]),
+            _percent(row["coverage"]),
+            _number(row["brier_skill"]),
+            str(row["anomalies"]),
+        )
     console.print(table)
     console.print(
         f"{found['machines']:,} machines, {found['series']:,} series, {found['samples']:,} "

@@ -98,10 +98,12 @@ def run(
     parts = [
         Partition(
             samples.select(number[samples.host_code] == at) if processes > 1 else samples,
-            clock, *settings, texts,
+            clock,
+            *settings,
+            texts,
         )
         for at in range(processes)
-    ]  # fmt: skip
+    ]
     with ExitStack() as stack:
         beside = [stack.enter_context(_Beside(part)) for part in parts[1:]]
         yield from _merged([parts[0].run(), *(iter(one) for one in beside)])

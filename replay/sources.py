@@ -78,10 +78,17 @@ def ticks(batch: SampleBatch, clock: Clock) -> Iterator[SampleBatch]:
     for (begin, end), newest in zip(pairwise(bounds), clock.newest_ms.tolist(), strict=True):
         part = slice(begin, end)
         yield SampleBatch(
-            batch.hosts, batch.items, batch.labels,
-            batch.host_code[part], batch.item_code[part], batch.label_code[part],
-            batch.time_ms[part], batch.value[part], newest, names,
-        )  # fmt: skip
+            batch.hosts,
+            batch.items,
+            batch.labels,
+            batch.host_code[part],
+            batch.item_code[part],
+            batch.label_code[part],
+            batch.time_ms[part],
+            batch.value[part],
+            newest,
+            names,
+        )
 
 
 def _read(path: Path) -> SampleBatch:
@@ -109,9 +116,7 @@ def _columns(table: pa.Table) -> SampleBatch:
     (hosts, host), (items, item), (labels, label) = names
     canonical = [labels_text(orjson.loads(text)) if text else "" for text in labels]
     value = np.asarray(table["value"].cast(pa.float64()).to_numpy(), dtype=np.float64)
-    return SampleBatch(
-        hosts, items, canonical, host, item, label, _times(table["time"]), value
-    )  # fmt: skip
+    return SampleBatch(hosts, items, canonical, host, item, label, _times(table["time"]), value)
 
 
 def _names(column: Any) -> tuple[list[str], NDArray[np.int32]]:

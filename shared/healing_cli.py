@@ -44,9 +44,12 @@ def list_actions(
 
 @app.command()
 def show(
-    alert_id: str, state: State = DEFAULT_STATE, url: Url = "", token: Token = "",
+    alert_id: str,
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    token: Token = "",
     as_json: AsJson = False,
-) -> None:  # fmt: skip
+) -> None:
     """Show one alert: why, what was done, what is planned, and the evidence of its machine."""
     found = json.loads(_call("GET", f"alerts/{quote(alert_id, safe='')}", state, url, token))
     if as_json:
@@ -66,27 +69,36 @@ def show(
 
 @app.command()
 def approve(
-    action_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    action_id: str,
+    reason: Reason = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
     token: Token = "",
-) -> None:  # fmt: skip
+) -> None:
     """Have a proposed action carried out, as it was shown."""
     _decide(action_id, "approve", "running", reason, state, url, token)
 
 
 @app.command()
 def refuse(
-    action_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    action_id: str,
+    reason: Reason = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
     token: Token = "",
-) -> None:  # fmt: skip
+) -> None:
     """Refuse a proposed action."""
     _decide(action_id, "refuse", "refused", reason, state, url, token)
 
 
 @app.command()
 def stop(
-    hosts: Hosts = "*", reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    hosts: Hosts = "*",
+    reason: Reason = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
     token: Token = "",
-) -> None:  # fmt: skip
+) -> None:
     """The kill switch: nothing acts any more; what is under way ends before its next step."""
     _call("POST", "healing/stop", state, url, token, _said(reason, hosts=hosts))
     typer.echo(f"stopped on {hosts}")
@@ -94,9 +106,12 @@ def stop(
 
 @app.command()
 def resume(
-    hosts: Hosts = "*", reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    hosts: Hosts = "*",
+    reason: Reason = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
     token: Token = "",
-) -> None:  # fmt: skip
+) -> None:
     """Let acting go on where it was stopped with the same pattern."""
     left = json.loads(
         _call("POST", "healing/resume", state, url, token, _said(reason, hosts=hosts))
@@ -118,9 +133,12 @@ def rules(
 
 @app.command()
 def accept(
-    rule_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    rule_id: str,
+    reason: Reason = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
     token: Token = "",
-) -> None:  # fmt: skip
+) -> None:
     """Accept a rule: from now on B is attached to A."""
     _call("POST", f"rules/{quote(rule_id, safe='')}/accept", state, url, token, _said(reason))
     typer.echo("accepted")
@@ -128,9 +146,12 @@ def accept(
 
 @app.command()
 def reject(
-    rule_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    rule_id: str,
+    reason: Reason = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
     token: Token = "",
-) -> None:  # fmt: skip
+) -> None:
     """Reject a rule, or retire one that was accepted."""
     _call("POST", f"rules/{quote(rule_id, safe='')}/reject", state, url, token, _said(reason))
     typer.echo("rejected")
@@ -167,9 +188,12 @@ def related(
 
 @app.command("not-an-anomaly")
 def not_an_anomaly(
-    alert_id: str, reason: Reason = "", state: State = DEFAULT_STATE, url: Url = "",
+    alert_id: str,
+    reason: Reason = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
     token: Token = "",
-) -> None:  # fmt: skip
+) -> None:
     """Say that an alarm was none; its detector learns that values like this are normal."""
     path = f"alerts/{quote(alert_id, safe='')}/judge"
     _call("POST", path, state, url, token, _said(reason, anomaly=False))

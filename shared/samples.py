@@ -109,10 +109,17 @@ class SampleBatch:
     def select(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> SampleBatch:
         """The samples at ``index``, with the same lists of names."""
         return SampleBatch(
-            self.hosts, self.items, self.labels,
-            self.host_code[index], self.item_code[index], self.label_code[index],
-            self.time_ms[index], self.value[index], self.clock_ms, self.hashes,
-        )  # fmt: skip
+            self.hosts,
+            self.items,
+            self.labels,
+            self.host_code[index],
+            self.item_code[index],
+            self.label_code[index],
+            self.time_ms[index],
+            self.value[index],
+            self.clock_ms,
+            self.hashes,
+        )
 
 
 def from_rows(
@@ -148,12 +155,17 @@ def concatenate(batches: Sequence[SampleBatch]) -> SampleBatch:
     clocks = [batch.clock_ms for batch in batches if batch.clock_ms is not None]
     joined = [_join(code, np.dtype(np.int32)) for code in codes]
     return SampleBatch(
-        names[0], names[1], names[2], joined[0], joined[1], joined[2],
+        names[0],
+        names[1],
+        names[2],
+        joined[0],
+        joined[1],
+        joined[2],
         _join([batch.time_ms for batch in batches], np.dtype(np.int64)),
         _join([batch.value for batch in batches], np.dtype(np.float64)),
         max(clocks, default=None),
         _join_hashes(batches),
-    )  # fmt: skip
+    )
 
 
 def _join_hashes(batches: Sequence[SampleBatch]) -> Hashes | None:

@@ -50,9 +50,19 @@ class SeriesIndex:
         )
         rows, new_at = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int64)
         now = series_table.resolve(
-            hosts, items, labels, batch.host_code, batch.item_code, batch.label_code,
-            self._slots, self._parts, used, self._limit, rows, new_at,
-        )  # fmt: skip
+            hosts,
+            items,
+            labels,
+            batch.host_code,
+            batch.item_code,
+            batch.label_code,
+            self._slots,
+            self._parts,
+            used,
+            self._limit,
+            rows,
+            new_at,
+        )
         for at in new_at[: now - used]:
             self.names.append(
                 (

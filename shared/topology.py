@@ -95,9 +95,12 @@ def _to(*names: Principal) -> tuple[Subscription, ...]:
 
 
 _FLOW = {
-    P.CLIENT: "events", P.TASK: "jobs", P.AUTOSPEC: "reports", P.DETECTOR: "samples",
+    P.CLIENT: "events",
+    P.TASK: "jobs",
+    P.AUTOSPEC: "reports",
+    P.DETECTOR: "samples",
     P.HEALER: "observations",
-}  # fmt: skip
+}
 _SHOWN = (Subscription(P.CLIENT, "client.members"),)
 _MEMBER = (Subscription(P.MEMBER, "member.{instance}", QueueKind.EXCLUSIVE, narrowed=True),)
 _AGENT = (Subscription(P.AGENT, "agent.{instance}", narrowed=True),)

@@ -20,18 +20,29 @@ from shared.topology import Principal
 from tests.brokers import BrokerUnderTest
 
 ALERTING = {
-    "group_wait_s": 0, "group_interval_s": 0, "storm": {"alerts": 1000}, "mails_per_hour": 1000,
-}  # fmt: skip
+    "group_wait_s": 0,
+    "group_interval_s": 0,
+    "storm": {"alerts": 1000},
+    "mails_per_hour": 1000,
+}
 """Everything is told by itself and at once."""
 
 
 def alarm(host: str, item: str) -> AnomalyDetected:
     series = SeriesRef(host=host, item=item)
     return AnomalyDetected(
-        event_id=deterministic_id("story", host, item), series=series, family="other",
-        severity=Severity.CRITICAL, time_ms=1_700_000_000_000, value=9.0,
-        direction=Direction.SPIKE, periodic=None, votes=(), sentence="too many", threshold=5.0,
-    )  # fmt: skip
+        event_id=deterministic_id("story", host, item),
+        series=series,
+        family="other",
+        severity=Severity.CRITICAL,
+        time_ms=1_700_000_000_000,
+        value=9.0,
+        direction=Direction.SPIKE,
+        periodic=None,
+        votes=(),
+        sentence="too many",
+        threshold=5.0,
+    )
 
 
 def over(of: AnomalyDetected) -> AnomalyCleared:

@@ -30,8 +30,12 @@ class JobDoor:
         environment = dict(os.environ) | {"BAROGRAPH_URL": self.url, "COLUMNS": "200"}
         return subprocess.run(
             [sys.executable, "-m", "services.client.tshell", *arguments],
-            capture_output=True, text=True, timeout=90, check=False, env=environment,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+            env=environment,
+        )
 
 
 @contextmanager

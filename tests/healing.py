@@ -117,20 +117,28 @@ class Machine:
         mounts = [str(self.volumes / name) for name in names]
         clean = {"level": "automatic", "remediation": "clean-logs"}
         rules = [
-            {"labels": {"mount": mounts[1]}, "level": "approve", "remediation": "clean-logs",
-             "approval_s": 4},
+            {
+                "labels": {"mount": mounts[1]},
+                "level": "approve",
+                "remediation": "clean-logs",
+                "approval_s": 4,
+            },
             {"labels": {"mount": f"{self.volumes}/*"}, **clean},
             {"items": PROGRAM, "level": "approve", "remediation": "kill-runaway"},
             {"level": "observe"},
-        ]  # fmt: skip
+        ]
         runaway = {
-            "programs": ["burner"], "users": [getpass.getuser(), "root"], "min_cpu": 3,
-            "min_age_s": 0, "grace_s": 2,
-        }  # fmt: skip
+            "programs": ["burner"],
+            "users": [getpass.getuser(), "root"],
+            "min_cpu": 3,
+            "min_age_s": 0,
+            "grace_s": 2,
+        }
         alerting = {
-            "group_by": ["host", "item", "mount", "program"], "group_wait_s": 0,
+            "group_by": ["host", "item", "mount", "program"],
+            "group_wait_s": 0,
             "group_interval_s": 0,
-        }  # fmt: skip
+        }
         # A straight line is all these histories need, and it waits for no compiler.
         models = {"stable": "drift", "volatile": "drift"}
         predictor = {"resolution_s": STEP_S, "horizon": 30, "models": models}

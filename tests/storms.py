@@ -15,9 +15,13 @@ from shared.contracts.message import deterministic_id
 
 _POINTS = 60
 RULES = [
-    {"name": "switch", "source": ['item="switch.up"'], "target": ['item!="switch.up"'],
-     "equal": ["rack"]}
-]  # fmt: skip
+    {
+        "name": "switch",
+        "source": ['item="switch.up"'],
+        "target": ['item!="switch.up"'],
+        "equal": ["rack"],
+    }
+]
 """The switch is the cause of what its rack tells."""
 
 

@@ -92,9 +92,12 @@ def full_of_logs(ground: Path, **settings: Any) -> Trouble:
     put(outside / "app.log.1", content=b"precious")
     allowed = {"root": str(root), "min_age_s": HOUR_S, **settings}
     return Trouble(
-        ground, root, outside, make("clean-logs", {"roots": [allowed]}),
+        ground,
+        root,
+        outside,
+        make("clean-logs", {"roots": [allowed]}),
         SeriesRef(host="h", item="df.bytes.used.percent", labels={"mount": str(root.parent)}),
-    )  # fmt: skip
+    )
 
 
 def full_of_held_logs(ground: Path) -> Trouble:
@@ -114,9 +117,14 @@ def full_of_held_logs(ground: Path) -> Trouble:
 
     allowed = {"root": str(root), "patterns": ["*.out", "*.log"]}
     return Trouble(
-        ground, root, outside, make("truncate-logs", {"roots": [allowed], "min_bytes": 1000}),
-        disk(root.parent), close, read,
-    )  # fmt: skip
+        ground,
+        root,
+        outside,
+        make("truncate-logs", {"roots": [allowed], "min_bytes": 1000}),
+        disk(root.parent),
+        close,
+        read,
+    )
 
 
 def full_of_caches(ground: Path) -> Trouble:
@@ -148,9 +156,11 @@ def started(ground: Path, *commands: list[str], **options: Any) -> list[subproce
     found = []
     for command in commands:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, cwd=ground,
+            command,
+            stdout=subprocess.PIPE,
+            cwd=ground,
             env=dict(os.environ) | {"PYTHONHOME": home} | options,
-        )  # fmt: skip
+        )
         assert process.stdout is not None
         assert process.stdout.readline()
         found.append(process)
@@ -181,9 +191,13 @@ def burning(ground: Path, remediation: str, **settings: Any) -> Trouble:
         return found
 
     fields = {
-        "programs": ["burner"], "users": [getpass.getuser(), "root"], "min_cpu": 5,
-        "min_age_s": 0, "most": 2, **settings,
-    }  # fmt: skip
+        "programs": ["burner"],
+        "users": [getpass.getuser(), "root"],
+        "min_cpu": 5,
+        "min_age_s": 0,
+        "most": 2,
+        **settings,
+    }
     series = SeriesRef(host="h", item="cpu.idle")
     remedy = make(remediation, fields)
     return Trouble(ground, ground, ground, remedy, series, ended(processes), read)
@@ -202,9 +216,11 @@ def left_behind(ground: Path) -> Trouble:
         return {str(p.pid): (running.read(p.pid) is not None,) for p in processes}
 
     fields = {
-        "programs": ["trainer"], "users": [getpass.getuser(), "root"], "min_age_s": 0,
+        "programs": ["trainer"],
+        "users": [getpass.getuser(), "root"],
+        "min_age_s": 0,
         "adopters": [os.getpid()],
-    }  # fmt: skip
+    }
     series = SeriesRef(host="h", item="mem.memused.percent")
     remedy = make("stop-leftover-tensorflow", fields)
     return Trouble(ground, ground, ground, remedy, series, ended(processes), read)

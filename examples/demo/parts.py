@@ -58,10 +58,13 @@ def _job(scene: Scene, example: str, options: tuple[str, ...]) -> Row:
     size = _load_model(scene, job_id)
     scene.wait_for(f"the last process of {job_id} to be gone", lambda: _gone(job_id), 10)
     return Row(
-        f"job {example}", f"succeeded in {seconds:.0f} s", "-", "-",
+        f"job {example}",
+        f"succeeded in {seconds:.0f} s",
+        "-",
+        "-",
         f"model of {size / 1e3:.0f} kB stored, loaded and asked; no process is left",
         f"{url}/jobs/{job_id}",
-    )  # fmt: skip
+    )
 
 
 def _load_model(scene: Scene, job_id: str) -> int:
@@ -130,13 +133,14 @@ def logs(scene: Scene) -> list[Row]:
     ahead = (predicted["crossing_ms"] - predicted["time_ms"]) / 1000
     return [
         Row(
-            "logs fill a volume", f"at {predicted['value']:.0f} %",
+            "logs fill a volume",
+            f"at {predicted['value']:.0f} %",
             f"{_clock(predicted['time_ms'])}, {ahead:.0f} s ahead",
             f"{_clock(predicted['crossing_ms'])} at {threshold:.0f} %",
             f"clean-logs: {verified['before']:.0f} % -> {verified['after']:.0f} %, verified",
             f"mail: {mail['subject']}",
         )
-    ]  # fmt: skip
+    ]
 
 
 def cpu(scene: Scene) -> list[Row]:
@@ -154,12 +158,14 @@ def cpu(scene: Scene) -> list[Row]:
         process.kill()
     return [
         Row(
-            "the CPU burns", f"{len(burning)} processes", "-",
+            "the CPU burns",
+            f"{len(burning)} processes",
+            "-",
             f"{_clock(int(begin * 1000))} it began",
             f"mailed after {time.time() - begin:.0f} s with the top processes",
             f"mail: {mail['subject']}",
         )
-    ]  # fmt: skip
+    ]
 
 
 def _event(scene: Scene, key: str) -> dict[str, Any] | None:
@@ -183,8 +189,11 @@ def _mail(scene: Scene, *words: str, since: int = 0) -> EmailMessage | None:
 
 def _quiet(scene: Scene) -> bool | None:
     """Whether no alert about the CPU is open; None while one is."""
-    states = [e["state"] for e in scene.alerts.take()
-              if e["key"].startswith("alert.") and e["series"]["item"] == "cpu.idle"]  # fmt: skip
+    states = [
+        e["state"]
+        for e in scene.alerts.take()
+        if e["key"].startswith("alert.") and e["series"]["item"] == "cpu.idle"
+    ]
     return True if not states or states[-1] == "resolved" else None
 
 

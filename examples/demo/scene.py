@@ -82,9 +82,13 @@ class Scene:
                 raise
         self.console.print(f"Barograph runs ({time.monotonic() - begin:.0f} s).")
         self.alerts = Tap(
-            self.stack.broker.admin_url, "outside.demo", "alerts",
-            "alarm.#", "alert.#", "remediation.verified",
-        )  # fmt: skip
+            self.stack.broker.admin_url,
+            "outside.demo",
+            "alerts",
+            "alarm.#",
+            "alert.#",
+            "remediation.verified",
+        )
         return self
 
     def __exit__(

@@ -69,9 +69,12 @@ def describe(
     shown = shown_members(view, members)
     first = sorted(shown, key=_trouble)[:MOST_MEMBERS]
     return Description(
-        job=view, members=tuple(first), members_total=len(shown),
-        timeline=tuple(moments.told(noted)), now=now,
-    )  # fmt: skip
+        job=view,
+        members=tuple(first),
+        members_total=len(shown),
+        timeline=tuple(moments.told(noted)),
+        now=now,
+    )
 
 
 def usage(view: JobView, members: Iterable[MemberView], *, each: bool) -> JobUsage:
@@ -80,15 +83,18 @@ def usage(view: JobView, members: Iterable[MemberView], *, each: bool) -> JobUsa
     running = [m for m in shown if m.stands == "running"]
     measured = [m for m in running if m.measured_at is not None]
     return JobUsage(
-        job_id=view.job_id, name=view.name, state=view.state,
+        job_id=view.job_id,
+        name=view.name,
+        state=view.state,
         cpu_asked=view.submit.total_cpu if view.submit else 0,
         memory_asked=view.submit.total_memory if view.submit else 0,
         gpu_asked=view.submit.total_gpu if view.submit else 0,
-        running=len(running), measured=len(measured),
+        running=len(running),
+        measured=len(measured),
         cpu_used=sum(m.cpu_cores or 0 for m in measured),
         memory_used=sum(m.memory_bytes or 0 for m in measured),
         members=tuple(shown) if each else (),
-    )  # fmt: skip
+    )
 
 
 def shown_members(view: JobView, members: Iterable[MemberView]) -> list[MemberShown]:

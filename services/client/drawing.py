@@ -13,9 +13,14 @@ from services.client.spans import span
 MOST_ROWS = 24
 WIDTH, LABEL, RIGHT, ROW, TOP = 1000, 130, 30, 24, 8
 _PHASES = {
-    "accepted": "waiting", "starting": "waiting", "pending": "pending", "reported": "reported",
-    "started": "running", "running": "running", "retrying": "retrying",
-}  # fmt: skip
+    "accepted": "waiting",
+    "starting": "waiting",
+    "pending": "pending",
+    "reported": "reported",
+    "started": "running",
+    "running": "running",
+    "retrying": "retrying",
+}
 _STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400)
 _MOST_TICKS = 8
 _LEAST_S = 1.0

@@ -47,9 +47,13 @@ MOST_MOMENTS = 500
 def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
     """Show the job as its newest event says."""
     view = ctx.records.get(JOBS, event.job_id) or JobView(
-        job_id=event.job_id, name=event.name, state="", sequence=0,
-        created_at=event.at, updated_at=event.at,
-    )  # fmt: skip
+        job_id=event.job_id,
+        name=event.name,
+        state="",
+        sequence=0,
+        created_at=event.at,
+        updated_at=event.at,
+    )
     if view.state == REMOVED:
         return ()
     submit = getattr(event, "submit", None)
@@ -60,10 +64,14 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
         ctx.records.put(JOBS, view.model_copy(update={"submit": view.submit or submit}))
         return ()
     changes: dict[str, Any] = {
-        "name": event.name, "state": event.state.value, "reason": event.reason,
-        "sequence": event.sequence, "updated_at": event.at, "faults": (),
+        "name": event.name,
+        "state": event.state.value,
+        "reason": event.reason,
+        "sequence": event.sequence,
+        "updated_at": event.at,
+        "faults": (),
         "pending": _pending(event, view),
-    }  # fmt: skip
+    }
     changes |= {name: getattr(event, name) for name in _TOLD if hasattr(event, name)}
     isolation = getattr(event, "isolation", None)
     if isolation is not None:
@@ -86,9 +94,14 @@ def request_refused(message: RequestRefused, ctx: Context) -> tuple[()]:
     reason = "; ".join(f"{f.field}: {f.problem}" if f.field else f.problem for f in message.faults)
     if view is None:
         view = JobView(
-            job_id=message.job_id, name=message.job_id, state=REFUSED, sequence=0,
-            created_at=message.at, updated_at=message.at, reason=reason,
-        )  # fmt: skip
+            job_id=message.job_id,
+            name=message.job_id,
+            state=REFUSED,
+            sequence=0,
+            created_at=message.at,
+            updated_at=message.at,
+            reason=reason,
+        )
     elif view.sequence == 0 and message.request_type == JobSubmit.TYPE:
         view = view.model_copy(
             update={"state": REFUSED, "reason": reason, "updated_at": message.at}
@@ -137,9 +150,12 @@ def pod_started(message: PodStarted, ctx: Context) -> tuple[()]:
     _note(moments.started(message), ctx)
     if known.phase != "exited" and message.epoch >= known.epoch:
         changes: dict[str, Any] = {
-            "phase": "running", "epoch": message.epoch, "started_at": message.at,
-            "pod": message.pod or known.pod, "node": message.node or known.node,
-        }  # fmt: skip
+            "phase": "running",
+            "epoch": message.epoch,
+            "started_at": message.at,
+            "pod": message.pod or known.pod,
+            "node": message.node or known.node,
+        }
         ctx.records.put(MEMBERS, known.model_copy(update=changes))
     return ()
 
@@ -150,10 +166,11 @@ def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
     if known is None or (known.measured_at is not None and message.at <= known.measured_at):
         return ()
     changes: dict[str, Any] = {
-        "cpu_cores": message.cpu_cores, "memory_bytes": message.memory_bytes,
+        "cpu_cores": message.cpu_cores,
+        "memory_bytes": message.memory_bytes,
         "memory_peak_bytes": max(message.memory_bytes, known.memory_peak_bytes or 0),
         "measured_at": message.at,
-    }  # fmt: skip
+    }
     ctx.records.put(MEMBERS, known.model_copy(update=changes))
     return ()
 
@@ -166,10 +183,14 @@ def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
     if known is None or known.phase == "exited":
         return ()
     changes: dict[str, Any] = {
-        "phase": "exited", "exited_at": message.at, "exit_code": message.exit_code,
-        "oom": message.oom, "fault": message.fault,
-        "infrastructure": message.infrastructure, "last_lines": message.last_lines,
-    }  # fmt: skip
+        "phase": "exited",
+        "exited_at": message.at,
+        "exit_code": message.exit_code,
+        "oom": message.oom,
+        "fault": message.fault,
+        "infrastructure": message.infrastructure,
+        "last_lines": message.last_lines,
+    }
     ctx.records.put(MEMBERS, known.model_copy(update=changes))
     return ()
 
@@ -179,10 +200,13 @@ def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
     if _removed(ctx.records.get(JOBS, message.job_id)):
         return ()
     chunk = LogChunk(
-        job_id=message.job_id, member=message.member.name,
-        incarnation=message.member.incarnation, chunk=message.chunk,
-        object_key=message.key, at=message.at,
-    )  # fmt: skip
+        job_id=message.job_id,
+        member=message.member.name,
+        incarnation=message.member.incarnation,
+        chunk=message.chunk,
+        object_key=message.key,
+        at=message.at,
+    )
     if ctx.records.get(CHUNKS, chunk.key) is None:
         ctx.records.put(CHUNKS, chunk)
     return ()
@@ -220,9 +244,13 @@ def _note(moment: Moment, ctx: Context) -> bool:
         return False
     ctx.records.put(MOMENTS, moment)
     old = ctx.records.find(
-        MOMENTS, group=moment.job_id, status=moment.concerns, newest_first=True,
-        offset=MOST_MOMENTS, limit=_AT_ONCE,
-    )  # fmt: skip
+        MOMENTS,
+        group=moment.job_id,
+        status=moment.concerns,
+        newest_first=True,
+        offset=MOST_MOMENTS,
+        limit=_AT_ONCE,
+    )
     for each in old:
         ctx.records.delete(MOMENTS, MOMENTS.key(each))
     return True

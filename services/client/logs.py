@@ -77,9 +77,13 @@ class Logs:
         self._model, self._objects, self._bucket = model, objects, bucket
 
     def parts(
-        self, job_id: str, member: str | None = None, incarnation: int | None = None,
-        *, previous: bool = False,
-    ) -> list[LogPart]:  # fmt: skip
+        self,
+        job_id: str,
+        member: str | None = None,
+        incarnation: int | None = None,
+        *,
+        previous: bool = False,
+    ) -> list[LogPart]:
         """The stored logs, member by member and, of each, incarnation by incarnation.
 
         ``previous`` leaves of each member only the one before its newest.

@@ -36,9 +36,16 @@ from shared.storage import S3Store
 from shared.store import Store
 
 _EVENTS = (
-    JobAccepted, JobStarting, JobPending, JobRunning, JobRetrying, JobSucceeded, JobFailed,
-    JobCancelled, JobRemoved,
-)  # fmt: skip
+    JobAccepted,
+    JobStarting,
+    JobPending,
+    JobRunning,
+    JobRetrying,
+    JobSucceeded,
+    JobFailed,
+    JobCancelled,
+    JobRemoved,
+)
 
 
 class Client:
@@ -54,12 +61,15 @@ class Client:
         model = ReadModel(store)
         listeners: dict[type, Handler] = dict.fromkeys(_EVENTS, handlers.job_event)
         listeners |= {
-            RequestRefused: handlers.request_refused, LogAppended: handlers.log_appended,
+            RequestRefused: handlers.request_refused,
+            LogAppended: handlers.log_appended,
             JobPlanned: handlers.job_planned,
-            PodReported: handlers.pod_reported, ClusterSpecReady: handlers.clusterspec_ready,
-            PodStarted: handlers.pod_started, PodMeasured: handlers.pod_measured,
+            PodReported: handlers.pod_reported,
+            ClusterSpecReady: handlers.clusterspec_ready,
+            PodStarted: handlers.pod_started,
+            PodMeasured: handlers.pod_measured,
             PodExited: handlers.pod_exited,
-        }  # fmt: skip
+        }
         self.service = Service(
             "client",
             settings,
@@ -74,10 +84,16 @@ class Client:
         app = create_app(settings, self.service.publisher, model, objects, logs, followers)
         self.server = uvicorn.Server(
             uvicorn.Config(
-                app, host=settings.http_host, port=settings.http_port, log_config=None,
-                access_log=False, server_header=False, timeout_graceful_shutdown=3, lifespan="off",
+                app,
+                host=settings.http_host,
+                port=settings.http_port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=3,
+                lifespan="off",
             )
-        )  # fmt: skip
+        )
         self._thread = threading.Thread(target=self.server.run, name="http", daemon=True)
 
     def start_http(self) -> None:

@@ -52,10 +52,15 @@ class ReadModel:
     def submitted(self, message: JobSubmit, now: datetime) -> JobView:
         """Show a job that the broker has, before the task service has answered."""
         view = JobView(
-            job_id=message.job_id, name=message.name, state=SUBMITTED, sequence=0,
-            created_at=now, updated_at=now, submit=message,
+            job_id=message.job_id,
+            name=message.name,
+            state=SUBMITTED,
+            sequence=0,
+            created_at=now,
+            updated_at=now,
+            submit=message,
             reason="handed in; not yet seen by the task service",
-        )  # fmt: skip
+        )
         with self._store.transaction() as records:
             known = records.get(JOBS, message.job_id)
             if known is None or (known.sequence == 0 and known.state != SUBMITTED):

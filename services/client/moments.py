@@ -44,9 +44,12 @@ def reported(message: PodReported) -> Moment:
 def gathered(message: ClusterSpecReady, now: datetime) -> Moment:
     """All members of an epoch are known."""
     return Moment(
-        job_id=message.job_id, id=f"epoch/{message.epoch}", at=message.at or now, kind="gathered",
+        job_id=message.job_id,
+        id=f"epoch/{message.epoch}",
+        at=message.at or now,
+        kind="gathered",
         text=f"ClusterSpec with {len(message.members)} members, epoch {message.epoch}",
-    )  # fmt: skip
+    )
 
 
 def started(message: PodStarted) -> Moment:
@@ -95,8 +98,15 @@ def told(noted: Iterable[Moment]) -> list[Line]:
         number = _joins(lines, moment)
         if number is None:
             members = (moment.member,) if moment.member else ()
-            lines.append(Line(at=moment.at, until=moment.at, kind=moment.kind, text=moment.text,
-                              members=members))  # fmt: skip
+            lines.append(
+                Line(
+                    at=moment.at,
+                    until=moment.at,
+                    kind=moment.kind,
+                    text=moment.text,
+                    members=members,
+                )
+            )
         else:
             line = lines[number]
             # Addresses differ by nature; what all of them say stays.
@@ -129,9 +139,14 @@ def named(members: tuple[str, ...]) -> str:
 def _of(job_id: str, member: Member, kind: str, at: datetime) -> Moment:
     again = f"incarnation {member.incarnation}" if member.incarnation > 1 else ""
     return Moment(
-        job_id=job_id, id=f"{member.name}/{member.incarnation}/{kind}", at=at, kind=kind,
-        text=again, member=member.name, incarnation=member.incarnation,
-    )  # fmt: skip
+        job_id=job_id,
+        id=f"{member.name}/{member.incarnation}/{kind}",
+        at=at,
+        kind=kind,
+        text=again,
+        member=member.name,
+        incarnation=member.incarnation,
+    )
 
 
 def _signal(exit_code: int) -> str:

@@ -29,10 +29,16 @@ _PERIODIC = ("chain", "amplitude")
 _APERIODIC = ("short_term", "long_term")
 _VOTERS = ("chain", "amplitude", "short_term", "isolation_forest", "long_term")
 SKYLINE = (
-    "first_hour_average", "mean_subtraction_cumulation", "stddev_from_average",
-    "stddev_from_moving_average", "least_squares", "grubbs", "histogram_bins",
-    "median_absolute_deviation", "ks_test",
-)  # fmt: skip
+    "first_hour_average",
+    "mean_subtraction_cumulation",
+    "stddev_from_average",
+    "stddev_from_moving_average",
+    "least_squares",
+    "grubbs",
+    "histogram_bins",
+    "median_absolute_deviation",
+    "ks_test",
+)
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,11 @@ class Combination(BaseModel):
         A series whose kind is not known yet is treated as one without a rhythm.
         """
         needed = {
-            "surprise": 1, "vote": self.majority, "skyline": self.consensus, "panel": self.needed,
-        }  # fmt: skip
+            "surprise": 1,
+            "vote": self.majority,
+            "skyline": self.consensus,
+            "panel": self.needed,
+        }
         if self.mode in needed:
             return self._conclude([votes[n] for n in self.voters()], None, needed[self.mode])
         periodic = kind == PERIODIC

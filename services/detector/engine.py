@@ -155,9 +155,18 @@ class Engine:
             missing[known], broken[known] = self._alignment.advance(rows[known], times[known])
         local, holiday = self._limits.calendars.look(limits["calendar"][where], times)
         return Tick(
-            where, times, values, missing, broken, limits["limit"][where], limits["above"][where],
-            local, holiday, limits["floor"][where], limits["budget"][where],
-        )  # fmt: skip
+            where,
+            times,
+            values,
+            missing,
+            broken,
+            limits["limit"][where],
+            limits["above"][where],
+            local,
+            holiday,
+            limits["floor"][where],
+            limits["budget"][where],
+        )
 
     def _step(self, tick: Tick) -> Iterable[Message]:
         rows = tick.rows

@@ -31,13 +31,15 @@ def merged(a: Floats, b: Floats) -> Floats:
     cross = a[..., N] * share
     return np.stack(
         [
-            n, a[..., T] + share * dt, a[..., Y] + share * dy,
+            n,
+            a[..., T] + share * dt,
+            a[..., Y] + share * dy,
             a[..., TT] + b[..., TT] + cross * dt * dt,
             a[..., TY] + b[..., TY] + cross * dt * dy,
             a[..., YY] + b[..., YY] + cross * dy * dy,
         ],
         axis=-1,
-    )  # fmt: skip
+    )
 
 
 def deviation(moments: Floats) -> Floats:

@@ -84,9 +84,17 @@ class Liveness:
         zero = np.zeros(len(codes), dtype=np.int32)
         known = batch.hashes and (batch.hashes[0], _NO_NAME, _NO_NAME)
         one_each = SampleBatch(
-            batch.hosts, [""], [""], codes, zero, zero,
-            zero.astype(np.int64), zero.astype(np.float64), None, known,
-        )  # fmt: skip
+            batch.hosts,
+            [""],
+            [""],
+            codes,
+            zero,
+            zero,
+            zero.astype(np.int64),
+            zero.astype(np.float64),
+            None,
+            known,
+        )
         rows = self._hosts.resolve(one_each)
         self._state.grow(len(self._hosts))
         return rows[rows >= 0]

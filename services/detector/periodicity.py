@@ -46,8 +46,9 @@ class Periodicity(BaseModel):
         """
         kinds = np.full(len(hourly), UNKNOWN, dtype=np.int8)
         distances = np.full(len(hourly), np.nan)
-        first = np.where(np.isnan(hourly).all(axis=1), hourly.shape[1],
-                         np.argmax(~np.isnan(hourly), axis=1))  # fmt: skip
+        first = np.where(
+            np.isnan(hourly).all(axis=1), hourly.shape[1], np.argmax(~np.isnan(hourly), axis=1)
+        )
         whole = (hourly.shape[1] - first) // HOURS
         for days in np.unique(whole[whole >= self.min_days]):
             rows = np.flatnonzero(whole == days)

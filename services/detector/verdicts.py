@@ -139,21 +139,35 @@ class Writer:
         event_id = deterministic_id("silence", change.host, change.heard_ms)
         if change.alive:
             return AnomalyCleared(
-                event_id=event_id, series=series, family=family_of(_ALIVE),
-                time_ms=change.now_ms, value=1.0,
-            )  # fmt: skip
+                event_id=event_id,
+                series=series,
+                family=family_of(_ALIVE),
+                time_ms=change.now_ms,
+                value=1.0,
+            )
         seconds = (change.now_ms - change.heard_ms) / 1000
         sentence = f"{change.host} has reported nothing for {seconds:.0f} s"
         vote = Vote(
-            detector="liveness", judged=True, anomalous=True, direction=Direction.DROP,
-            numbers={"silent_s": seconds}, sentence=sentence,
-        )  # fmt: skip
+            detector="liveness",
+            judged=True,
+            anomalous=True,
+            direction=Direction.DROP,
+            numbers={"silent_s": seconds},
+            sentence=sentence,
+        )
         return AnomalyDetected(
-            event_id=event_id, series=series, family=family_of(_ALIVE),
-            severity=Severity.CRITICAL, time_ms=change.now_ms, value=0.0,
-            direction=Direction.DROP, periodic=None, votes=(vote,), sentence=sentence,
+            event_id=event_id,
+            series=series,
+            family=family_of(_ALIVE),
+            severity=Severity.CRITICAL,
+            time_ms=change.now_ms,
+            value=0.0,
+            direction=Direction.DROP,
+            periodic=None,
+            votes=(vote,),
+            sentence=sentence,
             threshold=0.5,
-        )  # fmt: skip
+        )
 
 
 def _band(votes: tuple[Vote, ...], time_ms: int) -> tuple[BandPoint, ...]:

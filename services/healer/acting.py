@@ -63,9 +63,14 @@ class Acting:
         facts = self.facts(incident, ctx)
         decision = self.policy.decide(incident.series, incident.severity, facts)
         trail.note_decision(
-            ctx.records, self.policy, incident.series, incident.severity, facts, decision,
+            ctx.records,
+            self.policy,
+            incident.series,
+            incident.severity,
+            facts,
+            decision,
             incident.incident_id,
-        )  # fmt: skip
+        )
         return decision
 
     def facts(self, incident: Incident, ctx: Context) -> Facts:
@@ -204,12 +209,21 @@ class Acting:
         if ended:
             self._release(changed, ctx)
         trail.note(
-            ctx.records, ctx.now, f"action {state.value}", action.action_id,
-            action_id=action.action_id, incident_id=action.incident_id,
-            remediation=action.remediation, target=action.target, level=action.level.value,
-            by=action.by, reason=reason, fence=action.fence, total_steps=action.total_steps,
+            ctx.records,
+            ctx.now,
+            f"action {state.value}",
+            action.action_id,
+            action_id=action.action_id,
+            incident_id=action.incident_id,
+            remediation=action.remediation,
+            target=action.target,
+            level=action.level.value,
+            by=action.by,
+            reason=reason,
+            fence=action.fence,
+            total_steps=action.total_steps,
             steps=[step.model_dump(mode="json") for step in action.steps[:20]],
-        )  # fmt: skip
+        )
         yield ActionChanged(
             action_id=changed.action_id,
             incident_id=changed.incident_id,
@@ -255,10 +269,14 @@ class Acting:
         """The verified outcome, as a label and in the ledger; whether it saved an alarm."""
         saved = effective and incident.state is AlertState.PREDICTED
         record = Outcome(
-            action_id=incident.action_id, incident_id=incident.incident_id,
-            series=incident.series, remediation=incident.remediation,
-            effective=effective, saved=saved, at=ctx.now,
-        )  # fmt: skip
+            action_id=incident.action_id,
+            incident_id=incident.incident_id,
+            series=incident.series,
+            remediation=incident.remediation,
+            effective=effective,
+            saved=saved,
+            at=ctx.now,
+        )
         ctx.records.put(OUTCOMES, record)
         if saved:
             SAVED_ALARMS.labels(incident.family).inc()

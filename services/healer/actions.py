@@ -12,8 +12,11 @@ from shared.contracts.healing import ActionState, Level
 from shared.store import Collection, Records
 
 OPEN_ACTIONS = (
-    ActionState.PROPOSED, ActionState.RUNNING, ActionState.VERIFYING, ActionState.UNDOING,
-)  # fmt: skip
+    ActionState.PROPOSED,
+    ActionState.RUNNING,
+    ActionState.VERIFYING,
+    ActionState.UNDOING,
+)
 
 
 class _Record(BaseModel):
@@ -102,23 +105,35 @@ class ClusterOrder(_Record):
 
 
 ACTIONS = Collection(
-    "actions", Action, key=lambda a: a.action_id, group=lambda a: a.incident_id,
-    status=lambda a: a.state, due=lambda a: a.due,
-)  # fmt: skip
+    "actions",
+    Action,
+    key=lambda a: a.action_id,
+    group=lambda a: a.incident_id,
+    status=lambda a: a.state,
+    due=lambda a: a.due,
+)
 LEASES = Collection(
-    "leases", Lease, key=lambda lease: lease.target, group=lambda lease: lease.group or None,
+    "leases",
+    Lease,
+    key=lambda lease: lease.target,
+    group=lambda lease: lease.group or None,
     status=lambda lease: "held" if lease.held else "free",
-)  # fmt: skip
+)
 SWITCHES = Collection("switches", Switch, key=lambda s: s.hosts)
 MACHINES = Collection("machines", Machine, key=lambda m: m.host, due=lambda m: m.seen)
 OUTCOMES = Collection(
-    "outcomes", Outcome, key=lambda o: o.action_id,
+    "outcomes",
+    Outcome,
+    key=lambda o: o.action_id,
     status=lambda o: "saved" if o.saved else "repaired" if o.effective else "failed",
-)  # fmt: skip
+)
 CLUSTER_ORDERS = Collection(
-    "cluster-orders", ClusterOrder, key=lambda o: o.command_id, status=lambda o: o.status,
+    "cluster-orders",
+    ClusterOrder,
+    key=lambda o: o.command_id,
+    status=lambda o: o.status,
     due=lambda o: o.due,
-)  # fmt: skip
+)
 
 
 def stopped(records: Records, host: str) -> str:

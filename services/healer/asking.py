@@ -80,9 +80,11 @@ class Asking:
     def overdue(self, incident: Incident, ctx: Context) -> None:
         """What was asked did not come in time: people are told what is known."""
         told = self._chronicle.tell(
-            incident.model_copy(update={"missing": ()}), incident.tell, ctx,
+            incident.model_copy(update={"missing": ()}),
+            incident.tell,
+            ctx,
             note=self._silence(incident, ctx),
-        )  # fmt: skip
+        )
         self._chronicle.rest(told, ctx)
 
     def _silence(self, incident: Incident, ctx: Context) -> str:

@@ -100,12 +100,17 @@ class Chronicle:
         critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
         new = self._standing(incident)
         changes = {
-            "status": "pending", "tell": tell, "note": note, "severity": new.severity,
-            "labels": new.labels, "value": new.value, "sentence": new.sentence,
+            "status": "pending",
+            "tell": tell,
+            "note": note,
+            "severity": new.severity,
+            "labels": new.labels,
+            "value": new.value,
+            "sentence": new.sentence,
             "ended": tell in {"resolved", "handled"},
             "due": ctx.now + timedelta(seconds=self._settings.alerting.group_wait_s),
             "urgent": tell == "escalated" or (rises and critical),
-        }  # fmt: skip
+        }
         ctx.records.put(STANDINGS, (old or new).model_copy(update=changes))
         return told
 
@@ -160,6 +165,9 @@ def _as_seen(incident: Incident) -> tuple[object, ...]:
     predicted = incident.state is AlertState.PREDICTED
     crossing_ms = incident.sight.crossing_ms if predicted else None
     return (
-        incident.state, incident.severity, incident.handling, crossing_ms,
+        incident.state,
+        incident.severity,
+        incident.handling,
+        crossing_ms,
         incident.acknowledged_by,
-    )  # fmt: skip
+    )

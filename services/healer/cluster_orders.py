@@ -63,9 +63,11 @@ class ClusterOrders:
         """Carry out all that is pending, and forget what was answered long ago."""
         while (order := self._claim()) is not None:
             command = Command(
-                command_id=order.command_id, type=RemediationExecute.TYPE,
-                body=order.order.model_dump_json(), attempts=order.attempts,
-            )  # fmt: skip
+                command_id=order.command_id,
+                type=RemediationExecute.TYPE,
+                body=order.order.model_dump_json(),
+                attempts=order.attempts,
+            )
             answer = self._remediator.perform(command)
             with self._unit() as unit:
                 now = unit.records.get(CLUSTER_ORDERS, order.command_id)

@@ -35,10 +35,15 @@ class Deciding:
     def action_decide(self, message: ActionDecide, ctx: Context) -> Iterator[Message]:
         """Approve or refuse a proposed action."""
         trail.note(
-            ctx.records, ctx.now, "action decide", message.action_id,
-            action_id=message.action_id, approve=message.approve, by=message.by,
+            ctx.records,
+            ctx.now,
+            "action decide",
+            message.action_id,
+            action_id=message.action_id,
+            approve=message.approve,
+            by=message.by,
             reason=message.reason,
-        )  # fmt: skip
+        )
         yield from self._handling.decided(message, ctx)
 
     def healing_stop(self, message: HealingStop, ctx: Context) -> Iterator[Message]:
@@ -64,26 +69,42 @@ class Deciding:
         fields = {"hosts": message.hosts, "by": message.by, "reason": message.reason}
         trail.note(ctx.records, ctx.now, message.TYPE, message.switch_id, **fields)
         return HealingSwitched(
-            switch_id=message.switch_id, stopped=stopped, at=ctx.now, hosts=message.hosts,
-            by=message.by, reason=message.reason,
-        )  # fmt: skip
+            switch_id=message.switch_id,
+            stopped=stopped,
+            at=ctx.now,
+            hosts=message.hosts,
+            by=message.by,
+            reason=message.reason,
+        )
 
     def rule_decide(self, message: RuleDecide, ctx: Context) -> Iterator[Message]:
         """Accept or reject a correlation rule."""
         trail.note(
-            ctx.records, ctx.now, message.TYPE, message.rule_id,
-            rule_id=message.rule_id, accept=message.accept, by=message.by, reason=message.reason,
-        )  # fmt: skip
+            ctx.records,
+            ctx.now,
+            message.TYPE,
+            message.rule_id,
+            rule_id=message.rule_id,
+            accept=message.accept,
+            by=message.by,
+            reason=message.reason,
+        )
         yield from rules.decided(message, ctx)
 
     def anomaly_judge(self, message: AnomalyJudge, ctx: Context) -> Iterator[Message]:
         """A label for the detector that raised the alarm."""
         incident = ctx.records.get(INCIDENTS, message.alert_id)
         trail.note(
-            ctx.records, ctx.now, message.TYPE, message.alert_id,
-            incident_id=message.alert_id, anomaly=message.anomaly, by=message.by,
-            reason=message.reason, known=incident is not None,
-        )  # fmt: skip
+            ctx.records,
+            ctx.now,
+            message.TYPE,
+            message.alert_id,
+            incident_id=message.alert_id,
+            anomaly=message.anomaly,
+            by=message.by,
+            reason=message.reason,
+            known=incident is not None,
+        )
         if incident is None:
             return
         yield AnomalyJudged(

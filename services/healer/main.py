@@ -114,11 +114,13 @@ def build(settings: HealerSettings) -> HealerService:
     lease = timedelta(seconds=settings.delivery_lease_s)
     deliverers = [
         Periodic(
-            f"channel-{each.name}", 1.0, Deliverer(each, tools, unit, clock, keep, lease).run,
+            f"channel-{each.name}",
+            1.0,
+            Deliverer(each, tools, unit, clock, keep, lease).run,
             pause_s=_PAUSE_S,
         )
         for each in settings.all_channels
-    ]  # fmt: skip
+    ]
     service = HealerService(
         "healer",
         settings,

@@ -73,11 +73,18 @@ def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -
 def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
     """The alert in one row."""
     return Line(
-        incident_id=standing.incident_id, kind=kind, severity=standing.severity,
-        series=standing.series, family=standing.labels.get("family", "other"),
-        value=standing.value, threshold=standing.threshold, sentence=standing.sentence,
-        labels=standing.labels, cause=cause, since=standing.since,
-    )  # fmt: skip
+        incident_id=standing.incident_id,
+        kind=kind,
+        severity=standing.severity,
+        series=standing.series,
+        family=standing.labels.get("family", "other"),
+        value=standing.value,
+        threshold=standing.threshold,
+        sentence=standing.sentence,
+        labels=standing.labels,
+        cause=cause,
+        since=standing.since,
+    )
 
 
 def exact_command(plan: Sequence[RemediationStep]) -> str:

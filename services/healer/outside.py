@@ -115,11 +115,12 @@ def understood(alert: OutsideAlert, now: datetime, timeout: timedelta | None) ->
             # As in Prometheus' own ALERTS series: 1 while the condition holds.
             value=_number(note.get("value", "")),
             threshold=None,
-            sentence=(note.get("summary") or note.get("description") or note.get("message")
-                      or name)[:2000],
+            sentence=(
+                note.get("summary") or note.get("description") or note.get("message") or name
+            )[:2000],
         ),
         over=over,
-    )  # fmt: skip
+    )
 
 
 def _severity(text: str) -> Severity:

@@ -88,12 +88,18 @@ def note_decision(
         note(records, facts.now, "policy", digest=digest, policy=json.loads(text))
     rule = policy.rule(series)
     note(
-        records, facts.now, "decided", incident_id,
-        incident_id=incident_id, policy=digest, severity=severity.value,
-        series=series.model_dump(mode="json"), facts=facts.model_dump(mode="json"),
+        records,
+        facts.now,
+        "decided",
+        incident_id,
+        incident_id=incident_id,
+        policy=digest,
+        severity=severity.value,
+        series=series.model_dump(mode="json"),
+        facts=facts.model_dump(mode="json"),
         rule=rule.model_dump(mode="json") if rule else None,
         decision=decision.model_dump(mode="json"),
-    )  # fmt: skip
+    )
 
 
 def page(records: Records, after: int, upto: int) -> list[bytes]:

@@ -113,8 +113,10 @@ class Verifying:
         undoing, messages = self._acting.take_back(action, ctx)
         wait = timedelta(seconds=self._settings.remediation_wait_s)
         update = {
-            "phase": Phase.UNDOING, "command_id": undoing.command_id, "due": ctx.now + wait,
-        }  # fmt: skip
+            "phase": Phase.UNDOING,
+            "command_id": undoing.command_id,
+            "due": ctx.now + wait,
+        }
         ctx.records.put(INCIDENTS, incident.noted(reason).model_copy(update=update))
         yield from messages
 

@@ -248,9 +248,11 @@ class Engine:
         found = after_clean_ups(found, one.clean_ups, above=subject.above)
         levelled = one.clean_ups.levelled
         crossing = crossing_of(
-            float(levelled[np.isfinite(levelled)][-1]), found, subject.threshold,
+            float(levelled[np.isfinite(levelled)][-1]),
+            found,
+            subject.threshold,
             above=subject.above,
-        )  # fmt: skip
+        )
         kept = not self._coverage.waits(one.row, subject.open_step)
         passage = None
         if kept or crossing is not None or self._may_cross(found, subject):
@@ -275,9 +277,13 @@ class Engine:
         history = filled(past, _MAX_GAP_SHARE)
         assert not isinstance(history, CannotForecast)  # noqa: S101 - _forecast has checked it
         return passage_of(
-            history, found, one.subject.threshold, above=one.subject.above,
-            stable=choice.behaviour is Behaviour.STABLE, drifts=not rhythm,
-        )  # fmt: skip
+            history,
+            found,
+            one.subject.threshold,
+            above=one.subject.above,
+            stable=choice.behaviour is Behaviour.STABLE,
+            drifts=not rhythm,
+        )
 
     def _may_cross(self, found: Forecast, subject: Subject) -> bool:
         """Whether it is worth asking how likely a crossing is that the mean does not make."""

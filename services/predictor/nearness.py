@@ -54,8 +54,10 @@ class Nearness:
         extreme = state["extreme"][rows]
         extreme = np.where(new, values, np.maximum(values, extreme - slow * (extreme - mean)))
         for name, weight, now in (
-            ("square", slow, step * step), ("slow", slow, step), ("fast", fast, step)
-        ):  # fmt: skip
+            ("square", slow, step * step),
+            ("slow", slow, step),
+            ("fast", fast, step),
+        ):
             before = state[name][rows]
             state[name][rows] = before + weight * (now - before)
         state["points"][rows], state["last"][rows] = points, values

@@ -69,8 +69,11 @@ class Selector:
             table = np.array([values for _, values in members])
             errors = backtest(
                 {name: self._forecasters[name] for name in (*SIMPLE, *models)},
-                table, self._settings.horizon, self._season, self._settings.folds,
-            )  # fmt: skip
+                table,
+                self._settings.horizon,
+                self._season,
+                self._settings.folds,
+            )
             missing = ~np.isfinite(table)
             for row, (at, _) in enumerate(members):
                 share = float(missing[row].mean())
@@ -84,9 +87,12 @@ class Selector:
                     name, why = self._decide(own, models)
                     why["kind"] = f"{kinds[at].behaviour.value}: {kinds[at].reason}"
                     found[at] = Choice(
-                        forecaster=name, why=why, step=steps[at], behaviour=behaviour,
+                        forecaster=name,
+                        why=why,
+                        step=steps[at],
+                        behaviour=behaviour,
                         points=len(histories[at]),
-                    )  # fmt: skip
+                    )
         return found
 
     def _decide(

@@ -30,25 +30,30 @@ class EngineSettings(BaseModel):
         default=2000, ge=1, description="Series forecast per step and partition; the rest waits."
     )
     reselect_steps: int = Field(
-        default=168, ge=1,
+        default=168,
+        ge=1,
         description="Steps after which the model is chosen anew; sooner while history is short.",
-    )  # fmt: skip
+    )
     rest_steps: int = Field(
-        default=6, ge=0,
+        default=6,
+        ge=0,
         description="Steps a series rests after a forecast that did not cross, unless it leaves"
         " that forecast's interval.",
-    )  # fmt: skip
+    )
     revisit_steps: int = Field(
-        default=2, ge=1,
+        default=2,
+        ge=1,
         description="Steps from a forecast that predicts an alarm to the series' next, unless it"
         " leaves that forecast's interval.",
-    )  # fmt: skip
+    )
     folds: int = Field(default=8, ge=1, le=50, description="Origins of a backtest, at most.")
     doubt: float = Field(
-        default=1.0, ge=0, le=10,
+        default=1.0,
+        ge=0,
+        le=10,
         description="Standard errors by which another forecaster must beat the first of models"
         " on a series' backtest to take its place.",
-    )  # fmt: skip
+    )
     plotted: int = Field(
         default=168, ge=0, le=1000, description="Latest steps of history in an event, for its plot."
     )
@@ -56,10 +61,12 @@ class EngineSettings(BaseModel):
         default=2, ge=1, description="Forecasts in a row without a crossing that end a prediction."
     )
     alarm_probability: float | None = Field(
-        default=0.5, gt=0, le=1,
+        default=0.5,
+        gt=0,
+        le=1,
         description="Predicted, too, from this probability of reaching the threshold on, where the"
         " mean stays clear of it; None: only where the mean crosses.",
-    )  # fmt: skip
+    )
     thresholds: dict[str, float] = Field(
         default_factory=dict, description="Alarm thresholds by item, instead of the catalogue's."
     )

@@ -44,20 +44,32 @@ def _rows(value: Any) -> list[dict[str, str]]:
 
 def _exchange(name: str, kind: str) -> dict[str, Any]:
     return {
-        "name": name, "vhost": _VHOST, "type": kind, "durable": True, "auto_delete": False,
-        "internal": False, "arguments": {},
-    }  # fmt: skip
+        "name": name,
+        "vhost": _VHOST,
+        "type": kind,
+        "durable": True,
+        "auto_delete": False,
+        "internal": False,
+        "arguments": {},
+    }
 
 
 def _queue(queue: Queue) -> dict[str, Any]:
     return {
-        "name": queue.name, "vhost": _VHOST, "durable": queue.durable, "auto_delete": False,
+        "name": queue.name,
+        "vhost": _VHOST,
+        "durable": queue.durable,
+        "auto_delete": False,
         "arguments": queue.arguments,
-    }  # fmt: skip
+    }
 
 
 def _binding(queue: Queue, exchange: str, key: str) -> dict[str, Any]:
     return {
-        "source": exchange, "vhost": _VHOST, "destination": queue.name,
-        "destination_type": "queue", "routing_key": key, "arguments": {},
-    }  # fmt: skip
+        "source": exchange,
+        "vhost": _VHOST,
+        "destination": queue.name,
+        "destination_type": "queue",
+        "routing_key": key,
+        "arguments": {},
+    }

@@ -12,14 +12,23 @@ _BOX_W, _BOX_H = 150, 54
 _P = Principal
 _SUBSCRIBERS = "subscribers"
 _PLACE = {
-    _P.CLIENT: (40, 160), _P.OUTSIDE: (40, 360), _P.AGENT: (40, 660), _P.TASK: (560, 60),
-    _P.DETECTOR: (560, 400), _P.PREDICTOR: (560, 540), _P.AUTOSPEC: (1080, 40),
-    _P.MEMBER: (1080, 250), _SUBSCRIBERS: (1080, 420), _P.HEALER: (1080, 660),
-}  # fmt: skip
+    _P.CLIENT: (40, 160),
+    _P.OUTSIDE: (40, 360),
+    _P.AGENT: (40, 660),
+    _P.TASK: (560, 60),
+    _P.DETECTOR: (560, 400),
+    _P.PREDICTOR: (560, 540),
+    _P.AUTOSPEC: (1080, 40),
+    _P.MEMBER: (1080, 250),
+    _SUBSCRIBERS: (1080, 420),
+    _P.HEALER: (1080, 660),
+}
 _TITLE = {
-    _P.OUTSIDE: "any AMQP client", _P.MEMBER: "job containers", _P.AGENT: "node agent",
+    _P.OUTSIDE: "any AMQP client",
+    _P.MEMBER: "job containers",
+    _P.AGENT: "node agent",
     _SUBSCRIBERS: "your own queues",
-}  # fmt: skip
+}
 _STYLE = (
     "text{font-family:ui-sans-serif,system-ui,sans-serif;fill:#1b2733}"
     ".n{font-size:15px;font-weight:600}.m{font-size:11px;fill:#44566a}"

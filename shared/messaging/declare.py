@@ -108,7 +108,6 @@ def _queues(principal: Principal, instance: str, word: str, partitions: int) -> 
         yield from topology.shared_queues(partitions)
     if principal is Principal.OPERATOR:
         for each in Principal:
-            yield from (q for q in topology.work_queues(each, "{instance}")
-                        if "{" not in q.name)  # fmt: skip
+            yield from (q for q in topology.work_queues(each, "{instance}") if "{" not in q.name)
     else:
         yield from topology.work_queues(principal, instance, word)

@@ -133,8 +133,12 @@ class Link:
                 backoff = _FIRST_BACKOFF_S
             if not self._stopping.is_set():
                 pause = backoff * random.uniform(0.5, 1.5)
-                log.warning("broker_connection_lost", link=self._name, error=self.last_error,
-                            retry_in_s=round(pause, 2))  # fmt: skip
+                log.warning(
+                    "broker_connection_lost",
+                    link=self._name,
+                    error=self.last_error,
+                    retry_in_s=round(pause, 2),
+                )
                 self._stopping.wait(pause)
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
 

@@ -85,9 +85,16 @@ class _ShortReads(gzip.GzipFile):
 # tarfile parses foreign headers with int() and slicing; what it lets through when they are
 # nonsense is a matter of its version.
 _BROKEN = (
-    tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError,
-    IndexError, KeyError, RecursionError,
-)  # fmt: skip
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    gzip.BadGzipFile,
+    ValueError,
+    OverflowError,
+    IndexError,
+    KeyError,
+    RecursionError,
+)
 
 
 @contextmanager

@@ -44,9 +44,11 @@ class HealthServer:
         self._server = ThreadingHTTPServer((host, port), _Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True,
+            target=self._server.serve_forever,
+            kwargs={"poll_interval": 0.1},
+            daemon=True,
             name="health",
-        )  # fmt: skip
+        )
 
     @property
     def port(self) -> int:

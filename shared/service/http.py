@@ -29,9 +29,13 @@ class HttpServer:
     def __init__(self, app: Any, host: str, port: int, grace_s: int | None = 3) -> None:
         self._socket = socket.create_server((host, port), backlog=256)
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, lifespan="off",
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
             timeout_graceful_shutdown=grace_s,
-        )  # fmt: skip
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 

@@ -174,8 +174,14 @@ class Inlet:
         if after_s is not None:
             delay = min((d for d in delays if d >= after_s), default=delays[-1])
         MESSAGES.labels(delivery.queue, "retried").inc()
-        log.warning("retry", queue=delivery.queue, key=delivery.original_key, reason=reason,
-                    attempt=delivery.attempt, after_s=delay)  # fmt: skip
+        log.warning(
+            "retry",
+            queue=delivery.queue,
+            key=delivery.original_key,
+            reason=reason,
+            attempt=delivery.attempt,
+            after_s=delay,
+        )
         headers = _kept_headers(delivery) | {ATTEMPT: delivery.attempt + 1}
         return [_copy(delivery, topology.retry_name(delay), headers)]
 

@@ -22,8 +22,15 @@ def as_queued(out: Outgoing) -> Queued:
 def _as_outgoing(queued: Queued) -> Outgoing:
     headers = dict(queued.headers)
     content_type = headers.pop("content-type", "application/json")
-    return Outgoing(queued.exchange, queued.routing_key, queued.body, queued.message_id,
-                    headers, content_type, queued.mandatory)  # fmt: skip
+    return Outgoing(
+        queued.exchange,
+        queued.routing_key,
+        queued.body,
+        queued.message_id,
+        headers,
+        content_type,
+        queued.mandatory,
+    )
 
 
 def send_queued(bus: Bus, store: Store, queued: Sequence[Queued]) -> None:

@@ -80,8 +80,9 @@ class PartitionOwner:
             # Runs in the pool: whatever a worker's restore raises must be seen and tried again.
             log.exception("restore_failed", partition=self.partition)
             link = self._bus.consuming_link
-            link.call(lambda: link.later(5.0, lambda: self.consumer.submit(
-                lambda: self._restore(go))))  # fmt: skip
+            link.call(
+                lambda: link.later(5.0, lambda: self.consumer.submit(lambda: self._restore(go)))
+            )
             return
         log.info("partition_acquired", partition=self.partition, offset=self._offset)
         self._next_snapshot = self._clock() + self._every_s

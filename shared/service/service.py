@@ -150,9 +150,13 @@ class Service:
         queues = self._queues()
         for queue in queues:
             inlet = Inlet(
-                self.bus, self._handlers, self.store, self._clock, self.wake_eager,
+                self.bus,
+                self._handlers,
+                self.store,
+                self._clock,
+                self.wake_eager,
                 self._read_ahead,
-            )  # fmt: skip
+            )
             self.bus.consume(
                 queue, inlet.handle, prefetch=self._prefetch, concurrency=self._concurrency
             )

@@ -76,9 +76,13 @@ class S3Store:
         condition: Any = {"IfNoneMatch": "*"} if only_if_absent else {}
         with _translated(f"{bucket}:{key}"):
             answer = self._client.put_object(
-                Bucket=bucket, Key=key, Body=body, ContentType=content_type,
-                Metadata={"sha256": digest}, **condition,
-            )  # fmt: skip
+                Bucket=bucket,
+                Key=key,
+                Body=body,
+                ContentType=content_type,
+                Metadata={"sha256": digest},
+                **condition,
+            )
         if progress is not None:
             progress(len(body))
         return ObjectInfo(bucket, key, len(body), answer["ETag"].strip('"'), digest)
@@ -104,8 +108,13 @@ class S3Store:
                 answer = self._client.head_object(Bucket=bucket, Key=key)
         except NotFound:
             return None
-        return ObjectInfo(bucket, key, answer["ContentLength"], answer["ETag"].strip('"'),
-                          answer["Metadata"].get("sha256"))  # fmt: skip
+        return ObjectInfo(
+            bucket,
+            key,
+            answer["ContentLength"],
+            answer["ETag"].strip('"'),
+            answer["Metadata"].get("sha256"),
+        )
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         with _translated(f"{bucket}:{prefix}"):
@@ -155,10 +164,16 @@ class S3Store:
         part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
         upload_id, done = self._upload(bucket, key)
         urls = tuple(
-            self._presign("upload_part", expires_s, Bucket=bucket, Key=key, UploadId=upload_id,
-                          PartNumber=number)
+            self._presign(
+                "upload_part",
+                expires_s,
+                Bucket=bucket,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+            )
             for number in range(1, max(1, -(-size // part_bytes)) + 1)
-        )  # fmt: skip
+        )
         return PresignedUpload(bucket, key, upload_id, part_bytes, urls, tuple(sorted(done)))
 
     def finish_upload(self, bucket: str, key: str, upload_id: str) -> ObjectInfo:

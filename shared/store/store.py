@@ -175,10 +175,17 @@ class Store:
         with self.unit() as unit:
             rows = unit._connection.execute(query.limit(limit)).all()  # noqa: SLF001 - same module
         return [
-            Queued(row.exchange, row.routing_key, row.message_id, row.headers, row.body,
-                   bool(row.mandatory), row.id)
+            Queued(
+                row.exchange,
+                row.routing_key,
+                row.message_id,
+                row.headers,
+                row.body,
+                bool(row.mandatory),
+                row.id,
+            )
             for row in rows
-        ]  # fmt: skip
+        ]
 
     def unsent_count(self) -> int:
         """How many messages wait in the outbox."""

@@ -32,11 +32,15 @@ def browser() -> Iterator[Browser]:
 
 def line(number: int, **changes: object) -> Line:
     values = {
-        "incident_id": f"i{number}", "kind": "firing", "family": "other", "value": 9.0 + number,
+        "incident_id": f"i{number}",
+        "kind": "firing",
+        "family": "other",
+        "value": 9.0 + number,
         "severity": Severity.CRITICAL if number % 3 == 0 else Severity.WARNING,
         "series": SeriesRef(host=f"web-{number}", item="app.errors", labels={"rack": "r7"}),
-        "sentence": "more errors than usual", "since": NOW,
-    }  # fmt: skip
+        "sentence": "more errors than usual",
+        "since": NOW,
+    }
     return Line.model_validate(values | changes)
 
 
@@ -55,21 +59,31 @@ def alarm() -> Notice:
         ),
     )
     return notice(
-        incident_id="i0", evidence=rows, evidence_more=(kernel,), planned=True, approval_id="a1",
+        incident_id="i0",
+        evidence=rows,
+        evidence_more=(kernel,),
+        planned=True,
+        approval_id="a1",
         also=(line(1), line(2)),
-        attached=(line(3, cause="i0"),), attached_total=14,
+        attached=(line(3, cause="i0"),),
+        attached_total=14,
         actions=("clean-logs did 3 steps, 210.4 MB in all.", "archive /log/app/old.log (70 MB)"),
-    )  # fmt: skip
+    )
 
 
 def storm() -> Summary:
     return Summary(
-        message_id="s.1@barograph", kind="storm", severity=Severity.CRITICAL,
+        message_id="s.1@barograph",
+        kind="storm",
+        severity=Severity.CRITICAL,
         headline="264 alerts on 204 machines",
         sentences=("Since 10:00:00 UTC more alerts came than are told one by one.",),
         counts=(("firing warning app.errors", 200), ("firing critical switch.up", 4)),
-        listed=12, rows=tuple(line(n) for n in range(264)), attached={"i0": 50, "i1": 50}, at=NOW,
-    )  # fmt: skip
+        listed=12,
+        rows=tuple(line(n) for n in range(264)),
+        attached={"i0": 50, "i1": 50},
+        at=NOW,
+    )
 
 
 def as_page(mail: EmailMessage, path: Path) -> str:
@@ -93,11 +107,20 @@ def test_a_mail_is_drawn_whole(kind: str, browser: Browser, tmp_path: Path) -> N
     browser.open(as_page(mail, tmp_path / "mail.html"))
     seen = browser.text()
     wanted = {
-        "alarm": ("Acknowledge", "Silence", "/log/app/0", "9 GiB", "web-1", "14 alerts follow",
-                  "Kernel messages", "and 2 more, in the attached evidence",
-                  "du -xh -- /log", "clean-logs did 3 steps"),
+        "alarm": (
+            "Acknowledge",
+            "Silence",
+            "/log/app/0",
+            "9 GiB",
+            "web-1",
+            "14 alerts follow",
+            "Kernel messages",
+            "and 2 more, in the attached evidence",
+            "du -xh -- /log",
+            "clean-logs did 3 steps",
+        ),
         "storm": ("264 alerts on 204 machines", "web-11", "50", "and 252 more", "switch.up"),
-    }[kind]  # fmt: skip
+    }[kind]
     assert [words for words in wanted if words not in seen] == []
     assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
     broken = "return [...document.images].filter(i => !i.complete || i.naturalWidth < 100).length"

@@ -29,10 +29,19 @@ def render(
         path = Path(directory, "values.json")
         path.write_text(json.dumps(values or {}))
         text = helm(
-            "template", RELEASE, str(chart), "--namespace", NAMESPACE,
-            "--kube-version", KUBERNETES,
-            "--values", str(CHART / "ci" / f"{scenario}-values.yaml"), "--values", str(path), *more,
-        )  # fmt: skip
+            "template",
+            RELEASE,
+            str(chart),
+            "--namespace",
+            NAMESPACE,
+            "--kube-version",
+            KUBERNETES,
+            "--values",
+            str(CHART / "ci" / f"{scenario}-values.yaml"),
+            "--values",
+            str(path),
+            *more,
+        )
     return [manifest for manifest in yaml.safe_load_all(text) if manifest]
 
 

@@ -78,8 +78,9 @@ def renewed_schema() -> str:
 def golden(scenario: str) -> str:
     """The scenario's manifests, without what is made up anew each time or a file of the chart."""
     manifests = [_shortened(manifest) for manifest in render(scenario)]
-    manifests.sort(key=lambda m: (m["kind"], m["metadata"].get("namespace", ""),
-                                  m["metadata"]["name"]))  # fmt: skip
+    manifests.sort(
+        key=lambda m: (m["kind"], m["metadata"].get("namespace", ""), m["metadata"]["name"])
+    )
     return yaml.safe_dump_all(manifests, width=_WIDTH)
 
 

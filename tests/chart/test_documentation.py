@@ -35,9 +35,15 @@ def test_the_documented_install_renders() -> None:
     options = [part for each in settings for part in ("--set", each)]
 
     text = helm(
-        "template", "barograph", str(CHART), "--namespace", "barograph",
-        "--kube-version", KUBERNETES, *options,
-    )  # fmt: skip
+        "template",
+        "barograph",
+        str(CHART),
+        "--namespace",
+        "barograph",
+        "--kube-version",
+        KUBERNETES,
+        *options,
+    )
 
     manifests = [m for m in yaml.safe_load_all(text) if m]
     image = named(manifests, "Deployment", "task")["spec"]["template"]["spec"]["containers"][0]

@@ -120,14 +120,24 @@ def test_the_service_monitor_finds_all_services_and_no_server_of_the_quickstart(
     }
 
     assert scraped == {
-        "client", "task", "autospec", "detector", "predictor", "healer", "agent",
-    }  # fmt: skip
+        "client",
+        "task",
+        "autospec",
+        "detector",
+        "predictor",
+        "healer",
+        "agent",
+    }
 
 
 def test_nothing_of_an_operator_is_made_unasked() -> None:
     assert {m["apiVersion"].partition("/")[0] for m in render()} == {
-        "v1", "apps", "batch", "networking.k8s.io", "rbac.authorization.k8s.io",
-    }  # fmt: skip
+        "v1",
+        "apps",
+        "batch",
+        "networking.k8s.io",
+        "rbac.authorization.k8s.io",
+    }
 
 
 def test_scaling_looks_at_the_queues_the_service_consumes() -> None:

@@ -79,8 +79,11 @@ def test_peers_that_are_named_are_the_only_ones() -> None:
     names, *servers = found["task"]["egress"]
     assert "to" not in names
     assert [rule["to"][0]["ipBlock"]["cidr"] for rule in servers] == [
-        "10.0.0.0/24", "10.0.2.0/24", "10.0.1.0/24", "10.0.4.1/32",
-    ]  # fmt: skip
+        "10.0.0.0/24",
+        "10.0.2.0/24",
+        "10.0.1.0/24",
+        "10.0.4.1/32",
+    ]
 
 
 def test_a_job_reaches_jobs_broker_and_object_store_and_is_reached_by_jobs() -> None:

@@ -136,8 +136,11 @@ def test_disruptions_spare_all_replicas_but_one() -> None:
     budgets = [m for m in render("everything") if m["kind"] == "PodDisruptionBudget"]
 
     assert {b["metadata"]["name"].rpartition("-")[2] for b in budgets} == {
-        "autospec", "client", "detector", "predictor",
-    }  # fmt: skip
+        "autospec",
+        "client",
+        "detector",
+        "predictor",
+    }
     assert {b["spec"]["maxUnavailable"] for b in budgets} == {1}
     assert not [m for m in render("external") if m["kind"] == "PodDisruptionBudget"], (
         "with one replica it could only keep a node from being drained"

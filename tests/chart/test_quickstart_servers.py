@@ -113,10 +113,14 @@ def object_store(
         },
         environment={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         options=[
-            f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
-            f"-filer.localSocket={directory}/filer.sock", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            f"-master.port={master}",
+            f"-volume.port={volume}",
+            f"-filer.port={filer}",
+            f"-filer.localSocket={directory}/filer.sock",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
         ],
-    )  # fmt: skip
+    )
     try:
         await_port(server, s3)
         yield f"http://{LOOPBACK}:{s3}"

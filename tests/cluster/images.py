@@ -163,9 +163,16 @@ class _Builder:
         if Path(certificates).exists():
             options.append(f"--volume={certificates}:{certificates}:ro")
         self._buildah(
-            "bud", "--isolation=chroot", "--layers", "--pull-never", "--format=oci",
-            f"--file={recipe}", f"--tag={image(name)}", *options, str(context),
-        )  # fmt: skip
+            "bud",
+            "--isolation=chroot",
+            "--layers",
+            "--pull-never",
+            "--format=oci",
+            f"--file={recipe}",
+            f"--tag={image(name)}",
+            *options,
+            str(context),
+        )
         self._push(name)
         _say(f"{name}: {time.monotonic() - started:.0f} s")
 
@@ -211,13 +218,18 @@ def _debian(suite: str, packages: str, to: Path) -> None:
     unwanted = ("doc", "man", "locale", "info")
     done = subprocess.run(
         [
-            "mmdebstrap", "--variant=minbase", "--skip=output/dev", f"--include={packages}",
-            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in unwanted), suite, str(to),
+            "mmdebstrap",
+            "--variant=minbase",
+            "--skip=output/dev",
+            f"--include={packages}",
+            *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in unwanted),
+            suite,
+            str(to),
         ],
         capture_output=True,
         text=True,
         check=False,
-    )  # fmt: skip
+    )
     if done.returncode:
         raise EmbeddedError(f"mmdebstrap {suite} failed:\n{done.stderr[-4000:]}")
     _say(f"Debian {suite} with {packages}: {time.monotonic() - started:.0f} s")

@@ -47,10 +47,12 @@ class ClusterJobs(JobPlatform):
     def end_pod(self, job_id: str, code: int, name: str = "", **more: str) -> None:
         """Have the program of a member's pod end with this code."""
         (pod,) = [
-            p for p in self.pods(job_id)
-            if name in p.metadata.name and p.status.phase == "Running"
+            p
+            for p in self.pods(job_id)
+            if name in p.metadata.name
+            and p.status.phase == "Running"
             and not p.metadata.deletion_timestamp
-        ]  # fmt: skip
+        ]
         notes = {
             "barograph.test/exit-code": str(code),
             **{f"barograph.test/{k}": v for k, v in more.items()},

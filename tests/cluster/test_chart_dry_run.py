@@ -47,9 +47,14 @@ def test_the_api_server_takes_every_object_of_a_scenario(kube: Kube, scenario: s
     )
     kube.apply(*(_priority(name) for name in _PRIORITIES))
     said = kube.kubectl(
-        "apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-",
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "--validate=strict",
+        "-f",
+        "-",
         stdin=yaml.safe_dump_all(known),
-    )  # fmt: skip
+    )
     assert said.count("(server dry run)") == len(known)
 
 

@@ -16,19 +16,38 @@ from tests.waiting import eventually
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 # What a job is made of, what would betray secrets or give rights, and what else a cluster has.
 _RESOURCES = (
-    ("batch", "jobs", ""), ("batch", "jobs", "status"), ("batch", "cronjobs", ""),
-    ("", "pods", ""), ("", "pods", "status"), ("", "pods", "log"), ("", "pods", "exec"),
-    ("", "pods", "eviction"), ("", "pods", "ephemeralcontainers"),
-    ("", "secrets", ""), ("", "configmaps", ""), ("", "services", ""), ("", "events", ""),
-    ("", "serviceaccounts", ""), ("", "serviceaccounts", "token"), ("", "namespaces", ""),
-    ("", "nodes", ""), ("", "persistentvolumeclaims", ""), ("", "persistentvolumes", ""),
-    ("apps", "deployments", ""), ("apps", "deployments", "scale"), ("apps", "statefulsets", ""),
-    ("apps", "statefulsets", "scale"), ("apps", "daemonsets", ""),
-    ("rbac.authorization.k8s.io", "roles", ""), ("rbac.authorization.k8s.io", "rolebindings", ""),
+    ("batch", "jobs", ""),
+    ("batch", "jobs", "status"),
+    ("batch", "cronjobs", ""),
+    ("", "pods", ""),
+    ("", "pods", "status"),
+    ("", "pods", "log"),
+    ("", "pods", "exec"),
+    ("", "pods", "eviction"),
+    ("", "pods", "ephemeralcontainers"),
+    ("", "secrets", ""),
+    ("", "configmaps", ""),
+    ("", "services", ""),
+    ("", "events", ""),
+    ("", "serviceaccounts", ""),
+    ("", "serviceaccounts", "token"),
+    ("", "namespaces", ""),
+    ("", "nodes", ""),
+    ("", "persistentvolumeclaims", ""),
+    ("", "persistentvolumes", ""),
+    ("apps", "deployments", ""),
+    ("apps", "deployments", "scale"),
+    ("apps", "statefulsets", ""),
+    ("apps", "statefulsets", "scale"),
+    ("apps", "daemonsets", ""),
+    ("rbac.authorization.k8s.io", "roles", ""),
+    ("rbac.authorization.k8s.io", "rolebindings", ""),
     ("rbac.authorization.k8s.io", "clusterrolebindings", ""),
-    ("networking.k8s.io", "networkpolicies", ""), ("kueue.x-k8s.io", "workloads", ""),
-    ("resource.k8s.io", "resourceclaimtemplates", ""), ("resource.k8s.io", "resourceclaims", ""),
-)  # fmt: skip
+    ("networking.k8s.io", "networkpolicies", ""),
+    ("kueue.x-k8s.io", "workloads", ""),
+    ("resource.k8s.io", "resourceclaimtemplates", ""),
+    ("resource.k8s.io", "resourceclaims", ""),
+)
 _TASK_IN_JOBS = {
     "jobs": "list watch create delete",
     "pods": "list watch patch delete",
@@ -122,9 +141,13 @@ def test_the_uninstall_job_stops_the_task_service_and_deletes_jobs(quickstart: R
         (quickstart.account("client"), False),
     ):
         asked = {
-            "group": "apps", "resource": "deployments", "subresource": "scale", "verb": "patch",
-            "namespace": quickstart.release, "name": name,
-        }  # fmt: skip
+            "group": "apps",
+            "resource": "deployments",
+            "subresource": "scale",
+            "verb": "patch",
+            "namespace": quickstart.release,
+            "name": name,
+        }
         review = api.create_self_subject_access_review({"spec": {"resourceAttributes": asked}})
         assert review.status.allowed is allowed, name
 

@@ -229,10 +229,12 @@ def test_a_cluster_half_of_which_finds_no_nodes_gives_them_back(
     # Somebody else's pod, which the task service may not see: there is room for one of two.
     other = {
         "metadata": {"name": "other"},
-        "spec": {"containers": [
-            {"name": "main", "image": "any", "resources": {"requests": {"cpu": "1"}}}
-        ]},
-    }  # fmt: skip
+        "spec": {
+            "containers": [
+                {"name": "main", "image": "any", "resources": {"requests": {"cpu": "1"}}}
+            ]
+        },
+    }
     platform.kube.core.create_namespaced_pod("default", other)
     eventually(
         lambda: platform.kube.core.read_namespaced_pod("other", "default").spec.node_name,

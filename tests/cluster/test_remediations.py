@@ -51,8 +51,9 @@ Maker = Callable[..., Case]
 @pytest.fixture
 def case(kube: Kube, namespace: str) -> Maker:
     def made(remediation: str, rights: str, labels: dict[str, str], **settings: Any) -> Case:
-        values = {"healer": {"remediations": {"kubernetes": {"namespaces": [namespace],
-                                                             rights: True}}}}  # fmt: skip
+        values = {
+            "healer": {"remediations": {"kubernetes": {"namespaces": [namespace], rights: True}}}
+        }
         wanted = [m for m in render(values=values) if "healer" in m["metadata"]["name"]]
         for manifest in wanted:
             if manifest["kind"] in _NAMESPACED | _WIDE:
@@ -82,7 +83,8 @@ def workload(kube: Kube, namespace: str, kind: str, pods: int, **more: Any) -> N
     labels = {"app": "web"}
     kube.apply(
         {
-            "apiVersion": "apps/v1", "kind": kind,
+            "apiVersion": "apps/v1",
+            "kind": kind,
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {
                 "selector": {"matchLabels": labels},
@@ -93,7 +95,7 @@ def workload(kube: Kube, namespace: str, kind: str, pods: int, **more: Any) -> N
                 **more,
             },
         }
-    )  # fmt: skip
+    )
     eventually(lambda: len(running(kube, namespace)) == pods, "its pods")
 
 
@@ -107,11 +109,12 @@ def running(kube: Kube, namespace: str) -> list[Any]:
 def budget(kube: Kube, namespace: str, least: int) -> None:
     kube.apply(
         {
-            "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
             "metadata": {"name": "web", "namespace": namespace},
             "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": "web"}}},
         }
-    )  # fmt: skip
+    )
     eventually(
         lambda: kube.get("pdb", "web", "-n", namespace)["status"].get("currentHealthy"), "it counts"
     )
@@ -282,29 +285,35 @@ def test_a_claim_is_expanded_where_its_class_allows_it(
     for suffix, allowed in (("yes", True), ("no", False)):
         kube.apply(
             {
-                "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+                "apiVersion": "storage.k8s.io/v1",
+                "kind": "StorageClass",
                 "metadata": {"name": f"{namespace}-{suffix}"},
-                "provisioner": "barograph.test/none", "allowVolumeExpansion": allowed,
+                "provisioner": "barograph.test/none",
+                "allowVolumeExpansion": allowed,
             },
             {
-                "apiVersion": "v1", "kind": "PersistentVolume",
+                "apiVersion": "v1",
+                "kind": "PersistentVolume",
                 "metadata": {"name": f"{namespace}-{suffix}"},
                 "spec": {
-                    "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+                    "capacity": {"storage": "1Gi"},
+                    "accessModes": ["ReadWriteOnce"],
                     "storageClassName": f"{namespace}-{suffix}",
                     "hostPath": {"path": "/tmp/none"},
                 },
             },
             {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
                 "metadata": {"name": suffix, "namespace": namespace},
                 "spec": {
-                    "accessModes": ["ReadWriteOnce"], "storageClassName": f"{namespace}-{suffix}",
+                    "accessModes": ["ReadWriteOnce"],
+                    "storageClassName": f"{namespace}-{suffix}",
                     "volumeName": f"{namespace}-{suffix}",
                     "resources": {"requests": {"storage": "1Gi"}},
                 },
             },
-        )  # fmt: skip
+        )
         eventually(
             lambda s=suffix: kube.get("pvc", s, "-n", namespace)["status"]["phase"] == "Bound",  # type: ignore[misc]
             "bound",

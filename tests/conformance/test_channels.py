@@ -75,26 +75,43 @@ def server() -> Iterator[Server]:
 
 
 def line(number: int, kind: str = "firing") -> Line:
-    return Line.model_validate({
-        "incident_id": f"0000000{number}-aaaa", "kind": kind, "severity": "warning",
-        "series": SeriesRef(host=f"h{number}", item="app.errors", labels={"rack": "r1"}),
-        "family": "other", "value": 9, "sentence": NASTY, "since": NOW,
-        "labels": {"host": f"h{number}", "item": "app.errors", "rack": "r1"},
-    })  # fmt: skip
+    return Line.model_validate(
+        {
+            "incident_id": f"0000000{number}-aaaa",
+            "kind": kind,
+            "severity": "warning",
+            "series": SeriesRef(host=f"h{number}", item="app.errors", labels={"rack": "r1"}),
+            "family": "other",
+            "value": 9,
+            "sentence": NASTY,
+            "since": NOW,
+            "labels": {"host": f"h{number}", "item": "app.errors", "rack": "r1"},
+        }
+    )
 
 
 def told(kind: str = "firing") -> Notice:
     return notice(
-        kind=kind, incident_id="incident-0", group="host=host17", sentence=NASTY,
-        labels={"host": "host17", "family": "disk", "severity": "critical"}, also=(line(1),),
-    )  # fmt: skip
+        kind=kind,
+        incident_id="incident-0",
+        group="host=host17",
+        sentence=NASTY,
+        labels={"host": "host17", "family": "disk", "severity": "critical"},
+        also=(line(1),),
+    )
 
 
 def summary(kind: str = "storm") -> Summary:
-    return Summary.model_validate({
-        "message_id": "s.1@barograph", "kind": kind, "severity": Severity.CRITICAL,
-        "headline": "many", "rows": [line(n).model_dump() for n in range(3)], "at": NOW,
-    })  # fmt: skip
+    return Summary.model_validate(
+        {
+            "message_id": "s.1@barograph",
+            "kind": kind,
+            "severity": Severity.CRITICAL,
+            "headline": "many",
+            "rows": [line(n).model_dump() for n in range(3)],
+            "at": NOW,
+        }
+    )
 
 
 def made(kind: str, server: Server, **more: Any) -> Channel:
@@ -126,8 +143,12 @@ def test_every_channel_sends_everything_as_json_and_the_same_twice(
 @pytest.mark.parametrize("kind", HTTP)
 def test_every_channel_tells_later_from_never(kind: str, server: Server) -> None:
     channel = made(kind, server)
-    for status, error in ((503, ChannelUnavailable), (429, ChannelUnavailable),
-                          (400, ChannelRefused), (302, ChannelRefused)):  # fmt: skip
+    for status, error in (
+        (503, ChannelUnavailable),
+        (429, ChannelUnavailable),
+        (400, ChannelRefused),
+        (302, ChannelRefused),
+    ):
         server.status = status
         with pytest.raises(error, match=str(status)):
             channel.send(told(), "", Tools())
@@ -172,12 +193,22 @@ def test_alertmanagers_body_is_version_4(server: Server) -> None:
     made("alertmanager", server).send(told(), "", Tools(page_url="https://b"))
     (body,) = server.bodies()
     assert set(body) == {
-        "version", "groupKey", "truncatedAlerts", "status", "receiver", "groupLabels",
-        "commonLabels", "commonAnnotations", "externalURL", "alerts",
-    }  # fmt: skip
+        "version",
+        "groupKey",
+        "truncatedAlerts",
+        "status",
+        "receiver",
+        "groupLabels",
+        "commonLabels",
+        "commonAnnotations",
+        "externalURL",
+        "alerts",
+    }
     assert (body["version"], body["status"], body["groupLabels"]) == (
-        "4", "firing", {"host": "host17"},
-    )  # fmt: skip
+        "4",
+        "firing",
+        {"host": "host17"},
+    )
     first = body["alerts"][0]
     assert first["labels"]["alertname"] == "df.bytes.used.percent"
     assert first["endsAt"] == "0001-01-01T00:00:00Z"
@@ -211,10 +242,18 @@ def test_the_mail_channel_writes_to_each_on_their_own(tmp_path: Any) -> None:
 
 
 def test_a_channel_says_what_it_wants() -> None:
-    (picky,) = parse([
-        {"type": "slack", "name": "x", "url": "http://x/", "only": ['family="net"'],
-         "least": "warning", "resolved": False}
-    ])  # fmt: skip
+    (picky,) = parse(
+        [
+            {
+                "type": "slack",
+                "name": "x",
+                "url": "http://x/",
+                "only": ['family="net"'],
+                "least": "warning",
+                "resolved": False,
+            }
+        ]
+    )
     net = notice(labels={"family": "net"}, severity="warning")
     assert picky.wants(net)
     assert not picky.wants(notice(labels={"family": "disk"}))
@@ -226,11 +265,12 @@ def test_a_channel_says_what_it_wants() -> None:
 
 def test_every_fault_of_the_settings_is_named_and_no_secret_shown() -> None:
     bad = [
-        {"type": "fax", "name": "a"}, {"type": "slack", "name": "B!", "url": "ftp://x"},
+        {"type": "fax", "name": "a"},
+        {"type": "slack", "name": "B!", "url": "ftp://x"},
         {"type": "mail", "name": "m", "to": ["nobody"]},
         {"type": "webhook", "name": "w", "url": "http://x/"},
         {"type": "webhook", "name": "w", "url": "http://x/"},
-    ]  # fmt: skip
+    ]
     with pytest.raises(ValidationError) as caught:
         HealerSettings.model_validate_strings({"channels": json.dumps(bad)})
     text = str(caught.value)

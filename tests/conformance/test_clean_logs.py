@@ -67,8 +67,9 @@ class TestWhatSurvives:
     def test_a_file_that_another_process_holds_open_survives(self, logs: Trouble) -> None:
         held = logs.root / "app.log.1"
         with held.open("rb") as stdin:
-            holder = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE,
-                                      pass_fds=[stdin.fileno()])  # fmt: skip
+            holder = subprocess.Popen(
+                [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[stdin.fileno()]
+            )
         try:
             outcome = logs.run()
             assert held.exists()

@@ -34,7 +34,7 @@ from tests.remote_write import (
     request_1,
     request_2,
     sample,
-)  # fmt: skip
+)
 
 NOW = 1_700_000_000_000
 CPU = {"__name__": "cpu", "host": "h1", "mode": "idle"}
@@ -267,8 +267,12 @@ def test_not_a_number_and_staleness_and_infinity_say_that_there_is_no_value(
     samples = [(NOW + at, value) for at, value in enumerate(values)]
     assert sender.send((CPU, samples)).status_code == 204
     assert [math.isnan(row[4]) for row in sorted(sender.streams.rows(), key=lambda r: r[3])] == [
-        True, True, True, True, False
-    ]  # fmt: skip
+        True,
+        True,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_native_histograms_are_refused_by_name_and_samples_are_written(sender: Sender) -> None:
@@ -357,17 +361,20 @@ def test_what_can_be_sent_again_says_when(sender: Sender) -> None:
 _text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 _series = st.tuples(
     st.dictionaries(st.sampled_from("abcdefg"), _text, max_size=5),
-    st.lists(st.tuples(st.integers(0, NOW), st.floats(allow_nan=False, allow_infinity=False)),
-             max_size=3),
-)  # fmt: skip
+    st.lists(
+        st.tuples(st.integers(0, NOW), st.floats(allow_nan=False, allow_infinity=False)), max_size=3
+    ),
+)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(found=st.lists(_series, max_size=8))
 def test_what_is_sent_is_what_is_written(sender: Sender, found: list[Series]) -> None:
     sender.streams.batches.clear()
-    sent = [({"__name__": "x", "host": f"h{n}", **dict(labels)}, samples)
-            for n, (labels, samples) in enumerate(found)]  # fmt: skip
+    sent = [
+        ({"__name__": "x", "host": f"h{n}", **dict(labels)}, samples)
+        for n, (labels, samples) in enumerate(found)
+    ]
     assert sender.send(*sent).status_code == 204
     expected = [(labels["host"], t, v) for labels, samples in sent for t, v in samples]
     assert sorted((h, t, v) for h, _, _, t, v in sender.streams.rows()) == sorted(expected)

@@ -148,9 +148,12 @@ def _submit_jobs(stack: Stack, folder: Path, runs: Path) -> list[str]:
     bus.wait_ready()
     for name in names:
         job = JobSubmit(
-            job_id=name, name="tiny", main="main.py", args=(str(runs), name),
+            job_id=name,
+            name="tiny",
+            main="main.py",
+            args=(str(runs), name),
             package=f"barograph:packages:{packed.sha256}.tar.gz",
-        )  # fmt: skip
+        )
         bus.publish([job], timeout_s=300)
     bus.stop()
     return names

@@ -48,9 +48,14 @@ def _seeds() -> list[tuple[str, str, bytes]]:
     """Valid messages of jobs that do not exist: (queue's name, routing key, body)."""
     now, member = datetime.now(UTC), Member(role=Role.WORKER, index=0, incarnation=1)
     submit = JobSubmit(
-        job_id="m-1", name="m", package="nowhere:a:b.tar.gz", main="m.py", workers=2, ps=1,
+        job_id="m-1",
+        name="m",
+        package="nowhere:a:b.tar.gz",
+        main="m.py",
+        workers=2,
+        ps=1,
         type="distribute",
-    )  # fmt: skip
+    )
     exited = PodExited(job_id="m-1", member=member, exit_code=1, at=now)
     reported = PodReported(job_id="m-1", member=member, host="h", port=1, at=now)
     messages = [submit, JobCancel(job_id="m-1"), JobRemove(job_id="m-1"), exited]

@@ -84,9 +84,12 @@ class Agent:
     def tell(self, message: Message) -> None:
         """Publish to the agent's queue, which must be there."""
         self._channel.basic_publish(
-            "alerts", message.routing_key(), message.model_dump_json().encode(),
-            pika.BasicProperties(content_type="application/json"), mandatory=True,
-        )  # fmt: skip
+            "alerts",
+            message.routing_key(),
+            message.model_dump_json().encode(),
+            pika.BasicProperties(content_type="application/json"),
+            mandatory=True,
+        )
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 90) -> None:
         deadline = time.monotonic() + timeout_s
@@ -231,8 +234,11 @@ def test_an_agent_killed_in_the_middle_of_cleaning_finishes_and_counts_everythin
 
 def test_items_are_read_on_demand(agent: Agent) -> None:
     agent.old_logs(1, 500_000)
-    readings = [agent.series(mount=str(agent.volume)), agent.series("cpu.idle"),
-                agent.series(mount="/nowhere")]  # fmt: skip
+    readings = [
+        agent.series(mount=str(agent.volume)),
+        agent.series("cpu.idle"),
+        agent.series(mount="/nowhere"),
+    ]
     commands = [
         ItemRead(command_id=str(uuid.uuid4()), incident_id=str(uuid.uuid4()), series=series)
         for series in readings

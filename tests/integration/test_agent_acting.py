@@ -25,11 +25,14 @@ def agent(broker: BrokerUnderTest, tmp_path: Path) -> Iterator[Agent]:
     machine._environment["BAROGRAPH_AGENT_REMEDIATIONS"] = json.dumps(
         {
             "kill-runaway": {
-                "programs": ["burner"], "users": [getpass.getuser(), "root"], "min_cpu": 5,
-                "min_age_s": 0, "grace_s": 2,
+                "programs": ["burner"],
+                "users": [getpass.getuser(), "root"],
+                "min_cpu": 5,
+                "min_age_s": 0,
+                "grace_s": 2,
             }
         }
-    )  # fmt: skip
+    )
     machine.start()
     try:
         machine.until(lambda: bool(machine.batches()), "the first samples")
@@ -49,12 +52,15 @@ def burner(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
 def order(agent: Agent, **fields: object) -> RemediationExecute:
     return RemediationExecute.model_validate(
         {
-            "command_id": str(uuid.uuid4()), "host": agent.host,
-            "incident_id": str(uuid.uuid4()), "remediation": "kill-runaway",
+            "command_id": str(uuid.uuid4()),
+            "host": agent.host,
+            "incident_id": str(uuid.uuid4()),
+            "remediation": "kill-runaway",
             "series": {"host": agent.host, "item": "cpu.idle"},
-            "expires": datetime.now(UTC) + timedelta(minutes=5), **fields,
+            "expires": datetime.now(UTC) + timedelta(minutes=5),
+            **fields,
         }
-    )  # fmt: skip
+    )
 
 
 def answer(agent: Agent, command: RemediationExecute) -> dict[str, object]:
@@ -72,9 +78,11 @@ def test_a_runaway_is_named_by_the_evidence_planned_and_killed_as_it_was_approve
     agent: Agent, burner: subprocess.Popen[bytes]
 ) -> None:
     question = EvidenceCollect(
-        command_id=str(uuid.uuid4()), host=agent.host, family="cpu",
+        command_id=str(uuid.uuid4()),
+        host=agent.host,
+        family="cpu",
         reply_by=datetime.now(UTC) + timedelta(minutes=5),
-    )  # fmt: skip
+    )
     agent.tell(question)
     agent.until(lambda: bool(agent.answers("evidence.collected", question.command_id)), "evidence")
     rows = agent.answers("evidence.collected", question.command_id)[0]["rows"]

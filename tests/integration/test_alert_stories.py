@@ -56,13 +56,17 @@ def test_a_recurring_window_mutes_what_its_preview_said_and_no_more(desk: Desk) 
     desk.until(lambda: bool(desk.get("/channels")), "the healer")
     first = datetime.now(UTC) - timedelta(hours=1)
     window = {
-        "matchers": ['host="rack1"'], "ends_at": (first + timedelta(days=30)).isoformat(),
-        "owner": "ann", "reason": "weekly work on the rack",
+        "matchers": ['host="rack1"'],
+        "ends_at": (first + timedelta(days=30)).isoformat(),
+        "owner": "ann",
+        "reason": "weekly work on the rack",
         "recurrence": {
-            "rule": "FREQ=DAILY", "first": first.replace(tzinfo=None).isoformat(),
-            "timezone": "UTC", "duration_s": 7200,
+            "rule": "FREQ=DAILY",
+            "first": first.replace(tzinfo=None).isoformat(),
+            "timezone": "UTC",
+            "duration_s": 7200,
         },
-    }  # fmt: skip
+    }
     preview = desk.post("/silences/preview", window)
     assert preview["mutes_now"]
     assert len(preview["windows"]) == 5

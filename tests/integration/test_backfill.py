@@ -53,11 +53,15 @@ def _prometheus(stack: ExitStack, directory: Path, now: int) -> str:
     log = stack.enter_context((directory / "prometheus.log").open("wb"))
     process = subprocess.Popen(
         [
-            prometheus, f"--config.file={config}", f"--storage.tsdb.path={blocks}",
+            prometheus,
+            f"--config.file={config}",
+            f"--storage.tsdb.path={blocks}",
             f"--web.listen-address=127.0.0.1:{port}",
         ],
-        stdout=log, stderr=log, cwd=directory,
-    )  # fmt: skip
+        stdout=log,
+        stderr=log,
+        cwd=directory,
+    )
     stack.callback(process.wait, 30)
     stack.callback(process.kill)
     address = f"http://127.0.0.1:{port}"
@@ -74,9 +78,11 @@ def _ready(address: str) -> bool:
 
 def _detector(stack: ExitStack, broker: BrokerUnderTest, directory: Path) -> Detector:
     settings = Settings(
-        broker_url=broker.url("detector"), state_dir=directory / "state", heartbeat_s=1,
+        broker_url=broker.url("detector"),
+        state_dir=directory / "state",
+        heartbeat_s=1,
         snapshot_every_s=1,
-    )  # fmt: skip
+    )
     return started(stack, settings)
 
 

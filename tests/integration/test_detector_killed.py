@@ -96,8 +96,10 @@ class _Service:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "services.detector"],
-            env=self._environment, stdout=self._log, stderr=self._log,
-        )  # fmt: skip
+            env=self._environment,
+            stdout=self._log,
+            stderr=self._log,
+        )
 
     def kill(self) -> None:
         if self._process is not None:
@@ -165,9 +167,12 @@ def _more(connection: pika.BlockingConnection, seen: list[str], before: int) -> 
 def _routed(channel: Any, batch: MetricBatch) -> bool:
     try:
         channel.basic_publish(
-            "metrics", batch.routing_key(), batch.model_dump_json().encode(),
-            pika.BasicProperties(content_type="application/json"), mandatory=True,
-        )  # fmt: skip
+            "metrics",
+            batch.routing_key(),
+            batch.model_dump_json().encode(),
+            pika.BasicProperties(content_type="application/json"),
+            mandatory=True,
+        )
     except pika.exceptions.UnroutableError:
         return False
     return True

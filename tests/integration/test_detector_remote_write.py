@@ -126,15 +126,22 @@ def test_an_anomaly_in_a_scraped_series_is_published(
     _write(textfile, 50.0)
     exporter_port, web_port = free_ports(2)
     _start(
-        running, tmp_path, exporter, f"--web.listen-address=127.0.0.1:{exporter_port}",
+        running,
+        tmp_path,
+        exporter,
+        f"--web.listen-address=127.0.0.1:{exporter_port}",
         f"--collector.textfile.directory={textfile}",
-    )  # fmt: skip
+    )
     config = tmp_path / "prometheus.yml"
     config.write_text(_CONFIG.format(exporter=exporter_port, url=detector.gateway.url))
     _start(
-        running, tmp_path, prometheus, f"--config.file={config}",
-        f"--web.listen-address=127.0.0.1:{web_port}", f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-    )  # fmt: skip
+        running,
+        tmp_path,
+        prometheus,
+        f"--config.file={config}",
+        f"--web.listen-address=127.0.0.1:{web_port}",
+        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+    )
     eventually(
         lambda: tap.items["node_load1"] and tap.items["demo_queue_length"],
         "samples in the streams",

@@ -28,10 +28,15 @@ class ApiServer:
         """Somebody looked at the Deployment after it was changed."""
         self.changed, self.may_answer = threading.Event(), threading.Event()
         self._workload: dict[str, Any] = {
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u1", "generation": 1,
-                         "resourceVersion": "1"},
+            "metadata": {
+                "name": "web",
+                "namespace": "shop",
+                "uid": "u1",
+                "generation": 1,
+                "resourceVersion": "1",
+            },
             "spec": {"template": {"metadata": {}}},
-        }  # fmt: skip
+        }
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -74,12 +79,18 @@ class ApiServer:
     def kubeconfig(self, folder: Path) -> Path:
         server = {"server": f"http://127.0.0.1:{self._server.server_port}"}
         path = folder / "kubeconfig"
-        path.write_text(json.dumps({
-            "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": server}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        }))  # fmt: skip
+        path.write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "it",
+                    "clusters": [{"name": "it", "cluster": server}],
+                    "users": [{"name": "it", "user": {}}],
+                    "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+                }
+            )
+        )
         return path
 
     def stop(self) -> None:

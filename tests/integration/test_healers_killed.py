@@ -55,9 +55,10 @@ class Healers:
         number = next(self._number)
         health, http = free_ports(2)
         own = {
-            "BAROGRAPH_INSTANCE": str(number), "BAROGRAPH_HEALTH_PORT": str(health),
+            "BAROGRAPH_INSTANCE": str(number),
+            "BAROGRAPH_HEALTH_PORT": str(health),
             "BAROGRAPH_HEALER_HTTP_PORT": str(http),
-        }  # fmt: skip
+        }
         return OwnedProcess(
             [sys.executable, "-m", "services.healer"],
             log=self._folder / f"healer-{number}.log",
@@ -113,11 +114,7 @@ def test_two_healers_killed_again_and_again_tell_everything_once(
         healers.stop()
         mailbox.stop()
     what = ("alarm: app.errors on host{} is 9", "resolved: app.errors on host{} is over")
-    wanted = {
-        f"[critical] {said.format(n)}"
-        for n in range(ALERTS)
-        for said in what
-    }  # fmt: skip
+    wanted = {f"[critical] {said.format(n)}" for n in range(ALERTS) for said in what}
     assert told(mailbox) == Counter(wanted)
 
 

@@ -47,9 +47,14 @@ JOB, OTHER = "a.b", "a-b"
 WORD = job_word(JOB)
 MEMBER = Member(role=Role.WORKER, index=0, incarnation=1)
 SUBMIT = JobSubmit(
-    job_id=JOB, name="x", type="distribute", workers=1, ps=1,
-    package="barograph:packages:a.tar.gz", main="train.py",
-)  # fmt: skip
+    job_id=JOB,
+    name="x",
+    type="distribute",
+    workers=1,
+    ps=1,
+    package="barograph:packages:a.tar.gz",
+    main="train.py",
+)
 
 
 @pytest.fixture(scope="module")

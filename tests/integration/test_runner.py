@@ -54,9 +54,13 @@ class Pair:
         self.seen.append(message.job_id)
         self.trouble.get(message.job_id, lambda: None)()
         yield JobAccepted(
-            job_id=message.job_id, name=message.name, state="accepted", sequence=1,
-            at=context.now, submit=message,
-        )  # fmt: skip
+            job_id=message.job_id,
+            name=message.name,
+            state="accepted",
+            sequence=1,
+            at=context.now,
+            submit=message,
+        )
 
     def _event(self, message: Message, _context: Context) -> Iterable[Message]:
         self.events.append(message)

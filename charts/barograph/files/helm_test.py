@@ -77,9 +77,11 @@ class Alerts:
     def send(self, value: float) -> None:
         """One sample of a file system that does not exist; returns when the broker has it."""
         sample = {
-            "item": ITEM, "time_ms": time.time_ns() // 1_000_000, "value": value,
+            "item": ITEM,
+            "time_ms": time.time_ns() // 1_000_000,
+            "value": value,
             "labels": {"mount": self._mount},
-        }  # fmt: skip
+        }
         word = self._host.replace(".", "-")
         self._channel.basic_publish(
             "metrics",

@@ -18,8 +18,11 @@ from shared.messaging import Publisher
 
 JobId = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
 _FAULTS: dict[int | str, dict[str, Any]] = {
-    404: {"model": Faults}, 409: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults},
-}  # fmt: skip
+    404: {"model": Faults},
+    409: {"model": Faults},
+    422: {"model": Faults},
+    503: {"model": Faults},
+}
 
 
 class Handed(BaseModel):

@@ -59,9 +59,13 @@ def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C9
             return page("missing.html", 404, what=f"There is no job {job_id}.")
         drawing = draw(described, model.moments(job_id))
         return page(
-            "job.html", job=described.job, ended=described.job.state in ENDED,
-            described=described, most_rows=MOST_ROWS, drawing=drawing,
-        )  # fmt: skip
+            "job.html",
+            job=described.job,
+            ended=described.job.state in ENDED,
+            described=described,
+            most_rows=MOST_ROWS,
+            drawing=drawing,
+        )
 
     @routes.get("/mail")
     def mails() -> HTMLResponse:
@@ -120,14 +124,16 @@ def _mails(settings: ClientSettings) -> list[dict[str, str]]:
         pictures = [
             str(n) for n, p in enumerate(mail.walk()) if p.get_content_maintype() == "image"
         ]
-        found.append({
-            "key": key,
-            "subject": str(mail["subject"] or ""),
-            "date": str(mail["date"] or ""),
-            "to": str(mail["to"] or ""),
-            "text": body.get_content() if body else "",
-            "picture": pictures[0] if pictures else "",
-        })  # fmt: skip
+        found.append(
+            {
+                "key": key,
+                "subject": str(mail["subject"] or ""),
+                "date": str(mail["date"] or ""),
+                "to": str(mail["to"] or ""),
+                "text": body.get_content() if body else "",
+                "picture": pictures[0] if pictures else "",
+            }
+        )
     return found
 
 

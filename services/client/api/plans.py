@@ -33,9 +33,10 @@ def router(
 ) -> APIRouter:
     """The routes below /plans."""
     routes = APIRouter(
-        prefix="/plans", tags=["plans"],
+        prefix="/plans",
+        tags=["plans"],
         responses={404: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults}},
-    )  # fmt: skip
+    )
 
     @routes.post("", status_code=202)
     def ask(body: Annotated[dict[str, Any], Body()], server: bool = True) -> Asked:

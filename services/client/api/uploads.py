@@ -59,9 +59,13 @@ def router(objects: ObjectStore, settings: ClientSettings) -> APIRouter:
             return UploadBegun(package=package, exists=True)
         begun = objects.begin_upload(bucket, key, asked.size)
         return UploadBegun(
-            package=package, exists=False, upload_id=begun.upload_id,
-            part_bytes=begun.part_bytes, parts=begun.parts, done=begun.done,
-        )  # fmt: skip
+            package=package,
+            exists=False,
+            upload_id=begun.upload_id,
+            part_bytes=begun.part_bytes,
+            parts=begun.parts,
+            done=begun.done,
+        )
 
     @routes.post("/finish")
     def finish(done: UploadDone) -> UploadBegun:

@@ -133,14 +133,26 @@ def submit(
     resources = {"cpu": cpu, "gpu": gpu, "memory": memory}
     resources |= given({"gpu_model": gpu_model, "device_class": device_class})
     options: dict[str, Any] = {
-        "type": kind, "main": main_program, "ps": ps, "workers": workers, "chief": chief,
-        "cluster_style": style, "args": arg or [], "placement": placement,
-        "host_network": host_network, "resources": resources,
-    }  # fmt: skip
-    options |= given({
-        "image": image, "queue": queue, "priority_class": priority_class, "name": name,
-        "job_id": job_id,
-    })  # fmt: skip
+        "type": kind,
+        "main": main_program,
+        "ps": ps,
+        "workers": workers,
+        "chief": chief,
+        "cluster_style": style,
+        "args": arg or [],
+        "placement": placement,
+        "host_network": host_network,
+        "resources": resources,
+    }
+    options |= given(
+        {
+            "image": image,
+            "queue": queue,
+            "priority_class": priority_class,
+            "name": name,
+            "job_id": job_id,
+        }
+    )
     with tempfile.TemporaryDirectory() as directory:
         if is_yaml(file):
             spoken = said(context, options)

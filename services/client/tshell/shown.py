@@ -16,10 +16,18 @@ from shared.contracts import retry_budgets
 
 _MIB = 2**20
 _COLOURS = {
-    "running": "cyan", "succeeded": "green", "ended": "green", "failed": "red", "refused": "red",
-    "lost": "red", "retrying": "yellow", "replacing": "yellow", "pending": "yellow",
-    "exited": "magenta", "cancelled": "magenta",
-}  # fmt: skip
+    "running": "cyan",
+    "succeeded": "green",
+    "ended": "green",
+    "failed": "red",
+    "refused": "red",
+    "lost": "red",
+    "retrying": "yellow",
+    "replacing": "yellow",
+    "pending": "yellow",
+    "exited": "magenta",
+    "cancelled": "magenta",
+}
 
 
 def jobs(found: list[dict[str, Any]]) -> None:
@@ -83,11 +91,14 @@ def jobs_usage(used: list[dict[str, Any]]) -> None:
     for job in used:
         measured = job["measured"] or None
         table.add_row(
-            job["job_id"], job["name"], _state(job["state"]), f"{job['running']} running",
+            job["job_id"],
+            job["name"],
+            _state(job["state"]),
+            f"{job['running']} running",
             _of(measured and job["cpu_used"], job["cpu_asked"], _cores),
             _of(measured and job["memory_used"], job["memory_asked"], _bytes),
             str(job["gpu_asked"] or "-"),
-        )  # fmt: skip
+        )
     Console().print(table)
 
 
@@ -98,11 +109,14 @@ def members_usage(used: dict[str, Any]) -> None:
         asked = member["asked"]
         peak = member["memory_peak_bytes"]
         table.add_row(
-            _name(member), _state(member["stands"]), member["node"] or "-",
+            _name(member),
+            _state(member["stands"]),
+            member["node"] or "-",
             _of(member["cpu_cores"], asked["cpu"], _cores),
             _of(member["memory_bytes"], asked["memory"], _bytes),
-            "-" if peak is None else _bytes(peak), str(asked["gpu"] or "-"),
-        )  # fmt: skip
+            "-" if peak is None else _bytes(peak),
+            str(asked["gpu"] or "-"),
+        )
     Console().print(table)
 
 
@@ -138,10 +152,14 @@ def _members(described: dict[str, Any]) -> Table:
         asked = member["asked"]
         where = " on ".join(word for word in (member["pod"], member["node"]) if word)
         table.add_row(
-            _name(member), _state(member["stands"]), member["address"] or "-", where or "-",
-            Text(member["how"]), _of(member["cpu_cores"], asked["cpu"], _cores),
+            _name(member),
+            _state(member["stands"]),
+            member["address"] or "-",
+            where or "-",
+            Text(member["how"]),
+            _of(member["cpu_cores"], asked["cpu"], _cores),
             _of(member["memory_bytes"], asked["memory"], _bytes),
-        )  # fmt: skip
+        )
     more = described["members_total"] - len(described["members"])
     if more:
         table.caption = f"and {more} more members"
@@ -155,9 +173,12 @@ def _timeline(described: dict[str, Any]) -> Table:
         at = _time(line["at"])
         after = span((at - (first or at)).total_seconds())
         table.add_row(
-            at.strftime("%H:%M:%S"), f"+{after}", _state(line["kind"]), line["whom"],
+            at.strftime("%H:%M:%S"),
+            f"+{after}",
+            _state(line["kind"]),
+            line["whom"],
             Text(line["text"]),
-        )  # fmt: skip
+        )
     return table
 
 

@@ -63,10 +63,16 @@ class Amplitude(Detector):
             step = np.abs(tick.values - state["previous"][tick.rows])
             large = (np.abs(amplitude) > limit) & (step >= tick.floor)
         return votes(
-            usable & (past >= self.min_days) & ~tick.holiday, large, amplitude,
-            value=tick.values, previous=state["previous"][tick.rows].copy(),
-            amplitude=amplitude, largest=bound[:, 0], limit=limit, days=past,
-        )  # fmt: skip
+            usable & (past >= self.min_days) & ~tick.holiday,
+            large,
+            amplitude,
+            value=tick.values,
+            previous=state["previous"][tick.rows].copy(),
+            amplitude=amplitude,
+            largest=bound[:, 0],
+            limit=limit,
+            days=past,
+        )
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Remember the amplitude for later days, and the point for the next one."""

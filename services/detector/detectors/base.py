@@ -53,10 +53,18 @@ class Tick:
     def select(self, mask: Bools) -> Tick:
         """The points where ``mask`` holds."""
         return Tick(
-            indices(self.rows)[mask], self.time_ms[mask], self.values[mask], self.missing[mask],
-            self.broken[mask], self.limit[mask], self.above[mask], self.local_ms[mask],
-            self.holiday[mask], self.floor[mask], self.budget[mask],
-        )  # fmt: skip
+            indices(self.rows)[mask],
+            self.time_ms[mask],
+            self.values[mask],
+            self.missing[mask],
+            self.broken[mask],
+            self.limit[mask],
+            self.above[mask],
+            self.local_ms[mask],
+            self.holiday[mask],
+            self.floor[mask],
+            self.budget[mask],
+        )
 
 
 @dataclass(frozen=True)

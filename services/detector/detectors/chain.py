@@ -51,9 +51,16 @@ class Chain(Detector):
         with np.errstate(invalid="ignore"):
             rise, drop = tick.values > upper, tick.values < lower
         return votes(
-            (past >= self.min_days) & ~tick.holiday, rise | drop, np.where(rise, 1.0, -1.0),
-            value=tick.values, lower=lower, upper=upper, lowest=lowest, highest=highest, days=past,
-        )  # fmt: skip
+            (past >= self.min_days) & ~tick.holiday,
+            rise | drop,
+            np.where(rise, 1.0, -1.0),
+            value=tick.values,
+            lower=lower,
+            upper=upper,
+            lowest=lowest,
+            highest=highest,
+            days=past,
+        )
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Widen today's range of this moment."""

@@ -44,9 +44,14 @@ class FirstHourAverage(TailOfHours):
         mean, limit = first[:, Y], np.fmax(self.sigmas * deviation(first), tick.floor)
         away = newest - mean
         return votes(
-            whole & (first[:, N] >= self.min_points), tail.beyond(away, limit, mean), away,
-            value=tick.values, tail=newest, mean=mean, limit=limit,
-        )  # fmt: skip
+            whole & (first[:, N] >= self.min_points),
+            tail.beyond(away, limit, mean),
+            away,
+            value=tick.values,
+            tail=newest,
+            mean=mean,
+            limit=limit,
+        )
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the means and the limit."""

@@ -63,9 +63,16 @@ class Grubbs(TailOfHours):
         critical = self.critical(n)
         limit, away = np.fmax(critical * deviation(window), tick.floor), newest - mean
         return votes(
-            whole & (n >= self.min_points), tail.beyond(away, limit, mean), away,
-            value=tick.values, tail=newest, mean=mean, limit=limit, critical=critical, points=n,
-        )  # fmt: skip
+            whole & (n >= self.min_points),
+            tail.beyond(away, limit, mean),
+            away,
+            value=tick.values,
+            tail=newest,
+            mean=mean,
+            limit=limit,
+            critical=critical,
+            points=n,
+        )
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the mean, the critical value and the limit."""

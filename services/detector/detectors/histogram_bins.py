@@ -46,10 +46,16 @@ class HistogramBins(OfPoints):
         half = (state["ordered"][rows, np.maximum(held - 1, 0) // 2]).astype(np.float64)
         rare = (found[:, 0] <= self.few) & (np.abs(newest - half) >= tick.floor)
         return votes(
-            whole & (held >= self.min_points), rare, newest - half,
-            value=tick.values, tail=newest, score=found[:, 0], left=found[:, 1],
-            right=found[:, 2], points=held,
-        )  # fmt: skip
+            whole & (held >= self.min_points),
+            rare,
+            newest - half,
+            value=tick.values,
+            tail=newest,
+            score=found[:, 0],
+            left=found[:, 1],
+            right=found[:, 2],
+            points=held,
+        )
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Add the points to the window."""

@@ -103,10 +103,15 @@ class IsolationForest(Detector):
         with np.errstate(invalid="ignore"):
             high = (score > self.threshold) & (np.abs(tick.values - level) >= tick.floor)
         return votes(
-            ready & ~tick.broken, high, tick.values - level,
-            value=tick.values, score=score, threshold=np.full(len(rows), self.threshold),
-            level=level, trees=grown,
-        )  # fmt: skip
+            ready & ~tick.broken,
+            high,
+            tick.values - level,
+            value=tick.values,
+            score=score,
+            threshold=np.full(len(rows), self.threshold),
+            level=level,
+            trees=grown,
+        )
 
     def _features(self, state: Columns, tick: Tick) -> NDArray[np.float32]:
         previous = state["previous"][tick.rows]

@@ -77,9 +77,16 @@ def middle(ordered: Row) -> float:
 
 @kernel
 def judge(
-    rings: Row, befores: Row, newests: Row, seen: Row, rows: Row, values: Row, limits: Row,
-    lags: int, found: Row,
-) -> None:  # fmt: skip
+    rings: Row,
+    befores: Row,
+    newests: Row,
+    seen: Row,
+    rows: Row,
+    values: Row,
+    limits: Row,
+    lags: int,
+    found: Row,
+) -> None:
     """Writes ``found`` (n, 4): D, its p, whether the reference is stationary, median difference.
 
     ``limits``: D and p where it is worth asking for stationarity. The state stays as it is.

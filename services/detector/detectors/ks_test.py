@@ -45,9 +45,16 @@ class KsTest(Detector):
 
         found = np.empty((len(tick), 4))
         ks_kernel.judge(
-            state["ring"], state["before"], state["newest"], state["seen"], indices(tick.rows),
-            tick.values, np.array([self.distance, self.alpha]), self.lags, found,
-        )  # fmt: skip
+            state["ring"],
+            state["before"],
+            state["newest"],
+            state["seen"],
+            indices(tick.rows),
+            tick.values,
+            np.array([self.distance, self.alpha]),
+            self.lags,
+            found,
+        )
         distance, p, stationary, lead = found.T
         judged = (state["seen"][tick.rows] >= self.reference + self.probe) & ~tick.broken
         large = (distance > self.distance) & (p < self.alpha) & (stationary > 0)
@@ -59,9 +66,13 @@ class KsTest(Detector):
         from services.detector.detectors import ks_kernel  # noqa: PLC0415 - compiles
 
         ks_kernel.learn(
-            state["ring"], state["before"], state["newest"], state["seen"], indices(tick.rows),
+            state["ring"],
+            state["before"],
+            state["newest"],
+            state["seen"],
+            indices(tick.rows),
             tick.values,
-        )  # fmt: skip
+        )
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the distance and how the medians differ."""

@@ -46,9 +46,15 @@ class LeastSquares(TailOfHours):
         if self.rounded:
             large &= (np.rint(away) != 0) & (np.rint(sigma) != 0)
         return votes(
-            whole & (window[:, N] >= self.min_points), large, away,
-            value=tick.values, tail=newest, line=level, sigma=sigma, limit=limit,
-        )  # fmt: skip
+            whole & (window[:, N] >= self.min_points),
+            large,
+            away,
+            value=tick.values,
+            tail=newest,
+            line=level,
+            sigma=sigma,
+            limit=limit,
+        )
 
     @staticmethod
     def _line(window: Floats, state: Columns, tick: Tick) -> tuple[Floats, Floats]:

@@ -53,9 +53,14 @@ class LongTerm(Detector):
             & ~tick.broken
         )
         return votes(
-            judged, np.abs(away) > limit, away,
-            value=tick.values, mean=mean, sigma=sigma, limit=limit,
-        )  # fmt: skip
+            judged,
+            np.abs(away) > limit,
+            away,
+            value=tick.values,
+            mean=mean,
+            sigma=sigma,
+            limit=limit,
+        )
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Move the mean by ``a`` of the residual; after a gap it starts again at the point."""

@@ -34,9 +34,13 @@ class MeanSubtractionCumulation(OfHours):
         mean, limit = window[:, Y], np.fmax(self.sigmas * deviation(window), tick.floor)
         away = tick.values - mean
         return votes(
-            (window[:, N] >= self.min_points) & ~tick.broken, tail.beyond(away, limit, mean), away,
-            value=tick.values, mean=mean, limit=limit,
-        )  # fmt: skip
+            (window[:, N] >= self.min_points) & ~tick.broken,
+            tail.beyond(away, limit, mean),
+            away,
+            value=tick.values,
+            mean=mean,
+            limit=limit,
+        )
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the value, the mean and the limit."""

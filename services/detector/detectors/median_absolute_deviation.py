@@ -37,9 +37,14 @@ class MedianAbsoluteDeviation(OfPoints):
         with np.errstate(invalid="ignore"):
             large = (np.abs(away) > limit) & (deviation > 0)
         return votes(
-            (state["seen"][tick.rows] >= self.min_points) & ~tick.broken, large, away,
-            value=tick.values, median=median, deviation=deviation, limit=limit,
-        )  # fmt: skip
+            (state["seen"][tick.rows] >= self.min_points) & ~tick.broken,
+            large,
+            away,
+            value=tick.values,
+            median=median,
+            deviation=deviation,
+            limit=limit,
+        )
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the value, the median and the limit."""

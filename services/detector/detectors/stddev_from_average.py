@@ -35,9 +35,14 @@ class StddevFromAverage(TailOfHours):
         mean, limit = window[:, Y], np.fmax(self.sigmas * deviation(window), tick.floor)
         away = newest - mean
         return votes(
-            whole & (window[:, N] >= self.min_points), tail.beyond(away, limit, mean), away,
-            value=tick.values, tail=newest, mean=mean, limit=limit,
-        )  # fmt: skip
+            whole & (window[:, N] >= self.min_points),
+            tail.beyond(away, limit, mean),
+            away,
+            value=tick.values,
+            tail=newest,
+            mean=mean,
+            limit=limit,
+        )
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the means and the limit."""

@@ -47,9 +47,13 @@ class StddevFromMovingAverage(Detector):
         limit, away = np.maximum(self.sigmas * sigma, tick.floor), tick.values - mean
         return votes(
             (state["learned"][rows] >= self.min_points) & ~tick.broken,
-            tail.beyond(away, limit, mean), away,
-            value=tick.values, mean=mean, sigma=sigma, limit=limit,
-        )  # fmt: skip
+            tail.beyond(away, limit, mean),
+            away,
+            value=tick.values,
+            mean=mean,
+            sigma=sigma,
+            limit=limit,
+        )
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Let all weights fall and add the point with weight 1 (West 1979)."""

@@ -89,18 +89,40 @@ class Surprise(Detector):
         from services.detector.detectors import surprise_kernel as compiled  # noqa: PLC0415
 
         rules = compiled.Rules(
-            self.lift, self.rest, self.margin, self.floor_absolute, self.floor_relative,
-            self.alarms_per_week, self.min_points, self.settled_points, self.youth,
-            self.direction != "drop", self.direction != "spike",
-        )  # fmt: skip
+            self.lift,
+            self.rest,
+            self.margin,
+            self.floor_absolute,
+            self.floor_relative,
+            self.alarms_per_week,
+            self.min_points,
+            self.settled_points,
+            self.youth,
+            self.direction != "drop",
+            self.direction != "spike",
+        )
         n = len(tick)
         numbers, direction = np.empty((n, len(_NAMES))), np.empty(n, dtype=np.int8)
         judged, coarse = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
         compiled.step(
-            state["memory"], state["counts"], state["exact"], indices(tick.rows),
-            tick.time_ms, tick.local_ms, tick.holiday, tick.values, tick.broken,
-            tick.floor, tick.budget, rules, learning, numbers, judged, coarse, direction,
-        )  # fmt: skip
+            state["memory"],
+            state["counts"],
+            state["exact"],
+            indices(tick.rows),
+            tick.time_ms,
+            tick.local_ms,
+            tick.holiday,
+            tick.values,
+            tick.broken,
+            tick.floor,
+            tick.budget,
+            rules,
+            learning,
+            numbers,
+            judged,
+            coarse,
+            direction,
+        )
         named: dict[str, Array] = {name: numbers[:, at] for at, name in enumerate(_NAMES)}
         return Votes(judged, direction != 0, direction, named, coarse)
 

@@ -203,9 +203,17 @@ def look(
 
 @kernel
 def learn(
-    row: Row, counts: Row, exact: Row, value: float, time_ms: int, slot: int, holiday: bool,
-    sizes: Row, distance: float, place: int,
-) -> None:  # fmt: skip
+    row: Row,
+    counts: Row,
+    exact: Row,
+    value: float,
+    time_ms: int,
+    slot: int,
+    holiday: bool,
+    sizes: Row,
+    distance: float,
+    place: int,
+) -> None:
     """Make the point part of every memory."""
     learned = counts[LEARNED]
     for view in range(VIEWS):
@@ -273,10 +281,24 @@ def way(
 
 @kernel
 def step(
-    memory: Row, counts: Row, exact: Row, rows: Row, time_ms: Row, local_ms: Row, holiday: Row,
-    values: Row, broken: Row, floors: Row, budgets: Row, rules: Rules, learning: bool,
-    numbers: Row, judged: Row, coarse: Row, direction: Row,
-) -> None:  # fmt: skip
+    memory: Row,
+    counts: Row,
+    exact: Row,
+    rows: Row,
+    time_ms: Row,
+    local_ms: Row,
+    holiday: Row,
+    values: Row,
+    broken: Row,
+    floors: Row,
+    budgets: Row,
+    rules: Rules,
+    learning: bool,
+    numbers: Row,
+    judged: Row,
+    coarse: Row,
+    direction: Row,
+) -> None:
     """Judge every point, and learn it if ``learning``.
 
     Writes ``numbers`` (n, NUMBERS): what was compared; ``judged``, ``coarse`` and ``direction``
@@ -321,6 +343,4 @@ def step(
         if told:
             precise[PEAK] = score
         insert(row, LIFT, min(learned, LIFTS), LIFTS, total)
-        learn(
-            row, count, precise, value, time_ms[i], slot, holiday[i], sizes, distance, place
-        )  # fmt: skip
+        learn(row, count, precise, value, time_ms[i], slot, holiday[i], sizes, distance, place)

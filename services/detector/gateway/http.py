@@ -110,8 +110,10 @@ def _check_headers(request: Request, token: str) -> tuple[Message, str]:
     wanted = "0.1" if kind is Message.V1 else "2"
     version = headers.get("x-prometheus-remote-write-version", wanted)
     if not f"{version}.".startswith(f"{wanted}."):
-        raise _RefusedError(415, f"remote write version {version[:20]!r} is not {wanted}.x, "
-                                 f"as it must be with {kind}")  # fmt: skip
+        raise _RefusedError(
+            415,
+            f"remote write version {version[:20]!r} is not {wanted}.x, as it must be with {kind}",
+        )
     return kind, encoding
 
 

@@ -115,9 +115,16 @@ class Ingest:
         empty = np.empty(0, dtype=np.int32)
         now = self._clock_ms()
         batch = SampleBatch(
-            [], [], [], empty, empty, empty,
-            np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float64), now,
-        )  # fmt: skip
+            [],
+            [],
+            [],
+            empty,
+            empty,
+            empty,
+            np.empty(0, dtype=np.int64),
+            np.empty(0, dtype=np.float64),
+            now,
+        )
         body = encode(batch)
         self._publisher.publish_partitions(
             [(number, body, f"heartbeat-{number}-{now}") for number in range(self._partitions)]

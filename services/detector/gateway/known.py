@@ -118,10 +118,25 @@ class KnownSeries:
         try:
             while at >= 0:
                 at = wire.read(
-                    data, at, starts, ends, second, self._seed, self._scratch, self._slots,
-                    self._hashes, self._spans, self._arena, self._used, self._limits.series,
-                    series, times, bits, odd, done,
-                )  # fmt: skip
+                    data,
+                    at,
+                    starts,
+                    ends,
+                    second,
+                    self._seed,
+                    self._scratch,
+                    self._slots,
+                    self._hashes,
+                    self._spans,
+                    self._arena,
+                    self._used,
+                    self._limits.series,
+                    series,
+                    times,
+                    bits,
+                    odd,
+                    done,
+                )
                 if at >= 0:
                     self._grow()
         finally:
@@ -178,10 +193,13 @@ class KnownSeries:
                 self._of_host.append(0)
             if self._of_host[host] >= self._limits.host_series:
                 self._crowded = True
-                kind, self._faults[number] = FAULTY, (
-                    f"{found.host} has {self._limits.host_series} series and gets no new ones "
-                    f"(GATEWAY_HOST_SERIES): {found.item}{found.labels[:200]}"
-                )  # fmt: skip
+                kind, self._faults[number] = (
+                    FAULTY,
+                    (
+                        f"{found.host} has {self._limits.host_series} series and gets no new ones "
+                        f"(GATEWAY_HOST_SERIES): {found.item}{found.labels[:200]}"
+                    ),
+                )
             else:
                 self._of_host[host] += 1
                 self.partition[number] = self._partition_of(found.host)

@@ -485,9 +485,21 @@ def read(
             start += spans[number, 1]
         else:
             number = _resolve(
-                data, start, at, starts, ends, second, seed, scratch, slots, hashes, spans, arena,
-                used, most,
-            )  # fmt: skip
+                data,
+                start,
+                at,
+                starts,
+                ends,
+                second,
+                seed,
+                scratch,
+                slots,
+                hashes,
+                spans,
+                arena,
+                used,
+                most,
+            )
         if number == _LOST:
             return -2 - here
         if number == _FULL:

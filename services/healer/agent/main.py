@@ -74,8 +74,11 @@ def build(settings: AgentSettings) -> Service:
         word=settings.word,
     )
     remediator = Remediator(
-        settings.remediations_of(), audit, utc_now, Envelope(lambda: service.unit())  # noqa: PLW0108
-    )  # fmt: skip
+        settings.remediations_of(),
+        audit,
+        utc_now,
+        Envelope(lambda: service.unit()),  # noqa: PLW0108
+    )
     reader = Reader(samplers, utc_now, lambda: service.stopping)
     collector = Collector(utc_now, lambda: service.stopping)
     # Two threads: whoever waits for evidence does not wait for a long cleaning.

@@ -29,9 +29,16 @@ _SHAPES = (
     re.compile(r"(?<![\w/+.-])(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d)[A-Za-z0-9/+]{40}(?![\w/+=.-])"),
 )
 _SHORT_OPTIONS = {
-    "curl": "-u", "ldapsearch": "-w", "mariadb": "-p", "mysql": "-p", "mysqldump": "-p",
-    "redis-cli": "-a", "smbclient": "-U", "sshpass": "-p", "wget": "-u",
-}  # fmt: skip
+    "curl": "-u",
+    "ldapsearch": "-w",
+    "mariadb": "-p",
+    "mysql": "-p",
+    "mysqldump": "-p",
+    "redis-cli": "-a",
+    "smbclient": "-U",
+    "sshpass": "-p",
+    "wget": "-u",
+}
 """Programs whose one-letter option carries a secret, in the next word or glued to it."""
 
 

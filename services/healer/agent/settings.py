@@ -38,9 +38,10 @@ class Watched(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     program: str = Field(
-        min_length=1, max_length=100,
+        min_length=1,
+        max_length=100,
         description="Pattern of program names (the executable's, without its path); the label.",
-    )  # fmt: skip
+    )
     cores: float = Field(default=1, gt=0, description="Cores it may use; they count as 100 %.")
 
 

@@ -62,9 +62,14 @@ class Dispatch:
             ctx.records.put(QUOTAS, quota.model_copy(update={"digest_at": None}))
 
     def _delivery(
-        self, told: Notice | Summary, channel: Channel, recipient: str, ctx: Context, *,
+        self,
+        told: Notice | Summary,
+        channel: Channel,
+        recipient: str,
+        ctx: Context,
+        *,
         limited: bool,
-    ) -> Delivery:  # fmt: skip
+    ) -> Delivery:
         delivery = Delivery(
             delivery_id=deterministic_id("delivery", told.message_id, channel.name, recipient),
             message_id=told.message_id,

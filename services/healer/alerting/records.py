@@ -146,7 +146,5 @@ DELIVERIES = Collection(
     status=lambda d: d.status,
     due=lambda d: d.due,
 )
-QUOTAS = Collection(
-    "quotas", Quota, key=lambda q: q.recipient[:300], due=lambda q: q.digest_at
-)  # fmt: skip
+QUOTAS = Collection("quotas", Quota, key=lambda q: q.recipient[:300], due=lambda q: q.digest_at)
 LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)

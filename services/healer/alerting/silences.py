@@ -131,7 +131,5 @@ class Silence(BaseModel):
         return [(max(a, self.starts_at), min(b, self.ends_at)) for a, b in found]
 
 
-SILENCES = Collection(
-    "silences", Silence, key=lambda s: s.silence_id, due=lambda s: s.ends_at
-)  # fmt: skip
+SILENCES = Collection("silences", Silence, key=lambda s: s.silence_id, due=lambda s: s.ends_at)
 """Those people made; the configured ones are in the settings."""

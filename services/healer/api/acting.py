@@ -114,9 +114,12 @@ def _switches(routes: APIRouter, healer: Healer) -> None:
         """Stop all acting on machines of a pattern, at once, or let it go on."""
         kind = HealingStop if change == "stop" else HealingResume
         message = kind(
-            switch_id=str(uuid.uuid4()), hosts=body.hosts, by=body.by, reason=body.reason,
+            switch_id=str(uuid.uuid4()),
+            hosts=body.hosts,
+            by=body.by,
+            reason=body.reason,
             at=healer.clock(),
-        )  # fmt: skip
+        )
         deciding = healer.handlers.deciding
         with healer.unit() as unit:
             ctx = healer.context(unit.records)
@@ -138,9 +141,12 @@ def _rules(routes: APIRouter, healer: Healer) -> None:
     def decide_rule(rule_id: str, decision: Literal["accept", "reject"], body: Said) -> Rule:
         """Accept a rule, so that B is attached to A; or reject it, or retire an accepted one."""
         message = RuleDecide(
-            rule_id=rule_id, accept=decision == "accept", by=body.by, reason=body.reason,
+            rule_id=rule_id,
+            accept=decision == "accept",
+            by=body.by,
+            reason=body.reason,
             at=healer.clock(),
-        )  # fmt: skip
+        )
         with healer.unit() as unit:
             ctx = healer.context(unit.records)
             unit.emit(*healer.handlers.deciding.rule_decide(message, ctx))
@@ -153,9 +159,12 @@ def _rules(routes: APIRouter, healer: Healer) -> None:
     def judge(incident_id: str, body: Judged) -> None:
         """Label an alarm; "not an anomaly" moves its detector's limit for that series."""
         message = AnomalyJudge(
-            alert_id=incident_id, anomaly=body.anomaly, by=body.by, reason=body.reason,
+            alert_id=incident_id,
+            anomaly=body.anomaly,
+            by=body.by,
+            reason=body.reason,
             at=healer.clock(),
-        )  # fmt: skip
+        )
         with healer.unit() as unit:
             if unit.records.get(INCIDENTS, incident_id) is None:
                 raise NotFound("there is no incident with this id")

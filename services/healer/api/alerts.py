@@ -56,14 +56,22 @@ def router(healer: Healer) -> APIRouter:
             found = unit.records.find(STANDINGS, limit=limit, offset=offset)
         return [
             AlertView(
-                incident_id=s.incident_id, labels=s.labels, severity=s.severity,
-                state=s.tell, since=s.since.isoformat(), status=s.status, held_by=s.held_by,
-                cause=s.cause, acknowledged=s.acknowledged, flapping=bool(s.flapping),
-                value=s.value, sentence=s.sentence,
+                incident_id=s.incident_id,
+                labels=s.labels,
+                severity=s.severity,
+                state=s.tell,
+                since=s.since.isoformat(),
+                status=s.status,
+                held_by=s.held_by,
+                cause=s.cause,
+                acknowledged=s.acknowledged,
+                flapping=bool(s.flapping),
+                value=s.value,
+                sentence=s.sentence,
             )
             for s in found
             if not s.ended
-        ]  # fmt: skip
+        ]
 
     @routes.get("/alerts/{incident_id}")
     def alert(incident_id: str) -> Incident:

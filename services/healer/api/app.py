@@ -42,10 +42,13 @@ class Healer:
 def create_app(healer: Healer) -> FastAPI:
     """Alertmanager's doors, links, and the API under /api/v1."""
     app = FastAPI(
-        title="Barograph healer", version="1", docs_url=None, redoc_url=None,
+        title="Barograph healer",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         summary="Alerts in; acknowledge, silence, test channels.",
-    )  # fmt: skip
+    )
     app.include_router(inward.router(healer))
     app.include_router(links.router(healer))
     app.include_router(alerts.router(healer), prefix="/api/v1")
@@ -54,9 +57,7 @@ def create_app(healer: Healer) -> FastAPI:
     app.include_router(associations.router(healer), prefix="/api/v1")
     _faults(app)
     settings = healer.settings
-    app.add_middleware(
-        Guard, hosts=settings.hosts, token=settings.http_token.get_secret_value()
-    )  # fmt: skip
+    app.add_middleware(Guard, hosts=settings.hosts, token=settings.http_token.get_secret_value())
     return app
 
 

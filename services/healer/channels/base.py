@@ -131,9 +131,12 @@ def post(url: SecretStr, body: Mapping[str, Any] | bytes, headers: Mapping[str, 
     content = {"content": body} if isinstance(body, bytes) else {"json": body}
     try:
         answer = httpx.post(
-            url.get_secret_value(), headers={"User-Agent": "barograph", **headers},
-            timeout=_TIMEOUT_S, follow_redirects=False, **content,
-        )  # fmt: skip
+            url.get_secret_value(),
+            headers={"User-Agent": "barograph", **headers},
+            timeout=_TIMEOUT_S,
+            follow_redirects=False,
+            **content,
+        )
     except (httpx.HTTPError, OSError) as error:
         # The address may hold a token: only the kind of failure and its reason are told.
         raise ChannelUnavailable(f"{type(error).__name__}: {error}") from error

@@ -49,9 +49,13 @@ class Mail(Channel):
         heading = self.title(told) if self.title_template else ""
         try:
             letter = build(
-                told, tools.mail_from, (recipient,), tools.page_url, links=tools.links,
+                told,
+                tools.mail_from,
+                (recipient,),
+                tools.page_url,
+                links=tools.links,
                 heading=heading,
-            )  # fmt: skip
+            )
             send(tools.smtp_url, letter)
         except MailUnavailable as error:
             raise ChannelUnavailable(str(error)) from error

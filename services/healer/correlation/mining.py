@@ -63,10 +63,16 @@ def pairs(found: list[Transaction], min_support: float, min_confidence: float) -
         ]
         mined.append(
             Pair(
-                cause, rule.effect, rule.support, rule.confidence, rule.lift, median(lags),
-                rule.count, len(found),
+                cause,
+                rule.effect,
+                rule.support,
+                rule.confidence,
+                rule.lift,
+                median(lags),
+                rule.count,
+                len(found),
             )
-        )  # fmt: skip
+        )
     return mined
 
 
@@ -80,9 +86,15 @@ def measured(found: list[Transaction], cause: str, effect: str) -> Pair | None:
     confidence = len(both) / len(causes)
     lags = [(t[effect] - t[cause]).total_seconds() for t in both]
     return Pair(
-        cause, effect, len(both) / len(found), confidence, confidence / share if share else 0.0,
-        median(lags) if lags else 0.0, len(both), len(found),
-    )  # fmt: skip
+        cause,
+        effect,
+        len(both) / len(found),
+        confidence,
+        confidence / share if share else 0.0,
+        median(lags) if lags else 0.0,
+        len(both),
+        len(found),
+    )
 
 
 def drifted(now: Pair, causes: int, min_confidence: float) -> bool:

@@ -100,9 +100,13 @@ def _propose(scope: str, hosts: str, pair: Pair, ctx: Context) -> Iterator[Messa
         return  # a person retired it; drift alone may be taken back by the data
     sequence = known.sequence if known else 0
     rule = Rule(
-        rule_id=rule_id, sequence=sequence, state=RuleState.PROPOSED, scope=scope, hosts=hosts,
+        rule_id=rule_id,
+        sequence=sequence,
+        state=RuleState.PROPOSED,
+        scope=scope,
+        hosts=hosts,
         pair=pair,
-    )  # fmt: skip
+    )
     yield from _change(rule, RuleState.PROPOSED, ctx)
 
 
@@ -134,13 +138,26 @@ def _change(rule: Rule, state: RuleState, ctx: Context) -> Iterator[Message]:
         ctx.records.delete(INHIBITIONS, _name(changed))
     pair = rule.pair
     trail.note(
-        ctx.records, ctx.now, f"rule {state.value}", rule.rule_id, rule_id=rule.rule_id,
-        scope=rule.scope, by=changed.by, reason=changed.reason, **vars(pair),
-    )  # fmt: skip
+        ctx.records,
+        ctx.now,
+        f"rule {state.value}",
+        rule.rule_id,
+        rule_id=rule.rule_id,
+        scope=rule.scope,
+        by=changed.by,
+        reason=changed.reason,
+        **vars(pair),
+    )
     yield CorrelationChanged(
-        rule_id=rule.rule_id, sequence=changed.sequence, state=state, scope=rule.scope,
-        by=changed.by, reason=changed.reason, at=ctx.now, **vars(pair),
-    )  # fmt: skip
+        rule_id=rule.rule_id,
+        sequence=changed.sequence,
+        state=state,
+        scope=rule.scope,
+        by=changed.by,
+        reason=changed.reason,
+        at=ctx.now,
+        **vars(pair),
+    )
 
 
 def inhibition(rule: Rule) -> Inhibition:

@@ -17,9 +17,12 @@ from shared.contracts.alerts import AlertState, Severity
 from shared.store import Collection, Records, Store
 
 HEALTH = Collection(
-    "health", HealthReported, key=lambda h: f"{h.scope}/{h.name}", group=lambda h: h.scope,
+    "health",
+    HealthReported,
+    key=lambda h: f"{h.scope}/{h.name}",
+    group=lambda h: h.scope,
     status=lambda h: h.verdict,
-)  # fmt: skip
+)
 
 
 class Past(BaseModel):
@@ -75,9 +78,10 @@ def open_alarms(records: Records) -> dict[str, Alarms]:
         predicted = incident.state is AlertState.PREDICTED
         critical = not predicted and incident.severity is Severity.CRITICAL
         found[incident.series.host] = Alarms(
-            old.critical + critical, old.warning + (not predicted and not critical),
+            old.critical + critical,
+            old.warning + (not predicted and not critical),
             old.predicted + predicted,
-        )  # fmt: skip
+        )
     return found
 
 

@@ -61,8 +61,11 @@ class Alarms:
     predicted: int = 0
 
 
-_ALARMS = (("critical alarms", "critical", 15.0, 45.0), ("warnings", "warning", 5.0, 20.0),
-           ("predicted alarms", "predicted", 8.0, 24.0))  # fmt: skip
+_ALARMS = (
+    ("critical alarms", "critical", 15.0, 45.0),
+    ("warnings", "warning", 5.0, 20.0),
+    ("predicted alarms", "predicted", 8.0, 24.0),
+)
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,14 @@ def terms(values: Mapping[Key, float], alarms: Alarms) -> list[HealthTerm]:
                 worst[item] = (lost, value, f"{item} {labels}".strip())
     found = [
         HealthTerm(
-            name=WEIGHTS[item].name, value=value, lost=round(lost, 2), series=series,
+            name=WEIGHTS[item].name,
+            value=value,
+            lost=round(lost, 2),
+            series=series,
             sentence=_sentence(item, value, series),
         )
         for item, (lost, value, series) in worst.items()
-    ]  # fmt: skip
+    ]
     for name, field, each, most in _ALARMS:
         count = getattr(alarms, field)
         lost = min(most, each * count)
@@ -149,9 +155,11 @@ def usage(hours: Sequence[Hour]) -> dict[str, object]:
             f"CPU and {free_memory:.0f} % of its memory could be used otherwise"
         )
         return {
-            "usage": "idle", "advice": advice, "reclaimable_cpu_percent": round(free_cpu, 1),
+            "usage": "idle",
+            "advice": advice,
+            "reclaimable_cpu_percent": round(free_cpu, 1),
             "reclaimable_memory_percent": round(free_memory, 1),
-        }  # fmt: skip
+        }
     return {"usage": "normal", "advice": ""}
 
 
@@ -161,25 +169,36 @@ def of_group(name: str, machines: Sequence[HealthReported]) -> dict[str, object]
     worst = sorted(machines, key=lambda m: m.score)[:20]
     found = [
         HealthTerm(
-            name=m.name, lost=round((100 - m.score) / len(machines), 2),
+            name=m.name,
+            lost=round((100 - m.score) / len(machines), 2),
             sentence=f"{m.name} is {m.verdict} ({m.score:.0f})" + (f": {m.first}" * bool(m.first)),
         )
         for m in worst
-    ]  # fmt: skip
+    ]
     trends = [m.trend for m in machines if m.trend is not None]
     idle = [m for m in machines if m.usage == "idle"]
     busy = sum(m.usage == "overloaded" for m in machines)
-    kind = "overloaded" if busy * 2 > len(machines) else "idle" if len(idle) * 2 > len(
-        machines) else "normal"  # fmt: skip
+    kind = (
+        "overloaded"
+        if busy * 2 > len(machines)
+        else "idle"
+        if len(idle) * 2 > len(machines)
+        else "normal"
+    )
     return {
-        "scope": "group", "name": name, "score": round(score, 1), "verdict": verdict(score),
-        "terms": tuple(found), "trend": round(sum(trends) / len(trends), 1) if trends else None,
-        "first": found[0].sentence if worst[0].score < HEALTHY else "", "usage": kind,
+        "scope": "group",
+        "name": name,
+        "score": round(score, 1),
+        "verdict": verdict(score),
+        "terms": tuple(found),
+        "trend": round(sum(trends) / len(trends), 1) if trends else None,
+        "first": found[0].sentence if worst[0].score < HEALTHY else "",
+        "usage": kind,
         "advice": f"{len(idle)} idle and {busy} overloaded of {len(machines)}",
         "reclaimable_cpu_percent": _mean([m.reclaimable_cpu_percent for m in machines]),
         "reclaimable_memory_percent": _mean([m.reclaimable_memory_percent for m in machines]),
         "machines": len(machines),
-    }  # fmt: skip
+    }
 
 
 def _mean(values: Sequence[float]) -> float:

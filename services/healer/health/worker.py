@@ -184,8 +184,12 @@ class HealthWorker:
             sums, hour, said_ms, said = kept["rest"]
             machines[host] = Machine(
                 {(item, labels): (t, v) for item, labels, t, v in kept["values"]},
-                [Hour(**fields) for fields in kept["hours"]], sums, hour, said_ms, tuple(said),
-            )  # fmt: skip
+                [Hour(**fields) for fields in kept["hours"]],
+                sums,
+                hour,
+                said_ms,
+                tuple(said),
+            )
         self._machines, self._next_ms = machines, int(str(state["next_ms"]))
 
 

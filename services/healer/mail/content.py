@@ -16,9 +16,15 @@ from shared.contracts.alerts import (
 )
 
 Kind = Literal[
-    "predicted", "firing", "handled", "escalated", "resolved",
-    "acknowledged", "unanswered", "flapping",
-]  # fmt: skip
+    "predicted",
+    "firing",
+    "handled",
+    "escalated",
+    "resolved",
+    "acknowledged",
+    "unanswered",
+    "flapping",
+]
 """What is told of one alert."""
 
 
@@ -103,10 +109,17 @@ class Notice(_Said):
     def lines(self) -> tuple[Line, ...]:
         """Every alert it tells of, the main one first."""
         main = Line(
-            incident_id=self.incident_id, kind=self.kind, severity=self.severity,
-            series=self.series, family=self.family, value=self.value, threshold=self.threshold,
-            sentence=self.sentence, labels=self.labels, since=self.since or self.at,
-        )  # fmt: skip
+            incident_id=self.incident_id,
+            kind=self.kind,
+            severity=self.severity,
+            series=self.series,
+            family=self.family,
+            value=self.value,
+            threshold=self.threshold,
+            sentence=self.sentence,
+            labels=self.labels,
+            since=self.since or self.at,
+        )
         return (main, *self.also)
 
 

@@ -25,10 +25,20 @@ WORDS = {
 ENDINGS = frozenset({"handled", "resolved"})
 _GREEN, _RED, _AMBER, _BLUE = "#1b7f4b", "#b3261e", "#b26a00", "#0057b8"
 _COLOURS = {
-    "predicted": _AMBER, "firing": _RED, "handled": _GREEN, "escalated": _RED,
-    "resolved": _GREEN, "acknowledged": _BLUE, "unanswered": _RED, "flapping": _AMBER,
-    "storm": _RED, "storm over": _GREEN, "digest": _AMBER, "test": _BLUE, "canary": _BLUE,
-}  # fmt: skip
+    "predicted": _AMBER,
+    "firing": _RED,
+    "handled": _GREEN,
+    "escalated": _RED,
+    "resolved": _GREEN,
+    "acknowledged": _BLUE,
+    "unanswered": _RED,
+    "flapping": _AMBER,
+    "storm": _RED,
+    "storm over": _GREEN,
+    "digest": _AMBER,
+    "test": _BLUE,
+    "canary": _BLUE,
+}
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,12 @@ class LinkMaker:
         if not isinstance(told, Notice) or told.kind in ENDINGS or not told.incident_id:
             return []
         wanted: list[tuple[str, Purpose, str]] = [
-            ("Approve", "approve", told.approval_id), ("Deny", "deny", told.approval_id),
+            ("Approve", "approve", told.approval_id),
+            ("Deny", "deny", told.approval_id),
             ("Acknowledge", "acknowledge", "" if told.acknowledged_by else told.incident_id),
             ("Silence", "silence", told.incident_id),
             ("Not an anomaly", "not-an-anomaly", told.incident_id),
-        ]  # fmt: skip
+        ]
         expires = told.at + self.valid
         return [
             (label, self.links.url(self.base, Link(purpose, subject, recipient, expires)))

@@ -74,8 +74,11 @@ def build(
     family = told.family if isinstance(told, Notice) else "barograph"
     mail["X-Barograph-Alert"] = f"{told.kind} {told.severity} {one_line(family, 40)}"
     if told.severity is Severity.CRITICAL and told.kind in {
-        "firing", "escalated", "unanswered", "storm",
-    }:  # fmt: skip
+        "firing",
+        "escalated",
+        "unanswered",
+        "storm",
+    }:
         mail["Importance"] = "high"
     offered = links.of(told, recipients[0]) if links else []
     picture = _plot(told) if isinstance(told, Notice) else None
@@ -98,19 +101,38 @@ def as_csv(told: Summary) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow(
-        ["incident", "state", "severity", "machine", "item", "labels", "value", "threshold",
-         "since", "follows from", "why"]
-    )  # fmt: skip
+        [
+            "incident",
+            "state",
+            "severity",
+            "machine",
+            "item",
+            "labels",
+            "value",
+            "threshold",
+            "since",
+            "follows from",
+            "why",
+        ]
+    )
     for row in told.rows:
         labels = ",".join(f"{k}={v}" for k, v in sorted(row.series.labels.items()))
         writer.writerow(
             _cell(str(value))
             for value in (
-                row.incident_id, row.kind, row.severity.value, row.series.host, row.series.item,
-                labels, row.value, "" if row.threshold is None else row.threshold,
-                row.since.isoformat(), row.cause, row.sentence,
+                row.incident_id,
+                row.kind,
+                row.severity.value,
+                row.series.host,
+                row.series.item,
+                labels,
+                row.value,
+                "" if row.threshold is None else row.threshold,
+                row.since.isoformat(),
+                row.cause,
+                row.sentence,
             )
-        )  # fmt: skip
+        )
     return out.getvalue()
 
 

@@ -38,10 +38,14 @@ class Step:
         """The step as it is answered with; what failed freed nothing."""
         freed = 0 if error else self.freed_bytes
         return RemediationStep(
-            action=self.action, target=_shown(self.target), freed_bytes=freed, error=error,
-            identity=_shown(self.identity), diff=_shown(self.diff)[:500],
+            action=self.action,
+            target=_shown(self.target),
+            freed_bytes=freed,
+            error=error,
+            identity=_shown(self.identity),
+            diff=_shown(self.diff)[:500],
             command=_shown(self.command)[:1000],
-        )  # fmt: skip
+        )
 
 
 def _shown(text: str) -> str:

@@ -23,9 +23,13 @@ _ENGINES = {
     "journald": ("journalctl", "--vacuum-size=500M"),
 }
 _PATTERNS = {
-    "apt": ("*.deb",), "dnf": ("*.rpm",), "pip": ("*",), "npm": ("*",), "go": ("*",),
+    "apt": ("*.deb",),
+    "dnf": ("*.rpm",),
+    "pip": ("*",),
+    "npm": ("*",),
+    "go": ("*",),
     "other": ("*",),
-}  # fmt: skip
+}
 
 
 class Cache(BaseModel):

@@ -42,8 +42,11 @@ class File:
     def is_still(self, status: os.stat_result) -> bool:
         """Whether it is the same file, not written to since."""
         return stat.S_ISREG(status.st_mode) and (
-            status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
-        ) == (self.device, self.inode, self.modified_ns, self.size)  # fmt: skip
+            status.st_dev,
+            status.st_ino,
+            status.st_mtime_ns,
+            status.st_size,
+        ) == (self.device, self.inode, self.modified_ns, self.size)
 
 
 class ChangedError(Exception):
@@ -127,9 +130,15 @@ def _listed(descriptor: int, parts: tuple[str, ...]) -> tuple[list[File], list[t
                 directories.append(way)
             elif stat.S_ISREG(status.st_mode):
                 files.append(
-                    File(status.st_mtime_ns, way, status.st_dev, status.st_ino,
-                         status.st_size, status.st_nlink)
-                )  # fmt: skip
+                    File(
+                        status.st_mtime_ns,
+                        way,
+                        status.st_dev,
+                        status.st_ino,
+                        status.st_size,
+                        status.st_nlink,
+                    )
+                )
     return files, directories
 
 

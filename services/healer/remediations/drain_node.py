@@ -47,9 +47,12 @@ class CordonNode(OnCluster):
             return [], "the node is cordoned already"
         name = seen["metadata"]["name"]
         step = Step(
-            "cordon", named(seen, self.KIND), identity=uid(seen),
-            diff="schedulable -> unschedulable", command=f"kubectl cordon {name}",
-        )  # fmt: skip
+            "cordon",
+            named(seen, self.KIND),
+            identity=uid(seen),
+            diff="schedulable -> unschedulable",
+            command=f"kubectl cordon {name}",
+        )
         return [step], ""
 
     def perform(self, step: Step) -> None:
@@ -111,9 +114,14 @@ class DrainNode(CordonNode):
                 continue
             command = f"kubectl delete -n {meta['namespace']} pod {meta['name']}"
             steps.append(
-                Step("evict", named(pod, "pod"), identity=uid(pod), diff="running -> elsewhere",
-                     command=command)
-            )  # fmt: skip
+                Step(
+                    "evict",
+                    named(pod, "pod"),
+                    identity=uid(pod),
+                    diff="running -> elsewhere",
+                    command=command,
+                )
+            )
         note = f"{alone} pods without a controller stay" if alone else ""
         return steps, note if steps or note else "the node is drained already"
 

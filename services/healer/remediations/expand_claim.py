@@ -14,9 +14,15 @@ from shared.cluster import Object
 from shared.contracts import SeriesRef
 
 _QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)([KMGTPE]i|[kMGTPE])?$")
-_SUFFIXES: dict[str, int] = {"": 1} | {"k": 10**3} | {
-    s + i: base ** (n + 1) for n, s in enumerate("KMGTPE") for i, base in (("i", 1024), ("", 1000))
-}  # fmt: skip
+_SUFFIXES: dict[str, int] = (
+    {"": 1}
+    | {"k": 10**3}
+    | {
+        s + i: base ** (n + 1)
+        for n, s in enumerate("KMGTPE")
+        for i, base in (("i", 1024), ("", 1000))
+    }
+)
 _GIB = 1024**3
 
 
@@ -45,10 +51,12 @@ class ExpandClaim(OnCluster):
         meta, wanted = seen["metadata"], f"{gib}Gi"
         patch = f'{{"spec":{{"resources":{{"requests":{{"storage":"{wanted}"}}}}}}}}'
         step = Step(
-            "expand", named(seen, self.KIND), identity=f"{uid(seen)}:{asked}:{wanted}",
+            "expand",
+            named(seen, self.KIND),
+            identity=f"{uid(seen)}:{asked}:{wanted}",
             diff=f"{asked} -> {wanted}",
             command=f"kubectl patch -n {meta['namespace']} pvc {meta['name']} -p '{patch}'",
-        )  # fmt: skip
+        )
         return [step], ""
 
     def perform(self, step: Step) -> None:

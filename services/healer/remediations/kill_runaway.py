@@ -33,10 +33,15 @@ class KillRunaway(Runaway):
 
     def plan(self, series: SeriesRef, seen: list[Usage]) -> tuple[list[Step], str]:
         steps = [
-            Step("kill", named(usage.process), identity=usage.process.identity,
-                 diff=f"running, {used} -> ended", command=f"kill -TERM {usage.process.pid}")
+            Step(
+                "kill",
+                named(usage.process),
+                identity=usage.process.identity,
+                diff=f"running, {used} -> ended",
+                command=f"kill -TERM {usage.process.pid}",
+            )
             for usage, used in self.chosen(series, seen)
-        ]  # fmt: skip
+        ]
         return steps, "" if steps else "no allow-listed process uses that much"
 
     def perform(self, step: Step) -> None:

@@ -32,12 +32,16 @@ class ReniceRunaway(Runaway):
 
     def plan(self, series: SeriesRef, seen: list[Usage]) -> tuple[list[Step], str]:
         steps = [
-            Step("renice", named(usage.process), identity=usage.process.identity,
-                 diff=f"nice {usage.process.nice} -> {self.nice}",
-                 command=f"renice -n {self.nice} -p {usage.process.pid}")
+            Step(
+                "renice",
+                named(usage.process),
+                identity=usage.process.identity,
+                diff=f"nice {usage.process.nice} -> {self.nice}",
+                command=f"renice -n {self.nice} -p {usage.process.pid}",
+            )
             for usage, _ in self.chosen(series, seen)
             if usage.process.nice < self.nice
-        ]  # fmt: skip
+        ]
         return steps, "" if steps else "no allow-listed process uses that much at a lower niceness"
 
     def perform(self, step: Step) -> None:

@@ -44,10 +44,12 @@ class RestartPod(OnCluster):
         where = f"-n {meta['namespace']} pod {meta['name']}"
         action = "evict" if self.evict else "delete"
         step = Step(
-            action, named(seen, self.KIND), identity=uid(seen),
+            action,
+            named(seen, self.KIND),
+            identity=uid(seen),
             diff=f"{seen.get('status', {}).get('phase', '?')} -> replaced",
             command=f"kubectl delete {where}",
-        )  # fmt: skip
+        )
         return [step], ""
 
     def perform(self, step: Step) -> None:
@@ -64,9 +66,11 @@ def remove(way: OnCluster, namespace: str, name: str, step: Step) -> None:
     path = f"/api/v1/namespaces/{namespace}/pods/{name}"
     wanted: dict[str, Any] = {"preconditions": {"uid": step.identity}}
     eviction = {
-        "apiVersion": "policy/v1", "kind": "Eviction",
-        "metadata": {"name": name, "namespace": namespace}, "deleteOptions": wanted,
-    }  # fmt: skip
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": name, "namespace": namespace},
+        "deleteOptions": wanted,
+    }
     try:
         with refusals():
             if step.action == "evict":

@@ -92,11 +92,15 @@ class RestartService(Stepwise[Seen]):
 
     def plan(self, series: SeriesRef, seen: Seen) -> tuple[list[Step], str]:
         steps = [
-            Step("restart", unit.name, identity=f"{unit.name} {main or 'stopped'}",
-                 diff=f"process {main.partition(':')[0] or 'none'} -> a new one",
-                 command=shlex.join(unit.argv))
+            Step(
+                "restart",
+                unit.name,
+                identity=f"{unit.name} {main or 'stopped'}",
+                diff=f"process {main.partition(':')[0] or 'none'} -> a new one",
+                command=shlex.join(unit.argv),
+            )
             for unit, main in seen
-        ]  # fmt: skip
+        ]
         return steps, ""
 
     def perform(self, step: Step) -> None:
@@ -127,9 +131,13 @@ def run(argv: list[str], timeout_s: float) -> str:
     with tempfile.TemporaryFile() as output:
         try:
             done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=timeout_s,
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=timeout_s,
                 check=False,
-            )  # fmt: skip
+            )
         except FileNotFoundError as error:
             raise StepFailed(f"there is no program {argv[0]} here") from error
         except subprocess.TimeoutExpired as error:

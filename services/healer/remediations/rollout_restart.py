@@ -37,10 +37,12 @@ class RolloutRestart(OnCluster):
             return [], "its pods are replaced only when somebody deletes them (OnDelete)"
         generation = meta["generation"]
         step = Step(
-            "restart", named(seen, kind), identity=f"{uid(seen)}:{generation}",
+            "restart",
+            named(seen, kind),
+            identity=f"{uid(seen)}:{generation}",
             diff=f"generation {generation} -> {generation + 1}",
             command=f"kubectl rollout restart -n {meta['namespace']} {kind}/{meta['name']}",
-        )  # fmt: skip
+        )
         return [step], ""
 
     def perform(self, step: Step) -> None:

@@ -7,9 +7,17 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 PATTERNS = (
-    "*.gz", "*.bz2", "*.xz", "*.zst", "*.old", "*.log.*", "*.[0-9]", "*.[0-9][0-9]",
-    "*[.-]20[0-9][0-9][0-1][0-9][0-3][0-9]", "*.20[0-9][0-9]-[0-1][0-9]-[0-3][0-9]*",
-)  # fmt: skip
+    "*.gz",
+    "*.bz2",
+    "*.xz",
+    "*.zst",
+    "*.old",
+    "*.log.*",
+    "*.[0-9]",
+    "*.[0-9][0-9]",
+    "*[.-]20[0-9][0-9][0-1][0-9][0-3][0-9]",
+    "*.20[0-9][0-9]-[0-1][0-9]-[0-3][0-9]*",
+)
 """Archived and rotated logs as logrotate, log4j, Tomcat, MySQL and others name them."""
 
 _PACKED = re.compile(r"\.(gz|bz2|xz|zst|zip|old)$")

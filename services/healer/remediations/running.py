@@ -95,11 +95,17 @@ def read(pid: int, uptime: float | None = None) -> Process | None:
         return None
     words = tuple(os.fsdecode(word) for word in arguments if word)
     return Process(
-        pid=pid, start=int(stat[_START]), parent=int(stat[_PARENT]), program=_program(pid, words),
-        user=_user(owner), arguments=words, age_s=uptime - int(stat[_START]) / _TICKS,
-        cpu_s=(int(stat[_UTIME]) + int(stat[_STIME])) / _TICKS, rss=int(stat[_RSS]) * _PAGE,
+        pid=pid,
+        start=int(stat[_START]),
+        parent=int(stat[_PARENT]),
+        program=_program(pid, words),
+        user=_user(owner),
+        arguments=words,
+        age_s=uptime - int(stat[_START]) / _TICKS,
+        cpu_s=(int(stat[_UTIME]) + int(stat[_STIME])) / _TICKS,
+        rss=int(stat[_RSS]) * _PAGE,
         nice=int(stat[_NICE]),
-    )  # fmt: skip
+    )
 
 
 def lives(identity: str) -> bool:

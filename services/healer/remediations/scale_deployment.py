@@ -42,11 +42,13 @@ class ScaleDeployment(OnCluster):
             return [], f"it has {now} replicas, the most it may have"
         meta = seen["metadata"]
         step = Step(
-            "scale", named(seen, self.KIND), identity=f"{uid(seen)}:{now}:{wanted}",
+            "scale",
+            named(seen, self.KIND),
+            identity=f"{uid(seen)}:{now}:{wanted}",
             diff=f"{now} -> {wanted} replicas",
             command=f"kubectl scale -n {meta['namespace']} deployment/{meta['name']} "
             f"--current-replicas={now} --replicas={wanted}",
-        )  # fmt: skip
+        )
         return [step], ""
 
     def perform(self, step: Step) -> None:

@@ -53,14 +53,18 @@ class StopLeftoverTensorflow(Programs, Stepwise[Seen]):
 
     def plan(self, series: SeriesRef, seen: Seen) -> tuple[list[Step], str]:
         steps = [
-            Step("kill", f"{kind} {named(process)}", identity=process.identity,
-                 diff=f"left behind for {process.age_s:.0f} s -> ended",
-                 command=f"kill -TERM {process.pid}")
+            Step(
+                "kill",
+                f"{kind} {named(process)}",
+                identity=process.identity,
+                diff=f"left behind for {process.age_s:.0f} s -> ended",
+                command=f"kill -TERM {process.pid}",
+            )
             for process, kind in sorted(seen, key=lambda found: -found[0].rss)
             if kind in _ENDLESS
             and process.parent in self.adopters
             and process.age_s >= self.min_age_s
-        ]  # fmt: skip
+        ]
         return steps, "" if steps else "no TensorFlow process was left behind"
 
     def perform(self, step: Step) -> None:

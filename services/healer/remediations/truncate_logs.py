@@ -92,10 +92,15 @@ class TruncateLogs(Stepwise[list[Held]]):
             path = str(held.root.joinpath(*held.file.parts))
             if held.appending:
                 steps.append(
-                    Step("truncate", path, held.file.size, held.file.identity,
-                         f"{held.file.size} bytes -> 0",
-                         f"truncate -s 0 -- {shlex.quote(path)}")
-                )  # fmt: skip
+                    Step(
+                        "truncate",
+                        path,
+                        held.file.size,
+                        held.file.identity,
+                        f"{held.file.size} bytes -> 0",
+                        f"truncate -s 0 -- {shlex.quote(path)}",
+                    )
+                )
         unsafe = len(seen) - len(steps)
         notes = [f"{unsafe} files spared: a writer does not append"] if unsafe else []
         return steps, "; ".join(notes if steps else ["nothing to truncate", *notes])

@@ -49,9 +49,11 @@ class Arima(Forecaster):
     )
     seasonal: bool = Field(True, description="Take a season out first, where that pays.")
     season_worth: float = Field(
-        0.95, gt=0, le=1,
+        0.95,
+        gt=0,
+        le=1,
         description="Share of the squared error below which a season must bring it to count.",
-    )  # fmt: skip
+    )
     screened: int = Field(3, ge=1, le=36, description="Orders fitted by conditional likelihood.")
     refined: int = Field(1, ge=1, le=36, description="Orders fitted by exact likelihood.")
     order: Order | None = Field(None, description="Fixed (p,d,q); None: searched.")

@@ -103,9 +103,11 @@ class ArimaStatsmodels(Forecaster):
         steps = np.diff(values)
         ahead = np.arange(1, horizon + 1)
         return around(
-            values[-1] + ahead * steps.mean(), steps.std() * np.sqrt(ahead),
-            order="(0,1,0)", orders_failed=failed,
-        )  # fmt: skip
+            values[-1] + ahead * steps.mean(),
+            steps.std() * np.sqrt(ahead),
+            order="(0,1,0)",
+            orders_failed=failed,
+        )
 
     def _fit(self, values: Floats, order: Order) -> Any:
         """The fit, or None where this order cannot be estimated on these values."""

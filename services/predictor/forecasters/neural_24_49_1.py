@@ -50,9 +50,11 @@ class Neural24x49x1(Network):
         0, ge=0, le=10_000, description="Adam steps of the hidden layer; 0: it stays random."
     )
     penalties: tuple[float, ...] = Field(
-        (1e-3, 1e-2, 1e-1), min_length=1, max_length=20,
+        (1e-3, 1e-2, 1e-1),
+        min_length=1,
+        max_length=20,
         description="Of the output's squared weights; the one of least leave-one-out error counts.",
-    )  # fmt: skip
+    )
     seed: int = Field(7, ge=0, description="Of the hidden layer's first weights.")
 
     def normalised(self, normal: Singles, horizon: int) -> tuple[Singles, Singles]:
@@ -122,9 +124,14 @@ def _train(tf: Any, network: Neural24x49x1, x: Any, y: Any) -> tuple[Any, Any, A
 
     press, fitted, output, error = best
     start = (
-        tf.constant(1.0), [hidden, bias], list(zeros), list(zeros), units, [output, error],
+        tf.constant(1.0),
+        [hidden, bias],
+        list(zeros),
+        list(zeros),
+        units,
+        [output, error],
         [press, fitted, hidden, bias, output],
-    )  # fmt: skip
+    )
     end = float(network.epochs)
     press, fitted, *weights = tf.while_loop(lambda t, *_: t <= end, step, start)[-1]
     return press, fitted, weights

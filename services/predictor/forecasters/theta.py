@@ -29,9 +29,11 @@ class Theta(Forecaster):
     NAME: ClassVar[str] = "theta"
 
     season_worth: float = Field(
-        0.95, gt=0, le=1,
+        0.95,
+        gt=0,
+        le=1,
         description="Share of the squared error below which a season must bring it to count.",
-    )  # fmt: skip
+    )
 
     def least_points(self, season: int) -> int:
         """So many that a slope can be told from noise."""

@@ -129,23 +129,38 @@ def fit(values: Floats, horizon: int, options: Options) -> Fits:
     n = len(values)
     fixed = options.order or (-1, -1, -1)
     found = Fits(
-        np.empty((n, horizon)), np.empty((n, horizon)), np.zeros((n, SIZE)),
-        np.zeros((n, _COUNTS), np.int64), np.zeros((n, _NUMBERS)),
-    )  # fmt: skip
+        np.empty((n, horizon)),
+        np.empty((n, horizon)),
+        np.zeros((n, SIZE)),
+        np.zeros((n, _COUNTS), np.int64),
+        np.zeros((n, _NUMBERS)),
+    )
     whole = np.array(
         [
-            max(options.max_p, fixed[0]), max(options.max_q, fixed[2]), options.max_d,
-            CRITERIA[options.criterion], DRIFTS[options.drift], options.screened, options.refined,
-            options.season, *fixed,
+            max(options.max_p, fixed[0]),
+            max(options.max_q, fixed[2]),
+            options.max_d,
+            CRITERIA[options.criterion],
+            DRIFTS[options.drift],
+            options.screened,
+            options.refined,
+            options.season,
+            *fixed,
         ],
         dtype=np.int64,
-    )  # fmt: skip
+    )
     real = np.array([options.worth, options.kpss_limit, options.adf_limit])
     table = np.ascontiguousarray(values, dtype=np.float64)
     _fit_all(
-        table, whole, real, found.coefficients, found.counts, found.numbers,
-        found.mean, found.deviation,
-    )  # fmt: skip
+        table,
+        whole,
+        real,
+        found.coefficients,
+        found.counts,
+        found.numbers,
+        found.mean,
+        found.deviation,
+    )
     return found
 
 
@@ -206,9 +221,20 @@ def _search(w: Floats, d: int, whole: Longs, x: Floats, errors: Floats, count: L
     mean = 1 if d == 0 or (d == 1 and drift != 0) else 0
     optional = 1 if d == 1 and drift == DRIFT_AUTO else 0
     squares = best_order(
-        w, whole[0], whole[1], whole[8], whole[10], mean, optional, whole[3], whole[5], whole[6],
-        x, errors, count,
-    )  # fmt: skip
+        w,
+        whole[0],
+        whole[1],
+        whole[8],
+        whole[10],
+        mean,
+        optional,
+        whole[3],
+        whole[5],
+        whole[6],
+        x,
+        errors,
+        count,
+    )
     if squares < np.inf:
         return squares
     count[_P], count[_Q], count[_KEPT] = 0, 0, mean

@@ -73,9 +73,10 @@ def environment(
 def tf_config(spec: MemberSpec, cluster: ClusterSpecReady) -> dict[str, object]:
     """TensorFlow's view of the cluster. An evaluator is never part of it."""
     addresses = {
-        str(role): list(hosts) for role, hosts in cluster.cluster.items()
+        str(role): list(hosts)
+        for role, hosts in cluster.cluster.items()
         if role is not Role.EVALUATOR
-    }  # fmt: skip
+    }
     task = {"type": str(spec.member.role), "index": spec.member.index}
     return {"cluster": addresses, "task": task}
 

@@ -94,8 +94,10 @@ def fetch() -> int:
         found = package.obtain(store, spec, PodPlaces.WORK)
         checkpoints.restore(store, spec, PodPlaces.CHECKPOINTS)
         result: dict[str, object] = {
-            "code": str(found.code), "data": str(found.data), "main": str(found.main),
-        }  # fmt: skip
+            "code": str(found.code),
+            "data": str(found.data),
+            "main": str(found.main),
+        }
     except package.Unusable as unusable:
         result = {"fault": unusable.reason, "infrastructure": unusable.infrastructure}
     (PodPlaces.PRIVATE / _FOUND_FILE).write_text(json.dumps(result))

@@ -78,9 +78,20 @@ print("REACHED " + json.dumps({name: answers(name, port) for name, port in HOSTS
 def test_a_parameter_server_job_trains_in_pods_and_leaves_none(release: Release):
     job = release.submit(
         EXAMPLES / "digits-ps",
-        "--main", "train.py", "-t", "distribute", "--ps", "1", "--workers", "1", "--chief",
-        "-m", "1200Mi", "-c", "0.25",
-    )  # fmt: skip
+        "--main",
+        "train.py",
+        "-t",
+        "distribute",
+        "--ps",
+        "1",
+        "--workers",
+        "1",
+        "--chief",
+        "-m",
+        "1200Mi",
+        "-c",
+        "0.25",
+    )
     seen = eventually(
         lambda: {p.metadata.name for p in release.job_pods(job) if p.status.phase == "Running"},
         "running pods",

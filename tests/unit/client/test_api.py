@@ -38,9 +38,13 @@ class Desk:
         self.model, self.objects = ReadModel(self.store), MemoryStore()
         self.objects.ensure_bucket("barograph")
         app = create_app(
-            ClientSettings.model_validate(settings), self, self.model, self.objects,
-            Logs(self.model, self.objects, "barograph"), Followers(),
-        )  # fmt: skip
+            ClientSettings.model_validate(settings),
+            self,
+            self.model,
+            self.objects,
+            Logs(self.model, self.objects, "barograph"),
+            Followers(),
+        )
         self.transport = httpx.ASGITransport(app)
 
     def publish(self, messages, *, cause=None) -> None:

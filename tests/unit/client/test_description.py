@@ -34,9 +34,11 @@ from shared.contracts import (
 from tests.unit.client.test_api import JOB, NOW, Desk, event
 
 CLUSTER = JOB | {
-    "type": "distribute", "ps": 1, "workers": 2,
+    "type": "distribute",
+    "ps": 1,
+    "workers": 2,
     "role_resources": {"ps": {"cpu": 0.5, "memory": "512Mi"}},
-}  # fmt: skip
+}
 PS, ONE, TWO = (
     Member(role=role, index=index, incarnation=1)
     for role, index in (("ps", 0), ("worker", 0), ("worker", 1))
@@ -49,9 +51,14 @@ def at(seconds: float) -> datetime:
 
 def reported(member: Member, seconds: float, port: int = 1000) -> PodReported:
     return PodReported(
-        job_id="a", member=member, host="10.0.0.1", port=port, node="node-1", pod="pod-1",
+        job_id="a",
+        member=member,
+        host="10.0.0.1",
+        port=port,
+        node="node-1",
+        pod="pod-1",
         at=at(seconds),
-    )  # fmt: skip
+    )
 
 
 def started(member: Member, seconds: float, epoch: int = 1) -> PodStarted:
@@ -76,11 +83,14 @@ desk = pytest.fixture(desk_with_a_cluster, name="desk")
 
 def hear(desk: Desk, *messages: Any) -> None:
     table = {
-        PodReported: handlers.pod_reported, PodStarted: handlers.pod_started,
-        PodExited: handlers.pod_exited, PodMeasured: handlers.pod_measured,
-        ClusterSpecReady: handlers.clusterspec_ready, LogAppended: handlers.log_appended,
+        PodReported: handlers.pod_reported,
+        PodStarted: handlers.pod_started,
+        PodExited: handlers.pod_exited,
+        PodMeasured: handlers.pod_measured,
+        ClusterSpecReady: handlers.clusterspec_ready,
+        LogAppended: handlers.log_appended,
         JobPlanned: handlers.job_planned,
-    }  # fmt: skip
+    }
     for message in messages:
         desk.hear(table.get(type(message), handlers.job_event), message)
 
@@ -109,9 +119,14 @@ def test_a_members_way_is_followed_and_repeated_reports_change_nothing(desk: Des
 
 def test_the_one_reason_it_waits_for_is_told_with_the_next_step(desk: Desk) -> None:
     pending = event(
-        JobPending, 2, "starting", reason="no node has 8 cores free", cause="unschedulable",
-        advice="ask for fewer cores", members=("worker-1",),
-    )  # fmt: skip
+        JobPending,
+        2,
+        "starting",
+        reason="no node has 8 cores free",
+        cause="unschedulable",
+        advice="ask for fewer cores",
+        members=("worker-1",),
+    )
     hear(desk, pending)
     told_of = described(desk)["job"]["pending"]
     assert (told_of["cause"], told_of["advice"]) == ("unschedulable", "ask for fewer cores")
@@ -164,8 +179,9 @@ def test_how_members_ended_is_in_words_and_those_at_fault_come_first(desk: Desk)
     hear(desk, event(JobFailed, 2, "failed", **failed))
     members = described(desk)["members"]
     assert (members[0]["how"], members[0]["last_lines"]) == (
-        "exit code -9 (SIGKILL), out of memory", ["tail"],
-    )  # fmt: skip
+        "exit code -9 (SIGKILL), out of memory",
+        ["tail"],
+    )
     assert stands(desk) == {"worker-1": "failed", "worker-0": "never ran", "ps-0": "stopped"}
 
 
@@ -178,8 +194,12 @@ def test_what_is_stopped_at_a_good_end_did_not_fail(desk: Desk) -> None:
 def test_use_is_the_newest_told_and_the_peak_stays(desk: Desk) -> None:
     hear(desk, started(ONE, 2), started(PS, 2))
     for seconds, cores, memory in ((10, 1.5, 900), (30, 0.5, 500), (20, 9.0, 700)):
-        hear(desk, PodMeasured(job_id="a", member=ONE, cpu_cores=cores, memory_bytes=memory,
-                               at=at(seconds)))  # fmt: skip
+        hear(
+            desk,
+            PodMeasured(
+                job_id="a", member=ONE, cpu_cores=cores, memory_bytes=memory, at=at(seconds)
+            ),
+        )
     (job,) = desk.call("GET", "/api/v1/usage").json()
     assert (job["running"], job["measured"], job["cpu_used"], job["memory_used"]) == (
         2,
@@ -206,8 +226,9 @@ def test_many_members_are_told_in_one_line_and_few_in_the_list(desk: Desk) -> No
     view = desk.call("GET", "/api/v1/jobs/b/description").json()
     assert (len(view["members"]), view["members_total"]) == (MOST_MEMBERS, 1001)
     assert [line["whom"] for line in view["timeline"]] == [
-        "", "worker-0, worker-1, worker-2 and 297 more",
-    ]  # fmt: skip
+        "",
+        "worker-0, worker-1, worker-2 and 297 more",
+    ]
 
 
 def test_no_more_is_kept_than_the_newest_and_the_jobs_own_moments_stay(desk: Desk) -> None:
@@ -223,19 +244,29 @@ def test_no_more_is_kept_than_the_newest_and_the_jobs_own_moments_stay(desk: Des
 def test_lines_are_joined_only_where_they_say_the_same() -> None:
     def moment(member: str, seconds: float, text: str) -> Moment:
         return Moment(
-            job_id="a", id=f"{member}/{seconds}", at=at(seconds), kind="exited", text=text,
+            job_id="a",
+            id=f"{member}/{seconds}",
+            at=at(seconds),
+            kind="exited",
+            text=text,
             member=member,
-        )  # fmt: skip
+        )
 
-    lines = told([
-        moment("worker-0", 1, "exit code 0"), moment("ps-0", 2, "stopped"),
-        moment("worker-1", 3, "exit code 0"), moment("worker-0", 4, "exit code 0"),
-        moment("worker-2", 90, "exit code 0"),
-    ])  # fmt: skip
+    lines = told(
+        [
+            moment("worker-0", 1, "exit code 0"),
+            moment("ps-0", 2, "stopped"),
+            moment("worker-1", 3, "exit code 0"),
+            moment("worker-0", 4, "exit code 0"),
+            moment("worker-2", 90, "exit code 0"),
+        ]
+    )
     assert [(line.members, line.text) for line in lines] == [
-        (("worker-0", "worker-1"), "exit code 0"), (("ps-0",), "stopped"),
-        (("worker-0",), "exit code 0"), (("worker-2",), "exit code 0"),
-    ]  # fmt: skip
+        (("worker-0", "worker-1"), "exit code 0"),
+        (("ps-0",), "stopped"),
+        (("worker-0",), "exit code 0"),
+        (("worker-2",), "exit code 0"),
+    ]
     assert named(("a", "b", "c", "d")) == "a, b, c, d"
 
 
@@ -274,15 +305,19 @@ def test_a_plan_of_a_faulty_job_names_its_faults(desk: Desk) -> None:
 
 def test_logs_are_found_by_member_and_incarnation(desk: Desk) -> None:
     for member, incarnation, text in (
-        ("worker-10", 1, "ten"), ("worker-2", 1, "first"), ("worker-2", 2, "second"),
-    ):  # fmt: skip
+        ("worker-10", 1, "ten"),
+        ("worker-2", 1, "first"),
+        ("worker-2", 2, "second"),
+    ):
         key = f"jobs/a/logs/{member}/{incarnation}/00000000.log"
         desk.objects.put("barograph", key, text.encode())
     base = "/api/v1/jobs/a/logs"
     parts = desk.call("GET", f"{base}/parts").json()
     assert [(p["member"], p["incarnation"], p["size"]) for p in parts] == [
-        ("worker-2", 1, 5), ("worker-2", 2, 6), ("worker-10", 1, 3),
-    ]  # fmt: skip
+        ("worker-2", 1, 5),
+        ("worker-2", 2, 6),
+        ("worker-10", 1, 3),
+    ]
     assert desk.call("GET", base, params={"previous": True}).text == "first"
     assert desk.call("GET", base, params={"member": "worker-2", "incarnation": 2}).text == "second"
     # A third incarnation that has printed nothing yet makes the second the previous one.
@@ -291,8 +326,13 @@ def test_logs_are_found_by_member_and_incarnation(desk: Desk) -> None:
 
 
 def test_the_timeline_is_drawn_to_scale_with_every_end_marked(desk: Desk) -> None:
-    hear(desk, event(JobRunning, 10, "running", attempt=1), started(ONE, 10), exited(ONE, 20, -9),
-         event(JobSucceeded, 21, "succeeded"))  # fmt: skip
+    hear(
+        desk,
+        event(JobRunning, 10, "running", attempt=1),
+        started(ONE, 10),
+        exited(ONE, 20, -9),
+        event(JobSucceeded, 21, "succeeded"),
+    )
     with desk.store.transaction() as records:
         noted = records.find(MOMENTS, group="a")
     drawing = draw(desk.model.description("a", at(99)), noted)

@@ -78,20 +78,29 @@ def test_a_failed_members_end_and_last_lines_are_shown(
         ({"fits_now": True}, "it could start now"),
         ({"fits_now": False, "waiting_reason": "waits behind job x"}, "wait: waits behind job x"),
         ({}, "whether it fits now cannot be told"),
-        ({"faults": ({"field": "resources.cpu", "problem": "largest node has 4"},)},
-         "refused: resources.cpu: largest node has 4"),
-        ({"manifests": ({"kind": "Job", "metadata": {"name": "j-ps"}},), "checked": True},
-         "objects (checked by the API server): Job/j-ps"),
+        (
+            {"faults": ({"field": "resources.cpu", "problem": "largest node has 4"},)},
+            "refused: resources.cpu: largest node has 4",
+        ),
+        (
+            {"manifests": ({"kind": "Job", "metadata": {"name": "j-ps"}},), "checked": True},
+            "objects (checked by the API server): Job/j-ps",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_plan_says_what_would_become_of_the_job(
     fields: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     roles = (PlannedRole(role="ps", members=2, resources=Resources(memory="3Gi")),)
     answer = JobPlanned(
-        request_id="r", runtime="kubernetes", roles=roles, cpu=2, memory_bytes=6 * 2**30, at=NOW,
+        request_id="r",
+        runtime="kubernetes",
+        roles=roles,
+        cpu=2,
+        memory_bytes=6 * 2**30,
+        at=NOW,
         **fields,
-    )  # fmt: skip
+    )
     shown.plan(answer.model_dump(mode="json"), manifests="manifests" in fields)
     text = printed(capsys)
     assert said in text
@@ -101,8 +110,14 @@ def test_a_plan_says_what_would_become_of_the_job(
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0s"), (9.96, "10.0s"), (59.9, "59s"), (125, "2m05s"), (3720, "1h02m"),
-     (172_800, "2d0h")],
-)  # fmt: skip
+    [
+        (0.04, "0.0s"),
+        (9.96, "10.0s"),
+        (59.9, "59s"),
+        (125, "2m05s"),
+        (3720, "1h02m"),
+        (172_800, "2d0h"),
+    ],
+)
 def test_lengths_of_time_are_short(seconds: float, text: str) -> None:
     assert span(seconds) == text

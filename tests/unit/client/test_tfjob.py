@@ -102,10 +102,13 @@ def test_a_parameter_server_job_keeps_what_it_asked_for() -> None:
 def test_what_is_left_out_without_harm_is_said() -> None:
     notes = "\n".join(import_tfjob(PS_JOB).notes)
     for path in (
-        "metadata.namespace", "spec.runPolicy.cleanPodPolicy",
-        "spec.runPolicy.ttlSecondsAfterFinished", "PS.template.metadata.annotations",
-        "PS.template.spec.containers[0].ports", "Worker.restartPolicy",
-    ):  # fmt: skip
+        "metadata.namespace",
+        "spec.runPolicy.cleanPodPolicy",
+        "spec.runPolicy.ttlSecondsAfterFinished",
+        "PS.template.metadata.annotations",
+        "PS.template.spec.containers[0].ports",
+        "Worker.restartPolicy",
+    ):
         assert f"{path}: " in notes
 
 
@@ -186,8 +189,9 @@ def test_each_role_keeps_the_image_it_asked_for() -> None:
 
     job = submit(import_tfjob(tfjob(change)))
     assert (job.image_of("ps"), job.image_of("worker")) == (
-        "example.org/digits:1", "example.org/digits:gpu",
-    )  # fmt: skip
+        "example.org/digits:1",
+        "example.org/digits:gpu",
+    )
 
 
 def test_args_that_begin_with_a_program_are_the_command() -> None:

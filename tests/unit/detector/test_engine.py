@@ -65,8 +65,11 @@ def test_one_episode_gives_one_detected_and_one_cleared_event() -> None:
     assert first.time_ms == _T0 + 62 * _MINUTE
     assert (first.direction, first.value, first.family) == ("spike", 300.0, "other")
     assert {vote.detector for vote in first.votes} == {
-        "chain", "amplitude", "short_term", "long_term"
-    }  # fmt: skip
+        "chain",
+        "amplitude",
+        "short_term",
+        "long_term",
+    }
     assert "long_term: 300 is" in first.sentence
     assert len(first.recent) == 63
     assert [event.event_id for event in cleared] == [event.event_id for event in detected]
@@ -322,9 +325,10 @@ def test_a_detector_with_other_settings_begins_anew_and_the_rest_goes_on() -> No
     engine = _engine()
     _feed(engine, (_at(m, _wave(m)) for m in range(60)))
     _, arrays = unpack(pack(7, engine.snapshot()))
-    changed = _engine(detectors={"short_term": {"points": 9}, **QUICK["detectors"]} | {
-        "short_term": {"points": 9, "window_points": 60, "blocks": 6, "min_points": 20}
-    })  # fmt: skip
+    changed = _engine(
+        detectors={"short_term": {"points": 9}, **QUICK["detectors"]}
+        | {"short_term": {"points": 9, "window_points": 60, "blocks": 6, "min_points": 20}}
+    )
     changed.restore(arrays)
     assert changed.series == 1
     # SS has to learn again before the two can agree; LS has not.

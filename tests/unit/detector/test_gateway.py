@@ -147,10 +147,12 @@ def test_good_samples_are_kept_and_every_bad_series_is_named(
     answer = _post(
         client,
         _request(
-            (_LOAD, [(_NOW, 1.0), (-5, 2.0)]), (nameless, [(_NOW, 1.0)]),
-            (homeless, [(_NOW, 1.0)]), (strange, [(_NOW, 1.0)]),
+            (_LOAD, [(_NOW, 1.0), (-5, 2.0)]),
+            (nameless, [(_NOW, 1.0)]),
+            (homeless, [(_NOW, 1.0)]),
+            (strange, [(_NOW, 1.0)]),
         ),
-    )  # fmt: skip
+    )
     assert answer.status_code == 400
     for part in ("-5 is not a Unix time", "name", "no label host or instance", "bad-label"):
         assert part in answer.text
@@ -188,7 +190,7 @@ def test_the_sender_is_told_to_come_again_when_the_broker_does_not_confirm(
         ({"content_encoding": "gzip"}, 415, "snappy"),
         ({"x_prometheus_remote_write_version": "2.0.0"}, 415, "0.1.x"),
     ],
-)  # fmt: skip
+)
 def test_other_protocols_are_refused(
     client: httpx.Client, headers: Labels, status: int, words: str
 ) -> None:
@@ -301,8 +303,14 @@ def test_bad_messages_are_answered_and_dead_lettered_and_good_ones_kept(streams:
     inlet, bus = _inlet(streams)
     good = encode(from_rows([("h1", "b", "", _NOW, 2.0)]))
     future = encode(from_rows([("h1", "b", "", _NOW + 10**6, 2.0)]))
-    inlet.handle([_delivery(b"{}"), _delivery(b"junk", ARROW), _delivery(future, ARROW),
-                  _delivery(good, ARROW)])  # fmt: skip
+    inlet.handle(
+        [
+            _delivery(b"{}"),
+            _delivery(b"junk", ARROW),
+            _delivery(future, ARROW),
+            _delivery(good, ARROW),
+        ]
+    )
     assert streams.rows() == [("h1", "b", "", 2.0)]
     dead = [out for out in bus.published if out.exchange == "dead-letters"]
     assert len(dead) == 3
@@ -324,5 +332,7 @@ def test_deliveries_are_not_acked_when_the_broker_does_not_confirm(streams: _Str
 def test_heartbeats_tell_every_partition_the_time(streams: _Streams) -> None:
     Ingest(streams, 3, lambda: _NOW).heartbeat()
     assert [(number, batch.clock_ms) for number, batch in streams.appended] == [
-        (0, _NOW), (1, _NOW), (2, _NOW)
-    ]  # fmt: skip
+        (0, _NOW),
+        (1, _NOW),
+        (2, _NOW),
+    ]

@@ -20,10 +20,14 @@ def _label(
     value: float, *, anomaly: bool = False, direction: Direction = Direction.SPIKE, host: str = "m1"
 ) -> AnomalyJudged:
     return AnomalyJudged(
-        label_id=str(uuid.uuid4()), series=SeriesRef(host=host, item="queue"),
-        direction=direction, anomaly=anomaly, value=value, by="ann",
+        label_id=str(uuid.uuid4()),
+        series=SeriesRef(host=host, item="queue"),
+        direction=direction,
+        anomaly=anomaly,
+        value=value,
+        by="ann",
         at=datetime(2024, 1, 1, tzinfo=UTC),
-    )  # fmt: skip
+    )
 
 
 def _spikes(engine: object, value: float, start: int) -> int:

@@ -69,8 +69,11 @@ def test_all_entries_that_fit_count_and_the_later_one_wins(tmp_path: Path) -> No
     overrides = Overrides.read(path)
 
     assert overrides.of("web1", "queue", labels_text({"route": "/pay/card"})) == {
-        "calendar": "japan", "direction": "drop", "min_deviation": 50, "alarms_per_week": 0.1,
-    }  # fmt: skip
+        "calendar": "japan",
+        "direction": "drop",
+        "min_deviation": 50,
+        "alarms_per_week": 0.1,
+    }
     assert overrides.of("web1", "queue", "") == {"min_deviation": 5}
     assert overrides.of("db1", "load.1min", "") == {}
 
@@ -96,10 +99,15 @@ def test_every_fault_of_a_file_is_named_with_its_place(tmp_path: Path) -> None:
         Overrides.read(path)
     text = str(error.value)
     for fault in (
-        "overrides.toml", "calendars.mars.zone", "no time zone 'Mars/Olympus'", "30-02, 2026-13-01",
-        "series.0: Value error, it changes nothing", "series.1.direction", "series.1.speed",
+        "overrides.toml",
+        "calendars.mars.zone",
+        "no time zone 'Mars/Olympus'",
+        "30-02, 2026-13-01",
+        "series.0: Value error, it changes nothing",
+        "series.1.direction",
+        "series.1.speed",
         "series.2: Value error, minimum 5.0 is not below maximum 4.0",
-    ):  # fmt: skip
+    ):
         assert fault in text, fault
 
 

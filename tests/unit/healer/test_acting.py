@@ -82,9 +82,12 @@ class Desk(base.Desk):
 
 def planned(order: RemediationExecute) -> RemediationExecuted:
     step = RemediationStep(
-        action="delete", target="/var/log/a.1", freed_bytes=10**6, identity="1:2",
+        action="delete",
+        target="/var/log/a.1",
+        freed_bytes=10**6,
+        identity="1:2",
         command="rm -- /var/log/a.1",
-    )  # fmt: skip
+    )
     return executed(order).model_copy(update={"steps": (step,)})
 
 
@@ -181,8 +184,9 @@ def test_an_approval_that_comes_just_before_the_clock_has_looked_is_late_all_the
 
 
 def test_what_was_proposed_is_withdrawn_when_the_alarm_ends() -> None:
-    desk = Desk(APPROVE | {"rules": [{"items": "*", "level": "approve",
-                                      "remediation": "clean-logs"}]})  # fmt: skip
+    desk = Desk(
+        APPROVE | {"rules": [{"items": "*", "level": "approve", "remediation": "clean-logs"}]}
+    )
     plan = only(desk.take(anomaly(DISK)), RemediationExecute)
     desk.take(planned(plan))
     answers = desk.take(cleared(anomaly(DISK)))
@@ -281,8 +285,13 @@ def test_every_decision_is_in_a_chain_that_verifies_and_replays() -> None:
     assert trail.replay(lines) == []
     events = [json.loads(line)["event"] for line in lines]
     assert events == [
-        "policy", "decided", "action proposed", "action decide", "action running", "healing.stop",
-    ]  # fmt: skip
+        "policy",
+        "decided",
+        "action proposed",
+        "action decide",
+        "action running",
+        "healing.stop",
+    ]
     forged = [line.replace(b'"ann"', b'"eve"') for line in lines]
     assert verify_lines(forged) != []
     other = [line.replace(b'"level": "approve"', b'"level": "automatic"', 1) for line in lines[:1]]
@@ -401,12 +410,16 @@ def test_a_rule_may_ask_for_labels_and_give_its_proposals_their_own_time() -> No
         {
             "approval_s": 900,
             "rules": [
-                {"labels": {"mount": "/var/log*", "disk": "s?a"}, "level": "approve",
-                 "remediation": "clean-logs", "approval_s": 60},
+                {
+                    "labels": {"mount": "/var/log*", "disk": "s?a"},
+                    "level": "approve",
+                    "remediation": "clean-logs",
+                    "approval_s": 60,
+                },
                 {"labels": {"mount": "*"}, "level": "observe"},
             ],
         }
-    )  # fmt: skip
+    )
 
     def series(**labels: str) -> SeriesRef:
         return SeriesRef(host="h", item="df.bytes.used.percent", labels=labels)
@@ -460,11 +473,13 @@ def test_states_of_actions_are_told_in_order() -> None:
 def test_a_command_is_shown_with_what_it_changes_and_nothing_else_can_stand_on_its_line() -> None:
     steps = [
         RemediationStep(
-            action="kill", target=f"process {n} (ann): evil\nrm -rf /", diff="running -> ended",
+            action="kill",
+            target=f"process {n} (ann): evil\nrm -rf /",
+            diff="running -> ended",
             command=f"kill -TERM {n}",
         )
         for n in range(12)
-    ]  # fmt: skip
+    ]
     lines = exact_command(steps).splitlines()
     assert lines[:2] == ["# process 0 (ann): evil rm -rf /: running -> ended", "kill -TERM 0"]
     assert {line.split()[0] for line in lines} == {"#", "kill"}

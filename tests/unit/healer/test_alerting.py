@@ -27,15 +27,26 @@ OBSERVED_MAIL = {"rules": [{"mode": "mail"}]}
 
 
 def trouble(
-    host: str = "host1", item: str = "app.errors", number: int = 1, severity: str = "critical",
+    host: str = "host1",
+    item: str = "app.errors",
+    number: int = 1,
+    severity: str = "critical",
     **labels: str,
-) -> AnomalyDetected:  # fmt: skip
+) -> AnomalyDetected:
     series = SeriesRef(host=host, item=item, labels=labels)
     return AnomalyDetected(
-        event_id=deterministic_id("anomaly", series.text(), number), series=series, family="other",
-        severity=Severity(severity), time_ms=NOW_MS, value=9.0, direction=Direction.SPIKE,
-        periodic=None, votes=(), sentence="too many", threshold=5.0,
-    )  # fmt: skip
+        event_id=deterministic_id("anomaly", series.text(), number),
+        series=series,
+        family="other",
+        severity=Severity(severity),
+        time_ms=NOW_MS,
+        value=9.0,
+        direction=Direction.SPIKE,
+        periodic=None,
+        votes=(),
+        sentence="too many",
+        threshold=5.0,
+    )
 
 
 def over(of: AnomalyDetected, value: float = 1.0) -> AnomalyCleared:
@@ -46,9 +57,13 @@ def over(of: AnomalyDetected, value: float = 1.0) -> AnomalyCleared:
 
 def silence(**changes: Any) -> Silence:
     values = {
-        "silence_id": "s1", "matchers": ['host="host1"'], "starts_at": NOW,
-        "ends_at": NOW + timedelta(hours=1), "owner": "Ann", "reason": "work on the rack",
-    }  # fmt: skip
+        "silence_id": "s1",
+        "matchers": ['host="host1"'],
+        "starts_at": NOW,
+        "ends_at": NOW + timedelta(hours=1),
+        "owner": "Ann",
+        "reason": "work on the rack",
+    }
     return Silence.model_validate(values | changes)
 
 
@@ -108,8 +123,11 @@ def test_an_alarm_over_before_anybody_was_told_is_told_once() -> None:
 
 
 RULE = {
-    "name": "switch", "source": ['item="switch.up"'], "target": ['item=~"app.*"'], "equal": ["rack"]
-}  # fmt: skip
+    "name": "switch",
+    "source": ['item="switch.up"'],
+    "target": ['item=~"app.*"'],
+    "equal": ["rack"],
+}
 
 
 def test_what_follows_from_a_cause_is_attached_to_it_and_told_when_the_cause_is_gone() -> None:
@@ -125,8 +143,9 @@ def test_what_follows_from_a_cause_is_attached_to_it_and_told_when_the_cause_is_
     desk.take(over(root))
     desk.later(60)
     assert {n.series.host: n.kind for n in desk.mails()[2:]} == {
-        "switch1": "resolved", "host1": "firing",
-    }  # fmt: skip
+        "switch1": "resolved",
+        "host1": "firing",
+    }
 
 
 def test_what_one_cause_holds_back_is_not_all_looked_at_again_in_the_same_pass() -> None:
@@ -197,9 +216,11 @@ def test_ending_a_silence_tells_what_it_held_back() -> None:
 
 
 SUNDAYS = {
-    "rule": "FREQ=WEEKLY;BYDAY=SU", "first": "2024-01-07T02:30:00",
-    "timezone": "Europe/Berlin", "duration_s": 3600,
-}  # fmt: skip
+    "rule": "FREQ=WEEKLY;BYDAY=SU",
+    "first": "2024-01-07T02:30:00",
+    "timezone": "Europe/Berlin",
+    "duration_s": 3600,
+}
 
 
 def window(**changes: Any) -> Silence:
@@ -233,8 +254,11 @@ def test_a_window_mutes_only_while_it_is_open() -> None:
 )
 def test_open_at_agrees_with_the_list_of_windows(moment, zone, rule, length) -> None:
     recurrence = Recurrence(
-        rule=rule, first=datetime(2024, 1, 1, 1, 30), timezone=zone, duration_s=length  # noqa: DTZ001
-    )  # fmt: skip
+        rule=rule,
+        first=datetime(2024, 1, 1, 1, 30),  # noqa: DTZ001
+        timezone=zone,
+        duration_s=length,
+    )
     moment = moment.replace(tzinfo=UTC)
     around = recurrence.between(moment - timedelta(days=40), moment + timedelta(days=40))
     inside = any(start <= moment < end for start, end in around)

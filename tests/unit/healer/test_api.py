@@ -78,10 +78,15 @@ class Door:
         handlers = self.desk.handlers
         self.links = Links([KEY])
         healer = Healer(
-            settings=settings, handlers=handlers, unit=self.unit, clock=lambda: self.desk.now,
-            context=lambda records: Context(self.desk.now, "", 1, records), links=self.links,
-            clicks=handlers.clicks, tools=Tools(),
-        )  # fmt: skip
+            settings=settings,
+            handlers=handlers,
+            unit=self.unit,
+            clock=lambda: self.desk.now,
+            context=lambda records: Context(self.desk.now, "", 1, records),
+            links=self.links,
+            clicks=handlers.clicks,
+            tools=Tools(),
+        )
         self.http = Caller(create_app(healer))
 
     @contextmanager
@@ -103,10 +108,12 @@ class Door:
 def posted(**changes: Any) -> dict[str, Any]:
     labels = {"alertname": "HighErrorRate", "instance": "web-1:9090", "severity": "page"}
     alert = {
-        "labels": labels, "annotations": {"summary": "5 % of requests fail"},
-        "startsAt": "2024-01-01T00:00:00Z", "endsAt": "2024-01-01T00:04:00Z",
+        "labels": labels,
+        "annotations": {"summary": "5 % of requests fail"},
+        "startsAt": "2024-01-01T00:00:00Z",
+        "endsAt": "2024-01-01T00:04:00Z",
         "generatorURL": "http://prometheus/graph",
-    }  # fmt: skip
+    }
     return alert | changes
 
 

@@ -27,10 +27,16 @@ def test_a_file_is_ours_alone_only_while_nobody_has_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "allowed",
-    [{"root": "relative"}, {"root": "/"}, {"root": "/var/../etc"},
-     {"root": "/var/log", "patterns": ["*"]}, {"root": "/var/log", "patterns": ["a/*.gz"]},
-     {"root": "/var/log", "patterns": []}, {"root": "/var/log", "min_age_s": -1}],
-)  # fmt: skip
+    [
+        {"root": "relative"},
+        {"root": "/"},
+        {"root": "/var/../etc"},
+        {"root": "/var/log", "patterns": ["*"]},
+        {"root": "/var/log", "patterns": ["a/*.gz"]},
+        {"root": "/var/log", "patterns": []},
+        {"root": "/var/log", "min_age_s": -1},
+    ],
+)
 def test_an_allow_list_that_allows_too_much_is_refused(allowed: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         make("clean-logs", {"roots": [allowed]})

@@ -31,8 +31,14 @@ class Pods(RestartPod):
 
     def look(self, series: SeriesRef) -> Object:
         owner = {"kind": "StatefulSet", "controller": True}
-        return {"metadata": {"name": "web-1", "namespace": "shop", "uid": WORLD["uid"],
-                             "ownerReferences": [owner]}}  # fmt: skip
+        return {
+            "metadata": {
+                "name": "web-1",
+                "namespace": "shop",
+                "uid": WORLD["uid"],
+                "ownerReferences": [owner],
+            }
+        }
 
     def perform(self, step: Step) -> None:
         if WORLD["uid"] != step.identity:

@@ -98,8 +98,9 @@ SETTINGS = Correlation(min_count=5, drift_causes=5, drift_days=1, min_support=0.
 def mined(desk: Desk, *groups: Group) -> list[CorrelationChanged]:
     with desk.store.transaction() as records:
         context = Context(desk.now, "", 1, records)
-        return [m for m in kept.mine(SETTINGS, groups, context)
-                if isinstance(m, CorrelationChanged)]  # fmt: skip
+        return [
+            m for m in kept.mine(SETTINGS, groups, context) if isinstance(m, CorrelationChanged)
+        ]
 
 
 def happen(desk: Desk, number: int, *series: SeriesRef) -> None:
@@ -222,8 +223,9 @@ def test_a_metric_that_moves_before_the_alarm_is_found_among_a_hundred_that_do_n
 
 def test_by_chance_it_says_related_as_rarely_as_it_promises() -> None:
     random = np.random.default_rng(7)
-    z = [statistic(random.normal(size=(60, 5)), random.normal(size=(60, 5)), 10)
-         for _ in range(400)]  # fmt: skip
+    z = [
+        statistic(random.normal(size=(60, 5)), random.normal(size=(60, 5)), 10) for _ in range(400)
+    ]
     assert np.mean(np.array(z) > 1.96) < 0.06
     assert abs(float(np.mean(z))) < 0.35
 

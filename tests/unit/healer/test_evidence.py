@@ -30,8 +30,9 @@ def program(text: str, *arguments: str, first: str = "") -> Iterator[int]:
     """A program that does ``first``, says so, and goes on with ``text``; ended afterwards."""
     process = subprocess.Popen(
         [sys.executable, "-c", f"{first}\nprint(flush=True)\n{text}", *arguments],
-        stdout=subprocess.PIPE, stdin=subprocess.PIPE,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+    )
     try:
         assert process.stdout is not None
         process.stdout.readline()

@@ -59,13 +59,18 @@ def test_a_disks_evidence_comes_with_further_tables_and_within_its_time(tmp_path
 
 def _question(path: str, seconds: float) -> Command:
     question = EvidenceCollect(
-        command_id=str(uuid.uuid4()), host="h", family="disk", path=path,
+        command_id=str(uuid.uuid4()),
+        host="h",
+        family="disk",
+        path=path,
         reply_by=utc_now() + timedelta(seconds=seconds),
-    )  # fmt: skip
+    )
     return Command(
-        command_id=question.command_id, type=question.TYPE, body=question.model_dump_json(),
+        command_id=question.command_id,
+        type=question.TYPE,
+        body=question.model_dump_json(),
         attempts=1,
-    )  # fmt: skip
+    )
 
 
 def test_what_cannot_be_read_is_said_and_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +110,7 @@ SLICE = f"0::/kubepods.slice/kubepods-pod{_UID}.slice/cri-containerd-{'c' * 64}.
         (f"1:name=systemd:/docker/{'b' * 64}\n", f"container {'b' * 12}"),
         (SLICE, f"pod 12345678-1234-1234-1234-{'a' * 12}, container {'c' * 12}"),
     ],
-)  # fmt: skip
+)
 def test_the_container_and_pod_of_a_process_are_read_from_its_control_groups(
     cgroups: str, where: str
 ) -> None:

@@ -48,8 +48,11 @@ def test_a_silent_machine_is_sick_and_alarms_cost_up_to_their_limit() -> None:
     assert health(GOOD, Alarms(critical=50, warning=50, predicted=50), [])["score"] == 11.0
 
 
-@given(st.dictionaries(st.sampled_from(sorted(WEIGHTS)), st.floats(-1e6, 1e6)),
-       st.integers(0, 99), st.integers(0, 99))  # fmt: skip
+@given(
+    st.dictionaries(st.sampled_from(sorted(WEIGHTS)), st.floats(-1e6, 1e6)),
+    st.integers(0, 99),
+    st.integers(0, 99),
+)
 def test_terms_and_score_add_up_whatever_is_measured(
     values: dict[str, float], critical: int, predicted: int
 ) -> None:

@@ -116,11 +116,18 @@ def anomaly(
     series: SeriesRef = CPU, number: int = 1, severity: Severity = Severity.CRITICAL
 ) -> AnomalyDetected:
     return AnomalyDetected(
-        event_id=deterministic_id("anomaly", series.text(), number), series=series,
-        family="cpu" if series is CPU else "disk", severity=severity, time_ms=NOW_MS,
-        value=4.0 if series is CPU else 93.0, direction=Direction.SPIKE, periodic=None, votes=(),
-        sentence="it is beyond its threshold", threshold=10.0 if series is CPU else 90.0,
-    )  # fmt: skip
+        event_id=deterministic_id("anomaly", series.text(), number),
+        series=series,
+        family="cpu" if series is CPU else "disk",
+        severity=severity,
+        time_ms=NOW_MS,
+        value=4.0 if series is CPU else 93.0,
+        direction=Direction.SPIKE,
+        periodic=None,
+        votes=(),
+        sentence="it is beyond its threshold",
+        threshold=10.0 if series is CPU else 90.0,
+    )
 
 
 def cleared(of: AnomalyDetected) -> AnomalyCleared:
@@ -131,41 +138,69 @@ def cleared(of: AnomalyDetected) -> AnomalyCleared:
 
 def prediction(number: int = 1, revision: int = 1, seconds: float = 0) -> AlarmPredicted:
     return AlarmPredicted(
-        event_id=deterministic_id("prediction", number), revision=revision, series=DISK,
-        family="disk", time_ms=NOW_MS + int(seconds * 1000), value=80.0, threshold=90.0,
-        above=True, crossing_ms=NOW_MS + 60_000 * revision, earliest_ms=NOW_MS + 50_000,
-        latest_ms=None, predicted_value=97.0, forecaster="arima", sentence="it will cross",
-    )  # fmt: skip
+        event_id=deterministic_id("prediction", number),
+        revision=revision,
+        series=DISK,
+        family="disk",
+        time_ms=NOW_MS + int(seconds * 1000),
+        value=80.0,
+        threshold=90.0,
+        above=True,
+        crossing_ms=NOW_MS + 60_000 * revision,
+        earliest_ms=NOW_MS + 50_000,
+        latest_ms=None,
+        predicted_value=97.0,
+        forecaster="arima",
+        sentence="it will cross",
+    )
 
 
 def withdrawn(of: AlarmPredicted, outcome: Any) -> PredictionWithdrawn:
     return PredictionWithdrawn(
-        event_id=of.event_id, series=of.series, family=of.family, time_ms=of.time_ms, value=91.0,
+        event_id=of.event_id,
+        series=of.series,
+        family=of.family,
+        time_ms=of.time_ms,
+        value=91.0,
         outcome=outcome,
-    )  # fmt: skip
+    )
 
 
 def executed(order: RemediationExecute, *, succeeded: bool = True) -> RemediationExecuted:
     return RemediationExecuted(
-        command_id=order.command_id, incident_id=order.incident_id, host=order.host,
-        remediation=order.remediation, dry_run=order.dry_run, succeeded=succeeded,
+        command_id=order.command_id,
+        incident_id=order.incident_id,
+        host=order.host,
+        remediation=order.remediation,
+        dry_run=order.dry_run,
+        succeeded=succeeded,
         steps=(RemediationStep(action="delete", target="/var/log/a.1", freed_bytes=10**6),),
-        total_steps=1, freed_bytes=10**6, detail="" if succeeded else "no allowed root", at=NOW,
-    )  # fmt: skip
+        total_steps=1,
+        freed_bytes=10**6,
+        detail="" if succeeded else "no allowed root",
+        at=NOW,
+    )
 
 
 def observed(question: ItemRead, value: float | None, at: datetime = NOW) -> ItemObserved:
     return ItemObserved(
-        command_id=question.command_id, incident_id=question.incident_id, series=question.series,
-        value=value, at=at,
-    )  # fmt: skip
+        command_id=question.command_id,
+        incident_id=question.incident_id,
+        series=question.series,
+        value=value,
+        at=at,
+    )
 
 
 def found(question: EvidenceCollect) -> EvidenceCollected:
     return EvidenceCollected(
-        command_id=question.command_id, host=question.host, family=question.family,
-        title="Processes", rows=(EvidenceRow(columns={"pid": "1"}),), at=NOW,
-    )  # fmt: skip
+        command_id=question.command_id,
+        host=question.host,
+        family=question.family,
+        title="Processes",
+        rows=(EvidenceRow(columns={"pid": "1"}),),
+        at=NOW,
+    )
 
 
 def only(messages: list[Message], kind: type[Any]) -> Any:
@@ -189,10 +224,14 @@ def test_an_anomaly_is_mailed_with_the_machines_evidence() -> None:
     row = EvidenceRow(columns={"pid": "7", "command": "burn"})
     desk.take(
         EvidenceCollected(
-            command_id=question.command_id, host="host1", family="cpu", title="Processes by CPU",
-            rows=(row,), at=NOW,
+            command_id=question.command_id,
+            host="host1",
+            family="cpu",
+            title="Processes by CPU",
+            rows=(row,),
+            at=NOW,
         )
-    )  # fmt: skip
+    )
     (mail,) = desk.mails()
     assert (mail.kind, mail.evidence, mail.thread_id) == ("firing", (row,), "")
 
@@ -271,9 +310,18 @@ def test_the_ledger_tells_the_saved_the_foreseen_and_the_missed() -> None:
     with desk.store.transaction() as records:
         (score,) = records.find(SCORES)
     assert score.model_dump() == {
-        "item": DISK.item, "predicted": 2, "came_true": 1, "false": 0, "averted": 1, "saved": 1,
-        "alarms": 2, "missed": 1, "accuracy": 1.0, "reduction": 1 / 3, "missed_rate": 0.5,
-    }  # fmt: skip
+        "item": DISK.item,
+        "predicted": 2,
+        "came_true": 1,
+        "false": 0,
+        "averted": 1,
+        "saved": 1,
+        "alarms": 2,
+        "missed": 1,
+        "accuracy": 1.0,
+        "reduction": 1 / 3,
+        "missed_rate": 0.5,
+    }
 
 
 def test_a_predicted_alarm_is_remedied_verified_and_told() -> None:
@@ -427,10 +475,14 @@ def test_a_policy_names_every_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 EVENTS: list[Message] = [
-    anomaly(DISK), cleared(anomaly(DISK)), anomaly(DISK, 2, Severity.WARNING),
-    cleared(anomaly(DISK, 2)), prediction(), prediction(revision=2, seconds=1),
+    anomaly(DISK),
+    cleared(anomaly(DISK)),
+    anomaly(DISK, 2, Severity.WARNING),
+    cleared(anomaly(DISK, 2)),
+    prediction(),
+    prediction(revision=2, seconds=1),
     withdrawn(prediction(), "did_not_come"),
-]  # fmt: skip
+]
 
 
 @settings(max_examples=150, deadline=None)

@@ -26,11 +26,19 @@ NASTY = "x\r\nBcc: all@example.org\r\n\r\n<script>alert(1)</script> \u202eü"
 
 def notice(**changes: Any) -> Notice:
     values: dict[str, Any] = {
-        "message_id": "a.2@barograph", "thread_id": "a.1@barograph", "kind": "predicted",
-        "severity": "critical", "family": "disk",
+        "message_id": "a.2@barograph",
+        "thread_id": "a.1@barograph",
+        "kind": "predicted",
+        "severity": "critical",
+        "family": "disk",
         "series": SeriesRef(host="host17", item="df.bytes.used.percent", labels={"mount": "/log"}),
-        "value": 80.2, "unit": "percent", "threshold": 90.0, "sentence": "it grows steadily",
-        "crossing_ms": MS + 20 * HOUR, "earliest_ms": MS + 16 * HOUR, "latest_ms": None,
+        "value": 80.2,
+        "unit": "percent",
+        "threshold": 90.0,
+        "sentence": "it grows steadily",
+        "crossing_ms": MS + 20 * HOUR,
+        "earliest_ms": MS + 16 * HOUR,
+        "latest_ms": None,
         "predicted_value": 99.5,
         "recent": tuple(Point(time_ms=MS - k * HOUR, value=80 - k) for k in range(30, 0, -1)),
         "band": tuple(
@@ -39,8 +47,10 @@ def notice(**changes: Any) -> Notice:
         ),
         "evidence_title": "Biggest directories",
         "evidence": (EvidenceRow(columns={"path": "/log/app", "size": "9 GiB"}),),
-        "actions": ("clean-logs did 3 steps",), "suggested_command": "du -xh -- /log", "at": NOW,
-    }  # fmt: skip
+        "actions": ("clean-logs did 3 steps",),
+        "suggested_command": "du -xh -- /log",
+        "at": NOW,
+    }
     return Notice.model_validate(values | changes)
 
 
@@ -54,8 +64,11 @@ def reread(content: Notice) -> EmailMessage:
 
 
 def part(mail: EmailMessage, kind: str) -> Any:
-    (found,) = [p for p in mail.walk()
-                if p.get_content_type() == kind and p.get_filename() != "evidence.txt"]  # fmt: skip
+    (found,) = [
+        p
+        for p in mail.walk()
+        if p.get_content_type() == kind and p.get_filename() != "evidence.txt"
+    ]
     return found.get_content()
 
 
@@ -70,10 +83,19 @@ def test_a_prediction_says_everything_a_person_needs() -> None:
     )
     text = part(mail, "text/plain")
     wanted = (
-        "host17", "mount=/log", "80.2 %", "above 90 %", "99.5 %", "2026-01-02 06:00:00 UTC",
-        "not before 2026-01-02 02:00:00 UTC", "it grows steadily", "clean-logs did 3 steps",
-        "du -xh -- /log", "9 GiB", "http://x/",
-    )  # fmt: skip
+        "host17",
+        "mount=/log",
+        "80.2 %",
+        "above 90 %",
+        "99.5 %",
+        "2026-01-02 06:00:00 UTC",
+        "not before 2026-01-02 02:00:00 UTC",
+        "it grows steadily",
+        "clean-logs did 3 steps",
+        "du -xh -- /log",
+        "9 GiB",
+        "http://x/",
+    )
     assert [words for words in wanted if words not in text] == []
     assert [words for words in wanted if words not in part(mail, "text/html")] == []
 
@@ -81,8 +103,12 @@ def test_a_prediction_says_everything_a_person_needs() -> None:
 def test_the_plot_is_inside_the_page() -> None:
     mail = reread(notice())
     assert [p.get_content_type() for p in mail.walk()] == [
-        "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",
-    ]  # fmt: skip
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        "image/png",
+    ]
     picture = part(mail, "image/png")
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", picture[16:24]) == (880, 352)
@@ -97,8 +123,9 @@ def test_without_points_there_is_no_plot_and_no_broken_picture() -> None:
 
 
 def rows(count: int, name: str) -> tuple[EvidenceRow, ...]:
-    return tuple(EvidenceRow(columns={"what": f"{name}-{n:02d}", "why": "w" * 90})
-                 for n in range(count))  # fmt: skip
+    return tuple(
+        EvidenceRow(columns={"what": f"{name}-{n:02d}", "why": "w" * 90}) for n in range(count)
+    )
 
 
 def test_every_look_at_the_machine_is_shown_in_part_and_attached_whole() -> None:
@@ -177,12 +204,18 @@ def test_nothing_in_a_notice_becomes_a_header_or_markup() -> None:
     series = SeriesRef.model_construct(host=NASTY, item=NASTY, labels={"mount": NASTY})
     nasty = notice().model_copy(
         update={
-            "series": series, "family": NASTY, "sentence": NASTY, "evidence_title": NASTY,
-            "evidence": (EvidenceRow(columns={NASTY: NASTY}),), "evidence_note": NASTY,
+            "series": series,
+            "family": NASTY,
+            "sentence": NASTY,
+            "evidence_title": NASTY,
+            "evidence": (EvidenceRow(columns={NASTY: NASTY}),),
+            "evidence_note": NASTY,
             "evidence_more": (EvidenceTable(title=NASTY, rows=rows(6, NASTY)),),
-            "actions": (NASTY,), "suggested_command": NASTY, "unit": NASTY,
+            "actions": (NASTY,),
+            "suggested_command": NASTY,
+            "unit": NASTY,
         }
-    )  # fmt: skip
+    )
     mail = reread(nasty)
     assert mail["Bcc"] is None
     assert "\n" not in mail["Subject"]

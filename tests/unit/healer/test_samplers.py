@@ -28,9 +28,16 @@ from shared.service.inlet import utc_now
 from tests.troubles import BURN, ended, program, started
 
 _ALWAYS = {
-    "cpu.idle", "cpu.user", "load.1min", "load.5min", "df.bytes.used.percent",
-    "mem.memused.percent", "mem.swapused.percent", "ss.closed", "host.alive",
-}  # fmt: skip
+    "cpu.idle",
+    "cpu.user",
+    "load.1min",
+    "load.5min",
+    "df.bytes.used.percent",
+    "mem.memused.percent",
+    "mem.swapused.percent",
+    "ss.closed",
+    "host.alive",
+}
 
 
 class _Now:
@@ -120,8 +127,10 @@ def test_a_volume_over_its_capacity_is_full_and_one_that_is_gone_says_nothing(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "big").write_bytes(b"x" * 100)
-    volumes = [Volume(path=tmp_path, capacity_bytes=10),
-               Volume(path=tmp_path / "gone", capacity_bytes=10)]  # fmt: skip
+    volumes = [
+        Volume(path=tmp_path, capacity_bytes=10),
+        Volume(path=tmp_path / "gone", capacity_bytes=10),
+    ]
 
     assert [r.value for r in Volumes(volumes).sample()] == [100.0]
 
@@ -163,8 +172,11 @@ def test_a_series_this_machine_has_not_is_answered_with_the_reason() -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "offset"),
     [
-        (chrony_offset, "C0A80001,192.0.2.1,3,1700000000.0,0.000123,0.1,0.1,1,0,0,0,0,16,Normal",
-         0.123),
+        (
+            chrony_offset,
+            "C0A80001,192.0.2.1,3,1700000000.0,0.000123,0.1,0.1,1,0,0,0,0,16,Normal",
+            0.123,
+        ),
         (chrony_offset, "00000000,,0,0.0,0.0,0.0,0.0,0,0,0,0,0,0,Not synchronised", None),
         (chrony_offset, "506 Cannot talk to daemon", None),
         (ntpq_offset, "associd=0 status=0615 leap_none, sync_ntp,\noffset=-1.5, freq=0", -1.5),
@@ -173,7 +185,7 @@ def test_a_series_this_machine_has_not_is_answered_with_the_reason() -> None:
         (timesyncd_offset, "  Offset: -140us\n", -0.14),
         (timesyncd_offset, "  Server: n/a\n", None),
     ],
-)  # fmt: skip
+)
 def test_the_clocks_offset_is_known_only_from_a_synchronised_time_service(
     parse: object, text: str, offset: float | None
 ) -> None:
@@ -200,10 +212,16 @@ def test_settings_come_as_json_and_name_the_queue_by_the_machine(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"items": '["cpu.idel"]'}, {"volumes": "[{]"}, {"clean": '[{"root": "/"}]'},
-     {"programs": '[{"program": "x", "cores": 0}]'}, {"programs": '[{"cores": 1}]'},
-     {"volumes": '[{"path": "x", "capacity_bytes": 1}]'}, {"clean": '[{"rot": "/var/log"}]'}],
-)  # fmt: skip
+    [
+        {"items": '["cpu.idel"]'},
+        {"volumes": "[{]"},
+        {"clean": '[{"root": "/"}]'},
+        {"programs": '[{"program": "x", "cores": 0}]'},
+        {"programs": '[{"cores": 1}]'},
+        {"volumes": '[{"path": "x", "capacity_bytes": 1}]'},
+        {"clean": '[{"rot": "/var/log"}]'},
+    ],
+)
 def test_wrong_settings_are_refused(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         AgentSettings.model_validate_strings(wrong)

@@ -48,8 +48,11 @@ def test_the_smoothers_intervals_hold_about_what_they_promise() -> None:
     rng = np.random.default_rng(5)
     rows = np.cumsum(rng.normal(size=(80, 212)), axis=1)
     for name in ("ets", "theta"):
-        inside = [np.abs(r[200:] - f.mean) <= f.upper - f.mean
-                  for r in rows for f in [_one(name, r[:200])]]  # fmt: skip
+        inside = [
+            np.abs(r[200:] - f.mean) <= f.upper - f.mean
+            for r in rows
+            for f in [_one(name, r[:200])]
+        ]
         assert 0.85 < np.mean(inside) <= 1
 
 

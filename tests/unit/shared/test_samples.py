@@ -35,18 +35,25 @@ def _rows(batch: SampleBatch) -> list[Row]:
     return [
         (batch.hosts[h], batch.items[i], batch.labels[t], int(time_ms), float(value))
         for h, i, t, time_ms, value in zip(
-            batch.host_code, batch.item_code, batch.label_code, batch.time_ms, batch.value,
+            batch.host_code,
+            batch.item_code,
+            batch.label_code,
+            batch.time_ms,
+            batch.value,
             strict=True,
         )
-    ]  # fmt: skip
+    ]
 
 
 _names = st.sampled_from(["h1", "h2", "web-3.example"])
 _labels = st.dictionaries(st.sampled_from("abc"), st.text('xyz,="é', max_size=4)).map(labels_text)
 _row = st.tuples(
-    _names, st.sampled_from(["cpu.idle", "node_load1"]), _labels,
-    st.integers(0, 2**42), st.floats(allow_nan=False, allow_infinity=False),
-)  # fmt: skip
+    _names,
+    st.sampled_from(["cpu.idle", "node_load1"]),
+    _labels,
+    st.integers(0, 2**42),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
 
 
 @given(rows=st.lists(_row, max_size=30))
@@ -104,9 +111,14 @@ def test_missing_and_wrong_columns_are_named_together() -> None:
 
 def test_plain_text_columns_are_taken_like_encoded_ones() -> None:
     table = pa.table(
-        {"host": ["h", "h"], "item": ["a", "b"], "labels": ["", ""], "time_ms": [1, 2],
-         "value": [1.0, float("nan")]}
-    )  # fmt: skip
+        {
+            "host": ["h", "h"],
+            "item": ["a", "b"],
+            "labels": ["", ""],
+            "time_ms": [1, 2],
+            "value": [1.0, float("nan")],
+        }
+    )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=1)

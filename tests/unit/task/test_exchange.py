@@ -197,9 +197,14 @@ def test_what_the_container_uses_is_told_while_the_program_runs(container: Conta
 
 @pytest.mark.parametrize(
     "told",
-    [{}, {"cpu_seconds": "1", "memory_bytes": 1}, {"cpu_seconds": 1, "memory_bytes": -1},
-     {"cpu_seconds": 1e300, "memory_bytes": 1}, {"cpu_seconds": float("nan"), "memory_bytes": 1}],
-)  # fmt: skip
+    [
+        {},
+        {"cpu_seconds": "1", "memory_bytes": 1},
+        {"cpu_seconds": 1, "memory_bytes": -1},
+        {"cpu_seconds": 1e300, "memory_bytes": 1},
+        {"cpu_seconds": float("nan"), "memory_bytes": 1},
+    ],
+)
 def test_a_use_that_cannot_be_is_not_believed(container: Container, told: dict[str, object]):
     program = container.run("import time\ntime.sleep(600)")
     (container.directory / "used.json").unlink(missing_ok=True)

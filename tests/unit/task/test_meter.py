@@ -11,9 +11,13 @@ from shared.contracts import JobSubmit, Member
 
 SPEC = MemberSpec(
     job=JobSubmit(job_id="j", name="n", package="barograph:packages:a.tar.gz", main="m.py"),
-    member=Member(role="worker", index=0, incarnation=2), primary=True, directory="d",
-    checkpoints="c", host="h", credentials=Credentials(broker_url="amqp://", bucket="b"),
-)  # fmt: skip
+    member=Member(role="worker", index=0, incarnation=2),
+    primary=True,
+    directory="d",
+    checkpoints="c",
+    host="h",
+    credentials=Credentials(broker_url="amqp://", bucket="b"),
+)
 
 
 class Bench:

@@ -24,10 +24,16 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 QUOTAS = Quotas(cpu=16, memory=2**34, gpu=0, members=8)
 TOTAL = Capacity(16, 2**34, 1000)
 PS_JOB = {
-    "job_id": "j", "name": "n", "package": "barograph:packages:a.tar.gz", "main": "m.py",
-    "type": "distribute", "ps": 1, "workers": 2, "resources": {"cpu": 4, "memory": "2Gi"},
+    "job_id": "j",
+    "name": "n",
+    "package": "barograph:packages:a.tar.gz",
+    "main": "m.py",
+    "type": "distribute",
+    "ps": 1,
+    "workers": 2,
+    "resources": {"cpu": 4, "memory": "2Gi"},
     "role_resources": {"ps": {"cpu": 1, "memory": "1Gi"}},
-}  # fmt: skip
+}
 
 
 class Desk:
@@ -72,8 +78,9 @@ def test_a_plan_adds_up_what_each_role_gets(desk: Desk) -> None:
     desk.ask()
     told = desk.answer()
     assert [(r.role, r.members, r.resources.memory) for r in told.roles] == [
-        ("ps", 1, "1Gi"), ("worker", 2, "2Gi"),
-    ]  # fmt: skip
+        ("ps", 1, "1Gi"),
+        ("worker", 2, "2Gi"),
+    ]
     assert (told.cpu, told.memory_bytes, told.gpu) == (9, 5 * 2**30, 0)
     assert (told.runtime, told.faults, told.fits_now) == ("local", (), True)
 
@@ -84,8 +91,12 @@ def test_a_plan_refuses_what_a_submit_would_refuse(desk: Desk) -> None:
     told = desk.answer()
     assert told.faults == faults(JobSubmit.model_validate(PS_JOB | wrong), QUOTAS)
     assert {f.field for f in told.faults} == {
-        "main", "workers", "resources.cpu", "resources.memory", "resources.gpu",
-    }  # fmt: skip
+        "main",
+        "workers",
+        "resources.cpu",
+        "resources.memory",
+        "resources.gpu",
+    }
     assert told.fits_now is False
 
 

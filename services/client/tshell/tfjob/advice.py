@@ -19,11 +19,17 @@ METADATA = {
     "annotations": "left out: pods carry annotations of the platform only",
 } | dict.fromkeys(
     (
-        "uid", "resourceVersion", "creationTimestamp", "generation", "selfLink",
-        "managedFields", "ownerReferences", "finalizers",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "selfLink",
+        "managedFields",
+        "ownerReferences",
+        "finalizers",
     ),
     _OF_THE_CLUSTER,
-)  # fmt: skip
+)
 SPEC = dict.fromkeys(
     ("cleanPodPolicy", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "backoffLimit"),
     "in v1 it belongs below runPolicy; move it there",
@@ -58,10 +64,15 @@ POD = {
     "nodeName": "choose nodes by the installation's node selector",
 }
 POD_HARMLESS = dict.fromkeys(
-    ("restartPolicy", "dnsPolicy", "schedulerName", "terminationGracePeriodSeconds",
-     "enableServiceLinks"),
+    (
+        "restartPolicy",
+        "dnsPolicy",
+        "schedulerName",
+        "terminationGracePeriodSeconds",
+        "enableServiceLinks",
+    ),
     _OF_THE_PLATFORM,
-)  # fmt: skip
+)
 CONTAINER = {
     "volumeMounts": _FILES,
     "volumeDevices": _FILES,

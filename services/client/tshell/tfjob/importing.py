@@ -156,9 +156,12 @@ def _shape(replicas: dict[str, Replica], policy: str | None, findings: Findings)
         body["type"] = "single"
     elif numbers:
         body |= {
-            "type": "distribute", "chief": "chief" in numbers, "ps": numbers.get("ps", 0),
-            "workers": numbers.get("worker", 0), "evaluator": "evaluator" in numbers,
-        }  # fmt: skip
+            "type": "distribute",
+            "chief": "chief" in numbers,
+            "ps": numbers.get("ps", 0),
+            "workers": numbers.get("worker", 0),
+            "evaluator": "evaluator" in numbers,
+        }
         if not body["workers"]:
             findings.fault("spec.tfReplicaSpecs", "a cluster needs at least one Worker replica")
         if policy == "AllWorkers":
@@ -200,10 +203,12 @@ def _together(
         return {}
     return {
         "worker" if body.get("type") == "single" else role: {
-            "argv": each.argv, "env": {} if shared else each.env, "cwd": each.cwd,
+            "argv": each.argv,
+            "env": {} if shared else each.env,
+            "cwd": each.cwd,
         }
         for role, each in replicas.items()
-    }  # fmt: skip
+    }
 
 
 def _same(

@@ -60,8 +60,12 @@ def replica(branch: Branch, findings: Findings, own_code: bool) -> Replica:
     found.priority = pod.take("priorityClassName", str) or ""
     selector = pod.branch("nodeSelector")
     model = selector.take(_GPU_LABEL, str)
-    selector.close(dict.fromkeys(selector.keys(), "nodes are chosen by the installation's setting"
-                                 " BAROGRAPH_TASK_NODE_SELECTOR"))  # fmt: skip
+    selector.close(
+        dict.fromkeys(
+            selector.keys(),
+            "nodes are chosen by the installation's setting BAROGRAPH_TASK_NODE_SELECTOR",
+        )
+    )
     containers = pod.branches("containers")
     pod.close(advice.POD, advice.POD_HARMLESS)
     template.close()

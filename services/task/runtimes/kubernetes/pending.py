@@ -16,9 +16,13 @@ from shared.cluster import Object
 from shared.contracts import PendingCause
 
 _IMAGE = {
-    "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull",
-    "RegistryUnavailable", "ImageInspectError",
-}  # fmt: skip
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "ImageInspectError",
+}
 _CONTAINER = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _ADVICE = {
     PendingCause.IMAGE: "check the image's name and tag, and the pull secret of the jobs'"
@@ -150,9 +154,10 @@ def _pod(pod: Object, warnings: Iterable[Object]) -> Iterator[tuple[PendingCause
         yield PendingCause.UNSCHEDULABLE, unschedulable(str(scheduled.get("message", ""))), name
     elif pod["spec"]["nodeName"] and pod["status"].get("phase") == "Pending":
         mounts = [
-            e for e in warnings
+            e
+            for e in warnings
             if e["involvedObject"].get("uid") == uid and _is_volume(str(e.get("reason", "")))
-        ]  # fmt: skip
+        ]
         if mounts:
             yield PendingCause.VOLUME, str(mounts[-1].get("message", "")), name
         elif not any(True for _ in pods.waiting(pod)) and not pod["status"].get("startTime"):

@@ -210,9 +210,15 @@ def _keep_job(job: Object) -> Object:
     meta, spec = job["metadata"], job["spec"]
     kept = ("completions", "suspend")
     named = (
-        "namespace", "name", "uid", "resourceVersion", "labels", "annotations",
-        "creationTimestamp", "deletionTimestamp",
-    )  # fmt: skip
+        "namespace",
+        "name",
+        "uid",
+        "resourceVersion",
+        "labels",
+        "annotations",
+        "creationTimestamp",
+        "deletionTimestamp",
+    )
     return {
         "metadata": {key: meta[key] for key in named if key in meta},
         "spec": {key: spec[key] for key in kept if key in spec},

@@ -115,8 +115,10 @@ def test_a_queued_cluster_is_one_suspended_job_that_kueue_opens() -> None:
 
 
 def test_a_role_gets_its_own_resources() -> None:
-    pods = {j["metadata"]["labels"][names.GROUP]: p for j, p in zip(
-        jobs_of("distribute"), pods_of("distribute"), strict=True)}  # fmt: skip
+    pods = {
+        j["metadata"]["labels"][names.GROUP]: p
+        for j, p in zip(jobs_of("distribute"), pods_of("distribute"), strict=True)
+    }
     asked = {
         role: containers(pod)[names.PROGRAM]["resources"]["limits"] for role, pod in pods.items()
     }

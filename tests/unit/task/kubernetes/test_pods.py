@@ -137,7 +137,10 @@ def test_requests_of_sidecars_count_and_those_of_init_containers_do_not() -> Non
     kept = pods.keep(
         {
             "metadata": {
-                "namespace": "n", "name": "p", "uid": "u", "resourceVersion": "1",
+                "namespace": "n",
+                "name": "p",
+                "uid": "u",
+                "resourceVersion": "1",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
             },
             "spec": {
@@ -145,7 +148,7 @@ def test_requests_of_sidecars_count_and_those_of_init_containers_do_not() -> Non
                 "initContainers": [asked, asked | {"restartPolicy": "Always"}],
             },
         }
-    )  # fmt: skip
+    )
     assert kept["spec"]["requests"] == [{"cpu": "1"}, {"cpu": "1"}]
 
 

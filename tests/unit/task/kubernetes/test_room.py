@@ -14,10 +14,18 @@ from tests.unit.task.kubernetes.objects import cluster, node, pod, submit
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("2", 2), ("250m", 0.25), ("1k", 1e3), ("1Ki", 1024), ("1.5Gi", 1.5 * 2**30),
-        ("2M", 2e6), ("1Ti", 2**40), ("1e3", 1000), ("1E", 1e18), ("0", 0),
+        ("2", 2),
+        ("250m", 0.25),
+        ("1k", 1e3),
+        ("1Ki", 1024),
+        ("1.5Gi", 1.5 * 2**30),
+        ("2M", 2e6),
+        ("1Ti", 2**40),
+        ("1e3", 1000),
+        ("1E", 1e18),
+        ("0", 0),
     ],
-)  # fmt: skip
+)
 def test_quantities_are_read_as_kubernetes_writes_them(text: str, number: float) -> None:
     assert quantity(text) == pytest.approx(number)
 

@@ -26,7 +26,7 @@ from replay.cli import report
 from replay.course import Course, counts, processes_for
 from replay.sources import read
 from services.detector.settings import EngineSettings as Detector
-from services.healer.policy import Policy
+from services.healer.model.policy import Policy
 from services.predictor.settings import EngineSettings as Predictor
 
 Floats = NDArray[np.float64]

@@ -42,7 +42,7 @@ def replay(
     from replay.course import Course, processes_for  # noqa: PLC0415 - the same
     from replay.sources import UnreadableError, read  # noqa: PLC0415
     from services.detector.settings import EngineSettings as Detector  # noqa: PLC0415
-    from services.healer.policy import Policy  # noqa: PLC0415
+    from services.healer.model.policy import Policy  # noqa: PLC0415
     from services.predictor.settings import EngineSettings as Predictor  # noqa: PLC0415
 
     begin = time.monotonic()

@@ -10,11 +10,11 @@ _TEST = ["test-channel"]
 
 if __name__ == "__main__":
     if sys.argv[1:2] == _TEST:
-        from services.healer.testing import test_channel
+        from services.healer.channel_test import test_channel
 
         sys.exit(test_channel(sys.argv[2:]))
     if sys.argv[1:2] == ["audit-verify"]:
-        from services.healer.trail import check
+        from services.healer.actions.audit import check
 
         sys.exit(check(sys.argv[2:]))
     from services.healer.main import run

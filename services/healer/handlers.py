@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
-from services.healer import ledger
-from services.healer.actions import ACTIONS, MACHINES, OPEN_ACTIONS
-from services.healer.alerting.announcing import Announcer
-from services.healer.alerting.dispatch import Dispatch
-from services.healer.alerting.people import People
-from services.healer.alerting.records import DELIVERIES, NOTICES
-from services.healer.alerting.silences import SILENCES
-from services.healer.answers import heard
-from services.healer.canary import Canary, about_canary, is_its_alarm
-from services.healer.clicks import clicks
-from services.healer.course import Course
-from services.healer.deciding import Deciding
-from services.healer.effects import is_wanted
-from services.healer.mail.words import counted, quantity
-from services.healer.outside import OutsideAlert, understood
-from services.healer.records import (
+from services.healer.actions import scores
+from services.healer.incidents.alertmanager_alerts import OutsideAlert, understood
+from services.healer.incidents.answers import heard
+from services.healer.incidents.canary import Canary
+from services.healer.incidents.effects import is_wanted
+from services.healer.incidents.lifecycle import Course
+from services.healer.incidents.signals import Signals
+from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
+from services.healer.model.canary import about_canary, is_its_alarm
+from services.healer.model.incident import (
     COMMANDS,
     ENDED,
     INCIDENTS,
@@ -32,9 +26,16 @@ from services.healer.records import (
     incidents_of,
     open_among,
 )
+from services.healer.model.notification import DELIVERIES, NOTICES
+from services.healer.notify.announcer import Announcer
+from services.healer.notify.dispatch import Dispatch
+from services.healer.notify.render.numbers import counted, quantity
+from services.healer.notify.silences import SILENCES
+from services.healer.people.acknowledgement import People
+from services.healer.people.decisions import Deciding
+from services.healer.people.link_actions import clicks
 from services.healer.remediations import Remediation, registered
 from services.healer.settings import HealerSettings
-from services.healer.signals import Signals
 from shared.contracts import (
     AlarmPredicted,
     AnomalyCleared,
@@ -78,7 +79,7 @@ class Handlers:
         past = incidents_of(ctx.records, message.series)
         if (canary and not is_its_alarm(message)) or is_wanted(message, past, ctx):
             return ()
-        ledger.alarmed(message, open_among(past), ctx)
+        scores.alarmed(message, open_among(past), ctx)
         signal = Signal(
             event_id=message.event_id,
             state=AlertState.FIRING,
@@ -99,7 +100,7 @@ class Handlers:
 
     def alarm_predicted(self, message: AlarmPredicted, ctx: Context) -> Iterable[Message]:
         """A forecast crosses a threshold, or a known one changed much."""
-        ledger.predicted(message, ctx)
+        scores.predicted(message, ctx)
         signal = Signal(
             event_id=message.event_id,
             state=AlertState.PREDICTED,
@@ -128,7 +129,7 @@ class Handlers:
 
     def prediction_withdrawn(self, message: PredictionWithdrawn, ctx: Context) -> Iterable[Message]:
         """The prediction is over; one that came true waits for the detector's alarm."""
-        ledger.withdrawn(message, ctx)
+        scores.withdrawn(message, ctx)
         if message.outcome != "came_true":
             why = _OUTCOMES[message.outcome]
             return self._signals.went(message.series, message.event_id, why, ctx)

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from services.healer.actions.audit import StoreBook
+from services.healer.actions.cluster_executor import ClusterOrders, StoreEnvelope
 from services.healer.agent.remediate import Remediator
-from services.healer.alerting.records import LINK_KEYS, LinkKey
 from services.healer.api.app import Healer, create_app
-from services.healer.channels import Tools
-from services.healer.cluster_orders import ClusterOrders, StoreEnvelope
 from services.healer.correlation import rules
-from services.healer.delivering import Deliverer
 from services.healer.handlers import Handlers
 from services.healer.health import records as health
-from services.healer.links import Links, Purpose
-from services.healer.mail.letters import LinkMaker
-from services.healer.records import read_ahead
+from services.healer.model.incident import read_ahead
+from services.healer.model.notification import LINK_KEYS, LinkKey
+from services.healer.notify.channels import Tools
+from services.healer.notify.delivery import Deliverer
+from services.healer.notify.links import Links, Purpose
+from services.healer.notify.render.text import LinkMaker
 from services.healer.remediations import make
 from services.healer.settings import HealerSettings
-from services.healer.trail import StoreBook
 from shared.contracts import (
     ActionDecide,
     AlarmPredicted,
@@ -213,7 +213,7 @@ def _orders(
     allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}
     book = StoreBook(store.transaction, clock)
     remediator = Remediator(allowed, book, clock, StoreEnvelope(unit))
-    return ClusterOrders(unit, remediator, handlers, settings.instance, clock)
+    return ClusterOrders(unit, remediator, handlers.remediation_executed, settings.instance, clock)
 
 
 def _tools(settings: HealerSettings, links: Links, offered: frozenset[Purpose]) -> Tools:

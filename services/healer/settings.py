@@ -15,13 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from services.healer.alerting.settings import Alerting
-from services.healer.channels import Channel, parse
-from services.healer.channels.mail import Mail
 from services.healer.correlation.settings import Correlation
-from services.healer.links import Links
-from services.healer.mail.smtp import check_url
-from services.healer.policy import Policy
+from services.healer.model.policy import Policy
+from services.healer.notify.channels import Channel, parse
+from services.healer.notify.channels.mail import Mail
+from services.healer.notify.channels.smtp import check_url
+from services.healer.notify.links import Links
+from services.healer.notify.settings import Alerting
 from services.healer.remediations import checked, registered
 from shared.settings import ServiceSettings
 

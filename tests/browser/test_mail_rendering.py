@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from services.healer.links import Links
-from services.healer.mail.content import Line, Notice, Summary
-from services.healer.mail.letters import LinkMaker
-from services.healer.mail.message import build
+from services.healer.model.notice import Line, Notice, Summary
+from services.healer.notify.links import Links
+from services.healer.notify.render.mail import build
+from services.healer.notify.render.text import LinkMaker
 from shared.contracts.alerts import EvidenceRow, EvidenceTable, SeriesRef, Severity
 from tests.browser.test_page import Browser
 from tests.unit.healer.test_mail import NOW, notice

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.healer.channels import (
+from services.healer.model.notice import Line, Notice, Summary
+from services.healer.notify.channels import (
     Channel,
     ChannelRefused,
     ChannelUnavailable,
@@ -23,7 +24,6 @@ from services.healer.channels import (
     parse,
     registered,
 )
-from services.healer.mail.content import Line, Notice, Summary
 from services.healer.settings import HealerSettings
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.embedded.mailbox import EmbeddedMailbox

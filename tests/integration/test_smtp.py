@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from services.healer.channels import Tools
-from services.healer.delivering import Deliverer
-from services.healer.mail.message import build
-from services.healer.mail.smtp import MailRefused, MailUnavailable, send
+from services.healer.notify.channels import Tools
+from services.healer.notify.channels.smtp import MailRefused, MailUnavailable, send
+from services.healer.notify.delivery import Deliverer
+from services.healer.notify.render.mail import build
 from shared.embedded.mailbox import EmbeddedMailbox, SmtpServer
 from shared.embedded.process import LOOPBACK, free_ports
 from tests.unit.healer.test_alerting import over, trouble

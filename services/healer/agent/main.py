@@ -10,12 +10,12 @@ from services.healer.agent import handlers
 from services.healer.agent.envelope import Envelope
 from services.healer.agent.evidence import Collector
 from services.healer.agent.executor import Executor, forget
-from services.healer.agent.masking import mask_also
 from services.healer.agent.publishing import Publishing
 from services.healer.agent.readings import Reader
 from services.healer.agent.remediate import Remediator
 from services.healer.agent.samplers import makers
 from services.healer.agent.settings import AgentSettings
+from services.healer.masking import mask_also
 from services.healer.remediations.audit import Audit
 from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
 from shared.contracts.healing import HealingResume, HealingStop

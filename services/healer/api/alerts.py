@@ -8,10 +8,10 @@ from fastapi import APIRouter, Body, HTTPException, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from services.healer.alerting.people import NotFound
-from services.healer.alerting.records import STANDINGS
-from services.healer.records import INCIDENTS, Incident
-from services.healer.testing import test_notice, tried
+from services.healer.channel_test import test_notice, tried
+from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.notification import STANDINGS
+from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import Severity
 
 if TYPE_CHECKING:

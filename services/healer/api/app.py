@@ -12,13 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from services.healer.alerting.people import NotFound
-from services.healer.api import acting, alerts, associations, inward, links, silences
+from services.healer.api import actions, alertmanager, alerts, associations, links, silences
 from services.healer.api.guard import Guard
-from services.healer.channels import Tools
-from services.healer.clicks import Click
 from services.healer.handlers import Handlers
-from services.healer.links import Links, Purpose
+from services.healer.notify.channels import Tools
+from services.healer.notify.links import Links, Purpose
+from services.healer.people.acknowledgement import NotFound
+from services.healer.people.link_actions import Click
 from services.healer.settings import HealerSettings
 from shared.service import Context, ServiceUnit
 from shared.store import StoreUnavailable
@@ -49,10 +49,10 @@ def create_app(healer: Healer) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         summary="Alerts in; acknowledge, silence, test channels.",
     )
-    app.include_router(inward.router(healer))
+    app.include_router(alertmanager.router(healer))
     app.include_router(links.router(healer))
     app.include_router(alerts.router(healer), prefix="/api/v1")
-    app.include_router(acting.router(healer), prefix="/api/v1")
+    app.include_router(actions.router(healer), prefix="/api/v1")
     app.include_router(silences.router(healer), prefix="/api/v1")
     app.include_router(associations.router(healer), prefix="/api/v1")
     _faults(app)

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from services.healer.correlation.recorded import Recorded, related
-from services.healer.records import INCIDENTS
+from services.healer.model.incident import INCIDENTS
 
 if TYPE_CHECKING:
     from services.healer.api.app import Healer

@@ -11,9 +11,9 @@ from fastapi import Path as InPath
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 
-from services.healer.alerting.people import NotFound
-from services.healer.clicks import Click
-from services.healer.links import Link, LinkExpired, LinkRefused
+from services.healer.notify.links import Link, LinkExpired, LinkRefused
+from services.healer.people.acknowledgement import NotFound
+from services.healer.people.link_actions import Click
 
 if TYPE_CHECKING:
     from services.healer.api.app import Healer

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, HTTPException
 
-from services.healer.alerting.people import Preview
-from services.healer.alerting.silences import Silence
+from services.healer.notify.silences import Silence
+from services.healer.people.acknowledgement import Preview
 
 if TYPE_CHECKING:
     from services.healer.api.app import Healer

@@ -11,8 +11,7 @@ from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
-from services.healer import trail
-from services.healer.alerting.inhibition import INHIBITIONS, Inhibition
+from services.healer.actions import audit
 from services.healer.correlation.mining import (
     Alarm,
     Pair,
@@ -23,8 +22,9 @@ from services.healer.correlation.mining import (
     transactions,
 )
 from services.healer.correlation.settings import Correlation
-from services.healer.policy import Group
-from services.healer.records import INCIDENTS, Incident
+from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.policy import Group
+from services.healer.notify.inhibition import INHIBITIONS, Inhibition
 from shared.contracts import CorrelationChanged, Message, RuleDecide
 from shared.contracts.healing import RuleState
 from shared.contracts.message import deterministic_id
@@ -137,7 +137,7 @@ def _change(rule: Rule, state: RuleState, ctx: Context) -> Iterator[Message]:
     else:
         ctx.records.delete(INHIBITIONS, _name(changed))
     pair = rule.pair
-    trail.note(
+    audit.note(
         ctx.records,
         ctx.now,
         f"rule {state.value}",

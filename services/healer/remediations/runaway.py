@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psutil
 from pydantic import Field
 
-from services.healer.agent.masking import masked
+from services.healer.masking import masked
 from services.healer.remediations.base import Stepwise
 from services.healer.remediations.running import Process, Programs, processes, read
 from shared.contracts import SeriesRef

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.healer import trail
-from services.healer.actions import ACTIONS, LEASES, MACHINES, OUTCOMES, Machine
-from services.healer.mail.content import Notice
-from services.healer.notices import exact_command
-from services.healer.policy import Decision, Facts, Group, Policy, Quiet
+from services.healer.actions import audit
+from services.healer.model.action import ACTIONS, LEASES, MACHINES, OUTCOMES, Machine
+from services.healer.model.notice import Notice
+from services.healer.model.policy import Decision, Facts, Group, Policy, Quiet
+from services.healer.notify.compose import exact_command
 from services.healer.remediations.audit import verify_lines
 from shared.contracts import (
     ActionChanged,
@@ -278,11 +278,11 @@ def test_every_decision_is_in_a_chain_that_verifies_and_replays() -> None:
     action_id, _ = desk.propose()
     desk.take(decide(action_id), stop())
     with desk.store.transaction() as records:
-        lines = list(trail.lines(records))
-        head = records.get(trail.HEADS, "head")
+        lines = list(audit.lines(records))
+        head = records.get(audit.HEADS, "head")
     assert head is not None
     assert verify_lines(lines, head.hash) == []
-    assert trail.replay(lines) == []
+    assert audit.replay(lines) == []
     events = [json.loads(line)["event"] for line in lines]
     assert events == [
         "policy",
@@ -295,7 +295,7 @@ def test_every_decision_is_in_a_chain_that_verifies_and_replays() -> None:
     forged = [line.replace(b'"ann"', b'"eve"') for line in lines]
     assert verify_lines(forged) != []
     other = [line.replace(b'"level": "approve"', b'"level": "automatic"', 1) for line in lines[:1]]
-    assert trail.replay([*other, *lines[1:]]) != []
+    assert audit.replay([*other, *lines[1:]]) != []
 
 
 HOST = SeriesRef(host="web-1", item="df.bytes.used.percent")

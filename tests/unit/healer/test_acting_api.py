@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.healer import trail
-from services.healer.actions import ACTIONS
+from services.healer.actions import audit
+from services.healer.model.action import ACTIONS
 from shared.contracts import (
     AnomalyJudged,
     HealingStop,
@@ -101,13 +101,13 @@ def test_the_exported_audit_verifies_and_a_changed_one_does_not(
     answer = door.http.get("/api/v1/audit")
     file = tmp_path / "audit.jsonl"
     file.write_text(answer.text)
-    assert trail.check([str(file), answer.headers["audit-head"]]) == 0
+    assert audit.check([str(file), answer.headers["audit-head"]]) == 0
     assert "entries hold" in capsys.readouterr().out
     file.write_text(answer.text.replace('"by": "ann"', '"by": "eve"'))
-    assert trail.check([str(file)]) == 1
+    assert audit.check([str(file)]) == 1
     file.write_text("".join(answer.text.splitlines(keepends=True)[:-1]))
-    assert trail.check([str(file), answer.headers["audit-head"]]) == 1
-    assert trail.check([]) == trail.check([str(tmp_path / "none")]) == 2
+    assert audit.check([str(file), answer.headers["audit-head"]]) == 1
+    assert audit.check([]) == audit.check([str(tmp_path / "none")]) == 2
 
 
 def test_an_export_goes_page_by_page_and_on_from_any_entry(
@@ -115,7 +115,7 @@ def test_an_export_goes_page_by_page_and_on_from_any_entry(
 ) -> None:
     door.http.post(f"/api/v1/actions/{propose(door)}/approve", json={"by": "ann"})
     whole = door.http.get("/api/v1/audit").text.splitlines()
-    monkeypatch.setattr(trail, "AT_ONCE", 2)
+    monkeypatch.setattr(audit, "AT_ONCE", 2)
     assert len(whole) > 3
     for after in range(len(whole) + 2):
         answer = door.http.get("/api/v1/audit", params={"after": after})

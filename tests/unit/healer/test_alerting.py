@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.healer.alerting.inhibition import INHIBITIONS, Inhibition
-from services.healer.alerting.people import NotFound
-from services.healer.alerting.records import DELIVERIES, STANDINGS
-from services.healer.alerting.silences import SILENCES, Recurrence, Silence
-from services.healer.channels.webhook import Webhook
-from services.healer.mail.content import Summary
-from services.healer.mail.letters import title
+from services.healer.model.notice import Summary
+from services.healer.model.notification import DELIVERIES, STANDINGS
+from services.healer.notify.channels.webhook import Webhook
+from services.healer.notify.inhibition import INHIBITIONS, Inhibition
+from services.healer.notify.render.text import title
+from services.healer.notify.silences import SILENCES, Recurrence, Silence
+from services.healer.people.acknowledgement import NotFound
 from shared.contracts import AlertChanged, AnomalyCleared, AnomalyDetected
 from shared.contracts.alerts import Direction, SeriesRef, Severity
 from shared.contracts.message import deterministic_id

@@ -14,11 +14,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from services.healer.alerting.records import STANDINGS
 from services.healer.api.app import Healer, create_app
-from services.healer.channels import ChannelUnavailable, Tools
-from services.healer.links import Link, Links
-from services.healer.mail.letters import LinkMaker
+from services.healer.model.notification import STANDINGS
+from services.healer.notify.channels import ChannelUnavailable, Tools
+from services.healer.notify.links import Link, Links
+from services.healer.notify.render.text import LinkMaker
 from shared.contracts import AlertChanged, Message
 from shared.service import Context
 from tests.unit.healer.test_alerting import over, silence, trouble

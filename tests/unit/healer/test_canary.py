@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.healer.alerting.records import DELIVERIES
-from services.healer.canary import SERIES
-from services.healer.channels.deadman import Deadman
+from services.healer.incidents.canary import SERIES
+from services.healer.model.notification import DELIVERIES
+from services.healer.notify.channels.deadman import Deadman
 from shared.contracts import AlertChanged, AnomalyDetected, MetricBatch, Vote
 from shared.contracts.alerts import SeriesRef
 from shared.contracts.message import deterministic_id

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from services.healer import trail
-from services.healer.actions import CLUSTER_ORDERS, LEASES, Lease
+from services.healer.actions import audit
+from services.healer.actions.audit import StoreBook
+from services.healer.actions.cluster_executor import ClusterOrders, StoreEnvelope
 from services.healer.agent.remediate import Remediator
-from services.healer.cluster_orders import ClusterOrders, StoreEnvelope
+from services.healer.model.action import CLUSTER_ORDERS, LEASES, Lease
 from services.healer.remediations import Remediation, Step
 from services.healer.remediations.audit import verify_lines
 from services.healer.remediations.restart_pod import RestartPod
-from services.healer.trail import StoreBook
 from shared.cluster import Object
 from shared.contracts import Message, SeriesRef
 from tests.unit.healer.test_acting import Desk, changes, stop
@@ -84,7 +84,9 @@ class Replicas:
         remedies: dict[str, Remediation] = {"restart-pod": Pods(namespaces=("shop",))}
         book = StoreBook(self.desk.store.transaction, clock)
         remediator = Remediator(remedies, book, clock, StoreEnvelope(self.unit))
-        return ClusterOrders(self.unit, remediator, self.desk.handlers, name, clock)
+        return ClusterOrders(
+            self.unit, remediator, self.desk.handlers.remediation_executed, name, clock
+        )
 
     def fire(self) -> None:
         self.sent += self.desk.take(anomaly(POD))
@@ -121,7 +123,7 @@ def test_a_healer_killed_between_doing_and_recording_repeats_nothing(replicas: R
     assert WORLD["deleted"] == 1
     assert changes(replicas.sent) == ["running", "verifying"]
     with replicas.desk.store.transaction() as records:
-        lines = list(trail.lines(records))
+        lines = list(audit.lines(records))
     assert verify_lines(lines) == []
     assert sum(b'"event": "intend"' in line for line in lines) == 1
     assert sum(b'"event": "done"' in line for line in lines) == 1

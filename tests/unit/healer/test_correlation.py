@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.healer.alerting.records import STANDINGS
 from services.healer.correlation import rules as kept
 from services.healer.correlation.apriori import frequent, rules
 from services.healer.correlation.association import associate, gain_ratio, statistic
 from services.healer.correlation.mining import Alarm, drifted, measured, pairs, transactions
 from services.healer.correlation.settings import Correlation
-from services.healer.policy import Group
+from services.healer.model.notification import STANDINGS
+from services.healer.model.policy import Group
 from shared.contracts import CorrelationChanged, RuleDecide, SeriesRef
 from shared.contracts.healing import RuleState
 from shared.service import Context

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.healer.alerting.records import DELIVERIES
-from services.healer.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
-from services.healer.delivering import Deliverer
-from services.healer.mail.content import Notice, Summary
+from services.healer.model.notice import Notice, Summary
+from services.healer.model.notification import DELIVERIES
+from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
+from services.healer.notify.delivery import Deliverer
 from tests.unit.healer.test_alerting import over, trouble
 from tests.unit.healer.test_incidents import Desk
 

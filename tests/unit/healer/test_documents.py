@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.healer.documents import FOLDER, pages
+from services.healer.reference_pages import FOLDER, pages
 
 _ROOT = Path(__file__).parents[3]
 
 
 def test_every_remediation_has_its_page_and_none_is_stale() -> None:
     found = {path.relative_to(_ROOT): path.read_text() for path in (_ROOT / FOLDER).glob("*.md")}
-    assert found == pages(), "run python -m services.healer.documents"
+    assert found == pages(), "run python -m services.healer.reference_pages"
     assert not [path for path, text in found.items() if "Against: ." in text]
     assert all("## Risks\n\n- " in text for path, text in found.items() if path.name != "README.md")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from services.healer.agent import masking
+from services.healer import masking
 from services.healer.agent.evidence import Collector, system
 from services.healer.agent.evidence.processes import container_in
 from services.healer.agent.records import Command

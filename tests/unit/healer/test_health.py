@@ -12,7 +12,7 @@ from services.healer.health import records as kept
 from services.healer.health.records import HEALTH
 from services.healer.health.score import WEIGHTS, Alarms, Hour, health, of_group, terms
 from services.healer.health.worker import HealthWorker
-from services.healer.policy import Group
+from services.healer.model.policy import Group
 from shared.contracts import HealthReported
 from shared.samples import encode, from_rows
 from shared.store import Store

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import event
 
-from services.healer.alerting.records import NOTICES
-from services.healer.alerting.settings import Alerting
-from services.healer.channels import Channel
+from services.healer.actions.scores import SCORES
 from services.healer.handlers import Handlers
-from services.healer.ledger import SCORES
-from services.healer.mail.content import Notice, Summary
-from services.healer.policy import Policy
-from services.healer.records import read_ahead
+from services.healer.model.incident import read_ahead
+from services.healer.model.notice import Notice, Summary
+from services.healer.model.notification import NOTICES
+from services.healer.model.policy import Policy
+from services.healer.notify.channels import Channel
+from services.healer.notify.settings import Alerting
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     AlarmPredicted,

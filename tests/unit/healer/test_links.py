@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.healer.links import PURPOSES, Link, LinkExpired, LinkRefused, Links
+from services.healer.notify.links import PURPOSES, Link, LinkExpired, LinkRefused, Links
 
 NOW = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
 KEY, OLD = b"k" * 32, b"o" * 32

@@ -11,10 +11,10 @@ from typing import Any, get_args
 
 import pytest
 
-from services.healer.mail.content import Notice
-from services.healer.mail.letters import title as subject
-from services.healer.mail.message import build
-from services.healer.mail.words import quantity, span
+from services.healer.model.notice import Notice
+from services.healer.notify.render.mail import build
+from services.healer.notify.render.numbers import quantity, span
+from services.healer.notify.render.text import title as subject
 from shared.contracts.alerts import BandPoint, EvidenceRow, EvidenceTable, Point, SeriesRef
 
 NOW = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)

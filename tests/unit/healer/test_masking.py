@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.healer.agent.masking import MASK, masked
+from services.healer.masking import MASK, masked
 
 _SECRET = "Zk9qTr4Lw7Xc2Vb8"  # what must not be seen below
 

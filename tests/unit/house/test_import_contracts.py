@@ -30,6 +30,10 @@ PLANTED = {
         "services/task/handlers.py",
         "from shared.messaging.bus import Bus",
     ),
+    "Layers of the healer": (
+        "services/healer/model/planted.py",
+        "import services.healer.incidents.lifecycle",
+    ),
 }
 
 

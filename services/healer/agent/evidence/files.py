@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 from services.healer.agent.evidence.found import MOST_ROWS, Found, size_text, table
-from services.healer.agent.masking import masked_text
+from services.healer.masking import masked_text
 
 _MOST_ENTRIES = 300_000
 _MOST_SECONDS = 8.0

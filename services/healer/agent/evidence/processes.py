@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from services.healer.agent.evidence.found import Found, Wait, size_text, table
-from services.healer.agent.masking import masked
+from services.healer.masking import masked
 
 _SPAN_S = 1.0
 _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})")

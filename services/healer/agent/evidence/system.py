@@ -16,7 +16,7 @@ import psutil
 
 from services.healer.agent.evidence.found import Found, Wait, size_text, table
 from services.healer.agent.evidence.processes import row_of
-from services.healer.agent.masking import masked_text
+from services.healer.masking import masked_text
 
 _SPAN_S = 1.0
 _RECENT_S = 900.0

@@ -1,0 +1,342 @@
+"""Actions: decided under the policy, planned by a dry run, approved, leased, begun and ended.
+
+The envelope is checked when an alarm comes and once more when a person approves; every decision
+goes into the audit with its facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+import structlog
+
+from services.healer.actions import audit, scores
+from services.healer.model.action import (
+    ACTIONS,
+    CLUSTER_ORDERS,
+    LEASES,
+    MACHINES,
+    OPEN_ACTIONS,
+    OUTCOMES,
+    Action,
+    ClusterOrder,
+    Lease,
+    Outcome,
+    stopped,
+)
+from services.healer.model.incident import COMMANDS, RUNS, Command, Incident, Run, series_key
+from services.healer.model.notification import STORM
+from services.healer.model.policy import Decision, Facts
+from services.healer.remediations import Remediation, registered
+from services.healer.settings import HealerSettings
+from shared.contracts import ActionChanged, Message, RemediationExecute, RemediationExecuted
+from shared.contracts.alerts import AlertState
+from shared.contracts.healing import ActionState, Level
+from shared.contracts.message import deterministic_id
+from shared.observe import SAVED_ALARMS
+from shared.service import Context
+
+log = structlog.get_logger(__name__)
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_MOST_MACHINES = 100_000
+_COUNTED_FOR = timedelta(seconds=60)
+"""A group's size is counted again after that; alerts come by the thousand, machines do not."""
+
+
+class Acting:
+    """The actions of all incidents, under these settings."""
+
+    def __init__(self, settings: HealerSettings) -> None:
+        self._settings = settings
+        self.policy = settings.policy
+        self._sizes: dict[str, tuple[datetime, int]] = {}
+
+    def decide(self, incident: Incident, ctx: Context) -> Decision:
+        """What the policy says about the incident now."""
+        if self.policy.rule(incident.series) is None:
+            # Nothing could be done about it, so there is nothing to weigh and nothing to audit;
+            # in a storm that is most alerts.
+            return Decision(level=Level.SUGGEST)
+        facts = self.facts(incident, ctx)
+        decision = self.policy.decide(incident.series, incident.severity, facts)
+        audit.note_decision(
+            ctx.records,
+            self.policy,
+            incident.series,
+            incident.severity,
+            facts,
+            decision,
+            incident.incident_id,
+        )
+        return decision
+
+    def facts(self, incident: Incident, ctx: Context) -> Facts:
+        """What is true now, as far as the envelope cares."""
+        records, series = ctx.records, incident.series
+        on_host = records.find(RUNS, group=series.host)
+        most = self.policy.all_runs_per_hour + 1
+        anywhere = records.find(RUNS, limit=most, newest_first=True)
+        same = [ctx.now - r.at for r in on_host if r.series == series_key(series)]
+        rule = self.policy.rule(series)
+        target = _target(rule.remediation, incident) if rule else ""
+        lease = records.get(LEASES, target) if target else None
+        group = self.policy.group(series.host)
+        storm = records.get(STORM, "storm")
+        return Facts(
+            now=ctx.now,
+            stopped=stopped(records, series.host),
+            seconds_since_same=min((s.total_seconds() for s in same), default=None),
+            attempts=sum(age < _DAY for age in same),
+            runs_on_host=sum(ctx.now - r.at < _HOUR for r in on_host),
+            runs=sum(ctx.now - r.at < _HOUR for r in anywhere),
+            group=group.name if group else "",
+            group_size=self._machines(group.hosts, ctx) if group else 0,
+            group_active=len(self._worked_on(group.name, series.host, ctx)) if group else 0,
+            storm=storm is not None and storm.active,
+            held_by=lease.action_id if lease and lease.held and lease.until > ctx.now else "",
+        )
+
+    def _machines(self, pattern: str, ctx: Context) -> int:
+        """How many were heard of within a day: those that are gone must not widen a share."""
+        counted, size = self._sizes.get(pattern, (None, 0))
+        if counted is None or not timedelta() <= ctx.now - counted < _COUNTED_FOR:
+            known = ctx.records.find(MACHINES, limit=_MOST_MACHINES)
+            size = sum(
+                ctx.now - machine.seen < _DAY and fnmatchcase(machine.host, pattern)
+                for machine in known
+            )
+            self._sizes[pattern] = (ctx.now, size)
+        return size
+
+    @staticmethod
+    def _worked_on(group: str, host: str, ctx: Context) -> set[str]:
+        held = ctx.records.find(LEASES, status="held", group=group)
+        return {lease.host for lease in held if lease.until > ctx.now} - {host}
+
+    def propose(
+        self, incident: Incident, decision: Decision, ctx: Context
+    ) -> tuple[Action, list[Message]]:
+        """Ask for the plan: a dry run, whose steps people are shown."""
+        action = self._new(incident, decision)
+        wait = timedelta(seconds=self._settings.evidence_wait_s)
+        approval = timedelta(seconds=self.policy.decidable_s(incident.series))
+        expires = ctx.now + (approval if decision.level is Level.APPROVE else wait)
+        command_id = deterministic_id("command", action.action_id, "plan")
+        kept = Command(
+            command_id=command_id, incident_id=incident.incident_id, due=ctx.now + _DAY + wait
+        )
+        ctx.records.put(COMMANDS, kept)
+        proposed = action.model_copy(
+            update={"command_id": command_id, "expires": expires, "due": expires}
+        )
+        ctx.records.put(ACTIONS, proposed)
+        order = self._order(proposed, dry_run=True, expires_in=wait, ctx=ctx)
+        return proposed, self._send(order, ctx)
+
+    def begin(
+        self, incident: Incident, action: Action | None, decision: Decision, ctx: Context
+    ) -> tuple[Action, Iterator[Message]]:
+        """Take the lease and give the order; ``action`` is a proposal somebody approved."""
+        approved = action is not None and action.level is Level.APPROVE
+        action = action or self._new(incident, decision)
+        wait = timedelta(seconds=self._settings.remediation_wait_s)
+        group = self.policy.group(incident.series.host)
+        old = ctx.records.get(LEASES, action.target)
+        lease = Lease(
+            target=action.target,
+            action_id=action.action_id,
+            host=incident.series.host,
+            group=group.name if group else "",
+            fence=(old.fence if old else 0) + 1,
+            until=ctx.now + 2 * wait + timedelta(seconds=self._settings.settle_s),
+        )
+        ctx.records.put(LEASES, lease)
+        command_id = deterministic_id("command", action.action_id, "execute")
+        run = Run(
+            command_id=command_id,
+            host=incident.series.host,
+            series=series_key(incident.series),
+            at=ctx.now,
+            due=ctx.now + max(_DAY, timedelta(seconds=self.policy.cooldown_s)),
+        )
+        ctx.records.put(RUNS, run)
+        command = Command(
+            command_id=command_id, incident_id=incident.incident_id, due=ctx.now + _DAY + wait
+        )
+        ctx.records.put(COMMANDS, command)
+        running = action.model_copy(
+            update={"command_id": command_id, "fence": lease.fence, "due": None}
+        )
+        order = self._order(running, dry_run=self.policy.dry_run, expires_in=wait, ctx=ctx)
+        if approved:
+            only = tuple(step.identity for step in running.steps if step.identity)
+            order = order.model_copy(update={"only": only})
+        return running, iter(
+            [*self.change(running, ActionState.RUNNING, ctx), *self._send(order, ctx)]
+        )
+
+    def take_back(self, action: Action, ctx: Context) -> tuple[Action, list[Message]]:
+        """Undo what was done and did not help."""
+        wait = timedelta(seconds=self._settings.remediation_wait_s)
+        command_id = deterministic_id("command", action.action_id, "undo")
+        command = Command(
+            command_id=command_id, incident_id=action.incident_id, due=ctx.now + _DAY + wait
+        )
+        ctx.records.put(COMMANDS, command)
+        undoing = action.model_copy(update={"command_id": command_id})
+        order = self._order(undoing, dry_run=False, expires_in=wait, ctx=ctx)
+        order = order.model_copy(update={"undoes": action.command_id})
+        changed = list(self.change(undoing, ActionState.UNDOING, ctx))
+        return undoing, [*changed, *self._send(order, ctx)]
+
+    def change(
+        self, action: Action, state: ActionState, ctx: Context, reason: str = ""
+    ) -> Iterator[Message]:
+        """The action comes to a state: stored, in the audit, told; an end frees the target."""
+        ended = state not in OPEN_ACTIONS
+        changed = action.model_copy(
+            update={
+                "state": state,
+                "sequence": action.sequence + 1,
+                "reason": reason,
+                "due": ctx.now + timedelta(days=self._settings.keep_days) if ended else action.due,
+            }
+        )
+        ctx.records.put(ACTIONS, changed)
+        if ended:
+            self._release(changed, ctx)
+        audit.note(
+            ctx.records,
+            ctx.now,
+            f"action {state.value}",
+            action.action_id,
+            action_id=action.action_id,
+            incident_id=action.incident_id,
+            remediation=action.remediation,
+            target=action.target,
+            level=action.level.value,
+            by=action.by,
+            reason=reason,
+            fence=action.fence,
+            total_steps=action.total_steps,
+            steps=[step.model_dump(mode="json") for step in action.steps[:20]],
+        )
+        yield ActionChanged(
+            action_id=changed.action_id,
+            incident_id=changed.incident_id,
+            sequence=changed.sequence,
+            state=state,
+            level=changed.level,
+            remediation=changed.remediation,
+            series=changed.series,
+            target=changed.target,
+            steps=changed.steps,
+            total_steps=changed.total_steps,
+            expires=changed.expires,
+            by=changed.by,
+            reason=reason,
+            at=ctx.now,
+        )
+
+    def planned(self, action_id: str, message: RemediationExecuted, ctx: Context) -> Action | None:
+        """The plan of a proposal came: from now on it can be decided, and is told."""
+        action = ctx.records.get(ACTIONS, action_id)
+        if action is None or action.state is not ActionState.PROPOSED or action.planned:
+            return None
+        update = {
+            "planned": message.succeeded and bool(message.steps),
+            "steps": message.steps,
+            "total_steps": message.total_steps,
+        }
+        planned = action.model_copy(update=update)
+        ctx.records.put(ACTIONS, planned)
+        return planned
+
+    def done(self, action_id: str, message: RemediationExecuted, ctx: Context) -> Action | None:
+        """What was done is noted in the action."""
+        action = ctx.records.get(ACTIONS, action_id)
+        if action is None:
+            return None
+        update = {"steps": message.steps, "total_steps": message.total_steps}
+        done = action.model_copy(update=update)
+        ctx.records.put(ACTIONS, done)
+        return done
+
+    def outcome(self, incident: Incident, ctx: Context, *, effective: bool) -> bool:
+        """The verified outcome, as a label and in the ledger; whether it saved an alarm."""
+        saved = effective and incident.state is AlertState.PREDICTED
+        record = Outcome(
+            action_id=incident.action_id,
+            incident_id=incident.incident_id,
+            series=incident.series,
+            remediation=incident.remediation,
+            effective=effective,
+            saved=saved,
+            at=ctx.now,
+        )
+        ctx.records.put(OUTCOMES, record)
+        if saved:
+            SAVED_ALARMS.labels(incident.family).inc()
+            scores.saved(incident.series, ctx)
+        return saved
+
+    def _new(self, incident: Incident, decision: Decision) -> Action:
+        number = (incident.incident_id, incident.attempts, incident.mails, decision.level)
+        return Action(
+            action_id=deterministic_id("action", *number),
+            incident_id=incident.incident_id,
+            series=incident.series,
+            remediation=decision.remediation,
+            level=decision.level,
+            target=_target(decision.remediation, incident),
+        )
+
+    def _order(
+        self, action: Action, *, dry_run: bool, expires_in: timedelta, ctx: Context
+    ) -> RemediationExecute:
+        return RemediationExecute(
+            command_id=action.command_id,
+            host=action.series.host,
+            incident_id=action.incident_id,
+            remediation=action.remediation,
+            series=action.series,
+            dry_run=dry_run,
+            expires=ctx.now + expires_in,
+            fence=action.fence,
+        )
+
+    @staticmethod
+    def _send(order: RemediationExecute, ctx: Context) -> list[Message]:
+        """To the machine's agent; or, for the cluster's API, to ourselves."""
+        if _class(order.remediation).PLACE == "node":
+            return [order]
+        ctx.records.put(CLUSTER_ORDERS, ClusterOrder(command_id=order.command_id, order=order))
+        return []
+
+    @staticmethod
+    def _release(action: Action, ctx: Context) -> None:
+        lease = ctx.records.get(LEASES, action.target)
+        if lease is not None and lease.action_id == action.action_id:
+            ctx.records.put(LEASES, lease.model_copy(update={"action_id": ""}))
+
+
+def settle_s(remediation: str) -> float:
+    """How long a remediation takes at least to show an effect."""
+    return _class(remediation).SETTLE_S if remediation in registered() else 0.0
+
+
+def undoable(remediation: str) -> bool:
+    """Whether it can be taken back."""
+    return remediation in registered() and _class(remediation).UNDOABLE
+
+
+def _class(name: str) -> type[Remediation]:
+    return registered()[name]
+
+
+def _target(name: str, incident: Incident) -> str:
+    known = registered().get(name)
+    return known.target(incident.series) if known else incident.series.host

@@ -1,1 +1,0 @@
-"""When people are told of alerts: grouped, inhibited, silenced, summarised, escalated."""

@@ -1,0 +1,99 @@
+"""Towards a notice to people: first what the machine knows of the cause, and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from services.healer.incidents import answers
+from services.healer.incidents.answers import no_evidence, no_plan
+from services.healer.incidents.store import Chronicle
+from services.healer.model.incident import INCIDENTS, Incident, Phase, Told
+from services.healer.model.notification import STORM
+from services.healer.notify.compose import ASKABLE
+from services.healer.settings import HealerSettings
+from shared.contracts import EvidenceCollect, EvidenceCollected, Message
+from shared.service import Context
+
+
+class Asking:
+    """What is asked before people are told, under these settings."""
+
+    def __init__(self, settings: HealerSettings, chronicle: Chronicle) -> None:
+        self._settings = settings
+        self._chronicle = chronicle
+
+    def why(
+        self, incident: Incident, tell: Told, ctx: Context, *, planning: bool = False
+    ) -> tuple[Incident, list[Message]]:
+        """Towards a notice: first the machine's evidence, and the plan that was asked for."""
+        handling = "approve" if planning and incident.handling == "approve" else "mail"
+        told = incident.model_copy(update={"handling": handling, "tell": tell, "missing": ()})
+        storm = ctx.records.get(STORM, "storm")
+        # Thousands of machines are not asked for what nobody will read row by row.
+        stormy = storm is not None and storm.active
+        asks = told.family in ASKABLE and not stormy
+        if not asks and not planning:
+            note = answers.STORM if told.family in ASKABLE else ""
+            telling = self._chronicle.tell(told, tell, ctx, note=note)
+            return self._chronicle.resting(telling), []
+        self._chronicle.expect(told, ctx)
+        wait = timedelta(seconds=self._settings.evidence_wait_s)
+        asking = self._chronicle.asking(told, Phase.EVIDENCE, wait, ctx)
+        missing = (*(("evidence",) if asks else ()), *(("plan",) if planning else ()))
+        asking = asking.model_copy(update={"missing": missing})
+        if not asks:
+            return asking, []
+        question = EvidenceCollect(
+            command_id=asking.command_id,
+            host=asking.series.host,
+            family=asking.family,
+            path=asking.series.labels.get("mount", "")[:4096],
+            reply_by=ctx.now + wait,
+        )
+        return asking, [question]
+
+    def told_by(self, incident: Incident, found: EvidenceCollected, ctx: Context) -> None:
+        """The machine's evidence came: tell people, unless the plan is still on its way."""
+        missing = tuple(part for part in incident.missing if part != "evidence")
+        seen = incident.model_copy(update={"evidence": found, "missing": missing})
+        self.tell_when_complete(seen, ctx)
+
+    def tell_when_complete(self, incident: Incident, ctx: Context) -> None:
+        """Keep what has come; when it is all, tell people."""
+        if incident.missing or incident.phase is not Phase.EVIDENCE:
+            ctx.records.put(INCIDENTS, incident)
+            return
+        told = self._chronicle.tell(incident, incident.tell, ctx, incident.evidence)
+        self._chronicle.rest(told, ctx)
+
+    def escalate(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
+        """Automatic handling failed: a person is told, with the evidence."""
+        failed = incident.noted(reason)
+        if not failed.signals:
+            yield from self._chronicle.close(failed, f"ended by itself; {reason}", ctx)
+            return
+        asked, commands = self.why(failed.model_copy(update={"handling": "mail"}), "escalated", ctx)
+        yield from self._chronicle.store(incident, asked, ctx)
+        yield from commands
+
+    def overdue(self, incident: Incident, ctx: Context) -> None:
+        """What was asked did not come in time: people are told what is known."""
+        told = self._chronicle.tell(
+            incident.model_copy(update={"missing": ()}),
+            incident.tell,
+            ctx,
+            note=self._silence(incident, ctx),
+        )
+        self._chronicle.rest(told, ctx)
+
+    def _silence(self, incident: Incident, ctx: Context) -> str:
+        """What did not come in time, in words."""
+        wait = self._settings.evidence_wait_s
+        missing = incident.missing or ("evidence",)
+        notes = []
+        if "evidence" in missing:
+            notes.append(no_evidence(incident.series.host, wait, ctx))
+        if "plan" in missing:
+            notes.append(no_plan(incident.remediation, wait))
+        return " ".join(notes)

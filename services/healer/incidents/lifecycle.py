@@ -1,0 +1,79 @@
+"""An incident's course: from its first signal to the end of its last.
+
+Every step stores the incident and gives the messages that follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from services.healer.incidents.handling import Handling
+from services.healer.incidents.store import FOREVER, Chronicle
+from services.healer.model.canary import about_canary
+from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, Phase
+from services.healer.model.policy import worse
+from services.healer.settings import HealerSettings
+from shared.contracts import Message
+from shared.contracts.alerts import AlertState
+from shared.service import Context
+
+
+class Course:
+    """What follows, under these settings."""
+
+    def __init__(self, settings: HealerSettings) -> None:
+        self.chronicle = Chronicle(settings)
+        self.handling = Handling(settings, self.chronicle)
+
+    def changed(
+        self, before: Incident | None, now: Incident, ctx: Context, why: str = ""
+    ) -> Iterator[Message]:
+        """The signals changed; ``why`` says in words how the last one ended."""
+        if not now.signals:
+            if now.phase in REMEDYING:
+                ctx.records.put(INCIDENTS, now)  # what was begun is verified first
+            else:
+                yield from self.handling.ended(now, ctx)
+                yield from self.chronicle.close(now, why, ctx)
+            return
+        commands: list[Message] = []
+        rises = before is None or _rises(before, now)
+        if rises and now.phase is Phase.WAITING and not about_canary(now.series):
+            now, commands = self.handling.begin(now, ctx)
+        elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
+            now = now.model_copy(update={"tell": now.state.value})
+        yield from self.chronicle.store(before, now, ctx)
+        yield from commands
+
+    def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
+        """The clock moves the incident on."""
+        match incident.phase:
+            case Phase.WAITING:
+                yield from self._signals_expired(incident, ctx)
+            case Phase.CLOSED:
+                ctx.records.delete(INCIDENTS, incident.incident_id)
+            case _:
+                yield from self.handling.overdue(incident, ctx)
+
+    def _signals_expired(self, incident: Incident, ctx: Context) -> Iterator[Message]:
+        left = {
+            key: signal
+            for key, signal in incident.signals.items()
+            if signal.ends is None or signal.ends > ctx.now
+        }
+        # What was not repeated may be repeated again; what its source ended may not.
+        now_ms = int(ctx.now.timestamp() * 1000)
+        gone = {
+            key: now_ms if signal.until is None else FOREVER
+            for key, signal in incident.signals.items()
+            if key not in left
+        }
+        why = [s.ending for key, s in incident.signals.items() if key in gone and s.ending]
+        update = {"ended": incident.ended | gone, "due": None}
+        now = incident.with_signals(left).model_copy(update=update)
+        yield from self.changed(incident, now, ctx, why[-1] if why else "it was not repeated")
+
+
+def _rises(before: Incident, now: Incident) -> bool:
+    fires = now.state is AlertState.FIRING and before.state is not AlertState.FIRING
+    return fires or worse(now.severity, before.severity)

@@ -1,0 +1,173 @@
+"""What is written down of an incident, and what follows from that for others.
+
+Storing an incident publishes its change to the subscribers of alerts; telling it puts a notice to
+people on its way; asking remembers a command whose answer is awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from services.healer.model.incident import COMMANDS, INCIDENTS, Command, Incident, Phase, Told
+from services.healer.model.notification import STANDINGS, Standing
+from services.healer.model.policy import worse
+from services.healer.notify.matchers import labels_of
+from services.healer.settings import HealerSettings
+from shared.contracts import AlertChanged, EvidenceCollected, Message
+from shared.contracts.alerts import AlertState, Severity
+from shared.contracts.message import deterministic_id
+from shared.service import Context
+
+FOREVER = 2**62
+_ANSWERS_KEPT = timedelta(days=1)
+
+
+class Chronicle:
+    """The incidents' records, under these settings."""
+
+    def __init__(self, settings: HealerSettings) -> None:
+        self._settings = settings
+
+    @staticmethod
+    def store(
+        before: Incident | None, now: Incident, ctx: Context, outcome: str = ""
+    ) -> Iterator[Message]:
+        """Store it, and publish what subscribers of alerts should know."""
+        if before is not None and _as_seen(before) == _as_seen(now):
+            ctx.records.put(INCIDENTS, now)
+            return
+        now = now.model_copy(update={"sequence": now.sequence + 1})
+        ctx.records.put(INCIDENTS, now)
+        yield AlertChanged(
+            alert_id=now.incident_id,
+            sequence=now.sequence,
+            state=now.state,
+            severity=now.severity,
+            family=now.family,
+            series=now.series,
+            value=now.sight.value,
+            threshold=now.sight.threshold,
+            crossing_ms=now.sight.crossing_ms,
+            sentence=now.sight.sentence,
+            handling=now.handling,
+            acknowledged_by=now.acknowledged_by,
+            outcome=outcome,
+            at=ctx.now,
+        )
+
+    def close(
+        self,
+        incident: Incident,
+        outcome: str,
+        ctx: Context,
+        tell: Told = "resolved",
+        until_ms: int = FOREVER,
+    ) -> Iterator[Message]:
+        """The end; signals still open count as dealt with up to ``until_ms``."""
+        if incident.handling != "none":
+            ending = incident.model_copy(update={"actions": (*incident.actions, outcome)})
+            incident = self.tell(ending if tell == "resolved" else incident, tell, ctx)
+        ended = incident.ended | dict.fromkeys(incident.signals, until_ms)
+        update = {
+            "state": AlertState.RESOLVED,
+            "signals": {},
+            "ended": ended,
+            "phase": Phase.CLOSED,
+            "command_id": "",
+            "due": ctx.now + timedelta(days=self._settings.keep_days),
+        }
+        yield from self.store(None, incident.model_copy(update=update), ctx, outcome)
+
+    def tell(
+        self,
+        incident: Incident,
+        tell: Told,
+        ctx: Context,
+        found: EvidenceCollected | None = None,
+        note: str = "",
+    ) -> Incident:
+        """People are to be told; when and how is the announcer's business."""
+        update = {"mails": incident.mails + 1, "evidence": found or incident.evidence}
+        if found is not None and not found.rows:
+            note = note or f"{found.title}: nothing was found."
+        told = incident.model_copy(update=update)
+        known = incident.mails or incident.phase is not Phase.WAITING
+        old = ctx.records.get(STANDINGS, incident.incident_id) if known else None
+        rises = old is None or worse(incident.severity, old.severity)
+        if old is not None and old.said == tell and not rises:
+            return told  # a storm's summary has told it already
+        critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
+        new = self._standing(incident)
+        changes = {
+            "status": "pending",
+            "tell": tell,
+            "note": note,
+            "severity": new.severity,
+            "labels": new.labels,
+            "value": new.value,
+            "sentence": new.sentence,
+            "ended": tell in {"resolved", "handled"},
+            "due": ctx.now + timedelta(seconds=self._settings.alerting.group_wait_s),
+            "urgent": tell == "escalated" or (rises and critical),
+        }
+        ctx.records.put(STANDINGS, (old or new).model_copy(update=changes))
+        return told
+
+    def expect(self, incident: Incident, ctx: Context) -> None:
+        """People will be told when the machine has answered; a storm does not wait for that."""
+        if not incident.mails:
+            ctx.records.put(STANDINGS, self._standing(incident))
+
+    def _standing(self, incident: Incident) -> Standing:
+        labels = labels_of(incident.series, incident.family, incident.severity)
+        alike = [f"{name}={labels.get(name, '')}" for name in self._settings.alerting.group_by]
+        return Standing(
+            incident_id=incident.incident_id,
+            series=incident.series,
+            value=incident.sight.value,
+            threshold=incident.sight.threshold,
+            sentence=incident.sight.sentence,
+            labels=labels,
+            severity=incident.severity,
+            since=incident.opened_at,
+            status="waiting",
+            tell=incident.tell,
+            group=",".join(alike),
+            flapping=incident.flapping,
+            acknowledged=bool(incident.acknowledged_by),
+        )
+
+    @staticmethod
+    def asking(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> Incident:
+        """A command goes out under a new id; its answer is awaited until ``due``."""
+        about = (incident.incident_id, phase, incident.attempts, incident.mails)
+        command_id = deterministic_id("command", *about)
+        due = ctx.now + _ANSWERS_KEPT + wait
+        command = Command(command_id=command_id, incident_id=incident.incident_id, due=due)
+        ctx.records.put(COMMANDS, command)
+        update = {"phase": phase, "command_id": command_id, "due": ctx.now + wait}
+        return incident.model_copy(update=update)
+
+    def rest(self, incident: Incident, ctx: Context) -> None:
+        ctx.records.put(INCIDENTS, self.resting(incident))
+
+    @staticmethod
+    def resting(incident: Incident) -> Incident:
+        """Nothing to do until a signal comes, ends, or its time is up."""
+        times = [s.ends for s in incident.signals.values() if s.ends is not None]
+        update = {"phase": Phase.WAITING, "command_id": "", "due": min(times, default=None)}
+        return incident.model_copy(update=update)
+
+
+def _as_seen(incident: Incident) -> tuple[object, ...]:
+    """What an alert's subscribers can tell apart."""
+    predicted = incident.state is AlertState.PREDICTED
+    crossing_ms = incident.sight.crossing_ms if predicted else None
+    return (
+        incident.state,
+        incident.severity,
+        incident.handling,
+        crossing_ms,
+        incident.acknowledged_by,
+    )

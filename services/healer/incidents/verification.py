@@ -1,0 +1,161 @@
+"""After a remediation: wait, read the item again, and close, take back or escalate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from services.healer.actions.execution import Acting, settle_s, undoable
+from services.healer.incidents.answers import no_answer
+from services.healer.incidents.evidence import Asking
+from services.healer.incidents.store import Chronicle
+from services.healer.model.action import ACTIONS, OPEN_ACTIONS, Action
+from services.healer.model.incident import INCIDENTS, Incident, Phase
+from services.healer.notify.render.numbers import quantity
+from services.healer.settings import HealerSettings
+from shared.contracts import ItemRead, Message, RemediationExecuted, RemediationVerified
+from shared.contracts.alerts import Point
+from shared.contracts.healing import ActionState
+from shared.items import ITEMS
+from shared.service import Context
+
+
+class Verifying:
+    """What follows from what a remediation did, under these settings."""
+
+    def __init__(
+        self, settings: HealerSettings, acting: Acting, asking: Asking, chronicle: Chronicle
+    ) -> None:
+        self._settings = settings
+        self._acting = acting
+        self._asking = asking
+        self._chronicle = chronicle
+
+    def remedied(
+        self,
+        incident: Incident,
+        message: RemediationExecuted,
+        words: Sequence[str],
+        problem: str,
+        ctx: Context,
+    ) -> Iterator[Message]:
+        """The machine did as told, or could not: ``problem`` says why."""
+        done = incident.model_copy(update={"actions": (*incident.actions, *words)})
+        action = self._acting.done(incident.action_id, message, ctx)
+        if problem:
+            if action is not None:
+                yield from self._acting.change(action, ActionState.FAILED, ctx, problem)
+            yield from self._asking.escalate(done, problem, ctx)
+            return
+        if action is not None:
+            yield from self._acting.change(action, ActionState.VERIFYING, ctx)
+        settle = max(self._settings.settle_s, settle_s(incident.remediation))
+        due = ctx.now + timedelta(seconds=settle)
+        update = {"phase": Phase.SETTLING, "command_id": "", "due": due}
+        ctx.records.put(INCIDENTS, done.model_copy(update=update))
+
+    def _read_again(self, incident: Incident, ctx: Context) -> Iterator[Message]:
+        """Ask for the item's value, to see whether the remediation helped."""
+        wait = timedelta(seconds=self._settings.read_wait_s)
+        asked = self._chronicle.asking(incident, Phase.READING, wait, ctx)
+        ctx.records.put(INCIDENTS, asked)
+        yield ItemRead(
+            command_id=asked.command_id, incident_id=asked.incident_id, series=asked.series
+        )
+
+    def verify(
+        self, incident: Incident, value: float, at: datetime, ctx: Context
+    ) -> Iterator[Message]:
+        """The item was read: out of danger, or on to a person."""
+        sight = incident.acted_on or incident.sight
+        sign = 1 if sight.above else -1
+        improved = sign * value < sign * sight.value
+        within = sight.threshold is None or sign * value < sign * sight.threshold
+        effective = improved and within
+        saved = self._acting.outcome(incident, ctx, effective=effective)
+        yield RemediationVerified(
+            incident_id=incident.incident_id,
+            command_id=incident.command_id,
+            series=incident.series,
+            remediation=incident.remediation,
+            before=sight.value,
+            after=value,
+            effective=effective,
+            saved=saved,
+            at=at,
+        )
+        item = ITEMS.get(incident.series.item)
+        unit = item.unit if item else ""
+        now, was = quantity(value, unit), quantity(sight.value, unit)
+        at_ms = int(at.timestamp() * 1000)
+        seen = incident.noted(f"Read again afterwards: {now} (it was {was}).")
+        seen = seen.model_copy(update={"after": Point(time_ms=at_ms, value=value)})
+        action = ctx.records.get(ACTIONS, incident.action_id)
+        if effective:
+            if action is not None:
+                yield from self._acting.change(action, ActionState.VERIFIED, ctx)
+            outcome = f"{incident.remediation}: from {sight.value:.4g} to {value:.4g}"
+            yield from self._chronicle.close(seen, outcome, ctx, "handled", at_ms)
+            return
+        reason = f"{incident.remediation} did not bring the value out of danger."
+        yield from self._not_helped(seen, action, reason, ctx)
+
+    def _not_helped(
+        self, incident: Incident, action: Action | None, reason: str, ctx: Context
+    ) -> Iterator[Message]:
+        """Take it back where that is possible, else on to a person."""
+        can = action is not None and self._acting.policy.undo and undoable(incident.remediation)
+        if action is None or not can or not action.steps:
+            if action is not None:
+                yield from self._acting.change(action, ActionState.FAILED, ctx, reason)
+            yield from self._asking.escalate(incident, reason, ctx)
+            return
+        undoing, messages = self._acting.take_back(action, ctx)
+        wait = timedelta(seconds=self._settings.remediation_wait_s)
+        update = {
+            "phase": Phase.UNDOING,
+            "command_id": undoing.command_id,
+            "due": ctx.now + wait,
+        }
+        ctx.records.put(INCIDENTS, incident.noted(reason).model_copy(update=update))
+        yield from messages
+
+    def undone(
+        self, incident: Incident, words: Sequence[str], problem: str, ctx: Context
+    ) -> Iterator[Message]:
+        """What did not help was taken back, or could not be."""
+        action = ctx.records.get(ACTIONS, incident.action_id)
+        state = ActionState.FAILED if problem else ActionState.UNDONE
+        if action is not None:
+            yield from self._acting.change(action, state, ctx, problem)
+        seen = incident.model_copy(update={"actions": (*incident.actions, *words)})
+        yield from self._asking.escalate(seen, problem or "It was taken back.", ctx)
+
+    def unreadable(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
+        """The item could not be read again after the remediation."""
+        yield from self._fail(incident, reason, ctx)
+
+    def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
+        """An answer that was awaited did not come in time."""
+        match incident.phase:
+            case Phase.SETTLING:
+                yield from self._read_again(incident, ctx)
+            case Phase.ACTING:
+                wait = self._settings.remediation_wait_s
+                reason = no_answer(incident.series.host, "it was done", wait, ctx)
+                yield from self._fail(incident, reason, ctx)
+            case Phase.UNDOING:
+                wait = self._settings.remediation_wait_s
+                reason = no_answer(incident.series.host, "it was taken back", wait, ctx)
+                yield from self._fail(incident, reason, ctx)
+            case Phase.READING:
+                wait = self._settings.read_wait_s
+                reason = f"The item could not be read again within {wait:g} s."
+                yield from self._fail(incident, reason, ctx)
+
+    def _fail(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
+        """An answer did not come: the action has failed, as far as anybody knows."""
+        action = ctx.records.get(ACTIONS, incident.action_id)
+        if action is not None and action.state in OPEN_ACTIONS:
+            yield from self._acting.change(action, ActionState.FAILED, ctx, reason)
+        yield from self._asking.escalate(incident, reason, ctx)

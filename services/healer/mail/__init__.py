@@ -1,1 +1,0 @@
-"""The mail a person receives about an alarm."""

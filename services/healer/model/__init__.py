@@ -1,0 +1,1 @@
+"""What the healer remembers, and the pure rules about it: incidents, actions, policy."""

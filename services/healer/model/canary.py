@@ -1,0 +1,42 @@
+"""What is remembered of the canary: its series, and where its round stands."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts import AnomalyDetected
+from shared.contracts.alerts import SeriesRef
+from shared.items import CANARY
+from shared.store import Collection
+
+SERIES = SeriesRef(host="barograph-canary", item=CANARY)
+
+
+class CanaryState(BaseModel):
+    """Where the round stands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = "canary"
+    step: Literal["raise", "clear", "rest"] = "rest"
+    began: AwareDatetime | None = None
+    """When the round began."""
+    since: AwareDatetime | None = None
+    """When its step began."""
+    ok_at: AwareDatetime | None = None
+    """When a round was last complete."""
+
+
+CANARIES = Collection("canary", CanaryState, key=lambda state: state.name)
+
+
+def about_canary(series: SeriesRef) -> bool:
+    """Whether it is the canary's machine: nobody is told of it."""
+    return series.host == SERIES.host
+
+
+def is_its_alarm(message: AnomalyDetected) -> bool:
+    """Whether the alarm is the one that is expected; its ups and downs look odd to others, too."""
+    return message.series == SERIES and any(v.detector == "threshold" for v in message.votes)

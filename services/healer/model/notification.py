@@ -1,0 +1,150 @@
+"""What the healer remembers of telling: where each alert stands, notices, deliveries, storms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from services.healer.model.notice import Kind, Told
+from shared.contracts.alerts import SeriesRef, Severity
+from shared.store import Collection
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+Flaps = Literal["", "begins", "goes on"]
+StandingStatus = Literal["waiting", "pending", "held", "told"]
+"""waiting for evidence; to be told; held back for now; told."""
+
+
+class Standing(_Record):
+    """What people know of one incident, and what they are to be told next."""
+
+    incident_id: str
+    series: SeriesRef
+    value: float
+    threshold: float | None = None
+    sentence: str = ""
+    labels: dict[str, str]
+    severity: Severity
+    since: AwareDatetime
+    status: StandingStatus
+    tell: Kind
+    """What is to be told, or was told last."""
+    note: str = ""
+    ended: bool = False
+    """The incident is over: once that is told, nothing more will be."""
+    urgent: bool = False
+    """Not to wait for the group's interval."""
+    flapping: Flaps = ""
+    group: str
+    due: AwareDatetime | None = None
+    said: Kind | None = None
+    """What people were told last."""
+    notices: int = 0
+    thread_id: str = ""
+    held_by: str = ""
+    cause: str = ""
+    """The incident it is attached to."""
+    acknowledged: bool = False
+    step: int = 0
+    """Escalation steps taken."""
+
+
+class Group(_Record):
+    """When alerts of a group were last told."""
+
+    group: str
+    told_at: AwareDatetime
+    due: AwareDatetime
+
+
+class StormState(_Record):
+    """Whether there is a storm, and how many alerts were told lately, or attached to others."""
+
+    name: str = "storm"
+    recent: tuple[tuple[AwareDatetime, int], ...] = ()
+    attached: tuple[tuple[AwareDatetime, int], ...] = ()
+    since: AwareDatetime | None = None
+    """Begin of the storm; None: there is none."""
+    summaries: int = 0
+    total: int = 0
+    next_at: AwareDatetime | None = None
+    thread_id: str = ""
+
+    @property
+    def active(self) -> bool:
+        return self.since is not None
+
+
+class NoticeRecord(_Record):
+    """A notice; its deliveries refer to it."""
+
+    notice: Told
+    due: AwareDatetime
+
+
+DeliveryStatus = Literal["pending", "sending", "digest", "digested", "sent", "refused"]
+
+
+class Delivery(_Record):
+    """One notice on its way to one recipient of one channel."""
+
+    delivery_id: str
+    message_id: str
+    """The notice's."""
+    thread: str
+    """What belongs together arrives in order."""
+    channel: str
+    recipient: str = ""
+    status: DeliveryStatus = "pending"
+    attempts: int = 0
+    problem: str = ""
+    holder: str = ""
+    """Who is sending it, until ``due``."""
+    asked: bool = False
+    """The other side has asked to wait until ``due``."""
+    due: AwareDatetime
+
+
+class Quota(_Record):
+    """When a recipient was told lately, and when the next digest is due."""
+
+    recipient: str
+    times: tuple[AwareDatetime, ...] = ()
+    digest_at: AwareDatetime | None = None
+
+
+class LinkKey(_Record):
+    """The key that signs links, where none is configured."""
+
+    name: str = "links"
+    key: str
+
+
+STANDINGS = Collection(
+    "standings",
+    Standing,
+    key=lambda s: s.incident_id,
+    group=lambda s: s.group[:300],
+    status=lambda s: s.status,
+    due=lambda s: s.due,
+)
+GROUPS = Collection("groups", Group, key=lambda g: g.group[:300], due=lambda g: g.due)
+STORM = Collection("storm", StormState, key=lambda s: s.name)
+NOTICES = Collection(
+    "notices", NoticeRecord, key=lambda n: n.notice.message_id, due=lambda n: n.due
+)
+DELIVERIES = Collection(
+    "deliveries",
+    Delivery,
+    key=lambda d: d.delivery_id,
+    group=lambda d: f"{d.channel} {d.recipient}"[:300],
+    status=lambda d: d.status,
+    due=lambda d: d.due,
+)
+QUOTAS = Collection("quotas", Quota, key=lambda q: q.recipient[:300], due=lambda q: q.digest_at)
+LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)

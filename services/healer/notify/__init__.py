@@ -1,0 +1,1 @@
+"""Which alerts are notified when and through what: groups, silences, inhibition, delivery."""

@@ -1,0 +1,28 @@
+"""Ways to tell people: one file each, all with the same settings and the same two failures."""
+
+from __future__ import annotations
+
+from services.healer.notify.channels import alertmanager, deadman, mail, pagerduty, slack, webhook
+from services.healer.notify.channels.base import (
+    Channel,
+    ChannelRefused,
+    ChannelUnavailable,
+    Tools,
+    parse,
+    registered,
+)
+
+__all__ = [
+    "Channel",
+    "ChannelRefused",
+    "ChannelUnavailable",
+    "Tools",
+    "alertmanager",
+    "deadman",
+    "mail",
+    "pagerduty",
+    "parse",
+    "registered",
+    "slack",
+    "webhook",
+]

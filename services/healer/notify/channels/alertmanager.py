@@ -1,0 +1,85 @@
+"""Alertmanager's webhook, version 4: for everything that already understands Alertmanager."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr, field_validator
+
+from services.healer.model.notice import Line, Notice, Summary
+from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
+from services.healer.notify.render.text import ENDINGS
+from shared.contracts.message import deterministic_id
+
+_MOST_ALERTS = 1000
+_OPEN = "0001-01-01T00:00:00Z"
+"""Go's zero time: what Alertmanager says of alerts that have not ended."""
+
+
+@channel
+class Alertmanager(Channel):
+    """The body Alertmanager itself would send."""
+
+    TYPE: ClassVar[str] = "alertmanager"
+
+    url: SecretStr = Field(description="Where to.")
+    headers: dict[str, SecretStr] = Field(default={}, description="e.g. Authorization.")
+    _is_http = field_validator("url")(http_address)
+
+    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+        """One request; a test is sent as an alert named BarographTest."""
+        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        post(self.url, self.body(told, tools), headers | {"Idempotency-Key": told.message_id})
+
+    def body(self, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
+        """Version 4 of the webhook's data."""
+        rows = told.lines()
+        alerts = [_alert(row, told, tools) for row in rows[:_MOST_ALERTS]]
+        if not alerts:
+            alerts = [_about_barograph(told, tools)]
+        group = told.group if isinstance(told, Notice) else told.kind
+        firing = any(alert["status"] == "firing" for alert in alerts)
+        return {
+            "version": "4",
+            "groupKey": f"{{}}:{{{group}}}",
+            "truncatedAlerts": max(0, len(rows) - _MOST_ALERTS),
+            "status": "firing" if firing else "resolved",
+            "receiver": self.name,
+            "groupLabels": dict(part.split("=", 1) for part in group.split(",") if "=" in part),
+            "commonLabels": _common([alert["labels"] for alert in alerts]),
+            "commonAnnotations": _common([alert["annotations"] for alert in alerts]),
+            "externalURL": tools.page_url,
+            "alerts": alerts,
+        }
+
+
+def _alert(row: Line, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
+    over = row.kind in ENDINGS
+    return {
+        "status": "resolved" if over else "firing",
+        "labels": row.labels | {"alertname": row.series.item, "instance": row.series.host},
+        "annotations": {"summary": row.sentence, "value": f"{row.value:g}", "kind": row.kind},
+        "startsAt": row.since.isoformat(),
+        "endsAt": told.at.isoformat() if over else _OPEN,
+        "generatorURL": tools.page_url,
+        "fingerprint": row.incident_id.replace("-", "")[:16],
+    }
+
+
+def _about_barograph(told: Notice | Summary, tools: Tools) -> dict[str, Any]:
+    name = "Barograph" + told.kind.title().replace(" ", "")
+    over = told.kind in {"storm over", "test"}
+    return {
+        "status": "resolved" if over else "firing",
+        "labels": {"alertname": name, "severity": told.severity.value},
+        "annotations": {"summary": getattr(told, "headline", "")},
+        "startsAt": told.at.isoformat(),
+        "endsAt": told.at.isoformat() if over else _OPEN,
+        "generatorURL": tools.page_url,
+        "fingerprint": deterministic_id(name).replace("-", "")[:16],
+    }
+
+
+def _common(many: list[dict[str, str]]) -> dict[str, str]:
+    first, *others = many
+    return {k: v for k, v in first.items() if all(other.get(k) == v for other in others)}

@@ -1,0 +1,205 @@
+"""What every channel has: whom it tells of what, how it is sent, how it may fail."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import httpx
+from jinja2 import TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from services.healer.model.notice import Kind, Notice, Summary
+from services.healer.model.policy import RANK
+from services.healer.notify.matchers import Matchers, all_match
+from services.healer.notify.render.numbers import one_line
+from services.healer.notify.render.text import LinkMaker, plain, title
+from shared.contracts.alerts import Severity
+
+_TEMPLATES = SandboxedEnvironment(autoescape=False)
+_TIMEOUT_S = 20
+_LATER = {408, 425, 429}
+_ANSWER_SHOWN = 300
+
+
+class ChannelUnavailable(Exception):
+    """Not now: no connection, the other side says 'later', or something that can be mended."""
+
+    def __init__(self, reason: str, after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class ChannelRefused(Exception):
+    """The other side will not take this, now or later."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a channel is given to send with."""
+
+    smtp_url: str = ""
+    mail_from: str = ""
+    page_url: str = ""
+    links: LinkMaker | None = None
+
+
+class Channel(BaseModel):
+    """One configured way to tell people.
+
+    Whoever receives must tell a repetition by its id (a mail's Message-ID, ``Idempotency-Key``,
+    PagerDuty's ``dedup_key``): after a crash in the moment of sending it may come again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    TYPE: ClassVar[str] = ""
+    LIMITED: ClassVar[bool] = False
+    """Whether each recipient has a limit an hour, with the rest in a digest."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Names it; unique.")
+    only: Matchers = Field(default=(), description="Only alerts that match all of these.")
+    least: Severity = Field(default=Severity.INFO, description="Only from this severity on.")
+    kinds: frozenset[Kind] | None = Field(default=None, description="Only these; None: all.")
+    resolved: bool = Field(default=True, description="Whether ends are told here.")
+    canary: bool = Field(default=False, description="Whether it is told of the canary's rounds.")
+    escalation_only: bool = Field(default=False, description="Only as a step of escalation.")
+    title_template: str = Field(default="", max_length=2000, description="Jinja; empty: ours.")
+    text_template: str = Field(default="", max_length=20_000, description="Jinja; empty: ours.")
+
+    @field_validator("title_template", "text_template")
+    @classmethod
+    def _parses(cls, value: str) -> str:
+        try:
+            _TEMPLATES.parse(value)
+        except TemplateError as error:
+            msg = f"not a usable template: {error}"
+            raise ValueError(msg) from error
+        return value
+
+    def recipients(self) -> tuple[str, ...]:
+        """Each gets its own delivery, with its own retries."""
+        return ("",)
+
+    def wants(self, told: Notice | Summary) -> bool:
+        """Whether any of what is told concerns this channel."""
+        if isinstance(told, Summary) and told.kind == "canary":
+            return self.canary
+        if isinstance(told, Summary):
+            return not self.escalation_only and RANK[told.severity] >= RANK[self.least]
+        return not self.escalation_only and any(
+            all_match(self.only, row.labels)
+            and RANK[row.severity] >= RANK[self.least]
+            and (self.kinds is None or row.kind in self.kinds)
+            and (self.resolved or row.kind not in {"resolved", "handled"})
+            for row in told.lines()
+        )
+
+    def title(self, told: Notice | Summary) -> str:
+        """One line, by the template if there is one."""
+        return one_line(self._rendered(self.title_template, told) or title(told))
+
+    def text(self, told: Notice | Summary) -> str:
+        """Several lines, by the template if there is one."""
+        return self._rendered(self.text_template, told) or plain(told)
+
+    @abstractmethod
+    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+        """Hand it over; returns when the other side has it.
+
+        Raises:
+            ChannelUnavailable: try again later.
+            ChannelRefused: never try again.
+        """
+
+    def _rendered(self, template: str, told: Notice | Summary) -> str:
+        if not template:
+            return ""
+        values = {"told": told, "title": title(told), "text": plain(told), "lines": told.lines()}
+        try:
+            return _TEMPLATES.from_string(template).render(values)
+        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            # The notice must arrive even if its dress does not fit.
+            return f"{title(told)} (template of {self.name}: {one_line(str(error), 100)})"
+
+
+def post(url: SecretStr, body: Mapping[str, Any] | bytes, headers: Mapping[str, str]) -> None:
+    """POST JSON; by the answer's status done, to be repeated, or refused."""
+    content = {"content": body} if isinstance(body, bytes) else {"json": body}
+    try:
+        answer = httpx.post(
+            url.get_secret_value(),
+            headers={"User-Agent": "barograph", **headers},
+            timeout=_TIMEOUT_S,
+            follow_redirects=False,
+            **content,
+        )
+    except (httpx.HTTPError, OSError) as error:
+        # The address may hold a token: only the kind of failure and its reason are told.
+        raise ChannelUnavailable(f"{type(error).__name__}: {error}") from error
+    except httpx.InvalidURL as error:
+        raise ChannelRefused(f"the address is not usable: {error}") from error
+    if answer.is_success:
+        return
+    said = f"{answer.status_code} {one_line(answer.text, _ANSWER_SHOWN)}"
+    if answer.status_code in _LATER or answer.is_server_error:
+        after = answer.headers.get("retry-after", "")
+        raise ChannelUnavailable(said, float(after) if after.isdigit() else None)
+    raise ChannelRefused(said)
+
+
+C = TypeVar("C", bound=type[Channel])
+_REGISTRY: dict[str, type[Channel]] = {}
+
+
+def channel(cls: C) -> C:
+    """Register a channel class under its TYPE."""
+    _REGISTRY[cls.TYPE] = cls
+    return cls
+
+
+def registered() -> dict[str, type[Channel]]:
+    """Every channel class by its type."""
+    return dict(_REGISTRY)
+
+
+def parse(configured: object) -> tuple[Channel, ...]:
+    """Channels from their settings, a list of objects with ``type``.
+
+    Raises:
+        ValueError: naming every fault.
+    """
+    if not isinstance(configured, list):
+        raise ValueError("must be a list of channels")  # noqa: TRY004 - pydantic wants it
+    found, faults = [], []
+    for number, each in enumerate(configured):
+        values = dict(each) if isinstance(each, dict) else {}
+        kind = _REGISTRY.get(str(values.pop("type", "")))
+        if kind is None:
+            faults.append(f"{number}.type: must be one of {', '.join(sorted(_REGISTRY))}")
+            continue
+        try:
+            found.append(kind.model_validate(values))
+        except ValidationError as error:
+            faults += [
+                f"{number}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
+            ]
+    names = [each.name for each in found]
+    faults += [
+        f"two channels are named {n}" for n in sorted({n for n in names if names.count(n) > 1})
+    ]
+    if faults:
+        raise ValueError("; ".join(faults))
+    return tuple(found)
+
+
+def http_address(value: SecretStr) -> SecretStr:
+    """The address, if it is one for HTTP; ValueError otherwise."""
+    url = value.get_secret_value()
+    if not url.startswith(("https://", "http://")) or not url.isprintable() or " " in url:
+        msg = "must be an http:// or https:// address"
+        raise ValueError(msg)
+    return value

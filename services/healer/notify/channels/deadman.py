@@ -1,0 +1,30 @@
+"""A dead-man's switch: somebody else's clock that calls people when our pings stop."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, SecretStr, field_validator
+
+from services.healer.model.notice import Notice, Summary
+from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
+
+
+@channel
+class Deadman(Channel):
+    """Pinged after every complete round of the canary, and by tests; nothing else."""
+
+    TYPE: ClassVar[str] = "deadman"
+
+    url: SecretStr = Field(description="The address to ping, as healthchecks.io and others give.")
+    canary: bool = True
+    _is_http = field_validator("url")(http_address)
+
+    def wants(self, told: Notice | Summary) -> bool:
+        """Only the canary."""
+        return isinstance(told, Summary) and told.kind == "canary"
+
+    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+        """POST what was told."""
+        body = {"id": told.message_id, "kind": told.kind, "at": told.at.isoformat()}
+        post(self.url, body, {"Idempotency-Key": told.message_id})

@@ -1,0 +1,63 @@
+"""Mail: text and HTML, the plot inside, a thread per incident, links of one's own."""
+
+from __future__ import annotations
+
+from email.errors import HeaderParseError
+from email.utils import parseaddr
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from services.healer.model.notice import Notice, Summary
+from services.healer.notify.channels.base import (
+    Channel,
+    ChannelRefused,
+    ChannelUnavailable,
+    Tools,
+    channel,
+)
+from services.healer.notify.channels.smtp import MailRefused, MailUnavailable, send
+from services.healer.notify.render.mail import build
+
+
+@channel
+class Mail(Channel):
+    """To each recipient on their own, so that one bad address keeps nothing from the others."""
+
+    TYPE: ClassVar[str] = "mail"
+    LIMITED: ClassVar[bool] = True
+
+    to: tuple[str, ...] = Field(min_length=1, description="Addresses.")
+
+    @field_validator("to")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        bad = [one for one in value if "@" not in parseaddr(one)[1] or not one.isprintable()]
+        if bad:
+            msg = f"no mail address: {', '.join(map(repr, bad))}"
+            raise ValueError(msg)
+        return value
+
+    def recipients(self) -> tuple[str, ...]:
+        """The addresses."""
+        return self.to
+
+    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+        """One SMTP session."""
+        if not tools.smtp_url:
+            raise ChannelUnavailable("no SMTP_URL is set")
+        heading = self.title(told) if self.title_template else ""
+        try:
+            letter = build(
+                told,
+                tools.mail_from,
+                (recipient,),
+                tools.page_url,
+                links=tools.links,
+                heading=heading,
+            )
+            send(tools.smtp_url, letter)
+        except MailUnavailable as error:
+            raise ChannelUnavailable(str(error)) from error
+        except (MailRefused, HeaderParseError) as error:
+            raise ChannelRefused(str(error)) from error

@@ -1,0 +1,90 @@
+"""PagerDuty's Events API, version 2; one incident there per incident here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr, field_validator
+
+from services.healer.model.notice import Line, Notice, Summary
+from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
+from services.healer.notify.render.numbers import one_line
+from services.healer.notify.render.text import ENDINGS, claim
+
+_SUMMARY = 1024
+
+
+@channel
+class PagerDuty(Channel):
+    """``dedup_key`` is the incident's id, so that a repetition changes nothing."""
+
+    TYPE: ClassVar[str] = "pagerduty"
+
+    routing_key: SecretStr = Field(description="The integration key of the service there.")
+    url: SecretStr = Field(default=SecretStr("https://events.pagerduty.com/v2/enqueue"))
+    _is_http = field_validator("url")(http_address)
+
+    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+        """One event for each alert; of a storm, one for all."""
+        for event in self.events(told, tools):
+            post(self.url, event, {})
+
+    def events(self, told: Notice | Summary, tools: Tools) -> Iterator[dict[str, Any]]:
+        """The events in the order they are sent."""
+        if isinstance(told, Summary):
+            yield self._summary(told, "resolve" if told.kind == "storm over" else "trigger", tools)
+            if told.kind in {"test", "digest", "canary"}:
+                yield self._summary(told, "resolve", tools)
+            return
+        for row in told.lines():
+            yield self._event(row, told, tools)
+
+    def _event(self, row: Line, told: Notice, tools: Tools) -> dict[str, Any]:
+        action = "trigger"
+        if row.kind in ENDINGS:
+            action = "resolve"
+        elif row.kind == "acknowledged":
+            action = "acknowledge"
+        details: dict[str, Any] = {"sentence": row.sentence, "value": row.value, **row.labels}
+        if row.incident_id == told.incident_id:
+            details |= {
+                "actions": list(told.actions),
+                "evidence": [dict(e.columns) for e in told.evidence],
+                "suggested_command": told.suggested_command,
+                "attached": told.attached_total,
+            }
+        return self._envelope(action, row.incident_id, tools) | {
+            "payload": {
+                "summary": one_line(claim(row, told.at), _SUMMARY),
+                "source": row.series.host,
+                "severity": row.severity.value,
+                "timestamp": told.at.isoformat(),
+                "component": row.series.item,
+                "group": told.group,
+                "class": row.family,
+                "custom_details": details,
+            }
+        }
+
+    def _summary(self, told: Summary, action: str, tools: Tools) -> dict[str, Any]:
+        return self._envelope(action, told.thread_id or told.message_id, tools) | {
+            "payload": {
+                "summary": one_line(f"{told.kind}: {told.headline}", _SUMMARY),
+                "source": "barograph",
+                "severity": told.severity.value,
+                "timestamp": told.at.isoformat(),
+                "custom_details": {"text": self.text(told)[:8000], "counts": dict(told.counts)},
+            }
+        }
+
+    def _envelope(self, action: str, key: str, tools: Tools) -> dict[str, Any]:
+        links = [{"href": tools.page_url, "text": "Barograph"}] if tools.page_url else []
+        return {
+            "routing_key": self.routing_key.get_secret_value(),
+            "event_action": action,
+            "dedup_key": key[:255],
+            "client": "Barograph",
+            "client_url": tools.page_url,
+            "links": links,
+        }

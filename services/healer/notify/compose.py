@@ -1,0 +1,114 @@
+"""What a mail about an incident says."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+
+from services.healer.model.incident import Incident
+from services.healer.model.notice import Kind, Line, Notice
+from services.healer.model.notification import Standing
+from services.healer.notify.render.numbers import one_line
+from shared.contracts.alerts import RemediationStep, SeriesRef
+from shared.items import ITEMS
+
+ASKABLE = frozenset({"cpu", "memory", "disk", "net", "load"})
+"""Families for which a machine can name the cause."""
+
+_COMMANDS_SHOWN = 10
+_COMMANDS = {
+    "cpu": "top -b -n 1 -o %CPU | head -n 20",
+    "load": "top -b -n 1 -o %CPU | head -n 20",
+    "memory": "ps -eo pid,user,rss,args --sort=-rss | head -n 20",
+    "net": "ss -tunp state established",
+    "time": "timedatectl timesync-status",
+}
+
+
+def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -> Notice:
+    """The next notice about the incident; it begins a thread of its own if it is the first."""
+    sight = incident.sight
+    item = ITEMS.get(incident.series.item)
+    found = incident.evidence
+    exact = exact_command(incident.plan)
+    return Notice(
+        message_id=message_id(incident.incident_id, standing.notices + 1),
+        thread_id=standing.thread_id,
+        incident_id=incident.incident_id,
+        group=standing.group,
+        kind=kind,
+        severity=incident.severity,
+        series=incident.series,
+        family=incident.family,
+        labels=standing.labels,
+        value=sight.value,
+        unit=item.unit if item else "",
+        threshold=sight.threshold,
+        above=sight.above,
+        sentence=sight.sentence,
+        crossing_ms=sight.crossing_ms,
+        earliest_ms=sight.earliest_ms,
+        latest_ms=sight.latest_ms,
+        predicted_value=sight.predicted_value,
+        recent=sight.recent,
+        band=sight.band,
+        after=incident.after,
+        remediation=incident.remediation,
+        evidence_title=found.title if found else "",
+        evidence_truncated=found.truncated if found else False,
+        evidence=found.rows if found else (),
+        evidence_more=found.more if found else (),
+        evidence_note=standing.note,
+        actions=incident.actions,
+        suggested_command=exact or suggested_command(incident.series, incident.family),
+        planned=bool(exact),
+        approval_id=incident.action_id if incident.handling == "approve" else "",
+        acknowledged_by=incident.acknowledged_by,
+        since=incident.opened_at,
+        at=now,
+    )
+
+
+def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
+    """The alert in one row."""
+    return Line(
+        incident_id=standing.incident_id,
+        kind=kind,
+        severity=standing.severity,
+        series=standing.series,
+        family=standing.labels.get("family", "other"),
+        value=standing.value,
+        threshold=standing.threshold,
+        sentence=standing.sentence,
+        labels=standing.labels,
+        cause=cause,
+        since=standing.since,
+    )
+
+
+def exact_command(plan: Sequence[RemediationStep]) -> str:
+    """What a person would type to do what is planned, with what it changes: the first of it."""
+    commands = {step.command: step for step in plan if step.command}
+    lines = []
+    for command, step in list(commands.items())[:_COMMANDS_SHOWN]:
+        if step.diff:
+            lines.append(one_line(f"# {step.target}: {step.diff}"))
+        lines.append(command)
+    rest = len(commands) - _COMMANDS_SHOWN
+    return "\n".join([*lines, *([f"# and {rest} more like these"] if rest > 0 else [])])
+
+
+def message_id(about: str, number: int) -> str:
+    """A notice's id: the same for the same notice, whoever makes it."""
+    return f"{about}.{number}@barograph"
+
+
+def suggested_command(series: SeriesRef, family: str) -> str:
+    """Where a person would look first; empty when there is no general answer."""
+    if family == "disk" and "mount" in series.labels:
+        mount = shlex.quote(series.labels["mount"])
+        return f"du -xh --max-depth=2 -- {mount} | sort -rh | head -n 20"
+    if family == "host":
+        return f"ping -c 3 -- {shlex.quote(series.host)}"
+    return _COMMANDS.get(family, "")

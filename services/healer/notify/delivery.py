@@ -1,0 +1,140 @@
+"""The way of notices: each delivery is tried until the other side has taken or refused it.
+
+A replica takes a delivery by writing its name and a time on it; only then does it send. So two
+replicas never send the same one, and one that is killed leaves it to the other when the time is
+up. A crash between the other side's yes and our note of it sends it once more, with the same id,
+by which the receiver knows the repetition.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+
+import structlog
+
+from services.healer.model.notice import Notice, Summary
+from services.healer.model.notification import DELIVERIES, NOTICES, Delivery
+from services.healer.notify.channels.base import Channel, ChannelRefused, ChannelUnavailable, Tools
+from shared.observe import DELIVERIES as COUNTED
+from shared.observe import DELIVERIES_WAITING
+from shared.service import ServiceUnit
+
+log = structlog.get_logger(__name__)
+
+_AT_ONCE, _AT_BACK = 200, 10_000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 600
+
+
+class Deliverer:
+    """Sends what one channel is to be sent, in order within a thread.
+
+    Args:
+        channel: which one.
+        tools: what it sends with.
+        unit: a transaction.
+        clock: what time it is.
+        keep: how long deliveries that are done are remembered.
+        lease: longer than the channel may take to send one notice.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        tools: Tools,
+        unit: Callable[[], AbstractContextManager[ServiceUnit]],
+        clock: Callable[[], datetime],
+        keep: timedelta,
+        lease: timedelta = timedelta(seconds=180),
+    ) -> None:
+        self._channel = channel
+        self._tools = tools
+        self._unit = unit
+        self._clock = clock
+        self._keep = keep
+        self._lease = lease
+        self._name = uuid.uuid4().hex
+        self._away: set[str] = set()
+        """Recipients that could not be reached when they were last tried."""
+
+    def run(self) -> None:
+        """One pass: whatever is due, until nothing is or the other side cannot be reached."""
+        for recipient in self._channel.recipients():
+            failures = 0
+            # One notice may be bad in itself; two that fail in a row say the other side is.
+            while failures < 2 and (taken := self._take(recipient)) is not None:  # noqa: PLR2004
+                delivery, told = taken
+                tried = self._try(delivery, told)
+                failures = failures + 1 if tried.status == "pending" else 0
+                with self._unit() as unit:
+                    held = unit.records.get(DELIVERIES, delivery.delivery_id)
+                    if held is not None and held.holder == self._name:
+                        unit.records.put(DELIVERIES, tried)
+                    if tried.status == "sent" and recipient in self._away:
+                        self._hurry(recipient, unit)
+                        self._away.discard(recipient)
+            if failures:
+                self._away.add(recipient)
+
+    def _hurry(self, recipient: str, unit: ServiceUnit) -> None:
+        """The other side is back: what only waited for that is due."""
+        group = self._group(recipient)
+        waiting = unit.records.find(DELIVERIES, group=group, status="pending", limit=_AT_BACK)
+        now = self._clock()
+        for delivery in waiting:
+            if delivery.attempts and not delivery.asked and delivery.due > now:
+                unit.records.put(DELIVERIES, delivery.model_copy(update={"due": now}))
+
+    def _group(self, recipient: str) -> str:
+        return f"{self._channel.name} {recipient}"[:300]
+
+    def _take(self, recipient: str) -> tuple[Delivery, Notice | Summary] | None:
+        """The next delivery, now ours to send."""
+        now = self._clock()
+        with self._unit() as unit:
+            open_ones = unit.records.find(
+                DELIVERIES,
+                group=self._group(recipient),
+                status=("pending", "sending"),
+                limit=_AT_ONCE,
+            )
+            DELIVERIES_WAITING.labels(self._channel.name).set(len(open_ones))
+            earlier: set[str] = set()
+            for delivery in open_ones:
+                if delivery.due > now or delivery.thread in earlier:
+                    earlier.add(delivery.thread)  # what belongs together arrives in order
+                    continue
+                record = unit.records.get(NOTICES, delivery.message_id)
+                if record is None:
+                    unit.records.delete(DELIVERIES, delivery.delivery_id)
+                    continue
+                update = {"status": "sending", "holder": self._name, "due": now + self._lease}
+                taken = delivery.model_copy(update=update)
+                unit.records.put(DELIVERIES, taken)
+                return taken, record.notice
+        return None
+
+    def _try(self, delivery: Delivery, told: Notice | Summary) -> Delivery:
+        attempts, channel = delivery.attempts + 1, self._channel.name
+        about = {"message_id": delivery.message_id, "channel": channel}
+        try:
+            self._channel.send(told, delivery.recipient, self._tools)
+        except ChannelUnavailable as error:
+            pause = min(_FIRST_PAUSE_S * 2 ** min(delivery.attempts, 10), _LONGEST_PAUSE_S)
+            pause_s = max(pause, min(error.after_s or 0, 3600))
+            log.warning("delivery_postponed", **about, reason=str(error), again_in_s=pause_s)
+            COUNTED.labels(channel, "postponed").inc()
+            due = self._clock() + timedelta(seconds=pause_s)
+            asked = error.after_s is not None
+            update = {"status": "pending", "problem": str(error), "due": due, "asked": asked}
+        except ChannelRefused as error:
+            log.warning("delivery_refused", **about, reason=str(error))
+            COUNTED.labels(channel, "refused").inc()
+            due = self._clock() + self._keep
+            update = {"status": "refused", "problem": str(error), "due": due}
+        else:
+            COUNTED.labels(channel, "sent").inc()
+            update = {"status": "sent", "due": self._clock() + self._keep}
+        return delivery.model_copy(update={"attempts": attempts, "holder": "", **update})

@@ -1,0 +1,135 @@
+"""Which channels a notice goes to, and what a recipient gets as a digest instead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from services.healer.model.notice import Line, Notice, Summary
+from services.healer.model.notification import (
+    DELIVERIES,
+    NOTICES,
+    QUOTAS,
+    Delivery,
+    NoticeRecord,
+    Quota,
+)
+from services.healer.model.policy import worst
+from services.healer.notify.channels.base import Channel
+from services.healer.notify.compose import message_id
+from services.healer.notify.render.text import title
+from services.healer.notify.settings import Alerting
+from shared.contracts.message import deterministic_id
+from shared.service import Context
+
+_HOUR = timedelta(hours=1)
+_AT_ONCE = 2000
+
+
+class Dispatch:
+    """From notices to deliveries, one for each recipient of each channel that wants them."""
+
+    def __init__(self, settings: Alerting, channels: Sequence[Channel], keep: timedelta) -> None:
+        self._settings = settings
+        self._channels = channels
+        self._keep = keep
+
+    def put(self, told: Notice | Summary, ctx: Context, only: Sequence[str] = ()) -> int:
+        """Store the notice with its deliveries; how many there are.
+
+        ``only`` names the channels of an escalation: they get it whatever they want else.
+        """
+        wanted = [
+            channel
+            for channel in self._channels
+            if (channel.name in only if only else channel.wants(told))
+        ]
+        if not wanted:
+            return 0
+        ctx.records.put(NOTICES, NoticeRecord(notice=told, due=ctx.now + self._keep))
+        deliveries = [
+            self._delivery(told, channel, recipient, ctx, limited=not only)
+            for channel in wanted
+            for recipient in channel.recipients()
+        ]
+        ctx.records.put_all(DELIVERIES, deliveries)
+        return len(deliveries)
+
+    def digests(self, ctx: Context) -> None:
+        """Send each recipient, in one notice, what was too much for them."""
+        for quota in ctx.records.find(QUOTAS, due_before=ctx.now):
+            self._digest(quota, ctx)
+            ctx.records.put(QUOTAS, quota.model_copy(update={"digest_at": None}))
+
+    def _delivery(
+        self,
+        told: Notice | Summary,
+        channel: Channel,
+        recipient: str,
+        ctx: Context,
+        *,
+        limited: bool,
+    ) -> Delivery:
+        delivery = Delivery(
+            delivery_id=deterministic_id("delivery", told.message_id, channel.name, recipient),
+            message_id=told.message_id,
+            thread=told.thread_id or told.message_id,
+            channel=channel.name,
+            recipient=recipient,
+            due=ctx.now,
+        )
+        if not (channel.LIMITED and limited) or isinstance(told, Summary):
+            return delivery
+        name = f"{channel.name} {recipient}"
+        quota = ctx.records.get(QUOTAS, name[:300]) or Quota(recipient=name)
+        times = tuple(at for at in quota.times if at > ctx.now - _HOUR)
+        if len(times) < self._settings.mails_per_hour and quota.digest_at is None:
+            ctx.records.put(QUOTAS, quota.model_copy(update={"times": (*times, ctx.now)}))
+            return delivery
+        due = quota.digest_at or ctx.now + timedelta(seconds=self._settings.digest_every_s)
+        ctx.records.put(QUOTAS, quota.model_copy(update={"times": times, "digest_at": due}))
+        return delivery.model_copy(update={"status": "digest"})
+
+    def _digest(self, quota: Quota, ctx: Context) -> None:
+        waiting = ctx.records.find(
+            DELIVERIES, group=quota.recipient[:300], status="digest", limit=_AT_ONCE
+        )
+        if not waiting:
+            return
+        rows: list[Line] = []
+        titles: list[str] = []
+        for delivery in waiting:
+            record = ctx.records.get(NOTICES, delivery.message_id)
+            if record is not None:
+                rows += record.notice.lines()
+                titles.append(title(record.notice))
+        first = waiting[0]
+        digest = Summary(
+            message_id=message_id(deterministic_id("digest", first.delivery_id), 1),
+            kind="digest",
+            severity=worst([row.severity for row in rows]),
+            headline=f"{len(titles)} notices you were not sent one by one",
+            sentences=(
+                (
+                    f"More than {self._settings.mails_per_hour} notices came for you within an "
+                    "hour; these came after them, in order."
+                ),
+            ),
+            rows=tuple(rows),
+            at=ctx.now,
+        )
+        ctx.records.put(NOTICES, NoticeRecord(notice=digest, due=ctx.now + self._keep))
+        done = [
+            d.model_copy(update={"status": "digested", "due": ctx.now + self._keep})
+            for d in waiting
+        ]
+        letter = first.model_copy(
+            update={
+                "delivery_id": deterministic_id("delivery", digest.message_id, quota.recipient),
+                "message_id": digest.message_id,
+                "thread": digest.message_id,
+                "status": "pending",
+                "due": ctx.now,
+            }
+        )
+        ctx.records.put_all(DELIVERIES, [*done, letter])

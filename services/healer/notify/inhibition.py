@@ -1,0 +1,69 @@
+"""Inhibition: what follows from another alert is attached to it instead of being told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.healer.notify.matchers import Matchers, all_match
+from shared.store import Collection
+
+
+class Inhibition(BaseModel):
+    """While a source alert is open, target alerts with equal labels are attached to it.
+
+    An alert that matches both sides is never a target: two causes would hide each other.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200)
+    source: Matchers = Field(min_length=1, description="The cause.")
+    target: Matchers = Field(min_length=1, description="What follows from it.")
+    equal: tuple[str, ...] = Field(
+        default=("host",), description="Labels both must have alike; absent counts as ''."
+    )
+    accepted_by: str = Field(default="", max_length=200, description="Who accepted the rule.")
+
+    def is_source(self, labels: Mapping[str, str]) -> bool:
+        """Whether the alert is a cause under this rule."""
+        return all_match(self.source, labels)
+
+    def is_target(self, labels: Mapping[str, str]) -> bool:
+        """Whether the alert follows from a cause under this rule."""
+        return all_match(self.target, labels) and not self.is_source(labels)
+
+    def place(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """The labels that must be alike."""
+        return tuple(labels.get(name, "") for name in self.equal)
+
+
+INHIBITIONS = Collection("inhibitions", Inhibition, key=lambda rule: rule.name)
+"""Rules accepted while running, beside the configured ones."""
+
+Key = TypeVar("Key")
+
+
+class Causes:
+    """The open causes under some rules, found by what they must have alike."""
+
+    def __init__(
+        self, rules: Sequence[Inhibition], alerts: Iterable[tuple[str, Mapping[str, str]]]
+    ) -> None:
+        self._rules = rules
+        self._found: dict[tuple[int, tuple[str, ...]], str] = {}
+        for alert_id, labels in alerts:
+            for number, rule in enumerate(rules):
+                if rule.is_source(labels):
+                    self._found.setdefault((number, rule.place(labels)), alert_id)
+
+    def of(self, alert_id: str, labels: Mapping[str, str]) -> tuple[str, str] | None:
+        """Rule name and id of the (first given) cause of this alert, or None."""
+        for number, rule in enumerate(self._rules):
+            if rule.is_target(labels):
+                cause = self._found.get((number, rule.place(labels)))
+                if cause is not None and cause != alert_id:
+                    return rule.name, cause
+        return None

@@ -1,0 +1,1 @@
+"""A notice as text, mail, table and picture."""

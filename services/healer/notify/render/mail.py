@@ -1,0 +1,182 @@
+"""A notice as a mail: text and HTML, the plot inside, one thread an incident."""
+
+from __future__ import annotations
+
+import csv
+import io
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from services.healer.model.notice import Notice, Summary
+from services.healer.notify.render.numbers import one_line
+from services.healer.notify.render.tables import evidence, whole_evidence
+from services.healer.notify.render.text import (
+    WORDS,
+    LinkMaker,
+    advice,
+    alert_table,
+    colour,
+    facts,
+    follow,
+    plain,
+    short_claim,
+    title,
+)
+from shared.contracts.alerts import Severity
+
+# Python breaks a longer subject after "Subject:", and every reader then shows a leading space.
+_POLICY = SMTP.clone(max_line_length=400)
+_REFERENCES = 10
+_PAGES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def build(
+    told: Notice | Summary,
+    sender: str,
+    recipients: tuple[str, ...],
+    page_url: str = "",
+    *,
+    links: LinkMaker | None = None,
+    heading: str = "",
+) -> EmailMessage:
+    """The whole mail; whatever the notice's texts hold, they stay texts.
+
+    Args:
+        told: what to say.
+        sender: the From address.
+        recipients: the To addresses.
+        page_url: where the web page is; linked when given.
+        links: makes what the (first) recipient can do by a click.
+        heading: the subject, if not ours.
+    """
+    mail = EmailMessage(policy=_POLICY)
+    mail["Subject"] = one_line(heading) or title(told)
+    mail["From"] = _address(sender)
+    mail["To"] = [_address(recipient) for recipient in recipients]
+    mail["Date"] = format_datetime(told.at)
+    mail["Message-ID"] = f"<{told.message_id}>"
+    threads = [t for t in dict.fromkeys((told.thread_id, *told.references)) if t]
+    if threads:
+        mail["In-Reply-To"] = f"<{threads[0]}>"
+        mail["References"] = " ".join(f"<{thread}>" for thread in threads[:_REFERENCES])
+    mail["Auto-Submitted"] = "auto-generated"
+    family = told.family if isinstance(told, Notice) else "barograph"
+    mail["X-Barograph-Alert"] = f"{told.kind} {told.severity} {one_line(family, 40)}"
+    if told.severity is Severity.CRITICAL and told.kind in {
+        "firing",
+        "escalated",
+        "unanswered",
+        "storm",
+    }:
+        mail["Importance"] = "high"
+    offered = links.of(told, recipients[0]) if links else []
+    picture = _plot(told) if isinstance(told, Notice) else None
+    mail.set_content(plain(told, page_url, offered))
+    page = _html(told, page_url, offered, has_plot=picture is not None)
+    mail.add_alternative(page, subtype="html")
+    if picture is not None:
+        html = mail.get_payload(1)
+        assert isinstance(html, EmailMessage)  # noqa: S101 - what add_alternative makes
+        html.add_related(picture, "image", "png", cid="<plot>", filename="plot.png")
+    if isinstance(told, Summary) and told.rows:
+        mail.add_attachment(as_csv(told), subtype="csv", filename="alerts.csv")
+    if isinstance(told, Notice) and any(found.hidden for found in evidence(told)):
+        mail.add_attachment(whole_evidence(told), filename="evidence.txt")
+    return mail
+
+
+def as_csv(told: Summary) -> str:
+    """Every alert of a summary, for a spreadsheet; what could be a formula there is made text."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(
+        [
+            "incident",
+            "state",
+            "severity",
+            "machine",
+            "item",
+            "labels",
+            "value",
+            "threshold",
+            "since",
+            "follows from",
+            "why",
+        ]
+    )
+    for row in told.rows:
+        labels = ",".join(f"{k}={v}" for k, v in sorted(row.series.labels.items()))
+        writer.writerow(
+            _cell(str(value))
+            for value in (
+                row.incident_id,
+                row.kind,
+                row.severity.value,
+                row.series.host,
+                row.series.item,
+                labels,
+                row.value,
+                "" if row.threshold is None else row.threshold,
+                row.since.isoformat(),
+                row.cause,
+                row.sentence,
+            )
+        )
+    return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    flat = one_line(text, 1000)
+    number = flat.lstrip("-").replace(".", "", 1).isdigit()
+    return f"'{flat}" if flat[:1] in {"=", "+", "-", "@"} and not number else flat
+
+
+def _html(
+    told: Notice | Summary, page_url: str, links: list[tuple[str, str]], *, has_plot: bool
+) -> str:
+    values: dict[str, Any] = {
+        "subject": title(told),
+        "colour": colour(told),
+        "told": told,
+        "links": links,
+        "page_url": page_url,
+    }
+    if isinstance(told, Summary):
+        rows = told.rows[: told.listed]
+        values |= {"rows": alert_table(rows, told.attached), "hidden": len(told.rows) - len(rows)}
+        return _PAGES.get_template("summary.html").render(values)
+    values |= {
+        "word": WORDS[told.kind],
+        "claim": short_claim(told),
+        "facts": facts(told),
+        "evidence": evidence(told),
+        "advice": advice(told),
+        "also": alert_table(told.also, {}),
+        "attached": alert_table(told.attached, {}),
+        "follow": follow(told),
+        "has_plot": has_plot,
+    }
+    return _PAGES.get_template("alarm.html").render(values)
+
+
+def _plot(told: Notice) -> bytes | None:
+    # matplotlib takes seconds to import: a healer that starts again must not wait for it.
+    from services.healer.notify.render.plot import png  # noqa: PLC0415
+
+    return png(told)
+
+
+def _address(text: str) -> Address:
+    name, spec = parseaddr(one_line(text))
+    return Address(display_name=name, addr_spec=spec)

@@ -1,0 +1,243 @@
+"""A notice in words: its title, its facts, its plain text, and the links that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.healer.model.notice import Line, Notice, Summary
+from services.healer.notify.links import Link, Links, Purpose
+from services.healer.notify.render.numbers import moment, one_line, quantity, span
+from services.healer.notify.render.tables import aligned, evidence
+from shared.items import ITEMS
+
+WORDS = {
+    "predicted": "predicted",
+    "firing": "alarm",
+    "handled": "handled",
+    "escalated": "needs you",
+    "resolved": "resolved",
+    "acknowledged": "acknowledged",
+    "unanswered": "nobody answered",
+    "flapping": "flapping",
+}
+ENDINGS = frozenset({"handled", "resolved"})
+_GREEN, _RED, _AMBER, _BLUE = "#1b7f4b", "#b3261e", "#b26a00", "#0057b8"
+_COLOURS = {
+    "predicted": _AMBER,
+    "firing": _RED,
+    "handled": _GREEN,
+    "escalated": _RED,
+    "resolved": _GREEN,
+    "acknowledged": _BLUE,
+    "unanswered": _RED,
+    "flapping": _AMBER,
+    "storm": _RED,
+    "storm over": _GREEN,
+    "digest": _AMBER,
+    "test": _BLUE,
+    "canary": _BLUE,
+}
+
+
+@dataclass(frozen=True)
+class LinkMaker:
+    """Makes the links of one notice to one recipient."""
+
+    links: Links
+    base: str
+    valid: timedelta
+    offered: frozenset[Purpose] = frozenset({"acknowledge", "silence"})
+    """What the healer can do when such a link is followed."""
+
+    def of(self, told: Notice | Summary, recipient: str) -> list[tuple[str, str]]:
+        """Label and address of what the recipient can do about it."""
+        if not isinstance(told, Notice) or told.kind in ENDINGS or not told.incident_id:
+            return []
+        wanted: list[tuple[str, Purpose, str]] = [
+            ("Approve", "approve", told.approval_id),
+            ("Deny", "deny", told.approval_id),
+            ("Acknowledge", "acknowledge", "" if told.acknowledged_by else told.incident_id),
+            ("Silence", "silence", told.incident_id),
+            ("Not an anomaly", "not-an-anomaly", told.incident_id),
+        ]
+        expires = told.at + self.valid
+        return [
+            (label, self.links.url(self.base, Link(purpose, subject, recipient, expires)))
+            for label, purpose, subject in wanted
+            if subject and purpose in self.offered
+        ]
+
+
+def colour(told: Notice | Summary) -> str:
+    """Of the kind: red calls, amber warns, green ends."""
+    return _COLOURS[told.kind]
+
+
+def title(told: Notice | Summary) -> str:
+    """E.g. ``[critical] predicted: df.bytes.used.percent on host17 reaches 90 % in 3 h 20 min``."""
+    if isinstance(told, Summary):
+        return one_line(f"[{told.severity}] {told.kind}: {told.headline}")
+    where = f"{told.series.item} on {told.series.host}"
+    more = f" (and {len(told.also)} more)" if told.also else ""
+    said = f"[{told.severity}] {WORDS[told.kind]}: {where} {short_claim(told)}"
+    return one_line(said, 200 - len(more)) + more
+
+
+def short_claim(notice: Notice) -> str:
+    """What is the matter, after the series' name."""
+    match notice.kind:
+        case "handled":
+            return "is out of danger"
+        case "resolved":
+            return "is over"
+        case "flapping":
+            return "comes and goes"
+        case "acknowledged":
+            return f"is taken care of by {notice.acknowledged_by}"
+        case _ if notice.crossing_ms is not None and notice.threshold is not None:
+            verb = "reaches" if notice.above else "falls to"
+            ahead = notice.crossing_ms / 1000 - notice.at.timestamp()
+            when = f"in {span(timedelta(seconds=ahead))}" if ahead > 0 else "about now"
+            return f"{verb} {quantity(notice.threshold, notice.unit)} {when}"
+        case _:
+            return f"is {quantity(notice.value, notice.unit)}"
+
+
+def claim(row: Line, _now: datetime) -> str:
+    """One alert in one sentence, e.g. ``cpu.idle on host1 is 4 %``."""
+    name = f"{WORDS[row.kind]}: {row.series.item} on {row.series.host}"
+    return f"{name} is over" if row.kind in ENDINGS else f"{name} is {amount(row)}"
+
+
+def amount(row: Line) -> str:
+    """The alert's value with its item's unit."""
+    item = ITEMS.get(row.series.item)
+    return quantity(row.value, item.unit if item else "")
+
+
+def facts(notice: Notice) -> list[tuple[str, str]]:
+    """Name and value, in the order a person asks for them."""
+    labels = ", ".join(f"{k}={v}" for k, v in sorted(notice.series.labels.items()))
+    found = [("Machine", notice.series.host), ("Item", notice.series.item), ("Labels", labels)]
+    found.append(("Value", quantity(notice.value, notice.unit)))
+    if notice.after is not None:
+        found.append(("Afterwards", quantity(notice.after.value, notice.unit)))
+    if notice.threshold is not None:
+        side = "above" if notice.above else "below"
+        found.append(("Alarm", f"{side} {quantity(notice.threshold, notice.unit)}"))
+    if notice.predicted_value is not None:
+        found.append(("Predicted", quantity(notice.predicted_value, notice.unit)))
+    if notice.crossing_ms is not None:
+        found.append(("Crosses", _crossing(notice)))
+    found.append(("Taken by", notice.acknowledged_by))
+    found.append(("Time", moment(int(notice.at.timestamp() * 1000))))
+    return [(name, one_line(value, 600)) for name, value in found if value]
+
+
+def _crossing(notice: Notice) -> str:
+    at = moment(notice.crossing_ms or 0)
+    if notice.earliest_ms is None:
+        return at
+    if notice.earliest_ms == notice.latest_ms == notice.crossing_ms:
+        return at
+    if notice.latest_ms is None:
+        return f"{at} (not before {moment(notice.earliest_ms)})"
+    return f"{at} (between {moment(notice.earliest_ms)} and {moment(notice.latest_ms)})"
+
+
+def alert_table(rows: Sequence[Line], effects: dict[str, int]) -> tuple[list[str], list[list[str]]]:
+    """Alerts as columns and cells; with how many follow from each, where there are any."""
+    names = ["state", "severity", "machine", "item", "value", "since", "why"]
+    cells = [
+        [
+            WORDS[row.kind],
+            row.severity.value,
+            one_line(row.series.host, 100),
+            one_line(" ".join([row.series.item, *_labels(row)]), 200),
+            amount(row),
+            f"{row.since:%m-%d %H:%M:%S}",
+            one_line(row.sentence, 160),
+        ]
+        for row in rows
+    ]
+    if not effects:
+        return names, cells
+    counted = [str(effects.get(row.incident_id, "")) for row in rows]
+    return [*names[:-1], "effects", names[-1]], [
+        [*cell[:-1], count, cell[-1]] for cell, count in zip(cells, counted, strict=True)
+    ]
+
+
+def _labels(row: Line) -> list[str]:
+    return [f"{name}={value}" for name, value in sorted(row.series.labels.items())]
+
+
+def plain(told: Notice | Summary, page_url: str = "", links: Sequence[tuple[str, str]] = ()) -> str:
+    """The whole notice as plain text."""
+    lines = _summary_lines(told) if isinstance(told, Summary) else _notice_lines(told)
+    for label, url in links:
+        lines += ["", f"{label}: {url}"]
+    if page_url:
+        lines += ["", page_url]
+    return "\n".join(lines) + "\n"
+
+
+def _notice_lines(notice: Notice) -> list[str]:
+    known = facts(notice)
+    width = max(len(name) for name, _ in known)
+    lines = [one_line(notice.sentence, 1000), ""]
+    lines += [f"{name:<{width}}  {value}" for name, value in known]
+    if notice.also:
+        lines += ["", "Also:", *aligned(*alert_table(notice.also, {}))]
+    if notice.attached_total:
+        lines += ["", f"{follow(notice)}:", *aligned(*alert_table(notice.attached, {}))]
+    command = _command(notice)
+    if notice.planned:
+        lines += command
+    if notice.actions:
+        lines += ["", "What was done:", *(f"  - {one_line(a, 1000)}" for a in notice.actions)]
+    for found in evidence(notice):
+        lines += ["", f"{found.title}:", *aligned(found.names, found.cells)]
+        lines += [f"  {found.rest}"] * bool(found.hidden)
+    if notice.evidence_note:
+        lines += ["", one_line(notice.evidence_note, 1000)]
+    return lines if notice.planned else lines + command
+
+
+def _command(notice: Notice) -> list[str]:
+    if not advice(notice):
+        return []
+    commands = [one_line(text, 4200) for text in notice.suggested_command.splitlines()]
+    return ["", f"{advice(notice)}:", *(f"  {command}" for command in commands)]
+
+
+def advice(notice: Notice) -> str:
+    """What the command is for; empty where there is none, or nothing to do any more."""
+    if not notice.suggested_command or notice.kind in ENDINGS:
+        return ""
+    if not notice.planned:
+        return "To look closer"
+    return "What approving runs" if notice.approval_id else "To repair it"
+
+
+def follow(notice: Notice) -> str:
+    """How many alerts follow from this one, and how many of them are shown."""
+    total, shown = notice.attached_total, len(notice.attached)
+    what = "1 alert follows" if total == 1 else f"{total} alerts follow"
+    some = "one of them" if shown == 1 else f"the first {shown}"
+    return f"{what} from it" + (f"; {some}" if total > shown else "")
+
+
+def _summary_lines(told: Summary) -> list[str]:
+    lines = [one_line(sentence, 1000) for sentence in told.sentences]
+    if told.counts:
+        width = max(len(str(count)) for _, count in told.counts)
+        lines += ["", *(f"  {count:>{width}}  {one_line(what)}" for what, count in told.counts)]
+    if told.rows:
+        shown = told.rows[: told.listed]
+        lines += ["", *aligned(*alert_table(shown, told.attached))]
+    if len(told.rows) > told.listed:
+        lines += ["", f"and {len(told.rows) - told.listed} more, in the attached table"]
+    return lines

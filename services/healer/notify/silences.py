@@ -1,0 +1,135 @@
+"""Silences and maintenance windows: who wants not to be told of what, why, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from dateutil.rrule import rrule, rrulestr
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, model_validator
+
+from services.healer.notify.matchers import Matchers, all_match
+from shared.store import Collection
+
+_DAY = timedelta(days=1)
+_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+
+
+class Recurrence(BaseModel):
+    """When a maintenance window is open: an iCalendar rule (RFC 5545) in a time zone.
+
+    The rule counts in local time, so a window at 22:00 stays at 22:00 when the clocks change; its
+    length is elapsed time. A start in the hour that is left out moves by that hour, one in the
+    hour that comes twice is the first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: str = Field(
+        min_length=1, max_length=500, description="e.g. FREQ=WEEKLY;BYDAY=SU (without DTSTART)."
+    )
+    first: NaiveDatetime = Field(description="The first start, local time, e.g. 2026-01-04T22:00.")
+    timezone: str = Field(default="UTC", description="IANA name, e.g. Europe/Berlin.")
+    duration_s: float = Field(gt=0, le=31 * 86_400, description="Length of each window, seconds.")
+
+    @model_validator(mode="after")
+    def _usable(self) -> Recurrence:
+        if not any(f"FREQ={name}" in self.rule.upper() for name in _FREQUENCIES):
+            msg = f"the rule needs FREQ= one of {', '.join(_FREQUENCIES)}"
+            raise ValueError(msg)
+        try:
+            _rule(self.rule, self.first)
+        except (ValueError, TypeError) as error:
+            msg = f"{self.rule!r} is not a recurrence rule: {error}"
+            raise ValueError(msg) from error
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            msg = f"there is no time zone {self.timezone!r}"
+            raise ValueError(msg) from error
+        return self
+
+    def open_at(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        """Start and end of the window that is open at ``moment``, or None."""
+        for start, end in self.between(moment, moment):
+            if start <= moment < end:
+                return start, end
+        return None
+
+    def between(
+        self, begin: datetime, end: datetime, limit: int = 1000
+    ) -> Iterator[tuple[datetime, datetime]]:
+        """Windows (UTC) that are open at some time from ``begin`` to ``end``, in order."""
+        zone, length = ZoneInfo(self.timezone), timedelta(seconds=self.duration_s)
+        # A day on either side: local and elapsed time differ by the change of the clocks.
+        after = begin.astimezone(zone).replace(tzinfo=None) - length - _DAY
+        before = end.astimezone(zone).replace(tzinfo=None) + _DAY
+        for local in _rule(self.rule, self.first).xafter(after, inc=True):
+            if local > before or limit <= 0:
+                return
+            start = local.replace(tzinfo=zone).astimezone(UTC)
+            if start <= end and start + length > begin:
+                limit -= 1
+                yield start, start + length
+
+
+@lru_cache(maxsize=256)
+def _rule(text: str, first: datetime) -> rrule:
+    found = rrulestr(text, dtstart=first, cache=True)
+    if not isinstance(found, rrule):
+        msg = "one RRULE, without sets of dates"
+        raise TypeError(msg)
+    return found
+
+
+class Silence(BaseModel):
+    """Alerts that match are not told while it is open; with a recurrence, in its windows only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    silence_id: str = Field(min_length=1, max_length=128)
+    matchers: Matchers = Field(min_length=1, description="All must hold.")
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime = Field(description="Expiry: it never mutes anything afterwards.")
+    owner: str = Field(min_length=1, max_length=200, description="Whom to ask about it.")
+    reason: str = Field(min_length=1, max_length=1000)
+    recurrence: Recurrence | None = None
+    tell_resolved: bool = Field(
+        default=True, description="Whether the end of an alert that was told is told all the same."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Silence:
+        if self.ends_at <= self.starts_at:
+            msg = "ends_at must be after starts_at"
+            raise ValueError(msg)
+        return self
+
+    def open_until(self, now: datetime) -> datetime | None:
+        """When it next stops to mute, if it mutes now."""
+        if not self.starts_at <= now < self.ends_at:
+            return None
+        if self.recurrence is None:
+            return self.ends_at
+        window = self.recurrence.open_at(now)
+        return None if window is None else min(window[1], self.ends_at)
+
+    def covers(self, labels: Mapping[str, str]) -> bool:
+        """Whether it is about alerts with these labels."""
+        return all_match(self.matchers, labels)
+
+    def windows(self, now: datetime, count: int) -> list[tuple[datetime, datetime]]:
+        """The next times it mutes, at most ``count``."""
+        begin = max(now, self.starts_at)
+        if begin >= self.ends_at:
+            return []
+        if self.recurrence is None:
+            return [(self.starts_at, self.ends_at)]
+        found = self.recurrence.between(begin, self.ends_at, count)
+        return [(max(a, self.starts_at), min(b, self.ends_at)) for a, b in found]
+
+
+SILENCES = Collection("silences", Silence, key=lambda s: s.silence_id, due=lambda s: s.ends_at)
+"""Those people made; the configured ones are in the settings."""

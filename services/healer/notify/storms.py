@@ -1,0 +1,134 @@
+"""Storms: when more alerts come than anybody reads, one summary tells of all of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from services.healer.model.notice import Line, Summary
+from services.healer.model.notification import Standing, StormState
+from services.healer.model.policy import RANK, worst
+from services.healer.notify.compose import line, message_id
+from services.healer.notify.settings import Storm
+from shared.contracts.message import deterministic_id
+
+_COUNTED = 12
+
+
+def breaks_out(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> bool:
+    """Whether telling ``fresh`` more alerts would be too many within the window.
+
+    One cause with hundreds of effects is one mail; some such causes are a storm.
+
+    Args:
+        state: what was told lately.
+        fresh: alerts that would be told one by one.
+        attached: further ones that follow from those or from others.
+        now: the time.
+        how: the settings.
+    """
+    told = fresh + _sum(_lately(state.recent, now, how))
+    effects = attached + _sum(_lately(state.attached, now, how))
+    return told > how.alerts or (bool(fresh) and told > how.causes and told + effects > how.alerts)
+
+
+def noted(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> StormState:
+    """``fresh`` alerts are told one by one, with them or earlier ones ``attached`` effects."""
+    return state.model_copy(
+        update={
+            "recent": (*_lately(state.recent, now, how), (now, fresh)),
+            "attached": (*_lately(state.attached, now, how), (now, attached)),
+        }
+    )
+
+
+_Counts = tuple[tuple[datetime, int], ...]
+
+
+def _lately(counts: _Counts, now: datetime, how: Storm) -> _Counts:
+    since = now - timedelta(seconds=how.window_s)
+    return tuple((at, count) for at, count in counts if at > since)
+
+
+def _sum(counts: _Counts) -> int:
+    return sum(count for _, count in counts)
+
+
+def goes_on(state: StormState, fresh: int, now: datetime, how: Storm) -> StormState:
+    """A summary of ``fresh`` alerts is sent; the next one comes later than this one did."""
+    pause = min(how.interval_s * 2**state.summaries, how.longest_interval_s)
+    return state.model_copy(
+        update={
+            "since": state.since or now,
+            "summaries": state.summaries + 1,
+            "total": state.total + fresh,
+            "next_at": now + timedelta(seconds=pause),
+            "thread_id": state.thread_id or _id(state, now),
+        }
+    )
+
+
+def summary(
+    state: StormState,
+    told: Sequence[Standing],
+    attached: Sequence[Standing],
+    now: datetime,
+    how: Storm,
+    *,
+    over: bool,
+) -> Summary:
+    """What is told at once: alerts without a known cause first, those with most effects on top.
+
+    Args:
+        state: the storm, this summary counted.
+        told: alerts with no cause among the open ones.
+        attached: alerts that follow from others.
+        now: its time.
+        how: the settings.
+        over: whether it is the storm's last.
+    """
+    effects = Counter(standing.cause for standing in attached)
+    first = sorted(
+        told, key=lambda s: (s.ended, -effects[s.incident_id], -RANK[s.severity], s.since)
+    )
+    rows = [line(s, s.tell) for s in first] + [line(s, s.tell, s.cause) for s in attached]
+    hosts = {row.series.host for row in rows}
+    since = state.since or now
+    headline = f"{len(rows)} alerts on {len(hosts)} machine{'s' * (len(hosts) != 1)}"
+    sentences = [
+        (
+            f"Since {since:%H:%M:%S} UTC more alerts came than are told one by one; "
+            f"{state.total} in all. Every one of this summary is in the attached table."
+        )
+    ]
+    if attached:
+        sentences.append(f"{len(attached)} of them follow from others and are attached to these.")
+    if over:
+        headline = f"storm over after {state.total} alerts"
+        sentences.append("From now on alerts are told one by one again.")
+    return Summary(
+        message_id=_id(state, now),
+        thread_id=state.thread_id if state.summaries > 1 else "",
+        kind="storm over" if over else "storm",
+        severity=worst([row.severity for row in rows]),
+        headline=headline,
+        sentences=tuple(sentences),
+        counts=_counts(rows),
+        listed=how.listed,
+        rows=tuple(rows),
+        attached=dict(effects),
+        at=now,
+    )
+
+
+def _counts(rows: Sequence[Line]) -> tuple[tuple[str, int], ...]:
+    found = Counter(f"{row.kind} {row.severity} {row.series.item}" for row in rows)
+    most = found.most_common(_COUNTED)
+    rest = len(rows) - sum(count for _, count in most)
+    return (*most, ("others", rest)) if rest else tuple(most)
+
+
+def _id(state: StormState, now: datetime) -> str:
+    began = state.since or now
+    return message_id(deterministic_id("storm", began.isoformat()), max(state.summaries, 1))

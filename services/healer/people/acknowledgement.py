@@ -1,0 +1,173 @@
+"""What people do to alerts: acknowledge them, silence them, and see beforehand what that mutes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from services.healer.incidents.store import Chronicle
+from services.healer.model.incident import INCIDENTS, Incident, Phase
+from services.healer.model.notice import Line
+from services.healer.model.notification import STANDINGS
+from services.healer.notify.compose import compose, line
+from services.healer.notify.dispatch import Dispatch
+from services.healer.notify.matchers import labels_of
+from services.healer.notify.silences import SILENCES, Silence
+from services.healer.settings import HealerSettings
+from shared.contracts import Message
+from shared.contracts.message import deterministic_id
+from shared.service import Context
+from shared.store import Records
+
+_MOST = 20_000
+_WINDOWS = 5
+
+
+class NotFound(LookupError):
+    """There is no such incident or silence, or it is over."""
+
+
+class Preview(BaseModel):
+    """What a silence would mean."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mutes_now: bool
+    windows: tuple[tuple[datetime, datetime], ...]
+    """The next times it mutes."""
+    open: tuple[Line, ...]
+    """Open alerts it is about."""
+    past_days: float
+    past_alerts: int
+    """Alerts it would have been about within the last ``past_days``."""
+    past_muted: int
+    """Those of them that came while it would have muted, going by its recurrence."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Their part of the healer, under its settings."""
+
+    settings: HealerSettings
+    chronicle: Chronicle
+    dispatch: Dispatch
+
+    def acknowledge(self, incident_id: str, by: str, ctx: Context) -> Iterator[Message]:
+        """Somebody takes care of it: nobody else is called; the end is told all the same.
+
+        Raises:
+            NotFound: when there is no such open incident.
+        """
+        incident = ctx.records.get(INCIDENTS, incident_id)
+        if incident is None or incident.phase is Phase.CLOSED:
+            raise NotFound("the incident is over, or there is none with this id")
+        if incident.acknowledged_by:
+            return
+        taken = incident.model_copy(
+            update={"acknowledged_by": by, "actions": (*incident.actions, f"Taken by {by}.")}
+        )
+        standing = ctx.records.get(STANDINGS, incident_id)
+        if standing is not None:
+            calm: dict[str, object] = {"acknowledged": True}
+            if standing.status == "told":
+                calm |= {"due": None, "notices": standing.notices + 1}
+                notice = compose(standing, taken, "acknowledged", ctx.now)
+                self.dispatch.put(notice, ctx)
+            ctx.records.put(STANDINGS, standing.model_copy(update=calm))
+        yield from self.chronicle.store(incident, taken, ctx)
+
+    def silence(self, silence: Silence, ctx: Context) -> None:
+        """From now on these alerts are not told, as the silence says."""
+        ctx.records.put(SILENCES, silence)
+
+    def silence_incident(self, incident_id: str, by: str, ctx: Context) -> Silence:
+        """Silence one alert's series for the configured time; the same again changes nothing.
+
+        Raises:
+            NotFound: when there is no such incident.
+        """
+        incident = ctx.records.get(INCIDENTS, incident_id)
+        if incident is None:
+            raise NotFound("there is no incident with this id")
+        made = ctx.records.get(SILENCES, deterministic_id("silence", incident_id, by))
+        if made is not None and made.open_until(ctx.now) is not None:
+            return made
+        series = incident.series
+        wanted = {"host": series.host, "item": series.item} | dict(series.labels)
+        length = timedelta(seconds=self.settings.alerting.silence_link_s)
+        silence = Silence.model_validate(
+            {
+                "silence_id": deterministic_id("silence", incident_id, by),
+                "matchers": [{"name": name, "value": value} for name, value in wanted.items()],
+                "starts_at": ctx.now,
+                "ends_at": ctx.now + length,
+                "owner": by,
+                "reason": "by a mail's link",
+            }
+        )
+        ctx.records.put(SILENCES, silence)
+        return silence
+
+    def end_silence(self, silence_id: str, ctx: Context) -> Silence:
+        """It expires now; it stays to be seen for a while.
+
+        Raises:
+            NotFound: when there is none with this id that has not ended.
+        """
+        silence = ctx.records.get(SILENCES, silence_id)
+        if silence is None or silence.ends_at <= ctx.now:
+            raise NotFound("the silence is over, or there is none with this id")
+        begins = min(silence.starts_at, ctx.now - timedelta(milliseconds=1))
+        ended = silence.model_copy(update={"starts_at": begins, "ends_at": ctx.now})
+        ctx.records.put(SILENCES, ended)
+        self._look_again(ctx)
+        return ended
+
+    @property
+    def windows(self) -> Sequence[Silence]:
+        """The configured ones."""
+        return self.settings.alerting.windows
+
+    def silences(self, ctx: Context) -> Sequence[Silence]:
+        """Configured ones first, then those people made."""
+        return [*self.windows, *ctx.records.find(SILENCES)]
+
+    def preview(self, silence: Silence, ctx: Context, days: float = 7) -> Preview:
+        """What it would mute: now, next, and had it been there before."""
+        since = ctx.now - timedelta(days=days)
+        past = [i for i in _incidents(ctx.records) if i.opened_at >= since and _about(silence, i)]
+        muted = [i for i in past if _would_have_muted(silence, i.opened_at)]
+        standings = ctx.records.find(STANDINGS, limit=_MOST)
+        now_open = [s for s in standings if not s.ended and silence.covers(s.labels)]
+        return Preview(
+            mutes_now=silence.open_until(ctx.now) is not None,
+            windows=tuple(silence.windows(ctx.now, _WINDOWS)),
+            open=tuple(line(s, s.tell) for s in now_open),
+            past_days=days,
+            past_alerts=len(past),
+            past_muted=len(muted),
+        )
+
+    def _look_again(self, ctx: Context) -> None:
+        """What a silence held back may be told now."""
+        held = ctx.records.find(STANDINGS, status="held", limit=_MOST)
+        again = [
+            s.model_copy(update={"due": ctx.now}) for s in held if s.held_by.startswith("silence")
+        ]
+        ctx.records.put_all(STANDINGS, again)
+
+
+def _incidents(records: Records) -> Sequence[Incident]:
+    return records.find(INCIDENTS, limit=_MOST, newest_first=True)
+
+
+def _about(silence: Silence, incident: Incident) -> bool:
+    labels = labels_of(incident.series, incident.family, incident.severity)
+    return silence.covers(labels)
+
+
+def _would_have_muted(silence: Silence, moment: datetime) -> bool:
+    return silence.recurrence is None or silence.recurrence.open_at(moment) is not None

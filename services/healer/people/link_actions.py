@@ -1,0 +1,110 @@
+"""What a followed link asks, and what its button does: one entry for each purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from services.healer.model.action import ACTIONS, Action
+from services.healer.model.incident import INCIDENTS
+from services.healer.notify.compose import exact_command
+from services.healer.notify.links import Link, Purpose
+from services.healer.notify.render.numbers import counted
+from services.healer.people.acknowledgement import NotFound, People
+from services.healer.people.decisions import Deciding
+from shared.contracts import ActionDecide, AnomalyJudge, Message
+from shared.contracts.healing import ActionState
+from shared.service import Context
+
+Question: TypeAlias = Callable[[Link, Context], str]
+"""What is asked, in one sentence. Raises NotFound when there is nothing left to do."""
+Deed: TypeAlias = Callable[[Link, Context], tuple[str, Iterable[Message]]]
+"""Does it; what to say, and what follows. Raises NotFound. Twice is the same as once."""
+
+
+@dataclass(frozen=True)
+class Click:
+    """One purpose of links."""
+
+    button: str
+    question: Question
+    deed: Deed
+    details: Question = lambda _link, _ctx: ""
+    """What else to show before somebody clicks, as lines of text."""
+
+
+def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
+    """What people can do to alerts by a link."""
+
+    def about(link: Link, ctx: Context) -> str:
+        incident = ctx.records.get(INCIDENTS, link.subject)
+        if incident is None:
+            raise NotFound("there is no incident with this id any more")
+        return incident.series.text()
+
+    def acknowledge(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        messages = list(people.acknowledge(link.subject, link.by, ctx))
+        incident = ctx.records.get(INCIDENTS, link.subject)
+        by = incident.acknowledged_by if incident else link.by
+        return f"{about(link, ctx)} is taken care of by {by}.", messages
+
+    def silence(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        made = people.silence_incident(link.subject, link.by, ctx)
+        until = f"{made.ends_at:%Y-%m-%d %H:%M} UTC"
+        return f"{about(link, ctx)} is silenced until {until}.", ()
+
+    def plan(link: Link, ctx: Context) -> str:
+        action = _proposed(link, ctx)
+        return f"{action.remediation} on {action.target}, {counted(action.total_steps, 'step')}"
+
+    def decide(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        _proposed(link, ctx)
+        message = ActionDecide(
+            action_id=link.subject, approve=link.purpose == "approve", by=link.by
+        )
+        messages = list(deciding.action_decide(message, ctx))
+        now = ctx.records.get(ACTIONS, link.subject)
+        said = f"{now.remediation} on {now.target} is {now.state.value}." if now else ""
+        return f"{said} {now.reason if now else ''}".strip(), messages
+
+    def not_an_anomaly(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        text = about(link, ctx)
+        message = AnomalyJudge(alert_id=link.subject, anomaly=False, by=link.by, at=ctx.now)
+        messages = list(deciding.anomaly_judge(message, ctx))
+        return f"Values like this of {text} are normal from now on.", messages
+
+    hours = people.settings.alerting.silence_link_s / 3600
+    return {
+        "acknowledge": Click(
+            "Acknowledge",
+            lambda link, ctx: f"Take care of {about(link, ctx)}, as {link.by}?",
+            acknowledge,
+        ),
+        "silence": Click(
+            "Silence",
+            lambda link, ctx: f"Tell nobody of {about(link, ctx)} for {hours:g} h?",
+            silence,
+        ),
+        "approve": Click(
+            "Approve", lambda link, ctx: f"Run {plan(link, ctx)}, as {link.by}?", decide, _commands
+        ),
+        "deny": Click("Deny", lambda link, ctx: f"Refuse {plan(link, ctx)}?", decide, _commands),
+        "not-an-anomaly": Click(
+            "Not an anomaly",
+            lambda link, ctx: f"Is this value of {about(link, ctx)} normal?",
+            not_an_anomaly,
+        ),
+    }
+
+
+def _proposed(link: Link, ctx: Context) -> Action:
+    action = ctx.records.get(ACTIONS, link.subject)
+    if action is None or action.state is not ActionState.PROPOSED:
+        state = f"it is {action.state.value}" if action else "there is none with this id"
+        raise NotFound(f"there is nothing to decide any more: {state}")
+    return action
+
+
+def _commands(link: Link, ctx: Context) -> str:
+    return exact_command(_proposed(link, ctx).steps)

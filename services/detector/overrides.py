@@ -31,6 +31,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from services.detector.calendars import Calendar
+from shared.contracts.healing import HostPattern
 from shared.samples import labels_from
 
 _PATTERNS = ("hosts", "items", "labels")
@@ -47,7 +48,7 @@ class _Strict(BaseModel):
 class SeriesRule(_Strict):
     """What holds for the series it names; a field that is not given changes nothing."""
 
-    hosts: str = Field("*", description="Pattern of machine names.")
+    hosts: HostPattern = Field("*", description="Pattern of machine names.")
     items: str = Field("*", description="Pattern of item names.")
     labels: dict[str, str] = Field(
         default_factory=dict, description="Pattern by label; a label it lacks fits nothing."

@@ -9,10 +9,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
+from shared import machine
 from shared.contracts.alerts import Direction, EventId, RemediationStep, SeriesRef
-from shared.contracts.message import HostName, Identifier, Message, Part
+from shared.contracts.message import Identifier, Message, Part
 from shared.contracts.metrics import ItemName
 
 Reason = Annotated[str, Field(max_length=500, description="Why, in words for people.")]
@@ -20,7 +21,10 @@ Person = Annotated[
     str, Field(min_length=1, max_length=200, description="Who says so, as audits name them.")
 ]
 HostPattern = Annotated[
-    str, Field(min_length=1, max_length=253, description="Machines, as a shell's pattern.")
+    str,
+    Field(min_length=1, max_length=253, description="Machines, as a shell's pattern."),
+    # The names of machines have no capitals: a pattern with some would fit none.
+    AfterValidator(str.lower),
 ]
 
 
@@ -262,7 +266,12 @@ class HealthReported(Message):
     TYPE: ClassVar[str] = "health.reported"
 
     scope: Literal["machine", "group"] = "machine"
-    name: HostName = Field(description="The machine, or the group.")
+    name: str = Field(
+        min_length=1,
+        max_length=machine.MAX_LENGTH,
+        pattern=machine.PATTERN,
+        description="The machine, or the group.",
+    )
     score: float = Field(ge=0, le=100)
     verdict: Literal["healthy", "watch", "sick", "unknown"]
     terms: tuple[HealthTerm, ...] = Field(max_length=100, description="Most costly first.")

@@ -11,7 +11,9 @@ import re
 import uuid
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from shared import machine
 
 NAMESPACE = uuid.UUID("6f0c5a52-6f3d-5e0b-9b57-0b0c5b7f1f57")
 """Namespace of all deterministic ids; changing it would make every event look new."""
@@ -32,10 +34,18 @@ Identifier = Annotated[
 ]
 """A name safe in file names, routing keys and object keys."""
 
+
+def _machine(value: object) -> object:
+    return (machine.machine_of(value) or value) if isinstance(value, str) else value
+
+
 HostName = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$")
+    str,
+    BeforeValidator(_machine),
+    Field(min_length=1, max_length=machine.MAX_LENGTH, pattern=machine.PATTERN),
 ]
-"""A machine's name as it reports itself (Prometheus' ``instance`` with its port is accepted)."""
+"""A machine's name. However it is written (capitals, port, brackets), it is read as
+``shared.machine`` calls it."""
 
 RelativePath = Annotated[
     str,

@@ -49,7 +49,9 @@ class AgentSettings(ServiceSettings):
     """``BAROGRAPH_AGENT_…``; lists and ``REMEDIATIONS`` take JSON."""
 
     host: HostName = Field(
-        default_factory=host_name, description="This machine's name in samples and commands."
+        default_factory=host_name,
+        validate_default=True,
+        description="This machine's name in samples and commands.",
     )
     interval_s: float = Field(default=10, gt=0, description="Seconds between two readings.")
     items: tuple[str, ...] = Field(default=(), description="Items to publish; empty: all.")

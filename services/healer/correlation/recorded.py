@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.healer.correlation.association import Floats, Related, associate
+from shared.contracts.healing import HostPattern
 
 _MOST_STEPS = 200_000
 _MOST_ALARMS = 300
@@ -29,7 +30,7 @@ class Recorded(BaseModel):
     item: str = Field(
         default="", max_length=200, description="Instead of alarms: those of this item, as known."
     )
-    hosts: str = Field(default="*", max_length=253, description="... on these machines.")
+    hosts: HostPattern = Field(default="*", description="... on these machines.")
     step_s: float | None = Field(default=None, gt=0, description="Default: the usual distance.")
     window: int = Field(default=5, ge=2, le=1000, description="Steps before an alarm.")
 

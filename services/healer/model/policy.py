@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from shared.contracts.alerts import SeriesRef, Severity
-from shared.contracts.healing import Level
+from shared.contracts.healing import HostPattern, Level
 
 RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 """Severities in order."""
@@ -41,7 +41,9 @@ class Rule(_Strict):
     """What holds for the items, machines and namespaces it names; patterns are the shell's."""
 
     items: str = Field(default="*", description="Pattern of item names.")
-    hosts: str = Field(default="*", description="Pattern of machine names: the alert's source.")
+    hosts: HostPattern = Field(
+        default="*", description="Pattern of machine names: the alert's source."
+    )
     namespaces: str = Field(
         default="*", description="Pattern of Kubernetes namespaces; * also fits a series with none."
     )
@@ -121,7 +123,7 @@ class Group(_Strict):
     """Machines of one kind, of which only so many may be worked on at once."""
 
     name: str = Field(min_length=1, max_length=100)
-    hosts: str = Field(description="Pattern of machine names.")
+    hosts: HostPattern = Field(description="Pattern of machine names.")
     share: float = Field(
         default=0.25, gt=0, le=1, description="At most this share at once, but always one."
     )

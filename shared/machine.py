@@ -1,0 +1,122 @@
+"""What a machine is called: one name for it, whichever door its name comes through.
+
+Exporters, alert rules, agents and people write the same machine in many ways: with the scrape
+port, as a URL, with IPv6 in brackets, fully qualified with a final dot, in capitals. Every door
+asks this module, so that metrics, alerts, evidence and commands meet under one name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from hashlib import blake2b
+
+UNKNOWN = "unknown"
+"""The machine of what names none: a recording rule's series, an alert about a service."""
+
+MAX_LENGTH = 253
+"""Characters of a name, as in DNS."""
+PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*)$"
+"""What every name of a machine looks like: DNS' characters and underscores, or an address."""
+
+_MAX_READ = 1024
+"""Characters of a text that are looked at."""
+_SLUG_LENGTH = 180
+_NAME = re.compile(PATTERN)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
+_PATH = re.compile(r"[/?#]")
+_PORT = re.compile(r"[0-9]{1,5}")
+_BRACKETED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{0,5})?")
+_HARDWARE_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.:-]+")
+
+
+@lru_cache(100_000)
+def machine_of(text: str) -> str | None:
+    """The machine that ``text`` names, or None where it is no name of a machine.
+
+    >>> machine_of("web1.example.com.:9100"), machine_of("https://user@WEB1:8443/health?x=1")
+    ('web1.example.com', 'web1')
+    >>> machine_of("[2001:db8::17]:9100"), machine_of("2001:DB8:0::17"), machine_of("fe80::1%eth0")
+    ('2001:db8::17', '2001:db8::17', 'fe80::1')
+    >>> machine_of("büro-pc:9100"), machine_of("localhost:"), machine_of("*"), machine_of(":9100")
+    ('xn--bro-pc-3ya', 'localhost', None, None)
+    """
+    host = _host_in(text)
+    return _address(host) or _name(host)
+
+
+def machine_for(*texts: str) -> str:
+    """The first of ``texts`` that names a machine; a made-up name where none does.
+
+    A text that is no name of a machine still tells things apart, so the made-up name keeps what
+    can be kept of it and ends with its hash. Without a letter or digit it is ``unknown``.
+
+    >>> machine_for("%", "db1:9104"), machine_for("*"), machine_for("Rack 7 (left)")
+    ('db1', 'unknown', 'rack-7-left-d8d6b4ea')
+    """
+    for text in texts:
+        found = machine_of(text)
+        if found is not None:
+            return found
+    return next(
+        (_made_up(text) for text in texts if any(map(str.isalnum, _host_in(text)))), UNKNOWN
+    )
+
+
+def _host_in(text: str) -> str:
+    """The host in a URL, in ``host:port``, ``[address]:port`` or ``host/path``; else the text."""
+    text = text.strip()[:_MAX_READ]
+    scheme = _SCHEME.match(text)
+    authority = _PATH.split(text[scheme.end() :] if scheme else text, maxsplit=1)[0]
+    if scheme:
+        authority = authority.rpartition("@")[2]
+    bracketed = _BRACKETED.fullmatch(authority)
+    if bracketed:
+        return bracketed[1]
+    host = _without_ports(authority)
+    # Other words with colons may tell things apart by what follows a slash, too.
+    return host if scheme or ":" not in host or _whole(host) else text
+
+
+def _without_ports(authority: str) -> str:
+    while not _whole(authority):
+        host, colon, port = authority.rpartition(":")
+        if not colon or (port and not _PORT.fullmatch(port)):
+            break
+        authority = host
+    return authority
+
+
+def _whole(text: str) -> bool:
+    """Whether the colons of ``text`` belong to an address."""
+    return _address(text) is not None or _HARDWARE_ADDRESS.fullmatch(text) is not None
+
+
+def _address(text: str) -> str | None:
+    """An IP address in its shortest form, without the zone that only its sender knows."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def _name(text: str) -> str | None:
+    """A DNS name in small letters and ASCII, without the final dot."""
+    text = text.rstrip(".").lower()
+    if not text.isascii():
+        try:
+            text = text.encode("idna").decode("ascii").rstrip(".")
+        except UnicodeError:
+            return None
+    return text if len(text) <= MAX_LENGTH and _NAME.fullmatch(text) else None
+
+
+def _made_up(text: str) -> str:
+    host = _host_in(text).lower()
+    digest = blake2b(host.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    slug = _NOT_IN_A_NAME.sub("-", host).strip("-_.:")[:_SLUG_LENGTH].strip("-_.:")
+    return f"{slug or 'machine'}-{digest}"

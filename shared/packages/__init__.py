@@ -1,6 +1,23 @@
-"""Job packages: packed the same way every time, unpacked without trusting them."""
+"""Job packages: packed the same way every time, unpacked without trusting them.
 
+``check``, ``pack`` and ``unpack`` apply one set of rules, that of ``inventory``: what ``pack``
+makes, ``unpack`` takes, and what ``unpack`` would refuse, ``check`` names.
+"""
+
+from shared.packages.bounds import Bounds, PackageError, PackageRefused
+from shared.packages.check import check
+from shared.packages.inventory import Inventory
 from shared.packages.pack import Packed, pack
-from shared.packages.unpack import Bounds, PackageError, PackageRefused, unpack
+from shared.packages.unpack import inspect, unpack
 
-__all__ = ["Bounds", "PackageError", "PackageRefused", "Packed", "pack", "unpack"]
+__all__ = [
+    "Bounds",
+    "Inventory",
+    "PackageError",
+    "PackageRefused",
+    "Packed",
+    "check",
+    "inspect",
+    "pack",
+    "unpack",
+]

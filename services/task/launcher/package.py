@@ -33,21 +33,30 @@ class Package:
 
 
 def obtain(store: MemberStore, spec: MemberSpec, directory: Path) -> Package:
-    """Fetch the package and unpack it below ``directory``.
+    """Fetch the package and unpack it below ``directory``, the program's.
+
+    The archive itself lies in the launcher's own directory, and no longer than needed: what was
+    fetched by mistake or malice is not the program's to read.
 
     Raises:
         Unusable: with the reason.
     """
-    archive = directory / "package.tar.gz"
-    _fetch(store, spec, archive)
-    _verify(archive, spec.job.package_sha256)
     root = directory / "package"
+    archive = Path(spec.directory) / "package.tar.gz"
     try:
-        unpack(archive, root)
+        _fetch(store, spec, archive)
+        _verify(archive, spec.job.package_sha256)
+        inventory = unpack(archive, root)
     except PackageError as error:
         raise Unusable(f"the package was refused: {error}") from error
-    archive.unlink()
-    return _find(root, spec.job.main)
+    finally:
+        archive.unlink(missing_ok=True)
+    faults = "; ".join(inventory.layout_faults(spec.job.main))
+    code = inventory.code_folder()
+    if faults or code is None:
+        raise Unusable(faults)
+    base = (root / code).parent
+    return Package(code=root / code, data=base / "data", main=root / code / spec.job.main)
 
 
 def _fetch(store: MemberStore, spec: MemberSpec, archive: Path) -> None:
@@ -75,16 +84,3 @@ def _verify(archive: Path, expected: str | None) -> None:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if expected is not None and found != expected:
         raise Unusable(f"the package has the digest {found}, the job names {expected}")
-
-
-def _find(root: Path, main: str) -> Package:
-    """The package's one folder holds ``code`` and maybe ``data``; a bare ``code`` will do."""
-    folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir()]
-    base = root if (root / "code").is_dir() else folders[0] if len(folders) == 1 else None
-    if base is None or not (base / "code").is_dir():
-        raise Unusable("the package holds no <name>/code folder")
-    code = base / "code"
-    program = code / main
-    if not program.is_file():
-        raise Unusable(f"the package's code folder holds no main program {main}")
-    return Package(code=code, data=base / "data", main=program)

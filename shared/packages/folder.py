@@ -1,0 +1,127 @@
+"""What of a folder goes into its package, judged by the package's own rules."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from shared.packages.bounds import MOST_FAULTS, Bounds, PackageError, PackageRefused
+from shared.packages.inventory import Entry, Inventory, Kind, parts_of, too_long, usable
+
+_LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache", ".ipynb_checkpoints"}
+_TOPS = ("code", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A member of the package to be, and the path it is read from."""
+
+    path: Path
+    entry: Entry
+    executable: bool = False
+
+
+class Folder:
+    """A folder that holds ``code`` and maybe ``data``; either may be a link to where it is.
+
+    Raises:
+        PackageError: when there is no code.
+    """
+
+    def __init__(self, folder: Path, bounds: Bounds) -> None:
+        if not (folder / "code").is_dir():
+            raise PackageError(f"{folder} has no folder 'code'")
+        name = folder.resolve().name
+        good = usable(name) and parts_of(name) and not too_long([name], bounds)
+        self.name = name if good else "package"
+        self._tops = [(top, folder / top) for top in _TOPS if (folder / top).is_dir()]
+        self._real = {path.resolve(): PurePosixPath(self.name, top) for top, path in self._tops}
+        self._real.setdefault(folder.resolve(), PurePosixPath(self.name))
+        self.faults: list[str] = []
+
+    def add_to(self, inventory: Inventory) -> list[Found]:
+        """Add all of it to ``inventory``; what is to be packed, in order.
+
+        Raises:
+            PackageRefused: naming every fault.
+        """
+        try:
+            found = [each for each in self._found() if inventory.add(each.entry) is not None]
+            inventory.finish()
+        except PackageRefused as refused:
+            raise PackageRefused([*self.faults, *refused.faults]) from refused
+        for each in found:
+            # The target of a link that leads nowhere may be made by the program.
+            if each.entry.kind is Kind.LINK and _leads_somewhere(each.path):
+                self._check_packed(each, inventory)
+        if self.faults:
+            raise PackageRefused(self.faults)
+        return found
+
+    def _check_packed(self, link: Found, inventory: Inventory) -> None:
+        if not inventory.leads_to_member(link.entry.name):
+            self.faults.append(f"{link.entry.name!r}: a link to what is not packed")
+
+    def _found(self) -> Iterator[Found]:
+        for top, path in self._tops:
+            for directory, names, files in os.walk(path, onerror=self._unreadable):
+                names[:] = sorted(name for name in names if name not in _LEFT_OUT)
+                at = Path(directory)
+                here = (PurePosixPath(self.name, top) / at.relative_to(path)).as_posix()
+                yield Found(at, Entry(here, Kind.DIRECTORY))
+                links = [name for name in names if (at / name).is_symlink()]
+                for name in sorted([*files, *links]):
+                    yield from self._member(at / name, f"{here}/{name}")
+
+    def _member(self, path: Path, name: str) -> Iterator[Found]:
+        try:
+            status = path.lstat()
+        except OSError as error:
+            self._unreadable(error)
+            return
+        if stat.S_ISLNK(status.st_mode):
+            yield Found(path, Entry(name, Kind.LINK, target=self._target(path, name)))
+        elif name.endswith(".pyc"):
+            return
+        elif stat.S_ISREG(status.st_mode):
+            if not os.access(path, os.R_OK):
+                self._fault(f"{name!r}: cannot be read")
+            executable = bool(status.st_mode & 0o100)
+            yield Found(path, Entry(name, Kind.FILE, status.st_size), executable)
+        else:
+            yield Found(path, Entry(name, Kind.OTHER))
+
+    def _target(self, path: Path, name: str) -> str:
+        """A link's target within the package; an absolute one is made relative if it is inside.
+
+        What leads out is left as it is, for the rules to name.
+        """
+        target = str(path.readlink())
+        if not target.startswith("/"):
+            return target
+        # Not Path.resolve(): it raises for links in a circle, which are the rules' to name.
+        real = Path(os.path.realpath(path))
+        for root, packed in self._real.items():
+            if real.is_relative_to(root):
+                inside = packed / real.relative_to(root)
+                return os.path.relpath(inside, PurePosixPath(name).parent)
+        return target
+
+    def _unreadable(self, error: OSError) -> None:
+        self._fault(f"{str(error.filename)!r}: cannot be read: {error.strerror}")
+
+    def _fault(self, fault: str) -> None:
+        self.faults.append(fault)
+        if len(self.faults) >= MOST_FAULTS:
+            raise PackageRefused([])
+
+
+def _leads_somewhere(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError:
+        return False
+    return True

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from services.task.records import first_members
-from shared.contracts import Fault, JobSubmit, Resources, memory_bytes
+from shared.contracts import Fault, JobSubmit, Resources, is_reserved_variable, memory_bytes
 
-RESERVED_ENV = ("TF_CONFIG", "PATH", "HOME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH")
-RESERVED_PREFIX = "BAROGRAPH_"
 _LEAST_MEMORY = 2**20 * 16
 
 
@@ -83,7 +81,7 @@ def _program(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:
 
 def _environment(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:
     for name, value in submit.env.items():
-        if name in RESERVED_ENV or name.startswith(RESERVED_PREFIX):
+        if is_reserved_variable(name):
             yield f"env.{name}", "this name is reserved for the platform"
         if "\x00" in value:
             yield f"env.{name}", "must not contain NUL characters"

@@ -66,6 +66,7 @@ from shared.contracts.jobs import (
     Resources,
     Role,
     Timeouts,
+    is_reserved_variable,
     memory_bytes,
     retry_budgets,
 )
@@ -173,6 +174,7 @@ __all__ = [
     "Timeouts",
     "Vote",
     "deterministic_id",
+    "is_reserved_variable",
     "job_word",
     "memory_bytes",
     "message_types",

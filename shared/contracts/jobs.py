@@ -40,6 +40,16 @@ ExtendedResource = Annotated[
 ContainerImage = Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
+_RESERVED_VARIABLES = frozenset(
+    {"TF_CONFIG", "PATH", "HOME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH"}
+)
+
+
+def is_reserved_variable(name: str) -> bool:
+    """Whether the platform itself makes this variable for every member."""
+    return name in _RESERVED_VARIABLES or name.startswith("BAROGRAPH_")
+
+
 _SUFFIX = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40} | {
     "k": 10**3,
     "M": 10**6,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 
+from services.client.wording import faults
 from shared.contracts import Fault
 from shared.messaging import BrokerUnavailable, Unroutable
 from shared.storage import NotFound, StorageError, StorageUnavailable
@@ -24,9 +25,9 @@ class Faults(BaseModel):
 class Refusal(Exception):
     """A request that is answered with ``status`` and these faults."""
 
-    def __init__(self, status: int, *faults: Fault) -> None:
-        super().__init__("; ".join(f.problem for f in faults))
-        self.status, self.faults = status, faults
+    def __init__(self, status: int, *found: Fault) -> None:
+        super().__init__("; ".join(f.problem for f in found))
+        self.status, self.faults = status, found
 
 
 def refusal(status: int, problem: str, field: str = "") -> Refusal:
@@ -34,22 +35,11 @@ def refusal(status: int, problem: str, field: str = "") -> Refusal:
     return Refusal(status, Fault(field=field, problem=problem))
 
 
-def answer(status: int, faults: Iterable[Fault]) -> JSONResponse:
-    """The response that names ``faults``."""
+def answer(status: int, found: Iterable[Fault]) -> JSONResponse:
+    """The response that names what was ``found`` to be wrong."""
     headers = {"Retry-After": "5"} if status == 503 else None  # noqa: PLR2004 - HTTP's number
-    body = {"faults": [f.model_dump() for f in faults]}
+    body = {"faults": [f.model_dump() for f in found]}
     return JSONResponse(body, status_code=status, headers=headers)
-
-
-def named(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
-    """Pydantic's errors as faults, without echoing the input."""
-    return [
-        Fault(
-            field=".".join(str(p) for p in e["loc"] if p not in {"body", "query", "path"}),
-            problem=str(e["msg"]).removeprefix("Value error, "),
-        )
-        for e in errors
-    ]
 
 
 def install(app: FastAPI) -> None:
@@ -61,11 +51,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(422, named(error.errors()))
+        return answer(422, faults(error.errors()))
 
     @app.exception_handler(ValidationError)
     def _invalid_message(_request: Request, error: ValidationError) -> JSONResponse:
-        return answer(422, named(error.errors(include_url=False)))
+        return answer(422, faults(error.errors(include_url=False)))
 
     def single(status: int, text: str) -> Any:
         def handle(_request: Request, error: Exception) -> JSONResponse:

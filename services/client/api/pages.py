@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import mailbox
+import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
@@ -116,9 +117,8 @@ def _read(box: mailbox.Maildir, key: str) -> EmailMessage:
 def _mails(settings: ClientSettings) -> list[dict[str, str]]:
     """The newest mails, newest first, with text and the number of an inline picture."""
     box = _box(settings)
-    # A Maildir key begins with the time of delivery.
     found = []
-    for key in sorted(box.keys(), reverse=True)[:_PAGE]:
+    for key in sorted(box.keys(), key=_delivered, reverse=True)[:_PAGE]:
         mail = _read(box, key)
         body = mail.get_body(("plain",))
         pictures = [
@@ -135,6 +135,12 @@ def _mails(settings: ClientSettings) -> list[dict[str, str]]:
             }
         )
     return found
+
+
+def _delivered(key: str) -> tuple[int, ...]:
+    """The time of delivery, with which a Maildir key begins: seconds, and M with microseconds."""
+    begun = re.match(r"(\d+)(?:\.M(\d+))?", key)
+    return tuple(int(part or 0) for part in begun.groups()) if begun else ()
 
 
 def _part(settings: ClientSettings, key: str, part: int) -> Response:

@@ -4,6 +4,9 @@ the help is instant.
 
 from __future__ import annotations
 
+import io
+import os
+import signal
 import sys
 
 from services.client.tshell import handing, watching  # noqa: F401 - they add their commands
@@ -14,6 +17,9 @@ def main() -> None:
     """Run a command; end with its documented code."""
     from services.client.tshell.door import Stop  # noqa: PLC0415 - httpx only when needed
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the encoding
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Stop as stop:
@@ -21,3 +27,7 @@ def main() -> None:
         sys.exit(stop.code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Who read the output has read enough; Python's own flush at the end must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)

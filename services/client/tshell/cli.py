@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,20 +38,31 @@ def say(value: Any, text: str, as_json: bool) -> None:
 
 def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
     """Print a job's log until its end; ends with the code of that end."""
-    import sys  # noqa: PLC0415
+    from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
 
+    alone = speaks_alone(door, job, member)
+    printer = LogPrinter()
+    state = ""
     for event, data in door.follow(job):
         if as_json:
             if member in {"", data.get("member", member)}:
                 print(json.dumps({"event": event} | data), flush=True)
         elif event == "log" and member in {"", data["member"]}:
-            again = f"/{data['incarnation']}" if data["incarnation"] > 1 else ""
-            for line in data["text"].splitlines():
-                print(f"{data['member']}{again}  {line}", flush=True)
-        elif event == "end":
-            print(f"{job}: {data['state']}", file=sys.stderr)
+            printer.print(prefix(data["member"], data["incarnation"], alone=alone), data["text"])
         if event == "end":
-            end(data["state"])
+            state = data["state"]
+    printer.close()
+    if not as_json:
+        print(f"{job}: {state}", file=sys.stderr)
+    end(state)
+
+
+def speaks_alone(door: Door, job: str, member: str) -> bool:
+    """Whether only one member's log is shown, so that its lines need no name before them."""
+    if member:
+        return True
+    asked = door.call("GET", f"/jobs/{job}")["submit"]
+    return bool(asked) and asked["type"] == "single"
 
 
 def end(state: str) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from services.client.tshell.cli import Json, app, follow, say, the_door
-from services.client.tshell.request import Request, from_options, from_tfjob, given, is_yaml, said
+from services.client.tshell.request import Request, from_options, from_tfjob, given, is_tfjob, said
 
 _PLAN_S = 30
 
@@ -154,7 +154,7 @@ def submit(
         }
     )
     with tempfile.TemporaryDirectory() as directory:
-        if is_yaml(file):
+        if is_tfjob(file):
             spoken = said(context, options)
             request = from_tfjob(Path(file), folder, spoken, Path(directory) / "tfjob", force)
         else:
@@ -218,6 +218,7 @@ def _checked_here(body: dict[str, Any], as_json: bool) -> None:
     from pydantic import ValidationError  # noqa: PLC0415
 
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.wording import faults  # noqa: PLC0415
     from shared.contracts import JobSubmit  # noqa: PLC0415
 
     digest = body.get("package_sha256", "")
@@ -225,7 +226,7 @@ def _checked_here(body: dict[str, Any], as_json: bool) -> None:
     try:
         job = JobSubmit.model_validate(stand_ins | body)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise Stop(Code.BAD_INPUT, "\n".join(line.removeprefix(": ") for line in lines)) from error
+        lines = [f"{f.field}: {f.problem}".removeprefix(": ") for f in faults(error.errors())]
+        raise Stop(Code.BAD_INPUT, "\n".join(lines)) from error
     members = ", ".join(f"{number} {role}" for role, number in job.roles().items())
     say(body, f"valid: {job.name}, {members}; nothing was handed in", as_json)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import typer
+
+_LONGEST_NAME = 63
 
 
 @dataclass
@@ -23,9 +27,21 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
-def is_yaml(file: str) -> bool:
-    """Whether ``-f`` names a TFJob rather than an uploaded package."""
-    return file.endswith((".yaml", ".yml")) and (":" not in file or Path(file).is_file())
+def is_tfjob(file: str) -> bool:
+    """Whether ``-f`` names a TFJob's file rather than an uploaded package."""
+    if not file or "\x00" in file:
+        return False
+    return Path(file).is_file() or (
+        file.lower().endswith((".yaml", ".yml", ".json")) and ":" not in file
+    )
+
+
+def job_name(folder: Path) -> str:
+    """A job's name made of a folder's or a package's: accents and what is no name left out."""
+    stem = re.sub(r"(\.tar)?\.(gz|tgz|tar|zip)$", "", folder.resolve().name, flags=re.IGNORECASE)
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain)[:_LONGEST_NAME]
+    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$", "", name) or "job"
 
 
 def said(context: typer.Context, options: dict[str, Any]) -> dict[str, Any]:
@@ -49,8 +65,7 @@ def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Req
     if bool(folder) == bool(file):
         text = "give either a folder (or package), -f bucket:key:file or -f tfjob.yaml"
         raise Stop(Code.BAD_INPUT, text)
-    default = folder.resolve().name.removesuffix(".tar.gz") if folder else "job"
-    body = {"name": default} | options
+    body = {"name": job_name(folder) if folder else "job"} | options
     if folder is None:
         return Request(body | {"package": file}, None)
     _check_main(folder, body["main"])
@@ -63,18 +78,20 @@ def from_tfjob(
     """The fields of a TFJob; what was said on the command line wins."""
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
     from services.client.tshell.tfjob import (  # noqa: PLC0415
+        MOST_BYTES,
         NotImportableError,
         import_tfjob,
         write,
     )
 
     try:
-        text = file.read_text(encoding="utf-8")
-        found = import_tfjob(text, own_code=folder is not None, force=force)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Stop(Code.BAD_INPUT, f"{file}: {error}") from error
+        with file.open("rb") as opened:
+            data = opened.read(MOST_BYTES + 1)
+        found = import_tfjob(data, own_code=folder is not None, force=force)
+    except OSError as error:
+        raise Stop(Code.BAD_INPUT, f"{file}: {error.strerror or error}") from error
     except NotImportableError as error:
-        hint = "--force hands it in without what is not supported" if not force else ""
+        hint = "--force hands it in without what is not supported" if error.can_go_without else ""
         raise Stop(Code.BAD_INPUT, "\n".join([*error.faults, hint]).rstrip()) from error
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)

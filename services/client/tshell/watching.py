@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.client.tshell.cli import JobId, Json, app, end, follow, say, the_door
+from services.client.tshell.cli import JobId, Json, app, end, follow, say, speaks_alone, the_door
 
 if TYPE_CHECKING:
     from services.client.tshell.door import Door
@@ -86,6 +85,7 @@ def logs(
     incarnation on, its incarnation); one alone comes as it was printed.
     """
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
 
     door = the_door()
     if follow_it:
@@ -102,10 +102,14 @@ def logs(
         told = [part | {"text": "".join(_text(door, job, part))} for part in parts]
         print(json.dumps({"text": "".join(each["text"] for each in told), "parts": told}))
         return
+    alone = speaks_alone(door, job, member)
+    printer = LogPrinter()
     for part in parts:
-        again = f"/{part['incarnation']}" if part["incarnation"] > 1 else ""
-        prefix = f"{part['member']}{again}  " if len(parts) > 1 else ""
-        _print(_text(door, job, part), prefix)
+        one = alone and len(parts) == 1
+        before = "" if one else prefix(part["member"], part["incarnation"], alone=alone)
+        for piece in _text(door, job, part):
+            printer.print(before, piece)
+        printer.close()
 
 
 @app.command()
@@ -128,17 +132,3 @@ def rm(job: JobId, as_json: Json = False) -> None:
 def _text(door: Door, job: str, part: dict[str, Any]) -> Iterator[str]:
     wanted = {"member": part["member"], "incarnation": part["incarnation"]}
     return door.text(f"/jobs/{job}/logs", params=wanted)
-
-
-def _print(pieces: Iterator[str], prefix: str) -> None:
-    """Write ``pieces``, each of their lines after ``prefix``."""
-    at_start = True
-    for piece in pieces:
-        if not prefix:
-            sys.stdout.write(piece)
-            continue
-        for line in piece.splitlines(keepends=True):
-            sys.stdout.write(prefix + line if at_start else line)
-            at_start = line.endswith("\n")
-    if prefix and not at_start:
-        sys.stdout.write("\n")

@@ -6,6 +6,7 @@ import copy
 import json
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from services.client.tshell.tfjob import NotImportableError, import_tfjob, write
 from services.client.tshell.tfjob.quantities import amount, memory
 from shared.contracts import JobSubmit
 
-PS_JOB = """
+PS_JOB = b"""
 apiVersion: kubeflow.org/v1
 kind: TFJob
 metadata:
@@ -62,11 +63,11 @@ spec:
 """
 
 
-def tfjob(change=None) -> str:
+def tfjob(change=None) -> bytes:
     document: dict[str, Any] = copy.deepcopy(yaml.safe_load(PS_JOB))
     if change is not None:
         change(document)
-    return yaml.safe_dump(document)
+    return yaml.safe_dump(document, sort_keys=False).encode()
 
 
 def container(document: dict[str, Any], role: str = "Worker") -> dict[str, Any]:
@@ -88,7 +89,7 @@ def test_a_parameter_server_job_keeps_what_it_asked_for() -> None:
     imported = import_tfjob(PS_JOB)
     job = submit(imported)
     assert job.roles() == {"ps": 2, "worker": 3}
-    assert (job.name, job.image, job.env) == ("digits", "example.org/digits:1", {"STEPS": "100"})
+    assert (job.name, job.image) == ("digits", "example.org/digits:1")
     assert (job.queue, job.priority_class, job.max_retries) == ("research", "high", 2)
     assert (job.timeouts.run_s, job.timeouts.start_s) == (3600, 120)
     ps, worker = job.resources_of("ps"), job.resources_of("worker")
@@ -96,7 +97,7 @@ def test_a_parameter_server_job_keeps_what_it_asked_for() -> None:
     assert (worker.cpu, worker.memory, worker.gpu, worker.gpu_model) == (4, "1536Mi", 1, "A100")
     argv = ["python3", "/opt/train.py", "--steps=$(STEPS)"]
     assert imported.commands["ps"] == imported.commands["worker"]
-    assert imported.commands["ps"] == {"argv": argv, "env": {}, "cwd": ""}
+    assert imported.commands["ps"] == {"argv": argv, "env": [("STEPS", "100")], "cwd": ""}
 
 
 def test_what_is_left_out_without_harm_is_said() -> None:
@@ -143,7 +144,7 @@ def test_all_faults_are_named_at_once() -> None:
 
 def test_force_goes_on_without_the_unsupported_and_says_so() -> None:
     def change(document) -> None:
-        container(document)["volumeMounts"] = []
+        container(document)["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
 
     imported = import_tfjob(tfjob(change), force=True)
     assert submit(imported).roles() == {"ps": 2, "worker": 3}
@@ -152,12 +153,12 @@ def test_force_goes_on_without_the_unsupported_and_says_so() -> None:
 
 def test_a_field_given_twice_is_refused() -> None:
     with pytest.raises(NotImportableError, match="'replicas' is given twice"):
-        import_tfjob(PS_JOB.replace("replicas: 3", "replicas: 3\n      replicas: 4"))
+        import_tfjob(PS_JOB.replace(b"replicas: 3", b"replicas: 3\n      replicas: 4"))
 
 
 def test_yaml_can_make_no_objects() -> None:
     with pytest.raises(NotImportableError, match="not usable YAML"):
-        import_tfjob("a: !!python/object/apply:os.getcwd []")
+        import_tfjob(b"a: !!python/object/apply:os.getcwd []")
 
 
 @pytest.mark.parametrize("role", ["Worker", "Chief", "Master"])
@@ -179,7 +180,7 @@ def test_a_command_is_needed_unless_code_is_given() -> None:
 
     assert len(faults(change)) == 2
     imported = import_tfjob(tfjob(change), own_code=True)
-    assert imported.body["args"] == ["--steps=$(STEPS)"]
+    assert imported.body["args"] == ["--steps=100"]
     assert imported.commands == {}
 
 
@@ -203,31 +204,162 @@ def test_args_that_begin_with_a_program_are_the_command() -> None:
             container(document, role)["workingDir"] = "/opt"
 
     imported = import_tfjob(tfjob(change))
-    expected = {"argv": ["/usr/bin/python3.11", "train.py"], "env": {}, "cwd": "/opt"}
+    argv = ["/usr/bin/python3.11", "train.py"]
+    expected = {"argv": argv, "env": [("STEPS", "100")], "cwd": "/opt"}
     assert (imported.commands["ps"], imported.body["name"]) == (expected, "tfjob")
 
 
 def test_the_tfjob_of_the_documentation_can_be_imported() -> None:
     text = (Path(__file__).parents[3] / "docs" / "how-to" / "run-a-job.md").read_text()
     example = text.split("```yaml\n")[1].split("```")[0]
-    assert submit(import_tfjob(example)).roles() == {"ps": 1, "worker": 2}
+    assert submit(import_tfjob(example.encode())).roles() == {"ps": 1, "worker": 2}
+
+
+def run_imported(commands, folder: Path, role: str = "worker", **variables: str):
+    """What a container of this role prints: its arguments and some variables, as JSON."""
+    write(commands, folder)
+    environment = {"TF_CONFIG": json.dumps({"task": {"type": role}})} | variables
+    main = [sys.executable, str(folder / "code" / "main.py")]
+    ran = subprocess.run(main, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout)
+
+
+SHOW = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]))"
 
 
 def test_the_package_becomes_the_containers_command(tmp_path: Path) -> None:
-    code = "import os, sys; print(sys.argv[1:], os.environ['OWN'], os.getcwd())"
-    argv = [sys.executable, "-c", code, "$(OWN)", "$$(OWN)", "$(NONE)"]
-    commands = {"ps": {"argv": argv, "env": {"OWN": "$(BASE)-x"}, "cwd": str(tmp_path)}}
-    write(commands, tmp_path / "package")
-    main = tmp_path / "package" / "code" / "main.py"
-    environment = {"BASE": "b", "TF_CONFIG": json.dumps({"task": {"type": "ps"}})}
-    ran = subprocess.run(
-        [sys.executable, str(main)], env=environment, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout == f"['b-x', '$(OWN)', '$(NONE)'] b-x {tmp_path}\n"
+    argv = [sys.executable, "-c", SHOW, "$(OWN)", "$$(OWN)", "$(NONE)", "$(BAROGRAPH_MODEL_DIR)"]
+    commands = {"ps": {"argv": argv, "env": [("OWN", "b-x")], "cwd": str(tmp_path)}}
+    told = run_imported(commands, tmp_path / "p", "ps", BAROGRAPH_MODEL_DIR="/m")
+    assert told[0] == ["b-x", "$(OWN)", "$(NONE)", "/m"]
+    assert (told[1]["OWN"], told[2]) == ("b-x", str(tmp_path))
+
+
+REFERENCES = (
+    ("ZONE", "eu1", "eu1"),
+    ("BUCKET", "store-$(ZONE)", "store-eu1"),
+    ("LITERAL", "$$(ZONE)", "$(ZONE)"),
+    ("A_LATER_ONE", "$(BUCKET)/$(LATER)", "store-eu1/$(LATER)"),
+    ("LATER", "x", "x"),
+    ("DOLLARS", "$$$(ZONE) $$$$ $5 $", "$eu1 $$ $5 $"),
+    ("OPEN", "$(ZONE", "$(ZONE"),
+    ("OF_THE_IMAGE", "$(IMAGE_VARIABLE)", "$(IMAGE_VARIABLE)"),
+    ("ZONE", "us2", "us2"),
+    ("ONCE", "$(LITERAL)", "$(ZONE)"),
+)
+"""Name, value as written, value as Kubernetes gives it to the container."""
+
+
+@pytest.mark.parametrize("roles", [("Worker",), ("Chief", "Worker"), ("Chief", "Worker", "PS")])
+def test_references_are_expanded_in_the_files_order_as_kubernetes_does(
+    roles: tuple[str, ...], tmp_path: Path
+) -> None:
+    def change(document) -> None:
+        specs = document["spec"]["tfReplicaSpecs"]
+        pod = specs["Worker"]
+        container(document)["env"] = [{"name": n, "value": v} for n, v, _ in REFERENCES]
+        container(document)["command"] = [sys.executable, "-c", SHOW]
+        container(document)["args"] = ["--out=$(BUCKET)/run", "$(LITERAL)", "$(MODE)"]
+        specs.clear()
+        for role in roles:
+            specs[role] = copy.deepcopy(pod) | {"replicas": 1}
+            env = container(document, role)["env"]
+            env.append({"name": "MODE", "value": f"$(ZONE)-{role}"})
+
+    commands = import_tfjob(tfjob(change)).commands
+    for role in roles:
+        told = run_imported(commands, tmp_path / role, role.lower(), IMAGE_VARIABLE="set")
+        assert told[0] == ["--out=store-eu1/run", "$(ZONE)", f"us2-{role}"]
+        wanted = {name: value for name, _, value in REFERENCES}
+        assert {name: told[1][name] for name in wanted} == wanted
+
+
+def test_references_are_expanded_for_a_folder_of_ones_own() -> None:
+    def change(document) -> None:
+        for role in ("PS", "Worker"):
+            env = [{"name": "A", "value": "1"}, {"name": "B", "value": "$(A)2"}]
+            container(document, role)["env"] = env
+            container(document, role)["args"] = ["$(B)", "$$(B)"]
+
+    body = import_tfjob(tfjob(change), own_code=True).body
+    assert (body["env"], body["args"]) == ({"A": "1", "B": "12"}, ["12", "$(B)"])
+
+
+NEEDED = {
+    "no command": lambda d: container(d).pop("command"),
+    "a command that is no list": lambda d: container(d).update(command="python3 x.py"),
+    "an empty word": lambda d: container(d).update(command=[""], args=[]),
+    "no container named tensorflow": lambda d: container(d).update(name="main"),
+    "replicas in words": lambda d: d["spec"]["tfReplicaSpecs"]["Worker"].update(replicas="2"),
+    "replicas below 0": lambda d: d["spec"]["tfReplicaSpecs"]["Worker"].update(replicas=-1),
+    "no replicas": lambda d: [r.update(replicas=0) for r in d["spec"]["tfReplicaSpecs"].values()],
+    "half a GPU": lambda d: container(d)["resources"]["limits"].update({"nvidia.com/gpu": "0.5"}),
+    "no quantity": lambda d: container(d)["resources"]["limits"].update(memory="4GB"),
+    "a value that is no text": lambda d: container(d)["env"][0].update(value=1),
+    "another kind": lambda d: d.update(kind="PyTorchJob"),
+}
+
+
+@pytest.mark.parametrize("what", NEEDED)
+def test_what_is_needed_and_absent_or_wrong_cannot_be_forced(what: str) -> None:
+    with pytest.raises(NotImportableError) as refused:
+        import_tfjob(tfjob(NEEDED[what]), force=True)
+    assert not refused.value.can_go_without
+
+
+RESERVED = ("TF_CONFIG", "PATH", "HOME", "LD_PRELOAD", "BAROGRAPH_MODEL_DIR")
+
+
+@pytest.mark.parametrize("name", RESERVED)
+@pytest.mark.parametrize("roles_differ", [False, True])
+def test_a_variable_of_the_platforms_is_refused_at_import_however_roles_differ(
+    name: str, roles_differ: bool
+) -> None:
+    def change(document) -> None:
+        for role in ("PS", "Worker"):
+            container(document, role)["env"].append({"name": name, "value": "x"})
+        if roles_differ:
+            container(document)["env"].append({"name": "MODE", "value": "w"})
+
+    assert [name in fault for fault in faults(change)] == [True, True]
+    forced = import_tfjob(tfjob(change), force=True)
+    assert name not in dict(forced.commands["worker"]["env"])
+
+
+EMPTY = {
+    "volumes": [],
+    "tolerations": [],
+    "imagePullSecrets": [],
+    "affinity": {"nodeAffinity": {}},
+    "securityContext": {"runAsUser": None},
+    "initContainers": None,
+    "serviceAccountName": "",
+    "automountServiceAccountToken": False,
+    "hostPID": False,
+    "overhead": {},
+}
+
+
+def test_fields_that_are_empty_ask_for_nothing() -> None:
+    def change(document) -> None:
+        document["spec"]["tfReplicaSpecs"]["Worker"]["template"]["spec"] |= EMPTY
+        container(document).update(volumeMounts=[], securityContext={}, envFrom=None, ports=None)
+
+    assert submit(import_tfjob(tfjob(change))).roles() == {"ps": 2, "worker": 3}
+
+
+def test_json_is_read_as_kubectl_prints_it() -> None:
+    document = yaml.safe_load(PS_JOB) | {"status": {"conditions": []}}
+    for data in (
+        json.dumps(document).encode(),
+        json.dumps(document, indent="\t").encode(),
+        json.dumps(document).encode("utf-16"),
+    ):
+        assert submit(import_tfjob(data)).roles() == {"ps": 2, "worker": 3}
 
 
 def test_a_command_that_is_not_there_ends_as_a_shell_would_say(tmp_path: Path) -> None:
-    write({"worker": {"argv": ["/nowhere"], "env": {}, "cwd": ""}}, tmp_path / "package")
+    write({"worker": {"argv": ["/nowhere"], "env": [], "cwd": ""}}, tmp_path / "package")
     main = tmp_path / "package" / "code" / "main.py"
     ran = subprocess.run([sys.executable, str(main)], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (127, "/nowhere: No such file or directory\n")
@@ -237,3 +369,19 @@ def test_a_command_that_is_not_there_ends_as_a_shell_would_say(tmp_path: Path) -
 def test_memory_keeps_its_number_of_bytes(number: int, suffix: str) -> None:
     text = f"{number}{suffix}"
     assert amount(memory(text)) == amount(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500u", "0.0005"), ("1e3", "1000"), ("1E", 10**18), ("1.5Gi", 3 * 2**29), ("2E-1", "0.2")],
+)
+def test_quantities_are_read_as_kubernetes_reads_them(text: str, number: str) -> None:
+    assert amount(text) == Decimal(number)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1e999999999", "9" * 60, "1KB", "0x1", "1 Gi", "Gi", True]
+)
+def test_what_is_no_quantity_or_beyond_counting_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match=r"quantity|count"):
+        amount(text)

@@ -6,5 +6,6 @@ takes its place where one is given.
 """
 
 from services.client.tshell.tfjob.importing import Imported, NotImportableError, import_tfjob, write
+from services.client.tshell.tfjob.reading import MOST_BYTES
 
-__all__ = ["Imported", "NotImportableError", "import_tfjob", "write"]
+__all__ = ["MOST_BYTES", "Imported", "NotImportableError", "import_tfjob", "write"]

@@ -89,7 +89,5 @@ CONTAINER_HARMLESS = {
     ("imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy", "stdin", "tty"),
     _OF_THE_PLATFORM,
 )
-VARIABLE = {
-    "valueFrom": "give the value itself; secrets of the cluster do not reach programs",
-}
+VALUE_FROM = "not supported; give the value itself; secrets of the cluster do not reach programs"
 RESOURCES = {"claims": "ask for the device class by --device-class"}

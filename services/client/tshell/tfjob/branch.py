@@ -1,12 +1,10 @@
-"""Reading a document so that nothing of it is overlooked: what nobody took is named at the end."""
+"""Walking a document so that nothing of it is overlooked: what nobody took is named at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-
-import yaml
 
 T = TypeVar("T")
 
@@ -16,14 +14,21 @@ class Findings:
     """What is wrong with a document, and what is worth knowing, each with its path."""
 
     faults: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    """What is asked for and not supported: a job without it can run, if people want that."""
     notes: list[str] = field(default_factory=list)
 
     def fault(self, path: str, problem: str) -> None:
-        self.faults.append(f"{path}: {problem}")
+        """Something that is needed is absent or wrong."""
+        self.faults.append(_printable(f"{path}: {problem}"))
+
+    def unsupported(self, path: str, problem: str) -> None:
+        """Something that is asked for cannot be had here."""
+        self.surplus.append(_printable(f"{path}: {problem}"))
 
     def note(self, path: str, text: str) -> None:
         """Noted once, however often the same is found."""
-        line = f"{path}: {text}"
+        line = _printable(f"{path}: {text}")
         if line not in self.notes:
             self.notes.append(line)
 
@@ -73,35 +78,26 @@ class Branch:
     def close(
         self, instead: Mapping[str, str] | None = None, harmless: Mapping[str, str] | None = None
     ) -> None:
-        """Name every field nobody took: a note for ``harmless`` ones, else a fault."""
-        for key in self._left:
+        """Name every field nobody took and that asks for something, unless it is harmless."""
+        for key, value in self._left.items():
+            if _asks_nothing(value):
+                continue
             if harmless and key in harmless:
                 self._findings.note(self.at(key), harmless[key])
             elif instead and key in instead:
-                self._findings.fault(self.at(key), f"not supported; {instead[key]}")
+                self._findings.unsupported(self.at(key), f"not supported; {instead[key]}")
             else:
-                self._findings.fault(self.at(key), "not known here; correct or remove it")
+                self._findings.unsupported(self.at(key), "not known here; correct or remove it")
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML in which no field may be given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _value in node.value:
-            name = key.value
-            if name in seen and name != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the field {name!r} is given twice", key.start_mark
-                )
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+def _asks_nothing(value: object) -> bool:
+    """Whether Kubernetes reads ``value`` as if the field were not there: null, false, empty."""
+    if isinstance(value, Mapping):
+        return all(_asks_nothing(each) for each in value.values())
+    return value is None or value is False or value in ("", [])
 
 
-def documents(text: str) -> list[Any]:
-    """The YAML documents of ``text``, empty ones left out.
-
-    Raises:
-        yaml.YAMLError: for what is not YAML, or gives a field twice.
-    """
-    return [each for each in yaml.load_all(text, _StrictLoader) if each is not None]
+def _printable(line: str) -> str:
+    """``line`` as a terminal may show it: the names in it are the file's."""
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line[:1000])
+    return "".join(shown)

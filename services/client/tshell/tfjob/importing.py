@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from services.client.tshell.tfjob import advice
-from services.client.tshell.tfjob.branch import Branch, Findings, documents
+from services.client.tshell.tfjob.branch import Branch, Findings
+from services.client.tshell.tfjob.reading import UnreadableError, document
 from services.client.tshell.tfjob.replica import Replica, replica
+from services.client.tshell.tfjob.run_command import expanded, variables
 
 _ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} | {
     "evaluator": "evaluator",
@@ -21,11 +21,15 @@ _ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} |
 
 
 class NotImportableError(Exception):
-    """The TFJob asks for what has no counterpart here; ``faults`` names all of it."""
+    """The TFJob cannot become a job of ours; ``faults`` names every reason.
 
-    def __init__(self, faults: list[str]) -> None:
+    ``can_go_without``: whether they are all of what is asked for beyond what is supported, so that
+    a job without it can run.
+    """
+
+    def __init__(self, faults: list[str], *, can_go_without: bool = False) -> None:
         super().__init__("\n".join(faults))
-        self.faults = faults
+        self.faults, self.can_go_without = faults, can_go_without
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,11 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_tfjob(text: str, *, own_code: bool = False, force: bool = False) -> Imported:
+def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) -> Imported:
     """Read one TFJob.
 
     Args:
-        text: the YAML file.
+        data: the file, YAML or JSON.
         own_code: a package takes the place of the containers' commands.
         force: go on without what is not supported; it is noted instead.
 
@@ -49,13 +53,11 @@ def import_tfjob(text: str, *, own_code: bool = False, force: bool = False) -> I
         NotImportableError: naming every unsupported and every unknown field.
     """
     try:
-        found = documents(text)
-    except yaml.YAMLError as error:
-        raise NotImportableError([f"not usable YAML: {error}"]) from error
-    if len(found) != 1:
-        raise NotImportableError([f"the file must hold one TFJob, it holds {len(found)} documents"])
+        found = document(data)
+    except UnreadableError as error:
+        raise NotImportableError([str(error)]) from error
     findings = Findings()
-    root = Branch(found[0], "", findings)
+    root = Branch(found, "", findings)
     body: dict[str, Any] = {}
     _kind(root, findings)
     metadata = root.branch("metadata")
@@ -71,14 +73,15 @@ def import_tfjob(text: str, *, own_code: bool = False, force: bool = False) -> I
     if not spec.take("enableDynamicWorker", bool):
         spec.close(instead=advice.SPEC)
     else:
-        findings.fault(spec.at("enableDynamicWorker"), advice.SPEC["enableDynamicWorker"])
+        findings.unsupported(spec.at("enableDynamicWorker"), advice.SPEC["enableDynamicWorker"])
     root.close(harmless=advice.DOCUMENT)
     replicas = _replicas(specs, findings, own_code)
     body |= _shape(replicas, policy, findings)
     commands = _together(body, replicas, findings, own_code)
-    if findings.faults and (not force or not replicas or not body["name"]):
-        raise NotImportableError(findings.faults)
-    left_out = [f"left out: {fault}" for fault in findings.faults]
+    if findings.faults or (findings.surplus and not force):
+        faults = [*findings.faults, *findings.surplus]
+        raise NotImportableError(faults, can_go_without=not findings.faults)
+    left_out = [f"left out: {each}" for each in findings.surplus]
     return Imported(body, commands, (*left_out, *findings.notes))
 
 
@@ -87,7 +90,7 @@ def write(commands: dict[str, dict[str, Any]], folder: Path) -> None:
     code = folder / "code"
     code.mkdir(parents=True)
     shutil.copyfile(Path(__file__).with_name("run_command.py"), code / "main.py")
-    (code / "command.json").write_text(json.dumps(commands, indent=2, sort_keys=True))
+    (code / "command.json").write_text(json.dumps(commands, indent=2))
 
 
 def _kind(root: Branch, findings: Findings) -> None:
@@ -103,12 +106,14 @@ def _run_policy(branch: Branch, findings: Findings) -> dict[str, Any]:
         text = "all pods are removed at the end in any case; logs and model are kept without them"
         findings.note(branch.at("cleanPodPolicy"), text)
     elif clean not in {None, "All"}:
-        findings.fault(branch.at("cleanPodPolicy"), "must be All, Running or None")
+        findings.unsupported(branch.at("cleanPodPolicy"), "must be All, Running or None")
     if branch.take("ttlSecondsAfterFinished", int) is not None:
         text = "left out: pods go at once, and the time would remove logs and model; see ttl_s"
         findings.note(branch.at("ttlSecondsAfterFinished"), text)
     if branch.take("suspend", bool):
-        findings.fault(branch.at("suspend"), "not supported; hand the job in when it may start")
+        findings.unsupported(
+            branch.at("suspend"), "not supported; hand the job in when it may start"
+        )
     timeouts: dict[str, int] = {}
     if (seconds := branch.take("activeDeadlineSeconds", int)) is not None:
         timeouts["run_s"] = seconds
@@ -135,14 +140,16 @@ def _replicas(specs: Branch, findings: Findings, own_code: bool) -> dict[str, Re
     for key in specs.keys():  # noqa: SIM118 - a Branch is no mapping
         role = _ROLES.get(key.lower())
         if role is None:
-            continue  # named by close
+            specs.any(key)
+            findings.unsupported(specs.at(key), "not known here; correct or remove it")
+            continue
         if role in found:
             findings.fault(specs.at(key), f"there is another {role} already; keep one")
         found[role] = replica(specs.branch(key), findings, own_code)
-    specs.close()
-    if not found:
+    asked = {role: each for role, each in found.items() if each.replicas > 0}
+    if not asked:
         findings.fault("spec.tfReplicaSpecs", "names no replicas; at least Worker is needed")
-    return {role: each for role, each in found.items() if each.replicas > 0}
+    return asked
 
 
 def _shape(replicas: dict[str, Replica], policy: str | None, findings: Findings) -> dict[str, Any]:
@@ -192,19 +199,16 @@ def _together(
         body["resources"] = known[0]
     else:
         body["role_resources"] = {role: each.resources for role, each in replicas.items()}
-    env = [each.env for each in replicas.values()]
-    shared = bool(env) and all(each == env[0] for each in env)
-    if shared:
-        body["env"] = env[0]
     if own_code:
-        if not shared:
-            _same(replicas, "env", lambda r: r.env, findings)
-        body["args"] = _same(replicas, "args", lambda r: r.args, findings) or []
+        pairs = _same(replicas, "env", lambda r: r.env, findings) or []
+        body["env"] = variables(pairs, {})
+        words = _same(replicas, "args", lambda r: r.args, findings) or []
+        body["args"] = [expanded(word, body["env"]) for word in words]
         return {}
     return {
         "worker" if body.get("type") == "single" else role: {
             "argv": each.argv,
-            "env": {} if shared else each.env,
+            "env": each.env,
             "cwd": each.cwd,
         }
         for role, each in replicas.items()

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
-_QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(m|Ki|Mi|Gi|Ti|Pi|k|M|G|T|P|[eE][0-9]+)?$")
+_QUANTITY = re.compile(
+    r"([0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
+    r"(?:[eE]([+-]?[0-9]{1,2})|(n|u|m|Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E))?"
+)
+_MOST = 2**63 - 1
+"""Kubernetes' largest quantity."""
 _FACTORS = {
-    "m": Decimal("0.001"),
+    "n": Decimal(10) ** -9,
+    "u": Decimal(10) ** -6,
+    "m": Decimal(10) ** -3,
     "k": Decimal(10) ** 3,
     "M": Decimal(10) ** 6,
     "G": Decimal(10) ** 9,
     "T": Decimal(10) ** 12,
     "P": Decimal(10) ** 15,
+    "E": Decimal(10) ** 18,
     "Ki": Decimal(2) ** 10,
     "Mi": Decimal(2) ** 20,
     "Gi": Decimal(2) ** 30,
     "Ti": Decimal(2) ** 40,
     "Pi": Decimal(2) ** 50,
+    "Ei": Decimal(2) ** 60,
     "": Decimal(1),
 }
 _MIB = 2**20
@@ -29,16 +38,19 @@ def amount(quantity: object) -> Decimal:
     Raises:
         ValueError: when it is none.
     """
-    match = _QUANTITY.match(str(quantity)) if not isinstance(quantity, bool) else None
+    text = str(quantity)[:100]
+    match = _QUANTITY.fullmatch(text) if not isinstance(quantity, bool) else None
     if match is None:
-        raise ValueError(f"{quantity!r} is not a Kubernetes quantity")
-    number, suffix = match.groups()
-    if suffix and suffix[0] in "eE":
-        return Decimal(number) * Decimal(10) ** int(suffix[1:])
-    return Decimal(number) * _FACTORS[suffix or ""]
+        raise ValueError(f"{text!r} is not a Kubernetes quantity")
+    number, exponent, suffix = match.groups()
+    factor = Decimal(10) ** int(exponent) if exponent else _FACTORS[suffix or ""]
+    found = Decimal(number) * factor
+    if found > _MOST:
+        raise ValueError(f"{text!r} is more than Kubernetes can count")
+    return found
 
 
 def memory(quantity: object) -> str:
     """A quantity of bytes as a whole number of Mi, or of bytes where that is not exact."""
-    number = int(amount(quantity))
+    number = int(amount(quantity).to_integral_value(ROUND_CEILING))
     return f"{number // _MIB}Mi" if number % _MIB == 0 else str(number)

@@ -9,10 +9,11 @@ from typing import Any
 from services.client.tshell.tfjob import advice
 from services.client.tshell.tfjob.branch import Branch, Findings
 from services.client.tshell.tfjob.quantities import amount, memory
+from shared.contracts import is_reserved_variable
 
 _CONTAINER = "tensorflow"
 _GPU_LABEL = "nvidia.com/gpu.product"
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")
+_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _PROGRAM = re.compile(r"(^|/)(python[0-9.]*|bash|sh)$")
 _RESTARTS = {
     "Always": "members lost to the infrastructure are replaced, a crash once; a program's own"
@@ -34,7 +35,8 @@ class Replica:
     image: str = ""
     argv: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
+    env: list[tuple[str, str]] = field(default_factory=list)
+    """In the file's order: a value may refer to variables before it."""
     cwd: str = ""
     resources: dict[str, Any] = field(default_factory=dict)
     host_network: bool = False
@@ -46,6 +48,8 @@ def replica(branch: Branch, findings: Findings, own_code: bool) -> Replica:
     found = Replica(branch.path)
     number = branch.take("replicas", int)
     found.replicas = 1 if number is None else number
+    if found.replicas < 0:
+        findings.fault(branch.at("replicas"), "must not be negative")
     found.restart = branch.take("restartPolicy", str) or ""
     if found.restart:
         if found.restart in _RESTARTS:
@@ -82,7 +86,9 @@ def _containers(
     named = [each for each in containers if each.take("name", str) == _CONTAINER]
     for each in containers:
         if each not in named[:1]:
-            findings.fault(each.path, "not supported; one container, named tensorflow, is run")
+            findings.unsupported(
+                each.path, "not supported; one container, named tensorflow, is run"
+            )
     if not named:
         path = f"{replica.path}.template.spec.containers"
         findings.fault(path, "needs a container with the name tensorflow")
@@ -110,9 +116,14 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
         text = "args begin with a program and are run as the command"
         findings.note(ours.at("args"), text)
     elif not command:
-        text = "is missing; name the program, for an image's own entry point is not known here"
+        text = (
+            "is missing; name the program, for an image's own entry point is not known here, or"
+            " bring the code: tshell submit FOLDER -f FILE"
+        )
         findings.fault(ours.at("command"), text)
     replica.argv = [*command, *args]
+    if replica.argv and not replica.argv[0]:
+        findings.fault(ours.at("command"), "begins with an empty word; name the program")
     relative = [w for w in replica.argv if w.endswith(".py") and not w.startswith("/")]
     if relative and not replica.cwd:
         text = f"{relative[0]} is looked for in the package: give workingDir or a whole path"
@@ -121,15 +132,20 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
 
 def _variable(variable: Branch, replica: Replica, findings: Findings) -> None:
     name, value = variable.take("name", str), variable.any("value")
+    source = variable.any("valueFrom")
     if name is None or not _NAME.match(name):
         findings.fault(variable.at("name"), "must be the name of a variable")
-    elif name == "TF_CONFIG":
-        findings.fault(variable.path, "TF_CONFIG is made for each member; remove it")
-    elif isinstance(value, str | None):
-        replica.env[name] = value or ""
-    else:
+    elif is_reserved_variable(name):
+        findings.unsupported(
+            variable.path, f"{name} is reserved for the platform, which makes it for each member"
+        )
+    elif not isinstance(value, str | None):
         findings.fault(variable.at("value"), "must be a string; put it in quotes")
-    variable.close(instead=advice.VARIABLE)
+    elif source is not None:
+        findings.unsupported(variable.at("valueFrom"), advice.VALUE_FROM)
+    else:
+        replica.env.append((name, value or ""))
+    variable.close()
 
 
 def _words(branch: Branch, key: str, findings: Findings) -> list[str]:
@@ -156,10 +172,17 @@ def _resources(branch: Branch, findings: Findings) -> dict[str, Any]:
             elif name == "memory":
                 found["memory"] = memory(value)
             elif "/" in name and "gpu_resource" not in found:
-                found |= {"gpu": int(amount(value)), "gpu_resource": name}
+                found |= {"gpu": _whole(value), "gpu_resource": name}
             else:
-                findings.fault(here, "not supported; cpu, memory and one kind of GPU are")
+                findings.unsupported(here, "not supported; cpu, memory and one kind of GPU are")
         except ValueError as error:
             findings.fault(here, str(error))
     branch.close(instead=advice.RESOURCES)
     return found
+
+
+def _whole(quantity: object) -> int:
+    number = amount(quantity)
+    if number != int(number):
+        raise ValueError(f"{quantity!r} is not a whole number")
+    return int(number)

@@ -1,7 +1,7 @@
 """Main program of an imported TFJob: becomes the command that its container would have run.
 
 Runs in the job's own image, so it uses nothing but Python itself. ``command.json`` beside it
-holds, for each role, ``argv``, ``env`` and ``cwd``.
+holds, for each role, ``argv``, ``env`` (pairs of name and value, in the file's order) and ``cwd``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+_REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 
 def main() -> None:
@@ -18,11 +21,10 @@ def main() -> None:
     commands = json.loads(Path(__file__).with_name("command.json").read_text(encoding="utf-8"))
     role = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {}).get("type", "worker")
     command = commands[role]
-    environment = dict(os.environ)
-    for name, value in command["env"].items():
-        environment[name] = expanded(value, environment)
-    argv = [expanded(word, environment) for word in command["argv"]]
-    os.environ.update(environment)  # what execvp looks the program up with
+    known = {name: value for name, value in os.environ.items() if _is_the_platforms(name)}
+    known = variables(command["env"], known)
+    argv = [expanded(word, known) for word in command["argv"]]
+    os.environ.update(known)  # what execvp looks the program up with
     try:
         if command["cwd"]:
             os.chdir(command["cwd"])
@@ -32,14 +34,31 @@ def main() -> None:
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def expanded(text: str, environment: dict[str, str]) -> str:
-    """Kubernetes' ``$(NAME)``; ``$$(NAME)`` stays as ``$(NAME)``, unknown names as written."""
+def variables(pairs: Iterable[tuple[str, str]], known: dict[str, str]) -> dict[str, str]:
+    """``known`` and the variables of ``pairs``, each of which may refer to those before it."""
+    found = dict(known)
+    for name, value in pairs:
+        found[name] = expanded(value, found)
+    return found
+
+
+def expanded(text: str, known: dict[str, str]) -> str:
+    """``text`` as Kubernetes expands it.
+
+    ``$(NAME)`` is the variable's value, or stays as written where the name is not known; ``$$`` is
+    one dollar sign. What a value brings in is not looked at again.
+    """
 
     def value(match: re.Match[str]) -> str:
-        written = str(match.group(0))
-        return written[1:] if written.startswith("$$") else environment.get(match.group(1), written)
+        name = match.group(1)
+        return "$" if name is None else known.get(name, match.group(0))
 
-    return re.sub(r"\$?\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)", value, text)
+    return _REFERENCE.sub(value, text)
+
+
+def _is_the_platforms(name: str) -> bool:
+    """As in Kubernetes, what the image itself sets cannot be referred to."""
+    return name == "TF_CONFIG" or name.startswith("BAROGRAPH_")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,193 @@
+"""Whatever a file holds, handing it in ends in one clear error or in the right job."""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from services.client import wording
+from services.client.tshell.app import app
+from services.client.tshell.door import Stop
+from services.client.tshell.tfjob import NotImportableError, import_tfjob
+from shared.contracts import JobSubmit
+from tests.unit.client.test_tfjob import PS_JOB, submit
+
+AT_MOST_S = 20.0
+"""Far above what any of these takes, far below what an unbounded one would."""
+
+
+def handed_in(file: Path) -> tuple[int, str]:
+    """Exit code and what is said; any exception but the command's own is a fault of this test."""
+    result = CliRunner().invoke(app, ["submit", "-f", str(file), "--dry-run", "client"])
+    if isinstance(result.exception, Stop):
+        return int(result.exception.code), str(result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def answered(data: bytes, **options: bool) -> JobSubmit | None:
+    """The job the bytes stand for, None where they are refused in words."""
+    faults: list[str] = []
+    try:
+        return submit(import_tfjob(data, **options))
+    except NotImportableError as refused:
+        faults = refused.faults
+    except ValidationError as refused:  # the contract names each field
+        faults = [each.problem for each in wording.faults(refused.errors())]
+    assert faults
+    assert all(0 < len(each) < 5_000 for each in faults)
+    return None
+
+
+ALIASES = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12))
+MERGES = "\n".join(
+    f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}], k{n}: *m{n - 1}}}" for n in range(1, 40)
+)
+BAD = {
+    "aliases that unfold into 10^11 values": f"a0: &a0 [x, x]\n{ALIASES}".encode(),
+    "merges that double": f"m0: &m0 {{a: 1}}\n{MERGES}".encode(),
+    "an alias inside its own anchor": b"a: &a [*a]",
+    "a merge of itself": b"a: &a {<<: *a}",
+    "100,000 brackets": b"[" * 100_000,
+    "100,000 braces": b"{a: " * 100_000,
+    "100,000 nested lists of JSON": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "deep blocks": b"\n".join(b" " * n + b"- " for n in range(2_000)),
+    "too large": b"a: " + b"x" * (2**20 + 1),
+    "a number of 5,000 digits": b"spec: " + b"9" * 5_000,
+    "the same in JSON": b'{"spec": ' + b"9" * 5_000 + b"}",
+    "a number that is endless": b"spec: .inf",
+    "a number that is endless in JSON": b'{"spec": 1e999}',
+    "base 60": b"spec: 1:" + b"59:" * 100 + b"0",
+    "an unrendered template": b"metadata:\n  name: {{ .Values.name }}\n",
+    "a list as key": b"? [a]\n: b",
+    "a mapping as key": b"{{a: b}: c}",
+    "conditions of a template": b"spec:\n{% if ps %}\n  a: b\n{% endif %}\n",
+    "a field given twice": b"spec: {}\nspec: {}\n",
+    "a field given twice in JSON": b'{"spec": {}, "spec": {}}',
+    "a date": b"2026-11-28",
+    "a binary tag": b"spec: !!binary aGVsbG8=",
+    "a set": b"spec: !!set {a, b}",
+    "a tag of Python's": b"spec: !!python/object/apply:os.system [true]",
+    "half a surrogate pair": b'metadata: {name: "\\ud800"}',
+    "half a surrogate pair in JSON": b'{"metadata": {"name": "\\ud800"}}',
+    "a NUL character": b'metadata: {name: "a\\0b"}',
+    "an archive": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xed\xc1",
+    "Latin-1": "metadata: {name: übung}".encode("latin-1"),
+    "nothing": b"",
+    "a byte order mark alone": codecs.BOM_UTF8,
+    "half a UTF-16 character": codecs.BOM_UTF16_LE + b"a",
+    "a number": b"42",
+    "a list": b"- a\n- b",
+    "two documents": PS_JOB + b"\n---\n" + PS_JOB,
+    "an alias of nothing": b"spec: *nobody",
+    "an escape code in a field's name": b'"\\e]0;title\\a": 1',
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_file_that_is_no_job_gets_one_clear_error(what: str, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_bytes(BAD[what])
+    began = time.process_time()
+    code, said = handed_in(file)
+    assert code == 2, said
+    assert 0 < len(said.strip()) < 5_000
+    assert "\x1b]" not in said
+    assert time.process_time() - began < AT_MOST_S
+
+
+GOOD = {
+    "as it is": PS_JOB,
+    "byte order mark and CRLF": codecs.BOM_UTF8 + PS_JOB.replace(b"\n", b"\r\n"),
+    "UTF-16, as Windows' shell writes it": PS_JOB.decode().encode("utf-16"),
+    "JSON": json.dumps(yaml.safe_load(PS_JOB)).encode(),
+    "JSON with tabs": json.dumps(yaml.safe_load(PS_JOB), indent="\t").encode(),
+    "an empty document after it": PS_JOB + b"\n---\n",
+    "comments": b"# digits\n" + PS_JOB,
+}
+
+
+@pytest.mark.parametrize("what", GOOD)
+def test_a_job_is_read_however_it_is_written(what: str, tmp_path: Path) -> None:
+    file = tmp_path / "job.JSON"
+    file.write_bytes(GOOD[what])
+    code, said = handed_in(file)
+    assert code == 0, said
+    assert answered(GOOD[what]) == answered(PS_JOB)
+
+
+def test_no_file_gets_a_traceback_from_the_command_itself(tmp_path: Path) -> None:
+    (tmp_path / "helm.yaml").write_bytes(BAD["an unrendered template"])
+    for file in ("helm.yaml", "", "none.yaml", ".", "/dev/null.yaml"):
+        command = [sys.executable, "-m", "services.client.tshell", "submit", "-f"]
+        path = str(tmp_path / file) if file else str(tmp_path)
+        ran = subprocess.run(
+            [*command, path, "--dry-run", "client"], capture_output=True, text=True, check=False
+        )
+        assert (ran.returncode, "Traceback" in ran.stderr) == (2, False), ran.stderr
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.dates()
+    | st.sampled_from(["$(X)", "1Gi", "Worker", "tensorflow", "-1", "true"]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+PATHS = st.lists(st.integers(0, 10), min_size=1, max_size=9)
+
+
+def changed(document, path: list[int], value):
+    """The document with something else at one place."""
+    here = document
+    for step in path[:-1]:
+        keys = list(here) if isinstance(here, dict) else list(range(len(here)))
+        inner = here[keys[step % len(keys)]] if keys else None
+        if not isinstance(inner, dict | list) or not inner:
+            break
+        here = inner
+    keys = list(here) if isinstance(here, dict) else list(range(len(here)))
+    if keys:
+        here[keys[path[-1] % len(keys)]] = value
+    return document
+
+
+@settings(max_examples=150, deadline=None)
+@given(path=PATHS, value=VALUES, force=st.booleans(), own_code=st.booleans())
+def test_a_job_with_anything_anywhere_is_answered(path, value, force: bool, own_code: bool) -> None:
+    document = changed(copy.deepcopy(yaml.safe_load(PS_JOB)), path, value)
+    data = yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode()
+    answered(data, force=force, own_code=own_code)
+
+
+@settings(max_examples=150, deadline=None)
+@given(position=st.integers(0, len(PS_JOB)), cut=st.integers(0, 30), put=st.binary(max_size=30))
+def test_a_job_with_some_bytes_changed_is_answered(position: int, cut: int, put: bytes) -> None:
+    answered(PS_JOB[:position] + put + PS_JOB[position + cut :])
+
+
+YAMLISH = st.text(alphabet="ab:-?,[]{}&*!|>'\"%@`#~<= \n\t0.1\ufeff\u2028\x85", max_size=60)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(YAMLISH | st.text(max_size=60))
+def test_any_text_is_answered(text: str) -> None:
+    answered(text.encode(errors="surrogatepass"))

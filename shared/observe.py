@@ -26,6 +26,20 @@ OUTBOX = Gauge("barograph_outbox_messages", "Messages decided on but not yet con
 DEAD_LETTERS = Gauge(
     "barograph_dead_letters", "Messages nobody could handle, waiting for an operator.", ["queue"]
 )
+CONNECTIONS_LOST = Counter(
+    "barograph_broker_connections_lost_total",
+    "Open connections to the broker that ended.",
+    ["link"],
+)
+SET_ASIDE = Counter(
+    "barograph_set_aside_total",
+    "Messages and batches of samples that could not be worked on and were set aside.",
+    ["queue"],
+)
+OUTBOX_SET_ASIDE = Gauge(
+    "barograph_outbox_set_aside_messages",
+    "Messages that were decided on and can never be published, kept for an operator.",
+)
 PARTITION_LAG = Gauge(
     "barograph_partition_lag_seconds",
     "Age of the newest batch of samples this replica has worked on.",

@@ -18,6 +18,9 @@ from shared import machine
 NAMESPACE = uuid.UUID("6f0c5a52-6f3d-5e0b-9b57-0b0c5b7f1f57")
 """Namespace of all deterministic ids; changing it would make every event look new."""
 
+MAX_WORD = 80
+"""Characters of one word of a routing key."""
+
 _UNSAFE_IN_KEY = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -65,8 +68,16 @@ def deterministic_id(*parts: object) -> str:
 
 
 def routing_word(text: str) -> str:
-    """``text`` as one word of a routing key: dots and other separators become ``-``."""
-    return _UNSAFE_IN_KEY.sub("-", text).strip("-") or "unknown"
+    """``text`` as one word of a routing key: dots and other separators become ``-``.
+
+    A key has 255 bytes for all of its words, so a long word is cut and ends in a digest of the
+    whole: two long names that begin alike stay two.
+    """
+    word = _UNSAFE_IN_KEY.sub("-", text).strip("-") or "unknown"
+    if len(word) <= MAX_WORD:
+        return word
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{word[: MAX_WORD - 17]}-{digest}"
 
 
 def job_word(job_id: str) -> str:

@@ -4,6 +4,7 @@ Publishing waits for the broker's confirm; consuming acks only what is handled; 
 restart of the broker. Delivery is at least once.
 """
 
+import shared.messaging.tables  # noqa: F401 - it takes the place of pika's own decoder
 from shared.messaging.bus import ARROW, JSON, Bus, Publisher
 from shared.messaging.consumer import QueueConsumer
 from shared.messaging.dead_letters import DeadLetter, DeadLetters
@@ -12,11 +13,13 @@ from shared.messaging.errors import (
     BrokerUnavailable,
     MessagingError,
     NotInTopology,
+    Refused,
     Reject,
     Retry,
+    Unpublishable,
     Unroutable,
 )
-from shared.messaging.publisher import Outgoing
+from shared.messaging.limits import Outgoing
 
 __all__ = [
     "ARROW",
@@ -32,8 +35,10 @@ __all__ = [
     "Outgoing",
     "Publisher",
     "QueueConsumer",
+    "Refused",
     "Reject",
     "Retry",
+    "Unpublishable",
     "Unroutable",
     "decode",
     "message_class",

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 from shared import topology
 from shared.contracts import Message
-from shared.messaging.consumer import HandleBatch, QueueConsumer
+from shared.messaging.consumer import QueueConsumer
+from shared.messaging.crash_marks import CrashMarks
 from shared.messaging.declare import Declarer
 from shared.messaging.depth import DeadLetterDepth
 from shared.messaging.envelope import PUBLISHED_MS, Envelope, headers_for
-from shared.messaging.errors import BrokerUnavailable, NotInTopology
+from shared.messaging.errors import BrokerUnavailable, NotInTopology, Unpublishable
+from shared.messaging.handling import HandleBatch
+from shared.messaging.limits import Outgoing, fault_of
 from shared.messaging.link import Address, Link
-from shared.messaging.publisher import ConfirmingPublisher, Outgoing
+from shared.messaging.publisher import ConfirmingPublisher
 from shared.topology import PARTITION_PUBLISHER, PARTITIONS, Principal, QueueKind
 
 JSON = "application/json"
@@ -34,6 +39,15 @@ class Bus:
     Two links are kept, one to publish and one to consume, as RabbitMQ advises: when the broker
     throttles publishers it stops reading from their connection, and acks must not be stuck
     behind that.
+
+    Args:
+        url: the broker's, or what tells it.
+        principal: whose rows of the topology count.
+        instance: this replica's name.
+        word: what addresses messages to this instance; default: instance.
+        partitions: how many sample streams there are.
+        state_dir: where a file says what was in hand when the process died; without it nothing
+            outlives the process.
     """
 
     def __init__(
@@ -44,9 +58,11 @@ class Bus:
         *,
         word: str = "",
         partitions: int = 4,
+        state_dir: Path | None = None,
     ) -> None:
         self.principal = Principal(principal)
         self.instance = instance
+        self._state_dir = state_dir
         self._source = f"/barograph/{self.principal}/{instance}"
         name = f"{self.principal}-{instance}"
         self._out = Link(url, f"{name}-publish")
@@ -66,6 +82,11 @@ class Bus:
     def alive(self) -> bool:
         """Whether the threads that own the connections still run."""
         return self._out.alive and (self._in.alive or not self._consuming)
+
+    @property
+    def connections_lost(self) -> int:
+        """How many open connections were lost so far."""
+        return self._in.lost + self._out.lost
 
     @property
     def last_error(self) -> str:
@@ -110,6 +131,7 @@ class Bus:
 
         Raises:
             NotInTopology: when this principal may not publish such a message.
+            Unpublishable: when one breaks its contract or AMQP's limits; then none is published.
             Unroutable: when a message that must be received has no queue.
             BrokerUnavailable: when the broker did not confirm in time.
         """
@@ -117,15 +139,30 @@ class Bus:
         self._publisher.publish(outgoing, timeout_s)
 
     def prepare(self, message: Message, cause: Envelope | None = None) -> Outgoing:
-        """``message`` in its envelope, not yet published."""
+        """``message`` in its envelope, not yet published.
+
+        It is read back as its receiver will read it, and measured as AMQP will: a value that came
+        into it unchecked, such as a number that is none, must not leave.
+
+        Raises:
+            NotInTopology: when this principal may not publish such a message.
+            Unpublishable: when it breaks its own contract or AMQP's limits.
+        """
         if not topology.may_publish(self.principal, type(message)):
             raise NotInTopology(f"{self.principal} may not publish {message.TYPE}")
         route = topology.route_of(type(message))
-        message_id = message.message_id()
-        return Outgoing(
+        try:
+            body = message.model_dump_json().encode()
+            type(message).model_validate_json(body)
+            message_id = message.message_id()
+            key = message.routing_key()
+        except (ValueError, TypeError) as error:
+            reason = f"{message.TYPE} breaks its own contract: {str(error)[:500]}"
+            raise Unpublishable({0: reason}) from error
+        outgoing = Outgoing(
             exchange=route.exchange,
-            routing_key=message.routing_key(),
-            body=message.model_dump_json().encode(),
+            routing_key=key,
+            body=body,
             message_id=message_id,
             headers=headers_for(message, message_id, self._source, cause),
             # What is addressed to one instance has a deadline for the answer instead: a machine
@@ -134,6 +171,9 @@ class Bus:
                 s.kind is QueueKind.QUORUM and not s.narrowed and s.awaited for s in route.consumers
             ),
         )
+        if fault := fault_of(outgoing):
+            raise Unpublishable({0: f"{message.TYPE}: {fault}"})
+        return outgoing
 
     def publish_prepared(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
         """Publish what ``prepare`` made; raises as ``publish`` does."""
@@ -176,10 +216,22 @@ class Bus:
         if queue not in names:
             raise NotInTopology(f"{self.principal} may not consume {queue}")
         consumer = QueueConsumer(
-            queue, handle, prefetch=prefetch, batch=batch, concurrency=concurrency
+            queue,
+            handle,
+            prefetch=prefetch,
+            batch=batch,
+            concurrency=concurrency,
+            marks=self.marks(queue),
         )
         self.attach(consumer)
         return consumer
+
+    def marks(self, queue: str) -> CrashMarks:
+        """What remembers over which message of ``queue`` this instance died."""
+        if self._state_dir is None:
+            return CrashMarks()
+        name = quote(f"{self.principal}-{self.instance}-{queue}", safe="")
+        return CrashMarks(self._state_dir.expanduser() / "in-work" / f"{name}.json")
 
     def attach(self, consumer: QueueConsumer) -> None:
         """Run a consumer on this bus' consuming connection."""

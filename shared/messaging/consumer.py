@@ -12,13 +12,12 @@ from pika import BasicProperties
 from pika.channel import Channel
 from pika.spec import Basic
 
+from shared.messaging.crash_marks import CrashMarks
 from shared.messaging.envelope import Delivery
+from shared.messaging.handling import PAUSES_S, HandleBatch, Handling, Outcome
 from shared.messaging.link import Link
 
 log = structlog.get_logger(__name__)
-
-HandleBatch = Callable[[Sequence[Delivery]], None]
-"""Must settle every delivery it is given: returning means they may be acked."""
 
 
 class QueueConsumer:
@@ -26,10 +25,13 @@ class QueueConsumer:
 
     Every delivery is passed to ``handle`` in a batch, in a worker thread. What arrives while
     ``concurrency`` batches are in work becomes the next one: the busier, the larger. When
-    ``handle`` returns the batch is acked; when it raises, the batch is requeued after a pause, or,
-    with ``restart_on_failure``, the channel is closed and set up again (a stream cannot requeue).
-    Batches of one consumer run in parallel only with ``concurrency`` > 1. ``before`` prepares
-    each new channel and calls its second argument, in the link's thread, when it is ready.
+    ``handle`` returns the batch is acked. When it raises ``Unavailable``, the batch is kept and
+    handled again after a pause, for as long as the outage lasts. What raises anything else, alone
+    and again and again, the broker dead-letters. With ``restart_on_failure`` the channel is closed
+    and set up again instead: a stream takes nothing back. Batches of one consumer run in parallel
+    only with ``concurrency`` > 1. ``before`` prepares each new channel and calls its second
+    argument, in the link's thread, when it is ready. ``marks`` remember over which message the
+    process died.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class QueueConsumer:
         arguments: Callable[[], dict[str, Any]] | None = None,
         before: Callable[[Channel, Callable[[], None]], None] | None = None,
         restart_on_failure: bool = False,
+        marks: CrashMarks | None = None,
+        pauses_s: Sequence[float] = PAUSES_S,
     ) -> None:
         self.queue = queue
-        self._handle = handle
+        self.handling = Handling(queue, handle, marks, pauses_s)
         self._prefetch = prefetch
         self._batch = batch
         self._concurrency = concurrency
@@ -81,6 +85,7 @@ class QueueConsumer:
     def stop(self, timeout_s: float) -> bool:
         """Take nothing more, finish what is held, ack it; False when that did not end in time."""
         self._stopping = True
+        self.handling.stopped.set()
         if self._link is not None:
             self._link.call(self._cancel)
         with self._idle:
@@ -162,37 +167,42 @@ class QueueConsumer:
 
     def _work(self, channel: Channel, batch: list[Delivery]) -> None:
         link = self._link
-        handled = False
+        outcome = Outcome()
         try:
-            if channel is self._channel:
-                self._handle(batch)
-                handled = True
-        except Exception:
-            # The last resort: what a batch handler lets through is a fault of ours or a lost
-            # broker. The messages go back to the queue; nothing is lost.
-            log.exception("batch_failed", queue=self.queue, size=len(batch))
+            outcome = self._outcome(channel, batch)
         finally:
-            tags = [delivery.tag for delivery in batch]
+            known = {*outcome.done, *outcome.set_aside}
+            left = [delivery.tag for delivery in batch if delivery.tag not in known]
             if link is not None:
-                if handled:
-                    link.call(lambda: self._settled(channel, tags))
-                else:
-                    link.call(lambda: self._give_back(channel, tags))
+                link.call(lambda: self._settled(channel, outcome))
+                if left:
+                    link.call(lambda: self._give_back(channel, left))
             with self._idle:
                 self._in_flight -= 1
                 self._idle.notify_all()
             if link is not None:
                 link.call(self._flush)
 
+    def _outcome(self, channel: Channel, batch: list[Delivery]) -> Outcome:
+        if channel is not self._channel:
+            return Outcome()
+        if self._restart_on_failure:
+            handled = self.handling.once(batch)
+            return Outcome(done=[d.tag for d in batch] if handled else [])
+        return self.handling.settle(batch, lambda: channel is self._channel)
+
     def _serves(self, channel: Channel) -> bool:
         """Whether this is the channel of now, and open: tags of an older one mean nothing."""
         current = self._channel
         return current is not None and current is channel and bool(current.is_open)
 
-    def _settled(self, channel: Channel, tags: list[int]) -> None:
+    def _settled(self, channel: Channel, outcome: Outcome) -> None:
         if not self._serves(channel):
             return
-        for tag in tags:
+        for tag in outcome.set_aside:
+            del self._unsettled[tag]
+            channel.basic_nack(tag, requeue=False)
+        for tag in outcome.done:
             self._unsettled[tag] = True
         # Ack up to the first one still in work: one frame for many messages.
         last = 0

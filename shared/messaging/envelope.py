@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import time
@@ -23,10 +24,20 @@ ATTEMPT = "x-attempt"
 ORIGINAL_KEY = "x-original-routing-key"
 ORIGINAL_EXCHANGE = "x-original-exchange"
 DELIVERY_COUNT = "x-delivery-count"
+ACQUIRED_COUNT = "x-acquired-count"
+"""RabbitMQ 4 counts every handing out of a message here."""
 PUBLISHED_MS = "x-published-ms"
 """When a batch of samples was handed to its stream."""
 
-_TYPE = re.compile(r"^(?:barograph\.)?(?P<name>.+?)(?:\.v(?P<major>\d+))?$")
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Larger bodies are refused unread: what a message's contract allows is far smaller."""
+
+_MAX_IDENTITY = 200
+_MAX_ATTRIBUTE = 500
+_MAX_FAULTS = 100
+_MAX_FAULT_FIELD = 200
+_MAX_FAULT_PROBLEM = 500
+_TYPE = re.compile(r"^(?:barograph\.)?(?P<name>[a-z.-]{1,100}?)(?:\.v(?P<major>[0-9]{1,6}))?$")
 _TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _TIMESTAMP_HEADER = PREFIX + "time"
 
@@ -44,6 +55,8 @@ class Delivery:
     content_type: str | None
     body: bytes
     redelivered: bool = False
+    crashes: int = 0
+    """How often this process died while it handled this message and no other."""
 
     @property
     def original_key(self) -> str:
@@ -57,10 +70,15 @@ class Delivery:
         return value if isinstance(value, int) and value >= 1 else 1
 
     @property
-    def crashes(self) -> int:
-        """How often it was handed out before without being settled (quorum queues count)."""
-        value = self.headers.get(DELIVERY_COUNT, 0)
-        return value if isinstance(value, int) else 0
+    def returns(self) -> int:
+        """How often it came back to its queue, for whatever reason: a crash or an outage."""
+        counts = (self.headers.get(name) for name in (DELIVERY_COUNT, ACQUIRED_COUNT))
+        return max([0, *(count for count in counts if isinstance(count, int))])
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other messages; short, and text that any store takes."""
+        return bounded_identity(self.message_id or hashlib.sha256(self.body).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +96,25 @@ class Envelope:
         """What the headers of ``delivery`` say; absent parts get neutral values."""
         headers = delivery.headers
         return cls(
-            id=str(headers.get(PREFIX + "id") or delivery.message_id or uuid.uuid4()),
-            type=str(headers.get(PREFIX + "type") or ""),
-            source=str(headers.get(PREFIX + "source") or "outside"),
-            subject=str(headers.get(PREFIX + "subject") or ""),
-            traceparent=str(headers.get("traceparent") or ""),
+            id=bounded_identity(
+                str(headers.get(PREFIX + "id") or delivery.message_id or uuid.uuid4())
+            ),
+            type=_attribute(headers, PREFIX + "type"),
+            source=_attribute(headers, PREFIX + "source") or "outside",
+            subject=_attribute(headers, PREFIX + "subject"),
+            traceparent=_attribute(headers, "traceparent"),
         )
+
+
+def bounded_identity(text: str) -> str:
+    """``text`` as it is, or its digest where a store could not keep it or tell it from others."""
+    if len(text) <= _MAX_IDENTITY and text.isprintable():
+        return text
+    return "sha256-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _attribute(headers: Mapping[str, Any], name: str) -> str:
+    return str(headers.get(name) or "")[:_MAX_ATTRIBUTE]
 
 
 def headers_for(
@@ -125,10 +156,11 @@ def message_class(delivery: Delivery) -> type[Message]:
     declared = delivery.headers.get(PREFIX + "type")
     if not declared:
         return _class_by_key(delivery.original_key)
-    match = _TYPE.match(str(declared))
+    shown = str(declared)[:_MAX_ATTRIBUTE]
+    match = _TYPE.match(shown)
     found = message_types().get(match["name"]) if match else None
     if match is None or found is None:
-        raise Reject(f"unknown message type {str(declared)[:200]!r}")
+        raise Reject(f"unknown message type {shown[:200]!r}")
     if match["major"] is not None and int(match["major"]) != found.VERSION:
         reason = f"{found.TYPE} version {match['major']} is unknown; known is {found.VERSION}"
         raise Reject(reason)
@@ -149,18 +181,37 @@ def decode(delivery: Delivery) -> Message:
         Reject: naming every fault when the body is not what the contract says; and for what a
             member published with another job's routing key.
     """
+    if len(delivery.body) > MAX_BODY_BYTES:
+        raise Reject(f"its body has {len(delivery.body)} bytes; {MAX_BODY_BYTES} are the most")
     found = message_class(delivery)
     try:
         message = found.model_validate_json(delivery.body)
+        _check_key(delivery, message)
     except ValidationError as error:
-        faults = tuple(
-            Fault(field=".".join(str(part) for part in e["loc"]), problem=e["msg"])
-            for e in error.errors(include_url=False, include_input=False, include_context=False)
-        )
+        faults = _faults(error)
         summary = "; ".join(f"{fault.field or 'body'}: {fault.problem}" for fault in faults[:20])
         raise Reject(f"not a valid {found.TYPE}: {summary}", faults) from None
-    _check_key(delivery, message)
     return message
+
+
+def _faults(error: ValidationError) -> tuple[Fault, ...]:
+    """What is wrong, in bounded words: a sender chooses field names and how many faults."""
+    count = error.error_count()
+    if count > _MAX_FAULTS:
+        problem = f"{count} faults; of so many only the number is told"
+        return (Fault(field="", problem=problem),)
+    return tuple(
+        Fault(
+            field=_shown(".".join(str(part) for part in e["loc"]))[:_MAX_FAULT_FIELD],
+            problem=_shown(e["msg"])[:_MAX_FAULT_PROBLEM],
+        )
+        for e in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+
+
+def _shown(text: str) -> str:
+    """``text`` without lone surrogates, which no body may hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _check_key(delivery: Delivery, message: Message) -> None:

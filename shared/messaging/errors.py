@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared.contracts import Fault
+from shared.unavailable import Unavailable
+
+_PRECONDITION_FAILED = 406
+"""AMQP's reply code, e.g. for a body larger than the broker is set to take."""
 
 
 class MessagingError(Exception):
@@ -31,8 +37,34 @@ class Unroutable(MessagingError):
     """The broker has no queue for a message that must be received by somebody."""
 
 
-class BrokerUnavailable(MessagingError):
+class Unpublishable(MessagingError):
+    """A message breaks its own contract or AMQP's limits: no attempt to publish it can succeed.
+
+    ``faults`` has a reason for each such message by its place in what was asked to be published;
+    the others are published.
+    """
+
+    def __init__(self, faults: Mapping[int, str]) -> None:
+        super().__init__("; ".join(list(faults.values())[:5]))
+        self.faults = dict(faults)
+
+
+class BrokerUnavailable(MessagingError, Unavailable):
     """The broker did not confirm in time; whether it has the message is unknown."""
+
+
+class Refused(BrokerUnavailable):
+    """The broker closed the channel over one of these messages, or a right is missing."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+        """The broker's reply code."""
+
+    @property
+    def of_message(self) -> bool:
+        """Whether the message itself is what the broker does not take."""
+        return self.code == _PRECONDITION_FAILED
 
 
 class NotInTopology(MessagingError):

@@ -19,13 +19,17 @@ import pika
 import structlog
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
+from pika.exceptions import ConnectionClosedByBroker
 
 from shared.messaging.errors import MessagingError
+from shared.observe import CONNECTIONS_LOST
 
 log = structlog.get_logger(__name__)
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 5.0
 _HEARTBEAT_S = 20
+_ERRORS_OF_OURS = frozenset({501, 502, 503, 505, 540, 541})
+"""Reply codes with which a broker closes a connection for a frame it does not take."""
 
 Address = str | Callable[[], str]
 """A broker's URL, or what tells it as it is now; that one must not raise."""
@@ -62,7 +66,11 @@ class Link:
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
         self.last_error = ""
+        self.closed_for_error = False
+        """Whether the broker closed the last connection for what was sent on it."""
         self.last_turn = time.monotonic()
+        self.lost = 0
+        """How many open connections were lost."""
 
     @property
     def up(self) -> bool:
@@ -155,6 +163,7 @@ class Link:
 
     def _one_connection(self) -> None:
         self._take()
+        self.closed_for_error = False
         connection = SelectConnection(
             self._parameters,
             on_open_callback=self._on_open,
@@ -172,7 +181,15 @@ class Link:
             # pika asserts its own state when the socket dies in the middle of a frame; a
             # connection in that condition is as lost as a closed one.
             self.last_error = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            # Whatever else is raised in here, the thread goes on with a new connection: there is
+            # nobody above it who could.
+            log.exception("broker_connection_failed", link=self._name)
+            self.last_error = f"{type(error).__name__}: {error}"
         finally:
+            if self._up.is_set() and not self._stopping.is_set():
+                self.lost += 1
+                CONNECTIONS_LOST.labels(self._name).inc()
             self._up.clear()
             with self._lock:
                 self._connection = None
@@ -204,6 +221,9 @@ class Link:
 
     def _on_end(self, connection: SelectConnection, reason: Exception | str) -> None:
         self.last_error = repr(reason)
+        self.closed_for_error = (
+            isinstance(reason, ConnectionClosedByBroker) and reason.reply_code in _ERRORS_OF_OURS
+        )
         connection.ioloop.stop()
 
 

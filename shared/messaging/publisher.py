@@ -6,44 +6,60 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+import structlog
 from pika import BasicProperties
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
 from pika.frame import Method
 from pika.spec import Basic
 
-from shared.messaging.errors import BrokerUnavailable, Unroutable
+from shared.messaging.errors import BrokerUnavailable, Refused, Unpublishable, Unroutable
+from shared.messaging.limits import EncodedProperties, Outgoing, encoded
 from shared.messaging.link import Link
+
+log = structlog.get_logger(__name__)
 
 _WINDOW = 2_000
 """Unconfirmed messages at most; more wait here, not in the broker's memory."""
 
 _NACK_PAUSE_S = 0.5
 
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One message ready to be published."""
-
-    exchange: str
-    routing_key: str
-    body: bytes
-    message_id: str
-    headers: dict[str, Any] = field(default_factory=dict)
-    content_type: str = "application/json"
-    mandatory: bool = True
+_MAX_STRIKES = 3
+"""A message alone on the connection so often when the broker closed it for an error is to blame."""
 
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    messages: Sequence[Outgoing]
-    done: threading.Event
     waiting: int
-    unroutable: list[str]
+    done: threading.Event = field(default_factory=threading.Event)
+    unroutable: list[str] = field(default_factory=list)
+    faults: dict[int, str] = field(default_factory=dict)
     refused: int = 0
+    refusal_code: int = 0
     given_up: bool = False
+
+    def settle(self) -> None:
+        """One message less to wait for."""
+        self.waiting -= 1
+        if self.waiting <= 0:
+            self.done.set()
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """One message on its way."""
+
+    batch: _Batch
+    index: int
+    message: Outgoing
+    properties: EncodedProperties
+    strikes: int = 0
+    """How often the broker closed the connection for an error while this was not confirmed."""
+
+    def fail(self, reason: str) -> None:
+        self.batch.faults[self.index] = reason
+        self.batch.settle()
 
 
 class ConfirmingPublisher:
@@ -52,8 +68,8 @@ class ConfirmingPublisher:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._channel: Channel | None = None
-        self._queue: deque[tuple[_Batch, int]] = deque()
-        self._outstanding: dict[int, tuple[_Batch, int]] = {}
+        self._queue: deque[_Entry] = deque()
+        self._outstanding: dict[int, _Entry] = {}
         self._returned: dict[str, int] = {}
         self._sequence = 0
         self._lock = threading.Lock()
@@ -63,25 +79,39 @@ class ConfirmingPublisher:
         """Return when the broker has confirmed all ``messages``; sends again after a lost link.
 
         Raises:
+            Unpublishable: when some of them break AMQP's limits (the others are published).
             Unroutable: when a mandatory message had no queue (the others are published).
-            BrokerUnavailable: when no confirm came within ``timeout_s``, or the broker
-                closed the channel over it.
+            Refused: when the broker closed the channel over one of them.
+            BrokerUnavailable: when no confirm came within ``timeout_s``.
         """
-        if not messages:
-            return
-        batch = _Batch(messages, threading.Event(), len(messages), [])
+        batch = _Batch(len(messages))
+        entries = []
+        for index, message in enumerate(messages):
+            try:
+                entries.append(_Entry(batch, index, message, encoded(message)))
+            except ValueError as error:
+                batch.faults[index] = f"{message.exchange}/{message.routing_key[:60]}: {error}"
+        batch.waiting = len(entries)
+        if entries:
+            self._send(batch, entries, timeout_s)
+        if batch.refused:
+            raise Refused(
+                f"the broker refused {batch.refused} of {len(messages)}", batch.refusal_code
+            )
+        if batch.faults:
+            raise Unpublishable(batch.faults)
+        if batch.unroutable:
+            raise Unroutable("no queue for " + ", ".join(batch.unroutable[:5]))
+
+    def _send(self, batch: _Batch, entries: Sequence[_Entry], timeout_s: float) -> None:
         with self._lock:
-            self._queue.extend([(batch, index) for index in range(len(messages))])
+            self._queue.extend(entries)
         self._link.call(self._pump)
         if not batch.done.wait(timeout_s):
             batch.given_up = True
             raise BrokerUnavailable(
                 f"no confirm within {timeout_s:g} s; last error: {self._link.last_error or '-'}"
             )
-        if batch.refused:
-            raise BrokerUnavailable(f"the broker refused {batch.refused} of {len(messages)}")
-        if batch.unroutable:
-            raise Unroutable("no queue for " + ", ".join(batch.unroutable[:5]))
 
     def connected(self, link: Link) -> None:
         link.open_channel(self._on_channel)
@@ -91,9 +121,19 @@ class ConfirmingPublisher:
         self._channel = None
         with self._lock:
             again = [self._outstanding[key] for key in sorted(self._outstanding)]
-            self._queue.extendleft(reversed(again))
             self._outstanding.clear()
             self._returned.clear()
+            if self._link.closed_for_error:
+                again = [entry for entry in again if not self._struck(entry)]
+            self._queue.extendleft(reversed(again))
+
+    def _struck(self, entry: _Entry) -> bool:
+        """Count a connection that the broker closed; whether this message is found to be why."""
+        entry.strikes += 1
+        if entry.strikes <= _MAX_STRIKES:
+            return False
+        entry.fail(f"the broker closes the connection over it: {self._link.last_error[:200]}")
+        return True
 
     def _on_channel(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_channel_closed)
@@ -112,35 +152,48 @@ class ConfirmingPublisher:
             return
         self._channel = None
         self._link.last_error = str(reason)
-        for batch, _ in self._outstanding.values():
-            batch.refused += 1
-            batch.done.set()
+        for entry in self._outstanding.values():
+            entry.batch.refused += 1
+            entry.batch.refusal_code = reason.reply_code
+            entry.batch.done.set()
         self._outstanding.clear()
         self._link.open_channel(self._on_channel)
 
     def _pump(self) -> None:
         channel = self._channel
-        if channel is None or not channel.is_open:
+        if channel is None:
             return
-        while self._queue and len(self._outstanding) < _WINDOW:
-            batch, index = self._queue.popleft()
-            if batch.given_up or batch.done.is_set():
+        while self._queue and len(self._outstanding) < _WINDOW and channel.is_open:
+            entry = self._queue[0]
+            if entry.batch.given_up or entry.batch.done.is_set():
+                self._queue.popleft()
                 continue
-            self._sequence += 1
-            self._outstanding[self._sequence] = (batch, index)
-            message = batch.messages[index]
+            if self._outstanding and (entry.strikes or self._suspect_out()):
+                return  # A suspect travels alone, so that nobody else is blamed.
+            self._queue.popleft()
+            self._publish(channel, entry)
+
+    def _suspect_out(self) -> bool:
+        return len(self._outstanding) == 1 and any(e.strikes for e in self._outstanding.values())
+
+    def _publish(self, channel: Channel, entry: _Entry) -> None:
+        message = entry.message
+        try:
             channel.basic_publish(
                 message.exchange,
                 message.routing_key,
                 message.body,
-                BasicProperties(
-                    content_type=message.content_type,
-                    headers=message.headers,
-                    delivery_mode=2,
-                    message_id=message.message_id,
-                ),
+                entry.properties,
                 mandatory=message.mandatory,
             )
+        except Exception as error:
+            # pika encodes all of a message before it writes any of it, so nothing of this one has
+            # left and the broker will not count it. What was not foreseen costs this one alone.
+            log.exception("publish_failed", exchange=message.exchange, key=message.routing_key)
+            entry.fail(f"it cannot be published: {type(error).__name__}: {str(error)[:200]}")
+            return
+        self._sequence += 1
+        self._outstanding[self._sequence] = entry
 
     def _on_return(
         self, _channel: Channel, method: Basic.Return, properties: BasicProperties, _body: bytes
@@ -155,22 +208,21 @@ class ConfirmingPublisher:
         else:
             settled = [tag] if tag in self._outstanding else []
         for key in settled:
-            batch, index = self._outstanding.pop(key)
+            entry = self._outstanding.pop(key)
             if positive:
-                self._settle(batch, batch.messages[index])
+                self._settle(entry)
             else:
                 # A queue that cannot take it just now, e.g. while its leader moves.
-                self._queue.append((batch, index))
+                self._queue.append(entry)
         if positive:
             self._pump()
         else:
             self._link.later(_NACK_PAUSE_S, self._pump)
 
-    def _settle(self, batch: _Batch, message: Outgoing) -> None:
+    def _settle(self, entry: _Entry) -> None:
+        message = entry.message
         if self._returned:
             key = f"{message.message_id} {message.routing_key}"
             if self._returned.pop(key, 0):
-                batch.unroutable.append(f"{message.exchange}/{message.routing_key}")
-        batch.waiting -= 1
-        if batch.waiting <= 0:
-            batch.done.set()
+                entry.batch.unroutable.append(f"{message.exchange}/{message.routing_key}")
+        entry.batch.settle()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
@@ -20,20 +18,23 @@ from shared.messaging import (
     Outgoing,
     Reject,
     Retry,
+    Unpublishable,
     Unroutable,
     decode,
     message_class,
 )
-from shared.messaging.envelope import ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY
+from shared.messaging.crash_marks import MAX_CRASHES
+from shared.messaging.envelope import ATTEMPT, bounded_identity
 from shared.observe import HANDLING, MESSAGES
 from shared.service.context import Context, Handler, ReadAhead
+from shared.service.copies import copy, kept_headers
 from shared.service.outbox import as_queued, send_or_leave
 from shared.store import Queued, Store, StoreUnavailable, Unit
+from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
 
-_MOST_CRASHES = 10
-"""A message handed out this often without being settled takes the process down; park it."""
+_MAX_REASON = 4_000
 
 
 class Inlet:
@@ -62,7 +63,7 @@ class Inlet:
         queue = deliveries[0].queue
         started = time.perf_counter()
         if self._store is None:
-            self._publish_all([out for d in deliveries for out in self._one(d, None)])
+            self._publish_all([out for d in deliveries for out in self._settle(d, None)])
         else:
             send_or_leave(self._bus, self._store, self._commit(self._store, deliveries))
         HANDLING.labels(queue).observe(time.perf_counter() - started)
@@ -75,12 +76,19 @@ class Inlet:
                 with store.unit() as unit:
                     together = self._together(deliveries, unit)
                     return unit.enqueue([as_queued(out) for out in together])
-            except _HandlerFailedError:
+            except StoreUnavailable:
+                raise
+            except Exception:
                 # All undone. One by one, each in a part of its own, the failure stays with the
                 # delivery that caused it; handlers have no effect but their records.
-                log.info("batch_taken_apart", queue=deliveries[0].queue, size=len(deliveries))
+                log.info(
+                    "batch_taken_apart",
+                    queue=deliveries[0].queue,
+                    size=len(deliveries),
+                    exc_info=True,
+                )
         with store.unit() as unit:
-            outgoing = [out for d in deliveries for out in self._one(d, unit)]
+            outgoing = [out for d in deliveries for out in self._settle(d, unit)]
             return unit.enqueue([as_queued(out) for out in outgoing])
 
     def _together(self, deliveries: Sequence[Delivery], unit: Unit) -> list[Outgoing]:
@@ -91,8 +99,7 @@ class Inlet:
         for delivery in deliveries:
             try:
                 _refuse_crashers(delivery)
-                message, envelope = decode(delivery), Envelope.of(delivery)
-                readable.append((delivery, message, envelope, _effect_id(message, envelope)))
+                readable.append((delivery, *_read(delivery)))
             except Reject as error:
                 refused.append((delivery, error))
         once = [effect for _, message, _, effect in readable if message.ONCE]
@@ -106,13 +113,10 @@ class Inlet:
             if effect not in new:
                 continue
             new.discard(effect)
-            try:
-                produced = self._call(message, effect, delivery, unit)
-                outgoing += [self._bus.prepare(m, envelope) for m in produced]
-            except StoreUnavailable:
-                raise
-            except Exception as error:
-                raise _HandlerFailedError from error
+            produced = self._call(message, effect, delivery, unit)
+            outgoing += [self._bus.prepare(m, envelope) for m in produced]
+        # What was put may not be storable: that must show while the batch can be taken apart.
+        unit.records.flush()
         # Nothing is counted or told before it is sure that the batch is not taken apart.
         for delivery, refusal in refused:
             outgoing += self._rejected(delivery, refusal.reason, refusal.faults)
@@ -127,13 +131,18 @@ class Inlet:
             # The others are published; without a store this one can only be told of.
             log.warning("unroutable", detail=str(error))
 
+    def _settle(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
+        """``_one``, but for what ended the process whenever it was handled."""
+        try:
+            _refuse_crashers(delivery)
+        except Reject as error:
+            return self._rejected(delivery, error.reason, error.faults)
+        return self._one(delivery, unit)
+
     def _one(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
         """All that is to be published because of one delivery, failures included."""
         try:
-            _refuse_crashers(delivery)
-            message = decode(delivery)
-            envelope = Envelope.of(delivery)
-            effect = _effect_id(message, envelope)
+            message, envelope, effect = _read(delivery)
             if unit is None:
                 produced = list(self._call(message, effect, delivery, None))
             else:
@@ -148,7 +157,10 @@ class Inlet:
             return self._rejected(delivery, error.reason, error.faults)
         except Retry as error:
             return self._retried(delivery, error.reason, error.after_s)
-        except StoreUnavailable:
+        except Unpublishable as error:
+            # Each attempt would say the same.
+            return self._rejected(delivery, f"what follows from it cannot be sent: {error}", ())
+        except Unavailable:
             raise
         except Exception as error:
             # The runner's one broad except: a handler's fault must not stop the service.
@@ -182,21 +194,26 @@ class Inlet:
             attempt=delivery.attempt,
             after_s=delay,
         )
-        headers = _kept_headers(delivery) | {ATTEMPT: delivery.attempt + 1}
-        return [_copy(delivery, topology.retry_name(delay), headers)]
+        headers = kept_headers(delivery) | {ATTEMPT: delivery.attempt + 1}
+        return [copy(delivery, topology.retry_name(delay), headers)]
 
     def _rejected(
         self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]
     ) -> list[Outgoing]:
         MESSAGES.labels(delivery.queue, "rejected").inc()
         log.warning("dead_letter", queue=delivery.queue, key=delivery.original_key, reason=reason)
-        headers = _kept_headers(delivery) | {
-            "x-reason": reason[:4000],
+        headers = kept_headers(delivery) | {
+            "x-reason": reason[:_MAX_REASON],
             "x-attempts": delivery.attempt,
             "x-dead-lettered-at": self._clock().isoformat(),
         }
-        dead = _copy(delivery, topology.DEAD_LETTERS, headers)
-        refused = self._refusal(delivery, reason, faults)
+        dead = copy(delivery, topology.DEAD_LETTERS, headers)
+        try:
+            refused = self._refusal(delivery, reason[:_MAX_REASON], faults)
+        except Exception:
+            # The dead letter has the reason; whoever sent this cannot be told in a valid message.
+            log.exception("refusal_failed", queue=delivery.queue, key=delivery.original_key)
+            refused = None
         return [dead] if refused is None else [dead, refused]
 
     def _refusal(
@@ -212,10 +229,10 @@ class Inlet:
         asked = request is None or topology.may_publish(topology.Principal.OUTSIDE, request)
         if not (answers and asked):
             return None
-        digest = hashlib.sha256(delivery.body).hexdigest()
+        stated = delivery.headers.get("cloudEvents_id")
         refused = RequestRefused(
             request_type=request_type,
-            request_id=str(delivery.headers.get("cloudEvents_id") or delivery.message_id or digest),
+            request_id=bounded_identity(str(stated)) if stated else delivery.identity,
             job_id=_named_job(delivery.body),
             faults=faults or (Fault(field="", problem=reason),),
             at=self._clock(),
@@ -223,8 +240,20 @@ class Inlet:
         return self._bus.prepare(refused, Envelope.of(delivery))
 
 
-class _HandlerFailedError(Exception):
-    """Some handler of a batch raised; the batch is to be handled one by one."""
+def _read(delivery: Delivery) -> tuple[Message, Envelope, str]:
+    """The message, its envelope and what names its effect.
+
+    Raises:
+        Reject: for whatever keeps it from being read: the next attempt would read the same bytes.
+    """
+    try:
+        message, envelope = decode(delivery), Envelope.of(delivery)
+        return message, envelope, _effect_id(message, envelope)
+    except (Reject, MemoryError):
+        raise
+    except Exception as error:
+        log.exception("unreadable", queue=delivery.queue, key=delivery.original_key)
+        raise Reject(f"it cannot be read: {_last_line(error)}") from error
 
 
 def _effect_id(message: Message, envelope: Envelope) -> str:
@@ -233,38 +262,8 @@ def _effect_id(message: Message, envelope: Envelope) -> str:
 
 
 def _refuse_crashers(delivery: Delivery) -> None:
-    if delivery.crashes >= _MOST_CRASHES:
-        raise Reject(f"handed out {delivery.crashes} times without being settled")
-
-
-def _kept_headers(delivery: Delivery) -> dict[str, Any]:
-    kept = {k: v for k, v in delivery.headers.items() if not k.startswith("x-death")}
-    if delivery.exchange:  # published to it, and not by us to the queue for another attempt
-        kept |= {ORIGINAL_KEY: delivery.routing_key, ORIGINAL_EXCHANGE: delivery.exchange}
-    kept.pop("x-first-death-reason", None)
-    # The broker keeps its own count on each queue; a copy starts anew.
-    kept.pop("x-delivery-count", None)
-    return _plain(kept)
-
-
-def _plain(headers: dict[str, Any]) -> dict[str, Any]:
-    """Headers as JSON can hold them: outside publishers may send any AMQP type."""
-    simple = (str, int, float, bool, type(None))
-    return {
-        str(k)[:200]: (v if isinstance(v, simple) else str(v)[:1000]) for k, v in headers.items()
-    }
-
-
-def _copy(delivery: Delivery, exchange: str, headers: dict[str, Any]) -> Outgoing:
-    return Outgoing(
-        exchange,
-        delivery.queue,
-        delivery.body,
-        delivery.message_id or hashlib.sha256(delivery.body).hexdigest(),
-        headers,
-        delivery.content_type or "application/json",
-        mandatory=True,
-    )
+    if delivery.crashes >= MAX_CRASHES:
+        raise Reject(f"the process ended {delivery.crashes} times while it handled this message")
 
 
 def _named_job(body: bytes) -> str:

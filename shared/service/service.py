@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +14,8 @@ import structlog
 
 from shared import topology
 from shared.contracts import Message
-from shared.messaging import BrokerUnavailable, Bus
-from shared.observe import OUTBOX, configure_logging
+from shared.messaging import BrokerUnavailable, Bus, Unpublishable
+from shared.observe import OUTBOX, OUTBOX_SET_ASIDE, SET_ASIDE, configure_logging
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
 from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, utc_now
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 _INBOX_KEPT = timedelta(days=8)
 _LOOK_AT_DEAD_LETTERS_S = 30.0
+_MAX_SHOWN = 100_000
+"""Characters that are kept of an event that is no valid message."""
 
 
 class ServiceUnit:
@@ -40,9 +43,24 @@ class ServiceUnit:
         self.queued: list[Queued] = []
 
     def emit(self, *messages: Message) -> None:
-        """Send ``messages`` once this transaction is committed."""
-        prepared = [as_queued(self._service.bus.prepare(message)) for message in messages]
-        self.queued += self._unit.enqueue(prepared)
+        """Send ``messages`` once this transaction is committed.
+
+        What breaks its contract or AMQP's limits is kept in the outbox for an operator: the work
+        of the transaction, and the other messages, must not wait for it for ever.
+        """
+        self.queued += self._unit.enqueue([self._prepared(message) for message in messages])
+
+    def _prepared(self, message: Message) -> Queued:
+        try:
+            return as_queued(self._service.bus.prepare(message))
+        except Unpublishable as error:
+            log.exception("event_set_aside", type=message.TYPE)
+            SET_ASIDE.labels("outbox").inc()
+            body = repr(message)[:_MAX_SHOWN].encode("utf-8", "backslashreplace")
+            identity = hashlib.sha256(body).hexdigest()
+            return Queued(
+                "", message.TYPE, identity, {}, body, mandatory=False, set_aside=str(error)
+            )
 
 
 class Service:
@@ -90,6 +108,7 @@ class Service:
             settings.instance,
             word=word,
             partitions=settings.metric_partitions,
+            state_dir=settings.state_dir,
         )
         self._handlers = dict(handlers or {})
         self._prefetch = prefetch
@@ -248,6 +267,7 @@ class Service:
             # Fresh rows are being sent by whoever wrote them.
             left = self.store.unsent(older_than_s=5.0)
             OUTBOX.set(len(left))
+            OUTBOX_SET_ASIDE.set(self.store.set_aside_count())
             send_queued(self.bus, self.store, left)
 
     def _forget(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     StaticPool,
@@ -21,12 +22,14 @@ from sqlalchemy import (
     func,
     select,
     text,
+    update,
 )
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from shared.store.migrate import migrate
 from shared.store.records import Records
 from shared.store.tables import INBOX, OUTBOX
+from shared.unavailable import Unavailable
 
 _ROWS = 500
 """Rows of one statement: databases bound the number of its parameters."""
@@ -40,9 +43,19 @@ _HANDLED = select(INBOX.c.message_id).where(
     INBOX.c.queue == bindparam("queue_"), INBOX.c.message_id.in_(bindparam("names", expanding=True))
 )
 _SENT = delete(OUTBOX).where(OUTBOX.c.id == bindparam("id_"))
+_SET_ASIDE = (
+    update(OUTBOX).where(OUTBOX.c.id == bindparam("id_")).values(set_aside=bindparam("reason"))
+)
+_REFUSED = (
+    update(OUTBOX)
+    .where(OUTBOX.c.id == bindparam("id_"))
+    .values(refusals=OUTBOX.c.refusals + 1)
+    .returning(OUTBOX.c.refusals)
+)
+_MAX_REASON = 2_000
 
 
-class StoreUnavailable(Exception):
+class StoreUnavailable(Unavailable):
     """The database cannot be reached or is locked; a later attempt may succeed."""
 
 
@@ -57,6 +70,8 @@ class Queued:
     body: bytes
     mandatory: bool
     id: int | None = None
+    set_aside: str = ""
+    """Why it can never be published; nothing for what is to be sent."""
 
 
 class Unit:
@@ -110,6 +125,7 @@ class Unit:
                     "mandatory": int(message.mandatory),
                     "body": message.body,
                     "created_at": now,
+                    "set_aside": message.set_aside or None,
                 }
                 for message in messages
             ],
@@ -171,9 +187,37 @@ class Store:
     def unsent(self, limit: int = 500, older_than_s: float = 0.0) -> list[Queued]:
         """Messages of the outbox that were not confirmed yet, oldest first."""
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        query = select(OUTBOX).where(OUTBOX.c.created_at <= before).order_by(OUTBOX.c.id)
+        return self._queued(
+            OUTBOX.c.created_at <= before, OUTBOX.c.set_aside.is_(None), limit=limit
+        )
+
+    def set_aside(self, reasons: Mapping[int, str]) -> None:
+        """Keep these messages of the outbox for an operator: they can never be published."""
+        rows = [{"id_": number, "reason": why[:_MAX_REASON]} for number, why in reasons.items()]
+        if rows:
+            with self.unit() as unit:
+                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same module
+
+    def refused(self, number: int) -> int:
+        """Count that the broker refused this message, sent alone; how often it did so far."""
         with self.unit() as unit:
-            rows = unit._connection.execute(query.limit(limit)).all()  # noqa: SLF001 - same module
+            result = unit._connection.execute(_REFUSED, {"id_": number})  # noqa: SLF001 - same module
+            return int(result.scalar_one_or_none() or 0)
+
+    def those_set_aside(self, limit: int = 500) -> list[Queued]:
+        """Messages of the outbox that can never be published, oldest first, with the reasons."""
+        return self._queued(OUTBOX.c.set_aside.is_not(None), limit=limit)
+
+    def set_aside_count(self) -> int:
+        """How many messages of the outbox can never be published."""
+        query = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_not(None))
+        with self.unit() as unit:
+            return int(unit._connection.execute(query).scalar_one())  # noqa: SLF001 - same module
+
+    def _queued(self, *conditions: ColumnElement[bool], limit: int) -> list[Queued]:
+        query = select(OUTBOX).where(*conditions).order_by(OUTBOX.c.id).limit(limit)
+        with self.unit() as unit:
+            rows = unit._connection.execute(query).all()  # noqa: SLF001 - same module
         return [
             Queued(
                 row.exchange,
@@ -183,6 +227,7 @@ class Store:
                 row.body,
                 bool(row.mandatory),
                 row.id,
+                row.set_aside or "",
             )
             for row in rows
         ]
@@ -191,7 +236,7 @@ class Store:
         """How many messages wait in the outbox."""
         with self.unit() as unit:
             count = unit._connection.execute(  # noqa: SLF001 - same module
-                select(func.count()).select_from(OUTBOX)
+                select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_(None))
             )
             return int(count.scalar_one())
 

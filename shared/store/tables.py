@@ -55,5 +55,10 @@ OUTBOX = Table(
     Column("mandatory", Integer, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("refusals", Integer, nullable=False, server_default="0"),
+    Column("set_aside", Text),
 )
-"""Messages decided on but not yet confirmed by the broker."""
+"""Messages decided on but not yet confirmed by the broker.
+
+``set_aside`` says why a message can never be published; it is kept for an operator. ``refusals``
+counts how often the broker refused it when it was sent alone."""

@@ -47,6 +47,16 @@ class Pair:
             store=self.store,
         )
 
+    def start(self) -> None:
+        for service in (self.client, self.task):
+            service.start()
+        for service in (self.client, self.task):
+            service.bus.wait_ready()
+
+    def stop(self) -> None:
+        self.client.stop()
+        self.task.stop()
+
     def _settings(self, user: str) -> ServiceSettings:
         return ServiceSettings(broker_url=SecretStr(self.broker.url(user)))
 
@@ -87,13 +97,9 @@ def soon(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> Non
 @pytest.fixture
 def pair(broker: BrokerUnderTest, tmp_path: Path) -> Iterator[Pair]:
     pair = Pair(broker, tmp_path)
-    pair.client.start()
-    pair.task.start()
-    pair.client.bus.wait_ready()
-    pair.task.bus.wait_ready()
+    pair.start()
     yield pair
-    pair.client.stop()
-    pair.task.stop()
+    pair.stop()
 
 
 def test_a_message_is_handled_and_its_event_comes_back(pair: Pair) -> None:

@@ -1,0 +1,146 @@
+"""How a batch of deliveries is brought to an end: outages are waited out, poison is set aside."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from shared.messaging.crash_marks import CrashMarks
+from shared.messaging.envelope import Delivery
+from shared.observe import SET_ASIDE
+from shared.unavailable import Unavailable
+
+log = structlog.get_logger(__name__)
+
+HandleBatch = Callable[[Sequence[Delivery]], None]
+"""Must settle every delivery it is given: returning means they may be acked.
+
+It raises ``Unavailable`` when something outside keeps it from doing so.
+"""
+
+PAUSES_S = (1.0, 2.0, 5.0, 10.0)
+"""Between attempts while something outside is away; the last for as long as it stays so."""
+
+_SUSPECT_RETURNS = 2
+"""What came back to its queue so often may be what ends the process: it is handled alone."""
+
+_ATTEMPTS_ALONE = 3
+
+
+@dataclass
+class Outcome:
+    """What became of a batch, by delivery tag; what is in neither list is given back."""
+
+    done: list[int] = field(default_factory=list)
+    set_aside: list[int] = field(default_factory=list)
+    """The broker is to dead-letter these."""
+
+
+class Handling:
+    """Calls one queue's handler, from the threads of its consumer's pool."""
+
+    def __init__(
+        self,
+        queue: str,
+        handle: HandleBatch,
+        marks: CrashMarks | None = None,
+        pauses_s: Sequence[float] = PAUSES_S,
+    ) -> None:
+        self._queue = queue
+        self._handle = handle
+        self._marks = marks or CrashMarks()
+        self._pauses_s = pauses_s
+        self._begun: dict[int, float] = {}
+        self.stopped = threading.Event()
+        """Set when no further attempt is to be begun."""
+        self.outage = ""
+        """What is away, so that handling pauses; nothing while it does not."""
+
+    @property
+    def busy_s(self) -> float:
+        """How long the oldest call of the handler has been running; pauses do not count."""
+        begun = min(list(self._begun.values()), default=None)
+        return 0.0 if begun is None else time.monotonic() - begun
+
+    def settle(self, batch: Sequence[Delivery], held: Callable[[], bool]) -> Outcome:
+        """Handle all of ``batch``; ``held`` says whether the deliveries are still ours."""
+        suspects = [d for d in batch if d.returns >= _SUSPECT_RETURNS]
+        others = [d for d in batch if d.returns < _SUSPECT_RETURNS]
+        outcome = Outcome()
+        if others and self.together(others, held):
+            outcome.done += [d.tag for d in others]
+        else:
+            suspects = others + suspects
+        for delivery in suspects:
+            self._alone(delivery, held, outcome)
+        return outcome
+
+    def together(self, batch: Sequence[Delivery], held: Callable[[], bool], mark: str = "") -> bool:
+        """Call the handler until no outage keeps it from its work; whether it succeeded."""
+        outages = 0
+        while held() and not self.stopped.is_set():
+            handled = self._tried(batch, mark)
+            if not self.outage:
+                return handled
+            pause_s = self._pauses_s[min(outages, len(self._pauses_s) - 1)]
+            outages += 1
+            log.warning("queue_paused", queue=self._queue, reason=self.outage, pause_s=pause_s)
+            self.stopped.wait(pause_s)
+        return False
+
+    def once(self, batch: Sequence[Delivery]) -> bool:
+        """Call the handler once; whether it succeeded."""
+        return self._tried(batch, "")
+
+    def _tried(self, batch: Sequence[Delivery], mark: str) -> bool:
+        try:
+            self._call(batch, mark)
+        except Unavailable as error:
+            self.outage = str(error) or type(error).__name__
+            return False
+        except Exception:
+            # The last resort: what a batch handler lets through is a fault of ours. Nothing is
+            # lost: each delivery is handled by itself, and what fails is dead-lettered.
+            log.exception("batch_failed", queue=self._queue, size=len(batch))
+            self.outage = ""
+            return False
+        self.outage = ""
+        return True
+
+    def _alone(self, delivery: Delivery, held: Callable[[], bool], outcome: Outcome) -> None:
+        """Handle one delivery by itself, so that nobody else is blamed for what it does."""
+        mark = _mark(self._queue, delivery)
+        marked = replace(delivery, crashes=self._marks.crashes(mark))
+        for attempt in range(_ATTEMPTS_ALONE):
+            if attempt:
+                self.stopped.wait(self._pauses_s[0])
+            if self.together([marked], held, mark):
+                self._marks.forget(mark)
+                outcome.done.append(delivery.tag)
+                return
+        if held() and not self.stopped.is_set():
+            log.error("message_set_aside", queue=self._queue, key=delivery.original_key)
+            SET_ASIDE.labels(self._queue).inc()
+            outcome.set_aside.append(delivery.tag)
+
+    def _call(self, batch: Sequence[Delivery], mark: str) -> None:
+        thread = threading.get_ident()
+        self._begun[thread] = time.monotonic()
+        try:
+            with self._marks.working_on(mark) if mark else nullcontext():
+                self._handle(batch)
+        finally:
+            del self._begun[thread]
+
+
+def _mark(queue: str, delivery: Delivery) -> str:
+    """What names this very message: an id alone may be another sender's, too."""
+    digest = hashlib.sha256(delivery.body)
+    digest.update(delivery.identity.encode("utf-8", "replace"))
+    return f"{queue} {digest.hexdigest()}"

@@ -1,0 +1,67 @@
+"""Copies of deliveries, for another attempt or for an operator: with headers that surely fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.messaging import Delivery, Outgoing
+from shared.messaging.envelope import ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY, PREFIX
+
+LEFT_OUT = "x-headers-left-out"
+"""How many headers of the sender a copy does not have."""
+
+_MAX_KEPT_BYTES = 16 * 1024
+"""Headers of a stranger that go with a copy; the rest of a frame is for ours and the broker's."""
+_MAX_NAME = 200
+_MAX_VALUE = 2_000
+_LARGEST = 1 << 63
+"""AMQP's integers have 64 bits and a sign, its times have none."""
+_OURS = (PREFIX, "traceparent", ATTEMPT, ORIGINAL_KEY, ORIGINAL_EXCHANGE)
+_OF_THE_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-")
+"""It keeps its own count on each queue; a copy starts anew."""
+
+
+def kept_headers(delivery: Delivery) -> dict[str, Any]:
+    """The headers of ``delivery`` that go with a copy of it, and where it was published first."""
+    kept = _bounded(delivery.headers)
+    if delivery.exchange:  # published to it, and not by us to the queue for another attempt
+        kept |= {ORIGINAL_KEY: delivery.routing_key, ORIGINAL_EXCHANGE: delivery.exchange}
+    return kept
+
+
+def copy(delivery: Delivery, exchange: str, headers: dict[str, Any]) -> Outgoing:
+    """``delivery`` as a new message for ``exchange``, with its queue's name as routing key."""
+    given = delivery.content_type or "application/json"
+    return Outgoing(
+        exchange,
+        delivery.queue,
+        delivery.body,
+        delivery.identity,
+        headers,
+        given if given.isprintable() else "application/octet-stream",
+        mandatory=True,
+    )
+
+
+def _bounded(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Headers as JSON and a frame can hold them: outside publishers may send any AMQP type.
+
+    Those the platform reads come first; of the others as many are kept as there is room for.
+    """
+    names = [name for name in headers if not name.startswith(_OF_THE_BROKER)]
+    kept: dict[str, Any] = {}
+    room = _MAX_KEPT_BYTES
+    for name in sorted(names, key=lambda name: not name.startswith(_OURS)):
+        value = _plain(headers[name])
+        size = len(f"{name}{value}".encode("utf-8", "replace"))
+        if len(name) <= _MAX_NAME and size <= room and name != LEFT_OUT:
+            kept[name] = value
+            room -= size
+    return kept if len(kept) == len(names) else kept | {LEFT_OUT: len(names) - len(kept)}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or (isinstance(value, bool | int) and abs(value) < _LARGEST):
+        return value
+    return str(value)[:_MAX_VALUE].replace("\0", "\N{REPLACEMENT CHARACTER}")

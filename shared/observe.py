@@ -47,6 +47,10 @@ PARTITION_LAG = Gauge(
 )
 PARTITIONS_OWNED = Gauge("barograph_partitions_owned", "Sample streams this replica owns.")
 SAMPLES = Counter("barograph_samples_total", "Samples processed.", ["outcome"])
+SERIES_CUT = Counter(
+    "barograph_series_cut_total",
+    "New series with labels too many or too long to be kept whole.",
+)
 SNAPSHOTS = Counter("barograph_snapshots_total", "State snapshots written.")
 JOBS = Gauge("barograph_jobs", "Jobs known, by state.", ["state"])
 SERIES = Gauge("barograph_series", "Series judged, by history: silent, coarse, own.", ["stage"])

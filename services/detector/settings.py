@@ -184,6 +184,11 @@ class Settings(ServiceSettings):
         default=r"(go|process|promhttp|prometheus|scrape|node_scrape|net_conntrack)_.*",
         description="Remote-write series whose name matches this are not taken.",
     )
+    gateway_machine_label: str = Field(
+        default="",
+        max_length=128,
+        description="Label that names the machine before all others, if relabelling sets one.",
+    )
     heartbeat_s: float = Field(
         default=15, ge=0, description="Seconds between the gateway's own time marks; 0: none."
     )

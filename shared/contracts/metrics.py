@@ -8,11 +8,19 @@ from pydantic import Field
 
 from shared.contracts.message import HostName, Message, Part, routing_word
 
+MAX_ITEM_LENGTH, MAX_LABELS, LABEL_NAME_LENGTH, LABEL_VALUE_LENGTH = 200, 32, 128, 512
+"""What events can carry."""
+UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+"""Control characters and line breaks: they stand in no name and in no label's value."""
+_PRINTABLE = rf"^{UNPRINTABLE.replace('[', '[^', 1)}*$"
+
 ItemName = Annotated[
-    str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z_:][A-Za-z0-9_:.\-]*$")
+    str,
+    Field(min_length=1, max_length=MAX_ITEM_LENGTH, pattern=_PRINTABLE),
 ]
-LabelName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-LabelValue = Annotated[str, Field(max_length=512, pattern=r"^[^\x00-\x1f]*$")]
+"""What is measured: any UTF-8 text on one line, as a metric's name in Prometheus 3."""
+LabelName = Annotated[str, Field(min_length=1, max_length=LABEL_NAME_LENGTH, pattern=_PRINTABLE)]
+LabelValue = Annotated[str, Field(max_length=LABEL_VALUE_LENGTH, pattern=_PRINTABLE)]
 
 MAX_SAMPLES = 50_000
 """Samples in one batch; larger ones are refused, so that one message stays within megabytes."""
@@ -27,7 +35,9 @@ class Sample(Part):
         description="In the item's unit (percent, bytes, seconds ...)."
     )
     labels: dict[LabelName, LabelValue] = Field(
-        default_factory=dict, max_length=32, description="What tells series of an item apart."
+        default_factory=dict,
+        max_length=MAX_LABELS,
+        description="What tells series of an item apart.",
     )
 
 

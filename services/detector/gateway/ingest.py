@@ -62,12 +62,15 @@ class Ingest:
         """The time here, Unix milliseconds."""
         return self._clock_ms()
 
-    def too_new(self, batch: SampleBatch) -> list[str]:
-        """A fault for samples too far in the future: they would move the partition's time."""
+    def in_time(self, batch: SampleBatch) -> tuple[SampleBatch, list[str]]:
+        """The samples that do not lie in the future, and a fault for the others.
+
+        Those would move the partition's time.
+        """
         now = self._clock_ms()
         ahead = batch.time_ms > now + self.ahead_ms
         if not ahead.any():
-            return []
+            return batch, []
         at = int(np.flatnonzero(ahead)[0])
         host = batch.hosts[batch.host_code[at]]
         by_s = (int(batch.time_ms[at]) - now) / 1000
@@ -75,7 +78,7 @@ class Ingest:
             f"{int(ahead.sum())} samples lie more than {self.ahead_ms / 1000:g} s in the future, "
             f"the first of {host} by {by_s:.0f} s: look at that machine's clock"
         )
-        return [fault]
+        return batch.select(~ahead), [fault]
 
     def publish(self, batches: Sequence[SampleBatch]) -> None:
         """Return when the broker has every sample; raises as the bus does.

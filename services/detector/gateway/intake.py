@@ -47,7 +47,10 @@ class Intake:
         self._raw_bytes = settings.gateway_raw_bytes
         self._ingest = ingest
         limits = Limits(
-            settings.gateway_series, settings.gateway_host_series, settings.gateway_forget_s
+            settings.gateway_series,
+            settings.gateway_host_series,
+            settings.gateway_forget_s,
+            settings.gateway_machine_label,
         )
         self._receiver = Receiver(settings.gateway_ignore, ingest.partition_of, limits)
         # What reads requests is compiled now, not while the first sender waits.

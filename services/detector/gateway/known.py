@@ -13,12 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from services.detector.gateway import wire
 from services.detector.gateway.names import Names, Understood, understand
 from shared.name_hashes import name_hash
+from shared.observe import SERIES_CUT
 from shared.samples import InvalidBatch
+
+log = structlog.get_logger(__name__)
 
 TAKEN, IGNORED, FAULTY = 0, 1, 2
 _FIRST_SERIES, _FIRST_BYTES = 1024, 1 << 18
@@ -38,6 +42,8 @@ class Limits:
     """Of one machine."""
     forget_s: float = _HOUR_S
     """Series not heard of for so long make room."""
+    machine_label: str = ""
+    """The label that names the machine before all others."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +179,15 @@ class KnownSeries:
         for number in range(len(self.labels), int(self._used[0])):
             start, length = self._spans[number]
             encoded = self._arena[start : start + length].tobytes()
-            self._note(number, understand(encoded, self._ignore))
+            self._note(number, self._understood(encoded))
+
+    def _understood(self, encoded: bytes) -> Understood | str | None:
+        try:
+            return understand(encoded, self._ignore, self._limits.machine_label)
+        except Exception:
+            # Half a table would refuse every later request: what nobody foresaw is a bad series.
+            log.exception("series_not_understood", labels=repr(encoded[:500]))
+            return "a series whose labels could not be understood"
 
     def _note(self, number: int, found: Understood | str | None) -> None:
         self._heard_s[number] = self._clock()
@@ -184,6 +198,9 @@ class KnownSeries:
         elif isinstance(found, str):
             kind, self._faults[number] = FAULTY, found
         else:
+            if found.cut:
+                SERIES_CUT.inc()
+                log.info("labels_cut", host=found.host, item=found.item, labels=found.labels[:500])
             host, item, text = (
                 self.hosts.code(found.host),
                 self.items.code(found.item),

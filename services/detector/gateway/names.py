@@ -5,24 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from services.detector.gateway.protobuf import pairs_of
-from shared.contracts.message import HostName
-from shared.contracts.metrics import ItemName, LabelName, LabelValue
+from shared.machine import machine_for, machine_of
 from shared.name_hashes import name_hash
-from shared.samples import MAX_LABELS, InvalidBatch, labels_text
+from shared.samples import InvalidBatch, item_of, kept_labels
 
-_HOST: TypeAdapter[str] = TypeAdapter(HostName)
-_ITEM: TypeAdapter[str] = TypeAdapter(ItemName)
-_LABELS: TypeAdapter[dict[str, str]] = TypeAdapter(dict[LabelName, LabelValue])
-_HOST_LABELS = ("host", "instance")
-_PORT = re.compile(r":\d{1,5}$")
+_TARGET = re.compile(r":[0-9]{1,5}(/|$)|://")
+"""In an ``instance`` that is the address of something scraped."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +27,8 @@ class Understood:
     item: str
     labels: str
     """Canonical text (``shared.samples.labels_text``)."""
+    cut: bool = False
+    """Whether labels were too many or too long to be kept whole."""
 
 
 class Names:
@@ -65,10 +61,15 @@ class Names:
         return iter(self._names)
 
 
-def understand(encoded: bytes, ignore: str) -> Understood | str | None:
+def understand(encoded: bytes, ignore: str, machine_label: str = "") -> Understood | str | None:
     """What a series is; or what is wrong with it; or None for one that is ignored.
 
     A label with an empty value is the same as no label; the order of labels does not matter.
+
+    Args:
+        encoded: the labels, as remote write 1.0 has them.
+        ignore: pattern of names that nobody wants.
+        machine_label: the label that names the machine before all others, where it is there.
     """
     try:
         pairs = pairs_of(encoded)
@@ -78,60 +79,57 @@ def understand(encoded: bytes, ignore: str) -> Understood | str | None:
         return f"a label is damaged: {error}"
     labels = {name: value for name, value in pairs if value}
     names = [name for name, _ in pairs]
-    item = labels.pop("__name__", "")
-    if item and ignore and re.fullmatch(ignore, item):
+    name = labels.pop("__name__", "")
+    if name and ignore and re.fullmatch(ignore, name):
         return None
-    shown = f"series {item or '?'}{orjson.dumps(labels).decode()[:200]}"
-    problems = []
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        problems += [f"label {name!r} twice" for name in twice]
-    host = next((labels.pop(name) for name in _HOST_LABELS if name in labels), "")
-    if host:
-        problems += _host_problems(host)
-    else:
-        problems.append("no label host or instance says which machine it is about")
-    problems += _item_problems(item) + _label_problems(labels)
-    if problems:
+    item = item_of(name)
+    problems = [f"label {twice!r} twice" for twice in sorted(_repeated(names))]
+    if "" in labels:
+        problems.append("a label without a name")
+    if item is None:
+        problems.append("it has no name")
+    if problems or item is None:
+        shown = f"series {name[:200] or '?'}{orjson.dumps(labels).decode()[:200]}"
         return f"{shown}: " + "; ".join(problems)
-    return _named(host, item, labels)
-
-
-def _named(host: str, item: str, labels: dict[str, str]) -> Understood:
-    """The machine without the exporter's port; a port that tells exporters apart stays a label."""
-    machine = _PORT.sub("", host)
-    if machine != host and not item.startswith("node_") and item != "up":
-        labels = labels | {"instance": host}
+    machine = _machine(
+        labels, machine_label, exporters_own=item.startswith("node_") or item == "up"
+    )
     if item.startswith("node_"):
-        labels = {name: value for name, value in labels.items() if name != "job"}
-    return Understood(machine, item, labels_text(labels))
+        labels.pop("job", None)
+    kept = kept_labels(labels)
+    return Understood(machine, item, kept.text, kept.cut)
 
 
-@lru_cache(100_000)
-def _host_problems(host: str) -> list[str]:
-    return _problems("host", _HOST, host)
+def _repeated(names: list[str]) -> set[str]:
+    return (
+        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    )
 
 
-@lru_cache(100_000)
-def _item_problems(item: str) -> list[str]:
-    return _problems("name", _ITEM, item)
+def _machine(labels: dict[str, str], machine_label: str, *, exporters_own: bool) -> str:
+    """The machine, and take the label away that names it.
+
+    ``instance`` stays a label where it says more than the machine, as the port that tells two
+    exporters apart; but not of the machine's own exporter.
+    """
+    for label in (machine_label, *_order(labels)):
+        found = machine_of(labels.get(label, "")) if label else None
+        if found is None:
+            continue
+        text = labels.pop(label)
+        if label == "instance" and not exporters_own and text.strip().rstrip(".").lower() != found:
+            labels["instance"] = text
+        return found
+    # No name of a machine, but still what tells one target from another.
+    return machine_for(labels.get("instance", ""), labels.get("host", ""))
 
 
-def _label_problems(labels: dict[str, str]) -> list[str]:
-    problems = _problems("labels", _LABELS, labels)
-    if len(labels) > MAX_LABELS:
-        problems.append(f"{len(labels)} labels, more than {MAX_LABELS}")
-    return problems
+def _order(labels: dict[str, str]) -> tuple[str, str]:
+    """``instance`` before ``host`` where Prometheus has scraped it: it names the target then.
 
-
-def _problems(
-    what: str, kind: TypeAdapter[str] | TypeAdapter[dict[str, str]], value: object
-) -> list[str]:
-    try:
-        kind.validate_python(value)
-    except ValidationError as error:
-        return [
-            f"{what} {'.'.join(str(p) for p in e['loc'])}: {e['msg']}".replace(" :", ":")
-            for e in error.errors(include_url=False, include_input=False)
-        ]
-    return []
+    The exporter's own ``host`` may be anything: a virtual host, a user's address, ``*``. Without
+    Prometheus it is the other way round: ``instance`` may be a disk or a core.
+    """
+    instance = labels.get("instance", "")
+    scraped = "job" in labels or _TARGET.search(instance) is not None
+    return ("instance", "host") if scraped else ("host", "instance")

@@ -29,7 +29,7 @@ Words: TypeAlias = NDArray[np.uint64]
 Word: TypeAlias = np.uint64
 Int: TypeAlias = int | np.int64
 
-MOST_LABEL_BYTES = 32_768
+MOST_LABEL_BYTES = 262_144
 """Of one series; more is a fault of that series."""
 
 TOO_LONG, NO_ROOM = -1, -2

@@ -35,10 +35,11 @@ from shared.contracts import (
     PodReported,
     PodStarted,
     RequestRefused,
+    Stored,
 )
 from shared.service import Context
 
-_TOLD = ("attempt", "failure_class", "member", "exit_code", "last_lines", "artifacts")
+_TOLD = ("attempt", "failure_class", "member", "exit_code", "last_lines", "artifacts", "stored")
 _AT_ONCE = 500
 MOST_MOMENTS = 500
 """Moments that are kept of a job and, beside them, of its members: the newest."""
@@ -80,7 +81,13 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
         changes["submit"] = submit
     if isinstance(event, JobRemoved):
         # Kept for a while without its contents, so that late events do not bring it back.
-        changes |= {"state": REMOVED, "artifacts": (), "last_lines": (), "submit": None}
+        changes |= {
+            "state": REMOVED,
+            "artifacts": (),
+            "stored": Stored(),
+            "last_lines": (),
+            "submit": None,
+        }
         _forget(event.job_id, ctx)
     ctx.records.put(JOBS, view.model_copy(update=changes))
     return ()

@@ -15,6 +15,7 @@ from shared.contracts import (
     JobSubmit,
     PendingCause,
     Role,
+    Stored,
 )
 from shared.store.records import Collection
 
@@ -61,6 +62,8 @@ class JobView(_Frozen):
     last_lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
+    """The first of them; ``stored`` counts all."""
+    stored: Stored = Stored()
     faults: tuple[Fault, ...] = ()
     """Why the last request about this job was refused."""
 

@@ -139,8 +139,7 @@ def pod_exited(message: PodExited, ctx: Context) -> Iterator[Message]:
         infrastructure=message.infrastructure,
         last_lines=message.last_lines,
     )
-    artifacts = record.artifacts | {known.name: message.artifacts}
-    record = record.model_copy(update={"artifacts": artifacts})
+    record = record.with_results(known.name, message)
     if not message.witnessed:
         # The runtime knows better how it ended; see the reconciler.
         ctx.records.put(JOBS, record.with_member(known.model_copy(update={"told": end})))

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.contracts import (
+    MOST_ARTIFACTS,
     Artifact,
     FailureClass,
     JobPlan,
@@ -15,7 +16,9 @@ from shared.contracts import (
     JobSubmit,
     Member,
     PendingCause,
+    PodExited,
     Role,
+    Stored,
 )
 from shared.store import Collection
 
@@ -105,6 +108,8 @@ class JobRecord(_Frozen):
     """Members count as running only with a spec of this epoch or later."""
     members: dict[str, MemberRecord] = {}
     artifacts: dict[str, tuple[Artifact, ...]] = {}
+    """The first files of each member that are stored, so many in all as an event may name."""
+    stored: dict[str, Stored] = {}
     suspect: Verdict | None = None
     """A failure that may be the mere consequence of another member's loss."""
     verdict: Verdict | None = None
@@ -116,6 +121,22 @@ class JobRecord(_Frozen):
     @property
     def all_artifacts(self) -> tuple[Artifact, ...]:
         return tuple(a for name in sorted(self.artifacts) for a in self.artifacts[name])
+
+    @property
+    def all_stored(self) -> Stored:
+        """What of all members together is in the store, and what is not."""
+        return sum((self.stored[name] for name in sorted(self.stored)), Stored())
+
+    def with_results(self, member: str, end: PodExited) -> JobRecord:
+        """This job with what a member left; of what is stored only the first files are kept."""
+        others = {name: found for name, found in self.artifacts.items() if name != member}
+        room = max(0, MOST_ARTIFACTS - sum(map(len, others.values())))
+        return self.model_copy(
+            update={
+                "artifacts": others | {member: end.artifacts[:room]},
+                "stored": self.stored | {member: end.stored},
+            }
+        )
 
     def with_member(self, member: MemberRecord) -> JobRecord:
         """This job with one member replaced."""

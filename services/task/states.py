@@ -150,11 +150,11 @@ def finish(record: JobRecord, verdict: Verdict, now: datetime) -> tuple[JobRecor
     ended = {"verdict": verdict, "ended_at": now, "suspect": None, "cleaned": untouched}
     record = _to(record, verdict.state, now, **ended)
     fields = _event(record, verdict.reason, now)
-    artifacts = record.all_artifacts
+    artifacts, stored = record.all_artifacts, record.all_stored
     if verdict.state is S.SUCCEEDED:
-        return record, JobSucceeded(**fields, artifacts=artifacts)
+        return record, JobSucceeded(**fields, artifacts=artifacts, stored=stored)
     if verdict.state is S.CANCELLED:
-        return record, JobCancelled(**fields, artifacts=artifacts)
+        return record, JobCancelled(**fields, artifacts=artifacts, stored=stored)
     return record, JobFailed(
         **fields,
         failure_class=verdict.failure_class or FailureClass.UNKNOWN,
@@ -162,6 +162,7 @@ def finish(record: JobRecord, verdict: Verdict, now: datetime) -> tuple[JobRecor
         exit_code=verdict.exit_code,
         last_lines=verdict.last_lines,
         artifacts=artifacts,
+        stored=stored,
     )
 
 

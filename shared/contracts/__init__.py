@@ -40,6 +40,8 @@ from shared.contracts.healing import (
     RuleState,
 )
 from shared.contracts.jobs import (
+    MOST_ARTIFACTS,
+    MOST_REASONS,
     TERMINAL_STATES,
     Artifact,
     FailureClass,
@@ -65,6 +67,7 @@ from shared.contracts.jobs import (
     RequestRefused,
     Resources,
     Role,
+    Stored,
     Timeouts,
     is_reserved_variable,
     memory_bytes,
@@ -96,6 +99,8 @@ from shared.contracts.rendezvous import (
 
 __all__ = [
     "MAX_SAMPLES",
+    "MOST_ARTIFACTS",
+    "MOST_REASONS",
     "TERMINAL_STATES",
     "ActionChanged",
     "ActionDecide",
@@ -171,6 +176,7 @@ __all__ = [
     "Sample",
     "SeriesRef",
     "Severity",
+    "Stored",
     "Timeouts",
     "Vote",
     "deterministic_id",

@@ -5,9 +5,18 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field, JsonValue, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
-from shared.contracts.message import Fault, Identifier, Message, Part, RelativePath
+from shared.contracts.message import (
+    Faults,
+    Identifier,
+    Message,
+    Part,
+    RelativePath,
+    Sentence,
+    Sentences,
+    cut_to,
+)
 
 ObjectRef = Annotated[
     str,
@@ -38,7 +47,29 @@ ExtendedResource = Annotated[
     ),
 ]
 ContainerImage = Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")]
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+MOST_ENVIRONMENT = 2**20
+
+
+def _check_environment(values: dict[str, str]) -> dict[str, str]:
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in values.items())
+    if size > MOST_ENVIRONMENT:
+        msg = f"names and values take {size} bytes; at most {MOST_ENVIRONMENT} are allowed"
+        raise ValueError(msg)
+    return values
+
+
+Environment = Annotated[
+    dict[EnvironmentName, Annotated[str, Field(max_length=4096)]],
+    Field(max_length=256),
+    AfterValidator(_check_environment),
+]
+MemberName = Annotated[str, Field(max_length=64, examples=["worker-1"]), cut_to(64)]
+LastLines = Annotated[
+    tuple[Annotated[str, Field(max_length=1000), cut_to(1000)], ...],
+    Field(max_length=50),
+    cut_to(50),
+]
 
 _RESERVED_VARIABLES = frozenset(
     {"TF_CONFIG", "PATH", "HOME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH"}
@@ -171,8 +202,9 @@ class JobSubmit(Message):
     args: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
         default=(), max_length=256, description="Arguments of the main program."
     )
-    env: dict[EnvironmentName, Annotated[str, Field(max_length=4096)]] = Field(
-        default_factory=dict, description="Extra environment of the main program."
+    env: Environment = Field(
+        default_factory=dict,
+        description="Extra environment of the main program: at most 1 MiB in all.",
     )
     chief: bool = Field(default=False, description="Whether a chief runs beside ps and workers.")
     ps: int = Field(default=0, ge=0, le=1000, description="Parameter servers (distribute).")
@@ -189,6 +221,7 @@ class JobSubmit(Message):
     resources: Resources = Resources()
     role_resources: dict[Role, Resources] = Field(
         default_factory=dict,
+        max_length=len(Role),
         description="What the containers of a role get where that is not `resources`.",
         examples=[{"ps": {"cpu": 2, "memory": "4096Mi"}}],
     )
@@ -198,7 +231,9 @@ class JobSubmit(Message):
         examples=["tensorflow/tensorflow:2.20.0-gpu"],
     )
     role_images: dict[Role, ContainerImage] = Field(
-        default_factory=dict, description="The image of a role where that is not `image`."
+        default_factory=dict,
+        max_length=len(Role),
+        description="The image of a role where that is not `image`.",
     )
     placement: Literal["any", "spread", "together"] = Field(
         default="any", description="Members on different nodes, on as few as can be, or either."
@@ -313,20 +348,22 @@ class JobPlanned(Message):
 
     request_id: Identifier
     runtime: Literal["local", "kubernetes"] = Field(description="Where it would run.")
-    faults: tuple[Fault, ...] = Field(
+    faults: Faults = Field(
         default=(), description="Why a submit would be refused, every reason; empty: it would not."
     )
-    roles: tuple[PlannedRole, ...]
+    roles: tuple[PlannedRole, ...] = Field(max_length=len(Role))
     cpu: float = Field(description="CPU cores of all members together.")
     memory_bytes: int = Field(description="Bytes of memory of all members together.")
     gpu: int = Field(default=0, description="GPUs of all members together.")
     fits_now: bool | None = Field(
         default=None, description="Whether it could start at once; null: nobody can tell."
     )
-    waiting_reason: str = Field(default="", description="What it would wait for, in words.")
-    notes: tuple[str, ...] = Field(default=(), description="Warnings, in words.")
+    waiting_reason: Sentence = Field(default="", description="What it would wait for, in words.")
+    notes: Sentences = Field(default=(), description="Warnings, in words.")
     manifests: tuple[dict[str, JsonValue], ...] = Field(
-        default=(), description="The objects that would be created, without secrets; for display."
+        default=(),
+        max_length=4 * len(Role),
+        description="The objects that would be created, without secrets; for display.",
     )
     checked: bool = Field(default=False, description="Whether the API server checked the objects.")
     at: AwareDatetime
@@ -366,10 +403,16 @@ class RequestRefused(Message):
 
     TYPE: ClassVar[str] = "request.refused"
 
-    request_type: str = Field(description="The refused message's type.")
-    request_id: str = Field(description="The refused message's id, to match it with the request.")
-    job_id: str = Field(default="", description="The job it named, if it named one readably.")
-    faults: tuple[Fault, ...] = Field(min_length=1)
+    request_type: Annotated[str, cut_to(100)] = Field(
+        max_length=100, description="The refused message's type."
+    )
+    request_id: Annotated[str, cut_to(255)] = Field(
+        max_length=255, description="The refused message's id, to match it with the request."
+    )
+    job_id: Annotated[str, cut_to(128)] = Field(
+        default="", max_length=128, description="The job it named, if it named one readably."
+    )
+    faults: Faults = Field(min_length=1)
     at: AwareDatetime
 
     def routing_key(self) -> str:
@@ -385,7 +428,7 @@ class RequestRefused(Message):
 class Isolation(Part):
     """What a runtime could not honour of what was asked, in words; empty when all was."""
 
-    notes: tuple[str, ...] = ()
+    notes: Sentences = ()
 
 
 class JobEvent(Message):
@@ -395,7 +438,7 @@ class JobEvent(Message):
     name: Identifier
     state: JobState
     sequence: int = Field(ge=1, description="Order of this job's events; later wins.")
-    reason: str = Field(default="", description="Why, in words for people.")
+    reason: Sentence = Field(default="", description="Why, in words for people.")
     at: AwareDatetime
 
     def subject(self) -> str:
@@ -440,8 +483,10 @@ class JobPending(JobEvent):
     TYPE: ClassVar[str] = "job.pending"
 
     cause: PendingCause
-    advice: str = Field(description="The next step, in words.")
-    members: tuple[str, ...] = Field(default=(), description="Members concerned, e.g. worker-1.")
+    advice: Sentence = Field(description="The next step, in words.")
+    members: Annotated[tuple[MemberName, ...], cut_to(1000)] = Field(
+        default=(), max_length=1000, description="Members concerned, e.g. worker-1."
+    )
 
 
 class JobRunning(JobEvent):
@@ -460,16 +505,47 @@ class JobRetrying(JobEvent):
 
     attempt: int = Field(ge=1)
     failure_class: FailureClass
-    member: str = Field(description="The lost member, e.g. worker-1.")
+    member: MemberName = Field(description="The lost member, e.g. worker-1.")
 
 
 class Artifact(Part):
     """A file of the job in the object store."""
 
-    bucket: str
-    key: str
-    size: int = Field(ge=0, description="Bytes.")
-    sha256: str
+    bucket: str = Field(max_length=63)
+    key: str = Field(max_length=1024)
+    size: int = Field(ge=0, lt=2**63, description="Bytes.")
+    sha256: str = Field(max_length=64)
+
+
+MOST_ARTIFACTS = 1000
+MOST_REASONS = 20
+Artifacts = Annotated[
+    tuple[Artifact, ...],
+    Field(
+        max_length=MOST_ARTIFACTS,
+        description="The first files stored; all are in jobs/JOB/manifest/ of the object store.",
+    ),
+    cut_to(MOST_ARTIFACTS),
+]
+
+
+class Stored(Part):
+    """What of the files a program left is in the object store, and what is not."""
+
+    files: int = Field(default=0, ge=0, lt=2**63, description="Files stored.")
+    size: int = Field(default=0, ge=0, lt=2**63, description="Bytes of all of them.")
+    left_out: int = Field(default=0, ge=0, lt=2**63, description="Files and links not stored.")
+    reasons: Annotated[tuple[Sentence, ...], cut_to(MOST_REASONS)] = Field(
+        default=(), max_length=MOST_REASONS, description="The first of these, each with its reason."
+    )
+
+    def __add__(self, other: Stored) -> Stored:
+        return Stored(
+            files=self.files + other.files,
+            size=self.size + other.size,
+            left_out=self.left_out + other.left_out,
+            reasons=(*self.reasons, *other.reasons),
+        )
 
 
 class JobSucceeded(JobEvent):
@@ -477,7 +553,8 @@ class JobSucceeded(JobEvent):
 
     TYPE: ClassVar[str] = "job.succeeded"
 
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: Artifacts = ()
+    stored: Stored = Stored()
 
 
 class JobFailed(JobEvent):
@@ -486,10 +563,11 @@ class JobFailed(JobEvent):
     TYPE: ClassVar[str] = "job.failed"
 
     failure_class: FailureClass
-    member: str = Field(default="", description="The member at fault, if one is.")
+    member: MemberName = Field(default="", description="The member at fault, if one is.")
     exit_code: int | None = Field(default=None, description="Its exit code; minus a signal number.")
-    last_lines: tuple[str, ...] = Field(default=(), description="The last lines it logged.")
-    artifacts: tuple[Artifact, ...] = ()
+    last_lines: LastLines = Field(default=(), description="The last lines it logged.")
+    artifacts: Artifacts = ()
+    stored: Stored = Stored()
 
 
 class JobCancelled(JobEvent):
@@ -497,7 +575,8 @@ class JobCancelled(JobEvent):
 
     TYPE: ClassVar[str] = "job.cancelled"
 
-    artifacts: tuple[Artifact, ...] = ()
+    artifacts: Artifacts = ()
+    stored: Stored = Stored()
 
 
 class JobRemoved(JobEvent):

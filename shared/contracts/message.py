@@ -58,6 +58,24 @@ RelativePath = Annotated[
 """A path below some root: not absolute, without ``..`` and control characters."""
 
 
+def cut_to(most: int) -> BeforeValidator:
+    """Keeps the first ``most`` characters or elements: what is told loses its end, not its whole.
+
+    For what the platform says of others; what somebody asks for is refused instead.
+    """
+
+    def cut(value: object) -> object:
+        return value[:most] if isinstance(value, str | list | tuple) else value
+
+    return BeforeValidator(cut)
+
+
+Sentence = Annotated[str, Field(max_length=2000), cut_to(2000)]
+"""Words for people, often with something foreign in them."""
+
+Sentences = Annotated[tuple[Sentence, ...], Field(max_length=100), cut_to(100)]
+
+
 def deterministic_id(*parts: object) -> str:
     """The same parts always give the same UUID (version 5), on every machine."""
     # What the standard library does, without its objects: every alert has half a dozen ids.
@@ -141,18 +159,29 @@ def message_types() -> dict[str, type[Message]]:
 class Fault(Part):
     """One thing wrong with a request."""
 
-    field: str = Field(description="Where: a dotted path into the message, or '' for the whole.")
-    problem: str = Field(description="What is wrong, and what would be right, in one sentence.")
+    field: Annotated[str, cut_to(500)] = Field(
+        max_length=500, description="Where: a dotted path into the message, or '' for the whole."
+    )
+    problem: Sentence = Field(
+        description="What is wrong, and what would be right, in one sentence."
+    )
+
+
+Faults = Annotated[tuple[Fault, ...], Field(max_length=100), cut_to(100)]
 
 
 __all__ = [
     "AwareDatetime",
     "Fault",
+    "Faults",
     "HostName",
     "Identifier",
     "Message",
     "Part",
     "RelativePath",
+    "Sentence",
+    "Sentences",
+    "cut_to",
     "deterministic_id",
     "job_word",
     "message_types",

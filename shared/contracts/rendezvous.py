@@ -6,16 +6,16 @@ from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from shared.contracts.jobs import Artifact, Isolation, Role
-from shared.contracts.message import Identifier, Message, Part, job_word
+from shared.contracts.jobs import Artifacts, Isolation, LastLines, Role, Stored
+from shared.contracts.message import Identifier, Message, Part, Sentence, job_word
 
 
 class Member(Part):
     """One member of a job's cluster; a replacement is the same member's next incarnation."""
 
     role: Role
-    index: int = Field(ge=0, description="TensorFlow's task index within the role.")
-    incarnation: int = Field(ge=1, description="1 at first, plus 1 for each replacement.")
+    index: int = Field(ge=0, le=10_000, description="TensorFlow's task index within the role.")
+    incarnation: int = Field(ge=1, lt=2**31, description="1 at first, plus 1 for each replacement.")
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ class PodFenced(_OfMember):
 
     TYPE: ClassVar[str] = "pod.fenced"
 
-    reason: str
+    reason: Sentence
 
 
 class RendezvousTimedOut(Message):
@@ -139,7 +139,7 @@ class PodStarted(_OfMember):
 
     TYPE: ClassVar[str] = "pod.started"
 
-    epoch: int = Field(ge=0, description="The spec it started with; 0 for a single job.")
+    epoch: int = Field(ge=0, lt=2**31, description="The spec it started with; 0 for a single job.")
     isolation: Isolation = Isolation()
     pod: PodName = ""
     node: NodeName = ""
@@ -155,9 +155,11 @@ class LogAppended(_OfMember):
 
     TYPE: ClassVar[str] = "log.appended"
 
-    chunk: int = Field(ge=0, description="Number of the chunk within the incarnation, from 0.")
-    key: str = Field(description="Object key of the chunk.")
-    text: str = Field(description="The chunk, at most 256 KiB of UTF-8.")
+    chunk: int = Field(
+        ge=0, lt=2**31, description="Number of the chunk within the incarnation, from 0."
+    )
+    key: str = Field(max_length=1024, description="Object key of the chunk.")
+    text: str = Field(max_length=2**18, description="The chunk, at most 256 KiB of UTF-8.")
     at: AwareDatetime
 
     def dedupe_key(self) -> str:
@@ -171,8 +173,10 @@ class PodMeasured(_OfMember):
     TYPE: ClassVar[str] = "pod.measured"
     ONCE: ClassVar[bool] = False
 
-    cpu_cores: float = Field(ge=0, description="Mean number of busy cores since the last telling.")
-    memory_bytes: int = Field(ge=0, description="Resident memory of all its processes.")
+    cpu_cores: float = Field(
+        ge=0, le=1e6, description="Mean number of busy cores since the last telling."
+    )
+    memory_bytes: int = Field(ge=0, lt=2**63, description="Resident memory of all its processes.")
     at: AwareDatetime
 
 
@@ -182,10 +186,10 @@ class PodExited(_OfMember):
     TYPE: ClassVar[str] = "pod.exited"
 
     exit_code: int = Field(
-        description="The program's exit code; minus the signal number if killed."
+        ge=-255, le=255, description="The program's exit code; minus the signal number if killed."
     )
     oom: bool = Field(default=False, description="Killed for going over its memory limit.")
-    fault: str = Field(
+    fault: Sentence = Field(
         default="", description="What stopped the container before or around the program, if any."
     )
     infrastructure: bool = Field(
@@ -195,8 +199,9 @@ class PodExited(_OfMember):
         default=True,
         description="Whether the program's end was seen; otherwise only the cluster knows it.",
     )
-    last_lines: tuple[str, ...] = ()
-    artifacts: tuple[Artifact, ...] = ()
+    last_lines: LastLines = ()
+    artifacts: Artifacts = ()
+    stored: Stored = Stored()
     at: AwareDatetime
 
     def dedupe_key(self) -> str:

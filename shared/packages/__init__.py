@@ -6,7 +6,7 @@ makes, ``unpack`` takes, and what ``unpack`` would refuse, ``check`` names.
 
 from shared.packages.bounds import Bounds, PackageError, PackageRefused
 from shared.packages.check import check
-from shared.packages.inventory import Inventory
+from shared.packages.inventory import Inventory, usable
 from shared.packages.pack import Packed, pack
 from shared.packages.unpack import inspect, unpack
 
@@ -20,4 +20,5 @@ __all__ = [
     "inspect",
     "pack",
     "unpack",
+    "usable",
 ]

@@ -6,6 +6,7 @@ from shared.storage.errors import (
     NotFound,
     StorageError,
     StorageUnavailable,
+    TooLarge,
 )
 from shared.storage.memory import MemoryStore
 from shared.storage.presigned import PresignedAccess, PresignedStore
@@ -36,4 +37,5 @@ __all__ = [
     "S3Store",
     "StorageError",
     "StorageUnavailable",
+    "TooLarge",
 ]

@@ -17,5 +17,9 @@ class AccessDenied(StorageError):
     """The store refuses these credentials, or this act with them."""
 
 
+class TooLarge(StorageError):
+    """The object is larger than one that may be put there."""
+
+
 class StorageUnavailable(StorageError):
     """The store does not answer or is overloaded; a later attempt may succeed."""

@@ -74,7 +74,7 @@ class MemoryStore:
     ) -> PresignedPrefix:
         self._objects(bucket)
         url = f"memory://post/{bucket}?most={most_bytes}"
-        return PresignedPrefix(url, {}, bucket, prefix, time.time() + expires_s)
+        return PresignedPrefix(url, {}, bucket, prefix, time.time() + expires_s, most_bytes)
 
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400

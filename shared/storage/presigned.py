@@ -11,7 +11,7 @@ from pathlib import Path
 
 import urllib3
 
-from shared.storage.errors import AccessDenied, NotFound, StorageError, StorageUnavailable
+from shared.storage.errors import AccessDenied, NotFound, StorageError, StorageUnavailable, TooLarge
 from shared.storage.store import ObjectInfo, PresignedPrefix
 
 _BLOCK = 2**20
@@ -48,8 +48,8 @@ class PresignedStore:
         """Store one object.
 
         Raises:
-            StorageError: AccessDenied outside the prefix or after expiry, StorageUnavailable
-                when the store cannot be reached.
+            StorageError: AccessDenied outside the prefix or after expiry, TooLarge,
+                StorageUnavailable when the store cannot be reached.
         """
         form = self._access().writes
         if bucket != form.bucket or not key.startswith(form.prefix):
@@ -57,6 +57,8 @@ class PresignedStore:
                 f"put {bucket}/{key}: only {form.bucket}/{form.prefix} may be written"
             )
         size, digest = _measure(data)
+        if size > form.most_bytes:
+            raise TooLarge(f"put {bucket}/{key}: larger than {form.most_bytes} bytes")
         fields = form.fields | {"key": key, "Content-Type": content_type}
         boundary = secrets.token_hex(16)
         head, tail = _envelope(boundary, fields)

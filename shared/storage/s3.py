@@ -156,7 +156,7 @@ class S3Store:
         )
         fields = {name: value for name, value in form["fields"].items() if name != "key"}
         expires_at = time.time() + expires_s
-        return PresignedPrefix(form["url"], fields, bucket, prefix, expires_at)
+        return PresignedPrefix(form["url"], fields, bucket, prefix, expires_at, most_bytes)
 
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400

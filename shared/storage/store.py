@@ -42,7 +42,8 @@ class PresignedUpload:
 class PresignedPrefix:
     """How a client without credentials may write any object below a prefix.
 
-    A form POST to ``url`` with ``fields``, ``key`` and the file; ``expires_at`` in Unix seconds.
+    A form POST to ``url`` with ``fields``, ``key`` and the file, of at most ``most_bytes``;
+    ``expires_at`` in Unix seconds.
     """
 
     url: str
@@ -50,6 +51,7 @@ class PresignedPrefix:
     bucket: str
     prefix: str
     expires_at: float
+    most_bytes: int = 5 * 2**30
 
 
 class MemberStore(Protocol):

@@ -133,8 +133,10 @@ def _facts(job: dict[str, Any]) -> list[str]:
     if job["failure_class"] and job["state"] == "failed":
         whose = f" of {job['member']}" if job["member"] else ""
         facts.append(f"failure class {job['failure_class']}{whose}")
-    if job["artifacts"]:
-        facts.append(f"{len(job['artifacts'])} files stored")
+    if files := max(len(job["artifacts"]), job["stored"]["files"]):
+        facts.append(f"{files} files stored")
+    if left_out := job["stored"]["left_out"]:
+        facts.append(f"{left_out} files or links not stored: {'; '.join(job['stored']['reasons'])}")
     return facts
 
 

@@ -3,86 +3,110 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from services.task.launcher.environment import Places
+from services.task.launcher.results import LeftFile, LeftOut, Results
 from services.task.spec import MemberSpec
-from shared.contracts import Artifact
-from shared.storage import MemberStore, StorageError
+from shared.contracts import MOST_ARTIFACTS, MOST_REASONS, Artifact, Stored
+from shared.storage import MemberStore, StorageError, TooLarge
 
 log = structlog.get_logger(__name__)
 
-_MOST_FILES = 10_000
-_BLOCK = 2**20
 _RETRY_S = 2.0
+
+
+@dataclass
+class Uploaded:
+    """What is in the store: the first artifacts, how many there are, and what is not there."""
+
+    artifacts: list[Artifact] = field(default_factory=list)
+    files: int = 0
+    size: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+    @property
+    def stored(self) -> Stored:
+        """As messages tell it."""
+        reasons = tuple(self.left_out.reasons[:MOST_REASONS])
+        return Stored(
+            files=self.files, size=self.size, left_out=self.left_out.number, reasons=reasons
+        )
 
 
 def upload(
     store: MemberStore, spec: MemberSpec, places: Places, owner: int | None, patience_s: float
-) -> tuple[Artifact, ...]:
+) -> Uploaded:
     """Upload everything, then a manifest that names it; retries while the store is away.
-
-    Links and files of other owners are left out: through them a program could have us read
-    what it may not.
 
     Raises:
         StorageError: when the store stayed away for ``patience_s``.
     """
     deadline = time.monotonic() + patience_s
-    artifacts = []
-    for file, key in _files(spec, places, owner):
-        size, digest = _digest(file)
-        _put(store, spec.credentials.bucket, key, file, deadline)
-        artifacts.append(
-            Artifact(bucket=spec.credentials.bucket, key=key, size=size, sha256=digest)
-        )
-    if artifacts:
-        member = spec.member
-        key = f"jobs/{spec.job.job_id}/manifest/{member.name}.{member.incarnation}.json"
-        manifest = json.dumps([a.model_dump() for a in artifacts], indent=1).encode()
-        _put(store, spec.credentials.bucket, key, manifest, deadline)
-    return tuple(artifacts)
+    bucket, member, job = spec.credentials.bucket, spec.member, spec.job.job_id
+    done = Uploaded()
+    path = Path(spec.directory) / "manifest.json"
+    # Written as it grows: a hundred thousand files are not held in memory.
+    with path.open("w") as manifest:
+        for file, key in _files(spec, places, Results(owner, done.left_out)):
+            artifact = _uploaded(store, bucket, key, file, done.left_out, deadline)
+            if artifact is None:
+                continue
+            manifest.write((",\n " if done.files else "[\n ") + artifact.model_dump_json())
+            done.files += 1
+            done.size += artifact.size
+            if len(done.artifacts) < MOST_ARTIFACTS:
+                done.artifacts.append(artifact)
+        manifest.write("\n]")
+    if done.files:
+        key = f"jobs/{job}/manifest/{member.name}.{member.incarnation}.json"
+        _put(store, bucket, key, path, deadline)
+    if done.left_out.number:
+        key = f"jobs/{job}/manifest/{member.name}.{member.incarnation}.left-out.txt"
+        text = "\n".join(done.left_out.reasons)
+        _put(store, bucket, key, f"{done.left_out.number} in all\n{text}\n".encode(), deadline)
+    path.unlink()
+    return done
 
 
-def _files(spec: MemberSpec, places: Places, owner: int | None) -> Iterator[tuple[Path, str]]:
+def _files(spec: MemberSpec, places: Places, results: Results) -> Iterator[tuple[LeftFile, str]]:
     base = f"jobs/{spec.job.job_id}"
     # The job's model is the deciding member's; what others leave must not overwrite it.
     model = f"{base}/model" if spec.primary else f"{base}/output/{spec.member.name}/model"
     output = f"{base}/output" if spec.primary else f"{base}/output/{spec.member.name}"
-    number = 0
     for root, prefix in ((places.model, model), (places.output, output)):
-        for directory, _, names in os.walk(root, followlinks=False):
-            for name in sorted(names):
-                file = Path(directory) / name
-                status = file.lstat()
-                mine = owner is None or status.st_uid == owner
-                if not stat.S_ISREG(status.st_mode) or not mine or number >= _MOST_FILES:
-                    log.warning("artifact_left_out", file=str(file))
-                    continue
-                number += 1
-                yield file, f"{prefix}/{file.relative_to(root).as_posix()}"
+        for file in results.files(root):
+            yield file, f"{prefix}/{file.name}"
 
 
-def _digest(file: Path) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return size, digest.hexdigest()
+def _uploaded(
+    store: MemberStore, bucket: str, key: str, file: LeftFile, left_out: LeftOut, deadline: float
+) -> Artifact | None:
+    try:
+        with file.path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+        _put(store, bucket, key, file.path, deadline)
+    except TooLarge as error:
+        left_out.add(file.name, str(error))
+    except OSError as error:
+        left_out.add(file.name, f"cannot be read: {error.strerror}")
+    else:
+        return Artifact(bucket=bucket, key=key, size=size, sha256=digest)
+    return None
 
 
 def _put(store: MemberStore, bucket: str, key: str, data: bytes | Path, deadline: float) -> None:
     while True:
         try:
             store.put(bucket, key, data)
+        except TooLarge:
+            raise
         except StorageError as error:
             if time.monotonic() > deadline:
                 raise

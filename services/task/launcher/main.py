@@ -22,9 +22,9 @@ from services.task.launcher.membership import Membership
 from services.task.launcher.meter import Meter
 from services.task.launcher.ports import HeldPort
 from services.task.launcher.program import protect_this_process
+from services.task.launcher.results import LeftOut
 from services.task.spec import EXIT_FILE, LAUNCHER_FILE, MemberSpec
 from shared.contracts import (
-    Artifact,
     ClusterSpecReady,
     Isolation,
     LogAppended,
@@ -206,18 +206,20 @@ class Launcher:
 
     def _tell_end(self, end: PodExited, places: environment.Places | None) -> None:
         """Store everything first, then tell: who hears of the end finds it all there."""
-        left: tuple[Artifact, ...] = ()
+        changes: dict[str, object] = {}
         fault = ""
-        if not self._logs.close(_PATIENCE_S):
-            fault = "part of the log could not be stored"
         try:
             if places is not None:
                 self._ground.save()
                 owner = self._ground.owner
-                left = artifacts.upload(self._store, self._spec, places, owner, _PATIENCE_S)
+                done = artifacts.upload(self._store, self._spec, places, owner, _PATIENCE_S)
+                changes = {"artifacts": tuple(done.artifacts), "stored": done.stored}
+                self._say_left_out(done.left_out)
         except StorageError as error:
             fault = f"what the program left could not be stored: {error}"
-        changes: dict[str, object] = {"artifacts": left, "last_lines": self._logs.last_lines}
+        if not self._logs.close(_PATIENCE_S):
+            fault = fault or "part of the log could not be stored"
+        changes["last_lines"] = self._logs.last_lines
         if fault and not end.fault:
             changes |= {"fault": fault, "infrastructure": True}
         end = end.model_copy(update=changes)
@@ -226,6 +228,13 @@ class Launcher:
         temporary.rename(self._directory / EXIT_FILE)
         self._membership.tell(end)
         self._membership.flush(_PATIENCE_S)
+
+    def _say_left_out(self, left_out: LeftOut) -> None:
+        """Nothing the program left is missing in silence."""
+        for reason in left_out.reasons:
+            self._logs.say(f"not stored: {reason}")
+        if more := left_out.number - len(left_out.reasons):
+            self._logs.say(f"not stored: {more} more")
 
     def _exit(
         self,

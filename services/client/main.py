@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime
-
-import uvicorn
 
 from services.client import handlers
 from services.client.api.app import create_app
@@ -32,6 +29,7 @@ from shared.contracts import (
     RequestRefused,
 )
 from shared.service import Handler, Periodic, Service
+from shared.service.http import HttpServer
 from shared.storage import S3Store
 from shared.store import Store
 
@@ -82,28 +80,15 @@ class Client:
         )
         logs = Logs(model, objects, settings.s3_bucket)
         app = create_app(settings, self.service.publisher, model, objects, logs, followers)
-        self.server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                host=settings.http_host,
-                port=settings.http_port,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=3,
-                lifespan="off",
-            )
-        )
-        self._thread = threading.Thread(target=self.server.run, name="http", daemon=True)
+        self._http = HttpServer(app, settings.http_host, settings.http_port)
 
     def start_http(self) -> None:
         """Serve API and page from a thread of their own."""
-        self._thread.start()
+        self._http.start()
 
     def stop_http(self) -> None:
-        """End the server; open streams are cut after a moment."""
-        self.server.should_exit = True
-        self._thread.join(10)
+        """Finish what is being answered."""
+        self._http.stop()
 
 
 def main() -> None:

@@ -38,13 +38,13 @@ class ReadModel:
 
     def job(self, job_id: str) -> JobView | None:
         """The job, None if it is not known or has been removed."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             view = records.get(JOBS, job_id)
         return None if view is None or view.state == REMOVED else view
 
     def jobs(self, states: tuple[str, ...], limit: int, offset: int) -> list[JobView]:
         """Newest first; all states but removed when none is named."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             return records.find(
                 JOBS, status=states or SHOWN_STATES, limit=limit, offset=offset, newest_first=True
             )
@@ -70,12 +70,12 @@ class ReadModel:
 
     def chunks(self, job_id: str, offset: int, limit: int = 100) -> list[LogChunk]:
         """Log chunks in order of arrival, from the ``offset``-th on."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             return records.find(CHUNKS, group=job_id, offset=offset, limit=limit)
 
     def description(self, job_id: str, now: datetime) -> Description | None:
         """Everything known of a job; None when there is none."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             view = records.get(JOBS, job_id)
             if view is None or view.state == REMOVED:
                 return None
@@ -83,12 +83,12 @@ class ReadModel:
 
     def moments(self, job_id: str) -> list[Moment]:
         """All that is noted of a job and its members."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             return _noted(records, job_id)
 
     def usage(self, job_id: str | None = None) -> list[JobUsage]:
         """What the jobs that have not ended use, or one job with each of its members."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             if job_id is None:
                 living = [state for state in SHOWN_STATES if state not in ENDED]
                 views = records.find(
@@ -104,7 +104,7 @@ class ReadModel:
 
     def incarnations(self, job_id: str) -> dict[str, int]:
         """The newest incarnation of each member that was heard of."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             return {m.name: m.incarnation for m in _members(records, job_id)}
 
     def ask(self, request_id: str, now: datetime) -> None:
@@ -114,7 +114,7 @@ class ReadModel:
 
     def plan(self, request_id: str) -> PlanView | None:
         """A plan that was asked for; None for one that was not, or long ago."""
-        with self._store.transaction() as records:
+        with self._store.reading() as records:
             return records.get(PLANS, request_id)
 
     def prune(self, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import socket
 import threading
@@ -11,6 +12,56 @@ from typing import Any
 import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_WITHIN_S = 10.0
+"""A request's line and headers must have come by then, on new and on kept connections."""
+_UNREAD_MS = 60_000
+"""Who does not take what was sent for so long is gone; Linux counts a closed window, too."""
+
+
+class PunctualProtocol(H11Protocol):
+    """HTTP on one connection, which is closed when no request comes over it in time.
+
+    uvicorn itself closes a connection that is silent after an answer, but none that never asks
+    anything, asks byte by byte, or does not read its answer.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        opened = transport.get_extra_info("socket")
+        if opened is not None and opened.family in {socket.AF_INET, socket.AF_INET6}:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forget()
+
+    def _watch(self) -> None:
+        if self._is_answering():
+            self._forget()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_WITHIN_S, self._give_up)
+
+    def _is_answering(self) -> bool:
+        return bool(self.cycle) and not self.cycle.response_complete  # none before the first
+
+    def _forget(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if not self._is_answering():
+            self.transport.close()
 
 
 class HttpServer:
@@ -30,6 +81,7 @@ class HttpServer:
         self._socket = socket.create_server((host, port), backlog=256)
         config = uvicorn.Config(
             app,
+            http=PunctualProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Engine,
     StaticPool,
     bindparam,
-    create_engine,
     delete,
-    event,
     func,
     select,
     text,
@@ -26,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from shared.store.engine import READING, engine
 from shared.store.migrate import migrate
 from shared.store.records import Records
 from shared.store.tables import INBOX, OUTBOX
@@ -145,7 +142,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = engine(url)
         # SQLite has one writer; waiting here is cheaper and fairer than its busy loop.
         self._turn = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         try:
@@ -183,6 +180,24 @@ class Store:
         """One transaction over the records alone."""
         with self.unit() as unit:
             yield unit.records
+
+    @contextmanager
+    def reading(self) -> Iterator[Records]:
+        """The records as they are now, for looking only; no writer waits for it, nor it for one.
+
+        Raises:
+            StoreUnavailable: when the database cannot be reached.
+        """
+        # An in-memory database is one connection, so here only one can use it at a time.
+        alone = self._turn if isinstance(self._engine.pool, StaticPool) else None
+        with alone or nullcontext():
+            try:
+                with self._engine.connect() as opened:
+                    connection = opened.execution_options(**{READING: True})
+                    with connection.begin():
+                        yield Records(connection)
+            except (OperationalError, InterfaceError) as error:
+                raise StoreUnavailable(str(error.orig or error)) from error
 
     def unsent(self, limit: int = 500, older_than_s: float = 0.0) -> list[Queued]:
         """Messages of the outbox that were not confirmed yet, oldest first."""
@@ -259,33 +274,3 @@ class Store:
     def close(self) -> None:
         """Give up the connections."""
         self._engine.dispose()
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
-
-
-def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, json_serializer=_json)
-    options: dict[str, Any] = {
-        "json_serializer": _json,
-        "connect_args": {"check_same_thread": False, "timeout": 30},
-    }
-    if url in ("sqlite://", "sqlite:///:memory:"):
-        options["poolclass"] = StaticPool
-    engine = create_engine(url, **options)
-
-    def configure(connection: Any, _record: object) -> None:
-        # SQLAlchemy begins transactions itself (below): the driver's implicit ones start too
-        # late to take the write lock up front.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    event.listen(engine, "connect", configure)
-    event.listen(engine, "begin", begin)
-    return engine

@@ -9,11 +9,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from services.client.wording import faults
 from shared.contracts import Fault
 from shared.messaging import BrokerUnavailable, Unroutable
 from shared.storage import NotFound, StorageError, StorageUnavailable
+from shared.store import StoreUnavailable
 
 
 class Faults(BaseModel):
@@ -57,6 +59,12 @@ def install(app: FastAPI) -> None:
     def _invalid_message(_request: Request, error: ValidationError) -> JSONResponse:
         return answer(422, faults(error.errors(include_url=False)))
 
+    @app.exception_handler(StarletteHTTPException)
+    def _http(_request: Request, error: StarletteHTTPException) -> JSONResponse:
+        response = answer(error.status_code, [Fault(field="", problem=str(error.detail))])
+        response.headers.update(error.headers or {})
+        return response
+
     def single(status: int, text: str) -> Any:
         def handle(_request: Request, error: Exception) -> JSONResponse:
             return answer(status, [Fault(field="", problem=f"{text}: {error}")])
@@ -65,6 +73,7 @@ def install(app: FastAPI) -> None:
 
     app.add_exception_handler(BrokerUnavailable, single(503, "the broker is not reachable"))
     app.add_exception_handler(Unroutable, single(503, "the task service is not there yet"))
+    app.add_exception_handler(StoreUnavailable, single(503, "the database is away"))
     app.add_exception_handler(StorageUnavailable, single(503, "the object store is away"))
     app.add_exception_handler(NotFound, single(404, "not in the object store"))
     app.add_exception_handler(StorageError, single(502, "the object store refused"))

@@ -1,14 +1,17 @@
-"""What stands before every request: names, origins, the token, and protective headers."""
+"""What stands before every request: names, origins, the token, bodies, protective headers."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.client.api import bodies
+from services.client.api.bodies import Refused
 from services.client.api.faults import answer
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
@@ -26,14 +29,17 @@ _PROTECTIVE = {
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
 }
+_CACHED = _PROTECTIVE | {"cache-control": "public, max-age=300"}
 
 
 class Guard:
     """ASGI middleware.
 
     The Host header must be a name we know (against DNS rebinding); a browser's writes must come
-    from our own page (against forged requests); with a token configured, callers must have it.
+    from our own page (against forged requests); with a token configured, callers must have it. Only
+    then a body is read, whole and within bounds, so that no route can be made to hold more.
     """
 
     def __init__(self, app: ASGIApp, settings: ClientSettings) -> None:
@@ -46,30 +52,30 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        guarded = with_headers(send, _PROTECTIVE)
+        static = scope["path"].startswith("/static/")
+        guarded = with_headers(send, _CACHED if static else _PROTECTIVE)
         headers = Headers(scope=scope)
-        wrong = self._wrong(scope, headers)
-        if wrong is None:
-            await self._app(scope, receive, guarded)
-        elif wrong[0] == 401 and "text/html" in headers.get("accept", ""):  # noqa: PLR2004
-            await RedirectResponse("/login", 303)(scope, receive, guarded)
+        try:
+            self._admit(scope, headers)
+            if scope["method"] not in _SAFE:
+                receive = await _bounded(scope, headers, receive)
+        except Refused as refused:
+            await _refuse(refused, scope, headers)(scope, receive, guarded)
         else:
-            refused = answer(wrong[0], [Fault(field="", problem=wrong[1])])
-            await refused(scope, receive, guarded)
+            await self._app(scope, receive, guarded)
 
-    def _wrong(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
+    def _admit(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
         if _name(host) not in self._hosts:
-            return 400, "this Host is not one of BAROGRAPH_CLIENT_ALLOWED_HOSTS"
+            raise Refused(400, "this Host is not one of BAROGRAPH_CLIENT_ALLOWED_HOSTS")
         if scope["method"] not in _SAFE:
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-                return 403, "a page of another origin may not change anything here"
+            if origin is not None and _place(origin) != host.lower():
+                raise Refused(403, "a page of another origin may not change anything here")
             if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
-                return 403, "a page of another site may not change anything here"
+                raise Refused(403, "a page of another site may not change anything here")
         if self._token and not scope["path"].startswith(_OPEN) and not self._has_token(headers):
-            return 401, "present the token: Authorization: Bearer ..."
-        return None
+            raise Refused(401, "present the token: Authorization: Bearer ...")
 
     def _has_token(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -87,3 +93,32 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()
+
+
+def _place(origin: str) -> str:
+    """Host and port of an Origin header; '' for one that names none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+async def _bounded(scope: Scope, headers: Headers, receive: Receive) -> Receive:
+    login = scope["path"] == "/login"
+    most = bodies.MOST_BYTES_OF_A_LOGIN if login else bodies.MOST_BYTES
+    body = await bodies.read(headers, receive, most, bodies.WITHIN_S)
+    if body and not login and (problem := bodies.fault_of_json(body)):
+        raise Refused(422, problem)
+    return bodies.again(body, receive)
+
+
+def _refuse(refused: Refused, scope: Scope, headers: Headers) -> Response:
+    response: Response
+    if refused.status == HTTPStatus.UNAUTHORIZED and "text/html" in headers.get("accept", ""):
+        response = RedirectResponse("/login", 303)
+    else:
+        response = answer(refused.status, [Fault(field="", problem=refused.problem)])
+    if scope["method"] not in _SAFE:
+        # What is left of the body is not worth reading.
+        response.headers["connection"] = "close"
+    return response

@@ -74,7 +74,7 @@ def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
     def follow(
         job_id: JobId,
         last_event_id: Annotated[str, Header(pattern=r"^\d{0,12}$")] = "",
-        after: Annotated[int, Query(ge=0)] = 0,
+        after: Annotated[int, Query(ge=0, le=10**12)] = 0,
     ) -> StreamingResponse:
         """Server-sent events: ``log`` for each chunk, ``end`` with the job's last state."""
         found(model, job_id)

@@ -86,13 +86,14 @@ def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C9
 
     @routes.post("/login")
     async def enter(request: Request) -> Response:
-        form = parse_qs((await request.body())[:4096].decode(errors="replace"))
+        form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=10)
         given = form.get("token", [""])[0]
         token = settings.api_token.get_secret_value()
         if not token or not same(given, token):
             return page("login.html", 403, wrong=True)
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
+        secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=secure)
         return answer
 
     return routes

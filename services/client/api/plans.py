@@ -53,7 +53,7 @@ def router(
     @routes.get("/{request_id}")
     async def answer(
         request_id: Annotated[str, Path(pattern=r"^plan-[0-9a-f]{32}$")],
-        wait_s: Annotated[float, Query(ge=0, le=_LONGEST_S)] = 0,
+        wait_s: Annotated[float, Query(ge=0, le=_LONGEST_S, allow_inf_nan=False)] = 0,
     ) -> PlanView:
         """The answer; null while there is none, for which ``wait_s`` is waited."""
         deadline = time.monotonic() + wait_s

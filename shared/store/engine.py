@@ -1,0 +1,43 @@
+"""Connections of a service to its own database, SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
+
+READING = "barograph_reading"
+"""Marks the connection of a transaction that only reads."""
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def engine(url: str) -> Engine:
+    """Connections to the database at ``url``, an SQLAlchemy URL."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, json_serializer=_json)
+    options: dict[str, Any] = {
+        "json_serializer": _json,
+        "connect_args": {"check_same_thread": False, "timeout": 30},
+    }
+    if url in ("sqlite://", "sqlite:///:memory:"):
+        options["poolclass"] = StaticPool
+    made = create_engine(url, **options)
+
+    def configure(connection: Any, _record: object) -> None:
+        # SQLAlchemy begins transactions itself (below): the driver's implicit ones start too
+        # late to take the write lock up front.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    def begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get(READING, False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    event.listen(made, "connect", configure)
+    event.listen(made, "begin", begin)
+    return made

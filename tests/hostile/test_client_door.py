@@ -1,0 +1,323 @@
+"""What strangers send to the client's HTTP door costs them an answer below 500, and nobody more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import sqlite3
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from services.client import handlers
+from services.client.api import bodies
+from services.client.model import ReadModel
+from shared.contracts import JobFailed
+from shared.service import http as served
+from shared.service.http import HttpServer
+from shared.store import Store, StoreUnavailable
+from tests.unit.client.test_api import JOB, Desk, event
+
+TOKEN = {"Authorization": "Bearer right"}
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    made = Desk(api_token="right")
+    made.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
+    yield made
+    made.store.close()
+
+
+def operations(desk: Desk) -> list[tuple[str, str, dict[str, Any]]]:
+    """Every method and path of the API, with the pages'."""
+    told = desk.call("GET", "/api/v1/openapi.json", headers=TOKEN).json()
+    found = [
+        (method.upper(), path, what)
+        for path, methods in told["paths"].items()
+        for method, what in methods.items()
+    ]
+    return [*found, ("POST", "/login", {}), ("GET", "/jobs/{job_id}", {}), ("GET", "/", {})]
+
+
+def asked(desk: Desk, method: str, path: str, pieces: Iterator[bytes], **headers: str):
+    """Status, and how many bytes of the body were taken, of a request sent piece by piece."""
+    taken = 0
+    answered: list[int] = []
+
+    async def receive() -> Message:
+        nonlocal taken
+        piece = next(pieces, None)
+        if piece is None:
+            await asyncio.Event().wait()  # nothing ever comes
+        taken += len(piece or b"")
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answered.append(message["status"])
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "scheme": "http",
+        "http_version": "1.1",
+        "headers": [(b"host", b"localhost")]
+        + [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+    }
+    asyncio.run(desk.transport.app(scope, receive, send))
+    return answered[0], taken
+
+
+def endless() -> Iterator[bytes]:
+    while True:
+        yield b"a" * 2**16
+
+
+def test_no_route_reads_a_body_before_it_knows_who_asks(desk: Desk) -> None:
+    for method, path, _ in operations(desk):
+        if method not in {"GET", "HEAD"} and path != "/login":
+            assert asked(desk, method, path, endless()) == (401, 0), path
+
+
+def test_no_route_takes_more_than_its_bound(desk: Desk) -> None:
+    for method, path, _ in operations(desk):
+        if method in {"GET", "HEAD"}:
+            continue
+        most = bodies.MOST_BYTES_OF_A_LOGIN if path == "/login" else bodies.MOST_BYTES
+        status, taken = asked(desk, method, path, endless(), authorization="Bearer right")
+        assert status == 413, path
+        assert taken <= most + 2**16, path
+        declared = str(800 * 2**20)
+        status, taken = asked(
+            desk, method, path, endless(), authorization="Bearer right", content_length=declared
+        )
+        assert (status, taken) == (413, 0), path
+
+
+def test_a_body_that_never_ends_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "WITHIN_S", 0.05)
+    assert asked(desk, "POST", "/login", iter([b"token="]))[0] == 408
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "9" * 5_000, "", "٣"])
+def test_a_length_that_is_none_is_refused(desk: Desk, length: str) -> None:
+    assert asked(desk, "POST", "/login", endless(), content_length=length)[0] == 413
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://]", "//", "null", "http://localhost@evil"])
+def test_an_origin_that_is_none_of_ours_is_refused(desk: Desk, origin: str) -> None:
+    for path in ("/login", "/api/v1/jobs"):
+        answer = desk.call("POST", path, json=JOB, headers=TOKEN | {"Origin": origin})
+        assert answer.status_code == 403
+
+
+UNUSABLE = {
+    "half a surrogate pair": b'{"name": "\\ud800"}',
+    "half a surrogate pair in a name": b'{"\\ud800": 1}',
+    "a NUL character": b'{"args": ["a\\u0000b"]}',
+    "numbers without end": b'{"resources": {"cpu": NaN}}',
+    "infinity": b'{"resources": {"cpu": 1e999}}',
+    "deep": b'{"env":' * 500 + b"1" + b"}" * 500,
+    "deeper": b"[" * 200_000,
+    "many": b"[" + b"0," * 200_000 + b"0]",
+    "digits": b'{"ps": ' + b"9" * 5_000 + b"}",
+    "no JSON": b"{",
+    "not UTF-8": b'{"name": "\xff"}',
+    "UTF-16": '{"name": "a"}'.encode("utf-16"),
+    "a list": b"[]",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/plans", "/api/v1/uploads"])
+def test_a_body_that_cannot_be_passed_on_is_refused_in_words(
+    desk: Desk, what: str, path: str
+) -> None:
+    answer = desk.call(
+        "POST", path, content=UNUSABLE[what], headers=TOKEN | {"Content-Type": "application/json"}
+    )
+    assert 400 <= answer.status_code < 500, answer.text
+    assert all(fault["problem"] for fault in answer.json()["faults"])
+    assert desk.sent == []
+
+
+# Fuzzing by the API's own description.
+
+TEXT = st.text(max_size=30) | st.sampled_from(["a", "job-1", "..", "%00", "worker-0", "9" * 30])
+LEAF = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+VALUE = st.recursive(
+    LEAF,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = [
+    *JOB,
+    "args",
+    "env",
+    "ps",
+    "workers",
+    "type",
+    "resources",
+    "role_resources",
+    "timeouts",
+    "ttl_s",
+    "sha256",
+    "size",
+    "upload_id",
+    "reason",
+    "package_sha256",
+]
+BODY = VALUE | st.dictionaries(st.sampled_from(FIELDS), VALUE, max_size=6).map(lambda d: JOB | d)
+
+
+@pytest.mark.parametrize("with_token", [True, False])
+def test_whatever_is_asked_is_answered_below_500(with_token: bool) -> None:
+    desk = Desk(api_token="right")
+    desk.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
+    known = operations(desk)
+
+    @settings(
+        max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    )
+    @given(data=st.data())
+    def ask(data: st.DataObject) -> None:
+        method, path, what = data.draw(st.sampled_from(known))
+        for name in re.findall(r"\{(\w+)[^}]*\}", path):
+            value = data.draw(st.just("a") | TEXT, label=name)
+            path = re.sub(r"\{" + name + r"[^}]*\}", lambda _m, v=value: _quoted(v), path)
+        query = {
+            each["name"]: str(data.draw(LEAF, label=each["name"]))
+            for each in what.get("parameters", ())
+            if each["in"] == "query" and data.draw(st.booleans())
+        }
+        headers = {
+            each["name"]: data.draw(
+                st.text(string.ascii_letters + string.digits + "=-,", max_size=20)
+            )
+            for each in what.get("parameters", ())
+            if each["in"] == "header" and data.draw(st.booleans())
+        }
+        options: dict[str, Any] = {"params": query, "headers": headers}
+        if method not in {"GET", "HEAD"}:
+            options["content"] = json.dumps(data.draw(BODY)).encode()
+            headers["Content-Type"] = "application/json"
+        if with_token:
+            headers |= TOKEN
+        with contextlib.suppress(httpx.InvalidURL):
+            answer = desk.call(method, path, **options)
+            assert answer.status_code < 500 or answer.status_code == 503, answer.text
+            if not with_token and path != "/login":
+                assert answer.status_code in {400, 401, 404, 405}
+            if answer.headers["content-type"] == "application/json" and answer.is_client_error:
+                assert answer.json()["faults"]
+
+    ask()
+    desk.store.close()
+
+
+def _quoted(value: str) -> str:
+    from urllib.parse import quote
+
+    return quote(value.encode(errors="replace"), safe="") or "x"
+
+
+# The database and the pages.
+
+
+def test_reading_waits_for_no_writer(tmp_path: Path) -> None:
+    file = tmp_path / "client.db"
+    store = Store(f"sqlite:///{file}")
+    model = ReadModel(store)
+    other = sqlite3.connect(file, isolation_level=None, timeout=0)
+    other.execute("BEGIN IMMEDIATE")  # as a writer that hangs
+    assert model.jobs((), 10, 0) == []
+    assert model.job("a") is None
+    other.execute("ROLLBACK")
+    other.close()
+    store.close()
+
+
+def test_a_database_that_is_away_is_503(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def away(_store: Store):
+        raise StoreUnavailable("database is locked")
+        yield
+
+    for name in ("reading", "unit"):
+        monkeypatch.setattr(Store, name, away)
+    for method, path in (
+        ("GET", "/api/v1/jobs"),
+        ("GET", "/api/v1/jobs/a"),
+        ("POST", "/api/v1/plans"),
+    ):
+        answer = desk.call(method, path, json=JOB, headers=TOKEN)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def test_pages_and_answers_are_not_kept_and_the_cookie_keeps_to_tls(desk: Desk) -> None:
+    for path in ("/", "/jobs/a", "/api/v1/jobs", "/login"):
+        assert desk.call("GET", path, headers=TOKEN).headers["cache-control"] == "no-store"
+    for headers, secure in (({"X-Forwarded-Proto": "https"}, True), ({}, False)):
+        entered = desk.call("POST", "/login", data={"token": "right"}, headers=headers)
+        assert entered.status_code == 303
+        assert ("Secure" in entered.headers["set-cookie"]) is secure
+
+
+# Connections.
+
+
+@pytest.fixture
+def port(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(served, "HEAD_WITHIN_S", 0.3)
+    server = HttpServer(desk.transport.app, "127.0.0.1", 0)
+    server.start()
+    yield int(server.url.rpartition(":")[2])
+    server.stop()
+
+
+def closed(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes; a time-out is this test's failure."""
+    connection.settimeout(60)
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(4096):
+            got += piece
+    return got
+
+
+SLOW = {
+    "nothing": b"",
+    "half a head": b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ",
+    "half a second head": b"GET /login HTTP/1.1\r\nHost: localhost\r\n\r\nGET /log",
+}
+
+
+@pytest.mark.parametrize("what", SLOW)
+def test_a_connection_without_a_request_is_closed(port: int, what: str) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(SLOW[what])
+        got = closed(connection)
+    assert (b"200 OK" in got) == (what == "half a second head")
+
+
+def test_a_refused_request_is_not_read_to_its_end(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(
+            b"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000000\r\n\r\n{"
+        )
+        assert b"401 Unauthorized" in closed(connection)

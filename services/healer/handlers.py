@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from services.healer.actions import scores
+from services.healer.incidents import clock_steps
 from services.healer.incidents.alertmanager_alerts import OutsideAlert, understood
 from services.healer.incidents.answers import heard
 from services.healer.incidents.canary import Canary
-from services.healer.incidents.effects import is_wanted
+from services.healer.incidents.effects import healed, is_relief, is_stale
 from services.healer.incidents.lifecycle import Course
 from services.healer.incidents.signals import Signals
 from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
@@ -17,6 +18,7 @@ from services.healer.model.canary import about_canary, is_its_alarm
 from services.healer.model.incident import (
     COMMANDS,
     ENDED,
+    HEALINGS,
     INCIDENTS,
     RUNS,
     Incident,
@@ -77,7 +79,9 @@ class Handlers:
         """A series has left its normal behaviour or its threshold."""
         canary = about_canary(message.series)
         past = incidents_of(ctx.records, message.series)
-        if (canary and not is_its_alarm(message)) or is_wanted(message, past, ctx):
+        if canary and not is_its_alarm(message):
+            return ()
+        if not canary and is_relief(message, past, ctx):
             return ()
         scores.alarmed(message, open_among(past), ctx)
         signal = Signal(
@@ -101,6 +105,8 @@ class Handlers:
     def alarm_predicted(self, message: AlarmPredicted, ctx: Context) -> Iterable[Message]:
         """A forecast crosses a threshold, or a known one changed much."""
         scores.predicted(message, ctx)
+        if is_stale(message, ctx):
+            return ()
         signal = Signal(
             event_id=message.event_id,
             state=AlertState.PREDICTED,
@@ -117,6 +123,7 @@ class Handlers:
             earliest_ms=message.earliest_ms,
             latest_ms=message.latest_ms,
             predicted_value=message.predicted_value,
+            probability=message.probability,
             recent=message.recent,
             band=message.forecast,
         )
@@ -130,6 +137,8 @@ class Handlers:
     def prediction_withdrawn(self, message: PredictionWithdrawn, ctx: Context) -> Iterable[Message]:
         """The prediction is over; one that came true waits for the detector's alarm."""
         scores.withdrawn(message, ctx)
+        if message.outcome == "averted":
+            healed(message.series, message.time_ms, ctx)
         if message.outcome != "came_true":
             why = _OUTCOMES[message.outcome]
             return self._signals.went(message.series, message.event_id, why, ctx)
@@ -187,6 +196,7 @@ class Handlers:
 
     def expire(self, ctx: Context) -> Iterator[Message]:
         """What the clock brings: answers that did not come, and forgetting."""
+        clock_steps.follow(ctx)
         for incident in ctx.records.find(INCIDENTS, due_before=ctx.now):
             yield from self._course.overdue(incident, ctx)
         for action in ctx.records.find(ACTIONS, due_before=ctx.now):
@@ -203,6 +213,8 @@ class Handlers:
             ctx.records.delete(RUNS, run.command_id)
         for ended in ctx.records.find(ENDED, due_before=ctx.now):
             ctx.records.delete(ENDED, ended.event_id)
+        for healing in ctx.records.find(HEALINGS, due_before=ctx.now):
+            ctx.records.delete(HEALINGS, healing.key)
         for delivery in ctx.records.find(DELIVERIES, status=_DONE, due_before=ctx.now):
             ctx.records.delete(DELIVERIES, delivery.delivery_id)
         for record in ctx.records.find(NOTICES, due_before=ctx.now):

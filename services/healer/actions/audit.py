@@ -18,7 +18,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from services.healer.model.policy import Decision, Facts, Policy
+from services.healer.model.decision import Decision, Facts
+from services.healer.model.policy import Policy
 from services.healer.remediations.audit import START, hash_of, line_of, verify_lines
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.store import Collection, Records

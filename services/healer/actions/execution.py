@@ -26,9 +26,9 @@ from services.healer.model.action import (
     Outcome,
     stopped,
 )
-from services.healer.model.incident import COMMANDS, RUNS, Command, Incident, Run, series_key
-from services.healer.model.notification import STORM
-from services.healer.model.policy import Decision, Facts
+from services.healer.model.decision import Decision, Facts
+from services.healer.model.incident import COMMANDS, RUNS, Command, Incident, Run
+from services.healer.model.notification import STORM, series_key
 from services.healer.remediations import Remediation, registered
 from services.healer.settings import HealerSettings
 from shared.contracts import ActionChanged, Message, RemediationExecute, RemediationExecuted
@@ -97,6 +97,7 @@ class Acting:
             group_active=len(self._worked_on(group.name, series.host, ctx)) if group else 0,
             storm=storm is not None and storm.active,
             held_by=lease.action_id if lease and lease.held and lease.until > ctx.now else "",
+            probability=_probability(incident),
         )
 
     def _machines(self, pattern: str, ctx: Context) -> int:
@@ -331,6 +332,10 @@ def settle_s(remediation: str) -> float:
 def undoable(remediation: str) -> bool:
     """Whether it can be taken back."""
     return remediation in registered() and _class(remediation).UNDOABLE
+
+
+def _probability(incident: Incident) -> float | None:
+    return incident.sight.probability if incident.state is AlertState.PREDICTED else None
 
 
 def _class(name: str) -> type[Remediation]:

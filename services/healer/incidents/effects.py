@@ -1,30 +1,78 @@
-"""What remediations do to the very series that are watched."""
+"""What a healing does to the very series that is watched, be it ours or a person's.
+
+Its own effect is neither an alarm nor a prediction: people know of it, or brought it about.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from statistics import median
 
-from services.healer.model.action import OUTCOMES
-from services.healer.model.incident import Incident, Phase
-from shared.contracts import AnomalyDetected
-from shared.contracts.alerts import Direction
+from services.healer.model.incident import HEALINGS, Healing, Incident, Phase
+from services.healer.model.notification import series_key
+from shared.contracts import AlarmPredicted, AnomalyDetected
+from shared.contracts.alerts import Direction, SeriesRef
+from shared.items import ITEMS, Behaviour
 from shared.service import Context
 
 _NOTICED_MS = 600_000
-"""How long a detector may take to notice what a remediation changed."""
+"""How long a detector may take to notice what a healing changed."""
+_KEPT = timedelta(days=1)
 
 
-def is_wanted(message: AnomalyDetected, past: Sequence[Incident], ctx: Context) -> bool:
-    """Whether a remediation just brought the value where it now is: people know that already.
+def healed(series: SeriesRef, time_ms: int, ctx: Context) -> None:
+    """From ``time_ms`` on the series is what somebody made of it."""
+    key = series_key(series)
+    before = ctx.records.get(HEALINGS, key)
+    if before is None or before.time_ms < time_ms:
+        ctx.records.put(HEALINGS, Healing(key=key, time_ms=time_ms, due=ctx.now + _KEPT))
 
-    Only for a move away from the alarm, soon after a verified success; ``past``: the series'
-    incidents, newest first.
+
+def is_stale(message: AlarmPredicted, ctx: Context) -> bool:
+    """Whether a prediction is of the past: of a time that has come, or from before a healing."""
+    if message.crossing_ms <= ctx.now.timestamp() * 1000:
+        return True
+    healing = ctx.records.get(HEALINGS, series_key(message.series))
+    return healing is not None and message.time_ms <= healing.time_ms
+
+
+def is_relief(message: AnomalyDetected, past: Sequence[Incident], ctx: Context) -> bool:
+    """Whether the series moved away from its alarm because somebody healed it.
+
+    A stable item, like the used share of a disk, does so by nothing else. Any other one counts as
+    healed while it has an incident, or soon after one or after a healing.
+
+    Args:
+        message: what was seen.
+        past: the series' incidents, newest first.
+        ctx: the time and the records.
     """
+    item = ITEMS.get(message.series.item)
+    if item is None or not _moves_away(message, above=item.above):
+        return False
+    if item.behaviour is Behaviour.STABLE:
+        healed(message.series, message.time_ms, ctx)
+        return True
+    healing = ctx.records.get(HEALINGS, series_key(message.series))
+    if healing is not None and abs(message.time_ms - healing.time_ms) < _NOTICED_MS:
+        return True
     last = next(iter(past), None)
-    if last is None or last.phase is not Phase.CLOSED or not last.action_id:
+    return last is not None and (last.phase is not Phase.CLOSED or _just_ended(last, ctx))
+
+
+def _moves_away(message: AnomalyDetected, *, above: bool) -> bool:
+    """Whether it is within the threshold, and was nearer to it before."""
+    limit = message.threshold
+    sign = 1 if above else -1
+    if limit is None or sign * message.value >= sign * limit:
         return False
-    outcome = ctx.records.get(OUTCOMES, last.action_id)
-    away = Direction.DROP if last.sight.above else Direction.SPIKE
-    if outcome is None or not outcome.effective or message.direction is not away:
-        return False
-    return abs(message.time_ms - outcome.at.timestamp() * 1000) < _NOTICED_MS
+    before = [point.value for point in message.recent if point.time_ms < message.time_ms]
+    if before:
+        return sign * message.value < sign * median(before)
+    return message.direction is (Direction.DROP if above else Direction.SPIKE)
+
+
+def _just_ended(incident: Incident, ctx: Context) -> bool:
+    ended = incident.closed_at
+    return ended is not None and (ctx.now - ended).total_seconds() * 1000 < _NOTICED_MS

@@ -13,8 +13,8 @@ from services.healer.incidents.evidence import Asking
 from services.healer.incidents.store import Chronicle
 from services.healer.incidents.verification import Verifying
 from services.healer.model.action import ACTIONS, Action
+from services.healer.model.decision import Decision
 from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, Phase, Told
-from services.healer.model.policy import Decision
 from services.healer.settings import HealerSettings
 from shared.contracts import ActionDecide, Message, RemediationExecuted
 from shared.contracts.healing import ActionState, Level

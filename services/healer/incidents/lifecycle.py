@@ -37,13 +37,22 @@ class Course:
                 yield from self.chronicle.close(now, why, ctx)
             return
         commands: list[Message] = []
-        rises = before is None or _rises(before, now)
+        rises = before is None or _rises(before, now) or self._likely_by_now(before, now)
         if rises and now.phase is Phase.WAITING and not about_canary(now.series):
             now, commands = self.handling.begin(now, ctx)
         elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
             now = now.model_copy(update={"tell": now.state.value})
         yield from self.chronicle.store(before, now, ctx)
         yield from commands
+
+    def _likely_by_now(self, before: Incident, now: Incident) -> bool:
+        """Whether a prediction has become likely enough to act on."""
+        likely = self.handling.acting.policy.likely_enough
+        return (
+            now.state is AlertState.PREDICTED
+            and likely(now.series, now.sight.probability)
+            and not likely(before.series, before.sight.probability)
+        )
 
     def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         """The clock moves the incident on."""

@@ -22,8 +22,8 @@ from services.healer.model.incident import (
     open_among,
     open_incident,
 )
-from services.healer.model.notification import Flaps
-from services.healer.notify.flapping import flaps
+from services.healer.model.notification import FLAPS, series_key
+from services.healer.notify.flapping import opened as flapping_opened
 from services.healer.settings import HealerSettings
 from shared.contracts import Message, PredictionWithdrawn
 from shared.contracts.alerts import AlertState, SeriesRef
@@ -64,9 +64,8 @@ class Signals:
                 severity=signal.severity,
                 sight=sight,
                 signals={signal.event_id: signal},
-                flapping=self._flaps(past, ctx),
             )
-            yield from self._course.changed(None, opened, ctx)
+            yield from self._course.changed(None, self._flapping(opened, past, ctx), ctx)
             return
         known = before.signals.get(signal.event_id)
         if known is not None and known.revision >= signal.revision:
@@ -110,12 +109,15 @@ class Signals:
         clear = back >= how.clear_margin * abs(sight.threshold)
         return how.keep_firing_s if clear else max(how.keep_firing_s, how.clear_hold_s)
 
-    def _flaps(self, past: Sequence[Incident], ctx: Context) -> Flaps:
-        openings = [ctx.now, *(incident.opened_at for incident in past)]
-        before = bool(past and past[0].flapping)
-        if not flaps(openings, ctx.now, before=before, how=self._alerting.flapping):
-            return ""
-        return "goes on" if before else "begins"
+    def _flapping(self, incident: Incident, past: Sequence[Incident], ctx: Context) -> Incident:
+        """The new incident, with what it says of its series' flapping."""
+        if not past:
+            return incident
+        before = ctx.records.get(FLAPS, series_key(incident.series))
+        flapping, flap = flapping_opened(incident, past, before, self._alerting.flapping)
+        if flap is not None:
+            ctx.records.put(FLAPS, flap)
+        return incident.model_copy(update={"flapping": flapping})
 
     @staticmethod
     def _repeated(incident: Incident, known: Signal, signal: Signal, ctx: Context) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from services.healer.model.incident import COMMANDS, INCIDENTS, Command, Incident, Phase, Told
 from services.healer.model.notification import STANDINGS, Standing
 from services.healer.model.policy import worse
-from services.healer.notify.matchers import labels_of
+from services.healer.notify.standings import standing_of
 from services.healer.settings import HealerSettings
 from shared.contracts import AlertChanged, EvidenceCollected, Message
 from shared.contracts.alerts import AlertState, Severity
@@ -74,6 +74,8 @@ class Chronicle:
             "signals": {},
             "ended": ended,
             "phase": Phase.CLOSED,
+            "closed_at": ctx.now,
+            "handled": tell == "handled",
             "command_id": "",
             "due": ctx.now + timedelta(days=self._settings.keep_days),
         }
@@ -94,7 +96,12 @@ class Chronicle:
         told = incident.model_copy(update=update)
         known = incident.mails or incident.phase is not Phase.WAITING
         old = ctx.records.get(STANDINGS, incident.incident_id) if known else None
-        rises = old is None or worse(incident.severity, old.severity)
+        fires = incident.state is AlertState.FIRING
+        rises = (
+            old is None
+            or worse(incident.severity, old.severity)
+            or (fires and old.state is AlertState.PREDICTED)
+        )
         if old is not None and old.said == tell and not rises:
             return told  # a storm's summary has told it already
         critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
@@ -104,6 +111,8 @@ class Chronicle:
             "tell": tell,
             "note": note,
             "severity": new.severity,
+            "state": new.state,
+            "crossing_ms": new.crossing_ms,
             "labels": new.labels,
             "value": new.value,
             "sentence": new.sentence,
@@ -120,23 +129,7 @@ class Chronicle:
             ctx.records.put(STANDINGS, self._standing(incident))
 
     def _standing(self, incident: Incident) -> Standing:
-        labels = labels_of(incident.series, incident.family, incident.severity)
-        alike = [f"{name}={labels.get(name, '')}" for name in self._settings.alerting.group_by]
-        return Standing(
-            incident_id=incident.incident_id,
-            series=incident.series,
-            value=incident.sight.value,
-            threshold=incident.sight.threshold,
-            sentence=incident.sight.sentence,
-            labels=labels,
-            severity=incident.severity,
-            since=incident.opened_at,
-            status="waiting",
-            tell=incident.tell,
-            group=",".join(alike),
-            flapping=incident.flapping,
-            acknowledged=bool(incident.acknowledged_by),
-        )
+        return standing_of(incident, self._settings.alerting.group_by)
 
     @staticmethod
     def asking(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> Incident:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from services.healer.actions.execution import Acting, settle_s, undoable
 from services.healer.incidents.answers import no_answer
+from services.healer.incidents.effects import healed
 from services.healer.incidents.evidence import Asking
 from services.healer.incidents.store import Chronicle
 from services.healer.model.action import ACTIONS, OPEN_ACTIONS, Action
@@ -88,6 +89,8 @@ class Verifying:
         unit = item.unit if item else ""
         now, was = quantity(value, unit), quantity(sight.value, unit)
         at_ms = int(at.timestamp() * 1000)
+        if effective:
+            healed(incident.series, at_ms, ctx)
         seen = incident.noted(f"Read again afterwards: {now} (it was {was}).")
         seen = seen.model_copy(update={"after": Point(time_ms=at_ms, value=value)})
         action = ctx.records.get(ACTIONS, incident.action_id)

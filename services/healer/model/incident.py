@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from services.healer.model.notification import Flaps
+from services.healer.model.notification import Flaps, series_key
 from services.healer.model.policy import worst
 from shared.contracts import (
     AlarmPredicted,
@@ -29,7 +28,6 @@ from shared.contracts.alerts import (
     SeriesRef,
     Severity,
 )
-from shared.contracts.message import deterministic_id
 from shared.store import Collection, Records
 
 Handling = Literal["none", "mail", "approve", "automatic"]
@@ -98,6 +96,8 @@ class Sight(_Record):
     earliest_ms: int | None = None
     latest_ms: int | None = None
     predicted_value: float | None = None
+    probability: float | None = None
+    """Of a predicted alarm; None: not known."""
     recent: tuple[Point, ...] = ()
     band: tuple[BandPoint, ...] = ()
 
@@ -109,6 +109,9 @@ class Incident(_Record):
     series: SeriesRef
     family: str
     opened_at: AwareDatetime
+    closed_at: AwareDatetime | None = None
+    handled: bool = False
+    """Whether it ended because a remediation was verified."""
     state: AlertState
     severity: Severity
     sight: Sight
@@ -194,6 +197,16 @@ class Ended(_Record):
     due: AwareDatetime
 
 
+class Healing(_Record):
+    """When a series' value was last brought down by what somebody did about it."""
+
+    key: str
+    """The series', see ``series_key``."""
+    time_ms: int
+    due: AwareDatetime
+
+
+HEALINGS = Collection("healings", Healing, key=lambda h: h.key, due=lambda h: h.due)
 INCIDENTS = Collection(
     "incidents",
     Incident,
@@ -212,16 +225,6 @@ OVERTAKEN_FOR = timedelta(days=1)
 """How long an end is remembered whose beginning has not come."""
 _LOOK_BACK = 20
 _SIGNALS = (AnomalyDetected, AnomalyCleared, AlarmPredicted, PredictionWithdrawn)
-
-
-def series_key(series: SeriesRef) -> str:
-    """A series' short name as a key."""
-    return _series_key(series.text())
-
-
-@lru_cache(maxsize=4096)
-def _series_key(text: str) -> str:
-    return deterministic_id("series", text)
 
 
 def read_ahead(messages: Sequence[Message], records: Records) -> None:

@@ -26,6 +26,8 @@ Kind = Literal[
     "flapping",
 ]
 """What is told of one alert."""
+ENDINGS = frozenset({"handled", "resolved"})
+"""What says that an alert is over."""
 
 
 class _Said(BaseModel):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.notice import Kind, Told
-from shared.contracts.alerts import SeriesRef, Severity
+from shared.contracts.alerts import AlertState, SeriesRef, Severity
+from shared.contracts.message import deterministic_id
 from shared.store import Collection
 
 
@@ -30,10 +32,16 @@ class Standing(_Record):
     sentence: str = ""
     labels: dict[str, str]
     severity: Severity
+    state: AlertState = AlertState.FIRING
+    """The incident's state when it last asked that people be told."""
+    crossing_ms: int | None = None
+    """When what a prediction foretells is due, if there is nothing but the prediction to tell."""
     since: AwareDatetime
     status: StandingStatus
     tell: Kind
     """What is to be told, or was told last."""
+    announces: bool = False
+    """Its next notice says that the series flaps."""
     note: str = ""
     ended: bool = False
     """The incident is over: once that is told, nothing more will be."""
@@ -52,6 +60,38 @@ class Standing(_Record):
     acknowledged: bool = False
     step: int = 0
     """Escalation steps taken."""
+
+    @property
+    def kind(self) -> Kind:
+        """What its next notice says."""
+        return "flapping" if self.announces else self.tell
+
+    @property
+    def known(self) -> bool:
+        """Whether people heard of this very incident, not only that its series flaps."""
+        return self.said not in {None, "flapping"}
+
+
+class Flap(_Record):
+    """A series that flaps: people are notified of that once, and once when it is calm."""
+
+    key: str
+    """The series', see ``series_key``."""
+    incident_id: str
+    """The newest of its incidents."""
+    openings: int
+    """How often it opened since it was last calm, as far back as is remembered."""
+    since: AwareDatetime
+    until: AwareDatetime
+    """When it is calm if it does not open again."""
+    hold_s: float
+    """A firing that lasts longer than this is notified in spite of the flapping."""
+    announced: bool = False
+    ended: bool = False
+    """People know that its newest incident is over."""
+    thread_id: str = ""
+    notices: int = 0
+    """Notices about its newest incident."""
 
 
 class Group(_Record):
@@ -125,6 +165,16 @@ class LinkKey(_Record):
     key: str
 
 
+@lru_cache(maxsize=4096)
+def _series_key(text: str) -> str:
+    return deterministic_id("series", text)
+
+
+def series_key(series: SeriesRef) -> str:
+    """A series' short name as a key."""
+    return _series_key(series.text())
+
+
 STANDINGS = Collection(
     "standings",
     Standing,
@@ -133,6 +183,7 @@ STANDINGS = Collection(
     status=lambda s: s.status,
     due=lambda s: s.due,
 )
+FLAPS = Collection("flaps", Flap, key=lambda f: f.key, due=lambda f: f.until)
 GROUPS = Collection("groups", Group, key=lambda g: g.group[:300], due=lambda g: g.due)
 STORM = Collection("storm", StormState, key=lambda s: s.name)
 NOTICES = Collection(

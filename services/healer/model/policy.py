@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from datetime import UTC, datetime, time
+from datetime import datetime, time
 from fnmatch import fnmatchcase
 from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AliasChoices,
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from services.healer.model.decision import Decision, Facts
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.contracts.healing import HostPattern, Level
 
@@ -59,6 +59,13 @@ class Rule(_Strict):
     )
     approval_s: float | None = Field(
         default=None, gt=0, description="How long its proposals can be decided; None: as all."
+    )
+    min_probability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Below this probability of a predicted alarm it is only suggested; "
+        "None: as all.",
     )
 
     @model_validator(mode="after")
@@ -133,42 +140,6 @@ class Group(_Strict):
         return max(1, math.floor(self.share * size + 1e-9))
 
 
-class Facts(BaseModel):
-    """What was true when a decision was made."""
-
-    model_config = ConfigDict(frozen=True)
-
-    now: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
-    stopped: str = ""
-    """Who threw the kill switch for this machine, and why; empty: nobody."""
-    seconds_since_same: float | None = None
-    """Since an action last began on this target for this series; None: not within the cooldown."""
-    attempts: int = 0
-    """Actions begun for this series within the last day."""
-    runs_on_host: int = 0
-    """Actions begun on this machine within the last hour."""
-    runs: int = 0
-    """Actions begun anywhere within the last hour."""
-    group: str = ""
-    group_size: int = 0
-    group_active: int = 0
-    """Machines of the group being worked on."""
-    storm: bool = False
-    """Whether there is a storm of alerts."""
-    held_by: str = ""
-    """The action that holds the target's lease; empty: free."""
-
-
-class Decision(_Strict):
-    """What to do, and where a rule's wish was not followed, why not."""
-
-    level: Level
-    remediation: str = ""
-    reason: str = ""
-    exhausted: bool = False
-    """Whether acting again is what was forbidden: a person must be told that it did not last."""
-
-
 class Policy(_Strict):
     """The rules, of which the first that matches holds; without one, suggest."""
 
@@ -191,6 +162,12 @@ class Policy(_Strict):
     )
     quiet: tuple[Quiet, ...] = Field(default=(), description="Hours in which approval is needed.")
     approval_s: float = Field(default=3600, gt=0, description="How long a proposal can be decided.")
+    min_probability: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="Below this probability of a predicted alarm acting is only suggested.",
+    )
     undo: bool = Field(
         default=True, description="Take back what did not help, where the remediation can."
     )
@@ -220,11 +197,9 @@ class Policy(_Strict):
         name = rule.remediation
         if rule.level in (Level.OBSERVE, Level.SUGGEST):
             return Decision(level=rule.level, remediation=name)
-        if RANK[severity] < RANK[rule.least]:
-            reason = f"{name} did not run: the severity is below {rule.least}."
-            return Decision(level=Level.SUGGEST, remediation=name, reason=reason)
-        again = self._again(name, facts)
-        reason = again or self.forbids(name, facts)
+        weak = self._too_weak(rule, severity, facts)
+        again = "" if weak else self._again(name, facts)
+        reason = weak or again or self.forbids(name, facts)
         if reason:
             return Decision(
                 level=Level.SUGGEST, remediation=name, reason=reason, exhausted=bool(again)
@@ -233,6 +208,26 @@ class Policy(_Strict):
             reason = f"{name} waits for approval: these are quiet hours."
             return Decision(level=Level.APPROVE, remediation=name, reason=reason)
         return Decision(level=rule.level, remediation=name)
+
+    def _too_weak(self, rule: Rule, severity: Severity, facts: Facts) -> str:
+        """Why such an alarm is not acted on by anybody; empty when it is."""
+        name, probability = rule.remediation, facts.probability
+        if RANK[severity] < RANK[rule.least]:
+            return f"{name} did not run: the severity is below {rule.least}."
+        if probability is not None and probability < self._min_probability(rule):
+            return (
+                f"{name} did not run: the alarm comes with a probability of {probability:.0%}, "
+                f"and acting needs {self._min_probability(rule):.0%}."
+            )
+        return ""
+
+    def likely_enough(self, series: SeriesRef, probability: float | None) -> bool:
+        """Whether an alarm of this probability, if it is only predicted, may be acted on."""
+        rule = self.rule(series)
+        return rule is None or probability is None or probability >= self._min_probability(rule)
+
+    def _min_probability(self, rule: Rule) -> float:
+        return self.min_probability if rule.min_probability is None else rule.min_probability
 
     def _again(self, name: str, facts: Facts) -> str:
         """Why it may not be tried once more; empty when it may."""

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from services.healer.model.incident import INCIDENTS
-from services.healer.model.notice import Kind
 from services.healer.model.notification import (
     GROUPS,
     STANDINGS,
@@ -23,10 +22,10 @@ from services.healer.model.notification import (
     StormState,
 )
 from services.healer.model.policy import RANK
-from services.healer.notify import storms
+from services.healer.notify import flap_notices, storms
 from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
-from services.healer.notify.filters import Drop, Filters, Hold
+from services.healer.notify.filters import Announce, Drop, Filters, Hold
 from services.healer.settings import HealerSettings
 from shared.observe import ALERTS_HELD, ALERTS_OPEN, STORMING
 from shared.service import Context
@@ -47,9 +46,10 @@ class Announcer:
     def flush(self, ctx: Context) -> None:
         """One pass."""
         state = ctx.records.get(STORM, "storm") or StormState()
+        self._escalate(ctx)
         if state.next_at is None or ctx.now >= state.next_at:
+            flap_notices.calmed(self._alerting.group_by, ctx)
             self._announce(state, ctx)
-            self._escalate(ctx)
         for group in ctx.records.find(GROUPS, due_before=ctx.now):
             ctx.records.delete(GROUPS, group.group[:300])
         self._dispatch.digests(ctx)
@@ -94,11 +94,15 @@ class Announcer:
         tell: list[Standing] = []
         held: list[Standing] = []
         newly: list[Standing] = []
+        newest_first = sorted(candidates, key=lambda standing: standing.since, reverse=True)
+        verdicts = {each.incident_id: filters.verdict(each) for each in newest_first}
         for standing in candidates:
-            match filters.verdict(standing):
-                case None:
-                    tell.append(standing)
+            match verdicts[standing.incident_id]:
+                case None | Announce() as verdict:
+                    announces = isinstance(verdict, Announce)
+                    tell.append(standing.model_copy(update={"announces": announces}))
                 case Drop():
+                    flap_notices.dropped(standing, ctx)
                     ctx.records.delete(STANDINGS, standing.incident_id)
                 case Hold(by, until, cause):
                     update = {"status": "held", "held_by": by, "due": until, "cause": cause}
@@ -125,9 +129,9 @@ class Announcer:
             ctx.records.delete(STANDINGS, main.incident_id)
             return 0
         effects = filters.effects(main.incident_id)
-        notice = compose(main, incident, _kind(main), ctx.now).model_copy(
+        notice = compose(main, incident, main.kind, ctx.now).model_copy(
             update={
-                "also": tuple(line(s, _kind(s)) for s in members[1:]),
+                "also": tuple(line(s, s.kind) for s in members[1:]),
                 "references": tuple(s.thread_id for s in members[1:] if s.thread_id),
                 "attached": tuple(line(s, s.tell, s.cause) for s in effects[:_ATTACHED_SHOWN]),
                 "attached_total": len(effects),
@@ -166,24 +170,27 @@ class Announcer:
         """Note what people know now; what has ended needs no further note."""
         kept = []
         for number, standing in enumerate(standings):
-            kind = _kind(standing)
-            if standing.ended and kind != "flapping":
+            told = standing.model_copy(
+                update={
+                    "status": "told",
+                    "said": standing.kind,
+                    "announces": False,
+                    "notices": standing.notices + 1,
+                    "thread_id": standing.thread_id or thread,
+                    "held_by": "",
+                    "cause": "",
+                    "urgent": False,
+                    "due": self._escalates_at(standing, ctx.now) if number < escalated else None,
+                }
+            )
+            flap_notices.told(told, ctx)
+            if standing.ended:
                 ctx.records.delete(STANDINGS, standing.incident_id)
-                continue
-            update = {
-                # One that flaps tells its end when it is calm.
-                "status": "held" if standing.ended else "told",
-                "said": kind,
-                "notices": standing.notices + 1,
-                "thread_id": standing.thread_id or thread,
-                "held_by": "",
-                "cause": "",
-                "urgent": False,
-                "due": ctx.now if standing.ended else None,
-            }
-            if not standing.ended and number < escalated:
-                update["due"] = self._escalates_at(standing, ctx.now)
-            kept.append(standing.model_copy(update=update))
+            elif standing.announces:
+                # It waits to be notified by itself if it lasts.
+                kept.append(told.model_copy(update={"status": "pending", "due": ctx.now}))
+            else:
+                kept.append(told)
         ctx.records.put_all(STANDINGS, kept)
 
     def _escalates_at(self, standing: Standing, now: datetime) -> datetime | None:
@@ -210,8 +217,3 @@ class Announcer:
             )
             due = self._escalates_at(next_step, ctx.now)
             ctx.records.put(STANDINGS, next_step.model_copy(update={"due": due}))
-
-
-def _kind(standing: Standing) -> Kind:
-    begins = standing.flapping == "begins" and standing.said is None
-    return "flapping" if begins else standing.tell

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from services.healer.model.incident import incidents_of
-from services.healer.model.notification import STANDINGS, Standing
-from services.healer.notify.flapping import calm_at
+from services.healer.model.notification import FLAPS, STANDINGS, Flap, Standing, series_key
+from services.healer.notify.flapping import held_until
 from services.healer.notify.inhibition import INHIBITIONS, Causes, Inhibition
 from services.healer.notify.settings import Alerting
 from services.healer.notify.silences import SILENCES, Silence
@@ -19,6 +18,8 @@ from shared.store import Records
 _RECHECK = timedelta(seconds=60)
 """Within this time what a cause held back is looked at again."""
 _BY_RULE = "inhibited by "
+OVERDUE = "prediction past its time"
+"""What holds a prediction whose crossing is past and of which nobody heard in time."""
 _MOST = 50_000
 
 
@@ -33,7 +34,16 @@ class Hold:
 
 @dataclass(frozen=True)
 class Drop:
-    """There is nothing to tell any more."""
+    """There is nothing to notify anybody of any more."""
+
+
+@dataclass(frozen=True)
+class Announce:
+    """People are notified that its series flaps."""
+
+
+Verdict = Hold | Drop | Announce | None
+"""None: people are notified of it."""
 
 
 class Filters:
@@ -43,9 +53,12 @@ class Filters:
         self._settings = settings
         self._records = records
         self._now = now
+        self._announcing: set[str] = set()
+        self._attached: dict[str, str] = {}
+        """What was attached to which cause at this moment."""
 
-    def verdict(self, standing: Standing) -> Hold | Drop | None:
-        """None: tell it."""
+    def verdict(self, standing: Standing) -> Verdict:
+        """What becomes of it now; of a series' alerts the newest must be asked about first."""
         if standing.ended:
             return self._of_ended(standing)
         if (hold := self._silenced(standing)) is not None:
@@ -54,8 +67,19 @@ class Filters:
             return Hold(standing.held_by, self._recheck(standing), standing.cause)
         if (found := self._causes.of(standing.incident_id, standing.labels)) is not None:
             rule, cause = found
-            return Hold(_BY_RULE + rule, self._recheck(standing), cause)
+            if not self._follows(cause, standing.incident_id):
+                self._attached[standing.incident_id] = cause
+                return Hold(_BY_RULE + rule, self._recheck(standing), cause)
+        if (hold := self._overdue(standing)) is not None:
+            return hold
         return self._flapping(standing)
+
+    def _overdue(self, standing: Standing) -> Hold | None:
+        """A prediction says nothing once what it foretold is past: the alarm itself would."""
+        crossing = standing.crossing_ms
+        if crossing is None or crossing > self._now.timestamp() * 1000:
+            return None
+        return Hold(OVERDUE, self._recheck(standing))
 
     def _still_attached(self, standing: Standing) -> bool:
         """Whether the cause it was attached to holds it still: two look-ups, no walk over all."""
@@ -66,11 +90,35 @@ class Filters:
         return (
             rule is not None
             and cause is not None
-            and not cause.ended
             and rule.is_source(cause.labels)
             and rule.is_target(standing.labels)
             and rule.place(cause.labels) == rule.place(standing.labels)
+            and self._is_told(cause, {standing.incident_id})
         )
+
+    def _is_told(self, cause: Standing, under: set[str]) -> bool:
+        """Whether people know of the cause or will within moments, itself or as part of another's.
+
+        ``under``: what would be attached to it; causes that wait for each other hold nothing back.
+        """
+        if cause.ended or cause.incident_id in under:
+            return False
+        if cause.known:
+            return True
+        if cause.status == "held" and cause.cause:
+            root = self._records.get(STANDINGS, cause.cause)
+            return root is not None and self._is_told(root, under | {cause.incident_id})
+        if cause.status == "held":
+            return False
+        holds = (self._silenced(cause), self._overdue(cause), self._damped_until(cause))
+        return all(hold is None for hold in holds) or self._unannounced(cause)
+
+    def _follows(self, effect: str, cause: str) -> bool:
+        """Whether ``effect`` was just attached to ``cause``, itself or by way of others."""
+        above: str | None = effect
+        while above is not None and above != cause:
+            above = self._attached.get(above)
+        return above is not None
 
     def _recheck(self, standing: Standing) -> datetime:
         """Each at its own moment: what came at once need not be looked at again at once."""
@@ -113,23 +161,21 @@ class Filters:
 
     @cached_property
     def _causes(self) -> Causes:
-        alerts = [(s.incident_id, s.labels) for s in self.open] if self._rules else []
-        return Causes(self._rules, alerts)
+        found = [s for s in self.open if any(rule.is_source(s.labels) for rule in self._rules)]
+        told = [(s.incident_id, s.labels) for s in found if self._is_told(s, set())]
+        return Causes(self._rules, told)
 
-    def _of_ended(self, standing: Standing) -> Hold | Drop | None:
-        """The end of what people know is told; of what they never heard, it is not."""
-        known = standing.said is not None or standing.flapping == "goes on"
-        for silence, _ in self._silences:
-            if silence.covers(standing.labels) and not (known and silence.tell_resolved):
-                return Drop()
-        if not known and standing.held_by:
+    def _of_ended(self, standing: Standing) -> Verdict:
+        """The end of what people were notified of is notified; of anything else it is not."""
+        heard, handled = standing.said is not None, standing.tell == "handled"
+        if standing.said == "flapping" and self._flap(standing) is not None:
+            return Drop()  # flapping ends when the series is calm, not with one of its alerts
+        if not heard and not handled and not self._unannounced(standing):
             return Drop()
-        hold = self._flapping(standing)
-        if hold is None and standing.flapping:
-            newest = incidents_of(self._records, standing.series)[:1]
-            if newest and newest[0].incident_id != standing.incident_id:
-                return Drop()  # a later one tells how it goes on
-        return hold
+        for silence, _ in self._silences:
+            if silence.covers(standing.labels) and not (heard and silence.tell_resolved):
+                return Drop()
+        return None if heard or handled else self._announce(standing)
 
     def _silenced(self, standing: Standing) -> Hold | None:
         ends = [(until, s) for s, until in self._silences if s.covers(standing.labels)]
@@ -138,9 +184,37 @@ class Filters:
         until, silence = max(ends, key=lambda end: end[0])
         return Hold(f"silence {silence.silence_id}", until)
 
-    def _flapping(self, standing: Standing) -> Hold | None:
-        if not standing.flapping or (standing.flapping == "begins" and standing.said is None):
+    def _flapping(self, standing: Standing) -> Hold | Announce | None:
+        """What flaps is announced once; then only what lasts is notified, or was known before."""
+        if self._unannounced(standing) and _damped(standing):
+            return self._announce(standing)
+        until = self._damped_until(standing)
+        return Hold("flapping", until) if until is not None else None
+
+    def _damped_until(self, standing: Standing) -> datetime | None:
+        """Until when it is held back because its series flaps, if it is."""
+        flap = self._flap(standing)
+        if flap is None or not _damped(standing):
             return None
-        openings = [i.opened_at for i in incidents_of(self._records, standing.series)]
-        until = calm_at(openings, self._now, self._settings.flapping)
-        return Hold("flapping", until) if until > self._now else None
+        how = self._settings.flapping
+        until = held_until(flap, standing.since, standing.severity, how)
+        return until if until > self._now else None
+
+    def _announce(self, standing: Standing) -> Announce:
+        self._announcing.add(series_key(standing.series))
+        return Announce()
+
+    def _unannounced(self, standing: Standing) -> bool:
+        """Whether the series flaps and nobody was notified of that."""
+        flap = self._flap(standing)
+        return flap is not None and not flap.announced and flap.key not in self._announcing
+
+    def _flap(self, standing: Standing) -> Flap | None:
+        if not standing.flapping:
+            return None
+        return self._records.get(FLAPS, series_key(standing.series))
+
+
+def _damped(standing: Standing) -> bool:
+    """Whether flapping concerns it: what people know or must look after goes on as usual."""
+    return not standing.known and standing.tell != "escalated"

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from services.healer.model.incident import Incident
+from services.healer.model.notification import Flap, Flaps, series_key
 from services.healer.notify.settings import Flapping
+from shared.contracts.alerts import Severity
+
+_LONGER = 2.0
+"""A firing that lasts this many times the longest before it lasts longer than it usually does."""
 
 
 def score(openings: Iterable[datetime], now: datetime, half_life_s: float) -> float:
@@ -25,3 +31,52 @@ def calm_at(openings: Iterable[datetime], now: datetime, how: Flapping) -> datet
     if now_score <= how.stop:
         return now
     return now + timedelta(seconds=how.half_life_s * math.log2(now_score / how.stop))
+
+
+def opened(
+    incident: Incident, past: Sequence[Incident], before: Flap | None, how: Flapping
+) -> tuple[Flaps, Flap | None]:
+    """Whether the series flaps, now that ``incident`` opens, and how its flapping stands then.
+
+    An opening that a remediation ended was handled, and does not count.
+
+    Args:
+        incident: the new one.
+        past: the series' incidents before it, newest first.
+        before: its flapping, if it flaps already.
+        how: the settings.
+    """
+    now = incident.opened_at
+    counted = [each for each in past if not each.handled]
+    openings = [now, *(each.opened_at for each in counted)]
+    if not flaps(openings, now, before=before is not None, how=how):
+        return "", None
+    flap = Flap(
+        key=series_key(incident.series),
+        incident_id=incident.incident_id,
+        openings=before.openings + 1 if before else len(openings),
+        since=before.since if before else min(openings),
+        until=calm_at(openings, now, how),
+        hold_s=_usual_s(counted, how),
+        announced=before is not None and before.announced,
+        thread_id=before.thread_id if before else "",
+    )
+    return ("goes on" if before else "begins"), flap
+
+
+def _usual_s(past: Sequence[Incident], how: Flapping) -> float:
+    """How long a firing lasts at most, going by those before it."""
+    lasted = [
+        (each.closed_at - each.opened_at).total_seconds()
+        for each in past
+        if each.closed_at is not None
+    ]
+    return min(how.max_hold_s, _LONGER * max(lasted)) if lasted else how.max_hold_s
+
+
+def held_until(flap: Flap, since: datetime, severity: Severity, how: Flapping) -> datetime:
+    """Until when a firing that began at ``since`` is held back because the series flaps."""
+    hold_s = flap.hold_s
+    if severity is Severity.CRITICAL:
+        hold_s = min(hold_s, how.max_hold_critical_s)
+    return min(flap.until, since + timedelta(seconds=hold_s))

@@ -24,6 +24,15 @@ class Flapping(_Part):
     half_life_s: float = Field(
         default=1800, gt=0, description="After this time an opening counts half."
     )
+    max_hold_s: float = Field(
+        default=300,
+        gt=0,
+        description="A firing that lasts longer than this is notified although the alert flaps; "
+        "sooner where its firings are usually shorter.",
+    )
+    max_hold_critical_s: float = Field(
+        default=120, gt=0, description="The same for a critical alert, where that is sooner."
+    )
 
     @model_validator(mode="after")
     def _apart(self) -> Flapping:

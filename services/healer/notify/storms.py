@@ -92,7 +92,7 @@ def summary(
     first = sorted(
         told, key=lambda s: (s.ended, -effects[s.incident_id], -RANK[s.severity], s.since)
     )
-    rows = [line(s, s.tell) for s in first] + [line(s, s.tell, s.cause) for s in attached]
+    rows = [line(s, s.kind) for s in first] + [line(s, s.kind, s.cause) for s in attached]
     hosts = {row.series.host for row in rows}
     since = state.since or now
     headline = f"{len(rows)} alerts on {len(hosts)} machine{'s' * (len(hosts) != 1)}"

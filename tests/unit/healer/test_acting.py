@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from services.healer.actions import audit
 from services.healer.model.action import ACTIONS, LEASES, MACHINES, OUTCOMES, Machine
+from services.healer.model.decision import Decision, Facts
 from services.healer.model.notice import Notice
-from services.healer.model.policy import Decision, Facts, Group, Policy, Quiet
+from services.healer.model.policy import Group, Policy, Quiet
 from services.healer.notify.compose import exact_command
 from services.healer.remediations.audit import verify_lines
 from shared.contracts import (
@@ -66,9 +67,9 @@ class Desk(base.Desk):
             AnomalyJudge: self.handlers.deciding.anomaly_judge,
         }
 
-    def propose(self) -> tuple[str, Notice]:
+    def propose(self, alarm: Message | None = None) -> tuple[str, Notice]:
         """Up to the mail that asks for approval."""
-        answers = self.take(prediction())
+        answers = self.take(alarm or prediction())
         plan, question = only(answers, RemediationExecute), only(answers, EvidenceCollect)
         assert plan.dry_run
         (changed,) = [m for m in self.take(planned(plan)) if isinstance(m, ActionChanged)]
@@ -163,7 +164,7 @@ def test_the_first_decision_holds_and_repeating_it_does_nothing() -> None:
 
 def test_a_proposal_nobody_decides_on_expires_is_escalated_and_cannot_be_approved() -> None:
     desk = Desk(APPROVE | {"approval_s": 900})
-    action_id, _ = desk.propose()
+    action_id, _ = desk.propose(anomaly(DISK))
     answers = desk.later(901)
     assert changes(answers) == ["expired"]
     desk.take(found(only(answers, EvidenceCollect)))

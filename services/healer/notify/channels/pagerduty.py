@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from services.healer.model.notice import Line, Notice, Summary
+from services.healer.model.notice import ENDINGS, Line, Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
 from services.healer.notify.render.numbers import one_line
-from services.healer.notify.render.text import ENDINGS, claim
+from services.healer.notify.render.text import claim
 
 _SUMMARY = 1024
 

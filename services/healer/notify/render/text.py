@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.healer.model.notice import Line, Notice, Summary
+from services.healer.model.notice import ENDINGS, Line, Notice, Summary
 from services.healer.notify.links import Link, Links, Purpose
 from services.healer.notify.render.numbers import moment, one_line, quantity, span
 from services.healer.notify.render.tables import aligned, evidence
@@ -22,7 +22,6 @@ WORDS = {
     "unanswered": "nobody answered",
     "flapping": "flapping",
 }
-ENDINGS = frozenset({"handled", "resolved"})
 _GREEN, _RED, _AMBER, _BLUE = "#1b7f4b", "#b3261e", "#b26a00", "#0057b8"
 _COLOURS = {
     "predicted": _AMBER,

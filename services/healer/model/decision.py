@@ -1,0 +1,49 @@
+"""A decision whether to act, and the facts it rests on."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts.healing import Level
+
+
+class Facts(BaseModel):
+    """What was true when a decision was made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    now: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
+    stopped: str = ""
+    """Who threw the kill switch for this machine, and why; empty: nobody."""
+    seconds_since_same: float | None = None
+    """Since an action last began on this target for this series; None: not within the cooldown."""
+    attempts: int = 0
+    """Actions begun for this series within the last day."""
+    runs_on_host: int = 0
+    """Actions begun on this machine within the last hour."""
+    runs: int = 0
+    """Actions begun anywhere within the last hour."""
+    group: str = ""
+    group_size: int = 0
+    group_active: int = 0
+    """Machines of the group being worked on."""
+    storm: bool = False
+    """Whether there is a storm of alerts."""
+    held_by: str = ""
+    """The action that holds the target's lease; empty: free."""
+    probability: float | None = None
+    """Of the alarm, while it is only predicted; None: it fires, or nobody knows."""
+
+
+class Decision(BaseModel):
+    """What to do, and where a rule's wish was not followed, why not."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    level: Level
+    remediation: str = ""
+    reason: str = ""
+    exhausted: bool = False
+    """Whether acting again is what was forbidden: a person must be told that it did not last."""

@@ -1,0 +1,68 @@
+"""From the announcement that a series flaps to the notice that it is calm again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from services.healer.model.incident import INCIDENTS, Phase, open_incident
+from services.healer.model.notice import ENDINGS
+from services.healer.model.notification import FLAPS, STANDINGS, Flap, Standing, series_key
+from services.healer.notify.standings import standing_of
+from shared.service import Context
+
+_LATER = timedelta(seconds=60)
+
+
+def told(standing: Standing, ctx: Context) -> None:
+    """People were notified, as the standing says, of an alert whose series may flap."""
+    flap = ctx.records.get(FLAPS, series_key(standing.series)) if standing.flapping else None
+    if flap is None:
+        return
+    update: dict[str, object] = {}
+    if standing.said == "flapping":
+        update = {"announced": True, "thread_id": standing.thread_id}
+    elif standing.said in ENDINGS and flap.incident_id == standing.incident_id:
+        update = {"ended": True}
+    ctx.records.put(FLAPS, _counted(flap.model_copy(update=update), standing))
+
+
+def dropped(standing: Standing, ctx: Context) -> None:
+    """There is nothing more to say of this alert; its series may flap on."""
+    flap = ctx.records.get(FLAPS, series_key(standing.series)) if standing.flapping else None
+    if flap is not None:
+        ctx.records.put(FLAPS, _counted(flap, standing))
+
+
+def _counted(flap: Flap, standing: Standing) -> Flap:
+    """With the number of the newest alert's notices, so that no later one has the same id."""
+    newest = flap.incident_id == standing.incident_id
+    return flap.model_copy(update={"notices": standing.notices} if newest else {})
+
+
+def calmed(group_by: Sequence[str], ctx: Context) -> None:
+    """Series that have not opened for long enough are calm: people who know are notified."""
+    for flap in ctx.records.find(FLAPS, due_before=ctx.now):
+        ctx.records.delete(FLAPS, flap.key)
+        if flap.announced and not flap.ended:
+            _end(flap, group_by, ctx)
+
+
+def _end(flap: Flap, group_by: Sequence[str], ctx: Context) -> None:
+    """The end of the flapping is notified: now, or with the end of the alert that is open."""
+    last = ctx.records.get(INCIDENTS, flap.incident_id)
+    if last is None:
+        return
+    current = open_incident(ctx.records, last.series) or last
+    standing = ctx.records.get(STANDINGS, current.incident_id)
+    said: dict[str, object] = {"said": "flapping", "thread_id": flap.thread_id}
+    if current.phase is not Phase.CLOSED:
+        if standing is None:  # it is being handled, and nobody is to be notified yet
+            ctx.records.put(FLAPS, flap.model_copy(update={"until": ctx.now + _LATER}))
+        elif not standing.known:
+            ctx.records.put(STANDINGS, standing.model_copy(update=said))
+        return
+    over = {"status": "pending", "tell": "resolved", "ended": True, "due": ctx.now}
+    if standing is None:
+        standing = standing_of(current, group_by).model_copy(update={"notices": flap.notices})
+    ctx.records.put(STANDINGS, standing.model_copy(update=said | over))

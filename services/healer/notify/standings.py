@@ -1,0 +1,34 @@
+"""How an incident begins to be something that people are notified of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.healer.model.incident import Incident
+from services.healer.model.notification import Standing
+from services.healer.notify.matchers import labels_of
+from shared.contracts.alerts import AlertState
+
+
+def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
+    """What people are to know of the incident, before they have heard anything."""
+    labels = labels_of(incident.series, incident.family, incident.severity)
+    # Once a remediation was tried there is more to say than that something is predicted.
+    foretold = incident.state is AlertState.PREDICTED and not incident.attempts
+    return Standing(
+        incident_id=incident.incident_id,
+        series=incident.series,
+        value=incident.sight.value,
+        threshold=incident.sight.threshold,
+        sentence=incident.sight.sentence,
+        labels=labels,
+        severity=incident.severity,
+        state=incident.state,
+        crossing_ms=incident.sight.crossing_ms if foretold else None,
+        since=incident.opened_at,
+        status="waiting",
+        tell=incident.tell,
+        group=",".join(f"{name}={labels.get(name, '')}" for name in group_by),
+        flapping=incident.flapping,
+        acknowledged=bool(incident.acknowledged_by),
+    )

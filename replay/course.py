@@ -12,7 +12,8 @@ import numpy as np
 
 from replay.partitions import Told, run
 from services.detector.settings import EngineSettings as DetectorSettings
-from services.healer.model.policy import Facts, Policy
+from services.healer.model.decision import Facts
+from services.healer.model.policy import Policy
 from services.predictor.ledger import Score
 from services.predictor.settings import EngineSettings as PredictorSettings
 from shared.contracts import AlarmPredicted, AnomalyDetected, Message, PredictionWithdrawn

@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 SERVICES := client task autospec detector predictor healer
-STATE ?= $(HOME)/.local/state/barograph
+# Without STATE it is where `barograph up` keeps its files by default.
+PLACE = $(if $(STATE),--state '$(STATE)')
 
 .PHONY: help setup setup-embedded demo up down test test-cluster check generate lock bench bench-peers clean
 
@@ -21,10 +22,10 @@ demo: setup-embedded ## Show both flows end to end, in a stack of its own
 	@$(PYTHON) -m examples.demo
 
 up: setup-embedded ## Start the stack and keep it running (STATE=directory)
-	@$(PYTHON) -m shared.cli up --state $(STATE)
+	@$(PYTHON) -m shared.cli up $(PLACE)
 
 down: ## Stop it
-	@$(PYTHON) -m shared.cli down --state $(STATE)
+	@$(PYTHON) -m shared.cli down $(PLACE)
 
 test: setup ## Run every test this machine can run (ARGS="-n 2" for two processes)
 	@$(PYTHON) -m pytest $(ARGS)

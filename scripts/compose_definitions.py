@@ -52,7 +52,7 @@ def main() -> None:
 
 def _added(known: str, target: Path) -> list[str]:
     """Lines for what ``known`` has not: no server remembers an older value of it."""
-    names = ("STORE_PASSWORD", "GATEWAY_TOKEN", "HEALER_TOKEN")
+    names = ("STORE_PASSWORD", "CLIENT_TOKEN", "GATEWAY_TOKEN", "HEALER_TOKEN")
     lines = [f"{name}={secrets.token_hex(20)}" for name in names if f"{name}=" not in known]
     if "MEMBER_SIGNING_KEY=" not in known:
         key = new_signing_key()

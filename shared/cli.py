@@ -18,6 +18,8 @@ from rich.table import Table
 
 from shared import topology
 from shared.dead_letters_cli import app as dead_letters
+from shared.embedded.files import own_directory
+from shared.embedded.log_files import open_log
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, StackFile, is_ready, read_stack_file
 from shared.healing_cli import app as healing
@@ -30,6 +32,8 @@ State = Annotated[Path, typer.Option("--state", help="Where the stack keeps its 
 _START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 120.0
 _POLL_S = 0.2
+_ADDRESSES = ("client_url", "gateway_url", "healer_url", "s3_url", "maildir", "logs")
+_TOKENS = ("client_token", "gateway_token", "healer_token")
 
 
 @app.command()
@@ -39,11 +43,15 @@ def up(state: State = DEFAULT_STATE) -> None:
     if _running(state):
         typer.echo(f"already running; {_where(read_stack_file(state))}")
         return
-    (state / "log").mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        own_directory(state)
+    except (EmbeddedError, OSError) as error:
+        _fail(str(error))
     (state / StackFile.NAME).unlink(missing_ok=True)
     log = state / "log" / "supervisor.log"
     typer.echo("starting broker, object store, mailbox and services ...")
-    with log.open("wb") as output:
+    with open_log(log) as output:
+        output.truncate(0)
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "shared.embedded.stack", str(state)],
             stdin=subprocess.DEVNULL,
@@ -51,6 +59,7 @@ def up(state: State = DEFAULT_STATE) -> None:
             stderr=subprocess.STDOUT,
             env=dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[1])},
             start_new_session=True,
+            umask=0o077,
         )
     try:
         _await_stack(state, supervisor, log)
@@ -60,6 +69,7 @@ def up(state: State = DEFAULT_STATE) -> None:
         supervisor.wait()
         raise
     typer.echo(_where(read_stack_file(state)))
+    typer.echo(_next_steps(state))
 
 
 @app.command()
@@ -83,18 +93,23 @@ def down(state: State = DEFAULT_STATE) -> None:
 def status(
     state: State = DEFAULT_STATE,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show the tokens, too.")] = False,
 ) -> None:
     """Show where everything is and whether each service is ready (exit code 1 if not)."""
     stack = _stack(state)
     ready = {name: is_ready(url) for name, url in stack.health.items()}
     if as_json:
-        typer.echo(json.dumps({"client_url": stack.client_url, "ready": ready}))
+        shown = _ADDRESSES + (_TOKENS if tokens else ())
+        told = {name: getattr(stack, name) for name in shown}
+        typer.echo(json.dumps({**told, "health": stack.health, "ready": ready}))
     else:
         table = Table("service", "ready", "health")
         for name, url in stack.health.items():
             table.add_row(name, "yes" if ready[name] else "NO", url)
         Console().print(table)
         typer.echo(_where(stack))
+        if tokens:
+            typer.echo("\n".join(f"{name:17} {getattr(stack, name)}" for name in _TOKENS))
     if not all(ready.values()):
         raise typer.Exit(1)
 
@@ -165,10 +180,27 @@ def _stack(state: Path) -> StackFile:
 def _where(stack: StackFile) -> str:
     return (
         f"web page and API  {stack.client_url}\n"
-        f"metrics gateway   {stack.gateway_url}\n"
+        f"metrics gateway   {stack.gateway_url}/api/v1/write\n"
+        f"alerts (healer)   {stack.healer_url}\n"
         f"mail arrives in   {stack.maildir}\n"
         f"logs              {stack.logs}"
     )
+
+
+def _next_steps(state: Path) -> str:
+    option = "" if state == DEFAULT_STATE.expanduser().resolve() else f" --state {state}"
+    variable = f"BAROGRAPH_STATE={state} " if option else ""
+    lines = [
+        "",
+        f"submit a job      {variable}tshell submit FOLDER --main FILE.py",
+        f"log in            barograph status{option} --tokens: the page takes client_token",
+        "send metrics      the gateway takes gateway_token as bearer token",
+        f"see alerts        barograph healing list{option}",
+        f"stop              barograph down{option}",
+    ]
+    if os.geteuid() != 0:
+        lines.append("jobs run as you, with your rights: submit only programs you trust")
+    return "\n".join(lines)
 
 
 def _fail(text: str) -> NoReturn:

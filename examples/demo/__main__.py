@@ -74,7 +74,8 @@ def _summary(console: Console, scene: Scene, rows: list[Row]) -> None:
         table.add_row(*(escape(cell) for cell in astuple(row)))
     console.print(table)
     file = scene.stack.file
-    console.print(f"page {file.client_url}  mail {file.maildir}  logs {file.logs}", soft_wrap=True)
+    places = f"page {file.client_url}  mail {file.maildir}  logs {file.logs}"
+    console.print(f"{places}\nthe page's token: {file.client_token}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,10 @@ def _job(scene: Scene, example: str, options: tuple[str, ...]) -> Row:
     url = scene.stack.file.client_url
     tshell = (sys.executable, "-m", "services.client.tshell", "submit", f"examples/{example}")
     named = ("-d", "train.py", "-n", example, "--id", job_id, "-m", "3Gi", "--wait")
-    environment = os.environ | {"BAROGRAPH_URL": url}
+    environment = os.environ | {
+        "BAROGRAPH_URL": url,
+        "BAROGRAPH_TOKEN": scene.stack.file.client_token,
+    }
     ended = subprocess.run([*tshell, *named, *options], cwd=ROOT, env=environment, check=False)
     if ended.returncode != 0:
         raise PartFailedError(f"tshell submit ended with {ended.returncode} for {example}")

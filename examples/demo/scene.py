@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -69,8 +70,8 @@ class Scene:
         return self.directory / "volume"
 
     def __enter__(self) -> Self:
-        # The jobs' own users pass through here; everything of the stack stays in its own, closed.
-        self.directory.chmod(0o711)
+        # Nothing of the demonstration is for other users of this machine.
+        os.umask(0o077)
         self.volume.mkdir()
         self.stack = Stack(self.directory / "stack", env=self._settings())
         with self.console.status("starting RabbitMQ, the S3 server, the mailbox, 6 services"):
@@ -141,5 +142,4 @@ class Scene:
             "BAROGRAPH_AGENT_ITEMS": json.dumps(items),
             "BAROGRAPH_AGENT_VOLUMES": json.dumps([volume]),
             "BAROGRAPH_AGENT_CLEAN": json.dumps([root]),
-            "BAROGRAPH_TASK_JOBS_DIR": str(self.directory / "jobs"),
         }

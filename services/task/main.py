@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager
 
@@ -10,8 +11,10 @@ from services.task.admission import capacity
 from services.task.planning import LocalPlanner, Planner, Planning, Unit
 from services.task.reconcile import Reconciler
 from services.task.runtimes import Runtime
-from services.task.runtimes.local import LocalRuntime, specs, sweep
+from services.task.runtimes.directories import scratch_root
+from services.task.runtimes.local import LocalRuntime, occupied, specs, sweep
 from services.task.settings import TaskSettings
+from services.task.users import Ground, Users
 from services.task.validation import Quotas
 from shared.contracts import (
     ClusterSpecReady,
@@ -76,12 +79,23 @@ def _runtime(settings: TaskSettings, store: ObjectStore, unit: Unit) -> tuple[Ru
     """Where members run, and who knows what may run there."""
     if settings.runtime == "local":
         quotas = Quotas(settings.cpu, settings.memory, gpu=0, members=settings.max_members)
-        planner = LocalPlanner(quotas, capacity(settings), unit)
-        return LocalRuntime(settings.work_dir, specs(settings)), planner
+        runtime = _local(settings, unit)
+        places = [settings.work_dir, scratch_root(settings.work_dir)]
+        ground = Ground(settings.first_uid, places)
+        return runtime, LocalPlanner(quotas, capacity(settings), unit, ground.problem)
     # Only here: the local runtime needs nothing of the kubernetes library.
     from services.task.runtimes.kubernetes import wiring  # noqa: PLC0415
 
     return wiring.build(settings, store)
+
+
+def _local(settings: TaskSettings, unit: Unit) -> LocalRuntime:
+    """Programs run as users of their own where we may give them some."""
+    if os.geteuid() != 0:
+        return LocalRuntime(settings.work_dir, specs(settings))
+    work_dir = settings.work_dir
+    users = Users(settings.first_uid, settings.uids, unit, lambda: occupied(work_dir))
+    return LocalRuntime(work_dir, specs(settings), users)
 
 
 def main() -> None:

@@ -81,15 +81,22 @@ class LocalPlanner:
         quotas: what one job may have.
         total: what all jobs together may have.
         unit: one transaction of the service.
+        problem: why no program can run on this machine at all; '' when it can.
     """
 
     runtime: Literal["local", "kubernetes"] = "local"
 
-    def __init__(self, quotas: Quotas, total: Capacity, unit: Unit) -> None:
+    def __init__(
+        self, quotas: Quotas, total: Capacity, unit: Unit, problem: Callable[[], str] = lambda: ""
+    ) -> None:
         self._quotas, self._total, self._unit = quotas, total, unit
+        self._problem = problem
 
     def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
-        return faults(submit, self._quotas)
+        found = faults(submit, self._quotas)
+        if problem := self._problem():
+            return (*found, Fault(field="", problem=problem))
+        return found
 
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
         """Validation and admission, as a submit would meet them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -58,3 +59,37 @@ def marked(keys: Collection[str]) -> Iterator[tuple[int, int]]:
 def kill_marked(keys: Collection[str]) -> int:
     """End every process that carries one of these marks; how many there were."""
     return sum(send(pid, started, signal.SIGKILL) for pid, started in marked(keys))
+
+
+def of_user(uid: int) -> list[tuple[int, int]]:
+    """(pid, start time) of every living process of a user."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                started = start_time(int(entry.name)) if entry.stat().st_uid == uid else None
+                if started is not None:
+                    found.append((int(entry.name), started))
+    return found
+
+
+def users() -> set[int]:
+    """Everybody who has a process."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                found.add(entry.stat().st_uid)
+    return found
+
+
+def kill_user(uid: int, patience_s: float = 5.0) -> bool:
+    """End every process of a user, also one that starts others meanwhile; whether none is left."""
+    deadline = time.monotonic() + patience_s
+    while living := of_user(uid):
+        if time.monotonic() > deadline:
+            return False
+        for pid, started in living:
+            send(pid, started, signal.SIGKILL)
+        time.sleep(0.01)
+    return True

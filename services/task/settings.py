@@ -66,6 +66,16 @@ class TaskSettings(ServiceSettings):
     jobs_dir: Path | None = Field(
         default=None, description="Where members work; default: `jobs` in the state directory."
     )
+    first_uid: int = Field(
+        default=1_900_000_000,
+        ge=1000,
+        lt=2**31,
+        description="Where the service is root, jobs of this machine run as users of their own:"
+        " the first of their numbers. None of them may be anybody else's.",
+    )
+    uids: int = Field(
+        default=2000, ge=1, le=100_000, description="How many such users there are, one a job."
+    )
 
     runtime: Literal["local", "kubernetes"] = Field(
         default="local", description="Where members run: on this machine, or in pods."

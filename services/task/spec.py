@@ -33,6 +33,10 @@ class MemberSpec(BaseModel):
     primary: bool = Field(description="Whether its model is the job's model.")
     directory: str = Field(description="Its own directory.")
     checkpoints: str = Field(description="Directory all members and incarnations share.")
+    scratch: str = Field(
+        default="", description="Where its program has HOME and TMPDIR, by a short path."
+    )
+    uid: int | None = Field(default=None, description="User its program runs as; None: as we are.")
     host: str = Field(description="Address under which the other members reach it.")
     pod: str = Field(default="", description="Its pod, where it runs in one.")
     node: str = Field(default="", description="The node of its pod.")

@@ -8,16 +8,18 @@ import secrets
 import shutil
 import urllib.parse
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from shared.embedded.broker_users import ADMIN, definitions, random_passwords
+from shared.embedded.files import own_directory, write_private
+from shared.embedded.log_files import GENERATIONS, MOST_BYTES
+from shared.embedded.ports import Chosen, any_free
 from shared.embedded.process import (
     LOOPBACK,
     EmbeddedError,
     OwnedProcess,
     accepts,
-    free_ports,
     wait_until,
 )
 from shared.messaging import tokens
@@ -47,13 +49,18 @@ class Ports:
     epmd: int
 
 
+_DOORS = tuple(each.name for each in fields(Ports))
+
+
 @dataclass
 class EmbeddedBroker:
     """A RabbitMQ node of our own under ``state``; start it, and stop it when done."""
 
     state: Path
     partitions: int = 4
-    ports: Ports = field(default_factory=lambda: Ports(*free_ports(6)), init=False)
+    choose: Chosen = any_free
+    """Gives the ports, by name."""
+    ports: Ports = field(init=False)
     passwords: dict[str, str] = field(init=False)
     signing_key: str = field(init=False, repr=False)
     """Private key of the tokens it accepts."""
@@ -62,6 +69,7 @@ class EmbeddedBroker:
 
     def __post_init__(self) -> None:
         self.state = self.state.resolve()
+        self.ports = Ports(**self.choose("broker", _DOORS, 0))
         self.passwords = random_passwords()
         self.signing_key = tokens.new_signing_key()
         self._name = ""
@@ -168,19 +176,19 @@ class EmbeddedBroker:
         # The contents belong to the name, so it stays as long as the directory does.
         path = self.state / "node-name"
         if not path.exists():
-            _write(path, f"barograph{secrets.token_hex(4)}@localhost")
+            write_private(path, f"barograph{secrets.token_hex(4)}@localhost")
         return path.read_text()
 
     def _write_configuration(self) -> None:
-        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_directory(self.state)
         self._name = self._node_name()
         for name in ("data", "log", "generated"):
-            (self.state / name).mkdir(exist_ok=True)
-        _write(self.state / ".erlang.cookie", secrets.token_hex(20), 0o400)
-        _write(self.state / "rabbitmq-env.conf", "")
-        _write(self.state / "enabled_plugins", f"[{','.join(_PLUGINS)}].\n")
-        _write(self.state / "definitions.json", json.dumps(definitions(self.passwords)))
-        _write(self.state / "members.pem", tokens.public_key(self.signing_key))
+            own_directory(self.state / name)
+        write_private(self.state / ".erlang.cookie", secrets.token_hex(20), 0o400)
+        write_private(self.state / "rabbitmq-env.conf", "")
+        write_private(self.state / "enabled_plugins", f"[{','.join(_PLUGINS)}].\n")
+        write_private(self.state / "definitions.json", json.dumps(definitions(self.passwords)))
+        write_private(self.state / "members.pem", tokens.public_key(self.signing_key))
         settings = {
             "listeners.tcp.local": f"{LOOPBACK}:{self.ports.amqp}",
             "management.tcp.ip": LOOPBACK,
@@ -194,9 +202,11 @@ class EmbeddedBroker:
             # The default of 512 MB is kept in memory, too.
             "raft.wal_max_size_bytes": 64_000_000,
             "log.file.level": "warning",
+            "log.file.rotation.size": MOST_BYTES,
+            "log.file.rotation.count": GENERATIONS,
         } | tokens.server_settings(self.state / "members.pem")
         text = "".join(f"{key} = {value}\n" for key, value in settings.items())
-        _write(self.state / "rabbitmq.conf", text)
+        write_private(self.state / "rabbitmq.conf", text)
 
 
 def find_server(prefixes: Iterable[str] = ("/usr", "/usr/local", "/opt/rabbitmq")) -> Path:
@@ -209,10 +219,3 @@ def find_server(prefixes: Iterable[str] = ("/usr", "/usr/local", "/opt/rabbitmq"
         "RabbitMQ is not installed on this machine: run `make setup`, "
         "or name a running broker in BAROGRAPH_TEST_BROKER_URL"
     )
-
-
-def _write(path: Path, text: str, mode: int = 0o600) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)

@@ -17,7 +17,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Mailbox
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from shared.embedded.process import LOOPBACK, EmbeddedError, free_ports
+from shared.embedded.files import own_directory
+from shared.embedded.ports import Chosen, any_free
+from shared.embedded.process import LOOPBACK, EmbeddedError
 
 _MAX_BYTES = 20_000_000
 
@@ -84,7 +86,9 @@ class EmbeddedMailbox:
     state: Path
     user: str = "barograph"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
-    port: int = 0
+    choose: Chosen = any_free
+    """Gives the port."""
+    port: int = field(default=0, init=False)
     _controller: Controller | None = field(default=None, init=False)
 
     @property
@@ -98,8 +102,8 @@ class EmbeddedMailbox:
 
     def start(self) -> None:
         """Listen on loopback; EmbeddedError when the port is taken."""
-        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.port = self.port or free_ports(1)[0]
+        own_directory(self.state)
+        self.port = self.port or self.choose("mailbox", ["smtp"], 0)["smtp"]
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         self._controller = SmtpServer(
             _LoginFirst(self.directory),

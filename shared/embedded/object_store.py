@@ -1,27 +1,34 @@
-"""A private S3 server on loopback: SeaweedFS from its Python wheel, with real signatures."""
+"""A private S3 server on loopback: SeaweedFS from its Python wheel, with real signatures.
+
+The S3 API is its only door: what else it listens on wants a certificate that it alone has.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.embedded.files import own_directory, write_private
+from shared.embedded.object_store_tls import write_security
+from shared.embedded.ports import Chosen, any_free
 from shared.embedded.process import (
     LOOPBACK,
     EmbeddedError,
     OwnedProcess,
     accepts,
-    free_ports,
     wait_until,
 )
 
 _START_TIMEOUT_S = 60.0
 # SeaweedFS listens for gRPC 10,000 above each of its ports unless told otherwise.
 _GRPC_OFFSET = 10_000
+_DOORS = ("s3", "master", "volume", "filer", "admin")
 
 
 @dataclass
@@ -31,10 +38,18 @@ class EmbeddedObjectStore:
     state: Path
     access_key: str = field(default_factory=lambda: secrets.token_hex(10))
     secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), repr=False)
-    port: int = 0
-    """Of the S3 API; chosen at the first start unless given."""
-    _ports: tuple[int, ...] = field(default=(), init=False)
+    choose: Chosen = any_free
+    """Gives the ports, by name."""
+    _ports: dict[str, int] = field(init=False)
     _process: OwnedProcess | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._ports = self.choose("object-store", _DOORS, _GRPC_OFFSET)
+
+    @property
+    def port(self) -> int:
+        """Of the S3 API."""
+        return self._ports["s3"]
 
     @property
     def url(self) -> str:
@@ -47,13 +62,12 @@ class EmbeddedObjectStore:
     def start(self) -> None:
         """Start and return when S3 answers; EmbeddedError says why it does not."""
         program = find_server()
-        (self.state / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_directory(self.state)
+        own_directory(self.state / "data")
         keys = self._write_keys()
-        s3, *others = free_ports(7, twin_offset=_GRPC_OFFSET)
-        self.port = self.port or s3
-        self._ports = (self.port, *others)
+        write_security(self.state)
         self._process = OwnedProcess(
-            [program, "-logdir", self.state, "mini", *self._options(keys, others)],
+            [program, "-logdir", self.state, "mini", *self._options(keys)],
             log=self.state / "object-store.log",
             cwd=self.state,
         )
@@ -81,12 +95,14 @@ class EmbeddedObjectStore:
 
     def _sockets(self) -> Iterator[Path]:
         # SeaweedFS leaves these behind, named by port, in a place it does not let us choose.
-        for port in self._ports:
-            yield from Path("/tmp").glob(f"seaweedfs-*-{port}.sock")  # noqa: S108
-            yield from Path("/tmp").glob(f"seaweedfs-*-{port + _GRPC_OFFSET}.sock")  # noqa: S108
+        for port in self._ports.values():
+            for number in (port, port + _GRPC_OFFSET):
+                for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108
+                    status = path.lstat()
+                    if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():
+                        yield path
 
-    def _options(self, keys: Path, ports: list[int]) -> list[str]:
-        master, volume, filer, admin, metrics, s3_metrics = ports
+    def _options(self, keys: Path) -> list[str]:
         return [
             f"-dir={self.state / 'data'}",
             f"-ip={LOOPBACK}",
@@ -95,18 +111,17 @@ class EmbeddedObjectStore:
             f"-s3.config={keys}",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
-            f"-master.port={master}",
+            f"-master.port={self._ports['master']}",
             # It would report statistics to its makers.
             "-master.telemetry=false",
-            f"-volume.port={volume}",
-            f"-filer.port={filer}",
+            f"-volume.port={self._ports['volume']}",
+            f"-filer.port={self._ports['filer']}",
             f"-filer.localSocket={self.state / 'filer.sock'}",
-            f"-admin.port={admin}",
+            f"-admin.port={self._ports['admin']}",
             "-admin.ui=false",
-            f"-metricsIp={LOOPBACK}",
-            f"-metricsPort={metrics}",
-            f"-s3.metricsIp={LOOPBACK}",
-            f"-s3.metricsPort={s3_metrics}",
+            # These would answer profiling questions, too, and anybody's.
+            "-metricsPort=0",
+            "-s3.metricsPort=0",
             "-webdav=false",
         ]
 
@@ -117,8 +132,7 @@ class EmbeddedObjectStore:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         path = self.state / "s3.json"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"identities": [identity]}))
+        write_private(path, json.dumps({"identities": [identity]}))
         return path
 
 

@@ -12,11 +12,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from shared.embedded.log_files import open_log
+
 LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral range, so that an outgoing connection never takes a chosen port; the
 # upper bound leaves room for servers that listen on a second port 10,000 above.
 _FIRST_PORT, _LAST_PORT = 10_300, 22_000
 _POLL_S = 0.05
+_UMASK = 0o077
+"""What our servers write is for nobody else's eyes."""
 
 
 class EmbeddedError(RuntimeError):
@@ -32,14 +36,15 @@ def free_ports(count: int, *, twin_offset: int = 0) -> list[int]:
     found: list[int] = []
     for candidate in random.sample(range(_FIRST_PORT, _LAST_PORT), _LAST_PORT - _FIRST_PORT):
         wanted = {candidate, candidate + twin_offset}
-        if all(_is_free(port) for port in wanted):
+        if all(is_free(port) for port in wanted):
             found.append(candidate)
         if len(found) == count:
             return found
     raise EmbeddedError(f"fewer than {count} free ports between {_FIRST_PORT} and {_LAST_PORT}")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nothing listens on a loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -85,9 +90,9 @@ class OwnedProcess:
         log: Path,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        umask: int = _UMASK,
     ) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with open_log(log) as output:
             self._child = subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL,
@@ -96,6 +101,7 @@ class OwnedProcess:
                 env=None if env is None else dict(env),
                 cwd=cwd,
                 start_new_session=True,
+                umask=umask,
             )
         self.log = log
         self._gone = False

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -19,10 +18,15 @@ from pathlib import Path
 import structlog
 
 from shared.embedded.broker import EmbeddedBroker
+from shared.embedded.files import close_to_others, own_directory
+from shared.embedded.log_files import rotate
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.object_store import EmbeddedObjectStore
-from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess, free_ports
-from shared.embedded.stackfile import StackFile, is_ready, write_stack_file
+from shared.embedded.ports import DEFAULTS, KeptPorts
+from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess
+from shared.embedded.service_settings import object_settings, own_settings
+from shared.embedded.stackfile import StackFile, is_ready, kept_tokens, write_stack_file
+from shared.embedded.state import JobsPlace
 from shared.topology import Principal
 
 log = structlog.get_logger(__name__)
@@ -38,8 +42,8 @@ MODULES: Mapping[str, str] = {
 }
 """Process name to the module that is run; each name is its broker user, too."""
 
-_USES_OBJECTS = frozenset({"client", "task", "detector"})
-"""Who gets the object store's keys."""
+SUPERVISOR = "supervisor"
+"""Whose log lies beside the services'."""
 
 _READY_TIMEOUT_S = 180.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
@@ -66,6 +70,8 @@ class Stack:
     env: Mapping[str, str] = field(default_factory=dict)
     """Settings beyond ours, e.g. ``BAROGRAPH_DETECTOR_ENGINE``."""
     modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
+    default_ports: Mapping[str, int] = field(default_factory=dict)
+    """Ports to take at the first start; later starts take those of the one before."""
     broker: EmbeddedBroker = field(init=False)
     object_store: EmbeddedObjectStore = field(init=False)
     mailbox: EmbeddedMailbox = field(init=False)
@@ -77,9 +83,12 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.state = self.state.expanduser().resolve()
-        self.broker = EmbeddedBroker(self.state / "broker")
-        self.object_store = EmbeddedObjectStore(self.state / "object-store")
-        self.mailbox = EmbeddedMailbox(self.state / "mailbox")
+        own_directory(self.state)
+        self._ports = KeptPorts(self.state / "ports.json", self.default_ports)
+        self.jobs = JobsPlace.of(self.state)
+        self.broker = EmbeddedBroker(self.state / "broker", choose=self._ports)
+        self.object_store = EmbeddedObjectStore(self.state / "object-store", choose=self._ports)
+        self.mailbox = EmbeddedMailbox(self.state / "mailbox", choose=self._ports)
 
     # Life
 
@@ -89,7 +98,9 @@ class Stack:
         Raises:
             EmbeddedError: naming what did not start and the end of its log.
         """
-        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_directory(self.state)
+        close_to_others(self.state, spared=[self.jobs.directory])
+        self.jobs.make()
         self._stopping.clear()
         try:
             self._start_servers()
@@ -118,6 +129,7 @@ class Stack:
         self.object_store.stop()
         self.broker.stop()
         (self.state / StackFile.NAME).unlink(missing_ok=True)
+        self.jobs.leave()
 
     def kill9(self, name: str) -> None:
         """Kill one service as a crash would; the supervisor starts it again."""
@@ -151,14 +163,17 @@ class Stack:
 
     def plan_addresses(self) -> None:
         """Choose the services' ports and note where everything is; the servers have theirs."""
-        client, gateway, healer, *health = free_ports(3 + len(self.modules))
+        ports = self._ports("services", ("client", "gateway", "healer"), 0)
+        tokens = kept_tokens(self.state, ("client", "gateway", "healer"))
+        health = self._ports("health", tuple(self.modules), 0)
         self.file = StackFile(
             supervisor_pid=os.getpid(),
-            client_url=f"http://{LOOPBACK}:{client}",
-            gateway_url=f"http://{LOOPBACK}:{gateway}",
-            gateway_token=secrets.token_urlsafe(24),
-            healer_url=f"http://{LOOPBACK}:{healer}",
-            healer_token=secrets.token_urlsafe(24),
+            client_url=f"http://{LOOPBACK}:{ports['client']}",
+            client_token=tokens["client"],
+            gateway_url=f"http://{LOOPBACK}:{ports['gateway']}",
+            gateway_token=tokens["gateway"],
+            healer_url=f"http://{LOOPBACK}:{ports['healer']}",
+            healer_token=tokens["healer"],
             s3_url=self.object_store.url,
             s3_access_key=self.object_store.access_key,
             s3_secret_key=self.object_store.secret_key,
@@ -166,10 +181,7 @@ class Stack:
             maildir=str(self.mailbox.directory),
             broker_admin_url=self.broker.admin_url,
             broker_urls={str(user): self.broker.url(user) for user in Principal},
-            health={
-                name: f"http://{LOOPBACK}:{port}"
-                for name, port in zip(self.modules, health, strict=True)
-            },
+            health={name: f"http://{LOOPBACK}:{port}" for name, port in health.items()},
             logs=str(self.state / "log"),
         )
 
@@ -185,45 +197,22 @@ class Stack:
 
     def environment(self, name: str) -> dict[str, str]:
         """The environment a service is started with."""
-        own = f"BAROGRAPH_{name.upper()}_"
         settings = {
             "BAROGRAPH_BROKER_URL": self.broker.url(name),
             "BAROGRAPH_STORE_URL": f"sqlite:///{self.state / name}.db",
             "BAROGRAPH_STATE_DIR": str(self.state / name),
             "BAROGRAPH_HEALTH_PORT": self.file.health[name].rpartition(":")[2],
         }
-        if name in _USES_OBJECTS:
-            settings |= {
-                "BAROGRAPH_S3_URL": self.file.s3_url,
-                "BAROGRAPH_S3_ACCESS_KEY": self.file.s3_access_key,
-                "BAROGRAPH_S3_SECRET_KEY": self.file.s3_secret_key,
-            }
-        only = {
-            "client": {
-                "HTTP_PORT": self.file.client_url.rpartition(":")[2],
-                "MAILDIR": self.file.maildir,
-            },
-            "detector": {
-                "GATEWAY_PORT": self.file.gateway_url.rpartition(":")[2],
-                "GATEWAY_TOKEN": self.file.gateway_token,
-            },
-            "task": {
-                "MEMBER_BROKER_URL": self.broker.url(Principal.MEMBER),
-                "MEMBER_SIGNING_KEY": self.broker.signing_key,
-            },
-            "healer": {
-                "SMTP_URL": self.file.smtp_url,
-                "HTTP_PORT": self.file.healer_url.rpartition(":")[2],
-                "HTTP_TOKEN": self.file.healer_token,
-                "PUBLIC_URL": self.file.healer_url,
-            },
-        }.get(name, {})
+        own = own_settings(name, self.file)
+        if name == "task":
+            own |= {"MEMBER_SIGNING_KEY": self.broker.signing_key, **self.jobs.settings()}
         root = str(Path(__file__).parents[2])
         python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         return (
             dict(os.environ)
             | settings
-            | {own + key: value for key, value in only.items()}
+            | object_settings(name, self.file)
+            | {f"BAROGRAPH_{name.upper()}_{key}": value for key, value in own.items()}
             | {"PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
             | dict(self.env)
         )
@@ -234,6 +223,15 @@ class Stack:
         while not self._stopping.wait(_WATCH_S):
             for name, watched in list(self._watched.items()):
                 self._watch_one(name, watched, time.monotonic())
+            for path in self.log_files():
+                rotate(path)
+
+    def log_files(self) -> list[Path]:
+        """The logs that processes of ours only ever append to."""
+        logs = [self.state / "broker" / "log" / f"{name}.log" for name in ("node", "epmd")]
+        logs += [self.state / "object-store" / "object-store.log"]
+        names = [*self.modules, SUPERVISOR]
+        return [*logs, *(self.state / "log" / f"{name}.log" for name in names)]
 
     def _watch_one(self, name: str, watched: _Watched, now: float) -> None:
         if watched.process.alive():
@@ -260,11 +258,12 @@ class Stack:
 
 def main(state: str) -> int:
     """Run a stack until SIGTERM or SIGINT."""
+    os.umask(0o077)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    stack = Stack(Path(state))
     try:
+        stack = Stack(Path(state), default_ports=DEFAULTS)
         stack.start()
     except EmbeddedError as error:
         print(error, file=sys.stderr)  # noqa: T201 - its log is where this is looked for

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import json
+import secrets
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.embedded.files import write_private
 from shared.embedded.process import EmbeddedError
+from shared.embedded.state import default_state
 
-DEFAULT_STATE = Path("~/.local/state/barograph")
+DEFAULT_STATE = default_state()
 
 
 class StackFile(BaseModel):
@@ -23,6 +27,9 @@ class StackFile(BaseModel):
 
     supervisor_pid: int = Field(description="Process to stop with SIGTERM.")
     client_url: str = Field(description="HTTP API and web page.")
+    client_token: str = Field(
+        default="", description="Bearer token of its API; also what the page's login takes."
+    )
     gateway_url: str = Field(description="Where samples are sent, e.g. by Prometheus.")
     gateway_token: str = Field(description="Bearer token senders present.")
     healer_url: str = Field(default="", description="Alerts in, links, silences.")
@@ -42,12 +49,24 @@ def write_stack_file(state: Path, content: StackFile) -> Path:
     """Write it in one step, mode 0600."""
     path = state / StackFile.NAME
     new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content.model_dump_json(indent=2))
+    write_private(new, content.model_dump_json(indent=2))
     new.replace(path)
     return path
+
+
+def kept_tokens(state: Path, names: Sequence[str]) -> dict[str, str]:
+    """A token for each name, the same at every start: senders and browsers remember them."""
+    path = state / "tokens.json"
+    try:
+        known = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        known = None
+    if not isinstance(known, dict):
+        known = {}
+    tokens = {name: str(known.get(name) or secrets.token_urlsafe(24)) for name in names}
+    if tokens != known:
+        write_private(path, json.dumps(tokens, indent=2))
+    return tokens
 
 
 def read_stack_file(state: Path = DEFAULT_STATE) -> StackFile:

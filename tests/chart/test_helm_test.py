@@ -36,6 +36,7 @@ def test_it_sees_a_job_through_and_an_alert_come_and_go(stack: Stack) -> None:
     done = helm_test(
         {
             "BAROGRAPH_URL": stack.file.client_url,
+            "BAROGRAPH_TOKEN": stack.file.client_token,
             "BROKER_URL": stack.file.broker_urls["outside"],
             "HOST": "node-1.example",
             "WAIT_S": "180",
@@ -47,12 +48,18 @@ def test_it_sees_a_job_through_and_an_alert_come_and_go(stack: Stack) -> None:
     assert "succeeded; its log is kept: the job ran, on" in job
     assert "is firing: node-1.example df.bytes.used.percent" in firing
     assert resolved.split(":")[0] == firing.split(":")[0].replace("firing", "resolved")
-    left = httpx.get(f"{stack.file.client_url}/api/v1/jobs", params={"state": "succeeded"})
+    left = httpx.get(
+        f"{stack.file.client_url}/api/v1/jobs",
+        params={"state": "succeeded"},
+        headers={"Authorization": f"Bearer {stack.file.client_token}"},
+    )
+    assert left.status_code == 200
     assert "helm-test" not in left.text, "it tidies up"
 
 
 def test_without_a_broker_user_for_outsiders_it_says_what_it_leaves_out(stack: Stack) -> None:
-    done = helm_test({"BAROGRAPH_URL": stack.file.client_url})
+    file = stack.file
+    done = helm_test({"BAROGRAPH_URL": file.client_url, "BAROGRAPH_TOKEN": file.client_token})
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no broker URL under the key `outside`" in done.stdout

@@ -16,7 +16,7 @@ from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
-from services.client.tshell.door import Code, Door, Stop
+from services.client.tshell.door import Address, Code, Door, Stop
 from shared.embedded.process import LOOPBACK, accepts, free_ports, wait_until
 from shared.storage import S3Store
 from shared.store import Store
@@ -75,7 +75,7 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
     def cut(_bytes: int) -> None:
         raise CutError
 
-    with closing(Door(url)) as door, pytest.raises(CutError):
+    with closing(Door(Address(url))) as door, pytest.raises(CutError):
         door.upload(path, digest, cut)
     asked = {"sha256": digest, "size": SIZE}
     begun = httpx.post(f"{url}/api/v1/uploads", json=asked).json()
@@ -83,7 +83,7 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
     assert len(begun["parts"]) > 1
 
     seen: list[int] = []
-    with closing(Door(url)) as door:
+    with closing(Door(Address(url))) as door:
         name = door.upload(path, digest, seen.append)
     assert sum(seen) == SIZE
     assert name == f"barograph:packages:{digest}.tar.gz"
@@ -97,7 +97,7 @@ def test_a_package_that_changed_on_the_way_is_refused_and_not_kept(
 ) -> None:
     path, _ = package(tmp_path, 2)
     wrong = hashlib.sha256(b"something else").hexdigest()
-    with closing(Door(url)) as door, pytest.raises(Stop, match="digest") as caught:
+    with closing(Door(Address(url))) as door, pytest.raises(Stop, match="digest") as caught:
         door.upload(path, wrong, lambda _: None)
     assert caught.value.code is Code.BAD_INPUT
     assert objects.head("barograph", f"packages/{wrong}.tar.gz") is None

@@ -102,6 +102,9 @@ def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C9
 def _box(settings: ClientSettings) -> mailbox.Maildir:
     if settings.maildir is None or not settings.maildir.is_dir():
         raise refusal(404, "no local mailbox is configured")
+    if not settings.api_token.get_secret_value():
+        # Mails hold links that approve and silence: whoever reads them may do so.
+        raise refusal(403, "mails are shown to callers with a token only: set API_TOKEN")
     return mailbox.Maildir(settings.maildir, create=False)
 
 

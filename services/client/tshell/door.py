@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from shared.embedded.state import default_state
 
 
 class Code(IntEnum):
@@ -31,27 +34,47 @@ class Stop(Exception):
         self.code = code
 
 
-def address() -> str:
-    """BAROGRAPH_URL, or that of the stack that runs on this machine."""
-    if url := os.environ.get("BAROGRAPH_URL"):
-        return url.rstrip("/")
-    state = Path(os.environ.get("BAROGRAPH_STATE", "~/.local/state/barograph")).expanduser()
+@dataclass(frozen=True)
+class Address:
+    """Where the API is, and the token it wants."""
+
+    url: str
+    token: str = field(default="", repr=False)
+
+
+def address() -> Address:
+    """BAROGRAPH_URL with BAROGRAPH_TOKEN, or the stack that runs on this machine with its own.
+
+    A stack's token goes to that stack alone.
+    """
+    url, token = os.environ.get("BAROGRAPH_URL", ""), os.environ.get("BAROGRAPH_TOKEN", "")
+    if url and token:
+        return Address(url.rstrip("/"), token)
+    path = default_state().expanduser() / "stack.json"
     try:
-        return str(json.loads((state / "stack.json").read_text())["client_url"])
-    except (OSError, ValueError, KeyError):
+        stack = json.loads(path.read_text())
+        own = Address(str(stack["client_url"]), str(stack.get("client_token", "")))
+    except (OSError, ValueError, KeyError) as error:
+        if url:
+            return Address(url.rstrip("/"))
+        denied = isinstance(error, PermissionError)
+        problem = f"{path} belongs to another user: " if denied else ""
         raise Stop(
-            Code.UNREACHABLE, "set BAROGRAPH_URL, or start Barograph here with `barograph up`"
+            Code.UNREACHABLE,
+            f"{problem}set BAROGRAPH_URL, or start Barograph here with `barograph up`",
         ) from None
+    if url and url.rstrip("/") != own.url:
+        return Address(url.rstrip("/"))
+    return Address(own.url, token or own.token)
 
 
 class Door:
-    """One connection to the API; BAROGRAPH_TOKEN is presented when set."""
+    """One connection to the API."""
 
-    def __init__(self, url: str) -> None:
-        token = os.environ.get("BAROGRAPH_TOKEN")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._url = url
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False)
+    def __init__(self, where: Address) -> None:
+        headers = {"Authorization": f"Bearer {where.token}"} if where.token else {}
+        self._url = where.url
+        self._http = httpx.Client(base_url=where.url, headers=headers, timeout=30, trust_env=False)
 
     def close(self) -> None:
         """Give up the connection."""

@@ -19,6 +19,8 @@ class Places:
     data: Path
     work: Path
     checkpoints: Path
+    scratch: Path | None = None
+    """Where its HOME and TMPDIR are, if not in ``work``."""
 
     @property
     def model(self) -> Path:
@@ -30,16 +32,17 @@ class Places:
 
     @property
     def home(self) -> Path:
-        return self.work / "home"
+        return (self.scratch or self.work) / "home"
 
     @property
     def temporary(self) -> Path:
-        return self.work / "tmp"
+        return (self.scratch or self.work) / "tmp"
 
     def make(self) -> None:
         """Create those the program finds empty."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        for directory in (self.model, self.output, self.home, self.temporary):
+        # A package need not bring data.
+        for directory in (self.data, self.model, self.output, self.home, self.temporary):
             directory.mkdir(exist_ok=True)
 
 

@@ -14,6 +14,8 @@ import sys
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_CLONE_NEWNS = 0x00020000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 def main() -> None:
@@ -22,12 +24,16 @@ def main() -> None:
         with open(entrance, "w") as file:  # noqa: PTH123 - pathlib would slow each start
             file.write(str(os.getpid()))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if wanted["uid"] is not None:
-        os.setgroups([])
-        os.setgid(wanted["uid"])
-        os.setuid(wanted["uid"])
     libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if wanted["uid"] is not None:
+        _show_accounts(libc, wanted["accounts"])
+        os.setgroups([])
+        os.setresgid(*[wanted["uid"]] * 3)
+        os.setresuid(*[wanted["uid"]] * 3)
+    if 0 in (*os.getresuid(), *(os.getresgid() if wanted["uid"] is not None else ())):
+        sys.exit("a program never runs as root")
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        sys.exit("the program could gain rights, so it is not started")
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != wanted["parent"]:
         sys.exit("the launcher has ended")
@@ -35,6 +41,21 @@ def main() -> None:
     os.umask(0o022)
     os.chdir(wanted["cwd"])
     os.execve(wanted["argv"][0], wanted["argv"], wanted["env"])  # noqa: S606 - no shell meant
+
+
+def _show_accounts(libc: ctypes.CDLL, accounts: list[list[str]]) -> None:
+    """Let the program's user have a name, for those who ask the system for it.
+
+    Mounts of a name space of its own are for the program alone. Where they are not allowed (in
+    some containers) the user has a number only; USER, LOGNAME and HOME are set in any case.
+    """
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        return
+    # Without this, what is mounted here would show on the whole machine.
+    if libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None) != 0:
+        return
+    for source, target in accounts:
+        libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(_MS_BIND), None)
 
 
 if __name__ == "__main__":

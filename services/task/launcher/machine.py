@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +11,13 @@ from services.task import cgroups, processes
 from services.task.launcher import package
 from services.task.launcher.environment import Places
 from services.task.launcher.ground import Order, RunningProgram
-from services.task.launcher.program import Command, Program, unprivileged_user
+from services.task.launcher.program import Command, Program
+from services.task.runtimes.directories import hand_over
 from services.task.spec import LAUNCHER_FILE, LauncherProcess, MemberSpec
 from shared.contracts import PodExited, deterministic_id, memory_bytes
 from shared.storage import MemberStore
+
+_ACCOUNT = "barograph"
 
 
 class Machine:
@@ -30,7 +32,8 @@ class Machine:
         self._cgroup = cgroups.create(name, asked.cpu, self._memory)
         self.notes: list[str] = list(self._cgroup.notes)
         self.sees_all = True
-        self.owner: int | None = None
+        self.owner = spec.uid
+        self._accounts: tuple[tuple[str, str], ...] = ()
 
     def broker_url(self) -> str:
         """The same for life: nobody could hand us another."""
@@ -53,22 +56,36 @@ class Machine:
         Raises:
             Unusable: with the reason.
         """
-        work = self._directory / "work"
-        work.mkdir(exist_ok=True)
+        if self.owner is None and os.geteuid() == 0:
+            raise package.Unusable("a program never runs as root, and this job has no other user")
+        work, scratch = self._directory / "work", Path(self._spec.scratch)
+        for directory in (work, scratch):
+            directory.mkdir(exist_ok=True, mode=0o700)
         found = package.obtain(self._store, self._spec, work)
-        places = Places(found.code, found.data, work, Path(self._spec.checkpoints))
+        places = Places(found.code, found.data, work, Path(self._spec.checkpoints), scratch)
         places.make()
-        needed = [Path(sys.executable).parent, Path(sys.prefix) / "lib", self._directory]
-        self.owner, note = unprivileged_user(self._spec.job.job_id, [*needed, work])
-        if note:
-            self.notes.append(note)
         if not self._cgroup.memory:
             self.notes.append("memory is limited by watching it twice a second")
-        if self.owner is not None:
-            _give(places.checkpoints, self.owner)
-            _give(work, self.owner)
-        work.chmod(0o700)
+        if self.owner is None:
+            self.notes.append("the program runs as the same user as the platform")
+        else:
+            self._name_user(self.owner, places.home)
+            for directory in (work, scratch):
+                hand_over(directory, self.owner)
         return places, found.main
+
+    def _name_user(self, uid: int, home: Path) -> None:
+        """Copies of the machine's accounts that know the program's user, too."""
+        entries = {
+            "passwd": f"{_ACCOUNT}:x:{uid}:{uid}:Barograph job:{home}:/bin/sh\n",
+            "group": f"{_ACCOUNT}:x:{uid}:\n",
+        }
+        for name, entry in entries.items():
+            known = Path("/etc", name).read_text(errors="surrogateescape")
+            copy = self._directory / name
+            copy.write_text(known.rstrip("\n") + "\n" + entry, errors="surrogateescape")
+            copy.chmod(0o644)
+            self._accounts += ((str(copy), f"/etc/{name}"),)
 
     def start(
         self, order: Order, output: int, ended: Callable[[RunningProgram], None]
@@ -76,10 +93,12 @@ class Machine:
         """Run the program, its output going to the descriptor ``output``."""
         command = Command(
             argv=[sys.executable, *order.argv],
-            env=order.env,
+            # `python3`, and what packages bring as commands, are those of this interpreter.
+            env=order.env | {"PATH": f"{Path(sys.executable).parent}:{order.env['PATH']}"},
             cwd=order.cwd,
             uid=self.owner,
             memory=self._memory,
+            accounts=self._accounts,
         )
         return Program(command, self._cgroup, output, ended)
 
@@ -89,11 +108,3 @@ class Machine:
     def close(self, _end: PodExited | None) -> None:
         """Leave nothing behind."""
         self._cgroup.remove()
-
-
-def _give(directory: Path, uid: int) -> None:
-    """Make ``uid`` the owner of ``directory`` and all below; links are not followed."""
-    shutil.chown(directory, uid, uid)
-    for parent, folders, files in os.walk(directory):
-        for name in [*folders, *files]:
-            os.chown(Path(parent) / name, uid, uid, follow_symlinks=False)

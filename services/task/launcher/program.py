@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _WATCH_S = 0.5
 _WRAPPER = Path(__file__).with_name("exec_program.py")
-_NOBODY = 65_534
-_FIRST_UID, _UIDS = 200_000, 50_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class Command:
     uid: int | None
     memory: int
     """Bytes the program and all it starts may use together."""
+    accounts: tuple[tuple[str, str], ...] = ()
+    """Files that stand in for others before the program's eyes: what names its user."""
 
 
 def protect_this_process() -> None:
@@ -47,29 +46,6 @@ def protect_this_process() -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def unprivileged_user(job_id: str, places: list[Path]) -> tuple[int | None, str]:
-    """A user for the program who owns nothing, and a note where that is impossible.
-
-    Each job gets a number of its own, so that jobs cannot touch each other; ``nobody`` where
-    such numbers are not mapped.
-    """
-    if os.geteuid() != 0:
-        return None, "the program runs as the same user as the platform"
-    blocked = [str(place) for place in places if not _open_to_all(place)]
-    if blocked:
-        return None, f"the program runs as root: {blocked[0]} is closed to other users"
-    for uid in (_FIRST_UID + zlib.crc32(job_id.encode()) % _UIDS, _NOBODY):
-        with suppress(OSError):
-            os.chown(places[-1], uid, uid)
-            return uid, ""
-    return None, "the program runs as root: this machine cannot give it another user"
-
-
-def _open_to_all(place: Path) -> bool:
-    resolved = place.resolve()
-    return all(parent.stat().st_mode & 0o001 for parent in [resolved, *resolved.parents])
 
 
 class Program:
@@ -163,6 +139,7 @@ class Program:
             "env": command.env,
             "cwd": str(command.cwd),
             "uid": command.uid,
+            "accounts": command.accounts,
             "parent": os.getpid(),
             "cgroups": self._cgroup.entrances,
         }

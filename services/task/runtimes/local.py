@@ -22,9 +22,10 @@ import structlog
 import services
 from services.task import cgroups, processes
 from services.task.records import primary
-from services.task.runtimes import MemberSpec, Observed, RuntimeUnavailable, member_key
+from services.task.runtimes import MemberSpec, Observed, RuntimeUnavailable, directories, member_key
 from services.task.settings import TaskSettings
 from services.task.spec import EXIT_FILE, LAUNCHER_FILE, Credentials, LauncherProcess
+from services.task.users import Users
 from shared.contracts import JobSubmit, Member, PodExited, Role
 
 log = structlog.get_logger(__name__)
@@ -33,21 +34,26 @@ _CODE = Path(services.__file__).parent.parent
 _SLACK_S = 86_400.0
 """Longer than a launcher waits for a store or a broker that is away when its program has ended."""
 
+Spec = Callable[[JobSubmit, Member, int | None], MemberSpec]
+
 
 class LocalRuntime:
     """Runs members below ``work_dir``.
 
     Args:
         work_dir: where members have their directories.
-        spec: what the launcher of a member is told; without it nothing can be started.
+        spec: what the launcher of a member is told, whose program runs as that user; without it
+            nothing can be started.
+        users: who programs run as; None: as we are.
     """
 
     def __init__(
-        self, work_dir: Path, spec: Callable[[JobSubmit, Member], MemberSpec] | None = None
+        self, work_dir: Path, spec: Spec | None = None, users: Users | None = None
     ) -> None:
         self._work_dir = work_dir
         self._spec = spec
-        work_dir.mkdir(parents=True, exist_ok=True)
+        self._users = users
+        directories.make_work_dir(work_dir)
         self._children: dict[str, int] = {}
         self._asked: dict[str, float] = {}
         self._swept: set[str] = set()
@@ -62,9 +68,15 @@ class LocalRuntime:
 
     def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
         """Start launchers; one ends at once should another one hold its incarnation."""
-        if self._spec is not None:
-            for member in members:
-                self._start(self._spec(submit, member))
+        if self._spec is None or not members:
+            return
+        uid = None if self._users is None else self._users.of(submit.job_id)
+        try:
+            directories.make_job(self._work_dir / submit.job_id, uid)
+        except OSError as error:
+            raise RuntimeUnavailable(f"no directory for {submit.job_id}: {error}") from error
+        for member in members:
+            self._start(self._spec(submit, member, uid))
 
     def _start(self, spec: MemberSpec) -> None:
         child = self._children.get(spec.key)
@@ -81,7 +93,7 @@ class LocalRuntime:
 
     def _spawn(self, key: str, directory: Path) -> int:
         """Start a launcher; returns where to write what it is to read."""
-        directory.mkdir(parents=True, exist_ok=True)
+        directories.make_incarnation(directory)
         read_end, write_end = os.pipe()
         with (directory / "launcher.log").open("ab") as output:
             # Not subprocess: the launcher is meant to outlive us, whoever reaps it.
@@ -153,7 +165,17 @@ class LocalRuntime:
                 os.kill(child, signal.SIGKILL)
         if keys:
             processes.kill_marked(keys)
+        uid = None if self._users is None else self._users.known(job_id)
+        if uid is not None and not processes.kill_user(uid):
+            return False
+        # The members' names are in the job's directory, so that goes last.
+        for key in keys:
+            shutil.rmtree(directories.scratch(self._work_dir, key), ignore_errors=True)
         shutil.rmtree(self._work_dir / job_id, ignore_errors=True)
+        if (self._work_dir / job_id).exists():
+            return False
+        if self._users is not None:
+            self._users.release(job_id)
         return True
 
     def close(self) -> None:
@@ -179,10 +201,10 @@ class LocalRuntime:
                 yield directory.parent.parent.name, member, directory
 
 
-def specs(settings: TaskSettings) -> Callable[[JobSubmit, Member], MemberSpec]:
+def specs(settings: TaskSettings) -> Spec:
     """What launchers of this machine are told."""
 
-    def spec(submit: JobSubmit, member: Member) -> MemberSpec:
+    def spec(submit: JobSubmit, member: Member, uid: int | None) -> MemberSpec:
         base = settings.work_dir / submit.job_id
         # For the launcher's whole life: it outlives us, and what it is told it is told once.
         lifetime_s = submit.timeouts.start_s + submit.timeouts.run_s + _SLACK_S
@@ -192,6 +214,8 @@ def specs(settings: TaskSettings) -> Callable[[JobSubmit, Member], MemberSpec]:
             primary=member.name == primary(submit),
             directory=str(base / member.name / str(member.incarnation)),
             checkpoints=str(base / "checkpoints"),
+            scratch=str(directories.scratch(settings.work_dir, member_key(submit.job_id, member))),
+            uid=uid,
             host=settings.member_host,
             program_grace_s=settings.program_grace_s,
             credentials=Credentials(
@@ -204,6 +228,15 @@ def specs(settings: TaskSettings) -> Callable[[JobSubmit, Member], MemberSpec]:
         )
 
     return spec
+
+
+def occupied(work_dir: Path) -> set[int]:
+    """Users of jobs whose directories are there, and of processes."""
+    found = processes.users()
+    for entry in work_dir.iterdir():
+        with suppress(FileNotFoundError):
+            found.add(entry.lstat().st_gid)
+    return found
 
 
 def sweep(work_dir: Path, grace_s: float = 10.0) -> int:

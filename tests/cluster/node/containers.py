@@ -80,7 +80,7 @@ class Containers:
 
     def _run(self) -> None:
         command = ["containerd", f"--config={self.state / 'containerd.toml'}"]
-        self._process = OwnedProcess(command, log=self.log)
+        self._process = OwnedProcess(command, log=self.log, umask=0o022)
         try:
             wait_until(self._answers, _START_TIMEOUT_S, "containerd", alive=self._process.alive)
         except EmbeddedError as error:

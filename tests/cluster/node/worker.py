@@ -250,7 +250,8 @@ class RealNode:
     # Processes
 
     def _start(self, name: str, command: list[str]) -> None:
-        self._running[name] = OwnedProcess(command, log=self.plane.state / "log" / f"{name}.log")
+        log = self.plane.state / "log" / f"{name}.log"
+        self._running[name] = OwnedProcess(command, log=log, umask=0o022)
 
 
 def require_tools() -> None:

@@ -6,12 +6,15 @@ import mailbox
 import re
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.unit.client.test_api import Desk
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
+TOKEN = "opensesame"
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -24,6 +27,16 @@ def letter(subject: str) -> EmailMessage:
     return mail
 
 
+class Reader(Desk):
+    """A desk with a mailbox, asked by somebody who has the token."""
+
+    def __init__(self, box: mailbox.Maildir) -> None:
+        super().__init__(maildir=box._path, api_token=TOKEN)
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return super().call(method, path, headers={"authorization": f"Bearer {TOKEN}"}, **options)
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> mailbox.Maildir:
     return mailbox.Maildir(tmp_path / "Maildir")
@@ -32,7 +45,7 @@ def box(tmp_path: Path) -> mailbox.Maildir:
 def test_mails_are_listed_newest_first_with_their_picture(box: mailbox.Maildir) -> None:
     for subject in ("one", "two"):
         box.add(letter(subject))
-    desk = Desk(maildir=box._path)
+    desk = Reader(box)
 
     found = desk.call("GET", "/api/v1/mail").json()
     assert [mail["subject"] for mail in found] == ["two", "one"]
@@ -42,7 +55,7 @@ def test_mails_are_listed_newest_first_with_their_picture(box: mailbox.Maildir) 
 
 def test_nothing_of_a_mail_runs_in_the_page(box: mailbox.Maildir) -> None:
     box.add(letter(HOSTILE))
-    desk = Desk(maildir=box._path)
+    desk = Reader(box)
 
     page = desk.call("GET", "/mail")
     assert page.status_code == 200
@@ -58,7 +71,7 @@ def test_a_mails_links_can_be_followed_from_the_page_and_only_links(box: mailbox
     mail["Subject"], mail["To"] = "alarm", "oncall@example.org"
     mail.set_content('Approve: http://127.0.0.1:8081/links/WyJ.x-y_z\n"><b>\njavascript:alert(1)\n')
     box.add(mail)
-    text = Desk(maildir=box._path).call("GET", "/mail").text
+    text = Reader(box).call("GET", "/mail").text
     assert 'href="http://127.0.0.1:8081/links/WyJ.x-y_z"' in text
     assert 'rel="nofollow noopener noreferrer"' in text
     assert "<b>" not in text
@@ -67,10 +80,18 @@ def test_a_mails_links_can_be_followed_from_the_page_and_only_links(box: mailbox
 
 def test_without_mailbox_or_mail_the_answer_says_so(box: mailbox.Maildir) -> None:
     assert Desk().call("GET", "/api/v1/mail").status_code == 404
-    desk = Desk(maildir=box._path)
+    desk = Reader(box)
     assert "No mail yet" in desk.call("GET", "/mail").text
     assert desk.call("GET", "/api/v1/mail/..%2F..%2Fpasswd/0").status_code == 404
     assert desk.call("GET", "/api/v1/mail/unknown/0").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/mail", "/api/v1/mail", "/api/v1/mail/key/1"])
+def test_mails_are_shown_to_nobody_without_a_token(box: mailbox.Maildir, path: str) -> None:
+    box.add(letter("approve this"))
+
+    assert Desk(maildir=box._path).call("GET", path).status_code == 403
+    assert Desk(maildir=box._path, api_token=TOKEN).call("GET", path).status_code == 401
 
 
 def test_a_browser_is_led_to_the_login_and_stays_logged_in() -> None:

@@ -1,0 +1,209 @@
+"""Programs run as users of their own: given, not chosen; never root; and no file changes hands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.task.launcher import exec_program
+from services.task.processes import kill_user, of_user
+from services.task.runtimes import RuntimeUnavailable
+from services.task.runtimes.directories import hand_over, make_job, make_work_dir, scratch
+from services.task.users import Ground, Users
+from shared.store import Store
+from tests.strangers import NOBODY, open_way_to
+
+FIRST, COUNT = 1_950_000_000, 5
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can give files and programs to other users"
+)
+
+
+class Ledger:
+    """Users on a store of their own."""
+
+    def __init__(self, occupied: Callable[[], set[int]] = set) -> None:
+        self.store = Store("sqlite://")
+        self.users = Users(FIRST, COUNT, self._unit, occupied)
+
+    @contextmanager
+    def _unit(self) -> Iterator[Any]:
+        with self.store.transaction() as records:
+            yield SimpleNamespace(records=records)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.booleans()), max_size=40))
+def test_no_two_jobs_ever_have_the_same_user(steps: list[tuple[str, bool]]) -> None:
+    ledger, living = Ledger(), dict[str, int]()
+    for job, ends in steps:
+        if ends:
+            ledger.users.release(job)
+            living.pop(job, None)
+        elif job in living or len(living) < COUNT:
+            uid = ledger.users.of(job)
+            assert living.setdefault(job, uid) == uid
+            assert uid in range(FIRST, FIRST + COUNT)
+            assert len(set(living.values())) == len(living)
+        else:
+            with pytest.raises(RuntimeUnavailable, match="in use"):
+                ledger.users.of(job)
+
+
+def test_the_user_does_not_follow_from_the_id_and_comes_back_last() -> None:
+    first, second = Ledger(), Ledger()
+    second.users.of("somebody-else")
+    assert first.users.of("victim") != second.users.of("victim")
+
+    given_out = []
+    for number in range(COUNT):
+        given_out.append(first.users.of(f"job{number}") if number else first.users.of("victim"))
+        first.users.release(f"job{number}" if number else "victim")
+    assert len(set(given_out)) == COUNT, "the one just given back is the last to be given again"
+
+
+def test_what_belongs_to_somebody_is_given_to_nobody() -> None:
+    ledger = Ledger(occupied=lambda: {FIRST, FIRST + 1})
+
+    assert ledger.users.of("job") == FIRST + 2
+
+
+@needs_root
+def test_root_stays_owner_of_what_a_program_links_to(tmp_path: Path) -> None:
+    """A running member swaps a folder for a link while another one of its job is started."""
+    open_way_to(tmp_path)
+    secret = tmp_path / "etc"
+    secret.mkdir()
+    (secret / "shadow").write_text("root's")
+    job = tmp_path / "job"
+    make_job(job, NOBODY)
+    swap = textwrap.dedent(
+        """
+        import os, sys
+        here, target = sys.argv[1:]
+        os.mkdir(f"{here}/d"); open(f"{here}/d/shadow", "w").close()
+        print("ready", flush=True)
+        while True:
+            os.rename(f"{here}/d", f"{here}/e"); os.symlink(target, f"{here}/d")
+            os.unlink(f"{here}/d"); os.rename(f"{here}/e", f"{here}/d")
+        """
+    )
+    program = subprocess.Popen(
+        ["/usr/bin/python3", "-c", swap, str(job / "checkpoints"), str(secret)],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        stdout=subprocess.PIPE,
+    )
+    with program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        for _ in range(500):
+            make_job(job, NOBODY)
+        program.kill()
+
+    assert (secret.stat().st_uid, (secret / "shadow").stat().st_uid) == (0, 0)
+    assert (job.stat().st_uid, (job / "checkpoints").stat().st_uid) == (0, NOBODY)
+
+
+@needs_root
+def test_a_work_directory_is_handed_over_whole_and_links_are_not_followed(tmp_path: Path) -> None:
+    outside, work = tmp_path / "outside", tmp_path / "work"
+    for place in (outside, work, work / "deep" / "er"):
+        place.mkdir(parents=True)
+    (outside / "file").write_text("root's")
+    (work / "deep" / "er" / "file").write_text("the program's")
+    (work / "to-folder").symlink_to(outside)
+    (work / "deep" / "to-file").symlink_to(outside / "file")
+
+    hand_over(work, NOBODY)
+
+    assert {path.lstat().st_uid for path in (work, *work.rglob("*"))} == {NOBODY}
+    assert {path.lstat().st_uid for path in (outside, *outside.rglob("*"))} == {0}
+    assert work.stat().st_mode & 0o077 == 0
+
+
+@needs_root
+def test_a_process_that_hides_ends_with_its_user(tmp_path: Path) -> None:
+    """It has left its session and shows no mark of its member."""
+    uid = FIRST + COUNT
+    hide = "import os, time; os.fork() and os._exit(0); os.setsid(); print(1); time.sleep(600)"
+    subprocess.run(
+        ["/usr/bin/python3", "-c", hide],
+        user=uid,
+        group=uid,
+        extra_groups=[],
+        env={},
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    deadline = time.monotonic() + 20
+    while not of_user(uid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert of_user(uid)
+
+    assert kill_user(uid)
+    assert of_user(uid) == []
+
+
+@needs_root
+def test_a_job_is_refused_where_its_user_could_not_work(tmp_path: Path) -> None:
+    work_dir = tmp_path / "closed" / "jobs"
+    make_work_dir(work_dir)
+    work_dir.parent.chmod(0o700)
+    ground = Ground(FIRST, [work_dir])
+    open_way_to(tmp_path)
+
+    problem = ground.problem()
+    assert "never runs as root" in problem
+    assert "BAROGRAPH_TASK_JOBS_DIR" in problem
+    assert str(work_dir) in problem
+
+    work_dir.parent.chmod(0o711)
+    assert ground.problem() == "", "what was mended is found without a restart"
+
+
+@needs_root
+def test_the_last_step_before_a_program_refuses_root() -> None:
+    told = {
+        "argv": [sys.executable, "-c", "print('ran')"],
+        "env": {},
+        "cwd": "/",
+        "parent": os.getpid(),
+        "cgroups": [],
+        "accounts": [],
+    }
+    for uid in (None, 0):
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", exec_program.__file__],
+            input=json.dumps(told | {"uid": uid}),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert (done.stdout, done.stderr) == ("", "a program never runs as root\n")
+
+
+@pytest.mark.parametrize("state", ["/v", "/var/lib/barograph-jobs/0123456789ab", "/home/a" * 30])
+@pytest.mark.parametrize("job", ["a", "train-resnet50-2026-11-28-run-0017" * 4])
+def test_sockets_in_a_programs_temporary_directory_have_short_paths(state: str, job: str) -> None:
+    place = scratch(Path(state), f"{job}/worker-12/3") / "tmp"
+
+    assert len(os.fsencode(place)) <= 75
+    assert place != scratch(Path(state), f"{job}/worker-1/3") / "tmp"
+    assert place != scratch(Path(state) / "other", f"{job}/worker-12/3") / "tmp"

@@ -55,7 +55,6 @@ def job_door(
         )
     )
     platform = JobPlatform(broker, object_store, directory)
-    platform.open_directories()
     platform.client.store = None
     platform.client = client.service
     client.start_http()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,6 +25,7 @@ from shared.contracts import (
     Message,
     RequestRefused,
 )
+from shared.embedded.state import JobsPlace
 from shared.packages import pack
 from shared.service import Context, Service
 from shared.settings import ServiceSettings
@@ -52,7 +54,11 @@ class JobPlatform:
         self.events: list[JobEvent] = []
         self.refusals: list[RequestRefused] = []
         self.lines: list[LogAppended] = []
-        values: dict[str, Any] = {"capacity_cpu": 64, "capacity_memory": 2**40} | settings
+        # A directory and users that no other stack or test of this machine has.
+        self._place = JobsPlace.of(directory)
+        self._place.make()
+        own = {name.lower(): value for name, value in self._place.settings().items()}
+        values: dict[str, Any] = {"capacity_cpu": 64, "capacity_memory": 2**40} | own | settings
         self.settings = TaskSettings(
             broker_url=SecretStr(broker.url("task")),
             member_broker_url=SecretStr(broker.url("member")),
@@ -61,7 +67,6 @@ class JobPlatform:
             s3_url=store.url,
             s3_access_key=store.access_key,
             s3_secret_key=SecretStr(store.secret_key),
-            jobs_dir=directory / "jobs",
             **values,
         )
         self.client = Service(
@@ -77,11 +82,6 @@ class JobPlatform:
         )
         self.task = build_task(self.settings)
 
-    def open_directories(self) -> None:
-        """Let the programs' own users pass through pytest's private directories."""
-        for parent in [self.directory, *self.directory.parents[:3]]:
-            parent.chmod(parent.stat().st_mode | 0o011)
-
     def start(self) -> None:
         for service in (self.client, self.autospec, self.task):
             service.start()
@@ -94,6 +94,7 @@ class JobPlatform:
         sweep(self.settings.work_dir, grace_s=5)
         self.autospec.stop()
         self.client.stop()
+        shutil.rmtree(self._place.directory)
 
     def restart_task(self) -> None:
         """A new task service on the same records, as after a restart."""

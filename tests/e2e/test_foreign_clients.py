@@ -33,7 +33,6 @@ def platform(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[JobPlatform]:
     running = JobPlatform(broker, object_store, tmp_path_factory.mktemp("foreign"))
-    running.open_directories()
     running.start()
     yield running
     running.stop()

@@ -38,7 +38,6 @@ def platform(
 ) -> Iterator[JobPlatform]:
     folder = tmp_path_factory.mktemp("mutated")
     running = JobPlatform(broker, object_store, folder)
-    running.open_directories()
     running.start()
     yield running
     running.stop()

@@ -31,7 +31,6 @@ def platform(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[JobPlatform]:
     running = JobPlatform(broker, object_store, tmp_path_factory.mktemp("tensorflow"))
-    running.open_directories()
     running.start()
     yield running
     running.stop()

@@ -24,7 +24,6 @@ def platform(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[JobPlatform]:
     running = JobPlatform(broker, object_store, tmp_path_factory.mktemp("jobs"))
-    running.open_directories()
     running.start()
     yield running
     running.stop()
@@ -244,6 +243,8 @@ def test_a_replaced_member_brings_the_whole_cluster_to_the_next_epoch(
     )
     job_id = platform.submit(platform.package(program), type="distribute", workers=2)
     platform.wait_for(job_id, "job.running")
+    # While a process becomes another program its environment, and so its mark, is not seen.
+    platform.until(lambda: bool(platform.processes(job_id, "worker-1")), 20, "worker-1")
     (victim, *_) = platform.processes(job_id, "worker-1")
     os.kill(victim, signal.SIGKILL)
     assert platform.wait_end(job_id).state is JobState.SUCCEEDED

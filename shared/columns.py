@@ -24,6 +24,8 @@ class Column:
     dtype: type[np.generic]
     fill: float = 0
     shape: tuple[int, ...] = ()
+    added: bool = False
+    """Whether snapshots from before this column was added are taken, with its initial values."""
 
 
 class Columns(Mapping[str, Array]):
@@ -60,16 +62,22 @@ class Columns(Mapping[str, Array]):
 
     def restore(self, arrays: Mapping[str, Array], size: int) -> None:
         """Take the rows of a snapshot; ValueError names every column that does not fit."""
+        given = {
+            name
+            for name, column in self._columns.items()
+            if not (column.added and name not in arrays)
+        }
         faults = [
             f"{name}: {_describe(arrays.get(name))} instead of {(size, *column.shape)}"
             for name, column in self._columns.items()
-            if _describe(arrays.get(name)) != str(((size, *column.shape), np.dtype(column.dtype)))
+            if name in given
+            and _describe(arrays.get(name)) != str(((size, *column.shape), np.dtype(column.dtype)))
         ]
         if faults:
             msg = "the snapshot's columns do not fit the settings: " + "; ".join(faults)
             raise ValueError(msg)
         self.grow(size)
-        for name in self._columns:
+        for name in given:
             self._arrays[name][:size] = arrays[name]
 
     @property

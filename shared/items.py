@@ -193,6 +193,17 @@ ITEMS: dict[str, Item] = {
             description="1 while the machine reports.",
         ),
         Item(
+            "sender.alive",
+            "host",
+            "boolean",
+            _VOLATILE,
+            0.5,
+            above=False,
+            maximum=1.0,
+            predicted=False,
+            description="1 while who sends the samples of several machines does so.",
+        ),
+        Item(
             CANARY,
             "canary",
             "boolean",

@@ -6,6 +6,7 @@ the formula of its operands' sums (and of how many series each sum has) at one s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -27,7 +28,7 @@ class Feed:
     item: str
     operand: int
     where: Mapping[str, str] = field(default_factory=dict)
-    """Labels the series must have."""
+    """Labels the series must have: patterns of whole values."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """The series' label to the item's label, for items there are several of."""
     counted: bool = False
@@ -112,6 +113,8 @@ DERIVED: dict[str, Derived] = {
 }
 """Items made from node_exporter's series."""
 
+_EXPORTERS_OF_MACHINES = r"(.*[-_/])?(node|windows|unix)s?([-_]?exporter([-_].*)?)?"
+"""Names of jobs that scrape machines themselves; other jobs' ``up`` says nothing of a machine."""
 _MOUNT = {"mountpoint": "mount"}
 _DEVICE = {"device": "device"}
 _INTERFACE = {"device": "interface"}
@@ -155,7 +158,7 @@ FEEDS: dict[str, tuple[Feed, ...]] = {
     ),
     "node_sockstat_TCP_tw": (Feed("ss.closed", 0),),
     "node_timex_offset_seconds": (Feed("sys.ntpd.offset", 0),),
-    "up": (Feed("host.alive", 0, where={"job": "node"}),),
+    "up": (Feed("host.alive", 0, where={"job": _EXPORTERS_OF_MACHINES}),),
 }
 """Which of node_exporter's series feed which items; all others keep their own names."""
 
@@ -170,5 +173,5 @@ def feeds_of(item: str, labels: Mapping[str, str]) -> list[tuple[Feed, dict[str,
     return [
         (feed, {new: labels[old] for old, new in feed.labels.items() if old in labels})
         for feed in FEEDS.get(item, ())
-        if all(labels.get(name) == value for name, value in feed.where.items())
+        if all(re.fullmatch(value, labels.get(name, "")) for name, value in feed.where.items())
     ]

@@ -1,8 +1,15 @@
-"""Silence: which machines that reported have stopped to.
+"""Silence: which machines that reported have stopped to, and who is to be told of it.
 
 Time is the partition's own clock: the newest of all sample times and gateway heartbeats seen in
 the stream, so that a replay finds the same silence at the same place. A jump of that clock means
 that the whole pipeline stood still, not the machines: it is not counted against them.
+
+Not every machine that stops reporting is dead:
+
+- Prometheus ends the series of a target that it was told to forget with staleness markers. A
+  machine whose newest samples are such markers has *left*: nothing is told.
+- When everything that a sender brings has stopped with the sender itself, that is one notice about
+  the sender. Its machines are watched anew once it is back.
 """
 
 from __future__ import annotations
@@ -13,7 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.senders import KnownSenders
 from shared.columns import Array, Column, Columns
+from shared.machine import UNKNOWN
 from shared.name_hashes import NameHashes
 from shared.samples import SampleBatch
 from shared.series import SeriesIndex
@@ -21,17 +30,23 @@ from shared.series import SeriesIndex
 _DECAY = 0.9
 _NEVER = np.iinfo(np.int64).min
 _NO_NAME = NameHashes().of([""])
+_STALE_BITS = 0x7FF0000000000002
+"""Prometheus' staleness marker: a NaN that no computation gives."""
+_SENDERS = 4
+"""Of one machine that are remembered."""
 
 
 @dataclass(frozen=True)
 class Silence:
-    """A machine fell silent (``alive`` false) or reports again."""
+    """A machine, or a sender of several, fell silent (``alive`` false) or reports again."""
 
     host: str
     alive: bool
     heard_ms: int
     """When it was last heard before it fell silent: names the episode."""
     now_ms: int
+    machines: int = 0
+    """How many machines a sender brings; 0: this is about the machine ``host`` itself."""
 
 
 class Liveness:
@@ -50,11 +65,16 @@ class Liveness:
         self.clock_ms = -1
         self._checked_ms = -1
         self._hosts = SeriesIndex(most_hosts)
+        self._senders = KnownSenders()
         self._state = Columns(
             [
                 Column("heard_ms", np.int64, _NEVER),
                 Column("interval_ms", np.float64),
                 Column("silent_ms", np.int64, _NEVER),
+                Column("untold", np.bool_, added=True),
+                Column("value_ms", np.int64, _NEVER, added=True),
+                Column("ended_ms", np.int64, _NEVER, added=True),
+                Column("sender", np.int32, -1, (_SENDERS,), added=True),
             ]
         )
 
@@ -65,7 +85,7 @@ class Liveness:
         rows = self._rows(batch)
         heard, silent = state["heard_ms"][rows], state["silent_ms"][rows]
         back = silent != _NEVER
-        for at in np.flatnonzero(back):
+        for at in np.flatnonzero(back & ~state["untold"][rows]):
             yield Silence(self._hosts.names[rows[at]][0], True, int(silent[at]), now)
         usual = ~back & (heard != _NEVER) & (now > heard)
         passed = np.where(usual, now - np.where(usual, heard, now), 0)
@@ -74,6 +94,10 @@ class Liveness:
             usual, np.maximum(passed, interval * _DECAY), interval
         )
         state["heard_ms"][rows], state["silent_ms"][rows] = now, _NEVER
+        state["untold"][rows] = False
+        self._note_senders(batch)
+        for sender in self._senders.heard(batch.senders):
+            yield self._sender_back(sender)
         yield from self._check()
 
     def _rows(self, batch: SampleBatch) -> NDArray[np.int64]:
@@ -97,7 +121,31 @@ class Liveness:
         )
         rows = self._hosts.resolve(one_each)
         self._state.grow(len(self._hosts))
+        self._note_ends(batch, codes, rows)
         return rows[rows >= 0]
+
+    def _note_ends(
+        self, batch: SampleBatch, codes: NDArray[np.int32], rows: NDArray[np.int64]
+    ) -> None:
+        """Per machine the newest time of a value, and of a series that was ended."""
+        ended = batch.value.view(np.int64) == _STALE_BITS
+        for column, which in (("value_ms", ~ended), ("ended_ms", ended)):
+            if not which.any():
+                continue
+            newest = np.full(len(batch.hosts), _NEVER)
+            np.maximum.at(newest, batch.host_code[which], batch.time_ms[which])
+            state, taken = self._state[column], rows[rows >= 0]
+            state[taken] = np.maximum(state[taken], newest[codes[rows >= 0]])
+
+    def _note_senders(self, batch: SampleBatch) -> None:
+        for host, name in batch.brought:
+            sender = self._senders.number(name)
+            row = self._hosts.row_of(host, "", "")
+            self._state.grow(len(self._hosts))
+            if row < 0 or sender < 0 or sender in self._state["sender"][row]:
+                continue
+            # The latest come first; who has not brought it for long falls out.
+            self._state["sender"][row] = [sender, *self._state["sender"][row][:-1]]
 
     def _advance(self, time_ms: int) -> None:
         if self.clock_ms < 0:
@@ -109,6 +157,7 @@ class Liveness:
         if step > self._most_step_ms:
             heard = self._state["heard_ms"]
             heard[heard != _NEVER] += step
+            self._senders.wait(step)
 
     def _check(self) -> Iterator[Silence]:
         now = self.clock_ms
@@ -116,12 +165,42 @@ class Liveness:
         if now - self._checked_ms < self._silent_after_ms // 20:
             return
         self._checked_ms = now
-        size = len(self._hosts)
-        heard, silent = self._state["heard_ms"][:size], self._state["silent_ms"][:size]
-        patience = np.maximum(self._silent_after_ms, 3 * self._state["interval_ms"][:size])
-        for row in np.flatnonzero((silent == _NEVER) & (now - heard > patience)):
+        size, state = len(self._hosts), self._state
+        heard, silent = state["heard_ms"][:size], state["silent_ms"][:size]
+        patience = np.maximum(self._silent_after_ms, 3 * state["interval_ms"][:size])
+        left = state["ended_ms"][:size] > state["value_ms"][:size]
+        told: list[int] = []
+        for row in np.flatnonzero(
+            (silent == _NEVER) & (heard != _NEVER) & (now - heard > patience)
+        ):
             silent[row] = heard[row]
-            yield Silence(self._hosts.names[row][0], False, int(heard[row]), now)
+            host = self._hosts.names[row][0]
+            # A sender that was heard so long after the machine has not stopped with it.
+            until = heard[row] + patience[row] / 2
+            stopped = self._senders.stopped_with(state["sender"][row], until)
+            state["untold"][row] = left[row] or stopped is not None or host == UNKNOWN
+            if stopped is not None and not left[row]:
+                told.append(stopped)
+            elif not state["untold"][row]:
+                yield Silence(host, False, int(heard[row]), now)
+        for sender in dict.fromkeys(told):
+            if self._senders.fall_silent(sender):
+                yield self._about(sender, alive=False)
+
+    def _sender_back(self, sender: int) -> Silence:
+        """Its machines that are not back with it are watched anew."""
+        state = self._state
+        waiting = state["untold"] & (state["ended_ms"] <= state["value_ms"])
+        waiting &= (state["sender"] == sender).any(axis=1)
+        state["heard_ms"][waiting], state["silent_ms"][waiting] = self.clock_ms, _NEVER
+        state["untold"][waiting] = False
+        return self._about(sender, alive=True)
+
+    def _about(self, sender: int, *, alive: bool) -> Silence:
+        known = self._senders
+        episode = known.silent_since(sender)
+        machines = max(known.machines(sender), 2)
+        return Silence(known.name(sender), alive, episode, self.clock_ms, machines)
 
     def snapshot(self) -> dict[str, Array]:
         """The state as arrays."""
@@ -129,6 +208,7 @@ class Liveness:
             "clock": np.array([self.clock_ms, self._checked_ms]),
             **self._hosts.snapshot(),
             **self._state.snapshot(),
+            **self._senders.snapshot(),
         }
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
@@ -136,3 +216,4 @@ class Liveness:
         self.clock_ms, self._checked_ms = arrays["clock"].tolist()
         self._hosts = SeriesIndex.restored(arrays, self._most_hosts)
         self._state.restore(arrays, len(self._hosts))
+        self._senders.restore(arrays)

@@ -18,11 +18,12 @@ from shared.contracts import AnomalyCleared, AnomalyDetected, Message
 from shared.contracts.alerts import BandPoint, Direction, SeriesRef, Severity, Stage, Vote
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
+from shared.machine import machine_for
 from shared.samples import labels_from
 from shared.series import SeriesIndex
 
 _DIRECTIONS = {1: Direction.SPIKE, -1: Direction.DROP, 0: Direction.NONE}
-_ALIVE = "host.alive"
+_ALIVE, _SENDER_ALIVE = "host.alive", "sender.alive"
 STAGES = tuple(Stage)
 """The rungs of the ladder, as they are numbered in the state."""
 
@@ -134,31 +135,29 @@ class Writer:
         return SeriesRef(host=host, item=item, labels=labels_from(labels))
 
     def silence(self, change: Silence) -> Message:
-        """A machine fell silent, or is back."""
-        series = SeriesRef(host=change.host, item=_ALIVE)
-        event_id = deterministic_id("silence", change.host, change.heard_ms)
+        """A machine, or a sender of several, fell silent, or is back."""
+        series, sentence = _silent(change)
+        event_id = deterministic_id("silence", *_episode(change))
         if change.alive:
             return AnomalyCleared(
                 event_id=event_id,
                 series=series,
-                family=family_of(_ALIVE),
+                family=family_of(series.item),
                 time_ms=change.now_ms,
                 value=1.0,
             )
-        seconds = (change.now_ms - change.heard_ms) / 1000
-        sentence = f"{change.host} has reported nothing for {seconds:.0f} s"
         vote = Vote(
             detector="liveness",
             judged=True,
             anomalous=True,
             direction=Direction.DROP,
-            numbers={"silent_s": seconds},
+            numbers={"silent_s": (change.now_ms - change.heard_ms) / 1000},
             sentence=sentence,
         )
         return AnomalyDetected(
             event_id=event_id,
             series=series,
-            family=family_of(_ALIVE),
+            family=family_of(series.item),
             severity=Severity.CRITICAL,
             time_ms=change.now_ms,
             value=0.0,
@@ -168,6 +167,26 @@ class Writer:
             sentence=sentence,
             threshold=0.5,
         )
+
+
+def _silent(change: Silence) -> tuple[SeriesRef, str]:
+    """The series that a silence is about, and what is said of it."""
+    seconds = (change.now_ms - change.heard_ms) / 1000
+    if not change.machines:
+        sentence = f"{change.host} has reported nothing for {seconds:.0f} s"
+        return SeriesRef(host=change.host, item=_ALIVE), sentence
+    address, _, product = change.host.partition(" ")
+    labels = {"sender": product} if product else {}
+    sentence = (
+        f"{product or 'the sender'} at {address} has sent nothing for {seconds:.0f} s: "
+        f"{change.machines} machines are not seen"
+    )
+    return SeriesRef(host=machine_for(address), item=_SENDER_ALIVE, labels=labels), sentence
+
+
+def _episode(change: Silence) -> tuple[object, ...]:
+    """What names it: partitions that notice a sender's silence apart tell the same one."""
+    return (change.host, change.heard_ms, *(["sender"] if change.machines else []))
 
 
 def _band(votes: tuple[Vote, ...], time_ms: int) -> tuple[BandPoint, ...]:

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request, Response
 from services.detector.gateway.ingest import InFlight, Ingest
 from services.detector.gateway.intake import Intake
 from services.detector.gateway.remote_write import Message, Received
+from services.detector.gateway.senders import sender_name
 from services.detector.settings import Settings
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
@@ -54,7 +55,7 @@ def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
         try:
             kind, encoding = _check_headers(request, token)
             body = await _body(request, settings.gateway_body_bytes)
-            received = await _taken(intake, body, encoding, kind)
+            received = await _taken(intake, body, encoding, kind, _sender_of(request))
         except _RefusedError as refused:
             return _refuse(refused, kind)
         finally:
@@ -72,10 +73,17 @@ def _refuse(refused: _RefusedError, kind: Message) -> Response:
     return Response(refused.text + "\n", refused.status, headers, "text/plain")
 
 
-async def _taken(intake: Intake, body: bytes, encoding: str, kind: Message) -> Received:
+def _sender_of(request: Request) -> str:
+    address = request.client.host if request.client else "unknown"
+    return sender_name(address, request.headers.get("user-agent", ""))
+
+
+async def _taken(
+    intake: Intake, body: bytes, encoding: str, kind: Message, sender: str
+) -> Received:
     """What was kept of a body that is good as a whole; raises _RefusedError otherwise."""
     try:
-        received = await intake.take(body, encoding, kind)
+        received = await intake.take(body, encoding, kind, sender)
     except InvalidBatch as error:
         SAMPLES.labels("refused").inc()
         raise _RefusedError(400, str(error)) from error

@@ -12,6 +12,7 @@ from zlib import crc32
 
 import numpy as np
 
+from services.detector.gateway.senders import Senders
 from services.detector.labels import label_batch
 from shared.contracts import AnomalyJudged
 from shared.samples import SampleBatch, concatenate, encode
@@ -51,6 +52,7 @@ class Ingest:
         self._partitions = partitions
         self._clock_ms = clock_ms
         self.ahead_ms = ahead_ms
+        self.senders = Senders(clock_ms)
         # Nobody asks what is in a stream twice: ids need only differ.
         self._run, self._numbers = secrets.token_hex(8), itertools.count()
 
@@ -127,6 +129,7 @@ class Ingest:
             np.empty(0, dtype=np.int64),
             np.empty(0, dtype=np.float64),
             now,
+            senders=self.senders.marks(),
         )
         body = encode(batch)
         self._publisher.publish_partitions(

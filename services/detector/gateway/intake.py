@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 from starlette.concurrency import run_in_threadpool
 
 from services.detector.gateway.ingest import Ingest
@@ -24,6 +25,8 @@ from services.detector.settings import Settings
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch
+
+log = structlog.get_logger(__name__)
 
 _GROUPS = 2
 _GROUP_BYTES = 2_000_000
@@ -35,6 +38,7 @@ class _Waiting:
     body: bytes
     encoding: str
     message: Message
+    sender: str
     done: asyncio.Future[Received]
     received: Received = field(default_factory=Received)
     error: Exception | None = None
@@ -52,7 +56,9 @@ class Intake:
             settings.gateway_forget_s,
             settings.gateway_machine_label,
         )
-        self._receiver = Receiver(settings.gateway_ignore, ingest.partition_of, limits)
+        self._receiver = Receiver(
+            settings.gateway_ignore, ingest.partition_of, limits, senders=ingest.senders
+        )
         # What reads requests is compiled now, not while the first sender waits.
         for second in (False, True):
             self._receiver.known.read(np.empty(0, dtype=np.uint8), second=second)
@@ -60,14 +66,16 @@ class Intake:
         self._waiting: deque[_Waiting] = deque()
         self._groups: set[asyncio.Task[None]] = set()
 
-    async def take(self, body: bytes, encoding: str, message: Message) -> Received:
+    async def take(
+        self, body: bytes, encoding: str, message: Message, sender: str = ""
+    ) -> Received:
         """Return when the broker has every sample that is good.
 
         Raises InvalidBatch when nothing of the request can be used, MessagingError when the
         broker did not confirm.
         """
         done: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(body, encoding, message, done))
+        self._waiting.append(_Waiting(body, encoding, message, sender, done))
         if len(self._groups) < _GROUPS:
             group = asyncio.create_task(self._work())
             self._groups.add(group)
@@ -77,11 +85,7 @@ class Intake:
     async def _work(self) -> None:
         while self._waiting:
             group = self._next_group()
-            try:
-                await run_in_threadpool(self._settle, group)
-            except Exception as error:  # noqa: BLE001 - each of the senders must hear of it
-                for request in group:
-                    request.error = request.error or error
+            await run_in_threadpool(self._settle, group)
             for request in group:
                 # A sender that has gone waits no more.
                 if request.done.done():
@@ -100,17 +104,29 @@ class Intake:
         return group
 
     def _settle(self, group: Sequence[_Waiting]) -> None:
-        """Read the requests, publish what is good in them; in a thread."""
-        with self._reading:
-            for request in group:
-                self._read(request)
-            batches = self._receiver.batches()
+        """Read the requests, publish what is good in them; in a thread.
+
+        What nobody foresaw in one request costs that request alone, and is refused: an answer
+        that asks to send it again would bring it again for ever.
+        """
         try:
+            with self._reading:
+                for request in group:
+                    self._read(request)
+                batches = self._receiver.batches()
             self._ingest.publish_parts(batches)
         except MessagingError as error:
+            self._receiver.tell_senders_again()
             for request in group:
                 if request.received.taken:
                     request.error = request.error or error
+        except Exception:
+            log.exception("requests_not_stored", requests=len(group))
+            if len(group) > 1:
+                for request in group:
+                    self._settle([request])
+                return
+            group[0].error = InvalidBatch(["the gateway could not store this; its log says why"])
         for request in group:
             if request.error is None:
                 SAMPLES.labels("received").inc(request.received.taken)
@@ -119,7 +135,14 @@ class Intake:
         try:
             data = decompress(request.body, request.encoding, self._raw_bytes)
             request.received = self._receiver.read(
-                data, request.message, self._ingest.now_ms(), self._ingest.ahead_ms
+                data,
+                request.message,
+                self._ingest.now_ms(),
+                self._ingest.ahead_ms,
+                request.sender,
             )
         except InvalidBatch as error:
             request.error = error
+        except Exception:
+            log.exception("request_not_read", bytes=len(request.body))
+            request.error = InvalidBatch(["the gateway could not read this; its log says why"])

@@ -30,7 +30,7 @@ _HOUR_S = 3600.0
 _LEAST_BETWEEN_S = 60.0
 """Forgetting looks at every series: not more often than this."""
 _FULL = 0.9
-_COLUMNS = ("kind", "host", "item", "label_hash", "partition", "_heard_s")
+_COLUMNS = ("kind", "host", "item", "label_hash", "partition", "sender", "_heard_s")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,8 @@ class KnownSeries:
         self.item = np.empty(_FIRST_SERIES, dtype=np.int32)
         self.label_hash = np.empty(_FIRST_SERIES, dtype=np.uint64)
         self.partition = np.empty(_FIRST_SERIES, dtype=np.int32)
+        self.sender = np.empty(_FIRST_SERIES, dtype=np.int16)
+        """Number of who sent it last; -1: nobody was noted."""
         self._heard_s = np.empty(_FIRST_SERIES, dtype=np.float64)
         self.labels: list[str] = []
         self.hosts, self.items = Names(), Names()
@@ -120,7 +122,6 @@ class KnownSeries:
         odd = np.empty(sizes[2], dtype=np.int64)
         done = np.zeros(2, dtype=np.int64)
         at = 0
-        self._make_room()
         try:
             while at >= 0:
                 at = wire.read(
@@ -191,6 +192,7 @@ class KnownSeries:
 
     def _note(self, number: int, found: Understood | str | None) -> None:
         self._heard_s[number] = self._clock()
+        self.sender[number] = -1
         host = item = -1
         text, kind = "", TAKEN
         if found is None:
@@ -226,8 +228,11 @@ class KnownSeries:
 
     # Room
 
-    def _make_room(self) -> None:
-        """Forget series not heard of for a while, if some bound is near."""
+    def make_room(self) -> None:
+        """Forget series not heard of for a while, if some bound is near.
+
+        Those that stay get new numbers: not while somebody still holds old ones.
+        """
         now = self._clock()
         near = len(self) >= _FULL * self._limits.series or self._crowded
         if not near or now - self._forgot_s < _LEAST_BETWEEN_S:

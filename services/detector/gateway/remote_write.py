@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import cramjam
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from services.detector.gateway.known import IGNORED, TAKEN, Columns, KnownSeries, Limits
 from services.detector.gateway.protobuf import read_number
+from services.detector.gateway.senders import Senders
 from shared.samples import MAX_TIME_MS, InvalidBatch, SampleBatch
 
 MOST_SAMPLES = 50_000
 """Of one request."""
+_MOST_SENDERS = 10_000
 _SIZE_BYTES = 5
 _MOST_FAULTS = 20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -96,12 +98,21 @@ class Receiver:
         partition_of: Callable[[str], int],
         limits: Limits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        senders: Senders | None = None,
     ) -> None:
         self.known = KnownSeries(ignore, limits or Limits(), partition_of, clock)
+        self._partition_of = partition_of
+        self._senders = senders
+        self._sender_codes: dict[str, int] = {}
         self._pending: list[Columns] = []
 
     def read(
-        self, data: NDArray[np.uint8], message: Message, now_ms: int, ahead_ms: int = 0
+        self,
+        data: NDArray[np.uint8],
+        message: Message,
+        now_ms: int,
+        ahead_ms: int = 0,
+        sender: str = "",
     ) -> Received:
         """Keep the good samples of a decompressed request for ``batches``.
 
@@ -113,7 +124,10 @@ class Receiver:
             message: which one.
             now_ms: the time here.
             ahead_ms: samples so much later are refused: they would move the partition's time.
+            sender: who sends it; empty: nobody whose silence is to be noticed.
         """
+        if not self._pending:
+            self.known.make_room()
         columns = self.known.read(data, second=message is Message.V2)
         if len(columns.series) > MOST_SAMPLES:
             raise InvalidBatch([f"more than {MOST_SAMPLES} samples in one request"])
@@ -132,9 +146,35 @@ class Receiver:
                 columns.series[good], columns.time_ms[good], columns.value[good], columns.histograms
             )
         received.taken = len(columns.series)
+        if sender and self._senders is not None:
+            self._note_sender(self._senders, sender, columns.series)
         if received.taken:
             self._pending.append(columns)
         return received
+
+    def _note_sender(self, senders: Senders, sender: str, series: NDArray[np.int64]) -> None:
+        """Tell of machines that the sender has not brought before."""
+        senders.heard(sender)
+        if senders.begin_again() or len(self._sender_codes) >= _MOST_SENDERS:
+            self.tell_senders_again()
+        code = self._sender_codes.setdefault(sender, len(self._sender_codes))
+        new = series[self.known.sender[series] != code]
+        if len(new):
+            self.known.sender[new] = code
+            hosts = np.unique(self.known.host[new])
+            senders.brings(sender, [self.known.hosts[host] for host in hosts])
+
+    def tell_senders_again(self) -> None:
+        """Who brings what counts as not yet told."""
+        self._sender_codes.clear()
+        self.known.sender[:] = -1
+
+    def _brought(self) -> dict[int, list[tuple[str, str]]]:
+        """(machine, sender) that are news, by the machine's partition."""
+        found: dict[int, list[tuple[str, str]]] = {}
+        for machine, sender in self._senders.news() if self._senders is not None else ():
+            found.setdefault(self._partition_of(machine), []).append((machine, sender))
+        return found
 
     def _in_time(
         self,
@@ -170,8 +210,15 @@ class Receiver:
         order = np.argsort(partition, kind="stable")
         counts = np.bincount(partition)
         ends = np.cumsum(counts)
+        brought = self._brought()
         return [
-            (int(number), self._batch(series[chosen], times[chosen], values[chosen]))
+            (
+                int(number),
+                replace(
+                    self._batch(series[chosen], times[chosen], values[chosen]),
+                    brought=tuple(brought.get(int(number), ())),
+                ),
+            )
             for number in np.flatnonzero(counts)
             for chosen in (order[ends[number] - counts[number] : ends[number]],)
         ]

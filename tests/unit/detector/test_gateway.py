@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -334,3 +334,45 @@ def test_heartbeats_tell_every_partition_the_time(streams: _Streams) -> None:
         (1, _NOW),
         (2, _NOW),
     ]
+
+
+def test_the_streams_hear_who_brings_a_machine_and_when_it_sent_last(streams: _Streams) -> None:
+    told: list[SampleBatch] = []
+
+    class _Trusting(_Streams):
+        def publish_partitions(self, batches: Sequence[tuple[int, bytes, str]]) -> None:
+            told.extend(decode(body, trusted=True) for _, body, _ in batches)
+
+    ingest = Ingest(_Trusting(), 4, lambda: _NOW)
+    with _serving(make_app(Settings(), ingest)) as client:
+        for _ in range(2):
+            _post(client, _request((_LOAD, [(_NOW, 1.0)])), user_agent="Prometheus/2.53.0")
+        _post(client, _request((_LOAD, [(_NOW, 1.0)])), user_agent="vmagent <x>")
+    brought = [pair for batch in told for pair in batch.brought]
+    prometheus, vmagent = "127.0.0.1 Prometheus/2.53.0", "127.0.0.1 vmagent"
+    assert brought == [("web1", prometheus), ("web1", vmagent)]
+    told.clear()
+    ingest.heartbeat()
+    assert len(told) == 4
+    for batch in told:
+        assert batch.senders == ((prometheus, _NOW, 1), (vmagent, _NOW, 1))
+
+
+def test_a_request_that_nobody_can_store_costs_no_other(
+    streams: _Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Ingest.publish_parts
+
+    def failing(self: Ingest, parts: Iterable[tuple[int, SampleBatch]]) -> None:
+        parts = list(parts)
+        if any(np.isnan(batch.value).any() for _, batch in parts):
+            raise ArithmeticError("nobody foresaw this")
+        whole(self, parts)
+
+    monkeypatch.setattr(Ingest, "publish_parts", failing)
+    with _serving(make_app(Settings(), Ingest(streams, 4, lambda: _NOW))) as client:
+        answer = _post(client, _request((_LOAD, [(_NOW, float("nan"))])))
+        assert answer.status_code == 400
+        assert "could not store" in answer.text
+        assert _post(client, _request((_LOAD, [(_NOW, 1.0)]))).status_code == 204
+    assert len(streams.appended) == 1

@@ -33,6 +33,7 @@ def _known(limits: Limits, clock: _Clock) -> KnownSeries:
 
 def _read(known: KnownSeries, *series: Series) -> list[int]:
     data = np.frombuffer(request_1(*series), dtype=np.uint8)
+    known.make_room()
     return known.read(data, second=False).series.tolist()
 
 

@@ -121,3 +121,24 @@ def test_batches_of_any_cut_give_the_same_points() -> None:
         start += size
     assert cut == whole
     assert len(whole) == 39
+
+
+@pytest.mark.parametrize(
+    ("job", "of_machines"),
+    [
+        ("node", True),
+        ("node-exporter", True),
+        ("monitoring/node-exporter", True),
+        ("integrations/node_exporter", True),
+        ("integrations/unix", True),
+        ("windows-exporter", True),
+        ("prometheus-node-exporter-prod", True),
+        ("nodejs", False),
+        ("node-app", False),
+        ("api", False),
+        ("", False),
+    ],
+)
+def test_the_machine_is_alive_as_its_own_exporter_is(job: str, of_machines: bool) -> None:
+    points = _points(Deriver().apply(from_rows([_raw("up", 1, 0.0, job=job)])))
+    assert (("host.alive", "", 1000) in points) is of_machines

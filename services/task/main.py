@@ -78,7 +78,13 @@ def build(settings: TaskSettings) -> Service:
 def _runtime(settings: TaskSettings, store: ObjectStore, unit: Unit) -> tuple[Runtime, Planner]:
     """Where members run, and who knows what may run there."""
     if settings.runtime == "local":
-        quotas = Quotas(settings.cpu, settings.memory, gpu=0, members=settings.max_members)
+        quotas = Quotas(
+            settings.cpu,
+            settings.memory,
+            gpu=0,
+            members=settings.max_members,
+            bucket=settings.s3_bucket,
+        )
         runtime = _local(settings, unit)
         places = [settings.work_dir, scratch_root(settings.work_dir)]
         ground = Ground(settings.first_uid, places)

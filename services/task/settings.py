@@ -109,6 +109,25 @@ class TaskSettings(ServiceSettings):
         default="[]",  # type: ignore[arg-type]  # validated like any value
         description="Tolerations of the jobs' pods, as a JSON array.",
     )
+    allowed_images: Json[list[str]] = Field(
+        default='["tensorflow/tensorflow"]',  # type: ignore[arg-type]  # validated like any value
+        description="Repositories jobs may take images from beside the program image's, as a JSON"
+        " array; one that ends in `/` stands for all that begin so, `*` for all.",
+    )
+    allowed_priority_classes: Json[list[str]] = Field(
+        default="[]",  # type: ignore[arg-type]  # validated like any value
+        description="PriorityClasses jobs may name, as a JSON array; `*`: all but `system-*`.",
+    )
+    allowed_queues: Json[list[str]] = Field(
+        default='["*"]',  # type: ignore[arg-type]  # validated like any value
+        description="Kueue LocalQueues of the jobs' namespace they may name, as a JSON array.",
+    )
+    program_storage: str = Field(
+        default="64Gi",
+        pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)$",
+        description="What a pod of a job may take of its node's disk, package and results"
+        " included, as a Kubernetes quantity; more ends it.",
+    )
     pod_grace_s: int = Field(
         default=120,
         ge=10,

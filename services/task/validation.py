@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from services.task.records import first_members
 from shared.contracts import Fault, JobSubmit, Resources, is_reserved_variable, memory_bytes
 
+PACKAGES = "packages"
+"""What the keys of all packages begin with."""
 _LEAST_MEMORY = 2**20 * 16
 
 
@@ -23,13 +25,15 @@ class Quotas:
     memory: float
     gpu: int
     members: int
+    bucket: str = "barograph"
+    """Where packages are."""
 
 
 def faults(submit: JobSubmit, quotas: Quotas) -> tuple[Fault, ...]:
     """Everything wrong with a job; empty when it can run."""
     return tuple(
         Fault(field=field, problem=problem)
-        for check in (_roles, _resources, _program, _environment)
+        for check in (_roles, _resources, _package, _program, _environment)
         for field, problem in check(submit, quotas)
     )
 
@@ -70,6 +74,18 @@ def _sum(submit: JobSubmit, said: Callable[[Resources], str]) -> str:
         text = said(submit.resources_of(role))
         numbers[text] = numbers.get(text, 0) + number
     return " + ".join(f"{number} x {text}" for text, number in numbers.items())
+
+
+def is_package(reference: str, bucket: str) -> bool:
+    """Whether ``bucket:prefix:name`` means a package of this installation."""
+    found, prefix, name = reference.split(":", 2)
+    return (found, prefix) == (bucket, PACKAGES) and name not in (".", "..")
+
+
+def _package(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
+    """Only what was uploaded as a package: who signs for a job may read much more."""
+    if not is_package(submit.package, quotas.bucket):
+        yield "package", f"must be {quotas.bucket}:{PACKAGES}:NAME, as `tshell upload` says it"
 
 
 def _program(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ class ClusterJobs(JobPlatform):
             launcher_image="launcher:test",
             program_image="program:test",
             image_pull_policy="Never",
+            allowed_images='["*"]',
             capacity_cpu=0,
             capacity_memory=0,
             pod_grace_s=10,

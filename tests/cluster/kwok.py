@@ -96,6 +96,7 @@ class FakeNodes:
             list(threads.map(self._delete, names))
 
     def _create(self, name: str, size: dict[str, str], labels: Mapping[str, str]) -> None:
+        size = {"ephemeral-storage": "1Ti", **size}
         standard = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
         node: dict[str, Any] = {
             "metadata": {

@@ -34,7 +34,8 @@ helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name (first .).Chart.Version }}
 {{- define "barograph.image" -}}
 {{- $image := (first .).Values.image -}}
 {{- $tag := $image.tag | default (first .).Chart.AppVersion -}}
-{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}{{ last . }}:{{ $tag -}}
+{{- with $image.registry }}{{ . }}/{{ end }}{{ $image.repository }}{{ last . -}}
+{{- with get $image.digests (last .) }}@{{ . }}{{ else }}:{{ $tag }}{{ end -}}
 {{- end -}}
 
 {{/* the namespace in which jobs run */}}

@@ -45,6 +45,10 @@ BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . }}
 BAROGRAPH_TASK_LAUNCHER_IMAGE: {{ include "barograph.image" (list . "task") }}
 BAROGRAPH_TASK_PROGRAM_IMAGE: {{ .Values.jobs.programImage }}
 BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy }}
+BAROGRAPH_TASK_ALLOWED_IMAGES: {{ toJson .Values.jobs.allowedImages | quote }}
+BAROGRAPH_TASK_ALLOWED_PRIORITY_CLASSES: {{ toJson .Values.jobs.allowedPriorityClasses | quote }}
+BAROGRAPH_TASK_ALLOWED_QUEUES: {{ toJson .Values.jobs.allowedQueues | quote }}
+BAROGRAPH_TASK_PROGRAM_STORAGE: {{ .Values.jobs.storage }}
 {{- with .Values.jobs.priorityClass }}
 BAROGRAPH_TASK_PRIORITY_CLASS: {{ . }}
 {{- end }}
@@ -129,6 +133,12 @@ BAROGRAPH_HEALER_CANARY_EVERY_S: "60"
 {{ include "barograph.secretEnv" (list "BAROGRAPH_DETECTOR_GATEWAY_TOKEN" $tokens "gateway") }}
 {{- else if eq $service "healer" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_HTTP_TOKEN" $tokens "healer") }}
+{{- with $context.Values.healer.channelsSecret }}
+- name: BAROGRAPH_HEALER_CHANNELS
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: channels}}
+- name: BAROGRAPH_HEALER_LINK_KEYS
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: link-keys, optional: true}}
+{{- end }}
 {{- if $context.Values.healer.smtpSecret }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_SMTP_URL" $context.Values.healer.smtpSecret "url") }}
 {{- end }}

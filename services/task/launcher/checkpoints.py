@@ -6,20 +6,30 @@ every member finds the newest archive when it starts, and again when its cluster
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import secrets
+import shutil
 import stat
 import tarfile
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from services.task.spec import MemberSpec, checkpoint_key
-from shared.packages import PackageError, unpack
+from shared.packages import Bounds, Inventory, PackageError, unpack
+from shared.packages.inventory import Entry, Kind
 from shared.storage import MemberStore, NotFound, StorageError
 
 log = structlog.get_logger(__name__)
+
+_BOUNDS = Bounds(ratio=math.inf)
+"""The archive is our own: new weights are zeros, which pack very well."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 _Signature = tuple[tuple[str, int, int], ...]
 
@@ -63,21 +73,49 @@ def restore(store: MemberStore, spec: MemberSpec, directory: Path) -> bool:
     A store that is away, or an archive that is not whole, is no reason not to start: the program
     then begins from what it has.
     """
-    with tempfile.TemporaryDirectory(dir=directory) as temporary:
+    # Not in the program's directory: it could put links in our way.
+    with tempfile.TemporaryDirectory(dir=spec.directory) as temporary:
         archive, found = Path(temporary) / "archive", Path(temporary) / "found"
         try:
             store.fetch(spec.credentials.bucket, checkpoint_key(spec.job.job_id), archive)
-            unpack(archive, found)
+            unpack(archive, found, _BOUNDS)
+            for file in sorted(path for path in found.rglob("*") if path.is_file()):
+                _put(file, directory, file.relative_to(found).parts)
         except NotFound:
             return False
-        except (StorageError, PackageError) as error:
+        except (StorageError, PackageError, OSError) as error:
             log.warning("checkpoint_not_restored", error=str(error))
             return False
-        for file in sorted(path for path in found.rglob("*") if path.is_file()):
-            target = directory / file.relative_to(found)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(target)
     return True
+
+
+def _put(source: Path, directory: Path, parts: Sequence[str]) -> None:
+    """Copy a file to ``parts`` below ``directory``; links there are replaced, never followed."""
+    at = os.open(directory, _DIRECTORY)
+    try:
+        for name in parts[:-1]:
+            below = _entered(at, name)
+            os.close(at)
+            at = below
+        temporary = f".{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        copy = os.open(temporary, flags, 0o644, dir_fd=at)
+        with source.open("rb") as read, os.fdopen(copy, "wb") as written:
+            shutil.copyfileobj(read, written, 1 << 20)
+        os.replace(temporary, parts[-1], src_dir_fd=at, dst_dir_fd=at)
+    finally:
+        os.close(at)
+
+
+def _entered(at: int, name: str) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=at)
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=at)
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=at)
+        os.mkdir(name, dir_fd=at)
+        return os.open(name, _DIRECTORY, dir_fd=at)
 
 
 def pack(directory: Path, archive: Path) -> None:
@@ -99,7 +137,13 @@ def pack(directory: Path, archive: Path) -> None:
                     status = os.fstat(stream.fileno())
                     if not stat.S_ISREG(status.st_mode):
                         continue
-                    info = tarfile.TarInfo(str((Path(folder) / name).relative_to(directory)))
+                    path = (Path(folder) / name).relative_to(directory).as_posix()
+                    entry = Entry(path, Kind.FILE, status.st_size)
+                    if Inventory(_BOUNDS).add(entry) is None:
+                        # One such name would make the whole archive one that is refused.
+                        log.warning("checkpoint_file_left_out", file=path)
+                        continue
+                    info = tarfile.TarInfo(path)
                     info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), 0o644
                     tar.addfile(info, stream)
 

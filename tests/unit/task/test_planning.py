@@ -159,4 +159,5 @@ def test_a_queued_cluster_gets_what_all_of_its_roles_ask_for() -> None:
     template = Template("jobs", "barograph", "launcher:1", "program:1", queue="research")
     made = manifests.job(template, submit, names.ALL, 3, base=0, owner_uid="u")
     (program,) = made["spec"]["template"]["spec"]["containers"]
-    assert program["resources"]["limits"] == {"cpu": "2", "memory": "3Gi"}
+    limits = {"cpu": "2", "memory": "3Gi", "ephemeral-storage": "64Gi"}
+    assert program["resources"]["limits"] == limits

@@ -22,9 +22,13 @@ _SLACK_S = 900
 _RECOVERIES = 1000
 """The task service decides about failures; Kubernetes' own limit must never come first."""
 _OURS = {
-    "requests": {"cpu": "50m", "memory": "96Mi"},
-    "limits": {"memory": "512Mi"},
+    "requests": {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": "64Mi"},
+    "limits": {"memory": "512Mi", "ephemeral-storage": "1Gi"},
 }
+_STORAGE_REQUEST = "256Mi"
+"""Programs share the node's disk as they need it; the limit ends one that takes it all."""
+_EXCHANGE = "1Gi"
+"""Four times what the program's output may wait there for the launcher to read it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Template:
     grace_s: int = 120
     node_loss_s: int = 30
     uid: int = 10_001
+    storage: str = "64Gi"
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Template:
@@ -60,6 +65,7 @@ class Template:
             grace_s=settings.pod_grace_s,
             node_loss_s=settings.node_loss_s,
             uid=settings.program_uid,
+            storage=settings.program_storage,
         )
 
     def queue_of(self, submit: JobSubmit) -> str:
@@ -205,10 +211,10 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
         ],
         "containers": [_program(template, submit, group)],
         "volumes": [
-            {"name": "exchange", "emptyDir": {}},
-            {"name": "work", "emptyDir": {}},
-            {"name": "checkpoints", "emptyDir": {}},
-            {"name": "private", "emptyDir": {}},
+            {"name": "exchange", "emptyDir": {"sizeLimit": _EXCHANGE}},
+            {"name": "work", "emptyDir": {"sizeLimit": template.storage}},
+            {"name": "checkpoints", "emptyDir": {"sizeLimit": template.storage}},
+            {"name": "private", "emptyDir": {"sizeLimit": template.storage}},
             {
                 "name": "job",
                 "secret": {"secretName": names.base_name(submit.job_id), "defaultMode": 0o440},
@@ -290,11 +296,13 @@ def _ours(template: Template, name: str, way: str, group: str) -> Object:
         "name": name,
         "image": template.launcher_image,
         "imagePullPolicy": template.pull_policy,
-        "command": ["python3", "-m", "services.task.launcher", way],
+        # -P and no user site: nothing is ever imported from a directory that is written to.
+        "command": ["python3", "-P", "-m", "services.task.launcher", way],
         "workingDir": str(PodPlaces.PRIVATE),
         "env": [
             {"name": "HOME", "value": str(PodPlaces.PRIVATE)},
             {"name": "TMPDIR", "value": str(PodPlaces.PRIVATE)},
+            {"name": "PYTHONNOUSERSITE", "value": "1"},
             {"name": "BAROGRAPH_GROUP", "value": group},
             _told("BAROGRAPH_ROLES", f"metadata.annotations['{names.ROLES}']"),
             _told("BAROGRAPH_INDEX", f"metadata.annotations['{names.INDEX}']"),
@@ -327,7 +335,10 @@ def _program(template: Template, submit: JobSubmit, group: str) -> Object:
     amounts = {"cpu": f"{asked.cpu:g}", "memory": asked.memory}
     if asked.gpu and not asked.device_class:
         amounts[asked.gpu_resource] = str(asked.gpu)
-    resources: Object = {"requests": amounts, "limits": amounts}
+    resources: Object = {
+        "requests": amounts | {"ephemeral-storage": _STORAGE_REQUEST},
+        "limits": amounts | {"ephemeral-storage": template.storage},
+    }
     if asked.gpu and asked.device_class:
         resources["claims"] = [{"name": _CLAIM}]
     exchange = str(PodPlaces.EXCHANGE)

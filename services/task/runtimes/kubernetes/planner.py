@@ -8,6 +8,7 @@ from typing import Literal
 from services.task.planning import Plan
 from services.task.runtimes import RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, room
+from services.task.runtimes.kubernetes.allowed import Allowed
 from services.task.runtimes.kubernetes.manifests import Template
 from services.task.runtimes.kubernetes.room import Need
 from services.task.runtimes.kubernetes.view import View
@@ -33,19 +34,28 @@ class KubernetesPlanner:
         template: the installation's part of every object.
         view: the nodes, as they are.
         quotas: what one job may have.
+        allowed: what jobs may name.
     """
 
     runtime: Literal["local", "kubernetes"] = "kubernetes"
 
-    def __init__(self, cluster: Cluster, template: Template, view: View, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        template: Template,
+        view: View,
+        quotas: Quotas,
+        allowed: Allowed,
+    ) -> None:
         self._cluster, self._template, self._view = cluster, template, view
-        self._quotas = quotas
+        self._quotas, self._allowed = quotas, allowed
 
     def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
         """Everything wrong with a job here; asks nobody."""
         selector = self._template.node_selector
         return (
             *faults(submit, self._quotas),
+            *self._allowed.faults(submit),
             *self._kinds(submit),
             *room.faults(submit, self._view.nodes(), selector),
         )

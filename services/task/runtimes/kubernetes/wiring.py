@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.task.runtimes.kubernetes.allowed import Allowed
 from services.task.runtimes.kubernetes.capabilities import detect
 from services.task.runtimes.kubernetes.manifests import Template
 from services.task.runtimes.kubernetes.planner import KubernetesPlanner
@@ -11,7 +12,7 @@ from services.task.runtimes.kubernetes.runtime import KubernetesRuntime
 from services.task.runtimes.kubernetes.view import View
 from services.task.settings import TaskSettings
 from services.task.spec import PodSpec, checkpoint_key
-from services.task.validation import Quotas
+from services.task.validation import Quotas, is_package
 from shared.cluster import Cluster
 from shared.contracts import JobSubmit
 from shared.storage import ObjectStore, PresignedAccess
@@ -26,15 +27,14 @@ def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], s
     """The text of a job's Secret: it may write below its own prefix, and read its package."""
 
     def spec(submit: JobSubmit) -> str:
-        bucket, prefix, name = submit.package.split(":", 2)
-        package = f"{prefix.strip('/')}/{name}"
-        own, checkpoints = settings.s3_bucket, checkpoint_key(submit.job_id)
+        own = settings.s3_bucket
+        reads = [checkpoint_key(submit.job_id)]
+        # Validation refuses others; should one come here, its launcher is refused the object.
+        if is_package(submit.package, own):
+            reads.append("/".join(submit.package.split(":", 2)[1:]))
         access = PresignedAccess(
             writes=store.presign_prefix(own, f"jobs/{submit.job_id}/", _ACCESS_S, _MOST_BYTES),
-            reads={
-                f"{bucket}/{package}": store.presign_get(bucket, package, _ACCESS_S),
-                f"{own}/{checkpoints}": store.presign_get(own, checkpoints, _ACCESS_S),
-            },
+            reads={f"{own}/{key}": store.presign_get(own, key, _ACCESS_S) for key in reads},
         )
         told = PodSpec(
             job=submit,
@@ -63,5 +63,8 @@ def build(
     template = Template.of(settings)
     runtime = KubernetesRuntime(cluster, template, view, specs(settings, store), settings.gang_s)
     # GPUs are the nodes' to count.
-    quotas = Quotas(settings.cpu, settings.memory, _ANY_GPUS, settings.max_members)
-    return runtime, KubernetesPlanner(cluster, template, view, quotas)
+    quotas = Quotas(
+        settings.cpu, settings.memory, _ANY_GPUS, settings.max_members, settings.s3_bucket
+    )
+    allowed = Allowed.of(settings)
+    return runtime, KubernetesPlanner(cluster, template, view, quotas, allowed)

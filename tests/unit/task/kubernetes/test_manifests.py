@@ -122,8 +122,8 @@ def test_a_role_gets_its_own_resources() -> None:
     asked = {
         role: containers(pod)[names.PROGRAM]["resources"]["limits"] for role, pod in pods.items()
     }
-    assert asked["ps"] == {"cpu": "0.5", "memory": "512Mi"}
-    assert asked["worker"] == {"cpu": "1", "memory": "2048Mi"}
+    assert asked["ps"] == {"cpu": "0.5", "memory": "512Mi", "ephemeral-storage": "64Gi"}
+    assert asked["worker"] == {"cpu": "1", "memory": "2048Mi", "ephemeral-storage": "64Gi"}
 
 
 def test_gpus_are_counted_or_claimed_but_never_both() -> None:
@@ -131,7 +131,7 @@ def test_gpus_are_counted_or_claimed_but_never_both() -> None:
     assert counted["limits"]["nvidia.com/gpu"] == "2"
     assert pods_of("gpu")[0]["nodeSelector"] == {"nvidia.com/gpu.product": "A100"}
     claimed = containers(pods_of("claims")[0])[names.PROGRAM]["resources"]
-    assert set(claimed["limits"]) == {"cpu", "memory"}
+    assert set(claimed["limits"]) == {"cpu", "memory", "ephemeral-storage"}
     assert claimed["claims"] == [{"name": "gpu"}]
     (template,) = [o for o in objects("claims") if o["kind"] == "ResourceClaimTemplate"]
     (wanted,) = pods_of("claims")[0]["resourceClaims"]

@@ -218,6 +218,11 @@ def partition_queue(partition: int) -> str:
     return f"metrics.{partition}"
 
 
+def partitions_of(principal: Principal) -> str:
+    """What a principal's work on the streams is called: its dead letters are kept under it."""
+    return f"{principal}.partitions"
+
+
 def subscriptions(principal: Principal) -> dict[str, list[Route]]:
     """Queue name (with its ``{instance}``) to the routes that end in it."""
     found: dict[str, list[Route]] = {}
@@ -247,6 +252,8 @@ def work_queues(principal: Principal, instance: str = "0", word: str = "") -> li
         else:
             queues.append(Queue(name, True, False, _work_queue_arguments(name), bindings))
             queues.append(_dead_letter_queue(name))
+    if principal in PARTITION_CONSUMERS:
+        queues.append(_dead_letter_queue(partitions_of(principal)))
     return queues
 
 
@@ -375,6 +382,8 @@ def _own_queues(principal: Principal) -> Iterator[str]:
         kinds = {s.kind for r in routes for s in r.consumers if s.queue == name}
         if QueueKind.QUORUM in kinds:
             yield dead_letter_name(name)
+    if principal in PARTITION_CONSUMERS:
+        yield dead_letter_name(partitions_of(principal))
 
 
 def _queue_regex(name: str) -> str:

@@ -9,6 +9,7 @@ import structlog
 from services.detector.engine import Counts, Engine
 from services.detector.settings import EngineSettings
 from shared.contracts import AnomalyDetected, Message
+from shared.messaging.errors import Reject
 from shared.observe import ANOMALIES, SAMPLES, SERIES
 from shared.samples import InvalidBatch, decode
 from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
@@ -51,11 +52,8 @@ class DetectorWorker:
             samples = decode(batch, trusted=True)
         except InvalidBatch as error:
             # The gateway checks everything, so this is not ours; it must not stop the partition.
-            log.warning(
-                "batch_refused", partition=self._partition, offset=offset, reason=str(error)
-            )
             SAMPLES.labels("refused").inc()
-            return []
+            raise Reject(f"batch {offset} cannot be read: {error}") from error
         events = self._engine.process(samples)
         self._export(events)
         return events

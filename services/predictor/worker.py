@@ -10,6 +10,7 @@ import structlog
 from services.predictor.engine import Engine
 from services.predictor.settings import EngineSettings
 from shared.contracts import Message
+from shared.messaging.errors import Reject
 from shared.observe import (
     ALARM_REDUCTION,
     BRIER_SCORE,
@@ -68,11 +69,8 @@ class PredictorWorker:
             samples = decode(batch, trusted=True)
         except InvalidBatch as error:
             # The gateway checks everything, so this is not ours; it must not stop the partition.
-            log.warning(
-                "batch_refused", partition=self._partition, offset=offset, reason=str(error)
-            )
             SAMPLES.labels("refused").inc()
-            return []
+            raise Reject(f"batch {offset} cannot be read: {error}") from error
         events = self._heavy.submit(self._engine.process, samples).result()
         self._export()
         return events

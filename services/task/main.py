@@ -26,8 +26,7 @@ from shared.contracts import (
     PodStarted,
     RendezvousTimedOut,
 )
-from shared.service import Periodic, Service
-from shared.service.service import ServiceUnit
+from shared.service import Periodic, Service, ServiceUnit
 from shared.storage import ObjectStore, S3Store
 from shared.store import Store
 

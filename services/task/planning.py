@@ -20,7 +20,7 @@ from services.task.runtimes import RuntimeUnavailable
 from services.task.states import accept
 from services.task.validation import Quotas, faults
 from shared.contracts import Fault, JobPlan, JobPlanned, JobState, JobSubmit, PlannedRole
-from shared.service.service import ServiceUnit
+from shared.service import ServiceUnit
 
 log = structlog.get_logger(__name__)
 

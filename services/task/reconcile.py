@@ -22,8 +22,7 @@ from services.task.settings import TaskSettings
 from services.task.spec import member_key
 from shared.contracts import JobState, Member, Message, PendingCause
 from shared.observe import JOBS as JOBS_GAUGE
-from shared.service import Context
-from shared.service.service import ServiceUnit
+from shared.service import Context, ServiceUnit
 from shared.storage import ObjectStore, StorageError
 from shared.store.records import Memory
 

@@ -9,8 +9,7 @@ from services.task import states
 from services.task.records import JOBS
 from services.task.runtimes import Observed, Runtime
 from services.task.settings import TaskSettings
-from shared.service import Context
-from shared.service.service import ServiceUnit
+from shared.service import Context, ServiceUnit
 from shared.storage import ObjectStore
 
 _AT_ONCE = 50

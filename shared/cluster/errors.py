@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
+from shared.unavailable import Unavailable
+
 
 class ClusterError(Exception):
     """Base of everything this package raises: a request the API server would not take.
@@ -21,7 +23,7 @@ class ClusterError(Exception):
         self.status, self.causes = status, causes
 
 
-class ClusterUnavailable(ClusterError):
+class ClusterUnavailable(ClusterError, Unavailable):
     """No answer, or the server asks for patience; the same request may succeed later."""
 
 

@@ -20,6 +20,7 @@ from shared.messaging.handling import HandleBatch
 from shared.messaging.limits import Outgoing, fault_of
 from shared.messaging.link import Address, Link
 from shared.messaging.publisher import ConfirmingPublisher
+from shared.messaging.stream_head import StreamHead
 from shared.topology import PARTITION_PUBLISHER, PARTITIONS, Principal, QueueKind
 
 JSON = "application/json"
@@ -82,6 +83,22 @@ class Bus:
     def alive(self) -> bool:
         """Whether the threads that own the connections still run."""
         return self._out.alive and (self._in.alive or not self._consuming)
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """The connections in use, by what they are for."""
+        return {"publishing": self._out} | ({"consuming": self._in} if self._consuming else {})
+
+    @property
+    def consumers(self) -> Sequence[QueueConsumer]:
+        """What consumes on this bus."""
+        return tuple(self._consumers)
+
+    @property
+    def outage(self) -> str:
+        """What handlers wait for because it is away; nothing while they do not wait."""
+        waits = (consumer.handling.outage for consumer in self._consumers)
+        return next(filter(None, waits), "")
 
     @property
     def connections_lost(self) -> int:
@@ -228,15 +245,23 @@ class Bus:
 
     def marks(self, queue: str) -> CrashMarks:
         """What remembers over which message of ``queue`` this instance died."""
+        return CrashMarks(self.state_file(f"{queue}.json"))
+
+    def state_file(self, name: str) -> Path | None:
+        """A file of this instance that outlives the process, if it may have any."""
         if self._state_dir is None:
-            return CrashMarks()
-        name = quote(f"{self.principal}-{self.instance}-{queue}", safe="")
-        return CrashMarks(self._state_dir.expanduser() / "in-work" / f"{name}.json")
+            return None
+        own = quote(f"{self.principal}-{self.instance}-{name}", safe="")
+        return self._state_dir.expanduser() / "in-work" / own
 
     def attach(self, consumer: QueueConsumer) -> None:
         """Run a consumer on this bus' consuming connection."""
         self._consumers.append(consumer)
         self._declarer.add(consumer)
+
+    def follow_head(self, head: StreamHead) -> None:
+        """Let ``head`` look at its stream on this bus' consuming connection."""
+        self._declarer.add(head)
 
     def dead_letter_depth(self, queues: Sequence[str]) -> DeadLetterDepth:
         """What exports how many dead letters these own work queues have."""

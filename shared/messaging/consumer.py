@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -67,16 +68,28 @@ class QueueConsumer:
         self._idle = threading.Condition()
         self._stopping = False
         self.last_close = ""
+        self._deaf_since: float | None = None
 
     def connected(self, link: Link) -> None:
         self._link = link
+        self._deaf_since = time.monotonic()
         if not self._stopping:
             link.open_channel(self._on_channel)
 
     def disconnected(self) -> None:
         self._channel = None
+        self._deaf_since = None
         self._buffer.clear()
         self._unsettled.clear()
+
+    @property
+    def deaf_s(self) -> float:
+        """How long the connection has been open without this queue being consumed.
+
+        A consumer that must prepare its channel first, such as by a lock, may wait as it likes.
+        """
+        since = self._deaf_since
+        return 0.0 if since is None or self._before is not None else time.monotonic() - since
 
     def submit(self, function: Callable[[], None]) -> None:
         """Run ``function`` in the pool the batches are handled in."""
@@ -109,6 +122,7 @@ class QueueConsumer:
     def _consume(self, channel: Channel) -> None:
         def start(_frame: object) -> None:
             self._channel = channel
+            self._deaf_since = None
             arguments = self._arguments() if self._arguments else {}
             self._tag = channel.basic_consume(
                 self.queue, self._on_message, auto_ack=False, arguments=arguments
@@ -120,6 +134,7 @@ class QueueConsumer:
         self.last_close = str(reason)
         if channel is self._channel:
             self.disconnected()
+            self._deaf_since = time.monotonic()
         if self._link is not None and not self._stopping and self._link.up:
             log_at = log.debug if self._before else log.warning
             log_at("channel_closed", queue=self.queue, reason=self.last_close)
@@ -214,6 +229,8 @@ class QueueConsumer:
             for tag in [t for t in self._unsettled if t <= last]:
                 del self._unsettled[tag]
             channel.basic_ack(last, multiple=True)
+            if self._link is not None:
+                self._link.worked()
 
     def _give_back(self, channel: Channel, tags: list[int]) -> None:
         def requeue() -> None:

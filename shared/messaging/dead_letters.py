@@ -76,7 +76,8 @@ class DeadLetters:
         in between doubles it at most; its handler is idempotent.
 
         Raises:
-            Unroutable: the work queue does not exist.
+            Unroutable: the work queue does not exist. What was set aside of a sample stream has
+                none: its place in the stream is gone.
         """
         replayed = 0
         with self._channel() as channel:
@@ -109,12 +110,13 @@ class DeadLetters:
 
 def work_queue_names() -> list[str]:
     """Work queues with a dead-letter queue, but for those of single machines."""
-    return [
+    queues = [
         queue.name
         for principal in Principal
         for queue in topology.work_queues(principal, "{instance}")
         if queue.durable and "{" not in queue.name and not queue.name.endswith(".dead")
     ]
+    return queues + [topology.partitions_of(name) for name in topology.PARTITION_CONSUMERS]
 
 
 def _count(channel: BlockingChannel, queue: str) -> int | None:

@@ -71,6 +71,8 @@ class Link:
         self.last_turn = time.monotonic()
         self.lost = 0
         """How many open connections were lost."""
+        self.fruitless = 0
+        """How many of them in a row before anything was confirmed or acked on them."""
 
     @property
     def up(self) -> bool:
@@ -81,6 +83,15 @@ class Link:
     def alive(self) -> bool:
         """Whether the link's thread still runs."""
         return self._thread.is_alive()
+
+    @property
+    def still_s(self) -> float:
+        """How long the thread has not turned although the connection is open."""
+        return time.monotonic() - self.last_turn if self.up else 0.0
+
+    def worked(self) -> None:
+        """Something was done on this connection: it is of use."""
+        self.fruitless = 0
 
     def wait_up(self, timeout_s: float) -> bool:
         """Wait until the connection is open; False when it is not in time."""
@@ -189,6 +200,7 @@ class Link:
         finally:
             if self._up.is_set() and not self._stopping.is_set():
                 self.lost += 1
+                self.fruitless += 1
                 CONNECTIONS_LOST.labels(self._name).inc()
             self._up.clear()
             with self._lock:

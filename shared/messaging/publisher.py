@@ -202,6 +202,7 @@ class ConfirmingPublisher:
         self._returned[key] = self._returned.get(key, 0) + 1
 
     def _on_confirm(self, frame: Method[Basic.Ack | Basic.Nack]) -> None:
+        self._link.worked()
         tag, positive = frame.method.delivery_tag, isinstance(frame.method, Basic.Ack)
         if frame.method.multiple:
             settled = [key for key in self._outstanding if key <= tag]

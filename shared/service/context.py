@@ -54,6 +54,8 @@ class Periodic:
     """Whether it is also called after every batch of messages; not for what takes long."""
     pause_s: float = 0.0
     """Least time between two calls, for what may be done for many batches at once."""
+    limit_s: float = 600.0
+    """How much later than planned it may have succeeded last, before ``/livez`` says so."""
 
 
 class PartitionWorker(Protocol):
@@ -67,7 +69,12 @@ class PartitionWorker(Protocol):
         """Load the last snapshot; the offset of the last batch it contains, None for none."""
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
-        """Take in one Arrow batch; what is to be published because of it."""
+        """Take in one Arrow batch; what is to be published because of it.
+
+        Raises:
+            Reject: for what is no batch at all, before the state has changed: it is dead-lettered.
+                Whatever else is raised may leave the state in pieces; the worker is made anew.
+        """
 
     def snapshot(self, offset: int) -> None:
         """Store the state, which contains everything up to ``offset``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,53 +13,25 @@ import structlog
 
 from shared import topology
 from shared.contracts import Message
-from shared.messaging import BrokerUnavailable, Bus, Unpublishable
-from shared.observe import OUTBOX, OUTBOX_SET_ASIDE, SET_ASIDE, configure_logging
+from shared.messaging import Bus
+from shared.observe import OUTBOX, OUTBOX_SET_ASIDE, configure_logging
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
 from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, utc_now
-from shared.service.outbox import as_queued, send_or_leave, send_queued
+from shared.service.liveness import Liveness, Turn
+from shared.service.outbox import send_or_leave, send_queued
 from shared.service.partitions import PartitionOwner, show_owned
+from shared.service.unit import ServiceUnit
 from shared.settings import ServiceSettings
-from shared.store import Queued, Records, Store, StoreUnavailable
-from shared.store.store import Unit
+from shared.store import Records, Store, StoreUnavailable
+from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
 
 _INBOX_KEPT = timedelta(days=8)
 _LOOK_AT_DEAD_LETTERS_S = 30.0
-_MAX_SHOWN = 100_000
-"""Characters that are kept of an event that is no valid message."""
-
-
-class ServiceUnit:
-    """One transaction of a reconciler: records to change, messages to send when it commits."""
-
-    def __init__(self, service: Service, unit: Unit) -> None:
-        self._service = service
-        self._unit = unit
-        self.records: Records = unit.records
-        self.queued: list[Queued] = []
-
-    def emit(self, *messages: Message) -> None:
-        """Send ``messages`` once this transaction is committed.
-
-        What breaks its contract or AMQP's limits is kept in the outbox for an operator: the work
-        of the transaction, and the other messages, must not wait for it for ever.
-        """
-        self.queued += self._unit.enqueue([self._prepared(message) for message in messages])
-
-    def _prepared(self, message: Message) -> Queued:
-        try:
-            return as_queued(self._service.bus.prepare(message))
-        except Unpublishable as error:
-            log.exception("event_set_aside", type=message.TYPE)
-            SET_ASIDE.labels("outbox").inc()
-            body = repr(message)[:_MAX_SHOWN].encode("utf-8", "backslashreplace")
-            identity = hashlib.sha256(body).hexdigest()
-            return Queued(
-                "", message.TYPE, identity, {}, body, mandatory=False, set_aside=str(error)
-            )
+_LOOK_AT_STORE_S = 5.0
+_LOOK_AT_PARTITIONS_S = 10.0
 
 
 class Service:
@@ -125,6 +96,8 @@ class Service:
         self._threads: list[threading.Thread] = []
         self._health: HealthServer | None = None
         self._outbox_lock = threading.Lock()
+        self._liveness = Liveness(self.bus, self._owners)
+        self._store_error = ""
 
     @property
     def publisher(self) -> Bus:
@@ -159,7 +132,7 @@ class Service:
             msg = "this service has no store"
             raise LookupError(msg)
         with self.store.unit() as unit:
-            service_unit = ServiceUnit(self, unit)
+            service_unit = ServiceUnit(self.bus, unit)
             yield service_unit
         send_or_leave(self.bus, self.store, service_unit.queued)
 
@@ -181,19 +154,24 @@ class Service:
             )
         for owner in self._owners:
             self.bus.attach(owner.consumer)
+            self.bus.follow_head(owner.head)
+        if self._owners:
+            queues.append(topology.partitions_of(self.bus.principal))
         depth = self.bus.dead_letter_depth(queues) if queues else None
         self.bus.start()
         self._health = HealthServer(
-            self.settings.health_host, self.settings.health_port, self._live, self._ready
+            self.settings.health_host, self.settings.health_port, self._liveness.wrong, self._ready
         )
         self._health.start()
         if self.store is not None:
             self._spawn(Periodic("outbox", 2.0, self._relay))
             self._spawn(Periodic("inbox", 3600.0, self._forget))
+            self._spawn(Periodic("store", _LOOK_AT_STORE_S, self._look_at_store))
         if depth is not None:
             self._spawn(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
         if self._owners:
-            self._spawn(Periodic("partitions", 5.0, lambda: show_owned(self._owners)))
+            show = Periodic("partitions", _LOOK_AT_PARTITIONS_S, lambda: show_owned(self._owners))
+            self._spawn(show)
         for periodic in self._periodic:
             self._spawn(periodic)
 
@@ -240,17 +218,23 @@ class Service:
 
     def _spawn(self, periodic: Periodic) -> None:
         event = self._wakes.setdefault(periodic.name, threading.Event())
+        turn = Turn(max(periodic.every_s, periodic.pause_s), periodic.limit_s)
+        self._liveness.turns[periodic.name] = turn
 
         def loop() -> None:
             while not self._stop.is_set():
                 event.clear()
                 try:
                     periodic.run()
-                except (BrokerUnavailable, StoreUnavailable) as error:
+                except Unavailable as error:
                     log.warning("periodic_postponed", periodic=periodic.name, error=str(error))
-                except Exception:
+                    turn.done()
+                except Exception as error:
                     # The other broad except of the runner: periodic work is tried again.
                     log.exception("periodic_failed", periodic=periodic.name)
+                    turn.failed(error)
+                else:
+                    turn.done()
                 if periodic.pause_s:
                     self._stop.wait(periodic.pause_s)
                 event.wait(periodic.every_s)
@@ -274,13 +258,24 @@ class Service:
         if self.store is not None:
             self.store.forget_handled(_INBOX_KEPT)
 
-    def _live(self) -> dict[str, str]:
-        return {} if self.bus.alive else {"messaging": "its thread has ended"}
+    def _look_at_store(self) -> None:
+        if self.store is None:
+            return
+        try:
+            self.store.unsent_count()
+        except StoreUnavailable as error:
+            self._store_error = str(error)
+            raise
+        self._store_error = ""
 
     def _ready(self) -> dict[str, str]:
         wrong = {}
         if not self.bus.ready:
             wrong["broker"] = self.bus.last_error or "not connected yet"
+        if self._store_error:
+            wrong["store"] = self._store_error
+        if outage := self.bus.outage:
+            wrong["handling"] = f"waits: {outage}"
         if self._stop.is_set():
             wrong["service"] = "stopping"
         return wrong

@@ -1,5 +1,7 @@
 """What can go wrong with an object store."""
 
+from shared.unavailable import Unavailable
+
 
 class StorageError(Exception):
     """Base of everything this package raises."""
@@ -21,5 +23,5 @@ class TooLarge(StorageError):
     """The object is larger than one that may be put there."""
 
 
-class StorageUnavailable(StorageError):
+class StorageUnavailable(StorageError, Unavailable):
     """The store does not answer or is overloaded; a later attempt may succeed."""

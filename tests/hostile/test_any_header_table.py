@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pika.data
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.messaging import Delivery, Envelope, Reject, decode
@@ -38,6 +38,7 @@ def _copied(headers: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+@settings(deadline=None)
 @given(table=TABLES)
 def test_any_table_that_is_well_formed_is_read_and_can_be_copied(table: bytes) -> None:
     headers = _read(table)
@@ -51,11 +52,13 @@ def test_any_table_that_is_well_formed_is_read_and_can_be_copied(table: bytes) -
         decode(delivery)
 
 
+@settings(deadline=None)
 @given(table=st.binary(max_size=400))
 def test_any_bytes_are_read(table: bytes) -> None:
     _copied(_read(table))
 
 
+@settings(deadline=None)
 @given(
     table=st.dictionaries(
         st.text(max_size=40),

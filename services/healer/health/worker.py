@@ -17,6 +17,7 @@ from services.healer.health.score import WEIGHTS, Alarms, Hour, Key, health
 from shared.columns import Array
 from shared.contracts import HealthReported, Message
 from shared.derivation import Deriver
+from shared.messaging.errors import Reject
 from shared.samples import InvalidBatch, SampleBatch, decode, labels_from
 from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
 from shared.storage import StorageError
@@ -96,8 +97,7 @@ class HealthWorker:
         try:
             samples = decode(batch, trusted=True)
         except InvalidBatch as error:
-            log.warning("batch_refused", partition=self._partition, reason=str(error))
-            return ()
+            raise Reject(f"batch {offset} cannot be read: {error}") from error
         newest = max(samples.clock_ms or 0, int(samples.time_ms.max()) if len(samples) else 0)
         points = self._deriver.apply(samples)
         known = len(self._machines)

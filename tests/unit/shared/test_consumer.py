@@ -52,6 +52,8 @@ class OpenLink:
     def call(self, function: Callable[[], None]) -> None:
         function()
 
+    def worked(self) -> None: ...
+
 
 def test_what_arrives_while_a_batch_is_in_work_becomes_the_next_one() -> None:
     sizes: list[int] = []

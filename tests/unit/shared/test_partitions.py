@@ -23,10 +23,15 @@ class _Bus(Bus):
         self.calls: list[list[Any]] = []
         self.down = False
 
-    def publish(self, messages: Iterable[Any], **_options: Any) -> None:
+    def prepare(self, message: Any, cause: Any = None) -> Any:
+        del cause
+        return message
+
+    def publish_prepared(self, outgoing: Iterable[Any], timeout_s: float = 60.0) -> None:
+        del timeout_s
         if self.down:
             raise BrokerUnavailable("no confirm")
-        self.calls.append(list(messages))
+        self.calls.append(list(outgoing))
 
 
 class _Worker:
@@ -95,11 +100,42 @@ def test_a_large_state_is_stored_less_often(snapshot_s: float, pause_s: float) -
     assert worker.snapshots == [1, 3]
 
 
-def test_how_old_the_newest_batch_was_is_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    owner, _, _, _ = _owner()
+def _lag() -> float | None:
+    return REGISTRY.get_sample_value("barograph_partition_lag_seconds", {"partition": "0"})
+
+
+def test_lag_is_counted_against_the_end_of_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, _, _, clock = _owner()
+    owner._owned = True
     monkeypatch.setattr("time.time", lambda: 1_000.0)
-    (delivery,) = _deliveries(1)
-    published = {**delivery.headers, PUBLISHED_MS: 997_500}
+    (delivery,) = _deliveries(7)
+    published = {**delivery.headers, PUBLISHED_MS: 940_000}
     owner._handle([dataclasses.replace(delivery, headers=published)])
-    lag = REGISTRY.get_sample_value("barograph_partition_lag_seconds", {"partition": "0"})
-    assert lag == 2.5
+    owner.head.offset = 7
+    owner.show_lag()
+    assert _lag() == 0, "nothing is after what was read, however old that is"
+    owner.head.offset = 9
+    owner.show_lag()
+    assert _lag() == 60
+    clock[0] += 500
+    owner.show_lag()
+    assert _lag() == 500, "what stands is late although nothing is read"
+    assert owner.stalled_s == 500
+
+
+def test_a_partition_of_another_replica_is_not_late_here() -> None:
+    owner, _, _, clock = _owner()
+    owner.head.offset = 9
+    clock[0] += 500
+    owner.show_lag()
+    assert (_lag(), owner.stalled_s) == (0, 0)
+
+
+def test_waiting_for_what_is_away_is_no_standing_still() -> None:
+    owner, bus, _, clock = _owner()
+    owner._owned = True
+    owner.head.offset = 9
+    bus.down = True
+    assert not owner.consumer.handling.once(_deliveries(1))
+    clock[0] += 500
+    assert owner.stalled_s == 0

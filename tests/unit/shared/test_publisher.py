@@ -97,6 +97,8 @@ class BrokerLink:
         self._channel = BrokerChannel(self)
         ready(self._channel)
 
+    def worked(self) -> None: ...
+
     def lose(self, *, for_error: bool) -> None:
         if self._channel is not None:
             self._channel.is_open = False

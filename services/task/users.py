@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from services.task.runtimes import RuntimeUnavailable
-from shared.service.service import ServiceUnit
+from shared.service import ServiceUnit
 from shared.store import Collection
 
 Unit = Callable[[], AbstractContextManager[ServiceUnit]]

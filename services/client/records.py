@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 from shared.contracts import (
     Artifact,
@@ -66,6 +66,12 @@ class JobView(_Frozen):
     stored: Stored = Stored()
     faults: tuple[Fault, ...] = ()
     """Why the last request about this job was refused."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self.state in ENDED
 
 
 class MemberView(_Frozen):

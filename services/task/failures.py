@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Sequence
 
 from services.task.records import Exit, JobRecord
-from shared.contracts import FailureClass, retry_budgets
+from shared.contracts import FailureClass, memory_bytes, retry_budgets
 
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}
 _SHELL_SIGNALS = 128
+_NEAR_THE_END = 8
+_LONGEST_WORDS = 300
+_EXCEPTION = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit)(?::.*)?$"
+)
+_NOISE = re.compile(
+    r"""
+      \d{4}-\d\d-\d\d[ ]\d\d:\d\d:\d\d\.\d+:[ ][IWE][ ]  # TensorFlow's own log
+    | [IWE]\d{4}[ ]\d\d:\d\d                             # the same, of its libraries
+    | WARNING:[ ]All[ ]log[ ]messages[ ]before
+    | \[barograph\][ ]
+    | [~^\s]+$                                            # marks below a line of a traceback
+    | File[ ]".*",[ ]line[ ]\d+
+    | Exception[ ]ignored[ ]in
+    """,
+    re.VERBOSE,
+)
+"""Lines that do not tell why a program ended."""
 
 
 def classify(end: Exit) -> FailureClass:
@@ -35,12 +55,28 @@ def may_retry(record: JobRecord, failure: FailureClass) -> bool:
 def describe(name: str, end: Exit, memory: str) -> str:
     """One sentence for people."""
     if end.oom:
-        return f"{name} needed more memory than its limit of {memory}"
+        return f"{name} needed more memory than its limit of {memory}; try -m {_twice(memory)}"
     if end.fault:
         return f"{name}: {end.fault}"
+    how = f"{name} ended with exit code {end.exit_code}"
     if end.exit_code < 0:
-        return f"{name} was ended by signal {_signal_name(-end.exit_code)}"
-    return f"{name} ended with exit code {end.exit_code}"
+        how = f"{name} was ended by signal {_signal_name(-end.exit_code)}"
+    said = last_words(end.last_lines)
+    return f"{how}: {said}" if said else how
+
+
+def last_words(lines: Sequence[str]) -> str:
+    """The line that tells why a program ended: its exception, or else its last with a meaning."""
+    shown = [line.rpartition("\r")[2].strip() for line in lines]
+    telling = [line for line in shown if line and not _NOISE.match(line)]
+    exceptions = [line for line in telling[-_NEAR_THE_END:] if _EXCEPTION.match(line)]
+    found = (exceptions or telling or [""])[-1]
+    return "".join(c for c in found if c.isprintable())[:_LONGEST_WORDS]
+
+
+def _twice(memory: str) -> str:
+    mebibytes = -(-2 * memory_bytes(memory) // 2**20)
+    return f"{mebibytes // 1024}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"
 
 
 def _signal_name(number: int) -> str:

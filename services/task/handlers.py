@@ -29,7 +29,7 @@ from shared.contracts import (
     PodStarted,
     RendezvousTimedOut,
 )
-from shared.messaging.errors import Reject
+from shared.messaging.errors import Declined
 from shared.service import Context
 
 
@@ -43,13 +43,13 @@ def job_submit(
         if known is not None:
             if known.submit != message:
                 problem = "this id belongs to another job already; choose a new one"
-                raise Reject(f"job {message.job_id}: {problem}", _one("job_id", problem))
+                raise Declined(f"job {message.job_id}: {problem}", _one("job_id", problem))
             yield states.announced(known)
             return
         found = faults(message)
         if found:
             summary = "; ".join(f"{f.field}: {f.problem}" for f in found)
-            raise Reject(f"job {message.job_id} cannot run: {summary}", found)
+            raise Declined(f"job {message.job_id} cannot run: {summary}", found)
         record, event = states.accept(message, ctx.now)
         ctx.records.put(JOBS, record)
         yield event
@@ -83,7 +83,7 @@ def job_remove(message: JobRemove, ctx: Context) -> Iterable[Message]:
         return ()
     if not record.state.terminal:
         problem = f"the job is {record.state}; cancel it first"
-        raise Reject(f"job {message.job_id}: {problem}", _one("job_id", problem))
+        raise Declined(f"job {message.job_id}: {problem}", _one("job_id", problem))
     ctx.records.put(JOBS, record.model_copy(update={"removing": True}))
     return ()
 

@@ -11,6 +11,7 @@ from shared.messaging.dead_letters import DeadLetter, DeadLetters
 from shared.messaging.envelope import Delivery, Envelope, decode, message_class
 from shared.messaging.errors import (
     BrokerUnavailable,
+    Declined,
     MessagingError,
     NotInTopology,
     Refused,
@@ -28,6 +29,7 @@ __all__ = [
     "Bus",
     "DeadLetter",
     "DeadLetters",
+    "Declined",
     "Delivery",
     "Envelope",
     "MessagingError",

@@ -33,6 +33,13 @@ class Reject(MessagingError):
         self.faults = faults
 
 
+class Declined(Reject):
+    """Raised by a handler: the request was understood, and the answer is no.
+
+    Its sender is told why; nobody has to look at it again, so it is no dead letter.
+    """
+
+
 class Unroutable(MessagingError):
     """The broker has no queue for a message that must be received by somebody."""
 

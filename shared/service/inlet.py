@@ -13,6 +13,7 @@ from shared import topology
 from shared.contracts import Fault, Message, RequestRefused, message_types
 from shared.messaging import (
     Bus,
+    Declined,
     Delivery,
     Envelope,
     Outgoing,
@@ -154,7 +155,7 @@ class Inlet:
                     return []
             outgoing = [self._bus.prepare(m, envelope) for m in produced]
         except Reject as error:
-            return self._rejected(delivery, error.reason, error.faults)
+            return self._refused(delivery, error)
         except Retry as error:
             return self._retried(delivery, error.reason, error.after_s)
         except Unpublishable as error:
@@ -196,6 +197,17 @@ class Inlet:
         )
         headers = kept_headers(delivery) | {ATTEMPT: delivery.attempt + 1}
         return [copy(delivery, topology.retry_name(delay), headers)]
+
+    def _refused(self, delivery: Delivery, error: Reject) -> list[Outgoing]:
+        """A dead letter, unless a handler declined a request and there is somebody to answer."""
+        answer = None
+        if isinstance(error, Declined):
+            answer = self._refusal(delivery, error.reason[:_MAX_REASON], error.faults)
+        if answer is None:
+            return self._rejected(delivery, error.reason, error.faults)
+        MESSAGES.labels(delivery.queue, "declined").inc()
+        log.info("declined", queue=delivery.queue, reason=error.reason[:_MAX_REASON])
+        return [answer]
 
     def _rejected(
         self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]

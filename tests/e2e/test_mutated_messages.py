@@ -27,7 +27,7 @@ from tests.conftest import ObjectStoreUnderTest
 from tests.jobs import JobPlatform
 
 _MESSAGES = 10_000
-_OUTCOMES = ("handled", "duplicate", "rejected", "retried")
+_OUTCOMES = ("handled", "duplicate", "rejected", "retried", "declined")
 
 
 @pytest.fixture

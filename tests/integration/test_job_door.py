@@ -127,3 +127,53 @@ def test_what_a_member_uses_is_on_top_while_it_runs(door: JobDoor) -> None:
     assert door.tshell("cancel", job).returncode == 0
     door.platform.until(lambda: door.tshell("status", job).returncode == 1, 30, "its end", job)
     assert door.tshell("logs", job).stdout == "up\n"
+
+
+LEAVING = """
+import os, pathlib
+model = pathlib.Path(os.environ["BAROGRAPH_MODEL_DIR"])
+(model / "v 1").mkdir()
+(model / "v 1" / "gewichte ü.bin").write_bytes(bytes(range(256)) * 1000)
+pathlib.Path(os.environ["BAROGRAPH_OUTPUT_DIR"], "scores.csv").write_text("a,b\\n")
+print("half a line, ", end="", flush=True)
+print("\\r1/2\\r2/2 done\\u2028", flush=True)
+"""
+
+
+def test_what_a_job_left_is_fetched_whole_and_its_end_says_how(door: JobDoor) -> None:
+    folder = door.platform.directory / "my größe"
+    (folder / "code").mkdir(parents=True)
+    (folder / "code" / "main.py").write_text(LEAVING)
+    done = door.tshell("submit", str(folder), "--id", "leaving-1", "--wait")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "leaving-1: succeeded after" in done.stderr
+    assert "2 files (256,004 bytes) are stored: tshell get leaving-1" in done.stderr
+    log = door.tshell("logs", "leaving").stdout
+    assert done.stdout == f"leaving-1\n{log}"
+
+    target = door.platform.directory / "fetched"
+    got = door.tshell("get", "leaving", "-o", str(target))
+    assert got.returncode == 0, got.stderr
+    assert (target / "model" / "v 1" / "gewichte ü.bin").read_bytes() == bytes(range(256)) * 1000
+    assert (target / "output" / "scores.csv").read_text() == "a,b\n"
+
+    again = door.tshell("submit", str(folder), "--id", "leaving-1", "--wait")
+    assert (again.returncode, "was handed in before" in again.stderr) == (0, True)
+    (folder / "code" / "main.py").write_text("print('other code')\n")
+    other = door.tshell("submit", str(folder), "--id", "leaving-1", "--wait")
+    assert (other.returncode, other.stdout) == (4, "")
+    assert "belongs to another job" in other.stderr
+
+
+def test_what_cannot_run_is_refused_and_what_fails_says_why(door: JobDoor) -> None:
+    folder = door.platform.directory / "typo"
+    (folder / "code").mkdir(parents=True)
+    (folder / "code" / "main.py").write_text("print('begun')\npritn('x')\n")
+    refused = door.tshell("submit", str(folder), "-m", "999Gi", "-c", "640")
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert refused.stderr.count("refused: ") == 2
+    failed = door.tshell("submit", str(folder), "--id", "typo-1", "--wait")
+    assert failed.returncode == 1
+    assert "exit code 1: NameError: name 'pritn' is not defined" in failed.stderr
+    (folder / "code" / "main.py").write_text("def f(:\n")
+    assert "refused: main: main.py, line 1" in door.tshell("submit", str(folder)).stderr

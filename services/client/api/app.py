@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from services.client.api import faults, jobs, logs, pages, plans, uploads, usage
+from services.client.api import faults, jobs, logs, pages, plans, results, uploads, usage
 from services.client.api.guard import Guard
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
@@ -35,10 +35,12 @@ def create_app(
     )
     faults.install(app)
     app.include_router(jobs.router(publisher, model), prefix="/api/v1")
-    plan = plans.router(publisher, model, followers, settings)
+    plan = plans.router(publisher, model, objects, followers, settings)
     app.include_router(plan, prefix="/api/v1")
     app.include_router(usage.router(model), prefix="/api/v1")
     app.include_router(logs.router(model, log, followers), prefix="/api/v1")
+    kept = results.router(objects, model, settings.s3_bucket)
+    app.include_router(kept, prefix="/api/v1")
     app.include_router(uploads.router(objects, settings), prefix="/api/v1")
     app.include_router(pages.router(model, settings))
     app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))

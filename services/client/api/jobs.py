@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from services.client.api.faults import Faults, Refusal, refusal
 from services.client.description import Description
 from services.client.model import SHOWN_STATES, ReadModel
-from services.client.records import ENDED, JobView
+from services.client.records import ENDED, REFUSED, JobView
 from shared.contracts import JobCancel, JobRemove, JobSubmit
 from shared.messaging import Publisher
 
@@ -29,6 +29,7 @@ class Handed(BaseModel):
     """The broker has the request; what becomes of it is told by the job's state."""
 
     job_id: str
+    known: bool = Field(default=False, description="Whether this very job was handed in before.")
 
 
 class JobPage(BaseModel):
@@ -57,6 +58,17 @@ def missing(job_id: str) -> Refusal:
     return refusal(404, f"there is no job {job_id}", "job_id")
 
 
+def known_already(model: ReadModel, message: JobSubmit) -> bool:
+    """Whether this very job was handed in before; a 409 when its id is another job's."""
+    view = model.job(message.job_id)
+    if view is None or view.state == REFUSED or view.submit is None:
+        return False
+    if view.submit != message:
+        text = f"this id belongs to another job, which is {view.state}; choose a new one"
+        raise refusal(409, text, "job_id")
+    return True
+
+
 def router(publisher: Publisher, model: ReadModel) -> APIRouter:
     """The routes below /jobs."""
     routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
@@ -76,9 +88,10 @@ def router(publisher: Publisher, model: ReadModel) -> APIRouter:
         """Hand in a job. The same job_id again is the same job, so repeating is harmless."""
         body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
         message = JobSubmit.model_validate(body)
+        known = known_already(model, message)
         publisher.publish([message])
         model.submitted(message, datetime.now(UTC))
-        return Handed(job_id=message.job_id)
+        return Handed(job_id=message.job_id, known=known)
 
     @routes.get("")
     def jobs(

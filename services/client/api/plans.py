@@ -12,12 +12,14 @@ from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel
 
 from services.client.api.faults import Faults, refusal
+from services.client.api.jobs import known_already
 from services.client.logs import Followers
 from services.client.model import ReadModel
 from services.client.records import PlanView
 from services.client.settings import ClientSettings
 from shared.contracts import JobPlan, JobSubmit
 from shared.messaging import Publisher
+from shared.storage import ObjectStore
 
 _LONGEST_S = 60.0
 
@@ -29,7 +31,11 @@ class Asked(BaseModel):
 
 
 def router(
-    publisher: Publisher, model: ReadModel, followers: Followers, settings: ClientSettings
+    publisher: Publisher,
+    model: ReadModel,
+    objects: ObjectStore,
+    followers: Followers,
+    settings: ClientSettings,
 ) -> APIRouter:
     """The routes below /plans."""
     routes = APIRouter(
@@ -38,14 +44,25 @@ def router(
         responses={404: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults}},
     )
 
+    def _is_there(package: str) -> bool:
+        """Whether a package that lies in our own bucket does."""
+        bucket, prefix, name = package.split(":")
+        if bucket != settings.s3_bucket:
+            return True  # not ours to look at
+        return objects.head(bucket, f"{prefix}/{name}") is not None
+
     @routes.post("", status_code=202)
     def ask(body: Annotated[dict[str, Any], Body()], server: bool = True) -> Asked:
         """Ask what the job in the body would be. Its package need not be uploaded, or named."""
         request_id = f"plan-{uuid.uuid4().hex}"
+        named = "package" in body
         digest = body.get("package_sha256") or "not-uploaded"
         body.setdefault("package", f"{settings.s3_bucket}:packages:{digest}.tar.gz")
         body.setdefault("job_id", request_id[: len("plan-") + 12])
         job = JobSubmit.model_validate(body)
+        known_already(model, job)
+        if named and not _is_there(job.package):
+            raise refusal(409, "there is no such package; upload it first", "package")
         model.ask(request_id, datetime.now(UTC))
         publisher.publish([JobPlan(request_id=request_id, job=job, server=server)])
         return Asked(request_id=request_id)

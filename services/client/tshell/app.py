@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from services.client.tshell import handing, watching  # noqa: F401 - they add their commands
+from services.client.tshell import handing, keeping, watching  # noqa: F401 - they add their commands
 from services.client.tshell.cli import app
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,15 +22,86 @@ Exit codes: 0 ok, 1 the job failed or was cancelled, 2 bad input, 3 not reachabl
 5 not found.
 """
 app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+_MOST_NAMED = 5
+_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
+_opened = ExitStack()
+"""Connections to close when the command ends."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-JobId = Annotated[str, typer.Argument(help="The job's id, as `ls` shows it.")]
+JobId = Annotated[
+    str, typer.Argument(help="The job's id, its beginning, or its name, as `ls` shows them.")
+]
 
 
 def the_door() -> Door:
-    """A connection to the API."""
+    """A connection to the API, closed with the command."""
     from services.client.tshell.door import Door, address  # noqa: PLC0415
 
-    return Door(address())
+    door = Door(address())
+    _opened.callback(door.close)
+    return door
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(f"tshell {version('barograph')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    context.call_on_close(_opened.close)
+
+
+def the_job(door: Door, job: str) -> dict[str, Any]:
+    """A job by its id, by what only its id begins with, or by a name that only it has."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    if _ID.fullmatch(job):
+        try:
+            return dict(door.call("GET", f"/jobs/{job}"))
+        except Stop as stop:
+            if stop.code is not Code.NOT_FOUND:
+                raise
+    newest = door.call("GET", "/jobs", params={"limit": 500})["jobs"]
+    found = [each for each in newest if each["job_id"].startswith(job)] if job else []
+    found = found or [each for each in newest if each["name"] == job]
+    if not found:
+        raise Stop(Code.NOT_FOUND, f"there is no job {job!r}; `tshell ls` shows those there are")
+    if len(found) > 1:
+        ids = ", ".join(each["job_id"] for each in found[:_MOST_NAMED])
+        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        raise Stop(Code.BAD_INPUT, f"{job!r} may be {ids}{more}; say more of the id")
+    return dict(found[0])
+
+
+def ending(view: dict[str, Any]) -> str:
+    """How a job ended, after how long, and what it left and how to fetch it."""
+    from datetime import datetime, timedelta  # noqa: PLC0415
+
+    from services.client.spans import span  # noqa: PLC0415
+
+    ended = datetime.fromisoformat(view["updated_at"])
+    lasted = (ended - datetime.fromisoformat(view["created_at"])).total_seconds()
+    text = f"{view['job_id']}: {view['state']} after {span(lasted)}"
+    if view["state"] != "succeeded":
+        text += f": {view['reason']}"
+    if files := view["stored"]["files"]:
+        text += f"\n{files} files ({view['stored']['size']:,} bytes) are stored"
+        text += f": tshell get {view['job_id']}"
+    if left_out := view["stored"]["left_out"]:
+        text += f"\n{left_out} files or links were not stored: see tshell describe {view['job_id']}"
+    if view["submit"]:
+        until = ended + timedelta(seconds=view["submit"]["ttl_s"])
+        text += f"\nlogs and results are kept until {until:%Y-%m-%d %H:%M} UTC"
+    return text
 
 
 def say(value: Any, text: str, as_json: bool) -> None:
@@ -40,7 +113,7 @@ def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
     """Print a job's log until its end; ends with the code of that end."""
     from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
 
-    alone = speaks_alone(door, job, member)
+    alone = speaks_alone(door.call("GET", f"/jobs/{job}"), member)
     printer = LogPrinter()
     state = ""
     for event, data in door.follow(job):
@@ -53,16 +126,22 @@ def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
             state = data["state"]
     printer.close()
     if not as_json:
-        print(f"{job}: {state}", file=sys.stderr)
+        print(_told(door, job, state), file=sys.stderr)
     end(state)
 
 
-def speaks_alone(door: Door, job: str, member: str) -> bool:
+def _told(door: Door, job: str, state: str) -> str:
+    from services.client.tshell.door import Stop  # noqa: PLC0415
+
+    try:
+        return ending(door.call("GET", f"/jobs/{job}"))
+    except Stop:  # removed meanwhile
+        return f"{job}: {state}"
+
+
+def speaks_alone(view: dict[str, Any], member: str) -> bool:
     """Whether only one member's log is shown, so that its lines need no name before them."""
-    if member:
-        return True
-    asked = door.call("GET", f"/jobs/{job}")["submit"]
-    return bool(asked) and asked["type"] == "single"
+    return bool(member) or bool(view["submit"] and view["submit"]["type"] == "single")
 
 
 def end(state: str) -> None:

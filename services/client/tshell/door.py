@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -87,7 +89,10 @@ class Door:
         except httpx.HTTPError as error:
             raise Stop(Code.UNREACHABLE, f"{self._url} does not answer: {error}") from error
         _check(answer)
-        return answer.json()
+        try:
+            return answer.json()
+        except ValueError:
+            raise Stop(Code.UNREACHABLE, f"{self._url} is not Barograph's API") from None
 
     def text(self, path: str, **options: Any) -> Iterator[str]:
         """The answer piece by piece."""
@@ -143,6 +148,40 @@ class Door:
             raise Stop(Code.UNREACHABLE, text) from error
         done = {"sha256": sha256, "upload_id": begun["upload_id"]}
         return str(self.call("POST", "/uploads/finish", json=done, timeout=600)["package"])
+
+    def download(self, job_id: str, path: str, target: Path, size: int, sha256: str | None) -> None:
+        """Fetch one of a job's files to ``target``, whole or not at all."""
+        partial = target.with_name(f".{target.name[:200]}.partial")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            begun = self._http.get(f"/api/v1/jobs/{job_id}/results/{quote(path)}")
+            _check(begun)
+            # Another server's: our token is not for it.
+            link = begun.headers["location"]
+            with httpx.stream("GET", link, timeout=60, trust_env=False) as answer:
+                answer.raise_for_status()
+                told = _written(answer.iter_raw(), partial)
+        except httpx.HTTPStatusError as error:
+            raise Stop(Code.REFUSED, f"the object store refused {path}: {error}") from error
+        except httpx.HTTPError as error:
+            raise Stop(Code.UNREACHABLE, f"{path} was not fetched whole: {error}") from error
+        except OSError as error:
+            raise Stop(Code.BAD_INPUT, f"{target}: {error.strerror or error}") from error
+        if told[0] != size or sha256 not in {None, told[1]}:
+            partial.unlink(missing_ok=True)
+            raise Stop(Code.REFUSED, f"{path} is not what the job stored")
+        partial.replace(target)
+
+
+def _written(pieces: Iterator[bytes], path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of what was written."""
+    size, digest = 0, hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.hexdigest()
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:

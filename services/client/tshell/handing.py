@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.client.tshell.checking import (
+    PLAN_S,
+    check_package,
+    check_plan,
+    planned,
+    syntax_fault,
+)
 from services.client.tshell.cli import Json, app, follow, say, the_door
 from services.client.tshell.request import Request, from_options, from_tfjob, given, is_tfjob, said
 
-_PLAN_S = 30
+if TYPE_CHECKING:
+    from services.client.tshell.door import Door
 
 
 class DryRun(StrEnum):
@@ -49,18 +58,15 @@ def _archive(path: Path) -> Iterator[tuple[Path, str]]:
         yield archive, digest
 
 
-def _upload(path: Path, quiet: bool) -> tuple[str, str]:
-    """Upload a folder or an archive with a progress bar; (bucket:key:file, sha256)."""
+def _upload(door: Door, archive: Path, digest: str, quiet: bool) -> str:
+    """Upload a package with a progress bar; returns bucket:key:file."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
 
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with (
-        _archive(path) as (archive, digest),
-        Progress(*columns, console=Console(stderr=True), disable=quiet) as bar,
-    ):
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("upload", total=archive.stat().st_size)
-        return the_door().upload(archive, digest, lambda n: bar.advance(task, n)), digest
+        return door.upload(archive, digest, lambda n: bar.advance(task, n))
 
 
 @app.command()
@@ -81,7 +87,8 @@ def upload(
     as_json: Json = False,
 ) -> None:
     """Upload a package; an interrupted upload is continued."""
-    package, digest = _upload(path, as_json)
+    with _archive(path) as (archive, digest):
+        package = _upload(the_door(), archive, digest, as_json)
     say({"package": package, "sha256": digest}, package, as_json)
 
 
@@ -159,18 +166,34 @@ def submit(
             request = from_tfjob(Path(file), folder, spoken, Path(directory) / "tfjob", force)
         else:
             request = from_options(folder, file, options)
+        check_package(request)
         if dry_run is not None:
             _dry_run(request, dry_run, manifests, as_json)
             return
-        if request.upload is not None:
-            package, digest = _upload(request.upload, as_json)
-            request.body |= {"package": package, "package_sha256": digest}
+        hand_in(request, wait, as_json)
+
+
+def hand_in(request: Request, wait: bool, as_json: bool) -> None:
+    """Ask whether the job can run, and only then upload its package and hand it in."""
     door = the_door()
+    with ExitStack() as stack:
+        archive = None
+        if request.upload is not None:
+            archive, digest = stack.enter_context(_archive(request.upload))
+            request.body["package_sha256"] = digest
+        check_plan(door, request)
+        if archive is not None:
+            request.body["package"] = _upload(door, archive, digest, as_json)
     handed = door.call("POST", "/jobs", json=request.body)
+    job = handed["job_id"]
+    if handed["known"]:
+        print(f"{job} was handed in before, with the same code and options", file=sys.stderr)
     if not wait or not as_json:
-        say(handed, handed["job_id"], as_json)
+        say(handed, job, as_json)
     if wait:
-        follow(door, handed["job_id"], as_json)
+        follow(door, job, as_json)
+    elif not as_json:
+        print(f"follow it: tshell logs -f {job}", file=sys.stderr)
 
 
 @app.command(
@@ -195,14 +218,14 @@ def _dry_run(request: Request, by: DryRun, manifests: bool, as_json: bool) -> No
     if by is DryRun.CLIENT:
         _checked_here(request.body, as_json)
         return
-    door = the_door()
-    asked = door.call("POST", "/plans", json=request.body)
-    path = f"/plans/{asked['request_id']}"
-    answer = door.call("GET", path, params={"wait_s": _PLAN_S}, timeout=_PLAN_S + 10)["answer"]
+    answer = planned(the_door(), request.body)
     if answer is None:
         from services.client.tshell.door import Code, Stop  # noqa: PLC0415
 
-        raise Stop(Code.UNREACHABLE, f"the task service did not answer within {_PLAN_S} s")
+        raise Stop(Code.UNREACHABLE, f"the task service did not answer within {PLAN_S} s")
+    if answer["runtime"] == "local" and (fault := syntax_fault(request)):
+        field, _, problem = fault.partition(": ")
+        answer["faults"] = [*answer["faults"], {"field": field, "problem": problem}]
     if as_json:
         print(json.dumps(answer))
     else:

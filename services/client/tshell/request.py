@@ -68,7 +68,6 @@ def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Req
     body = {"name": job_name(folder) if folder else "job"} | options
     if folder is None:
         return Request(body | {"package": file}, None)
-    _check_main(folder, body["main"])
     return Request(body, folder)
 
 
@@ -107,14 +106,4 @@ def from_tfjob(
     if folder is None:
         write(found.commands, made)
         return Request(body | {"main": "main.py"}, made)
-    _check_main(folder, body["main"])
     return Request(body, folder)
-
-
-def _check_main(folder: Path, main_program: str) -> None:
-    """A folder without its main program is not worth an upload."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
-
-    code = folder / "code"
-    if code.is_dir() and not (code / main_program).is_file():
-        raise Stop(Code.BAD_INPUT, f"{code} has no main program {main_program}; name it by -d")

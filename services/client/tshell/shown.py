@@ -32,7 +32,10 @@ _COLOURS = {
 
 def jobs(found: list[dict[str, Any]]) -> None:
     """The list of jobs."""
-    table = Table("job", "name", "state", "changed", "why")
+    table = Table()
+    table.add_column("job", no_wrap=True, overflow="fold")  # an id is for copying
+    for heading in ("name", "state", "changed", "why"):
+        table.add_column(heading)
     for job in found:
         changed = job["updated_at"][:19].replace("T", " ")
         why = f"{job['reason']}. {job['pending']['advice']}" if job["pending"] else job["reason"]

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.client.tshell.cli import JobId, Json, app, end, follow, say, speaks_alone, the_door
+from services.client.tshell.cli import (
+    JobId,
+    Json,
+    app,
+    end,
+    follow,
+    say,
+    speaks_alone,
+    the_door,
+    the_job,
+)
 
 if TYPE_CHECKING:
     from services.client.tshell.door import Door
@@ -16,12 +26,15 @@ if TYPE_CHECKING:
 
 @app.command("ls")
 def list_jobs(
-    state: Annotated[list[str] | None, typer.Option("--state", help="Only these.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only these, e.g. failed,running.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 50,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
-    page = the_door().call("GET", "/jobs", params={"limit": limit, "state": state or []})
+    states = [each for given in state or [] for each in given.split(",") if each]
+    page = the_door().call("GET", "/jobs", params={"limit": limit, "state": states})
     if as_json:
         print(json.dumps(page))
         return
@@ -33,7 +46,7 @@ def list_jobs(
 @app.command()
 def status(job: JobId, as_json: Json = False) -> None:
     """State and reason; ends with 1 when the job failed."""
-    view = the_door().call("GET", f"/jobs/{job}")
+    view = the_job(the_door(), job)
     advice = f"\n  {view['pending']['advice']}" if view["pending"] else ""
     say(view, f"{view['state']}  {view['reason']}{advice}", as_json)
     end(view["state"])
@@ -42,7 +55,8 @@ def status(job: JobId, as_json: Json = False) -> None:
 @app.command()
 def describe(job: JobId, as_json: Json = False) -> None:
     """Everything known of a job: members, why it does not go on, and its timeline."""
-    described = the_door().call("GET", f"/jobs/{job}/description")
+    door = the_door()
+    described = door.call("GET", f"/jobs/{the_job(door, job)['job_id']}/description")
     if as_json:
         print(json.dumps(described))
         return
@@ -57,7 +71,9 @@ def top(
     as_json: Json = False,
 ) -> None:
     """What jobs, or a job's members, asked for and what they use."""
-    used = the_door().call("GET", f"/jobs/{job}/usage" if job else "/usage")
+    door = the_door()
+    path = f"/jobs/{the_job(door, job)['job_id']}/usage" if job else "/usage"
+    used = door.call("GET", path)
     if as_json:
         print(json.dumps(used))
         return
@@ -88,9 +104,11 @@ def logs(
     from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
 
     door = the_door()
+    if follow_it and previous:
+        raise Stop(Code.BAD_INPUT, "a previous incarnation says nothing new; leave out -f")
+    view = the_job(door, job)
+    job = view["job_id"]
     if follow_it:
-        if previous:
-            raise Stop(Code.BAD_INPUT, "a previous incarnation says nothing new; leave out -f")
         follow(door, job, as_json, member)
         return
     wanted: dict[str, Any] = {"previous": previous} | ({"member": member} if member else {})
@@ -102,7 +120,7 @@ def logs(
         told = [part | {"text": "".join(_text(door, job, part))} for part in parts]
         print(json.dumps({"text": "".join(each["text"] for each in told), "parts": told}))
         return
-    alone = speaks_alone(door, job, member)
+    alone = speaks_alone(view, member)
     printer = LogPrinter()
     for part in parts:
         one = alone and len(parts) == 1
@@ -119,14 +137,18 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Stop a job; what it has done so far is stored."""
-    handed = the_door().call("POST", f"/jobs/{job}/cancel", json={"reason": reason})
+    door = the_door()
+    job = the_job(door, job)["job_id"]
+    handed = door.call("POST", f"/jobs/{job}/cancel", json={"reason": reason})
     say(handed, f"{job}: cancel handed in", as_json)
 
 
 @app.command()
 def rm(job: JobId, as_json: Json = False) -> None:
     """Forget an ended job: its record, logs and model."""
-    say(the_door().call("DELETE", f"/jobs/{job}"), f"{job}: removal handed in", as_json)
+    door = the_door()
+    job = the_job(door, job)["job_id"]
+    say(door.call("DELETE", f"/jobs/{job}"), f"{job}: removal handed in", as_json)
 
 
 def _text(door: Door, job: str, part: dict[str, Any]) -> Iterator[str]:

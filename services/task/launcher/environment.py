@@ -57,6 +57,7 @@ def environment(
         "USER": "barograph",
         "LOGNAME": "barograph",
         "PYTHONUNBUFFERED": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",  # errors only: its greetings bury a program's own lines
         **spec.job.env,
         "HOME": str(places.home),
         "TMPDIR": str(places.temporary),

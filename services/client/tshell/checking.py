@@ -1,0 +1,73 @@
+"""What speaks against a job before anything of it is uploaded."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from services.client.tshell.door import Door
+    from services.client.tshell.request import Request
+
+PLAN_S = 30
+
+
+def check_package(request: Request) -> None:
+    """Stop with every reason why the folder or archive is no package."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from shared.packages import check  # noqa: PLC0415
+
+    if request.upload is None:
+        return
+    try:
+        faults = check(request.upload, request.body["main"])
+    except OSError as error:
+        raise Stop(Code.BAD_INPUT, f"{request.upload}: {error.strerror or error}") from error
+    if faults:
+        raise Stop(Code.BAD_INPUT, "\n".join(faults))
+
+
+def syntax_fault(request: Request) -> str:
+    """What this machine's Python finds wrong with the main program; '' for nothing."""
+    if request.upload is None or not request.upload.is_dir():
+        return ""
+    path = request.upload / "code" / request.body["main"]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are the program's own business
+            ast.parse(path.read_bytes(), str(Path(request.body["main"])))
+    except SyntaxError as error:
+        return f"main: {error.filename}, line {error.lineno}: {error.msg}"
+    except (OSError, ValueError, RecursionError, MemoryError):
+        return ""  # nothing that could be said for sure
+    return ""
+
+
+def planned(door: Door, body: dict[str, Any]) -> dict[str, Any] | None:
+    """The installation's answer to what the job would be; None when none came in time."""
+    asked = door.call("POST", "/plans", json=body)
+    path = f"/plans/{asked['request_id']}"
+    answer = door.call("GET", path, params={"wait_s": PLAN_S}, timeout=PLAN_S + 10)["answer"]
+    return answer if answer is None else dict(answer)
+
+
+def check_plan(door: Door, request: Request) -> None:
+    """Stop with every reason why the installation would refuse the job."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    syntax = syntax_fault(request)
+    answer = planned(door, request.body)
+    if answer is None:
+        text = f"note: nobody answered within {PLAN_S} s whether it can run; handed in all the same"
+        print(text, file=sys.stderr)
+        return
+    faults = [f"{f['field']}: {f['problem']}".removeprefix(": ") for f in answer["faults"]]
+    if syntax and answer["runtime"] == "local":
+        faults.append(syntax)
+    elif syntax:
+        print(f"note: {syntax} (for this machine's Python)", file=sys.stderr)
+    if faults:
+        raise Stop(Code.REFUSED, "\n".join(f"refused: {fault}" for fault in faults))

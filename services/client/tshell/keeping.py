@@ -1,0 +1,127 @@
+"""Commands about what jobs leave, and about having them again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.client.tshell.cli import JobId, Json, app, end, ending, say, the_door, the_job
+from services.client.tshell.handing import hand_in
+from services.client.tshell.request import Request, given
+
+if TYPE_CHECKING:
+    from services.client.tshell.door import Door
+
+_LOOK_S = 1.0
+
+
+@app.command()
+def get(
+    job: JobId,
+    path: Annotated[
+        str, typer.Option("--path", help="Only this file or folder, e.g. model or output/x.csv.")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder to write to; default: JOB.")
+    ] = None,
+    only_list: Annotated[bool, typer.Option("--list", help="Show what there is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch what a job left: its model and its output files."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    door = the_door()
+    view = the_job(door, job)
+    files = list(_results(door, view["job_id"], path))
+    if not files:
+        what = f"nothing below {path}" if path else "no model and no output files"
+        raise Stop(Code.NOT_FOUND, f"{view['job_id']}, which is {view['state']}, has left {what}")
+    if only_list:
+        lines = [f"{file['size']:>14,}  {file['path']}" for file in files]
+        say({"files": files}, "\n".join(lines), as_json)
+        return
+    folder = output or Path(view["job_id"])
+    own = f"jobs/{view['job_id']}/"
+    digests = {each["key"].removeprefix(own): each["sha256"] for each in view["artifacts"]}
+    for file in files:
+        target = _place(folder, file["path"])
+        door.download(view["job_id"], file["path"], target, file["size"], digests.get(file["path"]))
+        if not as_json:
+            print(target)
+    if as_json:
+        print(json.dumps({"folder": str(folder), "files": files}))
+
+
+@app.command()
+def rerun(
+    job: JobId,
+    job_id: Annotated[str, typer.Option("--id", help="Id of the new job.")] = "",
+    memory: Annotated[str, typer.Option("-m", help="Memory of each container.")] = "",
+    cpu: Annotated[float, typer.Option("-c", help="CPU cores of each container.")] = 0.0,
+    wait_for_it: Annotated[bool, typer.Option("--wait", help="Follow until the end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Hand in a job again, as a new one with the same code, data and options."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    view = the_job(the_door(), job)
+    if view["submit"] is None:
+        raise Stop(
+            Code.NOT_FOUND, f"what {view['job_id']} was handed in with is not known any more"
+        )
+    body = {name: value for name, value in view["submit"].items() if name != "job_id"}
+    asked: dict[str, Any] = given({"memory": memory, "cpu": cpu})
+    body["resources"] |= asked
+    body["role_resources"] = {r: each | asked for r, each in body["role_resources"].items()}
+    hand_in(Request(body | given({"job_id": job_id}), None), wait_for_it, as_json)
+
+
+@app.command()
+def wait(
+    job: JobId,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds; then end with 3. Default: none.")
+    ] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Wait until a job has ended, without its log; ends with 1 when it failed."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    door = the_door()
+    view = the_job(door, job)
+    deadline = time.monotonic() + timeout_s
+    while not view["ended"]:
+        if timeout_s and time.monotonic() > deadline:
+            raise Stop(
+                Code.UNREACHABLE, f"{view['job_id']} is {view['state']} after {timeout_s:g} s"
+            )
+        time.sleep(_LOOK_S)
+        view = door.call("GET", f"/jobs/{view['job_id']}")
+    say(view, ending(view), as_json)
+    end(view["state"])
+
+
+def _results(door: Door, job: str, below: str) -> Iterator[dict[str, Any]]:
+    wanted: dict[str, Any] = {"below": below}
+    while True:
+        page = door.call("GET", f"/jobs/{job}/results", params=wanted)
+        yield from page["files"]
+        if page["next_after"] is None:
+            return
+        wanted["after"] = page["next_after"]
+
+
+def _place(folder: Path, path: str) -> Path:
+    """Where a file goes; never out of ``folder``, whatever the job called it."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    target = folder / path
+    inside = target.resolve().is_relative_to(folder.resolve())
+    if not inside or {"", ".", ".."} & {*path.split("/")} or "\x00" in path:
+        raise Stop(Code.REFUSED, f"{path!r} would be written outside of {folder}")
+    return target

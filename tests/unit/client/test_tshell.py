@@ -1,0 +1,251 @@
+"""``tshell`` against the API over HTTP: what is refused is refused before anything is uploaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from services.client import handlers
+from services.client.tshell.app import app
+from services.client.tshell.door import Stop
+from services.client.tshell.keeping import _place
+from shared.contracts import Fault, JobFailed, JobPlan, JobPlanned, JobSubmit, JobSucceeded
+from shared.service.http import HttpServer
+from tests.unit.client.test_api import JOB, NOW, Desk, event
+
+
+class PlanningDesk(Desk):
+    """Answers plans as a task service would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runtime, self.faults = "local", ()
+
+    def publish(self, messages, *, cause=None) -> None:
+        super().publish(messages)
+        for message in messages:
+            if isinstance(message, JobPlan):
+                self.hear(handlers.job_planned, self.planned(message))
+
+    def planned(self, asked: JobPlan) -> JobPlanned:
+        return JobPlanned(
+            request_id=asked.request_id,
+            runtime=self.runtime,
+            faults=self.faults,
+            roles=(),
+            cpu=1,
+            memory_bytes=1,
+            fits_now=True,
+            at=NOW,
+        )
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlanningDesk]:
+    made = PlanningDesk()
+    server = HttpServer(made.transport.app, "127.0.0.1", 0)
+    server.start()
+    monkeypatch.setenv("BAROGRAPH_URL", server.url)
+    monkeypatch.setenv("COLUMNS", "80")
+    yield made
+    server.stop()
+    made.store.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "my model" / "code").mkdir(parents=True)
+    (tmp_path / "my model" / "code" / "main.py").write_text("print('hello')\n")
+    return tmp_path / "my model"
+
+
+def tshell(*arguments: object) -> tuple[int, str]:
+    """Exit code and all that was said."""
+    result = CliRunner().invoke(app, [str(each) for each in arguments])
+    if isinstance(result.exception, Stop):
+        return int(result.exception.code), str(result.exception) + result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def submits(desk: Desk) -> list[Any]:
+    return [each for each in desk.sent if isinstance(each, JobSubmit)]
+
+
+def test_a_job_the_installation_refuses_is_not_uploaded(desk: PlanningDesk, folder: Path) -> None:
+    desk.faults = (
+        Fault(field="resources.memory", problem="1 x 999Gi is asked for; 24576Mi is the quota"),
+        Fault(field="resources.cpu", problem="1 x 64 cores are asked for; 2 is the quota"),
+    )
+    code, said = tshell("submit", folder, "-m", "999Gi", "-c", 64)
+    assert code == 4
+    assert "999Gi is asked for" in said
+    assert "64 cores are asked for" in said
+    assert (submits(desk), desk.objects.list("barograph", "") and 0) == ([], 0)
+
+
+@pytest.mark.parametrize(("runtime", "code"), [("local", 4), ("kubernetes", 3)])
+def test_a_syntax_error_is_found_before_the_upload(
+    desk: PlanningDesk, folder: Path, runtime: str, code: int
+) -> None:
+    # On Kubernetes the image's Python may be a newer one, so it is a note; the upload then fails
+    # here, for the fake store has no HTTP.
+    desk.runtime = runtime
+    (folder / "code" / "main.py").write_text("def f(:\n")
+    refused, said = tshell("submit", folder)
+    assert refused == code
+    if code == 4:
+        assert "main.py, line 1" in said
+    assert submits(desk) == []
+
+
+def test_a_package_that_does_not_exist_is_refused(desk: PlanningDesk) -> None:
+    code, said = tshell("submit", "-f", "barograph:packages:none.tar.gz")
+    assert code == 4
+    assert "no such package" in said
+    assert submits(desk) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("main.py", "main program"),
+        ("data", "data"),
+    ],
+)
+def test_what_is_no_package_is_named_before_anybody_is_asked(
+    desk: PlanningDesk, folder: Path, wrong: str, named: str
+) -> None:
+    if wrong == "main.py":
+        (folder / "code" / "main.py").unlink()
+    else:
+        (folder / "data").mkdir()
+        (folder / "data" / "x").symlink_to("/etc/hostname-of-nobody")
+    for how in (("submit",), ("plan",), ("submit", "--dry-run", "client")):
+        code, said = tshell(how[0], folder, *how[1:])
+        assert (code, named in said) == (2, True), said
+    assert desk.sent == []
+
+
+def handed(desk: PlanningDesk, **changes: object) -> dict[str, Any]:
+    desk.objects.put("barograph", "packages/x.tar.gz", b"x")
+    return desk.call("POST", "/api/v1/jobs", json=JOB | changes).json()
+
+
+def test_an_id_used_again_is_the_same_job_or_an_error(desk: PlanningDesk) -> None:
+    assert handed(desk) == {"job_id": "a", "known": False}
+    assert handed(desk) == {"job_id": "a", "known": True}
+    other = desk.call("POST", "/api/v1/jobs", json=JOB | {"args": ["--more"]})
+    assert other.status_code == 409
+    sent = len(submits(desk))
+    desk.hear(handlers.job_event, event(JobSucceeded, 3, "succeeded"))
+    options = ("-f", "barograph:packages:x.tar.gz", "--id", "a")
+    code, said = tshell("submit", *options, "-n", "y", "--wait")
+    assert code == 4
+    assert "belongs to another job, which is succeeded" in said
+    assert len(submits(desk)) == sent
+
+
+def test_the_end_tells_how_long_it_took_why_and_what_is_kept(desk: PlanningDesk) -> None:
+    handed(desk)
+    told = {
+        "reason": "worker-0 ended with exit code 1: NameError: name 'pritn' is not defined",
+        "failure_class": "user_error",
+        "stored": {"files": 3, "size": 1_234_567},
+    }
+    desk.hear(handlers.job_event, event(JobFailed, 3, "failed", **told))
+    for command in (("wait", "a"), ("logs", "-f", "a")):
+        code, said = tshell(*command)
+        assert code == 1
+        assert "a: failed after" in said
+        assert "NameError: name 'pritn' is not defined" in said
+        assert "3 files (1,234,567 bytes) are stored: tshell get a" in said
+        assert "kept until" in said
+    assert "NameError" in tshell("status", "a")[1]
+    assert "NameError" in " ".join(tshell("ls")[1].split())
+
+
+def test_jobs_are_found_by_the_beginning_of_their_id_and_by_name(desk: PlanningDesk) -> None:
+    for number, name in (("job-aa11", "one"), ("job-aa22", "two"), ("job-bb", "two")):
+        handed(desk, job_id=number, name=name)
+    assert json.loads(tshell("status", "job-b", "--json")[1])["job_id"] == "job-bb"
+    assert json.loads(tshell("status", "one", "--json")[1])["job_id"] == "job-aa11"
+    for many in ("job-aa", "two"):
+        code, said = tshell("status", many)
+        assert (code, "job-aa22" in said) == (2, True)
+    for nobody in ("job-c", "../x", "%2e", " ", ""):
+        assert tshell("status", nobody)[0] in {2, 5}
+
+
+def test_ids_are_never_cut(desk: PlanningDesk) -> None:
+    long = "train-resnet50-2026-11-28-run-0017-of-the-long-series"
+    handed(desk, job_id=long)
+    assert long in tshell("ls")[1]
+
+
+def test_states_may_stand_in_one_word(desk: PlanningDesk) -> None:
+    handed(desk, job_id="b")
+    handed(desk)
+    desk.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
+    listed = json.loads(tshell("ls", "--state", "failed,succeeded", "--json")[1])["jobs"]
+    assert [each["job_id"] for each in listed] == ["a"]
+    assert tshell("ls", "--state", "broken")[0] == 2
+
+
+def test_a_job_is_run_again_as_a_new_one(desk: PlanningDesk) -> None:
+    handed(desk, args=["--steps=5"], env={"A": "1"})
+    assert tshell("rerun", "a", "-m", "4Gi", "--id", "again")[0] == 0
+    first, second = submits(desk)
+    assert (second.job_id, second.resources.memory) == ("again", "4Gi")
+    same = {"job_id", "resources"}
+    assert first.model_dump(exclude=same) == second.model_dump(exclude=same)
+
+
+def test_what_a_job_left_is_listed_by_folder(desk: PlanningDesk) -> None:
+    handed(desk)
+    for key in ("model/a.bin", "model/v2/b.bin", "output/c.csv", "logs/worker-0/1/00000000.log"):
+        desk.objects.put("barograph", f"jobs/a/{key}", b"xyz")
+    files = json.loads(tshell("get", "a", "--list", "--json")[1])["files"]
+    assert [each["path"] for each in files] == ["model/a.bin", "model/v2/b.bin", "output/c.csv"]
+    assert "model/v2/b.bin" in tshell("get", "a", "--list", "--path", "model/v2")[1]
+    assert tshell("get", "a", "--path", "model/v")[0] == 5
+    page = desk.call("GET", "/api/v1/jobs/a/results?limit=2").json()
+    rest = desk.call("GET", "/api/v1/jobs/a/results", params={"after": page["next_after"]}).json()
+    assert [each["path"] for each in rest["files"]] == ["output/c.csv"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "logs/worker-0/1/00000000.log",
+        "model/../logs/x",
+        "../b/model/x",
+        "model//x",
+        "model/",
+        "%00",
+    ],
+)
+def test_only_results_are_given_out(desk: PlanningDesk, path: str) -> None:
+    handed(desk)
+    desk.objects.put("barograph", "jobs/a/logs/worker-0/1/00000000.log", b"x")
+    desk.objects.put("barograph", "jobs/b/model/x", b"x")
+    quoted = path.replace("..", "%2e%2e").replace("//", "%2f%2f")
+    assert desk.call("GET", f"/api/v1/jobs/a/results/{quoted}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "model//x", "link/x", "."])
+def test_nothing_is_written_outside_of_its_folder(tmp_path: Path, path: str) -> None:
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "link").symlink_to("/tmp")
+    with pytest.raises(Stop, match="outside"):
+        _place(tmp_path / "to", path)
+
+
+def test_the_version_is_told(desk: PlanningDesk) -> None:
+    code, said = tshell("--version")
+    assert (code, said.startswith("tshell ")) == (0, True)

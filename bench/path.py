@@ -74,7 +74,7 @@ class Tap:
         self._link = pika.BlockingConnection(pika.URLParameters(url))
         channel = self._link.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
-        channel.queue_bind(queue, "alerts", "anomaly.#")
+        channel.queue_bind(queue, "from.detector", "anomaly.#")
         channel.basic_consume(queue, self._event, auto_ack=True)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -40,7 +40,7 @@ class Members(threading.Thread):
             queue = f"member.bench.worker-{number}"
             channel.queue_declare(queue, exclusive=True)
             for word in words:
-                channel.queue_bind(queue, "jobs", f"clusterspec.ready.{word}")
+                channel.queue_bind(queue, "from.autospec", f"clusterspec.ready.{word}")
             channel.basic_consume(queue, self._heard, auto_ack=True)
         self._channel = channel
 

@@ -117,14 +117,14 @@ def status(
 @app.command("topology")
 def show_topology() -> None:
     """Show who publishes which message to whom."""
-    table = Table("message", "exchange", "routing key", "published by", "to queue")
+    table = Table("message", "exchanges", "routing key", "published by", "to queues and outlets")
     for route in topology.ROUTES:
         table.add_row(
             route.message.TYPE,
-            route.exchange,
-            route.binding(),
-            ", ".join(route.publishers),
-            ", ".join(sub.queue for sub in route.consumers) or "subscribers",
+            ", ".join(topology.sources(route)),
+            route.key,
+            ", ".join(route.publishers) or "nobody yet",
+            ", ".join([*(sub.queue for sub in route.consumers), *filter(None, [route.outlet])]),
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

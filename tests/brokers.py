@@ -11,6 +11,8 @@ import pytest
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.broker_users import ADMIN, definitions, random_passwords
 from shared.embedded.process import LOOPBACK, EmbeddedError, accepts, free_ports, wait_until
+from shared.messaging import Bus
+from shared.topology import Principal
 
 _IMAGE = os.environ.get("BAROGRAPH_TEST_BROKER_IMAGE", "rabbitmq:3.13-management")
 _AMQP, _MANAGEMENT = 5672, 15672
@@ -59,7 +61,13 @@ class ExternalBroker:
         pytest.fail("this test needs the management API of a broker of its own")
 
     def start(self) -> None:
-        """It runs already."""
+        """It runs already; it is given the exchanges, which nobody else may declare."""
+        bus = Bus(self._url, Principal.OPERATOR)
+        bus.start()
+        try:
+            bus.wait_ready(60)
+        finally:
+            bus.stop()
 
     def stop(self) -> None:
         """It is not ours to stop."""

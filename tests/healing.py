@@ -80,8 +80,13 @@ class Machine:
     def running(self) -> Iterator[Machine]:
         try:
             self.stack.start()
-            keys = ("alarm.#", "anomaly.#", "action.#", "remediation.#", "alert.#")
-            self._tap = Tap(self.stack.broker.admin_url, "outside.stories", "alerts", *keys)
+            bindings = {
+                "from.predictor": ["alarm.#"],
+                "from.detector": ["anomaly.#"],
+                "from.healer": ["action.#", "remediation.#", "alert.#"],
+                "from.agent": ["remediation.#"],
+            }
+            self._tap = Tap(self.stack.broker.admin_url, "tap.stories", bindings)
             self._bus = Bus(self.stack.broker.url("outside"), Principal.OUTSIDE)
             self._bus.start(consume=False)
             self._bus.wait_ready()

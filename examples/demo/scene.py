@@ -84,11 +84,11 @@ class Scene:
         self.console.print(f"Barograph runs ({time.monotonic() - begin:.0f} s).")
         self.alerts = Tap(
             self.stack.broker.admin_url,
-            "outside.demo",
-            "alerts",
-            "alarm.#",
-            "alert.#",
-            "remediation.verified",
+            "demo",
+            {
+                "from.predictor": ["alarm.#"],
+                "alerts": ["alert.#", "remediation.verified"],
+            },
         )
         return self
 

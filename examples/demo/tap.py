@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -13,18 +14,18 @@ class Tap:
 
     Args:
         admin_url: the management API, with an administrator's login.
-        name: the queue; ``outside.*`` is what subscribers may use.
-        exchange: ``jobs`` or ``alerts``.
-        keys: binding keys.
+        name: the queue.
+        bindings: binding keys by exchange; ``alerts`` and ``job-events`` are for everybody.
     """
 
-    def __init__(self, admin_url: str, name: str, exchange: str, *keys: str) -> None:
+    def __init__(self, admin_url: str, name: str, bindings: Mapping[str, Iterable[str]]) -> None:
         self._admin_url, self._name = admin_url, name
         self.seen: list[dict[str, Any]] = []
         arguments = {"durable": True, "arguments": {"x-queue-type": "quorum"}}
         self._call("put", f"queues/%2F/{name}", arguments)
-        for key in keys:
-            self._call("post", f"bindings/%2F/e/{exchange}/q/{name}", {"routing_key": key})
+        for exchange, keys in bindings.items():
+            for key in keys:
+                self._call("post", f"bindings/%2F/e/{exchange}/q/{name}", {"routing_key": key})
 
     def take(self) -> list[dict[str, Any]]:
         """Everything so far, oldest first, with its routing ``key``.

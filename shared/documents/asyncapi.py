@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from typing import Any
 
 from shared import topology
 from shared.contracts import Message
 from shared.messaging.envelope import event_type
-from shared.topology import Principal, Route
+from shared.topology import Principal, Route, publishing_exchange
 
 _HEADERS = {
     "cloudEvents_specversion": "Always 1.0.",
@@ -40,7 +40,11 @@ def asyncapi_document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {_name(route): _channel(route) for route in routes},
+        "channels": {
+            name: _channel(route, exchange)
+            for route in routes
+            for name, exchange in _channels(route).items()
+        },
         "operations": dict(_operations(routes)),
         "components": {
             "messages": {_name(route): _message(route) for route in routes},
@@ -53,21 +57,30 @@ def _name(route: Route) -> str:
     return route.message.__name__
 
 
-def _address(route: Route) -> str:
-    words = {0: "", 1: ".{about}", 4: ".{state}.{severity}.{family}.{source}"}
-    return route.key_prefix + words[route.words]
+def _channels(route: Route) -> dict[str, str]:
+    """The channels of a message, with the exchange of each.
+
+    One that any client may use has the message's name; those between services have the sender's
+    name in theirs, unless there is but one.
+    """
+    inner = {p: e for p in route.publishers if (e := publishing_exchange(p, route)) != route.inbox}
+    public = route.inbox or route.outlet
+    found = {_name(route): public} if public else {}
+    for publisher, exchange in inner.items():
+        alone = not public and len(inner) == 1
+        found[_name(route) if alone else f"{_name(route)}From{publisher.title()}"] = exchange
+    return found
 
 
-def _channel(route: Route) -> dict[str, Any]:
-    address = _address(route)
+def _channel(route: Route, exchange: str) -> dict[str, Any]:
     channel: dict[str, Any] = {
-        "address": address,
+        "address": route.key,
         "messages": {_name(route): {"$ref": f"#/components/messages/{_name(route)}"}},
         "bindings": {
             "amqp": {
                 "is": "routingKey",
                 "exchange": {
-                    "name": route.exchange,
+                    "name": exchange,
                     "type": "topic",
                     "durable": True,
                     "autoDelete": False,
@@ -77,14 +90,16 @@ def _channel(route: Route) -> dict[str, Any]:
             }
         },
     }
-    parameters = re.findall(r"\{(\w+)\}", address)
+    parameters = route.parameters
     if parameters:
         channel["parameters"] = {name: {"description": _PARAMETERS[name]} for name in parameters}
     return channel
 
 
 _PARAMETERS = {
-    "about": "The job or machine it is about, other characters than letters, digits, _ as '-'.",
+    "job": "The job's id, with ':' for '.'.",
+    "host": "The machine, with dots and other separators written as '-'.",
+    "request": "The type of the refused message, e.g. job.submit.",
     "state": "predicted, firing or resolved.",
     "severity": "info, warning or critical.",
     "family": "The item's family: cpu, memory, disk, net, load, host, time, other.",
@@ -109,24 +124,26 @@ def _message(route: Route) -> dict[str, Any]:
     }
 
 
-def _operations(routes: tuple[Route, ...]) -> list[tuple[str, dict[str, Any]]]:
-    operations = []
+def _operations(routes: tuple[Route, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     for route in routes:
-        for publisher in route.publishers:
-            who = "anyClient" if publisher is Principal.OUTSIDE else str(publisher)
-            operations.append((f"{who}Sends{_name(route)}", _operation("send", route)))
-        for sub in route.consumers:
-            key = f"{sub.principal}Receives{_name(route)}"
-            operations.append((key, _operation("receive", route)))
-    return operations
+        for channel, exchange in _channels(route).items():
+            for publisher in route.publishers:
+                if publishing_exchange(publisher, route) == exchange:
+                    who = "anyClient" if publisher is Principal.OUTSIDE else str(publisher)
+                    yield f"{who}Sends{_name(route)}", _operation("send", route, channel)
+            if exchange == route.outlet:
+                yield f"anyClientReceives{_name(route)}", _operation("receive", route, channel)
+                continue
+            for sub in route.consumers:
+                yield f"{sub.principal}Receives{channel}", _operation("receive", route, channel)
 
 
-def _operation(action: str, route: Route) -> dict[str, Any]:
-    channel = f"#/channels/{_name(route)}"
+def _operation(action: str, route: Route, channel: str) -> dict[str, Any]:
+    path = f"#/channels/{channel}"
     return {
         "action": action,
-        "channel": {"$ref": channel},
-        "messages": [{"$ref": f"{channel}/messages/{_name(route)}"}],
+        "channel": {"$ref": path},
+        "messages": [{"$ref": f"{path}/messages/{_name(route)}"}],
     }
 
 

@@ -63,7 +63,7 @@ def _edges() -> dict[tuple[str, str], list[str]]:
             for sub in route.consumers:
                 pair = (publisher, sub.principal)
                 edges.setdefault(pair, []).append(route.message.TYPE)
-            if not route.consumers:
+            if route.outlet:
                 edges.setdefault((publisher, _SUBSCRIBERS), []).append(route.message.TYPE)
     for consumer in PARTITION_CONSUMERS:
         if consumer is not PARTITION_PUBLISHER:

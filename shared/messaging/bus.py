@@ -177,7 +177,7 @@ class Bus:
             reason = f"{message.TYPE} breaks its own contract: {str(error)[:500]}"
             raise Unpublishable({0: reason}) from error
         outgoing = Outgoing(
-            exchange=route.exchange,
+            exchange=topology.publishing_exchange(self.principal, route),
             routing_key=key,
             body=body,
             message_id=message_id,
@@ -239,6 +239,7 @@ class Bus:
             batch=batch,
             concurrency=concurrency,
             marks=self.marks(queue),
+            broker_name=lambda: self._declarer.name_of(queue),
         )
         self.attach(consumer)
         return consumer

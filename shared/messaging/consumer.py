@@ -32,7 +32,8 @@ class QueueConsumer:
     and set up again instead: a stream takes nothing back. Batches of one consumer run in parallel
     only with ``concurrency`` > 1. ``before`` prepares each new channel and calls its second
     argument, in the link's thread, when it is ready. ``marks`` remember over which message the
-    process died.
+    process died. ``broker_name`` gives the queue's name at the broker where that is another than
+    ours.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class QueueConsumer:
         restart_on_failure: bool = False,
         marks: CrashMarks | None = None,
         pauses_s: Sequence[float] = PAUSES_S,
+        broker_name: Callable[[], str] | None = None,
     ) -> None:
         self.queue = queue
+        self._broker_name = broker_name or (lambda: queue)
         self.handling = Handling(queue, handle, marks, pauses_s)
         self._prefetch = prefetch
         self._batch = batch
@@ -125,7 +128,7 @@ class QueueConsumer:
             self._deaf_since = None
             arguments = self._arguments() if self._arguments else {}
             self._tag = channel.basic_consume(
-                self.queue, self._on_message, auto_ack=False, arguments=arguments
+                self._broker_name(), self._on_message, auto_ack=False, arguments=arguments
             )
 
         channel.basic_qos(prefetch_count=self._prefetch, callback=start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker, UnroutableError
 
 from shared import topology
-from shared.messaging.envelope import ATTEMPT, ORIGINAL_KEY, PREFIX
+from shared.messaging.envelope import (
+    ATTEMPT,
+    ORIGINAL_EXCHANGE,
+    ORIGINAL_KEY,
+    OWN_QUEUES,
+    PREFIX,
+)
 from shared.messaging.errors import BrokerUnavailable, Unroutable
 from shared.topology import Principal, dead_letter_name
 
@@ -90,6 +96,7 @@ class DeadLetters:
                 if message_id not in (None, properties.message_id):
                     continue
                 headers = dict(properties.headers or {})
+                headers |= _origin(headers)
                 properties.headers = {k: v for k, v in headers.items() if k not in _NOT_REPLAYED}
                 try:
                     channel.basic_publish("", queue, body, properties, mandatory=True)
@@ -106,6 +113,18 @@ class DeadLetters:
                 yield connection.channel()
         except AMQPError as error:
             raise BrokerUnavailable(f"the broker cannot be used: {error!r}") from error
+
+
+def _origin(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Where a letter was published, as the broker noted it when it gave up the letter itself.
+
+    What our services give up has no such note, and theirs of where it was published first.
+    """
+    newest, *_ = headers.get("x-death") or [{}]
+    exchange, keys = newest.get("exchange", ""), newest.get("routing-keys", [])
+    if not exchange or exchange in OWN_QUEUES or not keys:
+        return {}
+    return {ORIGINAL_EXCHANGE: exchange, ORIGINAL_KEY: keys[0]}
 
 
 def work_queue_names() -> list[str]:

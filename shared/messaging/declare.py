@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import chain
 
 import structlog
+from pika import spec
 from pika.channel import Channel
 from pika.exceptions import ChannelClosedByBroker
+from pika.frame import Method
 
 from shared import topology
 from shared.messaging.link import Link, LinkPart
@@ -26,7 +29,9 @@ class Declarer:
     def __init__(self, principal: Principal, instance: str, word: str, partitions: int) -> None:
         self._principal = principal
         self._queues = list(_queues(principal, instance, word, partitions))
-        self._exchanges = topology.exchanges() if _declares_shared(principal) else {}
+        # Who declares an exchange may delete it and decide what becomes of its messages.
+        self._exchanges = topology.exchanges() if principal is Principal.OPERATOR else []
+        self._names: dict[str, str] = {}
         self._dependants: list[LinkPart] = []
         self._link: Link | None = None
         self.done = threading.Event()
@@ -39,9 +44,14 @@ class Declarer:
             link = self._link
             link.call(lambda: part.connected(link) if self.done.is_set() else None)
 
+    def name_of(self, queue: str) -> str:
+        """What the broker calls one of the queues; it chooses the names of exclusive ones."""
+        return self._names.get(queue, queue)
+
     def connected(self, link: Link) -> None:
         self._link = link
         self.done.clear()
+        self._names.clear()
         link.open_channel(self._declare)
 
     def disconnected(self) -> None:
@@ -51,26 +61,43 @@ class Declarer:
 
     def _declare(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_closed)
-        steps: list[_Step] = []
-        for name, kind in self._exchanges.items():
-            steps.append(
-                partial(channel.exchange_declare, exchange=name, exchange_type=kind, durable=True)
+        exchanges = (
+            partial(
+                channel.exchange_declare,
+                exchange=exchange.name,
+                exchange_type=exchange.kind,
+                durable=True,
+                internal=exchange.internal,
             )
-        for queue in self._queues:
-            steps.append(
-                partial(
-                    channel.queue_declare,
-                    queue=queue.name,
-                    durable=queue.durable,
-                    exclusive=queue.exclusive,
-                    arguments=queue.arguments,
-                )
+            for exchange in self._exchanges
+        )
+        queues = (step for queue in self._queues for step in self._steps(channel, queue))
+        self._step(channel, chain(exchanges, queues))
+
+    def _steps(self, channel: Channel, queue: Queue) -> Iterator[_Step]:
+        if queue.name not in self._names:
+            yield lambda callback: self._declare_queue(channel, queue, callback)
+        for exchange, key in queue.bindings:
+            yield lambda callback, exchange=exchange, key=key: channel.queue_bind(
+                self._names[queue.name], exchange, routing_key=key, callback=callback
             )
-            steps += [
-                partial(channel.queue_bind, queue=queue.name, exchange=exchange, routing_key=key)
-                for exchange, key in queue.bindings
-            ]
-        self._step(channel, iter(steps))
+
+    def _declare_queue(
+        self, channel: Channel, queue: Queue, callback: Callable[[object], None]
+    ) -> None:
+        def declared(frame: Method[spec.Queue.DeclareOk]) -> None:
+            self._names[queue.name] = frame.method.queue
+            callback(frame)
+
+        channel.queue_declare(
+            # The broker chooses a name: no other instance knows it, and who may declare only such
+            # names can declare no exchange.
+            queue="" if queue.exclusive else queue.name,
+            durable=queue.durable,
+            exclusive=queue.exclusive,
+            arguments=queue.arguments,
+            callback=declared,
+        )
 
     def _step(
         self,
@@ -99,15 +126,13 @@ class Declarer:
                 link.later(5.0, lambda: link.open_channel(self._declare))
 
 
-def _declares_shared(principal: Principal) -> bool:
-    return principal not in (Principal.AGENT, Principal.MEMBER, Principal.OUTSIDE)
-
-
 def _queues(principal: Principal, instance: str, word: str, partitions: int) -> Iterable[Queue]:
-    if _declares_shared(principal):
-        yield from topology.shared_queues(partitions)
     if principal is Principal.OPERATOR:
+        yield from topology.outlet_queues()
         for each in Principal:
+            yield from topology.retry_queues(each)
             yield from (q for q in topology.work_queues(each, "{instance}") if "{" not in q.name)
-    else:
-        yield from topology.work_queues(principal, instance, word)
+    if principal in (topology.PARTITION_PUBLISHER, Principal.OPERATOR):
+        yield from topology.partition_queues(partitions)
+    yield from topology.retry_queues(principal)
+    yield from topology.work_queues(principal, instance, word)

@@ -29,6 +29,7 @@ ACQUIRED_COUNT = "x-acquired-count"
 PUBLISHED_MS = "x-published-ms"
 """When a batch of samples was handed to its stream."""
 
+OWN_QUEUES = frozenset(topology.own_queues_exchange(principal) for principal in Principal)
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """Larger bodies are refused unread: what a message's contract allows is far smaller."""
 
@@ -59,9 +60,29 @@ class Delivery:
     """How often this process died while it handled this message and no other."""
 
     @property
+    def returned(self) -> bool:
+        """Whether its consumer or an operator sent it here again, and no publisher can have."""
+        return not self.exchange or self.exchange in OWN_QUEUES
+
+    @property
     def original_key(self) -> str:
         """The key it was first published with, also after waiting in a retry queue."""
-        return str(self.headers.get(ORIGINAL_KEY) or self.routing_key)
+        noted = self.headers.get(ORIGINAL_KEY) if self.returned else None
+        return str(noted or self.routing_key)
+
+    @property
+    def sender(self) -> Principal | None:
+        """Who published it: each has an exchange nobody else may write to. None: an operator.
+
+        Raises:
+            Reject: when it came over an exchange that is no sender's.
+        """
+        noted = str(self.headers.get(ORIGINAL_EXCHANGE) or "")
+        exchange = noted if self.returned else self.exchange
+        found = topology.sender(exchange)
+        if found is None and (exchange or self.exchange):
+            raise Reject(f"it came over the exchange {exchange[:200]!r}, which is no sender's")
+        return found
 
     @property
     def attempt(self) -> int:
@@ -169,7 +190,7 @@ def message_class(delivery: Delivery) -> type[Message]:
 
 def _class_by_key(key: str) -> type[Message]:
     for route in topology.ROUTES:
-        if key == route.key_prefix or (route.words and key.startswith(route.key_prefix + ".")):
+        if route.matches(key):
             return route.message
     raise Reject(f"no message has the routing key {key[:200]!r}")
 
@@ -178,8 +199,8 @@ def decode(delivery: Delivery) -> Message:
     """The message in ``delivery``.
 
     Raises:
-        Reject: naming every fault when the body is not what the contract says; and for what a
-            member published with another job's routing key.
+        Reject: naming every fault when the body is not what the contract says; and for what its
+            sender may not say, or not with this routing key.
     """
     if len(delivery.body) > MAX_BODY_BYTES:
         raise Reject(f"its body has {len(delivery.body)} bytes; {MAX_BODY_BYTES} are the most")
@@ -215,12 +236,19 @@ def _shown(text: str) -> str:
 
 
 def _check_key(delivery: Delivery, message: Message) -> None:
-    """Refuse what a member says of a job it is not of: the broker has checked the key, no more."""
-    # Straight to a queue come retries and replays; where they were published first, a service of
-    # ours has noted, and not who published.
-    key = delivery.original_key if not delivery.exchange else delivery.routing_key
-    found = type(message)
-    if topology.may_publish(Principal.MEMBER, found) and key != message.routing_key():
+    """Refuse what its sender may not say.
+
+    The broker has checked the routing key and which exchange it went to, not the type or the
+    body: a sender could name in them another message than its key, or another job.
+    """
+    found, key, sender = type(message), delivery.original_key, delivery.sender
+    if sender is None:
+        return
+    if not topology.may_publish(sender, found):
+        raise Reject(f"a {found.TYPE} from {sender}, which may not send any")
+    if not topology.route_of(found).matches(key):
+        raise Reject(f"a {found.TYPE} with the routing key {key[:200]!r} of another message")
+    if sender is Principal.MEMBER and key != message.routing_key():
         raise Reject(
             f"a {found.TYPE} that speaks of another job than its routing key {key[:200]!r}"
         )

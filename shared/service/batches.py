@@ -14,7 +14,12 @@ from shared.observe import SET_ASIDE
 from shared.service.context import PartitionWorker
 from shared.service.offset_mark import OffsetMark
 from shared.service.poison import Rows, Series, poisonous
-from shared.topology import DEAD_LETTERS, partition_queue, partitions_of
+from shared.topology import (
+    dead_letter_name,
+    own_queues_exchange,
+    partition_queue,
+    partitions_of,
+)
 from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -146,7 +151,8 @@ class Batches:
 
     def _aside(self, offset: int, body: bytes, reason: str, kind: str = ARROW) -> Outgoing:
         """A dead letter of this principal's partitions."""
-        queue = partitions_of(self._bus.principal)
+        principal = self._bus.principal
+        exchange, queue = own_queues_exchange(principal), partitions_of(principal)
         log.error("batch_set_aside", partition=self._partition, offset=offset, reason=reason)
         SET_ASIDE.labels(queue).inc()
         headers = {
@@ -156,4 +162,5 @@ class Batches:
             "x-attempts": 1,
             "x-dead-lettered-at": datetime.now(UTC).isoformat(),
         }
-        return Outgoing(DEAD_LETTERS, queue, body, f"{self._partition}-{offset}", headers, kind)
+        message_id, key = f"{self._partition}-{offset}", dead_letter_name(queue)
+        return Outgoing(exchange, key, body, message_id, headers, kind)

@@ -24,18 +24,19 @@ _OF_THE_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-coun
 
 def kept_headers(delivery: Delivery) -> dict[str, Any]:
     """The headers of ``delivery`` that go with a copy of it, and where it was published first."""
-    kept = _bounded(delivery.headers)
-    if delivery.exchange:  # published to it, and not by us to the queue for another attempt
-        kept |= {ORIGINAL_KEY: delivery.routing_key, ORIGINAL_EXCHANGE: delivery.exchange}
-    return kept
+    first = {ORIGINAL_KEY: delivery.routing_key, ORIGINAL_EXCHANGE: delivery.exchange}
+    if delivery.returned:
+        first = {name: delivery.headers[name] for name in first if name in delivery.headers}
+    # A sender's own words for where it came from count for nothing.
+    return _bounded(delivery.headers) | first
 
 
-def copy(delivery: Delivery, exchange: str, headers: dict[str, Any]) -> Outgoing:
-    """``delivery`` as a new message for ``exchange``, with its queue's name as routing key."""
+def copy(delivery: Delivery, exchange: str, key: str, headers: dict[str, Any]) -> Outgoing:
+    """``delivery`` as a new message for ``exchange``."""
     given = delivery.content_type or "application/json"
     return Outgoing(
         exchange,
-        delivery.queue,
+        key,
         delivery.body,
         delivery.identity,
         headers,

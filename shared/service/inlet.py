@@ -196,7 +196,8 @@ class Inlet:
             after_s=delay,
         )
         headers = kept_headers(delivery) | {ATTEMPT: delivery.attempt + 1}
-        return [copy(delivery, topology.retry_name(delay), headers)]
+        waiting = topology.retry_exchange(self._bus.principal, delay)
+        return [copy(delivery, waiting, delivery.queue, headers)]
 
     def _refused(self, delivery: Delivery, error: Reject) -> list[Outgoing]:
         """A dead letter, unless a handler declined a request and there is somebody to answer."""
@@ -219,7 +220,8 @@ class Inlet:
             "x-attempts": delivery.attempt,
             "x-dead-lettered-at": self._clock().isoformat(),
         }
-        dead = copy(delivery, topology.DEAD_LETTERS, headers)
+        own = topology.own_queues_exchange(self._bus.principal)
+        dead = copy(delivery, own, topology.dead_letter_name(delivery.queue), headers)
         try:
             refused = self._refusal(delivery, reason[:_MAX_REASON], faults)
         except Exception:

@@ -141,9 +141,9 @@ def test_every_service_finds_its_queues_and_may_declare_them_again(broker: Broke
         assert before == {
             queue.name
             for user in Principal
-            for queue in [*topology.work_queues(user, "{instance}"), *topology.shared_queues(0)]
+            for queue in [*topology.work_queues(user, "{instance}"), *topology.retry_queues(user)]
             if "{" not in queue.name
-        }
+        } | {queue.name for queue in topology.outlet_queues()}
         buses = [Bus(broker.url(name), name, "node-1") for name in MODULES]
         try:
             for bus in buses:
@@ -171,11 +171,11 @@ def test_a_jobs_token_made_with_the_charts_key_opens_that_jobs_messages(broker: 
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(url))) as link:
         channel = link.channel()
         channel.confirm_delivery()
-        channel.basic_publish("jobs", "pod.exited.job1", b"")
-        channel.queue_declare("member.job1.worker-0.1", exclusive=True)
-        channel.queue_bind("member.job1.worker-0.1", "jobs", "clusterspec.ready.job1")
+        channel.basic_publish("from.member", "pod.exited.job1", b"")
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, "from.autospec", "clusterspec.ready.job1")
         with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
-            channel.basic_publish("jobs", "pod.exited.job2", b"")
+            channel.basic_publish("from.member", "pod.exited.job2", b"")
 
 
 def test_only_the_task_service_gets_the_key_that_signs(manifests: list[Manifest]) -> None:

@@ -35,7 +35,7 @@ class FakeLaunchers:
         self._link = pika.BlockingConnection(pika.URLParameters(broker.url()))
         self._channel = self._link.channel()
         self._queue: str = self._channel.queue_declare("", exclusive=True).method.queue
-        self._channel.queue_bind(self._queue, "jobs", "clusterspec.ready.#")
+        self._channel.queue_bind(self._queue, "from.autospec", "clusterspec.ready.#")
         self._specs: dict[str, dict[str, Any]] = {}
         self._reported: set[str] = set()
         self._started: dict[str, int] = {}

@@ -126,7 +126,7 @@ def _quiet(stack: Stack, tap: Tap) -> bool:
 
 def _undisturbed_verdicts(folder: Path) -> Counter[tuple[Any, ...]]:
     with _stack(folder, {"detector": MODULES["detector"]}) as stack:
-        tap = Tap(stack.broker.admin_url, "outside.tap", "alerts", "anomaly.#")
+        tap = Tap(stack.broker.admin_url, "tap", {"from.detector": ["anomaly.#"]})
         _publish_samples(stack)
         _until(lambda: _quiet(stack, tap), "all verdicts")
         return Counter(_verdict(event) for event in tap.seen)
@@ -181,8 +181,8 @@ def test_nothing_is_lost_doubled_or_wrong_when_everything_is_killed_once(tmp_pat
         folder.chmod(folder.stat().st_mode | 0o011)
     runs.chmod(0o777)
     with _stack(tmp_path / "stormy", dict(MODULES)) as stack:
-        jobs = Tap(stack.broker.admin_url, "outside.jobs", "jobs", "job.#")
-        verdicts = Tap(stack.broker.admin_url, "outside.verdicts", "alerts", "anomaly.#")
+        jobs = Tap(stack.broker.admin_url, "tap.jobs", {"from.task": ["job.#"]})
+        verdicts = Tap(stack.broker.admin_url, "tap.verdicts", {"from.detector": ["anomaly.#"]})
 
         def ended() -> dict[str, list[str]]:
             ends: dict[str, list[str]] = {}

@@ -20,7 +20,6 @@ from services.healer.remediations.audit import verify
 from shared.contracts import Message, SeriesRef
 from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
 from shared.embedded.process import OwnedProcess
-from shared.messaging import Bus
 from tests.brokers import BrokerUnderTest
 
 _ANSWERS = ("samples.#", "remediation.executed", "evidence.collected", "item.observed")
@@ -55,14 +54,12 @@ class Agent:
             ),
             "BAROGRAPH_AGENT_CLEAN": json.dumps([{"root": str(self.logs), "min_age_s": 3600}]),
         }
-        _declare_exchanges(broker)
         self._connection = pika.BlockingConnection(pika.URLParameters(broker.url()))
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
         tap = self._channel.queue_declare("", exclusive=True).method.queue
         for key in _ANSWERS:
-            exchange = "metrics" if key.startswith("samples") else "alerts"
-            self._channel.queue_bind(tap, exchange, key)
+            self._channel.queue_bind(tap, "from.agent", key)
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self._channel.basic_consume(tap, self._hear, auto_ack=True)
         self._process: OwnedProcess | None = None
@@ -84,7 +81,7 @@ class Agent:
     def tell(self, message: Message) -> None:
         """Publish to the agent's queue, which must be there."""
         self._channel.basic_publish(
-            "alerts",
+            "from.healer",
             message.routing_key(),
             message.model_dump_json().encode(),
             pika.BasicProperties(content_type="application/json"),
@@ -135,17 +132,6 @@ class Agent:
 
     def _hear(self, _channel: object, method: Any, _properties: object, body: bytes) -> None:
         self.heard.append((method.routing_key, json.loads(body)))
-
-
-def _declare_exchanges(broker: BrokerUnderTest) -> None:
-    # An agent may not declare what all rely on; a service does, and this one has no queue in
-    # which our samples would be left behind.
-    bus = Bus(broker.url("predictor"), "predictor")
-    bus.start()
-    try:
-        bus.wait_ready(60)
-    finally:
-        bus.stop()
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_a_series_with_a_past_is_judged_at_its_first_live_sample(
     connection = running.enter_context(pika.BlockingConnection(pika.URLParameters(broker.url())))
     channel = connection.channel()
     queue = channel.queue_declare("", exclusive=True).method.queue
-    channel.queue_bind(queue, "alerts", "anomaly.#")
+    channel.queue_bind(queue, "from.detector", "anomaly.#")
 
     common = ["--prometheus", source, "--gateway", gateway, "--days", "3.9", "--step", "300"]
     result = _backfill('demo_queue{job="node"}', *common, "--hours", "5")

@@ -129,7 +129,7 @@ def test_kills_neither_lose_nor_add_an_event(
         channel = connection.channel()
         channel.confirm_delivery()
         tap = channel.queue_declare("", exclusive=True).method.queue
-        channel.queue_bind(tap, "alerts", "anomaly.#")
+        channel.queue_bind(tap, "from.detector", "anomaly.#")
         seen: list[str] = []
         channel.basic_consume(
             tap, lambda _c, _m, properties, body: _keep(seen, properties, body), auto_ack=True

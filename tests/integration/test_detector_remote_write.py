@@ -59,7 +59,7 @@ class _Tap:
     def start(self) -> None:
         channel = self._connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
-        channel.queue_bind(queue, "alerts", "anomaly.#")
+        channel.queue_bind(queue, "from.detector", "anomaly.#")
         channel.basic_consume(queue, self._event, auto_ack=True)
         channel.basic_qos(prefetch_count=100)
         for number in range(self._partitions):

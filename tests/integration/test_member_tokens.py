@@ -148,31 +148,32 @@ def test_it_publishes_its_own_reports_and_hears_its_own_spec(
 
 
 def _queue(channel: BlockingChannel) -> str:
-    name = f"member.{WORD}.worker-0.1"
-    channel.queue_declare(name, exclusive=True)
+    name: str = channel.queue_declare("", exclusive=True).method.queue
     return name
 
 
+OUT, IN = "from.member", "from.autospec"
 Act = Callable[[BlockingChannel], Any]
 FORBIDDEN: dict[str, Act] = {
-    "another job's report": lambda c: c.basic_publish("jobs", f"pod.reported.{OTHER}", b""),
-    "a key below its own": lambda c: c.basic_publish("jobs", f"pod.reported.{WORD}.x", b""),
-    "a spec of its own job": lambda c: c.basic_publish("jobs", f"clusterspec.ready.{WORD}", b""),
+    "another job's report": lambda c: c.basic_publish(OUT, f"pod.reported.{OTHER}", b""),
+    "a key below its own": lambda c: c.basic_publish(OUT, f"pod.reported.{WORD}.x", b""),
+    "a spec of its own job": lambda c: c.basic_publish(OUT, f"clusterspec.ready.{WORD}", b""),
     "a submit": lambda c: c.basic_publish("jobs", "job.submit", b""),
+    "a spec for itself": lambda c: c.basic_publish(IN, f"clusterspec.ready.{WORD}", b""),
     "an alert": lambda c: c.basic_publish("alerts", f"pod.reported.{WORD}", b""),
     "samples": lambda c: c.basic_publish("metrics", f"samples.{WORD}", b""),
     "straight into a queue": lambda c: c.basic_publish("", "autospec.reports", b""),
-    "a retry": lambda c: c.basic_publish("retry.1s", "autospec.reports", b""),
-    "a dead letter": lambda c: c.basic_publish("dead-letters", "autospec.reports", b""),
-    "another job's queue": lambda c: c.queue_declare(f"member.{OTHER}.worker-0.1", exclusive=True),
-    "a queue whose job begins like it": lambda c: c.queue_declare(f"member.{WORD}x.worker-0.1"),
-    "another job's specs": lambda c: c.queue_bind(_queue(c), "jobs", f"clusterspec.ready.{OTHER}"),
-    "everybody's specs": lambda c: c.queue_bind(_queue(c), "jobs", "clusterspec.ready.#"),
-    "other members' reports": lambda c: c.queue_bind(_queue(c), "jobs", f"pod.reported.{WORD}"),
+    "a retry": lambda c: c.basic_publish("retry.autospec.1s", "autospec.reports", b""),
+    "a dead letter": lambda c: c.basic_publish("to.autospec", "autospec.reports.dead", b""),
+    "a queue of a name": lambda c: c.queue_declare(f"member.{WORD}.worker-0.1", exclusive=True),
+    "another job's specs": lambda c: c.queue_bind(_queue(c), IN, f"clusterspec.ready.{OTHER}"),
+    "everybody's specs": lambda c: c.queue_bind(_queue(c), IN, "clusterspec.ready.#"),
+    "other members' reports": lambda c: c.queue_bind(_queue(c), OUT, f"pod.reported.{WORD}"),
     "alerts to read": lambda c: c.queue_bind(_queue(c), "alerts", "#"),
     "a service's queue": lambda c: c.basic_get("autospec.reports"),
     "emptying a service's queue": lambda c: c.queue_purge("task.jobs"),
     "an exchange": lambda c: c.exchange_declare("jobs2", "topic"),
+    "an exchange named as its queues are": lambda c: c.exchange_declare("amq.gen-x", "topic"),
 }
 
 
@@ -198,7 +199,7 @@ def test_what_it_says_of_another_job_under_its_own_key_is_not_believed(
         channel = link.channel()
         channel.confirm_delivery()
         body = report(OTHER).model_dump_json().encode()
-        channel.basic_publish("jobs", f"pod.reported.{WORD}", body, properties)
+        channel.basic_publish(OUT, f"pod.reported.{WORD}", body, properties)
 
     eventually(lambda: bool(autospec.refused), "the refusal")
     assert "speaks of another job than its routing key" in autospec.refused[0]

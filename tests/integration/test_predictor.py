@@ -35,7 +35,7 @@ def test_a_filling_disk_in_the_streams_is_predicted_before_it_is_full(
         with pika.BlockingConnection(pika.URLParameters(broker.url())) as connection:
             channel = connection.channel()
             queue = channel.queue_declare("", exclusive=True).method.queue
-            channel.queue_bind(queue, "alerts", "alarm.predicted")
+            channel.queue_bind(queue, "from.predictor", "alarm.predicted")
             for step in range(45):
                 rows = [("filling", _DISK, "", step * 1000, 30.0 + step + 0.1 * (step % 3))]
                 source.publish_partition(1, encode(from_rows(rows)), f"filling-{step}")

@@ -1,0 +1,268 @@
+"""The table: every message, who publishes it, who consumes it, and its routing key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from shared import contracts as c
+from shared.contracts.message import Message
+from shared.topology.principals import Principal
+
+JOBS, METRICS, HEALING = "jobs", "metrics", "healing"
+"""Inboxes: exchanges that users of the platform publish to, and nobody else."""
+
+ALERTS, JOB_EVENTS = "alerts", "job-events"
+"""Outlets: exchanges that users of the platform bind queues of their own to."""
+
+
+class QueueKind(StrEnum):
+    """Quorum queues for work, exclusive ones, named by the broker, for a member's own messages."""
+
+    QUORUM = "quorum"
+    EXCLUSIVE = "exclusive"
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """``principal`` receives the message in ``queue``.
+
+    ``{instance}`` in the queue stands for the consumer's own instance name (an agent's machine,
+    a job's member).
+    """
+
+    principal: Principal
+    queue: str
+    kind: QueueKind = QueueKind.QUORUM
+    narrowed: bool = False
+    """Whether only messages addressed to this instance are wanted (last word of the key)."""
+    awaited: bool = True
+    """Whether a publish is a failure while nobody ever made the queue."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One message's way: from its publishers to its consumers."""
+
+    message: type[Message]
+    publishers: tuple[Principal, ...]
+    consumers: tuple[Subscription, ...] = ()
+    template: str = ""
+    """The routing key, with the words that vary in braces; the message's type unless given."""
+    inbox: str = ""
+    """Exchange that users of the platform publish it to, where they may."""
+    outlet: str = ""
+    """Exchange from which users of the platform may receive it, where they may."""
+    planned: tuple[Principal, ...] = ()
+    """Whose code will publish it and does not yet: they have no right to, and nothing is bound."""
+
+    @property
+    def key(self) -> str:
+        """The routing key's template, e.g. ``pod.exited.{job}``."""
+        return self.template or self.message.TYPE
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the key's words that vary."""
+        return tuple(re.findall(r"\{(\w+)\}", self.key))
+
+    def binding(self, word: str | None = None) -> str:
+        """The binding key for all such messages, or for those addressed to ``word``."""
+        if not self.parameters:
+            return self.key
+        return self._fixed + (word if word is not None else "#")
+
+    @property
+    def key_pattern(self) -> str:
+        """A regular expression that matches such routing keys, and bindings of them, only."""
+        return re.escape(self._fixed) + (".+" if self.parameters else "")
+
+    def matches(self, routing_key: str) -> bool:
+        """Whether a message published with this key can be one of these."""
+        if not self.parameters:
+            return routing_key == self.key
+        return routing_key.startswith(self._fixed) and routing_key != self._fixed
+
+    @property
+    def _fixed(self) -> str:
+        return self.key.partition("{")[0]
+
+
+P = Principal
+
+
+def _to(*names: Principal) -> tuple[Subscription, ...]:
+    return tuple(Subscription(name, f"{name}.{_FLOW[name]}") for name in names)
+
+
+_FLOW = {
+    P.CLIENT: "events",
+    P.TASK: "jobs",
+    P.AUTOSPEC: "reports",
+    P.DETECTOR: "samples",
+    P.HEALER: "observations",
+}
+_SHOWN = (Subscription(P.CLIENT, "client.members"),)
+_LOGS = (Subscription(P.CLIENT, "client.logs"),)
+_MEASURED = (replace(_SHOWN[0], awaited=False),)
+_MEMBER = (Subscription(P.MEMBER, "member.{instance}", QueueKind.EXCLUSIVE, narrowed=True),)
+_AGENT = (Subscription(P.AGENT, "agent.{instance}", narrowed=True),)
+_ASKERS = (P.CLIENT, P.OUTSIDE)
+
+
+def _request(message: type[Message]) -> Route:
+    return Route(message, _ASKERS, _to(P.TASK), inbox=JOBS)
+
+
+def _job_event(message: type[Message]) -> Route:
+    return Route(message, (P.TASK,), _to(P.CLIENT), outlet=JOB_EVENTS)
+
+
+def _of_member(message: type[Message], *consumers: Subscription) -> Route:
+    return Route(message, (P.MEMBER,), consumers, f"{message.TYPE}.{{job}}")
+
+
+def _order(message: type[Message]) -> Route:
+    return Route(message, (P.HEALER,), _AGENT, f"{message.TYPE}.{{host}}")
+
+
+def _decision(message: type[Message], *publishers: Principal) -> Route:
+    return Route(message, publishers, _to(P.HEALER), planned=(P.CLIENT,))
+
+
+def _news(message: type[Message], template: str = "") -> Route:
+    return Route(message, (P.HEALER,), template=template, outlet=ALERTS)
+
+
+ROUTES: tuple[Route, ...] = (
+    # A job's way.
+    _request(c.JobSubmit),
+    _request(c.JobPlan),
+    _job_event(c.JobPlanned),
+    _request(c.JobCancel),
+    _request(c.JobRemove),
+    Route(
+        c.RequestRefused,
+        (P.TASK, P.DETECTOR),
+        _to(P.CLIENT),
+        "request.refused.{request}",
+        outlet=JOB_EVENTS,
+    ),
+    _job_event(c.JobAccepted),
+    _job_event(c.JobStarting),
+    _job_event(c.JobPending),
+    Route(c.RendezvousOpen, (P.TASK,), _to(P.AUTOSPEC)),
+    _of_member(c.PodReported, *_to(P.AUTOSPEC), *_SHOWN),
+    Route(
+        c.ClusterSpecReady,
+        (P.AUTOSPEC,),
+        (*_MEMBER, *_to(P.TASK), *_SHOWN),
+        "clusterspec.ready.{job}",
+    ),
+    Route(c.PodFenced, (P.AUTOSPEC,), _MEMBER, "pod.fenced.{job}"),
+    Route(c.RendezvousTimedOut, (P.AUTOSPEC,), _to(P.TASK)),
+    _of_member(c.PodStarted, *_to(P.TASK), *_SHOWN),
+    _job_event(c.JobRunning),
+    _of_member(c.LogAppended, *_LOGS),
+    _of_member(c.PodMeasured, *_MEASURED),
+    _of_member(c.PodExited, *_to(P.TASK), *_SHOWN),
+    _job_event(c.JobRetrying),
+    Route(c.RendezvousClose, (P.TASK,), _to(P.AUTOSPEC)),
+    _job_event(c.JobSucceeded),
+    _job_event(c.JobFailed),
+    _job_event(c.JobCancelled),
+    _job_event(c.JobRemoved),
+    # A sample's way.
+    Route(
+        c.MetricBatch,
+        (P.AGENT, P.HEALER, P.OUTSIDE),
+        _to(P.DETECTOR),
+        "samples.{host}",
+        inbox=METRICS,
+    ),
+    Route(c.AnomalyDetected, (P.DETECTOR,), _to(P.HEALER)),
+    Route(c.AnomalyCleared, (P.DETECTOR,), _to(P.HEALER)),
+    Route(c.AlarmPredicted, (P.PREDICTOR,), _to(P.HEALER)),
+    Route(c.PredictionWithdrawn, (P.PREDICTOR,), _to(P.HEALER)),
+    _news(c.AlertChanged, "alert.{state}.{severity}.{family}.{source}"),
+    _order(c.EvidenceCollect),
+    Route(c.EvidenceCollected, (P.AGENT,), _to(P.HEALER)),
+    _order(c.RemediationExecute),
+    Route(c.RemediationExecuted, (P.AGENT,), _to(P.HEALER)),
+    _order(c.ItemRead),
+    Route(c.ItemObserved, (P.AGENT,), _to(P.HEALER)),
+    _news(c.RemediationVerified),
+    # What people decide, and what becomes of it.
+    _decision(c.ActionDecide),
+    _news(c.ActionChanged),
+    Route(
+        c.HealingStop,
+        (P.HEALER, P.OUTSIDE),
+        (*_to(P.HEALER), *_AGENT),
+        inbox=HEALING,
+        planned=(P.CLIENT,),
+    ),
+    Route(c.HealingResume, (P.HEALER,), (*_to(P.HEALER), *_AGENT), planned=(P.CLIENT,)),
+    _news(c.HealingSwitched),
+    _decision(c.AnomalyJudge),
+    Route(c.AnomalyJudged, (P.HEALER,), _to(P.DETECTOR)),
+    _decision(c.RuleDecide),
+    _news(c.CorrelationChanged),
+    _news(c.HealthReported),
+)
+"""Every message of the platform, in flow order."""
+
+_BY_TYPE = {route.message.TYPE: route for route in ROUTES}
+
+
+def route_of(message_type: type[Message]) -> Route:
+    """The row of a message class; KeyError for one outside the table."""
+    return _BY_TYPE[message_type.TYPE]
+
+
+def may_publish(principal: Principal, message_type: type[Message]) -> bool:
+    """Whether the table lets ``principal`` publish such messages."""
+    route = _BY_TYPE.get(message_type.TYPE)
+    return route is not None and principal in route.publishers
+
+
+def publishing_exchange(principal: Principal, route: Route) -> str:
+    """The exchange ``principal`` publishes such messages to.
+
+    No two principals share one. A queue is bound to exactly the exchanges of those who may send
+    what it is for, so no trick with bindings can give a message another sender than it has.
+    """
+    return route.inbox if principal is P.OUTSIDE else from_exchange(principal)
+
+
+def from_exchange(principal: Principal) -> str:
+    """The exchange that carries everything ``principal`` publishes, and nothing else."""
+    return f"from.{principal}"
+
+
+def sender(exchange: str) -> Principal | None:
+    """Who alone can have published what came over ``exchange``; None for one not in the table."""
+    return _SENDERS.get(exchange)
+
+
+_SENDERS = dict.fromkeys((JOBS, METRICS, HEALING), P.OUTSIDE) | {
+    from_exchange(name): name for name in P if name not in (P.OUTSIDE, P.OPERATOR)
+}
+
+
+def sources(route: Route) -> Iterator[str]:
+    """The exchanges such messages come over."""
+    for publisher in route.publishers:
+        yield publishing_exchange(publisher, route)
+
+
+def subscriptions(principal: Principal) -> dict[str, list[Route]]:
+    """Queue name (with its ``{instance}``) to the routes that end in it."""
+    found: dict[str, list[Route]] = {}
+    for route in ROUTES:
+        for sub in route.consumers:
+            if sub.principal is principal:
+                found.setdefault(sub.queue, []).append(route)
+    return found

@@ -17,7 +17,7 @@ from shared.contracts import (
     Role,
     Stored,
 )
-from shared.store.records import Collection
+from shared.store import Collection
 
 SUBMITTED, REFUSED, REMOVED = "submitted", "refused", "removed"
 """States of ours, beside those of the task service."""

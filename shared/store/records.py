@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as AnyCollection
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, cast
 
-from pydantic import BaseModel
-from sqlalchemy import Connection, Integer, Select, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, func, select
 
+from shared.store import statements
+from shared.store.collection import Collection, T, fitted, fitted_or_none, utc
 from shared.store.known import UNKNOWN, Known, KnownGroup
-from shared.store.tables import RECORDS
+from shared.store.tables import RECORDS, STATUS_WIDTH
 
-T = TypeVar("T", bound=BaseModel)
 Memory = dict[str, tuple[str, T]]
 """Key, JSON and model of the records a reader has found last."""
 _AT_ONCE = 500
-_CHANGED = ("group_key", "status", "due_at", "data")
-
-
-@dataclass(frozen=True)
-class Collection(Generic[T]):
-    """A kind of record: its model, its key, and what it can be found by.
-
-    ``group``, ``status`` and ``due`` read the indexed values from a record; ``due`` gives an
-    aware datetime or None.
-    """
-
-    name: str
-    model: type[T]
-    key: Callable[[T], str]
-    group: Callable[[T], str | None] | None = None
-    status: Callable[[T], str | None] | None = None
-    due: Callable[[T], datetime | None] | None = None
+_DUE_AT_ONCE = 1000
 
 
 class Records:
@@ -57,11 +38,12 @@ class Records:
 
     def get(self, collection: Collection[T], key: str) -> T | None:
         """The record with this key, or None."""
+        key = fitted(key)
         known = self._known[collection.name]
         found = known.get(key)
         if found is UNKNOWN:
             values = {"collection": collection.name, "key": key}
-            row = self._connection.execute(_GET, values).first()
+            row = self._connection.execute(statements.GET, values).first()
             found = None if row is None else collection.model.model_validate_json(row.data)
             known.learn({key: found})
         return cast("T | None", found)
@@ -80,17 +62,17 @@ class Records:
         """
         known = self._known[collection.name]
         read = collection.model.model_validate_json
-        for part in _parts({key for key in keys if known.get(key) is UNKNOWN}):
+        for part in _parts({key for key in map(fitted, keys) if known.get(key) is UNKNOWN}):
             values: dict[str, Any] = {"collection": collection.name, "keys": part}
-            rows = self._connection.execute(_GET_MANY, values)
+            rows = self._connection.execute(statements.GET_MANY, values)
             known.learn(dict.fromkeys(part) | {row.key: read(row.data) for row in rows})
-        wanted = {group for group in groups if known.group(group) is None}
+        wanted = {group for group in map(fitted, groups) if known.group(group) is None}
         if wanted:
             self._write(collection.name)
         for part in _parts(wanted):
             values = {"collection": collection.name, "groups": part, "most": newest}
             members: dict[str, dict[str, T]] = {group: {} for group in part}
-            for row in self._connection.execute(_NEWEST, values):
+            for row in self._connection.execute(statements.NEWEST, values):
                 members[row.group_key][row.key] = read(row.data)
             for group, records in members.items():
                 complete = len(records) < newest
@@ -106,7 +88,7 @@ class Records:
         # Ordinals grow within the list, too: the order of creation is what `find` keeps.
         first = time.time_ns()
         for number, record in enumerate(records):
-            row = _row(collection, record)
+            row = collection.row(record)
             before = waiting.get(row["key"])
             row["ordinal"] = before["ordinal"] if before else first + number
             waiting[row["key"]] = row
@@ -128,15 +110,16 @@ class Records:
         waiting = self._put.pop(name, None)
         self._groups.pop(name, None)
         if waiting:
-            statement = _upsert(self._connection.dialect.name)
+            statement = statements.upsert(self._connection.dialect.name)
             rows = [row | {"data": row["data"].model_dump_json()} for row in waiting.values()]
             self._connection.execute(statement, rows)
 
     def delete(self, collection: Collection[T], key: str) -> None:
         """Forget the record with this key; harmless when there is none."""
+        key = fitted(key)
         self._put.get(collection.name, {}).pop(key, None)
         self._known[collection.name].delete(key)
-        self._connection.execute(_DELETE, {"collection_": collection.name, "key_": key})
+        self._connection.execute(statements.DELETE, {"collection_": collection.name, "key_": key})
 
     def find(
         self,
@@ -145,41 +128,54 @@ class Records:
         status: str | AnyCollection[str] | None = None,
         group: str | None = None,
         due_before: datetime | None = None,
-        limit: int = 1000,
+        limit: int | None = None,
         offset: int = 0,
         newest_first: bool = False,
         memory: Memory[T] | None = None,
     ) -> list[T]:
-        """Records that match all that is given, in order of creation.
+        """Records that match all that is given, in order of creation; all of them without a limit.
+
+        What is due is a list to be worked off: without a limit it comes in parts of 1,000, and who
+        asks again gets the next ones.
 
         With ``memory``, a record that is as it was gives the very model it gave last time, and
         costs no parsing: for who reads the same ones over and over. Memory then holds these.
         """
         statuses = [status] if isinstance(status, str) else status
+        statuses = None if statuses is None else [fitted(s, STATUS_WIDTH) for s in statuses]
+        group = fitted_or_none(group)
+        if limit is None and due_before is not None:
+            limit = _DUE_AT_ONCE
         if memory is None and group is not None and due_before is None and offset == 0:
             read = self._of_group(collection, group, statuses, limit, newest_first=newest_first)
             if read is not None:
                 return read
-        values: dict[str, Any] = {"collection": collection.name, "most": limit, "skipped": offset}
-        if statuses is not None:
-            values["status"] = list(statuses)
-        if group is not None:
-            values["group_key"] = group
-        if due_before is not None:
-            values["due"] = _utc(due_before)
         if group is None or group in self._groups.get(collection.name, ()):
             self._write(collection.name)
-        query = _find("status" in values, "group_key" in values, "due" in values, newest_first)
-        rows = self._connection.execute(query, values).all()
-        waiting = self._put.get(collection.name, {})
-        if waiting and any(row.key in waiting for row in rows):
-            # One of them was put meanwhile into another group.
-            self._write(collection.name)
-            rows = self._connection.execute(query, values).all()
-        found = [(row.key, row.data) for row in rows]
+        asked = {
+            "most": limit,
+            "status": statuses,
+            "group_key": group,
+            "due": utc(due_before),
+        }
+        values = {name: value for name, value in asked.items() if value is not None}
+        values |= {"collection": collection.name, "skipped": offset}
+        found = self._found(collection.name, values, newest_first=newest_first)
         if memory is not None:
             return _remembered(collection, found, memory)
         return self._models(collection, found)
+
+    def _found(
+        self, name: str, values: dict[str, Any], *, newest_first: bool
+    ) -> list[tuple[str, str]]:
+        query = statements.find(frozenset(values), newest_first)
+        rows = self._connection.execute(query, values).all()
+        waiting = self._put.get(name, {})
+        if waiting and any(row.key in waiting for row in rows):
+            # One of them was put meanwhile into another group.
+            self._write(name)
+            rows = self._connection.execute(query, values).all()
+        return [(row.key, row.data) for row in rows]
 
     def _models(self, collection: Collection[T], rows: Sequence[tuple[str, str]]) -> list[T]:
         known = self._known[collection.name]
@@ -197,7 +193,7 @@ class Records:
         collection: Collection[T],
         group: str,
         statuses: AnyCollection[str] | None,
-        limit: int,
+        limit: int | None,
         *,
         newest_first: bool,
     ) -> list[T] | None:
@@ -208,10 +204,10 @@ class Records:
         records: list[T] = list(known.records.values())
         if newest_first:
             records.reverse()
-        status_of = collection.status
         if statuses is not None:
-            records = [r for r in records if status_of is not None and status_of(r) in statuses]
-        return records[:limit] if known.complete or len(records) >= limit else None
+            records = [r for r in records if collection.status_of(r) in statuses]
+        enough = known.complete or (limit is not None and len(records) >= limit)
+        return records[:limit] if enough else None
 
     def count(self, collection: Collection[T]) -> dict[str, int]:
         """How many records there are of each status ('' for none)."""
@@ -237,84 +233,8 @@ def _remembered(
     return [model for _, model in found.values()]
 
 
-def _row(collection: Collection[T], record: T) -> dict[str, Any]:
-    return {
-        "collection": collection.name,
-        "key": collection.key(record),
-        "group_key": collection.group(record) if collection.group else None,
-        "status": collection.status(record) if collection.status else None,
-        "due_at": _utc(collection.due(record)) if collection.due else None,
-        # As JSON when it is written: a batch may change one large record a thousand times.
-        "data": record,
-    }
-
-
-# Building a statement costs more than executing it, so each is built once.
-_GET = select(RECORDS.c.data).where(
-    RECORDS.c.collection == bindparam("collection"), RECORDS.c.key == bindparam("key")
-)
-_GET_MANY = select(RECORDS.c.key, RECORDS.c.data).where(
-    RECORDS.c.collection == bindparam("collection"),
-    RECORDS.c.key.in_(bindparam("keys", expanding=True)),
-)
-_DELETE = delete(RECORDS).where(
-    RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
-)
-
-
-def _newest() -> Select[Any]:
-    """Of each group its newest records, oldest of them first."""
-    order = (RECORDS.c.ordinal, RECORDS.c.key)
-    place = func.row_number().over(
-        partition_by=RECORDS.c.group_key, order_by=[column.desc() for column in order]
-    )
-    numbered = (
-        select(RECORDS.c.key, RECORDS.c.group_key, RECORDS.c.data, RECORDS.c.ordinal)
-        .add_columns(place.label("place"))
-        .where(
-            RECORDS.c.collection == bindparam("collection"),
-            RECORDS.c.group_key.in_(bindparam("groups", expanding=True)),
-        )
-        .subquery()
-    )
-    query = select(numbered.c.key, numbered.c.group_key, numbered.c.data)
-    query = query.where(numbered.c.place <= bindparam("most", type_=Integer))
-    return query.order_by(numbered.c.ordinal, numbered.c.key)
-
-
-_NEWEST = _newest()
-
-
-@cache
-def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(RECORDS)
-    changed = {name: statement.excluded[name] for name in _CHANGED}
-    return statement.on_conflict_do_update(index_elements=["collection", "key"], set_=changed)
-
-
-@cache
-def _find(by_status: bool, by_group: bool, by_due: bool, newest_first: bool) -> Select[Any]:
-    query = select(RECORDS.c.key, RECORDS.c.data).where(
-        RECORDS.c.collection == bindparam("collection")
-    )
-    if by_status:
-        query = query.where(RECORDS.c.status.in_(bindparam("status", expanding=True)))
-    if by_group:
-        query = query.where(RECORDS.c.group_key == bindparam("group_key"))
-    if by_due:
-        query = query.where(RECORDS.c.due_at <= bindparam("due", type_=RECORDS.c.due_at.type))
-    order = (RECORDS.c.ordinal, RECORDS.c.key)
-    query = query.order_by(*[column.desc() for column in order] if newest_first else order)
-    return query.limit(bindparam("most", type_=Integer)).offset(bindparam("skipped", type_=Integer))
-
-
 def _parts(names: AnyCollection[str]) -> Iterator[list[str]]:
     """In as many as one statement can ask for."""
     ordered = sorted(names)
     for start in range(0, len(ordered), _AT_ONCE):
         yield ordered[start : start + _AT_ONCE]
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.astimezone(UTC)

@@ -223,6 +223,13 @@ class Store:
         """Messages of the outbox that can never be published, oldest first, with the reasons."""
         return self._queued(OUTBOX.c.set_aside.is_not(None), limit=limit)
 
+    def retry(self, ids: Sequence[int]) -> None:
+        """Let the relay send these messages that were set aside once more."""
+        rows = [{"id_": number, "reason": None} for number in ids]
+        if rows:
+            with self.unit() as unit:
+                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same module
+
     def set_aside_count(self) -> int:
         """How many messages of the outbox can never be published."""
         query = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_not(None))

@@ -17,15 +17,18 @@ from sqlalchemy import (
 from sqlalchemy import BigInteger as Big
 
 METADATA = MetaData()
+KEY_WIDTH, STATUS_WIDTH = 300, 64
+"""Characters of the columns that records are found by."""
+
 _Serial = Big().with_variant(Integer, "sqlite")
 
 RECORDS = Table(
     "records",
     METADATA,
     Column("collection", String(64), primary_key=True),
-    Column("key", String(300), primary_key=True),
-    Column("group_key", String(300)),
-    Column("status", String(64)),
+    Column("key", String(KEY_WIDTH), primary_key=True),
+    Column("group_key", String(KEY_WIDTH)),
+    Column("status", String(STATUS_WIDTH)),
     Column("due_at", DateTime(timezone=True)),
     Column("ordinal", _Serial, nullable=False),
     Column("data", Text, nullable=False),

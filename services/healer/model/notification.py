@@ -179,12 +179,12 @@ STANDINGS = Collection(
     "standings",
     Standing,
     key=lambda s: s.incident_id,
-    group=lambda s: s.group[:300],
+    group=lambda s: s.group,
     status=lambda s: s.status,
     due=lambda s: s.due,
 )
 FLAPS = Collection("flaps", Flap, key=lambda f: f.key, due=lambda f: f.until)
-GROUPS = Collection("groups", Group, key=lambda g: g.group[:300], due=lambda g: g.due)
+GROUPS = Collection("groups", Group, key=lambda g: g.group, due=lambda g: g.due)
 STORM = Collection("storm", StormState, key=lambda s: s.name)
 NOTICES = Collection(
     "notices", NoticeRecord, key=lambda n: n.notice.message_id, due=lambda n: n.due
@@ -193,9 +193,9 @@ DELIVERIES = Collection(
     "deliveries",
     Delivery,
     key=lambda d: d.delivery_id,
-    group=lambda d: f"{d.channel} {d.recipient}"[:300],
+    group=lambda d: f"{d.channel} {d.recipient}",
     status=lambda d: d.status,
     due=lambda d: d.due,
 )
-QUOTAS = Collection("quotas", Quota, key=lambda q: q.recipient[:300], due=lambda q: q.digest_at)
+QUOTAS = Collection("quotas", Quota, key=lambda q: q.recipient, due=lambda q: q.digest_at)
 LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)

@@ -51,7 +51,7 @@ class Announcer:
             flap_notices.calmed(self._alerting.group_by, ctx)
             self._announce(state, ctx)
         for group in ctx.records.find(GROUPS, due_before=ctx.now):
-            ctx.records.delete(GROUPS, group.group[:300])
+            ctx.records.delete(GROUPS, group.group)
         self._dispatch.digests(ctx)
         STORMING.set(state.active)
         counted = ctx.records.count(STANDINGS)
@@ -84,7 +84,7 @@ class Announcer:
         if waiting > self._alerting.storm.alerts:
             more = find(STANDINGS, status="pending", limit=_MOST)
         else:
-            more = [s for g in groups for s in find(STANDINGS, status="pending", group=g[:300])]
+            more = [s for g in groups for s in find(STANDINGS, status="pending", group=g)]
         return list({standing.incident_id: standing for standing in (*due, *more)}.values())
 
     def _sifted(
@@ -117,7 +117,7 @@ class Announcer:
         self, group: str, members: list[Standing], filters: Filters, ctx: Context
     ) -> int:
         """One notice for the group, unless it was told just now; how many alerts it told of."""
-        last = ctx.records.get(GROUPS, group[:300])
+        last = ctx.records.get(GROUPS, group)
         if last is not None and ctx.now < last.due and not any(s.urgent for s in members):
             later = [s.model_copy(update={"status": "pending", "due": last.due}) for s in members]
             ctx.records.put_all(STANDINGS, later)

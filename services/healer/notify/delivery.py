@@ -88,7 +88,7 @@ class Deliverer:
                 unit.records.put(DELIVERIES, delivery.model_copy(update={"due": now}))
 
     def _group(self, recipient: str) -> str:
-        return f"{self._channel.name} {recipient}"[:300]
+        return f"{self._channel.name} {recipient}"
 
     def _take(self, recipient: str) -> tuple[Delivery, Notice | Summary] | None:
         """The next delivery, now ours to send."""

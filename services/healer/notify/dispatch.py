@@ -81,7 +81,7 @@ class Dispatch:
         if not (channel.LIMITED and limited) or isinstance(told, Summary):
             return delivery
         name = f"{channel.name} {recipient}"
-        quota = ctx.records.get(QUOTAS, name[:300]) or Quota(recipient=name)
+        quota = ctx.records.get(QUOTAS, name) or Quota(recipient=name)
         times = tuple(at for at in quota.times if at > ctx.now - _HOUR)
         if len(times) < self._settings.mails_per_hour and quota.digest_at is None:
             ctx.records.put(QUOTAS, quota.model_copy(update={"times": (*times, ctx.now)}))
@@ -92,7 +92,7 @@ class Dispatch:
 
     def _digest(self, quota: Quota, ctx: Context) -> None:
         waiting = ctx.records.find(
-            DELIVERIES, group=quota.recipient[:300], status="digest", limit=_AT_ONCE
+            DELIVERIES, group=quota.recipient, status="digest", limit=_AT_ONCE
         )
         if not waiting:
             return

@@ -98,3 +98,57 @@ def test_opening_a_database_again_keeps_what_is_in_it(tmp_path: Path) -> None:
         records.put(NOTES, Note(name="a"))
     with Store(url).transaction() as records:
         assert records.get(NOTES, "a") is not None
+
+
+def test_without_a_limit_all_records_are_found(store: Store) -> None:
+    """A kill switch past the first thousand is still one."""
+    with store.transaction() as records:
+        records.put_all(NOTES, [Note(name=f"n{number}") for number in range(1_500)])
+    with store.transaction() as records:
+        assert len(records.find(NOTES)) == 1_500
+        assert len(records.find(NOTES, status="open", offset=1_400)) == 100
+        assert len(records.find(NOTES, limit=7)) == 7
+
+
+GROUPED = Collection("grouped", Note, key=lambda n: n.name, group=lambda n: n.state)
+
+_LONG = "n" * 400
+_NAMES = [_LONG, _LONG + "x", "a\0b", "a\0c", "\ud800", "\ud801", "ä" * 300, "ä" * 301, "", "~"]
+
+
+def test_whatever_text_a_stranger_chose_is_a_key_of_its_own() -> None:
+    rows = [GROUPED.row(Note(name=name, state=name)) for name in _NAMES]
+    for row in rows:
+        for column in (row["key"], row["group_key"]):
+            assert len(column) <= 300
+            assert "\0" not in column
+            column.encode()
+    assert len({row["key"] for row in rows}) == len(_NAMES)
+
+
+def test_a_record_with_a_long_key_is_found_replaced_and_deleted_by_it(store: Store) -> None:
+    with store.transaction() as records:
+        records.put(GROUPED, Note(name=_LONG, state=_LONG))
+        records.put(GROUPED, Note(name=_LONG + "x", state=_LONG))
+    with store.transaction() as records:
+        records.read_ahead(GROUPED, keys=[_LONG], groups=[_LONG], newest=5)
+        assert records.get(GROUPED, _LONG) == Note(name=_LONG, state=_LONG)
+        assert [n.name for n in records.find(GROUPED, group=_LONG)] == [_LONG, _LONG + "x"]
+        records.delete(GROUPED, _LONG)
+        assert records.get(GROUPED, _LONG) is None
+    with store.transaction() as records:
+        assert [n.name for n in records.find(GROUPED, group=_LONG)] == [_LONG + "x"]
+
+
+def test_what_was_set_aside_is_not_sent_again_and_keeps_its_reason(store: Store) -> None:
+    with store.unit() as unit:
+        first, second = unit.enqueue([_message(1), _message(2)])
+    assert first.id is not None
+    assert [store.refused(first.id) for _ in range(3)] == [1, 2, 3]
+    store.set_aside({first.id: "its headers take 131,000 bytes"})
+    assert [queued.id for queued in store.unsent()] == [second.id]
+    assert store.unsent_count() == 1
+    (kept,) = store.those_set_aside()
+    assert (kept.message_id, kept.set_aside) == ("id-1", "its headers take 131,000 bytes")
+    store.retry([first.id])
+    assert [queued.id for queued in store.unsent()] == [first.id, second.id]

@@ -1,0 +1,78 @@
+"""Collections: what kinds of records there are, and the columns each is found by."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from shared.store.tables import KEY_WIDTH, STATUS_WIDTH
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Collection(Generic[T]):
+    """A kind of record: its model, its key, and what it can be found by.
+
+    ``group``, ``status`` and ``due`` read the indexed values from a record; ``due`` gives an
+    aware datetime or None.
+    """
+
+    name: str
+    model: type[T]
+    key: Callable[[T], str]
+    group: Callable[[T], str | None] | None = None
+    status: Callable[[T], str | None] | None = None
+    due: Callable[[T], datetime | None] | None = None
+
+    def row(self, record: T) -> dict[str, Any]:
+        """What is stored of ``record``: the columns it is looked up by, and the record."""
+        return {
+            "collection": self.name,
+            "key": fitted(self.key(record)),
+            "group_key": fitted_or_none(self.group(record)) if self.group else None,
+            "status": self.status_of(record),
+            "due_at": utc(self.due(record)) if self.due else None,
+            # As JSON when it is written: a batch may change one large record a thousand times.
+            "data": record,
+        }
+
+    def status_of(self, record: T) -> str | None:
+        """The status ``record`` is found by."""
+        return fitted_or_none(self.status(record), STATUS_WIDTH) if self.status else None
+
+
+def fitted(text: str, width: int = KEY_WIDTH) -> str:
+    """``text`` as a column of ``width`` characters keeps it, the same for the same text.
+
+    What a stranger chose may be longer, or hold what a database refuses (a zero byte, half a
+    character). Then its beginning stands there with a digest of all of it, so that two texts that
+    begin alike stay two.
+    """
+    if len(text) <= width and "\0" not in text and (text.isascii() or _encodable(text)):
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    shown = text[: width - len(digest) - 1].encode("utf-8", "replace").decode()
+    return f"{shown}~{digest}".replace("\0", "?")
+
+
+def fitted_or_none(text: str | None, width: int = KEY_WIDTH) -> str | None:
+    return None if text is None else fitted(text, width)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """The same moment, as every database compares it."""
+    return None if moment is None else moment.astimezone(UTC)

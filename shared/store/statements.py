@@ -1,0 +1,73 @@
+"""The statements over records. Building one costs more than executing it, so each is built once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Integer, Select, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from shared.store.tables import RECORDS
+
+_CHANGED = ("group_key", "status", "due_at", "data")
+
+GET = select(RECORDS.c.data).where(
+    RECORDS.c.collection == bindparam("collection"), RECORDS.c.key == bindparam("key")
+)
+GET_MANY = select(RECORDS.c.key, RECORDS.c.data).where(
+    RECORDS.c.collection == bindparam("collection"),
+    RECORDS.c.key.in_(bindparam("keys", expanding=True)),
+)
+DELETE = delete(RECORDS).where(
+    RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
+)
+
+
+def _newest() -> Select[Any]:
+    """Of each group its newest records, oldest of them first."""
+    order = (RECORDS.c.ordinal, RECORDS.c.key)
+    place = func.row_number().over(
+        partition_by=RECORDS.c.group_key, order_by=[column.desc() for column in order]
+    )
+    numbered = (
+        select(RECORDS.c.key, RECORDS.c.group_key, RECORDS.c.data, RECORDS.c.ordinal)
+        .add_columns(place.label("place"))
+        .where(
+            RECORDS.c.collection == bindparam("collection"),
+            RECORDS.c.group_key.in_(bindparam("groups", expanding=True)),
+        )
+        .subquery()
+    )
+    query = select(numbered.c.key, numbered.c.group_key, numbered.c.data)
+    query = query.where(numbered.c.place <= bindparam("most", type_=Integer))
+    return query.order_by(numbered.c.ordinal, numbered.c.key)
+
+
+NEWEST = _newest()
+
+
+@cache
+def upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(RECORDS)
+    changed = {name: statement.excluded[name] for name in _CHANGED}
+    return statement.on_conflict_do_update(index_elements=["collection", "key"], set_=changed)
+
+
+@cache
+def find(given: frozenset[str], newest_first: bool) -> Select[Any]:
+    query = select(RECORDS.c.key, RECORDS.c.data).where(
+        RECORDS.c.collection == bindparam("collection")
+    )
+    if "status" in given:
+        query = query.where(RECORDS.c.status.in_(bindparam("status", expanding=True)))
+    if "group_key" in given:
+        query = query.where(RECORDS.c.group_key == bindparam("group_key"))
+    if "due" in given:
+        query = query.where(RECORDS.c.due_at <= bindparam("due", type_=RECORDS.c.due_at.type))
+    order = (RECORDS.c.ordinal, RECORDS.c.key)
+    query = query.order_by(*[column.desc() for column in order] if newest_first else order)
+    if "most" in given:
+        query = query.limit(bindparam("most", type_=Integer))
+    return query.offset(bindparam("skipped", type_=Integer))

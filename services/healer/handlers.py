@@ -68,11 +68,11 @@ class Handlers:
         self._course = Course(settings)
         self._signals = Signals(settings, self._course)
         self._keep = timedelta(days=settings.keep_days)
-        dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
-        self._announcer = Announcer(settings, dispatch)
+        self.dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
+        self._announcer = Announcer(settings, self.dispatch)
         self.deciding = Deciding(settings, self._course.handling)
-        self.canary = Canary(settings.canary_every_s, dispatch)
-        self.people = People(settings, self._course.chronicle, dispatch)
+        self.canary = Canary(settings.canary_every_s, self.dispatch)
+        self.people = People(settings, self._course.chronicle, self.dispatch)
         self.clicks = clicks(self.people, self.deciding)
 
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:

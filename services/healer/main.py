@@ -22,6 +22,7 @@ from services.healer.model.incident import read_ahead
 from services.healer.model.notification import LINK_KEYS, LinkKey
 from services.healer.notify.channels import Tools
 from services.healer.notify.delivery import Deliverer
+from services.healer.notify.failing_channels import FailingChannels
 from services.healer.notify.links import Links, Purpose
 from services.healer.notify.render.text import LinkMaker
 from services.healer.remediations import make
@@ -112,11 +113,13 @@ def build(settings: HealerSettings) -> HealerService:
 
     keep = timedelta(days=settings.keep_days)
     lease = timedelta(seconds=settings.delivery_lease_s)
+    failing_after = timedelta(seconds=settings.alerting.channel_failing_s)
+    failing = FailingChannels(handlers.dispatch, failing_after)
     deliverers = [
         Periodic(
             f"channel-{each.name}",
             1.0,
-            Deliverer(each, tools, unit, clock, keep, lease).run,
+            Deliverer(each, tools, unit, clock, keep, failing, lease).run,
             pause_s=_PAUSE_S,
         )
         for each in settings.all_channels

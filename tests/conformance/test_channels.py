@@ -146,8 +146,9 @@ def test_every_channel_tells_later_from_never(kind: str, server: Server) -> None
     for status, error in (
         (503, ChannelUnavailable),
         (429, ChannelUnavailable),
-        (400, ChannelRefused),
-        (302, ChannelRefused),
+        *((mendable, ChannelUnavailable) for mendable in (301, 302, 307, 308)),
+        *((mendable, ChannelUnavailable) for mendable in (401, 403, 404, 407, 410, 451)),
+        *((never, ChannelRefused) for never in (400, 413, 415, 422)),
     ):
         server.status = status
         with pytest.raises(error, match=str(status)):

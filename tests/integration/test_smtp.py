@@ -17,6 +17,7 @@ import pytest
 from services.healer.notify.channels import Tools
 from services.healer.notify.channels.smtp import MailRefused, MailUnavailable, send
 from services.healer.notify.delivery import Deliverer
+from services.healer.notify.failing_channels import FailingChannels
 from services.healer.notify.render.mail import build
 from shared.embedded.mailbox import EmbeddedMailbox, SmtpServer
 from shared.embedded.process import LOOPBACK, free_ports
@@ -99,8 +100,9 @@ class Replica:
         self.desk = Desk()
         (channel,) = self.desk.settings.all_channels
         tools = Tools(smtp_url=self.box.url, mail_from="barograph@example.org")
+        failing = FailingChannels(self.desk.handlers.dispatch, timedelta(minutes=10))
         self.deliverer = Deliverer(
-            channel, tools, self._unit, lambda: self.desk.now, timedelta(days=1)
+            channel, tools, self._unit, lambda: self.desk.now, timedelta(days=1), failing
         )
 
     @contextmanager

@@ -126,13 +126,13 @@ class Notice(_Said):
 
 
 class Summary(_Said):
-    """What is told of many alerts at once: a storm, a digest, a test."""
+    """What is told of many alerts at once, or of none: a storm, a digest, a test, a channel."""
 
     form: Literal["summary"] = "summary"
     message_id: str
     thread_id: str = ""
     references: tuple[str, ...] = ()
-    kind: Literal["storm", "storm over", "digest", "test", "canary"]
+    kind: Literal["storm", "storm over", "digest", "test", "canary", "channel"]
     severity: Severity
     headline: str = Field(description="One short line.")
     sentences: tuple[str, ...] = ()

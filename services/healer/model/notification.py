@@ -158,6 +158,15 @@ class Quota(_Record):
     digest_at: AwareDatetime | None = None
 
 
+class ChannelFailure(_Record):
+    """Since when a recipient of a channel cannot be reached; it ends with the next success."""
+
+    recipient: str
+    since: AwareDatetime
+    announced: bool = False
+    """Whether the other channels were told."""
+
+
 class LinkKey(_Record):
     """The key that signs links, where none is configured."""
 
@@ -199,3 +208,4 @@ DELIVERIES = Collection(
 )
 QUOTAS = Collection("quotas", Quota, key=lambda q: q.recipient, due=lambda q: q.digest_at)
 LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)
+CHANNEL_FAILURES = Collection("channel-failures", ChannelFailure, key=lambda f: f.recipient[:300])

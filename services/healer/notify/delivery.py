@@ -17,10 +17,11 @@ import structlog
 
 from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import DELIVERIES, NOTICES, Delivery
-from services.healer.notify.channels.base import Channel, ChannelRefused, ChannelUnavailable, Tools
+from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
+from services.healer.notify.failing_channels import FailingChannels
 from shared.observe import DELIVERIES as COUNTED
 from shared.observe import DELIVERIES_WAITING
-from shared.service import ServiceUnit
+from shared.service import Context, ServiceUnit
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +38,7 @@ class Deliverer:
         unit: a transaction.
         clock: what time it is.
         keep: how long deliveries that are done are remembered.
+        failing: tells other channels when this one keeps failing.
         lease: longer than the channel may take to send one notice.
     """
 
@@ -47,6 +49,7 @@ class Deliverer:
         unit: Callable[[], AbstractContextManager[ServiceUnit]],
         clock: Callable[[], datetime],
         keep: timedelta,
+        failing: FailingChannels,
         lease: timedelta = timedelta(seconds=180),
     ) -> None:
         self._channel = channel
@@ -54,6 +57,7 @@ class Deliverer:
         self._unit = unit
         self._clock = clock
         self._keep = keep
+        self._failing = failing
         self._lease = lease
         self._name = uuid.uuid4().hex
         self._away: set[str] = set()
@@ -72,6 +76,8 @@ class Deliverer:
                     held = unit.records.get(DELIVERIES, delivery.delivery_id)
                     if held is not None and held.holder == self._name:
                         unit.records.put(DELIVERIES, tried)
+                        ctx = Context(self._clock(), "", 1, unit.records)
+                        self._failing.tried(self._channel.name, tried, told, ctx)
                     if tried.status == "sent" and recipient in self._away:
                         self._hurry(recipient, unit)
                         self._away.discard(recipient)
@@ -134,6 +140,13 @@ class Deliverer:
             COUNTED.labels(channel, "refused").inc()
             due = self._clock() + self._keep
             update = {"status": "refused", "problem": str(error), "due": due}
+        except Exception as error:
+            # A notice that cannot be put into words must not keep back those after it.
+            log.exception("delivery_impossible", **about)
+            COUNTED.labels(channel, "refused").inc()
+            due = self._clock() + self._keep
+            problem = f"{type(error).__name__}: {error}"
+            update = {"status": "refused", "problem": problem, "due": due}
         else:
             COUNTED.labels(channel, "sent").inc()
             update = {"status": "sent", "due": self._clock() + self._keep}

@@ -34,15 +34,18 @@ class Dispatch:
         self._channels = channels
         self._keep = keep
 
-    def put(self, told: Notice | Summary, ctx: Context, only: Sequence[str] = ()) -> int:
+    def put(
+        self, told: Notice | Summary, ctx: Context, only: Sequence[str] = (), without: str = ""
+    ) -> int:
         """Store the notice with its deliveries; how many there are.
 
         ``only`` names the channels of an escalation: they get it whatever they want else.
+        ``without`` names a channel that does not get it.
         """
         wanted = [
             channel
             for channel in self._channels
-            if (channel.name in only if only else channel.wants(told))
+            if channel.name != without and (channel.name in only if only else channel.wants(told))
         ]
         if not wanted:
             return 0

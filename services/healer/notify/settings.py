@@ -108,3 +108,8 @@ class Alerting(_Part):
         default=30, ge=1, description="Notices to one recipient an hour; more come as a digest."
     )
     digest_every_s: float = Field(default=900, gt=0)
+    channel_failing_s: float = Field(
+        default=600,
+        ge=0,
+        description="A channel that cannot be reached for this long is reported by the others.",
+    )

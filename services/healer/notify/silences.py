@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from dateutil.rrule import rrule, rrulestr
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, model_validator
 
+from services.healer.notify import recurrence
 from services.healer.notify.matchers import Matchers, all_match
 from shared.store import Collection
 
 _DAY = timedelta(days=1)
-_FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+_EARLIEST, _LATEST = datetime(2000, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - local times
 
 
 class Recurrence(BaseModel):
@@ -30,58 +29,54 @@ class Recurrence(BaseModel):
     rule: str = Field(
         min_length=1, max_length=500, description="e.g. FREQ=WEEKLY;BYDAY=SU (without DTSTART)."
     )
-    first: NaiveDatetime = Field(description="The first start, local time, e.g. 2026-01-04T22:00.")
-    timezone: str = Field(default="UTC", description="IANA name, e.g. Europe/Berlin.")
+    first: NaiveDatetime = Field(
+        ge=_EARLIEST,
+        lt=_LATEST,
+        description="The first start, local time, e.g. 2026-01-04T22:00.",
+    )
+    timezone: str = Field(
+        default="UTC", max_length=64, description="IANA name, e.g. Europe/Berlin."
+    )
     duration_s: float = Field(gt=0, le=31 * 86_400, description="Length of each window, seconds.")
 
     @model_validator(mode="after")
     def _usable(self) -> Recurrence:
-        if not any(f"FREQ={name}" in self.rule.upper() for name in _FREQUENCIES):
-            msg = f"the rule needs FREQ= one of {', '.join(_FREQUENCIES)}"
-            raise ValueError(msg)
         try:
-            _rule(self.rule, self.first)
-        except (ValueError, TypeError) as error:
-            msg = f"{self.rule!r} is not a recurrence rule: {error}"
-            raise ValueError(msg) from error
-        try:
-            ZoneInfo(self.timezone)
+            zone = ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             msg = f"there is no time zone {self.timezone!r}"
+            raise ValueError(msg) from error
+        try:
+            recurrence.bounded(self.rule, self.first, zone)
+        except ValueError as error:
+            msg = f"{self.rule!r} is not a usable recurrence rule: {error}"
             raise ValueError(msg) from error
         return self
 
     def open_at(self, moment: datetime) -> tuple[datetime, datetime] | None:
         """Start and end of the window that is open at ``moment``, or None."""
-        for start, end in self.between(moment, moment):
-            if start <= moment < end:
-                return start, end
-        return None
+        zone, length = ZoneInfo(self.timezone), timedelta(seconds=self.duration_s)
+        rule = recurrence.bounded(self.rule, self.first, zone)
+        local = moment.astimezone(zone).replace(tzinfo=None)
+        # A day on either side: local and elapsed time differ by the change of the clocks.
+        near = recurrence.starts(rule, (local - length - _DAY).date(), (local + _DAY).date())
+        opened = (start.replace(tzinfo=zone).astimezone(UTC) for start in near)
+        return next(((s, s + length) for s in opened if s <= moment < s + length), None)
 
     def between(
         self, begin: datetime, end: datetime, limit: int = 1000
     ) -> Iterator[tuple[datetime, datetime]]:
         """Windows (UTC) that are open at some time from ``begin`` to ``end``, in order."""
         zone, length = ZoneInfo(self.timezone), timedelta(seconds=self.duration_s)
-        # A day on either side: local and elapsed time differ by the change of the clocks.
+        rule = recurrence.bounded(self.rule, self.first, zone)
         after = begin.astimezone(zone).replace(tzinfo=None) - length - _DAY
-        before = end.astimezone(zone).replace(tzinfo=None) + _DAY
-        for local in _rule(self.rule, self.first).xafter(after, inc=True):
-            if local > before or limit <= 0:
-                return
+        for local in recurrence.walk(rule, after.date()):
             start = local.replace(tzinfo=zone).astimezone(UTC)
+            if start - _DAY > end or limit <= 0:
+                return
             if start <= end and start + length > begin:
                 limit -= 1
                 yield start, start + length
-
-
-@lru_cache(maxsize=256)
-def _rule(text: str, first: datetime) -> rrule:
-    found = rrulestr(text, dtstart=first, cache=True)
-    if not isinstance(found, rrule):
-        msg = "one RRULE, without sets of dates"
-        raise TypeError(msg)
-    return found
 
 
 class Silence(BaseModel):

@@ -17,6 +17,7 @@ from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import DELIVERIES
 from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
 from services.healer.notify.delivery import Deliverer
+from services.healer.notify.failing_channels import FailingChannels
 from tests.unit.healer.test_alerting import over, trouble
 from tests.unit.healer.test_incidents import Desk
 
@@ -63,7 +64,8 @@ class Post:
             yield _Unit(records)
 
     def replica(self) -> Deliverer:
-        return Deliverer(self.channel, Tools(), self.unit, lambda: self.desk.now, KEEP)
+        failing = FailingChannels(self.desk.handlers.dispatch, timedelta(minutes=10))
+        return Deliverer(self.channel, Tools(), self.unit, lambda: self.desk.now, KEEP, failing)
 
     def statuses(self) -> Counter[str]:
         with self.desk.store.transaction() as records:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from services.healer.notify.channels import alertmanager, deadman, mail, pagerduty, slack, webhook
-from services.healer.notify.channels.base import (
-    Channel,
-    ChannelRefused,
-    ChannelUnavailable,
-    Tools,
-    parse,
-    registered,
-)
+from services.healer.notify.channels.base import Channel, Tools, parse, registered
+from services.healer.notify.channels.errors import ChannelRefused, ChannelUnavailable
 
 __all__ = [
     "Channel",

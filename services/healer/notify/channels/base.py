@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
+from urllib.parse import urlsplit
 
-import httpx
 from jinja2 import TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -20,21 +19,6 @@ from services.healer.notify.render.text import LinkMaker, plain, title
 from shared.contracts.alerts import Severity
 
 _TEMPLATES = SandboxedEnvironment(autoescape=False)
-_TIMEOUT_S = 20
-_LATER = {408, 425, 429}
-_ANSWER_SHOWN = 300
-
-
-class ChannelUnavailable(Exception):
-    """Not now: no connection, the other side says 'later', or something that can be mended."""
-
-    def __init__(self, reason: str, after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.after_s = after_s
-
-
-class ChannelRefused(Exception):
-    """The other side will not take this, now or later."""
 
 
 @dataclass(frozen=True)
@@ -126,31 +110,6 @@ class Channel(BaseModel):
             return f"{title(told)} (template of {self.name}: {one_line(str(error), 100)})"
 
 
-def post(url: SecretStr, body: Mapping[str, Any] | bytes, headers: Mapping[str, str]) -> None:
-    """POST JSON; by the answer's status done, to be repeated, or refused."""
-    content = {"content": body} if isinstance(body, bytes) else {"json": body}
-    try:
-        answer = httpx.post(
-            url.get_secret_value(),
-            headers={"User-Agent": "barograph", **headers},
-            timeout=_TIMEOUT_S,
-            follow_redirects=False,
-            **content,
-        )
-    except (httpx.HTTPError, OSError) as error:
-        # The address may hold a token: only the kind of failure and its reason are told.
-        raise ChannelUnavailable(f"{type(error).__name__}: {error}") from error
-    except httpx.InvalidURL as error:
-        raise ChannelRefused(f"the address is not usable: {error}") from error
-    if answer.is_success:
-        return
-    said = f"{answer.status_code} {one_line(answer.text, _ANSWER_SHOWN)}"
-    if answer.status_code in _LATER or answer.is_server_error:
-        after = answer.headers.get("retry-after", "")
-        raise ChannelUnavailable(said, float(after) if after.isdigit() else None)
-    raise ChannelRefused(said)
-
-
 C = TypeVar("C", bound=type[Channel])
 _REGISTRY: dict[str, type[Channel]] = {}
 
@@ -199,7 +158,15 @@ def parse(configured: object) -> tuple[Channel, ...]:
 def http_address(value: SecretStr) -> SecretStr:
     """The address, if it is one for HTTP; ValueError otherwise."""
     url = value.get_secret_value()
-    if not url.startswith(("https://", "http://")) or not url.isprintable() or " " in url:
+    if not url.isprintable() or " " in url or not _has_host(url):
         msg = "must be an http:// or https:// address"
         raise ValueError(msg)
     return value
+
+
+def _has_host(url: str) -> bool:
+    try:
+        place = urlsplit(url)
+        return place.scheme in {"http", "https"} and bool(place.hostname) and place.port != 0
+    except ValueError:
+        return False

@@ -7,7 +7,8 @@ from typing import ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from services.healer.model.notice import Notice, Summary
-from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
+from services.healer.notify.channels.base import Channel, Tools, channel, http_address
+from services.healer.notify.channels.http import post
 
 
 @channel

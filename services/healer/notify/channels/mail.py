@@ -9,13 +9,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from services.healer.model.notice import Notice, Summary
-from services.healer.notify.channels.base import (
-    Channel,
-    ChannelRefused,
-    ChannelUnavailable,
-    Tools,
-    channel,
-)
+from services.healer.notify.channels.base import Channel, Tools, channel
+from services.healer.notify.channels.errors import ChannelRefused, ChannelUnavailable
 from services.healer.notify.channels.smtp import MailRefused, MailUnavailable, send
 from services.healer.notify.render.mail import build
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from services.healer.model.notice import ENDINGS, Line, Notice, Summary
-from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
+from services.healer.notify.channels.base import Channel, Tools, channel, http_address
+from services.healer.notify.channels.http import post
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.text import claim
 

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from services.healer.model.notice import Notice, Summary
-from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
+from services.healer.notify.channels.base import Channel, Tools, channel, http_address
+from services.healer.notify.channels.http import post
 from services.healer.notify.render.text import colour
 
 _TITLE, _SECTION = 3000, 2900

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
+import socket
 import ssl
+import threading
 from email.message import EmailMessage
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+SESSION_S = 120.0
+"""For the whole session, however slowly the server answers."""
+_ENHANCED = re.compile(r"\s*([245])\.(\d{1,3})\.(\d{1,3})\b")
+_MENDABLE = re.compile(
+    r"quota|full|storage|relay|auth|login|denied|policy|block|spam|limit|rate|reputation",
+    re.IGNORECASE,
+)
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
@@ -35,12 +46,12 @@ def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
     Args:
         url: ``smtp://host:port``, ``smtp+starttls://user:password@host``, ``smtps://…``.
         message: with From and To.
-        timeout_s: for each step of the session.
+        timeout_s: for each step of the session; the whole has ``SESSION_S``.
 
     Raises:
         MailUnavailable: no connection, a temporary (4xx) answer, or something the operator can
-            mend (a wrong password, no TLS): try later.
-        MailRefused: a permanent (5xx) answer to this mail.
+            mend (a wrong password, no TLS, a full mailbox): try later.
+        MailRefused: a permanent (5xx) answer about this mail or its address.
         ValueError: when ``check_url`` would name a fault.
     """
     fault = check_url(url)
@@ -62,11 +73,46 @@ def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
         raise MailUnavailable(f"{place.hostname}: {error}") from error
 
 
+class _Deadline:
+    """Cuts a session's connection when the session takes too long as a whole."""
+
+    sock: socket.socket | None
+    _timer: threading.Timer | None = None
+
+    def connect(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        self._timer = threading.Timer(SESSION_S, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+        answer: tuple[int, bytes] = super().connect(*args, **kwargs)  # type: ignore[misc]
+        return answer
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().close()  # type: ignore[misc]
+
+    def _cut(self) -> None:
+        if self.sock is not None:
+            try:
+                # Unlike close(), this also wakes the thread that waits for an answer.
+                self.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it has ended by itself
+
+
+class _Bounded(_Deadline, smtplib.SMTP):
+    """A session without TLS from the start."""
+
+
+class _BoundedTls(_Deadline, smtplib.SMTP_SSL):
+    """A session with TLS from the start."""
+
+
 def _session(place: SplitResult, timeout_s: float) -> smtplib.SMTP:
     host, port = place.hostname or "", place.port or _PORTS[place.scheme]
     if place.scheme == "smtps":
-        return smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=ssl.create_default_context())
-    session = smtplib.SMTP(host, port, timeout=timeout_s)
+        return _BoundedTls(host, port, timeout=timeout_s, context=ssl.create_default_context())
+    session = _Bounded(host, port, timeout=timeout_s)
     if place.scheme == "smtp+starttls":
         try:
             session.starttls(context=ssl.create_default_context())
@@ -87,6 +133,20 @@ def _hand_over(session: smtplib.SMTP, message: EmailMessage) -> None:
 
 def _by_code(code: int, text: bytes | str) -> MailUnavailable | MailRefused:
     shown = text.decode(errors="replace") if isinstance(text, bytes) else text
-    if 400 <= code < 500:  # noqa: PLR2004 - SMTP's temporary answers
-        return MailUnavailable(f"{code} {shown}")
-    return MailRefused(f"{code} {shown}")
+    kind = MailRefused if _never(code, shown) else MailUnavailable
+    return kind(f"{code} {shown}")
+
+
+def _never(code: int, text: str) -> bool:
+    """Whether the answer is about this mail or this address, and so no operator can mend it.
+
+    Enhanced status codes (RFC 3463) say so: x.1.x is about the address, x.6.x about the content,
+    5.3.4 and 5.2.3 about the size. Without one, a server that does not take the mailbox (550,
+    551, 553) means the address unless it speaks of quotas, logins or policies.
+    """
+    enhanced = _ENHANCED.match(text)
+    if enhanced:
+        return enhanced[1] == "5" and (
+            enhanced[2] in {"1", "6"} or (enhanced[2], enhanced[3]) in {("3", "4"), ("2", "3")}
+        )
+    return code in {550, 551, 553} and _MENDABLE.search(text) is None

@@ -10,7 +10,8 @@ import orjson
 from pydantic import Field, SecretStr, field_validator
 
 from services.healer.model.notice import Notice, Summary
-from services.healer.notify.channels.base import Channel, Tools, channel, http_address, post
+from services.healer.notify.channels.base import Channel, Tools, channel, http_address
+from services.healer.notify.channels.http import post
 
 _MOST_ALERTS = 1000
 

@@ -37,6 +37,7 @@ _COLOURS = {
     "digest": _AMBER,
     "test": _BLUE,
     "canary": _BLUE,
+    "channel": _RED,
 }
 
 

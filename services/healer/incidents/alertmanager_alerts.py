@@ -3,27 +3,70 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from services.healer.model.incident import Sight, Signal
 from shared.contracts import Fault
 from shared.contracts.alerts import AlertState, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
+from shared.machine import machine_for
 
 _HOST_LABELS = ("host", "instance", "node", "nodename", "hostname", "pod")
-_NOT_HOST = re.compile(r"[^A-Za-z0-9_.:-]+")
 _NOT_ITEM = re.compile(r"[^A-Za-z0-9_:.\-]+")
 _SEVERITIES = {
     Severity.CRITICAL: {"critical", "page", "error", "high", "emergency", "fatal", "alert"},
     Severity.INFO: {"info", "none", "debug", "low", "notice"},
 }
 _ZERO_YEAR = 1
-_LABELS, _NAME, _VALUE = 64, 128, 512
+"""Go's zero time, which Alertmanager's clients send for "not set"."""
+_MAX_LABELS, _MAX_NAME, _MAX_VALUE, _MAX_TEXT = 64, 128, 512, 2000
+_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
+_LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
+_MAX_AHEAD = timedelta(days=3660)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""Characters that no database or message can hold."""
+
+
+def _storable(texts: object) -> object:
+    """The map without what cannot be stored; Go writes an empty map as null."""
+    if texts is None:
+        return {}
+    if not isinstance(texts, dict):
+        return texts
+    return {_clean(name): _clean(value) for name, value in texts.items()}
+
+
+def _clean(text: object) -> object:
+    return _UNSTORABLE.sub("\ufffd", text) if isinstance(text, str) else text
+
+
+def _within_calendar(moment: datetime) -> datetime:
+    """In universal time, where a zone may lead out of the calendar's first or last day."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return _FIRST_MOMENT if moment.year == _ZERO_YEAR else _LAST_MOMENT
+
+
+Texts = Annotated[dict[str, str], BeforeValidator(_storable)]
+Moment = Annotated[AwareDatetime, AfterValidator(_within_calendar)]
 
 
 class OutsideAlert(BaseModel):
@@ -31,11 +74,29 @@ class OutsideAlert(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    labels: dict[str, str] = Field(min_length=1, max_length=_LABELS)
-    annotations: dict[str, str] = {}
-    startsAt: AwareDatetime | None = None  # noqa: N815 - Alertmanager's name
-    endsAt: AwareDatetime | None = None  # noqa: N815 - Alertmanager's name
+    labels: Texts = Field(min_length=1)
+    annotations: Texts = {}
+    startsAt: Moment | None = None  # noqa: N815 - Alertmanager's name
+    endsAt: Moment | None = None  # noqa: N815 - Alertmanager's name
     status: str = ""
+
+    @field_validator("labels")
+    @classmethod
+    def _named(cls, labels: dict[str, str]) -> dict[str, str]:
+        """An empty value is no label, as in Alertmanager."""
+        found = {name: value for name, value in labels.items() if value}
+        if not found or not all(found):
+            msg = "an alert needs a label with a name and a value"
+            raise ValueError(msg)
+        return found
+
+    @model_validator(mode="after")
+    def _in_order(self) -> OutsideAlert:
+        starts, ends = self.startsAt, self.endsAt
+        if starts and ends and ends.year != _ZERO_YEAR and ends < starts:
+            msg = "startsAt must be before endsAt"
+            raise ValueError(msg)
+        return self
 
 
 @dataclass(frozen=True)
@@ -63,15 +124,6 @@ def readable(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
                 for e in error.errors(include_url=False)
             ]
             continue
-        too_long = [
-            name
-            for name, value in alert.labels.items()
-            if not name or len(name) > _NAME or len(value) > _VALUE
-        ]
-        if too_long:
-            problem = f"names have 1 to {_NAME} characters, values at most {_VALUE}"
-            faults.append(Fault(field=f"{number}.labels", problem=problem))
-            continue
         found.append(alert)
     return found, faults
 
@@ -86,28 +138,27 @@ def understood(alert: OutsideAlert, now: datetime, timeout: timedelta | None) ->
     """
     labels = alert.labels
     name = labels.get("alertname", "alert")
-    item = _NOT_ITEM.sub("_", name)[:200].lstrip("0123456789.-") or "alert"
-    from_label = next((label for label in _HOST_LABELS if labels.get(label)), "")
-    host = _NOT_HOST.sub("-", labels.get(from_label, ""))[:253].strip("-_.:") or "unknown"
-    hidden = {"alertname", "severity", from_label}
-    rest = {k: v for k, v in sorted(labels.items()) if k not in hidden}
-    starts = alert.startsAt or now
+    item = _NOT_ITEM.sub("_", name)[:200].lstrip("0123456789.-")
+    item = item if any(map(str.isalnum, item)) else "alert"
+    host = machine_for(*(labels.get(label, "") for label in _HOST_LABELS))
     ends = None if alert.endsAt is None or alert.endsAt.year == _ZERO_YEAR else alert.endsAt
     over = alert.status == "resolved" or (ends is not None and ends <= now)
-    expires = ends or (now + timeout if timeout is not None else None)
+    expires = min(ends, now + _MAX_AHEAD) if ends else None
+    if ends is None and timeout is not None:
+        expires = now + timeout
     fingerprint = deterministic_id(*(f"{k}\x1e{v}" for k, v in sorted(labels.items())))
     # Without a start of its own an alert is the same until it ends, as in Alertmanager.
-    began = alert.startsAt.astimezone(UTC).isoformat() if alert.startsAt else ""
+    began = alert.startsAt.isoformat() if alert.startsAt else ""
     note = alert.annotations
     return Outside(
-        series=SeriesRef(host=host, item=item, labels=rest),
-        family=labels.get("family") or family_of(item),
+        series=SeriesRef(host=host, item=item, labels=_kept(labels, host, item)),
+        family=labels.get("family", "")[:_MAX_NAME] or family_of(item),
         signal=Signal(
             event_id=deterministic_id("outside", fingerprint, began),
             state=AlertState.FIRING,
             severity=_severity(labels.get("severity", "")),
             # Not its start: one that was handled and still holds is news when it is repeated.
-            time_ms=int(max(now, starts).timestamp() * 1000),
+            time_ms=int(now.timestamp() * 1000),
             expires=None if over else expires,
             ending="it was not repeated",
         ),
@@ -117,10 +168,33 @@ def understood(alert: OutsideAlert, now: datetime, timeout: timedelta | None) ->
             threshold=None,
             sentence=(
                 note.get("summary") or note.get("description") or note.get("message") or name
-            )[:2000],
+            )[:_MAX_TEXT],
         ),
         over=over,
     )
+
+
+def _kept(labels: Mapping[str, str], host: str, item: str) -> dict[str, str]:
+    """The labels that make this alert another than those of the same item on the same machine.
+
+    A label whose text the item or the machine's name repeats says nothing more. What is too much
+    is cut, and a hash of the whole stands for what was cut, so that two alerts stay two.
+    """
+    said = {"alertname": item, "host": host, "instance": host, "severity": labels.get("severity")}
+    rest = {n: v for n, v in sorted(labels.items()) if said.get(n) != v}
+    kept = {_cut(n, _MAX_NAME): _cut(v, _MAX_VALUE) for n, v in [*rest.items()][:_MAX_LABELS]}
+    if len(rest) > _MAX_LABELS:
+        left_out = [*rest.items()][_MAX_LABELS:]
+        kept["labels_left_out"] = f"{len(left_out)} ({_digest(repr(left_out))})"
+    return kept
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 9]}…{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def _severity(text: str) -> Severity:

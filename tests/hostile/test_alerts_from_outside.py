@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.healer.incidents.alertmanager_alerts import Outside, readable, understood
-from shared.contracts import AlertNotified
-from shared.messaging.envelope import encode
+from shared.contracts import AlertChanged
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -43,7 +42,16 @@ def test_alerts_of_two_ports_of_one_machine_stay_two() -> None:
     assert named(instance="vm:9100").series != named(instance="vm:9187").series
 
 
-NAMES = ["磁盘空间不足", "内存不足", "Высокая загрузка", "CPU > 90%", "CPU < 90%", "Ä", "Ö", "x" * 300]
+NAMES = [
+    "磁盘空间不足",
+    "内存不足",
+    "Высокая загрузка",
+    "CPU > 90%",
+    "CPU < 90%",
+    "Ä",
+    "Ö",
+    "x" * 300,
+]
 
 
 def test_names_that_differ_are_different_alerts_and_are_shown() -> None:
@@ -87,15 +95,14 @@ def test_ends_before_starts_is_named_and_costs_only_that_alert() -> None:
 
 
 def test_a_zero_end_means_none() -> None:
-    found = one(
-        labels={"a": "b"}, startsAt="2026-01-02T00:00:00Z", endsAt="0001-01-01T00:00:00Z"
-    )
+    found = one(labels={"a": "b"}, startsAt="2026-01-02T00:00:00Z", endsAt="0001-01-01T00:00:00Z")
     assert not found.over
     assert found.signal.expires == NOW + timedelta(minutes=5)
 
 
-moments = st.datetimes(timezones=st.builds(timezone, st.timedeltas(
-    timedelta(hours=-23), timedelta(hours=23)))).map(datetime.isoformat)
+moments = st.datetimes(
+    timezones=st.builds(timezone, st.timedeltas(timedelta(hours=-23), timedelta(hours=23)))
+).map(datetime.isoformat)
 texts = st.text(st.characters(codec=None), max_size=700)
 alerts = st.fixed_dictionaries(
     {"labels": st.dictionaries(texts, texts, max_size=80)},
@@ -115,4 +122,17 @@ def test_any_alert_is_named_as_faulty_or_can_be_told_in_every_later_message(body
     assert len(found) + len({fault.field.split(".")[0] for fault in faults}) == len(body)
     for alert in found:
         outside = understood(alert, NOW, timedelta(minutes=5))
-        outside.model_checked()
+        said = AlertChanged(
+            alert_id=outside.signal.event_id,
+            sequence=1,
+            state=outside.signal.state,
+            severity=outside.signal.severity,
+            family=outside.family,
+            series=outside.series,
+            value=outside.sight.value,
+            sentence=outside.sight.sentence,
+            at=NOW,
+        )
+        assert AlertChanged.model_validate_json(said.model_dump_json()) == said
+        assert len(said.routing_key().encode()) <= 255
+        assert outside.signal.expires is None or outside.signal.expires < NOW + timedelta(days=4000)

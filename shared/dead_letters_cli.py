@@ -16,6 +16,7 @@ from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.errors import MessagingError
+from shared.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -57,7 +58,8 @@ def inspect(
         if as_json:
             typer.echo(json.dumps(shown))
         else:
-            typer.echo("\n".join(f"{name:<12} {value}" for name, value in shown.items()) + "\n")
+            lines = (f"{name:<12} {visible(str(value))}" for name, value in shown.items())
+            typer.echo("\n".join(lines) + "\n")
 
 
 @app.command()

@@ -15,9 +15,11 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
+from shared.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
@@ -326,10 +328,11 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -
     Console().print(table)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
+    """As plain text: what machines and people sent is no markup."""
     if isinstance(value, float):
-        return f"{value:.3g}"
-    return "-" if value is None or value == "" else str(value)
+        return Text(f"{value:.3g}")
+    return Text("-" if value is None or value == "" else visible(str(value)))
 
 
 def _fail(text: str) -> NoReturn:

@@ -242,8 +242,13 @@ os.replace(pid_file + ".new", pid_file)
 def stuck_services(ground: Path) -> Trouble:
     names = ("web", "queue")
     units = []
+    (ground / "serve.py").write_text(_SERVE)
     for name in names:
-        argv = [sys.executable, "-c", _SERVE, str(ground / f"{name}.pid"), sys.executable]
+        argv = [
+            sys.executable,
+            *map(str, (ground / "serve.py", ground / f"{name}.pid")),
+            sys.executable,
+        ]
         units.append({"name": name, "restart": argv, "pid_file": str(ground / f"{name}.pid")})
         subprocess.run(argv, check=True)
 

@@ -6,6 +6,7 @@ the API. Manifests are written, and answers read, as the API documents them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from urllib.parse import urlencode
 import orjson
 import urllib3
 
-from shared.cluster.errors import ClusterError, ClusterUnavailable, error_of
+from shared.cluster.errors import ClusterError, ClusterUnavailable, Invalid, error_of
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -26,6 +27,8 @@ _CONNECTIONS = 32
 """Kept open. Threads and watches beyond them would make a new one for each request."""
 _TIMEOUT_S = 30.0
 _FIRST_FAILURE = 300
+_SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")
+"""Names of kinds and objects: DNS names, and the colons of RBAC's own objects."""
 
 
 def path_of(version: str, kind: str, namespace: str = "", name: str = "") -> str:
@@ -115,6 +118,7 @@ class Cluster:
             ClusterError: the subclass says which kind.
         """
         what = f"{method} {path}"
+        _check_path(what, path)
         headers = self._headers()
         if body is not None:
             headers["Content-Type"] = content_type
@@ -137,6 +141,7 @@ class Cluster:
         ``silence_s`` is how long the server may say nothing, bookmarks included.
         """
         what = f"WATCH {path}"
+        _check_path(what, path)
         try:
             answer = self._http.request(
                 "GET",
@@ -163,6 +168,13 @@ class Cluster:
         if token:
             headers["Authorization"] = token
         return headers
+
+
+def _check_path(what: str, path: str) -> None:
+    """A path's segments are names: none may lead to another object than the one that is meant."""
+    segments = path.removeprefix("/").split("/")
+    if not path.startswith("/") or not all(map(_SEGMENT.fullmatch, segments)):
+        raise Invalid(f"{what[:200]!r} does not name an object of the API")
 
 
 def _checked(what: str, status: int, data: bytes) -> Object:

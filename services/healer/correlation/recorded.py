@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.healer.correlation.association import Floats, Related, associate
 from shared.contracts.healing import HostPattern
 
-_MOST_STEPS = 200_000
+_MAX_STEPS = 200_000
+_MAX_VALUES = 4_000_000
+"""Metrics times steps: 32 MB of numbers."""
+_MAX_SAMPLES = 1_000_000
 _MOST_ALARMS = 300
 """The newest; the test compares every window with every other."""
+
+
+Time = Annotated[float, Field(ge=-1e11, le=1e11)]
+"""Seconds; beyond them no clock goes, and differences would overflow."""
+Value = Annotated[float, Field(ge=-1e150, le=1e150)]
+"""Squares of it are still numbers."""
 
 
 class Recorded(BaseModel):
@@ -23,15 +32,19 @@ class Recorded(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metrics: dict[str, tuple[tuple[float, float], ...]] = Field(
+    metrics: dict[str, tuple[tuple[Time, Value], ...]] = Field(
         min_length=1, max_length=2000, description="Name to pairs of Unix time (s) and value."
     )
-    alarms: tuple[float, ...] = Field(default=(), description="When it came, Unix time (s).")
+    alarms: tuple[Time, ...] = Field(
+        default=(), max_length=_MAX_SAMPLES, description="When it came, Unix time (s)."
+    )
     item: str = Field(
         default="", max_length=200, description="Instead of alarms: those of this item, as known."
     )
     hosts: HostPattern = Field(default="*", description="... on these machines.")
-    step_s: float | None = Field(default=None, gt=0, description="Default: the usual distance.")
+    step_s: float | None = Field(
+        default=None, ge=1e-3, le=1e9, description="Default: the usual distance."
+    )
     window: int = Field(default=5, ge=2, le=1000, description="Steps before an alarm.")
 
     @model_validator(mode="after")
@@ -80,9 +93,14 @@ def on_steps(
     step_s = step_s or float(np.median(apart))
     begin = min(float(column[:, 0].min()) for column in filled.values()) if filled else 0.0
     end = max(float(column[:, 0].max()) for column in filled.values()) if filled else 0.0
-    steps = round((end - begin) / step_s) + 1
-    if steps > _MOST_STEPS:
-        raise ValueError(f"{steps} steps of {step_s:g} s; at most {_MOST_STEPS} can be compared")
+    steps = round(min((end - begin) / step_s, 2 * _MAX_STEPS)) + 1
+    if steps > _MAX_STEPS:
+        raise ValueError(f"{steps} steps of {step_s:g} s; at most {_MAX_STEPS} can be compared")
+    if steps * len(columns) > _MAX_VALUES:
+        raise ValueError(
+            f"{len(columns)} metrics at {steps} steps are more than {_MAX_VALUES} values; "
+            "give fewer metrics, a longer step_s or a shorter time"
+        )
     found = {}
     for name, column in columns.items():
         values = np.full(steps, np.nan)

@@ -89,14 +89,24 @@ def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
 
 def exact_command(plan: Sequence[RemediationStep]) -> str:
     """What a person would type to do what is planned, with what it changes: the first of it."""
-    commands = {step.command: step for step in plan if step.command}
+    commands = {step.command: step for step in plan if _pasteable(step.command)}
     lines = []
     for command, step in list(commands.items())[:_COMMANDS_SHOWN]:
         if step.diff:
-            lines.append(one_line(f"# {step.target}: {step.diff}"))
+            # Quoted, since not every shell takes what follows a # for a comment.
+            lines.append(f"# {shlex.quote(one_line(f'{step.target}: {step.diff}'))}")
         lines.append(command)
     rest = len(commands) - _COMMANDS_SHOWN
     return "\n".join([*lines, *([f"# and {rest} more like these"] if rest > 0 else [])])
+
+
+def _pasteable(command: str) -> bool:
+    """Whether the agent's command is one line of visible characters whose quotes are closed."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return False
+    return bool(words) and command.isprintable()
 
 
 def message_id(about: str, number: int) -> str:
@@ -106,7 +116,7 @@ def message_id(about: str, number: int) -> str:
 
 def suggested_command(series: SeriesRef, family: str) -> str:
     """Where a person would look first; empty when there is no general answer."""
-    if family == "disk" and "mount" in series.labels:
+    if family == "disk" and series.labels.get("mount", "\n").isprintable():
         mount = shlex.quote(series.labels["mount"])
         return f"du -xh --max-depth=2 -- {mount} | sort -rh | head -n 20"
     if family == "host":

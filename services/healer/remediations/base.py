@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.contracts import SeriesRef
 from shared.contracts.alerts import RemediationStep
 
+_MAX_COMMAND = 1000
+
 
 @dataclass(frozen=True)
 class Step:
@@ -44,8 +46,17 @@ class Step:
             error=error,
             identity=_shown(self.identity),
             diff=_shown(self.diff)[:500],
-            command=_shown(self.command)[:1000],
+            command=self.command if pasteable(self.command) else "",
         )
+
+
+def pasteable(command: str) -> bool:
+    """Whether a person can paste it: whole, on one line, every character seen as it is.
+
+    A command that is cut may end within a quote, and the shell then reads the next line's file
+    name as a command.
+    """
+    return len(command) <= _MAX_COMMAND and command.isprintable()
 
 
 def _shown(text: str) -> str:

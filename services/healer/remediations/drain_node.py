@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.healer.remediations.base import NotApplicable, Step, StepFailed, remediation
-from services.healer.remediations.on_cluster import OnCluster, named, refusals, uid
+from services.healer.remediations.on_cluster import NAME, OnCluster, named, refusals, uid
 from services.healer.remediations.restart_pod import remove
 from shared.cluster import ClusterError, Object
 from shared.contracts import SeriesRef
@@ -39,6 +39,8 @@ class CordonNode(OnCluster):
 
     def applies(self, series: SeriesRef) -> str:
         _, name = self.place(series)
+        if not NAME.fullmatch(name):
+            return "the series' labels are no name of a node"
         allowed = any(fnmatchcase(name, pattern) for pattern in self.nodes)
         return "" if allowed else f"node {name} is not allow-listed"
 

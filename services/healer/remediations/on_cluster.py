@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -15,6 +16,9 @@ from services.healer.remediations.base import NotApplicable, Step, StepFailed, S
 from shared.cluster import Cluster, ClusterError, NotFound, Object
 from shared.contracts import SeriesRef
 
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+"""DNS-1123 labels and subdomains: labels come with samples, and anybody's text may stand there."""
 NAMESPACE_LABELS = ("namespace", "exported_namespace", "kubernetes_namespace")
 
 
@@ -72,6 +76,8 @@ class OnCluster(Stepwise[Object]):
         namespace, name = self.place(series)
         if not namespace or not name:
             return f"the series has no labels namespace and {' or '.join(self.LABELS)}"
+        if not _NAMESPACE.fullmatch(namespace) or not NAME.fullmatch(name):
+            return "the series' labels are no names of a namespace and an object"
         if not any(fnmatchcase(namespace, pattern) for pattern in self.namespaces):
             return f"namespace {namespace} is not allow-listed"
         return ""
@@ -81,12 +87,17 @@ class OnCluster(Stepwise[Object]):
         return f"{self.COLLECTION.format(namespace=namespace, kind=kind or self.KIND)}/{name}"
 
     def look(self, series: SeriesRef) -> Object:
+        namespace, name = self.place(series)
         try:
-            return self.cluster.get(self.path(*self.place(series), self.kind(series)))
+            found = self.cluster.get(self.path(namespace, name, self.kind(series)))
         except NotFound as error:
             raise NotApplicable(f"there is no such {self.kind(series)}: {error}") from error
         except ClusterError as error:
             raise NotApplicable(f"the API server would not say: {error}") from error
+        meta = found.get("metadata") or {}
+        if (meta.get("namespace", ""), meta.get("name")) != (namespace, name):
+            raise NotApplicable("the API server names another object than the series' labels")
+        return found
 
     @property
     def cluster(self) -> Cluster:

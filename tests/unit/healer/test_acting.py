@@ -482,6 +482,6 @@ def test_a_command_is_shown_with_what_it_changes_and_nothing_else_can_stand_on_i
         for n in range(12)
     ]
     lines = exact_command(steps).splitlines()
-    assert lines[:2] == ["# process 0 (ann): evil rm -rf /: running -> ended", "kill -TERM 0"]
+    assert lines[:2] == ["# 'process 0 (ann): evil rm -rf /: running -> ended'", "kill -TERM 0"]
     assert {line.split()[0] for line in lines} == {"#", "kill"}
     assert lines[-1] == "# and 2 more like these"

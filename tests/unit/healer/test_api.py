@@ -125,7 +125,7 @@ def test_what_prometheus_posts_is_one_alert_until_it_ends() -> None:
     assert isinstance(changed, AlertChanged)
     assert changed.routing_key() == "alert.firing.critical.other.web-1"
     assert changed.sentence == "5 % of requests fail"
-    door.post(posted(endsAt="2023-12-31T23:59:00Z"))
+    door.post(posted(endsAt="2024-01-01T00:00:00Z"))
     assert door.states() == ["firing", "resolved"]
 
 

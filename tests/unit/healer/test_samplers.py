@@ -204,7 +204,7 @@ def test_settings_come_as_json_and_name_the_queue_by_the_machine(
 
     settings = AgentSettings.load("agent").addressed()
 
-    assert (settings.instance, settings.word) == ("db.example-9100", "db-example-9100")
+    assert (settings.instance, settings.word) == ("db.example", "db-example")
     assert settings.items == ("cpu.idle",)
     assert settings.clean[0].min_age_s == 5
     assert AgentSettings().clean == (), "nothing may be deleted unless it is said"

@@ -209,7 +209,7 @@ def _notice_lines(notice: Notice) -> list[str]:
 def _command(notice: Notice) -> list[str]:
     if not advice(notice):
         return []
-    commands = [one_line(text, 4200) for text in notice.suggested_command.splitlines()]
+    commands = visible(notice.suggested_command).splitlines()
     return ["", f"{advice(notice)}:", *(f"  {command}" for command in commands)]
 
 

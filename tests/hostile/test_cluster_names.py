@@ -46,7 +46,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = do_DELETE = do_PATCH = answer
+        do_GET = do_POST = do_DELETE = do_PATCH = answer  # noqa: N815 - the library's names
 
         def log_message(self, *_: object) -> None:
             pass

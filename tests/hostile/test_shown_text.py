@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from services.healer.notify.compose import exact_command
 from services.healer.notify.render.mail import build
@@ -92,5 +95,10 @@ def test_a_table_on_the_terminal_takes_no_markup_and_no_escapes(
     assert json.loads(capsys.readouterr().out) == [row]
 
 
-def test_a_dead_letter_is_shown_without_its_escapes() -> None:
-    assert "visible(str(value))" in Path(dead_letters_cli.__file__).read_text()
+def test_a_dead_letter_is_shown_without_its_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    letter = SimpleNamespace(message_id="1", reason=EVIL, body=EVIL.encode())
+    letters = SimpleNamespace(look=lambda *_: [letter])
+    monkeypatch.setattr(dead_letters_cli, "_letters", lambda *_: nullcontext(letters))
+    shown = CliRunner().invoke(dead_letters_cli.app, ["inspect", "task.jobs"]).output
+    assert shown.count("evil") == 2
+    assert visible(shown) == shown

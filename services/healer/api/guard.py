@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -50,7 +50,7 @@ class Guard:
 
     def _wrong(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "").lower()
-        if not self._token and urlsplit(f"//{host}").hostname not in self._hosts:
+        if not self._token and _parts(f"//{host}").hostname not in self._hosts:
             return 400, "this Host is not one of BAROGRAPH_HEALER_ALLOWED_HOSTS"
         if scope["method"] != "GET" and self._is_foreign(scope, headers, host):
             return 403, "a page of another origin may not change anything here"
@@ -73,4 +73,12 @@ class Guard:
         if origin == "null":
             # A link's page tells nobody its address, so its own form comes from nowhere.
             return not scope["path"].startswith(_OPEN)
-        return urlsplit(origin).netloc.lower() != host
+        return _parts(origin).netloc.lower() != host
+
+
+def _parts(address: str) -> SplitResult:
+    """The address in parts; one that is none names no host."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")

@@ -6,19 +6,28 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+_DAY = "20[0-9][0-9][0-1][0-9][0-3][0-9]"
+_DATE = "20[0-9][0-9]-[0-1][0-9]-[0-3][0-9]"
+_SYSTEM_LOGS = ("syslog", "messages", "maillog", "secure", "cron", "dmesg", "catalina.out")
+
 PATTERNS = (
-    "*.gz",
-    "*.bz2",
-    "*.xz",
-    "*.zst",
-    "*.old",
-    "*.log.*",
-    "*.[0-9]",
-    "*.[0-9][0-9]",
-    "*[.-]20[0-9][0-9][0-1][0-9][0-3][0-9]",
-    "*.20[0-9][0-9]-[0-1][0-9]-[0-3][0-9]*",
+    "*.log.[0-9]*",
+    f"*.log-{_DAY}*",
+    f"*.log-{_DATE}*",
+    *(f"*.log.{form}" for form in ("gz", "bz2", "xz", "zst", "old")),
+    *(f"*[.-]{date}*.log{packed}" for date in (_DAY, _DATE) for packed in ("", ".gz")),
+    *(
+        f"{name}{rotated}{packed}"
+        for name in ("*_log", *_SYSTEM_LOGS)
+        for rotated in (".[0-9]", ".[0-9][0-9]", f"-{_DAY}")
+        for packed in ("", ".gz")
+    ),
 )
-"""Archived and rotated logs as logrotate, log4j, Tomcat, MySQL and others name them."""
+"""Finished logs as logrotate, log4j, Tomcat and others name them: the name says that it is a log.
+
+A number, a date or a packed form alone says nothing: libraries, checkpoints, exports and kept
+configurations have them, too. Who rotates logs under other names adds patterns of their own.
+"""
 
 _PACKED = re.compile(r"\.(gz|bz2|xz|zst|zip|old)$")
 _MARKS = re.compile(r"([._-]?\d+)+|\.(gz|bz2|xz|zst|zip|old)(?=$|\.)")

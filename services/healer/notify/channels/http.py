@@ -8,6 +8,7 @@ that this notice will never be taken.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -99,7 +100,8 @@ def _retry_after(answer: httpx.Response) -> float | None:
     """``Retry-After`` as seconds or as a date (RFC 9110); None where there is none to use."""
     text = answer.headers.get("retry-after", "").strip()
     try:
-        return max(0.0, min(float(text), 86_400.0)) if text else None
+        seconds = float(text) if text else math.nan
+        return None if math.isnan(seconds) else max(0.0, min(seconds, 86_400.0))
     except ValueError:
         pass
     try:

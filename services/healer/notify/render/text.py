@@ -11,6 +11,7 @@ from services.healer.notify.links import Link, Links, Purpose
 from services.healer.notify.render.numbers import moment, one_line, quantity, span
 from services.healer.notify.render.tables import aligned, evidence
 from shared.items import ITEMS
+from shared.visible import visible
 
 WORDS = {
     "predicted": "predicted",

@@ -1,0 +1,100 @@
+"""Matchers and recurrence rules that people send: refused by name, or followed in bounded time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from services.healer.notify.matchers import Matcher, Matchers
+
+ONE = TypeAdapter(Matchers)
+
+
+def read(text: str) -> Matcher:
+    (found,) = ONE.validate_python([text])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('item="DiskFull"', "DiskFull"),
+        ('item = "DiskFull"', "DiskFull"),
+        ("item=DiskFull", "DiskFull"),
+        ("item=~.+", ".+"),
+        ("item=", ""),
+        (r'path="C:\\\"x\""', r'C:\"x"'),
+        (r'item=~"a\d+\."', r"a\d+\."),
+        (r'item="two\nlines"', "two\nlines"),
+        ('item=~"[[:alpha:]]+"', "[[:alpha:]]+"),
+        ('item="a, b"', "a, b"),
+    ],
+)
+def test_a_matcher_is_read_as_alertmanager_reads_it(text: str, value: str) -> None:
+    assert read(text).value == value
+    assert read(read(text).text()) == read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'item="DiskFull", job="node"',
+        'item="DiskFull" job="node"',
+        '{item="DiskFull",job="node"}',
+        "item='DiskFull'",
+        'item="DiskFull',
+        'item=DiskFull"',
+        'item=="DiskFull"',
+        'item=~~"x"',
+        'item=~="x"',
+        '"item"="DiskFull"',
+        "item=`x`",
+        "item",
+        "=x",
+        "",
+        'item=~"("',
+        r'item=~"\1"',
+        'item=~"(?=look)"',
+        'item=~"(?<=look)"',
+    ],
+)
+def test_what_is_no_matcher_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read(text)
+    assert text[:20] in str(caught.value).replace("\\\\", "\\")
+
+
+SLOW = [
+    "(a+)+$",
+    "([a-z0-9]+-?)+-stable",
+    "(a|a)*b",
+    "(.*)*x",
+    "(a?){60}a{60}",
+    "^(([a-z])+.)+[A-Z]",
+]
+
+
+@pytest.mark.parametrize("expression", SLOW)
+def test_no_expression_takes_longer_than_the_text_is_long(expression: str) -> None:
+    matcher = Matcher(name="pod", op="=~", value=expression)
+    # A backtracking engine would need more than 2^60 steps for this.
+    assert not matcher.matches({"pod": "a" * 4000 + "-canary!"})
+
+
+def test_an_expression_that_would_grow_without_bound_is_refused() -> None:
+    with pytest.raises(ValidationError, match="RE2"):
+        Matcher(name="pod", op="=~", value="((a{100}){100}){100}")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60), st.text(max_size=200))
+def test_any_text_is_refused_or_matches_any_label(text: str, label: str) -> None:
+    for written in (text, f'item="{text}"', f'item=~"{text}"', f"item!~{text}"):
+        try:
+            matcher = read(written)
+        except ValidationError:
+            continue
+        assert matcher.matches({"item": label}) in {True, False}
+        assert read(matcher.text()) == matcher

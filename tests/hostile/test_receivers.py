@@ -1,0 +1,164 @@
+"""Whoever is told has bad manners: answers that never end, move, ask to wait or mean anything."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from email.utils import format_datetime
+
+import pytest
+from pydantic import SecretStr
+
+from services.healer.notify.channels import ChannelRefused, ChannelUnavailable, smtp
+from services.healer.notify.channels.http import post
+
+
+@contextmanager
+def answering(*parts: bytes, drip: bytes = b"") -> Iterator[str]:
+    """A server that says ``parts`` to each connection, then ``drip`` again and again."""
+    over = threading.Event()
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection:
+                try:
+                    connection.settimeout(0.2)
+                    for part in parts:
+                        connection.sendall(part)
+                    while drip and not over.wait(0.05):
+                        connection.sendall(drip)
+                    while not drip and connection.recv(65536):
+                        pass
+                except OSError:
+                    pass
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join()
+
+
+def http(status: int, *headers: str, body: str = "no") -> bytes:
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(b"",), (b"HTTP/1.1 500 X\r\n",), (b"HTTP/1.1 500 X\r\nContent-Length: 99999\r\n\r\n",)],
+)
+def test_an_answer_that_drips_for_ever_ends_with_the_whole_requests_time(
+    parts: tuple[bytes, ...],
+) -> None:
+    drip = b"x" if parts[0].endswith(b"\r\n\r\n") else b"X-Y: z\r\n"
+    with (
+        answering(*parts, drip=drip) as place,
+        pytest.raises(ChannelUnavailable),
+    ):
+        post(SecretStr(f"http://{place}/"), {"a": 1}, {}, whole_s=0.5)
+
+
+@pytest.mark.parametrize(
+    "status", [301, 302, 307, 308, 401, 403, 404, 407, 410, 421, 429, 451, 503]
+)
+def test_what_an_operator_can_mend_waits(status: int) -> None:
+    with (
+        answering(http(status, "Location: http://127.0.0.1:1/")) as place,
+        pytest.raises(ChannelUnavailable, match=str(status)),
+    ):
+        post(SecretStr(f"http://{place}/"), {}, {})
+
+
+@pytest.mark.parametrize("status", [400, 413, 415, 422])
+def test_what_is_wrong_with_the_notice_itself_does_not(status: int) -> None:
+    with (
+        answering(http(status)) as place,
+        pytest.raises(ChannelRefused, match=str(status)),
+    ):
+        post(SecretStr(f"http://{place}/"), {}, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "least", "most"),
+    [
+        ("60", 60, 60),
+        ("1.5", 1.5, 1.5),
+        (format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 7000, 7200),
+        (format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True), 0, 0),
+        ("1e999", 86_400, 86_400),
+        ("-5", 0, 0),
+    ],
+)
+def test_a_wish_to_wait_is_followed_in_each_of_its_forms(
+    given: str, least: float, most: float
+) -> None:
+    with (
+        answering(http(429, f"Retry-After: {given}")) as place,
+        pytest.raises(ChannelUnavailable) as caught,
+    ):
+        post(SecretStr(f"http://{place}/"), {}, {})
+    assert caught.value.after_s is not None
+    assert least <= caught.value.after_s <= most
+
+
+@pytest.mark.parametrize("given", ["soon", "Wed, 99 Foo", "nan", ""])
+def test_a_wish_that_says_nothing_is_none(given: str) -> None:
+    with (
+        answering(http(503, f"Retry-After: {given}")) as place,
+        pytest.raises(ChannelUnavailable) as caught,
+    ):
+        post(SecretStr(f"http://{place}/"), {}, {})
+    assert caught.value.after_s is None
+
+
+LATER = [
+    (530, "Authentication required"),
+    (550, "Mailbox quota exceeded"),
+    (550, "5.7.1 relaying denied"),
+    (552, "5.2.2 mailbox full"),
+    (554, "5.7.1 blocked by policy"),
+    (452, "4.2.2 over quota"),
+    (421, "try later"),
+]
+NEVER = [
+    (550, "no such user"),
+    (550, "5.1.1 user unknown"),
+    (552, "5.3.4 message too big"),
+    (554, "5.6.0 bad content"),
+]
+
+
+@pytest.mark.parametrize(("code", "text"), LATER)
+def test_a_mail_that_an_operator_can_make_possible_waits(code: int, text: str) -> None:
+    assert isinstance(smtp._by_code(code, text), smtp.MailUnavailable)
+
+
+@pytest.mark.parametrize(("code", "text"), NEVER)
+def test_a_mail_that_is_wrong_itself_does_not(code: int, text: str) -> None:
+    assert isinstance(smtp._by_code(code, text), smtp.MailRefused)
+
+
+@pytest.mark.parametrize("parts", [(), (b"220 hello\r\n",)])
+def test_a_mail_server_that_drips_for_ever_is_cut_off(
+    parts: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "SESSION_S", 0.5)
+    letter = EmailMessage()
+    letter["From"], letter["To"] = "a@example.org", "b@example.org"
+    letter.set_content("x")
+    with answering(*parts, drip=b"2") as place, pytest.raises(smtp.MailUnavailable):
+        smtp.send(f"smtp://{place}", letter)

@@ -3,6 +3,9 @@
 Each line carries the SHA-256 of the line before it, so that no line can be changed, taken out
 or put in without breaking the chain. The hash of the last line is its *head*; it goes out with
 every answer, so that a shortened file shows, too: its head is none that was announced.
+
+A file that is full is set aside with a number, and the chain goes on in a new one; the oldest of a
+few is given up. So the audit cannot fill the disk that a remediation is to empty.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +27,11 @@ from services.healer.remediations.base import Step, Stopped
 START = "0" * 64
 _STEP_FIELDS = tuple(Step.__dataclass_fields__)
 _TORN = "torn"
+_CONTINUED = "continued"
+MOST_BYTES = 8 * 2**20
+"""Size at which a file is set aside."""
+GENERATIONS = 8
+"""How many files there are, the newest included."""
 
 
 class AuditInUseError(Exception):
@@ -30,60 +39,87 @@ class AuditInUseError(Exception):
 
 
 class Audit:
-    """An append-only file; one process writes it at a time.
+    """Append-only files; one process writes in their directory at a time.
+
+    Args:
+        path: the newest; ``path.1`` is the one before it.
+        most_bytes: size at which a new one is begun.
 
     Raises:
         AuditInUseError: another process has it open.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path = path
+        self.path, self._most_bytes = path, most_bytes
         self._lock = threading.Lock()
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Of the directory: the file is another one after it was set aside.
+        self._directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            os.close(self._file)
+            os.close(self._directory)
             raise AuditInUseError(f"another process writes {path}") from error
+        self._file = self._open()
         self.head = self._last()
+        if self.head != START and os.fstat(self._file).st_size == 0:
+            # A crash came between this file and its first line.
+            self._append(_CONTINUED, {})
 
     def note(self, event: str, **fields: object) -> None:
         """Append a line; when this returns it is on the disk."""
         with self._lock:
-            entry = {"at": datetime.now(UTC).isoformat(), "event": event, **fields}
-            line = line_of(entry | {"previous": self.head})
-            before = os.fstat(self._file).st_size
-            try:
-                _write_all(self._file, line)
-                os.fsync(self._file)
-            except OSError:
-                # A full disk, say; half a line must not stay in the middle of the chain.
-                os.ftruncate(self._file, before)
-                raise
-            self.head = hash_of(line)
+            if os.fstat(self._file).st_size > self._most_bytes:
+                self._begin_another()
+            self._append(event, fields)
+
+    def _append(self, event: str, fields: Mapping[str, object]) -> None:
+        entry = {"at": datetime.now(UTC).isoformat(), "event": event, **fields}
+        line = line_of(entry | {"previous": self.head})
+        before = os.fstat(self._file).st_size
+        try:
+            _write_all(self._file, line)
+            os.fsync(self._file)
+        except OSError:
+            # A full disk, say; half a line must not stay in the middle of the chain.
+            os.ftruncate(self._file, before)
+            raise
+        self.head = hash_of(line)
+
+    def _begin_another(self) -> None:
+        """Set the full file aside, the older ones behind it; the chain goes on."""
+        for number in range(GENERATIONS - 1, 0, -1):
+            with suppress(FileNotFoundError):
+                _older(self.path, number - 1).replace(_older(self.path, number))
+        os.close(self._file)
+        self._file = self._open()
+        os.fsync(self._directory)
+        self._append(_CONTINUED, {})
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(self.path, flags, 0o600)
 
     def entries(self, command_id: str) -> list[dict[str, Any]]:
         """What was noted for one command, in order."""
         found = []
-        with self.path.open("rb") as lines:
-            for line in lines:
-                if command_id.encode() in line:
-                    entry = _parsed(line)
-                    if entry is not None and entry.get("command_id") == command_id:
-                        found.append(entry)
+        for line in _lines(self.path):
+            if command_id.encode() in line:
+                entry = _parsed(line)
+                if entry is not None and entry.get("command_id") == command_id:
+                    found.append(entry)
         return found
 
     def close(self) -> None:
         """Let another process write."""
         os.close(self._file)
+        os.close(self._directory)
 
     def _last(self) -> str:
         """The head of what is there; a line that a crash left half written is closed first."""
         head, line = START, b""
-        with self.path.open("rb") as lines:
-            for line in lines:
-                head = hash_of(line)
+        for line in _lines(self.path):
+            head = hash_of(line)
         if line and not line.endswith(b"\n"):
             _write_all(self._file, b"\n")
             self.head = hash_of(line + b"\n")
@@ -142,18 +178,21 @@ def intended(entry: dict[str, Any]) -> Step:
 
 
 def verify(path: Path, head: str | None = None) -> list[str]:
-    """Everything wrong with an audit file; empty when the chain holds.
+    """Everything wrong with an audit, older files included; empty when the chain holds.
 
     ``head``: a head announced earlier, which must be in the file.
     """
-    with path.open("rb") as lines:
-        return verify_lines(lines, head)
+    return verify_lines(_lines(path), head)
 
 
 def verify_lines(whole: Iterable[bytes], head: str | None = None) -> list[str]:
     """The same of lines, each with its end."""
     faults, previous, heads = [], START, {START}
     lines = list(enumerate(whole, start=1))
+    first = _parsed(lines[0][1]) if lines else None
+    if first is not None and first.get("event") == _CONTINUED:
+        # What it follows from was in a file that is older than those that are kept.
+        previous = str(first.get("previous"))
     for number, line in lines:
         entry = _parsed(line)
         if entry is None:
@@ -167,6 +206,21 @@ def verify_lines(whole: Iterable[bytes], head: str | None = None) -> list[str]:
     if head is not None and head not in heads:
         faults.append(f"the line with the hash {head} is missing")
     return faults
+
+
+def _older(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}") if number else path
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines of all files, oldest first."""
+    for number in range(GENERATIONS - 1, -1, -1):
+        try:
+            with _older(path, number).open("rb") as lines:
+                yield from lines
+        except FileNotFoundError:
+            if number == 0:
+                raise
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

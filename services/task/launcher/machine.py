@@ -58,7 +58,8 @@ class Machine:
         """
         if self.owner is None and os.geteuid() == 0:
             raise package.Unusable("a program never runs as root, and this job has no other user")
-        work, scratch = self._directory / "work", Path(self._spec.scratch)
+        work = self._directory / "work"
+        scratch = Path(self._spec.scratch) if self._spec.scratch else work
         for directory in (work, scratch):
             directory.mkdir(exist_ok=True, mode=0o700)
         found = package.obtain(self._store, self._spec, work)

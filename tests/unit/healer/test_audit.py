@@ -12,6 +12,7 @@ import pytest
 
 from services.healer.remediations import Step
 from services.healer.remediations.audit import (
+    GENERATIONS,
     Audit,
     AuditInUseError,
     CommandJournal,
@@ -128,3 +129,62 @@ def test_two_processes_do_not_write_the_same_audit(audit: Audit, path: Path) -> 
 
 def test_only_the_agents_user_may_read_it(audit: Audit, path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_full_file_is_set_aside_and_the_chain_goes_on(path: Path) -> None:
+    audit = Audit(path, most_bytes=2000)
+    for number in range(20):
+        audit.note("begin", command_id=f"c{number}")
+    newest, heads = audit.head, [entry["previous"] for entry in audit.entries("c19")]
+    audit.close()
+
+    assert path.with_name(f"{path.name}.1").exists()
+    assert verify(path) == []
+    assert verify(path, newest) == []
+    assert verify(path, heads[0]) == []
+    again = Audit(path, most_bytes=2000)
+    assert [len(again.entries(f"c{number}")) for number in range(20)] == [1] * 20
+    again.close()
+
+
+def test_the_oldest_files_are_given_up_so_that_the_disk_is_not_filled(path: Path) -> None:
+    audit = Audit(path, most_bytes=1000)
+    for number in range(200):
+        audit.note("begin", command_id=f"c{number}")
+    audit.close()
+
+    files = sorted(path.parent.iterdir())
+    assert len(files) == GENERATIONS
+    assert sum(file.stat().st_size for file in files) < GENERATIONS * 1400
+    assert verify(path) == []
+    again = Audit(path, most_bytes=1000)
+    assert again.entries("c0") == []
+    assert len(again.entries("c199")) == 1
+    again.close()
+
+
+def test_a_line_taken_out_of_an_older_file_shows(path: Path) -> None:
+    audit = Audit(path, most_bytes=1000)
+    for number in range(20):
+        audit.note("begin", command_id=f"c{number}")
+    audit.close()
+    older = path.with_name(f"{path.name}.1")
+    older.write_bytes(b"".join(older.read_bytes().splitlines(keepends=True)[:-1]))
+
+    assert any("does not follow" in fault for fault in verify(path))
+
+
+def test_a_crash_before_the_first_line_of_a_new_file_breaks_nothing(path: Path) -> None:
+    audit = Audit(path)
+    audit.note("begin", command_id="c1")
+    audit.close()
+    path.rename(path.with_name(f"{path.name}.1"))
+
+    after = Audit(path)
+    after.note("end", command_id="c1")
+    assert [entry["event"] for entry in after.entries("c1")] == ["begin", "end"]
+    after.close()
+
+    assert verify(path) == []
+    path.with_name(f"{path.name}.1").unlink()
+    assert verify(path) == [], "the new file stands for itself"

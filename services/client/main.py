@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from services.client import handlers
 from services.client.api.app import create_app
+from services.client.api.uploads import Uploads
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
@@ -57,6 +58,7 @@ class Client:
         )
         followers = Followers()
         model = ReadModel(store)
+        uploads = Uploads(objects, model, settings)
         listeners: dict[type, Handler] = dict.fromkeys(_EVENTS, handlers.job_event)
         listeners |= {
             RequestRefused: handlers.request_refused,
@@ -75,6 +77,7 @@ class Client:
             store=store,
             periodic=[
                 Periodic("followers", 1.0, followers.notify),
+                Periodic("uploads", 600.0, lambda: uploads.give_up_overdue(datetime.now(UTC))),
                 Periodic("prune", 3600.0, lambda: model.prune(datetime.now(UTC)), eager=False),
             ],
         )

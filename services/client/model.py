@@ -15,11 +15,13 @@ from services.client.records import (
     PLANS,
     REMOVED,
     SUBMITTED,
+    UPLOADS,
     JobView,
     LogChunk,
     MemberView,
     Moment,
     PlanView,
+    Upload,
 )
 from shared.contracts import JobState, JobSubmit
 from shared.store import Records, Store
@@ -116,6 +118,29 @@ class ReadModel:
         """A plan that was asked for; None for one that was not, or long ago."""
         with self._store.reading() as records:
             return records.get(PLANS, request_id)
+
+    def begin(self, upload: Upload, most: int) -> bool:
+        """Note an upload; False when ``most`` others are unfinished."""
+        with self._store.transaction() as records:
+            if len(records.find(UPLOADS, limit=most)) >= most:
+                return False
+            records.put(UPLOADS, upload)
+            return True
+
+    def upload(self, upload_id: str) -> Upload | None:
+        """An upload that was begun and neither finished nor given up."""
+        with self._store.reading() as records:
+            return records.get(UPLOADS, upload_id)
+
+    def overdue_uploads(self, now: datetime) -> list[Upload]:
+        """Those that were not finished in time."""
+        with self._store.reading() as records:
+            return records.find(UPLOADS, due_before=now, limit=_PRUNED_AT_ONCE)
+
+    def end_upload(self, upload_id: str) -> None:
+        """Forget an upload, finished or given up."""
+        with self._store.transaction() as records:
+            records.delete(UPLOADS, upload_id)
 
     def prune(self, now: datetime) -> None:
         """Forget removed and refused jobs and answered plans after their time."""

@@ -24,6 +24,8 @@ SUBMITTED, REFUSED, REMOVED = "submitted", "refused", "removed"
 ENDED = frozenset({"succeeded", "failed", "cancelled", REFUSED, REMOVED})
 _KEPT = timedelta(days=8)
 _PLAN_KEPT = timedelta(hours=1)
+UPLOAD_KEPT = timedelta(days=1)
+"""An upload that is not finished by then is given up; its links end then, too."""
 
 
 class _Frozen(BaseModel):
@@ -133,6 +135,20 @@ class PlanView(_Frozen):
     answer: JobPlanned | None = None
 
 
+class Upload(_Frozen):
+    """A package that somebody began to upload; whoever knows ``id`` may go on with it."""
+
+    id: str
+    sha256: str
+    size: int
+    begun_at: AwareDatetime
+
+    @property
+    def key(self) -> str:
+        """Where it lies until it is known to be what it should be."""
+        return f"uploads/{self.id}.tar.gz"
+
+
 class LogChunk(_Frozen):
     """One chunk of a member's log; its text lies in the object store under ``object_key``."""
 
@@ -173,6 +189,9 @@ PLANS = Collection(
     PlanView,
     key=lambda p: p.request_id,
     due=lambda p: p.asked_at + _PLAN_KEPT,
+)
+UPLOADS = Collection(
+    "client-uploads", Upload, key=lambda u: u.id, due=lambda u: u.begun_at + UPLOAD_KEPT
 )
 OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS)
 """What goes with a job when it is removed; found by its id as their group."""

@@ -3,6 +3,7 @@
 from shared.storage.errors import (
     AccessDenied,
     AlreadyExists,
+    Incomplete,
     NotFound,
     StorageError,
     StorageUnavailable,
@@ -24,6 +25,7 @@ __all__ = [
     "PART_BYTES",
     "AccessDenied",
     "AlreadyExists",
+    "Incomplete",
     "MemberStore",
     "MemoryStore",
     "NotFound",

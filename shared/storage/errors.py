@@ -23,5 +23,9 @@ class TooLarge(StorageError):
     """The object is larger than one that may be put there."""
 
 
+class Incomplete(StorageError):
+    """An upload is not as large as it was said to be."""
+
+
 class StorageUnavailable(StorageError, Unavailable):
     """The store does not answer or is overloaded; a later attempt may succeed."""

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from shared.storage.errors import AlreadyExists, NotFound
+from shared.storage.errors import AlreadyExists, Incomplete, NotFound
 from shared.storage.store import ObjectInfo, PresignedPrefix, PresignedUpload, Progress
 
 
@@ -98,11 +98,26 @@ class MemoryStore:
         else:
             self.put(path[0], "/".join(path[1:]), data)
 
-    def finish_upload(self, bucket: str, key: str, upload_id: str) -> ObjectInfo:
+    def finish_upload(
+        self, bucket: str, key: str, upload_id: str, size: int | None = None
+    ) -> ObjectInfo:
         if upload_id not in self._uploads or not self._uploads[upload_id][2]:
             raise NotFound(f"no part of {bucket}:{key} has been uploaded")
+        has = sum(len(part) for part in self._uploads[upload_id][2].values())
+        if size is not None and has != size:
+            raise Incomplete(f"{has} of {size} bytes have been uploaded")
         parts = self._uploads.pop(upload_id)[2]
         return self.put(bucket, key, b"".join(parts[number] for number in sorted(parts)))
+
+    def abort_upload(self, bucket: str, key: str) -> None:
+        for name in [name for name, up in self._uploads.items() if up[:2] == (bucket, key)]:
+            del self._uploads[name]
+
+    def copy(self, bucket: str, source: str, target: str) -> None:
+        self._objects(bucket)[target] = self.get(bucket, source)
+
+    def stream(self, bucket: str, key: str) -> Iterator[bytes]:
+        yield self.get(bucket, key)
 
     def _objects(self, bucket: str) -> dict[str, bytes]:
         if bucket not in self._buckets:

@@ -5,33 +5,37 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from shared.storage.errors import (
-    AccessDenied,
     AlreadyExists,
+    Incomplete,
     NotFound,
     StorageError,
-    StorageUnavailable,
 )
+from shared.storage.s3_client import NOT_FOUND, code_of, s3_client, translated
 from shared.storage.store import ObjectInfo, PresignedPrefix, PresignedUpload, Progress
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    pass
 
 PART_BYTES = 8 * 2**20
 """Files above this size go in parts of this size (S3's least is 5 MiB)."""
 _MOST_PARTS = 10_000
-_NOT_FOUND = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "404", "NotFound"}
-_DENIED = {"AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "403", "Forbidden"}
-_EXISTS = {"PreconditionFailed", "412"}
+_MOST_SIGNED = 500
+"""Parts of an upload by somebody else: each costs a signature and half a kilobyte of the answer."""
+_COPIED_AT_ONCE = 2**30
+
+
+@dataclass(frozen=True)
+class _StoredPart:
+    etag: str
+    size: int
 
 
 class S3Store:
@@ -41,20 +45,20 @@ class S3Store:
     """
 
     def __init__(self, url: str, access_key: str, secret_key: str, public_url: str = "") -> None:
-        self._client = _client(url, access_key, secret_key)
-        self._signer = _client(public_url, access_key, secret_key) if public_url else self._client
+        self._client = s3_client(url, access_key, secret_key)
+        self._signer = s3_client(public_url, access_key, secret_key) if public_url else self._client
 
     def ensure_bucket(self, bucket: str) -> None:
-        with _translated(f"bucket {bucket}"):
+        with translated(f"bucket {bucket}"):
             try:
                 self._client.head_bucket(Bucket=bucket)
             except ClientError as error:
-                if _code(error) not in _NOT_FOUND:
+                if code_of(error) not in NOT_FOUND:
                     raise
                 try:
                     self._client.create_bucket(Bucket=bucket)
                 except ClientError as created:
-                    if _code(created) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    if code_of(created) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                         raise
 
     def put(
@@ -74,7 +78,7 @@ class S3Store:
         body = data.read_bytes() if isinstance(data, Path) else data
         digest = hashlib.sha256(body).hexdigest()
         condition: Any = {"IfNoneMatch": "*"} if only_if_absent else {}
-        with _translated(f"{bucket}:{key}"):
+        with translated(f"{bucket}:{key}"):
             answer = self._client.put_object(
                 Bucket=bucket,
                 Key=key,
@@ -88,13 +92,13 @@ class S3Store:
         return ObjectInfo(bucket, key, len(body), answer["ETag"].strip('"'), digest)
 
     def get(self, bucket: str, key: str) -> bytes:
-        with _translated(f"{bucket}:{key}"):
+        with translated(f"{bucket}:{key}"):
             return self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
 
     def fetch(self, bucket: str, key: str, path: Path) -> None:
         partial = path.with_name(path.name + ".partial")
         try:
-            with _translated(f"{bucket}:{key}"), partial.open("wb") as file:
+            with translated(f"{bucket}:{key}"), partial.open("wb") as file:
                 body = self._client.get_object(Bucket=bucket, Key=key)["Body"]
                 for chunk in body.iter_chunks(1 << 20):
                     file.write(chunk)
@@ -104,7 +108,7 @@ class S3Store:
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
         try:
-            with _translated(f"{bucket}:{key}"):
+            with translated(f"{bucket}:{key}"):
                 answer = self._client.head_object(Bucket=bucket, Key=key)
         except NotFound:
             return None
@@ -117,7 +121,7 @@ class S3Store:
         )
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        with _translated(f"{bucket}:{prefix}"):
+        with translated(f"{bucket}:{prefix}"):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
@@ -125,13 +129,13 @@ class S3Store:
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         names = list(keys)
-        with _translated(bucket):
+        with translated(bucket):
             for start in range(0, len(names), 1000):
                 objects: Any = [{"Key": key} for key in names[start : start + 1000]]
                 answer = self._client.delete_objects(
                     Bucket=bucket, Delete={"Objects": objects, "Quiet": True}
                 )
-                failed = [e for e in answer.get("Errors", []) if e.get("Code") not in _NOT_FOUND]
+                failed = [e for e in answer.get("Errors", []) if e.get("Code") not in NOT_FOUND]
                 if failed:
                     raise StorageError(f"{len(failed)} objects were not deleted: {failed[0]}")
 
@@ -161,7 +165,7 @@ class S3Store:
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400
     ) -> PresignedUpload:
-        part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
+        part_bytes = max(PART_BYTES, -(-size // _MOST_SIGNED))
         upload_id, done = self._upload(bucket, key)
         urls = tuple(
             self._presign(
@@ -171,19 +175,25 @@ class S3Store:
                 Key=key,
                 UploadId=upload_id,
                 PartNumber=number,
+                ContentLength=min(part_bytes, size - (number - 1) * part_bytes),
             )
             for number in range(1, max(1, -(-size // part_bytes)) + 1)
         )
         return PresignedUpload(bucket, key, upload_id, part_bytes, urls, tuple(sorted(done)))
 
-    def finish_upload(self, bucket: str, key: str, upload_id: str) -> ObjectInfo:
-        with _translated(f"{bucket}:{key}"):
-            parts: Any = [
-                {"PartNumber": number, "ETag": etag}
-                for number, etag in sorted(self._parts(bucket, key, upload_id).items())
-            ]
-            if not parts:
+    def finish_upload(
+        self, bucket: str, key: str, upload_id: str, size: int | None = None
+    ) -> ObjectInfo:
+        with translated(f"{bucket}:{key}"):
+            found = self._parts(bucket, key, upload_id)
+            if not found:
                 raise NotFound(f"no part of {bucket}:{key} has been uploaded")
+            has = sum(part.size for part in found.values())
+            if size is not None and has != size:
+                raise Incomplete(f"{has} of {size} bytes have been uploaded")
+            parts: Any = [
+                {"PartNumber": number, "ETag": part.etag} for number, part in sorted(found.items())
+            ]
             self._client.complete_multipart_upload(
                 Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
             )
@@ -192,8 +202,30 @@ class S3Store:
             raise StorageError(f"{bucket}:{key} is missing after its upload")
         return info
 
+    def abort_upload(self, bucket: str, key: str) -> None:
+        with translated(f"{bucket}:{key}"):
+            for upload_id in self._unfinished(bucket, key):
+                try:
+                    self._client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+                except ClientError as error:
+                    if code_of(error) not in NOT_FOUND:
+                        raise
+
+    def copy(self, bucket: str, source: str, target: str) -> None:
+        config = TransferConfig(
+            multipart_threshold=_COPIED_AT_ONCE,
+            multipart_chunksize=_COPIED_AT_ONCE,
+            use_threads=False,
+        )
+        with translated(f"{bucket}:{source}"):
+            self._client.copy({"Bucket": bucket, "Key": source}, bucket, target, Config=config)
+
+    def stream(self, bucket: str, key: str) -> Iterator[bytes]:
+        with translated(f"{bucket}:{key}"):
+            yield from self._client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(1 << 20)
+
     def _presign(self, act: str, expires_s: int, **parameters: object) -> str:
-        with _translated(str(parameters.get("Key", ""))):
+        with translated(str(parameters.get("Key", ""))):
             return self._signer.generate_presigned_url(act, Params=parameters, ExpiresIn=expires_s)
 
     def _put_parts(
@@ -202,12 +234,13 @@ class S3Store:
         """Upload in parts; parts an interrupted upload left are kept when they are the same."""
         size = path.stat().st_size
         part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
-        with _translated(f"{bucket}:{key}"), path.open("rb") as file:
+        with translated(f"{bucket}:{key}"), path.open("rb") as file:
             upload_id, done = self._upload(bucket, key)
             for number in range(1, -(-size // part_bytes) + 1):
                 chunk = file.read(part_bytes)
                 if (
-                    done.get(number, "").strip('"')
+                    number not in done
+                    or done[number].etag.strip('"')
                     != hashlib.md5(chunk, usedforsecurity=False).hexdigest()
                 ):
                     self._client.upload_part(
@@ -217,72 +250,23 @@ class S3Store:
                     progress(len(chunk))
         return self.finish_upload(bucket, key, upload_id)
 
-    def _upload(self, bucket: str, key: str) -> tuple[str, dict[int, str]]:
+    def _upload(self, bucket: str, key: str) -> tuple[str, dict[int, _StoredPart]]:
         """The id of this key's unfinished upload with its parts, or of a new one."""
-        with _translated(f"{bucket}:{key}"):
-            answer = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key)
-            for upload in answer.get("Uploads", []):
-                if upload["Key"] == key:
-                    return upload["UploadId"], self._parts(bucket, key, upload["UploadId"])
+        with translated(f"{bucket}:{key}"):
+            for upload_id in self._unfinished(bucket, key):
+                return upload_id, self._parts(bucket, key, upload_id)
             created = self._client.create_multipart_upload(Bucket=bucket, Key=key)
             return created["UploadId"], {}
 
-    def _parts(self, bucket: str, key: str, upload_id: str) -> dict[int, str]:
+    def _unfinished(self, bucket: str, key: str) -> tuple[str, ...]:
+        answer = self._client.list_multipart_uploads(Bucket=bucket, Prefix=key)
+        found = answer.get("Uploads", [])
+        return tuple(each["UploadId"] for each in found if each["Key"] == key)
+
+    def _parts(self, bucket: str, key: str, upload_id: str) -> dict[int, _StoredPart]:
         pages = self._client.get_paginator("list_parts")
         return {
-            part["PartNumber"]: part["ETag"]
+            part["PartNumber"]: _StoredPart(part["ETag"], part["Size"])
             for page in pages.paginate(Bucket=bucket, Key=key, UploadId=upload_id)
             for part in page.get("Parts", [])
         }
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _client(url: str, access_key: str, secret_key: str) -> S3Client:
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=url,
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
-        region_name="us-east-1",
-        config=Config(
-            signature_version="s3v4",
-            s3={"addressing_style": "path"},
-            retries={"max_attempts": 4, "mode": "standard"},
-            connect_timeout=5,
-            read_timeout=60,
-            max_pool_connections=16,
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """boto3's errors as ours, with ``what`` it was about."""
-    try:
-        yield
-    except ClientError as error:
-        code = _code(error)
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        text = f"{what}: {code}"
-        if code in _NOT_FOUND:
-            raise NotFound(text) from error
-        if code in _DENIED:
-            raise AccessDenied(text) from error
-        if code in _EXISTS:
-            raise AlreadyExists(text) from error
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in ("SlowDown", "ServiceUnavailable"):
-            raise StorageUnavailable(text) from error
-        raise StorageError(f"{text}: {error}") from error
-    except (BotoCoreError, OSError) as error:
-        if (
-            isinstance(error, OSError)
-            and error.filename is not None
-            and not isinstance(error, ConnectionError)
-        ):
-            raise  # the local file's trouble, not the store's
-        raise StorageUnavailable(f"{what}: {error}") from error

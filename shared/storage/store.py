@@ -125,7 +125,26 @@ class ObjectStore(Protocol):
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400
     ) -> PresignedUpload:
-        """Begin, or continue, an upload in parts by a client without credentials."""
+        """Begin, or continue, an upload in parts by a client without credentials.
 
-    def finish_upload(self, bucket: str, key: str, upload_id: str) -> ObjectInfo:
-        """Put the uploaded parts together; NotFound for an unknown upload."""
+        The size of each part is signed: no other can be put.
+        """
+
+    def finish_upload(
+        self, bucket: str, key: str, upload_id: str, size: int | None = None
+    ) -> ObjectInfo:
+        """Put the uploaded parts together.
+
+        Raises:
+            NotFound: for an unknown upload.
+            Incomplete: when the parts do not have ``size`` bytes together; they are kept.
+        """
+
+    def abort_upload(self, bucket: str, key: str) -> None:
+        """Forget unfinished uploads of this object; none is no error."""
+
+    def copy(self, bucket: str, source: str, target: str) -> None:
+        """Copy an object within its bucket; NotFound when there is none."""
+
+    def stream(self, bucket: str, key: str) -> Iterator[bytes]:
+        """The object piece by piece; NotFound when there is none."""

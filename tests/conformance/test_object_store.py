@@ -12,6 +12,7 @@ from shared.storage import (
     PART_BYTES,
     AccessDenied,
     AlreadyExists,
+    Incomplete,
     MemoryStore,
     NotFound,
     ObjectStore,
@@ -120,6 +121,46 @@ def test_a_client_without_credentials_uploads_in_parts_and_continues(
         _send(store, again.parts[number - 1], pieces[number - 1])
     assert store.finish_upload(bucket, "up", again.upload_id).size == size
     assert store.get(bucket, "up") == data
+
+
+def test_an_upload_that_is_not_whole_is_not_finished_and_can_be_given_up(
+    store: ObjectStore, bucket: str
+) -> None:
+    begun = store.begin_upload(bucket, "up", PART_BYTES + 5)
+    _send(store, begun.parts[1], b"12345")
+    with pytest.raises(Incomplete):
+        store.finish_upload(bucket, "up", begun.upload_id, PART_BYTES + 5)
+    assert store.begin_upload(bucket, "up", PART_BYTES + 5).done == (2,)
+    store.abort_upload(bucket, "up")
+    store.abort_upload(bucket, "up")
+    with pytest.raises(NotFound):
+        store.finish_upload(bucket, "up", begun.upload_id, PART_BYTES + 5)
+    assert store.head(bucket, "up") is None
+
+
+def test_an_object_is_copied_and_read_piece_by_piece(store: ObjectStore, bucket: str) -> None:
+    data = bytes(range(256)) * 9_000
+    store.put(bucket, "a/from", data)
+    store.copy(bucket, "a/from", "b/to")
+    store.delete(bucket, ["a/from"])
+    assert b"".join(store.stream(bucket, "b/to")) == data
+    for act in (
+        lambda: store.copy(bucket, "none", "x"),
+        lambda: list(store.stream(bucket, "none")),
+    ):
+        with pytest.raises(NotFound):
+            act()
+
+
+@pytest.mark.parametrize("size", [4, 6, 30 * 2**20])
+def test_the_real_server_takes_no_part_of_another_size(
+    object_store: ObjectStoreUnderTest, size: int
+) -> None:
+    store = S3Store(object_store.url, object_store.access_key, object_store.secret_key)
+    store.ensure_bucket("sized")
+    begun = store.begin_upload("sized", f"up-{size}", 5)
+    assert httpx.put(begun.parts[0], content=b"x" * size, timeout=30).is_client_error
+    assert store.begin_upload("sized", f"up-{size}", 5).done == ()
 
 
 def test_an_upload_without_parts_cannot_be_finished(store: ObjectStore, bucket: str) -> None:

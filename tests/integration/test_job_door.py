@@ -34,7 +34,7 @@ spec:
           containers:
             - name: tensorflow
               image: example.org/spoken:1
-              command: [python3, {program}]
+              command: [python3, -c, {program}]
               env: [{{name: WORD, value: hello}}]
               resources: {{limits: {{cpu: 500m, memory: 256Mi}}}}
     Worker:
@@ -55,11 +55,8 @@ def door(
 
 @pytest.fixture
 def tfjob(door: JobDoor) -> Path:
-    program = door.platform.directory / "train.py"
-    program.write_text(PROGRAM)
-    program.chmod(0o644)
     file = door.platform.directory / "tfjob.yaml"
-    file.write_text(TFJOB.format(program=program))
+    file.write_text(TFJOB.format(program=json.dumps(PROGRAM)))
     return file
 
 
@@ -169,7 +166,7 @@ def test_what_cannot_run_is_refused_and_what_fails_says_why(door: JobDoor) -> No
     folder = door.platform.directory / "typo"
     (folder / "code").mkdir(parents=True)
     (folder / "code" / "main.py").write_text("print('begun')\npritn('x')\n")
-    refused = door.tshell("submit", str(folder), "-m", "999Gi", "-c", "640")
+    refused = door.tshell("submit", str(folder), "-m", "1Mi", "-c", "640")
     assert (refused.returncode, refused.stdout) == (4, "")
     assert refused.stderr.count("refused: ") == 2
     failed = door.tshell("submit", str(folder), "--id", "typo-1", "--wait")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
 from services.client.tshell.door import Address, Code, Door, Stop
-from shared.embedded.process import LOOPBACK, accepts, free_ports, wait_until
+from services.client.tshell.memory import UploadMemory
+from shared.embedded.process import LOOPBACK
+from shared.service.http import HttpServer
 from shared.storage import S3Store
 from shared.store import Store
 from tests.conftest import ObjectStoreUnderTest
@@ -36,6 +36,11 @@ class CutError(Exception):
     """The user's machine goes away."""
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def objects(object_store: ObjectStoreUnderTest) -> S3Store:
     return S3Store(object_store.url, object_store.access_key, object_store.secret_key)
@@ -48,14 +53,10 @@ def url(objects: S3Store) -> Iterator[str]:
     app = create_app(
         ClientSettings(), Silent(), model, objects, Logs(model, objects, "barograph"), Followers()
     )
-    (port,) = free_ports(1)
-    server = uvicorn.Server(uvicorn.Config(app, host=LOOPBACK, port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: accepts(port), 30, "the API", alive=thread.is_alive)
-    yield f"http://{LOOPBACK}:{port}"
-    server.should_exit = True
-    thread.join()
+    server = HttpServer(app, LOOPBACK, 0)
+    server.start()
+    yield server.url
+    server.stop()
     store.close()
 
 
@@ -77,7 +78,8 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
 
     with closing(Door(Address(url))) as door, pytest.raises(CutError):
         door.upload(path, digest, cut)
-    asked = {"sha256": digest, "size": SIZE}
+    kept = UploadMemory(digest).recall()
+    asked = {"sha256": digest, "size": SIZE, "upload_id": kept}
     begun = httpx.post(f"{url}/api/v1/uploads", json=asked).json()
     assert begun["done"] == [1]
     assert len(begun["parts"]) > 1

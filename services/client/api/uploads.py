@@ -1,35 +1,47 @@
-"""Uploads of packages: straight to the object store, by URLs that are good for one object."""
+"""Uploads of packages: straight to the object store, by URLs that are good for one upload.
+
+What strangers put lies apart, under a name nobody else knows, until its bytes have been read and
+have the digest they were said to have; only then it becomes the package of that digest.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-from pathlib import Path
+import secrets
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from services.client.api.faults import refusal
+from services.client.model import ReadModel
+from services.client.records import UPLOAD_KEPT, Upload
 from services.client.settings import ClientSettings
-from shared.storage import ObjectStore
+from shared.storage import Incomplete, NotFound, ObjectStore
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the package.")]
+UploadId = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$", max_length=32)]
+_MOST_UNFINISHED = 1_000
 
 
 class UploadAsked(BaseModel):
     """A package somebody wants to upload."""
 
     sha256: Digest
-    size: int = Field(gt=0, description="Bytes.")
+    size: int = Field(gt=0, lt=2**63, description="Bytes.")
+    upload_id: UploadId = Field(default="", description="Of the upload to continue; '': a new one.")
 
 
 class UploadBegun(BaseModel):
-    """PUT ``part_bytes`` of the file to each URL whose number is not in ``done``, then finish."""
+    """PUT ``part_bytes`` of the file to each URL whose number is not in ``done``, then finish.
+
+    Every part has exactly its size, which is signed with its URL.
+    """
 
     package: str = Field(description="What to submit: bucket:key:file.")
     exists: bool = Field(description="Whether the store has the package; then nothing is to do.")
-    upload_id: str = ""
+    upload_id: str = Field(default="", description="Secret; who has it can continue the upload.")
     part_bytes: int = 0
     parts: tuple[str, ...] = ()
     done: tuple[int, ...] = Field(default=(), description="Parts the store has, from 1.")
@@ -39,47 +51,116 @@ class UploadDone(BaseModel):
     """Every part has been sent."""
 
     sha256: Digest
-    upload_id: str = Field(min_length=1, max_length=1024)
+    upload_id: UploadId
 
 
-def router(objects: ObjectStore, settings: ClientSettings) -> APIRouter:
-    """The routes below /uploads."""
-    routes = APIRouter(prefix="/uploads", tags=["uploads"])
-    bucket = settings.s3_bucket
+class Uploads:
+    """Begins, finishes and gives up uploads."""
 
-    @routes.post("")
-    def begin(asked: UploadAsked) -> UploadBegun:
-        """Begin an upload, or continue an interrupted one."""
-        if asked.size > settings.max_package_bytes:
-            raise refusal(422, f"a package has at most {settings.max_package_bytes} bytes", "size")
-        key = f"packages/{asked.sha256}.tar.gz"
-        objects.ensure_bucket(bucket)
-        package = f"{bucket}:packages:{asked.sha256}.tar.gz"
-        if objects.head(bucket, key) is not None:
-            return UploadBegun(package=package, exists=True)
-        begun = objects.begin_upload(bucket, key, asked.size)
+    def __init__(self, objects: ObjectStore, model: ReadModel, settings: ClientSettings) -> None:
+        self._objects, self._model = objects, model
+        self._bucket, self._most_bytes = settings.s3_bucket, settings.max_package_bytes
+
+    def begin(self, asked: UploadAsked) -> UploadBegun:
+        """Begin an upload, or continue one of the caller's own."""
+        if asked.size > self._most_bytes:
+            raise refusal(422, f"a package has at most {self._most_bytes} bytes", "size")
+        self._objects.ensure_bucket(self._bucket)
+        if self._is_there(asked.sha256):
+            return UploadBegun(package=self._package(asked.sha256), exists=True)
+        upload = self._continued(asked) or self._new(asked)
+        expires_s = int(UPLOAD_KEPT.total_seconds())
+        begun = self._objects.begin_upload(self._bucket, upload.key, upload.size, expires_s)
         return UploadBegun(
-            package=package,
+            package=self._package(asked.sha256),
             exists=False,
-            upload_id=begun.upload_id,
+            upload_id=upload.id,
             part_bytes=begun.part_bytes,
             parts=begun.parts,
             done=begun.done,
         )
 
+    def finish(self, done: UploadDone) -> UploadBegun:
+        """Put the parts together, and make them the package if they are."""
+        answer = UploadBegun(package=self._package(done.sha256), exists=True)
+        upload = self._model.upload(done.upload_id)
+        if upload is not None and upload.sha256 != done.sha256:
+            upload = None
+        if self._is_there(done.sha256):  # somebody else's, or ours, and the answer was lost
+            if upload is not None:
+                self._give_up(upload)
+            return answer
+        if upload is None:
+            raise refusal(404, "there is no such upload; begin it again", "upload_id")
+        self._put_together(upload)
+        digest = hashlib.sha256()
+        for piece in self._objects.stream(self._bucket, upload.key):
+            digest.update(piece)
+        if digest.hexdigest() != upload.sha256:
+            self._give_up(upload)
+            text = f"what was uploaded has the digest {digest.hexdigest()}"
+            raise refusal(422, text, "sha256")
+        self._objects.copy(self._bucket, upload.key, _key(upload.sha256))
+        self._give_up(upload)
+        return answer
+
+    def give_up_overdue(self, now: datetime) -> None:
+        """Remove what was begun and not finished in time."""
+        for upload in self._model.overdue_uploads(now):
+            self._give_up(upload)
+
+    def _continued(self, asked: UploadAsked) -> Upload | None:
+        upload = self._model.upload(asked.upload_id) if asked.upload_id else None
+        same = upload is not None and (upload.sha256, upload.size) == (asked.sha256, asked.size)
+        return upload if same else None
+
+    def _new(self, asked: UploadAsked) -> Upload:
+        now = datetime.now(UTC)
+        upload = Upload(
+            id=secrets.token_hex(16), sha256=asked.sha256, size=asked.size, begun_at=now
+        )
+        if not self._model.begin(upload, _MOST_UNFINISHED):
+            raise refusal(429, f"{_MOST_UNFINISHED} uploads are unfinished; try again later")
+        return upload
+
+    def _put_together(self, upload: Upload) -> None:
+        if self._objects.head(self._bucket, upload.key) is not None:
+            return  # an earlier finish came so far
+        try:
+            begun = self._objects.begin_upload(self._bucket, upload.key, upload.size)
+            self._objects.finish_upload(self._bucket, upload.key, begun.upload_id, upload.size)
+        except (Incomplete, NotFound) as error:
+            text = "not every part has been uploaded; begin again with this upload_id"
+            raise refusal(409, text, "upload_id") from error
+
+    def _give_up(self, upload: Upload) -> None:
+        self._objects.abort_upload(self._bucket, upload.key)
+        self._objects.delete(self._bucket, [upload.key])
+        self._model.end_upload(upload.id)
+
+    def _is_there(self, sha256: str) -> bool:
+        return self._objects.head(self._bucket, _key(sha256)) is not None
+
+    def _package(self, sha256: str) -> str:
+        return f"{self._bucket}:packages:{sha256}.tar.gz"
+
+
+def _key(sha256: str) -> str:
+    return f"packages/{sha256}.tar.gz"
+
+
+def router(uploads: Uploads) -> APIRouter:
+    """The routes below /uploads."""
+    routes = APIRouter(prefix="/uploads", tags=["uploads"])
+
+    @routes.post("")
+    def begin(asked: UploadAsked) -> UploadBegun:
+        """Begin an upload, or continue an interrupted one."""
+        return uploads.begin(asked)
+
     @routes.post("/finish")
     def finish(done: UploadDone) -> UploadBegun:
         """Put the parts together; what does not have its digest is deleted again."""
-        key = f"packages/{done.sha256}.tar.gz"
-        objects.finish_upload(bucket, key, done.upload_id)
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "package"
-            objects.fetch(bucket, key, path)
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != done.sha256:
-            objects.delete(bucket, [key])
-            raise refusal(422, f"what was uploaded has the digest {digest}", "sha256")
-        return UploadBegun(package=f"{bucket}:packages:{done.sha256}.tar.gz", exists=True)
+        return uploads.finish(done)
 
     return routes

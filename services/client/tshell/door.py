@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import httpx
 
+from services.client.tshell.memory import UploadMemory
 from shared.embedded.state import default_state
 
 
@@ -129,10 +130,13 @@ class Door:
     def upload(self, path: Path, sha256: str, progress: Callable[[int], None]) -> str:
         """Upload a package, or what is missing of it; returns bucket:key:file."""
         size = path.stat().st_size
-        begun = self.call("POST", "/uploads", json={"sha256": sha256, "size": size})
+        memory = UploadMemory(sha256)
+        asked = {"sha256": sha256, "size": size, "upload_id": memory.recall()}
+        begun = self.call("POST", "/uploads", json=asked)
         if begun["exists"]:
             progress(size)
             return str(begun["package"])
+        memory.keep(begun["upload_id"])
         try:
             with path.open("rb") as file:
                 for number, url in enumerate(begun["parts"], 1):
@@ -147,7 +151,9 @@ class Door:
             text = f"upload interrupted, the same command continues it: {error}"
             raise Stop(Code.UNREACHABLE, text) from error
         done = {"sha256": sha256, "upload_id": begun["upload_id"]}
-        return str(self.call("POST", "/uploads/finish", json=done, timeout=600)["package"])
+        package = str(self.call("POST", "/uploads/finish", json=done, timeout=3600)["package"])
+        memory.forget()
+        return package
 
     def download(self, job_id: str, path: str, target: Path, size: int, sha256: str | None) -> None:
         """Fetch one of a job's files to ``target``, whole or not at all."""

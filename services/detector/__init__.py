@@ -1,5 +1,5 @@
 """Detector: takes samples in, and says when a series leaves its usual behaviour.
 
-Consumes: ``samples.publish`` (queue detector.samples); its partitions of the sample streams.
-Publishes: the sample streams; ``anomaly.detected``, ``anomaly.cleared``; ``request.refused``.
+Consumes: samples.publish, anomaly.judged; and its partitions of the sample streams.
+Publishes: anomaly.detected, anomaly.cleared, request.refused; and the sample streams.
 """

@@ -1,5 +1,12 @@
 """The healer: alarms become incidents, each handled automatically or mailed, and its agent.
 
+Consumes: anomaly.detected, anomaly.cleared, alarm.predicted, prediction.withdrawn,
+evidence.collected, remediation.executed, item.observed, action.decide, healing.stop,
+healing.resume, anomaly.judge, correlation.decide; and its partitions of the sample streams.
+Publishes: samples.publish, alert.changed, evidence.collect, remediation.execute, item.read,
+remediation.verified, action.changed, healing.stop, healing.resume, healing.switched,
+anomaly.judged, correlation.changed, health.reported.
+
 A signal changes an incident (``incidents``); the incident takes an action (``actions``) or asks
 that somebody is notified (``notify``); people decide (``people``); all of it is ``model``. ``api``
 and ``handlers`` are the doors for people and for messages. A module imports only from layers

@@ -31,6 +31,9 @@ CONNECTIONS_LOST = Counter(
     "Open connections to the broker that ended.",
     ["link"],
 )
+NO_PROGRESS = Gauge(
+    "barograph_no_progress", "1 for a part of the service that makes no progress.", ["part"]
+)
 SET_ASIDE = Counter(
     "barograph_set_aside_total",
     "Messages and batches of samples that could not be worked on and were set aside.",

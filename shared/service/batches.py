@@ -128,8 +128,16 @@ class Batches:
 
     def _produced(self, worker: PartitionWorker, offset: int, body: bytes) -> list[Outgoing]:
         if self._left_out:
-            body = Rows(body).without(self._left_out)
+            body = self._without_left_out(body)
         return [self._prepared(offset, message) for message in worker.process(offset, body)]
+
+    def _without_left_out(self, body: bytes) -> bytes:
+        rows = Rows(body)
+        if self._left_out.isdisjoint(rows.series):
+            return body
+        # Its kind is kept already, but nobody shall think that the series is watched again.
+        SET_ASIDE.labels(partitions_of(self._bus.principal)).inc()
+        return rows.without(self._left_out)
 
     def _prepared(self, offset: int, message: Message) -> Outgoing:
         try:

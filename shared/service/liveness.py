@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.messaging import Bus, QueueConsumer
+from shared.observe import NO_PROGRESS
 from shared.service.partitions import PartitionOwner
 
 HANDLER_LIMIT_S = 600.0
@@ -58,6 +59,7 @@ class Liveness:
         self._bus = bus
         self._owners = owners
         self.turns: dict[str, Turn] = {}
+        self._shown: set[str] = set()
 
     def wrong(self) -> dict[str, str]:
         """What makes no progress, by name; empty when all is well."""
@@ -65,6 +67,13 @@ class Liveness:
         found |= self._links() | self._consumers() | self._partitions()
         turns = {f"periodic {name}": turn.wrong() for name, turn in list(self.turns.items())}
         return found | {name: wrong for name, wrong in turns.items() if wrong}
+
+    def show(self) -> None:
+        """Export what makes no progress."""
+        wrong = set(self.wrong())
+        for name in self._shown | wrong:
+            NO_PROGRESS.labels(name).set(name in wrong)
+        self._shown |= wrong
 
     def _links(self) -> dict[str, str]:
         found = {}

@@ -32,6 +32,7 @@ _INBOX_KEPT = timedelta(days=8)
 _LOOK_AT_DEAD_LETTERS_S = 30.0
 _LOOK_AT_STORE_S = 5.0
 _LOOK_AT_PARTITIONS_S = 10.0
+_LOOK_AT_LIVENESS_S = 15.0
 
 
 class Service:
@@ -172,6 +173,7 @@ class Service:
         if self._owners:
             show = Periodic("partitions", _LOOK_AT_PARTITIONS_S, lambda: show_owned(self._owners))
             self._spawn(show)
+        self._spawn(Periodic("liveness", _LOOK_AT_LIVENESS_S, self._liveness.show))
         for periodic in self._periodic:
             self._spawn(periodic)
 

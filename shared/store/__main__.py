@@ -1,18 +1,20 @@
-"""``python -m shared.store``: wait for the database, then bring its schema up to date.
+"""``python -m shared.store``: the schema of a service's database, and what its outbox set aside.
 
-Every service does this at its start; here it is a step of its own, so that an upgrade can be
-stopped before any new process runs. The URL comes from BAROGRAPH_STORE_URL; the exit code is 1
-when the database does not answer within ``--wait`` seconds.
+The URL comes from BAROGRAPH_STORE_URL. Without a command the schema is brought up to date: every
+service does this at its start; here it is a step of its own, so that an upgrade can be stopped
+before any new process runs. The exit code is 1 when the database does not answer within ``--wait``
+seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 
-from shared.store import Store, StoreUnavailable
+from shared.store import Queued, Store, StoreUnavailable
 
 _PAUSE_S = 1.0
 
@@ -31,18 +33,53 @@ def migrate_when_reachable(url: str, wait_s: float) -> str:
             return ""
 
 
+def shown(queued: Queued) -> dict[str, object]:
+    """A message that was set aside, for people and programs."""
+    return {
+        "id": queued.id,
+        "reason": queued.set_aside,
+        "exchange": queued.exchange,
+        "routing_key": queued.routing_key,
+        "message_id": queued.message_id,
+        "headers": queued.headers,
+        "body": queued.body.decode("utf-8", "replace"),
+    }
+
+
 def main() -> int:
     """The program."""
-    parser = argparse.ArgumentParser(prog="python -m shared.store", description=__doc__)
-    parser.add_argument("--wait", type=float, default=0.0, help="seconds; default: try once")
-    wait_s: float = parser.parse_args().wait
+    options = _options()
     url = os.environ.get("BAROGRAPH_STORE_URL")
     if not url:
         print("BAROGRAPH_STORE_URL is not set", file=sys.stderr)
         return 2
-    wrong = migrate_when_reachable(url, wait_s)
-    print(f"the database does not answer: {wrong}" if wrong else "the schema is current")
-    return 1 if wrong else 0
+    wrong = migrate_when_reachable(url, options.wait)
+    if wrong:
+        print(f"the database does not answer: {wrong}")
+        return 1
+    store = Store(url)
+    if options.command == "set-aside":
+        for queued in store.those_set_aside():
+            print(json.dumps(shown(queued)))
+    elif options.command == "retry":
+        store.retry(options.id)
+    elif options.command == "drop":
+        store.sent(options.id)
+    else:
+        print("the schema is current")
+    store.close()
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m shared.store", description=__doc__)
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds; default: try once")
+    commands = parser.add_subparsers(dest="command")
+    commands.add_parser("set-aside", help="show messages of the outbox that cannot be published")
+    for name, what in (("retry", "let the service send them once more"), ("drop", "forget them")):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("id", type=int, nargs="+", help="as set-aside shows it")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prometheus_client import REGISTRY
@@ -46,6 +47,69 @@ def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+_STANDS_STILL = {
+    "BarographNoProgress": 'barograph_no_progress{namespace="N", job="task", part="queue jobs"}',
+    "BarographSetAside": 'barograph_set_aside_total{namespace="N", job="task", queue="outbox"}',
+    "BarographOutboxSetAside": 'barograph_outbox_set_aside_messages{namespace="N", job="task"}',
+    "BarographConnectionsLost": (
+        'barograph_broker_connections_lost_total{namespace="N", job="task", link="task-0-consume"}'
+    ),
+    "BarographPartitionsLate": (
+        'barograph_partition_lag_seconds{namespace="N", job="detector", partition="0"}'
+    ),
+}
+"""What is exported when something stands still or is set aside, by the rule that fires on it."""
+
+
+def test_rules_fire_on_what_stands_still_or_was_set_aside_and_on_nothing_else(
+    tmp_path: Path,
+) -> None:
+    rule = one(render("everything"), "PrometheusRule")
+    namespace = rule["metadata"]["namespace"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rule["spec"]))
+    cases = []
+    for alert, series in _STANDS_STILL.items():
+        values = {"bad": "0+100x120", "good": "0x120"}
+        for state, exported in values.items():
+            text = series.replace('"N"', f'"{namespace}"')
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
+            del labels["namespace"]
+            severity = _severity(rule, alert)
+            fired = [{"exp_labels": labels | {"severity": severity}}] if state == "bad" else []
+            check = {"eval_time": "90m", "alertname": alert, "exp_alerts": fired}
+            given = [{"series": text, "values": exported}]
+            cases.append({"interval": "1m", "input_series": given, "alert_rule_test": [check]})
+    for case in cases:
+        for check in case["alert_rule_test"]:
+            for expected in check["exp_alerts"]:
+                expected["exp_annotations"] = _annotations(rule, check["alertname"], expected)
+    path = tmp_path / "test.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": cases}))
+
+    done = subprocess.run(
+        ["promtool", "test", "rules", path], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _severity(rule: Manifest, alert: str) -> str:
+    return str(_rule(rule, alert)["labels"]["severity"])
+
+
+def _rule(rule: Manifest, alert: str) -> dict[str, Any]:
+    (found,) = [r for r in rule["spec"]["groups"][0]["rules"] if r["alert"] == alert]
+    return dict(found)
+
+
+def _annotations(rule: Manifest, alert: str, expected: dict[str, Any]) -> dict[str, str]:
+    """The rule's annotations with the labels put in, as Prometheus does it."""
+    return {
+        name: re.sub(r"{{ \$labels\.(\w+) }}", lambda m: expected["exp_labels"][m[1]], text)
+        for name, text in _rule(rule, alert)["annotations"].items()
+    }
 
 
 def test_rules_and_dashboards_ask_for_metrics_that_exist() -> None:

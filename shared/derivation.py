@@ -2,12 +2,14 @@
 
 ``Deriver.apply`` takes a batch and gives the batch that detectors and forecasters work on:
 
-- a counter (``..._total``) becomes its rate per second since the series' previous sample; where
-  it was reset there is no value (NaN), and the first sample gives nothing;
+- a counter (see ``shared.counters``) becomes its rate per second since the series' previous sample;
+  where it was reset there is no value (NaN), and the first sample gives nothing;
 - node_exporter's series become items (``shared.node_exporter``). An item's point is made when all
   series that feed it have come for that time, at the latest when one of them comes for a later
   time: a scrape may be spread over several requests;
-- everything else passes unchanged.
+- everything else passes unchanged;
+- a value too large for single precision is no value: exporters write such numbers (the largest
+  double there is) where they have none.
 
 State is columnar; a batch is one vectorised step whatever it holds.
 """
@@ -18,10 +20,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from shared.columns import Array, Column, Columns
-from shared.node_exporter import DERIVED, FEEDS, OPERANDS, feeds_of, is_counter
+from shared.counters import goes_up_and_down, is_counter, is_presumed, odd_falls
+from shared.node_exporter import DERIVED, FEEDS, OPERANDS, feeds_of
 from shared.samples import SampleBatch, concatenate, from_rows, labels_from, labels_text
 from shared.series import SeriesIndex
 
@@ -29,6 +33,9 @@ _LANES = 4
 """Items one series feeds at most."""
 _NEVER = np.iinfo(np.int64).min
 _FORMULAS = list(DERIVED)
+_MOST_VALUE = 3.4e38
+_MOST_DECLARED = 50_000
+_DECLARED = "declared"
 
 
 class Deriver:
@@ -47,8 +54,15 @@ class Deriver:
                 Column("target", np.int64, -1, (_LANES,)),
                 Column("operand", np.int8, 0, (_LANES,)),
                 Column("counted", np.bool_, 0, (_LANES,)),
+                Column("presumed", np.bool_, added=True),
+                Column("points", np.int32, added=True),
+                Column("falls", np.int32, added=True),
+                Column("odd_falls", np.int32, added=True),
             ]
         )
+        self._declared: set[str] = set()
+        self.beyond = 0
+        """Values so far that were too large to be any."""
         self._item_state = Columns(
             [
                 Column("formula", np.int16),
@@ -62,7 +76,23 @@ class Deriver:
 
     def apply(self, batch: SampleBatch) -> SampleBatch:
         """The points that follow from ``batch`` (see the module's text), in no special order."""
-        special = np.array([name in FEEDS or is_counter(name) for name in batch.items], dtype=bool)
+        return self._within(self._derived(batch))
+
+    def _within(self, points: SampleBatch) -> SampleBatch:
+        with np.errstate(invalid="ignore"):
+            beyond = np.abs(points.value) > _MOST_VALUE
+        if not beyond.any():
+            return points
+        self.beyond += int(beyond.sum())
+        return replace(points, value=np.where(beyond, np.nan, points.value))
+
+    def _derived(self, batch: SampleBatch) -> SampleBatch:
+        self._declare(batch.counters)
+        declared = self._declared
+        special = np.array(
+            [name in FEEDS or is_counter(name) or name in declared for name in batch.items],
+            dtype=bool,
+        )
         if not special.any():
             return batch
         chosen = special[batch.item_code]
@@ -76,6 +106,17 @@ class Deriver:
             parts.append(replace(samples, value=values).select(passing))
             parts.append(self._items_from(samples.time_ms, values, rows))
         return replace(concatenate(parts), clock_ms=batch.clock_ms)
+
+    def _declare(self, counters: tuple[str, ...]) -> None:
+        """Take an exporter's word for it; series that are known already become counters, too."""
+        new = set(counters) - self._declared
+        if not new or len(self._declared) + len(new) > _MOST_DECLARED:
+            return
+        self._declared |= new
+        state = self._raw_state
+        for row, (_, item, _) in enumerate(self._raw.names[: state.size]):
+            if item in new:
+                state["counter"][row], state["presumed"][row] = True, False
 
     @staticmethod
     def _rest(batch: SampleBatch, chosen: NDArray[np.bool_]) -> SampleBatch:
@@ -102,7 +143,9 @@ class Deriver:
         state.grow(len(self._raw))
         for row in range(start, len(self._raw)):
             host, item, text = self._raw.names[row]
-            state["counter"][row] = is_counter(item)
+            declared = item in self._declared
+            state["counter"][row] = declared or is_counter(item)
+            state["presumed"][row] = is_presumed(item) and not declared
             for lane, (feed, labels) in enumerate(feeds_of(item, labels_from(text))):
                 target = self._items.row_of(host, feed.item, labels_text(labels))
                 self._item_state.grow(len(self._items))
@@ -121,14 +164,36 @@ class Deriver:
         before = np.where(first, state["value"][rows], np.roll(values, 1))
         unseen = before_ms == _NEVER
         seconds = np.where(unseen, 1.0, (times - np.where(unseen, 0, before_ms)) / 1000)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             rate = np.where(values >= before, (values - before) / seconds, np.nan)
+        self._doubt(rows, before, np.where(unseen, np.nan, values))
         last = np.concatenate([first[1:], [True]])
         state["time_ms"][rows[last]], state["value"][rows[last]] = times[last], values[last]
         found: NDArray[np.float64] = np.where(
             state["counter"][rows], np.where(unseen, np.inf, rate), values
         )
         return found
+
+    def _doubt(
+        self, rows: NDArray[np.int64], before: NDArray[np.float64], values: NDArray[np.float64]
+    ) -> None:
+        """Series that were taken for counters by their names and go up and down are none."""
+        state = self._raw_state
+        at = np.flatnonzero(state["presumed"][rows])
+        if not len(at):
+            return
+        rows, before, values = rows[at], before[at], values[at]
+        np.add.at(state["points"], rows, 1)
+        with np.errstate(invalid="ignore"):
+            np.add.at(state["falls"], rows[values < before], 1)
+        np.add.at(state["odd_falls"], rows[odd_falls(before, values)], 1)
+        doubted = np.unique(rows)
+        gauges = doubted[
+            goes_up_and_down(
+                state["points"][doubted], state["falls"][doubted], state["odd_falls"][doubted]
+            )
+        ]
+        state["counter"][gauges] = state["presumed"][gauges] = False
 
     def _items_from(
         self, times: NDArray[np.int64], values: NDArray[np.float64], rows: NDArray[np.int64]
@@ -202,7 +267,8 @@ class Deriver:
             "raw.state": self._raw_state.snapshot(),
             "items.state": self._item_state.snapshot(),
         }
-        return {
+        declared = np.frombuffer(orjson.dumps(sorted(self._declared)), dtype=np.uint8)
+        return {_DECLARED: declared} | {
             f"{part}.{key}": array for part, all_ in parts.items() for key, array in all_.items()
         }
 
@@ -214,6 +280,8 @@ class Deriver:
         deriver._items = SeriesIndex.restored(_part(arrays, "items.series."), most_series * _LANES)
         deriver._raw_state.restore(_part(arrays, "raw.state."), len(deriver._raw))
         deriver._item_state.restore(_part(arrays, "items.state."), len(deriver._items))
+        if _DECLARED in arrays:
+            deriver._declared = set(orjson.loads(arrays[_DECLARED].tobytes()))
         return deriver
 
 

@@ -163,11 +163,6 @@ FEEDS: dict[str, tuple[Feed, ...]] = {
 """Which of node_exporter's series feed which items; all others keep their own names."""
 
 
-def is_counter(name: str) -> bool:
-    """Whether a Prometheus series of this name only grows (until it is reset)."""
-    return name.endswith("_total")
-
-
 def feeds_of(item: str, labels: Mapping[str, str]) -> list[tuple[Feed, dict[str, str]]]:
     """What a series feeds, each with the labels of the item's series; empty for others."""
     return [

@@ -96,7 +96,9 @@ class Engine:
         if newest >= 0:
             changes = self._liveness.observe(batch, newest)
             events += [self._writer.silence(change) for change in changes]
+        beyond = self._deriver.beyond
         points = self._deriver.apply(batch)
+        self.counts.invalid += self._deriver.beyond - beyond
         if len(points):
             for tick in self._ticks(points):
                 events += self._step(tick)

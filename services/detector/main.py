@@ -9,7 +9,7 @@ import structlog
 from services.detector.gateway.amqp import SampleInlet
 from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import Ingest
-from services.detector.settings import Settings
+from services.detector.settings import EngineSettings, Settings, series_that_fit
 from services.detector.worker import DetectorWorker
 from shared.service import Periodic, Service
 from shared.service.http import HttpServer
@@ -25,7 +25,7 @@ class Detector:
     """The service with its gateway."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self._judging = settings, settings.judging()
+        self._settings, self._judging = settings, self._bounded(settings)
         heartbeat = Periodic("heartbeat", settings.heartbeat_s, self._beat)
         self.service = Service(
             "detector",
@@ -41,6 +41,13 @@ class Detector:
         bus.consume(_QUEUE, SampleInlet(bus, self._ingest, utc_now).handle)
         app = make_app(settings, self._ingest)
         self.gateway = HttpServer(app, settings.gateway_host, settings.gateway_port, grace_s=None)
+
+    @staticmethod
+    def _bounded(settings: Settings) -> EngineSettings:
+        """How points are judged, of no more series than the memory of this process holds."""
+        judging = settings.judging()
+        fit = max(1000, series_that_fit() // settings.metric_partitions)
+        return judging.model_copy(update={"most_series": min(judging.most_series, fit)})
 
     def _beat(self) -> None:
         self._ingest.heartbeat()

@@ -20,6 +20,7 @@ from services.detector.combination import Combination
 from services.detector.detectors import registered
 from services.detector.overrides import Overrides
 from services.detector.periodicity import Periodicity
+from shared.memory import memory_bytes
 from shared.settings import ServiceSettings
 
 
@@ -118,6 +119,16 @@ class EngineSettings(BaseModel):
         return value
 
 
+_SERIES_BYTES = 8 * 1024
+"""Of memory, for a series with its state in all detectors and its names."""
+_SHARE_OF_SERIES = 0.6
+
+
+def series_that_fit() -> int:
+    """How many series this process can hold in its memory."""
+    return max(1000, int(memory_bytes() * _SHARE_OF_SERIES / _SERIES_BYTES))
+
+
 class Settings(ServiceSettings):
     """``BAROGRAPH_DETECTOR_…``; ``ENGINE`` takes JSON."""
 
@@ -167,7 +178,10 @@ class Settings(ServiceSettings):
         default=32 * 1024 * 1024, ge=1024, description="Largest request body, decompressed."
     )
     gateway_series: int = Field(
-        default=2_000_000, ge=1, description="Series the gateway knows; more are refused."
+        default=0,
+        ge=0,
+        description="Series the gateway knows; more are refused. 0: as many as this process' "
+        "memory holds with their state, about 80,000 a GiB.",
     )
     gateway_host_series: int = Field(
         default=20_000, ge=1, description="Series of one machine; more are refused."

@@ -353,7 +353,8 @@ def test_references_of_the_second_message_may_be_unpacked_but_must_lead_somewher
             answer = sender.post(good + field(5, field(1, references) + sample(NOW, 1.0)))
             assert answer.status_code == 400
             assert "lead to no symbol" in answer.text
-    assert [row[1] for row in streams.rows()] == ["cpu"]
+            assert answer.headers[WRITTEN] == "1"
+    assert [row[1] for row in streams.rows()] == ["cpu", "memory", "memory", "memory"]
 
 
 def test_both_messages_mean_the_same_series() -> None:

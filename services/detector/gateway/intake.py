@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from services.detector.gateway.ingest import Ingest
 from services.detector.gateway.known import Limits
 from services.detector.gateway.remote_write import Message, Received, Receiver, decompress
-from services.detector.settings import Settings
+from services.detector.settings import Settings, series_that_fit
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch
@@ -51,7 +51,7 @@ class Intake:
         self._raw_bytes = settings.gateway_raw_bytes
         self._ingest = ingest
         limits = Limits(
-            settings.gateway_series,
+            settings.gateway_series or series_that_fit(),
             settings.gateway_host_series,
             settings.gateway_forget_s,
             settings.gateway_machine_label,

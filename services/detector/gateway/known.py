@@ -17,6 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from services.detector.gateway import wire
+from services.detector.gateway.metadata import Declared, declared_kinds
 from services.detector.gateway.names import Names, Understood, understand
 from shared.name_hashes import name_hash
 from shared.observe import SERIES_CUT
@@ -30,6 +31,11 @@ _HOUR_S = 3600.0
 _LEAST_BETWEEN_S = 60.0
 """Forgetting looks at every series: not more often than this."""
 _FULL = 0.9
+_SERIES_BYTES = 1024
+"""Of names and labels, for each of the series that may be known: some have more, most have less."""
+_EVERY_READS = 64
+MOST_SAMPLES = 50_000
+"""Of one request."""
 _COLUMNS = ("kind", "host", "item", "label_hash", "partition", "sender", "_heard_s")
 
 
@@ -74,6 +80,8 @@ class KnownSeries:
         self._seed = np.uint64(secrets.randbits(64))
         self._scratch = np.empty(wire.MOST_LABEL_BYTES, dtype=np.uint8)
         self._forgot_s = -np.inf
+        self._reads = 0
+        self.declared = Declared()
         self._begin()
 
     def _begin(self) -> None:
@@ -91,6 +99,7 @@ class KnownSeries:
         """Number of who sent it last; -1: nobody was noted."""
         self._heard_s = np.empty(_FIRST_SERIES, dtype=np.float64)
         self.labels: list[str] = []
+        self._text_bytes = 0
         self.hosts, self.items = Names(), Names()
         self._of_host: list[int] = []
         self._faults: dict[int, str] = {}
@@ -110,10 +119,12 @@ class KnownSeries:
 
         Raises InvalidBatch for a request that is damaged.
         """
-        sizes = np.zeros(4, dtype=np.int64)
+        sizes = np.zeros(5, dtype=np.int64)
         at = wire.measure(data, 5 if second else 1, 3 if second else 4, sizes)
         if at >= 0:
             raise InvalidBatch([f"not a write request: damaged at byte {at}"])
+        if sizes[1] > MOST_SAMPLES:
+            raise InvalidBatch([f"more than {MOST_SAMPLES} samples in one request"])
         starts, ends = np.empty((2, int(sizes[3]) if second else 0), dtype=np.int64)
         if second:
             wire.symbols(data, starts, ends)
@@ -121,6 +132,8 @@ class KnownSeries:
         times, bits = np.empty(sizes[1], dtype=np.int64), np.empty(sizes[1], dtype=np.uint64)
         odd = np.empty(sizes[2], dtype=np.int64)
         done = np.zeros(2, dtype=np.int64)
+        before = int(self._used[0])
+        most = self._limits.series if self._has_bytes() else before
         at = 0
         try:
             while at >= 0:
@@ -137,7 +150,7 @@ class KnownSeries:
                     self._spans,
                     self._arena,
                     self._used,
-                    self._limits.series,
+                    most,
                     series,
                     times,
                     bits,
@@ -148,12 +161,36 @@ class KnownSeries:
                     self._grow()
         finally:
             self._meet()
-        if at < -1:
-            raise InvalidBatch(
-                [f"the series at byte {-2 - at} has references that lead to no symbol"]
-            )
         self._heard_s[series[series >= 0]] = self._clock()
+        self._declare(data, series, before, sizes, second=second)
         return Columns(series, times, bits.view(np.float64), odd)
+
+    def _has_bytes(self) -> bool:
+        """Whether there is room for the text of further series."""
+        return int(self._used[1]) + self._text_bytes < _SERIES_BYTES * self._limits.series
+
+    def _declare(
+        self,
+        data: NDArray[np.uint8],
+        series: NDArray[np.int64],
+        before: int,
+        sizes: NDArray[np.int64],
+        *,
+        second: bool,
+    ) -> None:
+        """Take in which series the request declares to be counters.
+
+        2.0 says it with every series, mostly the same: it is looked at where a series is new,
+        and now and then.
+        """
+        self._reads += 1
+        if not second and sizes[4]:
+            self.declared.read_1(data)
+        elif second and (self._used[0] > before or self._reads % _EVERY_READS == 0):
+            known = series >= 0
+            known[known] = self.kind[series[known]] == TAKEN
+            kinds = declared_kinds(data, len(series))[known]
+            self.declared.read_2(kinds, self.item[series[known]], self.items)
 
     def fault(self, series: int) -> str:
         """What is wrong with a series that is not taken."""
@@ -164,6 +201,8 @@ class KnownSeries:
                 f"the gateway knows {self._limits.series} series and takes no new ones "
                 "(GATEWAY_SERIES)"
             )
+        if series == wire.LOST:
+            return "a series has references that lead to no symbol"
         return self._faults.get(series, "")
 
     def shown(self, series: int) -> str:
@@ -224,6 +263,7 @@ class KnownSeries:
                 self.partition[number] = self._partition_of(found.host)
         self.kind[number], self.host[number], self.item[number] = kind, host, item
         self.labels.append(text)
+        self._text_bytes += len(text)
         self.label_hash[number] = name_hash(text)
 
     # Room
@@ -234,7 +274,7 @@ class KnownSeries:
         Those that stay get new numbers: not while somebody still holds old ones.
         """
         now = self._clock()
-        near = len(self) >= _FULL * self._limits.series or self._crowded
+        near = len(self) >= _FULL * self._limits.series or self._crowded or not self._has_bytes()
         if not near or now - self._forgot_s < _LEAST_BETWEEN_S:
             return
         self._forgot_s = now
@@ -255,6 +295,7 @@ class KnownSeries:
         self._arena = np.empty(max(int(old["_spans"][:, 1].sum()), _FIRST_BYTES), dtype=np.uint8)
         self._used[:] = size, wire.gather(arena, old["_spans"], self._arena)
         self.labels = [labels[number] for number in kept]
+        self._text_bytes = sum(map(len, self.labels))
         for name, values in old.items():
             getattr(self, name)[:size] = values
         for name, known in names.items():

@@ -16,8 +16,6 @@ from services.detector.gateway.protobuf import read_number
 from services.detector.gateway.senders import Senders
 from shared.samples import MAX_TIME_MS, InvalidBatch, SampleBatch
 
-MOST_SAMPLES = 50_000
-"""Of one request."""
 _MOST_SENDERS = 10_000
 _SIZE_BYTES = 5
 _MOST_FAULTS = 20
@@ -129,8 +127,6 @@ class Receiver:
         if not self._pending:
             self.known.make_room()
         columns = self.known.read(data, second=message is Message.V2)
-        if len(columns.series) > MOST_SAMPLES:
-            raise InvalidBatch([f"more than {MOST_SAMPLES} samples in one request"])
         received = Received()
         known = columns.series >= 0
         kind = np.where(known, self.known.kind[columns.series], -1)
@@ -230,14 +226,16 @@ class Receiver:
         used, label = np.unique(series, return_inverse=True)
         hosts, host = np.unique(known.host[used], return_inverse=True)
         items, item = np.unique(known.item[used], return_inverse=True)
+        names = [known.items[code] for code in items]
         return SampleBatch(
             [known.hosts[code] for code in hosts],
-            [known.items[code] for code in items],
+            names,
             [known.labels[number] for number in used],
             host[label].astype(np.int32),
             item[label].astype(np.int32),
             label.astype(np.int32),
             times,
             values,
+            counters=known.declared.among(names),
             hashes=(known.hosts.hashes(hosts), known.items.hashes(items), known.label_hash[used]),
         )

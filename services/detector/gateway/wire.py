@@ -7,7 +7,8 @@ Both messages are read by hand, within bounds, field by field:
   histogram 3};
 - both with sample {value 1 as double, timestamp 2 as int64}.
 
-Everything else (metadata, exemplars, created timestamps) is skipped by its wire type. A series
+A series' declared type (2.0: metadata 5 {type 1}) is read apart, when it is new. Everything else
+(exemplars, created timestamps) is skipped by its wire type. A series
 is found by the bytes of its labels as 1.0 writes them, one after the other; the references of 2.0
 are written out that way first, so both messages find the same series. Nothing is decoded here:
 text is looked at once, when a series is new.
@@ -32,9 +33,10 @@ Int: TypeAlias = int | np.int64
 MOST_LABEL_BYTES = 262_144
 """Of one series; more is a fault of that series."""
 
-TOO_LONG, NO_ROOM = -1, -2
-"""Instead of a series' number: its labels are too long; there is no room for a new series."""
-_LOST, _FULL = -3, -4
+TOO_LONG, NO_ROOM, LOST = -1, -2, -3
+"""Instead of a series' number: its labels are too long; there is no room for a new series; its
+references lead to no symbol."""
+_FULL = -4
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _CUT_OFF = -1
@@ -105,8 +107,8 @@ def _measure_one(data: Bytes, at: Int, end: Int, histogram_field: Int, sizes: Lo
 def measure(data: Bytes, series_field: Int, histogram_field: Int, sizes: Longs) -> Int:
     """Count what a request holds and prove that it is whole.
 
-    Writes the numbers of series, samples, native histograms and symbols to ``sizes``. Returns
-    the byte at which the request is damaged, or -1.
+    Writes the numbers of series, samples, native histograms, symbols (2.0) and pieces of metadata
+    (1.0) to ``sizes``. Returns the byte at which the request is damaged, or -1.
     """
     at: Int = np.int64(0)
     end = np.int64(len(data))
@@ -120,6 +122,8 @@ def measure(data: Bytes, series_field: Int, histogram_field: Int, sizes: Longs) 
             continue
         if number == 4:
             sizes[3] += 1
+        elif number == 3 and series_field == 1:
+            sizes[4] += 1
         if number != series_field:
             continue
         sizes[0] += 1
@@ -127,6 +131,33 @@ def measure(data: Bytes, series_field: Int, histogram_field: Int, sizes: Longs) 
         if wrong >= 0:
             return wrong
     return np.int64(-1)
+
+
+@kernel
+def declared(data: Bytes, kinds: NDArray[np.int8]) -> None:
+    """For each sample of a measured 2.0 request the type that its series is declared to be."""
+    at: Int = np.int64(0)
+    end = np.int64(len(data))
+    found = 0
+    while at < end:
+        number, wire, start, at = _field(data, at, end)
+        if number != 5 or wire != 2:
+            continue
+        kind = np.uint64(0)
+        begin = found
+        while start < at:
+            part, form, inside, start = _field(data, start, at)
+            if part == 2 and form == 2:
+                found += 1
+            elif part == 5 and form == 2:
+                while inside < start:
+                    field, shape, value, following = _field(data, inside, start)
+                    if following < 0:
+                        break
+                    inside = following
+                    if field == 1 and shape == 0:
+                        kind, _ = _number(data, value, following)
+        kinds[begin:found] = np.int8(kind & np.uint64(0x7F))
 
 
 @kernel
@@ -393,8 +424,8 @@ def _resolve(
 ) -> Int:
     """The number of the series that lies in ``data[start:end]``, a new one where it is new.
 
-    See ``read`` for the arguments. TOO_LONG or NO_ROOM: it gets none; _LOST: a reference leads
-    nowhere; _FULL: table or arena must grow first.
+    See ``read`` for the arguments. TOO_LONG, NO_ROOM or LOST: it gets none; _FULL: table or arena
+    must grow first.
     """
     labels, begin = data, start
     if second:
@@ -406,7 +437,7 @@ def _resolve(
             labels, begin = scratch, np.int64(0)
             length = _labels_1(data, start, end, scratch)
     if length < 0 or length > len(scratch):
-        return np.int64(_LOST if second and length == -2 else TOO_LONG)
+        return np.int64(LOST if second and length == -2 else TOO_LONG)
     value = _hash(labels, begin, length, seed)
     slot = _find(labels, begin, length, value, slots, hashes, spans, arena)
     number = np.int64(slots[slot])
@@ -460,15 +491,14 @@ def read(
         arena: labels, one after the other.
         used: [series in the table, bytes of the arena]; updated.
         most: new series are taken in only up to so many.
-        ids: (samples,) number of the series, or TOO_LONG, NO_ROOM.
+        ids: (samples,) number of the series, or TOO_LONG, NO_ROOM, LOST.
         times: (samples,) milliseconds.
         values: (samples,) the doubles' bits.
         odd: (histograms,) the series that had one.
         done: [samples, histograms] so far; updated.
 
     Returns:
-        where to go on when table or arena must grow first; -1 at the end; -2 and below: 2 less
-        than that byte, negated, has a series whose references lead nowhere.
+        where to go on when table or arena must grow first; -1 at the end.
     """
     series_field, histogram_field = (5, 3) if second else (1, 4)
     end = np.int64(len(data))
@@ -500,8 +530,6 @@ def read(
                 used,
                 most,
             )
-        if number == _LOST:
-            return -2 - here
         if number == _FULL:
             return here
         done[0], done[1] = _samples(

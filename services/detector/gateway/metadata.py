@@ -1,0 +1,79 @@
+"""What exporters declare their series to be: of interest is which of them are counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.detector.gateway import wire
+from services.detector.gateway.names import Names
+from services.detector.gateway.protobuf import fields, read_number
+from shared.counters import declared_series
+from shared.samples import item_of
+
+_MOST = 50_000
+"""Names that are remembered."""
+_KINDS = {1: "counter", 3: "histogram", 5: "summary"}
+"""The types of both protocols' metadata that have counters."""
+_METADATA, _TYPE, _FAMILY = 3, 1, 2
+"""Fields of 1.0: WriteRequest's metadata, and in it the type and the family's name."""
+_VARINT, _BYTES = 0, 2
+
+
+class Declared:
+    """The items that were declared to be counters."""
+
+    def __init__(self) -> None:
+        self._counters: set[str] = set()
+
+    def among(self, items: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``items`` that were declared."""
+        return tuple(item for item in items if item in self._counters) if self._counters else ()
+
+    def read_1(self, data: NDArray[np.uint8]) -> None:
+        """Take in the metadata of a measured 1.0 request."""
+        body = data.tobytes()
+        for number, form, start, end in fields(body, 0, len(body)):
+            if number == _METADATA and form == _BYTES:
+                for name in _series_of(body, start, end):
+                    self._add(name)
+
+    def read_2(self, kinds: NDArray[np.int8], item: NDArray[np.int32], items: Names) -> None:
+        """Take in what a 2.0 request says of its samples' series.
+
+        Args:
+            kinds: (samples,) types, as ``wire.declared`` has found them.
+            item: (samples,) numbers of the samples' items.
+            items: all items.
+        """
+        for kind, name in _KINDS.items():
+            for code in np.unique(item[kinds == kind]):
+                found = items[code]
+                family = found.rpartition("_")[0]
+                if name == "counter" or found in declared_series(family, name):
+                    self._add(found)
+
+    def _add(self, name: str) -> None:
+        item = item_of(name)
+        if item is not None and len(self._counters) < _MOST:
+            self._counters.add(item)
+
+
+def declared_kinds(data: NDArray[np.uint8], samples: int) -> NDArray[np.int8]:
+    """(samples,) the declared types in a measured 2.0 request."""
+    kinds = np.zeros(samples, dtype=np.int8)
+    wire.declared(data, kinds)
+    return kinds
+
+
+def _series_of(body: bytes, start: int, end: int) -> Iterator[str]:
+    kind, family = 0, ""
+    for number, form, begin, stop in fields(body, start, end):
+        if number == _TYPE and form == _VARINT:
+            kind, _ = read_number(body, begin, stop)
+        elif number == _FAMILY and form == _BYTES:
+            family = body[begin:stop].decode(errors="replace")
+    if family:
+        yield from declared_series(family, _KINDS.get(kind, ""))

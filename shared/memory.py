@@ -1,0 +1,25 @@
+"""How much memory this process may use: its control group's bound, or the machine's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+_BOUNDS = (
+    "/sys/fs/cgroup/memory.max",
+    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+)
+
+
+def memory_bytes(bounds: tuple[str, ...] = _BOUNDS) -> int:
+    """The least of the machine's memory and the bounds of this process' control group."""
+    found = [psutil.virtual_memory().total]
+    for path in bounds:
+        try:
+            text = Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            found.append(int(text))
+    return min(found)

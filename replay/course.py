@@ -151,6 +151,7 @@ class Course:
             attempts=len(same),
             runs_on_host=sum(run.host == host for run in lately),
             runs=len(lately),
+            probability=event.probability,
         )
         level = self._policy.decide(event.series, event.severity, facts).level
         if level is Level.AUTOMATIC:

@@ -15,20 +15,19 @@ from services.healer.incidents.lifecycle import Course
 from services.healer.incidents.signals import Signals
 from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
+from services.healer.model.healing import HEALINGS
 from services.healer.model.incident import (
     COMMANDS,
     ENDED,
-    HEALINGS,
     INCIDENTS,
     RUNS,
     Incident,
-    Phase,
-    Sight,
-    Signal,
     incidents_of,
     open_among,
 )
 from services.healer.model.notification import DELIVERIES, NOTICES
+from services.healer.model.signal import Sight, Signal
+from services.healer.model.transitions import Phase, collected
 from services.healer.notify.announcer import Announcer
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.render.numbers import counted, quantity
@@ -194,6 +193,7 @@ class Handlers:
             return self._course.handling.verifying.unreadable(incident, reason, ctx)
         return self._course.handling.verifying.verify(incident, message.value, message.at, ctx)
 
+    @collected
     def expire(self, ctx: Context) -> Iterator[Message]:
         """What the clock brings: answers that did not come, and forgetting."""
         clock_steps.follow(ctx)

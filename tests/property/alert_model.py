@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Life:
     waits_since: datetime | None = None
     """Since when nothing has excused that people were not notified."""
     ends_since: datetime | None = None
+    end_muted: bool = False
+    """A silence whose owner wants no ends covered it when it ended."""
     rows: list[tuple[datetime, str]] = field(default_factory=list)
 
     def has(self, kinds: Iterable[str]) -> bool:
@@ -48,9 +51,8 @@ class Flapping:
     unannounced_since: datetime | None = None
 
     def score(self, now: datetime, half_life_s: float) -> float:
-        return sum(
-            0.5 ** (max((now - at).total_seconds(), 0.0) / half_life_s) for at in self.openings
-        )
+        ages = (max((now - at).total_seconds(), 0.0) for at in self.openings)
+        return math.fsum(0.5 ** (age / half_life_s) for age in ages)
 
 
 class Model:
@@ -160,9 +162,11 @@ class Model:
                 )
                 self._is_known(life, now, excused=excused)
             elif life.has(KNOWN) and not life.has(ENDS):
-                if storm or ends_muted(life.series, life.severity):
+                if storm:
                     life.ends_since = now
-                assert now - (life.ends_since or now) <= self.slack, (
+                if ends_muted(life.series, life.severity):
+                    life.end_muted = True
+                assert life.end_muted or now - (life.ends_since or now) <= self.slack, (
                     f"the end of what was notified is notified: {life}"
                 )
             self._is_announced(life, now, storm or silenced(life.series, life.severity))

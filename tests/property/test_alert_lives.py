@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pydantic import SecretStr
 
 from services.healer.handlers import Handlers
+from services.healer.model.action import ACTIONS
 from services.healer.model.incident import INCIDENTS, REMEDYING
 from services.healer.model.notification import NOTICES, STANDINGS, STORM
 from services.healer.model.policy import Policy
@@ -25,6 +26,7 @@ from services.healer.notify.silences import SILENCES, Silence
 from services.healer.people.acknowledgement import NotFound
 from services.healer.settings import HealerSettings
 from shared.contracts import (
+    ActionDecide,
     AlarmPredicted,
     AlertChanged,
     AnomalyCleared,
@@ -38,7 +40,7 @@ from shared.contracts import (
     RemediationExecute,
     RemediationExecuted,
 )
-from shared.contracts.alerts import Direction, SeriesRef, Severity
+from shared.contracts.alerts import Direction, RemediationStep, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
 from shared.service import Context
 from shared.store import Store
@@ -69,12 +71,16 @@ class _CrashError(Exception):
 class Lives(RuleBasedStateMachine):
     """What may happen to alerts, in any order."""
 
-    @initialize(circular=st.booleans(), storm=st.sampled_from([4, 50]))
-    def begin(self, circular: bool, storm: int) -> None:
+    @initialize(
+        circular=st.booleans(),
+        storm=st.sampled_from([4, 50]),
+        level=st.sampled_from(["automatic", "approve"]),
+    )
+    def begin(self, circular: bool, storm: int, level: str) -> None:
         rules = [RULE | {"name": "switch"}, *([BACK | {"name": "back"}] if circular else [])]
         self.settings = HealerSettings(
             policy=Policy.model_validate(
-                {"rules": [{"items": "df.*", "level": "automatic", "remediation": "clean-logs"}]}
+                {"rules": [{"items": "df.*", "level": level, "remediation": "clean-logs"}]}
             ),
             alerting=Alerting.model_validate(
                 {"inhibit": rules, "storm": {"alerts": storm}, "mails_per_hour": 10_000}
@@ -113,6 +119,7 @@ class Lives(RuleBasedStateMachine):
             EvidenceCollected: handlers.evidence_collected,
             RemediationExecuted: handlers.remediation_executed,
             ItemObserved: handlers.item_observed,
+            ActionDecide: handlers.deciding.action_decide,
         }
         with self.store.transaction() as records:
             answers = list(handle[type(message)](message, Context(self.now, "", 1, records)))
@@ -312,7 +319,8 @@ class Lives(RuleBasedStateMachine):
                     remediation=order.remediation,
                     dry_run=order.dry_run,
                     succeeded=succeeds,
-                    total_steps=0,
+                    steps=(RemediationStep(action="delete", target="/a", identity="1:2"),),
+                    total_steps=1,
                     detail="" if succeeds else "no allowed root",
                     at=self.now,
                 )
@@ -357,6 +365,13 @@ class Lives(RuleBasedStateMachine):
             except NotFound:
                 answers = []
         self._heard(answers)
+
+    @rule(approve=st.booleans())
+    def somebody_decides(self, approve: bool) -> None:
+        with self.store.transaction() as records:
+            proposed = records.find(ACTIONS, status="proposed", newest_first=True, limit=1)
+        for action in proposed:
+            self.take(ActionDecide(action_id=action.action_id, approve=approve, by="Ann"))
 
     @rule()
     def the_last_message_comes_again(self) -> None:

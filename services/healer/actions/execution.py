@@ -29,6 +29,7 @@ from services.healer.model.action import (
 from services.healer.model.decision import Decision, Facts
 from services.healer.model.incident import COMMANDS, RUNS, Command, Incident, Run
 from services.healer.model.notification import STORM, series_key
+from services.healer.model.transitions import collected
 from services.healer.remediations import Remediation, registered
 from services.healer.settings import HealerSettings
 from shared.contracts import ActionChanged, Message, RemediationExecute, RemediationExecuted
@@ -130,16 +131,14 @@ class Acting:
             command_id=command_id, incident_id=incident.incident_id, due=ctx.now + _DAY + wait
         )
         ctx.records.put(COMMANDS, kept)
-        proposed = action.model_copy(
-            update={"command_id": command_id, "expires": expires, "due": expires}
-        )
+        proposed = action.asking(command_id, expires)
         ctx.records.put(ACTIONS, proposed)
         order = self._order(proposed, dry_run=True, expires_in=wait, ctx=ctx)
         return proposed, self._send(order, ctx)
 
     def begin(
         self, incident: Incident, action: Action | None, decision: Decision, ctx: Context
-    ) -> tuple[Action, Iterator[Message]]:
+    ) -> tuple[Action, list[Message]]:
         """Take the lease and give the order; ``action`` is a proposal somebody approved."""
         approved = action is not None and action.level is Level.APPROVE
         action = action or self._new(incident, decision)
@@ -168,16 +167,13 @@ class Acting:
             command_id=command_id, incident_id=incident.incident_id, due=ctx.now + _DAY + wait
         )
         ctx.records.put(COMMANDS, command)
-        running = action.model_copy(
-            update={"command_id": command_id, "fence": lease.fence, "due": None}
-        )
+        running = action.ordered(command_id, lease.fence)
         order = self._order(running, dry_run=self.policy.dry_run, expires_in=wait, ctx=ctx)
         if approved:
             only = tuple(step.identity for step in running.steps if step.identity)
             order = order.model_copy(update={"only": only})
-        return running, iter(
-            [*self.change(running, ActionState.RUNNING, ctx), *self._send(order, ctx)]
-        )
+        changed = self.change(running, ActionState.RUNNING, ctx)
+        return running, [*changed, *self._send(order, ctx)]
 
     def take_back(self, action: Action, ctx: Context) -> tuple[Action, list[Message]]:
         """Undo what was done and did not help."""
@@ -187,25 +183,20 @@ class Acting:
             command_id=command_id, incident_id=action.incident_id, due=ctx.now + _DAY + wait
         )
         ctx.records.put(COMMANDS, command)
-        undoing = action.model_copy(update={"command_id": command_id})
+        undoing = action.ordered(command_id)
         order = self._order(undoing, dry_run=False, expires_in=wait, ctx=ctx)
         order = order.model_copy(update={"undoes": action.command_id})
-        changed = list(self.change(undoing, ActionState.UNDOING, ctx))
+        changed = self.change(undoing, ActionState.UNDOING, ctx)
         return undoing, [*changed, *self._send(order, ctx)]
 
+    @collected
     def change(
         self, action: Action, state: ActionState, ctx: Context, reason: str = ""
     ) -> Iterator[Message]:
         """The action comes to a state: stored, in the audit, told; an end frees the target."""
         ended = state not in OPEN_ACTIONS
-        changed = action.model_copy(
-            update={
-                "state": state,
-                "sequence": action.sequence + 1,
-                "reason": reason,
-                "due": ctx.now + timedelta(days=self._settings.keep_days) if ended else action.due,
-            }
-        )
+        forget = ctx.now + timedelta(days=self._settings.keep_days)
+        changed = action.becomes(state, reason, forget if ended else action.due)
         ctx.records.put(ACTIONS, changed)
         if ended:
             self._release(changed, ctx)
@@ -247,12 +238,7 @@ class Acting:
         action = ctx.records.get(ACTIONS, action_id)
         if action is None or action.state is not ActionState.PROPOSED or action.planned:
             return None
-        update = {
-            "planned": message.succeeded and bool(message.steps),
-            "steps": message.steps,
-            "total_steps": message.total_steps,
-        }
-        planned = action.model_copy(update=update)
+        planned = action.planned_as(message)
         ctx.records.put(ACTIONS, planned)
         return planned
 
@@ -261,8 +247,7 @@ class Acting:
         action = ctx.records.get(ACTIONS, action_id)
         if action is None:
             return None
-        update = {"steps": message.steps, "total_steps": message.total_steps}
-        done = action.model_copy(update=update)
+        done = action.done_as(message)
         ctx.records.put(ACTIONS, done)
         return done
 

@@ -24,6 +24,7 @@ from services.healer.correlation.mining import (
 from services.healer.correlation.settings import Correlation
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.policy import Group
+from services.healer.model.transitions import collected
 from services.healer.notify.inhibition import INHIBITIONS, Inhibition
 from shared.contracts import CorrelationChanged, Message, RuleDecide
 from shared.contracts.healing import RuleState
@@ -54,6 +55,7 @@ class Rule(BaseModel):
 RULES = Collection("correlation-rules", Rule, key=lambda r: r.rule_id, status=lambda r: r.state)
 
 
+@collected
 def mine(settings: Correlation, groups: Iterable[Group], ctx: Context) -> Iterator[Message]:
     """Look for rules on machines and in groups; propose what is new, retire what drifted."""
     since = ctx.now - timedelta(days=settings.days)
@@ -70,6 +72,7 @@ def mine(settings: Correlation, groups: Iterable[Group], ctx: Context) -> Iterat
         yield from _retire(scope, young, settings, ctx)
 
 
+@collected
 def decided(message: RuleDecide, ctx: Context) -> Iterator[Message]:
     """A person decides: what is accepted is enforced from now on."""
     rule = ctx.records.get(RULES, message.rule_id)
@@ -89,6 +92,7 @@ def _alarms(incidents: Iterable[Incident], scope: str, hosts: str) -> Iterator[A
             yield Alarm(place, incident.series.item, incident.opened_at)
 
 
+@collected
 def _propose(scope: str, hosts: str, pair: Pair, ctx: Context) -> Iterator[Message]:
     rule_id = deterministic_id("correlation", scope, pair.cause, pair.effect)
     known = ctx.records.get(RULES, rule_id)
@@ -110,6 +114,7 @@ def _propose(scope: str, hosts: str, pair: Pair, ctx: Context) -> Iterator[Messa
     yield from _change(rule, RuleState.PROPOSED, ctx)
 
 
+@collected
 def _retire(
     scope: str, young: list[Transaction], settings: Correlation, ctx: Context
 ) -> Iterator[Message]:
@@ -129,6 +134,7 @@ def _retire(
             yield from _change(rule.model_copy(update=update), RuleState.RETIRED, ctx)
 
 
+@collected
 def _change(rule: Rule, state: RuleState, ctx: Context) -> Iterator[Message]:
     changed = rule.model_copy(update={"state": state, "sequence": rule.sequence + 1})
     ctx.records.put(RULES, changed)

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 
 from services.healer.health.score import Alarms, Hour, of_group
 from services.healer.model.action import MACHINES, Machine
-from services.healer.model.incident import INCIDENTS, Phase
+from services.healer.model.incident import INCIDENTS
 from services.healer.model.policy import Group
+from services.healer.model.transitions import Phase
 from shared.contracts import HealthReported, Message
 from shared.contracts.alerts import AlertState, Severity
 from shared.store import Collection, Records, Store

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from services.healer.model.incident import Sight, Signal
+from services.healer.model.signal import Sight, Signal
 from shared.contracts import Fault
 from shared.contracts.alerts import AlertState, SeriesRef, Severity
 from shared.contracts.message import deterministic_id

@@ -10,7 +10,7 @@ import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.action import ACTIONS, CLUSTER_ORDERS, LEASES, OPEN_ACTIONS
-from services.healer.model.incident import INCIDENTS, RUNS, Incident, Phase
+from services.healer.model.incident import INCIDENTS, RUNS, Incident
 from services.healer.model.notification import (
     DELIVERIES,
     FLAPS,
@@ -19,6 +19,7 @@ from services.healer.model.notification import (
     STANDINGS,
     STORM,
 )
+from services.healer.model.transitions import Phase
 from shared.service import Context
 from shared.store import Collection, Records
 

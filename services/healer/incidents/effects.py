@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from statistics import median
 
-from services.healer.model.incident import HEALINGS, Healing, Incident, Phase
+from services.healer.model.healing import HEALINGS, Healing
+from services.healer.model.incident import Incident
 from services.healer.model.notification import series_key
+from services.healer.model.transitions import Phase
 from shared.contracts import AlarmPredicted, AnomalyDetected
 from shared.contracts.alerts import Direction, SeriesRef
 from shared.items import ITEMS, Behaviour

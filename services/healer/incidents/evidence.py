@@ -8,8 +8,9 @@ from datetime import timedelta
 from services.healer.incidents import answers
 from services.healer.incidents.answers import no_evidence, no_plan
 from services.healer.incidents.store import Chronicle
-from services.healer.model.incident import INCIDENTS, Incident, Phase, Told
+from services.healer.model.incident import INCIDENTS, Incident, Missing, Told
 from services.healer.model.notification import STORM
+from services.healer.model.transitions import Phase, collected
 from services.healer.notify.compose import ASKABLE
 from services.healer.settings import HealerSettings
 from shared.contracts import EvidenceCollect, EvidenceCollected, Message
@@ -27,8 +28,9 @@ class Asking:
         self, incident: Incident, tell: Told, ctx: Context, *, planning: bool = False
     ) -> tuple[Incident, list[Message]]:
         """Towards a notice: first the machine's evidence, and the plan that was asked for."""
-        handling = "approve" if planning and incident.handling == "approve" else "mail"
-        told = incident.model_copy(update={"handling": handling, "tell": tell, "missing": ()})
+        told = incident.telling(tell)
+        if not planning or incident.handling != "approve":
+            told = told.handled_by("mail")
         storm = ctx.records.get(STORM, "storm")
         # Thousands of machines are not asked for what nobody will read row by row.
         stormy = storm is not None and storm.active
@@ -36,12 +38,14 @@ class Asking:
         if not asks and not planning:
             note = answers.STORM if told.family in ASKABLE else ""
             telling = self._chronicle.tell(told, tell, ctx, note=note)
-            return self._chronicle.resting(telling), []
+            return telling.complete(*telling.missing).resting(), []
         self._chronicle.expect(told, ctx)
         wait = timedelta(seconds=self._settings.evidence_wait_s)
-        asking = self._chronicle.asking(told, Phase.EVIDENCE, wait, ctx)
-        missing = (*(("evidence",) if asks else ()), *(("plan",) if planning else ()))
-        asking = asking.model_copy(update={"missing": missing})
+        command_id = self._chronicle.asking(told, Phase.EVIDENCE, wait, ctx)
+        missing: tuple[Missing, ...] = ("evidence",) if asks else ()
+        if planning:
+            missing = (*missing, "plan")
+        asking = told.awaiting(command_id, ctx.now + wait, missing)
         if not asks:
             return asking, []
         question = EvidenceCollect(
@@ -55,9 +59,7 @@ class Asking:
 
     def told_by(self, incident: Incident, found: EvidenceCollected, ctx: Context) -> None:
         """The machine's evidence came: tell people, unless the plan is still on its way."""
-        missing = tuple(part for part in incident.missing if part != "evidence")
-        seen = incident.model_copy(update={"evidence": found, "missing": missing})
-        self.tell_when_complete(seen, ctx)
+        self.tell_when_complete(incident.with_evidence(found), ctx)
 
     def tell_when_complete(self, incident: Incident, ctx: Context) -> None:
         """Keep what has come; when it is all, tell people."""
@@ -65,27 +67,28 @@ class Asking:
             ctx.records.put(INCIDENTS, incident)
             return
         told = self._chronicle.tell(incident, incident.tell, ctx, incident.evidence)
-        self._chronicle.rest(told, ctx)
+        ctx.records.put(INCIDENTS, told.resting())
 
+    @collected
     def escalate(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
         """Automatic handling failed: a person is told, with the evidence."""
         failed = incident.noted(reason)
         if not failed.signals:
             yield from self._chronicle.close(failed, f"ended by itself; {reason}", ctx)
             return
-        asked, commands = self.why(failed.model_copy(update={"handling": "mail"}), "escalated", ctx)
+        asked, commands = self.why(failed.handled_by("mail"), "escalated", ctx)
         yield from self._chronicle.store(incident, asked, ctx)
         yield from commands
 
     def overdue(self, incident: Incident, ctx: Context) -> None:
         """What was asked did not come in time: people are told what is known."""
         told = self._chronicle.tell(
-            incident.model_copy(update={"missing": ()}),
+            incident.complete(*incident.missing),
             incident.tell,
             ctx,
             note=self._silence(incident, ctx),
         )
-        self._chronicle.rest(told, ctx)
+        ctx.records.put(INCIDENTS, told.resting())
 
     def _silence(self, incident: Incident, ctx: Context) -> str:
         """What did not come in time, in words."""

@@ -14,7 +14,9 @@ from services.healer.incidents.store import Chronicle
 from services.healer.incidents.verification import Verifying
 from services.healer.model.action import ACTIONS, Action
 from services.healer.model.decision import Decision
-from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, Phase, Told
+from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, Told
+from services.healer.model.incident import Handling as HandledBy
+from services.healer.model.transitions import Phase, collected
 from services.healer.settings import HealerSettings
 from shared.contracts import ActionDecide, Message, RemediationExecuted
 from shared.contracts.healing import ActionState, Level
@@ -33,13 +35,12 @@ class Handling:
 
     def begin(self, incident: Incident, ctx: Context) -> tuple[Incident, list[Message]]:
         """What the policy says is begun: nothing, a notice, a proposal, or acting."""
-        old = list(self._withdraw(incident, "the alarm has changed", ctx))
+        old = self._withdraw(incident, "the alarm has changed", ctx)
         decision = self.acting.decide(incident, ctx)
         if decision.level is Level.OBSERVE:
-            return incident.model_copy(update={"handling": "none"}), old
+            return incident.handled_by("none"), old
         if decision.reason:
-            actions = (*incident.actions, decision.reason)
-            incident = incident.model_copy(update={"actions": actions})
+            incident = incident.noted(decision.reason)
         if decision.level is Level.AUTOMATIC:
             acting, messages = self._act(incident, None, decision, ctx)
             return acting, [*old, *messages]
@@ -48,35 +49,21 @@ class Handling:
             asking, questions = self.asking.why(incident, tell, ctx)
             return asking, [*old, *questions]
         action, orders = self.acting.propose(incident, decision, ctx)
-        planning = incident.model_copy(
-            update={
-                "action_id": action.action_id,
-                "remediation": decision.remediation,
-                "plan": (),
-                "handling": "approve" if decision.level is Level.APPROVE else "mail",
-            }
-        )
+        handling: HandledBy = "approve" if decision.level is Level.APPROVE else "mail"
+        planning = incident.proposing(action.action_id, decision.remediation, handling)
         asking, questions = self.asking.why(planning, tell, ctx, planning=True)
         return asking, [*old, *orders, *questions]
 
     def _act(
         self, incident: Incident, action: Action | None, decision: Decision, ctx: Context
     ) -> tuple[Incident, list[Message]]:
-        begun = incident.model_copy(update={"attempts": incident.attempts + 1})
+        begun = incident.trying()
         running, messages = self.acting.begin(begun, action, decision, ctx)
-        wait = timedelta(seconds=self._settings.remediation_wait_s)
-        update = {
-            "handling": "automatic",
-            "remediation": running.remediation,
-            "action_id": running.action_id,
-            "acted_on": incident.sight,
-            "phase": Phase.ACTING,
-            "command_id": running.command_id,
-            "missing": (),
-            "due": ctx.now + wait,
-        }
-        return begun.model_copy(update=update), list(messages)
+        until = ctx.now + timedelta(seconds=self._settings.remediation_wait_s)
+        acting = begun.acting(running.action_id, running.remediation, running.command_id, until)
+        return acting, messages
 
+    @collected
     def planned(
         self, incident: Incident, message: RemediationExecuted, ctx: Context
     ) -> Iterator[Message]:
@@ -87,13 +74,10 @@ class Handling:
         if action.level is Level.APPROVE:
             yield from self.acting.change(action, ActionState.PROPOSED, ctx, message.detail)
         note = message.detail if not message.steps else ""
-        actions = (*incident.actions, f"{action.remediation}: {note}") if note else incident.actions
-        missing = tuple(part for part in incident.missing if part != "plan")
-        shown = incident.model_copy(
-            update={"plan": message.steps, "missing": missing, "actions": actions}
-        )
-        self.asking.tell_when_complete(shown, ctx)
+        words = [f"{action.remediation}: {note}"] if note else []
+        self.asking.tell_when_complete(incident.planned(message.steps).noted(*words), ctx)
 
+    @collected
     def decided(self, message: ActionDecide, ctx: Context) -> Iterator[Message]:
         """A person approves or refuses; the first decision in time holds, and only while the
         alarm lasts and the envelope allows it.
@@ -102,7 +86,7 @@ class Handling:
         if action is None or action.state is not ActionState.PROPOSED:
             return
         incident = ctx.records.get(INCIDENTS, action.incident_id)
-        action = action.model_copy(update={"by": message.by})
+        action = action.decided_by(message.by)
         if action.expires is not None and ctx.now >= action.expires:
             yield from self.expired(action, ctx)
         elif incident is None or not incident.signals:
@@ -117,6 +101,7 @@ class Handling:
         else:
             yield from self._approved(incident, action, ctx)
 
+    @collected
     def _approved(self, incident: Incident, action: Action, ctx: Context) -> Iterator[Message]:
         facts = self.acting.facts(incident, ctx)
         forbidden = self.acting.policy.forbids(action.remediation, facts)
@@ -132,6 +117,7 @@ class Handling:
         yield from self._chronicle.store(incident, acting, ctx)
         yield from messages
 
+    @collected
     def expired(self, action: Action, ctx: Context) -> Iterator[Message]:
         """Nobody decided in time: nothing is done, and people are told once more."""
         incident = ctx.records.get(INCIDENTS, action.incident_id)
@@ -145,14 +131,16 @@ class Handling:
         yield from self.acting.change(action, ActionState.EXPIRED, ctx, "nobody decided in time")
         if incident.phase in REMEDYING or incident.action_id != action.action_id:
             return
-        expired = incident.model_copy(update={"handling": "mail"})
+        expired = incident.handled_by("mail")
         reason = f"The proposal to run {action.remediation} expired: nobody decided in time."
         yield from self.asking.escalate(expired, reason, ctx)
 
+    @collected
     def ended(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         """The alarm ended: what was proposed against it is no longer to be decided."""
         yield from self._withdraw(incident, "the alarm has ended", ctx)
 
+    @collected
     def _withdraw(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
         action = ctx.records.get(ACTIONS, incident.action_id) if incident.action_id else None
         if action is not None and action.state is ActionState.PROPOSED:
@@ -161,6 +149,7 @@ class Handling:
             else:
                 ctx.records.delete(ACTIONS, action.action_id)
 
+    @collected
     def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         """An answer that was awaited did not come in time."""
         if incident.phase is Phase.EVIDENCE:

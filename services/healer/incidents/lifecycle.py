@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from services.healer.incidents.handling import Handling
 from services.healer.incidents.store import FOREVER, Chronicle
 from services.healer.model.canary import about_canary
-from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, Phase
+from services.healer.model.incident import INCIDENTS, REMEDYING, Incident
 from services.healer.model.policy import worse
+from services.healer.model.transitions import Phase, collected
 from services.healer.settings import HealerSettings
 from shared.contracts import Message
 from shared.contracts.alerts import AlertState
@@ -25,6 +26,7 @@ class Course:
         self.chronicle = Chronicle(settings)
         self.handling = Handling(settings, self.chronicle)
 
+    @collected
     def changed(
         self, before: Incident | None, now: Incident, ctx: Context, why: str = ""
     ) -> Iterator[Message]:
@@ -41,7 +43,7 @@ class Course:
         if rises and now.phase is Phase.WAITING and not about_canary(now.series):
             now, commands = self.handling.begin(now, ctx)
         elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
-            now = now.model_copy(update={"tell": now.state.value})
+            now = now.telling(now.state.value)
         yield from self.chronicle.store(before, now, ctx)
         yield from commands
 
@@ -54,6 +56,7 @@ class Course:
             and not likely(before.series, before.sight.probability)
         )
 
+    @collected
     def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         """The clock moves the incident on."""
         match incident.phase:
@@ -64,6 +67,7 @@ class Course:
             case _:
                 yield from self.handling.overdue(incident, ctx)
 
+    @collected
     def _signals_expired(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         left = {
             key: signal
@@ -78,8 +82,7 @@ class Course:
             if key not in left
         }
         why = [s.ending for key, s in incident.signals.items() if key in gone and s.ending]
-        update = {"ended": incident.ended | gone, "due": None}
-        now = incident.with_signals(left).model_copy(update=update)
+        now = incident.with_signals(left).dealt_with(gone).resting()
         yield from self.changed(incident, now, ctx, why[-1] if why else "it was not repeated")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from services.healer.incidents.lifecycle import Course
-from services.healer.incidents.store import FOREVER, Chronicle
+from services.healer.incidents.store import FOREVER
 from services.healer.model.action import MACHINES, Machine
 from services.healer.model.incident import (
     ENDED,
@@ -14,15 +14,14 @@ from services.healer.model.incident import (
     OVERTAKEN_FOR,
     Ended,
     Incident,
-    Phase,
-    Sight,
-    Signal,
     dealt_with,
     incidents_of,
     open_among,
     open_incident,
 )
 from services.healer.model.notification import FLAPS, series_key
+from services.healer.model.signal import Sight, Signal
+from services.healer.model.transitions import Phase, collected
 from services.healer.notify.flapping import opened as flapping_opened
 from services.healer.settings import HealerSettings
 from shared.contracts import Message, PredictionWithdrawn
@@ -39,6 +38,7 @@ class Signals:
         self._alerting = settings.alerting
         self._alarm_wait = timedelta(seconds=settings.alarm_wait_s)
 
+    @collected
     def came(
         self,
         series: SeriesRef,
@@ -73,6 +73,7 @@ class Signals:
             return
         yield from self._course.changed(before, before.with_signal(signal, sight), ctx)
 
+    @collected
     def went(
         self,
         series: SeriesRef,
@@ -87,15 +88,14 @@ class Signals:
         if before is None or event_id not in before.signals:
             return
         left = {key: signal for key, signal in before.signals.items() if key != event_id}
-        ended = {"ended": before.ended | {event_id: FOREVER}}
         hold_s = self._hold_s(before.signals[event_id], before.sight, value)
         if hold_s > 0 and not left:
             until = ctx.now + timedelta(seconds=hold_s)
-            held = before.signals[event_id].model_copy(update={"until": until, "ending": why})
-            now = before.with_signals({event_id: held}).model_copy(update=ended)
-            ctx.records.put(INCIDENTS, Chronicle.resting(now) if _rests(now) else now)
+            held = before.signals[event_id].ending_at(until, why)
+            now = before.with_signals({event_id: held}).dealt_with({event_id: FOREVER})
+            ctx.records.put(INCIDENTS, now.resting() if _rests(now) else now)
             return
-        now = before.with_signals(left).model_copy(update=ended)
+        now = before.with_signals(left).dealt_with({event_id: FOREVER})
         yield from self._course.changed(before, now, ctx, why)
 
     def _hold_s(self, signal: Signal, sight: Sight, value: float | None) -> float:
@@ -117,17 +117,17 @@ class Signals:
         flapping, flap = flapping_opened(incident, past, before, self._alerting.flapping)
         if flap is not None:
             ctx.records.put(FLAPS, flap)
-        return incident.model_copy(update={"flapping": flapping})
+        return incident.flapping_as(flapping)
 
     @staticmethod
     def _repeated(incident: Incident, known: Signal, signal: Signal, ctx: Context) -> None:
         """A source that repeats what holds keeps it alive."""
         if signal.expires is None or signal.expires == known.expires:
             return
-        signals = incident.signals | {signal.event_id: signal}
-        now = incident.model_copy(update={"signals": signals})
-        ctx.records.put(INCIDENTS, Chronicle.resting(now) if _rests(now) else now)
+        now = incident.with_signals(incident.signals | {signal.event_id: signal})
+        ctx.records.put(INCIDENTS, now.resting() if _rests(now) else now)
 
+    @collected
     def came_true(self, message: PredictionWithdrawn, ctx: Context) -> Iterator[Message]:
         """A predicted alarm is due: the detector's own is awaited."""
         before = open_incident(ctx.records, message.series)
@@ -140,13 +140,10 @@ class Signals:
             return
         until = ctx.now + self._alarm_wait
         ending = "no alarm followed the prediction"
-        arrived = signal.model_copy(
-            update={"state": AlertState.FIRING, "until": until, "ending": ending}
-        )
-        sight = before.sight.model_copy(update={"value": message.value})
+        arrived = signal.ending_at(until, ending).firing()
         now = before.with_signals({signal.event_id: arrived})
-        update = {"sight": sight} | ({"due": until} if now.phase is Phase.WAITING else {})
-        yield from self._course.changed(before, now.model_copy(update=update), ctx)
+        now = now.seen(before.sight.at(message.value))
+        yield from self._course.changed(before, now.resting() if _rests(now) else now, ctx)
 
 
 def _rests(incident: Incident) -> bool:

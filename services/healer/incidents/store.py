@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from services.healer.model.incident import COMMANDS, INCIDENTS, Command, Incident, Phase, Told
+from services.healer.model.incident import COMMANDS, INCIDENTS, Command, Incident, Told
 from services.healer.model.notification import STANDINGS, Standing
 from services.healer.model.policy import worse
+from services.healer.model.transitions import Phase, collected
 from services.healer.notify.standings import standing_of
 from services.healer.settings import HealerSettings
 from shared.contracts import AlertChanged, EvidenceCollected, Message
@@ -30,6 +31,7 @@ class Chronicle:
         self._settings = settings
 
     @staticmethod
+    @collected
     def store(
         before: Incident | None, now: Incident, ctx: Context, outcome: str = ""
     ) -> Iterator[Message]:
@@ -37,7 +39,7 @@ class Chronicle:
         if before is not None and _as_seen(before) == _as_seen(now):
             ctx.records.put(INCIDENTS, now)
             return
-        now = now.model_copy(update={"sequence": now.sequence + 1})
+        now = now.published()
         ctx.records.put(INCIDENTS, now)
         yield AlertChanged(
             alert_id=now.incident_id,
@@ -56,6 +58,7 @@ class Chronicle:
             at=ctx.now,
         )
 
+    @collected
     def close(
         self,
         incident: Incident,
@@ -66,20 +69,11 @@ class Chronicle:
     ) -> Iterator[Message]:
         """The end; signals still open count as dealt with up to ``until_ms``."""
         if incident.handling != "none":
-            ending = incident.model_copy(update={"actions": (*incident.actions, outcome)})
-            incident = self.tell(ending if tell == "resolved" else incident, tell, ctx)
-        ended = incident.ended | dict.fromkeys(incident.signals, until_ms)
-        update = {
-            "state": AlertState.RESOLVED,
-            "signals": {},
-            "ended": ended,
-            "phase": Phase.CLOSED,
-            "closed_at": ctx.now,
-            "handled": tell == "handled",
-            "command_id": "",
-            "due": ctx.now + timedelta(days=self._settings.keep_days),
-        }
-        yield from self.store(None, incident.model_copy(update=update), ctx, outcome)
+            ending = incident.noted(outcome) if tell == "resolved" else incident
+            incident = self.tell(ending, tell, ctx)
+        forget = ctx.now + timedelta(days=self._settings.keep_days)
+        closed = incident.closed(ctx.now, forget, handled=tell == "handled", until_ms=until_ms)
+        yield from self.store(None, closed, ctx, outcome)
 
     def tell(
         self,
@@ -90,10 +84,9 @@ class Chronicle:
         note: str = "",
     ) -> Incident:
         """People are to be told; when and how is the announcer's business."""
-        update = {"mails": incident.mails + 1, "evidence": found or incident.evidence}
         if found is not None and not found.rows:
             note = note or f"{found.title}: nothing was found."
-        told = incident.model_copy(update=update)
+        told = incident.notified(found)
         known = incident.mails or incident.phase is not Phase.WAITING
         old = ctx.records.get(STANDINGS, incident.incident_id) if known else None
         fires = incident.state is AlertState.FIRING
@@ -132,25 +125,14 @@ class Chronicle:
         return standing_of(incident, self._settings.alerting.group_by)
 
     @staticmethod
-    def asking(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> Incident:
-        """A command goes out under a new id; its answer is awaited until ``due``."""
+    def asking(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> str:
+        """The id of a command that goes out; its answer is awaited for so long."""
         about = (incident.incident_id, phase, incident.attempts, incident.mails)
         command_id = deterministic_id("command", *about)
         due = ctx.now + _ANSWERS_KEPT + wait
         command = Command(command_id=command_id, incident_id=incident.incident_id, due=due)
         ctx.records.put(COMMANDS, command)
-        update = {"phase": phase, "command_id": command_id, "due": ctx.now + wait}
-        return incident.model_copy(update=update)
-
-    def rest(self, incident: Incident, ctx: Context) -> None:
-        ctx.records.put(INCIDENTS, self.resting(incident))
-
-    @staticmethod
-    def resting(incident: Incident) -> Incident:
-        """Nothing to do until a signal comes, ends, or its time is up."""
-        times = [s.ends for s in incident.signals.values() if s.ends is not None]
-        update = {"phase": Phase.WAITING, "command_id": "", "due": min(times, default=None)}
-        return incident.model_copy(update=update)
+        return command_id
 
 
 def _as_seen(incident: Incident) -> tuple[object, ...]:

@@ -11,7 +11,8 @@ from services.healer.incidents.effects import healed
 from services.healer.incidents.evidence import Asking
 from services.healer.incidents.store import Chronicle
 from services.healer.model.action import ACTIONS, OPEN_ACTIONS, Action
-from services.healer.model.incident import INCIDENTS, Incident, Phase
+from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.transitions import Phase, collected
 from services.healer.notify.render.numbers import quantity
 from services.healer.settings import HealerSettings
 from shared.contracts import ItemRead, Message, RemediationExecuted, RemediationVerified
@@ -32,6 +33,7 @@ class Verifying:
         self._asking = asking
         self._chronicle = chronicle
 
+    @collected
     def remedied(
         self,
         incident: Incident,
@@ -41,7 +43,7 @@ class Verifying:
         ctx: Context,
     ) -> Iterator[Message]:
         """The machine did as told, or could not: ``problem`` says why."""
-        done = incident.model_copy(update={"actions": (*incident.actions, *words)})
+        done = incident.noted(*words)
         action = self._acting.done(incident.action_id, message, ctx)
         if problem:
             if action is not None:
@@ -52,18 +54,20 @@ class Verifying:
             yield from self._acting.change(action, ActionState.VERIFYING, ctx)
         settle = max(self._settings.settle_s, settle_s(incident.remediation))
         due = ctx.now + timedelta(seconds=settle)
-        update = {"phase": Phase.SETTLING, "command_id": "", "due": due}
-        ctx.records.put(INCIDENTS, done.model_copy(update=update))
+        ctx.records.put(INCIDENTS, done.settling(due))
 
+    @collected
     def _read_again(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         """Ask for the item's value, to see whether the remediation helped."""
         wait = timedelta(seconds=self._settings.read_wait_s)
-        asked = self._chronicle.asking(incident, Phase.READING, wait, ctx)
+        command_id = self._chronicle.asking(incident, Phase.READING, wait, ctx)
+        asked = incident.reading(command_id, ctx.now + wait)
         ctx.records.put(INCIDENTS, asked)
         yield ItemRead(
             command_id=asked.command_id, incident_id=asked.incident_id, series=asked.series
         )
 
+    @collected
     def verify(
         self, incident: Incident, value: float, at: datetime, ctx: Context
     ) -> Iterator[Message]:
@@ -91,8 +95,8 @@ class Verifying:
         at_ms = int(at.timestamp() * 1000)
         if effective:
             healed(incident.series, at_ms, ctx)
-        seen = incident.noted(f"Read again afterwards: {now} (it was {was}).")
-        seen = seen.model_copy(update={"after": Point(time_ms=at_ms, value=value)})
+        words = f"Read again afterwards: {now} (it was {was})."
+        seen = incident.noted(words, after=Point(time_ms=at_ms, value=value))
         action = ctx.records.get(ACTIONS, incident.action_id)
         if effective:
             if action is not None:
@@ -103,6 +107,7 @@ class Verifying:
         reason = f"{incident.remediation} did not bring the value out of danger."
         yield from self._not_helped(seen, action, reason, ctx)
 
+    @collected
     def _not_helped(
         self, incident: Incident, action: Action | None, reason: str, ctx: Context
     ) -> Iterator[Message]:
@@ -114,15 +119,11 @@ class Verifying:
             yield from self._asking.escalate(incident, reason, ctx)
             return
         undoing, messages = self._acting.take_back(action, ctx)
-        wait = timedelta(seconds=self._settings.remediation_wait_s)
-        update = {
-            "phase": Phase.UNDOING,
-            "command_id": undoing.command_id,
-            "due": ctx.now + wait,
-        }
-        ctx.records.put(INCIDENTS, incident.noted(reason).model_copy(update=update))
+        until = ctx.now + timedelta(seconds=self._settings.remediation_wait_s)
+        ctx.records.put(INCIDENTS, incident.noted(reason).undoing(undoing.command_id, until))
         yield from messages
 
+    @collected
     def undone(
         self, incident: Incident, words: Sequence[str], problem: str, ctx: Context
     ) -> Iterator[Message]:
@@ -131,13 +132,15 @@ class Verifying:
         state = ActionState.FAILED if problem else ActionState.UNDONE
         if action is not None:
             yield from self._acting.change(action, state, ctx, problem)
-        seen = incident.model_copy(update={"actions": (*incident.actions, *words)})
+        seen = incident.noted(*words)
         yield from self._asking.escalate(seen, problem or "It was taken back.", ctx)
 
+    @collected
     def unreadable(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
         """The item could not be read again after the remediation."""
         yield from self._fail(incident, reason, ctx)
 
+    @collected
     def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         """An answer that was awaited did not come in time."""
         match incident.phase:
@@ -156,6 +159,7 @@ class Verifying:
                 reason = f"The item could not be read again within {wait:g} s."
                 yield from self._fail(incident, reason, ctx)
 
+    @collected
     def _fail(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
         """An answer did not come: the action has failed, as far as anybody knows."""
         action = ctx.records.get(ACTIONS, incident.action_id)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from shared.contracts.alerts import EventId, RemediationExecute, RemediationStep, SeriesRef
+from services.healer.model.transitions import STATES, checked
+from shared.contracts.alerts import (
+    EventId,
+    RemediationExecute,
+    RemediationExecuted,
+    RemediationStep,
+    SeriesRef,
+)
 from shared.contracts.healing import ActionState, Level
 from shared.store import Collection, Records
 
@@ -46,6 +54,38 @@ class Action(_Record):
     by: str = ""
     reason: str = ""
     due: AwareDatetime | None = None
+
+    def becomes(self, state: ActionState, reason: str, due: datetime | None) -> Action:
+        """It comes to a state, which the table must allow, as one more published change."""
+        after = checked(STATES, self.action_id, self.state, state)
+        return self._with(state=after, sequence=self.sequence + 1, reason=reason, due=due)
+
+    def decided_by(self, person: str) -> Action:
+        """Who approves or refuses it."""
+        return self._with(by=person)
+
+    def asking(self, command_id: str, expires: datetime) -> Action:
+        """Its plan was asked for; it can be decided until it expires."""
+        return self._with(command_id=command_id, expires=expires, due=expires)
+
+    def planned_as(self, message: RemediationExecuted) -> Action:
+        """Its plan came."""
+        planned = message.succeeded and bool(message.steps)
+        return self._with(planned=planned, steps=message.steps, total_steps=message.total_steps)
+
+    def ordered(self, command_id: str, fence: int | None = None) -> Action:
+        """It is to be carried out under a lease's fence, or to be taken back under the same."""
+        if fence is None:
+            return self._with(command_id=command_id)
+        return self._with(command_id=command_id, fence=fence, due=None)
+
+    def done_as(self, message: RemediationExecuted) -> Action:
+        """What was done, or would be."""
+        return self._with(steps=message.steps, total_steps=message.total_steps)
+
+    def _with(self, **changes: object) -> Action:
+        """The only place where fields are named by strings: the methods above have types."""
+        return self.model_copy(update=changes)
 
 
 class Lease(_Record):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.notification import Flaps, series_key
 from services.healer.model.policy import worst
+from services.healer.model.signal import Sight, Signal
+from services.healer.model.transitions import PHASES, Phase, checked
 from shared.contracts import (
     AlarmPredicted,
     AnomalyCleared,
@@ -21,8 +22,6 @@ from shared.contracts import (
 )
 from shared.contracts.alerts import (
     AlertState,
-    BandPoint,
-    Direction,
     Point,
     RemediationStep,
     SeriesRef,
@@ -31,26 +30,9 @@ from shared.contracts.alerts import (
 from shared.store import Collection, Records
 
 Handling = Literal["none", "mail", "approve", "automatic"]
+Missing = Literal["evidence", "plan"]
 Told = Literal["predicted", "firing", "handled", "escalated", "resolved"]
 """What a change of an incident makes people be told."""
-
-
-class Phase(StrEnum):
-    """Where the handling of an incident stands."""
-
-    EVIDENCE = "evidence"
-    """The machine was asked for the cause; a mail follows, with it or without."""
-    ACTING = "acting"
-    """The machine was told to carry out a remediation."""
-    SETTLING = "settling"
-    """It did; soon the item is read again."""
-    UNDOING = "undoing"
-    """It did not help; the machine was told to take it back."""
-    READING = "reading"
-    """The machine was asked for the item's value."""
-    WAITING = "waiting"
-    """Nothing more to do until the alarm ends or grows worse."""
-    CLOSED = "closed"
 
 
 REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING, Phase.UNDOING)
@@ -59,47 +41,6 @@ _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class Signal(_Record):
-    """Something that is wrong now, by its event's id."""
-
-    event_id: str
-    state: AlertState
-    severity: Severity
-    revision: int = 1
-    time_ms: int
-    until: AwareDatetime | None = None
-    """It is over as far as its source knows; unless another comes, the clock ends it then."""
-    expires: AwareDatetime | None = None
-    """Set where the source repeats what still holds: not repeated, it ends then."""
-    ending: str = ""
-    """How it ended, in words, when the clock ends it."""
-
-    @property
-    def ends(self) -> datetime | None:
-        """When the clock ends it."""
-        times = [moment for moment in (self.until, self.expires) if moment is not None]
-        return min(times, default=None)
-
-
-class Sight(_Record):
-    """The curve as it was last told."""
-
-    value: float
-    threshold: float | None
-    above: bool = True
-    direction: Direction | None = None
-    """Which way an anomaly left its range."""
-    sentence: str
-    crossing_ms: int | None = None
-    earliest_ms: int | None = None
-    latest_ms: int | None = None
-    predicted_value: float | None = None
-    probability: float | None = None
-    """Of a predicted alarm; None: not known."""
-    recent: tuple[Point, ...] = ()
-    band: tuple[BandPoint, ...] = ()
 
 
 class Incident(_Record):
@@ -132,7 +73,7 @@ class Incident(_Record):
     """The action planned or begun last."""
     plan: tuple[RemediationStep, ...] = ()
     """What it would do, by its dry run."""
-    missing: tuple[Literal["evidence", "plan"], ...] = ()
+    missing: tuple[Missing, ...] = ()
     """What the notice in preparation waits for."""
     attempts: int = 0
     actions: tuple[str, ...] = ()
@@ -151,25 +92,132 @@ class Incident(_Record):
         """A new or repeated signal; the sight of a firing one is not hidden by a prediction."""
         signals = {k: s for k, s in self.signals.items() if s.until is None}
         changed = self.with_signals(signals | {signal.event_id: signal})
-        shown = signal.state is changed.state
-        return changed.model_copy(update={"sight": sight} if shown else {})
-
-    def noted(self, words: str) -> Incident:
-        """With one more sentence of what was done."""
-        return self.model_copy(update={"actions": (*self.actions, words)})
+        return changed.seen(sight) if signal.state is changed.state else changed
 
     def with_signals(self, signals: dict[str, Signal]) -> Incident:
         """These are what is wrong now; with none, state and severity stay as they were."""
         if not signals:
-            return self.model_copy(update={"signals": {}})
+            return self._with(signals={})
         firing = any(s.state is AlertState.FIRING for s in signals.values())
-        return self.model_copy(
-            update={
-                "signals": signals,
-                "state": AlertState.FIRING if firing else AlertState.PREDICTED,
-                "severity": worst([s.severity for s in signals.values()]),
-            }
+        return self._with(
+            signals=signals,
+            state=AlertState.FIRING if firing else AlertState.PREDICTED,
+            severity=worst([s.severity for s in signals.values()]),
         )
+
+    def dealt_with(self, events: Mapping[str, int]) -> Incident:
+        """These events have ended, and count as dealt with up to these times (Unix ms)."""
+        return self._with(ended=self.ended | dict(events))
+
+    def seen(self, sight: Sight) -> Incident:
+        """The curve as it is now."""
+        return self._with(sight=sight)
+
+    def noted(self, *words: str, after: Point | None = None) -> Incident:
+        """With more sentences of what was done, and the value as it was read after that."""
+        return self._with(actions=(*self.actions, *words), after=after or self.after)
+
+    def published(self) -> Incident:
+        """One more change that subscribers are sent."""
+        return self._with(sequence=self.sequence + 1)
+
+    def flapping_as(self, flapping: Flaps) -> Incident:
+        """What its opening says of its series' flapping."""
+        return self._with(flapping=flapping)
+
+    def acknowledged(self, by: str) -> Incident:
+        """Somebody takes care of it."""
+        return self._with(acknowledged_by=by).noted(f"Taken by {by}.")
+
+    def handled_by(self, handling: Handling) -> Incident:
+        """Who handles it from now on."""
+        return self._with(handling=handling)
+
+    def telling(self, tell: Told) -> Incident:
+        """What the notice in preparation says."""
+        return self._with(tell=tell)
+
+    def notified(self, evidence: EvidenceCollected | None) -> Incident:
+        """People are to be notified once more, with this evidence."""
+        return self._with(mails=self.mails + 1, evidence=evidence or self.evidence)
+
+    def proposing(self, action_id: str, remediation: str, handling: Handling) -> Incident:
+        """An action is proposed; its plan was asked for."""
+        return self._with(action_id=action_id, remediation=remediation, plan=(), handling=handling)
+
+    def planned(self, steps: tuple[RemediationStep, ...]) -> Incident:
+        """The plan that was asked for came."""
+        return self._with(plan=steps).complete("plan")
+
+    def with_evidence(self, found: EvidenceCollected) -> Incident:
+        """The evidence that was asked for came."""
+        return self._with(evidence=found).complete("evidence")
+
+    def complete(self, *parts: Missing) -> Incident:
+        """The notice in preparation waits for these parts no longer."""
+        return self._with(missing=tuple(each for each in self.missing if each not in parts))
+
+    def trying(self) -> Incident:
+        """One more remediation is tried."""
+        return self._with(attempts=self.attempts + 1)
+
+    def awaiting(self, command_id: str, until: datetime, missing: tuple[Missing, ...]) -> Incident:
+        """The machine was asked for these parts of a notice."""
+        return self._to(Phase.EVIDENCE, until, command_id, missing=missing)
+
+    def acting(
+        self, action_id: str, remediation: str, command_id: str, until: datetime
+    ) -> Incident:
+        """A remediation was ordered."""
+        return self._to(
+            Phase.ACTING,
+            until,
+            command_id,
+            handling="automatic",
+            remediation=remediation,
+            action_id=action_id,
+            acted_on=self.sight,
+            missing=(),
+        )
+
+    def settling(self, until: datetime) -> Incident:
+        """The remediation was carried out, and shows its effect by then."""
+        return self._to(Phase.SETTLING, until)
+
+    def reading(self, command_id: str, until: datetime) -> Incident:
+        """The item's value was asked for."""
+        return self._to(Phase.READING, until, command_id)
+
+    def undoing(self, command_id: str, until: datetime) -> Incident:
+        """The remediation is to be taken back."""
+        return self._to(Phase.UNDOING, until, command_id)
+
+    def resting(self) -> Incident:
+        """Nothing is to be done until a signal comes, ends, or its time is up."""
+        times = [s.ends for s in self.signals.values() if s.ends is not None]
+        return self._to(Phase.WAITING, min(times, default=None))
+
+    def closed(self, now: datetime, forget: datetime, *, handled: bool, until_ms: int) -> Incident:
+        """It is over; signals still open count as dealt with up to ``until_ms``."""
+        return self._to(
+            Phase.CLOSED,
+            forget,
+            state=AlertState.RESOLVED,
+            ended=self.ended | dict.fromkeys(self.signals, until_ms),
+            signals={},
+            closed_at=now,
+            handled=handled,
+        )
+
+    def _to(
+        self, phase: Phase, due: datetime | None, command_id: str = "", **changes: object
+    ) -> Incident:
+        after = checked(PHASES, self.incident_id, self.phase, phase)
+        return self._with(phase=after, due=due, command_id=command_id, **changes)
+
+    def _with(self, **changes: object) -> Incident:
+        """The only place where fields are named by strings: the methods above have types."""
+        return self.model_copy(update=changes)
 
 
 class Command(_Record):
@@ -197,16 +245,6 @@ class Ended(_Record):
     due: AwareDatetime
 
 
-class Healing(_Record):
-    """When a series' value was last brought down by what somebody did about it."""
-
-    key: str
-    """The series', see ``series_key``."""
-    time_ms: int
-    due: AwareDatetime
-
-
-HEALINGS = Collection("healings", Healing, key=lambda h: h.key, due=lambda h: h.due)
 INCIDENTS = Collection(
     "incidents",
     Incident,
@@ -230,7 +268,7 @@ _SIGNALS = (AnomalyDetected, AnomalyCleared, AlarmPredicted, PredictionWithdrawn
 def read_ahead(messages: Sequence[Message], records: Records) -> None:
     """What a batch of signals will ask for, in two statements instead of two for each."""
     signals = [message for message in messages if isinstance(message, _SIGNALS)]
-    groups = [series_key(signal.series) for signal in signals]
+    groups = {series_key(signal.series) for signal in signals}
     records.read_ahead(INCIDENTS, groups=groups, newest=_LOOK_BACK)
     records.read_ahead(ENDED, keys=[signal.event_id for signal in signals])
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from services.healer.model.incident import INCIDENTS, Phase, open_incident
+from services.healer.model.incident import INCIDENTS, open_incident
 from services.healer.model.notice import ENDINGS
 from services.healer.model.notification import FLAPS, STANDINGS, Flap, Standing, series_key
+from services.healer.model.transitions import Phase
 from services.healer.notify.standings import standing_of
 from shared.service import Context
 

@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from services.healer.incidents.store import Chronicle
-from services.healer.model.incident import INCIDENTS, Incident, Phase
+from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.notice import Line
 from services.healer.model.notification import STANDINGS
+from services.healer.model.transitions import Phase, collected
 from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.matchers import labels_of
@@ -55,6 +56,7 @@ class People:
     chronicle: Chronicle
     dispatch: Dispatch
 
+    @collected
     def acknowledge(self, incident_id: str, by: str, ctx: Context) -> Iterator[Message]:
         """Somebody takes care of it: nobody else is called; the end is told all the same.
 
@@ -66,9 +68,7 @@ class People:
             raise NotFound("the incident is over, or there is none with this id")
         if incident.acknowledged_by:
             return
-        taken = incident.model_copy(
-            update={"acknowledged_by": by, "actions": (*incident.actions, f"Taken by {by}.")}
-        )
+        taken = incident.acknowledged(by)
         standing = ctx.records.get(STANDINGS, incident_id)
         if standing is not None:
             calm: dict[str, object] = {"acknowledged": True}

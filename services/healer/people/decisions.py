@@ -9,6 +9,7 @@ from services.healer.correlation import rules
 from services.healer.incidents.handling import Handling
 from services.healer.model.action import SWITCHES, Switch
 from services.healer.model.incident import INCIDENTS
+from services.healer.model.transitions import collected
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     ActionDecide,
@@ -32,6 +33,7 @@ class Deciding:
         self._settings = settings
         self._handling = handling
 
+    @collected
     def action_decide(self, message: ActionDecide, ctx: Context) -> Iterator[Message]:
         """Approve or refuse a proposed action."""
         audit.note(
@@ -46,6 +48,7 @@ class Deciding:
         )
         yield from self._handling.decided(message, ctx)
 
+    @collected
     def healing_stop(self, message: HealingStop, ctx: Context) -> Iterator[Message]:
         """The kill switch: nothing begins any more; the agents stop what is under way."""
         switch = Switch(hosts=message.hosts, by=message.by, reason=message.reason, at=message.at)
@@ -54,6 +57,7 @@ class Deciding:
             ctx.records.put(SWITCHES, switch)
         yield self._switched(message, ctx, stopped=True)
 
+    @collected
     def healing_resume(self, message: HealingResume, ctx: Context) -> Iterator[Message]:
         """Take back a stop with the same pattern; a later stop holds."""
         old = ctx.records.get(SWITCHES, message.hosts)
@@ -77,6 +81,7 @@ class Deciding:
             reason=message.reason,
         )
 
+    @collected
     def rule_decide(self, message: RuleDecide, ctx: Context) -> Iterator[Message]:
         """Accept or reject a correlation rule."""
         audit.note(
@@ -91,6 +96,7 @@ class Deciding:
         )
         yield from rules.decided(message, ctx)
 
+    @collected
     def anomaly_judge(self, message: AnomalyJudge, ctx: Context) -> Iterator[Message]:
         """A label for the detector that raised the alarm."""
         incident = ctx.records.get(INCIDENTS, message.alert_id)

@@ -1,0 +1,66 @@
+"""What is wrong with a series, and what was seen of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts.alerts import AlertState, BandPoint, Direction, Point, Severity
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Signal(_Record):
+    """Something that is wrong now, by its event's id."""
+
+    event_id: str
+    state: AlertState
+    severity: Severity
+    revision: int = 1
+    time_ms: int
+    until: AwareDatetime | None = None
+    """It is over as far as its source knows; unless another comes, the clock ends it then."""
+    expires: AwareDatetime | None = None
+    """Set where the source repeats what still holds: not repeated, it ends then."""
+    ending: str = ""
+    """How it ended, in words, when the clock ends it."""
+
+    @property
+    def ends(self) -> datetime | None:
+        """When the clock ends it."""
+        times = [moment for moment in (self.until, self.expires) if moment is not None]
+        return min(times, default=None)
+
+    def ending_at(self, until: datetime, ending: str) -> Signal:
+        """The clock ends it then, with these words."""
+        return self.model_copy(update={"until": until, "ending": ending})
+
+    def firing(self) -> Signal:
+        """What it foretold has come."""
+        return self.model_copy(update={"state": AlertState.FIRING})
+
+
+class Sight(_Record):
+    """The curve as it was last told."""
+
+    value: float
+    threshold: float | None
+    above: bool = True
+    direction: Direction | None = None
+    """Which way an anomaly left its range."""
+    sentence: str
+    crossing_ms: int | None = None
+    earliest_ms: int | None = None
+    latest_ms: int | None = None
+    predicted_value: float | None = None
+    probability: float | None = None
+    """Of a predicted alarm; None: not known."""
+    recent: tuple[Point, ...] = ()
+    band: tuple[BandPoint, ...] = ()
+
+    def at(self, value: float) -> Sight:
+        """The same with this value."""
+        return self.model_copy(update={"value": value})

@@ -1,0 +1,97 @@
+"""What an incident's phase and an action's state may become; nothing else ever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from shared.contracts.healing import ActionState
+
+
+class Phase(StrEnum):
+    """Where the handling of an incident stands."""
+
+    EVIDENCE = "evidence"
+    """The machine was asked for the cause; a notice follows, with it or without."""
+    ACTING = "acting"
+    """The machine was told to carry out a remediation."""
+    SETTLING = "settling"
+    """It did; soon the item is read again."""
+    UNDOING = "undoing"
+    """It did not help; the machine was told to take it back."""
+    READING = "reading"
+    """The machine was asked for the item's value."""
+    WAITING = "waiting"
+    """Nothing more to do until the alarm ends or grows worse."""
+    CLOSED = "closed"
+
+
+P, A = Phase, ActionState
+_TO_A_PERSON = frozenset({P.EVIDENCE, P.WAITING, P.CLOSED})
+"""A person is called, with the machine's evidence or without, unless it has ended by now."""
+
+PHASES: Mapping[Phase, frozenset[Phase]] = {
+    P.WAITING: frozenset({P.WAITING, P.EVIDENCE, P.ACTING, P.CLOSED}),
+    P.EVIDENCE: frozenset({P.EVIDENCE, P.WAITING, P.ACTING, P.CLOSED}),
+    P.ACTING: frozenset({P.SETTLING} | _TO_A_PERSON),
+    P.SETTLING: frozenset({P.READING}),
+    P.READING: frozenset({P.UNDOING} | _TO_A_PERSON),
+    P.UNDOING: _TO_A_PERSON,
+    P.CLOSED: frozenset(),
+}
+STATES: Mapping[ActionState, frozenset[ActionState]] = {
+    A.PROPOSED: frozenset({A.PROPOSED, A.RUNNING, A.REFUSED, A.EXPIRED, A.WITHDRAWN}),
+    A.RUNNING: frozenset({A.VERIFYING, A.FAILED}),
+    A.VERIFYING: frozenset({A.VERIFIED, A.UNDOING, A.FAILED}),
+    A.UNDOING: frozenset({A.UNDONE, A.FAILED}),
+    A.VERIFIED: frozenset(),
+    A.FAILED: frozenset(),
+    A.UNDONE: frozenset(),
+    A.REFUSED: frozenset(),
+    A.EXPIRED: frozenset(),
+    A.WITHDRAWN: frozenset(),
+}
+S = TypeVar("S", bound=StrEnum)
+
+
+class TransitionError(Exception):
+    """The table does not know this transition: a fault in the program, never the user's."""
+
+
+def checked(table: Mapping[S, frozenset[S]], about: str, before: S, after: S) -> S:
+    """``after``, if the table allows it.
+
+    Raises:
+        TransitionError: it does not.
+    """
+    if after not in table[before]:
+        raise TransitionError(f"{about}: {before} -> {after}")
+    return after
+
+
+def diagram(table: Mapping[S, frozenset[S]], first: S) -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {first}"]
+    for before, allowed in table.items():
+        lines += [f"    {before} --> {after}" for after in table if after in allowed]
+        lines += [f"    {before} --> [*]"] * (not allowed)
+    return "\n".join(lines) + "\n"
+
+
+Arguments = ParamSpec("Arguments")
+T = TypeVar("T")
+
+
+def collected(function: Callable[Arguments, Iterator[T]]) -> Callable[Arguments, list[T]]:
+    """Turn a generator into a function that has done all it does when it returns.
+
+    What stores records must not depend on whether, and how far, somebody iterates its messages.
+    """
+
+    @wraps(function)
+    def eager(*args: Arguments.args, **kwargs: Arguments.kwargs) -> list[T]:
+        return list(function(*args, **kwargs))
+
+    return eager

@@ -100,7 +100,7 @@ def places(work: Path, private: Path) -> Places:
 
 
 def _keys(store: MemoryStore, done: Uploaded) -> dict[str, bytes]:
-    return {a.key.removeprefix("jobs/j1/"): store.get(BUCKET, a.key) for a in done.artifacts}
+    return {a.key.removeprefix("jobs/j1/"): store.get(BUCKET, a.key) for a in done}
 
 
 def _upload(

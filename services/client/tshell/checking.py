@@ -16,16 +16,20 @@ PLAN_S = 30
 
 
 def check_package(request: Request) -> None:
-    """Stop with every reason why the folder or archive is no package."""
+    """Stop with every reason why the folder or archive of a job is no package of it."""
+    if request.upload is not None:
+        check_path(request.upload, request.body["main"])
+
+
+def check_path(path: Path, main: str | None = None) -> None:
+    """Stop with every reason why a folder or an archive is no package."""
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
     from shared.packages import check  # noqa: PLC0415
 
-    if request.upload is None:
-        return
     try:
-        faults = check(request.upload, request.body["main"])
+        faults = check(path, main)
     except OSError as error:
-        raise Stop(Code.BAD_INPUT, f"{request.upload}: {error.strerror or error}") from error
+        raise Stop(Code.BAD_INPUT, f"{path}: {error.strerror or error}") from error
     if faults:
         raise Stop(Code.BAD_INPUT, "\n".join(faults))
 

@@ -16,6 +16,7 @@ import typer
 from services.client.tshell.checking import (
     PLAN_S,
     check_package,
+    check_path,
     check_plan,
     planned,
     syntax_fault,
@@ -87,6 +88,7 @@ def upload(
     as_json: Json = False,
 ) -> None:
     """Upload a package; an interrupted upload is continued."""
+    check_path(path)
     with _archive(path) as (archive, digest):
         package = _upload(the_door(), archive, digest, as_json)
     say({"package": package, "sha256": digest}, package, as_json)

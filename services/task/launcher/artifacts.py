@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,9 @@ class Uploaded:
     size: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
 
+    def __iter__(self) -> Iterator[Artifact]:
+        return iter(self.artifacts)
+
     @property
     def stored(self) -> Stored:
         """As messages tell it."""
@@ -50,9 +54,8 @@ def upload(
     deadline = time.monotonic() + patience_s
     bucket, member, job = spec.credentials.bucket, spec.member, spec.job.job_id
     done = Uploaded()
-    path = Path(spec.directory) / "manifest.json"
     # Written as it grows: a hundred thousand files are not held in memory.
-    with path.open("w") as manifest:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as manifest:
         for file, key in _files(spec, places, Results(owner, done.left_out)):
             artifact = _uploaded(store, bucket, key, file, done.left_out, deadline)
             if artifact is None:
@@ -63,14 +66,14 @@ def upload(
             if len(done.artifacts) < MOST_ARTIFACTS:
                 done.artifacts.append(artifact)
         manifest.write("\n]")
-    if done.files:
-        key = f"jobs/{job}/manifest/{member.name}.{member.incarnation}.json"
-        _put(store, bucket, key, path, deadline)
+        manifest.flush()
+        if done.files:
+            key = f"jobs/{job}/manifest/{member.name}.{member.incarnation}.json"
+            _put(store, bucket, key, Path(manifest.name), deadline)
     if done.left_out.number:
         key = f"jobs/{job}/manifest/{member.name}.{member.incarnation}.left-out.txt"
         text = "\n".join(done.left_out.reasons)
         _put(store, bucket, key, f"{done.left_out.number} in all\n{text}\n".encode(), deadline)
-    path.unlink()
     return done
 
 

@@ -213,7 +213,7 @@ class Launcher:
                 self._ground.save()
                 owner = self._ground.owner
                 done = artifacts.upload(self._store, self._spec, places, owner, _PATIENCE_S)
-                changes = {"artifacts": tuple(done.artifacts), "stored": done.stored}
+                changes = {"artifacts": tuple(done), "stored": done.stored}
                 self._say_left_out(done.left_out)
         except StorageError as error:
             fault = f"what the program left could not be stored: {error}"

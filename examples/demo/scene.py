@@ -18,6 +18,7 @@ from typing import Self, TypeVar
 
 from rich.console import Console
 
+from examples.demo.patience import waiting
 from examples.demo.tap import Tap
 from shared.embedded.stack import Stack
 
@@ -81,7 +82,12 @@ class Scene:
             except BaseException:
                 shutil.rmtree(self.directory, ignore_errors=True)
                 raise
-        self.console.print(f"Barograph runs ({time.monotonic() - begin:.0f} s).")
+        file = self.stack.file
+        self.console.print(
+            f"Barograph runs ({time.monotonic() - begin:.0f} s). Watch it at {file.client_url} "
+            f"(token {file.client_token}).",
+            soft_wrap=True,
+        )
         self.alerts = Tap(
             self.stack.broker.admin_url,
             "demo",
@@ -118,16 +124,31 @@ class Scene:
         """What was mailed so far, oldest first."""
         return self.stack.mailbox.messages()
 
-    def wait_for(self, what: str, look: Callable[[], _T | None], timeout_s: float) -> _T:
-        """What ``look`` finds; PartFailedError when it finds nothing in time."""
-        deadline = time.monotonic() + timeout_s
-        with self.console.status(f"waiting for {what}"):
-            while time.monotonic() < deadline:
+    def wait_for(self, what: str, look: Callable[[], _T | None], patience_s: float) -> _T:
+        """What ``look`` finds; PartFailedError when it finds nothing in ``patience_s`` seconds.
+
+        The seconds are those of an idle machine (see ``patience``); the error says what was seen
+        instead, and where to look.
+        """
+        spent = 0.0
+        with self.console.status(f"waiting for {what}") as status:
+            for spent in waiting(patience_s):
                 found = look()
                 if found is not None:
                     return found
-                time.sleep(0.5)
-        raise PartFailedError(f"{what} did not come within {timeout_s:.0f} s")
+                status.update(f"waiting for {what} ({spent:.0f} s)")
+        raise PartFailedError(
+            f"{what} did not come within {spent:.0f} s, which on this machine are as good as "
+            f"{patience_s:.0f} s on an idle one. {self._seen()} The services' logs are in "
+            f"{self.stack.file.logs}, the mails in {self.stack.file.maildir}."
+        )
+
+    def _seen(self) -> str:
+        keys = [event["key"] for event in self.alerts.take()[-5:]]
+        subjects = [str(mail["subject"]) for mail in self.mails()[-3:]]
+        events = f"The last events: {', '.join(keys)}." if keys else "No event was published."
+        mails = f" The last mails: {'; '.join(subjects)}." if subjects else " No mail was sent."
+        return events + mails
 
     def _settings(self) -> dict[str, str]:
         volume = {"path": str(self.volume), "capacity_bytes": CAPACITY_BYTES}

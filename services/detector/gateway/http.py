@@ -41,7 +41,7 @@ class _RefusedError(Exception):
 
 def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
     """The gateway as an application; one route."""
-    app = FastAPI(title="Barograph gateway", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Barograph gateway", openapi_url=None)
     intake = Intake(settings, ingest)
     in_flight = InFlight(settings.gateway_in_flight)
     token = settings.gateway_token.get_secret_value()
@@ -111,6 +111,8 @@ def _check_headers(request: Request, token: str) -> tuple[Message, str]:
     given = headers.get("authorization", "").removeprefix("Bearer ")
     if token and not same(given, token):
         raise _RefusedError(401, "a bearer token is needed")
+    if "origin" in headers:
+        raise _RefusedError(403, "a page in a browser may not write here")
     kind = _message_of(headers.get("content-type", _PROTOBUF))
     encoding = headers.get("content-encoding", "snappy").strip().lower()
     if encoding not in ("snappy", "zstd"):
@@ -138,9 +140,9 @@ def _message_of(content_type: str) -> Message:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
-        raise _RefusedError(413, f"{declared} bytes, more than {most}")
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared[:20]) > most:
+        raise _RefusedError(413, f"{declared[:20]} bytes, more than {most}")
     body = bytearray()
     try:
         # Who sends slowly must not keep a place from others.

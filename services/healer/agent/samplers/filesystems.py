@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import psutil
 
 from services.healer.agent.samplers.base import Reading, Sampler, share
 from services.healer.agent.settings import Volume
 
 _BYTES, _INODES = "df.bytes.used.percent", "df.inodes.used.percent"
+_MOUNTS, _TYPES = Path("/proc/self/mountinfo"), Path("/proc/filesystems")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+_IN_MEMORY = "tmpfs"
+_IMAGES = {"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"}
+_GIVEN = (
+    "/proc/",
+    "/run/containerd/",
+    "/run/credentials/",
+    "/run/docker/",
+    "/run/user/",
+    "/sys/",
+    "/var/lib/containers/",
+    "/var/lib/docker/",
+    "/var/lib/kubelet/",
+)
+"""Below these, file systems in memory hold a few secrets or settings each."""
 
 
 class FileSystems(Sampler):
-    """Every mounted file system that lies on a device, once, as ``df`` counts it."""
+    """Every file system that can fill up, once, as ``df`` counts it."""
 
     items = (_BYTES, _INODES)
 
     def sample(self) -> list[Reading]:
         readings = []
-        for mount in _mounts():
+        for mount in sorted(_directories()):
             try:
                 status = os.statvfs(mount)
             except OSError:
@@ -36,18 +51,46 @@ class FileSystems(Sampler):
         return readings
 
 
-def _mounts() -> list[str]:
-    """A mount point a file system: the shortest, since the others are binds of it."""
-    points: dict[int, str] = {}
-    # In a container the root is an overlay, which counts as no device.
-    for mount in ["/", *(partition.mountpoint for partition in psutil.disk_partitions())]:
+def _directories() -> Iterator[str]:
+    for mount in mount_points(
+        _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"),
+        _TYPES.read_text(encoding="ascii"),
+    ):
         try:
-            status = Path(mount).stat()
+            if stat.S_ISDIR(Path(mount).stat().st_mode) and mount.isprintable():
+                yield mount
         except OSError:
             continue
-        if stat.S_ISDIR(status.st_mode):
-            points[status.st_dev] = min(points.get(status.st_dev, mount), mount, key=len)
-    return sorted(points.values())
+
+
+def mount_points(mounts: str, types: str) -> list[str]:
+    """A mount point for each file system that can fill up: the shortest of them.
+
+    That is the root, whatever it is; file systems on devices; and those in memory, but for the
+    many small ones that containers and services are given. An image that can only be read is
+    always full, and no fault. Mounts are the same file system by its superblock's device: binds
+    are, and so are the subvolumes of a btrfs, although files there have other device numbers.
+
+    Args:
+        mounts: ``/proc/self/mountinfo``.
+        types: ``/proc/filesystems``.
+    """
+    on_devices = {line.strip() for line in types.splitlines() if not line.startswith("nodev")}
+    watched = (on_devices | {"zfs", _IN_MEMORY}) - _IMAGES
+    seen: dict[str, tuple[str, str, str]] = {}
+    for line in mounts.splitlines():
+        place, _, source = line.partition(" - ")
+        _, _, device, _, mount, *_ = place.split(" ")
+        kind, _, options = source.split(" ", 2)
+        # What is mounted over another hides it.
+        seen[_ESCAPED.sub(lambda m: chr(int(m[1], 8)), mount)] = (device, kind, options)
+    points: dict[str, str] = {}
+    for mount, (device, kind, options) in seen.items():
+        given = kind == _IN_MEMORY and mount.startswith(_GIVEN)
+        read_only = "ro" in options.split(",")
+        if (mount == "/" or kind in watched) and not (given or read_only or kind in _IMAGES):
+            points[device] = min(points.get(device, mount), mount, key=len)
+    return list(points.values())
 
 
 class Volumes(Sampler):

@@ -77,10 +77,13 @@ class Delivery:
         Raises:
             Reject: when it came over an exchange that is no sender's.
         """
-        noted = str(self.headers.get(ORIGINAL_EXCHANGE) or "")
-        exchange = noted if self.returned else self.exchange
+        exchange = self.exchange
+        if self.returned:
+            exchange = str(self.headers.get(ORIGINAL_EXCHANGE, exchange))
+        if not exchange:
+            return None
         found = topology.sender(exchange)
-        if found is None and (exchange or self.exchange):
+        if found is None:
             raise Reject(f"it came over the exchange {exchange[:200]!r}, which is no sender's")
         return found
 

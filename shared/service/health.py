@@ -20,6 +20,10 @@ class HealthServer:
         checks = {"/livez": live, "/readyz": ready}
 
         class _Handler(BaseHTTPRequestHandler):
+            timeout = (
+                10.0  # seconds; each connection has a thread, which a silent one must not keep
+            )
+
             def do_GET(self) -> None:
                 path = self.path.split("?")[0]
                 if path == "/metrics":

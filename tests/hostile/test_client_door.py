@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email
+import email.policy
 import json
 import re
 import socket
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from services.client import handlers
-from services.client.api import bodies
+from services.client.api import bodies, pages
 from services.client.model import ReadModel
 from shared.contracts import JobFailed
 from shared.service import http as served
@@ -276,6 +278,42 @@ def test_pages_and_answers_are_not_kept_and_the_cookie_keeps_to_tls(desk: Desk) 
         entered = desk.call("POST", "/login", data={"token": "right"}, headers=headers)
         assert entered.status_code == 303
         assert ("Secure" in entered.headers["set-cookie"]) is secure
+
+
+MAIL = st.lists(
+    st.sampled_from(
+        [
+            b"Subject: =?utf-8?q?=ff?=",
+            b"Subject: =?x-none?b?////?=",
+            b"Subject: \xff\xfe",
+            b"Date: never",
+            b"To: <<@>, ;:",
+            b"To: =?utf-8?b?" + b"A" * 80 + b"?=",
+            b"Content-Type: text/plain; charset=none",
+            b"Content-Type: text/plain; charset=utf-16",
+            b"Content-Type: multipart/mixed",
+            b'Content-Type: multipart/alternative; boundary="b"',
+            b"Content-Type: ;;;",
+            b"Content-Transfer-Encoding: base64",
+            b"Content-Transfer-Encoding: x",
+            b"",
+            b"--b",
+            b"--b--",
+            b"\xff\x00=ZZ",
+        ]
+    )
+    | st.binary(max_size=20),
+    max_size=10,
+).map(b"\n".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MAIL)
+def test_any_mail_can_be_listed(raw: bytes) -> None:
+    mail = email.message_from_bytes(raw, policy=email.policy.default)
+    shown = pages._shown("key", mail)
+    assert {*shown} == {"key", "picture", "subject", "date", "to", "text"}
+    json.dumps(shown, ensure_ascii=False).encode()
 
 
 # Connections.

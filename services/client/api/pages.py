@@ -28,6 +28,8 @@ from shared.contracts import retry_budgets
 from shared.service.http import same
 
 _PAGE = 50
+_UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
+"""What Python's mail parser raises for headers and bodies that break the standards."""
 
 
 def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C901 - a list
@@ -121,24 +123,21 @@ def _read(box: mailbox.Maildir, key: str) -> EmailMessage:
 def _mails(settings: ClientSettings) -> list[dict[str, str]]:
     """The newest mails, newest first, with text and the number of an inline picture."""
     box = _box(settings)
-    found = []
-    for key in sorted(box.keys(), key=_delivered, reverse=True)[:_PAGE]:
-        mail = _read(box, key)
+    keys = sorted(box.keys(), key=_delivered, reverse=True)[:_PAGE]
+    return [_shown(key, _read(box, key)) for key in keys]
+
+
+def _shown(key: str, mail: EmailMessage) -> dict[str, str]:
+    pictures = [str(n) for n, p in enumerate(mail.walk()) if p.get_content_maintype() == "image"]
+    shown = {"key": key, "picture": pictures[0] if pictures else ""}
+    try:
         body = mail.get_body(("plain",))
-        pictures = [
-            str(n) for n, p in enumerate(mail.walk()) if p.get_content_maintype() == "image"
-        ]
-        found.append(
-            {
-                "key": key,
-                "subject": str(mail["subject"] or ""),
-                "date": str(mail["date"] or ""),
-                "to": str(mail["to"] or ""),
-                "text": body.get_content() if body else "",
-                "picture": pictures[0] if pictures else "",
-            }
-        )
-    return found
+        shown |= {name: str(mail[name] or "") for name in ("subject", "date", "to")}
+        shown["text"] = body.get_content() if body else ""
+    except _UNREADABLE as error:
+        # Anybody may have written it; the others are shown all the same.
+        shown |= {"subject": "(unreadable)", "date": "", "to": "", "text": str(error)}
+    return {name: text.encode(errors="replace").decode() for name, text in shown.items()}
 
 
 def _delivered(key: str) -> tuple[int, ...]:

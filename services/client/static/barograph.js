@@ -30,18 +30,34 @@ function follow(log) {
   const live = document.getElementById("live");
   const source = new EventSource(log.dataset.follow);
   let ended = false;
+  // A chunk may end within a line: the row of a line that has not ended is kept for each log.
+  const unfinished = new Map();
+  const rowOf = (whose, member) => {
+    if (unfinished.has(whose)) return unfinished.get(whose);
+    const who = document.createElement("span");
+    who.className = "who";
+    who.textContent = member + "  ";
+    const row = { element: document.createElement("div"), line: new Text(), text: "" };
+    row.element.append(who, row.line);
+    log.append(row.element);
+    unfinished.set(whose, row);
+    return row;
+  };
   source.addEventListener("open", () => { live.textContent = "live"; });
   source.addEventListener("log", (event) => {
-    const { member, text } = JSON.parse(event.data);
+    const { member, incarnation, text } = JSON.parse(event.data);
+    const whose = member + "/" + incarnation;
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    for (const line of text.replace(/\n$/, "").split("\n")) {
-      const who = document.createElement("span");
-      who.className = "who";
-      who.textContent = member + "  ";
-      const row = document.createElement("div");
-      row.append(who, line);
-      log.append(row);
-    }
+    text.split("\n").forEach((piece, n, pieces) => {
+      const last = n === pieces.length - 1;
+      if (last && piece === "") return;
+      const row = rowOf(whose, member);
+      row.text += piece;
+      // As on a terminal, a carriage return begins the line anew.
+      const shown = row.text.replace(/\r+$/, "");
+      row.line.data = shown.slice(shown.lastIndexOf("\r") + 1);
+      if (!last) unfinished.delete(whose);
+    });
     while (log.childElementCount > MOST_LINES) log.firstElementChild.remove();
     if (atEnd) log.scrollTop = log.scrollHeight;
   });

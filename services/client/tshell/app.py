@@ -16,6 +16,7 @@ from services.client.tshell.cli import app
 def main() -> None:
     """Run a command; end with its documented code."""
     from services.client.tshell.door import Stop  # noqa: PLC0415 - httpx only when needed
+    from services.client.tshell.printing import visible  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the encoding
@@ -23,7 +24,7 @@ def main() -> None:
     try:
         app()
     except Stop as stop:
-        print(stop, file=sys.stderr)
+        print(visible(str(stop)), file=sys.stderr)
         sys.exit(stop.code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -106,12 +106,14 @@ def ending(view: dict[str, Any]) -> str:
 
 def say(value: Any, text: str, as_json: bool) -> None:
     """``value`` for programs, or ``text`` for people."""
-    print(json.dumps(value) if as_json else text)
+    from services.client.tshell.printing import visible  # noqa: PLC0415
+
+    print(json.dumps(value) if as_json else visible(text))
 
 
 def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
     """Print a job's log until its end; ends with the code of that end."""
-    from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
+    from services.client.tshell.printing import LogPrinter, prefix, visible  # noqa: PLC0415
 
     alone = speaks_alone(door.call("GET", f"/jobs/{job}"), member)
     printer = LogPrinter()
@@ -126,7 +128,7 @@ def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
             state = data["state"]
     printer.close()
     if not as_json:
-        print(_told(door, job, state), file=sys.stderr)
+        print(visible(_told(door, job, state)), file=sys.stderr)
     end(state)
 
 

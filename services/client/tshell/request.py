@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 _LONGEST_NAME = 63
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass
@@ -86,6 +87,9 @@ def from_tfjob(
     try:
         with file.open("rb") as opened:
             data = opened.read(MOST_BYTES + 1)
+        if data.startswith(_GZIP):
+            text = f"{file} is an archive, not a TFJob: tshell submit {file}"
+            raise Stop(Code.BAD_INPUT, text)
         found = import_tfjob(data, own_code=folder is not None, force=force)
     except OSError as error:
         raise Stop(Code.BAD_INPUT, f"{file}: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.client.spans import span
+from services.client.tshell.printing import visible
 from shared.contracts import retry_budgets
 
 _MIB = 2**20
@@ -30,8 +31,14 @@ _COLOURS = {
 }
 
 
+def _console() -> Console:
+    """Names and sentences come from programs and machines: nothing in them is markup."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
 def jobs(found: list[dict[str, Any]]) -> None:
     """The list of jobs."""
+    found = visible(found)
     table = Table()
     table.add_column("job", no_wrap=True, overflow="fold")  # an id is for copying
     for heading in ("name", "state", "changed", "why"):
@@ -40,11 +47,12 @@ def jobs(found: list[dict[str, Any]]) -> None:
         changed = job["updated_at"][:19].replace("T", " ")
         why = f"{job['reason']}. {job['pending']['advice']}" if job["pending"] else job["reason"]
         table.add_row(job["job_id"], job["name"], _state(job["state"]), changed, Text(why))
-    Console().print(table)
+    _console().print(table)
 
 
 def description(described: dict[str, Any]) -> None:
     """A job: state, what keeps it, members, timeline."""
+    described = visible(described)
     job = described["job"]
     head = Text.assemble((job["name"], "bold"), "  ", job["job_id"], "  ", _state(job["state"]))
     parts: list[RenderableType] = [head, Text(job["reason"])]
@@ -59,12 +67,13 @@ def description(described: dict[str, Any]) -> None:
         title = f"last lines of {_name(member)}"
         parts.append(Panel(text, title=title, title_align="left", border_style="red"))
     parts.append(_timeline(described))
-    Console().print(Group(*parts))
+    _console().print(Group(*parts))
 
 
 def plan(answer: dict[str, Any], manifests: bool) -> None:
     """What a job would be."""
-    console = Console()
+    answer = visible(answer)
+    console = _console()
     table = Table("role", "members", "cores", "memory", "GPUs")
     for role in answer["roles"]:
         each, number = role["resources"], role["members"]
@@ -90,6 +99,7 @@ def plan(answer: dict[str, Any], manifests: bool) -> None:
 
 def jobs_usage(used: list[dict[str, Any]]) -> None:
     """What every job that has not ended uses."""
+    used = visible(used)
     table = Table("job", "name", "state", "members", "cores", "memory", "GPUs")
     for job in used:
         measured = job["measured"] or None
@@ -102,11 +112,12 @@ def jobs_usage(used: list[dict[str, Any]]) -> None:
             _of(measured and job["memory_used"], job["memory_asked"], _bytes),
             str(job["gpu_asked"] or "-"),
         )
-    Console().print(table)
+    _console().print(table)
 
 
 def members_usage(used: dict[str, Any]) -> None:
     """What the members of a job use."""
+    used = visible(used)
     table = Table("member", "stands", "node", "cores", "memory", "most memory", "GPUs")
     for member in used["members"]:
         asked = member["asked"]
@@ -120,7 +131,7 @@ def members_usage(used: dict[str, Any]) -> None:
             "-" if peak is None else _bytes(peak),
             str(asked["gpu"] or "-"),
         )
-    Console().print(table)
+    _console().print(table)
 
 
 def _facts(job: dict[str, Any]) -> list[str]:

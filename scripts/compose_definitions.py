@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from shared.embedded.broker_users import definitions, random_passwords  # noqa: E402
+from shared.embedded.object_store_tls import new_identity  # noqa: E402
 from shared.messaging.tokens import new_signing_key, public_key  # noqa: E402
 
 
@@ -36,14 +37,8 @@ def main() -> None:
     s3_key, s3_secret = secrets.token_hex(10), secrets.token_hex(20)
     lines += [f"S3_ACCESS_KEY={s3_key}", f"S3_SECRET_KEY={s3_secret}"]
     lines += _added("", target)
-    identity = {
-        "name": "barograph",
-        "credentials": [{"accessKey": s3_key, "secretKey": s3_secret}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    # The servers' containers run as users of their own and must read theirs.
+    # The broker's container runs as a user of its own and must read this; passwords are hashed.
     _write(target / "definitions.json", json.dumps(definitions(passwords)), 0o644)
-    _write(target / "s3.json", json.dumps({"identities": [identity]}), 0o644)
     target.chmod(0o711)
     target.parent.chmod(0o711)
     _write(env, "\n".join(lines) + "\n", 0o600)
@@ -59,6 +54,12 @@ def _added(known: str, target: Path) -> list[str]:
         _write(target / "members.pem", public_key(key), 0o644)
         escaped = key.strip().replace("\n", "\\n")
         lines.append(f'MEMBER_SIGNING_KEY="{escaped}"')
+    if "S3_INNER_KEY=" not in known:
+        for name, pem in zip(("CERTIFICATE", "KEY"), new_identity(), strict=True):
+            escaped = pem.strip().replace("\n", "\\n")
+            lines.append(f'S3_INNER_{name}="{escaped}"')
+    # Earlier versions kept the object store's keys where every user of the machine could read them.
+    (target / "s3.json").unlink(missing_ok=True)
     return lines
 
 

@@ -42,13 +42,20 @@ def send(pid: int, started: int, number: signal.Signals) -> bool:
     return True
 
 
-def marked(keys: Collection[str]) -> Iterator[tuple[int, int]]:
-    """(pid, start time) of every process whose environment names one of these members."""
+def marked(keys: Collection[str], uid: int | None = None) -> Iterator[tuple[int, int]]:
+    """(pid, start time) of every process whose environment names one of these members.
+
+    Args:
+        keys: the members.
+        uid: the user they run as, if known: another stack may have a job of the same name.
+    """
     marks = {f"{MARK}={key}".encode() for key in keys}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with suppress(OSError):
+            if uid is not None and entry.stat().st_uid != uid:
+                continue
             environment = (entry / "environ").read_bytes()
             if not marks.isdisjoint(environment.split(b"\0")):
                 started = start_time(int(entry.name))
@@ -56,9 +63,9 @@ def marked(keys: Collection[str]) -> Iterator[tuple[int, int]]:
                     yield int(entry.name), started
 
 
-def kill_marked(keys: Collection[str]) -> int:
+def kill_marked(keys: Collection[str], uid: int | None = None) -> int:
     """End every process that carries one of these marks; how many there were."""
-    return sum(send(pid, started, signal.SIGKILL) for pid, started in marked(keys))
+    return sum(send(pid, started, signal.SIGKILL) for pid, started in marked(keys, uid))
 
 
 def of_user(uid: int) -> list[tuple[int, int]]:

@@ -31,12 +31,17 @@ _HTTPS = ("master", "volume", "filer", "admin", "client")
 
 def write_security(directory: Path) -> None:
     """Write ``security.toml``, which SeaweedFS reads in its working directory, and its keys."""
+    certificate, private = directory / "inner.crt", directory / "inner.key"
+    for path, pem in zip((certificate, private), new_identity(), strict=True):
+        write_private(path, pem)
+    write_private(directory / "security.toml", _settings(certificate, private))
+
+
+def new_identity() -> tuple[str, str]:
+    """A certificate that signs itself, and its private key, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    certificate, private = directory / "inner.crt", directory / "inner.key"
-    write_private(certificate, _self_signed(key).decode())
-    write_private(private, pem.decode())
-    write_private(directory / "security.toml", _settings(certificate, private))
+    return _self_signed(key).decode(), pem.decode()
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -19,10 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.task.launcher import exec_program
-from services.task.processes import kill_user, of_user
+from services.task.launcher.machine import group_name
+from services.task.processes import MARK, kill_marked, kill_user, of_user
 from services.task.runtimes import RuntimeUnavailable
 from services.task.runtimes.directories import hand_over, make_job, make_work_dir, scratch
+from services.task.spec import Credentials, MemberSpec
 from services.task.users import Ground, Users
+from shared.contracts import JobSubmit, Member
 from shared.store import Store
 from tests.strangers import NOBODY, open_way_to
 
@@ -158,6 +161,48 @@ def test_a_process_that_hides_ends_with_its_user(tmp_path: Path) -> None:
 
     assert kill_user(uid)
     assert of_user(uid) == []
+
+
+@needs_root
+def test_jobs_of_one_name_in_two_stacks_do_not_end_each_other() -> None:
+    first, second = FIRST + COUNT + 1, FIRST + COUNT + 2
+    programs = [
+        subprocess.Popen(
+            ["/usr/bin/python3", "-c", "print(1, flush=True); import time; time.sleep(600)"],
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            env={MARK: "train/worker-0/1"},
+            cwd="/",
+            stdout=subprocess.PIPE,
+        )
+        for uid in (first, second)
+    ]
+    for program in programs:
+        assert program.stdout is not None
+        program.stdout.readline()
+
+    assert kill_marked(["train/worker-0/1"], first) == 1
+
+    with programs[0], programs[1]:
+        assert programs[0].wait(20) == -9
+        assert programs[1].poll() is None
+        programs[1].kill()
+
+
+def test_control_groups_of_one_name_in_two_stacks_are_two() -> None:
+    spec = MemberSpec(
+        job=JobSubmit(job_id="j", name="n", package="barograph:packages:a.tar.gz", main="m.py"),
+        member=Member(role="worker", index=0, incarnation=1),
+        primary=True,
+        directory="/one/jobs/j/worker-0/1",
+        checkpoints="/one/jobs/j/checkpoints",
+        host="h",
+        credentials=Credentials(broker_url="amqp://", bucket="barograph"),
+    )
+    other = spec.model_copy(update={"directory": "/two/jobs/j/worker-0/1"})
+
+    assert group_name(spec) == group_name(spec) != group_name(other)
 
 
 @needs_root

@@ -20,6 +20,11 @@ from shared.storage import MemberStore
 _ACCOUNT = "barograph"
 
 
+def group_name(spec: MemberSpec) -> str:
+    """A control group's name. Another stack of this machine may have a job of the same name."""
+    return f"barograph-{deterministic_id('member', spec.directory)}"
+
+
 class Machine:
     """Where a local member works: below ``spec.directory``."""
 
@@ -28,8 +33,7 @@ class Machine:
         self._directory = Path(spec.directory)
         asked = spec.job.resources_of(spec.member.role)
         self._memory = memory_bytes(asked.memory)
-        name = f"barograph-{deterministic_id('member', spec.key)}"
-        self._cgroup = cgroups.create(name, asked.cpu, self._memory)
+        self._cgroup = cgroups.create(group_name(spec), asked.cpu, self._memory)
         self.notes: list[str] = list(self._cgroup.notes)
         self.sees_all = True
         self.owner = spec.uid

@@ -45,6 +45,15 @@ def make_job(directory: Path, uid: int | None) -> None:
         _give(checkpoints, uid)
 
 
+def owner(directory: Path) -> int | None:
+    """The user of the job with this directory; None where it has none of its own."""
+    try:
+        group = directory.stat().st_gid
+    except FileNotFoundError:
+        return None
+    return group if os.geteuid() == 0 and group != 0 else None
+
+
 def make_incarnation(directory: Path) -> None:
     """Where one launcher notes what it does; its program passes through to ``work``."""
     directory.mkdir(parents=True, exist_ok=True)

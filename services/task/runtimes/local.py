@@ -163,11 +163,11 @@ class LocalRuntime:
             if child and _child_lives(child):
                 # Started, but not yet so far that it could be seen and asked to stop.
                 os.kill(child, signal.SIGKILL)
-        if keys:
-            processes.kill_marked(keys)
         uid = None if self._users is None else self._users.known(job_id)
         if uid is not None and not processes.kill_user(uid):
             return False
+        if uid is None and keys:
+            processes.kill_marked(keys)
         # The members' names are in the job's directory, so that goes last.
         for key in keys:
             shutil.rmtree(directories.scratch(self._work_dir, key), ignore_errors=True)
@@ -186,8 +186,9 @@ class LocalRuntime:
         dead = [o for o in found if not o.alive and o.key not in self._swept]
         if not dead:
             return
-        processes.kill_marked([o.key for o in dead])
         for each in dead:
+            uid = directories.owner(self._work_dir / each.job_id)
+            processes.kill_marked([each.key], uid)
             launcher = launcher_of(self.directory(each.job_id, each.member))
             cgroups.remove(Path(path) for path in (launcher.cgroups if launcher else ()))
             self._swept.add(each.key)

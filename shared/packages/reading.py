@@ -172,8 +172,13 @@ def _entry(member: tarfile.TarInfo) -> Entry:
 
 def _whole(member: tarfile.TarInfo) -> bool:
     """Whether the pieces of a sparse file come in order and within it; others have none."""
+    pieces: Iterable[tuple[int, int]] | None = getattr(member, "sparse", None)
+    if pieces is None:
+        return True
+    # Empty ones only fill up a header, or say where the file ends.
+    pieces = [(offset, size) for offset, size in pieces if size]
+    setattr(member, "sparse", pieces)  # noqa: B010  # known to tarfile, not to its type hints
     end = 0
-    pieces: Iterable[tuple[int, int]] = getattr(member, "sparse", None) or ()
     for offset, size in pieces:
         if offset < end or size < 0:
             return False

@@ -314,11 +314,14 @@ def test_sparse_files_are_taken(digits: Path, tmp_path: Path, format_: str) -> N
             sparse.seek(position)
             sparse.write(b"here")
         sparse.truncate(9 << 20)
+    with (digits / "data/hole").open("wb") as hole:
+        hole.truncate(5 << 20)
     path = _tar("czSf", "p.tar.gz", f"--format={format_}", "digits", at=tmp_path)
     assert check(path, "main.py") == ()
     unpack(path, tmp_path / "out")
     whole = (digits / "data/sparse").read_bytes()
     assert (tmp_path / "out/digits/data/sparse").read_bytes() == whole
+    assert (tmp_path / "out/digits/data/hole").read_bytes() == bytes(5 << 20)
     assert (tmp_path / "out/digits/data/x.csv").read_text() == "1,2\n"
 
 

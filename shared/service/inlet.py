@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 
 from shared import topology
-from shared.contracts import Fault, Message, RequestRefused, message_types
+from shared.contracts import Fault, Message
 from shared.messaging import (
     Bus,
     Declined,
@@ -22,14 +22,14 @@ from shared.messaging import (
     Unpublishable,
     Unroutable,
     decode,
-    message_class,
 )
 from shared.messaging.crash_marks import MAX_CRASHES
-from shared.messaging.envelope import ATTEMPT, bounded_identity
+from shared.messaging.envelope import ATTEMPT
 from shared.observe import HANDLING, MESSAGES
 from shared.service.context import Context, Handler, ReadAhead
 from shared.service.copies import copy, kept_headers
 from shared.service.outbox import as_queued, send_or_leave
+from shared.service.refusals import answer
 from shared.store import Queued, Store, StoreUnavailable, Unit
 from shared.unavailable import Unavailable
 
@@ -201,14 +201,15 @@ class Inlet:
 
     def _refused(self, delivery: Delivery, error: Reject) -> list[Outgoing]:
         """A dead letter, unless a handler declined a request and there is somebody to answer."""
-        answer = None
+        told = None
         if isinstance(error, Declined):
-            answer = self._refusal(delivery, error.reason[:_MAX_REASON], error.faults)
-        if answer is None:
+            reason = error.reason[:_MAX_REASON]
+            told = answer(self._bus, delivery, reason, error.faults, self._clock())
+        if told is None:
             return self._rejected(delivery, error.reason, error.faults)
         MESSAGES.labels(delivery.queue, "declined").inc()
         log.info("declined", queue=delivery.queue, reason=error.reason[:_MAX_REASON])
-        return [answer]
+        return [told]
 
     def _rejected(
         self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]
@@ -222,36 +223,8 @@ class Inlet:
         }
         own = topology.own_queues_exchange(self._bus.principal)
         dead = copy(delivery, own, topology.dead_letter_name(delivery.queue), headers)
-        try:
-            refused = self._refusal(delivery, reason[:_MAX_REASON], faults)
-        except Exception:
-            # The dead letter has the reason; whoever sent this cannot be told in a valid message.
-            log.exception("refusal_failed", queue=delivery.queue, key=delivery.original_key)
-            refused = None
+        refused = answer(self._bus, delivery, reason[:_MAX_REASON], faults, self._clock())
         return [dead] if refused is None else [dead, refused]
-
-    def _refusal(
-        self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]
-    ) -> Outgoing | None:
-        """The answer to an outside publisher, for the messages outsiders may send."""
-        try:
-            request_type = message_class(delivery).TYPE
-        except Reject:
-            request_type = "unknown"
-        request = message_types().get(request_type)
-        answers = topology.may_publish(self._bus.principal, RequestRefused)
-        asked = request is None or topology.may_publish(topology.Principal.OUTSIDE, request)
-        if not (answers and asked):
-            return None
-        stated = delivery.headers.get("cloudEvents_id")
-        refused = RequestRefused(
-            request_type=request_type,
-            request_id=bounded_identity(str(stated)) if stated else delivery.identity,
-            job_id=_named_job(delivery.body),
-            faults=faults or (Fault(field="", problem=reason),),
-            at=self._clock(),
-        )
-        return self._bus.prepare(refused, Envelope.of(delivery))
 
 
 def _read(delivery: Delivery) -> tuple[Message, Envelope, str]:
@@ -278,18 +251,6 @@ def _effect_id(message: Message, envelope: Envelope) -> str:
 def _refuse_crashers(delivery: Delivery) -> None:
     if delivery.crashes >= MAX_CRASHES:
         raise Reject(f"the process ended {delivery.crashes} times while it handled this message")
-
-
-def _named_job(body: bytes) -> str:
-    """The job id a broken message names, if it can be read at all."""
-    import orjson  # noqa: PLC0415 - only on the path of broken messages
-
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    job_id = value.get("job_id") if isinstance(value, dict) else None
-    return job_id[:128] if isinstance(job_id, str) else ""
 
 
 def _last_line(error: BaseException) -> str:

@@ -57,7 +57,7 @@ def _bounded(headers: Mapping[str, Any]) -> dict[str, Any]:
         value = _plain(headers[name])
         size = len(f"{name}{value}".encode("utf-8", "replace"))
         if len(name) <= _MAX_NAME and size <= room and name != LEFT_OUT:
-            kept[name] = value
+            kept[_text(name)] = value
             room -= size
     return kept if len(kept) == len(names) else kept | {LEFT_OUT: len(names) - len(kept)}
 
@@ -65,4 +65,10 @@ def _bounded(headers: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if value is None or (isinstance(value, bool | int) and abs(value) < _LARGEST):
         return value
-    return str(value)[:_MAX_VALUE].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return _text(str(value)[:_MAX_VALUE])
+
+
+def _text(value: str) -> str:
+    """``value`` without what JSON and databases refuse."""
+    whole = value.encode("utf-8", "replace").decode()
+    return whole.replace("\0", "\N{REPLACEMENT CHARACTER}")

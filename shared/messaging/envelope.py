@@ -34,6 +34,7 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 """Larger bodies are refused unread: what a message's contract allows is far smaller."""
 
 _MAX_IDENTITY = 200
+"""Bytes: an id is a property of the message, which has 255 of them, and a column of the store."""
 _MAX_ATTRIBUTE = 500
 _MAX_FAULTS = 100
 _MAX_FAULT_FIELD = 200
@@ -132,7 +133,7 @@ class Envelope:
 
 def bounded_identity(text: str) -> str:
     """``text`` as it is, or its digest where a store could not keep it or tell it from others."""
-    if len(text) <= _MAX_IDENTITY and text.isprintable():
+    if text.isprintable() and len(text.encode()) <= _MAX_IDENTITY:
         return text
     return "sha256-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

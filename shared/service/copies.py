@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.messaging import Delivery, Outgoing
-from shared.messaging.envelope import ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY, PREFIX
+from shared.messaging.envelope import (
+    ATTEMPT,
+    ORIGINAL_EXCHANGE,
+    ORIGINAL_KEY,
+    PREFIX,
+    bounded_identity,
+)
 
 LEFT_OUT = "x-headers-left-out"
 """How many headers of the sender a copy does not have."""
@@ -14,6 +20,7 @@ LEFT_OUT = "x-headers-left-out"
 _MAX_KEPT_BYTES = 16 * 1024
 """Headers of a stranger that go with a copy; the rest of a frame is for ours and the broker's."""
 _MAX_NAME = 200
+"""Bytes of a header's name; AMQP takes 255."""
 _MAX_VALUE = 2_000
 _LARGEST = 1 << 63
 """AMQP's integers have 64 bits and a sign, its times have none."""
@@ -33,14 +40,14 @@ def kept_headers(delivery: Delivery) -> dict[str, Any]:
 
 def copy(delivery: Delivery, exchange: str, key: str, headers: dict[str, Any]) -> Outgoing:
     """``delivery`` as a new message for ``exchange``."""
-    given = delivery.content_type or "application/json"
+    given = bounded_identity(delivery.content_type or "application/json")
     return Outgoing(
         exchange,
         key,
         delivery.body,
         delivery.identity,
         headers,
-        given if given.isprintable() else "application/octet-stream",
+        given,
         mandatory=True,
     )
 
@@ -54,10 +61,11 @@ def _bounded(headers: Mapping[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     room = _MAX_KEPT_BYTES
     for name in sorted(names, key=lambda name: not name.startswith(_OURS)):
-        value = _plain(headers[name])
-        size = len(f"{name}{value}".encode("utf-8", "replace"))
-        if len(name) <= _MAX_NAME and size <= room and name != LEFT_OUT:
-            kept[_text(name)] = value
+        value, text = _plain(headers[name]), _text(name)
+        named = len(text.encode())
+        size = named + len(str(value).encode())
+        if named <= _MAX_NAME and size <= room and name != LEFT_OUT:
+            kept[text] = value
             room -= size
     return kept if len(kept) == len(names) else kept | {LEFT_OUT: len(names) - len(kept)}
 

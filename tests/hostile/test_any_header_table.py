@@ -34,7 +34,9 @@ def _delivery(headers: dict[str, Any], body: bytes = b"{}", name: str | None = "
 def _copied(headers: dict[str, Any]) -> dict[str, Any]:
     """The headers of a copy, as the outbox gives them back."""
     kept: dict[str, Any] = json.loads(orjson.dumps(kept_headers(_delivery(headers))))
-    assert not fault_of(copy(_delivery({}), "dead-letters", kept | {"x-reason": "y" * 4_000}))
+    assert not fault_of(
+        copy(_delivery({}), "to.task", "task.jobs.dead", kept | {"x-reason": "y" * 4_000})
+    )
     return kept
 
 
@@ -114,6 +116,16 @@ def test_a_nesting_deeper_than_the_stack_is_read_up_to_a_depth(kind: bytes) -> N
 def test_an_unknown_type_costs_what_follows_it_in_its_own_table() -> None:
     inner = sized(b"F", fields([(b"a", b"V"), (b"b", b"?"), (b"c", b"V")]))
     assert _read(fields([(b"x", inner), (b"y", b"V")])) == {"x": {"a": None}, "y": None}
+
+
+@pytest.mark.parametrize("length", [60, 86, 120, 255])
+def test_names_ids_and_types_that_grow_when_they_become_text_still_fit(length: int) -> None:
+    """A byte that is no character becomes one of three bytes."""
+    wild = b"\xff" * length
+    headers = _read(fields([(wild, text("x"))]))
+    name = wild.decode("utf-8", "replace")
+    delivery = Delivery("task.jobs", 1, "jobs", "job.submit", headers, name, name, b"{}")
+    assert not fault_of(copy(delivery, "to.task", "task.jobs.dead", kept_headers(delivery)))
 
 
 def test_a_copy_keeps_what_the_platform_reads_and_says_how_much_it_left_out() -> None:

@@ -79,6 +79,8 @@ class Inlet:
                     return unit.enqueue([as_queued(out) for out in together])
             except StoreUnavailable:
                 raise
+            except Declined:
+                pass  # an everyday answer; all undone, and handled one by one as below
             except Exception:
                 # All undone. One by one, each in a part of its own, the failure stays with the
                 # delivery that caused it; handlers have no effect but their records.

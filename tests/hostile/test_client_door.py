@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from services.client import handlers
-from services.client.api import bodies, pages
+from services.client.api import bodies, logs, pages
 from services.client.model import ReadModel
 from shared.contracts import JobFailed
 from shared.service import http as served
@@ -278,6 +278,17 @@ def test_pages_and_answers_are_not_kept_and_the_cookie_keeps_to_tls(desk: Desk) 
         entered = desk.call("POST", "/login", data={"token": "right"}, headers=headers)
         assert entered.status_code == 303
         assert ("Secure" in entered.headers["set-cookie"]) is secure
+
+
+def test_followers_of_logs_are_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_MOST_FOLLOWERS", 1)
+    desk = Desk()
+    desk.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
+    for _each in range(3):  # the ones before have ended
+        assert desk.call("GET", "/api/v1/jobs/a/logs/follow").status_code == 200
+    monkeypatch.setattr(logs, "_MOST_FOLLOWERS", 0)
+    assert desk.call("GET", "/api/v1/jobs/a/logs/follow").status_code == 503
+    desk.store.close()
 
 
 MAIL = st.lists(

@@ -17,6 +17,7 @@ from services.client.logs import Followers, LogEvent, Logs
 from services.client.model import ReadModel
 
 _RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
+_MOST_FOLLOWERS = 1_000
 Member = Annotated[str | None, Query(pattern=r"^[a-z0-9]+-[0-9]{1,6}$")]
 Incarnation = Annotated[int | None, Query(ge=1, le=1_000_000)]
 
@@ -33,6 +34,7 @@ class Part(BaseModel):
 def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
     """The routes below /jobs/{job_id}/logs."""
     routes = APIRouter(prefix="/jobs/{job_id}/logs", tags=["logs"])
+    following: set[object] = set()
 
     @routes.get("", response_class=StreamingResponse)
     def whole(
@@ -78,12 +80,19 @@ def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
     ) -> StreamingResponse:
         """Server-sent events: ``log`` for each chunk, ``end`` with the job's last state."""
         found(model, job_id)
+        if len(following) >= _MOST_FOLLOWERS:
+            raise refusal(503, f"{_MOST_FOLLOWERS} logs are followed already")
         position = int(last_event_id) if last_event_id else after
 
         async def events() -> AsyncIterator[str]:
-            yield "retry: 2000\n\n"
-            async for event in log.follow(job_id, position, followers):
-                yield _sse(event)
+            own = object()
+            following.add(own)
+            try:
+                yield "retry: 2000\n\n"
+                async for event in log.follow(job_id, position, followers):
+                    yield _sse(event)
+            finally:
+                following.discard(own)
 
         return StreamingResponse(
             events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}

@@ -77,7 +77,13 @@ class Door:
     def __init__(self, where: Address) -> None:
         headers = {"Authorization": f"Bearer {where.token}"} if where.token else {}
         self._url = where.url
-        self._http = httpx.Client(base_url=where.url, headers=headers, timeout=30, trust_env=False)
+        try:
+            self._http = httpx.Client(
+                base_url=where.url, headers=headers, timeout=30, trust_env=False
+            )
+        except (httpx.InvalidURL, ValueError) as error:  # a token beyond ASCII is a ValueError
+            text = f"BAROGRAPH_URL and BAROGRAPH_TOKEN are not usable: {error}"
+            raise Stop(Code.BAD_INPUT, text) from None
 
     def close(self) -> None:
         """Give up the connection."""
@@ -85,6 +91,10 @@ class Door:
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         """The JSON answer; Stop for everything else."""
+        if "json" in options:
+            # In ASCII: an argument of this shell may hold bytes that are no text.
+            options["content"] = json.dumps(options.pop("json"))
+            options["headers"] = {"Content-Type": "application/json"}
         try:
             answer = self._http.request(method, f"/api/v1{path}", **options)
         except httpx.HTTPError as error:

@@ -249,3 +249,29 @@ def test_nothing_is_written_outside_of_its_folder(tmp_path: Path, path: str) -> 
 def test_the_version_is_told(desk: PlanningDesk) -> None:
     code, said = tshell("--version")
     assert (code, said.startswith("tshell ")) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BAROGRAPH_URL", "http://["),
+        ("BAROGRAPH_URL", "localhost"),
+        ("BAROGRAPH_URL", "http://127.0.0.1:99999"),
+        ("BAROGRAPH_TOKEN", "tökén"),
+        ("BAROGRAPH_TOKEN", "a\nb"),
+    ],
+)
+def test_an_address_or_a_token_that_cannot_be_used_is_told(
+    desk: PlanningDesk, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    code, said = tshell("ls")
+    assert code in {2, 3}
+    assert said
+
+
+def test_an_argument_that_is_no_text_is_refused_in_words(desk: PlanningDesk, folder: Path) -> None:
+    code, said = tshell("submit", folder, "--arg", "caf\udce9")
+    assert code in {2, 4}
+    assert "surrogate" in said or "unicode" in said.lower()
+    assert submits(desk) == []

@@ -7,7 +7,7 @@ SERVICES := client task autospec detector predictor healer
 # Without STATE it is where `barograph up` keeps its files by default.
 PLACE = $(if $(STATE),--state '$(STATE)')
 
-.PHONY: help setup setup-embedded demo up down test test-cluster check generate lock bench bench-peers clean
+.PHONY: help setup setup-embedded demo up down test unit test-cluster check docs audit generate lock bench bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -30,6 +30,9 @@ down: ## Stop it
 test: setup ## Run every test this machine can run (ARGS="-n 2" for two processes)
 	@$(PYTHON) -m pytest $(ARGS)
 
+unit: setup ## Run the tests that need no server
+	@$(PYTHON) -m pytest -q -n 2 tests/unit $(ARGS)
+
 # Make takes over an environment's KUBECONFIG: only one given on its command line counts.
 ifeq ($(origin KUBECONFIG),command line)
 export BAROGRAPH_TEST_KUBECONFIG := $(KUBECONFIG)
@@ -49,6 +52,12 @@ check: setup ## Format, lint, types, import contracts, fresh generated files
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 	@$(PYTHON) -m shared.cli generate --check
+
+docs: setup ## Build the documentation's site into build/site; a broken link fails it
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir build/site
+
+audit: setup ## Ask for known vulnerabilities of everything that is locked
+	@scripts/audit.sh
 
 generate: setup ## Write schemas, AsyncAPI and the data-flow picture again
 	@$(PYTHON) -m shared.cli generate

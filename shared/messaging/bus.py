@@ -148,12 +148,21 @@ class Bus:
 
         Raises:
             NotInTopology: when this principal may not publish such a message.
-            Unpublishable: when one breaks its contract or AMQP's limits; then none is published.
+            Unpublishable: when some break their contract or AMQP's limits; the others are
+                published.
             Unroutable: when a message that must be received has no queue.
             BrokerUnavailable: when the broker did not confirm in time.
         """
-        outgoing = [self.prepare(message, cause) for message in messages]
+        outgoing: list[Outgoing] = []
+        faults: dict[int, str] = {}
+        for number, message in enumerate(messages):
+            try:
+                outgoing.append(self.prepare(message, cause))
+            except Unpublishable as error:
+                faults[number] = str(error)
         self._publisher.publish(outgoing, timeout_s)
+        if faults:
+            raise Unpublishable(faults)
 
     def prepare(self, message: Message, cause: Envelope | None = None) -> Outgoing:
         """``message`` in its envelope, not yet published.
@@ -169,7 +178,7 @@ class Bus:
             raise NotInTopology(f"{self.principal} may not publish {message.TYPE}")
         route = topology.route_of(type(message))
         try:
-            body = message.model_dump_json().encode()
+            body = message.model_dump_json(warnings=False).encode()
             type(message).model_validate_json(body)
             message_id = message.message_id()
             key = message.routing_key()

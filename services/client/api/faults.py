@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from services.client.wording import faults
 from shared.contracts import Fault
-from shared.messaging import BrokerUnavailable, Unroutable
+from shared.messaging import BrokerUnavailable, Unpublishable, Unroutable
 from shared.storage import NotFound, StorageError, StorageUnavailable
 from shared.store import StoreUnavailable
 
@@ -71,6 +71,7 @@ def install(app: FastAPI) -> None:
 
         return handle
 
+    app.add_exception_handler(Unpublishable, single(422, "it cannot be sent"))
     app.add_exception_handler(BrokerUnavailable, single(503, "the broker is not reachable"))
     app.add_exception_handler(Unroutable, single(503, "the task service is not there yet"))
     app.add_exception_handler(StoreUnavailable, single(503, "the database is away"))

@@ -10,11 +10,12 @@ from itertools import islice
 from typing import Protocol
 
 import structlog
+from pydantic import ValidationError
 
 from services.healer.agent.samplers import Reading, Sampler
 from shared.contracts import Message, MetricBatch
 from shared.contracts.metrics import Sample
-from shared.messaging import BrokerUnavailable, Unroutable
+from shared.messaging import BrokerUnavailable, Unpublishable, Unroutable
 
 log = structlog.get_logger(__name__)
 
@@ -84,13 +85,31 @@ class Publishing:
         return True
 
     def read(self, time_ms: int) -> list[Sample]:
-        """What the samplers say now; one that fails is named once and left out."""
-        return [
-            Sample(item=r.item, time_ms=time_ms, value=r.value, labels=dict(r.labels))
+        """What the samplers say now; one that fails is named once and left out.
+
+        So is a reading that is no sample, such as of a process whose name is no text.
+        """
+        samples = (
+            self._sample(reading, time_ms)
             for sampler in self._samplers
-            for r in self._readings(sampler)
-            if not self._items or r.item in self._items
-        ]
+            for reading in self._readings(sampler)
+            if not self._items or reading.item in self._items
+        )
+        return [sample for sample in samples if sample is not None]
+
+    def _sample(self, reading: Reading, time_ms: int) -> Sample | None:
+        try:
+            return Sample(
+                item=reading.item,
+                time_ms=time_ms,
+                value=reading.value,
+                labels=dict(reading.labels),
+            )
+        except ValidationError as error:
+            if reading.item not in self._failing:
+                self._failing.add(reading.item)
+                log.warning("reading_left_out", item=reading.item, reason=str(error))
+            return None
 
     def _readings(self, sampler: Sampler) -> list[Reading]:
         name = type(sampler).__name__
@@ -116,6 +135,9 @@ class Publishing:
             except (BrokerUnavailable, Unroutable) as error:
                 log.warning("samples_wait", batches=self.waiting, error=str(error))
                 return
+            except Unpublishable as error:
+                # The others are published; these would be as wrong the next time.
+                log.warning("samples_given_up", reason=str(error))
             with self._lock:
                 # The oldest may have been given up meanwhile.
                 while self._waiting and self._waiting[0] in batches:

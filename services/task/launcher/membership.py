@@ -20,7 +20,15 @@ from shared.contracts import (
     PodReported,
     job_word,
 )
-from shared.messaging import Bus, Delivery, MessagingError, Reject, Unroutable, decode
+from shared.messaging import (
+    Bus,
+    Delivery,
+    MessagingError,
+    Reject,
+    Unpublishable,
+    Unroutable,
+    decode,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -161,6 +169,9 @@ class Membership:
                 return self._told(rest)
             time.sleep(_RETRY_S)
             return False
+        except Unpublishable as error:
+            # The others are published; these would be as wrong the next time.
+            log.error("reports_given_up", error=str(error), messages=len(error.faults))  # noqa: TRY400 - the text says it
         except MessagingError as error:
             log.warning("publish_postponed", error=str(error), messages=len(batch))
             time.sleep(_RETRY_S)

@@ -11,7 +11,7 @@ from services.healer.agent import publishing
 from services.healer.agent.publishing import Publishing
 from services.healer.agent.samplers import Reading, Sampler
 from shared.contracts import Message, MetricBatch
-from shared.messaging import BrokerUnavailable
+from shared.messaging import BrokerUnavailable, Unpublishable
 
 
 class Counting(Sampler):
@@ -155,3 +155,34 @@ def test_only_the_items_wanted_are_read(clock: Clock) -> None:
 
     assert {s.item for s in make(counting, items=["load.5min"]).read(0)} == {"load.5min"}
     assert make(counting, items=["host.alive"]).read(0) == []
+
+
+class Odd(Sampler):
+    """Reads processes whose names are no text, and a good one between them."""
+
+    items: ClassVar[tuple[str, ...]] = ("proc.count",)
+
+    def sample(self) -> list[Reading]:
+        names = ["\udcff", "good", "x" * 100_000]
+        return [Reading("proc.count", 1.0, {"name": name}) for name in names]
+
+
+def test_a_reading_that_is_no_sample_costs_itself_alone() -> None:
+    read_samples = make(Odd(), Counting()).read(1_000)
+    assert [dict(sample.labels) for sample in read_samples] == [{"name": "good"}, {}, {}]
+
+
+def test_what_can_never_be_sent_does_not_keep_what_comes_after_it(clock: Clock) -> None:
+    class Refusing(Broker):
+        def publish(self, messages: Sequence[Message], *, timeout_s: float) -> None:
+            super().publish(messages, timeout_s=timeout_s)
+            if len(self.values) == 1:
+                raise Unpublishable({0: "its body has 20,000,000 bytes"})
+
+    samples, broker = make(), Refusing()
+    read(samples, clock, 1)
+    samples.send(broker)
+    read(samples, clock, 1)
+    samples.send(broker)
+    assert broker.values == [1, 2]
+    assert samples.waiting == 0

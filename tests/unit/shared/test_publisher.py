@@ -11,7 +11,8 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 from pika.spec import Basic
 
-from shared.messaging import Outgoing, Refused, Unpublishable
+from shared.contracts import JobCancel
+from shared.messaging import Bus, Outgoing, Refused, Unpublishable
 from shared.messaging.limits import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, fault_of
 from shared.messaging.link import Link
 from shared.messaging.publisher import ConfirmingPublisher
@@ -186,3 +187,19 @@ def test_what_makes_the_broker_close_the_channel_is_refused_with_its_code() -> N
         publisher.publish([_message(0, "closes the channel")], timeout_s=30)
     assert refused.value.of_message
     publisher.publish([_message(1)], timeout_s=30)
+
+
+def test_of_messages_that_are_published_together_the_good_ones_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bus = Bus("amqp://client:unused@127.0.0.1:1/%2F", "client")
+    sent: list[Outgoing] = []
+    monkeypatch.setattr(
+        bus._publisher, "publish", lambda outgoing, _timeout_s: sent.extend(outgoing)
+    )
+    with pytest.raises(Unpublishable, match="breaks its own contract") as told:
+        bus.publish(
+            [JobCancel(job_id="a"), JobCancel.model_construct(job_id=7), JobCancel(job_id="b")]
+        )
+    assert list(told.value.faults) == [1]
+    assert [b'"a"' in sent[0].body, b'"b"' in sent[1].body] == [True, True]

@@ -27,6 +27,8 @@ def main() -> None:
         known = env.read_text()
         added = _added(known, target)
         _write(env, known + "".join(f"{line}\n" for line in added), 0o600)
+        # Rights and exchanges are of this version, passwords as they were.
+        _write(target / "definitions.json", json.dumps(definitions(_passwords(known))), 0o644)
         for line in added:
             print(f"added {line.partition('=')[0]} to {env}")
         print(f"{env} was there already; remove it to make new passwords")
@@ -43,6 +45,13 @@ def main() -> None:
     target.parent.chmod(0o711)
     _write(env, "\n".join(lines) + "\n", 0o600)
     print(f"wrote {env} and {target}")
+
+
+def _passwords(known: str) -> dict[str, str]:
+    """The broker's users with their passwords, from the lines of an environment file."""
+    prefix = "BROKER_PASSWORD_"
+    pairs = (line.partition("=") for line in known.splitlines() if line.startswith(prefix))
+    return {name.removeprefix(prefix).lower(): value for name, _, value in pairs}
 
 
 def _added(known: str, target: Path) -> list[str]:

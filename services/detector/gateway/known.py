@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from services.detector.gateway import wire
 from services.detector.gateway.metadata import Declared, declared_kinds
-from services.detector.gateway.names import Names, Understood, understand
+from services.detector.gateway.names import (
+    Names,
+    Targets,
+    Understood,
+    is_scraped,
+    read_labels,
+    target_of,
+    understand,
+)
 from shared.name_hashes import name_hash
 from shared.observe import SERIES_CUT
 from shared.samples import InvalidBatch
@@ -34,6 +42,7 @@ _FULL = 0.9
 _SERIES_BYTES = 1024
 """Of names and labels, for each of the series that may be known: some have more, most have less."""
 _EVERY_READS = 64
+_MOST_UNDECIDED = 20_000
 MOST_SAMPLES = 50_000
 """Of one request."""
 _COLUMNS = ("kind", "host", "item", "label_hash", "partition", "sender", "_heard_s")
@@ -81,6 +90,7 @@ class KnownSeries:
         self._scratch = np.empty(wire.MOST_LABEL_BYTES, dtype=np.uint8)
         self._forgot_s = -np.inf
         self._reads = 0
+        self._targets = Targets()
         self.declared = Declared()
         self._begin()
 
@@ -104,6 +114,7 @@ class KnownSeries:
         self._of_host: list[int] = []
         self._faults: dict[int, str] = {}
         self._crowded = False
+        self._undecided: dict[tuple[str, str], list[int]] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -216,14 +227,37 @@ class KnownSeries:
 
     def _meet(self) -> None:
         """Understand every series that the last read has added."""
-        for number in range(len(self.labels), int(self._used[0])):
-            start, length = self._spans[number]
-            encoded = self._arena[start : start + length].tobytes()
-            self._note(number, self._understood(encoded))
+        new = range(len(self.labels), int(self._used[0]))
+        if not new:
+            return
+        again: list[int] = []
+        for number in new:
+            labels, _ = read_labels(self._encoded(number))
+            target = self._targets.note(labels)
+            if target is not None:
+                again += self._undecided.pop(target, [])
+        for number in (*new, *again):
+            self._note(number, self._understood(self._encoded(number)))
+        for number in new:
+            self._note_undecided(number)
+
+    def _note_undecided(self, number: int) -> None:
+        """Remember a series whose ``host`` may yet turn out to be its target's."""
+        if b"host" not in (encoded := self._encoded(number)):
+            return
+        labels, _ = read_labels(encoded)
+        if "host" in labels and is_scraped(labels) and not self._targets.name(labels):
+            waiting = self._undecided.setdefault(target_of(labels), [])
+            if len(waiting) < _MOST_UNDECIDED and len(self._undecided) < _MOST_UNDECIDED:
+                waiting.append(number)
+
+    def _encoded(self, number: int) -> bytes:
+        start, length = self._spans[number]
+        return self._arena[start : start + length].tobytes()
 
     def _understood(self, encoded: bytes) -> Understood | str | None:
         try:
-            return understand(encoded, self._ignore, self._limits.machine_label)
+            return understand(encoded, self._ignore, self._limits.machine_label, self._targets)
         except Exception:
             # Half a table would refuse every later request: what nobody foresaw is a bad series.
             log.exception("series_not_understood", labels=repr(encoded[:500]))
@@ -262,7 +296,10 @@ class KnownSeries:
                 self._of_host[host] += 1
                 self.partition[number] = self._partition_of(found.host)
         self.kind[number], self.host[number], self.item[number] = kind, host, item
-        self.labels.append(text)
+        if number == len(self.labels):
+            self.labels.append(text)
+        else:
+            self.labels[number] = text
         self._text_bytes += len(text)
         self.label_hash[number] = name_hash(text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,8 @@ from shared.machine import machine_for, machine_of
 from shared.name_hashes import name_hash
 from shared.samples import InvalidBatch, item_of, kept_labels
 
+_OF_ANY_TARGET = re.compile(r"up|(scrape|node|go|process|promhttp)_.*")
+_MOST_TARGETS = 50_000
 _TARGET = re.compile(r":[0-9]{1,5}(/|$)|://")
 """In an ``instance`` that is the address of something scraped."""
 
@@ -61,39 +63,78 @@ class Names:
         return iter(self._names)
 
 
-def understand(encoded: bytes, ignore: str, machine_label: str = "") -> Understood | str | None:
-    """What a series is; or what is wrong with it; or None for one that is ignored.
+class Targets:
+    """Scrape targets to which a label ``host`` was given, as by ``static_configs`` or relabelling.
 
-    A label with an empty value is the same as no label; the order of labels does not matter.
+    Such a label is on all their series. An exporter's own ``host`` is never on those that
+    Prometheus adds to every target, nor on those of the exporter's own process.
+    """
+
+    def __init__(self) -> None:
+        self._named: set[tuple[str, str]] = set()
+
+    def note(self, labels: Mapping[str, str]) -> tuple[str, str] | None:
+        """Learn from a series; the target that it tells something new of."""
+        target = target_of(labels)
+        if target in self._named or len(self._named) >= _MOST_TARGETS:
+            return None
+        if not labels.get("host") or not _OF_ANY_TARGET.fullmatch(labels.get("__name__", "")):
+            return None
+        self._named.add(target)
+        return target
+
+    def name(self, labels: Mapping[str, str]) -> bool:
+        """Whether ``host`` names the machine of a series' target."""
+        return target_of(labels) in self._named
+
+
+def target_of(labels: Mapping[str, str]) -> tuple[str, str]:
+    """What tells the target of a series from others."""
+    return labels.get("job", ""), labels.get("instance", "")
+
+
+def read_labels(encoded: bytes) -> tuple[dict[str, str], str]:
+    """Labels with a value, in no order, and what is wrong with them.
+
+    A label with an empty value is the same as no label.
+    """
+    try:
+        pairs = pairs_of(encoded)
+    except UnicodeDecodeError as error:
+        return {}, f"a label is not UTF-8: {error.reason}"
+    except InvalidBatch as error:
+        return {}, f"a label is damaged: {error}"
+    labels = {name: value for name, value in pairs if value}
+    problems = [f"label {name!r} twice" for name in sorted(_repeated([name for name, _ in pairs]))]
+    if "" in labels:
+        problems.append("a label without a name")
+    return labels, "; ".join(problems)
+
+
+def understand(
+    encoded: bytes, ignore: str, machine_label: str = "", targets: Targets | None = None
+) -> Understood | str | None:
+    """What a series is; or what is wrong with it; or None for one that is ignored.
 
     Args:
         encoded: the labels, as remote write 1.0 has them.
         ignore: pattern of names that nobody wants.
         machine_label: the label that names the machine before all others, where it is there.
+        targets: what is known of the targets that series come from.
     """
-    try:
-        pairs = pairs_of(encoded)
-    except UnicodeDecodeError as error:
-        return f"a label is not UTF-8: {error.reason}"
-    except InvalidBatch as error:
-        return f"a label is damaged: {error}"
-    labels = {name: value for name, value in pairs if value}
-    names = [name for name, _ in pairs]
+    labels, problem = read_labels(encoded)
+    if not labels and problem:
+        return problem
     name = labels.pop("__name__", "")
     if name and ignore and re.fullmatch(ignore, name):
         return None
     item = item_of(name)
-    problems = [f"label {twice!r} twice" for twice in sorted(_repeated(names))]
-    if "" in labels:
-        problems.append("a label without a name")
-    if item is None:
-        problems.append("it has no name")
-    if problems or item is None:
+    if item is None or problem:
         shown = f"series {name[:200] or '?'}{orjson.dumps(labels).decode()[:200]}"
-        return f"{shown}: " + "; ".join(problems)
-    machine = _machine(
-        labels, machine_label, exporters_own=item.startswith("node_") or item == "up"
-    )
+        return f"{shown}: " + (problem or "it has no name")
+    own = item.startswith("node_") or item == "up"
+    order = (machine_label, *_order(labels, targets))
+    machine = _machine(labels, order, exporters_own=own)
     if item.startswith("node_"):
         labels.pop("job", None)
     kept = kept_labels(labels)
@@ -106,13 +147,13 @@ def _repeated(names: list[str]) -> set[str]:
     )
 
 
-def _machine(labels: dict[str, str], machine_label: str, *, exporters_own: bool) -> str:
+def _machine(labels: dict[str, str], order: Sequence[str], *, exporters_own: bool) -> str:
     """The machine, and take the label away that names it.
 
     ``instance`` stays a label where it says more than the machine, as the port that tells two
     exporters apart; but not of the machine's own exporter.
     """
-    for label in (machine_label, *_order(labels)):
+    for label in order:
         found = machine_of(labels.get(label, "")) if label else None
         if found is None:
             continue
@@ -124,12 +165,17 @@ def _machine(labels: dict[str, str], machine_label: str, *, exporters_own: bool)
     return machine_for(labels.get("instance", ""), labels.get("host", ""))
 
 
-def _order(labels: dict[str, str]) -> tuple[str, str]:
+def _order(labels: Mapping[str, str], targets: Targets | None) -> tuple[str, str]:
     """``instance`` before ``host`` where Prometheus has scraped it: it names the target then.
 
     The exporter's own ``host`` may be anything: a virtual host, a user's address, ``*``. Without
     Prometheus it is the other way round: ``instance`` may be a disk or a core.
     """
-    instance = labels.get("instance", "")
-    scraped = "job" in labels or _TARGET.search(instance) is not None
+    scraped = is_scraped(labels) and not (targets is not None and targets.name(labels))
     return ("instance", "host") if scraped else ("host", "instance")
+
+
+def is_scraped(labels: Mapping[str, str]) -> bool:
+    """Whether a series has an ``instance`` that is the address of a target."""
+    instance = labels.get("instance", "")
+    return bool(instance) and ("job" in labels or _TARGET.search(instance) is not None)

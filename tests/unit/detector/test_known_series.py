@@ -71,6 +71,35 @@ def test_a_series_is_itself_whatever_it_comes_after_and_however_it_is_written() 
     assert numbers("other", "short", "short", "longer") == [0, 1, 1, 2]
 
 
+def _hosts(known: KnownSeries, *labels: dict[str, str]) -> list[str]:
+    numbers = _read(known, *((each, [(_NOW, 1.0)]) for each in labels))
+    return [known.hosts[known.host[number]] for number in numbers]
+
+
+_TARGET = {"job": "app", "instance": "10.0.0.1:80"}
+
+
+def test_a_virtual_host_is_no_machine_but_a_targets_own_host_is() -> None:
+    page = _TARGET | {"__name__": "caddy_requests", "host": "www.example.com"}
+    assert _hosts(_known(Limits(), _Clock()), page) == ["10.0.0.1"]
+    # Whatever comes first of a target: its label is on what Prometheus adds by itself, too.
+    queue = _TARGET | {"__name__": "queue", "host": "web1"}
+    up = _TARGET | {"__name__": "up", "host": "web1"}
+    for request in ([queue, up], [up, queue]):
+        assert _hosts(_known(Limits(), _Clock()), *request) == ["web1", "web1"]
+    known = _known(Limits(), _Clock())
+    assert _hosts(known, queue) == ["10.0.0.1"]
+    assert _hosts(known, up, queue) == ["web1", "web1"]
+    # Another target's label says nothing of this one.
+    assert _hosts(known, page | {"instance": "10.0.0.2:80"}) == ["10.0.0.2"]
+
+
+def test_the_label_that_a_setting_names_comes_before_all_others() -> None:
+    known = _known(Limits(machine_label="nodename"), _Clock())
+    page = _TARGET | {"__name__": "x", "host": "www.example.com"}
+    assert _hosts(known, page | {"nodename": "web7"}, page) == ["web7", "10.0.0.1"]
+
+
 def test_at_the_bound_series_not_heard_of_make_room() -> None:
     clock = _Clock()
     known = _known(Limits(series=10, forget_s=100), clock)

@@ -156,9 +156,12 @@ def _await_stack(state: Path, supervisor: subprocess.Popen[bytes], log: Path) ->
 
 
 def _running(state: Path) -> bool:
-    if not (state / StackFile.NAME).exists():
-        return False
-    return _is_supervisor(read_stack_file(state).supervisor_pid)
+    try:
+        if not (state / StackFile.NAME).exists():
+            return False
+    except PermissionError:
+        pass  # said in the next line
+    return _is_supervisor(_stack(state).supervisor_pid)
 
 
 def _is_supervisor(pid: int) -> bool:

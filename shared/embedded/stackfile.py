@@ -76,6 +76,10 @@ def read_stack_file(state: Path = DEFAULT_STATE) -> StackFile:
         return StackFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise EmbeddedError(f"nothing runs under {state}: start it with `barograph up`") from None
+    except PermissionError:
+        raise EmbeddedError(
+            f"{path} belongs to another user: ask as that user, or name your own with --state"
+        ) from None
     except ValidationError as error:
         raise EmbeddedError(f"{path} is not a stack file: {error}") from error
 

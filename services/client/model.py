@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from services.client.description import Description, JobUsage, describe, usage
@@ -27,6 +28,7 @@ from shared.contracts import JobState, JobSubmit
 from shared.store import Records, Store
 
 _PRUNED_AT_ONCE = 1000
+_READ_AT_ONCE = 10
 _MOST_MEMBERS = 20_000
 _MOST_JOBS_MEASURED = 500
 SHOWN_STATES = (*(s.value for s in JobState), SUBMITTED, "refused")
@@ -45,11 +47,9 @@ class ReadModel:
         return None if view is None or view.state == REMOVED else view
 
     def jobs(self, states: tuple[str, ...], limit: int, offset: int) -> list[JobView]:
-        """Newest first; all states but removed when none is named."""
+        """Newest first, as they are listed; all states but removed when none is named."""
         with self._store.reading() as records:
-            return records.find(
-                JOBS, status=states or SHOWN_STATES, limit=limit, offset=offset, newest_first=True
-            )
+            return _listed(records, states or SHOWN_STATES, limit, offset)
 
     def submitted(self, message: JobSubmit, now: datetime) -> JobView:
         """Show a job that the broker has, before the task service has answered."""
@@ -93,9 +93,7 @@ class ReadModel:
         with self._store.reading() as records:
             if job_id is None:
                 living = [state for state in SHOWN_STATES if state not in ENDED]
-                views = records.find(
-                    JOBS, status=living, limit=_MOST_JOBS_MEASURED, newest_first=True
-                )
+                views = _listed(records, living, _MOST_JOBS_MEASURED)
             else:
                 view = records.get(JOBS, job_id)
                 views = [] if view is None or view.state == REMOVED else [view]
@@ -157,3 +155,25 @@ def _members(records: Records, job_id: str) -> list[MemberView]:
 
 def _noted(records: Records, job_id: str) -> list[Moment]:
     return records.find(MOMENTS, group=job_id, limit=2 * MOST_MOMENTS + 1)
+
+
+def _listed(records: Records, states: Sequence[str], limit: int, offset: int = 0) -> list[JobView]:
+    """Jobs without what can be large of each: variables, arguments and the names of files.
+
+    A job may have megabytes of them, so that few are held at once, and none is kept.
+    """
+    found: list[JobView] = []
+    while len(found) < limit:
+        most = min(_READ_AT_ONCE, limit - len(found))
+        some = records.find(
+            JOBS, status=states, limit=most, offset=offset + len(found), newest_first=True
+        )
+        found += [_light(view) for view in some]
+        if len(some) < most:
+            break
+    return found
+
+
+def _light(view: JobView) -> JobView:
+    submit = view.submit and view.submit.model_copy(update={"env": {}, "args": ()})
+    return view.model_copy(update={"submit": submit, "artifacts": (), "last_lines": ()})

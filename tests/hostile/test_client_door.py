@@ -280,6 +280,25 @@ def test_pages_and_answers_are_not_kept_and_the_cookie_keeps_to_tls(desk: Desk) 
         assert ("Secure" in entered.headers["set-cookie"]) is secure
 
 
+def test_a_list_of_large_jobs_is_small() -> None:
+    desk = Desk()
+    large = {
+        "env": {f"E{n}": "x" * 4_000 for n in range(200)},
+        "args": ["y" * 4_000] * 100,
+    }
+    for number in range(25):
+        handed = desk.call("POST", "/api/v1/jobs", json=JOB | large | {"job_id": f"j{number}"})
+        assert handed.status_code == 202
+    for path in ("/api/v1/jobs?limit=500", "/api/v1/usage", "/"):
+        assert len(desk.call("GET", path).content) < 200_000
+    listed = desk.call("GET", "/api/v1/jobs?limit=12&offset=5").json()
+    assert [job["job_id"] for job in listed["jobs"]] == [f"j{n}" for n in range(19, 7, -1)]
+    assert listed["next_offset"] == 17
+    whole = desk.call("GET", "/api/v1/jobs/j3").json()["submit"]
+    assert (len(whole["env"]), len(whole["args"])) == (200, 100)
+    desk.store.close()
+
+
 def test_followers_of_logs_are_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_MOST_FOLLOWERS", 1)
     desk = Desk()

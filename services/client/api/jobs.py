@@ -33,7 +33,10 @@ class Handed(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Some jobs, newest first; ``next_offset`` is None on the last page."""
+    """Some jobs, newest first; ``next_offset`` is None on the last page.
+
+    Without arguments, variables, last lines and names of files, which a job's own page has.
+    """
 
     jobs: list[JobView]
     next_offset: int | None

@@ -79,7 +79,7 @@ def the_job(door: Door, job: str) -> dict[str, Any]:
         ids = ", ".join(each["job_id"] for each in found[:_MOST_NAMED])
         more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
         raise Stop(Code.BAD_INPUT, f"{job!r} may be {ids}{more}; say more of the id")
-    return dict(found[0])
+    return dict(door.call("GET", f"/jobs/{found[0]['job_id']}"))
 
 
 def ending(view: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ _SECRET = {
     "BAROGRAPH_BROKER_URL": "amqp://user:secret@broker:5672/%2F",
     "BAROGRAPH_STORE_URL": "postgresql+psycopg://user:secret@database/name",
     "BAROGRAPH_HEALER_SMTP_URL": "smtp://mail.example:25",
+    "BAROGRAPH_HEALER_CHANNELS": '[{"type": "slack", "name": "ops", "url": "https://x.example"}]',
+    "BAROGRAPH_HEALER_LINK_KEYS": "0123456789abcdef0123456789abcdef",
     "BAROGRAPH_TASK_MEMBER_BROKER_URL": "amqp://member:secret@broker:5672/%2F",
     "BAROGRAPH_TASK_MEMBER_SIGNING_KEY": new_signing_key(),
     "BAROGRAPH_AGENT_HOST": "node-1.example",
@@ -111,6 +113,21 @@ def test_a_wrong_value_is_refused_with_what_is_wrong(values: Manifest, said: str
         render(values=values)
 
     assert said in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["channels", "link_keys", "smtp_url", "http_token"])
+def test_a_secret_of_the_healer_cannot_be_given_as_a_setting(name: str) -> None:
+    with pytest.raises(ChartError) as refusal:
+        render(values={"healer": {"settings": {name: "x"}}})
+
+    assert name in str(refusal.value)
+
+
+def test_channels_and_link_keys_come_from_a_secret() -> None:
+    given = variables(render("everything"), "healer")
+    for variable, key in (("CHANNELS", "channels"), ("LINK_KEYS", "link-keys")):
+        reference = ast.literal_eval(given[f"BAROGRAPH_HEALER_{variable}"])["secretKeyRef"]
+        assert (reference["name"], reference["key"]) == ("barograph-channels", key)
 
 
 def test_all_that_is_missing_is_said_at_once() -> None:

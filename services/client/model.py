@@ -29,6 +29,8 @@ from shared.store import Records, Store
 
 _PRUNED_AT_ONCE = 1000
 _READ_AT_ONCE = 10
+_AT_ONCE = 10
+MOST_PLANS = 2_000
 _MOST_MEMBERS = 20_000
 _MOST_JOBS_MEASURED = 500
 SHOWN_STATES = (*(s.value for s in JobState), SUBMITTED, "refused")
@@ -111,6 +113,9 @@ class ReadModel:
         """Expect the answer to a plan."""
         with self._store.transaction() as records:
             records.put(PLANS, PlanView(request_id=request_id, asked_at=now))
+            # Every submit asks first, and an answer may be large: only the newest are kept.
+            for old in records.find(PLANS, newest_first=True, offset=MOST_PLANS, limit=_AT_ONCE):
+                records.delete(PLANS, old.request_id)
 
     def plan(self, request_id: str) -> PlanView | None:
         """A plan that was asked for; None for one that was not, or long ago."""

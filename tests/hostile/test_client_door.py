@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from services.client import handlers
+from services.client import handlers, model
 from services.client.api import bodies, logs, pages
 from services.client.model import ReadModel
 from shared.contracts import JobFailed
@@ -297,6 +297,17 @@ def test_a_list_of_large_jobs_is_small() -> None:
     whole = desk.call("GET", "/api/v1/jobs/j3").json()["submit"]
     assert (len(whole["env"]), len(whole["args"])) == (200, 100)
     desk.store.close()
+
+
+def test_only_the_newest_plans_are_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "MOST_PLANS", 3)
+    job = {name: value for name, value in JOB.items() if name != "package"}
+    asked = [
+        desk.call("POST", "/api/v1/plans", json=job, headers=TOKEN).json()["request_id"]
+        for _ in range(5)
+    ]
+    answers = [desk.call("GET", f"/api/v1/plans/{each}", headers=TOKEN) for each in asked]
+    assert [each.status_code for each in answers] == [404, 404, 200, 200, 200]
 
 
 def test_followers_of_logs_are_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,10 @@ def routing_word(text: str) -> str:
     """``text`` as one word of a routing key: dots and other separators become ``-``.
 
     A key has 255 bytes for all of its words, so a long word is cut and ends in a digest of the
-    whole: two long names that begin alike stay two.
+    whole, and so does one with letters that a key does not carry: two names stay two.
     """
     word = _UNSAFE_IN_KEY.sub("-", text).strip("-") or "unknown"
-    if len(word) <= MAX_WORD:
+    if len(word) <= MAX_WORD and text.isascii():
         return word
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{word[: MAX_WORD - 17]}-{digest}"

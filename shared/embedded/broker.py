@@ -23,6 +23,7 @@ from shared.embedded.process import (
     wait_until,
 )
 from shared.messaging import tokens
+from shared.messaging.limits import MAX_MESSAGE_BYTES
 
 _PLUGINS = (
     "rabbitmq_management",
@@ -201,6 +202,7 @@ class EmbeddedBroker:
             "vm_memory_high_watermark.absolute": "2GB",
             # The default of 512 MB is kept in memory, too.
             "raft.wal_max_size_bytes": 64_000_000,
+            "max_message_size": MAX_MESSAGE_BYTES,
             "log.file.level": "warning",
             "log.file.rotation.size": MOST_BYTES,
             "log.file.rotation.count": GENERATIONS,

@@ -264,7 +264,7 @@ class Service:
         if self.store is None:
             return
         try:
-            self.store.unsent_count()
+            self.store.reachable()
         except StoreUnavailable as error:
             self._store_error = str(error)
             raise

@@ -209,6 +209,10 @@ class Records:
         enough = known.complete or (limit is not None and len(records) >= limit)
         return records[:limit] if enough else None
 
+    def ping(self) -> None:
+        """Ask the database for nothing."""
+        self._connection.execute(select(1))
+
     def count(self, collection: Collection[T]) -> dict[str, int]:
         """How many records there are of each status ('' for none)."""
         self._write(collection.name)

@@ -199,6 +199,15 @@ class Store:
             except (OperationalError, InterfaceError) as error:
                 raise StoreUnavailable(str(error.orig or error)) from error
 
+    def reachable(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            StoreUnavailable: when it does not.
+        """
+        with self.reading() as records:
+            records.ping()
+
     def unsent(self, limit: int = 500, older_than_s: float = 0.0) -> list[Queued]:
         """Messages of the outbox that were not confirmed yet, oldest first."""
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)

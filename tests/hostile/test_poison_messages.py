@@ -11,9 +11,11 @@ import pika
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pika.exceptions import ChannelClosedByBroker
 
 from shared.contracts import JobAccepted
 from shared.messaging import Outgoing
+from shared.messaging.limits import MAX_MESSAGE_BYTES
 from shared.store import StoreUnavailable
 from tests.amqp import TABLES, RawProperties, fields, sized, text, timestamp
 from tests.brokers import BrokerUnderTest
@@ -35,6 +37,7 @@ class Stranger:
     """An outside publisher that writes its messages byte by byte."""
 
     def __init__(self, broker: BrokerUnderTest) -> None:
+        self.broker = broker
         self._connection = pika.BlockingConnection(pika.URLParameters(broker.url("outside")))
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()
@@ -227,4 +230,11 @@ def test_an_outage_of_the_database_dead_letters_nobody(
     monkeypatch.setattr(pair.store, "unit", store_unit)
     soon(lambda: names <= set(pair.accepted()), "all of them")
     assert pair.dead() == []
+    good.is_still_handled()
+
+
+def test_the_broker_takes_no_message_beyond_the_bound(stranger: Stranger, good: Good) -> None:
+    huge = b"x" * (MAX_MESSAGE_BYTES + 1)
+    with closing(Stranger(stranger.broker)) as sender, pytest.raises(ChannelClosedByBroker):
+        sender.send(b"", huge)
     good.is_still_handled()

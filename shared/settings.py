@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -57,9 +60,10 @@ class ServiceSettings(BaseSettings):
         for name, value in os.environ.items():
             if name.startswith(own):
                 field = name.removeprefix(own).lower()
-                if field.split("__")[0] not in cls.model_fields:
-                    unknown.append(f"{name}: no such setting")
-                values[field] = value
+                if field in cls.model_fields:
+                    values[field] = value
+                else:
+                    unknown.append(f"{name}: no such setting{_meant(own, field, cls)}")
         for field in cls.model_fields:
             shared_value = os.environ.get(common + field.upper())
             if shared_value is not None and field in ServiceSettings.model_fields:
@@ -70,11 +74,10 @@ class ServiceSettings(BaseSettings):
             unknown += [
                 f"{own}{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}"
                 for e in error.errors(include_url=False)
-                if e["type"] != "extra_forbidden"
             ]
-            raise SettingsError("; ".join(unknown)) from None
+            raise SettingsError("\n".join(unknown)) from None
         if unknown:
-            raise SettingsError("; ".join(unknown))
+            raise SettingsError("\n".join(unknown))
         return settings
 
     @classmethod
@@ -85,6 +88,28 @@ class ServiceSettings(BaseSettings):
     def shown(self) -> dict[str, str]:
         """The effective settings for the log, secrets masked."""
         return {name: str(getattr(self, name)) for name in type(self).model_fields}
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def start(settings: type[S], service: str, run: Callable[[S], None]) -> int:
+    """Run a service with its settings; its exit status.
+
+    0 when it was told to stop, 2 for settings that are not usable, with one line for each fault.
+    """
+    try:
+        found = settings.load(service)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    run(found)
+    return 0
+
+
+def _meant(prefix: str, field: str, settings: type[ServiceSettings]) -> str:
+    close = difflib.get_close_matches(field, settings.model_fields, n=1)
+    return f"; is {prefix}{close[0].upper()} meant?" if close else ""
 
 
 def host_name() -> str:

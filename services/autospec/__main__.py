@@ -1,6 +1,8 @@
 """``python -m services.autospec``."""
 
+import sys
+
 from services.autospec.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,6 +6,7 @@ from services.autospec import handlers
 from services.autospec.settings import AutospecSettings
 from shared.contracts import PodReported, RendezvousClose, RendezvousOpen
 from shared.service import Periodic, Service
+from shared.settings import start
 from shared.store import Store
 
 
@@ -30,6 +31,6 @@ def build(settings: AutospecSettings) -> Service:
     return service
 
 
-def main() -> None:
-    """Run until told to stop."""
-    build(AutospecSettings.load("autospec")).run()
+def main() -> int:
+    """Run until told to stop; the exit status is ``settings.start``'s."""
+    return start(AutospecSettings, "autospec", lambda settings: build(settings).run())

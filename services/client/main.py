@@ -31,6 +31,7 @@ from shared.contracts import (
 )
 from shared.service import Handler, Periodic, Service
 from shared.service.http import HttpServer
+from shared.settings import start
 from shared.storage import S3Store
 from shared.store import Store
 
@@ -94,9 +95,13 @@ class Client:
         self._http.stop()
 
 
-def main() -> None:
-    """Run until told to stop."""
-    client = Client(ClientSettings.load("client"))
+def main() -> int:
+    """Run until told to stop; the exit status is ``settings.start``'s."""
+    return start(ClientSettings, "client", _run)
+
+
+def _run(settings: ClientSettings) -> None:
+    client = Client(settings)
     client.start_http()
     try:
         client.service.run()

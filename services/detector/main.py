@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import structlog
 
 from services.detector.gateway.amqp import SampleInlet
@@ -14,7 +12,7 @@ from services.detector.worker import DetectorWorker
 from shared.service import Periodic, Service
 from shared.service.http import HttpServer
 from shared.service.inlet import utc_now
-from shared.settings import SettingsError
+from shared.settings import start
 from shared.snapshots import snapshot_store
 
 log = structlog.get_logger(__name__)
@@ -68,11 +66,5 @@ class Detector:
 
 
 def run() -> int:
-    """Exit status 2 for settings that are not usable."""
-    try:
-        settings = Settings.load("detector")
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    Detector(settings).run()
-    return 0
+    """Run until told to stop; the exit status is ``settings.start``'s."""
+    return start(Settings, "detector", lambda settings: Detector(settings).run())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -44,7 +43,7 @@ from shared.contracts import (
 from shared.messaging import BrokerUnavailable, Unroutable
 from shared.service import Periodic, Service, ServiceUnit
 from shared.service.http import HttpServer
-from shared.settings import SettingsError
+from shared.settings import start
 from shared.store import Store
 
 if TYPE_CHECKING:
@@ -231,13 +230,11 @@ def _tools(settings: HealerSettings, links: Links, offered: frozenset[Purpose]) 
 
 
 def run() -> int:
-    """Exit status 2 for settings that are not usable."""
-    try:
-        settings = HealerSettings.load("healer")
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    """Run until told to stop; the exit status is ``settings.start``'s."""
+    return start(HealerSettings, "healer", _run)
+
+
+def _run(settings: HealerSettings) -> None:
     if not settings.all_channels:
         log.warning("no_channel", reason="no CHANNELS and no SMTP_URL; alarms are only published")
     build(settings).run()
-    return 0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from services.predictor.settings import Settings
 from services.predictor.worker import PredictorWorker
 from shared.service import Service
-from shared.settings import SettingsError
+from shared.settings import start
 from shared.snapshots import snapshot_store
 
 
@@ -27,11 +26,5 @@ def make_service(settings: Settings) -> Service:
 
 
 def run() -> int:
-    """Exit status 2 for settings that are not usable."""
-    try:
-        settings = Settings.load("predictor")
-    except SettingsError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    make_service(settings).run()
-    return 0
+    """Run until told to stop; the exit status is ``settings.start``'s."""
+    return start(Settings, "predictor", lambda settings: make_service(settings).run())

@@ -27,6 +27,7 @@ from shared.contracts import (
     RendezvousTimedOut,
 )
 from shared.service import Periodic, Service, ServiceUnit
+from shared.settings import start
 from shared.storage import ObjectStore, S3Store
 from shared.store import Store
 
@@ -103,9 +104,15 @@ def _local(settings: TaskSettings, unit: Unit) -> LocalRuntime:
     return LocalRuntime(work_dir, specs(settings), users)
 
 
-def main() -> None:
-    """Run until told to stop; ``sweep`` instead stops all members this machine runs."""
-    settings = TaskSettings.load("task")
+def main() -> int:
+    """Run until told to stop; ``sweep`` instead stops all members this machine runs.
+
+    The exit status is ``settings.start``'s.
+    """
+    return start(TaskSettings, "task", _run)
+
+
+def _run(settings: TaskSettings) -> None:
     if sys.argv[1:] == ["sweep"]:
         print(f"{sweep(settings.work_dir)} member(s) stopped")  # noqa: T201 - for people
         return

@@ -21,6 +21,7 @@ from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecut
 from shared.contracts.healing import HealingResume, HealingStop
 from shared.service import Periodic, Service
 from shared.service.inlet import utc_now
+from shared.settings import start
 from shared.store import Store
 
 log = structlog.get_logger(__name__)
@@ -87,9 +88,12 @@ def build(settings: AgentSettings) -> Service:
     return service
 
 
-def main() -> None:
-    """Run until told to stop."""
-    settings = AgentSettings.load("agent")
+def main() -> int:
+    """Run until told to stop; the exit status is ``settings.start``'s."""
+    return start(AgentSettings, "agent", _run)
+
+
+def _run(settings: AgentSettings) -> None:
     service = build(settings)
     allowed = sorted(settings.remediations_of())
     log.info("remediations_allowed", names=allowed, why="BAROGRAPH_AGENT_CLEAN, _REMEDIATIONS")

@@ -16,6 +16,7 @@ from pika.spec import Basic
 from shared.messaging.crash_marks import CrashMarks
 from shared.messaging.envelope import Delivery
 from shared.messaging.handling import PAUSES_S, HandleBatch, Handling, Outcome
+from shared.messaging.holding import Holding
 from shared.messaging.link import Link
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class QueueConsumer:
         self.queue = queue
         self._broker_name = broker_name or (lambda: queue)
         self.handling = Handling(queue, handle, marks, pauses_s)
-        self._prefetch = prefetch
+        self._holding = Holding(prefetch)
         self._batch = batch
         self._concurrency = concurrency
         self._arguments = arguments
@@ -84,6 +85,7 @@ class QueueConsumer:
         self._deaf_since = None
         self._buffer.clear()
         self._unsettled.clear()
+        self._holding.clear()
 
     @property
     def deaf_s(self) -> float:
@@ -131,7 +133,7 @@ class QueueConsumer:
                 self._broker_name(), self._on_message, auto_ack=False, arguments=arguments
             )
 
-        channel.basic_qos(prefetch_count=self._prefetch, callback=start)
+        channel.basic_qos(prefetch_count=self._holding.prefetch, callback=start)
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         self.last_close = str(reason)
@@ -148,6 +150,11 @@ class QueueConsumer:
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
         if self._channel is None or channel is not self._channel or self._stopping:
+            return
+        # A partition's channel is its lock as well, and only the gateway writes to its stream.
+        if self._holding.take(method.delivery_tag, len(body)) and self._before is None:
+            log.warning("prefetch_changed", queue=self.queue, prefetch=self._holding.prefetch)
+            channel.close()
             return
         self._unsettled[method.delivery_tag] = False
         self._buffer.append(
@@ -219,6 +226,7 @@ class QueueConsumer:
             return
         for tag in outcome.set_aside:
             del self._unsettled[tag]
+            self._holding.settle(tag)
             channel.basic_nack(tag, requeue=False)
         for tag in outcome.done:
             self._unsettled[tag] = True
@@ -231,6 +239,7 @@ class QueueConsumer:
         if last:
             for tag in [t for t in self._unsettled if t <= last]:
                 del self._unsettled[tag]
+                self._holding.settle(tag)
             channel.basic_ack(last, multiple=True)
             if self._link is not None:
                 self._link.worked()
@@ -244,6 +253,7 @@ class QueueConsumer:
             else:
                 for tag in tags:
                     if self._unsettled.pop(tag, None) is not None:
+                        self._holding.settle(tag)
                         channel.basic_nack(tag, requeue=True)
 
         if self._link is not None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from shared.messaging.consumer import QueueConsumer
 from shared.messaging.envelope import Delivery
+from shared.messaging.holding import MAX_HELD_BYTES, NARROW_PREFETCH, Holding
 from shared.messaging.link import Link
 
 
@@ -19,6 +20,7 @@ class OpenChannel:
 
     def __init__(self) -> None:
         self.acked: list[int] = []
+        self.closed = False
         loop = SimpleNamespace(add_callback_threadsafe=lambda function: function())
         self.connection = SimpleNamespace(ioloop=loop)
 
@@ -32,6 +34,9 @@ class OpenChannel:
     def basic_ack(self, tag: int, *, multiple: bool) -> None:
         assert multiple
         self.acked.append(tag)
+
+    def close(self) -> None:
+        self.closed = True
 
     def basic_cancel(self, _: str) -> None: ...
     def add_on_close_callback(self, _: object) -> None: ...
@@ -81,7 +86,40 @@ def test_what_arrives_while_a_batch_is_in_work_becomes_the_next_one() -> None:
     assert channel.acked[-1] == 8
 
 
-def deliver(consumer: QueueConsumer, channel: OpenChannel, tag: int) -> None:
+def deliver(consumer: QueueConsumer, channel: OpenChannel, tag: int, body: bytes = b"") -> None:
     method = SimpleNamespace(delivery_tag=tag, exchange="", routing_key="k", redelivered=False)
     properties = SimpleNamespace(headers=None, message_id=None, content_type=None)
-    consumer._on_message(cast("Any", channel), cast("Any", method), cast("Any", properties), b"")
+    consumer._on_message(cast("Any", channel), cast("Any", method), cast("Any", properties), body)
+
+
+def test_large_messages_are_held_a_few_at_a_time_until_small_ones_come_again() -> None:
+    holding = Holding(500)
+    large, small = 16 * 1024 * 1024, 1_000
+    changed = [holding.take(tag, large) for tag in range(1, 6)]
+    assert changed == [False, False, False, False, True]
+    assert holding.prefetch == NARROW_PREFETCH
+    assert NARROW_PREFETCH * large <= MAX_HELD_BYTES
+    holding.clear()
+    assert not any(holding.take(tag, small if tag % 400 else large) for tag in range(1, 900))
+    assert holding.prefetch == NARROW_PREFETCH
+    holding.clear()
+    assert any(holding.take(tag, small) for tag in range(1, 501))
+    assert holding.prefetch == 500
+
+
+def test_what_is_settled_is_held_no_more() -> None:
+    holding = Holding(500)
+    for tag in range(1, 1_000):
+        assert not holding.take(tag, 16 * 1024 * 1024)
+        holding.settle(tag)
+
+
+def test_a_consumer_that_holds_too_much_begins_a_channel_that_takes_less() -> None:
+    channel = OpenChannel()
+    consumer = QueueConsumer("q", lambda _batch: None)
+    consumer.connected(cast("Link", OpenLink(channel)))
+    for tag in range(1, 6):
+        consumer._holding.take(tag, 16 * 1024 * 1024 - (tag == 5) * 16 * 1024 * 1024)
+    deliver(consumer, channel, 6, b"x" * (1024 * 1024))
+    assert channel.closed
+    assert consumer.stop(30)

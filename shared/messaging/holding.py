@@ -1,0 +1,48 @@
+"""How much of a queue one consumer holds at a time, in bytes: AMQP only counts messages."""
+
+from __future__ import annotations
+
+MAX_HELD_BYTES = 64 * 1024 * 1024
+"""Bodies that one consumer holds; with more of them it takes fewer messages at a time."""
+
+NARROW_PREFETCH = 4
+"""Of the largest messages a broker takes, so many are within the bound."""
+
+_LARGE_BYTES = 256 * 1024
+_SMALL_ONES = 500
+"""So many messages in a row that are not large, and as many as ever are taken at a time."""
+
+
+class Holding:
+    """Counts what is held; the prefetch of a channel follows from it."""
+
+    def __init__(self, prefetch: int) -> None:
+        self._wide = prefetch
+        self._sizes: dict[int, int] = {}
+        self._bytes = 0
+        self._small = 0
+        self.prefetch = prefetch
+        """What the next channel is to ask for."""
+
+    def take(self, tag: int, size: int) -> bool:
+        """Count a delivery; whether the channel is to be set up anew, with another prefetch."""
+        self._sizes[tag] = size
+        self._bytes += size
+        if self.prefetch == self._wide:
+            narrow = self._bytes > MAX_HELD_BYTES and self._wide > NARROW_PREFETCH
+            self.prefetch = NARROW_PREFETCH if narrow else self._wide
+            return narrow
+        self._small = 0 if size > _LARGE_BYTES else self._small + 1
+        if self._small < _SMALL_ONES:
+            return False
+        self._small, self.prefetch = 0, self._wide
+        return True
+
+    def settle(self, tag: int) -> None:
+        """A delivery is held no more."""
+        self._bytes -= self._sizes.pop(tag, 0)
+
+    def clear(self) -> None:
+        """Nothing is held: the channel is gone."""
+        self._sizes.clear()
+        self._bytes = 0

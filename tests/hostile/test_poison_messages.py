@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pika.exceptions import ChannelClosedByBroker
 
 from shared.contracts import JobAccepted
-from shared.messaging import Outgoing
+from shared.messaging import DeadLetters, Outgoing
 from shared.messaging.limits import MAX_MESSAGE_BYTES
 from shared.store import StoreUnavailable
 from tests.amqp import TABLES, RawProperties, fields, sized, text, timestamp
@@ -238,3 +238,15 @@ def test_the_broker_takes_no_message_beyond_the_bound(stranger: Stranger, good: 
     with closing(Stranger(stranger.broker)) as sender, pytest.raises(ChannelClosedByBroker):
         sender.send(b"", huge)
     good.is_still_handled()
+
+
+def test_many_large_messages_are_all_settled(
+    pair: Pair, stranger: Stranger, good: Good, broker: BrokerUnderTest
+) -> None:
+    letters = DeadLetters(broker.url("operator"))
+    before = letters.counts()["task.jobs"]
+    body = b"[" + b" " * (MAX_MESSAGE_BYTES // 2 - 1)
+    for number in range(12):
+        stranger.send(b"", body, b"large-%d" % number)
+    good.is_still_handled()
+    soon(lambda: letters.counts()["task.jobs"] >= before + 12, "all of them", 120)

@@ -10,7 +10,7 @@ import urllib.request
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
+from shared.healing_story import is_alert, tell
 from shared.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -67,6 +68,34 @@ def show(
         typer.echo(f"\n{looked['title']}")
         rows = [row["columns"] for row in looked["rows"]]
         _show(rows, as_json, tuple(dict.fromkeys(name for row in rows for name in row)))
+
+
+@app.command()
+def why(
+    alert_or_host: Annotated[str, typer.Argument(help="An alert's id, or a machine's name.")],
+    item: Annotated[str, typer.Argument(help="Of a machine: only this item.")] = "",
+    at: Annotated[
+        str, typer.Option("--at", help="Only alerts open then, e.g. 2026-01-31T14:05:00+01:00.")
+    ] = "",
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say why people were notified of an alert, or why not: what was seen, decided and sent."""
+    if is_alert(alert_or_host):
+        path = f"alerts/{quote(alert_or_host, safe='')}/narrative"
+        stories = [json.loads(_call("GET", path, state, url, token))]
+    else:
+        asked = {"host": alert_or_host, "item": item} | ({"at": at} if at else {})
+        stories = json.loads(_call("GET", f"why?{urlencode(asked)}", state, url, token))
+    if as_json:
+        typer.echo(json.dumps(stories))
+        return
+    if not stories:
+        typer.echo(f"no alert of {visible(alert_or_host)} is remembered that fits")
+    for story in stories:
+        tell(story)
 
 
 @app.command()

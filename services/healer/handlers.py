@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 from services.healer.actions import scores
 from services.healer.incidents import clock_steps
@@ -15,17 +16,10 @@ from services.healer.incidents.lifecycle import Course
 from services.healer.incidents.signals import Signals
 from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
+from services.healer.model.commands import COMMANDS, ENDED, RUNS
 from services.healer.model.healing import HEALINGS
-from services.healer.model.incident import (
-    COMMANDS,
-    ENDED,
-    INCIDENTS,
-    RUNS,
-    Incident,
-    incidents_of,
-    open_among,
-)
-from services.healer.model.notification import DELIVERIES, NOTICES
+from services.healer.model.incident import INCIDENTS, Incident, incidents_of, open_among
+from services.healer.model.notification import DELIVERIES, HEARD, NOTICES, SERIES_SEEN
 from services.healer.model.signal import Sight, Signal
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.announcer import Announcer
@@ -51,8 +45,21 @@ from shared.contracts.alerts import AlertState, Severity
 from shared.contracts.healing import ActionState
 from shared.items import ITEMS
 from shared.service import Context
+from shared.store import Collection
 
 _STEPS_TOLD = 5
+_FORGOTTEN: tuple[Collection[Any], ...] = (
+    COMMANDS,
+    RUNS,
+    ENDED,
+    HEALINGS,
+    HEARD,
+    NOTICES,
+    SERIES_SEEN,
+)
+"""What is forgotten when it is due, whatever its state."""
+_ALARMS = frozenset({"threshold", "alive"})
+"""Detectors of which a threshold is asked, not what is usual."""
 _DONE = ("sent", "refused", "digested")
 _OUTCOMES = {
     "did_not_come": "the forecast no longer reaches the threshold",
@@ -96,6 +103,8 @@ class Handlers:
             above=item.above if item else True,
             direction=message.direction,
             sentence=message.sentence,
+            strange=not _is_alarm(message),
+            votes=tuple(vote.detector for vote in message.votes if vote.anomalous),
             recent=message.recent,
             band=message.band,
         )
@@ -123,6 +132,7 @@ class Handlers:
             latest_ms=message.latest_ms,
             predicted_value=message.predicted_value,
             probability=message.probability,
+            forecaster=message.forecaster,
             recent=message.recent,
             band=message.forecast,
         )
@@ -207,18 +217,11 @@ class Handlers:
         self._forget(ctx)
 
     def _forget(self, ctx: Context) -> None:
-        for command in ctx.records.find(COMMANDS, due_before=ctx.now):
-            ctx.records.delete(COMMANDS, command.command_id)
-        for run in ctx.records.find(RUNS, due_before=ctx.now):
-            ctx.records.delete(RUNS, run.command_id)
-        for ended in ctx.records.find(ENDED, due_before=ctx.now):
-            ctx.records.delete(ENDED, ended.event_id)
-        for healing in ctx.records.find(HEALINGS, due_before=ctx.now):
-            ctx.records.delete(HEALINGS, healing.key)
+        for collection in _FORGOTTEN:
+            for record in ctx.records.find(collection, due_before=ctx.now):
+                ctx.records.delete(collection, collection.key(record))
         for delivery in ctx.records.find(DELIVERIES, status=_DONE, due_before=ctx.now):
             ctx.records.delete(DELIVERIES, delivery.delivery_id)
-        for record in ctx.records.find(NOTICES, due_before=ctx.now):
-            ctx.records.delete(NOTICES, record.notice.message_id)
         for machine in ctx.records.find(MACHINES, due_before=ctx.now - self._keep):
             ctx.records.delete(MACHINES, machine.host)
         for silence in ctx.records.find(SILENCES, due_before=ctx.now - self._keep):
@@ -246,6 +249,17 @@ class Handlers:
         if incident is None or incident.phase is not phase or incident.command_id != command_id:
             return None
         return incident
+
+
+def _is_alarm(message: AnomalyDetected) -> bool:
+    """Whether a threshold was crossed, or a machine fell silent; anything else is an anomaly."""
+    if any(vote.detector in _ALARMS and vote.anomalous for vote in message.votes):
+        return True
+    item = ITEMS.get(message.series.item)
+    if message.threshold is None:
+        return item is not None and item.family == "host"
+    beyond = message.value - message.threshold
+    return beyond >= 0 if item is None or item.above else beyond <= 0
 
 
 def _told_steps(message: RemediationExecuted) -> list[str]:

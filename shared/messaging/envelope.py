@@ -116,6 +116,12 @@ class Envelope:
     subject: str = ""
     traceparent: str = ""
 
+    @property
+    def trace_id(self) -> str:
+        """The trace's id alone; empty without a trace."""
+        parts = self.traceparent.split("-")
+        return parts[1] if len(parts) > 1 else ""
+
     @classmethod
     def of(cls, delivery: Delivery) -> Envelope:
         """What the headers of ``delivery`` say; absent parts get neutral values."""

@@ -146,6 +146,7 @@ class Inlet:
         """All that is to be published because of one delivery, failures included."""
         try:
             message, envelope, effect = _read(delivery)
+            structlog.contextvars.bind_contextvars(trace_id=envelope.trace_id)
             if unit is None:
                 produced = list(self._call(message, effect, delivery, None))
             else:

@@ -26,8 +26,9 @@ from services.healer.model.action import (
     Outcome,
     stopped,
 )
+from services.healer.model.commands import COMMANDS, RUNS, Command, Run
 from services.healer.model.decision import Decision, Facts
-from services.healer.model.incident import COMMANDS, RUNS, Command, Incident, Run
+from services.healer.model.incident import Incident
 from services.healer.model.notification import STORM, series_key
 from services.healer.model.transitions import collected
 from services.healer.remediations import Remediation, registered

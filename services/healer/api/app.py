@@ -12,7 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from services.healer.api import actions, alertmanager, alerts, associations, links, silences
+from services.healer.api import (
+    actions,
+    alertmanager,
+    alerts,
+    associations,
+    links,
+    narrative,
+    silences,
+)
 from services.healer.api.guard import Guard
 from services.healer.handlers import Handlers
 from services.healer.notify.channels import Tools
@@ -52,6 +60,7 @@ def create_app(healer: Healer) -> FastAPI:
     app.include_router(alertmanager.router(healer))
     app.include_router(links.router(healer))
     app.include_router(alerts.router(healer), prefix="/api/v1")
+    app.include_router(narrative.router(healer), prefix="/api/v1")
     app.include_router(actions.router(healer), prefix="/api/v1")
     app.include_router(silences.router(healer), prefix="/api/v1")
     app.include_router(associations.router(healer), prefix="/api/v1")

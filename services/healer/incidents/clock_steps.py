@@ -10,7 +10,8 @@ import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.action import ACTIONS, CLUSTER_ORDERS, LEASES, OPEN_ACTIONS
-from services.healer.model.incident import INCIDENTS, RUNS, Incident
+from services.healer.model.commands import RUNS
+from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.notification import (
     DELIVERIES,
     FLAPS,

@@ -9,6 +9,7 @@ from services.healer.incidents import answers
 from services.healer.incidents.answers import no_evidence, no_plan
 from services.healer.incidents.store import Chronicle
 from services.healer.model.incident import INCIDENTS, Incident, Missing, Told
+from services.healer.model.narrative import Answered, Decided
 from services.healer.model.notification import STORM
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.compose import ASKABLE
@@ -59,7 +60,8 @@ class Asking:
 
     def told_by(self, incident: Incident, found: EvidenceCollected, ctx: Context) -> None:
         """The machine's evidence came: tell people, unless the plan is still on its way."""
-        self.tell_when_complete(incident.with_evidence(found), ctx)
+        fact = Answered(at=ctx.now, title=found.title, rows=len(found.rows))
+        self.tell_when_complete(incident.with_evidence(found).tells(fact), ctx)
 
     def tell_when_complete(self, incident: Incident, ctx: Context) -> None:
         """Keep what has come; when it is all, tell people."""
@@ -72,7 +74,7 @@ class Asking:
     @collected
     def escalate(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
         """Automatic handling failed: a person is told, with the evidence."""
-        failed = incident.noted(reason)
+        failed = incident.noted(reason).tells(Decided(at=ctx.now, words=reason))
         if not failed.signals:
             yield from self._chronicle.close(failed, f"ended by itself; {reason}", ctx)
             return
@@ -82,11 +84,12 @@ class Asking:
 
     def overdue(self, incident: Incident, ctx: Context) -> None:
         """What was asked did not come in time: people are told what is known."""
+        note = self._silence(incident, ctx)
         told = self._chronicle.tell(
-            incident.complete(*incident.missing),
+            incident.complete(*incident.missing).tells(Answered(at=ctx.now, note=note)),
             incident.tell,
             ctx,
-            note=self._silence(incident, ctx),
+            note=note,
         )
         ctx.records.put(INCIDENTS, told.resting())
 

@@ -16,6 +16,7 @@ from services.healer.model.action import ACTIONS, Action
 from services.healer.model.decision import Decision
 from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, Told
 from services.healer.model.incident import Handling as HandledBy
+from services.healer.model.narrative import Decided
 from services.healer.model.transitions import Phase, collected
 from services.healer.settings import HealerSettings
 from shared.contracts import ActionDecide, Message, RemediationExecuted
@@ -40,7 +41,8 @@ class Handling:
         if decision.level is Level.OBSERVE:
             return incident.handled_by("none"), old
         if decision.reason:
-            incident = incident.noted(decision.reason)
+            fact = Decided(at=ctx.now, words=decision.reason)
+            incident = incident.noted(decision.reason).tells(fact)
         if decision.level is Level.AUTOMATIC:
             acting, messages = self._act(incident, None, decision, ctx)
             return acting, [*old, *messages]
@@ -50,7 +52,10 @@ class Handling:
             return asking, [*old, *questions]
         action, orders = self.acting.propose(incident, decision, ctx)
         handling: HandledBy = "approve" if decision.level is Level.APPROVE else "mail"
-        planning = incident.proposing(action.action_id, decision.remediation, handling)
+        asked = "it can be approved" if decision.level is Level.APPROVE else "it is suggested"
+        planning = incident.proposing(action.action_id, decision.remediation, handling).tells(
+            Decided(at=ctx.now, words=f"a plan for {decision.remediation} was asked for; {asked}")
+        )
         asking, questions = self.asking.why(planning, tell, ctx, planning=True)
         return asking, [*old, *orders, *questions]
 
@@ -61,7 +66,8 @@ class Handling:
         running, messages = self.acting.begin(begun, action, decision, ctx)
         until = ctx.now + timedelta(seconds=self._settings.remediation_wait_s)
         acting = begun.acting(running.action_id, running.remediation, running.command_id, until)
-        return acting, messages
+        words = f"{running.remediation} was ordered"
+        return acting.tells(Decided(at=ctx.now, words=words, by=running.by)), messages
 
     @collected
     def planned(
@@ -95,7 +101,8 @@ class Handling:
             reason = message.reason or "refused"
             yield from self.acting.change(action, ActionState.REFUSED, ctx, reason)
             words = f"{action.remediation} was refused by {message.by}."
-            ctx.records.put(INCIDENTS, incident.noted(words))
+            fact = Decided(at=ctx.now, words=words)
+            ctx.records.put(INCIDENTS, incident.noted(words).tells(fact))
         elif action.level is not Level.APPROVE or incident.phase in REMEDYING:
             return
         else:

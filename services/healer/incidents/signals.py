@@ -8,18 +8,18 @@ from datetime import timedelta
 from services.healer.incidents.lifecycle import Course
 from services.healer.incidents.store import FOREVER
 from services.healer.model.action import MACHINES, Machine
+from services.healer.model.commands import ENDED, Ended
 from services.healer.model.incident import (
-    ENDED,
     INCIDENTS,
     OVERTAKEN_FOR,
-    Ended,
     Incident,
     dealt_with,
     incidents_of,
     open_among,
     open_incident,
 )
-from services.healer.model.notification import FLAPS, series_key
+from services.healer.model.narrative import Crossed
+from services.healer.model.notification import FLAPS, SERIES_SEEN, SeriesSeen, series_key
 from services.healer.model.signal import Sight, Signal
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.flapping import opened as flapping_opened
@@ -36,6 +36,7 @@ class Signals:
     def __init__(self, settings: HealerSettings, course: Course) -> None:
         self._course = course
         self._alerting = settings.alerting
+        self._keep = timedelta(days=settings.keep_days)
         self._alarm_wait = timedelta(seconds=settings.alarm_wait_s)
 
     @collected
@@ -55,6 +56,7 @@ class Signals:
         ctx.records.put(MACHINES, Machine(host=series.host, seen=ctx.now))
         before = open_among(past)
         if before is None:
+            ctx.records.put(SERIES_SEEN, SeriesSeen(series=series, due=ctx.now + 2 * self._keep))
             opened = Incident(
                 incident_id=deterministic_id("incident", signal.event_id, signal.revision),
                 series=series,
@@ -64,14 +66,15 @@ class Signals:
                 severity=signal.severity,
                 sight=sight,
                 signals={signal.event_id: signal},
-            )
+            ).tells(sight.fact(signal.state, ctx.now))
             yield from self._course.changed(None, self._flapping(opened, past, ctx), ctx)
             return
         known = before.signals.get(signal.event_id)
         if known is not None and known.revision >= signal.revision:
             self._repeated(before, known, signal, ctx)
             return
-        yield from self._course.changed(before, before.with_signal(signal, sight), ctx)
+        now = before.with_signal(signal, sight).tells(sight.fact(signal.state, ctx.now))
+        yield from self._course.changed(before, now, ctx)
 
     @collected
     def went(
@@ -92,10 +95,10 @@ class Signals:
         if hold_s > 0 and not left:
             until = ctx.now + timedelta(seconds=hold_s)
             held = before.signals[event_id].ending_at(until, why)
-            now = before.with_signals({event_id: held}).dealt_with({event_id: FOREVER})
+            now = before.with_signals({event_id: held}).dealt_with({event_id: FOREVER}).left(value)
             ctx.records.put(INCIDENTS, now.resting() if _rests(now) else now)
             return
-        now = before.with_signals(left).dealt_with({event_id: FOREVER})
+        now = before.with_signals(left).dealt_with({event_id: FOREVER}).left(value)
         yield from self._course.changed(before, now, ctx, why)
 
     def _hold_s(self, signal: Signal, sight: Sight, value: float | None) -> float:
@@ -142,7 +145,9 @@ class Signals:
         ending = "no alarm followed the prediction"
         arrived = signal.ending_at(until, ending).firing()
         now = before.with_signals({signal.event_id: arrived})
-        now = now.seen(before.sight.at(message.value))
+        now = now.seen(before.sight.at(message.value)).tells(
+            Crossed(at=ctx.now, value=message.value, threshold=before.sight.threshold)
+        )
         yield from self._course.changed(before, now.resting() if _rests(now) else now, ctx)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from services.healer.model.incident import COMMANDS, INCIDENTS, Command, Incident, Told
+from services.healer.model.commands import COMMANDS, Command
+from services.healer.model.incident import INCIDENTS, Incident, Told
+from services.healer.model.narrative import Ended
 from services.healer.model.notification import STANDINGS, Standing
 from services.healer.model.policy import worse
 from services.healer.model.transitions import Phase, collected
@@ -68,6 +70,7 @@ class Chronicle:
         until_ms: int = FOREVER,
     ) -> Iterator[Message]:
         """The end; signals still open count as dealt with up to ``until_ms``."""
+        incident = incident.tells(Ended(at=ctx.now, how=outcome, value=incident.left_at))
         if incident.handling != "none":
             ending = incident.noted(outcome) if tell == "resolved" else incident
             incident = self.tell(ending, tell, ctx)
@@ -109,6 +112,7 @@ class Chronicle:
             "labels": new.labels,
             "value": new.value,
             "sentence": new.sentence,
+            "signal": new.signal,
             "ended": tell in {"resolved", "handled"},
             "due": ctx.now + timedelta(seconds=self._settings.alerting.group_wait_s),
             "urgent": tell == "escalated" or (rises and critical),
@@ -118,8 +122,17 @@ class Chronicle:
 
     def expect(self, incident: Incident, ctx: Context) -> None:
         """People will be told when the machine has answered; a storm does not wait for that."""
+        new = self._standing(incident)
         if not incident.mails:
-            ctx.records.put(STANDINGS, self._standing(incident))
+            ctx.records.put(STANDINGS, new)
+            return
+        old = ctx.records.get(STANDINGS, incident.incident_id)
+        waits = old is not None and old.status in {"pending", "held"} and not old.ended
+        if old is not None and waits and old.tell == "predicted" and new.state is not old.state:
+            # What waits to be notified must not call a prediction what has come meanwhile.
+            fields = ("state", "crossing_ms", "value", "sentence", "signal", "severity", "labels")
+            now = {name: getattr(new, name) for name in fields} | {"tell": incident.tell}
+            ctx.records.put(STANDINGS, old.model_copy(update=now))
 
     def _standing(self, incident: Incident) -> Standing:
         return standing_of(incident, self._settings.alerting.group_by)

@@ -12,6 +12,7 @@ from services.healer.incidents.evidence import Asking
 from services.healer.incidents.store import Chronicle
 from services.healer.model.action import ACTIONS, OPEN_ACTIONS, Action
 from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.narrative import Executed, Verified
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.render.numbers import quantity
 from services.healer.settings import HealerSettings
@@ -43,7 +44,13 @@ class Verifying:
         ctx: Context,
     ) -> Iterator[Message]:
         """The machine did as told, or could not: ``problem`` says why."""
-        done = incident.noted(*words)
+        did = Executed(
+            at=ctx.now,
+            remediation=incident.remediation,
+            words=words[0] if words else problem,
+            succeeded=not problem,
+        )
+        done = incident.noted(*words).tells(did)
         action = self._acting.done(incident.action_id, message, ctx)
         if problem:
             if action is not None:
@@ -96,7 +103,15 @@ class Verifying:
         if effective:
             healed(incident.series, at_ms, ctx)
         words = f"Read again afterwards: {now} (it was {was})."
-        seen = incident.noted(words, after=Point(time_ms=at_ms, value=value))
+        fact = Verified(
+            at=ctx.now,
+            remediation=incident.remediation,
+            before=sight.value,
+            after=value,
+            effective=effective,
+            saved=saved,
+        )
+        seen = incident.noted(words, after=Point(time_ms=at_ms, value=value)).tells(fact)
         action = ctx.records.get(ACTIONS, incident.action_id)
         if effective:
             if action is not None:

@@ -8,6 +8,10 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from services.healer.model import decision_log
+from services.healer.model.commands import ENDED
+from services.healer.model.narrative import Fact, Narrative, told
+from services.healer.model.notice import SignalWord
 from services.healer.model.notification import Flaps, series_key
 from services.healer.model.policy import worst
 from services.healer.model.signal import Sight, Signal
@@ -87,6 +91,17 @@ class Incident(_Record):
     """The value as it was read after the last remediation."""
     acknowledged_by: str = ""
     flapping: Flaps = ""
+    left_at: float | None = None
+    """The value as its end told it."""
+    narrative: Narrative = ()
+    """Its story; what people were notified of, and what not, is in the standing's history."""
+
+    @property
+    def signal(self) -> SignalWord:
+        """What it is about, in the word that is used for it everywhere."""
+        if self.state is AlertState.PREDICTED:
+            return "prediction"
+        return "anomaly" if self.sight.strange else "alarm"
 
     def with_signal(self, signal: Signal, sight: Sight) -> Incident:
         """A new or repeated signal; the sight of a firing one is not hidden by a prediction."""
@@ -112,6 +127,15 @@ class Incident(_Record):
     def seen(self, sight: Sight) -> Incident:
         """The curve as it is now."""
         return self._with(sight=sight)
+
+    def tells(self, *facts: Fact) -> Incident:
+        """Its story goes on; every fact is in the log, too."""
+        decision_log.write(self.incident_id, self.series, *facts)
+        return self._with(narrative=told(self.narrative, *facts))
+
+    def left(self, value: float | None) -> Incident:
+        """The value with which it ends, if that is known."""
+        return self._with(left_at=value)
 
     def noted(self, *words: str, after: Point | None = None) -> Incident:
         """With more sentences of what was done, and the value as it was read after that."""
@@ -220,31 +244,6 @@ class Incident(_Record):
         return self.model_copy(update=changes)
 
 
-class Command(_Record):
-    """Which incident an answer belongs to."""
-
-    command_id: str
-    incident_id: str
-    due: AwareDatetime
-
-
-class Run(_Record):
-    """A remediation that was ordered; kept for cooldown and budget."""
-
-    command_id: str
-    host: str
-    series: str
-    at: AwareDatetime
-    due: AwareDatetime
-
-
-class Ended(_Record):
-    """An event's end; its beginning may still be on the way."""
-
-    event_id: str
-    due: AwareDatetime
-
-
 INCIDENTS = Collection(
     "incidents",
     Incident,
@@ -253,12 +252,6 @@ INCIDENTS = Collection(
     status=lambda i: i.phase,
     due=lambda i: i.due,
 )
-COMMANDS = Collection("commands", Command, key=lambda c: c.command_id, due=lambda c: c.due)
-RUNS = Collection(
-    "runs", Run, key=lambda r: r.command_id, group=lambda r: r.host, due=lambda r: r.due
-)
-ENDED = Collection("ended", Ended, key=lambda e: e.event_id, due=lambda e: e.due)
-
 OVERTAKEN_FOR = timedelta(days=1)
 """How long an end is remembered whose beginning has not come."""
 _LOOK_BACK = 20

@@ -26,6 +26,8 @@ Kind = Literal[
     "flapping",
 ]
 """What is told of one alert."""
+SignalWord = Literal["alarm", "anomaly", "prediction"]
+"""A threshold was crossed; something is unlike itself; something is to come."""
 ENDINGS = frozenset({"handled", "resolved"})
 """What says that an alert is over."""
 
@@ -45,6 +47,7 @@ class Line(_Said):
     value: float
     threshold: float | None = None
     sentence: str
+    signal: SignalWord = "alarm"
     labels: dict[str, str] = {}
     cause: str = Field(default="", description="The incident it follows from.")
     since: AwareDatetime
@@ -70,7 +73,14 @@ class Notice(_Said):
     unit: str
     threshold: float | None = None
     above: bool = Field(default=True, description="On which side of the threshold the alarm is.")
-    sentence: str = Field(description="Why.")
+    sentence: str = Field(description="Why, in the detector's or forecaster's words.")
+    signal: SignalWord = Field(default="alarm", description="What it is about.")
+    opening: str = Field(default="", description="The first sentences, for whom it wakes.")
+    story: tuple[tuple[str, str], ...] = Field(
+        default=(), description="What happened so far: time and sentence of each fact."
+    )
+    next_step: str = Field(default="", description="What happens next if nobody acts.")
+    runbook_url: str = Field(default="", description="Where to read what to do.")
     crossing_ms: int | None = None
     earliest_ms: int | None = None
     latest_ms: int | None = None
@@ -119,6 +129,7 @@ class Notice(_Said):
             value=self.value,
             threshold=self.threshold,
             sentence=self.sentence,
+            signal=self.signal,
             labels=self.labels,
             since=self.since or self.at,
         )

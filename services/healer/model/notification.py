@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from services.healer.model.notice import Kind, Told
+from services.healer.model.narrative import Narrative
+from services.healer.model.notice import Kind, SignalWord, Told
 from shared.contracts.alerts import AlertState, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
 from shared.store import Collection
@@ -30,6 +31,7 @@ class Standing(_Record):
     value: float
     threshold: float | None = None
     sentence: str = ""
+    signal: SignalWord = "alarm"
     labels: dict[str, str]
     severity: Severity
     state: AlertState = AlertState.FIRING
@@ -60,6 +62,8 @@ class Standing(_Record):
     acknowledged: bool = False
     step: int = 0
     """Escalation steps taken."""
+    history: Narrative = ()
+    """What held it, what people were notified of, and what not."""
 
     @property
     def kind(self) -> Kind:
@@ -70,6 +74,21 @@ class Standing(_Record):
     def known(self) -> bool:
         """Whether people heard of this very incident, not only that its series flaps."""
         return self.said not in {None, "flapping"}
+
+
+class SeriesSeen(_Record):
+    """A series that had an alert: what is remembered of a machine is found by it."""
+
+    series: SeriesRef
+    due: AwareDatetime
+
+
+class Heard(_Record):
+    """What people heard of an incident that is over, and what not."""
+
+    incident_id: str
+    history: Narrative
+    due: AwareDatetime
 
 
 class Flap(_Record):
@@ -192,6 +211,7 @@ STANDINGS = Collection(
     status=lambda s: s.status,
     due=lambda s: s.due,
 )
+HEARD = Collection("heard", Heard, key=lambda h: h.incident_id, due=lambda h: h.due)
 FLAPS = Collection("flaps", Flap, key=lambda f: f.key, due=lambda f: f.until)
 GROUPS = Collection("groups", Group, key=lambda g: g.group, due=lambda g: g.due)
 STORM = Collection("storm", StormState, key=lambda s: s.name)
@@ -209,3 +229,10 @@ DELIVERIES = Collection(
 QUOTAS = Collection("quotas", Quota, key=lambda q: q.recipient, due=lambda q: q.digest_at)
 LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)
 CHANNEL_FAILURES = Collection("channel-failures", ChannelFailure, key=lambda f: f.recipient[:300])
+SERIES_SEEN = Collection(
+    "series-seen",
+    SeriesSeen,
+    key=lambda s: series_key(s.series),
+    group=lambda s: s.series.host,
+    due=lambda s: s.due,
+)

@@ -60,6 +60,12 @@ class Rule(_Strict):
     approval_s: float | None = Field(
         default=None, gt=0, description="How long its proposals can be decided; None: as all."
     )
+    runbook_url: str = Field(
+        default="",
+        max_length=2000,
+        pattern=r"^(https?://[^\s<>\"]+)?$",
+        description="Where people read what to do about such an alert; every notice links it.",
+    )
     min_probability: float | None = Field(
         default=None,
         ge=0,

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from services.healer.model.narrative import Crossed, Fact, Predicted, Strange
 from shared.contracts.alerts import AlertState, BandPoint, Direction, Point, Severity
 
 
@@ -56,10 +57,32 @@ class Sight(_Record):
     earliest_ms: int | None = None
     latest_ms: int | None = None
     predicted_value: float | None = None
+    forecaster: str = ""
+    strange: bool = False
+    """Whether it is an anomaly: unlike itself, but not beyond a threshold."""
+    votes: tuple[str, ...] = ()
+    """The detectors that call it anomalous."""
     probability: float | None = None
     """Of a predicted alarm; None: not known."""
     recent: tuple[Point, ...] = ()
     band: tuple[BandPoint, ...] = ()
+
+    def fact(self, state: AlertState, at: datetime) -> Fact:
+        """What this says of the story of an incident."""
+        if state is AlertState.PREDICTED and self.threshold is not None and self.crossing_ms:
+            return Predicted(
+                at=at,
+                value=self.value,
+                threshold=self.threshold,
+                crossing_ms=self.crossing_ms,
+                earliest_ms=self.earliest_ms,
+                latest_ms=self.latest_ms,
+                probability=self.probability,
+                forecaster=self.forecaster,
+            )
+        if self.strange:
+            return Strange(at=at, value=self.value, sentence=self.sentence, votes=self.votes)
+        return Crossed(at=at, value=self.value, threshold=self.threshold, sentence=self.sentence)
 
     def at(self, value: float) -> Sight:
         """The same with this value."""

@@ -11,15 +11,23 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import get_args
 
-from services.healer.model.incident import INCIDENTS
+from services.healer.model import decision_log
+from services.healer.model.action import ACTIONS
+from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.narrative import Held, Notified, NotNotified, told
+from services.healer.model.notice import Kind, Notice, Summary
 from services.healer.model.notification import (
+    FLAPS,
     GROUPS,
+    HEARD,
     STANDINGS,
     STORM,
     Group,
+    Heard,
     Standing,
     StandingStatus,
     StormState,
+    series_key,
 )
 from services.healer.model.policy import RANK
 from services.healer.notify import flap_notices, storms
@@ -27,6 +35,7 @@ from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.filters import Announce, Drop, Filters, Hold
 from services.healer.settings import HealerSettings
+from shared.contracts.healing import ActionState
 from shared.observe import ALERTS_HELD, ALERTS_OPEN, STORMING
 from shared.service import Context
 
@@ -42,6 +51,8 @@ class Announcer:
     def __init__(self, settings: HealerSettings, dispatch: Dispatch) -> None:
         self._alerting = settings.alerting
         self._dispatch = dispatch
+        self._policy = settings.policy
+        self._keep = timedelta(days=settings.keep_days)
 
     def flush(self, ctx: Context) -> None:
         """One pass."""
@@ -68,11 +79,11 @@ class Announcer:
         if state.active or storms.breaks_out(state, len(tell), attached, ctx.now, how):
             self._summarise(state, tell, held, filters, ctx)
             return
-        told = 0
+        many = 0
         for group in dict.fromkeys(standing.group for standing in tell):
-            told += self._tell_group(group, [s for s in tell if s.group == group], filters, ctx)
-        if told or attached:
-            ctx.records.put(STORM, storms.noted(state, told, attached, ctx.now, how))
+            many += self._tell_group(group, [s for s in tell if s.group == group], filters, ctx)
+        if many or attached:
+            ctx.records.put(STORM, storms.noted(state, many, attached, ctx.now, how))
 
     def _candidates(self, ctx: Context) -> list[Standing]:
         """What is due, and with it all else that waits in the same groups."""
@@ -101,13 +112,16 @@ class Announcer:
                 case None | Announce() as verdict:
                     announces = isinstance(verdict, Announce)
                     tell.append(standing.model_copy(update={"announces": announces}))
-                case Drop():
+                case Drop(why):
                     flap_notices.dropped(standing, ctx)
-                    ctx.records.delete(STANDINGS, standing.incident_id)
+                    self._over(standing, NotNotified(at=ctx.now, why=why), ctx)
                 case Hold(by, until, cause):
                     update = {"status": "held", "held_by": by, "due": until, "cause": cause}
+                    fact = Held(at=ctx.now, by=by, until=until, cause=cause)
+                    update["history"] = told(standing.history, fact)
                     held.append(standing.model_copy(update=update))
                     if standing.status != "held":
+                        decision_log.write(standing.incident_id, standing.series, fact)
                         newly.append(held[-1])
                         ALERTS_HELD.labels(by.partition(" ")[0]).inc()
         ctx.records.put_all(STANDINGS, held)
@@ -129,7 +143,7 @@ class Announcer:
             ctx.records.delete(STANDINGS, main.incident_id)
             return 0
         effects = filters.effects(main.incident_id)
-        notice = compose(main, incident, main.kind, ctx.now).model_copy(
+        notice = self._composed(main, incident, main.kind, ctx).model_copy(
             update={
                 "also": tuple(line(s, s.kind) for s in members[1:]),
                 "references": tuple(s.thread_id for s in members[1:] if s.thread_id),
@@ -137,11 +151,37 @@ class Announcer:
                 "attached_total": len(effects),
             }
         )
-        self._dispatch.put(notice, ctx)
+        deliveries = self._dispatch.put(notice, ctx)
         pause = timedelta(seconds=self._alerting.group_interval_s)
         ctx.records.put(GROUPS, Group(group=group, told_at=ctx.now, due=ctx.now + pause))
-        self._told(members, notice.thread_id or notice.message_id, ctx, len(members))
+        self._told(members, notice, deliveries, ctx, len(members))
         return len(members)
+
+    def _composed(self, standing: Standing, incident: Incident, kind: Kind, ctx: Context) -> Notice:
+        """The notice, with what the settings and records say beside the incident."""
+        rule = self._policy.rule(incident.series)
+        action = None
+        if incident.handling == "approve" and incident.action_id:
+            action = ctx.records.get(ACTIONS, incident.action_id)
+        asked = action is not None and action.state is ActionState.PROPOSED
+        return compose(
+            standing,
+            incident,
+            kind,
+            ctx.now,
+            runbook_url=rule.runbook_url if rule else "",
+            next_step=self._next_step(standing, ctx.now),
+            flap=ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None,
+            action=action if asked else None,
+        )
+
+    def _next_step(self, standing: Standing, now: datetime) -> str:
+        """What happens next if nobody acts, in words."""
+        due = self._escalates_at(standing, now)
+        if due is None:
+            return "Nobody else is called. You hear again when it ends or grows worse."
+        names = ", ".join(self._alerting.escalation[standing.step].channels)
+        return f"If nobody acknowledges it until {due:%H:%M:%S} UTC, it goes to {names}."
 
     def _summarise(
         self,
@@ -158,20 +198,34 @@ class Announcer:
         attached = [s for s in (*held, *effects) if s.cause]
         over = state.active and len(tell) + len(attached) <= how.alerts // 2
         now_state = storms.goes_on(state, len(tell) + len(attached), ctx.now, how)
-        self._dispatch.put(storms.summary(now_state, tell, attached, ctx.now, how, over=over), ctx)
-        self._told(tell, now_state.thread_id, ctx, _ESCALATED_OF_A_STORM)
+        summary = storms.summary(now_state, tell, attached, ctx.now, how, over=over)
+        deliveries = self._dispatch.put(summary, ctx)
+        self._told(tell, summary, deliveries, ctx, _ESCALATED_OF_A_STORM)
         if over:
             now_state = storms.noted(StormState(), len(tell), len(attached), ctx.now, how)
         ctx.records.put(STORM, now_state)
 
     def _told(
-        self, standings: Sequence[Standing], thread: str, ctx: Context, escalated: int
+        self,
+        standings: Sequence[Standing],
+        notice: Notice | Summary,
+        deliveries: int,
+        ctx: Context,
+        escalated: int,
     ) -> None:
         """Note what people know now; what has ended needs no further note."""
-        kept = []
+        kept, thread = [], notice.thread_id or notice.message_id
         for number, standing in enumerate(standings):
-            told = standing.model_copy(
+            fact = Notified(
+                at=ctx.now,
+                said=standing.kind,
+                message_id=notice.message_id,
+                deliveries=deliveries,
+            )
+            decision_log.write(standing.incident_id, standing.series, fact)
+            known = standing.model_copy(
                 update={
+                    "history": told(standing.history, fact),
                     "status": "told",
                     "said": standing.kind,
                     "announces": False,
@@ -183,15 +237,24 @@ class Announcer:
                     "due": self._escalates_at(standing, ctx.now) if number < escalated else None,
                 }
             )
-            flap_notices.told(told, ctx)
+            flap_notices.told(known, ctx)
             if standing.ended:
-                ctx.records.delete(STANDINGS, standing.incident_id)
+                self._over(known, None, ctx)
             elif standing.announces:
                 # It waits to be notified by itself if it lasts.
-                kept.append(told.model_copy(update={"status": "pending", "due": ctx.now}))
+                kept.append(known.model_copy(update={"status": "pending", "due": ctx.now}))
             else:
-                kept.append(told)
+                kept.append(known)
         ctx.records.put_all(STANDINGS, kept)
+
+    def _over(self, standing: Standing, last: NotNotified | None, ctx: Context) -> None:
+        """Nothing more is to be said of it; what was, and what not, is remembered."""
+        facts = [last] if last else []
+        decision_log.write(standing.incident_id, standing.series, *facts)
+        history = told(standing.history, *facts)
+        heard = Heard(incident_id=standing.incident_id, history=history, due=ctx.now + self._keep)
+        ctx.records.put(HEARD, heard)
+        ctx.records.delete(STANDINGS, standing.incident_id)
 
     def _escalates_at(self, standing: Standing, now: datetime) -> datetime | None:
         steps = self._alerting.escalation
@@ -210,7 +273,7 @@ class Announcer:
             if incident is None or not step or standing.acknowledged:
                 ctx.records.put(STANDINGS, standing.model_copy(update={"due": None}))
                 continue
-            notice = compose(standing, incident, "unanswered", ctx.now)
+            notice = self._composed(standing, incident, "unanswered", ctx)
             self._dispatch.put(notice, ctx, only=step[0].channels)
             next_step = standing.model_copy(
                 update={"step": standing.step + 1, "notices": standing.notices + 1}

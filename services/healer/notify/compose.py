@@ -6,10 +6,13 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
+from services.healer.model.action import Action
 from services.healer.model.incident import Incident
-from services.healer.model.notice import Kind, Line, Notice
-from services.healer.model.notification import Standing
+from services.healer.model.notice import ENDINGS, Kind, Line, Notice
+from services.healer.model.notification import Flap, Standing
+from services.healer.notify.opening import opening
 from services.healer.notify.render.numbers import one_line
+from services.healer.notify.render.story import lines
 from shared.contracts.alerts import RemediationStep, SeriesRef
 from shared.items import ITEMS
 
@@ -26,10 +29,32 @@ _COMMANDS = {
 }
 
 
-def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -> Notice:
-    """The next notice about the incident; it begins a thread of its own if it is the first."""
+def compose(
+    standing: Standing,
+    incident: Incident,
+    kind: Kind,
+    now: datetime,
+    *,
+    runbook_url: str = "",
+    next_step: str = "",
+    flap: Flap | None = None,
+    action: Action | None = None,
+) -> Notice:
+    """The next notice about the incident; it begins a thread of its own if it is the first.
+
+    Args:
+        standing: what people know so far.
+        incident: what they are notified of.
+        kind: what the notice says of it.
+        now: its time.
+        runbook_url: where to read what to do.
+        next_step: what happens next if nobody acts.
+        flap: how its series flaps, if it does.
+        action: what a person is asked to approve, if anything.
+    """
     sight = incident.sight
     item = ITEMS.get(incident.series.item)
+    unit = item.unit if item else ""
     found = incident.evidence
     exact = exact_command(incident.plan)
     return Notice(
@@ -42,11 +67,16 @@ def compose(standing: Standing, incident: Incident, kind: Kind, now: datetime) -
         series=incident.series,
         family=incident.family,
         labels=standing.labels,
-        value=sight.value,
-        unit=item.unit if item else "",
+        value=sight.value if kind not in ENDINGS or incident.left_at is None else incident.left_at,
+        unit=unit,
         threshold=sight.threshold,
         above=sight.above,
         sentence=sight.sentence,
+        signal=incident.signal,
+        opening=opening(incident, kind, now, flap, action),
+        story=tuple(lines((*incident.narrative, *standing.history), unit, now)),
+        next_step="" if kind in ENDINGS else next_step,
+        runbook_url=runbook_url,
         crossing_ms=sight.crossing_ms,
         earliest_ms=sight.earliest_ms,
         latest_ms=sight.latest_ms,
@@ -81,6 +111,7 @@ def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
         value=standing.value,
         threshold=standing.threshold,
         sentence=standing.sentence,
+        signal=standing.signal,
         labels=standing.labels,
         cause=cause,
         since=standing.since,

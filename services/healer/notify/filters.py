@@ -36,6 +36,8 @@ class Hold:
 class Drop:
     """There is nothing to notify anybody of any more."""
 
+    why: str
+
 
 @dataclass(frozen=True)
 class Announce:
@@ -169,12 +171,12 @@ class Filters:
         """The end of what people were notified of is notified; of anything else it is not."""
         heard, handled = standing.said is not None, standing.tell == "handled"
         if standing.said == "flapping" and self._flap(standing) is not None:
-            return Drop()  # flapping ends when the series is calm, not with one of its alerts
+            return Drop("the series flaps, which ends when it is calm")
         if not heard and not handled and not self._unannounced(standing):
-            return Drop()
+            return Drop("it ended before anybody had heard of it")
         for silence, _ in self._silences:
             if silence.covers(standing.labels) and not (heard and silence.tell_resolved):
-                return Drop()
+                return Drop(f"its end is muted by silence {silence.silence_id}")
         return None if heard or handled else self._announce(standing)
 
     def _silenced(self, standing: Standing) -> Hold | None:

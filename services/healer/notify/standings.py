@@ -21,6 +21,7 @@ def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
         value=incident.sight.value,
         threshold=incident.sight.threshold,
         sentence=incident.sight.sentence,
+        signal=incident.signal,
         labels=labels,
         severity=incident.severity,
         state=incident.state,

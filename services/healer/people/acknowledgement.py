@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.healer.incidents.store import Chronicle
 from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.narrative import Acknowledged
 from services.healer.model.notice import Line
 from services.healer.model.notification import STANDINGS
 from services.healer.model.transitions import Phase, collected
@@ -68,7 +69,7 @@ class People:
             raise NotFound("the incident is over, or there is none with this id")
         if incident.acknowledged_by:
             return
-        taken = incident.acknowledged(by)
+        taken = incident.acknowledged(by).tells(Acknowledged(at=ctx.now, by=by))
         standing = ctx.records.get(STANDINGS, incident_id)
         if standing is not None:
             calm: dict[str, object] = {"acknowledged": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.healer.reference_pages import FOLDER, STATES_PAGE, pages, states
+from services.healer.reference_pages import EVENTS_PAGE, FOLDER, STATES_PAGE, events, pages, states
 
 _ROOT = Path(__file__).parents[3]
 
@@ -18,5 +18,11 @@ def test_every_remediation_has_its_page_and_none_is_stale() -> None:
 
 def test_the_page_of_states_is_what_the_tables_say() -> None:
     assert (_ROOT / STATES_PAGE).read_text() == states(), (
+        "run python -m services.healer.reference_pages"
+    )
+
+
+def test_the_page_of_log_events_names_all_of_them() -> None:
+    assert (_ROOT / EVENTS_PAGE).read_text() == events(), (
         "run python -m services.healer.reference_pages"
     )

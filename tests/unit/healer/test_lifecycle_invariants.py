@@ -241,3 +241,14 @@ def test_two_replicas_notify_of_a_change_once() -> None:
     with desk.store.transaction() as records:
         other.handlers.flush(Context(desk.now, "", 1, records))
     assert kinds(desk) == ["firing"]
+
+
+def test_a_held_prediction_is_no_prediction_any_more_once_the_alarm_has_come() -> None:
+    desk = Desk()
+    put(desk, silence(matchers=['host="host1"'], ends_at=NOW + timedelta(seconds=40)))
+    desk.take(prediction(revision=20))
+    desk.later(16)
+    desk.later(20)
+    desk.take(anomaly(DISK))
+    desk.later(5)
+    assert kinds(desk) == ["firing"]

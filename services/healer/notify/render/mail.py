@@ -17,7 +17,6 @@ from services.healer.model.notice import Notice, Summary
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.tables import evidence, whole_evidence
 from services.healer.notify.render.text import (
-    WORDS,
     LinkMaker,
     advice,
     alert_table,
@@ -27,6 +26,7 @@ from services.healer.notify.render.text import (
     plain,
     short_claim,
     title,
+    word,
 )
 from shared.contracts.alerts import Severity
 from shared.visible import visible
@@ -159,7 +159,7 @@ def _html(
         values |= {"rows": alert_table(rows, told.attached), "hidden": len(told.rows) - len(rows)}
         return _PAGES.get_template("summary.html").render(values)
     values |= {
-        "word": WORDS[told.kind],
+        "word": word(told),
         "claim": short_claim(told),
         "facts": facts(told),
         "evidence": evidence(told),

@@ -82,8 +82,13 @@ def title(told: Notice | Summary) -> str:
         return one_line(f"[{told.severity}] {told.kind}: {told.headline}")
     where = f"{told.series.item} on {told.series.host}"
     more = f" (and {len(told.also)} more)" if told.also else ""
-    said = f"[{told.severity}] {WORDS[told.kind]}: {where} {short_claim(told)}"
+    said = f"[{told.severity}] {word(told)}: {where} {short_claim(told)}"
     return one_line(said, 200 - len(more)) + more
+
+
+def word(told: Notice | Line) -> str:
+    """What kind of notice it is: an alarm is a threshold crossed, an anomaly is unlike itself."""
+    return told.signal if told.kind == "firing" else WORDS[told.kind]
 
 
 def short_claim(notice: Notice) -> str:
@@ -98,17 +103,23 @@ def short_claim(notice: Notice) -> str:
         case "acknowledged":
             return f"is taken care of by {notice.acknowledged_by}"
         case _ if notice.crossing_ms is not None and notice.threshold is not None:
-            verb = "reaches" if notice.above else "falls to"
-            ahead = notice.crossing_ms / 1000 - notice.at.timestamp()
-            when = f"in {span(timedelta(seconds=ahead))}" if ahead > 0 else "about now"
-            return f"{verb} {quantity(notice.threshold, notice.unit)} {when}"
+            return _to_come(notice, notice.crossing_ms, notice.threshold)
         case _:
             return f"is {quantity(notice.value, notice.unit)}"
 
 
+def _to_come(notice: Notice, crossing_ms: int, threshold: float) -> str:
+    limit = quantity(threshold, notice.unit)
+    ahead = crossing_ms / 1000 - notice.at.timestamp()
+    if ahead <= 0:
+        return f"was to {'reach' if notice.above else 'fall to'} {limit} by now"
+    verb = "reaches" if notice.above else "falls to"
+    return f"{verb} {limit} in {span(timedelta(seconds=ahead))}"
+
+
 def claim(row: Line, _now: datetime) -> str:
     """One alert in one sentence, e.g. ``cpu.idle on host1 is 4 %``."""
-    name = f"{WORDS[row.kind]}: {row.series.item} on {row.series.host}"
+    name = f"{word(row)}: {row.series.item} on {row.series.host}"
     return f"{name} is over" if row.kind in ENDINGS else f"{name} is {amount(row)}"
 
 
@@ -133,7 +144,11 @@ def facts(notice: Notice) -> list[tuple[str, str]]:
     if notice.crossing_ms is not None:
         found.append(("Crosses", _crossing(notice)))
     found.append(("Taken by", notice.acknowledged_by))
+    if notice.since is not None:
+        lasted = span(notice.at - notice.since)
+        found.append(("Since", f"{moment(int(notice.since.timestamp() * 1000))} ({lasted})"))
     found.append(("Time", moment(int(notice.at.timestamp() * 1000))))
+    found.append(("Alert", notice.incident_id))
     return [(name, one_line(value, 600)) for name, value in found if value]
 
 
@@ -153,7 +168,7 @@ def alert_table(rows: Sequence[Line], effects: dict[str, int]) -> tuple[list[str
     names = ["state", "severity", "machine", "item", "value", "since", "why"]
     cells = [
         [
-            WORDS[row.kind],
+            word(row),
             row.severity.value,
             one_line(row.series.host, 100),
             one_line(" ".join([row.series.item, *_labels(row)]), 200),
@@ -188,7 +203,7 @@ def plain(told: Notice | Summary, page_url: str = "", links: Sequence[tuple[str,
 def _notice_lines(notice: Notice) -> list[str]:
     known = facts(notice)
     width = max(len(name) for name, _ in known)
-    lines = [one_line(notice.sentence, 1000), ""]
+    lines = [one_line(notice.opening, 1000), ""] if notice.opening else []
     lines += [f"{name:<{width}}  {value}" for name, value in known]
     if notice.also:
         lines += ["", "Also:", *aligned(*alert_table(notice.also, {}))]
@@ -199,12 +214,20 @@ def _notice_lines(notice: Notice) -> list[str]:
         lines += command
     if notice.actions:
         lines += ["", "What was done:", *(f"  - {one_line(a, 1000)}" for a in notice.actions)]
+    if notice.next_step:
+        lines += ["", f"What happens next: {one_line(notice.next_step, 300)}"]
+    if notice.runbook_url:
+        lines += ["", f"Runbook: {one_line(notice.runbook_url, 2000)}"]
     for found in evidence(notice):
         lines += ["", f"{found.title}:", *aligned(found.names, found.cells)]
         lines += [f"  {found.rest}"] * bool(found.hidden)
     if notice.evidence_note:
         lines += ["", one_line(notice.evidence_note, 1000)]
-    return lines if notice.planned else lines + command
+    lines += [] if notice.planned else command
+    if notice.story:
+        told = [f"  {at}  {one_line(text, 1000)}" for at, text in notice.story]
+        lines += ["", "What happened (UTC):", *told]
+    return [*lines, "", f"How it was found: {one_line(notice.sentence, 1000)}"]
 
 
 def _command(notice: Notice) -> list[str]:

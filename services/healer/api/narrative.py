@@ -1,0 +1,37 @@
+"""Why people were notified of an alert, and why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+
+from services.healer.people.why import Story, story, why
+
+if TYPE_CHECKING:
+    from services.healer.api.app import Healer
+
+
+def router(healer: Healer) -> APIRouter:
+    """The routes of alerts' stories."""
+    routes = APIRouter(tags=["alerts"])
+    channels = healer.settings.all_channels
+
+    @routes.get("/alerts/{alert_id}/narrative")
+    def narrative(alert_id: str) -> Story:
+        """What was seen, decided and sent about one alert, open or ended."""
+        with healer.unit() as unit:
+            return story(alert_id, channels, healer.context(unit.records))
+
+    @routes.get("/why")
+    def of_machine(
+        host: Annotated[str, Query(min_length=1, max_length=253)],
+        item: Annotated[str, Query(max_length=300)] = "",
+        at: AwareDatetime | None = None,
+    ) -> list[Story]:
+        """The same of a machine's alerts, newest first; ``at``: of those open then."""
+        with healer.unit() as unit:
+            return why(host, item, at, channels, healer.context(unit.records))
+
+    return routes

@@ -1,0 +1,40 @@
+"""One log line for each decision about an alert: every fact of its story, as it becomes known.
+
+A line's event name says what was decided; ``alert_id`` and ``trace_id`` say about which alert and
+in which trace, and the fact's own fields say the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from services.healer.model.narrative import Fact
+from shared.contracts.alerts import SeriesRef
+
+log = structlog.get_logger(__name__)
+
+EVENTS: Mapping[str, tuple[str, str]] = {
+    "predicted": ("alert_predicted", "a forecast reaches the threshold"),
+    "alarm": ("alert_fires", "a value is beyond its threshold, or another's rule says so"),
+    "anomaly": ("alert_anomalous", "a value is unlike itself"),
+    "evidence": ("alert_evidence", "the machine said what it knows of the cause, or did not"),
+    "held": ("alert_held", "people are not notified for now: by what, until when"),
+    "notified": ("alert_notified", "a notice was given to the channels"),
+    "not notified": ("alert_not_notified", "there is nothing to notify anybody of any more"),
+    "decided": ("alert_decided", "what the policy or a person said about acting"),
+    "executed": ("alert_remedied", "a remediation was carried out, or could not be"),
+    "verified": ("alert_verified", "the value was read again after a remediation"),
+    "acknowledged": ("alert_acknowledged", "somebody takes care of it"),
+    "ended": ("alert_closed", "it is over"),
+}
+"""Kind of fact to event name and meaning."""
+
+
+def write(alert_id: str, series: SeriesRef, *facts: Fact) -> None:
+    """Log each fact on a line of its own."""
+    for fact in facts:
+        known = fact.model_dump(mode="json", exclude={"kind", "at"}, exclude_none=True)
+        event = EVENTS[fact.kind][0]
+        log.info(event, alert_id=alert_id, host=series.host, item=series.item, **known)

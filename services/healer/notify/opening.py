@@ -1,0 +1,155 @@
+"""The first sentences of a notice, for the person who is woken by it.
+
+What it is, since when and how bad; what was done; what is wanted of the reader, and until when.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from services.healer.model.action import Action
+from services.healer.model.incident import Incident
+from services.healer.model.narrative import Executed, Verified
+from services.healer.model.notice import Kind
+from services.healer.model.notification import Flap
+from services.healer.notify.render.numbers import quantity, span
+from services.healer.notify.render.story import (
+    clock,
+    clock_ms,
+    foretold,
+    last_prediction,
+    subject,
+)
+from shared.contracts.alerts import AlertState
+from shared.items import ITEMS
+
+_HALF = 0.5
+
+
+def opening(
+    incident: Incident,
+    kind: Kind,
+    now: datetime,
+    flap: Flap | None = None,
+    action: Action | None = None,
+) -> str:
+    """Two or three sentences that stand above everything else."""
+    match kind:
+        case "handled":
+            return _handled(incident, now)
+        case "resolved":
+            return _resolved(incident, now)
+        case "flapping" if flap is not None:
+            return _flapping(incident, flap, now)
+        case "acknowledged":
+            return f"{incident.acknowledged_by} takes care of it. {_matter(incident, now)}"
+        case _:
+            return f"{_matter(incident, now)} {_done(incident)}{_wanted(kind, action, now)}".strip()
+
+
+def _unit(incident: Incident) -> str:
+    item = ITEMS.get(incident.series.item)
+    return item.unit if item else ""
+
+
+def _matter(incident: Incident, now: datetime) -> str:
+    """What is the matter, since when, how bad."""
+    sight, unit, name = incident.sight, _unit(incident), subject(incident.series)
+    since = f"since {clock(incident.opened_at, now)} ({span(now - incident.opened_at)})"
+    if incident.state is AlertState.PREDICTED and sight.crossing_ms is not None:
+        return _to_come(incident, now)
+    value = quantity(sight.value, unit)
+    if sight.strange:
+        return f"{name} is at {value}, {_move(incident)} that is unlike it, {since}."
+    if sight.threshold is None:
+        return f"{name} has an alarm {since}."
+    side = "above" if sight.above else "below"
+    limit = quantity(sight.threshold, unit)
+    return f"{name} is at {value}, {side} its threshold of {limit}, {since}."
+
+
+def _to_come(incident: Incident, now: datetime) -> str:
+    sight, unit, name = incident.sight, _unit(incident), subject(incident.series)
+    verb = "reach" if sight.above else "fall to"
+    limit = quantity(sight.threshold or 0.0, unit)
+    early, late = sight.earliest_ms, sight.latest_ms
+    if early is not None and late is not None and early < late:
+        when = f"between {clock_ms(early, now)} and {clock_ms(late, now)} UTC"
+    else:
+        when = f"at about {clock_ms(sight.crossing_ms or 0, now)} UTC"
+    sure = sight.probability
+    will = "may" if sure is not None and sure < _HALF else "will"
+    share = f" ({sure:.0%})" if sure is not None else ""
+    value = quantity(sight.value, unit)
+    return f"{name} {will} {verb} {limit} {when}{share}; it is at {value} now."
+
+
+def _move(incident: Incident) -> str:
+    """The value's move in the word for it: only a rise may be called one."""
+    sight = incident.sight
+    before = [point.value for point in sight.recent[:-1]]
+    if not before:
+        return "a move"
+    middle = sorted(before)[len(before) // 2]
+    return "a rise" if sight.value > middle else "a fall" if sight.value < middle else "a change"
+
+
+def _done(incident: Incident) -> str:
+    """What was done about it so far."""
+    verified = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
+    if verified is not None and not verified.effective:
+        unit = _unit(incident)
+        values = f"{quantity(verified.before, unit)} → {quantity(verified.after, unit)}"
+        return f"{verified.remediation} did not help ({values}). "
+    tried = next((f for f in reversed(incident.narrative) if isinstance(f, Executed)), None)
+    if tried is not None and not tried.succeeded:
+        return f"{tried.remediation} could not be carried out. "
+    return "Nothing has been done about it. " if not incident.attempts else ""
+
+
+def _wanted(kind: Kind, action: Action | None, now: datetime) -> str:
+    """What is wanted of the reader, and until when."""
+    if action is not None and action.expires is not None:
+        until = clock(action.expires, now)
+        return f"Please approve or refuse {action.remediation} until {until} UTC."
+    if kind in {"escalated", "unanswered"}:
+        return "Please look at it now: nothing else will be done by itself."
+    return "Please look at it." if kind == "firing" else ""
+
+
+def _handled(incident: Incident, now: datetime) -> str:
+    """What was to come or had come, what was done at which time, and that nothing is to do."""
+    unit, name = _unit(incident), subject(incident.series)
+    predicted = last_prediction(incident.narrative)
+    fired = any(fact.kind == "alarm" for fact in incident.narrative)
+    parts = [f"{name}:"]
+    if predicted is not None:
+        parts.append(f"{foretold(predicted, unit, now)};")
+    did = next((f for f in reversed(incident.narrative) if isinstance(f, Executed)), None)
+    if did is not None:
+        parts.append(f"{did.words.rstrip('.')} at {clock(did.at, now)} UTC;")
+    read = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
+    if read is not None:
+        parts.append(f"{quantity(read.before, unit)} → {quantity(read.after, unit)};")
+    parts.append("the alarm is over." if fired else "no alarm fired.")
+    return " ".join([*parts, "Nothing to do."])
+
+
+def _resolved(incident: Incident, now: datetime) -> str:
+    unit, name = _unit(incident), subject(incident.series)
+    at = f" at {quantity(incident.left_at, unit)} now" if incident.left_at is not None else ""
+    length = span((incident.closed_at or now) - incident.opened_at)
+    predicted = last_prediction(incident.narrative)
+    if predicted is not None and not any(f.kind == "alarm" for f in incident.narrative):
+        said = foretold(predicted, unit, now)
+        return f"{name} is out of danger{at}: it was {said}, and that did not come. Nothing to do."
+    return f"{name} is well again{at}; it was not for {length}. Nothing to do."
+
+
+def _flapping(incident: Incident, flap: Flap, now: datetime) -> str:
+    hold = span(timedelta(seconds=flap.hold_s))
+    return (
+        f"{subject(incident.series)} comes and goes: {flap.openings} times since "
+        f"{clock(flap.since, now)} UTC. Until {clock(flap.until, now)} UTC, if it does not go on, "
+        f"you hear of it only if it lasts longer than {hold}, and when it is calm."
+    )

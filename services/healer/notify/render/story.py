@@ -1,0 +1,145 @@
+"""The story of an incident in sentences: one for whom it wakes, one for each fact."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import singledispatch
+
+from services.healer.model.narrative import (
+    Acknowledged,
+    Answered,
+    Crossed,
+    Decided,
+    Ended,
+    Executed,
+    Fact,
+    Held,
+    Narrative,
+    Notified,
+    NotNotified,
+    Predicted,
+    Strange,
+    Verified,
+)
+from services.healer.notify.render.numbers import counted, quantity
+from shared.contracts.alerts import SeriesRef
+
+_NEAR = timedelta(hours=20)
+
+
+def clock(at: datetime, now: datetime) -> str:
+    """A time near ``now`` as a clock shows it, any other with its date."""
+    return f"{at:%H:%M:%S}" if abs(at - now) < _NEAR else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def clock_ms(time_ms: int, now: datetime) -> str:
+    """The same of a Unix time in milliseconds."""
+    return clock(datetime.fromtimestamp(time_ms / 1000, now.tzinfo), now)
+
+
+def subject(series: SeriesRef) -> str:
+    """What it is about, the way people say it, e.g. ``/var on db7``."""
+    label = next((series.labels[n] for n in _NAMING if n in series.labels), "")
+    return f"{label} on {series.host}" if label else f"{series.item} on {series.host}"
+
+
+_NAMING = ("mount", "program", "device", "interface")
+
+
+def last_prediction(narrative: Narrative) -> Predicted | None:
+    """The prediction that counted last."""
+    return next((f for f in reversed(narrative) if isinstance(f, Predicted)), None)
+
+
+def foretold(fact: Predicted, unit: str, now: datetime) -> str:
+    """E.g. ``predicted to reach 90 % at 20:26:30 (31 %, between 20:25:10 and 20:28:00)``."""
+    verb = "reach" if fact.threshold >= fact.value else "fall to"
+    details = [f"{fact.probability:.0%}"] if fact.probability is not None else []
+    if fact.earliest_ms is not None and fact.latest_ms is not None:
+        early, late = clock_ms(fact.earliest_ms, now), clock_ms(fact.latest_ms, now)
+        details += [f"between {early} and {late}"] * (early != late)
+    more = f" ({', '.join(details)})" if details else ""
+    at = clock_ms(fact.crossing_ms, now)
+    return f"predicted to {verb} {quantity(fact.threshold, unit)} at {at}{more}"
+
+
+@singledispatch
+def sentence(fact: Fact, unit: str, now: datetime) -> str:
+    """One fact for people, without its time."""
+    raise TypeError(f"no words for {type(fact).__name__} in {unit} at {now}")
+
+
+@sentence.register
+def _(fact: Predicted, unit: str, now: datetime) -> str:
+    by = f", says {fact.forecaster}" if fact.forecaster else ""
+    return f"at {quantity(fact.value, unit)}, {foretold(fact, unit, now)}{by}"
+
+
+@sentence.register
+def _(fact: Crossed, unit: str, _now: datetime) -> str:
+    limit = ""
+    if fact.threshold is not None:
+        limit = f", beyond its threshold of {quantity(fact.threshold, unit)}"
+    return f"alarm: the value is {quantity(fact.value, unit)}{limit}"
+
+
+@sentence.register
+def _(fact: Strange, unit: str, _now: datetime) -> str:
+    votes = f" ({', '.join(fact.votes)})" if fact.votes else ""
+    return f"anomaly: {quantity(fact.value, unit)} is unlike this series{votes}"
+
+
+@sentence.register
+def _(fact: Answered, _unit: str, _now: datetime) -> str:
+    return fact.note or f"the machine answered: {fact.title}, {counted(fact.rows, 'row')}"
+
+
+@sentence.register
+def _(fact: Held, _unit: str, now: datetime) -> str:
+    return f"held back by {fact.by} until {clock(fact.until, now)}"
+
+
+@sentence.register
+def _(fact: Notified, _unit: str, _now: datetime) -> str:
+    to = counted(fact.deliveries, "recipient") if fact.deliveries else "no channel"
+    return f"people were notified ({fact.said}), through {to}"
+
+
+@sentence.register
+def _(fact: NotNotified, _unit: str, _now: datetime) -> str:
+    return f"nobody was notified: {fact.why}"
+
+
+@sentence.register
+def _(fact: Decided, _unit: str, _now: datetime) -> str:
+    return fact.words + (f" ({fact.by})" if fact.by else "")
+
+
+@sentence.register
+def _(fact: Executed, _unit: str, _now: datetime) -> str:
+    return fact.words
+
+
+@sentence.register
+def _(fact: Verified, unit: str, _now: datetime) -> str:
+    end = "no alarm fired" if fact.saved else "out of danger"
+    left = end if fact.effective else "that did not help"
+    values = f"{quantity(fact.before, unit)} → {quantity(fact.after, unit)}"
+    return f"read again after {fact.remediation}: {values}; {left}"
+
+
+@sentence.register
+def _(fact: Acknowledged, _unit: str, _now: datetime) -> str:
+    return f"{fact.by} takes care of it"
+
+
+@sentence.register
+def _(fact: Ended, unit: str, _now: datetime) -> str:
+    at = "" if fact.value is None else f", at {quantity(fact.value, unit)}"
+    return f"over: {fact.how}{at}"
+
+
+def lines(narrative: Narrative, unit: str, now: datetime) -> list[tuple[str, str]]:
+    """Time and sentence of every fact, in order."""
+    facts = sorted(narrative, key=lambda fact: fact.at)
+    return [(clock(fact.at, now), sentence(fact, unit, now)) for fact in facts]

@@ -1,0 +1,168 @@
+"""Why people were notified of an alert, and why not: what was seen, decided and sent, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from services.healer.model.incident import INCIDENTS, REMEDYING, Incident
+from services.healer.model.narrative import Narrative, Notified
+from services.healer.model.notification import (
+    DELIVERIES,
+    HEARD,
+    SERIES_SEEN,
+    STANDINGS,
+    STORM,
+    Standing,
+    series_key,
+)
+from services.healer.notify.channels.base import Channel
+from services.healer.notify.render.story import sentence
+from services.healer.people.acknowledgement import NotFound
+from shared.contracts.alerts import SeriesRef
+from shared.contracts.message import deterministic_id
+from shared.items import ITEMS
+from shared.service import Context
+from shared.store import Records
+
+_SERIES, _INCIDENTS, _ANSWERED = 500, 1000, 50
+
+
+class FactView(BaseModel):
+    """One fact of the story, in words and with its numbers."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at: datetime
+    kind: str
+    sentence: str
+    fact: dict[str, Any]
+    deliveries: tuple[dict[str, str], ...] = ()
+    """Of a notice: to whom it goes, and what became of it."""
+
+
+class Story(BaseModel):
+    """An alert's story, open or ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alert_id: str
+    series: SeriesRef
+    state: str
+    severity: str
+    opened_at: datetime
+    closed_at: datetime | None
+    standing: str
+    """Where it stands with people now: waiting, pending, held, told, over, or not for people."""
+    held_by: str = ""
+    until: datetime | None = None
+    facts: tuple[FactView, ...]
+
+
+def story(alert_id: str, channels: Sequence[Channel], ctx: Context) -> Story:
+    """The story of one alert.
+
+    Raises:
+        NotFound: when there is none with this id, or it was forgotten.
+    """
+    incident = ctx.records.get(INCIDENTS, alert_id)
+    if incident is None:
+        raise NotFound("there is no alert with this id, or it ended too long ago")
+    return _story(incident, channels, ctx)
+
+
+def why(
+    host: str, item: str, at: datetime | None, channels: Sequence[Channel], ctx: Context
+) -> list[Story]:
+    """The stories of a machine's alerts, newest first.
+
+    Args:
+        host: the machine.
+        item: only alerts of this item; empty: of all.
+        at: only alerts that were open then; None: all that are remembered.
+        channels: those that notices go through.
+        ctx: the time and the records.
+    """
+    found: list[Incident] = []
+    for seen in ctx.records.find(SERIES_SEEN, group=host, limit=_SERIES):
+        if not item or seen.series.item == item:
+            found += ctx.records.find(
+                INCIDENTS, group=series_key(seen.series), limit=_INCIDENTS, newest_first=True
+            )
+    open_then = [i for i in found if at is None or _open_at(i, at)]
+    newest = sorted(open_then, key=lambda incident: incident.opened_at, reverse=True)
+    return [_story(incident, channels, ctx) for incident in newest[:_ANSWERED]]
+
+
+def _open_at(incident: Incident, at: datetime) -> bool:
+    return incident.opened_at <= at and (incident.closed_at is None or at <= incident.closed_at)
+
+
+def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Story:
+    records = ctx.records
+    standing = records.get(STANDINGS, incident.incident_id)
+    heard = records.get(HEARD, incident.incident_id)
+    past: Narrative = heard.history if heard else ()
+    facts = [*incident.narrative, *past, *(standing.history if standing else ())]
+    item = ITEMS.get(incident.series.item)
+    unit = item.unit if item else ""
+    status, held_by, until = _stands(incident, standing, ctx)
+    return Story(
+        alert_id=incident.incident_id,
+        series=incident.series,
+        state=incident.state.value,
+        severity=incident.severity.value,
+        opened_at=incident.opened_at,
+        closed_at=incident.closed_at,
+        standing=status,
+        held_by=held_by,
+        until=until,
+        facts=tuple(
+            FactView(
+                at=fact.at,
+                kind=fact.kind,
+                sentence=sentence(fact, unit, ctx.now),
+                fact=fact.model_dump(mode="json", exclude={"kind", "at"}),
+                deliveries=tuple(_deliveries(fact, channels, records))
+                if isinstance(fact, Notified)
+                else (),
+            )
+            for fact in sorted(facts, key=lambda fact: fact.at)
+        ),
+    )
+
+
+def _stands(
+    incident: Incident, standing: Standing | None, ctx: Context
+) -> tuple[str, str, datetime | None]:
+    """Where it stands with people, what holds it, and until when."""
+    if incident.closed_at is not None and standing is None:
+        return "over", "", None
+    if standing is None and incident.phase in REMEDYING:
+        return "being handled", incident.remediation, incident.due
+    if standing is None:
+        return "not for people", "", None
+    storm = ctx.records.get(STORM, "storm")
+    if standing.status == "pending" and storm is not None and storm.active:
+        return "held", "storm: the next summary tells of it", storm.next_at
+    return standing.status, standing.held_by, standing.due
+
+
+def _deliveries(
+    notice: Notified, channels: Sequence[Channel], records: Records
+) -> Iterator[dict[str, str]]:
+    for channel in channels:
+        for recipient in channel.recipients():
+            about = ("delivery", notice.message_id, channel.name, recipient)
+            delivery = records.get(DELIVERIES, deterministic_id(*about))
+            if delivery is not None:
+                yield {
+                    "channel": channel.name,
+                    "recipient": recipient,
+                    "status": delivery.status,
+                    "attempts": str(delivery.attempts),
+                    "problem": delivery.problem,
+                }

@@ -124,6 +124,16 @@ ALERTS_HELD = Counter(
     "Alerts held back, by why: silence, inhibited, flapping.",
     ["why"],
 )
+ALERTS_HELD_SECONDS = Counter(
+    "barograph_alert_held_seconds_total",
+    "How long alerts were held back, by why, added when they no longer are.",
+    ["why"],
+)
+OLDEST_UNNOTIFIED = Gauge(
+    "barograph_oldest_unnotified_critical_seconds",
+    "Age of the oldest critical alert that people were not notified of and that no silence or "
+    "inhibition holds; 0: none.",
+)
 DELIVERIES = Counter(
     "barograph_deliveries_total",
     "Notices handed to a channel, by outcome: sent, postponed, refused.",

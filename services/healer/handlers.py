@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import Any
 
 from services.healer.actions import scores
 from services.healer.incidents import clock_steps
@@ -12,14 +11,14 @@ from services.healer.incidents.alertmanager_alerts import OutsideAlert, understo
 from services.healer.incidents.answers import heard
 from services.healer.incidents.canary import Canary
 from services.healer.incidents.effects import healed, is_relief, is_stale
+from services.healer.incidents.forgetting import forget_what_is_due
 from services.healer.incidents.lifecycle import Course
 from services.healer.incidents.signals import Signals
 from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
-from services.healer.model.commands import COMMANDS, ENDED, RUNS
-from services.healer.model.healing import HEALINGS
+from services.healer.model.commands import COMMANDS
 from services.healer.model.incident import INCIDENTS, Incident, incidents_of, open_among
-from services.healer.model.notification import DELIVERIES, HEARD, NOTICES, SERIES_SEEN
+from services.healer.model.notification import DELIVERIES
 from services.healer.model.signal import Sight, Signal
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.announcer import Announcer
@@ -45,19 +44,8 @@ from shared.contracts.alerts import AlertState, Severity
 from shared.contracts.healing import ActionState
 from shared.items import ITEMS
 from shared.service import Context
-from shared.store import Collection
 
 _STEPS_TOLD = 5
-_FORGOTTEN: tuple[Collection[Any], ...] = (
-    COMMANDS,
-    RUNS,
-    ENDED,
-    HEALINGS,
-    HEARD,
-    NOTICES,
-    SERIES_SEEN,
-)
-"""What is forgotten when it is due, whatever its state."""
 _ALARMS = frozenset({"threshold", "alive"})
 """Detectors of which a threshold is asked, not what is usual."""
 _DONE = ("sent", "refused", "digested")
@@ -217,9 +205,7 @@ class Handlers:
         self._forget(ctx)
 
     def _forget(self, ctx: Context) -> None:
-        for collection in _FORGOTTEN:
-            for record in ctx.records.find(collection, due_before=ctx.now):
-                ctx.records.delete(collection, collection.key(record))
+        forget_what_is_due(ctx)
         for delivery in ctx.records.find(DELIVERIES, status=_DONE, due_before=ctx.now):
             ctx.records.delete(DELIVERIES, delivery.delivery_id)
         for machine in ctx.records.find(MACHINES, due_before=ctx.now - self._keep):

@@ -60,6 +60,12 @@ class Prediction:
     why: dict[str, str]
     passage: Passage
 
+    @property
+    def point(self) -> float:
+        """The one time that is named, in steps ahead: the mean's crossing, in the likely range."""
+        early, late = self.passage.likely
+        return min(max(self.crossing.mean, early), late)
+
 
 class Episodes:
     """All open predictions of a partition, and the ledger of the past ones."""
@@ -102,7 +108,7 @@ class Episodes:
     def _crosses(
         self, row: int, subject: Subject, found: Prediction, episode: Episode | None, clean_ups: int
     ) -> Iterator[Message]:
-        crossing_ms = self._at(subject, found.crossing.mean)
+        crossing_ms = self._at(subject, found.point)
         if episode is None:
             started = subject.open_step * self._settings.resolution_ms
             latest = self._latest(subject, found)
@@ -146,10 +152,10 @@ class Episodes:
 
     def _latest(self, subject: Subject, found: Prediction) -> int | None:
         latest = found.crossing.latest
-        return None if latest is None else self._at(subject, latest)
+        return None if latest is None else self._at(subject, max(latest, found.point))
 
     def _event(self, subject: Subject, found: Prediction, episode: Episode) -> AlarmPredicted:
-        crossing_ms = self._at(subject, found.crossing.mean)
+        crossing_ms = self._at(subject, found.point)
         latest_ms = self._latest(subject, found)
         return AlarmPredicted(
             event_id=episode.event_id,
@@ -161,7 +167,7 @@ class Episodes:
             threshold=subject.threshold,
             above=subject.above,
             crossing_ms=crossing_ms,
-            earliest_ms=self._at(subject, found.crossing.earliest),
+            earliest_ms=self._at(subject, min(found.crossing.earliest, found.point)),
             latest_ms=latest_ms,
             predicted_value=float(found.forecast.mean[-1]),
             probability=found.passage.probability,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import get_args
 
 from services.healer.model import decision_log
 from services.healer.model.action import ACTIONS
@@ -25,18 +24,20 @@ from services.healer.model.notification import (
     Group,
     Heard,
     Standing,
-    StandingStatus,
     StormState,
     series_key,
 )
 from services.healer.model.policy import RANK
-from services.healer.notify import flap_notices, storms
+from services.healer.notify import flap_notices, measures, storms
 from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.filters import Announce, Drop, Filters, Hold
 from services.healer.settings import HealerSettings
 from shared.contracts.healing import ActionState
-from shared.observe import ALERTS_HELD, ALERTS_OPEN, STORMING
+from shared.observe import (
+    ALERTS_HELD,
+    STORMING,
+)
 from shared.service import Context
 
 _MOST = 20_000
@@ -65,9 +66,7 @@ class Announcer:
             ctx.records.delete(GROUPS, group.group)
         self._dispatch.digests(ctx)
         STORMING.set(state.active)
-        counted = ctx.records.count(STANDINGS)
-        for status in get_args(StandingStatus):
-            ALERTS_OPEN.labels(status).set(counted.get(status, 0))
+        measures.standings(ctx)
 
     def _announce(self, state: StormState, ctx: Context) -> None:
         candidates = self._candidates(ctx)
@@ -108,6 +107,7 @@ class Announcer:
         newest_first = sorted(candidates, key=lambda standing: standing.since, reverse=True)
         verdicts = {each.incident_id: filters.verdict(each) for each in newest_first}
         for standing in candidates:
+            measures.hold(standing, verdicts[standing.incident_id], ctx)
             match verdicts[standing.incident_id]:
                 case None | Announce() as verdict:
                     announces = isinstance(verdict, Announce)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from services.healer.model.notification import FLAPS, STANDINGS
 from services.healer.model.policy import Policy
@@ -252,3 +253,23 @@ def test_a_held_prediction_is_no_prediction_any_more_once_the_alarm_has_come() -
     desk.take(anomaly(DISK))
     desk.later(5)
     assert kinds(desk) == ["firing"]
+
+
+def test_metrics_say_how_long_alerts_were_held_and_how_old_the_oldest_unknown_one_is() -> None:
+    def held_s() -> float:
+        return (
+            REGISTRY.get_sample_value("barograph_alert_held_seconds_total", {"why": "silence"})
+            or 0.0
+        )
+
+    before = held_s()
+    desk = Desk(group_wait_s=500)
+    desk.take(trouble("host2"))
+    put(desk, silence())
+    desk.take(trouble())
+    desk.later(300)
+    assert REGISTRY.get_sample_value("barograph_oldest_unnotified_critical_seconds") == 300
+    desk.later(300)
+    desk.later(3600)
+    assert REGISTRY.get_sample_value("barograph_oldest_unnotified_critical_seconds") == 0
+    assert held_s() - before >= 3000

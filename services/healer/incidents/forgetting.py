@@ -1,0 +1,28 @@
+"""What is remembered for a while only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.healer.model.commands import COMMANDS, ENDED, RUNS
+from services.healer.model.healing import HEALINGS
+from services.healer.model.notification import HEARD, NOTICES, SERIES_SEEN
+from shared.service import Context
+from shared.store import Collection
+
+_FORGOTTEN: tuple[Collection[Any], ...] = (
+    COMMANDS,
+    RUNS,
+    ENDED,
+    HEALINGS,
+    HEARD,
+    NOTICES,
+    SERIES_SEEN,
+)
+
+
+def forget_what_is_due(ctx: Context) -> None:
+    """Forget what is due to be, whatever its state."""
+    for collection in _FORGOTTEN:
+        for record in ctx.records.find(collection, due_before=ctx.now):
+            ctx.records.delete(collection, collection.key(record))

@@ -1,0 +1,46 @@
+"""What metrics say of alerts and people: how many wait, how long they are held, the oldest."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from services.healer.model.narrative import Held
+from services.healer.model.notification import STANDINGS, Standing, StandingStatus
+from services.healer.notify.filters import Hold, Verdict
+from shared.contracts.alerts import Severity
+from shared.observe import ALERTS_HELD_SECONDS, ALERTS_OPEN, OLDEST_UNNOTIFIED
+from shared.service import Context
+
+_LOOKED_AT = 200
+"""The oldest alerts come first; it is them that the age is about."""
+
+
+def standings(ctx: Context) -> None:
+    """How many alerts stand where with people, and the oldest critical one nobody knows of."""
+    counted = ctx.records.count(STANDINGS)
+    for status in get_args(StandingStatus):
+        ALERTS_OPEN.labels(status).set(counted.get(status, 0))
+    OLDEST_UNNOTIFIED.set(_oldest_unnotified(ctx))
+
+
+def _oldest_unnotified(ctx: Context) -> float:
+    found = ctx.records.find(STANDINGS, status=("waiting", "pending", "held"), limit=_LOOKED_AT)
+    ages = [
+        (ctx.now - standing.since).total_seconds()
+        for standing in found
+        if standing.severity is Severity.CRITICAL
+        and not standing.ended
+        and standing.said is None
+        and not standing.held_by.startswith(("silence", "inhibited"))
+    ]
+    return max(ages, default=0.0)
+
+
+def hold(standing: Standing, verdict: Verdict, ctx: Context) -> None:
+    """Count how long it was held, if it is not held by the same any more."""
+    last = standing.history[-1] if standing.history else None
+    if standing.status != "held" or not isinstance(last, Held):
+        return
+    if not isinstance(verdict, Hold) or verdict.by != last.by:
+        why = last.by.partition(" ")[0]
+        ALERTS_HELD_SECONDS.labels(why).inc(max((ctx.now - last.at).total_seconds(), 0.0))

@@ -53,12 +53,16 @@ def labels_from(text: str) -> dict[str, str]:
 
 def item_of(name: str) -> str | None:
     """The item of a metric's name; None for a name without a character that can be shown."""
+    if name.isprintable() and len(name) <= MAX_ITEM_LENGTH and not name.startswith(" "):
+        return name or None
     name = _shown(name)
     return _short(name, MAX_ITEM_LENGTH) if name.strip() else None
 
 
 def kept_labels(labels: Mapping[str, str]) -> Labels:
     """What is kept of labels; one without a name or a value is no label."""
+    if _is_plain(labels):
+        return Labels(labels_text(labels), cut=False)
     shown = {
         name: value
         for name, value in ((_shown(name), _shown(value)) for name, value in labels.items())
@@ -70,6 +74,20 @@ def kept_labels(labels: Mapping[str, str]) -> Labels:
         return Labels(text, cut=False)
     kept = dict(_within_bounds(shown))
     return Labels(labels_text(kept), cut=kept != shown)
+
+
+def _is_plain(labels: Mapping[str, str]) -> bool:
+    """Whether labels may stay as they are: nearly always, and quick to see."""
+    names, values = "".join(labels), "".join(labels.values())
+    return (
+        names.isprintable()
+        and values.isprintable()
+        and len(names) + len(values) <= LABEL_NAME_LENGTH * 4
+        and len(labels) <= MAX_LABELS
+        and all(labels)
+        and all(labels.values())
+        and max(map(len, labels), default=0) <= LABEL_NAME_LENGTH
+    )
 
 
 def _within_bounds(labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ forgotten first, then new ones are refused by name.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,9 @@ from services.detector.gateway.names import (
     Targets,
     Understood,
     is_scraped,
+    named,
     read_labels,
     target_of,
-    understand,
 )
 from shared.name_hashes import name_hash
 from shared.observe import SERIES_CUT
@@ -230,22 +230,20 @@ class KnownSeries:
         new = range(len(self.labels), int(self._used[0]))
         if not new:
             return
+        read = [read_labels(self._encoded(number)) for number in new]
         again: list[int] = []
-        for number in new:
-            labels, _ = read_labels(self._encoded(number))
+        for labels, _ in read:
             target = self._targets.note(labels)
             if target is not None:
                 again += self._undecided.pop(target, [])
-        for number in (*new, *again):
-            self._note(number, self._understood(self._encoded(number)))
-        for number in new:
-            self._note_undecided(number)
+        for number, (labels, problem) in zip(new, read, strict=True):
+            self._note_undecided(number, labels)
+            self._note(number, self._understood(labels, problem))
+        for number in again:
+            self._note(number, self._understood(*read_labels(self._encoded(number))))
 
-    def _note_undecided(self, number: int) -> None:
+    def _note_undecided(self, number: int, labels: Mapping[str, str]) -> None:
         """Remember a series whose ``host`` may yet turn out to be its target's."""
-        if b"host" not in (encoded := self._encoded(number)):
-            return
-        labels, _ = read_labels(encoded)
         if "host" in labels and is_scraped(labels) and not self._targets.name(labels):
             waiting = self._undecided.setdefault(target_of(labels), [])
             if len(waiting) < _MOST_UNDECIDED and len(self._undecided) < _MOST_UNDECIDED:
@@ -255,12 +253,13 @@ class KnownSeries:
         start, length = self._spans[number]
         return self._arena[start : start + length].tobytes()
 
-    def _understood(self, encoded: bytes) -> Understood | str | None:
+    def _understood(self, labels: dict[str, str], problem: str) -> Understood | str | None:
         try:
-            return understand(encoded, self._ignore, self._limits.machine_label, self._targets)
+            limits = self._limits
+            return named(labels, problem, self._ignore, limits.machine_label, self._targets)
         except Exception:
             # Half a table would refuse every later request: what nobody foresaw is a bad series.
-            log.exception("series_not_understood", labels=repr(encoded[:500]))
+            log.exception("series_not_understood", labels=repr(labels)[:500])
             return "a series whose labels could not be understood"
 
     def _note(self, number: int, found: Understood | str | None) -> None:

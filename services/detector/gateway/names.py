@@ -75,10 +75,10 @@ class Targets:
 
     def note(self, labels: Mapping[str, str]) -> tuple[str, str] | None:
         """Learn from a series; the target that it tells something new of."""
+        if "host" not in labels or not _OF_ANY_TARGET.fullmatch(labels.get("__name__", "")):
+            return None
         target = target_of(labels)
         if target in self._named or len(self._named) >= _MOST_TARGETS:
-            return None
-        if not labels.get("host") or not _OF_ANY_TARGET.fullmatch(labels.get("__name__", "")):
             return None
         self._named.add(target)
         return target
@@ -122,7 +122,17 @@ def understand(
         machine_label: the label that names the machine before all others, where it is there.
         targets: what is known of the targets that series come from.
     """
-    labels, problem = read_labels(encoded)
+    return named(*read_labels(encoded), ignore, machine_label, targets)
+
+
+def named(
+    labels: dict[str, str],
+    problem: str,
+    ignore: str,
+    machine_label: str = "",
+    targets: Targets | None = None,
+) -> Understood | str | None:
+    """The same of labels that ``read_labels`` has read; they are used up."""
     if not labels and problem:
         return problem
     name = labels.pop("__name__", "")

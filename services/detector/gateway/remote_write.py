@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import cramjam
@@ -210,9 +210,11 @@ class Receiver:
         return [
             (
                 int(number),
-                replace(
-                    self._batch(series[chosen], times[chosen], values[chosen]),
-                    brought=tuple(brought.get(int(number), ())),
+                self._batch(
+                    series[chosen],
+                    times[chosen],
+                    values[chosen],
+                    tuple(brought.get(int(number), ())),
                 ),
             )
             for number in np.flatnonzero(counts)
@@ -220,7 +222,11 @@ class Receiver:
         ]
 
     def _batch(
-        self, series: NDArray[np.int64], times: NDArray[np.int64], values: NDArray[np.float64]
+        self,
+        series: NDArray[np.int64],
+        times: NDArray[np.int64],
+        values: NDArray[np.float64],
+        brought: tuple[tuple[str, str], ...],
     ) -> SampleBatch:
         known = self.known
         used, label = np.unique(series, return_inverse=True)
@@ -237,5 +243,6 @@ class Receiver:
             times,
             values,
             counters=known.declared.among(names),
+            brought=brought,
             hashes=(known.hosts.hashes(hosts), known.items.hashes(items), known.label_hash[used]),
         )

@@ -77,8 +77,9 @@ def run(detector: Detector, files: list[File]) -> tuple[list[Floats], list[Float
         votes = detector.step(state, tick_of(values, times, rows=np.array(here), broken=broken))
         score = np.where(votes.judged, strength(votes.numbers, votes.anomalous), 0.0)
         fires = votes.anomalous
-        if "report" in votes.numbers:
-            fires = fires & (votes.numbers["report"] > 0)
+        if "onset" in votes.numbers:
+            # It tells the beginning of an episode once.
+            fires = fires & (votes.numbers["onset"] > 0)
         for place, row in enumerate(here):
             scores[row][at], alarms[row][at] = score[place], fires[place]
     points = sum(len(file.values) for file in files)

@@ -1,19 +1,23 @@
-"""Surprise: how rarely has this series done anything like this, by three views of it?
+"""Surprise: how far is this point from what the series does, and how rarely was it so before?
 
-Each view measures how far the point is from one kind of memory (never the point's own): the
-nearest value ever seen, the level, this time of day. What a distance means depends on the series,
-so each becomes a *rarity*: minus the logarithm of the share of the series' past points with at
-least that distance (a conformal p-value); beyond the largest ever, a Pareto tail fitted to the 20
-largest (Hill) goes on. The mean of the three rarities is the score, in nats, lifted by a share of
-the series' own habit: one that surprises often must surprise more.
+What is expected comes from nine predictors, of which the best of late speaks. What a point leaves
+over is measured in the series' own deviations in nine ways: one point, three, an hour and more of
+them; more or less noise; standing still; and the ``score``, the mean over three points of the
+distance from the expected and from the level. Each has a *rarity*, minus the logarithm of the share
+of the series' past blocks that came as far. The largest of the nine decides.
 
-A score is told only where nothing in the last ``rest`` points was nearly as high, so that an
-episode is told at its onset, once. The threshold comes from the false-alarm budget
-``alarms_per_week`` and the series' own step; a young series must surprise more.
+The threshold comes from the series' own past rarities: what they reached four times as often as the
+false-alarm budget ``alarms_per_week`` allows, plus what a quarter of that is worth; every alarm
+lifts it a little and quiet weeks lower it, so that the budget holds on any kind of series.
+After an alarm nothing new is begun for ``rest_hours``.
+
+Three more views (the nearest value ever seen, the level, this time of day) say why; their mean
+rarity is the ``report``, which is comparable across series.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -28,9 +32,25 @@ _SAID = {
     "level": "the level of the last 64 points has moved",
     "time_of_day": "it is unusual at this time of day",
 }
-_NAMES = ("value", "mean", "score", "threshold", "once_in_days", "report", *VIEWS)
-"""What the kernel writes of every point, in its order."""
-_MEMORY, _COUNTS, _EXACT = 394, 6, 5
+_VIEWED = ("mean", "report", *VIEWS)
+_JUDGED = ("expected", "score", "rarity", "threshold", "kind", "budget", "onset")
+"""What the two kernels write of every point, in their order."""
+_KINDS = {
+    0: ("spike", "dip"),
+    1: ("spike", "dip"),
+    2: ("level up", "level down"),
+    3: ("level up", "level down"),
+    4: ("trend up", "trend down"),
+    5: ("more noise",),
+    6: ("less noise",),
+    7: ("stuck at the last value",),
+    8: ("spike", "dip"),
+}
+"""What a channel's rarity is called, by direction."""
+_MEMORY, _COUNTS, _EXACT = 394, 4, 7
+_WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 23, 9, 141
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_BEGAN_MS = 6
 
 
 @detector
@@ -42,19 +62,16 @@ class Surprise(Detector):
     alarms_per_week: float = Field(
         0.5, gt=0, le=1000, description="False-alarm budget: alarms a series and week."
     )
-    min_points: int = Field(100, ge=50, description="Points learned before anything is judged.")
-    settled_points: int = Field(
-        1000,
-        ge=50,
-        description="Points learned before its own history is trusted: coarse until then.",
+    min_points: int = Field(20, ge=10, description="Points learned before anything is judged.")
+    settled_days: float = Field(
+        7, ge=0, description="Days learned before its own history is trusted: coarse until then."
     )
-    youth: float = Field(
-        1.2, ge=0, description="Until then, what the threshold gains: nats an e-fold fewer points."
+    rest_hours: float = Field(
+        10, ge=0, le=10_000, description="Hours after an alarm in which no other is begun."
     )
-    rest: int = Field(
-        120, ge=0, le=100_000, description="Points in which only a still higher score is told."
+    margin: float = Field(
+        0.5, ge=0, description="How much rarer, in nats, a point is that makes the rest begin anew."
     )
-    margin: float = Field(0.5, ge=0, description="How much higher, in nats.")
     lift: float = Field(0.5, ge=0, lt=1, description="Share of the series' own habit held back.")
     floor_absolute: float = Field(0.0, ge=0, description="Least distance, in the item's unit.")
     floor_relative: float = Field(0.0, ge=0, description="Least distance, share of abs(mean).")
@@ -63,11 +80,16 @@ class Surprise(Detector):
     )
 
     def columns(self) -> list[Column]:
-        """What the kernel keeps: 1.6 kB a series."""
+        """What the kernels keep: 2.5 kB a series."""
         return [
             Column("memory", np.float32, np.nan, (_MEMORY,)),
             Column("counts", np.int32, 0, (_COUNTS,)),
             Column("exact", np.float64, 0, (_EXACT,)),
+            Column("week", np.float32, 0, (_WEEK,)),
+            Column("course", np.float64, 0, (_COURSE,)),
+            Column("pace", np.float32, 0, (_PACE,)),
+            Column("tally", np.int32, 0, (_TALLY,)),
+            Column("tops", np.int16, 0, (_TOPS,)),
         ]
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
@@ -86,29 +108,50 @@ class Surprise(Detector):
         return self._run(state, tick, learning=True)
 
     def _run(self, state: Columns, tick: Tick, *, learning: bool) -> Votes:
-        from services.detector.detectors import surprise_kernel as compiled  # noqa: PLC0415
+        n, rows = len(tick), indices(tick.rows)
+        judging, viewing = np.empty((n, len(_JUDGED))), np.empty((n, len(_VIEWED)))
+        judged, anomalous = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
+        direction = np.empty(n, dtype=np.int8)
+        began = state["exact"][rows, _BEGAN_MS]
+        # First, since it looks at the slots of the day as they were before this point.
+        self._decide(state, tick, rows, learning, judging, judged, anomalous, direction)
+        self._view(state, tick, rows, learning, viewing)
+        named: dict[str, Array] = {"value": tick.values}
+        named |= {name: judging[:, at] for at, name in enumerate(_JUDGED)}
+        named |= {name: viewing[:, at] for at, name in enumerate(_VIEWED)}
+        coarse = judged & (tick.time_ms - began < self.settled_days * _DAY_MS)
+        return Votes(judged, anomalous, direction, named, coarse)
 
-        rules = compiled.Rules(
-            self.lift,
-            self.rest,
-            self.margin,
+    def _decide(
+        self,
+        state: Columns,
+        tick: Tick,
+        rows: Array,
+        learning: bool,
+        numbers: Array,
+        judged: Array,
+        anomalous: Array,
+        direction: Array,
+    ) -> None:
+        from services.detector.detectors import departures, surprise_kernel  # noqa: PLC0415
+
+        rules = departures.Limits(
             self.floor_absolute,
             self.floor_relative,
             self.alarms_per_week,
             self.min_points,
-            self.settled_points,
-            self.youth,
+            self.rest_hours * _HOUR_MS,
+            self.margin,
             self.direction != "drop",
             self.direction != "spike",
         )
-        n = len(tick)
-        numbers, direction = np.empty((n, len(_NAMES))), np.empty(n, dtype=np.int8)
-        judged, coarse = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
-        compiled.step(
+        departures.step(
+            departures.State(*(state[name] for name in departures.State._fields)),
             state["memory"],
-            state["counts"],
-            state["exact"],
-            indices(tick.rows),
+            surprise_kernel.DAILY,
+            surprise_kernel.DAY_SLOTS,
+            state["exact"][:, surprise_kernel.STEP_MS],
+            rows,
             tick.time_ms,
             tick.local_ms,
             tick.holiday,
@@ -117,21 +160,53 @@ class Surprise(Detector):
             tick.floor,
             tick.budget,
             rules,
+            departures.scratch(),
             learning,
             numbers,
             judged,
-            coarse,
+            anomalous,
             direction,
         )
-        named: dict[str, Array] = {name: numbers[:, at] for at, name in enumerate(_NAMES)}
-        return Votes(judged, direction != 0, direction, named, coarse)
+
+    def _view(
+        self, state: Columns, tick: Tick, rows: Array, learning: bool, numbers: Array
+    ) -> None:
+        from services.detector.detectors import surprise_kernel  # noqa: PLC0415 - compiles
+
+        rules = surprise_kernel.Rules(
+            self.lift,
+            self.rest_hours * _HOUR_MS,
+            self.margin,
+            self.floor_absolute,
+            self.floor_relative,
+        )
+        surprise_kernel.step(
+            state["memory"],
+            state["counts"],
+            state["exact"],
+            rows,
+            tick.time_ms,
+            tick.local_ms,
+            tick.holiday,
+            tick.values,
+            tick.broken,
+            tick.floor,
+            rules,
+            learning,
+            numbers,
+        )
 
     def explain(self, numbers: dict[str, float]) -> str:
-        """Name the score, how often it comes, and the views that are most surprised."""
+        """Name the kind of departure, the score, how often it comes, and what is most surprised."""
+        kinds = _KINDS[int(numbers["kind"])]
+        up = numbers["value"] >= numbers["expected"]
+        kind = kinds[0] if up or len(kinds) == 1 else kinds[1]
+        rate = numbers["budget"] * math.exp(numbers["threshold"] - numbers["rarity"])
         most = sorted(VIEWS, key=lambda name: -numbers[name])[:2]
         reasons = " and ".join(_SAID[name] for name in most if numbers[name] > 0)
         return (
-            f"{numbers['value']:.6g} (long-term mean {numbers['mean']:.6g}) has surprise "
-            f"{numbers['score']:.2f}, seen once in {numbers['once_in_days']:.3g} days; told from "
-            f"{numbers['threshold']:.2f}" + (f": {reasons}" if reasons else "")
+            f"{kind}: {numbers['value']:.6g} where {numbers['expected']:.6g} was expected, "
+            f"{numbers['score']:.3g} usual deviations over three points; rarity "
+            f"{numbers['rarity']:.2f}, seen once in {7 / max(rate, 1e-9):.3g} days; told from "
+            f"{numbers['threshold']:.2f}" + (f"; {reasons}" if reasons else "")
         )

@@ -1,4 +1,4 @@
-"""The machine code of ``surprise``: one pass over a tick's points, a row of state each.
+"""The machine code of ``surprise``'s three views: one pass over a tick's points.
 
 A row of ``memory`` (float32, NaN where nothing is yet) is cut as below; ``counts`` (int32) and
 ``exact`` (float64) hold the rest. Nothing here allocates, and a series' result depends on nothing
@@ -30,37 +30,29 @@ LAST = DAILY + DAY_SLOTS
 LIFT = LAST + RING
 MEMORY = LIFT + LIFTS
 
-N_VALUES, LEARNED, RUN, SINCE, FIRING, FILLED = range(6)
-COUNTS = 6
-MEAN, EPS, PEAK, STEP_MS, LAST_MS = range(5)
-EXACT = 5
-VALUE, LONG_MEAN, SCORE, THRESHOLD, ONCE_IN_DAYS, REPORT, FIRST_VIEW = range(7)
+N_VALUES, LEARNED, RUN, FILLED = range(4)
+COUNTS = 4
+MEAN, EPS, PEAK, STEP_MS, LAST_MS, TOLD_MS, BEGAN_MS = range(7)
+EXACT = 7
+LONG_MEAN, REPORT, FIRST_VIEW = range(3)
 NUMBERS = FIRST_VIEW + VIEWS
 
-_DAY_MS, _WEEK_MS = 86_400_000, 604_800_000
+_DAY_MS = 86_400_000
 _FORGET = 0.1
 _LONG = 0.001
 _HILL, _LEAST_INDEX, _MOST_BEYOND, _LEAST_KEPT = 20, 0.15, 4.0, 10
 _SILENT = 50
 _LOGS = np.array([math.log(above + 0.5) for above in range(KEPT + 1)])
-A, B = 3.6, 1.1
-"""Outside the labelled windows of NAB a score is passed once in ``exp(A + B*score)`` points."""
 
 
 class Rules(NamedTuple):
     """The detector's settings, as the kernel wants them."""
 
     lift: float
-    rest: int
+    rest_ms: float
     margin: float
     floor_absolute: float
     floor_relative: float
-    alarms_per_week: float
-    min_points: int
-    settled_points: int
-    youth: float
-    spike: bool
-    drop: bool
 
 
 @kernel
@@ -224,6 +216,8 @@ def learn(
     if not holiday:
         row[slot] = value if math.isnan(row[slot]) else row[slot] + _FORGET * (value - row[slot])
     passed = time_ms - exact[LAST_MS]
+    if learned == 0:
+        exact[BEGAN_MS] = time_ms
     if learned == 1:
         exact[STEP_MS] = passed
     elif learned > 1:
@@ -236,18 +230,6 @@ def learn(
     counts[FILLED] = (counts[FILLED] + 1) & (RING - 1)
     counts[RUN] = min(counts[RUN] + 1, RING)
     counts[LEARNED] = min(learned + 1, 1_000_000_000)
-
-
-@kernel
-def threshold(rules: Rules, step_ms: float, budget: float, learned: int) -> float:
-    """The score that is passed as often as the budget (alarms a week, NaN: the usual) allows."""
-    weekly = rules.alarms_per_week if math.isnan(budget) else budget
-    points = _WEEK_MS / max(step_ms, 1.0) / weekly
-    found = max((math.log(points) - A) / B, 1.0)
-    # What is the rarest of a few points is not rare: young series would tell too much.
-    if learned < rules.settled_points:
-        found += rules.youth * math.log(rules.settled_points / max(learned, 1))
-    return found
 
 
 @kernel
@@ -268,18 +250,6 @@ def rarities(
 
 
 @kernel
-def way(
-    count: Row, mean: float, value: float, score: float, passes: float, told: bool, rules: Rules
-) -> int:
-    """1 an anomalous spike, -1 such a drop, 0 neither."""
-    # Onset is told once; the episode goes on while the score stays near.
-    going_on = count[FIRING] > 0 and score >= passes / 2
-    if not ((told and score >= passes) or going_on):
-        return 0
-    return int(value > mean and rules.spike) - int(value < mean and rules.drop)
-
-
-@kernel
 def step(
     memory: Row,
     counts: Row,
@@ -291,19 +261,11 @@ def step(
     values: Row,
     broken: Row,
     floors: Row,
-    budgets: Row,
     rules: Rules,
     learning: bool,
     numbers: Row,
-    judged: Row,
-    coarse: Row,
-    direction: Row,
 ) -> None:
-    """Judge every point, and learn it if ``learning``.
-
-    Writes ``numbers`` (n, NUMBERS): what was compared; ``judged``, ``coarse`` and ``direction``
-    (n,): whether, whether by little history, and which way (0: as usual).
-    """
+    """Write ``numbers`` (n, NUMBERS), how rare each point is; learn it if ``learning``."""
     sizes = np.empty(VIEWS)
     for i in range(len(rows)):
         if i + 1 < len(rows):
@@ -313,34 +275,23 @@ def step(
             prefetch(exact, rows[i + 1])
         row, count, precise, number = memory[rows[i]], counts[rows[i]], exact[rows[i]], numbers[i]
         value = np.float64(np.float32(values[i]))
-        run, learned, since = count[RUN], count[LEARNED], count[SINCE]
-        mean, step_ms = precise[MEAN], precise[STEP_MS]
+        run, learned, mean = count[RUN], count[LEARNED], precise[MEAN]
         if broken[i]:
             count[RUN] = 0
         slot = DAILY + (local_ms[i] % _DAY_MS) * DAY_SLOTS // _DAY_MS
         distance, place = look(row, count, precise, value, slot, holiday[i], sizes)
         floor = max(floors[i], rules.floor_absolute, rules.floor_relative * abs(mean))
-        log_learned = math.log(max(learned, 1))
-        total = rarities(row, learned, floor, log_learned, sizes, number)
+        total = rarities(row, learned, floor, math.log(max(learned, 1)), sizes, number)
         habit = row[LIFT + LIFTS - 1] if learned >= LIFTS else 0.0
         usual = 0.5 * math.log(max((learned + 1) / LIFTS, 1.0))
         score = total - rules.lift * (habit - usual)
-        peak = precise[PEAK] if since <= rules.rest else 0.0
-        told = score > peak + rules.margin and learned >= _SILENT
-        passes = threshold(rules, step_ms, budgets[i], learned)
-        judged[i] = learned >= rules.min_points and not broken[i]
-        coarse[i] = judged[i] and learned < rules.settled_points
-        found = way(count, mean, values[i], score, passes, told, rules) if judged[i] else 0
-        direction[i] = found
-        number[VALUE], number[LONG_MEAN], number[SCORE] = values[i], mean, score
-        number[THRESHOLD], number[REPORT] = passes, score if told else 0.0
-        number[ONCE_IN_DAYS] = math.exp(A + B * score) * step_ms / _DAY_MS
+        resting = precise[PEAK] > 0 and time_ms[i] - precise[TOLD_MS] <= rules.rest_ms
+        told = score > (precise[PEAK] if resting else 0.0) + rules.margin and learned >= _SILENT
+        number[LONG_MEAN], number[REPORT] = mean, score if told else 0.0
         if not learning:
             count[RUN] = run
             continue
-        count[FIRING] = found != 0
-        count[SINCE] = 1 if told else min(since + 1, 1_000_000_000)
         if told:
-            precise[PEAK] = score
+            precise[PEAK], precise[TOLD_MS] = score, time_ms[i]
         insert(row, LIFT, min(learned, LIFTS), LIFTS, total)
         learn(row, count, precise, value, time_ms[i], slot, holiday[i], sizes, distance, place)

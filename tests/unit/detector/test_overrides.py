@@ -11,7 +11,7 @@ import pytest
 from services.detector.calendars import Calendar, Calendars, local_ms
 from services.detector.detectors import make
 from services.detector.detectors.base import tick_of
-from services.detector.detectors.surprise_kernel import DAILY, LAST, B
+from services.detector.detectors.surprise_kernel import DAILY, LAST
 from services.detector.engine import Engine
 from services.detector.overrides import Overrides, OverridesError
 from services.detector.settings import EngineSettings, Settings
@@ -197,7 +197,7 @@ def test_a_stricter_budget_asks_for_more_surprise() -> None:
         return event.votes[0].numbers["threshold"]
 
     strict, usual = threshold({"alarms_per_week": 0.25}), threshold()
-    assert strict == pytest.approx(usual + np.log(2) / B, abs=0.01)
+    assert strict == pytest.approx(usual + np.log(2), abs=0.01)
 
 
 def test_a_changed_file_holds_for_series_from_a_snapshot() -> None:
@@ -210,9 +210,9 @@ def test_a_changed_file_holds_for_series_from_a_snapshot() -> None:
 
 
 def test_a_series_is_silent_then_coarse_then_judged_by_its_own_history() -> None:
-    assert _judge(_engine(), 900.0, points=90) == []
+    assert _judge(_engine(), 900.0, points=15) == []
     for points, stage in ((110, Stage.COARSE), (310, Stage.OWN)):
-        engine = _engine(detectors={"surprise": {"settled_points": 300}})
+        engine = _engine(detectors={"surprise": {"settled_days": 0.2}})
         for minute in range(points):
             engine.process(from_rows([("m1", "q", "", _T0 + minute * _MINUTE, _wave(minute))]))
         assert engine.stages()[stage] == 1

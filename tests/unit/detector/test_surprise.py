@@ -9,7 +9,6 @@ import pytest
 
 from services.detector.detectors import make
 from services.detector.detectors.base import tick_of
-from services.detector.detectors.surprise import VIEWS
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from shared.columns import Columns
@@ -79,57 +78,132 @@ def test_values_are_remembered_until_the_bank_is_full_and_then_thinned_out() -> 
     assert held == 4
 
 
-def test_the_threshold_follows_from_the_budget_and_the_step() -> None:
-    from services.detector.detectors.surprise_kernel import A, B, Rules, threshold
+def _tops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from services.detector.detectors import departure_kernel as of
 
-    def passed(minutes: float, budget: float = math.nan, learned: int = 1000) -> float:
-        rules = Rules(0.5, 120, 0.5, 0.0, 0.0, 0.5, 100, 1000, 1.2, True, True)
-        return threshold(rules, minutes * _MINUTE, budget, learned)
-
-    # 2,016 points a week and one alarm in two weeks: one in 4,032 points is as rare.
-    assert passed(5) == pytest.approx((math.log(4032) - A) / B)
-    assert passed(5, budget=0.05) == pytest.approx((math.log(40320) - A) / B)
-    assert passed(5) > passed(60)
-    # A fifth of what makes a series settled: 1.2 nats for each e-fold it lacks.
-    assert passed(5, learned=200) == pytest.approx(passed(5) + 1.2 * math.log(5))
+    pace = np.zeros(of.PACE, dtype=np.float32)
+    tally = np.zeros(of.TALLY, dtype=np.int32)
+    return pace, tally, np.zeros(of.KEEPS, dtype=np.int16)
 
 
-def test_the_score_is_the_mean_rarity_less_the_habit_and_every_number_is_told() -> None:
-    detector = make("surprise", {"lift": 0.0, "alarms_per_week": 1000})
-    state = Columns(detector.columns())
-    state.grow(1)
-    for at in range(200):
-        detector.step(state, tick_of(np.array([_wave(at)]), np.array([at * _MINUTE])))
-    votes = detector.judge(state, tick_of(np.array([300.0]), np.array([200 * _MINUTE])))
-    numbers = {name: float(array[0]) for name, array in votes.numbers.items()}
+def test_the_threshold_is_what_was_reached_four_times_as_often_and_a_quarter_of_it() -> None:
+    from services.detector.detectors import departure_kernel as of
 
-    views = [numbers[name] for name in VIEWS]
-    assert numbers["score"] == pytest.approx(sum(views) / len(views))
-    assert numbers["value"] == 300.0
-    assert 100 < numbers["mean"] < 101
-    # Farther than any of 200 points was from those before it: beyond the largest, by the tail.
-    assert math.log(200) + 0.7 < numbers["new_value"] <= math.log(200) + 4.7
-    assert votes.direction.tolist() == [1]
-    assert votes.coarse is not None
-    assert votes.coarse.tolist() == [True]
-    assert "far from any seen before" in detector.explain(numbers)
+    pace, tally, tops = _tops()
+    pace[of.WEEKS], tally[of.BLOCKS] = 0.8, 1_000_000
+    for nats in range(1, 13):
+        of.insert(tops, of.RANKED, of.PEAKS, tally[of.HELD], nats * 256)
+        tally[of.HELD] += 1
+
+    # 0.5 a week allow 0.4 in 0.8 weeks: the fifth largest of 1 to 12 is 8.
+    assert of.threshold(pace, tally, tops, 0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
+    assert of.threshold(pace, tally, tops, 0.05) > of.threshold(pace, tally, tops, 0.5)
+    # The largest ones, which may have been faults, do not move it.
+    tops[of.RANKED] = 30_000
+    assert of.threshold(pace, tally, tops, 0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
 
 
-def test_an_onset_is_told_once_however_long_the_new_level_lasts() -> None:
-    detector = make("surprise")
+def test_every_alarm_lifts_the_threshold_and_quiet_weeks_lower_it() -> None:
+    from services.detector.detectors import departure_kernel as of
+    from services.detector.detectors.departures import control
+
+    pace, tally, _ = _tops()
+    tally[of.BLOCKS] = 10_000
+    control(pace, tally, True, 0.5, 300_000.0)
+    lifted = float(pace[of.SHIFT])
+    assert lifted == pytest.approx(0.5, abs=0.02)
+    for _ in range(2 * 2016):
+        control(pace, tally, False, 0.5, 300_000.0)
+    # Two weeks at half an alarm a week pay for one.
+    assert float(pace[of.SHIFT]) == pytest.approx(0.0, abs=0.02)
+
+
+def test_rarity_of_a_block_is_its_rank_and_beyond_all_a_heavy_tail() -> None:
+    from services.detector.detectors import departure_kernel as of
+
+    _, _, tops = _tops()
+    codes = (np.arange(1, 13, dtype=np.float32).view(np.int32) >> 16).tolist()
+    for at, code in enumerate(codes):
+        of.insert(tops, 0, of.KEPT, at, code)
+    logs = math.log(101)
+    third = of.rarity(tops, 0, of.KEPT, codes[9], 100, logs)
+    assert third == pytest.approx(logs - math.log(3.5))
+    beyond = [of.rarity(tops, 0, of.KEPT, codes[11] + more, 100, logs) for more in (1, 50, 5000)]
+    assert logs + 0.7 < beyond[0] < beyond[1] < beyond[2] == pytest.approx(logs + 10.7)
+
+
+def _run(values: list[float], minutes: int = 5, **settings: object) -> tuple[list[int], Columns]:
+    detector = make("surprise", dict(settings))
     state = Columns(detector.columns())
     state.grow(1)
     told = []
-    for at in range(700):
-        value = _wave(at) + (300.0 if at >= 400 else 0.0)
-        tick = tick_of(np.array([value]), np.array([at * 5 * _MINUTE]))
+    for at, value in enumerate(values):
+        tick = tick_of(np.array([value]), np.array([at * minutes * _MINUTE]))
         votes = detector.step(state, tick)
-        if votes.judged[0] and votes.numbers["report"][0] >= votes.numbers["threshold"][0]:
+        if votes.judged[0] and votes.numbers["onset"][0]:
             told.append(at)
+    return told, state
+
+
+def test_the_score_is_the_mean_distance_of_three_points_and_every_number_is_told() -> None:
+    detector = make("surprise")
+    _, state = _run([_wave(at) for at in range(400)])
+    votes = detector.judge(state, tick_of(np.array([300.0]), np.array([400 * 5 * _MINUTE])))
+    numbers = {name: float(array[0]) for name, array in votes.numbers.items()}
+
+    assert numbers["value"] == 300.0
+    assert 100 < numbers["mean"] < 101
+    assert 100 < numbers["expected"] < 101
+    assert numbers["score"] > 100
+    assert numbers["rarity"] > numbers["threshold"]
+    # Farther than any of 400 points was from those before it: beyond the largest, by the tail.
+    assert math.log(400) + 0.7 < numbers["new_value"] <= math.log(400) + 4.7
+    assert votes.direction.tolist() == [1]
+    assert votes.coarse is not None
+    assert votes.coarse.tolist() == [True]
+    sentence = detector.explain(numbers)
+    assert sentence.startswith("spike: 300 where 100")
+    assert "far from any seen before" in sentence
+
+
+def test_an_onset_is_told_once_however_long_the_new_level_lasts() -> None:
+    told, _ = _run([_wave(at) + (300.0 if at >= 400 else 0.0) for at in range(700)])
 
     assert told[0] == 400
-    assert len(told) <= 3
-    assert max(told) < 410
+    assert len(told) == 1
+
+
+def test_a_point_is_judged_from_the_twentieth_on_by_a_wide_band() -> None:
+    mild, _ = _run([_wave(at) + (1.0 if at == 30 else 0.0) for at in range(40)], minutes=60)
+    gross, _ = _run([_wave(at) + (1e4 if at == 30 else 0.0) for at in range(40)], minutes=60)
+
+    assert mild == []
+    assert gross == [30]
+
+
+def test_an_hourly_series_is_settled_after_a_week() -> None:
+    detector = make("surprise")
+    _, state = _run([_wave(at) for at in range(7 * 24 + 1)], minutes=60)
+    tick = tick_of(np.array([100.0]), np.array([(7 * 24 + 1) * 60 * _MINUTE]))
+    votes = detector.judge(state, tick)
+    assert votes.coarse is not None
+    assert not votes.coarse.any()
+
+
+def test_a_series_stuck_at_its_last_value_is_told() -> None:
+    rng = np.random.default_rng(3)
+    values = (50 + rng.normal(size=1200)).tolist()
+    told, _ = _run([*values, *[values[-1]] * 100])
+
+    assert any(1200 <= at < 1300 for at in told)
+
+
+def test_growth_at_a_steady_rate_is_no_novelty_each_day() -> None:
+    rng = np.random.default_rng(4)
+    values = (20 + 0.007 * np.arange(10 * 288) + 0.02 * rng.normal(size=10 * 288)).tolist()
+    told, _ = _run(values)
+
+    assert len(told) <= 2
 
 
 def test_only_the_wanted_direction_is_told() -> None:
@@ -138,8 +212,8 @@ def test_only_the_wanted_direction_is_told() -> None:
         state = Columns(detector.columns())
         state.grow(1)
         for at in range(400):
-            detector.step(state, tick_of(np.array([_wave(at)]), np.array([at * _MINUTE])))
-        votes = detector.step(state, tick_of(np.array([0.0]), np.array([400 * _MINUTE])))
+            detector.step(state, tick_of(np.array([_wave(at)]), np.array([at * 5 * _MINUTE])))
+        votes = detector.step(state, tick_of(np.array([0.0]), np.array([400 * 5 * _MINUTE])))
         assert votes.anomalous.tolist() == fires
 
 

@@ -1,0 +1,268 @@
+"""The machine code of ``surprise`` that decides: how far is a point from what was expected of it?
+
+Nine predictors compete: no season, the time of day, or the time of day and week, each with the
+last value, a fast mean or a slow one. The one with the least error of late speaks, chosen anew
+once a day, so that a fault is not learned as the new way within the hour. What it leaves over, in
+its own usual deviations, is ``z``. Nine sizes are taken of it (``CHANNELS``); how rare each is
+follows from the largest of past blocks of ``BLOCK`` points: by rank, and beyond them by a Pareto
+tail. The largest rarity is compared with a threshold that comes from the series' own past ones.
+
+A series' result depends on nothing but its own points. Sizes are kept as the upper half of a
+32-bit float, whose order is that of the numbers and whose difference is that of their logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.compiled import kernel
+
+Row = NDArray[Any]
+
+CHANNELS = 9
+ONE, THREE, HOUR, HOURS, DAY, LOUD, QUIET, STILL, SCORE = range(CHANNELS)
+BLOCK, KEPT, PEAKS = 12, 12, 24
+WEEK_SLOTS = 84
+
+# Columns of state: ``course`` (float64), ``pace`` (float32), ``tally`` (int32), ``tops`` (int16).
+SLOW, FAST, LAST, DRIFT, LEVEL, TOLD_MS = 0, 3, 6, 9, 10, 11
+COURSE = 12
+ERROR, SPREAD, Z1, Z2, S1, S2, MEANS, ENERGY = 0, 9, 10, 11, 12, 13, 14, 17
+LOG_BLOCKS, WEEKS, HIGHEST, SHIFT, PEAK = 18, 19, 20, 21, 22
+PACE = 23
+POINTS, BEST, RUN, CHANGES, IN_BLOCK, BLOCKS, HELD, TODAY, FIRING = range(9)
+TALLY = 9
+TOPS, OPEN, RANKED = 0, CHANNELS * KEPT, CHANNELS * KEPT + CHANNELS
+KEEPS = RANKED + PEAKS
+
+_DAY_MS, _WEEK_MS, _SLOT_MS, _MONDAY_MS = 86_400_000, 604_800_000, 7_200_000, 345_600_000
+_SPANS = np.array([1, 1, 1, 3, 12, 3, 3, 1, 1])
+"""Blocks that one entry of a channel's largest stands for: slow sizes do not change sooner."""
+_LOGS = np.array([math.log(at + 0.5) for at in range(KEPT + 1)])
+_TYPICAL = np.array([4.0, 3.0, 1.8, 1.2, 0.8, 1.7, 1.7, 8.0, 6.0], dtype=np.float32)
+"""What the largest of a block is on a typical series; believed while there is no history."""
+_TYPICAL_CODES = _TYPICAL.view(np.int32) >> 16
+_NAT = math.log(2.0) / 128
+"""Nats in one step of a kept size."""
+TRUST_BLOCKS, _PRIOR_BLOCKS, _LEAD = 150.0, 25.0, 0.6
+_MOST_BEYOND, _USUAL, NEVER = 10.0, 2.0, 99.0
+_NOTHING, NOISE = 0.02, 0.8
+"""Mean deviations that are none, and the usual ones of what was just begun."""
+_LEAST_RUN, _UNSETTLED, _LEARNED = 6, 2, 10
+"""Equal values that are a run; blocks not counted; points before distances mean something."""
+_STEPS = 256.0
+"""Of a nat, in which rarities are kept."""
+_EXTREME = 1e30
+
+
+@kernel
+def week_place(local_ms: int) -> tuple[int, int, float]:
+    """The two slots of the week between whose middles a moment lies, and the second's share."""
+    place = ((local_ms - _MONDAY_MS) % _WEEK_MS) / _SLOT_MS - 0.5
+    first = math.floor(place)
+    return int(first) % WEEK_SLOTS, (int(first) + 1) % WEEK_SLOTS, place - first
+
+
+@kernel
+def leave(course: Row, value: float, seasons: Row, errors: Row) -> None:
+    """What each predictor leaves of the value: ``errors`` (9,), three of each season."""
+    for season in range(3):
+        rest = value - seasons[season]
+        drift = course[DRIFT] if season == 0 else 0.0
+        errors[3 * season] = rest - course[SLOW + season] - drift
+        errors[3 * season + 1] = rest - course[FAST + season] - drift
+        errors[3 * season + 2] = rest - course[LAST + season] - drift
+
+
+@kernel
+def expected(course: Row, seasons: Row, best: int) -> float:
+    """What a predictor makes of this moment."""
+    season, kind = best // 3, best % 3
+    drift = course[DRIFT] if season == 0 else 0.0
+    return float(seasons[season] + course[3 * kind + season] + drift)
+
+
+@kernel
+def choose(pace: Row, best: int) -> int:
+    """The predictor with the least error, if clearly less; the slow ones are preferred."""
+    for at in range(0, 9, 3):
+        if pace[ERROR + at] < 0.97 * pace[ERROR + best]:
+            best = at
+    for at in range(9):
+        if pace[ERROR + at] < 0.93 * pace[ERROR + best]:
+            best = at
+    return best
+
+
+@kernel
+def measure(pace: Row, tally: Row, z: float, level: float, fresh: Row) -> None:
+    """The running numbers as they are with this point: ``fresh``, in the order of ``pace``."""
+    n = tally[POINTS] + 1
+    clipped = max(-4.0, min(4.0, z))
+    for at in range(3):
+        old = pace[MEANS + at]
+        fresh[MEANS + at] = old + (clipped - old) * max(1.0 / (6 * 4**at), 1.0 / n)
+    old = pace[ENERGY]
+    fresh[ENERGY] = old + (min(abs(z), 4.0) - old) * max(1 / 24, 1.0 / (n + 9))
+    fresh[Z1], fresh[Z2] = max(-20.0, min(20.0, z)), pace[Z1]
+    fresh[S1], fresh[S2] = abs(z) + level, pace[S1]
+
+
+@kernel
+def sizes_of(pace: Row, z: float, run: int, fresh: Row, sizes: Row) -> float:
+    """The nine sizes; returns the sum of the last three ``z``, which has their sign."""
+    three = fresh[Z1] + fresh[Z2] + pace[Z2]
+    sizes[ONE] = min(abs(z), 1e6)
+    sizes[THREE] = abs(three) / 3
+    for at in range(3):
+        sizes[HOUR + at] = abs(fresh[MEANS + at])
+    sizes[LOUD] = fresh[ENERGY]
+    # Nothing at all is no noise that has become less: it is a run of equal values, or too near.
+    sizes[QUIET] = 1 / fresh[ENERGY] if fresh[ENERGY] > _NOTHING else 0.0
+    sizes[STILL] = run
+    sizes[SCORE] = min((fresh[S1] + fresh[S2] + pace[S2]) / 3, 1e6)
+    return float(three)
+
+
+@kernel
+def rarity(tops: Row, start: int, held: int, code: int, blocks: int, logs: float) -> float:
+    """-log of the share of past blocks whose largest was at least so; a Pareto tail beyond."""
+    last = tops[start + held - 1]
+    if code <= last:
+        # It is none of the rare ones; how far from them, to a quarter of their size.
+        return max(0.0, (logs - _LOGS[held]) * (1.0 - (last - code) / 256.0))
+    above = 0
+    while above < held and tops[start + above] >= code:
+        above += 1
+    if above > 0:
+        return float(logs - _LOGS[above])
+    # Hill's estimate, drawn towards a heavy tail while it rests on few blocks.
+    first, few = tops[start], min(held - 1, 10)
+    prior = 3.0 * min(1.0, 20.0 / max(blocks, 1))
+    index = 0.5 * prior
+    for at in range(few):
+        index += (tops[start + at] - tops[start + few]) * _NAT
+    index = max(index / (few + prior), 0.1)
+    return float(logs + 0.7 + min(_MOST_BEYOND, (code - first) * _NAT / index))
+
+
+@kernel
+def still(tally: Row, run: int, own: float) -> float:
+    """Rarity of a run of equal values: by how often a value follows itself, and by past runs."""
+    if run < _LEAST_RUN:
+        return 0.0
+    share = (tally[POINTS] - tally[CHANGES] + 1.0) / (tally[POINTS] + 2.0)
+    usual = -run * math.log(share)
+    return min(usual, own) if own >= 0 else usual
+
+
+@kernel
+def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[float, int]:
+    """The largest rarity of all channels, and whose it is."""
+    blocks, logs = tally[BLOCKS], pace[LOG_BLOCKS]
+    trust = blocks / (blocks + _PRIOR_BLOCKS)
+    most, where = 0.0, 0
+    for channel in range(CHANNELS):
+        start, past = TOPS + channel * KEPT, blocks // _SPANS[channel]
+        code = codes[channel] >> 16
+        held = min(past, KEPT)
+        if channel == STILL:
+            while held > 0 and tops[start + held - 1] == 0:
+                held -= 1
+        own = rarity(tops, start, held, code, past, logs) if held > 0 else -1.0
+        if channel == STILL:
+            found = still(tally, run, own)
+        else:
+            typical = 3.0 * _NAT * (code - _TYPICAL_CODES[channel])
+            found = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MOST_BEYOND)
+        if found > most:
+            most, where = found, channel
+    return most, where
+
+
+@kernel
+def insert(tops: Row, start: int, room: int, held: int, code: int) -> None:
+    """Keep ``code`` among the ``room`` largest, descending, of which ``held`` are there."""
+    at = min(held, room - 1)
+    if held == room and code <= tops[start + at]:
+        return
+    while at > 0 and tops[start + at - 1] < code:
+        tops[start + at] = tops[start + at - 1]
+        at -= 1
+    tops[start + at] = code
+
+
+@kernel
+def close(pace: Row, tally: Row, tops: Row, weeks: float) -> None:
+    """End a block: its largest sizes and rarity become history."""
+    blocks = tally[BLOCKS]
+    for channel in range(CHANNELS):
+        if (blocks + 1) % _SPANS[channel] == 0:
+            held = min(blocks // _SPANS[channel], KEPT)
+            insert(tops, TOPS + channel * KEPT, KEPT, held, tops[OPEN + channel])
+            tops[OPEN + channel] = 0
+    tally[BLOCKS], tally[IN_BLOCK] = min(blocks + 1, 1_000_000_000), 0
+    pace[LOG_BLOCKS] = math.log(tally[BLOCKS] + 1.0)
+    if blocks >= _UNSETTLED:
+        insert(tops, RANKED, PEAKS, tally[HELD], round(pace[HIGHEST] * _STEPS))
+        tally[HELD] = min(tally[HELD] + 1, PEAKS)
+    pace[HIGHEST] = 0.0
+    pace[WEEKS] += weeks
+    if pace[WEEKS] >= 1.0:
+        # The memory is half a week to a week long: every second rarity goes.
+        pace[WEEKS] /= 2
+        tally[HELD] = (tally[HELD] + 1) // 2
+        for at in range(tally[HELD]):
+            tops[RANKED + at] = tops[RANKED + 2 * at]
+
+
+@kernel
+def threshold(pace: Row, tally: Row, tops: Row, weekly: float) -> float:
+    """The rarity that the series' own past ones reach as often as the budget allows.
+
+    That is extrapolated from the one that was reached four times as often, and four times more:
+    some faults in the past do not move it. A young series' rarities are drawn towards those of
+    others, hence smaller; and what came of past thresholds shifts it.
+    """
+    allowed = weekly * pace[WEEKS]
+    rank = max(1, min(tally[HELD], int(4 * allowed) + 4))
+    reached = tops[RANKED + rank - 1] / _STEPS if tally[HELD] > 0 else _USUAL
+    lead = _LEAD * TRUST_BLOCKS / (tally[BLOCKS] + TRUST_BLOCKS)
+    found = reached + math.log(rank / max(allowed, 1e-9))
+    return float(found - lead + pace[SHIFT])
+
+
+@kernel
+def follow(
+    course: Row, pace: Row, tally: Row, value: float, seasons: Row, errors: Row, holiday: bool
+) -> None:
+    """Let every predictor and its error learn the point."""
+    n = tally[POINTS]
+    gain = max(1.0 / max(n, 1), 0.005)
+    scale = 5.0 * pace[ERROR + tally[BEST]]
+    for at in range(3 if holiday else 9):
+        size, error = abs(errors[at]), pace[ERROR + at]
+        if n > _LEARNED and error > 0:
+            size = min(size, 5 * error)
+        pace[ERROR + at] += gain * (size - error)
+    away, spread = value - course[LEVEL], pace[SPREAD]
+    most = 3.0 * spread if n > _LEARNED and spread > 0 else _EXTREME
+    gain = max(1.0 / (n + 1), 0.001)
+    course[LEVEL] += gain * max(-most, min(most, away))
+    pace[SPREAD] += gain * (min(abs(away), most) - spread)
+    most = scale if n > 2 * _LEARNED else _EXTREME
+    change = max(-most, min(most, value - course[LAST]))
+    drift = course[DRIFT]
+    course[DRIFT] += max(1.0 / max(n, 1), 0.002) * (change - drift)
+    for season in range(1 if holiday else 3):
+        rest = value - seasons[season]
+        move = drift if season == 0 else 0.0
+        course[SLOW + season] += move + max(1.0 / (n + 1), 0.002) * (
+            rest - course[SLOW + season] - move
+        )
+        course[FAST + season] += move + 0.1 * (rest - course[FAST + season] - move)
+        course[LAST + season] = rest

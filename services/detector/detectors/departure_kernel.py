@@ -134,7 +134,7 @@ def rarity(tops: Row, start: int, held: int, code: int, blocks: int, logs: float
     last = tops[start + held - 1]
     if code <= last:
         # It is none of the rare ones; how far from them, to a quarter of their size.
-        return max(0.0, (logs - _LOGS[held]) * (1.0 - (last - code) / 256.0))
+        return float(max(0.0, (logs - _LOGS[held]) * (1.0 - (last - code) / 256.0)))
     above = 0
     while above < held and tops[start + above] >= code:
         above += 1

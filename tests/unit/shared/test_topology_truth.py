@@ -40,7 +40,7 @@ def _trees(principal: Principal) -> tuple[ast.AST, ...]:
     files = [f for f in _folder(principal).rglob("*.py") if not set(inner) & set(f.parents)]
     if principal is not Principal.MEMBER:
         # What a service answers with on behalf of all: ``request.refused``.
-        files.append(_ROOT / "shared" / "service" / "inlet.py")
+        files.append(_ROOT / "shared" / "service" / "refusals.py")
     return tuple(ast.parse(file.read_text()) for file in files)
 
 

@@ -163,3 +163,40 @@ def _outcome(encoded: bytes, *, quick: bool) -> object:
         return [label_of(label) for label in labels_of(encoded)]
     except (InvalidBatch, UnicodeDecodeError) as error:
         return type(error)
+
+
+def test_samples_that_wait_keep_their_series_while_others_are_forgotten() -> None:
+    clock = _Clock()
+    receiver = Receiver("", lambda _host: 0, Limits(series=10, forget_s=100), clock)
+
+    def read(*series: Series) -> None:
+        receiver.read(np.frombuffer(request_1(*series), dtype=np.uint8), Message.V1, _NOW)
+
+    read(*(_series("h", n) for n in range(9)))
+    receiver.batches()
+    clock.now = 50
+    read()
+    clock.now = 105
+    read(_series("h", 8))
+    # By now the others may be forgotten, and 8 would get another number.
+    clock.now = 115
+    read(_series("h", 7))
+    ((_, batch),) = receiver.batches()
+    labels = [batch.labels[code] for code in batch.label_code]
+    assert list(zip(labels, batch.value.tolist(), strict=True)) == [
+        ('{"n":"8"}', 8.0),
+        ('{"n":"7"}', 7.0),
+    ]
+    read(_series("h", 7))
+    assert len(receiver.known) == 2
+
+
+def test_text_of_names_is_bounded_like_their_number() -> None:
+    known = _known(Limits(series=50), _Clock())
+    long = [
+        ({"__name__": "x", "host": "h", "n": str(n), "q": "x" * 30_000}, [(_NOW, 1.0)])
+        for n in range(4)
+    ]
+    assert _read(known, *long) == [0, 1, 2, 3]
+    assert _read(known, _series("h", 1)) == [-2]
+    assert _read(known, long[2]) == [2]

@@ -263,6 +263,9 @@ class KnownSeries:
             return "a series whose labels could not be understood"
 
     def _note(self, number: int, found: Understood | str | None) -> None:
+        if number < len(self.labels) and self.kind[number] == TAKEN:
+            # It is understood anew: its machine may be another one.
+            self._of_host[self.host[number]] -= 1
         self._heard_s[number] = self._clock()
         self.sender[number] = -1
         host = item = -1

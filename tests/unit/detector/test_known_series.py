@@ -94,6 +94,16 @@ def test_a_virtual_host_is_no_machine_but_a_targets_own_host_is() -> None:
     assert _hosts(known, page | {"instance": "10.0.0.2:80"}) == ["10.0.0.2"]
 
 
+def test_a_series_that_turns_out_to_be_of_another_machine_counts_for_that_one() -> None:
+    known = _known(Limits(host_series=2), _Clock())
+    queue = _TARGET | {"__name__": "queue", "host": "web1"}
+    _hosts(known, queue | {"n": "1"}, queue | {"n": "2"})
+    _hosts(known, _TARGET | {"__name__": "up", "host": "web1"})
+    assert _hosts(known, {"__name__": "x", "host": "10.0.0.1"}) == ["10.0.0.1"]
+    (full,) = _read(known, (queue | {"n": "2"}, [(_NOW, 1.0)]))
+    assert "web1 has 2 series" in known.fault(full)
+
+
 def test_the_label_that_a_setting_names_comes_before_all_others() -> None:
     known = _known(Limits(machine_label="nodename"), _Clock())
     page = _TARGET | {"__name__": "x", "host": "www.example.com"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import struct
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,6 +18,7 @@ from services.healer.notify.render.mail import build
 from services.healer.notify.render.text import LinkMaker
 from shared.contracts.alerts import EvidenceRow, EvidenceTable, SeriesRef, Severity
 from tests.browser.test_page import Browser
+from tests.unit.healer.stories import STORIES
 from tests.unit.healer.test_mail import NOW, notice
 
 LINKS = LinkMaker(Links([b"k" * 32]), "https://barograph.example.org", timedelta(hours=24))
@@ -129,3 +131,46 @@ def test_a_mail_is_drawn_whole(kind: str, browser: Browser, tmp_path: Path) -> N
     browser.picture(tmp_path / f"{kind}.png")
     width, height = struct.unpack(">II", (tmp_path / f"{kind}.png").read_bytes()[16:24])
     assert (width, height) > (800, 500)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("story", sorted(STORIES))
+def test_a_storys_mail_fits_and_can_be_read_in_both_themes(
+    story: str, scheme: str, width: int, browser: Browser, tmp_path: Path
+) -> None:
+    told = STORIES[story]()
+    mail = build(told, "b@example.org", ("ann@example.org",), links=LINKS)
+    browser.seen_as(width, scheme)
+    try:
+        browser.open(as_page(mail, tmp_path / "mail.html"))
+        assert told.opening in " ".join(browser.text().split())
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        assert browser.run(_FAINTEST) >= 4.5, "text stands out from what is behind it"
+        if folder := os.environ.get("BAROGRAPH_PICTURES"):
+            browser.picture(Path(folder) / f"{story}-{scheme}-{width}.png")
+    finally:
+        browser.seen_as(1200, "light")
+
+
+_FAINTEST = """
+const light = c => c.map(v => v / 255).map(
+  v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+const shine = c => { const [r, g, b] = light(c); return 0.2126 * r + 0.7152 * g + 0.0722 * b };
+const parts = text => text.match(/[0-9.]+/g).map(Number);
+const behind = e => {
+  for (; e; e = e.parentElement) {
+    const c = parts(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c.slice(0, 3);
+  }
+  return [255, 255, 255];
+};
+let faintest = 21;
+for (const e of document.querySelectorAll('p, td, th, h1, h2, li, a, pre')) {
+  if (!e.innerText.trim()) continue;
+  const [a, b] = [shine(parts(getComputedStyle(e).color).slice(0, 3)), shine(behind(e))];
+  faintest = Math.min(faintest, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+}
+return faintest;
+"""
+"""The lowest contrast of any text with its background, as WCAG counts it."""

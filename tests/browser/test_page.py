@@ -55,6 +55,18 @@ class Browser:
     def open(self, url: str) -> None:
         self._http.post(f"{self._session}/url", json={"url": url}).raise_for_status()
 
+    def seen_as(self, width: int, scheme: str) -> None:
+        """From now on on a screen this wide, by a person who wants pages light or dark."""
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        for cmd, params in (
+            ("Emulation.setDeviceMetricsOverride", screen),
+            ("Emulation.setEmulatedMedia", media),
+        ):
+            body = {"cmd": cmd, "params": params}
+            answer = self._http.post(f"{self._session}/goog/cdp/execute", json=body)
+            answer.raise_for_status()
+
     def text(self) -> str:
         script = {"script": "return document.body.innerText", "args": []}
         return str(self._http.post(f"{self._session}/execute/sync", json=script).json()["value"])

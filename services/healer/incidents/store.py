@@ -72,8 +72,7 @@ class Chronicle:
         """The end; signals still open count as dealt with up to ``until_ms``."""
         incident = incident.tells(Ended(at=ctx.now, how=outcome, value=incident.left_at))
         if incident.handling != "none":
-            ending = incident.noted(outcome) if tell == "resolved" else incident
-            incident = self.tell(ending, tell, ctx)
+            incident = self.tell(incident, tell, ctx)
         forget = ctx.now + timedelta(days=self._settings.keep_days)
         closed = incident.closed(ctx.now, forget, handled=tell == "handled", until_ms=until_ms)
         yield from self.store(None, closed, ctx, outcome)

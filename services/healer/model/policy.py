@@ -220,10 +220,11 @@ class Policy(_Strict):
         name, probability = rule.remediation, facts.probability
         if RANK[severity] < RANK[rule.least]:
             return f"{name} did not run: the severity is below {rule.least}."
-        if probability is not None and probability < self._min_probability(rule):
+        needed = self._min_probability(rule)
+        if probability is not None and probability < needed:
             return (
-                f"{name} did not run: the alarm comes with a probability of {probability:.0%}, "
-                f"and acting needs {self._min_probability(rule):.0%}."
+                f"{name} did not run: the alarm comes with a probability of "
+                f"{100 * probability:.0f} %, and acting needs {100 * needed:.0f} %."
             )
         return ""
 

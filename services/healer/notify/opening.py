@@ -12,7 +12,7 @@ from services.healer.model.incident import Incident
 from services.healer.model.narrative import Executed, Verified
 from services.healer.model.notice import Kind
 from services.healer.model.notification import Flap
-from services.healer.notify.render.numbers import quantity, span
+from services.healer.notify.render.numbers import percent, quantity, span
 from services.healer.notify.render.story import (
     clock,
     clock_ms,
@@ -79,7 +79,7 @@ def _to_come(incident: Incident, now: datetime) -> str:
         when = f"at about {clock_ms(sight.crossing_ms or 0, now)} UTC"
     sure = sight.probability
     will = "may" if sure is not None and sure < _HALF else "will"
-    share = f" ({sure:.0%})" if sure is not None else ""
+    share = f" ({percent(sure)})" if sure is not None else ""
     value = quantity(sight.value, unit)
     return f"{name} {will} {verb} {limit} {when}{share}; it is at {value} now."
 

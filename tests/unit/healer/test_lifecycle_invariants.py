@@ -226,7 +226,7 @@ def test_a_prediction_that_grows_likely_is_acted_on_then() -> None:
     desk.take(prediction().model_copy(update={"probability": 0.3}))
     desk.later(16)
     (mail,) = desk.mails()
-    assert "a probability of 30%, and acting needs 70%" in " ".join(mail.actions)
+    assert "a probability of 30 %, and acting needs 70 %" in " ".join(mail.actions)
     grown = prediction(revision=2, seconds=20).model_copy(update={"probability": 0.8})
     orders = [m for m in desk.take(grown) if isinstance(m, RemediationExecute)]
     assert [order.dry_run for order in orders] == [False]

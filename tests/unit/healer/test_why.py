@@ -43,7 +43,7 @@ def test_a_prediction_handled_in_time_is_told_as_that_everywhere() -> None:
     cleaned(desk)
     (mail,) = desk.mails()
     assert mail.opening == (
-        "/var/log on host1: predicted to reach 90 % at 00:01:00 (31%); clean-logs did 1 step and "
+        "/var/log on host1: predicted to reach 90 % at 00:01:00 (31 %); clean-logs did 1 step and "
         "freed 977 KiB at 00:00:00 UTC; 80 % → 9 %; no alarm fired. Nothing to do."
     )
     (told,) = asked(desk, "host1")

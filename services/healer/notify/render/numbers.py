@@ -40,6 +40,11 @@ def span(length: timedelta) -> str:
     return " ".join(parts[:2]) or "0 s"
 
 
+def percent(share: float) -> str:
+    """A share as people write it, e.g. ``31 %``."""
+    return f"{100 * share:.0f} %"
+
+
 def counted(number: int, what: str) -> str:
     """How many of something, e.g. ``1 step``, ``3 steps``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

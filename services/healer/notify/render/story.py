@@ -21,7 +21,7 @@ from services.healer.model.narrative import (
     Strange,
     Verified,
 )
-from services.healer.notify.render.numbers import counted, quantity
+from services.healer.notify.render.numbers import counted, percent, quantity
 from shared.contracts.alerts import SeriesRef
 
 _NEAR = timedelta(hours=20)
@@ -54,7 +54,7 @@ def last_prediction(narrative: Narrative) -> Predicted | None:
 def foretold(fact: Predicted, unit: str, now: datetime) -> str:
     """E.g. ``predicted to reach 90 % at 20:26:30 (31 %, between 20:25:10 and 20:28:00)``."""
     verb = "reach" if fact.threshold >= fact.value else "fall to"
-    details = [f"{fact.probability:.0%}"] if fact.probability is not None else []
+    details = [percent(fact.probability)] if fact.probability is not None else []
     if fact.earliest_ms is not None and fact.latest_ms is not None:
         early, late = clock_ms(fact.earliest_ms, now), clock_ms(fact.latest_ms, now)
         details += [f"between {early} and {late}"] * (early != late)
@@ -135,7 +135,8 @@ def _(fact: Acknowledged, _unit: str, _now: datetime) -> str:
 
 @sentence.register
 def _(fact: Ended, unit: str, _now: datetime) -> str:
-    at = "" if fact.value is None else f", at {quantity(fact.value, unit)}"
+    said = fact.value is None or " at " in fact.how
+    at = "" if said or fact.value is None else f", at {quantity(fact.value, unit)}"
     return f"over: {fact.how}{at}"
 
 

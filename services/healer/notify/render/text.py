@@ -23,7 +23,7 @@ WORDS = {
     "unanswered": "nobody answered",
     "flapping": "flapping",
 }
-_GREEN, _RED, _AMBER, _BLUE = "#1b7f4b", "#b3261e", "#b26a00", "#0057b8"
+_GREEN, _RED, _AMBER, _BLUE = "#1b7f4b", "#b3261e", "#995a00", "#0057b8"
 _COLOURS = {
     "predicted": _AMBER,
     "firing": _RED,

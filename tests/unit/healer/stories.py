@@ -1,0 +1,123 @@
+"""Stories of alerts as the healer itself tells them, up to the mail that matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from services.healer.model.notice import Notice
+from shared.contracts import AlarmPredicted, AnomalyDetected, ItemRead, RemediationExecute, Vote
+from shared.contracts.alerts import Direction, Point, SeriesRef, Severity
+from tests.unit.healer.test_alerting import over, trouble
+from tests.unit.healer.test_incidents import (
+    AUTOMATIC,
+    DISK,
+    NOW,
+    NOW_MS,
+    Desk,
+    anomaly,
+    executed,
+    observed,
+    only,
+    prediction,
+)
+
+RISING = tuple(Point(time_ms=NOW_MS - 2000 * n, value=80.0 - n / 2) for n in range(60, -1, -1))
+
+
+def likely(probability: float = 0.8) -> AlarmPredicted:
+    update = {"probability": probability, "latest_ms": NOW_MS + 90_000, "recent": RISING}
+    return prediction().model_copy(update=update)
+
+
+def cleaned_in_time() -> Notice:
+    """A disk was predicted to fill, and was cleaned."""
+    desk = Desk(AUTOMATIC)
+    desk.take(executed(only(desk.take(likely()), RemediationExecute)))
+    desk.take(observed(only(desk.later(5), ItemRead), 9.0, NOW + timedelta(seconds=6)))
+    return desk.mails()[-1]
+
+
+def cleaning_did_not_help() -> Notice:
+    """The same, but cleaning freed too little."""
+    desk = Desk(AUTOMATIC)
+    desk.take(executed(only(desk.take(likely()), RemediationExecute)))
+    desk.take(observed(only(desk.later(5), ItemRead), 88.0, NOW + timedelta(seconds=6)))
+    desk.take(anomaly(DISK))
+    desk.later(16)
+    return desk.mails()[-1]
+
+
+def too_unlikely_to_act() -> Notice:
+    """A prediction that the policy finds too unlikely to act on."""
+    desk = Desk(AUTOMATIC)
+    desk.take(likely(0.19))
+    desk.later(16)
+    return desk.mails()[-1]
+
+
+def threshold_crossed() -> Notice:
+    """A queue is over its threshold."""
+    desk = Desk(
+        {"rules": [{"level": "suggest", "runbook_url": "https://barograph.example.org/queue"}]},
+        group_wait_s=5,
+    )
+    desk.take(trouble("queue1", "queue.length"))
+    desk.later(5)
+    return desk.mails()[-1]
+
+
+def unlike_itself() -> Notice:
+    """A value falls far below what is usual, which no threshold is about."""
+    series = SeriesRef(host="shop", item="orders.per.minute")
+    usual = [Point(time_ms=NOW_MS - 60_000 * n, value=120.0 - n % 3) for n in range(30, 0, -1)]
+    strange = AnomalyDetected(
+        event_id=anomaly(series, 5).event_id,
+        series=series,
+        family="other",
+        severity=Severity.WARNING,
+        time_ms=NOW_MS,
+        value=7.8,
+        direction=Direction.SPIKE,
+        periodic=None,
+        votes=(Vote(detector="short_term", judged=True, anomalous=True),),
+        sentence="short_term: 7.8 differs by more than 27.5 from 5 of the 7 points before",
+        recent=(*usual, Point(time_ms=NOW_MS, value=7.8)),
+    )
+    desk = Desk()
+    desk.take(strange)
+    return desk.mails()[-1]
+
+
+def it_flaps() -> Notice:
+    """It opens again and again, each time for moments."""
+    desk = Desk(group_wait_s=5)
+    for number in range(8):
+        desk.take(trouble(number=number))
+        desk.later(2)
+        desk.take(over(trouble(number=number)))
+        desk.later(20)
+    return desk.mails()[-1]
+
+
+def well_again() -> Notice:
+    """An alarm people know of ends."""
+    desk = Desk()
+    desk.take(trouble())
+    desk.later(720)
+    desk.take(over(trouble()))
+    return desk.mails()[-1]
+
+
+STORIES: dict[str, Callable[[], Notice]] = {
+    story.__name__: story
+    for story in (
+        cleaned_in_time,
+        cleaning_did_not_help,
+        too_unlikely_to_act,
+        threshold_crossed,
+        unlike_itself,
+        it_flaps,
+        well_again,
+    )
+}

@@ -11,6 +11,7 @@ dots and other separators written as ``-``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
@@ -21,6 +22,9 @@ from shared.contracts.message import HostName, Identifier, Message, Part, routin
 from shared.contracts.metrics import ItemName
 
 EventId = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
+
+
+_SEPARATORS = frozenset(',="')
 
 
 class Direction(StrEnum):
@@ -51,6 +55,11 @@ class AlertState(StrEnum):
     RESOLVED = "resolved"
 
 
+def _quoted(text: str) -> str:
+    """The text, in quotes where its own signs could be taken for those between labels."""
+    return text if _SEPARATORS.isdisjoint(text) else json.dumps(text, ensure_ascii=False)
+
+
 class SeriesRef(Part):
     """Which series: the same three always mean the same series."""
 
@@ -59,8 +68,10 @@ class SeriesRef(Part):
     labels: dict[str, str] = Field(default_factory=dict)
 
     def text(self) -> str:
-        """Canonical text, e.g. ``host1 df.bytes.used.percent mount=/``."""
-        labels = ",".join(f"{name}={value}" for name, value in sorted(self.labels.items()))
+        """Canonical text, e.g. ``host1 df.bytes.used.percent mount=/``; no two series share one."""
+        labels = ",".join(
+            f"{_quoted(name)}={_quoted(value)}" for name, value in sorted(self.labels.items())
+        )
         return " ".join(part for part in (self.host, self.item, labels) if part)
 
 

@@ -99,6 +99,18 @@ def why(
 
 
 @app.command()
+def doctor(
+    state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
+) -> None:
+    """Say what keeps a critical alert from people; exit status 1 if anything does."""
+    found = json.loads(_call("GET", "reachability", state, url, token))
+    lines = [visible(problem) for problem in found["problems"]]
+    typer.echo(json.dumps(found) if as_json else "\n".join(lines) or "people can be reached")
+    if lines:
+        raise typer.Exit(1)
+
+
+@app.command()
 def approve(
     action_id: str,
     reason: Reason = "",

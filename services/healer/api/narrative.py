@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BaseModel
 
+from services.healer.people.reachability import problems
 from services.healer.people.why import Story, story, why
 
 if TYPE_CHECKING:
     from services.healer.api.app import Healer
+
+
+class Reachability(BaseModel):
+    """Whether people can be reached."""
+
+    problems: tuple[str, ...]
 
 
 def router(healer: Healer) -> APIRouter:
@@ -33,5 +40,12 @@ def router(healer: Healer) -> APIRouter:
         """The same of a machine's alerts, newest first; ``at``: of those open then."""
         with healer.unit() as unit:
             return why(host, item, at, channels, healer.context(unit.records))
+
+    @routes.get("/reachability")
+    def reachability() -> Reachability:
+        """What keeps a critical alert from people; an empty list: nothing does."""
+        with healer.unit() as unit:
+            found = problems(healer.settings, healer.context(unit.records))
+        return Reachability(problems=tuple(found))
 
     return routes

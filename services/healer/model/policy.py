@@ -70,8 +70,7 @@ class Rule(_Strict):
         default=None,
         ge=0,
         le=1,
-        description="Below this probability of a predicted alarm it is only suggested; "
-        "None: as all.",
+        description="A predicted alarm less likely is only suggested; None: as all.",
     )
 
     @model_validator(mode="after")

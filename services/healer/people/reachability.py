@@ -1,0 +1,98 @@
+"""Whether a critical alert would reach anybody: what in settings and silences prevents it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+
+from services.healer.model.notification import DELIVERIES
+from services.healer.notify.channels.base import Channel
+from services.healer.notify.inhibition import INHIBITIONS
+from services.healer.notify.matchers import all_match
+from services.healer.notify.silences import SILENCES, Silence
+from services.healer.settings import HealerSettings
+from shared.contracts.healing import Level
+from shared.service import Context
+
+_STRANGER = {
+    "host": "barograph-nobody-names-this-host",
+    "item": "barograph.nobody.names.this.item",
+    "family": "other",
+    "severity": "critical",
+}
+"""The labels of an alert that only a rule about every alert is about."""
+_FAILING, _LOOKED_AT = 3, 1000
+_LONG = timedelta(days=366)
+
+
+def problems(settings: HealerSettings, ctx: Context) -> list[str]:
+    """What keeps an open critical alert from people, one sentence each; empty: nothing does."""
+    return [
+        *_of_channels(settings.all_channels),
+        *_of_deliveries(settings.all_channels, ctx),
+        *_of_silences(settings, ctx),
+        *_of_rules(settings, ctx),
+    ]
+
+
+def _of_channels(channels: tuple[Channel, ...]) -> Iterator[str]:
+    if not channels:
+        yield "No channel is configured: nobody is notified of anything."
+        return
+    takes_all = [
+        channel
+        for channel in channels
+        if not channel.escalation_only
+        and (channel.kinds is None or "firing" in channel.kinds)
+        and all_match(channel.only, _STRANGER)
+        and channel.TYPE != "deadman"
+    ]
+    if not takes_all:
+        names = ", ".join(channel.name for channel in channels)
+        yield (
+            f"No channel takes every critical alert: {names} are for escalations, some kinds or "
+            "some alerts only."
+        )
+
+
+def _of_deliveries(channels: tuple[Channel, ...], ctx: Context) -> Iterator[str]:
+    waiting = ctx.records.find(DELIVERIES, status=("pending", "sending"), limit=_LOOKED_AT)
+    failing = Counter(d.channel for d in waiting if d.attempts >= _FAILING)
+    why = {d.channel: d.problem for d in waiting if d.attempts >= _FAILING}
+    known = {channel.name for channel in channels}
+    for name, count in sorted(failing.items()):
+        yield f"Channel {name} has not taken {count} notices for several attempts: {why[name]}"
+    for name in sorted({d.channel for d in waiting} - known):
+        yield f"Notices wait for channel {name}, which is not configured any more."
+
+
+def _of_silences(settings: HealerSettings, ctx: Context) -> Iterator[str]:
+    for silence in (*settings.alerting.windows, *ctx.records.find(SILENCES)):
+        if ctx.now >= silence.ends_at:
+            continue
+        until = silence.open_until(ctx.now)
+        if until is not None and all_match(silence.matchers, _STRANGER):
+            yield f"{_named(silence)} mutes every alert until {until:%F %R} UTC."
+        if silence.recurrence is None and silence.ends_at - ctx.now > _LONG:
+            yield f"{_named(silence)} has no end in sight: it mutes until {silence.ends_at:%F}."
+
+
+def _named(silence: Silence) -> str:
+    return f"Silence {silence.silence_id} of {silence.owner}"
+
+
+def _of_rules(settings: HealerSettings, ctx: Context) -> Iterator[str]:
+    for number, rule in enumerate(settings.policy.rules):
+        patterns = (rule.items, rule.hosts, rule.namespaces)
+        if rule.labels or any(pattern != "*" for pattern in patterns):
+            continue
+        if rule.level is Level.OBSERVE:
+            yield f"Rule {number} of the policy lets nobody be notified of all that is left to it."
+        rest = len(settings.policy.rules) - number - 1
+        if rest:
+            yield f"The last {rest} rules of the policy never match: rule {number} matches all."
+        break
+    for inhibition in (*settings.alerting.inhibit, *ctx.records.find(INHIBITIONS)):
+        if all_match(inhibition.target, _STRANGER):
+            yield f"Inhibition {inhibition.name} attaches every alert with its labels to a cause."

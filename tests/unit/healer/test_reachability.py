@@ -1,0 +1,74 @@
+"""What is configured, or done by a person, so that nobody would hear of a critical alert."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.healer.model.notification import DELIVERIES
+from services.healer.notify.channels.webhook import Webhook
+from services.healer.people.reachability import problems
+from shared.service import Context
+from tests.unit.healer.test_alerting import put, silence, trouble
+from tests.unit.healer.test_incidents import NOW, Desk
+
+
+def found(desk: Desk) -> str:
+    with desk.store.transaction() as records:
+        return "\n".join(problems(desk.settings, Context(desk.now, "", 1, records)))
+
+
+def test_nothing_is_wrong_with_the_defaults_and_a_mailbox() -> None:
+    assert found(Desk()) == ""
+    narrow = Desk(inhibit=[{"name": "n", "source": ['item="a"'], "target": ['item="b"']}])
+    put(narrow, silence())
+    assert found(narrow) == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"mail_to": ""}, "No channel is configured"),
+        ({"policy": {"rules": [{"level": "observe"}]}}, "Rule 0 of the policy lets nobody"),
+        (
+            {"policy": {"rules": [{"level": "suggest"}, {"items": "df.*", "level": "suggest"}]}},
+            "The last 1 rules of the policy never match",
+        ),
+        (
+            {"inhibit": [{"name": "wide", "source": ['item="a"'], "target": ['host=~".*"']}]},
+            "Inhibition wide attaches every alert",
+        ),
+    ],
+)
+def test_settings_that_leave_people_out_are_named(changes: dict[str, Any], why: str) -> None:
+    assert why in found(Desk(**changes))
+
+
+def test_channels_that_take_only_some_alerts_are_not_enough() -> None:
+    pager = Webhook.model_validate({"name": "pager", "url": "http://x/", "escalation_only": True})
+    assert "No channel takes every critical alert: pager" in found(
+        Desk(mail_to="", channels=(pager,))
+    )
+
+
+def test_a_silence_of_everything_or_without_an_end_is_named_while_it_holds() -> None:
+    desk = Desk()
+    put(desk, silence(matchers=['host=~".+"']))
+    assert "Silence s1 of Ann mutes every alert until 2024-01-01 01:00 UTC" in found(desk)
+    put(desk, silence(ends_at=NOW + timedelta(days=4000)))
+    assert "has no end in sight" in found(desk)
+    desk.now += timedelta(days=4001)
+    assert found(desk) == ""
+
+
+def test_a_channel_that_does_not_take_its_notices_is_named_with_the_reason() -> None:
+    desk = Desk()
+    desk.take(trouble())
+    with desk.store.transaction() as records:
+        (delivery,) = records.find(DELIVERIES)
+        failed = {"attempts": 4, "problem": "connection refused"}
+        records.put(DELIVERIES, delivery.model_copy(update=failed))
+    assert "Channel mail has not taken 1 notices" in found(desk)
+    assert "connection refused" in found(desk)

@@ -55,6 +55,8 @@ class Case:
     history: Floats
     future: Floats
     season: int
+    scale: float | None = None
+    """What MASE divides by, where it is of more than ``history``."""
 
 
 def main() -> int:
@@ -67,6 +69,14 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=226, help="of NAB, evenly spread")
     parser.add_argument(
         "--most", type=int, default=400, help="series of a set of M4, spread evenly"
+    )
+    parser.add_argument(
+        "--m4-points", type=int, default=672, help="longest history of M4; the product keeps 672"
+    )
+    parser.add_argument(
+        "--held-back",
+        action="store_true",
+        help="M4's last training steps instead of its test part: to choose by",
     )
     parser.add_argument(
         "--statsmodels", type=int, default=6, help="series its grid is run on; 0: none"
@@ -82,7 +92,11 @@ def main() -> int:
         cases = list(_nab(options.nab, options.points))
         sets["nab_hourly"] = cases[:: max(1, round(len(cases) / options.cases))]
     if options.m4:
-        sets |= {f"m4_{name.lower()}": list(_m4(options.m4, name, options.most)) for name in _M4}
+        for name in _M4:
+            if lacking := [path.name for path in _m4_files(options.m4, name) if not path.is_file()]:
+                print(f"m4_{name.lower()} left out: no {' and '.join(lacking)}", flush=True)
+            else:
+                sets[f"m4_{name.lower()}"] = list(_m4(options.m4, name, options))
     results = {name: _measure(name, cases, options) for name, cases in sets.items()}
     if options.networks:
         results["training"] = _training(options.networks)
@@ -145,7 +159,9 @@ def _errors(case: Case, found: Floats | None) -> tuple[float, float]:
     if found is None:
         return np.nan, np.nan
     season = max(1, case.season)
-    scale = np.abs(case.history[season:] - case.history[:-season]).mean()
+    scale = case.scale
+    if scale is None:
+        scale = float(np.abs(case.history[season:] - case.history[:-season]).mean())
     miss = np.abs(found - case.future)
     size = np.abs(found) + np.abs(case.future)
     shares = np.divide(miss, size, out=np.zeros_like(miss), where=size > 0)
@@ -270,12 +286,21 @@ def _hourly(path: Path) -> Floats | None:
     return np.interp(np.arange(len(counts)), known, means)
 
 
-def _m4(folder: Path, name: str, most: int) -> Iterator[Case]:
+def _m4_files(folder: Path, name: str) -> list[Path]:
+    return [folder / f"{name}-{part}.csv" for part in ("train", "test")]
+
+
+def _m4(folder: Path, name: str, options: argparse.Namespace) -> Iterator[Case]:
+    """The competition's task; with ``--held-back``, the last steps of its training part instead."""
     season, horizon = _M4[name]
-    tables = [_table(folder / f"{name}-{part}.csv") for part in ("train", "test")]
-    keys = list(tables[0])
-    for key in keys[:: max(1, -(-len(keys) // most))]:
-        yield Case(tables[0][key], tables[1][key][:horizon], season)
+    before, after = (_table(path) for path in _m4_files(folder, name))
+    keys = list(before)
+    for key in keys[:: max(1, -(-len(keys) // options.most))]:
+        past, future = before[key], after[key][:horizon]
+        if options.held_back:
+            past, future = past[:-horizon], past[-horizon:]
+        scale = float(np.abs(past[season:] - past[:-season]).mean())
+        yield Case(past[-options.m4_points :], future, season, scale)
 
 
 def _table(path: Path) -> dict[str, Floats]:

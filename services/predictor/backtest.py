@@ -14,7 +14,7 @@ import numpy as np
 
 from services.predictor.forecasters import Forecaster
 from services.predictor.forecasters.base import Floats
-from services.predictor.forecasters.combination import Combination
+from services.predictor.forecasters.combination import Combination, median_of
 
 _LEAST_SHARE = 0.4
 """Of a history is left to forecast from at the first origin."""
@@ -47,7 +47,8 @@ def backtest(
             mean = _mean(forecaster, known, reach, season, made)
             if mean is not None:
                 total = np.nansum(np.abs(mean - actual), axis=1)
-                found[name][:, at] = np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
+                able = (counts > 0) & np.isfinite(mean).all(axis=1)
+                found[name][:, at] = np.where(able, total / np.maximum(counts, 1), np.nan)
     return found
 
 
@@ -64,7 +65,7 @@ def _mean(
             made[forecaster] = None
         elif isinstance(forecaster, Combination):
             parts = [_mean(p, values, horizon, season, made) for p in forecaster.parts()]
-            made[forecaster] = np.median([one for one in parts if one is not None], axis=0)
+            made[forecaster] = median_of([one for one in parts if one is not None])
         else:
             made[forecaster] = forecaster.means(values, horizon, season)
     return made[forecaster]

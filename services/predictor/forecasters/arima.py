@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from services.predictor.forecasters.base import (
+    CannotForecast,
     Floats,
     Forecast,
     Forecaster,
@@ -91,11 +92,15 @@ class Arima(Forecaster):
         fits = self.fits(values, horizon, season)
         return curves_around(fits.mean, fits.deviation)
 
-    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
+    def _forecast(
+        self, values: Floats, horizon: int, season: int
+    ) -> list[Forecast | CannotForecast]:
         fits = self.fits(values, horizon, season)
         p_values = _ljung_box(fits)
         return [
             around(fits.mean[row], fits.deviation[row], **self._why(fits, row, p_values[row]))
+            if np.isfinite(fits.mean[row]).all()
+            else CannotForecast(f"none of {fits.fitted[row]} orders fits without a near unit root")
             for row in range(len(values))
         ]
 

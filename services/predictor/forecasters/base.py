@@ -57,17 +57,25 @@ class Forecaster(BaseModel, ABC):
         """Steps of history needed when a season has ``season`` steps."""
 
     @abstractmethod
-    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        """One forecast a row of ``values`` (series, points), which is finite and long enough."""
+    def _forecast(
+        self, values: Floats, horizon: int, season: int
+    ) -> Sequence[Forecast | CannotForecast]:
+        """One answer a row of ``values`` (series, points), which is finite and long enough."""
 
     def means(self, values: Floats, horizon: int, season: int) -> Floats:
-        """(series, horizon): the means alone, for backtests, of a table as ``_forecast`` has it."""
-        return np.array([found.mean for found in self._forecast(values, horizon, season)])
+        """(series, horizon): the means alone, for backtests, of a table as ``_forecast`` has it.
+
+        NaN where it cannot forecast a row.
+        """
+        return self.curves(values, horizon, season)[:, 0]
 
     def curves(self, values: Floats, horizon: int, season: int) -> Floats:
-        """(series, 3, horizon): means, lower and upper bounds alone, for combinations."""
-        made = self._forecast(values, horizon, season)
-        return np.array([[one.mean, one.lower, one.upper] for one in made])
+        """(series, 3, horizon): means, lower and upper bounds alone, NaN as in ``means``."""
+        found = np.full((len(values), 3, horizon), np.nan)
+        for row, one in enumerate(self._forecast(values, horizon, season)):
+            if isinstance(one, Forecast):
+                found[row] = one.mean, one.lower, one.upper
+        return found
 
     def forecast(
         self, histories: Sequence[Floats], horizon: int, season: int

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from services.predictor.forecasters.base import (
+    CannotForecast,
     Floats,
     Forecast,
     Forecaster,
@@ -19,6 +20,17 @@ from services.predictor.forecasters.base import (
     make,
     registered,
 )
+
+
+def median_of(members: list[Floats]) -> Floats:
+    """At each place the median of the members that spoke; NaN where none did."""
+    table = np.array(members)
+    missing = np.isnan(table)
+    if not missing.any():
+        return np.asarray(np.median(table, axis=0))
+    silent = missing.all(axis=0)
+    table[:, silent] = 0.0
+    return np.where(silent, np.nan, np.nanmedian(table, axis=0))
 
 
 @forecaster
@@ -47,12 +59,19 @@ class Combination(Forecaster):
         """The members."""
         return [make(name) for name in self.members]
 
-    def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
+    def _forecast(
+        self, values: Floats, horizon: int, season: int
+    ) -> list[Forecast | CannotForecast]:
         able = [one for one in self.parts() if one.least_points(season) <= values.shape[1]]
-        # Of all series at once: (series, 3, horizon).
-        medians = np.median([one.curves(values, horizon, season) for one in able], axis=0)
-        why = {"members": ", ".join(one.NAME for one in able)}
-        return [
-            Forecast(mean, np.minimum(lower, mean), np.maximum(upper, mean), why)
-            for mean, lower, upper in medians
-        ]
+        # Of all series at once: (members, series, 3, horizon).
+        curves = np.array([one.curves(values, horizon, season) for one in able])
+        return [self._of(curves[:, row], able) for row in range(len(values))]
+
+    @staticmethod
+    def _of(curves: Floats, able: list[Forecaster]) -> Forecast | CannotForecast:
+        spoke = np.isfinite(curves).all(axis=(1, 2))
+        if not spoke.any():
+            return CannotForecast("none of its members can forecast it")
+        mean, lower, upper = np.median(curves[spoke], axis=0)
+        why = {"members": ", ".join(able[at].NAME for at in np.flatnonzero(spoke))}
+        return Forecast(mean, np.minimum(lower, mean), np.maximum(upper, mean), why)

@@ -55,7 +55,7 @@ class Fits:
     """One row a series."""
 
     mean: Floats
-    """(series, horizon)"""
+    """(series, horizon); NaN where no order could be fitted."""
     deviation: Floats
     """(series, horizon): standard, of the forecast's error."""
     coefficients: Floats
@@ -183,20 +183,18 @@ def _fit_all(
         count[_DAY], season_variance = take_season(y, season, real[0], ahead)
         count[_WEEK], more = take_season(y, _DAYS * season, real[0], ahead)
         d = _constant_after(y, _FLAT * max(1.0, largest))
-        constant = d >= 0
-        if not constant:
-            d = whole[9] if whole[8] >= 0 else differences(y, whole[2], real[1], real[2])
-        count[_D] = d
-        w = y
-        for _ in range(d):
-            w = np.diff(w)
-        scale, errors = 1.0, np.zeros(w.shape[0])
-        if constant:
+        if d >= 0:
+            w, errors, scale = _differenced(y, d), np.zeros(y.shape[0] - d), 1.0
             x[0], count[_KEPT] = w.mean(), 1
         else:
-            scale = np.sqrt(np.var(w))
-            squares = _search(w / scale, d, whole, x, errors, count)
+            d = whole[9] if whole[8] >= 0 else differences(y, whole[2], real[1], real[2])
+            d, w, errors, scale, squares = _searched(y, d, whole, x, count)
+            if squares == np.inf:
+                count[_D], count[_KEPT] = d, 0
+                mean[row], deviation[row] = np.nan, np.nan
+                continue
             _describe(errors, squares, scale, whole[3], count, numbers[row])
+        count[_D] = d
         x[0] *= scale
         _forecast(w, errors, scale, x, count, numbers[row], mean[row], deviation[row])
         _integrate(y, d, mean[row])
@@ -215,12 +213,42 @@ def _constant_after(y: Floats, flat: float) -> int:
 
 
 @summing_kernel
+def _differenced(y: Floats, d: int) -> Floats:
+    w = y
+    for _ in range(d):
+        w = np.diff(w)
+    return w
+
+
+@summing_kernel
+def _searched(
+    y: Floats, d: int, whole: Longs, x: Floats, count: Longs
+) -> tuple[int, Floats, Floats, float, float]:
+    """Differences, the differenced series, its standardised errors, scale and S of the best order.
+
+    Where every order comes too near a unit root, the series is not as stationary as the tests
+    hold it to be: it is differenced once more and searched again. S is inf where that is of no
+    avail, either; a fixed order is taken as it is.
+    """
+    most = d if whole[8] >= 0 else max(d, whole[2])
+    while True:
+        w = _differenced(y, d)
+        errors, scale = np.zeros(w.shape[0]), np.sqrt(np.var(w))
+        squares = np.inf
+        if scale > 0.0:
+            squares = _search(w / scale, d, whole, x, errors, count)
+        if squares < np.inf or d >= most:
+            return d, w, errors, scale, squares
+        d += 1
+
+
+@summing_kernel
 def _search(w: Floats, d: int, whole: Longs, x: Floats, errors: Floats, count: Longs) -> float:
-    """The best order; where none could be fitted, white noise around the mean."""
+    """S of the best order; inf where none could be fitted."""
     drift = whole[4]
     mean = 1 if d == 0 or (d == 1 and drift != 0) else 0
     optional = 1 if d == 1 and drift == DRIFT_AUTO else 0
-    squares = best_order(
+    return best_order(
         w,
         whole[0],
         whole[1],
@@ -235,14 +263,6 @@ def _search(w: Floats, d: int, whole: Longs, x: Floats, errors: Floats, count: L
         errors,
         count,
     )
-    if squares < np.inf:
-        return squares
-    count[_P], count[_Q], count[_KEPT] = 0, 0, mean
-    x[:] = 0.0
-    x[0] = w.mean() if mean else 0.0
-    for t in range(w.shape[0]):
-        errors[t] = w[t] - x[0]
-    return dot(errors, errors)
 
 
 @summing_kernel

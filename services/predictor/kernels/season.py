@@ -18,12 +18,19 @@ Floats = NDArray[np.float64]
 RATES = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)
 """0: the running mean, whose rate after c cycles is 1/c."""
 _CYCLES = 3
+_TREND_WORTH = 0.95
+"""Below this share of the squared errors a continued trend must bring them to count."""
 _RATES = np.array(RATES)
 
 
 @summing_kernel
 def _level(y: Floats, season: int) -> Floats:
-    """Centred mean over a season; the outermost half seasons have their neighbour's."""
+    """Centred mean over a season, continued over the outermost half seasons.
+
+    Held constant there, the last half season's growth would count as season and be forecast to
+    vanish. It is continued by the growth of the half season before, as far as that has told of
+    the next half season's growth in this series: wholly in a trend, not at all in noise.
+    """
     n, half = y.shape[0], season // 2
     sums = np.zeros(n + 1)
     for t in range(n):
@@ -35,9 +42,32 @@ def _level(y: Floats, season: int) -> Floats:
         else:
             inner = sums[t + half] - sums[t - half + 1]
             level[t] = (inner + 0.5 * (y[t - half] + y[t + half])) / season
-    level[:half] = level[half]
-    level[n - half :] = level[n - 1 - half]
+    last, share = n - 1 - half, _persistence(level[half : n - half], half)
+    begin = share * (level[min(2 * half, last)] - level[half]) / half
+    end = share * (level[last] - level[max(half, last - half)]) / half
+    for t in range(half):
+        level[half - 1 - t] = level[half] - begin * (t + 1)
+        level[last + 1 + t] = level[last] + end * (t + 1)
     return level
+
+
+@summing_kernel
+def _persistence(level: Floats, span: int) -> float:
+    """Share (0 to 1) of its growth over ``span`` that a level repeats over the next, by regression.
+
+    Only what saves a good part of the squared errors of no growth counts.
+    """
+    cross, power, total = 0.0, 0.0, 0.0
+    for t in range(span, level.shape[0] - span):
+        before, after = level[t] - level[t - span], level[t + span] - level[t]
+        cross += before * after
+        power += before * before
+        total += after * after
+    if power <= 0.0 or cross <= 0.0:
+        return 0.0
+    share = min(1.0, cross / power)
+    left = total - 2.0 * share * cross + share * share * power
+    return float(share) if left < _TREND_WORTH * total else 0.0
 
 
 @summing_kernel

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.predictor.forecasters import Forecast, make
+from services.predictor.backtest import backtest
+from services.predictor.forecasters import CannotForecast, Forecast, make
 from services.predictor.forecasters.arima import _ADF_LEVEL, Arima, _adf_limit
 from services.predictor.kernels.conditional import _errors, _jacobian
 from services.predictor.kernels.polynomial import SIZE, from_free, shrink, stable, to_free
-from services.predictor.kernels.season import RATES, take_season
+from services.predictor.kernels.season import RATES, _persistence, take_season
 from shared.stationarity import adf, differences, kpss
 
 
@@ -191,6 +192,58 @@ def test_a_season_that_changes_is_followed_quickly() -> None:
     rate, variance = take_season(np.concatenate(cycles), 24, 0.95, np.zeros(24))
     assert RATES[rate] >= 0.5
     assert variance > 0
+
+
+@pytest.mark.parametrize("points", [240, 251, 336])
+def test_the_last_half_seasons_growth_is_no_season(points: int) -> None:
+    steps = np.arange(points)
+    y, ahead = 5 * np.sin(2 * np.pi * steps / 24) + 0.5 * steps, np.zeros(24)
+    assert take_season(y, 24, 0.95, ahead)[0] >= 0
+    np.testing.assert_allclose(y, 0.5 * steps, atol=1e-6)
+    expected = 5 * np.sin(2 * np.pi * np.arange(points, points + 24) / 24)
+    np.testing.assert_allclose(ahead, expected, atol=1e-6)
+
+
+def test_a_level_is_continued_in_a_trend_and_held_in_noise() -> None:
+    assert _persistence(np.arange(100.0), 12) == 1.0
+    smoothed = np.convolve(np.random.default_rng(4).normal(size=300), np.ones(24) / 24, "valid")
+    assert _persistence(smoothed, 12) == 0.0
+
+
+def _slow_sine(seed: int) -> np.ndarray:
+    """The tests hold it to be stationary, and every order that fits it is almost a unit root."""
+    steps, noise = np.arange(300), np.random.default_rng(seed).normal(size=300)
+    return 50 + 20 * np.sin(2 * np.pi * steps / 61) + 0.01 * noise
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_comes_near_a_unit_root_is_differenced_once_more(seed: int) -> None:
+    values = _slow_sine(seed)
+    past, future = values[:276], values[276:]
+    limits = (2, 0.463, -2.8616)
+    assert differences(past, *limits) == 0
+    found = Arima().fits(past[None], 24, 1)
+    assert found.d[0] == 1
+    by_mean = np.abs(past.mean() - future).mean()
+    assert np.abs(found.mean[0] - future).mean() < 0.5 * by_mean
+
+
+def test_a_series_that_no_order_fits_is_refused_and_left_to_others() -> None:
+    history = _slow_sine(2)[:276]
+    arima, combined = make("arima"), make("combination")
+    (found,) = arima.forecast([history], 24, 1)
+    assert isinstance(found, CannotForecast)
+    assert "near unit root" in found.reason
+    (others,) = combined.forecast([history], 24, 1)
+    assert isinstance(others, Forecast)
+    assert "arima" not in others.why["members"]
+    forecasters = {"arima": arima, "combination": combined}
+    errors = backtest(forecasters, np.tile(history, (2, 1)), 24, 1, 4)
+    refused = ~np.isfinite(errors["arima"])
+    assert np.isfinite(errors["combination"]).all()
+    for row, at in np.argwhere(refused):
+        cut = len(history) - 24 * (at + 1)
+        assert isinstance(arima.forecast([history[:cut]], 24, 1)[0], CannotForecast), row
 
 
 def test_the_intervals_hold_about_what_they_promise() -> None:

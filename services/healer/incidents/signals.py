@@ -66,6 +66,7 @@ class Signals:
                 severity=signal.severity,
                 sight=sight,
                 signals={signal.event_id: signal},
+                foreseen=sight if signal.state is AlertState.PREDICTED else None,
             ).tells(sight.fact(signal.state, ctx.now))
             yield from self._course.changed(None, self._flapping(opened, past, ctx), ctx)
             return
@@ -145,7 +146,7 @@ class Signals:
         ending = "no alarm followed the prediction"
         arrived = signal.ending_at(until, ending).firing()
         now = before.with_signals({signal.event_id: arrived})
-        now = now.seen(before.sight.at(message.value)).tells(
+        now = now.seen(before.sight.reached(message.value)).tells(
             Crossed(at=ctx.now, value=message.value, threshold=before.sight.threshold)
         )
         yield from self._course.changed(before, now.resting() if _rests(now) else now, ctx)

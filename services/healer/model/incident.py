@@ -43,12 +43,10 @@ REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING, Phase.UNDOING)
 _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Incident(_Record):
+class Incident(BaseModel):
     """All that is wrong with one series from its first signal to the end of its last."""
+
+    model_config = ConfigDict(frozen=True)
 
     incident_id: str
     series: SeriesRef
@@ -60,6 +58,8 @@ class Incident(_Record):
     state: AlertState
     severity: Severity
     sight: Sight
+    foreseen: Sight | None = None
+    """What its last prediction says; shown again when its alarm ends before that does."""
     acted_on: Sight | None = None
     """What was seen when the last remediation began: the cleaning itself may be a signal since."""
     signals: dict[str, Signal]
@@ -107,17 +107,25 @@ class Incident(_Record):
         """A new or repeated signal; the sight of a firing one is not hidden by a prediction."""
         signals = {k: s for k, s in self.signals.items() if s.until is None}
         changed = self.with_signals(signals | {signal.event_id: signal})
+        if signal.state is AlertState.PREDICTED:
+            changed = changed.foreseeing(sight)
         return changed.seen(sight) if signal.state is changed.state else changed
+
+    def foreseeing(self, sight: Sight) -> Incident:
+        """What the prediction says, for when nothing but it is left."""
+        return self._with(foreseen=sight)
 
     def with_signals(self, signals: dict[str, Signal]) -> Incident:
         """These are what is wrong now; with none, state and severity stay as they were."""
         if not signals:
             return self._with(signals={})
         firing = any(s.state is AlertState.FIRING for s in signals.values())
+        falls_back = not firing and self.state is AlertState.FIRING and self.foreseen is not None
         return self._with(
             signals=signals,
             state=AlertState.FIRING if firing else AlertState.PREDICTED,
             severity=worst([s.severity for s in signals.values()]),
+            sight=self.foreseen if falls_back else self.sight,
         )
 
     def dealt_with(self, events: Mapping[str, int]) -> Incident:

@@ -84,6 +84,7 @@ class Sight(_Record):
             return Strange(at=at, value=self.value, sentence=self.sentence, votes=self.votes)
         return Crossed(at=at, value=self.value, threshold=self.threshold, sentence=self.sentence)
 
-    def at(self, value: float) -> Sight:
-        """The same with this value."""
-        return self.model_copy(update={"value": value})
+    def reached(self, value: float) -> Sight:
+        """What was foretold has come, with this value."""
+        gone = dict.fromkeys(("crossing_ms", "earliest_ms", "latest_ms", "predicted_value"))
+        return self.model_copy(update={"value": value, **gone})

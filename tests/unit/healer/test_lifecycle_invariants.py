@@ -21,6 +21,7 @@ from tests.unit.healer.test_incidents import (
     NOW_MS,
     Desk,
     anomaly,
+    cleared,
     executed,
     observed,
     only,
@@ -273,3 +274,22 @@ def test_metrics_say_how_long_alerts_were_held_and_how_old_the_oldest_unknown_on
     desk.later(3600)
     assert REGISTRY.get_sample_value("barograph_oldest_unnotified_critical_seconds") == 0
     assert held_s() - before >= 3000
+
+
+def test_when_an_alarm_ends_before_its_prediction_the_prediction_is_what_is_said() -> None:
+    desk = Desk()
+    desk.take(prediction(revision=20))
+    desk.take(anomaly(DISK), cleared(anomaly(DISK)))
+    desk.later(16)
+    (mail,) = desk.mails()
+    assert (mail.kind, mail.crossing_ms) == ("predicted", prediction(revision=20).crossing_ms)
+    assert "will reach 90 %" in mail.opening
+
+
+def test_what_came_true_is_said_as_what_is_and_not_as_what_was_to_come() -> None:
+    desk = Desk()
+    desk.take(prediction(), withdrawn(prediction(), "came_true"))
+    desk.later(16)
+    (mail,) = desk.mails()
+    assert (mail.kind, mail.crossing_ms) == ("firing", None)
+    assert "is at 91 %, above its threshold of 90 %" in mail.opening

@@ -66,6 +66,8 @@ class Handling:
         running, messages = self.acting.begin(begun, action, decision, ctx)
         until = ctx.now + timedelta(seconds=self._settings.remediation_wait_s)
         acting = begun.acting(running.action_id, running.remediation, running.command_id, until)
+        if begun.mails:
+            self._chronicle.come(begun, ctx)
         words = f"{running.remediation} was ordered"
         return acting.tells(Decided(at=ctx.now, words=words, by=running.by)), messages
 

@@ -121,16 +121,18 @@ class Chronicle:
 
     def expect(self, incident: Incident, ctx: Context) -> None:
         """People will be told when the machine has answered; a storm does not wait for that."""
-        new = self._standing(incident)
-        if not incident.mails:
-            ctx.records.put(STANDINGS, new)
-            return
-        old = ctx.records.get(STANDINGS, incident.incident_id)
+        if incident.mails:
+            self.come(incident, ctx)
+        else:
+            ctx.records.put(STANDINGS, self._standing(incident))
+
+    def come(self, incident: Incident, ctx: Context) -> None:
+        """What still waits to be notified must not call a prediction what has come meanwhile."""
+        old, new = ctx.records.get(STANDINGS, incident.incident_id), self._standing(incident)
         waits = old is not None and old.status in {"pending", "held"} and not old.ended
         if old is not None and waits and old.tell == "predicted" and new.state is not old.state:
-            # What waits to be notified must not call a prediction what has come meanwhile.
             fields = ("state", "crossing_ms", "value", "sentence", "signal", "severity", "labels")
-            now = {name: getattr(new, name) for name in fields} | {"tell": incident.tell}
+            now = {name: getattr(new, name) for name in fields} | {"tell": new.state.value}
             ctx.records.put(STANDINGS, old.model_copy(update=now))
 
     def _standing(self, incident: Incident) -> Standing:

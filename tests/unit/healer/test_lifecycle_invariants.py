@@ -293,3 +293,14 @@ def test_what_came_true_is_said_as_what_is_and_not_as_what_was_to_come() -> None
     (mail,) = desk.mails()
     assert (mail.kind, mail.crossing_ms) == ("firing", None)
     assert "is at 91 %, above its threshold of 90 %" in mail.opening
+
+
+def test_an_alarm_that_is_acted_on_at_once_is_not_called_a_prediction_that_waited() -> None:
+    desk = Desk(AUTOMATIC | {"min_probability": 0.5}, group_wait_s=5)
+    desk.take(prediction(revision=20).model_copy(update={"probability": 0.2}))
+    desk.later(16)
+    order = [m for m in desk.take(anomaly(DISK)) if isinstance(m, RemediationExecute)]
+    assert [each.dry_run for each in order] == [False]
+    desk.later(5)
+    (mail,) = desk.mails()
+    assert (mail.kind, mail.signal) == ("firing", "alarm")

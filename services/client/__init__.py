@@ -2,7 +2,9 @@
 
 Consumes: job.accepted, job.starting, job.pending, job.running, job.retrying, job.succeeded,
 job.failed, job.cancelled, job.removed, job.planned, request.refused, pod.reported,
-clusterspec.ready, pod.started, pod.measured, pod.exited, log.appended.
+clusterspec.ready, pod.started, pod.measured, pod.exited, log.appended,
+alert.changed, action.changed, remediation.verified, anomaly.detected, anomaly.cleared,
+alarm.predicted, prediction.withdrawn.
 Publishes: job.submit, job.plan, job.cancel, job.remove.
 
 Requests become messages; what is shown is a read model made of events.

@@ -5,12 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from services.client import handlers
+from services.client.alerts import handlers as alerts
+from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
 from services.client.api.uploads import Uploads
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
 from shared.contracts import (
+    ActionChanged,
+    AlarmPredicted,
+    AlertChanged,
+    AnomalyCleared,
+    AnomalyDetected,
     ClusterSpecReady,
     JobAccepted,
     JobCancelled,
@@ -27,6 +34,8 @@ from shared.contracts import (
     PodMeasured,
     PodReported,
     PodStarted,
+    PredictionWithdrawn,
+    RemediationVerified,
     RequestRefused,
 )
 from shared.service import Handler, Periodic, Service
@@ -46,6 +55,15 @@ _EVENTS = (
     JobCancelled,
     JobRemoved,
 )
+_OF_ALERTS: dict[type, Handler] = {
+    AlertChanged: alerts.alert_changed,
+    ActionChanged: alerts.action_changed,
+    RemediationVerified: alerts.remediation_verified,
+    AnomalyDetected: alerts.anomaly_detected,
+    AnomalyCleared: alerts.anomaly_cleared,
+    AlarmPredicted: alerts.alarm_predicted,
+    PredictionWithdrawn: alerts.prediction_withdrawn,
+}
 
 
 class Client:
@@ -59,8 +77,10 @@ class Client:
         )
         followers = Followers()
         model = ReadModel(store)
+        alert_model = AlertModel(store)
         uploads = Uploads(objects, model, settings)
         listeners: dict[type, Handler] = dict.fromkeys(_EVENTS, handlers.job_event)
+        listeners |= _OF_ALERTS
         listeners |= {
             RequestRefused: handlers.request_refused,
             LogAppended: handlers.log_appended,
@@ -80,10 +100,14 @@ class Client:
                 Periodic("followers", 1.0, followers.notify),
                 Periodic("uploads", 600.0, lambda: uploads.give_up_overdue(datetime.now(UTC))),
                 Periodic("prune", 3600.0, lambda: model.prune(datetime.now(UTC)), eager=False),
+                Periodic(
+                    "prune-alerts", 60.0, lambda: alert_model.prune(datetime.now(UTC)), eager=False
+                ),
             ],
         )
         logs = Logs(model, objects, settings.s3_bucket)
-        app = create_app(settings, self.service.publisher, model, objects, logs, followers)
+        publisher = self.service.publisher
+        app = create_app(settings, publisher, model, alert_model, objects, logs, followers)
         self._http = HttpServer(app, settings.http_host, settings.http_port)
 
     def start_http(self) -> None:

@@ -24,6 +24,11 @@ class ClientSettings(ServiceSettings):
     s3_public_url: str = Field(
         default="", description="S3 endpoint as those who upload reach it; empty: S3_URL."
     )
+    healer_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
+        description="The healer's API as callers reach it, for what can be done about an alert.",
+    )
     maildir: Path | None = Field(default=None, description="Local mailbox to show at /mail.")
     max_package_bytes: int = Field(
         default=20 * 2**30, gt=0, description="Largest package that may be uploaded."

@@ -26,6 +26,7 @@ def own_settings(name: str, file: StackFile) -> dict[str, str]:
         "client": {
             "HTTP_PORT": _port(file.client_url),
             "API_TOKEN": file.client_token,
+            "HEALER_URL": file.healer_url,
             "MAILDIR": file.maildir,
         },
         "detector": {

@@ -107,6 +107,7 @@ _FLOW = {
 _SHOWN = (Subscription(P.CLIENT, "client.members"),)
 _LOGS = (Subscription(P.CLIENT, "client.logs"),)
 _MEASURED = (replace(_SHOWN[0], awaited=False),)
+_ALERTS = (Subscription(P.CLIENT, "client.alerts", awaited=False),)
 _MEMBER = (Subscription(P.MEMBER, "member.{instance}", QueueKind.EXCLUSIVE, narrowed=True),)
 _AGENT = (Subscription(P.AGENT, "agent.{instance}", narrowed=True),)
 _ASKERS = (P.CLIENT, P.OUTSIDE)
@@ -132,8 +133,8 @@ def _decision(message: type[Message], *publishers: Principal) -> Route:
     return Route(message, publishers, _to(P.HEALER), planned=(P.CLIENT,))
 
 
-def _news(message: type[Message], template: str = "") -> Route:
-    return Route(message, (P.HEALER,), template=template, outlet=ALERTS)
+def _news(message: type[Message], *consumers: Subscription, template: str = "") -> Route:
+    return Route(message, (P.HEALER,), consumers, template, outlet=ALERTS)
 
 
 ROUTES: tuple[Route, ...] = (
@@ -182,21 +183,21 @@ ROUTES: tuple[Route, ...] = (
         "samples.{host}",
         inbox=METRICS,
     ),
-    Route(c.AnomalyDetected, (P.DETECTOR,), _to(P.HEALER)),
-    Route(c.AnomalyCleared, (P.DETECTOR,), _to(P.HEALER)),
-    Route(c.AlarmPredicted, (P.PREDICTOR,), _to(P.HEALER)),
-    Route(c.PredictionWithdrawn, (P.PREDICTOR,), _to(P.HEALER)),
-    _news(c.AlertChanged, "alert.{state}.{severity}.{family}.{source}"),
+    Route(c.AnomalyDetected, (P.DETECTOR,), (*_to(P.HEALER), *_ALERTS)),
+    Route(c.AnomalyCleared, (P.DETECTOR,), (*_to(P.HEALER), *_ALERTS)),
+    Route(c.AlarmPredicted, (P.PREDICTOR,), (*_to(P.HEALER), *_ALERTS)),
+    Route(c.PredictionWithdrawn, (P.PREDICTOR,), (*_to(P.HEALER), *_ALERTS)),
+    _news(c.AlertChanged, *_ALERTS, template="alert.{state}.{severity}.{family}.{source}"),
     _order(c.EvidenceCollect),
     Route(c.EvidenceCollected, (P.AGENT,), _to(P.HEALER)),
     _order(c.RemediationExecute),
     Route(c.RemediationExecuted, (P.AGENT,), _to(P.HEALER)),
     _order(c.ItemRead),
     Route(c.ItemObserved, (P.AGENT,), _to(P.HEALER)),
-    _news(c.RemediationVerified),
+    _news(c.RemediationVerified, *_ALERTS),
     # What people decide, and what becomes of it.
     _decision(c.ActionDecide),
-    _news(c.ActionChanged),
+    _news(c.ActionChanged, *_ALERTS),
     Route(
         c.HealingStop,
         (P.HEALER, P.OUTSIDE),

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
@@ -51,7 +52,13 @@ def url(objects: S3Store) -> Iterator[str]:
     store = Store("sqlite://")
     model = ReadModel(store)
     app = create_app(
-        ClientSettings(), Silent(), model, objects, Logs(model, objects, "barograph"), Followers()
+        ClientSettings(),
+        Silent(),
+        model,
+        AlertModel(store),
+        objects,
+        Logs(model, objects, "barograph"),
+        Followers(),
     )
     server = HttpServer(app, LOOPBACK, 0)
     server.start()

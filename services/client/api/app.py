@@ -7,8 +7,21 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from services.client.api import faults, jobs, logs, pages, plans, results, uploads, usage
+from services.client.alerts.model import AlertModel
+from services.client.api import (
+    alert_pages,
+    faults,
+    jobs,
+    logs,
+    overview,
+    pages,
+    plans,
+    results,
+    uploads,
+    usage,
+)
 from services.client.api.guard import Guard
+from services.client.api.rendering import renderer
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
@@ -20,6 +33,7 @@ def create_app(
     settings: ClientSettings,
     publisher: Publisher,
     model: ReadModel,
+    alerts: AlertModel,
     objects: ObjectStore,
     log: Logs,
     followers: Followers,
@@ -43,7 +57,10 @@ def create_app(
     app.include_router(kept, prefix="/api/v1")
     own_uploads = uploads.Uploads(objects, model, settings)
     app.include_router(uploads.router(own_uploads), prefix="/api/v1")
-    app.include_router(pages.router(model, settings))
+    page = renderer(settings)
+    app.include_router(overview.router(model, alerts, page))
+    app.include_router(alert_pages.router(alerts, page, settings))
+    app.include_router(pages.router(model, page, settings))
     app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))
     app.add_middleware(Guard, settings=settings)
     return app

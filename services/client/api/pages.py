@@ -8,23 +8,20 @@ import mailbox
 import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, FileSystemLoader
 
 from services.client.api.faults import refusal
 from services.client.api.guard import COOKIE
 from services.client.api.jobs import JobId
+from services.client.api.rendering import Render
 from services.client.drawing import MOST_ROWS, draw
 from services.client.model import ReadModel
 from services.client.records import ENDED
 from services.client.settings import ClientSettings
-from services.client.spans import span
-from shared.contracts import retry_budgets
 from shared.service.http import same
 
 _PAGE = 50
@@ -32,37 +29,26 @@ _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
 """What Python's mail parser raises for headers and bodies that break the standards."""
 
 
-def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C901 - a list
-    """/, /jobs/{id}, /mail and /login."""
+def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRouter:
+    """/jobs, /jobs/{id}, /mail and /login."""
     routes = APIRouter(include_in_schema=False)
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parents[1] / "templates"), autoescape=True
-    )
-    templates.filters |= {
-        "span": span,
-        "mebibytes": lambda number: f"{number / 2**20:.0f}Mi",
-        "retry_budgets": retry_budgets,
-    }
 
-    def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
-        values["has_mail"] = settings.maildir is not None
-        return HTMLResponse(templates.get_template(name).render(values), status)
-
-    @routes.get("/")
+    @routes.get("/jobs")
     def jobs(offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0) -> HTMLResponse:
         found = model.jobs((), _PAGE + 1, offset)
         more = offset + _PAGE if len(found) > _PAGE else None
         back = max(0, offset - _PAGE) if offset else None
-        return page("jobs.html", jobs=found[:_PAGE], older=more, newer=back)
+        return page("jobs.html", here="jobs", jobs=found[:_PAGE], older=more, newer=back)
 
     @routes.get("/jobs/{job_id}")
     def job(job_id: JobId) -> HTMLResponse:
         described = model.description(job_id, datetime.now(UTC))
         if described is None:
-            return page("missing.html", 404, what=f"There is no job {job_id}.")
+            return page("missing.html", 404, here="jobs", what=f"There is no job {job_id}.")
         drawing = draw(described, model.moments(job_id))
         return page(
             "job.html",
+            here="jobs",
             job=described.job,
             ended=described.job.state in ENDED,
             described=described,
@@ -72,7 +58,7 @@ def router(model: ReadModel, settings: ClientSettings) -> APIRouter:  # noqa: C9
 
     @routes.get("/mail")
     def mails() -> HTMLResponse:
-        return page("mail.html", mails=_mails(settings))
+        return page("mail.html", here="mail", mails=_mails(settings))
 
     @routes.get("/api/v1/mail")
     def mail_list() -> list[dict[str, str]]:

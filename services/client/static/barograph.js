@@ -77,7 +77,6 @@ document.addEventListener("click", async (event) => {
   event.target.blur();
 });
 
-refreshing("jobs");
-refreshing("job");
+document.querySelectorAll("section[data-refresh]").forEach((section) => refreshing(section.id));
 const log = document.getElementById("log");
 if (log) follow(log);

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from services.client import handlers
+from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
@@ -36,11 +37,13 @@ class Desk:
         self.sent: list[object] = []
         self.store = Store("sqlite://")
         self.model, self.objects = ReadModel(self.store), MemoryStore()
+        self.alerts = AlertModel(self.store)
         self.objects.ensure_bucket("barograph")
         app = create_app(
             ClientSettings.model_validate(settings),
             self,
             self.model,
+            self.alerts,
             self.objects,
             Logs(self.model, self.objects, "barograph"),
             Followers(),
@@ -158,7 +161,7 @@ def test_what_a_job_says_of_itself_is_text_in_the_page(desk: Desk) -> None:
     reason = "<script>alert(1)</script>"
     failed = event(JobFailed, 3, "failed", reason=reason, failure_class="unknown")
     desk.hear(handlers.job_event, failed)
-    page = desk.call("GET", "/")
+    page = desk.call("GET", "/jobs")
     assert reason not in page.text
     assert "&lt;script&gt;" in page.text
     assert "script-src 'self'" in page.headers["content-security-policy"]

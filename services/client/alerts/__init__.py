@@ -1,0 +1,1 @@
+"""Alerts and forecasts as people look at them: a read model made of events, and its drawings."""

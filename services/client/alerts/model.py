@@ -1,0 +1,184 @@
+"""Reading what is kept of alerts, and forgetting it in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from services.client.alerts.handlers import MOST_EVENTS
+from services.client.alerts.records import (
+    ALERTS,
+    CURVES,
+    EPISODES,
+    EVENTS,
+    OPEN_PREDICTION,
+    OPEN_RANKS,
+    RANKS,
+    RESOLVED,
+    AlertEvent,
+    AlertView,
+    Curve,
+    Episode,
+)
+from shared.contracts.alerts import AlertState
+from shared.store import Collection, Records, Store
+
+MOST_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
+    (ALERTS, (RESOLVED,), 20_000),
+    (ALERTS, OPEN_RANKS, 20_000),
+    (EVENTS, None, 100_000),
+    (EPISODES, (OPEN_PREDICTION,), 10_000),
+    (EPISODES, ("other",), 40_000),
+    (CURVES, None, 2_000),
+)
+"""Of each collection and standing, how many are kept: the newest, whatever a storm brings."""
+MOST_FORECASTS = 10_000
+_AT_ONCE = 500
+_FORGOTTEN_AT_ONCE = 1_000
+_MOST_EPISODES = 100
+_SLACK_MS = 300_000
+"""A signal that ended this long before its alert's first change may still be its cause."""
+
+
+class Filter(BaseModel):
+    """Which alerts are wanted; empty fields want all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: str = ""
+    """A state, or ``open`` for those that are not resolved."""
+    severity: str = ""
+    host: str = ""
+    item: str = ""
+    search: str = ""
+
+    @property
+    def ranks(self) -> Sequence[str]:
+        """The ranks that can hold such alerts."""
+        ranks = [rank for rank in OPEN_RANKS if self.state in ("", "open", rank.split("-")[0])]
+        if self.severity:
+            ranks = [rank for rank in ranks if rank.endswith(f"-{self.severity}")]
+        return [*ranks, *([RESOLVED] if self.state in ("", RESOLVED) else [])]
+
+    def matches(self, alert: AlertView) -> bool:
+        """Whether the alert is wanted; parts of names are enough, in any case of letters."""
+        if self.severity and alert.severity != self.severity:
+            return False
+        told = f"{alert.series} {alert.sentence} {alert.outcome} {alert.acknowledged_by}"
+        wanted = ((self.host, alert.host), (self.item, alert.item), (self.search, told))
+        return all(part.casefold() in text.casefold() for part, text in wanted)
+
+
+class Incident(BaseModel):
+    """All that is known of one alert."""
+
+    model_config = ConfigDict(frozen=True)
+
+    alert: AlertView
+    events: tuple[AlertEvent, ...]
+    episodes: tuple[Episode, ...]
+    curve: Curve | None
+
+
+class AlertModel:
+    """Alerts and forecasts in the client's own store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
+        """The most urgent first; of the same urgency, the newest first."""
+        with self._store.reading() as records:
+            found = filter(wanted.matches, _ranked(records, wanted.ranks))
+            return list(islice(found, offset, offset + limit))
+
+    def counts(self) -> dict[str, int]:
+        """How many alerts there are of each rank."""
+        with self._store.reading() as records:
+            known = records.count(ALERTS)
+        return {rank: known.get(rank, 0) for rank in RANKS}
+
+    def unacknowledged(self, ranks: Sequence[str], limit: int) -> list[AlertView]:
+        """Open alerts that nobody takes care of."""
+        with self._store.reading() as records:
+            found = (a for a in _ranked(records, ranks) if not a.acknowledged_by)
+            return list(islice(found, limit))
+
+    def forecasts(self) -> list[Episode]:
+        """Every open prediction, the earliest crossing first."""
+        with self._store.reading() as records:
+            found = records.find(
+                EPISODES, status=OPEN_PREDICTION, limit=MOST_FORECASTS, newest_first=True
+            )
+        return sorted(found, key=lambda e: (e.earliest_ms or 0, e.series))
+
+    def incident(self, alert_id: str) -> Incident | None:
+        """An alert with its history and signals; None for one that is not known."""
+        with self._store.reading() as records:
+            alert = records.get(ALERTS, alert_id)
+            if alert is None:
+                return None
+            events = records.find(EVENTS, group=alert_id, limit=MOST_EVENTS)
+            known = records.find(
+                EPISODES, group=alert.series, limit=_MOST_EPISODES, newest_first=True
+            )
+            episodes = [e for e in known if _concerns(e, alert)]
+            episodes.sort(
+                key=lambda e: (e.revised_ms or e.opened_ms or 0, e.event_id), reverse=True
+            )
+            curves = (records.get(CURVES, e.event_id) for e in episodes)
+            curve = next((c for c in curves if c is not None and c.recent), None)
+        return Incident(alert=alert, events=events, episodes=episodes, curve=curve)
+
+    def prune(self, now: datetime) -> None:
+        """Forget what is older than its time, and the oldest of what is too many."""
+        for collection in (ALERTS, EVENTS, EPISODES, CURVES):
+            self._forget(collection, due_before=now)
+        for collection, standing, most in MOST_KEPT:
+            self._forget(collection, status=standing, newest_first=True, offset=most)
+
+    def _forget(self, collection: Collection[Any], **which: Any) -> None:
+        """In transactions of their own, so that messages are handled in between."""
+        while True:
+            with self._store.transaction() as records:
+                found = records.find(collection, limit=_FORGOTTEN_AT_ONCE, **which)
+                for each in found:
+                    records.delete(collection, collection.key(each))
+            if len(found) < _FORGOTTEN_AT_ONCE:
+                return
+
+
+def _ranked(records: Records, ranks: Sequence[str]) -> Iterator[AlertView]:
+    """Read in parts: most pages need the first one only."""
+    for rank in ranks:
+        for offset in range(0, 2**62, _AT_ONCE):
+            some = records.find(
+                ALERTS, status=rank, newest_first=True, offset=offset, limit=_AT_ONCE
+            )
+            yield from some
+            if len(some) < _AT_ONCE:
+                break
+
+
+def _concerns(episode: Episode, alert: AlertView) -> bool:
+    """Whether the episode lay within the alert's life; its series is the alert's."""
+    first_ms = _milliseconds(alert.first_at) - _SLACK_MS
+    if episode.ended_ms is not None and episode.ended_ms < first_ms:
+        return False
+    over = alert.state is AlertState.RESOLVED
+    began_ms = episode.opened_ms if episode.opened_ms is not None else episode.ended_ms
+    return not over or (began_ms or 0) <= _milliseconds(alert.at)
+
+
+def _milliseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
+
+
+def soon(forecasts: Sequence[Episode], now: datetime, within: timedelta) -> list[Episode]:
+    """The forecasts whose earliest crossing comes within this time."""
+    until_ms = _milliseconds(now + within)
+    return [e for e in forecasts if (e.earliest_ms or 0) <= until_ms]

@@ -1,0 +1,132 @@
+"""A series as a picture: its points, normal band or forecast, and threshold; pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from services.client.alerts.records import Curve
+from services.client.alerts.wording import clock, short_clock
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 280, 76, 16, 12, 28
+_LINES = 5
+_LEAST_SHARE = 0.05
+"""Of the height, left free above and below."""
+_BEYOND = 2.0
+"""A band wider than this many times the values' own range is cut, so that values stay visible."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A line of the grid with its text."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Plot:
+    """All of it; lines and areas as the ``points`` of SVG."""
+
+    line: str
+    band: str
+    forecast: str
+    forecast_band: str
+    threshold: float | None
+    """Its height, None for none."""
+    values: tuple[Mark, ...]
+    times: tuple[Mark, ...]
+    sentence: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    bottom: int = HEIGHT - BOTTOM
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From time and value to a place in the picture."""
+
+    first: int
+    last: int
+    low: float
+    high: float
+
+    def x(self, time_ms: int) -> float:
+        share = (time_ms - self.first) / ((self.last - self.first) or 1)
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        value = min(max(value, self.low), self.high)
+        share = (value - self.low) / (self.high - self.low)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+    def path(self, points: Iterable[tuple[int, float]]) -> str:
+        return " ".join(f"{self.x(t)},{self.y(value)}" for t, value in points)
+
+    def area(self, rows: Sequence[tuple[int, float, float, float]]) -> str:
+        upper = [(row[0], row[3]) for row in rows]
+        lower = [(row[0], row[2]) for row in reversed(rows)]
+        return self.path([*upper, *lower])
+
+
+def plot(curve: Curve, what: str) -> Plot | None:
+    """None without points, or where their range is beyond what numbers can tell."""
+    scale = _scale(curve)
+    if scale is None:
+        return None
+    step = (scale.high - scale.low) / (_LINES - 1)
+    heights = [scale.low + n * step for n in range(_LINES)]
+    span = scale.last - scale.first
+    times = [scale.first + span * n // (_LINES - 1) for n in range(_LINES)]
+    return Plot(
+        line=scale.path(curve.recent),
+        band=scale.area(curve.band),
+        forecast=scale.path((row[0], row[1]) for row in curve.forecast),
+        forecast_band=scale.area(curve.forecast),
+        threshold=None if curve.threshold is None else scale.y(curve.threshold),
+        values=tuple(Mark(scale.y(value), f"{value:.4g}") for value in heights),
+        times=tuple(Mark(scale.x(t), short_clock(t)) for t in times),
+        sentence=_sentence(curve, what),
+    )
+
+
+def _scale(curve: Curve) -> _Scale | None:
+    """Values, the threshold and the forecast's mean are seen whole; a band may be cut."""
+    if not curve.recent:
+        return None
+    measured = [value for _, value in curve.recent] + [row[1] for row in curve.forecast]
+    if curve.threshold is not None:
+        measured.append(curve.threshold)
+    low, high = min(measured), max(measured)
+    room = _BEYOND * ((high - low) or abs(high) or 1.0)
+    bounds = [value for row in (*curve.band, *curve.forecast) for value in row[2:]]
+    low = max(min([low, *bounds]), low - room)
+    high = min(max([high, *bounds]), high + room)
+    margin = _LEAST_SHARE * ((high - low) or abs(high) or 1.0)
+    low, high = low - margin, high + margin
+    times = [time_ms for time_ms, _ in curve.recent]
+    times += [row[0] for row in (*curve.band, *curve.forecast)]
+    if not (math.isfinite(high - low) and high > low):
+        return None
+    return _Scale(min(times), max(times), low, high)
+
+
+def _sentence(curve: Curve, what: str) -> str:
+    values = [value for _, value in curve.recent]
+    (first, _), (last, newest) = curve.recent[0], curve.recent[-1]
+    extent = f"between {min(values):.6g} and {max(values):.6g}, last {newest:.6g}"
+    parts = [f"{what} from {clock(first)} to {clock(last)} UTC: {extent}"]
+    if curve.threshold is not None:
+        parts.append(f"the threshold is {curve.threshold:.6g}")
+    if curve.band:
+        _, _, lower, upper = curve.band[-1]
+        parts.append(f"normal was {lower:.6g} to {upper:.6g} at the end")
+    if curve.forecast:
+        end, mean, lower, upper = curve.forecast[-1]
+        parts.append(
+            f"the forecast for {clock(end)} UTC is {mean:.6g}, within {lower:.6g} to {upper:.6g}"
+        )
+    return "; ".join(parts) + "."

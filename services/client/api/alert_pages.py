@@ -1,0 +1,99 @@
+"""Pages of alerts, of one incident, and of forecasts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import HTMLResponse
+
+from services.client.alerts.model import AlertModel, Filter
+from services.client.alerts.plot import plot
+from services.client.alerts.records import OPEN_RANKS, RESOLVED
+from services.client.alerts.timeline import timeline
+from services.client.api.rendering import Render
+from services.client.settings import ClientSettings
+from shared.contracts.alerts import AlertState
+
+_PAGE = 100
+_TEXT = Query(max_length=200)
+_OFFSET = Query(ge=0, le=1_000_000)
+State = Literal["", "open", "predicted", "firing", "resolved"]
+SeverityName = Literal["", "critical", "warning", "info"]
+AlertId = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
+
+
+def router(model: AlertModel, page: Render, settings: ClientSettings) -> APIRouter:
+    """/alerts, /alerts/{id} and /forecasts."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/alerts")
+    def alerts(
+        state: State = "",
+        severity: SeverityName = "",
+        host: Annotated[str, _TEXT] = "",
+        item: Annotated[str, _TEXT] = "",
+        search: Annotated[str, _TEXT] = "",
+        offset: Annotated[int, _OFFSET] = 0,
+    ) -> HTMLResponse:
+        wanted = Filter(state=state, severity=severity, host=host, item=item, search=search)
+        found = model.alerts(wanted, _PAGE + 1, offset)
+        counts = model.counts()
+        return page(
+            "alerts.html",
+            here="alerts",
+            alerts=found[:_PAGE],
+            wanted=wanted,
+            now=datetime.now(UTC),
+            open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
+            ended_alerts=counts[RESOLVED],
+            **_ways("/alerts", wanted.model_dump(), offset, more=len(found) > _PAGE),
+        )
+
+    @routes.get("/alerts/{alert_id}")
+    def incident(alert_id: AlertId) -> HTMLResponse:
+        found = model.incident(alert_id)
+        if found is None:
+            what = "There is no such alert; an ended one is kept for 30 days."
+            return page("missing.html", 404, here="alerts", what=what)
+        name = f"{found.alert.item} on {found.alert.host}"
+        return page(
+            "incident.html",
+            here="alerts",
+            incident=found,
+            alert=found.alert,
+            entries=timeline(found),
+            curve=found.curve,
+            plot=plot(found.curve, name) if found.curve else None,
+            over=found.alert.state is AlertState.RESOLVED,
+            healer=settings.healer_url.rstrip("/"),
+        )
+
+    @routes.get("/forecasts")
+    def forecasts(offset: Annotated[int, _OFFSET] = 0) -> HTMLResponse:
+        found = model.forecasts()
+        return page(
+            "forecasts.html",
+            here="forecasts",
+            forecasts=found[offset : offset + _PAGE],
+            total=len(found),
+            **_ways("/forecasts", {}, offset, more=len(found) > offset + _PAGE),
+        )
+
+    return routes
+
+
+def _ways(path: str, wanted: dict[str, str], offset: int, *, more: bool) -> dict[str, Any]:
+    """Addresses of the pages before and behind this one, with the same filter."""
+
+    def address(start: int) -> str:
+        asked = {name: text for name, text in wanted.items() if text}
+        asked |= {"offset": str(start)} if start else {}
+        return f"{path}?{urlencode(asked, errors='replace')}" if asked else path
+
+    return {
+        "before": address(max(0, offset - _PAGE)) if offset else None,
+        "behind": address(offset + _PAGE) if more else None,
+    }

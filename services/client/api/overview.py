@@ -1,0 +1,62 @@
+"""The start page: what needs a person now, and the ways to everything else."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+
+from services.client.alerts.model import AlertModel, soon
+from services.client.alerts.records import OPEN_RANKS
+from services.client.api.rendering import Render
+from services.client.model import ReadModel
+from services.client.records import SUBMITTED, JobView
+from shared.contracts import JobState
+from shared.contracts.alerts import Severity
+
+_MOST = 20
+_SOON = timedelta(hours=1)
+_LATELY = timedelta(days=1)
+_STUCK_AFTER = timedelta(minutes=10)
+_BEFORE_RUNNING = (SUBMITTED, JobState.ACCEPTED, JobState.STARTING, JobState.RETRYING)
+_MOST_BEGUN = 200
+_CRITICAL = tuple(rank for rank in OPEN_RANKS if rank.endswith(Severity.CRITICAL))
+
+
+def router(model: ReadModel, alerts: AlertModel, page: Render) -> APIRouter:
+    """/, from where the list of jobs has moved to /jobs."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/", response_model=None)
+    def overview(offset: Annotated[int | None, Query(ge=0, le=10_000_000)] = None) -> Response:
+        if offset is not None:
+            return RedirectResponse(f"/jobs?offset={offset}", 308)
+        return _overview(model, alerts, page)
+
+    return routes
+
+
+def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLResponse:
+    now = datetime.now(UTC)
+    counts = alerts.counts()
+    forecasts = alerts.forecasts()
+    failed = model.jobs((JobState.FAILED,), _MOST, 0)
+    begun = model.jobs(_BEFORE_RUNNING, _MOST_BEGUN, 0)
+    return page(
+        "overview.html",
+        here="overview",
+        critical=alerts.unacknowledged(_CRITICAL, _MOST),
+        due=soon(forecasts, now, _SOON)[:_MOST],
+        failed=[job for job in failed if now - job.updated_at < _LATELY],
+        stuck=[job for job in begun if now - _since(job) > _STUCK_AFTER][:_MOST],
+        open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
+        open_forecasts=len(forecasts),
+        recent=model.jobs((), 5, 0),
+        now=now,
+    )
+
+
+def _since(job: JobView) -> datetime:
+    return job.pending.since if job.pending else job.updated_at

@@ -1,0 +1,210 @@
+"""The pages of alerts: whatever names strangers chose, with an empty store and with a full one."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from services.client.alerts.records import ALERTS, EPISODES
+from services.client.handlers import job_event
+from services.client.main import _OF_ALERTS
+from shared.contracts import JobFailed, Message
+from tests.unit.client.alerts.events import (
+    ALERT,
+    NOW,
+    action,
+    an_id,
+    anomaly,
+    changed,
+    predicted,
+    verified,
+)
+from tests.unit.client.test_api import Desk
+
+PAGES = ("/", "/alerts", "/forecasts", "/jobs", f"/alerts/{ALERT}")
+HOSTILE = "\"><script>alert(1)</script>\x1b[2J\u202egnp.exe'{{7*7}}<img src=x onerror=y>"
+HOSTILE_SERIES = {"host": "h7", "item": "df.bytes.used.percent", "labels": {"mount": HOSTILE}}
+MOST_BYTES = 60_000
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    made = Desk(healer_url="https://healer.example.org/")
+    yield made
+    made.store.close()
+
+
+def hear(desk: Desk, *messages: Message) -> None:
+    for message in messages:
+        desk.hear(_OF_ALERTS[type(message)], message)
+
+
+def text_of(desk: Desk, path: str, status: int = 200) -> str:
+    answer = desk.call("GET", path)
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_that_a_stranger_named_becomes_markup_or_hides(desk: Desk, path: str) -> None:
+    named = {"series": HOSTILE_SERIES, "sentence": HOSTILE}
+    hear(
+        desk,
+        changed(1, "firing", acknowledged_by=HOSTILE, **named),
+        changed(1, "firing", alert_id=an_id("other"), **named),
+        anomaly(**named),
+        predicted(**named),
+        verified(series=HOSTILE_SERIES),
+        action(1, "failed", series=HOSTILE_SERIES, by=HOSTILE, reason=HOSTILE, target=HOSTILE),
+    )
+    at = datetime.now(UTC)
+    failed = {"state": "failed", "failure_class": "unknown", "at": at, "reason": HOSTILE}
+    desk.hear(job_event, JobFailed(job_id="a", name="x", sequence=1, **failed))
+    page = text_of(desk, path)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page, "it is shown"
+    for part in ("<script>alert", "<img src=x", "\x1b", "\u202e", "49<"):
+        assert part not in page
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_page_has_inline_code_or_another_host(path: str) -> None:
+    desk = Desk()
+    hear(desk, changed(1, "firing"), anomaly(), predicted())
+    page = text_of(desk, path)
+    for part in ("style=", "<style", "onclick", "javascript:", "http://", "https://", "//cdn"):
+        assert part not in page
+    assert page.count("<script") == 1
+    assert 'aria-label="Pages"' in page
+    desk.store.close()
+
+
+def test_an_empty_store_is_said_to_be_empty(desk: Desk) -> None:
+    assert "Nothing needs a person now" in text_of(desk, "/")
+    assert "No alert matches" in text_of(desk, "/alerts")
+    assert "No alarm is predicted" in text_of(desk, "/forecasts")
+    assert "No jobs yet" in text_of(desk, "/jobs")
+    assert "There is no such alert" in text_of(desk, f"/alerts/{ALERT}", 404)
+
+
+def test_the_list_of_jobs_has_moved_and_old_addresses_lead_to_it(desk: Desk) -> None:
+    moved = desk.call("GET", "/?offset=50")
+    assert (moved.status_code, moved.headers["location"]) == (308, "/jobs?offset=50")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_asks_for_the_token(path: str) -> None:
+    desk = Desk(api_token="opensesame")
+    assert desk.call("GET", path).status_code == 401
+    asked = desk.call("GET", path, headers={"accept": "text/html"})
+    assert (asked.status_code, asked.headers["location"]) == (303, "/login")
+    desk.store.close()
+
+
+def test_an_incident_shows_its_plot_its_table_and_what_can_be_done(desk: Desk) -> None:
+    hear(desk, anomaly(), predicted(), changed(1, "firing"), verified())
+    page = text_of(desk, f"/alerts/{ALERT}")
+    assert 'role="img" aria-label="df.bytes.used.percent on h7 from 2026-01-01 11:30' in page
+    assert "the threshold is 80" in page
+    assert "<td>2026-01-01 11:59:00</td><td>value</td>" in page
+    assert "81.5 before, 61 after; it helped" in page
+    assert f"https://healer.example.org/api/v1/alerts/{ALERT}/acknowledge" in page
+    hear(desk, changed(2, "resolved", outcome="over"))
+    assert "acknowledge</pre>" not in text_of(desk, f"/alerts/{ALERT}"), "it is over"
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 5e-324, 0.0])
+@pytest.mark.parametrize("time_ms", [0, -(10**18), 10**30])
+def test_any_number_and_any_time_can_be_shown(desk: Desk, value: float, time_ms: int) -> None:
+    recent = [{"time_ms": time_ms, "value": value}, {"time_ms": 1, "value": -value}]
+    ahead = {"time_ms": time_ms, "mean": value, "lower": -value, "upper": value}
+    times = {"time_ms": time_ms, "crossing_ms": time_ms, "earliest_ms": time_ms}
+    hear(
+        desk,
+        changed(1, "predicted", value=value, crossing_ms=time_ms),
+        predicted(recent=recent, forecast=[ahead], value=value, threshold=-value, **times),
+    )
+    for path in PAGES:
+        text_of(desk, path)
+
+
+@pytest.mark.parametrize(
+    "query", ["state=x", "severity=x", "offset=-1", "offset=x", f"search={'x' * 201}"]
+)
+def test_a_filter_that_cannot_be_is_refused_by_name(desk: Desk, query: str) -> None:
+    answer = desk.call("GET", f"/alerts?{query}")
+    assert answer.status_code == 422
+    assert [f["field"] for f in answer.json()["faults"]] == [query.partition("=")[0]]
+
+
+def full(desk: Desk, many: int) -> None:
+    """Alerts and predictions of as many series."""
+    hear(desk, changed(1, "firing"), predicted())
+    with desk.store.transaction() as records:
+        (alert,), (episode,) = records.find(ALERTS), records.find(EPISODES)
+        named = [{"host": f"h{n}", "labels": f"mount=/{an_id(n)}"} for n in range(many)]
+        records.put_all(
+            ALERTS,
+            [
+                alert.model_copy(update={"alert_id": an_id(n), "sentence": an_id(-n)} | name)
+                for n, name in enumerate(named)
+            ],
+        )
+        records.put_all(
+            EPISODES,
+            [
+                episode.model_copy(update={"event_id": an_id(n), "sentence": an_id(-n)} | name)
+                for n, name in enumerate(named)
+            ],
+        )
+
+
+def test_no_page_of_ten_thousand_alerts_is_large_and_every_alert_can_be_reached(
+    desk: Desk,
+) -> None:
+    full(desk, 9_999)
+    paths = ("/", "/alerts", "/alerts?search=h99", "/alerts?offset=9900", "/forecasts")
+    for path in paths:
+        page = text_of(desk, path)
+        assert len(gzip.compress(page.encode())) < MOST_BYTES, path
+    assert "Further" in text_of(desk, "/alerts")
+    last = text_of(desk, "/alerts?host=h&offset=9900")
+    assert "Back" in last
+    assert "host=h&amp;offset=9800" in last, "the filter stays"
+    assert "<bdi>h9998</bdi>" in text_of(desk, "/alerts?host=h9998")
+    assert "10000 open predictions" in text_of(desk, "/forecasts")
+
+
+def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(
+    desk: Desk,
+) -> None:
+    soon_ms = round((datetime.now(UTC) + timedelta(minutes=30)).timestamp() * 1000)
+    late_ms = soon_ms + 3_600_000
+
+    def forecast(name: str, at_ms: int) -> Any:
+        series = {"host": name, "item": "cpu.user"}
+        return predicted(event_id=an_id(name), series=series, earliest_ms=at_ms)
+
+    def alert(name: str, **fields: Any) -> Any:
+        series = {"host": name, "item": "cpu.user"}
+        return changed(1, "firing", alert_id=an_id(name), series=series, **fields)
+
+    hear(
+        desk,
+        forecast("soon", soon_ms),
+        forecast("late", late_ms),
+        alert("unseen"),
+        alert("taken", acknowledged_by="ann"),
+        alert("mild", severity="warning"),
+    )
+    page = text_of(desk, "/")
+    shown = [
+        name for name in ("soon", "late", "unseen", "taken", "mild") if f"<bdi>{name}</bdi>" in page
+    ]
+    assert shown == ["soon", "unseen"]
+    assert "3 open alerts" in page
+    assert "2 open predictions" in page
+    assert NOW.strftime("%Y-%m-%d") in page

@@ -30,7 +30,7 @@ from bench.surroundings import surroundings
 from bench.synthetic import DAY, FAULTS, KINDS, START_MS, STEP_MS, faulty, made
 from bench.vus import period, runs, vus_pr
 
-SEED = 20_261_128
+SEED = 577_215_664
 """Nothing was ever chosen by it."""
 _BUDGETS = (5.0, 0.5, 0.05)
 _DAYS, _HISTORY_DAYS = 30, 14

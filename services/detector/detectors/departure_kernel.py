@@ -42,13 +42,16 @@ KEEPS = RANKED + PEAKS
 _DAY_MS, _WEEK_MS, _SLOT_MS, _MONDAY_MS = 86_400_000, 604_800_000, 7_200_000, 345_600_000
 _SPANS = np.array([1, 1, 1, 3, 12, 3, 3, 1, 1])
 """Blocks that one entry of a channel's largest stands for: slow sizes do not change sooner."""
+_GAINS = np.array([1 / 6, 1 / 24, 1 / 96])
+"""Of the running means: about 12, 48 and 192 points."""
 _LOGS = np.array([math.log(at + 0.5) for at in range(KEPT + 1)])
 _TYPICAL = np.array([4.0, 3.0, 1.8, 1.2, 0.8, 1.7, 1.7, 8.0, 6.0], dtype=np.float32)
 """What the largest of a block is on a typical series; believed while there is no history."""
 _TYPICAL_CODES = _TYPICAL.view(np.int32) >> 16
 _NAT = math.log(2.0) / 128
 """Nats in one step of a kept size."""
-TRUST_BLOCKS, _PRIOR_BLOCKS, _LEAD = 150.0, 25.0, 0.6
+TRUST_BLOCKS, _PRIOR_BLOCKS, _LEAD = 150.0, 25.0, 0.8
+_LONG = 3
 _MOST_BEYOND, _USUAL, NEVER = 10.0, 2.0, 99.0
 _NOTHING, NOISE = 0.02, 0.8
 """Mean deviations that are none, and the usual ones of what was just begun."""
@@ -63,8 +66,10 @@ _EXTREME = 1e30
 def week_place(local_ms: int) -> tuple[int, int, float]:
     """The two slots of the week between whose middles a moment lies, and the second's share."""
     place = ((local_ms - _MONDAY_MS) % _WEEK_MS) / _SLOT_MS - 0.5
-    first = math.floor(place)
-    return int(first) % WEEK_SLOTS, (int(first) + 1) % WEEK_SLOTS, place - first
+    before = math.floor(place)
+    first = int(before)
+    second = first + 1 if first + 1 < WEEK_SLOTS else 0
+    return first if first >= 0 else WEEK_SLOTS - 1, second, place - before
 
 
 @kernel
@@ -102,10 +107,11 @@ def choose(pace: Row, best: int) -> int:
 def measure(pace: Row, tally: Row, z: float, level: float, fresh: Row) -> None:
     """The running numbers as they are with this point: ``fresh``, in the order of ``pace``."""
     n = tally[POINTS] + 1
+    share = 1.0 / n
     clipped = max(-4.0, min(4.0, z))
     for at in range(3):
         old = pace[MEANS + at]
-        fresh[MEANS + at] = old + (clipped - old) * max(1.0 / (6 * 4**at), 1.0 / n)
+        fresh[MEANS + at] = old + (clipped - old) * max(_GAINS[at], share)
     old = pace[ENERGY]
     fresh[ENERGY] = old + (min(abs(z), 4.0) - old) * max(1 / 24, 1.0 / (n + 9))
     fresh[Z1], fresh[Z2] = max(-20.0, min(20.0, z)), pace[Z1]
@@ -164,10 +170,13 @@ def still(tally: Row, run: int, own: float) -> float:
 def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[float, int]:
     """The largest rarity of all channels, and whose it is."""
     blocks, logs = tally[BLOCKS], pace[LOG_BLOCKS]
+    # Two divisions instead of one a channel.
+    long, longest = blocks // 3, blocks // 12
     trust = blocks / (blocks + _PRIOR_BLOCKS)
     most, where = 0.0, 0
     for channel in range(CHANNELS):
-        start, past = TOPS + channel * KEPT, blocks // _SPANS[channel]
+        start, span = TOPS + channel * KEPT, _SPANS[channel]
+        past = blocks if span == 1 else (longest if span > _LONG else long)
         code = codes[channel] >> 16
         held = min(past, KEPT)
         if channel == STILL:

@@ -47,10 +47,10 @@ _KINDS = {
     8: ("spike", "dip"),
 }
 """What a channel's rarity is called, by direction."""
-_MEMORY, _COUNTS, _EXACT = 394, 4, 7
+_MEMORY, _COUNTS, _EXACT = 394, 5, 6
 _WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 23, 9, 141
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
-_BEGAN_MS = 6
+_BEGAN_MS = 5
 
 
 @detector
@@ -175,7 +175,6 @@ class Surprise(Detector):
 
         rules = surprise_kernel.Rules(
             self.lift,
-            self.rest_hours * _HOUR_MS,
             self.margin,
             self.floor_absolute,
             self.floor_relative,

@@ -30,10 +30,10 @@ LAST = DAILY + DAY_SLOTS
 LIFT = LAST + RING
 MEMORY = LIFT + LIFTS
 
-N_VALUES, LEARNED, RUN, FILLED = range(4)
-COUNTS = 4
-MEAN, EPS, PEAK, STEP_MS, LAST_MS, TOLD_MS, BEGAN_MS = range(7)
-EXACT = 7
+N_VALUES, LEARNED, RUN, FILLED, SINCE = range(5)
+COUNTS = 5
+MEAN, EPS, PEAK, STEP_MS, LAST_MS, BEGAN_MS = range(6)
+EXACT = 6
 LONG_MEAN, REPORT, FIRST_VIEW = range(3)
 NUMBERS = FIRST_VIEW + VIEWS
 
@@ -41,7 +41,8 @@ _DAY_MS = 86_400_000
 _FORGET = 0.1
 _LONG = 0.001
 _HILL, _LEAST_INDEX, _MOST_BEYOND, _LEAST_KEPT = 20, 0.15, 4.0, 10
-_SILENT = 50
+_SILENT, _REST = 50, 120
+"""Points before anything is reported, and after it, in which only what is rarer is reported."""
 _LOGS = np.array([math.log(above + 0.5) for above in range(KEPT + 1)])
 
 
@@ -49,7 +50,6 @@ class Rules(NamedTuple):
     """The detector's settings, as the kernel wants them."""
 
     lift: float
-    rest_ms: float
     margin: float
     floor_absolute: float
     floor_relative: float
@@ -285,13 +285,14 @@ def step(
         habit = row[LIFT + LIFTS - 1] if learned >= LIFTS else 0.0
         usual = 0.5 * math.log(max((learned + 1) / LIFTS, 1.0))
         score = total - rules.lift * (habit - usual)
-        resting = precise[PEAK] > 0 and time_ms[i] - precise[TOLD_MS] <= rules.rest_ms
+        resting = precise[PEAK] > 0 and count[SINCE] <= _REST
         told = score > (precise[PEAK] if resting else 0.0) + rules.margin and learned >= _SILENT
         number[LONG_MEAN], number[REPORT] = mean, score if told else 0.0
         if not learning:
             count[RUN] = run
             continue
+        count[SINCE] = 1 if told else min(count[SINCE] + 1, 1_000_000_000)
         if told:
-            precise[PEAK], precise[TOLD_MS] = score, time_ms[i]
+            precise[PEAK] = score
         insert(row, LIFT, min(learned, LIFTS), LIFTS, total)
         learn(row, count, precise, value, time_ms[i], slot, holiday[i], sizes, distance, place)

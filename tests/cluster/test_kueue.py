@@ -16,7 +16,9 @@ from tests.cluster.kwok import FakeNodes
 from tests.conftest import ObjectStoreUnderTest
 from tests.waiting import eventually
 
-GROUP, VERSION, QUEUE = "kueue.x-k8s.io", "v1beta1", "team"
+GROUP, QUEUE = "kueue.x-k8s.io", "team"
+VERSION = "v1beta2"
+"""The newer of Kueue's versions; the older one is served no longer by its newest releases."""
 NO_QUOTA = "couldn't assign flavors: insufficient unused quota for cpu, 2 more needed"
 # As much of Kueue's definition as is read: everything else is kept as it comes.
 _WORKLOAD = {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.cluster import Cluster, ClusterError
+from shared.cluster import Cluster, ClusterError, Object
 
 LEAST = (1, 31)
 """Jobs' ``podReplacementPolicy``, per-index limits and native sidecars are on by default there."""
@@ -16,7 +17,8 @@ class Capabilities:
     """Version and optional API groups."""
 
     version: str
-    kueue: bool
+    kueue: str
+    """The version of Kueue's API that the server serves, ``group/version``; empty without Kueue."""
     claims: bool
 
 
@@ -32,12 +34,18 @@ def detect(cluster: Cluster) -> Capabilities:
     if len(numbers) < len(LEAST) or tuple(map(int, numbers)) < LEAST:
         least = ".".join(map(str, LEAST))
         raise ClusterError(f"Kubernetes {least} or newer is needed; {cluster.url} is {version}")
-    groups = {
-        group["name"]: {each["groupVersion"] for each in group["versions"]}
-        for group in cluster.get("/apis").get("groups") or []
-    }
+    groups = {group["name"]: group for group in cluster.get("/apis").get("groups") or []}
     return Capabilities(
         version=version,
-        kueue="kueue.x-k8s.io" in groups,
-        claims="resource.k8s.io/v1" in groups.get("resource.k8s.io", set()),
+        kueue=next(iter(_served(groups, "kueue.x-k8s.io")), ""),
+        claims="resource.k8s.io/v1" in _served(groups, "resource.k8s.io"),
     )
+
+
+def _served(groups: Mapping[str, Object], name: str) -> list[str]:
+    """The group's versions that are no previews, the server's preferred one first."""
+    group = groups.get(name, {})
+    preferred = (group.get("preferredVersion") or {}).get("groupVersion")
+    found = [str(each["groupVersion"]) for each in group.get("versions") or []]
+    stable = [version for version in found if "alpha" not in version]
+    return sorted(stable, key=lambda version: version != preferred)

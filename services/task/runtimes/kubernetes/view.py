@@ -13,7 +13,6 @@ from services.task.runtimes.kubernetes.pending import Seen
 from services.task.runtimes.kubernetes.room import Free, Need
 from shared.cluster import Cluster, Mirror, Object, path_of
 
-_KUEUE = "kueue.x-k8s.io/v1beta1"
 _MOST_BEFORE = 8
 """Earlier incarnations that are still told of."""
 
@@ -63,7 +62,7 @@ class View:
         if capabilities.kueue:
             self._workloads = Mirror(
                 cluster,
-                path_of(_KUEUE, "workloads", namespace),
+                path_of(capabilities.kueue, "workloads", namespace),
                 keep=_keep_workload,
                 group=_owner,
             )

@@ -68,7 +68,7 @@ class Seen:
     def __init__(self, *jobs: Object, pods: Sequence[Object] = ()) -> None:
         self._jobs, self._pods = list(jobs), list(pods)
 
-    capabilities = Capabilities("v1.34.4", kueue=False, claims=False)
+    capabilities = Capabilities("v1.34.4", kueue="", claims=False)
 
     def known(self) -> set[str]:
         return set()

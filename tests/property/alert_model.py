@@ -96,7 +96,8 @@ class Model:
         self._calm(flap, now)
         if not flap.active and flap.score(now, how.half_life_s) >= how.start:
             flap.active, flap.announced = True, 0
-        if flap.active and not flap.announced:
+        # Calls for a person after a remediation are never damped, so they announce nothing.
+        if flap.active and not flap.announced and not life.series.item.startswith("df."):
             flap.unannounced_since = now
 
     def _not_counted(self, life: Life) -> None:

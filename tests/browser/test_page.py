@@ -48,7 +48,10 @@ class Browser:
 
     def start(self) -> None:
         until(self._answers, 20)
-        options = {"goog:chromeOptions": {"args": list(FLAGS)}}
+        options = {
+            "goog:chromeOptions": {"args": list(FLAGS)},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
         answer = self._http.post("/session", json={"capabilities": {"alwaysMatch": options}})
         self._session = f"/session/{answer.raise_for_status().json()['value']['sessionId']}"
 
@@ -81,6 +84,16 @@ class Browser:
             f"{self._session}/execute/sync", json={"script": script, "args": [selector]}
         )
         return int(answer.json()["value"])
+
+    def command(self, name: str, **parameters: Any) -> None:
+        """A command of the DevTools protocol."""
+        body = {"cmd": name, "params": parameters}
+        self._http.post(f"{self._session}/goog/cdp/execute", json=body).raise_for_status()
+
+    def log(self) -> list[str]:
+        """What the console has said since it was asked last, violations of a policy among it."""
+        answer = self._http.post(f"{self._session}/se/log", json={"type": "browser"})
+        return [str(entry["message"]) for entry in answer.raise_for_status().json()["value"]]
 
     def picture(self, path: Path) -> None:
         shot = self._http.get(f"{self._session}/screenshot").json()["value"]
@@ -128,7 +141,7 @@ def test_a_folder_is_submitted_followed_and_seen_in_the_browser(
             until(lambda: browser.text().count("line ") > seen + 2, 15)
             browser.picture(tmp_path / "job.png")
             assert browser.count("svg rect.running") == 2, "the job's bar and its member's"
-            browser.open(door.url)
+            browser.open(f"{door.url}/jobs")
             browser.picture(tmp_path / "jobs.png")
             assert job_id in browser.text()
         finally:

@@ -130,8 +130,8 @@ class AlertModel:
             episodes.sort(
                 key=lambda e: (e.revised_ms or e.opened_ms or 0, e.event_id), reverse=True
             )
-            curves = (records.get(CURVES, e.event_id) for e in episodes)
-            curve = next((c for c in curves if c is not None and c.recent), None)
+            curves = [records.get(CURVES, e.event_id) for e in episodes]
+        curve = _together([c for c in curves if c is not None and c.recent])
         return Incident(alert=alert, events=events, episodes=episodes, curve=curve)
 
     def prune(self, now: datetime) -> None:
@@ -172,6 +172,15 @@ def _concerns(episode: Episode, alert: AlertView) -> bool:
     over = alert.state is AlertState.RESOLVED
     began_ms = episode.opened_ms if episode.opened_ms is not None else episode.ended_ms
     return not over or (began_ms or 0) <= _milliseconds(alert.at)
+
+
+def _together(curves: Sequence[Curve]) -> Curve | None:
+    """The newest curve, with the newest band and the newest forecast: each has one of the two."""
+    if not curves:
+        return None
+    band = next((c.band for c in curves if c.band), ())
+    forecast = next((c.forecast for c in curves if c.forecast), ())
+    return curves[0].model_copy(update={"band": band, "forecast": forecast})
 
 
 def _milliseconds(at: datetime) -> int:

@@ -110,6 +110,8 @@ def test_an_incident_shows_its_plot_its_table_and_what_can_be_done(desk: Desk) -
     assert 'role="img" aria-label="df.bytes.used.percent on h7 from 2026-01-01 11:30' in page
     assert "the threshold is 80" in page
     assert "<td>2026-01-01 11:59:00</td><td>value</td>" in page
+    assert "normal was 66 to 75" in page
+    assert "the forecast for 2026-01-01 15:50 UTC is 81.75" in page
     assert "81.5 before, 61 after; it helped" in page
     assert f"https://healer.example.org/api/v1/alerts/{ALERT}/acknowledge" in page
     hear(desk, changed(2, "resolved", outcome="over"))

@@ -90,8 +90,10 @@ def test_ends_before_starts_is_named_and_costs_only_that_alert() -> None:
     bad = good | {"startsAt": "2026-01-02T00:00:00Z", "endsAt": "2026-01-01T00:00:00Z"}
     found, faults = readable([bad, good, "text", {"labels": {"": "x"}}, {"labels": {"a": ""}}])
     assert [alert.labels["alertname"] for alert in found] == ["good"]
-    assert [fault.field.split(".")[0] for fault in faults] == ["0", "2", "3", "4"]
-    assert "startsAt must be before endsAt" in faults[0].problem
+    assert [fault.field for fault in faults] == ["0", "2", "3.labels", "4.labels"]
+    assert faults[0].problem == "startsAt must be before endsAt"
+    assert "has no name" in faults[2].problem
+    assert "has a value" in faults[3].problem
 
 
 def test_a_zero_end_means_none() -> None:

@@ -22,7 +22,7 @@ from services.client.tshell.app import app
 from services.client.tshell.door import Stop
 from services.client.tshell.tfjob import NotImportableError, import_tfjob
 from shared.contracts import JobSubmit
-from tests.unit.client.test_tfjob import PS_JOB, submit
+from tests.unit.client.test_tfjob import PS_JOB, container, submit, tfjob
 
 AT_MOST_S = 20.0
 """Far above what any of these takes, far below what an unbounded one would."""
@@ -126,6 +126,31 @@ def test_a_job_is_read_however_it_is_written(what: str, tmp_path: Path) -> None:
     code, said = handed_in(file)
     assert code == 0, said
     assert answered(GOOD[what]) == answered(PS_JOB)
+
+
+@pytest.mark.parametrize("name", [20261128, True, 1.5, ["digits"], {"a": "b"}])
+def test_a_name_in_another_form_is_not_called_missing(name: object) -> None:
+    with pytest.raises(NotImportableError) as refused:
+        import_tfjob(tfjob(lambda job: job["metadata"].update(name=name)))
+    assert refused.value.faults == ["metadata.name: must be text; put a number or a date in quotes"]
+
+
+@pytest.mark.parametrize("command", ["python3 /opt/train.py", {"0": "python3"}, 1])
+def test_a_command_in_another_form_is_not_called_missing(command: object) -> None:
+    with pytest.raises(NotImportableError) as refused:
+        import_tfjob(tfjob(lambda job: container(job).update(command=command)))
+    (fault,) = refused.value.faults
+    assert fault.endswith("command: must be a list, e.g. [python3, train.py]")
+
+
+def test_a_list_of_one_job_is_that_job_and_of_more_is_refused_in_one_sentence() -> None:
+    job = yaml.safe_load(PS_JOB)
+    listed = {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}}
+    one = import_tfjob(json.dumps(listed | {"items": [job]}).encode())
+    assert one == import_tfjob(PS_JOB)
+    for items in ([], [job, job]):
+        with pytest.raises(NotImportableError, match=f"a List of {len(items)} objects"):
+            import_tfjob(json.dumps(listed | {"items": items}).encode())
 
 
 def test_no_file_gets_a_traceback_from_the_command_itself(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from services.healer.model.faults import faults_of
 from services.healer.notify.matchers import Matcher, Matchers
 
 ONE = TypeAdapter(Matchers)
@@ -51,6 +52,10 @@ def test_a_matcher_is_read_as_alertmanager_reads_it(text: str, value: str) -> No
         'item=~="x"',
         '"item"="DiskFull"',
         "item=`x`",
+        "item=“DiskFull”",
+        "item=‘DiskFull’",
+        "item=„DiskFull“",
+        "item=«DiskFull»",
         "item",
         "=x",
         "",
@@ -64,6 +69,17 @@ def test_what_is_no_matcher_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         read(text)
     assert text[:20] in str(caught.value).replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize("text", ['item=~"("', 'item=~"*"', 'item=~"a{1001}"', 'item=~"(?=x)"'])
+def test_why_an_expression_is_refused_is_said_in_words(text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        read(text)
+    faults = faults_of(caught.value.errors())
+    assert [fault.field for fault in faults] == ["0"]
+    assert "as RE2 takes them: " in faults[0].problem
+    assert "b'" not in faults[0].problem
+    assert "Value error" not in faults[0].problem
 
 
 SLOW = [

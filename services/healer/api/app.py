@@ -23,11 +23,13 @@ from services.healer.api import (
 )
 from services.healer.api.guard import Guard
 from services.healer.handlers import Handlers
+from services.healer.model.faults import faults_of
 from services.healer.notify.channels import Tools
 from services.healer.notify.links import Links, Purpose
 from services.healer.people.acknowledgement import NotFound
 from services.healer.people.link_actions import Click
 from services.healer.settings import HealerSettings
+from shared.contracts import Fault
 from shared.service import Context, ServiceUnit
 from shared.store import StoreUnavailable
 
@@ -71,24 +73,23 @@ def create_app(healer: Healer) -> FastAPI:
 
 
 def _faults(app: FastAPI) -> None:
-    def answer(status: int, *faults: tuple[str, str]) -> JSONResponse:
-        body = {"faults": [{"field": field, "problem": problem} for field, problem in faults]}
+    def answer(status: int, *faults: Fault) -> JSONResponse:
+        body = {"faults": [fault.model_dump() for fault in faults]}
         return JSONResponse(body, status, {"Retry-After": "5"} if status == 503 else None)  # noqa: PLR2004
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        places = [(".".join(map(str, e["loc"][1:])), e["msg"]) for e in error.errors()]
-        return answer(422, *places)
+        inside = [{**e, "loc": e["loc"][1:]} for e in error.errors()]
+        return answer(422, *faults_of(inside))
 
     @app.exception_handler(ValidationError)
     def _not_valid(_request: Request, error: ValidationError) -> JSONResponse:
-        places = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
-        return answer(422, *places)
+        return answer(422, *faults_of(error.errors()))
 
     @app.exception_handler(NotFound)
     def _missing(_request: Request, error: NotFound) -> JSONResponse:
-        return answer(404, ("", str(error)))
+        return answer(404, Fault(field="", problem=str(error)))
 
     @app.exception_handler(StoreUnavailable)
     def _away(_request: Request, error: StoreUnavailable) -> JSONResponse:
-        return answer(503, ("", f"the store is not reachable: {error}"))
+        return answer(503, Fault(field="", problem=f"the store is not reachable: {error}"))

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from services.healer.model.faults import faults_of
 from services.healer.model.signal import Sight, Signal
 from shared.contracts import Fault
 from shared.contracts.alerts import AlertState, SeriesRef, Severity
@@ -85,9 +86,10 @@ class OutsideAlert(BaseModel):
     def _named(cls, labels: dict[str, str]) -> dict[str, str]:
         """An empty value is no label, as in Alertmanager."""
         found = {name: value for name, value in labels.items() if value}
-        if not found or not all(found):
-            msg = "an alert needs a label with a name and a value"
-            raise ValueError(msg)
+        if not found:
+            raise ValueError("an alert needs a label that has a value")
+        if "" in found:
+            raise ValueError(f"the label of value {found['']!r} has no name")
         return found
 
     @model_validator(mode="after")
@@ -119,10 +121,7 @@ def readable(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
         try:
             alert = OutsideAlert.model_validate(each)
         except ValidationError as error:
-            faults += [
-                Fault(field=f"{number}.{'.'.join(map(str, e['loc']))}", problem=e["msg"])
-                for e in error.errors(include_url=False)
-            ]
+            faults += faults_of(error.errors(include_url=False), number)
             continue
         found.append(alert)
     return found, faults

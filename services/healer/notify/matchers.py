@@ -15,7 +15,7 @@ from shared.contracts.alerts import SeriesRef, Severity
 Operator = Literal["=", "!=", "=~", "!~"]
 _WRITTEN = re.compile(
     r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*
-        (?:"((?:[^"\\]|\\.)*)"|((?![=~])[^\s"'`,{}]*))\s*""",
+        (?:"((?:[^"\\]|\\.)*)"|((?![=~])[^\s"'`“”„‘’«»,{}]*))\s*""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -41,7 +41,10 @@ class Matcher(BaseModel):
             try:
                 _compiled(self.value)
             except (re2.error, UnicodeEncodeError) as error:
-                msg = f"{self.text()}: not a regular expression as RE2 takes them: {error}"
+                reason = error.args[0] if error.args else ""
+                if isinstance(reason, bytes):  # as RE2's own errors have it
+                    reason = reason.decode(errors="replace")
+                msg = f"{self.text()}: not a regular expression as RE2 takes them: {reason}"
                 raise ValueError(msg) from error
         return self
 

@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_MUST_BE = {
+    str: "text; put a number or a date in quotes",
+    list: "a list, e.g. [python3, train.py]",
+    int: "a whole number",
+    bool: "true or false",
+}
 
 
 @dataclass
@@ -21,6 +27,11 @@ class Findings:
     def fault(self, path: str, problem: str) -> None:
         """Something that is needed is absent or wrong."""
         self.faults.append(_printable(f"{path}: {problem}"))
+
+    def missing(self, path: str, problem: str) -> None:
+        """Something that is needed is absent; not said of what is there in another form."""
+        if not any(each.startswith(_printable(f"{path}: ")) for each in self.faults):
+            self.fault(path, problem)
 
     def unsupported(self, path: str, problem: str) -> None:
         """Something that is asked for cannot be had here."""
@@ -57,7 +68,7 @@ class Branch:
         if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
             return value
         if value is not None:
-            self._findings.fault(self.at(key), f"must be of type {kind.__name__}")
+            self._findings.fault(self.at(key), f"must be {_MUST_BE[kind]}")
         return None
 
     def any(self, key: str) -> Any:

@@ -53,7 +53,7 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
         NotImportableError: naming every unsupported and every unknown field.
     """
     try:
-        found = document(data)
+        found = _listed(document(data))
     except UnreadableError as error:
         raise NotImportableError([str(error)]) from error
     findings = Findings()
@@ -64,7 +64,7 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
     made_up = metadata.take("generateName", str)
     body["name"] = metadata.take("name", str) or (made_up or "").rstrip("-.")
     if not body["name"]:
-        findings.fault("metadata.name", "is missing; it becomes the job's name")
+        findings.missing("metadata.name", "is missing; it becomes the job's name")
     metadata.close(harmless=advice.METADATA)
     spec = root.branch("spec")
     body |= _run_policy(spec.branch("runPolicy"), findings)
@@ -91,6 +91,16 @@ def write(commands: dict[str, dict[str, Any]], folder: Path) -> None:
     code.mkdir(parents=True)
     shutil.copyfile(Path(__file__).with_name("run_command.py"), code / "main.py")
     (code / "command.json").write_text(json.dumps(commands, indent=2))
+
+
+def _listed(found: Any) -> Any:
+    """The object of a ``List`` of one, which ``kubectl get tfjob`` without a name makes."""
+    items = found.get("items") if isinstance(found, dict) and found.get("kind") == "List" else None
+    if not isinstance(items, list):
+        return found
+    if len(items) != 1:
+        raise NotImportableError([f"a List of {len(items)} objects: hand in one TFJob at a time"])
+    return items[0]
 
 
 def _kind(root: Branch, findings: Findings) -> None:

@@ -120,7 +120,7 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
             "is missing; name the program, for an image's own entry point is not known here, or"
             " bring the code: tshell submit FOLDER -f FILE"
         )
-        findings.fault(ours.at("command"), text)
+        findings.missing(ours.at("command"), text)
     replica.argv = [*command, *args]
     if replica.argv and not replica.argv[0]:
         findings.fault(ours.at("command"), "begins with an empty word; name the program")

@@ -15,7 +15,15 @@ from services.detector.notices import Changes, Notices
 from services.detector.recent import Recent
 from shared.columns import indices
 from shared.contracts import AnomalyCleared, AnomalyDetected, Message
-from shared.contracts.alerts import BandPoint, Direction, SeriesRef, Severity, Stage, Vote
+from shared.contracts.alerts import (
+    AnomalyKind,
+    BandPoint,
+    Direction,
+    SeriesRef,
+    Severity,
+    Stage,
+    Vote,
+)
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
 from shared.machine import machine_for
@@ -95,11 +103,11 @@ class Writer:
         rhythm = int(judged.kinds[at])
         limit = float(tick.limit[at])
         deciding = judged.deciding(rhythm)
-        reasons = [
-            f"{vote.detector}: {vote.sentence}"
-            for vote in votes
-            if vote.anomalous and vote.detector in deciding
-        ]
+        fired = [vote for vote in votes if vote.anomalous and vote.detector in deciding]
+        reasons = [f"{vote.detector}: {vote.sentence}" for vote in fired]
+        named = (vote.kind for vote in fired if vote.kind is not AnomalyKind.OTHER)
+        shape = next(named, AnomalyKind.OTHER)
+        word = direction.value if shape is AnomalyKind.OTHER else shape.value.replace("_", " ")
         return AnomalyDetected(
             event_id=deterministic_id(kind, series.text(), int(tick.time_ms[at])),
             series=series,
@@ -108,10 +116,11 @@ class Writer:
             time_ms=int(tick.time_ms[at]),
             value=float(tick.values[at]),
             direction=direction,
+            kind=shape,
             periodic=None if rhythm == UNKNOWN else rhythm == PERIODIC,
             stage=STAGES[int(judged.stages[at])],
             votes=votes,
-            sentence=f"{series.text()}: {direction.value}; " + "; ".join(reasons),
+            sentence=f"{series.text()}: {word}; " + "; ".join(reasons),
             recent=self._recent.points(row),
             band=_band(votes, int(tick.time_ms[at])),
             threshold=None if np.isnan(limit) else limit,
@@ -121,13 +130,16 @@ class Writer:
         numbers = {key: float(array[at]) for key, array in votes.numbers.items()}
         judged = bool(votes.judged[at])
         finite = {key: value for key, value in numbers.items() if np.isfinite(value)}
+        detector, direction = self._detectors[name], int(votes.direction[at])
+        anomalous = bool(votes.anomalous[at])
         return Vote(
             detector=name,
             judged=judged,
-            anomalous=bool(votes.anomalous[at]),
-            direction=_DIRECTIONS[int(votes.direction[at])],
+            anomalous=anomalous,
+            direction=_DIRECTIONS[direction],
+            kind=detector.kind(numbers, direction) if anomalous else AnomalyKind.OTHER,
             numbers=finite,
-            sentence=self._detectors[name].explain(numbers) if judged else "cannot judge yet",
+            sentence=detector.explain(numbers) if judged else "cannot judge yet",
         )
 
     def _ref(self, row: int) -> SeriesRef:
@@ -151,6 +163,7 @@ class Writer:
             judged=True,
             anomalous=True,
             direction=Direction.DROP,
+            kind=AnomalyKind.GAP,
             numbers={"silent_s": (change.now_ms - change.heard_ms) / 1000},
             sentence=sentence,
         )
@@ -162,6 +175,7 @@ class Writer:
             time_ms=change.now_ms,
             value=0.0,
             direction=Direction.DROP,
+            kind=AnomalyKind.GAP,
             periodic=None,
             votes=(vote,),
             sentence=sentence,

@@ -90,6 +90,7 @@ class Handlers:
             threshold=message.threshold,
             above=item.above if item else True,
             direction=message.direction,
+            kind=message.kind,
             sentence=message.sentence,
             strange=not _is_alarm(message),
             votes=tuple(vote.detector for vote in message.votes if vote.anomalous),

@@ -35,6 +35,22 @@ class Direction(StrEnum):
     NONE = "none"
 
 
+class AnomalyKind(StrEnum):
+    """What shape an anomaly has."""
+
+    SPIKE = "spike"
+    DIP = "dip"
+    LEVEL_UP = "level_up"
+    LEVEL_DOWN = "level_down"
+    TREND = "trend"
+    MORE_NOISE = "more_noise"
+    LESS_NOISE = "less_noise"
+    STUCK = "stuck"
+    PATTERN_MISSING = "pattern_missing"
+    GAP = "gap"
+    OTHER = "other"
+
+
 class Stage(StrEnum):
     """How much history of its own a series is judged by."""
 
@@ -82,6 +98,9 @@ class Vote(Part):
     judged: bool = Field(description="False when it had too little history to judge.")
     anomalous: bool
     direction: Direction = Direction.NONE
+    kind: AnomalyKind = Field(
+        default=AnomalyKind.OTHER, description="The anomaly's shape, where the detector names it."
+    )
     numbers: dict[str, float] = Field(default_factory=dict)
     sentence: str = Field(default="", description="The same for people.")
 
@@ -123,6 +142,11 @@ class AnomalyDetected(Message):
     time_ms: int = Field(description="Time of the point that decided, Unix milliseconds.")
     value: float
     direction: Direction
+    kind: AnomalyKind = Field(
+        default=AnomalyKind.OTHER,
+        description="The anomaly's shape, as the first deciding vote that names one has it; gap: "
+        "nothing comes any more; other: no detector names one, or a threshold was crossed.",
+    )
     periodic: bool | None = Field(description="The series' kind; None when not yet known.")
     stage: Stage | None = Field(
         default=None,

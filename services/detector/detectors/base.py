@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from shared.columns import Array, Column, Columns, Rows, indices
+from shared.contracts.alerts import AnomalyKind
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -124,6 +125,10 @@ class Detector(BaseModel, ABC):
     @abstractmethod
     def explain(self, numbers: dict[str, float]) -> str:
         """One sentence for people from a vote's numbers."""
+
+    def kind(self, numbers: dict[str, float], direction: int) -> AnomalyKind:
+        """The shape of an anomaly, for a detector that tells shapes apart."""
+        return AnomalyKind.OTHER
 
     def step(self, state: Columns, tick: Tick) -> Votes:
         """Judge, then learn; points without a value are neither judged nor learned."""

@@ -25,6 +25,7 @@ from pydantic import Field
 
 from services.detector.detectors.base import Detector, Tick, Votes, detector
 from shared.columns import Array, Column, Columns, indices
+from shared.contracts.alerts import AnomalyKind
 
 VIEWS = ("new_value", "level", "time_of_day")
 _SAID = {
@@ -35,18 +36,18 @@ _SAID = {
 _VIEWED = ("mean", "report", *VIEWS)
 _JUDGED = ("expected", "score", "rarity", "threshold", "kind", "budget", "onset")
 """What the two kernels write of every point, in their order."""
-_KINDS = {
-    0: ("spike", "dip"),
-    1: ("spike", "dip"),
-    2: ("level up", "level down"),
-    3: ("level up", "level down"),
-    4: ("trend up", "trend down"),
-    5: ("more noise",),
-    6: ("less noise",),
-    7: ("stuck at the last value",),
-    8: ("spike", "dip"),
+_SHAPES = {
+    0: (AnomalyKind.SPIKE, AnomalyKind.DIP),
+    1: (AnomalyKind.SPIKE, AnomalyKind.DIP),
+    2: (AnomalyKind.LEVEL_UP, AnomalyKind.LEVEL_DOWN),
+    3: (AnomalyKind.LEVEL_UP, AnomalyKind.LEVEL_DOWN),
+    4: (AnomalyKind.TREND, AnomalyKind.TREND),
+    5: (AnomalyKind.MORE_NOISE, AnomalyKind.MORE_NOISE),
+    6: (AnomalyKind.LESS_NOISE, AnomalyKind.LESS_NOISE),
+    7: (AnomalyKind.STUCK, AnomalyKind.STUCK),
+    8: (AnomalyKind.SPIKE, AnomalyKind.DIP),
 }
-"""What a channel's rarity is called, by direction."""
+"""The shape that a channel's rarity shows, upwards and downwards."""
 _MEMORY, _COUNTS, _EXACT = 394, 5, 6
 _WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 23, 9, 141
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
@@ -195,16 +196,20 @@ class Surprise(Detector):
             numbers,
         )
 
+    def kind(self, numbers: dict[str, float], direction: int) -> AnomalyKind:
+        """The shape by the channel that was rarest; a fall below the expected is no spike."""
+        up, down = _SHAPES[int(numbers["kind"])]
+        if up is AnomalyKind.SPIKE:
+            return up if numbers["value"] >= numbers["expected"] else down
+        return down if direction < 0 else up
+
     def explain(self, numbers: dict[str, float]) -> str:
-        """Name the kind of departure, the score, how often it comes, and what is most surprised."""
-        kinds = _KINDS[int(numbers["kind"])]
-        up = numbers["value"] >= numbers["expected"]
-        kind = kinds[0] if up or len(kinds) == 1 else kinds[1]
+        """Name the score, how often it comes, and what is most surprised."""
         rate = numbers["budget"] * math.exp(numbers["threshold"] - numbers["rarity"])
         most = sorted(VIEWS, key=lambda name: -numbers[name])[:2]
         reasons = " and ".join(_SAID[name] for name in most if numbers[name] > 0)
         return (
-            f"{kind}: {numbers['value']:.6g} where {numbers['expected']:.6g} was expected, "
+            f"{numbers['value']:.6g} where {numbers['expected']:.6g} was expected, "
             f"{numbers['score']:.3g} usual deviations over three points; rarity "
             f"{numbers['rarity']:.2f}, seen once in {7 / max(rate, 1e-9):.3g} days; told from "
             f"{numbers['threshold']:.2f}" + (f"; {reasons}" if reasons else "")

@@ -87,7 +87,7 @@ def note_decision(
     digest = hashlib.sha256(text.encode()).hexdigest()
     if (records.get(HEADS, "head") or Head()).policy != digest:
         note(records, facts.now, "policy", digest=digest, policy=json.loads(text))
-    rule = policy.rule(series)
+    rule = policy.rule(series, facts.kind)
     note(
         records,
         facts.now,

@@ -58,7 +58,7 @@ class Acting:
 
     def decide(self, incident: Incident, ctx: Context) -> Decision:
         """What the policy says about the incident now."""
-        if self.policy.rule(incident.series) is None:
+        if self.policy.rule(incident.series, incident.sight.kind) is None:
             # Nothing could be done about it, so there is nothing to weigh and nothing to audit;
             # in a storm that is most alerts.
             return Decision(level=Level.SUGGEST)
@@ -82,7 +82,7 @@ class Acting:
         most = self.policy.all_runs_per_hour + 1
         anywhere = records.find(RUNS, limit=most, newest_first=True)
         same = [ctx.now - r.at for r in on_host if r.series == series_key(series)]
-        rule = self.policy.rule(series)
+        rule = self.policy.rule(series, incident.sight.kind)
         target = _target(rule.remediation, incident) if rule else ""
         lease = records.get(LEASES, target) if target else None
         group = self.policy.group(series.host)
@@ -100,6 +100,7 @@ class Acting:
             storm=storm is not None and storm.active,
             held_by=lease.action_id if lease and lease.held and lease.until > ctx.now else "",
             probability=_probability(incident),
+            kind=incident.sight.kind,
         )
 
     def _machines(self, pattern: str, ctx: Context) -> int:
@@ -125,7 +126,7 @@ class Acting:
         """Ask for the plan: a dry run, whose steps people are shown."""
         action = self._new(incident, decision)
         wait = timedelta(seconds=self._settings.evidence_wait_s)
-        approval = timedelta(seconds=self.policy.decidable_s(incident.series))
+        approval = timedelta(seconds=self.policy.decidable_s(incident.series, incident.sight.kind))
         expires = ctx.now + (approval if decision.level is Level.APPROVE else wait)
         command_id = deterministic_id("command", action.action_id, "plan")
         kept = Command(

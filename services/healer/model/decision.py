@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from shared.contracts.alerts import AnomalyKind
 from shared.contracts.healing import Level
 
 
@@ -35,6 +36,8 @@ class Facts(BaseModel):
     """The action that holds the target's lease; empty: free."""
     probability: float | None = None
     """Of the alarm, while it is only predicted; None: it fires, or nobody knows."""
+    kind: AnomalyKind = AnomalyKind.OTHER
+    """The anomaly's shape, which rules may ask for."""
 
 
 class Decision(BaseModel):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.contracts.alerts import (
+    AnomalyKind,
     BandPoint,
     EvidenceRow,
     EvidenceTable,
@@ -75,6 +76,9 @@ class Notice(_Said):
     above: bool = Field(default=True, description="On which side of the threshold the alarm is.")
     sentence: str = Field(description="Why, in the detector's or forecaster's words.")
     signal: SignalWord = Field(default="alarm", description="What it is about.")
+    anomaly_kind: AnomalyKind = Field(
+        default=AnomalyKind.OTHER, description="The anomaly's shape, e.g. level_up."
+    )
     opening: str = Field(default="", description="The first sentences, for whom it wakes.")
     story: tuple[tuple[str, str], ...] = Field(
         default=(), description="What happened so far: time and sentence of each fact."

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from services.healer.model.decision import Decision, Facts
-from shared.contracts.alerts import SeriesRef, Severity
+from shared.contracts.alerts import AnomalyKind, SeriesRef, Severity
 from shared.contracts.healing import HostPattern, Level
 
 RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
@@ -49,6 +49,10 @@ class Rule(_Strict):
     )
     labels: dict[str, str] = Field(
         default={}, description="Label to pattern, e.g. mount to /var/log*; all must fit."
+    )
+    kinds: tuple[AnomalyKind, ...] = Field(
+        default=(),
+        description="Kinds of anomaly; empty: any. Thresholds and predictions are other.",
     )
     level: Level = Field(validation_alias=AliasChoices("level", "mode"))
     remediation: str = Field(
@@ -81,10 +85,11 @@ class Rule(_Strict):
             raise ValueError("level observe has no remediation")
         return self
 
-    def matches(self, series: SeriesRef) -> bool:
-        """Whether the series is one the rule is about."""
+    def matches(self, series: SeriesRef, kind: AnomalyKind) -> bool:
+        """Whether the rule is about the series, and about what is wrong with it."""
         return (
-            fnmatchcase(series.item, self.items)
+            (not self.kinds or kind in self.kinds)
+            and fnmatchcase(series.item, self.items)
             and fnmatchcase(series.host, self.hosts)
             and fnmatchcase(namespace_of(series), self.namespaces)
             and all(
@@ -181,13 +186,13 @@ class Policy(_Strict):
         """Names of remediations in the rules that are not among ``registered``."""
         return sorted({r.remediation for r in self.rules if r.remediation} - set(registered))
 
-    def rule(self, series: SeriesRef) -> Rule | None:
-        """The rule that holds for a series."""
-        return next((r for r in self.rules if r.matches(series)), None)
+    def rule(self, series: SeriesRef, kind: AnomalyKind = AnomalyKind.OTHER) -> Rule | None:
+        """The rule that holds for a series with an anomaly of this kind."""
+        return next((r for r in self.rules if r.matches(series, kind)), None)
 
-    def decidable_s(self, series: SeriesRef) -> float:
+    def decidable_s(self, series: SeriesRef, kind: AnomalyKind) -> float:
         """How long a proposal about a series can be decided."""
-        rule = self.rule(series)
+        rule = self.rule(series, kind)
         return (rule and rule.approval_s) or self.approval_s
 
     def group(self, host: str) -> Group | None:
@@ -196,7 +201,7 @@ class Policy(_Strict):
 
     def decide(self, series: SeriesRef, severity: Severity, facts: Facts) -> Decision:
         """What to do about an alarm of this severity on this series."""
-        rule = self.rule(series)
+        rule = self.rule(series, facts.kind)
         if rule is None:
             return Decision(level=Level.SUGGEST)
         name = rule.remediation

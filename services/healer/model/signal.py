@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.narrative import Crossed, Fact, Predicted, Strange
-from shared.contracts.alerts import AlertState, BandPoint, Direction, Point, Severity
+from shared.contracts.alerts import AlertState, AnomalyKind, BandPoint, Direction, Point, Severity
 
 
 class _Record(BaseModel):
@@ -52,6 +52,8 @@ class Sight(_Record):
     above: bool = True
     direction: Direction | None = None
     """Which way an anomaly left its range."""
+    kind: AnomalyKind = AnomalyKind.OTHER
+    """The anomaly's shape, where its detector names it."""
     sentence: str
     crossing_ms: int | None = None
     earliest_ms: int | None = None

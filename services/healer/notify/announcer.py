@@ -159,7 +159,7 @@ class Announcer:
 
     def _composed(self, standing: Standing, incident: Incident, kind: Kind, ctx: Context) -> Notice:
         """The notice, with what the settings and records say beside the incident."""
-        rule = self._policy.rule(incident.series)
+        rule = self._policy.rule(incident.series, incident.sight.kind)
         action = None
         if incident.handling == "approve" and incident.action_id:
             action = ctx.records.get(ACTIONS, incident.action_id)

@@ -73,6 +73,7 @@ def compose(
         above=sight.above,
         sentence=sight.sentence,
         signal=incident.signal,
+        anomaly_kind=sight.kind,
         opening=opening(incident, kind, now, flap, action),
         story=tuple(lines((*incident.narrative, *standing.history), unit, now)),
         next_step="" if kind in ENDINGS else next_step,

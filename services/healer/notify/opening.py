@@ -20,10 +20,22 @@ from services.healer.notify.render.story import (
     last_prediction,
     subject,
 )
-from shared.contracts.alerts import AlertState
+from shared.contracts.alerts import AlertState, AnomalyKind
 from shared.items import ITEMS
 
 _HALF = 0.5
+_SHAPES = {
+    AnomalyKind.SPIKE: "a spike",
+    AnomalyKind.DIP: "a dip",
+    AnomalyKind.LEVEL_UP: "a higher level",
+    AnomalyKind.LEVEL_DOWN: "a lower level",
+    AnomalyKind.TREND: "a trend",
+    AnomalyKind.MORE_NOISE: "more noise",
+    AnomalyKind.LESS_NOISE: "less noise",
+    AnomalyKind.STUCK: "a standstill",
+    AnomalyKind.PATTERN_MISSING: "a missing pattern",
+}
+"""What a kind of anomaly is called in a sentence."""
 
 
 def opening(
@@ -87,6 +99,8 @@ def _to_come(incident: Incident, now: datetime) -> str:
 def _move(incident: Incident) -> str:
     """The value's move in the word for it: only a rise may be called one."""
     sight = incident.sight
+    if sight.kind in _SHAPES:
+        return _SHAPES[sight.kind]
     before = [point.value for point in sight.recent[:-1]]
     if not before:
         return "a move"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from services.detector.worker import DetectorWorker
 from shared.samples import encode, from_rows
@@ -74,3 +75,28 @@ def test_a_store_that_fails_does_not_stop_the_judging(tmp_path: Path) -> None:
     worker.snapshot(1)
     batch = encode(from_rows([("h", "x", "", 1_700_000_000_000, 1.0)]))
     assert list(worker.process(2, batch)) == []
+
+
+def test_a_snapshot_of_the_older_default_detector_begins_that_anew_and_keeps_the_rest(
+    tmp_path: Path,
+) -> None:
+    # The older layout had six counts and five exact numbers, and none of the newer columns.
+    engine = Engine(EngineSettings())
+    engine.process(from_rows([("h", "x", "", 1_700_000_000_000, 1.0)]))
+    arrays = engine.snapshot()
+    for name in ("week", "course", "pace", "tally", "tops"):
+        del arrays[f"detector.surprise/{name}"]
+    arrays["detector.surprise/counts"] = np.ones((1, 6), dtype=np.int32)
+    arrays["detector.surprise/exact"] = np.ones((1, 5))
+    store = SnapshotDirectory(tmp_path)
+    store.write(7, pack(7, arrays))
+    worker = DetectorWorker(0, EngineSettings(), store)
+
+    assert worker.restore() == 7
+    worker.snapshot(8)
+
+    _, data = next(store.newest_first())
+    _, restored = unpack(data)
+    assert restored["detector.surprise/counts"].tolist() == [[0] * 5]
+    assert restored["recent/value"].tolist() == arrays["recent/value"].tolist()
+    assert restored["alignment/last_ms"].tolist() == arrays["alignment/last_ms"].tolist()

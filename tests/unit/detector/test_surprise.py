@@ -13,6 +13,7 @@ from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from shared.columns import Columns
 from shared.contracts import AnomalyDetected
+from shared.contracts.alerts import AnomalyKind
 from shared.samples import from_rows
 
 _MINUTE = 60_000
@@ -162,7 +163,8 @@ def test_the_score_is_the_mean_distance_of_three_points_and_every_number_is_told
     assert votes.coarse is not None
     assert votes.coarse.tolist() == [True]
     sentence = detector.explain(numbers)
-    assert sentence.startswith("spike: 300 where 100")
+    assert sentence.startswith("300 where 100")
+    assert detector.kind(numbers, 1) is AnomalyKind.SPIKE
     assert "far from any seen before" in sentence
 
 

@@ -69,5 +69,6 @@ class Webhook(Channel):
             "actions": told.actions,
             "suggested_command": told.suggested_command,
             "crossing_ms": told.crossing_ms,
+            "anomaly_kind": told.anomaly_kind,
             "attached_total": told.attached_total,
         }

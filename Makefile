@@ -4,10 +4,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 SERVICES := client task autospec detector predictor healer
+FUZZ_SECONDS ?= 600
 # Without STATE it is where `barograph up` keeps its files by default.
 PLACE = $(if $(STATE),--state '$(STATE)')
 
-.PHONY: help setup setup-embedded demo up down test unit test-cluster check docs audit generate lock bench bench-peers clean
+.PHONY: help setup setup-embedded demo up down test unit test-cluster check docs audit fuzz generate lock bench bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -58,6 +59,9 @@ docs: setup ## Build the documentation's site into build/site; a broken link fai
 
 audit: setup ## Ask for known vulnerabilities of everything that is locked
 	@scripts/audit.sh
+
+fuzz: setup ## Try made-up input at every door (FUZZ_SECONDS=600, ARGS="--seed 1")
+	@$(PYTHON) -m tests.hostile.fuzz --seconds $(FUZZ_SECONDS) $(ARGS)
 
 generate: setup ## Write schemas, AsyncAPI and the data-flow picture again
 	@$(PYTHON) -m shared.cli generate

@@ -23,16 +23,22 @@ class Member(Part):
         return f"{self.role}-{self.index}"
 
 
+MemberName = Annotated[str, Field(max_length=32, description="Role and index, e.g. worker-1.")]
+
+
 class RendezvousOpen(Message):
     """Collect these members' reports and publish the ClusterSpec."""
 
     TYPE: ClassVar[str] = "rendezvous.open"
 
     job_id: Identifier
-    roles: dict[Role, int] = Field(description="How many members of each role are expected.")
+    roles: dict[Role, Annotated[int, Field(ge=0, le=10_000)]] = Field(
+        description="How many members of each role are expected."
+    )
     deadline: AwareDatetime = Field(description="When to give up and name the missing.")
-    incarnations: dict[str, Annotated[int, Field(ge=1)]] = Field(
+    incarnations: dict[MemberName, Annotated[int, Field(ge=1, lt=2**31)]] = Field(
         default_factory=dict,
+        max_length=50_000,
         description="Least incarnation that counts, by member name, where it is not 1.",
     )
 

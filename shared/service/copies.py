@@ -33,7 +33,8 @@ def kept_headers(delivery: Delivery) -> dict[str, Any]:
     """The headers of ``delivery`` that go with a copy of it, and where it was published first."""
     first = {ORIGINAL_KEY: delivery.routing_key, ORIGINAL_EXCHANGE: delivery.exchange}
     if delivery.returned:
-        first |= {name: delivery.headers[name] for name in first if name in delivery.headers}
+        noted = {name: delivery.headers[name] for name in first if name in delivery.headers}
+        first |= {name: _text(str(value)[:_MAX_NAME]) for name, value in noted.items()}
     # A sender's own words for where it came from count for nothing.
     return _bounded(delivery.headers) | first
 

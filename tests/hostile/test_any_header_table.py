@@ -128,6 +128,14 @@ def test_names_ids_and_types_that_grow_when_they_become_text_still_fit(length: i
     assert not fault_of(copy(delivery, "to.task", "task.jobs.dead", kept_headers(delivery)))
 
 
+@pytest.mark.parametrize("value", [0.5, [1, 0.5], {"a": 0.5}, b"\xff", 2**64 - 1, "x" * 100_000])
+@pytest.mark.parametrize("name", ["x-original-routing-key", "x-original-exchange"])
+def test_a_message_that_came_back_may_say_anything_of_where_it_was(name: str, value: Any) -> None:
+    """Who writes to the queue itself, an operator, also writes what a copy keeps of it."""
+    delivery = Delivery("task.jobs", 1, "", "task.jobs", {name: value}, "m", None, b"{}")
+    assert not fault_of(copy(delivery, "to.task", "task.jobs.dead", kept_headers(delivery)))
+
+
 def test_a_copy_keeps_what_the_platform_reads_and_says_how_much_it_left_out() -> None:
     headers = {f"pad-{n}": "p" * 1_900 for n in range(60)}
     kept = _copied(headers | {"cloudEvents_id": "42", "x-attempt": 3, "long": "x" * 130_000})

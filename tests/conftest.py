@@ -10,12 +10,19 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stack import Stack
 from shared.topology import outlet_queues
 from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker
+
+# A submission is judged by the same made-up inputs each time; new ones are tried everywhere else,
+# and by `make fuzz`.
+settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 EXTERNAL_BROKER = "BAROGRAPH_TEST_BROKER_URL"
 _CLUSTER = Path(__file__).parent / "cluster"

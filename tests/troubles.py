@@ -86,7 +86,7 @@ def put(path: Path, age_s: float = OLD_S, content: bytes = b"log\n") -> Path:
 
 def full_of_logs(ground: Path, **settings: Any) -> Trouble:
     root, outside = ground / "volume" / "logs", ground / "outside"
-    for name in ("app.log.1", "app.log.2.gz", "web/access.log.3", "db/slow-20240101.old"):
+    for name in ("app.log.1", "app.log.2.gz", "web/access.log.3", "db/slow.log-20240101"):
         put(root / name)
     put(root / "app.log", 0)
     put(outside / "app.log.1", content=b"precious")

@@ -40,7 +40,7 @@ class TestWhatSurvives:
             ("fresh.log.1", 60, "too young"),
             ("data.db", OLD_S, ""),
             ("notes.txt", OLD_S, ""),
-            ("trace.7", OLD_S, "active file"),
+            ("trace.7", OLD_S, ""),
             ("catalina.2024-05-01.log", OLD_S, "active file"),
         ],
     )
@@ -55,8 +55,9 @@ class TestWhatSurvives:
         assert why in outcome.detail
 
     def test_of_numbered_files_without_convention_only_the_newest_survives(
-        self, logs: Trouble
+        self, tmp_path: Path
     ) -> None:
+        logs = full_of_logs(tmp_path.resolve(), patterns=["trace.[0-9]"])
         for number in range(1, 4):
             put(logs.root / f"trace.{number}", OLD_S - number)
 

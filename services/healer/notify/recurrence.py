@@ -72,6 +72,7 @@ def parsed(text: str, first: datetime, zone: ZoneInfo) -> Rule:
     Raises:
         ValueError: naming what the RFC does not allow, or what would cost without bound.
     """
+    first = first.replace(microsecond=0)  # the RFC counts in seconds
     parts = _parts(text)
     freq = parts.pop("FREQ", "")
     if freq not in _FREQUENCIES:

@@ -133,6 +133,12 @@ def test_an_end_in_universal_time_is_understood_in_the_windows_own_zone() -> Non
     assert [start.day for start, _ in found] == [1, 2]
 
 
+def test_a_first_start_within_a_second_is_a_start() -> None:
+    first = datetime(2024, 1, 31, 22, 30, 15, 123456)  # noqa: DTZ001 - local time
+    window = Recurrence(rule="FREQ=DAILY", first=first, duration_s=60)
+    assert window.open_at(first.replace(tzinfo=UTC)) is not None
+
+
 def test_an_end_that_is_a_date_includes_that_day() -> None:
     rule = recurrence.bounded("FREQ=DAILY;UNTIL=20240202", FIRST, ZONE)
     assert len(list(recurrence.walk(rule, FIRST.date()))) == 3

@@ -126,7 +126,7 @@ class _Batches:
 
 
 def _delivery(body: bytes, content_type: str) -> Delivery:
-    headers = {"cloudEvents_type": "barograph.metric.batch.v1"}
+    headers = {"cloudEvents_type": f"barograph.{MetricBatch.TYPE}.v1"}
     return Delivery(
         "detector.samples", 1, "metrics", "samples.h1", headers, "id1", content_type, body
     )
@@ -142,7 +142,11 @@ _rows = st.lists(
 def _batches(seed: int, count: int) -> list[Parts]:
     arrow = [(b"arrow", encode(from_rows(rows))) for rows in drawn(_rows, seed, count)]
     json = [(b"json", m.model_dump_json().encode()) for m in bodies(MetricBatch, seed, count // 2)]
-    return arrow + json
+    good = MetricBatch.model_validate(
+        {"host": "h1", "samples": [{"item": "cpu.idle", "time_ms": NOW_MS, "value": 1.0}]}
+    )
+    known = [(b"arrow", encode(from_rows([_GOOD]))), (b"json", good.model_dump_json().encode())]
+    return [*known, *arrow, *json]
 
 
 def _remote_write_door() -> Door:

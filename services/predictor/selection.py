@@ -136,18 +136,36 @@ class Selector:
     def forecast(
         self, choices: Sequence[Choice], histories: Sequence[Floats]
     ) -> list[Forecast | CannotForecast]:
-        """One answer a history by its chosen forecaster; equal ones work as one batch."""
+        """One answer a history by its chosen forecaster; equal ones work as one batch.
+
+        Where that refuses, the first simple forecaster that does not.
+        """
         found: list[Forecast | CannotForecast] = [CannotForecast("")] * len(histories)
         groups: dict[str, list[int]] = {}
         for at, choice in enumerate(choices):
             groups.setdefault(choice.forecaster, []).append(at)
         for name, members in groups.items():
-            made = self._forecaster(name).forecast(
-                [histories[at] for at in members], self._settings.horizon, self._season
-            )
-            for at, one in zip(members, made, strict=True):
-                found[at] = one
+            self._fill(found, name, members, histories)
+        # A model may refuse what has come since it was chosen: then a simple one speaks.
+        for name in SIMPLE:
+            refused = [at for at, one in enumerate(found) if isinstance(one, CannotForecast)]
+            if refused:
+                self._fill(found, name, refused, histories)
         return found
+
+    def _fill(
+        self,
+        found: list[Forecast | CannotForecast],
+        name: str,
+        members: Sequence[int],
+        histories: Sequence[Floats],
+    ) -> None:
+        """The forecaster's answers, at the members' places."""
+        made = self._forecaster(name).forecast(
+            [histories[at] for at in members], self._settings.horizon, self._season
+        )
+        for at, one in zip(members, made, strict=True):
+            found[at] = one
 
     def _forecaster(self, name: str) -> Forecaster:
         """Also one that was chosen before the settings were changed."""

@@ -104,3 +104,20 @@ def test_a_backtest_of_a_combination_is_that_of_its_members_median() -> None:
     (found,) = combination.forecast([table[0, :-24]], 24, 24)
     assert isinstance(found, Forecast)
     assert error == pytest.approx(np.abs(found.mean - table[0, -24:]).mean())
+
+
+def test_where_the_chosen_model_refuses_what_came_since_a_simple_one_speaks() -> None:
+    class Refuses:
+        def forecast(self, histories: list[np.ndarray], *_: int) -> list[CannotForecast]:
+            return [CannotForecast("no order fits")] * len(histories)
+
+    selector = Selector(EngineSettings())
+    selector._forecasters["arima"] = Refuses()
+    chosen = Choice(forecaster="arima", why={}, step=0)
+    other = Choice(forecaster="naive", why={}, step=0)
+    refused, kept = selector.forecast([chosen, other], [_DAILY, _NOISE])
+    assert isinstance(refused, Forecast)
+    assert refused.mean[:24] == pytest.approx(_DAILY[-24:])
+    assert isinstance(kept, Forecast)
+    (nothing,) = selector.forecast([chosen], [np.full(336, np.nan)])
+    assert isinstance(nothing, CannotForecast)

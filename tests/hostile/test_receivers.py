@@ -97,15 +97,17 @@ def test_what_is_wrong_with_the_notice_itself_does_not(status: int) -> None:
     [
         ("60", 60, 60),
         ("1.5", 1.5, 1.5),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 7000, 7200),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True), 0, 0),
+        (timedelta(hours=2), 7000, 7200),
+        (timedelta(hours=-2), 0, 0),
         ("1e999", 86_400, 86_400),
         ("-5", 0, 0),
     ],
 )
 def test_a_wish_to_wait_is_followed_in_each_of_its_forms(
-    given: str, least: float, most: float
+    given: str | timedelta, least: float, most: float
 ) -> None:
+    if isinstance(given, timedelta):
+        given = format_datetime(datetime.now(UTC) + given, usegmt=True)
     with (
         answering(http(429, f"Retry-After: {given}")) as place,
         pytest.raises(ChannelUnavailable) as caught,

@@ -27,12 +27,16 @@ Value = Annotated[float, Field(ge=-1e150, le=1e150)]
 """Squares of it are still numbers."""
 
 
+# The bound also has pydantic refuse half a surrogate pair, with which no answer can be written.
+MetricName = Annotated[str, Field(max_length=1000)]
+
+
 class Recorded(BaseModel):
     """Metrics of one machine or group, and when the alarm came."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metrics: dict[str, tuple[tuple[Time, Value], ...]] = Field(
+    metrics: dict[MetricName, tuple[tuple[Time, Value], ...]] = Field(
         min_length=1, max_length=2000, description="Name to pairs of Unix time (s) and value."
     )
     alarms: tuple[Time, ...] = Field(

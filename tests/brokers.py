@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from typing import Any, Protocol
 
 import httpx
 import pytest
 
-from shared.embedded.broker import EmbeddedBroker
+from shared.embedded.broker import EmbeddedBroker, find_server
 from shared.embedded.broker_users import ADMIN, definitions, random_passwords
 from shared.embedded.process import LOOPBACK, EmbeddedError, accepts, free_ports, wait_until
 from shared.messaging import Bus
@@ -39,9 +40,22 @@ class BrokerUnderTest(Protocol):
     def kill9(self) -> None:
         """Kill it as a crash would; ``start`` brings it back."""
 
+    def control(self, *arguments: str) -> None:
+        """Run ``rabbitmqctl`` on its node."""
+
 
 class PrivateBroker(EmbeddedBroker):
     """A node of our own from this machine's RabbitMQ package."""
+
+    def control(self, *arguments: str) -> None:
+        # Beside the server's script; Debian's wrapper would look for the system's node.
+        program = find_server().with_name("rabbitmqctl")
+        subprocess.run(
+            [program, "--node", self._name, *arguments],
+            env=self._environment(),
+            capture_output=True,
+            check=True,
+        )
 
 
 class ExternalBroker:
@@ -76,6 +90,10 @@ class ExternalBroker:
         pytest.fail("this test restarts the broker and needs one of its own")
 
     kill9 = restart
+
+    def control(self, *arguments: str) -> None:
+        del arguments
+        pytest.fail("this test changes the broker's limits and needs one of its own")
 
 
 class ContainerBroker:
@@ -138,3 +156,7 @@ class ContainerBroker:
 
     def kill9(self) -> None:
         self._container.get_wrapped_container().kill()
+
+    def control(self, *arguments: str) -> None:
+        ended = self._container.exec(["rabbitmqctl", *arguments])
+        assert ended.exit_code == 0, ended.output.decode()

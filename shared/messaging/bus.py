@@ -101,6 +101,11 @@ class Bus:
         return next(filter(None, waits), "")
 
     @property
+    def blocked(self) -> str:
+        """Why the broker takes no messages now although it is connected; else nothing."""
+        return self._out.blocked
+
+    @property
     def connections_lost(self) -> int:
         """How many open connections were lost so far."""
         return self._in.lost + self._out.lost

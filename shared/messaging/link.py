@@ -20,6 +20,8 @@ import structlog
 from pika.adapters.select_connection import SelectConnection
 from pika.channel import Channel
 from pika.exceptions import ConnectionClosedByBroker
+from pika.frame import Method
+from pika.spec import Connection
 
 from shared.messaging.errors import MessagingError
 from shared.observe import CONNECTIONS_LOST
@@ -68,6 +70,8 @@ class Link:
         self.last_error = ""
         self.closed_for_error = False
         """Whether the broker closed the last connection for what was sent on it."""
+        self.blocked = ""
+        """Why the broker takes nothing from publishers now, e.g. "low on memory"; else nothing."""
         self.last_turn = time.monotonic()
         self.lost = 0
         """How many open connections were lost."""
@@ -203,6 +207,7 @@ class Link:
                 self.fruitless += 1
                 CONNECTIONS_LOST.labels(self._name).inc()
             self._up.clear()
+            self.blocked = ""
             with self._lock:
                 self._connection = None
             for part in self._parts:
@@ -214,10 +219,20 @@ class Link:
             connection.close()
             return
         log.info("broker_connected", link=self._name)
+        connection.add_on_connection_blocked_callback(self._on_blocked)
+        connection.add_on_connection_unblocked_callback(self._on_unblocked)
         for part in self._parts:
             part.connected(self)
         self._tick()
         self._up.set()
+
+    def _on_blocked(self, _connection: object, frame: Method[Connection.Blocked]) -> None:
+        self.blocked = frame.method.reason or "no reason given"
+        log.warning("broker_blocks_publishers", link=self._name, reason=self.blocked)
+
+    def _on_unblocked(self, _connection: object, _frame: Method[Connection.Unblocked]) -> None:
+        self.blocked = ""
+        log.info("broker_takes_messages_again", link=self._name)
 
     def _tick(self) -> None:
         self.last_turn = time.monotonic()

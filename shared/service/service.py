@@ -274,6 +274,8 @@ class Service:
         wrong = {}
         if not self.bus.ready:
             wrong["broker"] = self.bus.last_error or "not connected yet"
+        if blocked := self.bus.blocked:
+            wrong["publishing"] = f"the broker blocks publishers: {blocked}"
         if self._store_error:
             wrong["store"] = self._store_error
         if outage := self.bus.outage:

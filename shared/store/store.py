@@ -16,6 +16,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    or_,
     select,
     text,
     update,
@@ -210,10 +211,10 @@ class Store:
 
     def unsent(self, limit: int = 500, older_than_s: float = 0.0) -> list[Queued]:
         """Messages of the outbox that were not confirmed yet, oldest first."""
-        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        return self._queued(
-            OUTBOX.c.created_at <= before, OUTBOX.c.set_aside.is_(None), limit=limit
-        )
+        now, age = datetime.now(UTC), timedelta(seconds=older_than_s)
+        # What comes from the future was written before the clock was set back: it is old as well.
+        old = or_(OUTBOX.c.created_at <= now - age, OUTBOX.c.created_at > now + age)
+        return self._queued(old, OUTBOX.c.set_aside.is_(None), limit=limit)
 
     def set_aside(self, reasons: Mapping[int, str]) -> None:
         """Keep these messages of the outbox for an operator: they can never be published."""

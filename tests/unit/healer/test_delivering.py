@@ -192,3 +192,44 @@ def test_whatever_happens_every_notice_is_taken_once_or_refused(course: list[str
     assert len(set(post.other.taken)) == len(post.other.taken)
     assert set(post.statuses()) <= {"sent", "refused"}
     assert post.statuses()["sent"] == len(post.other.taken)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_while_a_notice_is_sent_doubles_nothing(hours: int) -> None:
+    post = Post()
+    post.desk.take(trouble())
+
+    def step(_id: str) -> None:
+        post.desk.now += timedelta(hours=hours)
+
+    post.other.answer = step
+    replicas = [post.replica(), post.replica()]
+    for replica in replicas:
+        replica.run()
+    for _ in range(8):
+        post.desk.later(900)
+        for replica in replicas:
+            replica.run()
+    notices = [told.message_id for told in post.desk.notices()]
+    assert Counter(post.other.taken) == Counter(notices)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_what_a_killed_replica_held_is_sent_once_though_the_clock_is_set(hours: int) -> None:
+    post = Post()
+    post.desk.take(trouble())
+
+    def killed(_id: str) -> Exception:
+        raise KeyboardInterrupt
+
+    post.other.answer = killed
+    with pytest.raises(KeyboardInterrupt):
+        post.replica().run()
+    post.other.answer = lambda _id: None
+    post.desk.now += timedelta(hours=hours)
+    other = post.replica()
+    for _ in range(8):
+        other.run()
+        post.desk.later(900)
+    assert len(post.other.taken) == 1
+    assert post.statuses() == {"sent": 1}

@@ -1,7 +1,7 @@
 """The store's promises: all or nothing, once only, nothing forgotten before it is sent."""
 
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,23 @@ def test_the_outbox_keeps_messages_until_they_are_sent(store: Store) -> None:
     store.sent([i for i in ids[:2] if i is not None])
     assert [m.message_id for m in store.unsent()] == ["id-2"]
     assert store.unsent_count() == 1
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_keeps_nothing_in_the_outbox(
+    store: Store, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    with store.unit() as unit:
+        unit.enqueue([_message()])
+    assert store.unsent(older_than_s=60) == [], "its writer is sending it"
+
+    class Stepped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr("shared.store.store.datetime", Stepped)
+    assert [m.message_id for m in store.unsent(older_than_s=60)] == ["id-1"]
 
 
 def test_opening_a_database_again_keeps_what_is_in_it(tmp_path: Path) -> None:

@@ -1,9 +1,15 @@
-"""Which periodic work is called after every batch of messages."""
+"""When periodic work is called: in its time, or after every batch of messages."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+
+import pytest
+
 from shared.service import Periodic, Service
 from shared.settings import ServiceSettings
+from tests.waiting import eventually
 
 
 def test_what_takes_long_is_not_called_after_every_batch() -> None:
@@ -17,3 +23,26 @@ def test_what_takes_long_is_not_called_after_every_batch() -> None:
     assert not service._wakes["long"].is_set()
     service.wake("long")
     assert service._wakes["long"].is_set()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_neither_stops_nor_hurries_periodic_work(
+    monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    called: Counter[str] = Counter()
+    service = Service("healer", ServiceSettings())
+    service._spawn(Periodic("often", 0.01, lambda: called.update(["often"])))
+    service._spawn(Periodic("seldom", 1800, lambda: called.update(["seldom"])))
+    try:
+        eventually(lambda: called["often"] > 1 and called["seldom"] == 1, "first calls")
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+        before = called["often"]
+        eventually(lambda: called["often"] > before + 3, "calls after the step")
+        assert called["seldom"] == 1
+        assert not any(turn.wrong() for turn in service._liveness.turns.values())
+    finally:
+        service.stopping.set()
+        service.wake()
+        for thread in service._threads:
+            thread.join()

@@ -28,8 +28,10 @@ up: setup-embedded ## Start the stack and keep it running (STATE=directory)
 down: ## Stop it
 	@$(PYTHON) -m shared.cli down $(PLACE)
 
-test: setup ## Run every test this machine can run (ARGS="-n 2" for two processes)
-	@$(PYTHON) -m pytest $(ARGS)
+# Tests wait more than they compute; each process has servers of its own, and a file stays in one.
+TEST_PROCESSES ?= 3
+test: setup ## Run every test this machine can run (TEST_PROCESSES=0: one after the other)
+	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 unit: setup ## Run the tests that need no server
 	@$(PYTHON) -m pytest -q -n 2 tests/unit $(ARGS)

@@ -36,7 +36,7 @@ class _Bus(Bus):
 
     @property
     def aside(self) -> list[Outgoing]:
-        return [each for each in self.published if each.exchange == "dead-letters"]
+        return [each for each in self.published if each.exchange == "to.detector"]
 
 
 class _Disk:
@@ -140,7 +140,7 @@ def test_a_poisonous_series_is_set_aside_with_its_place_and_reason_and_the_rest_
     partition.run()
     assert partition.sums == {("a", "i"): 11, ("b", "i"): 5}
     (aside,) = partition.bus.aside
-    assert aside.routing_key == "detector.partitions"
+    assert aside.routing_key == "detector.partitions.dead"
     assert (aside.headers["x-partition"], aside.headers["x-offset"]) == (3, 1)
     assert "ZeroDivisionError: bad1" in aside.headers["x-reason"]
     kept = decode(aside.body, trusted=True)
@@ -223,7 +223,7 @@ def test_an_event_that_breaks_its_contract_is_set_aside_and_its_neighbours_are_p
     partition.owner._restore(lambda: None)
     event = AnomalyCleared.model_construct(event_id="\ud800")
     outgoing = partition.owner._batches._prepared(5, event)
-    assert outgoing.exchange == "dead-letters"
+    assert outgoing.exchange == "to.detector"
     assert b"ud800" in outgoing.body
 
 

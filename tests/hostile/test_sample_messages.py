@@ -158,7 +158,7 @@ class _Published(Bus):
 
     @property
     def reasons(self) -> list[str]:
-        dead = [out for out in self.published if out.exchange == "dead-letters"]
+        dead = [out for out in self.published if out.exchange == "to.detector"]
         return [out.headers["x-reason"] for out in dead]
 
 

@@ -35,7 +35,7 @@ from shared.contracts import (
     RemediationExecuted,
     RemediationVerified,
 )
-from shared.contracts.alerts import RemediationStep, SeriesRef, Severity
+from shared.contracts.alerts import AnomalyKind, RemediationStep, SeriesRef, Severity
 from shared.contracts.healing import ActionState, Level
 from shared.service import Context
 from shared.store import Collection
@@ -432,7 +432,7 @@ def test_a_rule_may_ask_for_labels_and_give_its_proposals_their_own_time() -> No
 
     assert level(logs) is Level.APPROVE
     assert level(series(mount="/var/log/app")) is Level.OBSERVE
-    assert [policy.decidable_s(s) for s in (logs, series())] == [60, 900]
+    assert [policy.decidable_s(s, AnomalyKind.OTHER) for s in (logs, series())] == [60, 900]
 
 
 def test_levels_are_chosen_by_item_machine_and_namespace() -> None:

@@ -28,10 +28,15 @@ up: setup-embedded ## Start the stack and keep it running (STATE=directory)
 down: ## Stop it
 	@$(PYTHON) -m shared.cli down $(PLACE)
 
-# Tests wait more than they compute; each process has servers of its own, and a file stays in one.
-TEST_PROCESSES ?= 3
-test: setup ## Run every test this machine can run (TEST_PROCESSES=0: one after the other)
-	@$(PYTHON) -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+# Most tests wait more than they compute, so three run at once; each process has servers of its own.
+# The stories of tests/e2e need the machine for themselves.
+test: setup ## Run every test this machine can run (ARGS=tests/unit: a part of them)
+ifdef ARGS
+	@$(PYTHON) -m pytest $(ARGS)
+else
+	@$(PYTHON) -m pytest -n 3 --dist loadfile --ignore tests/e2e
+	@$(PYTHON) -m pytest tests/e2e
+endif
 
 unit: setup ## Run the tests that need no server
 	@$(PYTHON) -m pytest -q -n 2 tests/unit $(ARGS)

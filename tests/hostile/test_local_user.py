@@ -93,7 +93,12 @@ for line in sys.stdin:
 @pytest.fixture(scope="module")
 def ports(stack: Stack) -> list[int]:
     """Every TCP port on which a process of the stack listens."""
-    own = {p.pid for p in psutil.Process().children(recursive=True)}
+    # Other tests of this process have servers of their own; the stack's name its directory.
+    own = {
+        p.pid
+        for p in psutil.Process().children(recursive=True)
+        if any(str(stack.state) in text for text in (*p.cmdline(), *p.environ().values()))
+    }
     return sorted(
         {
             link.laddr.port

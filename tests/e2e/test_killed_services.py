@@ -118,9 +118,12 @@ def _drained(stack: Stack, queue: str) -> bool:
 
 
 def _quiet(stack: Stack, tap: Tap) -> bool:
-    """Whether the samples are through: nothing waits, and no verdict has come for 5 s."""
+    """Whether the samples are through: nothing waits, and no verdict has come for 20 s.
+
+    A partition's worker may be silent for several seconds while its kernels are compiled.
+    """
     count = len(tap.take())
-    time.sleep(5)
+    time.sleep(20)
     return _drained(stack, "detector.samples") and len(tap.take()) == count
 
 

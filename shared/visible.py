@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def visible(text: str) -> str:
     r"""``text`` without characters that nobody sees; line breaks and tabs stay.
@@ -13,3 +15,8 @@ def visible(text: str) -> str:
     'a [2Jb c\td'
     """
     return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+
+
+def finalized(value: Any) -> Any:
+    """A template's value as it may be shown; markup, which a filter has made, stays markup."""
+    return type(value)(visible(value)) if isinstance(value, str) else value

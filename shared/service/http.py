@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 import uvicorn
 from starlette.datastructures import MutableHeaders
@@ -62,6 +63,14 @@ class PunctualProtocol(H11Protocol):
         self._deadline = None
         if not self._is_answering():
             self.transport.close()
+
+
+def parts_of(address: str) -> SplitResult:
+    """The address in parts; one that is none names no host."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 class HttpServer:

@@ -101,7 +101,7 @@ class Inlet:
         refused: list[tuple[Delivery, Reject]] = []
         for delivery in deliveries:
             try:
-                _refuse_crashers(delivery)
+                refuse_crashers(delivery)
                 readable.append((delivery, *_read(delivery)))
             except Reject as error:
                 refused.append((delivery, error))
@@ -137,7 +137,7 @@ class Inlet:
     def _settle(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
         """``_one``, but for what ended the process whenever it was handled."""
         try:
-            _refuse_crashers(delivery)
+            refuse_crashers(delivery)
         except Reject as error:
             return self._rejected(delivery, error.reason, error.faults)
         return self._one(delivery, unit)
@@ -251,7 +251,8 @@ def _effect_id(message: Message, envelope: Envelope) -> str:
     return envelope.id if message.dedupe_key() is None else message.message_id()
 
 
-def _refuse_crashers(delivery: Delivery) -> None:
+def refuse_crashers(delivery: Delivery) -> None:
+    """Reject what the process itself ended over too often."""
     if delivery.crashes >= MAX_CRASHES:
         raise Reject(f"the process ended {delivery.crashes} times while it handled this message")
 

@@ -117,6 +117,21 @@ alerts = st.fixed_dictionaries(
 )
 
 
+def said_of(outside: Outside) -> AlertChanged:
+    """The message by which subscribers hear of the alert."""
+    return AlertChanged(
+        alert_id=outside.signal.event_id,
+        sequence=1,
+        state=outside.signal.state,
+        severity=outside.signal.severity,
+        family=outside.family,
+        series=outside.series,
+        value=outside.sight.value,
+        sentence=outside.sight.sentence,
+        at=NOW,
+    )
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(alerts, max_size=4))
 def test_any_alert_is_named_as_faulty_or_can_be_told_in_every_later_message(body: Any) -> None:
@@ -124,17 +139,7 @@ def test_any_alert_is_named_as_faulty_or_can_be_told_in_every_later_message(body
     assert len(found) + len({fault.field.split(".")[0] for fault in faults}) == len(body)
     for alert in found:
         outside = understood(alert, NOW, timedelta(minutes=5))
-        said = AlertChanged(
-            alert_id=outside.signal.event_id,
-            sequence=1,
-            state=outside.signal.state,
-            severity=outside.signal.severity,
-            family=outside.family,
-            series=outside.series,
-            value=outside.sight.value,
-            sentence=outside.sight.sentence,
-            at=NOW,
-        )
+        said = said_of(outside)
         assert AlertChanged.model_validate_json(said.model_dump_json()) == said
         assert len(said.routing_key().encode()) <= 255
         assert outside.signal.expires is None or outside.signal.expires < NOW + timedelta(days=4000)

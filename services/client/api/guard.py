@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
@@ -15,7 +14,7 @@ from services.client.api.bodies import Refused
 from services.client.api.faults import answer
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
-from shared.service.http import same, with_headers
+from shared.service.http import parts_of, same, with_headers
 
 COOKIE = "barograph_token"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -70,7 +69,7 @@ class Guard:
             raise Refused(400, "this Host is not one of BAROGRAPH_CLIENT_ALLOWED_HOSTS")
         if scope["method"] not in _SAFE:
             origin = headers.get("origin")
-            if origin is not None and _place(origin) != host.lower():
+            if origin is not None and parts_of(origin).netloc.lower() != host.lower():
                 raise Refused(403, "a page of another origin may not change anything here")
             if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
                 raise Refused(403, "a page of another site may not change anything here")
@@ -93,14 +92,6 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0].lower() + "]"
     return host.partition(":")[0].lower()
-
-
-def _place(origin: str) -> str:
-    """Host and port of an Origin header; '' for one that names none."""
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
 
 
 async def _bounded(scope: Scope, headers: Headers, receive: Receive) -> Receive:

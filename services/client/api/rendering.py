@@ -19,7 +19,7 @@ from services.client.alerts.wording import (
 from services.client.settings import ClientSettings
 from services.client.spans import span
 from shared.contracts import retry_budgets
-from shared.visible import visible
+from shared.visible import finalized
 
 Render = Callable[..., HTMLResponse]
 """``render(template, status=200, here=page, **values)``."""
@@ -30,7 +30,7 @@ def renderer(settings: ClientSettings) -> Render:
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,
-        finalize=_shown,
+        finalize=finalized,
     )
     templates.filters |= {
         "clock": clock,
@@ -48,8 +48,3 @@ def renderer(settings: ClientSettings) -> Render:
         return HTMLResponse(templates.get_template(name).render(values), status)
 
     return render
-
-
-def _shown(value: Any) -> Any:
-    """Text as it may be shown; markup, which a filter has made, stays markup."""
-    return type(value)(visible(value)) if isinstance(value, str) else value

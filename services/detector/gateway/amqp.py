@@ -16,7 +16,7 @@ from shared.messaging.bus import ARROW
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch, SampleBatch, decode_partly, from_message
 from shared.service import Context
-from shared.service.inlet import Inlet, _refuse_crashers
+from shared.service.inlet import Inlet, refuse_crashers
 from shared.store.store import Unit
 
 log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class SampleInlet(Inlet):
         if (delivery.content_type or "").partition(";")[0].strip() != ARROW:
             return super()._one(delivery, unit)
         try:
-            _refuse_crashers(delivery)
+            refuse_crashers(delivery)
             batch, faults = decode_partly(delivery.body)
         except InvalidBatch as error:
             return self._rejected(

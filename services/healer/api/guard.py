@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, urlsplit
-
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.service.http import same, with_headers
+from shared.service.http import parts_of, same, with_headers
 
 _PROTECTIVE = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
@@ -50,14 +48,14 @@ class Guard:
 
     def _wrong(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "").lower()
-        if not self._token and _parts(f"//{host}").hostname not in self._hosts:
+        if not self._token and parts_of(f"//{host}").hostname not in self._hosts:
             return 400, "this Host is not one of BAROGRAPH_HEALER_ALLOWED_HOSTS"
         if scope["method"] != "GET" and self._is_foreign(scope, headers, host):
             return 403, "a page of another origin may not change anything here"
         if "transfer-encoding" in headers:
             return 411, "say the body's length"
         declared = headers.get("content-length", "0")
-        if not declared.isdigit() or int(declared) > _MOST:
+        if not (declared.isascii() and declared.isdigit()) or int(declared) > _MOST:
             return 413, f"at most {_MOST} bytes"
         if self._token and not scope["path"].startswith(_OPEN):
             given = headers.get("authorization", "").removeprefix("Bearer ")
@@ -73,12 +71,4 @@ class Guard:
         if origin == "null":
             # A link's page tells nobody its address, so its own form comes from nowhere.
             return not scope["path"].startswith(_OPEN)
-        return _parts(origin).netloc.lower() != host
-
-
-def _parts(address: str) -> SplitResult:
-    """The address in parts; one that is none names no host."""
-    try:
-        return urlsplit(address)
-    except ValueError:
-        return urlsplit("")
+        return parts_of(origin).netloc.lower() != host

@@ -13,6 +13,7 @@ from services.healer.model.notification import Flap, Standing
 from services.healer.notify.opening import opening
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.story import lines
+from services.healer.remediations.base import pasteable
 from shared.contracts.alerts import RemediationStep, SeriesRef
 from shared.items import ITEMS
 
@@ -121,7 +122,7 @@ def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
 
 def exact_command(plan: Sequence[RemediationStep]) -> str:
     """What a person would type to do what is planned, with what it changes: the first of it."""
-    commands = {step.command: step for step in plan if _pasteable(step.command)}
+    commands = {step.command: step for step in plan if pasteable(step.command)}
     lines = []
     for command, step in list(commands.items())[:_COMMANDS_SHOWN]:
         if step.diff:
@@ -130,15 +131,6 @@ def exact_command(plan: Sequence[RemediationStep]) -> str:
         lines.append(command)
     rest = len(commands) - _COMMANDS_SHOWN
     return "\n".join([*lines, *([f"# and {rest} more like these"] if rest > 0 else [])])
-
-
-def _pasteable(command: str) -> bool:
-    """Whether the agent's command is one line of visible characters whose quotes are closed."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return False
-    return bool(words) and command.isprintable()
 
 
 def message_id(about: str, number: int) -> str:

@@ -10,6 +10,7 @@ tells whether it was done, and ``undo`` takes it back where that is possible. Th
 from __future__ import annotations
 
 import os
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -54,9 +55,13 @@ def pasteable(command: str) -> bool:
     """Whether a person can paste it: whole, on one line, every character seen as it is.
 
     A command that is cut may end within a quote, and the shell then reads the next line's file
-    name as a command.
+    name as a command; so open quotes are refused, too, whoever wrote the command.
     """
-    return len(command) <= _MAX_COMMAND and command.isprintable()
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return False
+    return bool(words) and len(command) <= _MAX_COMMAND and command.isprintable()
 
 
 def _shown(text: str) -> str:

@@ -24,7 +24,7 @@ from shared.packages import Bounds, PackageRefused, check, unpack
 from tests.hostile.archives import file, special
 from tests.hostile.fuzz.door import Door, ViolationError, drawn
 from tests.hostile.fuzz.mutation import Parts
-from tests.hostile.test_alerts_from_outside import alerts
+from tests.hostile.test_alerts_from_outside import alerts, said_of
 from tests.hostile.test_any_job_file import BAD, GOOD, PATHS, PS_JOB, VALUES, YAMLISH, changed
 from tests.hostile.test_matchers import SLOW
 from tests.hostile.test_packages import _KINDS, _PATHS, _TARGETS, _links_lead_out
@@ -160,17 +160,7 @@ def _alert(parts: Parts) -> str:
         raise ViolationError("an alert is neither taken nor named")
     for alert in found:
         outside = understood(alert, _NOW, timedelta(minutes=5))
-        said = AlertChanged(
-            alert_id=outside.signal.event_id,
-            sequence=1,
-            state=outside.signal.state,
-            severity=outside.signal.severity,
-            family=outside.family,
-            series=outside.series,
-            value=outside.sight.value,
-            sentence=outside.sight.sentence,
-            at=_NOW,
-        )
+        said = said_of(outside)
         if AlertChanged.model_validate_json(said.model_dump_json()) != said:
             raise ViolationError("not the same after a journey")
         if len(said.routing_key().encode()) > MAX_KEY_BYTES:

@@ -29,7 +29,7 @@ from services.healer.notify.render.text import (
     word,
 )
 from shared.contracts.alerts import Severity
-from shared.visible import visible
+from shared.visible import finalized
 
 # Python breaks a longer subject after "Subject:", and every reader then shows a leading space.
 _POLICY = SMTP.clone(max_line_length=400)
@@ -37,7 +37,7 @@ _REFERENCES = 10
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
-    finalize=lambda value: visible(value) if type(value) is str else value,
+    finalize=finalized,
     trim_blocks=True,
     lstrip_blocks=True,
 )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import structlog
 
@@ -69,16 +70,16 @@ class Handling:
         return 0.0 if begun is None else time.monotonic() - begun
 
     def settle(self, batch: Sequence[Delivery], held: Callable[[], bool]) -> Outcome:
-        """Handle all of ``batch``; ``held`` says whether the deliveries are still ours."""
-        suspects = [d for d in batch if d.returns >= _SUSPECT_RETURNS]
-        others = [d for d in batch if d.returns < _SUSPECT_RETURNS]
+        """Handle ``batch`` in its order; ``held`` says whether the deliveries are still ours."""
         outcome = Outcome()
-        if others and self.together(others, held):
-            outcome.done += [d.tag for d in others]
-        else:
-            suspects = others + suspects
-        for delivery in suspects:
-            self._alone(delivery, held, outcome)
+        for suspect, run in groupby(batch, lambda delivery: delivery.returns >= _SUSPECT_RETURNS):
+            # Runs keep the queue's order: a sample handled after a later one is out of date.
+            deliveries = list(run)
+            if not suspect and self.together(deliveries, held):
+                outcome.done += [delivery.tag for delivery in deliveries]
+                continue
+            for delivery in deliveries:
+                self._alone(delivery, held, outcome)
         return outcome
 
     def together(self, batch: Sequence[Delivery], held: Callable[[], bool], mark: str = "") -> bool:

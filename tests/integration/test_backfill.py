@@ -23,7 +23,7 @@ from tests.detectors import started
 from tests.remote_write import V1, compressed, request_1
 from tests.waiting import eventually
 
-_STEP_S, _POINTS = 300, 1100
+_STEP_S, _POINTS = 300, 2304  # Eight days: a week settles a series.
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_series_with_a_past_is_judged_at_its_first_live_sample(
     queue = channel.queue_declare("", exclusive=True).method.queue
     channel.queue_bind(queue, "from.detector", "anomaly.#")
 
-    common = ["--prometheus", source, "--gateway", gateway, "--days", "3.9", "--step", "300"]
+    common = ["--prometheus", source, "--gateway", gateway, "--days", "8.1", "--step", "300"]
     result = _backfill('demo_queue{job="node"}', *common, "--hours", "5")
     assert result.returncode == 0, result.stderr
     samples, _, rest = result.stdout.partition(" samples of 2 series sent")

@@ -11,6 +11,7 @@ import pytest
 
 from services.predictor.settings import EngineSettings
 from services.predictor.worker import PredictorWorker
+from shared.messaging.errors import Reject
 from shared.samples import encode, from_rows
 from shared.snapshots import SnapshotDirectory
 
@@ -67,5 +68,6 @@ def test_a_damaged_snapshot_gives_way_to_the_one_before(tmp_path: Path, heavy: E
     assert _worker(tmp_path, heavy).restore() == 3
 
 
-def test_what_is_no_batch_is_passed_over(tmp_path: Path, heavy: Executor) -> None:
-    assert list(_worker(tmp_path, heavy).process(0, b"nonsense")) == []
+def test_what_is_no_batch_is_refused_by_its_offset(tmp_path: Path, heavy: Executor) -> None:
+    with pytest.raises(Reject, match="batch 7 cannot be read"):
+        _worker(tmp_path, heavy).process(7, b"nonsense")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from prometheus_client import REGISTRY
 
 from shared.messaging import BrokerUnavailable, Delivery
@@ -77,6 +78,23 @@ def test_what_fails_unforeseen_is_set_aside_and_its_neighbours_are_handled() -> 
     assert (outcome.done, outcome.set_aside) == ([1, 3], [2])
     assert handled == [1, 3]
     assert REGISTRY.get_sample_value("barograph_set_aside_total", labels) == before + 1
+
+
+@pytest.mark.parametrize("together_fails", [False, True])
+def test_what_came_back_is_handled_alone_and_where_it_stands(together_fails: bool) -> None:
+    calls: list[list[int]] = []
+
+    def handle(batch: Sequence[Delivery]) -> None:
+        if together_fails and len(batch) > 1:
+            raise RuntimeError("one of them")
+        calls.append([d.tag for d in batch])
+
+    returns = {1: 0, 2: 0, 3: 2, 4: 3, 5: 1, 6: 0, 7: 2, 8: 0}
+    batch = [_delivery(tag, n) for tag, n in returns.items()]
+    outcome = Handling("q", handle, pauses_s=_NO_PAUSES).settle(batch, _held)
+    assert outcome.done == list(returns)
+    assert [tag for call in calls for tag in call] == list(returns)
+    assert [call for call in calls if set(call) & {3, 4, 7}] == [[3], [4], [7]]
 
 
 def _in_a_process(path: Path, log: Path) -> int:

@@ -1,14 +1,13 @@
 """The series a gateway knows: found by their encoded labels, understood once, forgotten in time.
 
-``KnownSeries.read`` is the machine-coded way (see ``wire``) from a request to columns of series
-numbers, times and values. Text is looked at when a series is new. What may be kept is bounded:
+``KnownSeries.read`` goes from a request to columns of series numbers, times and values, in machine
+code (see ``request_reader``). Text is looked at when a series is new. What may be kept is bounded:
 series in all, and series of one machine; at the bound, series not heard of for a while are
 forgotten first, then new ones are refused by name.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.detector.gateway import wire
 from services.detector.gateway.metadata import Declared, declared_kinds
 from services.detector.gateway.names import (
     Names,
@@ -27,6 +25,16 @@ from services.detector.gateway.names import (
     read_labels,
     target_of,
 )
+from services.detector.gateway.request_reader import (
+    NO_ROOM,
+    Columns,
+    Request,
+    columns_for,
+    read_request,
+)
+from services.detector.gateway.series_labels import LOST, MAX_LABEL_BYTES, TOO_LONG
+from services.detector.gateway.series_table import SeriesTable
+from services.detector.gateway.wire import Symbols, locate, measure
 from shared.name_hashes import name_hash
 from shared.observe import SERIES_CUT
 from shared.samples import InvalidBatch
@@ -34,16 +42,15 @@ from shared.samples import InvalidBatch
 log = structlog.get_logger(__name__)
 
 TAKEN, IGNORED, FAULTY = 0, 1, 2
-_FIRST_SERIES, _FIRST_BYTES = 1024, 1 << 18
 _HOUR_S = 3600.0
-_LEAST_BETWEEN_S = 60.0
+_FORGET_EVERY_S = 60.0
 """Forgetting looks at every series: not more often than this."""
 _FULL = 0.9
 _SERIES_BYTES = 1024
 """Of names and labels, for each of the series that may be known: some have more, most have less."""
 _EVERY_READS = 64
-_MOST_UNDECIDED = 20_000
-MOST_SAMPLES = 50_000
+_MAX_UNDECIDED = 20_000
+MAX_SAMPLES = 50_000
 """Of one request."""
 _COLUMNS = ("kind", "host", "item", "label_hash", "partition", "sender", "_heard_s")
 
@@ -62,14 +69,16 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The samples of a request. ``series`` numbers them, or says wire.TOO_LONG or NO_ROOM."""
+class Samples:
+    """The samples of a request, and the series of each native histogram.
+
+    ``series`` numbers them, or says why there is none: TOO_LONG, NO_ROOM or LOST.
+    """
 
     series: NDArray[np.int64]
     time_ms: NDArray[np.int64]
     value: NDArray[np.float64]
     histograms: NDArray[np.int64]
-    """The series of each native histogram."""
 
 
 class KnownSeries:
@@ -86,8 +95,7 @@ class KnownSeries:
         self._limits = limits
         self._partition_of = partition_of
         self._clock = clock
-        self._seed = np.uint64(secrets.randbits(64))
-        self._scratch = np.empty(wire.MOST_LABEL_BYTES, dtype=np.uint8)
+        self._scratch = np.empty(MAX_LABEL_BYTES, dtype=np.uint8)
         self._forgot_s = -np.inf
         self._reads = 0
         self._targets = Targets()
@@ -95,19 +103,16 @@ class KnownSeries:
         self._begin()
 
     def _begin(self) -> None:
-        self._slots = np.full(4 * _FIRST_SERIES, -1, dtype=np.int32)
-        self._hashes = np.empty(_FIRST_SERIES, dtype=np.uint64)
-        self._spans = np.empty((_FIRST_SERIES, 2), dtype=np.int64)
-        self._arena = np.empty(_FIRST_BYTES, dtype=np.uint8)
-        self._used = np.zeros(2, dtype=np.int64)
-        self.kind = np.empty(_FIRST_SERIES, dtype=np.int8)
-        self.host = np.empty(_FIRST_SERIES, dtype=np.int32)
-        self.item = np.empty(_FIRST_SERIES, dtype=np.int32)
-        self.label_hash = np.empty(_FIRST_SERIES, dtype=np.uint64)
-        self.partition = np.empty(_FIRST_SERIES, dtype=np.int32)
-        self.sender = np.empty(_FIRST_SERIES, dtype=np.int16)
+        self._table = SeriesTable()
+        room = self._table.room
+        self.kind = np.empty(room, dtype=np.int8)
+        self.host = np.empty(room, dtype=np.int32)
+        self.item = np.empty(room, dtype=np.int32)
+        self.label_hash = np.empty(room, dtype=np.uint64)
+        self.partition = np.empty(room, dtype=np.int32)
+        self.sender = np.empty(room, dtype=np.int16)
         """Number of who sent it last; -1: nobody was noted."""
-        self._heard_s = np.empty(_FIRST_SERIES, dtype=np.float64)
+        self._heard_s = np.empty(room, dtype=np.float64)
         self.labels: list[str] = []
         self._text_bytes = 0
         self.hosts, self.items = Names(), Names()
@@ -122,63 +127,49 @@ class KnownSeries:
     @property
     def nbytes(self) -> int:
         """Memory of the columns, without the text of names."""
-        names = (*_COLUMNS, "_slots", "_hashes", "_spans", "_arena")
-        return sum(getattr(self, name).nbytes for name in names)
+        columns: list[int] = [getattr(self, name).nbytes for name in _COLUMNS]
+        return self._table.nbytes + sum(columns)
 
-    def read(self, data: NDArray[np.uint8], *, second: bool) -> Columns:
+    def read(self, data: NDArray[np.uint8], *, second: bool) -> Samples:
         """The samples of a decompressed request; ``second`` for the message of 2.0.
 
         Raises InvalidBatch for a request that is damaged.
         """
         sizes = np.zeros(5, dtype=np.int64)
-        at = wire.measure(data, 5 if second else 1, 3 if second else 4, sizes)
+        at = measure(data, second, sizes)
         if at >= 0:
             raise InvalidBatch([f"not a write request: damaged at byte {at}"])
-        if sizes[1] > MOST_SAMPLES:
-            raise InvalidBatch([f"more than {MOST_SAMPLES} samples in one request"])
-        starts, ends = np.empty((2, int(sizes[3]) if second else 0), dtype=np.int64)
+        if sizes[1] > MAX_SAMPLES:
+            raise InvalidBatch([f"more than {MAX_SAMPLES} samples in one request"])
+        symbols = Symbols(*np.empty((2, int(sizes[3]) if second else 0), dtype=np.int64))
         if second:
-            wire.symbols(data, starts, ends)
-        series = np.empty(sizes[1], dtype=np.int64)
-        times, bits = np.empty(sizes[1], dtype=np.int64), np.empty(sizes[1], dtype=np.uint64)
-        odd = np.empty(sizes[2], dtype=np.int64)
-        done = np.zeros(2, dtype=np.int64)
-        before = int(self._used[0])
-        most = self._limits.series if self._has_bytes() else before
+            locate(data, symbols)
+        columns = columns_for(int(sizes[1]), int(sizes[2]))
+        before = len(self._table)
+        self._read(Request(data, symbols, second), columns)
+        self._heard_s[columns.series[columns.series >= 0]] = self._clock()
+        self._declare(data, columns.series, before, sizes, second=second)
+        values = columns.bits.view(np.float64)
+        return Samples(columns.series, columns.time_ms, values, columns.histograms)
+
+    def _read(self, request: Request, columns: Columns) -> None:
+        table = self._table
+        max_series = self._limits.series if self._has_bytes() else len(table)
         at = 0
         try:
             while at >= 0:
-                at = wire.read(
-                    data,
-                    at,
-                    starts,
-                    ends,
-                    second,
-                    self._seed,
-                    self._scratch,
-                    self._slots,
-                    self._hashes,
-                    self._spans,
-                    self._arena,
-                    self._used,
-                    most,
-                    series,
-                    times,
-                    bits,
-                    odd,
-                    done,
+                at = int(
+                    read_request(request, at, table.kernels, max_series, self._scratch, columns)
                 )
                 if at >= 0:
-                    self._grow()
+                    table.grow(MAX_LABEL_BYTES)
+                    self._fit()
         finally:
             self._meet()
-        self._heard_s[series[series >= 0]] = self._clock()
-        self._declare(data, series, before, sizes, second=second)
-        return Columns(series, times, bits.view(np.float64), odd)
 
     def _has_bytes(self) -> bool:
         """Whether there is room for the text of further series."""
-        return int(self._used[1]) + self._text_bytes < _SERIES_BYTES * self._limits.series
+        return self._table.label_bytes + self._text_bytes < _SERIES_BYTES * self._limits.series
 
     def _declare(
         self,
@@ -197,7 +188,7 @@ class KnownSeries:
         self._reads += 1
         if not second and sizes[4]:
             self.declared.read_1(data)
-        elif second and (self._used[0] > before or self._reads % _EVERY_READS == 0):
+        elif second and (len(self._table) > before or self._reads % _EVERY_READS == 0):
             known = series >= 0
             known[known] = self.kind[series[known]] == TAKEN
             kinds = declared_kinds(data, len(series))[known]
@@ -205,14 +196,14 @@ class KnownSeries:
 
     def fault(self, series: int) -> str:
         """What is wrong with a series that is not taken."""
-        if series == wire.TOO_LONG:
-            return f"a series' labels have more than {wire.MOST_LABEL_BYTES} bytes"
-        if series == wire.NO_ROOM:
+        if series == TOO_LONG:
+            return f"a series' labels have more than {MAX_LABEL_BYTES} bytes"
+        if series == NO_ROOM:
             return (
                 f"the gateway knows {self._limits.series} series and takes no new ones "
                 "(GATEWAY_SERIES)"
             )
-        if series == wire.LOST:
+        if series == LOST:
             return "a series has references that lead to no symbol"
         return self._faults.get(series, "")
 
@@ -227,10 +218,10 @@ class KnownSeries:
 
     def _meet(self) -> None:
         """Understand every series that the last read has added."""
-        new = range(len(self.labels), int(self._used[0]))
+        new = range(len(self.labels), len(self._table))
         if not new:
             return
-        read = [read_labels(self._encoded(number)) for number in new]
+        read = [read_labels(self._table.labels(number)) for number in new]
         again: list[int] = []
         for labels, _ in read:
             target = self._targets.note(labels)
@@ -240,18 +231,14 @@ class KnownSeries:
             self._note_undecided(number, labels)
             self._note(number, self._understood(labels, problem))
         for number in again:
-            self._note(number, self._understood(*read_labels(self._encoded(number))))
+            self._note(number, self._understood(*read_labels(self._table.labels(number))))
 
     def _note_undecided(self, number: int, labels: Mapping[str, str]) -> None:
         """Remember a series whose ``host`` may yet turn out to be its target's."""
         if "host" in labels and is_scraped(labels) and not self._targets.name(labels):
             waiting = self._undecided.setdefault(target_of(labels), [])
-            if len(waiting) < _MOST_UNDECIDED and len(self._undecided) < _MOST_UNDECIDED:
+            if len(waiting) < _MAX_UNDECIDED and len(self._undecided) < _MAX_UNDECIDED:
                 waiting.append(number)
-
-    def _encoded(self, number: int) -> bytes:
-        start, length = self._spans[number]
-        return self._arena[start : start + length].tobytes()
 
     def _understood(self, labels: dict[str, str], problem: str) -> Understood | str | None:
         try:
@@ -270,33 +257,14 @@ class KnownSeries:
         self.sender[number] = -1
         host = item = -1
         text, kind = "", TAKEN
+        if isinstance(found, Understood):
+            host, item = self.hosts.code(found.host), self.items.code(found.item)
+            text = found.labels
+            found = self._counted(number, host, found)
         if found is None:
             kind = IGNORED
         elif isinstance(found, str):
             kind, self._faults[number] = FAULTY, found
-        else:
-            if found.cut:
-                SERIES_CUT.inc()
-                log.info("labels_cut", host=found.host, item=found.item, labels=found.labels[:500])
-            host, item, text = (
-                self.hosts.code(found.host),
-                self.items.code(found.item),
-                found.labels,
-            )
-            if host == len(self._of_host):
-                self._of_host.append(0)
-            if self._of_host[host] >= self._limits.host_series:
-                self._crowded = True
-                kind, self._faults[number] = (
-                    FAULTY,
-                    (
-                        f"{found.host} has {self._limits.host_series} series and gets no new ones "
-                        f"(GATEWAY_HOST_SERIES): {found.item}{found.labels[:200]}"
-                    ),
-                )
-            else:
-                self._of_host[host] += 1
-                self.partition[number] = self._partition_of(found.host)
         self.kind[number], self.host[number], self.item[number] = kind, host, item
         if number == len(self.labels):
             self.labels.append(text)
@@ -304,6 +272,23 @@ class KnownSeries:
             self.labels[number] = text
         self._text_bytes += len(text)
         self.label_hash[number] = name_hash(text)
+
+    def _counted(self, number: int, host: int, found: Understood) -> Understood | str:
+        """Count a series for its machine, or say that it has too many."""
+        if found.cut:
+            SERIES_CUT.inc()
+            log.info("labels_cut", host=found.host, item=found.item, labels=found.labels[:500])
+        if host == len(self._of_host):
+            self._of_host.append(0)
+        if self._of_host[host] >= self._limits.host_series:
+            self._crowded = True
+            return (
+                f"{found.host} has {self._limits.host_series} series and gets no new ones "
+                f"(GATEWAY_HOST_SERIES): {found.item}{found.labels[:200]}"
+            )
+        self._of_host[host] += 1
+        self.partition[number] = self._partition_of(found.host)
+        return found
 
     # Room
 
@@ -314,7 +299,7 @@ class KnownSeries:
         """
         now = self._clock()
         near = len(self) >= _FULL * self._limits.series or self._crowded or not self._has_bytes()
-        if not near or now - self._forgot_s < _LEAST_BETWEEN_S:
+        if not near or now - self._forgot_s < _FORGET_EVERY_S:
             return
         self._forgot_s = now
         size = len(self)
@@ -324,45 +309,33 @@ class KnownSeries:
 
     def _keep(self, kept: NDArray[np.intp]) -> None:
         """Forget all but the series numbered ``kept``, which get new numbers."""
+        size, table = len(kept), self._table
         names = {"host": self.hosts, "item": self.items}
-        old = {name: getattr(self, name)[kept] for name in (*_COLUMNS, "_hashes", "_spans")}
-        labels, arena = self.labels, self._arena
+        old = {name: getattr(self, name)[kept] for name in _COLUMNS}
+        labels = [self.labels[number] for number in kept]
         self._begin()
-        size = len(kept)
-        while len(self._hashes) < size:
-            self._double()
-        self._arena = np.empty(max(int(old["_spans"][:, 1].sum()), _FIRST_BYTES), dtype=np.uint8)
-        self._used[:] = size, wire.gather(arena, old["_spans"], self._arena)
-        self.labels = [labels[number] for number in kept]
-        self._text_bytes = sum(map(len, self.labels))
+        self._table = table
+        table.keep(kept)
+        self._fit()
+        self.labels = labels
+        self._text_bytes = sum(map(len, labels))
         for name, values in old.items():
             getattr(self, name)[:size] = values
         for name, known in names.items():
             codes = getattr(self, name)[:size]
             used, place = np.unique(codes[codes >= 0], return_inverse=True)
-            table = self.hosts if name == "host" else self.items
+            new = self.hosts if name == "host" else self.items
             for code in used:
-                table.code(known[code])
+                new.code(known[code])
             codes[codes >= 0] = place
         taken = self.host[:size][self.kind[:size] == TAKEN]
         self._of_host = np.bincount(taken, minlength=len(self.hosts)).tolist()
-        wire.place(self._hashes, size, self._slots)
 
-    def _grow(self) -> None:
-        """Double what is full: table and columns, or the arena."""
-        if self._used[0] < len(self._hashes) and 2 * (self._used[0] + 1) <= len(self._slots):
-            longer = np.empty(2 * len(self._arena) + wire.MOST_LABEL_BYTES, dtype=np.uint8)
-            longer[: self._used[1]] = self._arena[: self._used[1]]
-            self._arena = longer
-        else:
-            self._double()
-            wire.place(self._hashes, int(self._used[0]), self._slots)
-
-    def _double(self) -> None:
-        room = len(self._hashes)
-        for name in (*_COLUMNS, "_hashes", "_spans"):
+    def _fit(self) -> None:
+        """Make the columns as long as the table has room."""
+        for name in _COLUMNS:
             old = getattr(self, name)
-            new = np.empty((2 * room, *old.shape[1:]), dtype=old.dtype)
-            new[:room] = old
-            setattr(self, name, new)
-        self._slots = np.full(8 * room, -1, dtype=np.int32)
+            if len(old) < self._table.room:
+                new = np.empty(self._table.room, dtype=old.dtype)
+                new[: len(old)] = old
+                setattr(self, name, new)

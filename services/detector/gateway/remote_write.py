@@ -11,12 +11,12 @@ import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.gateway.known import IGNORED, TAKEN, Columns, KnownSeries, Limits
+from services.detector.gateway.known import IGNORED, TAKEN, KnownSeries, Limits, Samples
 from services.detector.gateway.protobuf import read_number
 from services.detector.gateway.senders import Senders
 from shared.samples import MAX_TIME_MS, InvalidBatch, SampleBatch
 
-_MOST_SENDERS = 10_000
+_MAX_SENDERS = 10_000
 _SIZE_BYTES = 5
 _MOST_FAULTS = 20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -102,7 +102,7 @@ class Receiver:
         self._partition_of = partition_of
         self._senders = senders
         self._sender_codes: dict[str, int] = {}
-        self._pending: list[Columns] = []
+        self._pending: list[Samples] = []
 
     def read(
         self,
@@ -138,7 +138,7 @@ class Receiver:
         for number in np.unique(columns.histograms):
             received.add([f"{self.known.shown(int(number))}: native histograms are not taken"])
         if not good.all():
-            columns = Columns(
+            columns = Samples(
                 columns.series[good], columns.time_ms[good], columns.value[good], columns.histograms
             )
         received.taken = len(columns.series)
@@ -151,7 +151,7 @@ class Receiver:
     def _note_sender(self, senders: Senders, sender: str, series: NDArray[np.int64]) -> None:
         """Tell of machines that the sender has not brought before."""
         senders.heard(sender)
-        if senders.begin_again() or len(self._sender_codes) >= _MOST_SENDERS:
+        if senders.begin_again() or len(self._sender_codes) >= _MAX_SENDERS:
             self.tell_senders_again()
         code = self._sender_codes.setdefault(sender, len(self._sender_codes))
         new = series[self.known.sender[series] != code]
@@ -174,7 +174,7 @@ class Receiver:
 
     def _in_time(
         self,
-        columns: Columns,
+        columns: Samples,
         good: NDArray[np.bool_],
         now_ms: int,
         ahead_ms: int,

@@ -1,0 +1,123 @@
+"""A series' labels as bytes: one after the other as 1.0 writes them, from either message.
+
+The references of 2.0 are written out that way first, so both messages find the same series.
+Nothing is decoded here: text is looked at once, when a series is new.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from services.detector.gateway.wire import Bytes, Int, Symbols, read_field, read_number
+from shared.compiled import kernel
+
+# ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in ``wire``
+MAX_LABEL_BYTES = 262_144
+"""Of one series; more is a fault of that series."""
+
+TOO_LONG, LOST = -1, -3
+"""Instead of a length: the labels are too long; their references lead to no symbol."""
+
+_APART = -1
+
+
+@kernel
+def _put_number(out: Bytes, at: Int, value: Int) -> Int:
+    while value > 0x7F:
+        out[at] = (value & 0x7F) | 0x80
+        at += 1
+        value >>= 7
+    out[at] = value
+    return at + 1
+
+
+@kernel
+def _length_of(value: Int) -> Int:
+    """Bytes that a number takes."""
+    count = 1
+    while value > 0x7F:
+        count += 1
+        value >>= 7
+    return count
+
+
+@kernel
+def _put_text(data: Bytes, start: Int, end: Int, field: Int, out: Bytes, at: Int) -> Int:
+    out[at] = field << 3 | 2
+    at = _put_number(out, at + 1, end - start)
+    for k in range(start, end):
+        out[at] = data[k]
+        at += 1
+    return at
+
+
+@kernel
+def _put_label(data: Bytes, symbols: Symbols, name: Int, value: Int, out: Bytes, at: Int) -> Int:
+    """One label of two symbols, as 1.0 writes it; where it ends, or -1 when there is no room."""
+    named = symbols.ends[name] - symbols.starts[name]
+    valued = symbols.ends[value] - symbols.starts[value]
+    inside = 2 + _length_of(named) + named + _length_of(valued) + valued
+    if at + 1 + _length_of(inside) + inside > len(out):
+        return np.int64(-1)
+    out[at] = 1 << 3 | 2
+    at = _put_number(out, at + 1, inside)
+    at = _put_text(data, symbols.starts[name], symbols.ends[name], 1, out, at)
+    return np.int64(_put_text(data, symbols.starts[value], symbols.ends[value], 2, out, at))
+
+
+@kernel
+def one_piece(data: Bytes, at: Int, end: Int) -> Int:
+    """Where the labels of a 1.0 series end that lie together at its front; -1: they do not."""
+    last = at
+    apart = False
+    while at < end:
+        number, wire, _, at = read_field(data, at, end)
+        if number != 1 or wire != 2:
+            apart = True
+        elif apart:
+            return np.int64(_APART)
+        else:
+            last = at
+    return np.int64(last)
+
+
+@kernel
+def labels_1(data: Bytes, at: Int, end: Int, out: Bytes) -> Int:
+    """Write the labels of a 1.0 series together to ``out``; their length, or TOO_LONG."""
+    length = np.int64(0)
+    while at < end:
+        begin = at
+        number, wire, _, at = read_field(data, at, end)
+        if number != 1 or wire != 2:
+            continue
+        if length + at - begin > len(out):
+            return np.int64(TOO_LONG)
+        for k in range(begin, at):
+            out[length] = data[k]
+            length += 1
+    return length
+
+
+@kernel
+def labels_2(data: Bytes, at: Int, end: Int, symbols: Symbols, out: Bytes) -> Int:
+    """The same of a 2.0 series; LOST also for a name without a value."""
+    length: Int = np.int64(0)
+    name = np.int64(-1)
+    while at < end:
+        number, wire, start, at = read_field(data, at, end)
+        if number != 1 or wire not in (0, 2):
+            continue
+        # Packed as a rule; a number a field is the same to protobuf.
+        while start < at:
+            reference, start = read_number(data, start, at)
+            if start < 0 or reference >= np.uint64(len(symbols.starts)):
+                return np.int64(LOST)
+            symbol = np.int64(reference)
+            if name < 0:
+                name = symbol
+                continue
+            length = _put_label(data, symbols, name, symbol, out, length)
+            if length < 0:
+                return np.int64(TOO_LONG)
+            name = np.int64(-1)
+    return length if name < 0 else np.int64(LOST)

@@ -21,14 +21,22 @@ from shared.dead_letters_cli import app as dead_letters
 from shared.embedded.files import own_directory
 from shared.embedded.log_files import open_log
 from shared.embedded.process import EmbeddedError
-from shared.embedded.stackfile import DEFAULT_STATE, StackFile, is_ready, read_stack_file
+from shared.embedded.stackfile import (
+    DEFAULT_STATE,
+    STATE_WORDS,
+    StackFile,
+    is_ready,
+    read_stack_file,
+)
 from shared.healing_cli import app as healing
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(healing, name="healing")
 
-State = Annotated[Path, typer.Option("--state", help="Where the stack keeps its files.")]
+State = Annotated[
+    Path, typer.Option("--state", help="Where the stack keeps its files.", show_default=STATE_WORDS)
+]
 _START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 120.0
 _POLL_S = 0.2
@@ -211,11 +219,18 @@ def _fail(text: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def main() -> None:
-    """The command's entry point; commands of other packages come by entry points."""
+def complete() -> typer.Typer:
+    """The application with the commands of other packages, which come by entry points."""
+    known = {command.name for command in app.registered_commands}
     for found in entry_points(group="barograph.commands"):
-        app.command(found.name)(found.load())
-    app()
+        if found.name not in known:
+            app.command(found.name)(found.load())
+    return app
+
+
+def main() -> None:
+    """The command's entry point."""
+    complete()()
 
 
 if __name__ == "__main__":

@@ -18,13 +18,15 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.embedded.process import EmbeddedError
-from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
+from shared.embedded.stackfile import DEFAULT_STATE, STATE_WORDS, read_stack_file
 from shared.healing_story import is_alert, tell
 from shared.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
-State = Annotated[Path, typer.Option("--state", help="The running stack's files.")]
+State = Annotated[
+    Path, typer.Option("--state", help="The running stack's files.", show_default=STATE_WORDS)
+]
 Url = Annotated[
     str, typer.Option("--healer", envvar="BAROGRAPH_HEALER_URL", help="The healer's address.")
 ]

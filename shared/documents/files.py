@@ -1,26 +1,45 @@
-"""Which files are generated, and from what."""
+"""Which files are generated, and from what.
+
+A service that has pages of its own gives them by ``pages()`` in its module ``documents``.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
 
+from shared.cli import complete
 from shared.contracts import message_types
 from shared.documents.asyncapi import asyncapi_document, message_schema
 from shared.documents.broker import broker_definitions
+from shared.documents.commands import commands_page
 from shared.documents.dashboards import DASHBOARDS, dashboard
+from shared.documents.metrics_page import metrics_page
 from shared.documents.picture import dataflow_svg
 from shared.documents.reference import items_page, messages_page
+from shared.documents.settings_page import settings_page
 from shared.items import ITEMS
 from shared.messaging.envelope import event_type
 
 REFERENCE = Path("docs/reference")
+_ONLY_GENERATED = ("schemas", "remediations")
 CHART_FILES = Path("charts/barograph/files")
+
+
+_ROOT = Path(__file__).parents[2]
 
 
 def generated_files() -> dict[Path, str]:
     """Path below the repository's root to content, for every generated file."""
+    files = _of_the_platform()
+    for place in sorted(_ROOT.glob("services/*/documents.py")):
+        files |= importlib.import_module(f"services.{place.parent.name}.documents").pages()
+    return files
+
+
+def _of_the_platform() -> dict[Path, str]:
     files = {
         REFERENCE / "schemas" / f"{event_type(cls)}.json": _json(message_schema(cls))
         for cls in message_types().values()
@@ -28,6 +47,9 @@ def generated_files() -> dict[Path, str]:
     files[REFERENCE / "asyncapi.json"] = _json(asyncapi_document())
     files[REFERENCE / "messages.md"] = messages_page()
     files[REFERENCE / "items.md"] = items_page()
+    files[REFERENCE / "settings.md"] = settings_page(_ROOT)
+    files[REFERENCE / "metrics.md"] = metrics_page()
+    files[REFERENCE / "barograph.md"] = commands_page("barograph", complete())
     files[REFERENCE / "dataflow.svg"] = dataflow_svg()
     files[CHART_FILES / "broker-definitions.json"] = _json(broker_definitions())
     for name in DASHBOARDS:
@@ -37,12 +59,13 @@ def generated_files() -> dict[Path, str]:
 
 
 def stale_files(root: Path) -> list[Path]:
-    """Generated files that differ from what the code says, and schema files of no message."""
+    """Generated files that differ from what the code says, and what nothing generates any more."""
     files = generated_files()
     stale = [p for p, text in files.items() if _read(root / p) != text]
-    schemas = root / REFERENCE / "schemas"
-    known = {path.name for path in files if path.parent.name == "schemas"}
-    stale += [REFERENCE / "schemas" / p.name for p in schemas.glob("*") if p.name not in known]
+    # These folders hold nothing else.
+    for folder in {path.parent for path in files} & {REFERENCE / n for n in _ONLY_GENERATED}:
+        left = [folder / path.name for path in (root / folder).glob("*")]
+        stale += [path for path in left if path not in files]
     return sorted(stale)
 
 

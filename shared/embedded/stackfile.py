@@ -17,6 +17,8 @@ from shared.embedded.process import EmbeddedError
 from shared.embedded.state import default_state
 
 DEFAULT_STATE = default_state()
+STATE_WORDS = "/var/lib/barograph for root, ~/.local/state/barograph for others"
+"""How the default is said: it depends on who asks."""
 
 
 class StackFile(BaseModel):

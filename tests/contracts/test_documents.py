@@ -1,6 +1,7 @@
 """The generated documents say what the code says, and a public validator agrees."""
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -9,6 +10,8 @@ import pytest
 from shared.contracts import JobSubmit, Message, message_types
 from shared.documents import generated_files, stale_files
 from shared.documents.asyncapi import message_schema
+from shared.documents.settings_page import service_settings
+from shared.settings import ServiceSettings
 from shared.topology import ROUTES
 from tests.foreign import run_node
 
@@ -26,7 +29,26 @@ def test_a_changed_file_is_found_to_be_stale(tmp_path: Path) -> None:
     assert stale_files(tmp_path) == []
     changed = tmp_path / "docs/reference/messages.md"
     changed.write_text(changed.read_text() + "x")
-    assert stale_files(tmp_path) == [Path("docs/reference/messages.md")]
+    left = tmp_path / "docs/reference/remediations/gone.md"
+    left.write_text("of a remediation that is no more")
+    assert stale_files(tmp_path) == [changed.relative_to(tmp_path), left.relative_to(tmp_path)]
+
+
+_SETTINGS = dict(service_settings(_ROOT))
+
+
+@pytest.mark.parametrize("service", _SETTINGS)
+def test_what_the_page_of_settings_says_can_be_set_so(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = re.compile(rf"\| `(BAROGRAPH_{service.upper()}_\w+)` \| [^|]+ \| `([^`]+)` \|")
+    page = generated_files()[Path("docs/reference/settings.md")]
+    found = row.findall(page)
+    for name, value in found:
+        monkeypatch.setenv(name, value.replace("\\|", "|"))
+    assert _SETTINGS[service].load(service) == _SETTINGS[service]()
+    own = set(_SETTINGS[service].model_fields) - set(ServiceSettings.model_fields)
+    assert all(f"| `BAROGRAPH_{service.upper()}_{field.upper()}` |" in page for field in own)
 
 
 def test_the_asyncapi_document_is_valid_for_the_public_parser() -> None:

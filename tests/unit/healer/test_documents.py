@@ -1,28 +1,16 @@
-"""The healer's generated pages are what the code says."""
+"""What the generated pages of remediations must have, whoever adds one."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
 
-from services.healer.reference_pages import EVENTS_PAGE, FOLDER, STATES_PAGE, events, pages, states
+from services.healer.documents import FOLDER, pages
 
-_ROOT = Path(__file__).parents[3]
-
-
-def test_every_remediation_has_its_page_and_none_is_stale() -> None:
-    found = {path.relative_to(_ROOT): path.read_text() for path in (_ROOT / FOLDER).glob("*.md")}
-    assert found == pages(), "run python -m services.healer.reference_pages"
-    assert not [path for path, text in found.items() if "Against: ." in text]
-    assert all("## Risks\n\n- " in text for path, text in found.items() if path.name != "README.md")
+_PAGES = {path.stem: text for path, text in pages().items() if path.parent == FOLDER}
 
 
-def test_the_page_of_states_is_what_the_tables_say() -> None:
-    assert (_ROOT / STATES_PAGE).read_text() == states(), (
-        "run python -m services.healer.reference_pages"
-    )
-
-
-def test_the_page_of_log_events_names_all_of_them() -> None:
-    assert (_ROOT / EVENTS_PAGE).read_text() == events(), (
-        "run python -m services.healer.reference_pages"
-    )
+@pytest.mark.parametrize("name", sorted(_PAGES.keys() - {"README"}))
+def test_a_remediation_says_against_what_it_helps_and_what_it_risks(name: str) -> None:
+    assert "Against: ." not in _PAGES[name]
+    assert "## Risks\n\n- " in _PAGES[name]
+    assert f"[{name}]({name}.md)" in _PAGES["README"]

@@ -1,0 +1,54 @@
+"""The page of all settings, from the classes that read them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.documents.markdown import NOTE, nested_tables, settings_table
+from shared.settings import ServiceSettings
+
+_INTRODUCTION = """\
+Every service reads its settings from the environment, once, at its start. A setting `x` of the
+service `task` is read from `BAROGRAPH_TASK_X`; those that all services have are also read from
+`BAROGRAPH_X`, which counts where the service's own is not set. Lists, maps and whatever has a table
+of its own are JSON. A name that is no setting, or a value that is none, stops the service with
+status 2 and a line for each fault.
+
+`barograph up` sets what one machine needs and hands on what it finds in its own environment; the
+chart has a value for each (`charts/barograph/values.yaml`). A name that ends in `_s` is in seconds,
+one in `_bytes` in bytes."""
+
+
+def settings_page(root: Path) -> str:
+    """All settings: those that every service has, then each service's own."""
+    parts = [
+        NOTE.rstrip(),
+        "# Settings",
+        _INTRODUCTION,
+        "## All services",
+        settings_table(ServiceSettings, prefix="BAROGRAPH_"),
+    ]
+    common = set(ServiceSettings.model_fields)
+    for name, cls in service_settings(root):
+        prefix = f"BAROGRAPH_{name.upper()}_"
+        own = settings_table(cls, common, prefix)
+        only_common = "Only those that all services have."
+        parts += [f"## {name.title()}", own if set(cls.model_fields) - common else only_common]
+        parts += nested_tables(cls, 3, common)
+    return "\n\n".join(parts) + "\n"
+
+
+def service_settings(root: Path) -> Iterator[tuple[str, type[ServiceSettings]]]:
+    """Name and settings of each service, and of the healer's node agent.
+
+    They are found where they lie, since ``shared`` knows no service.
+    """
+    places = [*root.glob("services/*/settings.py"), root / "services/healer/agent/settings.py"]
+    for place in sorted(places):
+        module = ".".join(place.relative_to(root).with_suffix("").parts)
+        for cls in vars(importlib.import_module(module)).values():
+            own = isinstance(cls, type) and cls.__module__ == module
+            if own and issubclass(cls, ServiceSettings):
+                yield place.parent.name, cls

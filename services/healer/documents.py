@@ -6,16 +6,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+from services.healer.api.app import Healer, create_app
 from services.healer.model.decision_log import EVENTS
 from services.healer.model.transitions import PHASES, STATES, Phase, diagram
 from services.healer.remediations import Remediation, registered
 from services.healer.remediations.on_cluster import OnCluster
+from services.healer.settings import HealerSettings
 from shared.contracts.healing import ActionState
+from shared.documents.http_page import ABSENT, http_page
 from shared.documents.markdown import NOTE
 
 FOLDER = Path("docs/reference/remediations")
 STATES_PAGE = Path("docs/reference/healer-states.md")
 EVENTS_PAGE = Path("docs/reference/healer-log-events.md")
+HTTP_PAGE = Path("docs/reference/http-healer.md")
+_HTTP = """\
+What Alertmanager, people's links and `barograph healing` use, served at the healer's address. Where
+a token is set, each request has it as `Authorization: Bearer TOKEN`; a signed link needs none. The
+whole as OpenAPI: `GET /api/v1/openapi.json`. A refusal's body is
+`{"faults": [{"field", "problem"}]}`."""
 _RIGHTS = {
     "restart-pod": "`evictPods`; with `evict: false` `deletePods`",
     "rollout-restart": "`rolloutRestart`",
@@ -29,7 +38,7 @@ _RIGHTS = {
 
 def pages() -> dict[Path, str]:
     """Path to content of every page."""
-    return _remediations() | {STATES_PAGE: states(), EVENTS_PAGE: events()}
+    return _remediations() | {STATES_PAGE: states(), EVENTS_PAGE: events(), HTTP_PAGE: http()}
 
 
 def _remediations() -> dict[Path, str]:
@@ -41,6 +50,12 @@ def _remediations() -> dict[Path, str]:
     head = "| remediation | acts on | taken back | does |\n|---|---|---|---|"
     found[FOLDER / "README.md"] = f"{NOTE}\n# Remediations\n\n{head}\n" + "\n".join(rows) + "\n"
     return found
+
+
+def http() -> str:
+    """The page of the HTTP API."""
+    healer = Healer(HealerSettings(), ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, {}, ABSENT)
+    return http_page("HTTP API of the healer", _HTTP, create_app(healer).openapi())
 
 
 def states() -> str:

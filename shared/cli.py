@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -102,9 +103,15 @@ def status(
     state: State = DEFAULT_STATE,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     tokens: Annotated[bool, typer.Option("--tokens", help="Show the tokens, too.")] = False,
+    shell: Annotated[
+        bool, typer.Option("--shell", help="Print addresses and tokens as variables of a shell.")
+    ] = False,
 ) -> None:
     """Show where everything is and whether each service is ready (exit code 1 if not)."""
     stack = _stack(state)
+    if shell:
+        typer.echo(_variables(stack))
+        return
     ready = {name: is_ready(url) for name, url in stack.health.items()}
     if as_json:
         shown = _ADDRESSES + (_TOKENS if tokens else ())
@@ -196,6 +203,15 @@ def _where(stack: StackFile) -> str:
         f"mail arrives in   {stack.maildir}\n"
         f"logs              {stack.logs}"
     )
+
+
+def _variables(stack: StackFile) -> str:
+    """Lines for ``eval``: CLIENT, CLIENT_TOKEN and so on."""
+    values = {}
+    for door in ("client", "gateway", "healer"):
+        values[door] = getattr(stack, f"{door}_url")
+        values[f"{door}_token"] = getattr(stack, f"{door}_token")
+    return "\n".join(f"{name.upper()}={shlex.quote(value)}" for name, value in values.items())
 
 
 def _next_steps(state: Path) -> str:

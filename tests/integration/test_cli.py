@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from shared.embedded.stackfile import StackFile, write_stack_file
 from shared.topology import ROUTES
 from tests.brokers import BrokerUnderTest
 
@@ -29,6 +30,19 @@ def test_status_says_how_to_start_what_does_not_run(tmp_path: Path) -> None:
 
     assert result.returncode == 1
     assert "start it with `barograph up`" in result.stderr
+
+
+def test_status_gives_a_shell_addresses_and_tokens_as_variables(tmp_path: Path) -> None:
+    fields = dict.fromkeys(StackFile.model_fields, "")
+    fields |= {"healer_url": "http://127.0.0.1:1", "healer_token": "a 'quoted' one"}
+    content = {**fields, "supervisor_pid": 0, "broker_urls": {}, "health": {}}
+    write_stack_file(tmp_path, StackFile.model_validate(content))
+
+    lines = barograph("status", "--state", str(tmp_path), "--shell").stdout
+
+    script = f'{lines}printf "%s %s" "$HEALER" "$HEALER_TOKEN"'
+    shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert shown == "http://127.0.0.1:1 a 'quoted' one"
 
 
 def test_down_is_content_when_nothing_runs(tmp_path: Path) -> None:

@@ -1,0 +1,352 @@
+"""What the documentation shows is true: commands, settings, values, files and addresses."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.util
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import jsonschema
+import pytest
+import yaml
+from fastapi import FastAPI
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from services.client.api.app import create_app as client_app
+from services.client.settings import ClientSettings
+from services.client.tshell.app import app as tshell
+from services.client.tshell.tfjob.importing import import_tfjob
+from services.detector.overrides import Overrides
+from services.detector.settings import EngineSettings
+from services.healer.api.app import Healer
+from services.healer.api.app import create_app as healer_app
+from services.healer.notify.channels import parse
+from services.healer.notify.settings import Alerting
+from services.healer.notify.silences import Silence
+from services.healer.settings import HealerSettings
+from shared import cli
+from shared.documents.http_page import ABSENT
+from shared.documents.settings_page import service_settings
+from shared.settings import ServiceSettings
+from tests.documented import PAGES, ROOT, Block, assignments, blocks, commands, indented, inline
+
+SHELL = blocks("sh")
+LANGUAGES = {"sh", "json", "toml", "yaml", "python", "ini", "text", "mermaid", ""}
+OTHER_PROGRAMS = {
+    *("amqp-publish", "cat", "cd", "curl", "docker", "echo", "eval", "git", "grep", "head", "helm"),
+    *("kubectl", "ls", "mkdir", "openssl", "rabbitmq-plugins", "rabbitmqctl", "rm", "sh", "tar"),
+    *(".", "hostname", "until", "sleep"),
+}
+"""Programs of others that the documentation uses; a misspelt one is none of them."""
+OURS = {"barograph": get_command(cli.complete()), "tshell": get_command(tshell)}
+PYTHONS = {"python", "python3", ".venv/bin/python"}
+MAKEFILE = (ROOT / "Makefile").read_text()
+SETTINGS = dict(service_settings(ROOT))
+PLACEHOLDERS = {"BAROGRAPH_X", "BAROGRAPH_TASK_X", "BAROGRAPH_HEALER_"}
+JSON: dict[str, Callable[[Any], object]] = {
+    "docs/how-to/alert-lifecycle.md#0": Alerting.model_validate,
+    "docs/how-to/channels.md#0": parse,
+    "docs/how-to/channels.md#2": lambda channel: parse([channel]),
+    "docs/how-to/silences.md#0": Silence.model_validate,
+    "docs/algorithms/detection.md#0": EngineSettings.model_validate,
+}
+"""What reads each JSON block."""
+TOML = {"docs/how-to/tune-detection.md#0": Overrides.model_validate}
+PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0"}
+ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
+VALUES = {"docs/how-to/install-on-kubernetes.md#6"}
+TFJOBS = {"docs/how-to/run-a-job.md#4"}
+READERS = [*JSON, *TOML, *PROMETHEUS, *ALERTMANAGER, *VALUES, *TFJOBS]
+
+
+def test_every_block_has_a_language_that_is_looked_at() -> None:
+    for page in PAGES:
+        languages = re.findall(
+            r"^```(\S*)\n(?:.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL
+        )
+        assert set(languages) <= LANGUAGES, page
+
+
+def test_every_block_of_values_has_a_reader() -> None:
+    assert {str(block) for block in blocks("json", "toml", "yaml")} == set(READERS)
+
+
+def test_no_output_hides_a_command() -> None:
+    shown = "\n".join(block.text for block in blocks("text", ""))
+
+    assert not re.search(r"^(barograph|tshell|make|curl|python) ", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_every_command_of_a_block_exists_as_it_is_written(block: Block) -> None:
+    for words in commands(block.text):
+        check(words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_within_the_text_exists(page: Path) -> None:
+    assert not re.search(r"^ +(barograph|tshell|make) ", indented(page), re.MULTILINE)
+    for text in inline(page):
+        if re.match(r"(barograph|tshell|make|python|\.venv/bin/python) [^=]", text):
+            words = text.replace("[", "").replace("]", "").split()
+            check(["1" if word == "N" else word for word in words], whole=False)
+
+
+def check(words: list[str], *, whole: bool = True) -> None:
+    """Fail unless the command is one; ``whole``: it is complete, too."""
+    program, arguments = words[0], words[1:]
+    for within in re.findall(r"\$\(([^()]+)\)", " ".join(words)):
+        check(within.split())
+    if program in OURS:
+        parsed(OURS[program], arguments) if whole else known(OURS[program], arguments)
+    elif program == "make":
+        made(arguments)
+    elif program in PYTHONS:
+        run_by_python(arguments)
+    elif program == "curl":
+        requested(arguments)
+    else:
+        assert program in OTHER_PROGRAMS or (ROOT / program).exists(), words
+
+
+def parsed(command: Any, arguments: list[str]) -> None:
+    """Let the command's own parser read the arguments; nothing is run."""
+    try:
+        context = command.make_context(command.name, list(arguments))
+    except TyperException as fault:
+        if str(fault).endswith("does not exist."):
+            return  # a file of the reader's
+        raise
+    if hasattr(command, "commands"):
+        rest = [*context._protected_args, *context.args]
+        _, command, rest = command.resolve_command(context, rest)
+        parsed(command, rest)
+
+
+def known(command: Any, words: list[str]) -> None:
+    """The subcommands and options exist; arguments may be missing in a sentence."""
+    while words and hasattr(command, "commands") and re.match(r"[a-z-]+$", words[0]):
+        assert words[0] in command.commands, (command.name, words)
+        command, words = command.commands[words[0]], words[1:]
+    options = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    assert {word for word in words if re.match(r"--?[a-z]", word)} <= options, words
+
+
+def made(words: list[str]) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    for word in words:
+        name, assigned, _ = word.partition("=")
+        used = re.search(rf"\$[({{]{name}[)}},]|\({name}\)|ifdef {name}\b", MAKEFILE)
+        assert used if assigned else name in targets, words
+
+
+def run_by_python(words: list[str]) -> None:
+    if words[0] == "-c":
+        for node in ast.walk(ast.parse(words[1])):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, each.name) for each in node.names), words
+        return
+    if words[0] != "-m":
+        assert (ROOT / words[0]).exists(), words
+        return
+    module, arguments = words[1], words[2:]
+    if "<" in module:
+        return
+    spec = importlib.util.find_spec(module)
+    assert spec is not None, words
+    if spec.submodule_search_locations is not None:
+        spec = importlib.util.find_spec(f"{module}.__main__")
+    assert spec is not None, words
+    assert spec.origin is not None, words
+    if arguments and module.split(".")[0] in {"services", "shared", "bench", "examples", "tests"}:
+        read_by_program(module, Path(spec.origin).read_text(), arguments)
+
+
+class Read(BaseException):
+    """The arguments were read."""
+
+
+def read_by_program(module: str, source: str, arguments: list[str]) -> None:
+    """The program's own parser takes the arguments; it gets no further."""
+    if "argparse" not in source:
+        package = "".join(p.read_text() for p in (ROOT / module.replace(".", "/")).glob("*.py"))
+        assert f'"{arguments[0]}"' in package, (module, arguments)
+        return
+    own = argparse.ArgumentParser.parse_args
+
+    def read(parser: argparse.ArgumentParser, *_: object) -> None:
+        own(parser, arguments)
+        raise Read
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", read)
+        patch.setattr(sys, "argv", [module, *arguments])
+        patch.delitem(sys.modules, module, raising=False)
+        with pytest.raises(Read):
+            runpy.run_module(module, run_name="__main__")
+
+
+def apps() -> Iterator[FastAPI]:
+    yield client_app(ClientSettings(), *[ABSENT] * 6)
+    yield healer_app(Healer(HealerSettings(), *[ABSENT] * 5, {}, ABSENT))
+
+
+ROUTES = {
+    (method.upper(), re.sub(r"\{[^}]+\}", "[^/]+", path))
+    for app in apps()
+    for path, methods in app.openapi()["paths"].items()
+    for method in methods
+}
+
+
+def requested(words: list[str]) -> None:
+    """The address of a request to one of our services is one that it answers."""
+    options = argparse.ArgumentParser(exit_on_error=False)
+    options.add_argument("-H", action="append")
+    options.add_argument("-X")
+    options.add_argument("-d")
+    options.add_argument("address")
+    found = options.parse_args(words)
+    method = found.X or ("POST" if found.d else "GET")
+    assert re.match(r"\$(HEALER|CLIENT|GATEWAY)/", found.address), "a port may be another"
+    path = urlsplit(found.address).path.partition("/")[2]
+    assert any(m == method and re.fullmatch(p, f"/{path}") for m, p in ROUTES), words
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    common = {f"BAROGRAPH_{name.upper()}" for name in ServiceSettings.model_fields}
+    known_names = common | {
+        f"BAROGRAPH_{service.upper()}_{name.upper()}"
+        for service, cls in SETTINGS.items()
+        for name in cls.model_fields
+    }
+    code = [
+        *(p for d in ("shared", "services", "replay", "tests", "scripts") for p in files(d)),
+        *(ROOT / name for name in ("Makefile", "Dockerfile", "compose.yaml")),
+    ]
+    read = set(re.findall(r"BAROGRAPH_[A-Z0-9_]+", "\n".join(p.read_text() for p in code)))
+    for page in PAGES:
+        named = set(re.findall(r"BAROGRAPH_[A-Z0-9_]+", page.read_text()))
+        assert named - known_names - read <= PLACEHOLDERS, page
+
+
+def files(directory: str) -> list[Path]:
+    own = Path(__file__)
+    return [
+        path
+        for path in (ROOT / directory).rglob("*")
+        if path.suffix in {".py", ".sh"} and path != own and "fuzz" not in path.parts
+    ]
+
+
+@pytest.mark.parametrize("block", SHELL, ids=str)
+def test_every_value_given_to_a_setting_is_one(
+    block: Block, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = assignments(block.text)
+    for name, value in given.items():
+        monkeypatch.setenv(name, os.path.expandvars(value))
+
+    for service, cls in SETTINGS.items():
+        if any(name.startswith(f"BAROGRAPH_{service.upper()}_") for name in given):
+            cls.load(service)
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=str)
+def test_json_is_what_its_reader_takes(block: Block) -> None:
+    JSON[str(block)](json.loads(block.text))
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_toml_is_what_its_reader_takes(block: Block) -> None:
+    TOML[str(block)](tomllib.loads(block.text))
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_programs_compile_and_import_what_there_is(block: Block) -> None:
+    tree = ast.parse(block.text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert all(importlib.util.find_spec(each.name) for each in node.names)
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, each.name) for each in node.names)
+
+
+def chosen(names: set[str]) -> list[Block]:
+    return [block for block in blocks("yaml") if str(block) in names]
+
+
+@pytest.mark.parametrize("block", chosen(PROMETHEUS), ids=str)
+def test_prometheus_takes_its_configuration(block: Block, tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool, "install prometheus"
+    (tmp_path / "prometheus.yml").write_text(block.text.replace("http://GATEWAY", "http://gateway"))
+    command = [promtool, "check", "config", str(tmp_path / "prometheus.yml")]
+
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("block", chosen(ALERTMANAGER), ids=str)
+def test_the_webhook_for_alertmanager_leads_to_the_healer(block: Block, tmp_path: Path) -> None:
+    found = yaml.safe_load(block.text)
+    (receiver,) = found["receivers"]
+    (webhook,) = receiver["webhook_configs"]
+
+    assert ("POST", urlsplit(webhook["url"]).path) in ROUTES
+    assert set(webhook) <= {"url", "url_file", "http_config", "send_resolved", "max_alerts"}
+    amtool = shutil.which("amtool")
+    if amtool:
+        whole = {"route": {"receiver": receiver["name"]}} | found
+        (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(whole))
+        subprocess.run([amtool, "check-config", str(tmp_path / "alertmanager.yml")], check=True)
+
+
+@pytest.mark.parametrize("block", chosen(VALUES), ids=str)
+def test_values_of_the_chart_fit_its_schema(block: Block) -> None:
+    chart = ROOT / "charts/barograph"
+    schema = json.loads((chart / "values.schema.json").read_text())
+
+    jsonschema.validate(yaml.safe_load(block.text), schema)
+
+
+@pytest.mark.parametrize("block", chosen(TFJOBS), ids=str)
+def test_a_tfjob_can_be_imported(block: Block) -> None:
+    import_tfjob(block.text.encode())
+
+
+def test_a_wrong_command_of_each_kind_is_found() -> None:
+    for wrong in (
+        "barograph healing wy db7",
+        "barograph status --tokns",
+        "tshell submit digits --mian train.py",
+        "make tset",
+        "make test AGRS=tests/unit",
+        "python -m services.healer.agnet",
+        "python -m services.healer test-chanel ops",
+        "python -m shared.store sett-aside",
+        "curl $HEALER/api/v1/alert",
+        'eval "$(barograph status --shel)"',
+        "curl http://127.0.0.1:8081/api/v1/alerts",
+        "kubctl get pods",
+    ):
+        (words,) = commands(wrong)
+        with pytest.raises(BaseException):  # noqa: B017, PT011 - each program has its own
+            check(words)

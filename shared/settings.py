@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args, get_origin
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -22,7 +30,7 @@ class ServiceSettings(BaseSettings):
     """What all services share. A service's own class adds fields under its own prefix.
 
     Every field ``x`` of service ``task`` is read from ``BAROGRAPH_TASK_X``, and if that is not
-    set from ``BAROGRAPH_X``.
+    set from ``BAROGRAPH_X``. Lists, maps and models are read as JSON.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
@@ -46,6 +54,14 @@ class ServiceSettings(BaseSettings):
     metric_partitions: int = Field(
         default=4, ge=1, le=256, description="Sample streams; the same for all services."
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_json(cls, value: object, info: ValidationInfo) -> object:
+        composite = isinstance(value, str) and _is_composite(
+            cls.model_fields[str(info.field_name)].annotation
+        )
+        return from_json(value) if composite else value
 
     @classmethod
     def load(cls, service: str) -> Self:
@@ -71,10 +87,7 @@ class ServiceSettings(BaseSettings):
         try:
             settings = cls.model_validate_strings(values) if values else cls()
         except ValidationError as error:
-            unknown += [
-                f"{own}{'_'.join(str(p) for p in e['loc']).upper()}: {e['msg']}"
-                for e in error.errors(include_url=False)
-            ]
+            unknown += [_fault(own, e["loc"], e["msg"]) for e in error.errors(include_url=False)]
             raise SettingsError("\n".join(unknown)) from None
         if unknown:
             raise SettingsError("\n".join(unknown))
@@ -88,6 +101,38 @@ class ServiceSettings(BaseSettings):
     def shown(self) -> dict[str, str]:
         """The effective settings for the log, secrets masked."""
         return {name: str(getattr(self, name)) for name in type(self).model_fields}
+
+
+def from_json(value: object) -> object:
+    """What a setting that is no single value says; it comes as JSON.
+
+    Raises:
+        ValueError: it is text that is no JSON.
+    """
+    if not isinstance(value, str | bytes):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+
+
+def _is_composite(annotation: Any) -> bool:
+    """Whether values of a type are lists, maps or models."""
+    if get_origin(annotation) is not None:
+        origin = get_origin(annotation)
+        kinds = (list, tuple, dict)
+        return origin in kinds or any(_is_composite(each) for each in get_args(annotation))
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _fault(prefix: str, place: tuple[int | str, ...], problem: str) -> str:
+    """One line: the variable, where inside its JSON, and what is wrong."""
+    if not place:
+        return problem
+    name, *inside = map(str, place)
+    where = f"{'.'.join(inside)}: " if inside else ""
+    return f"{prefix}{name.upper()}: {where}{problem}"
 
 
 S = TypeVar("S", bound=ServiceSettings)

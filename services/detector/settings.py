@@ -10,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -133,17 +132,6 @@ class Settings(ServiceSettings):
     """``BAROGRAPH_DETECTOR_…``; ``ENGINE`` takes JSON."""
 
     engine: EngineSettings = Field(default=EngineSettings(), description="How points are judged.")
-
-    @field_validator("engine", mode="before")
-    @classmethod
-    def _from_json(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return EngineSettings.model_validate_json(value)
-        except ValidationError as error:
-            faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise ValueError("; ".join(faults)) from None
 
     overrides_file: Path | None = Field(
         default=None, description="TOML with what is different for some series; read at start."

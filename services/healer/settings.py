@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-import orjson
 from pydantic import (
-    BaseModel,
     Field,
     SecretStr,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -23,7 +20,7 @@ from services.healer.notify.channels.smtp import check_url
 from services.healer.notify.links import Links
 from services.healer.notify.settings import Alerting
 from services.healer.remediations import checked, registered
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, from_json
 
 
 class HealerSettings(ServiceSettings):
@@ -93,30 +90,15 @@ class HealerSettings(ServiceSettings):
     )
     keep_days: float = Field(default=30, gt=0, description="How long ended incidents are kept.")
 
-    @field_validator("alerting", mode="before")
-    @classmethod
-    def _alerting_from_json(cls, value: object) -> object:
-        return _parsed(Alerting, value) if isinstance(value, str) else value
-
-    @field_validator("remediations", mode="before")
-    @classmethod
-    def _remediations_from_json(cls, value: object) -> object:
-        return _loaded(value) if isinstance(value, str) else value
-
     @field_validator("remediations")
     @classmethod
     def _can_be_made(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         return checked(value, "cluster")
 
-    @field_validator("correlation", mode="before")
-    @classmethod
-    def _correlation_from_json(cls, value: object) -> object:
-        return _parsed(Correlation, value) if isinstance(value, str) else value
-
     @field_validator("channels", mode="before")
     @classmethod
-    def _channels_from_json(cls, value: object) -> object:
-        return parse(_loaded(value)) if isinstance(value, str) else value
+    def _of_their_types(cls, value: object) -> object:
+        return parse(from_json(value)) if isinstance(value, str) else value
 
     @field_validator("link_keys")
     @classmethod
@@ -137,17 +119,14 @@ class HealerSettings(ServiceSettings):
             )
         return self
 
-    @field_validator("policy", mode="before")
+    @field_validator("policy")
     @classmethod
-    def _from_json(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        policy = _parsed(Policy, value)
-        unknown = policy.unknown(registered())
+    def _remediations_exist(cls, value: Policy) -> Policy:
+        unknown = value.unknown(registered())
         if unknown:
             msg = f"no remediation {', '.join(unknown)}; there are {', '.join(registered())}"
             raise ValueError(msg)
-        return policy
+        return value
 
     @field_validator("smtp_url")
     @classmethod
@@ -172,21 +151,3 @@ class HealerSettings(ServiceSettings):
         if not to or named or not self.smtp_url.get_secret_value():
             return self.channels
         return (Mail(name="mail", to=to), *self.channels)
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _loaded(value: str) -> Any:
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
-
-
-def _parsed(model: type[M], value: str) -> M:
-    try:
-        return model.model_validate_json(value)
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise ValueError("; ".join(faults)) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.predictor.forecasters import registered
 from shared.items import Behaviour
@@ -133,14 +133,3 @@ class Settings(ServiceSettings):
     snapshots: Literal["file", "s3"] = Field(
         default="file", description="Where snapshots go: state_dir, or the object store."
     )
-
-    @field_validator("engine", mode="before")
-    @classmethod
-    def _from_json(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            return EngineSettings.model_validate_json(value)
-        except ValidationError as error:
-            faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise ValueError("; ".join(faults)) from None

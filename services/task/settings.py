@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-from pydantic import Field, Json, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from shared.contracts import job_word
 from shared.messaging.tokens import check_signing_key, url_with_token
@@ -101,26 +101,26 @@ class TaskSettings(ServiceSettings):
     )
     priority_class: str = Field(default="", description="PriorityClass of jobs that name none.")
     queue: str = Field(default="", description="Kueue LocalQueue of jobs that name none.")
-    node_selector: Json[dict[str, str]] = Field(
-        default="{}",  # type: ignore[arg-type]  # validated like any value
-        description="Labels of the nodes jobs may use, as a JSON object.",
+    node_selector: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels of the nodes jobs may use.",
     )
-    tolerations: Json[list[dict[str, object]]] = Field(
-        default="[]",  # type: ignore[arg-type]  # validated like any value
-        description="Tolerations of the jobs' pods, as a JSON array.",
+    tolerations: list[dict[str, object]] = Field(
+        default_factory=list,
+        description="Tolerations of the jobs' pods.",
     )
-    allowed_images: Json[list[str]] = Field(
-        default='["tensorflow/tensorflow"]',  # type: ignore[arg-type]  # validated like any value
-        description="Repositories jobs may take images from beside the program image's, as a JSON"
-        " array; one that ends in `/` stands for all that begin so, `*` for all.",
+    allowed_images: tuple[str, ...] = Field(
+        default=("tensorflow/tensorflow",),
+        description="Repositories jobs may take images from beside the program image's;"
+        " one that ends in `/` stands for all that begin so, `*` for all.",
     )
-    allowed_priority_classes: Json[list[str]] = Field(
-        default="[]",  # type: ignore[arg-type]  # validated like any value
-        description="PriorityClasses jobs may name, as a JSON array; `*`: all but `system-*`.",
+    allowed_priority_classes: tuple[str, ...] = Field(
+        default=(),
+        description="PriorityClasses jobs may name; `*`: all but `system-*`.",
     )
-    allowed_queues: Json[list[str]] = Field(
-        default='["*"]',  # type: ignore[arg-type]  # validated like any value
-        description="Kueue LocalQueues of the jobs' namespace they may name, as a JSON array.",
+    allowed_queues: tuple[str, ...] = Field(
+        default=("*",),
+        description="Kueue LocalQueues of the jobs' namespace they may name.",
     )
     program_storage: str = Field(
         default="64Gi",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -74,16 +73,6 @@ class AgentSettings(ServiceSettings):
     kept_batches: int = Field(
         default=360, ge=1, le=100_000, description="Batches kept while the broker is away."
     )
-
-    @field_validator("items", "volumes", "programs", "clean", "remediations", "mask", mode="before")
-    @classmethod
-    def _from_json(cls, value: object) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            raise ValueError(f"not JSON: {error}") from error
 
     @field_validator("items")
     @classmethod

@@ -7,6 +7,56 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.settings import ServiceSettings, SettingsError
+
+
+class _Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    width: int = 1
+    names: dict[str, tuple[str, ...]] = {}
+
+
+class _Settings(ServiceSettings):
+    inner: _Inner = _Inner()
+    maybe: _Inner | None = None
+    listed: tuple[int, ...] = ()
+    mapped: dict[str, float] = Field(default_factory=dict)
+    text: str = ""
+
+
+def test_lists_maps_and_models_come_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "INNER": '{"width": 3, "names": {"a": ["b"]}}',
+        "MAYBE": '{"width": 4}',
+        "LISTED": "[1, 2]",
+        "MAPPED": '{"x": 0.5}',
+        "TEXT": "[1]",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"BAROGRAPH_TRY_{name}", value)
+    found = _Settings.load("try")
+    assert found.inner == _Inner(width=3, names={"a": ("b",)})
+    assert (found.maybe, found.listed, found.mapped) == (_Inner(width=4), (1, 2), {"x": 0.5})
+    assert found.text == "[1]"
+
+
+def test_a_fault_inside_json_names_the_variable_and_the_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BAROGRAPH_TRY_INNER", '{"width": "wide", "hight": 2}')
+    monkeypatch.setenv("BAROGRAPH_TRY_LISTED", "1, 2")
+    with pytest.raises(SettingsError) as raised:
+        _Settings.load("try")
+    lines = str(raised.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["BAROGRAPH_TRY_INNER", "width"],
+        ["BAROGRAPH_TRY_INNER", "hight"],
+        ["BAROGRAPH_TRY_LISTED", "Value error, not JSON"],
+    ]
+
 
 SERVICES = ["client", "task", "autospec", "detector", "predictor", "healer"]
 

@@ -14,25 +14,30 @@ from services.task.runtimes import Runtime
 from services.task.runtimes.directories import scratch_root
 from services.task.runtimes.local import LocalRuntime, occupied, specs, sweep
 from services.task.settings import TaskSettings
+from services.task.tfjobs.controller import TFJobs
+from services.task.tfjobs.source import ClusterTFJobs
 from services.task.users import Ground, Users
 from services.task.validation import Quotas
+from shared.cluster import Cluster
 from shared.contracts import (
     ClusterSpecReady,
     JobCancel,
     JobPlan,
     JobRemove,
     JobSubmit,
+    Message,
     PodExited,
     PodStarted,
     RendezvousTimedOut,
 )
-from shared.service import Periodic, Service, ServiceUnit
+from shared.service import Context, Handler, Periodic, Service, ServiceUnit
 from shared.settings import start
 from shared.storage import ObjectStore, S3Store
 from shared.store import Store
 
 _RECONCILE_S, _RECONCILE_PAUSE_S = 0.5, 0.1
 _PLAN_S = 5.0
+_TFJOBS_S, _TFJOBS_PAUSE_S = 1.0, 0.2
 
 
 def build(settings: TaskSettings) -> Service:
@@ -41,38 +46,48 @@ def build(settings: TaskSettings) -> Service:
     def unit() -> AbstractContextManager[ServiceUnit]:
         return service.unit()  # which comes after those who use it
 
+    def context(unit: ServiceUnit) -> Context:
+        return service.context(unit.records)
+
     secret = settings.s3_secret_key.get_secret_value()
     store = S3Store(settings.s3_url, settings.s3_access_key, secret)
     runtime, planner = _runtime(settings, store, unit)
-    reconciler = Reconciler(
-        settings,
-        runtime,
-        store,
-        unit=unit,
-        context=lambda unit: service.context(unit.records),
-    )
+    reconciler = Reconciler(settings, runtime, store, unit, context)
     planning = Planning(planner, unit, now=lambda: service.context().now)
+    submit = handlers.job_submit(planner.faults)
+    periodic = [
+        Periodic("reconcile", _RECONCILE_S, reconciler.run, pause_s=_RECONCILE_PAUSE_S),
+        Periodic("plan", _PLAN_S, planning.run),
+    ]
+    closing = [runtime.close]
+    if settings.tfjob_namespaces:
+        source = ClusterTFJobs(Cluster(settings.kubeconfig), settings.tfjob_namespaces)
+        source.start()
+        tfjobs = TFJobs(source, store, settings.s3_bucket, unit, context, submit)
+        periodic.append(Periodic("tfjobs", _TFJOBS_S, tfjobs.run, pause_s=_TFJOBS_PAUSE_S))
+        closing.append(source.close)
     service = Service(
         "task",
         settings,
-        handlers={
-            JobSubmit: handlers.job_submit(planner.faults),
-            JobPlan: handlers.job_plan,
-            JobCancel: handlers.job_cancel,
-            JobRemove: handlers.job_remove,
-            ClusterSpecReady: handlers.clusterspec_ready,
-            RendezvousTimedOut: handlers.rendezvous_timed_out,
-            PodStarted: handlers.pod_started,
-            PodExited: handlers.pod_exited,
-        },
+        handlers=_handlers(submit),
         store=Store(settings.store_url.get_secret_value()),
-        periodic=[
-            Periodic("reconcile", _RECONCILE_S, reconciler.run, pause_s=_RECONCILE_PAUSE_S),
-            Periodic("plan", _PLAN_S, planning.run),
-        ],
-        closing=[runtime.close],
+        periodic=periodic,
+        closing=closing,
     )
     return service
+
+
+def _handlers(submit: Handler) -> dict[type[Message], Handler]:
+    return {
+        JobSubmit: submit,
+        JobPlan: handlers.job_plan,
+        JobCancel: handlers.job_cancel,
+        JobRemove: handlers.job_remove,
+        ClusterSpecReady: handlers.clusterspec_ready,
+        RendezvousTimedOut: handlers.rendezvous_timed_out,
+        PodStarted: handlers.pod_started,
+        PodExited: handlers.pod_exited,
+    }
 
 
 def _runtime(settings: TaskSettings, store: ObjectStore, unit: Unit) -> tuple[Runtime, Planner]:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from shared.contracts import job_word
+from shared.contracts import KubernetesName, job_word
 from shared.messaging.tokens import check_signing_key, url_with_token
 from shared.settings import ServiceSettings
 from shared.topology import Principal
@@ -143,6 +143,11 @@ class TaskSettings(ServiceSettings):
         gt=0,
         description="Seconds a cluster's pods may take to find nodes, all of them.",
     )
+    tfjob_namespaces: tuple[KubernetesName, ...] = Field(
+        default=(),
+        description="Kubernetes namespaces whose TFJobs (kubeflow.org/v1) are run as jobs; needs"
+        " the Kubernetes runtime.",
+    )
     kubeconfig: Path | None = Field(
         default=None, description="Where the API server is, if not in the pod's own surroundings."
     )
@@ -155,6 +160,12 @@ class TaskSettings(ServiceSettings):
         if pem:
             check_signing_key(pem)
         return SecretStr(pem)
+
+    @model_validator(mode="after")
+    def _tfjobs_need_a_cluster(self) -> TaskSettings:
+        if self.tfjob_namespaces and self.runtime != "kubernetes":
+            raise ValueError("tfjob_namespaces needs runtime 'kubernetes'")
+        return self
 
     def member_broker_url_of(self, job_id: str, lifetime_s: float) -> str:
         """What the launchers of a job may know of the broker, for so many seconds."""

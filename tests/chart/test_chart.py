@@ -48,7 +48,8 @@ def test_no_two_objects_have_the_same_name(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_object_names_its_namespace_and_carries_the_standard_labels(scenario: str) -> None:
-    whole_cluster = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+    roles = {"ClusterRole", "ClusterRoleBinding"}
+    whole_cluster = {"Namespace", "CustomResourceDefinition", *roles}
     wanted = {"name", "instance", "component", "managed-by", "version"}
     for manifest in render(scenario):
         metadata = manifest["metadata"]

@@ -75,6 +75,28 @@ def test_rights_for_claims_come_with_their_use() -> None:
     assert claims == {"create", "delete"}
 
 
+@pytest.mark.parametrize(
+    ("namespaces", "watched"), [([], {"barograph-jobs"}), (["a", "b", "a"], {"a", "b"})]
+)
+def test_rights_for_tfjobs_come_with_their_use_and_for_the_named_namespaces(
+    namespaces: list[str], watched: set[str]
+) -> None:
+    values = {"tfjob": {"enabled": True, "namespaces": namespaces}}
+    more = rights(render(values=values), "demo-barograph-task")
+    before = rights(render(), "demo-barograph-task")
+
+    assert {key: more[key] for key in more.keys() - before.keys()} == {
+        (namespace, resource): verbs
+        for namespace in watched
+        for resource, verbs in (
+            ("kubeflow.org/tfjobs", {"list", "watch", "delete"}),
+            ("kubeflow.org/tfjobs/status", {"patch"}),
+            ("/events", {"create"}),
+        )
+        if (namespace, resource) not in before
+    }
+
+
 def test_nobody_else_has_any_right() -> None:
     for service in ("client", "autospec", "detector", "predictor", "healer", "agent"):
         assert rights(render(), f"demo-barograph-{service}") == {}

@@ -34,6 +34,7 @@ def _scenario(name: str, release: str, jobs: str) -> list[Manifest]:
     remediations = {"kubernetes": {"namespaces": [release]}}
     if name == "everything":
         values["healer"] = {"remediations": remediations}  # type: ignore[dict-item]
+        values["tfjob"] = {"namespaces": [release]}  # type: ignore[dict-item]
     return render(name, values, "--namespace", release)
 
 

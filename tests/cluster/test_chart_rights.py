@@ -47,6 +47,8 @@ _RESOURCES = (
     ("kueue.x-k8s.io", "workloads", ""),
     ("resource.k8s.io", "resourceclaimtemplates", ""),
     ("resource.k8s.io", "resourceclaims", ""),
+    ("kubeflow.org", "tfjobs", ""),
+    ("kubeflow.org", "tfjobs", "status"),
 )
 _TASK_IN_JOBS = {
     "jobs": "list watch create delete",
@@ -118,6 +120,18 @@ def test_the_task_service_handles_jobs_where_they_run_and_reads_nodes(quickstart
     assert eventually(lambda: _grown(quickstart, "task", quickstart.jobs), "its rights") == wanted
     assert quickstart.of("task", quickstart.release) == _verbs(_TASK_ANYWHERE)
     assert quickstart.of("task", "kube-system") == _verbs(_TASK_ANYWHERE)
+
+
+def test_the_task_service_may_run_the_tfjobs_of_the_named_namespaces_and_no_others(kube: Kube):
+    team, other = kube.new_namespace(), kube.new_namespace()
+    rights = Rights(kube, "quickstart", {"tfjob": {"enabled": True, "namespaces": [team]}})
+    try:
+        tfjobs = {"tfjobs": "list watch delete", "tfjobs/status": "patch", "events": "create"}
+        found = eventually(lambda: _grown(rights, "task", team), "its rights")
+        assert found == _verbs(tfjobs | _TASK_ANYWHERE)
+        assert rights.of("task", other) == _verbs(_TASK_ANYWHERE)
+    finally:
+        rights.remove()
 
 
 def test_services_that_need_no_cluster_may_do_nothing_in_it(quickstart: Rights):

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 from services.client import wording
 from services.client.tshell.app import app
 from services.client.tshell.door import Stop
-from services.client.tshell.tfjob import NotImportableError, import_tfjob
 from shared.contracts import JobSubmit
+from shared.tfjob import NotImportableError, import_tfjob
 from tests.unit.client.test_tfjob import PS_JOB, container, submit, tfjob
 
 AT_MOST_S = 20.0

@@ -87,3 +87,8 @@ http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* Namespaces whose TFJobs are run, as a JSON array. */}}
+{{- define "barograph.tfjobNamespaces" -}}
+{{- .Values.tfjob.namespaces | default (list (include "barograph.jobsNamespace" .)) | uniq | toJson -}}
+{{- end -}}

@@ -61,6 +61,9 @@ BAROGRAPH_TASK_NODE_SELECTOR: {{ toJson . | quote }}
 {{- with .Values.jobs.tolerations }}
 BAROGRAPH_TASK_TOLERATIONS: {{ toJson . | quote }}
 {{- end }}
+{{- if .Values.tfjob.enabled }}
+BAROGRAPH_TASK_TFJOB_NAMESPACES: {{ include "barograph.tfjobNamespaces" . | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "barograph.settings.autospec" -}}{{- end -}}

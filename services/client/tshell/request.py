@@ -77,7 +77,7 @@ def from_tfjob(
 ) -> Request:
     """The fields of a TFJob; what was said on the command line wins."""
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
-    from services.client.tshell.tfjob import (  # noqa: PLC0415
+    from shared.tfjob import (  # noqa: PLC0415
         MOST_BYTES,
         NotImportableError,
         import_tfjob,

@@ -14,13 +14,13 @@ import yaml
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from services.client.tshell.tfjob import NotImportableError, import_tfjob
 from services.healer.incidents.alertmanager_alerts import readable, understood
 from services.healer.notify.matchers import Matchers
 from services.healer.notify.silences import Recurrence
 from shared.contracts import AlertChanged
 from shared.messaging.limits import MAX_KEY_BYTES
 from shared.packages import Bounds, PackageRefused, check, unpack
+from shared.tfjob import NotImportableError, import_tfjob
 from tests.hostile.archives import file, special
 from tests.hostile.fuzz.door import Door, ViolationError, drawn
 from tests.hostile.fuzz.mutation import Parts

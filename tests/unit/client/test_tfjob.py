@@ -15,9 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.client.tshell.tfjob import NotImportableError, import_tfjob, write
-from services.client.tshell.tfjob.quantities import amount, memory
 from shared.contracts import JobSubmit
+from shared.tfjob import NotImportableError, import_tfjob, write
+from shared.tfjob.quantities import amount, memory
 
 PS_JOB = b"""
 apiVersion: kubeflow.org/v1

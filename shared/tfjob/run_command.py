@@ -30,7 +30,7 @@ def main() -> None:
             os.chdir(command["cwd"])
         os.execvp(argv[0], argv)  # noqa: S606 - no shell is what we want
     except OSError as error:
-        print(f"{command['cwd'] or argv[0]}: {error.strerror}", file=sys.stderr)
+        sys.stderr.write(f"{command['cwd'] or argv[0]}: {error.strerror}\n")
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 

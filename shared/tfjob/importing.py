@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.client.tshell.tfjob import advice
-from services.client.tshell.tfjob.branch import Branch, Findings
-from services.client.tshell.tfjob.reading import UnreadableError, document
-from services.client.tshell.tfjob.replica import Replica, replica
-from services.client.tshell.tfjob.run_command import expanded, variables
+from shared.tfjob import advice
+from shared.tfjob.branch import Branch, Findings
+from shared.tfjob.reading import UnreadableError, document
+from shared.tfjob.replica import Replica, replica
+from shared.tfjob.run_command import expanded, variables
 
-_ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} | {
+ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} | {
     "evaluator": "evaluator",
 }
+"""Replica types, in small letters, with the role of a job that each becomes."""
 
 
 class NotImportableError(Exception):
@@ -148,7 +149,7 @@ def _scheduling(scheduling: Branch, timeouts: dict[str, int], findings: Findings
 def _replicas(specs: Branch, findings: Findings, own_code: bool) -> dict[str, Replica]:
     found: dict[str, Replica] = {}
     for key in specs.keys():  # noqa: SIM118 - a Branch is no mapping
-        role = _ROLES.get(key.lower())
+        role = ROLES.get(key.lower())
         if role is None:
             specs.any(key)
             findings.unsupported(specs.at(key), "not known here; correct or remove it")

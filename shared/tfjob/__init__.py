@@ -5,7 +5,7 @@ package whose main program, in the image, becomes the container's command. A fol
 takes its place where one is given.
 """
 
-from services.client.tshell.tfjob.importing import Imported, NotImportableError, import_tfjob, write
-from services.client.tshell.tfjob.reading import MOST_BYTES
+from shared.tfjob.importing import ROLES, Imported, NotImportableError, import_tfjob, write
+from shared.tfjob.reading import MOST_BYTES
 
-__all__ = ["MOST_BYTES", "Imported", "NotImportableError", "import_tfjob", "write"]
+__all__ = ["MOST_BYTES", "ROLES", "Imported", "NotImportableError", "import_tfjob", "write"]

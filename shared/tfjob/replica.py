@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.client.tshell.tfjob import advice
-from services.client.tshell.tfjob.branch import Branch, Findings
-from services.client.tshell.tfjob.quantities import amount, memory
 from shared.contracts import is_reserved_variable
+from shared.tfjob import advice
+from shared.tfjob.branch import Branch, Findings
+from shared.tfjob.quantities import amount, memory
 
 _CONTAINER = "tensorflow"
 _GPU_LABEL = "nvidia.com/gpu.product"

@@ -1,0 +1,1 @@
+"""TFJobs as a door for jobs."""

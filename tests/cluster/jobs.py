@@ -77,9 +77,10 @@ def running_jobs(
     broker: BrokerUnderTest,
     store: ObjectStoreUnderTest,
     directory: Path,
+    **settings: Any,
 ) -> Iterator[ClusterJobs]:
     """The platform, and what stands in for its launchers; both end with the block."""
-    platform = ClusterJobs(kube, namespace, broker, store, directory)
+    platform = ClusterJobs(kube, namespace, broker, store, directory, **settings)
     platform.start()
     try:
         launchers = FakeLaunchers(kube, namespace, broker)

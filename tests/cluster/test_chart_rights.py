@@ -127,8 +127,8 @@ def test_the_task_service_may_run_the_tfjobs_of_the_named_namespaces_and_no_othe
     rights = Rights(kube, "quickstart", {"tfjob": {"enabled": True, "namespaces": [team]}})
     try:
         tfjobs = {"tfjobs": "list watch delete", "tfjobs/status": "patch", "events": "create"}
-        found = eventually(lambda: _grown(rights, "task", team), "its rights")
-        assert found == _verbs(tfjobs | _TASK_ANYWHERE)
+        wanted = _verbs(tfjobs | _TASK_ANYWHERE)
+        eventually(lambda: rights.of("task", team) == wanted, "its rights and no others")
         assert rights.of("task", other) == _verbs(_TASK_ANYWHERE)
     finally:
         rights.remove()

@@ -13,6 +13,7 @@ from services.task.tfjobs.tfjob import KIND, PLURAL, VERSION, TFJob
 from shared.cluster import (
     Cluster,
     ClusterError,
+    ClusterUnavailable,
     Conflict,
     Mirror,
     NotFound,
@@ -103,9 +104,11 @@ class ClusterTFJobs:
             self._cluster.create(path_of("v1", "events", tfjob.namespace), event)
         except Conflict:
             pass  # told before a restart
-        except ClusterError as error:
-            log.warning("tfjob_event_lost", tfjob=tfjob.name, error=str(error))
+        except ClusterUnavailable as error:
+            log.warning("tfjob_event_postponed", tfjob=tfjob.name, error=str(error))
             return
+        except ClusterError as error:
+            log.warning("tfjob_event_refused", tfjob=tfjob.name, error=str(error))
         if len(self._told) >= _MOST_TOLD:
             self._told.clear()  # the server still knows the newer ones by their names
         self._told.add(name)

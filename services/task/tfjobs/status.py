@@ -28,15 +28,13 @@ def running(tfjob: TFJob, record: TFJobRecord, job: JobRecord, now: datetime) ->
 def refused(tfjob: TFJob, faults: Sequence[str], now: datetime) -> Status:
     """Of a TFJob that cannot be taken over: every reason is named."""
     text = f"{KIND} {tfjob.namespace}/{tfjob.name} cannot be run: {'; '.join(faults)}"
-    return _with(tfjob, [_said("Failed", "FailedValidation", text)], now) | {
-        "completionTime": moment(now)
-    }
+    return _ended(tfjob, _said("Failed", "FailedValidation", text), now)
 
 
 def lost(tfjob: TFJob, now: datetime) -> Status:
     """Of a TFJob whose job somebody removed before its end was written here."""
     text = f"{KIND} {tfjob.namespace}/{tfjob.name} has failed because its job was removed."
-    return _with(tfjob, [_said("Failed", "Failed", text)], now) | {"completionTime": moment(now)}
+    return _ended(tfjob, _said("Failed", "Failed", text), now)
 
 
 def suspended(tfjob: TFJob, now: datetime) -> Status:
@@ -46,9 +44,19 @@ def suspended(tfjob: TFJob, now: datetime) -> Status:
     if tfjob.has("Running"):
         news.append(_said("Running", "Suspended", text, holds=False))
     status = _with(tfjob, [*news, _said("Suspended", "Suspended", text)], now)
-    status["replicaStatuses"] = {kind: {} for kind in tfjob.replica_types(None)}
+    status["replicaStatuses"] = _nobody(tfjob)
     status.pop("startTime", None)
     return status
+
+
+def _ended(tfjob: TFJob, news: News, now: datetime) -> Status:
+    ended = {"completionTime": moment(now), "replicaStatuses": _nobody(tfjob)}
+    return _with(tfjob, [news], now) | ended
+
+
+def _nobody(tfjob: TFJob) -> dict[str, Any]:
+    """Without members; the field itself is required by kinds of earlier v1 operators."""
+    return {kind: {} for kind in tfjob.replica_types(None)}
 
 
 def _with(tfjob: TFJob, news: Iterable[News], now: datetime) -> Status:

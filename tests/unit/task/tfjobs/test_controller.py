@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.task.records import Exit, PendingNote
 from shared.contracts import Fault, JobState, PendingCause
 from tests.unit.task.tfjobs.objects import BUCKET, House, replica, tfjob
 
+_FIELDS = (
+    "tfReplicaSpecs",
+    "Worker",
+    "replicas",
+    "template",
+    "spec",
+    "containers",
+    "command",
+    "conditions",
+    "type",
+    "status",
+    "completionTime",
+    "suspend",
+    "managedBy",
+    "ttlSecondsAfterFinished",
+)
 WELL, BADLY = Exit(exit_code=0), Exit(exit_code=3)
 
 
@@ -187,6 +207,28 @@ def test_a_malformed_status_is_written_over(house: House, status: object) -> Non
     house.objects.apply(tfjob() | {"status": status})
     house.run()
     assert house.holds().get("Created") == "True"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*_FIELDS, "x"]) | st.text(max_size=5), inner, max_size=5)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(spec=_JSON, status=_JSON, policy=_JSON)
+def test_no_object_keeps_another_from_being_run(spec: Any, status: Any, policy: Any) -> None:
+    house = House()
+    if isinstance(spec, dict):
+        spec = spec | {"runPolicy": policy}
+    house.objects.apply(tfjob("bad", "u-0") | {"spec": spec, "status": status})
+    house.objects.apply(tfjob())
+    house.run(2)
+    assert "mnist-u-1" in {job.job_id for job in house.jobs()}
 
 
 # Deletion

@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.registry import Registry
 
 
 class SettingsError(Exception):
@@ -34,6 +36,8 @@ class ServiceSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    REGISTRIES: ClassVar[tuple[Registry[Any], ...]] = ()
+    """The kinds of plug-ins that this service loads; one that cannot be used stops its start."""
 
     broker_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
@@ -68,8 +72,12 @@ class ServiceSettings(BaseSettings):
         """Read the settings of ``service`` from the environment.
 
         Raises:
-            SettingsError: naming every unknown key and every bad value.
+            SettingsError: naming every unknown key and every bad value, or every plug-in that
+                cannot be used.
         """
+        unusable = [fault for registry in cls.REGISTRIES for fault in registry.faults()]
+        if unusable:
+            raise SettingsError("\n".join(unusable))
         own, common = f"BAROGRAPH_{service.upper()}_", "BAROGRAPH_"
         values: dict[str, Any] = {}
         unknown = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.detector.detectors import Detector, registered
+from services.detector.detectors import REGISTRY, Detector
 from shared.columns import Columns
 from shared.documents.markdown import NOTE, settings_table
 
@@ -26,7 +26,7 @@ def page() -> str:
         NOTE.rstrip(),
         "# Detectors",
         _INTRODUCTION,
-        *[_detector(name, cls) for name, cls in registered().items()],
+        *[_detector(name, cls) for name, cls in REGISTRY.own().items()],
     ]
     return "\n\n".join(parts) + "\n"
 

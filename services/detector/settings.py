@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -16,7 +16,7 @@ from pydantic import (
 
 from services.detector.calendars import Calendar
 from services.detector.combination import Combination
-from services.detector.detectors import registered
+from services.detector.detectors import REGISTRY, registered
 from services.detector.overrides import Overrides
 from services.detector.periodicity import Periodicity
 from shared.memory import memory_bytes
@@ -130,6 +130,8 @@ def series_that_fit() -> int:
 
 class Settings(ServiceSettings):
     """``BAROGRAPH_DETECTOR_…``; ``ENGINE`` takes JSON."""
+
+    REGISTRIES: ClassVar = (REGISTRY,)
 
     engine: EngineSettings = Field(default=EngineSettings(), description="How points are judged.")
 

@@ -9,7 +9,7 @@ from typing import Any
 from services.healer.api.app import Healer, create_app
 from services.healer.model.decision_log import EVENTS
 from services.healer.model.transitions import PHASES, STATES, Phase, diagram
-from services.healer.remediations import Remediation, registered
+from services.healer.remediations import REGISTRY, Remediation
 from services.healer.remediations.on_cluster import OnCluster
 from services.healer.settings import HealerSettings
 from shared.contracts.healing import ActionState
@@ -42,10 +42,10 @@ def pages() -> dict[Path, str]:
 
 
 def _remediations() -> dict[Path, str]:
-    found = {FOLDER / f"{name}.md": page(name, cls) for name, cls in registered().items()}
+    found = {FOLDER / f"{name}.md": page(name, cls) for name, cls in REGISTRY.own().items()}
     rows = [
         f"| [{name}]({name}.md) | {cls.PLACE} | {'yes' if cls.UNDOABLE else 'no'} | {_first(cls)} |"
-        for name, cls in registered().items()
+        for name, cls in REGISTRY.own().items()
     ]
     head = "| remediation | acts on | taken back | does |\n|---|---|---|---|"
     found[FOLDER / "README.md"] = f"{NOTE}\n# Remediations\n\n{head}\n" + "\n".join(rows) + "\n"

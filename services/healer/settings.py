@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -12,8 +12,10 @@ from pydantic import (
     model_validator,
 )
 
+from services.healer import remediations
 from services.healer.correlation.settings import Correlation
 from services.healer.model.policy import Policy
+from services.healer.notify import channels
 from services.healer.notify.channels import Channel, parse
 from services.healer.notify.channels.mail import Mail
 from services.healer.notify.channels.smtp import check_url
@@ -25,6 +27,8 @@ from shared.settings import ServiceSettings, from_json
 
 class HealerSettings(ServiceSettings):
     """``BAROGRAPH_HEALER_…``; ``POLICY`` takes JSON."""
+
+    REGISTRIES: ClassVar = (channels.REGISTRY, remediations.REGISTRY)
 
     policy: Policy = Field(default=Policy(), description="Who handles what.")
     alerting: Alerting = Field(

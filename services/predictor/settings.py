@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from services.predictor.forecasters import registered
+from services.predictor.forecasters import REGISTRY, registered
 from shared.items import Behaviour
 from shared.settings import ServiceSettings
 
@@ -127,6 +127,8 @@ class EngineSettings(BaseModel):
 
 class Settings(ServiceSettings):
     """``BAROGRAPH_PREDICTOR_…``; ``ENGINE`` takes JSON."""
+
+    REGISTRIES: ClassVar = (REGISTRY,)
 
     engine: EngineSettings = Field(default=EngineSettings(), description="How it is forecast.")
     snapshot_every_s: float = Field(default=10, gt=0, description="Seconds between snapshots.")

@@ -26,6 +26,8 @@ from shared.embedded.process import (
 )
 
 _START_TIMEOUT_S = 60.0
+_SOCKET_BYTES = 107
+"""Longest path of a Unix socket."""
 # SeaweedFS listens for gRPC 10,000 above each of its ports unless told otherwise.
 _GRPC_OFFSET = 10_000
 _DOORS = ("s3", "master", "volume", "filer", "admin")
@@ -47,6 +49,10 @@ class EmbeddedObjectStore:
         self._ports = self.choose("object-store", _DOORS, _GRPC_OFFSET)
 
     @property
+    def _socket(self) -> Path:
+        return self.state / "filer.sock"
+
+    @property
     def port(self) -> int:
         """Of the S3 API."""
         return self._ports["s3"]
@@ -62,6 +68,12 @@ class EmbeddedObjectStore:
     def start(self) -> None:
         """Start and return when S3 answers; EmbeddedError says why it does not."""
         program = find_server()
+        spare = _SOCKET_BYTES - len(os.fsencode(self._socket))
+        if spare < 0:
+            raise EmbeddedError(
+                f"{self.state} is {-spare} bytes too long for the socket below it: choose a "
+                "shorter directory"
+            )
         own_directory(self.state)
         own_directory(self.state / "data")
         keys = self._write_keys()
@@ -116,7 +128,7 @@ class EmbeddedObjectStore:
             "-master.telemetry=false",
             f"-volume.port={self._ports['volume']}",
             f"-filer.port={self._ports['filer']}",
-            f"-filer.localSocket={self.state / 'filer.sock'}",
+            f"-filer.localSocket={self._socket}",
             f"-admin.port={self._ports['admin']}",
             "-admin.ui=false",
             # These would answer profiling questions, too, and anybody's.

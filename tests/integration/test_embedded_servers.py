@@ -21,6 +21,7 @@ import pytest
 from pika.exceptions import ChannelClosedByBroker
 
 from shared.embedded import broker as broker_module
+from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.process import EmbeddedError, OwnedProcess
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
@@ -93,6 +94,15 @@ def test_the_object_store_accepts_its_keys_and_refuses_a_wrong_secret(
 
     with pytest.raises(botocore.exceptions.ClientError, match="SignatureDoesNotMatch"):
         s3_client(object_store, "wrong").list_buckets()
+
+
+def test_a_directory_too_long_for_a_socket_is_named_before_anything_starts(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["a-long-name"] * 9)
+
+    with pytest.raises(EmbeddedError, match=r"is \d+ bytes too long"):
+        EmbeddedObjectStore(deep).start()
+
+    assert not deep.exists()
 
 
 def test_a_child_and_its_children_die_with_an_owner_that_is_killed(tmp_path: Path) -> None:

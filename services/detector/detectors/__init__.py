@@ -1,46 +1,13 @@
-"""All detectors; importing this package registers them."""
+"""All detectors, one file each; they are imported when somebody asks which there are."""
 
-from services.detector.detectors import (
-    amplitude,
-    chain,
-    first_hour_average,
-    grubbs,
-    histogram_bins,
-    isolation_forest,
-    ks_test,
-    least_squares,
-    long_term,
-    mean_subtraction_cumulation,
-    median_absolute_deviation,
-    short_term,
-    stddev_from_average,
-    stddev_from_moving_average,
-    surprise,
-    threshold,
+from services.detector.detectors.base import (
+    REGISTRY,
+    Detector,
+    Tick,
+    Votes,
+    detector,
+    make,
+    registered,
 )
-from services.detector.detectors.base import Detector, Tick, Votes, detector, make, registered
 
-__all__ = [
-    "Detector",
-    "Tick",
-    "Votes",
-    "amplitude",
-    "chain",
-    "detector",
-    "first_hour_average",
-    "grubbs",
-    "histogram_bins",
-    "isolation_forest",
-    "ks_test",
-    "least_squares",
-    "long_term",
-    "make",
-    "mean_subtraction_cumulation",
-    "median_absolute_deviation",
-    "registered",
-    "short_term",
-    "stddev_from_average",
-    "stddev_from_moving_average",
-    "surprise",
-    "threshold",
-]
+__all__ = ["REGISTRY", "Detector", "Tick", "Votes", "detector", "make", "registered"]

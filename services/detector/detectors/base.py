@@ -1,8 +1,8 @@
 """What a detector is: settings as fields, state as columns, one step judges one point a series.
 
-A new detector is one file here: a frozen class with ``NAME``, ``columns``, ``judge``, ``learn``
-and ``explain``, decorated with ``@detector``. The suite ``tests/conformance/test_detectors.py``
-runs on every registered one.
+A new detector is one file, here or in a package of one's own: a frozen class with ``NAME``,
+``columns``, ``judge``, ``learn`` and ``explain``, decorated with ``@detector``. The suite
+``tests/conformance/test_detectors.py`` runs on every registered one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.columns import Array, Column, Columns, Rows, indices
 from shared.contracts.alerts import AnomalyKind
+from shared.registry import Registry
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -144,21 +145,20 @@ class Detector(BaseModel, ABC):
 
 
 _D = TypeVar("_D", bound=type[Detector])
-_REGISTRY: dict[str, type[Detector]] = {}
+REGISTRY: Registry[type[Detector]] = Registry(
+    "detector", "services.detector.detectors", "barograph.detectors"
+)
 
 
 def detector(cls: _D) -> _D:
     """Register a detector under its ``NAME``; two of one name are an error."""
-    if cls.NAME in _REGISTRY:
-        msg = f"two detectors are named {cls.NAME!r}"
-        raise ValueError(msg)
-    _REGISTRY[cls.NAME] = cls
+    REGISTRY.add(cls.NAME, cls)
     return cls
 
 
 def registered() -> dict[str, type[Detector]]:
     """Every detector class by name, in alphabetical order."""
-    return dict(sorted(_REGISTRY.items()))
+    return REGISTRY.all()
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Detector:
@@ -166,10 +166,7 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Detector:
 
     Raises KeyError naming what is registered, pydantic's ValidationError for bad settings.
     """
-    if name not in _REGISTRY:
-        msg = f"no detector {name!r}; there are {', '.join(registered())}"
-        raise KeyError(msg)
-    return _REGISTRY[name](**(settings or {}))
+    return REGISTRY.get(name)(**(settings or {}))
 
 
 def votes(judged: Bools, anomalous: Bools, change: Floats, **numbers: Array) -> Votes:

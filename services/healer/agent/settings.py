@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from services.healer import remediations
+from services.healer.agent.evidence import base as evidence
 from services.healer.remediations import Remediation, checked, make
 from services.healer.remediations.clean_logs import CleanLogs, CleanRoot
 from shared.contracts.message import HostName, routing_word
@@ -46,6 +48,8 @@ class Watched(BaseModel):
 
 class AgentSettings(ServiceSettings):
     """``BAROGRAPH_AGENT_…``; lists and ``REMEDIATIONS`` take JSON."""
+
+    REGISTRIES: ClassVar = (evidence.REGISTRY, remediations.REGISTRY)
 
     host: HostName = Field(
         default_factory=host_name,

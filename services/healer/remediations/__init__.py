@@ -1,20 +1,7 @@
-"""All remediations; importing this package registers them."""
+"""All remediations, one file each; they are imported when somebody asks which there are."""
 
-from services.healer.remediations import (
-    clean_caches,
-    clean_logs,
-    drain_node,
-    expand_claim,
-    kill_runaway,
-    renice_runaway,
-    restart_pod,
-    restart_service,
-    rollout_restart,
-    scale_deployment,
-    stop_leftover_tensorflow,
-    truncate_logs,
-)
 from services.healer.remediations.base import (
+    REGISTRY,
     Journal,
     Outcome,
     Remediation,
@@ -29,6 +16,7 @@ from services.healer.remediations.base import (
 )
 
 __all__ = [
+    "REGISTRY",
     "Journal",
     "Outcome",
     "Remediation",
@@ -37,19 +25,7 @@ __all__ = [
     "Stepwise",
     "Stopped",
     "checked",
-    "clean_caches",
-    "clean_logs",
-    "drain_node",
-    "expand_claim",
-    "kill_runaway",
     "make",
     "registered",
     "remediation",
-    "renice_runaway",
-    "restart_pod",
-    "restart_service",
-    "rollout_restart",
-    "scale_deployment",
-    "stop_leftover_tensorflow",
-    "truncate_logs",
 ]

@@ -1,10 +1,10 @@
 """What a remediation is: settings as fields, a plan, and steps noted as they are done.
 
-A new remediation is one file here: a frozen class decorated with ``@remediation("its-name")``.
-Most derive from ``Stepwise``: ``applies`` says whether it can help at all, ``look`` reads what is
-there, ``plan`` is a pure function from that to steps, ``perform`` does one of them, ``happened``
-tells whether it was done, and ``undo`` takes it back where that is possible. The suite
-``tests/conformance/test_remediations.py`` runs on every registered one.
+A new remediation is one file, here or in a package of one's own: a frozen class decorated with
+``@remediation("its-name")``. Most derive from ``Stepwise``: ``applies`` says whether it can help at
+all, ``look`` reads what is there, ``plan`` is a pure function from that to steps, ``perform`` does
+one of them, ``happened`` tells whether it was done, and ``undo`` takes it back where that is
+possible. The suite ``tests/conformance/test_remediations.py`` runs on every registered one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.contracts import SeriesRef
 from shared.contracts.alerts import RemediationStep
+from shared.registry import Registry
 
 _MAX_COMMAND = 1000
 
@@ -269,18 +270,17 @@ class Stepwise(Remediation, Generic[Seen]):
 
 
 _R = TypeVar("_R", bound=type[Remediation])
-_REGISTRY: dict[str, type[Remediation]] = {}
+REGISTRY: Registry[type[Remediation]] = Registry(
+    "remediation", "services.healer.remediations", "barograph.remediations"
+)
 
 
 def remediation(name: str) -> Callable[[_R], _R]:
     """Register a remediation under ``name``; two of one name are an error."""
 
     def register(cls: _R) -> _R:
-        if name in _REGISTRY:
-            msg = f"two remediations are named {name!r}"
-            raise ValueError(msg)
         cls.NAME = name
-        _REGISTRY[name] = cls
+        REGISTRY.add(name, cls)
         return cls
 
     return register
@@ -288,7 +288,7 @@ def remediation(name: str) -> Callable[[_R], _R]:
 
 def registered() -> dict[str, type[Remediation]]:
     """Every remediation class by name, in alphabetical order."""
-    return dict(sorted(_REGISTRY.items()))
+    return REGISTRY.all()
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Remediation:
@@ -296,10 +296,7 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Remediation:
 
     Raises KeyError naming what is registered, pydantic's ValidationError for bad settings.
     """
-    if name not in _REGISTRY:
-        msg = f"no remediation {name!r}; there are {', '.join(registered())}"
-        raise KeyError(msg)
-    return _REGISTRY[name](**(settings or {}))
+    return REGISTRY.get(name)(**(settings or {}))
 
 
 def checked(allowed: dict[str, dict[str, Any]], place: str) -> dict[str, dict[str, Any]]:

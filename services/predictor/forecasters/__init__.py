@@ -1,19 +1,7 @@
-"""All forecasters; importing this package registers them."""
+"""All forecasters, one file each; they are imported when somebody asks which there are."""
 
-from services.predictor.forecasters import (
-    arima,
-    arima_statsmodels,
-    combination,
-    drift,
-    ets,
-    holt,
-    naive,
-    neural_24_49_1,
-    neural_global,
-    seasonal_naive,
-    theta,
-)
 from services.predictor.forecasters.base import (
+    REGISTRY,
     CannotForecast,
     Forecast,
     Forecaster,
@@ -23,21 +11,11 @@ from services.predictor.forecasters.base import (
 )
 
 __all__ = [
+    "REGISTRY",
     "CannotForecast",
     "Forecast",
     "Forecaster",
-    "arima",
-    "arima_statsmodels",
-    "combination",
-    "drift",
-    "ets",
     "forecaster",
-    "holt",
     "make",
-    "naive",
-    "neural_24_49_1",
-    "neural_global",
     "registered",
-    "seasonal_naive",
-    "theta",
 ]

@@ -1,8 +1,8 @@
 """What a forecaster is: settings as fields, one method from histories to forecasts.
 
-A new forecaster is one file here: a frozen class with ``NAME``, ``least_points`` and ``_forecast``,
-decorated with ``@forecaster``. The suite ``tests/conformance/test_forecasters.py`` runs on every
-registered one.
+A new forecaster is one file, here or in a package of one's own: a frozen class with ``NAME``,
+``least_points`` and ``_forecast``, decorated with ``@forecaster``. The suite
+``tests/conformance/test_forecasters.py`` runs on every registered one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from shared.registry import Registry
 
 Floats = NDArray[np.float64]
 
@@ -147,21 +149,20 @@ def constant_or(values: Floats, found: Forecast) -> Forecast:
 
 
 _F = TypeVar("_F", bound=type[Forecaster])
-_REGISTRY: dict[str, type[Forecaster]] = {}
+REGISTRY: Registry[type[Forecaster]] = Registry(
+    "forecaster", "services.predictor.forecasters", "barograph.forecasters"
+)
 
 
 def forecaster(cls: _F) -> _F:
     """Register a forecaster under its ``NAME``; two of one name are an error."""
-    if cls.NAME in _REGISTRY:
-        msg = f"two forecasters are named {cls.NAME!r}"
-        raise ValueError(msg)
-    _REGISTRY[cls.NAME] = cls
+    REGISTRY.add(cls.NAME, cls)
     return cls
 
 
 def registered() -> dict[str, type[Forecaster]]:
     """Every forecaster class by name, in alphabetical order."""
-    return dict(sorted(_REGISTRY.items()))
+    return REGISTRY.all()
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Forecaster:
@@ -169,7 +170,4 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Forecaster:
 
     Raises KeyError naming what is registered, pydantic's ValidationError for bad settings.
     """
-    if name not in _REGISTRY:
-        msg = f"no forecaster {name!r}; there are {', '.join(registered())}"
-        raise KeyError(msg)
-    return _REGISTRY[name](**(settings or {}))
+    return REGISTRY.get(name)(**(settings or {}))

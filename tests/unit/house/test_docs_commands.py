@@ -57,6 +57,7 @@ PYTHONS = {"python", "python3", ".venv/bin/python"}
 MAKEFILE = (ROOT / "Makefile").read_text()
 SETTINGS = dict(service_settings(ROOT))
 PLACEHOLDERS = {"BAROGRAPH_X", "BAROGRAPH_TASK_X", "BAROGRAPH_HEALER_"}
+GROUPS = {kind.group: kind for cls in SETTINGS.values() for kind in cls.REGISTRIES}
 JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/alert-lifecycle.md#0": Alerting.model_validate,
     "docs/how-to/channels.md#0": parse,
@@ -65,7 +66,12 @@ JSON: dict[str, Callable[[Any], object]] = {
     "docs/algorithms/detection.md#0": EngineSettings.model_validate,
 }
 """What reads each JSON block."""
-TOML = {"docs/how-to/tune-detection.md#0": Overrides.model_validate}
+TOML: dict[str, Callable[[Any], object]] = {
+    "docs/how-to/tune-detection.md#0": Overrides.model_validate,
+    "docs/how-to/write-a-plug-in.md#2": lambda project: [
+        GROUPS[group] for group in project["project"]["entry-points"]
+    ],
+}
 PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0"}
 ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
 VALUES = {"docs/how-to/install-on-kubernetes.md#6"}

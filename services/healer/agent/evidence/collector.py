@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import PurePosixPath
 
-import psutil
 import structlog
 
-from services.healer.agent.evidence import files, processes, system
+from services.healer.agent.evidence import files, processes
+from services.healer.agent.evidence.base import Asked, collectors
 from services.healer.agent.evidence.found import Found
 from services.healer.agent.records import Command
 from shared.contracts.alerts import EvidenceCollect, EvidenceCollected, EvidenceRow, EvidenceTable
@@ -62,20 +62,14 @@ class Collector:
 
     def more(self, family: str, path: str, reply_by: datetime) -> tuple[Found, ...]:
         """Further looks, as far as time suffices; what fails or finds nothing is left out."""
-        wait = self._stopping().wait
-        anywhere = (system.kernel_messages, system.lately_started, system.lately_installed)
-        looks: dict[str, tuple[Callable[[], Found], ...]] = {
-            "disk": (lambda: system.deleted_open(path or "/"), lambda: system.by_io(wait)),
-            "memory": (system.oom_kills,),
-            "net": (lambda: system.interfaces(wait),),
-        }
+        asked = Asked(family, path, self._stopping().wait)
         found = []
-        for look in (*looks.get(family, ()), *anywhere):
+        for collector in collectors(family):
             if (reply_by - self._clock()).total_seconds() < _LEFT_S:
                 break
             try:
-                seen = look()
-            except (OSError, ValueError, psutil.Error) as error:
+                seen = collector.look(asked)
+            except Exception as error:  # noqa: BLE001 - a collector may be somebody else's
                 log.info("look_failed", error=str(error))
                 continue
             if seen.rows:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from services.healer.notify.channels import alertmanager, deadman, mail, pagerduty, slack, webhook
-from services.healer.notify.channels.base import Channel, Tools, parse, registered
+from services.healer.notify.channels.base import (
+    REGISTRY,
+    Channel,
+    Tools,
+    channel,
+    parse,
+    registered,
+)
 from services.healer.notify.channels.errors import ChannelRefused, ChannelUnavailable
 
 __all__ = [
+    "REGISTRY",
     "Channel",
     "ChannelRefused",
     "ChannelUnavailable",
     "Tools",
-    "alertmanager",
-    "deadman",
-    "mail",
-    "pagerduty",
+    "channel",
     "parse",
     "registered",
-    "slack",
-    "webhook",
 ]

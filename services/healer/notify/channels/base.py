@@ -17,6 +17,7 @@ from services.healer.notify.matchers import Matchers, all_match
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.text import LinkMaker, plain, title
 from shared.contracts.alerts import Severity
+from shared.registry import Registry
 
 _TEMPLATES = SandboxedEnvironment(autoescape=False)
 
@@ -111,18 +112,20 @@ class Channel(BaseModel):
 
 
 C = TypeVar("C", bound=type[Channel])
-_REGISTRY: dict[str, type[Channel]] = {}
+REGISTRY: Registry[type[Channel]] = Registry(
+    "channel", "services.healer.notify.channels", "barograph.channels"
+)
 
 
 def channel(cls: C) -> C:
-    """Register a channel class under its TYPE."""
-    _REGISTRY[cls.TYPE] = cls
+    """Register a channel class under its TYPE; two of one type are an error."""
+    REGISTRY.add(cls.TYPE, cls)
     return cls
 
 
 def registered() -> dict[str, type[Channel]]:
     """Every channel class by its type."""
-    return dict(_REGISTRY)
+    return REGISTRY.all()
 
 
 def parse(configured: object) -> tuple[Channel, ...]:
@@ -133,12 +136,13 @@ def parse(configured: object) -> tuple[Channel, ...]:
     """
     if not isinstance(configured, list):
         raise ValueError("must be a list of channels")  # noqa: TRY004 - pydantic wants it
+    known = registered()
     found, faults = [], []
     for number, each in enumerate(configured):
         values = dict(each) if isinstance(each, dict) else {}
-        kind = _REGISTRY.get(str(values.pop("type", "")))
+        kind = known.get(str(values.pop("type", "")))
         if kind is None:
-            faults.append(f"{number}.type: must be one of {', '.join(sorted(_REGISTRY))}")
+            faults.append(f"{number}.type: must be one of {', '.join(known)}")
             continue
         try:
             found.append(kind.model_validate(values))

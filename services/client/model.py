@@ -28,7 +28,6 @@ from shared.contracts import JobState, JobSubmit
 from shared.store import Records, Store
 
 _PRUNED_AT_ONCE = 1000
-_READ_AT_ONCE = 10
 _AT_ONCE = 10
 MOST_PLANS = 2_000
 _MOST_MEMBERS = 20_000
@@ -52,6 +51,11 @@ class ReadModel:
         """Newest first, as they are listed; all states but removed when none is named."""
         with self._store.reading() as records:
             return _listed(records, states or SHOWN_STATES, limit, offset)
+
+    def oldest(self, states: Sequence[str], limit: int) -> list[JobView]:
+        """Jobs of these states that were handed in first."""
+        with self._store.reading() as records:
+            return _lightly(records, records.keys(JOBS, states, limit=limit))
 
     def submitted(self, message: JobSubmit, now: datetime) -> JobView:
         """Show a job that the broker has, before the task service has answered."""
@@ -167,16 +171,14 @@ def _listed(records: Records, states: Sequence[str], limit: int, offset: int = 0
 
     A job may have megabytes of them, so that few are held at once, and none is kept.
     """
-    found: list[JobView] = []
-    while len(found) < limit:
-        most = min(_READ_AT_ONCE, limit - len(found))
-        some = records.find(
-            JOBS, status=states, limit=most, offset=offset + len(found), newest_first=True
-        )
-        found += [_light(view) for view in some]
-        if len(some) < most:
-            break
-    return found
+    keys = records.keys(JOBS, states, limit=limit, offset=offset, newest_first=True)
+    return _lightly(records, keys)
+
+
+def _lightly(records: Records, keys: Sequence[str]) -> list[JobView]:
+    records.read_ahead(JOBS, keys=keys)
+    views = (records.get(JOBS, key) for key in keys)
+    return [_light(view) for view in views if view is not None]
 
 
 def _light(view: JobView) -> JobView:

@@ -131,9 +131,12 @@ class Records:
         limit: int | None = None,
         offset: int = 0,
         newest_first: bool = False,
+        soonest_first: bool = False,
         memory: Memory[T] | None = None,
     ) -> list[T]:
         """Records that match all that is given, in order of creation; all of them without a limit.
+
+        With ``soonest_first`` they come by the time they are due.
 
         What is due is a list to be worked off: without a limit it comes in parts of 1,000, and who
         asks again gets the next ones.
@@ -146,7 +149,8 @@ class Records:
         group = fitted_or_none(group)
         if limit is None and due_before is not None:
             limit = _DUE_AT_ONCE
-        if memory is None and group is not None and due_before is None and offset == 0:
+        plain = memory is None and due_before is None and not soonest_first
+        if plain and group is not None and offset == 0:
             read = self._of_group(collection, group, statuses, limit, newest_first=newest_first)
             if read is not None:
                 return read
@@ -160,15 +164,39 @@ class Records:
         }
         values = {name: value for name, value in asked.items() if value is not None}
         values |= {"collection": collection.name, "skipped": offset}
-        found = self._found(collection.name, values, newest_first=newest_first)
+        first: statements.First = "newest" if newest_first else "oldest"
+        found = self._found(collection.name, values, "soonest" if soonest_first else first)
         if memory is not None:
             return _remembered(collection, found, memory)
         return self._models(collection, found)
 
+    def keys(
+        self,
+        collection: Collection[T],
+        status: AnyCollection[str],
+        *,
+        limit: int,
+        offset: int = 0,
+        newest_first: bool = False,
+    ) -> list[str]:
+        """Keys of records of these statuses: ordering keys costs little, ordering records much.
+
+        Of each status they lie in order in the index, so that the price is that of what is asked
+        for, however many there are.
+        """
+        self._write(collection.name)
+        query = statements.find_keys(newest_first)
+        found: list[tuple[int, str]] = []
+        for each in {fitted(name, STATUS_WIDTH) for name in status}:
+            values = {"collection": collection.name, "status": each, "most": offset + limit}
+            found += [(row.ordinal, row.key) for row in self._connection.execute(query, values)]
+        found.sort(reverse=newest_first)
+        return [key for _, key in found[offset : offset + limit]]
+
     def _found(
-        self, name: str, values: dict[str, Any], *, newest_first: bool
+        self, name: str, values: dict[str, Any], first: statements.First
     ) -> list[tuple[str, str]]:
-        query = statements.find(frozenset(values), newest_first)
+        query = statements.find(frozenset(values), first)
         rows = self._connection.execute(query, values).all()
         waiting = self._put.get(name, {})
         if waiting and any(row.key in waiting for row in rows):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Integer, Select, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.store.tables import RECORDS
 
+First = Literal["oldest", "newest", "soonest"]
+"""Which records come first: by creation, or the soonest due."""
 _CHANGED = ("group_key", "status", "due_at", "data")
 
 GET = select(RECORDS.c.data).where(
@@ -56,18 +58,36 @@ def upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
 
 
 @cache
-def find(given: frozenset[str], newest_first: bool) -> Select[Any]:
-    query = select(RECORDS.c.key, RECORDS.c.data).where(
-        RECORDS.c.collection == bindparam("collection")
+def find(given: frozenset[str], first: First) -> Select[Any]:
+    query = _narrowed(select(RECORDS.c.key, RECORDS.c.data), given)
+    return _in_order(query, given, first)
+
+
+@cache
+def find_keys(newest_first: bool) -> Select[Any]:
+    query = select(RECORDS.c.ordinal, RECORDS.c.key).where(
+        RECORDS.c.collection == bindparam("collection"),
+        RECORDS.c.status == bindparam("status"),
     )
+    order = (RECORDS.c.ordinal, RECORDS.c.key)
+    query = query.order_by(*[column.desc() for column in order] if newest_first else order)
+    return query.limit(bindparam("most", type_=Integer))
+
+
+def _narrowed(query: Select[Any], given: frozenset[str]) -> Select[Any]:
+    query = query.where(RECORDS.c.collection == bindparam("collection"))
     if "status" in given:
         query = query.where(RECORDS.c.status.in_(bindparam("status", expanding=True)))
     if "group_key" in given:
         query = query.where(RECORDS.c.group_key == bindparam("group_key"))
     if "due" in given:
         query = query.where(RECORDS.c.due_at <= bindparam("due", type_=RECORDS.c.due_at.type))
-    order = (RECORDS.c.ordinal, RECORDS.c.key)
-    query = query.order_by(*[column.desc() for column in order] if newest_first else order)
+    return query
+
+
+def _in_order(query: Select[Any], given: frozenset[str], first: First) -> Select[Any]:
+    order = (RECORDS.c.due_at if first == "soonest" else RECORDS.c.ordinal, RECORDS.c.key)
+    query = query.order_by(*[column.desc() for column in order] if first == "newest" else order)
     if "most" in given:
         query = query.limit(bindparam("most", type_=Integer))
     return query.offset(bindparam("skipped", type_=Integer))

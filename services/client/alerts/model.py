@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -15,8 +15,10 @@ from services.client.alerts.records import (
     CURVES,
     EPISODES,
     EVENTS,
+    KEPT,
     OPEN_PREDICTION,
     OPEN_RANKS,
+    OTHER,
     RANKS,
     RESOLVED,
     AlertEvent,
@@ -32,12 +34,11 @@ MOST_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (ALERTS, OPEN_RANKS, 20_000),
     (EVENTS, None, 100_000),
     (EPISODES, (OPEN_PREDICTION,), 10_000),
-    (EPISODES, ("other",), 40_000),
+    (EPISODES, (OTHER,), 40_000),
     (CURVES, None, 2_000),
 )
 """Of each collection and standing, how many are kept: the newest, whatever a storm brings."""
-MOST_FORECASTS = 10_000
-_AT_ONCE = 500
+_FIRST, _AT_ONCE = 110, 500
 _FORGOTTEN_AT_ONCE = 1_000
 _MOST_EPISODES = 100
 _SLACK_MS = 300_000
@@ -108,13 +109,24 @@ class AlertModel:
             found = (a for a in _ranked(records, ranks) if not a.acknowledged_by)
             return list(islice(found, limit))
 
-    def forecasts(self) -> list[Episode]:
-        """Every open prediction, the earliest crossing first."""
+    def forecasts(
+        self, limit: int, offset: int = 0, before: datetime | None = None
+    ) -> list[Episode]:
+        """Open predictions, the earliest crossing first; those that come ``before`` a time."""
         with self._store.reading() as records:
-            found = records.find(
-                EPISODES, status=OPEN_PREDICTION, limit=MOST_FORECASTS, newest_first=True
+            return records.find(
+                EPISODES,
+                status=OPEN_PREDICTION,
+                due_before=before,
+                soonest_first=True,
+                limit=limit,
+                offset=offset,
             )
-        return sorted(found, key=lambda e: (e.earliest_ms or 0, e.series))
+
+    def open_forecasts(self) -> int:
+        """How many open predictions there are."""
+        with self._store.reading() as records:
+            return records.count(EPISODES).get(OPEN_PREDICTION, 0)
 
     def incident(self, alert_id: str) -> Incident | None:
         """An alert with its history and signals; None for one that is not known."""
@@ -136,8 +148,11 @@ class AlertModel:
 
     def prune(self, now: datetime) -> None:
         """Forget what is older than its time, and the oldest of what is too many."""
-        for collection in (ALERTS, EVENTS, EPISODES, CURVES):
+        for collection in (ALERTS, EVENTS, CURVES):
             self._forget(collection, due_before=now)
+        self._forget(EPISODES, status=OTHER, due_before=now)
+        # An open prediction is due when it may come true, which is not its end.
+        self._forget(EPISODES, status=OPEN_PREDICTION, due_before=now - KEPT)
         for collection, standing, most in MOST_KEPT:
             self._forget(collection, status=standing, newest_first=True, offset=most)
 
@@ -154,14 +169,14 @@ class AlertModel:
 
 def _ranked(records: Records, ranks: Sequence[str]) -> Iterator[AlertView]:
     """Read in parts: most pages need the first one only."""
+    most = _FIRST
     for rank in ranks:
-        for offset in range(0, 2**62, _AT_ONCE):
-            some = records.find(
-                ALERTS, status=rank, newest_first=True, offset=offset, limit=_AT_ONCE
-            )
+        offset = 0
+        while some := records.find(
+            ALERTS, status=rank, newest_first=True, offset=offset, limit=most
+        ):
             yield from some
-            if len(some) < _AT_ONCE:
-                break
+            offset, most = offset + len(some), _AT_ONCE
 
 
 def _concerns(episode: Episode, alert: AlertView) -> bool:
@@ -185,9 +200,3 @@ def _together(curves: Sequence[Curve]) -> Curve | None:
 
 def _milliseconds(at: datetime) -> int:
     return round(at.timestamp() * 1000)
-
-
-def soon(forecasts: Sequence[Episode], now: datetime, within: timedelta) -> list[Episode]:
-    """The forecasts whose earliest crossing comes within this time."""
-    until_ms = _milliseconds(now + within)
-    return [e for e in forecasts if (e.earliest_ms or 0) <= until_ms]

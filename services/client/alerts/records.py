@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -20,7 +20,9 @@ OPEN_RANKS = tuple(
 )
 """Open alerts' ranks, the most urgent first."""
 RANKS = (*OPEN_RANKS, RESOLVED)
-OPEN_PREDICTION = "open"
+OPEN_PREDICTION, OTHER = "open", "other"
+_LAST_MS = 253_370_764_800_000
+"""The year 9999: senders choose the time of a crossing, and calendars end."""
 
 
 class _Frozen(BaseModel):
@@ -103,7 +105,7 @@ class Episode(_Frozen):
     def standing(self) -> str:
         """``open`` for a prediction that was not withdrawn, the only ones that are listed."""
         is_open = self.kind == "prediction" and self.revision and self.ended_ms is None
-        return OPEN_PREDICTION if is_open else "other"
+        return OPEN_PREDICTION if is_open else OTHER
 
 
 class Curve(_Frozen):
@@ -123,6 +125,14 @@ def _end_of(alert: AlertView) -> datetime | None:
     return alert.at + KEPT if alert.state is AlertState.RESOLVED else None
 
 
+def _due(episode: Episode) -> datetime:
+    """When an open prediction may come true first, by which they are listed; else its end."""
+    if episode.standing != OPEN_PREDICTION:
+        return episode.received_at + KEPT
+    earliest_ms = min(max(episode.earliest_ms or 0, 0), _LAST_MS)
+    return datetime.fromtimestamp(earliest_ms / 1000, UTC)
+
+
 ALERTS = Collection(
     "client-alerts", AlertView, key=lambda a: a.alert_id, status=lambda a: a.rank, due=_end_of
 )
@@ -139,7 +149,7 @@ EPISODES = Collection(
     key=lambda e: e.event_id,
     group=lambda e: e.series,
     status=lambda e: e.standing,
-    due=lambda e: e.received_at + KEPT,
+    due=_due,
 )
 CURVES = Collection(
     "client-curves",

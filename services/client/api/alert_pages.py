@@ -73,13 +73,13 @@ def router(model: AlertModel, page: Render, settings: ClientSettings) -> APIRout
 
     @routes.get("/forecasts")
     def forecasts(offset: Annotated[int, _OFFSET] = 0) -> HTMLResponse:
-        found = model.forecasts()
+        found = model.forecasts(_PAGE + 1, offset)
         return page(
             "forecasts.html",
             here="forecasts",
-            forecasts=found[offset : offset + _PAGE],
-            total=len(found),
-            **_ways("/forecasts", {}, offset, more=len(found) > offset + _PAGE),
+            forecasts=found[:_PAGE],
+            total=model.open_forecasts(),
+            **_ways("/forecasts", {}, offset, more=len(found) > _PAGE),
         )
 
     return routes

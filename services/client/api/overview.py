@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from services.client.alerts.model import AlertModel, soon
+from services.client.alerts.model import AlertModel
 from services.client.alerts.records import OPEN_RANKS
 from services.client.api.rendering import Render
 from services.client.model import ReadModel
@@ -21,7 +21,7 @@ _SOON = timedelta(hours=1)
 _LATELY = timedelta(days=1)
 _STUCK_AFTER = timedelta(minutes=10)
 _BEFORE_RUNNING = (SUBMITTED, JobState.ACCEPTED, JobState.STARTING, JobState.RETRYING)
-_MOST_BEGUN = 200
+_MOST_BEGUN = 60
 _CRITICAL = tuple(rank for rank in OPEN_RANKS if rank.endswith(Severity.CRITICAL))
 
 
@@ -41,18 +41,17 @@ def router(model: ReadModel, alerts: AlertModel, page: Render) -> APIRouter:
 def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLResponse:
     now = datetime.now(UTC)
     counts = alerts.counts()
-    forecasts = alerts.forecasts()
     failed = model.jobs((JobState.FAILED,), _MOST, 0)
-    begun = model.jobs(_BEFORE_RUNNING, _MOST_BEGUN, 0)
+    begun = model.oldest(_BEFORE_RUNNING, _MOST_BEGUN)
     return page(
         "overview.html",
         here="overview",
         critical=alerts.unacknowledged(_CRITICAL, _MOST),
-        due=soon(forecasts, now, _SOON)[:_MOST],
+        due=alerts.forecasts(_MOST, before=now + _SOON),
         failed=[job for job in failed if now - job.updated_at < _LATELY],
         stuck=[job for job in begun if now - _since(job) > _STUCK_AFTER][:_MOST],
         open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
-        open_forecasts=len(forecasts),
+        open_forecasts=alerts.open_forecasts(),
         recent=model.jobs((), 5, 0),
         now=now,
     )

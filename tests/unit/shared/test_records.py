@@ -36,6 +36,7 @@ STEPS = st.one_of(
     st.tuples(
         st.just("read ahead"), st.sets(_NAMES), st.just({"x", "y"}), st.sampled_from([1, 2, 9])
     ),
+    st.tuples(st.just("keys"), st.none() | _STATUSES, st.booleans(), st.sampled_from([1, 2, 9])),
     st.tuples(st.just("count")),
     st.tuples(st.just("new transaction")),
     st.tuples(st.just("failed part"), _NAMES),
@@ -100,6 +101,15 @@ def _done(step: tuple[Any, ...], unit: Unit, plain: Plain) -> list[tuple[Any, An
                 memory=plain.memory,
             )
             return [(found, plain.find(group, status, newest, limit)), (again, found)]
+        case ("keys", status, newest, limit):
+            asked = [status] if status else ["1", "2", "9"]
+            keys = records.keys(THINGS, asked, limit=limit, offset=1, newest_first=newest)
+            plainly = [
+                thing.name
+                for thing in plain.find(None, None, newest, len(plain.things))
+                if thing.status in asked
+            ]
+            return [(keys, plainly[1 : limit + 1])]
         case ("read ahead", names, groups, newest):
             records.read_ahead(THINGS, keys=names, groups=groups, newest=newest)
         case ("count",):

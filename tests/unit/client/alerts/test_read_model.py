@@ -91,7 +91,7 @@ def test_any_order_and_any_repetition_tell_the_same_story(listener: Listener) ->
         assert found.alert == expected.alert
         assert timeline(found) == timeline(expected)
         assert found.curve == expected.curve
-        assert listener.model.forecasts() == []
+        assert listener.model.forecasts(10) == []
 
     always()
 
@@ -172,7 +172,34 @@ def test_forecasts_come_by_earliest_crossing_until_they_are_withdrawn(listener: 
     for n in (3, 1, 2):
         listener.hear(predicted(event_id=an_id(n), earliest_ms=first_ms + n))
     listener.hear(predicted(), withdrawn())
-    assert [e.event_id for e in listener.model.forecasts()] == [an_id(n) for n in (1, 2, 3)]
+    assert [e.event_id for e in listener.model.forecasts(10)] == [an_id(n) for n in (1, 2, 3)]
+
+
+def test_pages_of_forecasts_join_and_the_odd_times_of_senders_are_in_order(
+    listener: Listener,
+) -> None:
+    first_ms = predicted().earliest_ms
+    times = [first_ms + n for n in (5, 1, 3)] + [-1, 0, 2**62]
+    for n, at in enumerate(times):
+        listener.hear(predicted(event_id=an_id(n), earliest_ms=at))
+    pages = [listener.model.forecasts(2, offset) for offset in (0, 2, 4)]
+    shown = [e.earliest_ms for page in pages for e in page]
+    assert set(shown[:2]) == {-1, 0}
+    assert shown[2:] == [first_ms + 1, first_ms + 3, first_ms + 5, 2**62]
+    assert listener.model.open_forecasts() == len(times)
+    before = NOW.fromtimestamp((first_ms + 3) / 1000, NOW.tzinfo)
+    assert len(listener.model.forecasts(9, before=before)) == 4
+
+
+def test_an_open_prediction_outlives_its_earliest_crossing_but_not_for_ever(
+    listener: Listener,
+) -> None:
+    listener.hear(predicted())
+    crossing = NOW.fromtimestamp(predicted().earliest_ms / 1000, NOW.tzinfo)
+    listener.model.prune(crossing + KEPT - timedelta(seconds=1))
+    assert len(listener.model.forecasts(10)) == 1
+    listener.model.prune(crossing + KEPT + timedelta(seconds=1))
+    assert listener.model.forecasts(10) == []
 
 
 def test_signals_of_another_time_are_not_in_the_story(listener: Listener) -> None:
@@ -239,5 +266,5 @@ def test_numbers_that_json_has_not_are_kept_as_unknown(listener: Listener, odd: 
         verified(before=odd, after=odd),
     )
     assert listener.incident().alert.value is None
-    assert [e.event_id for e in listener.model.forecasts()] == [PREDICTION]
+    assert [e.event_id for e in listener.model.forecasts(10)] == [PREDICTION]
     assert SERIES["item"] == listener.incident().alert.item

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
-from services.healer.actions import scores
-from services.healer.incidents import clock_steps
+from services.healer.actions import leases, scores
 from services.healer.incidents.alertmanager_alerts import OutsideAlert, understood
 from services.healer.incidents.answers import heard
 from services.healer.incidents.canary import Canary
+from services.healer.incidents.clock_steps import ClockSteps
 from services.healer.incidents.effects import healed, is_relief, is_stale
 from services.healer.incidents.forgetting import forget_what_is_due
 from services.healer.incidents.lifecycle import Course
@@ -56,9 +56,10 @@ _OUTCOMES = {
 
 
 class Handlers:
-    """The healer's handlers under its settings."""
+    """The healer's handlers under its settings; ``uptime`` as for `ClockSteps`."""
 
-    def __init__(self, settings: HealerSettings) -> None:
+    def __init__(self, settings: HealerSettings, uptime: Callable[[], float] | None = None) -> None:
+        self._clock_steps = ClockSteps(uptime)
         self._course = Course(settings)
         self._signals = Signals(settings, self._course)
         self._keep = timedelta(days=settings.keep_days)
@@ -195,7 +196,8 @@ class Handlers:
     @collected
     def expire(self, ctx: Context) -> Iterator[Message]:
         """What the clock brings: answers that did not come, and forgetting."""
-        clock_steps.follow(ctx)
+        self._clock_steps.follow(ctx)
+        leases.end_overdue(ctx)
         for incident in ctx.records.find(INCIDENTS, due_before=ctx.now):
             yield from self._course.overdue(incident, ctx)
         for action in ctx.records.find(ACTIONS, due_before=ctx.now):

@@ -17,6 +17,7 @@ from services.healer.api.app import Healer, create_app
 from services.healer.correlation import rules
 from services.healer.handlers import Handlers
 from services.healer.health import records as health
+from services.healer.incidents.clock_steps import uptime
 from services.healer.model.incident import read_ahead
 from services.healer.model.notification import LINK_KEYS, LinkKey
 from services.healer.notify.channels import Tools
@@ -73,7 +74,7 @@ class HealerService(Service):
 
 def build(settings: HealerSettings) -> HealerService:
     """The service, ready to start."""
-    handlers = Handlers(settings)
+    handlers = Handlers(settings, uptime)
     store = Store(settings.store_url.get_secret_value())
     links = Links(_keys(settings, store))
     tools = _tools(settings, links, frozenset(handlers.clicks))

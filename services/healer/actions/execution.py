@@ -12,17 +12,15 @@ from fnmatch import fnmatchcase
 
 import structlog
 
-from services.healer.actions import audit, scores
+from services.healer.actions import audit, leases, scores
 from services.healer.model.action import (
     ACTIONS,
     CLUSTER_ORDERS,
-    LEASES,
     MACHINES,
     OPEN_ACTIONS,
     OUTCOMES,
     Action,
     ClusterOrder,
-    Lease,
     Outcome,
     stopped,
 )
@@ -84,7 +82,6 @@ class Acting:
         same = [ctx.now - r.at for r in on_host if r.series == series_key(series)]
         rule = self.policy.rule(series, incident.sight.kind)
         target = _target(rule.remediation, incident) if rule else ""
-        lease = records.get(LEASES, target) if target else None
         group = self.policy.group(series.host)
         storm = records.get(STORM, "storm")
         return Facts(
@@ -96,9 +93,11 @@ class Acting:
             runs=sum(ctx.now - r.at < _HOUR for r in anywhere),
             group=group.name if group else "",
             group_size=self._machines(group.hosts, ctx) if group else 0,
-            group_active=len(self._worked_on(group.name, series.host, ctx)) if group else 0,
+            group_active=len(leases.hosts_worked_on(group.name, records) - {series.host})
+            if group
+            else 0,
             storm=storm is not None and storm.active,
-            held_by=lease.action_id if lease and lease.held and lease.until > ctx.now else "",
+            held_by=leases.holder(target, records),
             probability=_probability(incident),
             kind=incident.sight.kind,
         )
@@ -114,11 +113,6 @@ class Acting:
             )
             self._sizes[pattern] = (ctx.now, size)
         return size
-
-    @staticmethod
-    def _worked_on(group: str, host: str, ctx: Context) -> set[str]:
-        held = ctx.records.find(LEASES, status="held", group=group)
-        return {lease.host for lease in held if lease.until > ctx.now} - {host}
 
     def propose(
         self, incident: Incident, decision: Decision, ctx: Context
@@ -146,16 +140,8 @@ class Acting:
         action = action or self._new(incident, decision)
         wait = timedelta(seconds=self._settings.remediation_wait_s)
         group = self.policy.group(incident.series.host)
-        old = ctx.records.get(LEASES, action.target)
-        lease = Lease(
-            target=action.target,
-            action_id=action.action_id,
-            host=incident.series.host,
-            group=group.name if group else "",
-            fence=(old.fence if old else 0) + 1,
-            until=ctx.now + 2 * wait + timedelta(seconds=self._settings.settle_s),
-        )
-        ctx.records.put(LEASES, lease)
+        lasts = 2 * wait + timedelta(seconds=self._settings.settle_s)
+        lease = leases.take(action, group.name if group else "", lasts, ctx)
         command_id = deterministic_id("command", action.action_id, "execute")
         run = Run(
             command_id=command_id,
@@ -201,7 +187,7 @@ class Acting:
         changed = action.becomes(state, reason, forget if ended else action.due)
         ctx.records.put(ACTIONS, changed)
         if ended:
-            self._release(changed, ctx)
+            leases.release(changed, ctx.records)
         audit.note(
             ctx.records,
             ctx.now,
@@ -303,12 +289,6 @@ class Acting:
             return [order]
         ctx.records.put(CLUSTER_ORDERS, ClusterOrder(command_id=order.command_id, order=order))
         return []
-
-    @staticmethod
-    def _release(action: Action, ctx: Context) -> None:
-        lease = ctx.records.get(LEASES, action.target)
-        if lease is not None and lease.action_id == action.action_id:
-            ctx.records.put(LEASES, lease.model_copy(update={"action_id": ""}))
 
 
 def settle_s(remediation: str) -> float:

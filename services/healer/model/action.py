@@ -102,6 +102,10 @@ class Lease(_Record):
     def held(self) -> bool:
         return bool(self.action_id)
 
+    def freed(self) -> Lease:
+        """Held by no action; its fence stays, so that late orders are known as such."""
+        return self.model_copy(update={"action_id": ""})
+
 
 class Switch(_Record):
     """The kill switch for a pattern of machines, thrown."""

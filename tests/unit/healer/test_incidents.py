@@ -76,7 +76,8 @@ class Desk:
         )
         self.store = Store("sqlite://")
         self.now = NOW
-        handlers = self.handlers = Handlers(self.settings)
+        self.uptime = 0.0
+        handlers = self.handlers = Handlers(self.settings, lambda: self.uptime)
         self._table: dict[type[Message], Callable[..., Iterable[Message]]] = {
             AnomalyDetected: handlers.anomaly_detected,
             AnomalyCleared: handlers.anomaly_cleared,
@@ -98,6 +99,7 @@ class Desk:
 
     def later(self, seconds: float) -> list[Message]:
         self.now += timedelta(seconds=seconds)
+        self.uptime += seconds
         with self.store.transaction() as records:
             context = Context(self.now, "", 1, records)
             answers = list(self.handlers.expire(context))

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
+
+_FIRST_PICTURE = 0x2400
+_FIRST_PRINTABLE = 0x20
 
 
 def visible(text: str) -> str:
-    r"""``text`` without characters that nobody sees; line breaks and tabs stay.
+    r"""``text`` with a sign for each character that nobody sees; line breaks and tabs stay.
 
     Control characters can move a terminal's cursor or change its title, and others turn the
     direction of what follows, so that a name reads as another.
 
     >>> visible("a\x1b[2Jb\u202ec\td")
-    'a [2Jb c\td'
+    'a␛[2Jb�c\td'
     """
-    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else sign(c) for c in text)
+
+
+def visible_value(value: Any) -> Any:
+    """A JSON value whose texts, names of fields not among them, are all visible."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {name: visible_value(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [visible_value(each) for each in value]
+    return value
+
+
+def sign(char: str) -> str:
+    r"""What stands for a character that cannot be shown: its picture in Unicode, where it has one.
+
+    >>> sign("\x00"), sign("\u2009"), sign("\u202e")
+    ('␀', ' ', '�')
+    """
+    if ord(char) < _FIRST_PRINTABLE:
+        return chr(_FIRST_PICTURE + ord(char))
+    return " " if unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 
 
 def finalized(value: Any) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.client.tshell import shown
-from services.client.tshell.printing import visible
+from shared.visible import visible_value
 from tests.unit.client.test_api import NOW
 from tests.unit.client.test_description import desk_with_a_cluster
 
@@ -62,7 +62,7 @@ def test_no_text_commands_the_terminal_or_breaks_the_tables(
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_what_is_made_visible_has_the_same_shape_and_no_commands(value: Any) -> None:
-    made = visible(value)
+    made = visible_value(value)
     assert type(made) is type(value)
     texts = json.dumps([made] if isinstance(made, str) else made, ensure_ascii=False)
     if isinstance(made, str):

@@ -11,12 +11,12 @@ import sys
 
 from services.client.tshell import handing, keeping, watching  # noqa: F401 - they add their commands
 from services.client.tshell.cli import app
+from shared.visible import visible
 
 
 def main() -> None:
     """Run a command; end with its documented code."""
     from services.client.tshell.door import Stop  # noqa: PLC0415 - httpx only when needed
-    from services.client.tshell.printing import visible  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the encoding

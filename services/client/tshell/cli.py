@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shared.visible import visible
+
 if TYPE_CHECKING:
     from services.client.tshell.door import Door
 
@@ -106,14 +108,12 @@ def ending(view: dict[str, Any]) -> str:
 
 def say(value: Any, text: str, as_json: bool) -> None:
     """``value`` for programs, or ``text`` for people."""
-    from services.client.tshell.printing import visible  # noqa: PLC0415
-
     print(json.dumps(value) if as_json else visible(text))
 
 
 def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
     """Print a job's log until its end; ends with the code of that end."""
-    from services.client.tshell.printing import LogPrinter, prefix, visible  # noqa: PLC0415
+    from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
 
     alone = speaks_alone(door.call("GET", f"/jobs/{job}"), member)
     printer = LogPrinter()

@@ -5,23 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TextIO
 
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of text around."""
+from shared.visible import sign
+
 _COMMAND = re.compile(r"\x1b(?!\[[0-9;:]*m)|[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
 """What could move a terminal's cursor, rename its window or answer for its user; colours stay."""
-
-
-def visible(value: Any) -> Any:
-    """A JSON value for tables and sentences: no text in it can command a terminal."""
-    if isinstance(value, str):
-        return _UNSEEN.sub(_shown, value)
-    if isinstance(value, dict):
-        return {name: visible(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [visible(each) for each in value]
-    return value
 
 
 def prefix(member: str, incarnation: int, *, alone: bool) -> str:
@@ -74,12 +63,8 @@ class LogPrinter:
     def _write(self, text: str) -> None:
         if not text:
             return
-        self._out.write(_COMMAND.sub(_shown, text) if self._safe else text)
+        self._out.write(
+            _COMMAND.sub(lambda found: sign(found.group()), text) if self._safe else text
+        )
         self._out.flush()
         self._ended = text.endswith("\n")
-
-
-def _shown(match: re.Match[str]) -> str:
-    """The picture of a control character, as in U+2400 and following."""
-    code = ord(match.group())
-    return chr(0x2400 + code) if code < 0x20 else "\N{REPLACEMENT CHARACTER}"  # noqa: PLR2004

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from services.client.spans import span
-from services.client.tshell.printing import visible
 from shared.contracts import retry_budgets
+from shared.visible import visible_value
 
 _MIB = 2**20
 _COLOURS = {
@@ -38,7 +38,7 @@ def _console() -> Console:
 
 def jobs(found: list[dict[str, Any]]) -> None:
     """The list of jobs."""
-    found = visible(found)
+    found = visible_value(found)
     table = Table()
     table.add_column("job", no_wrap=True, overflow="fold")  # an id is for copying
     for heading in ("name", "state", "changed", "why"):
@@ -52,7 +52,7 @@ def jobs(found: list[dict[str, Any]]) -> None:
 
 def description(described: dict[str, Any]) -> None:
     """A job: state, what keeps it, members, timeline."""
-    described = visible(described)
+    described = visible_value(described)
     job = described["job"]
     head = Text.assemble((job["name"], "bold"), "  ", job["job_id"], "  ", _state(job["state"]))
     parts: list[RenderableType] = [head, Text(job["reason"])]
@@ -72,7 +72,7 @@ def description(described: dict[str, Any]) -> None:
 
 def plan(answer: dict[str, Any], manifests: bool) -> None:
     """What a job would be."""
-    answer = visible(answer)
+    answer = visible_value(answer)
     console = _console()
     table = Table("role", "members", "cores", "memory", "GPUs")
     for role in answer["roles"]:
@@ -99,7 +99,7 @@ def plan(answer: dict[str, Any], manifests: bool) -> None:
 
 def jobs_usage(used: list[dict[str, Any]]) -> None:
     """What every job that has not ended uses."""
-    used = visible(used)
+    used = visible_value(used)
     table = Table("job", "name", "state", "members", "cores", "memory", "GPUs")
     for job in used:
         measured = job["measured"] or None
@@ -117,7 +117,7 @@ def jobs_usage(used: list[dict[str, Any]]) -> None:
 
 def members_usage(used: dict[str, Any]) -> None:
     """What the members of a job use."""
-    used = visible(used)
+    used = visible_value(used)
     table = Table("member", "stands", "node", "cores", "memory", "most memory", "GPUs")
     for member in used["members"]:
         asked = member["asked"]

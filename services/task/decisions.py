@@ -19,7 +19,7 @@ from services.task.records import (
     Verdict,
     deciders,
 )
-from services.task.runtimes import Pending
+from services.task.runtime import Pending
 from shared.contracts import (
     FailureClass,
     JobState,

@@ -10,7 +10,7 @@ from services.task import handlers
 from services.task.admission import capacity
 from services.task.planning import LocalPlanner, Planner, Planning, Unit
 from services.task.reconcile import Reconciler
-from services.task.runtimes import Runtime
+from services.task.runtime import Runtime
 from services.task.runtimes.directories import scratch_root
 from services.task.runtimes.local import LocalRuntime, occupied, specs, sweep
 from services.task.settings import TaskSettings

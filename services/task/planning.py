@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from services.task.admission import Capacity, admit
 from services.task.records import ACTIVE_STATES, JOBS, PLANS
-from services.task.runtimes import RuntimeUnavailable
+from services.task.runtime import RuntimeUnavailable
 from services.task.states import accept
 from services.task.validation import Quotas, faults
 from shared.contracts import Fault, JobPlan, JobPlanned, JobState, JobSubmit, PlannedRole

@@ -17,7 +17,7 @@ from services.task import decisions, handlers, states
 from services.task.admission import admit, capacity
 from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, MemberRecord
 from services.task.removal import Removal
-from services.task.runtimes import Observed, Pending, Runtime, RuntimeUnavailable
+from services.task.runtime import Observed, Pending, Runtime, RuntimeUnavailable
 from services.task.settings import TaskSettings
 from services.task.spec import member_key
 from shared.contracts import JobState, Member, Message, PendingCause

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from services.task import states
 from services.task.records import JOBS
-from services.task.runtimes import Observed, Runtime
+from services.task.runtime import Observed, Runtime
 from services.task.settings import TaskSettings
 from shared.service import Context, ServiceUnit
 from shared.storage import ObjectStore

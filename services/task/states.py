@@ -17,7 +17,7 @@ from services.task.records import (
     Verdict,
     first_members,
 )
-from services.task.runtimes import Pending
+from services.task.runtime import Pending
 from shared.contracts import (
     FailureClass,
     Isolation,

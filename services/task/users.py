@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from services.task.runtimes import RuntimeUnavailable
+from services.task.runtime import RuntimeUnavailable
 from shared.service import ServiceUnit
 from shared.store import Collection
 

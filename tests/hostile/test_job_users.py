@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from services.task.launcher import exec_program
 from services.task.launcher.machine import group_name
 from services.task.processes import MARK, kill_marked, kill_user, of_user
-from services.task.runtimes import RuntimeUnavailable
+from services.task.runtime import RuntimeUnavailable
 from services.task.runtimes.directories import hand_over, make_job, make_work_dir, scratch
 from services.task.spec import Credentials, MemberSpec
 from services.task.users import Ground, Users

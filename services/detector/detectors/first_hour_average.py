@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from services.detector import tail
+from services.detector.detectors import tail
 from services.detector.detectors.base import Tick, Votes, detector, votes
 from services.detector.detectors.windows import TailOfHours
 from services.detector.hourly import N, Y, deviation

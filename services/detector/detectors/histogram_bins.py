@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from services.detector import tail
+from services.detector.detectors import tail
 from services.detector.detectors.base import Tick, Votes, detector, votes
 from services.detector.detectors.windows import OfPoints
 from shared.columns import Column, Columns, indices

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from services.detector import tail
+from services.detector.detectors import tail
 from services.detector.detectors.base import Floats, Tick, Votes, detector, votes
 from services.detector.detectors.windows import TailOfHours
 from services.detector.hourly import TT, TY, YY, N, T, Y

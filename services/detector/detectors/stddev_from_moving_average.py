@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from services.detector import tail
+from services.detector.detectors import tail
 from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
 from shared.columns import Column, Columns
 

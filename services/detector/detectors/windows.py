@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from pydantic import Field
 
-from services.detector import tail
+from services.detector.detectors import tail
 from services.detector.detectors.base import Detector, Tick
 from services.detector.hourly import Hours
 from shared.columns import Column, Columns, indices

@@ -22,7 +22,8 @@ import structlog
 import services
 from services.task import cgroups, processes
 from services.task.records import primary
-from services.task.runtimes import MemberSpec, Observed, RuntimeUnavailable, directories, member_key
+from services.task.runtime import MemberSpec, Observed, RuntimeUnavailable, member_key
+from services.task.runtimes import directories
 from services.task.settings import TaskSettings
 from services.task.spec import EXIT_FILE, LAUNCHER_FILE, Credentials, LauncherProcess
 from services.task.users import Users

@@ -30,6 +30,16 @@ PLANTED = {
         "services/task/handlers.py",
         "from shared.messaging.bus import Bus",
     ),
+    "Layers of the task service": ("services/task/states.py", "import services.task.planning"),
+    "Layers of the detector": (
+        "services/detector/detectors/grubbs.py",
+        "import services.detector.engine",
+    ),
+    "Layers of the predictor": (
+        "services/predictor/settings.py",
+        "import services.predictor.engine",
+    ),
+    "Layers of the client": ("services/client/records.py", "import services.client.api.app"),
     "Layers of the healer": (
         "services/healer/model/planted.py",
         "import services.healer.incidents.lifecycle",

@@ -12,7 +12,7 @@ from services.task import handlers, states
 from services.task.admission import Capacity
 from services.task.planning import LocalPlanner, Plan, Planning
 from services.task.records import JOBS, PLANS
-from services.task.runtimes import RuntimeUnavailable
+from services.task.runtime import RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names
 from services.task.runtimes.kubernetes.manifests import Template
 from services.task.validation import Quotas, faults

@@ -12,7 +12,7 @@ import pytest
 from services.task import reconcile, states
 from services.task.reconcile import Reconciler
 from services.task.records import JOBS, JobRecord, Verdict
-from services.task.runtimes import Observed, Pending, RuntimeUnavailable
+from services.task.runtime import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes.pending import given_back
 from services.task.settings import TaskSettings
 from shared.contracts import JobPending, JobState, JobSubmit, Member, Message, PendingCause, Role

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from services.task.runtimes import Pending
+from services.task.runtime import Pending
 from services.task.runtimes.kubernetes import names, pods
 from shared.cluster import Object
 from shared.contracts import PendingCause

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from services.task.planning import Plan
-from services.task.runtimes import RuntimeUnavailable
+from services.task.runtime import RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, room
 from services.task.runtimes.kubernetes.allowed import Allowed
 from services.task.runtimes.kubernetes.manifests import Template

@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from services.task.runtimes import Observed, Pending, RuntimeUnavailable
+from services.task.runtime import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, pending, pods
 from services.task.runtimes.kubernetes.acts import Acts, Lane
 from services.task.runtimes.kubernetes.gang import Gang, Keeper

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from services.task.records import Exit
-from services.task.runtimes import Observed
+from services.task.runtime import Observed
 from services.task.runtimes.kubernetes import names, pods, room
 from services.task.runtimes.kubernetes.capabilities import Capabilities
 from services.task.runtimes.kubernetes.pending import Seen

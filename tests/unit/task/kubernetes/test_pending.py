@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.task.runtimes import Pending
+from services.task.runtime import Pending
 from services.task.runtimes.kubernetes.pending import Seen, dominant, given_back, unschedulable
 from shared.cluster import Object
 from shared.contracts import PendingCause

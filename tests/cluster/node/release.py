@@ -72,10 +72,13 @@ class Release:
         if self.installed:
             self.uninstall()
         self.kube.kubectl("delete", "namespace", NAMESPACE, JOBS, "--ignore-not-found")
+        if self.images_are_ours:
+            self.kube.kubectl("delete", "crd", "tfjobs.kubeflow.org", "--ignore-not-found")
 
     def _values(self) -> Path:
-        values: dict[str, Any] = {"quickstart": {"enabled": True}}
+        values: dict[str, Any] = {"quickstart": {"enabled": True}, "tfjob": {"enabled": True}}
         if self.images_are_ours:
+            values["tfjob"]["installCRD"] = True
             values |= {
                 "image": {"registry": REGISTRY, "tag": TAG, "pullPolicy": "Never"},
                 "jobs": {"programImage": image("program"), "imagePullPolicy": "Never"},

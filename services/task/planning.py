@@ -93,7 +93,7 @@ class LocalPlanner:
         self._problem = problem
 
     def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
-        found = faults(submit, self._quotas)
+        found = (*faults(submit, self._quotas), *_in_pods_only(submit))
         if problem := self._problem():
             return (*found, Fault(field="", problem=problem))
         return found
@@ -110,6 +110,15 @@ class LocalPlanner:
         candidate, _event = accept(submit, datetime.now(UTC))
         *_, (_last, reason) = admit([*waiting, candidate], active, self._total)
         return Plan(notes=notes, fits_now=not reason, waiting_reason=reason)
+
+
+def _in_pods_only(submit: JobSubmit) -> Iterable[Fault]:
+    """What a program would miss where it is no pod."""
+    for field in ("volumes", "env_from"):
+        if getattr(submit, field):
+            yield Fault(
+                field=field, problem="jobs are processes of this machine; only pods have it"
+            )
 
 
 def _notes(submit: JobSubmit) -> Iterable[str]:

@@ -122,6 +122,19 @@ class TaskSettings(ServiceSettings):
         default=("*",),
         description="Kueue LocalQueues of the jobs' namespace they may name.",
     )
+    allowed_claims: tuple[str, ...] = Field(
+        default=(),
+        description="PersistentVolumeClaims of the jobs' namespace that jobs may mount; `*`: all.",
+    )
+    allowed_config_maps: tuple[str, ...] = Field(
+        default=(),
+        description="ConfigMaps of the jobs' namespace that jobs may read; `*`: all.",
+    )
+    allowed_secrets: tuple[KubernetesName, ...] = Field(
+        default=(),
+        description="Secrets of the jobs' namespace that jobs may read, or pull images with, each"
+        " by its name: what launchers are told lies in Secrets beside them.",
+    )
     program_storage: str = Field(
         default="64Gi",
         pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)$",

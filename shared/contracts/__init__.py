@@ -62,16 +62,13 @@ from shared.contracts.jobs import (
     JobState,
     JobSubmit,
     JobSucceeded,
-    KubernetesName,
     PendingCause,
     PlannedRole,
     RequestRefused,
     Resources,
-    Role,
     Stored,
     Timeouts,
     is_reserved_variable,
-    memory_bytes,
     retry_budgets,
 )
 from shared.contracts.message import (
@@ -84,6 +81,7 @@ from shared.contracts.message import (
     routing_word,
 )
 from shared.contracts.metrics import MAX_SAMPLES, MetricBatch, Sample
+from shared.contracts.names import KubernetesName, Role, memory_bytes
 from shared.contracts.rendezvous import (
     ClusterSpecReady,
     LogAppended,
@@ -97,6 +95,7 @@ from shared.contracts.rendezvous import (
     RendezvousOpen,
     RendezvousTimedOut,
 )
+from shared.contracts.volumes import EmptyDirectory, EnvironmentSource, Volume
 
 __all__ = [
     "MAX_SAMPLES",
@@ -118,6 +117,8 @@ __all__ = [
     "ClusterSpecReady",
     "CorrelationChanged",
     "Direction",
+    "EmptyDirectory",
+    "EnvironmentSource",
     "EvidenceCollect",
     "EvidenceCollected",
     "EvidenceRow",
@@ -180,6 +181,7 @@ __all__ = [
     "Severity",
     "Stored",
     "Timeouts",
+    "Volume",
     "Vote",
     "deterministic_id",
     "is_reserved_variable",

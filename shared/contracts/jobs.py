@@ -17,6 +17,8 @@ from shared.contracts.message import (
     Sentences,
     cut_to,
 )
+from shared.contracts.names import KubernetesName, MemoryQuantity, Role, memory_bytes
+from shared.contracts.volumes import EnvironmentSource, Volume
 
 ObjectRef = Annotated[
     str,
@@ -26,17 +28,6 @@ ObjectRef = Annotated[
         examples=["barograph:packages:digits.tar.gz"],
         description="Where the package lies: bucket:key prefix:file name.",
     ),
-]
-MemoryQuantity = Annotated[
-    str,
-    Field(
-        pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti|k|M|G|T)?$",
-        examples=["10240Mi"],
-        description="Memory of each container as a Kubernetes quantity, bytes without a suffix.",
-    ),
-]
-KubernetesName = Annotated[
-    str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", examples=["research"])
 ]
 ExtendedResource = Annotated[
     str,
@@ -81,22 +72,6 @@ def is_reserved_variable(name: str) -> bool:
     return name in _RESERVED_VARIABLES or name.startswith("BAROGRAPH_")
 
 
-_SUFFIX = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40} | {
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-}
-
-
-def memory_bytes(quantity: str) -> int:
-    """Bytes of a ``MemoryQuantity``."""
-    for suffix, factor in _SUFFIX.items():
-        if quantity.endswith(suffix):
-            return int(quantity.removesuffix(suffix)) * factor
-    return int(quantity)
-
-
 class JobState(StrEnum):
     """Where a job stands; the last three are terminal and never change."""
 
@@ -139,15 +114,6 @@ def retry_budgets(max_retries: int) -> dict[FailureClass, int]:
         FailureClass.PREEMPTION: max_retries * _PREEMPTIONS,
         FailureClass.UNKNOWN: min(_CRASHES, max_retries),
     }
-
-
-class Role(StrEnum):
-    """A member's task type, in TensorFlow's words."""
-
-    CHIEF = "chief"
-    PS = "ps"
-    WORKER = "worker"
-    EVALUATOR = "evaluator"
 
 
 class Resources(Part):
@@ -238,6 +204,20 @@ class JobSubmit(Message):
     placement: Literal["any", "spread", "together"] = Field(
         default="any", description="Members on different nodes, on as few as can be, or either."
     )
+    volumes: tuple[Volume, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Directories for the program beside its own; in pods only.",
+    )
+    env_from: tuple[EnvironmentSource, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Variables from Secrets and ConfigMaps, which the broker never sees; in pods"
+        " only.",
+    )
+    image_pull_secrets: tuple[KubernetesName, ...] = Field(
+        default=(), max_length=8, description="Secrets its images are pulled with; in pods only."
+    )
     host_network: bool = Field(
         default=False, description="Use the node's network; free ports are chosen at run time."
     )
@@ -271,12 +251,29 @@ class JobSubmit(Message):
         ):
             if absent := sorted({*given} - {*self.roles()}):
                 faults.append(f"{name}: the job has no {', '.join(absent)}")
+        faults += self._volume_faults()
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
+    def _volume_faults(self) -> list[str]:
+        """Volumes of roles the job has not got, and two of one role at the same place."""
+        faults = []
+        for number, volume in enumerate(self.volumes):
+            if absent := sorted({*volume.roles} - {*self.roles()}):
+                faults.append(f"volumes.{number}.roles: the job has no {', '.join(absent)}")
+        for role in self.roles():
+            paths = [volume.path for volume in self.volumes_of(role)]
+            twice = sorted({path for path in paths if paths.count(path) > 1})
+            faults += [f"volumes: more than one of {role} is at {path}" for path in twice]
+        return faults
+
     def subject(self) -> str:
         return self.job_id
+
+    def volumes_of(self, role: Role) -> tuple[Volume, ...]:
+        """What is mounted for the members of this role."""
+        return tuple(each for each in self.volumes if not each.roles or role in each.roles)
 
     def roles(self) -> dict[Role, int]:
         """How many members of each role there are; a single job has one worker."""

@@ -6,8 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from shared.contracts.jobs import Artifacts, Isolation, LastLines, Role, Stored
+from shared.contracts.jobs import Artifacts, Isolation, LastLines, Stored
 from shared.contracts.message import Identifier, Message, Part, Sentence, job_word
+from shared.contracts.names import Role
 
 
 class Member(Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _OF_THE_CLUSTER = "left out: the cluster's own notes"
 _OF_THE_PLATFORM = "left out: the platform sets it"
-_FILES = (
+FILES = (
     "bring data in a package's `data` folder (`tshell submit FOLDER -f FILE`) or read them from an"
     " object store; leave results in $BAROGRAPH_MODEL_DIR and $BAROGRAPH_OUTPUT_DIR"
 )
@@ -46,7 +46,6 @@ TEMPLATE_METADATA = {
     "name": _OF_THE_PLATFORM,
 }
 POD = {
-    "volumes": _FILES,
     "initContainers": "prepare what it prepares in the package or at the program's start",
     "serviceAccountName": _IDENTITY,
     "serviceAccount": _IDENTITY,
@@ -54,7 +53,6 @@ POD = {
     "affinity": "use --placement spread or together, or the installation's node selector",
     "topologySpreadConstraints": "use --placement spread or together",
     "tolerations": "they are a setting of the installation (BAROGRAPH_TASK_TOLERATIONS)",
-    "imagePullSecrets": "give them to the default service account of the jobs' namespace",
     "securityContext": "pods run as Pod Security 'restricted' asks; remove it",
     "activeDeadlineSeconds": "use runPolicy.activeDeadlineSeconds",
     "hostPID": _OWN_POD,
@@ -74,9 +72,7 @@ POD_HARMLESS = dict.fromkeys(
     _OF_THE_PLATFORM,
 )
 CONTAINER = {
-    "volumeMounts": _FILES,
-    "volumeDevices": _FILES,
-    "envFrom": "name each variable below env, with its value",
+    "volumeDevices": FILES,
     "livenessProbe": _PROBES,
     "readinessProbe": _PROBES,
     "startupProbe": _PROBES,

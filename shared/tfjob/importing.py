@@ -205,6 +205,7 @@ def _together(
         _same(replicas, "hostNetwork", lambda r: r.host_network, findings)
     if priority := _same(replicas, "priorityClassName", lambda r: r.priority, findings):
         body.setdefault("priority_class", priority)
+    body |= _references(replicas, findings)
     known = [each.resources for each in replicas.values()]
     if known and all(each == known[0] for each in known):
         body["resources"] = known[0]
@@ -224,6 +225,27 @@ def _together(
         }
         for role, each in replicas.items()
     }
+
+
+def _references(replicas: dict[str, Replica], findings: Findings) -> dict[str, Any]:
+    """Volumes by the roles that have them, and what all members have of the namespace."""
+    volumes: list[dict[str, Any]] = []
+    holders: list[list[str]] = []
+    for role, each in replicas.items():
+        for volume in each.volumes:
+            if volume not in volumes:
+                volumes.append(volume)
+                holders.append([])
+            holders[volumes.index(volume)].append(role)
+    found: dict[str, Any] = {
+        "volumes": [
+            volume | ({} if len(roles) == len(replicas) else {"roles": roles})
+            for volume, roles in zip(volumes, holders, strict=True)
+        ],
+        "env_from": _same(replicas, "envFrom", lambda r: r.env_from, findings) or [],
+        "image_pull_secrets": sorted({n for each in replicas.values() for n in each.pull_secrets}),
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _same(

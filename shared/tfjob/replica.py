@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.contracts import is_reserved_variable
-from shared.tfjob import advice
+from shared.tfjob import advice, storage
 from shared.tfjob.branch import Branch, Findings
 from shared.tfjob.quantities import amount, memory
 
@@ -41,6 +41,9 @@ class Replica:
     resources: dict[str, Any] = field(default_factory=dict)
     host_network: bool = False
     priority: str = ""
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    env_from: list[dict[str, str]] = field(default_factory=list)
+    pull_secrets: list[str] = field(default_factory=list)
 
 
 def replica(branch: Branch, findings: Findings, own_code: bool) -> Replica:
@@ -71,17 +74,23 @@ def replica(branch: Branch, findings: Findings, own_code: bool) -> Replica:
         )
     )
     containers = pod.branches("containers")
+    sources = storage.sources(pod, findings)
+    found.pull_secrets = storage.names(pod, "imagePullSecrets", findings)
     pod.close(advice.POD, advice.POD_HARMLESS)
     template.close()
     branch.close()
-    _containers(containers, found, findings, own_code)
+    _containers(containers, found, findings, own_code, sources)
     if model:
         found.resources["gpu_model"] = model
     return found
 
 
 def _containers(
-    containers: list[Branch], replica: Replica, findings: Findings, own_code: bool
+    containers: list[Branch],
+    replica: Replica,
+    findings: Findings,
+    own_code: bool,
+    sources: dict[str, dict[str, Any]],
 ) -> None:
     named = [each for each in containers if each.take("name", str) == _CONTAINER]
     for each in containers:
@@ -99,6 +108,8 @@ def _containers(
     _command(ours, replica, findings, own_code)
     for variable in ours.branches("env"):
         _variable(variable, replica, findings)
+    replica.volumes = storage.mounts(ours, sources, findings)
+    replica.env_from = storage.env_from(ours, findings)
     replica.resources = _resources(ours.branch("resources"), findings)
     if not replica.resources:
         findings.note(ours.at("resources"), "none are given: each container gets 1 core, 2048Mi")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from services.task.launcher import checkpoints
-from services.task.runtimes.kubernetes import wiring
+from services.task.runtimes.kubernetes import names, wiring
 from services.task.runtimes.kubernetes.allowed import Allowed, repository_of
 from services.task.settings import TaskSettings
 from services.task.spec import Credentials, MemberSpec, checkpoint_key
@@ -119,6 +120,93 @@ def test_priority_classes_and_queues_are_those_of_the_installation() -> None:
     everything = Allowed(priority_classes=("*",), queues=("*",))
     named = _submit(priority_class="system-node-critical", queue="any")
     assert [fault.field for fault in everything.faults(named)] == ["priority_class"]
+
+
+_REFERENCES = {
+    "volumes": [
+        {"path": "/a", "claim": "datasets"},
+        {"path": "/b", "config_map": "train"},
+        {"path": "/c", "secret": "keys"},
+        {"path": "/d", "empty": {}},
+    ],
+    "env_from": [{"secret": "keys"}, {"config_map": "train"}],
+    "image_pull_secrets": ["registry"],
+}
+
+
+def test_what_a_job_takes_from_its_namespace_must_be_allowed_by_name() -> None:
+    submit = _submit(**_REFERENCES)
+    assert [fault.field for fault in ALLOWED.faults(submit)] == [
+        "volumes.0.claim",
+        "volumes.1.config_map",
+        "volumes.2.secret",
+        "env_from.0.secret",
+        "env_from.1.config_map",
+        "image_pull_secrets",
+    ]
+    named = Allowed(claims=["datasets"], config_maps=["train"], secrets=["keys", "registry"])
+    assert list(named.faults(submit)) == []
+
+
+def test_no_word_allows_the_secrets_of_other_jobs() -> None:
+    others = names.base_name("another-job")
+    submit = _submit(volumes=[{"path": "/c", "secret": others}], env_from=[{"secret": others}])
+    everything = Allowed(claims=["*"], config_maps=["*"], secrets=["*"])
+    found = [fault.field for fault in everything.faults(submit)]
+    assert found == ["volumes.0.secret", "env_from.0.secret"]
+    with pytest.raises(ValidationError):
+        TaskSettings(allowed_secrets=["*"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "//",
+        "//x",
+        "x",
+        "",
+        "/a/",
+        "/a/../barograph",
+        "/./a",
+        "/barograph",
+        "/barograph/exchange/x",
+        "/proc/self",
+        "/sys",
+        "/dev",
+        "/dev/sda",
+        "/dev/shm/x",
+        "/var/run/secrets/kubernetes.io",
+        "/a:b",
+        "/a\nb",
+        "/a\x00",
+    ],
+)
+def test_a_volume_lies_over_nothing_of_the_platforms_or_the_systems(path: str) -> None:
+    with pytest.raises(ValidationError):
+        _submit(volumes=[{"path": path, "empty": {}}])
+
+
+@pytest.mark.parametrize(
+    "volume",
+    [
+        {"path": "/a"},
+        {"path": "/a", "claim": "x", "secret": "y"},
+        {"path": "/a", "claim": "../x"},
+        {"path": "/a", "claim": "x", "sub_path": "../y"},
+        {"path": "/a", "claim": "x", "roles": ["ps"]},
+        {"path": "/a", "empty": {"size": "-1"}},
+        {"path": "/a", "host": "/"},
+    ],
+)
+def test_a_volume_has_one_source_and_names_nothing_outside_it(volume: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        _submit(volumes=[volume])
+
+
+def test_two_volumes_of_a_role_are_not_at_one_place() -> None:
+    with pytest.raises(ValidationError, match="more than one of worker is at /a"):
+        _submit(volumes=[{"path": "/a", "empty": {}}, {"path": "/a", "claim": "x"}])
 
 
 def _pods() -> Iterator[Object]:

@@ -48,6 +48,15 @@ BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy }}
 BAROGRAPH_TASK_ALLOWED_IMAGES: {{ toJson .Values.jobs.allowedImages | quote }}
 BAROGRAPH_TASK_ALLOWED_PRIORITY_CLASSES: {{ toJson .Values.jobs.allowedPriorityClasses | quote }}
 BAROGRAPH_TASK_ALLOWED_QUEUES: {{ toJson .Values.jobs.allowedQueues | quote }}
+{{- with .Values.jobs.allowedClaims }}
+BAROGRAPH_TASK_ALLOWED_CLAIMS: {{ toJson . | quote }}
+{{- end }}
+{{- with .Values.jobs.allowedConfigMaps }}
+BAROGRAPH_TASK_ALLOWED_CONFIG_MAPS: {{ toJson . | quote }}
+{{- end }}
+{{- with .Values.jobs.allowedSecrets }}
+BAROGRAPH_TASK_ALLOWED_SECRETS: {{ toJson . | quote }}
+{{- end }}
 BAROGRAPH_TASK_PROGRAM_STORAGE: {{ .Values.jobs.storage }}
 {{- with .Values.jobs.priorityClass }}
 BAROGRAPH_TASK_PRIORITY_CLASS: {{ . }}

@@ -70,8 +70,12 @@ def tfjob(change=None) -> bytes:
     return yaml.safe_dump(document, sort_keys=False).encode()
 
 
+def pod(document: dict[str, Any], role: str = "Worker") -> dict[str, Any]:
+    return document["spec"]["tfReplicaSpecs"][role]["template"]["spec"]
+
+
 def container(document: dict[str, Any], role: str = "Worker") -> dict[str, Any]:
-    return document["spec"]["tfReplicaSpecs"][role]["template"]["spec"]["containers"][0]
+    return pod(document, role)["containers"][0]
 
 
 def faults(change, **options: bool) -> list[str]:
@@ -114,7 +118,7 @@ def test_what_is_left_out_without_harm_is_said() -> None:
 
 
 UNSUPPORTED = {
-    "volumes": ("Worker.template.spec.volumes", "data"),
+    "volumes": ("Worker.template.spec.volumes[0]", "data"),
     "serviceAccountName": ("Worker.template.spec.serviceAccountName", "no Kubernetes identity"),
     "tolerations": ("Worker.template.spec.tolerations", "BAROGRAPH_TASK_TOLERATIONS"),
     "nodeSelectr": ("Worker.template.spec.nodeSelectr", "not known here"),
@@ -144,11 +148,75 @@ def test_all_faults_are_named_at_once() -> None:
 
 def test_force_goes_on_without_the_unsupported_and_says_so() -> None:
     def change(document) -> None:
+        pod(document)["volumes"] = [{"name": "data", "nfs": {"server": "s", "path": "/"}}]
         container(document)["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
 
     imported = import_tfjob(tfjob(change), force=True)
     assert submit(imported).roles() == {"ps": 2, "worker": 3}
-    assert any(n.startswith("left out: ") and "volumeMounts" in n for n in imported.notes)
+    assert any(n.startswith("left out: ") and "volumes[0].nfs" in n for n in imported.notes)
+
+
+def test_volumes_and_references_come_with_their_roles() -> None:
+    def change(document) -> None:
+        for role in ("PS", "Worker"):
+            pod(document, role)["volumes"] = [
+                {"name": "data", "persistentVolumeClaim": {"claimName": "sets", "readOnly": True}},
+                {"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},
+                {"name": "conf", "configMap": {"name": "train", "defaultMode": 420}},
+                {"name": "keys", "secret": {"secretName": "keys"}},
+            ]
+            pod(document, role)["imagePullSecrets"] = [{"name": "registry"}]
+            container(document, role)["envFrom"] = [
+                {"secretRef": {"name": "keys"}, "prefix": "KEY_"},
+                {"configMapRef": {"name": "train"}},
+            ]
+            container(document, role)["volumeMounts"] = [
+                {"name": "data", "mountPath": "/data/", "subPath": "mnist"},
+                {"name": "dshm", "mountPath": "/dev/shm"},
+                {"name": "conf", "mountPath": "/etc/train"},
+            ]
+        keys = {"name": "keys", "mountPath": "/keys", "readOnly": True}
+        container(document)["volumeMounts"].append(keys)
+
+    job = submit(import_tfjob(tfjob(change)))
+    told = [each.model_dump(exclude_defaults=True, mode="json") for each in job.volumes]
+    assert told == [
+        {"path": "/data", "claim": "sets", "sub_path": "mnist", "read_only": True},
+        {"path": "/dev/shm", "empty": {"size": "2048Mi", "memory": True}},
+        {"path": "/etc/train", "config_map": "train"},
+        {"path": "/keys", "secret": "keys", "read_only": True, "roles": ["worker"]},
+    ]
+    told = [each.model_dump(exclude_defaults=True) for each in job.env_from]
+    assert told == [{"secret": "keys", "prefix": "KEY_"}, {"config_map": "train"}]
+    assert job.image_pull_secrets == ("registry",)
+
+
+BAD_VOLUMES = {
+    "volumes[0].hostPath": ({"hostPath": {"path": "/"}}, {}),
+    "volumes[0]": ({"emptyDir": {}, "secret": {"secretName": "x"}}, {}),
+    "volumes[0].persistentVolumeClaim": ({"persistentVolumeClaim": {}}, {}),
+    "volumes[0].secret.items": ({"secret": {"secretName": "x", "items": [{"key": "a"}]}}, {}),
+    "volumes[0].emptyDir.sizeLimit": ({"emptyDir": {"sizeLimit": "much"}}, {}),
+    "volumes[0].emptyDir.medium": ({"emptyDir": {"medium": "HugePages"}}, {}),
+    "containers[0].volumeMounts[0].name": ({"emptyDir": {}}, {"name": "other"}),
+    "containers[0].volumeMounts[0].mountPath": ({"emptyDir": {}}, {"mountPath": None}),
+    "containers[0].volumeMounts[0].mountPropagation": (
+        {"emptyDir": {}},
+        {"mountPropagation": "Bidirectional"},
+    ),
+}
+
+
+@pytest.mark.parametrize("path", BAD_VOLUMES)
+def test_a_volume_that_cannot_be_had_is_named(path: str) -> None:
+    source, mount = BAD_VOLUMES[path]
+
+    def change(document) -> None:
+        pod(document)["volumes"] = [{"name": "data"} | source]
+        container(document)["volumeMounts"] = [{"name": "data", "mountPath": "/data"} | mount]
+
+    (fault,) = faults(change)
+    assert fault.startswith(f"spec.tfReplicaSpecs.Worker.template.spec.{path}: ")
 
 
 def test_a_field_given_twice_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Which images, priority classes and queues a job may name here; pure."""
+"""Which images, classes, queues, volumes and Secrets a job may name here; pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from services.task.settings import TaskSettings
-from shared.contracts import Fault, JobSubmit
+from shared.contracts import EnvironmentSource, Fault, JobSubmit, Volume
 
 ANY = "*"
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?::[0-9]+)?")
@@ -25,6 +25,9 @@ class Allowed:
     images: Sequence[str] = ()
     priority_classes: Sequence[str] = ()
     queues: Sequence[str] = ()
+    claims: Sequence[str] = ()
+    config_maps: Sequence[str] = ()
+    secrets: Sequence[str] = ()
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Allowed:
@@ -33,6 +36,9 @@ class Allowed:
             images=(*settings.allowed_images, settings.program_image),
             priority_classes=(*settings.allowed_priority_classes, settings.priority_class),
             queues=(*settings.allowed_queues, settings.queue),
+            claims=settings.allowed_claims,
+            config_maps=settings.allowed_config_maps,
+            secrets=settings.allowed_secrets,
         )
 
     def faults(self, submit: JobSubmit) -> Iterator[Fault]:
@@ -48,6 +54,24 @@ class Allowed:
             yield _not_allowed("priority_class", self.priority_classes, "ALLOWED_PRIORITY_CLASSES")
         if submit.queue and not {submit.queue, ANY} & {*self.queues}:
             yield _not_allowed("queue", self.queues, "ALLOWED_QUEUES")
+        for number, volume in enumerate(submit.volumes):
+            yield from self._reference(f"volumes.{number}", volume)
+        for number, source in enumerate(submit.env_from):
+            yield from self._reference(f"env_from.{number}", source)
+        for name in submit.image_pull_secrets:
+            if name not in self.secrets:
+                yield _not_allowed("image_pull_secrets", self.secrets, "ALLOWED_SECRETS")
+
+    def _reference(self, field: str, source: Volume | EnvironmentSource) -> Iterator[Fault]:
+        """What a volume or a source of variables names of the jobs' namespace."""
+        claim = source.claim if isinstance(source, Volume) else None
+        if claim is not None and not {claim, ANY} & {*self.claims}:
+            yield _not_allowed(f"{field}.claim", self.claims, "ALLOWED_CLAIMS")
+        if source.config_map is not None and not {source.config_map, ANY} & {*self.config_maps}:
+            yield _not_allowed(f"{field}.config_map", self.config_maps, "ALLOWED_CONFIG_MAPS")
+        # No word stands for all Secrets: what other jobs' launchers are told is among them.
+        if source.secret is not None and source.secret not in self.secrets:
+            yield _not_allowed(f"{field}.secret", self.secrets, "ALLOWED_SECRETS")
 
     def _image(self, field: str, image: str) -> Iterator[Fault]:
         repository = repository_of(image)

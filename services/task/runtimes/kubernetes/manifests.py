@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.task.runtimes.kubernetes import names
+from services.task.runtimes.kubernetes import mounts, names
 from services.task.settings import TaskSettings
 from services.task.spec import SPEC_FILE, PodPlaces
 from shared.cluster import Object
@@ -219,6 +219,7 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
                 "name": "job",
                 "secret": {"secretName": names.base_name(submit.job_id), "defaultMode": 0o440},
             },
+            *mounts.volumes(submit, _role(submit, group)),
         ],
         "tolerations": [
             *({**each} for each in template.tolerations),
@@ -237,6 +238,7 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
             [{"name": names.GATE}] if gated and not template.queue_of(submit) else []
         ),
         "resourceClaims": _claims(template, submit, group),
+        "imagePullSecrets": [{"name": name} for name in submit.image_pull_secrets],
     }
     return spec | {name: value for name, value in optional.items() if value}
 
@@ -330,7 +332,7 @@ def _told(name: str, path: str) -> Object:
 
 
 def _program(template: Template, submit: JobSubmit, group: str) -> Object:
-    """The user's container: the image as it is, without any credential."""
+    """The user's container: the image as it is, with no credential but what the job names."""
     asked = _resources(submit, group)
     amounts = {"cpu": f"{asked.cpu:g}", "memory": asked.memory}
     if asked.gpu and not asked.device_class:
@@ -342,6 +344,7 @@ def _program(template: Template, submit: JobSubmit, group: str) -> Object:
     if asked.gpu and asked.device_class:
         resources["claims"] = [{"name": _CLAIM}]
     exchange = str(PodPlaces.EXCHANGE)
+    env_from = mounts.env_from(submit)
     return {
         "name": names.PROGRAM,
         "image": submit.image_of(_role(submit, group)) or template.program_image,
@@ -354,7 +357,9 @@ def _program(template: Template, submit: JobSubmit, group: str) -> Object:
             {"name": "exchange", "mountPath": exchange},
             {"name": "work", "mountPath": str(PodPlaces.WORK)},
             {"name": "checkpoints", "mountPath": str(PodPlaces.CHECKPOINTS)},
+            *mounts.mounts(submit, _role(submit, group)),
         ],
+        **({"envFrom": env_from} if env_from else {}),
     }
 
 

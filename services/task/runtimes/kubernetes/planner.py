@@ -96,6 +96,9 @@ class KubernetesPlanner:
         if queue and len({submit.image_of(role) for role in submit.roles()}) > 1:
             problem = "a queued cluster is one Job: all roles must have the same image"
             yield Fault(field="role_images", problem=problem)
+        if queue and len({submit.volumes_of(role) for role in submit.roles()}) > 1:
+            problem = "a queued cluster is one Job: all roles must have the same volumes"
+            yield Fault(field="volumes", problem=problem)
         named = all(submit.image_of(role) for role in submit.roles())
         if not named and not self._template.program_image:
             yield Fault(field="image", problem="the installation has no default image: name one")

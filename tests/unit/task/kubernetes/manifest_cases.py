@@ -35,6 +35,21 @@ CASES: dict[str, tuple[Template, JobSubmit]] = {
     "queue": (TEMPLATE, cluster(queue="team", priority_class="high")),
     "spread": (_TAINTED, cluster(chief=False, placement="spread")),
     "together": (TEMPLATE, cluster(chief=False, ps=0, placement="together")),
+    "volumes": (
+        TEMPLATE,
+        cluster(
+            chief=False,
+            volumes=[
+                {"path": "/mnt/data", "claim": "datasets", "read_only": True, "sub_path": "mnist"},
+                {"path": "/mnt/out", "claim": "results", "roles": ["worker"]},
+                {"path": "/etc/train", "config_map": "train"},
+                {"path": "/etc/keys", "secret": "keys", "read_only": True},
+                {"path": "/dev/shm", "empty": {"size": "2Gi", "memory": True}},
+            ],
+            env_from=[{"secret": "keys", "prefix": "KEY_"}, {"config_map": "train"}],
+            image_pull_secrets=["registry"],
+        ),
+    ),
     "host_network": (TEMPLATE, cluster(chief=False, ps=0, host_network=True)),
 }
 

@@ -43,7 +43,8 @@ def test_pods_keep_to_the_restricted_pod_security_standard(case: str) -> None:
         assert pod["securityContext"]["runAsUser"] > 0
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostPID", "hostIPC"} & pod.keys()
-        assert {kind for v in pod["volumes"] for kind in v} <= {"name", "emptyDir", "secret"}
+        kinds = {kind for volume in pod["volumes"] for kind in volume} - {"name"}
+        assert kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim"}
         for container in containers(pod).values():
             confined = container["securityContext"]
             assert confined["allowPrivilegeEscalation"] is False
@@ -58,12 +59,27 @@ def test_the_users_program_sees_no_credential(case: str) -> None:
         assert pod["automountServiceAccountToken"] is False
         assert pod["enableServiceLinks"] is False
         assert not pod.get("shareProcessNamespace")
-        (secret,) = [v["name"] for v in pod["volumes"] if "secret" in v]
         program = containers(pod)[names.PROGRAM]
         mounted = {mount["name"] for mount in program["volumeMounts"]}
-        assert secret not in mounted
-        assert "private" not in mounted
-        assert not {"env", "envFrom"} & program.keys()
+        assert not {"job", "private"} & mounted
+        assert "env" not in program
+        submit = CASES[case][1]
+        assert bool(program.get("envFrom")) == bool(submit.env_from)
+
+
+def test_what_a_job_names_reaches_its_program_only_and_only_the_roles_it_names() -> None:
+    ps, worker = pods_of("volumes")
+    for pod in (ps, worker):
+        for name in (names.FETCH, names.LAUNCHER):
+            ours = containers(pod)[name]
+            assert not [m for m in ours["volumeMounts"] if m["name"].startswith("volume-")]
+            assert "envFrom" not in ours
+    paths = [
+        {mount["mountPath"] for mount in containers(pod)[names.PROGRAM]["volumeMounts"]}
+        for pod in (ps, worker)
+    ]
+    assert paths[1] - paths[0] == {"/mnt/out"}
+    assert ps["imagePullSecrets"] == [{"name": "registry"}]
 
 
 @every_case

@@ -155,14 +155,14 @@ def test_what_keeps_it_from_starting_stands_in_the_status_and_an_event(house: Ho
 
 def test_what_cannot_be_taken_over_is_refused_and_every_field_is_named(house: House) -> None:
     worker = replica(1, volumeMounts=[{"name": "d", "mountPath": "/d"}], envFrom=[{"x": 1}])
-    worker["template"]["spec"]["volumes"] = [{"name": "d", "emptyDir": {"medium": "Memory"}}]
+    worker["template"]["spec"]["volumes"] = [{"name": "d", "hostPath": {"path": "/"}}]
     house.objects.apply(tfjob(tfReplicaSpecs={"Worker": worker, "Wroker": replica(1)}))
     house.run(2)
     (failed,) = house.status()["conditions"]
     assert (failed["type"], failed["status"]) == ("Failed", "True")
     assert failed["reason"] == "TFJobFailedValidation"
     where = "spec.tfReplicaSpecs.Worker.template.spec"
-    for field in (f"{where}.volumes", "volumeMounts", "envFrom", "spec.tfReplicaSpecs.Wroker"):
+    for field in (f"{where}.volumes[0].hostPath", "envFrom[0]", "spec.tfReplicaSpecs.Wroker"):
         assert field in failed["message"]
     assert house.status()["completionTime"]
     assert house.jobs() == []

@@ -1,0 +1,45 @@
+"""Names and quantities that several contracts use, as Kubernetes writes them; and roles."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+MemoryQuantity = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti|k|M|G|T)?$",
+        examples=["10240Mi"],
+        description="Memory of each container as a Kubernetes quantity, bytes without a suffix.",
+    ),
+]
+KubernetesName = Annotated[
+    str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", examples=["research"])
+]
+
+
+class Role(StrEnum):
+    """A member's task type, in TensorFlow's words."""
+
+    CHIEF = "chief"
+    PS = "ps"
+    WORKER = "worker"
+    EVALUATOR = "evaluator"
+
+
+_SUFFIX = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40} | {
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+}
+
+
+def memory_bytes(quantity: str) -> int:
+    """Bytes of a ``MemoryQuantity``."""
+    for suffix, factor in _SUFFIX.items():
+        if quantity.endswith(suffix):
+            return int(quantity.removesuffix(suffix)) * factor
+    return int(quantity)

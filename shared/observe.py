@@ -49,6 +49,14 @@ PARTITION_LAG = Gauge(
     ["partition"],
 )
 PARTITIONS_OWNED = Gauge("barograph_partitions_owned", "Sample streams this replica owns.")
+PARTITION_UNOWNED = Gauge(
+    "barograph_partition_unowned_seconds",
+    "For how long a stream of this replica's share has been worked on by nobody it hears of.",
+    ["partition"],
+)
+REPLICAS_ALIVE = Gauge(
+    "barograph_replicas_alive", "Replicas this one shares the sample streams with, itself included."
+)
 SAMPLES = Counter("barograph_samples_total", "Samples processed.", ["outcome"])
 SERIES_CUT = Counter(
     "barograph_series_cut_total",

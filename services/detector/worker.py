@@ -67,6 +67,12 @@ class DetectorWorker:
             # Judging goes on; the one before still serves, and the next interval tries again.
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
+    def close(self) -> None:
+        """Its series count for the next owner."""
+        for stage, series in self._stages.items():
+            SERIES.labels(stage).dec(series)
+        self._stages = {}
+
     def _export(self, events: Iterable[Message]) -> None:
         now, before = self._engine.counts, self._exported
         for outcome in ("judged", "not_judged", "late", "stale", "invalid", "refused"):

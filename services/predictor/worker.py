@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 
 import structlog
+from prometheus_client import Gauge
 
 from services.predictor.engine import Engine
 from services.predictor.settings import EngineSettings
@@ -27,6 +28,16 @@ from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)
 
+_LEDGER_GAUGES = {
+    PREDICTION_ACCURACY: "accuracy",
+    MISSED_ALARM_RATE: "missed_rate",
+    ALARM_REDUCTION: "reduction",
+    PREDICTION_LEAD: "lead_s",
+    INTERVAL_COVERAGE: "coverage",
+    BRIER_SCORE: "brier",
+}
+"""What is shown of the ledger, and which attribute of its scores it is."""
+
 
 class PredictorWorker:
     """Forecasts one partition; see ``shared.service.PartitionWorker``.
@@ -45,6 +56,7 @@ class PredictorWorker:
         self._heavy = heavy
         self._engine = Engine(settings)
         self._lag = 0
+        self._exported: set[tuple[Gauge, tuple[str, ...]]] = set()
 
     def restore(self) -> int | None:
         """Take the newest snapshot that is whole and fits; None if there is none."""
@@ -83,6 +95,14 @@ class PredictorWorker:
             # Forecasting goes on; the one before still serves, and the next interval tries again.
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
+    def close(self) -> None:
+        """Its lag and its ledger are the next owner's to show."""
+        FORECAST_LAG.dec(self._lag)
+        self._lag = 0
+        for gauge, labels in self._exported:
+            gauge.remove(*labels)
+        self._exported.clear()
+
     def _export(self) -> None:
         partition = str(self._partition)
         # A difference: the gauge is the sum over this replica's partitions.
@@ -90,13 +110,8 @@ class PredictorWorker:
         self._lag = self._engine.lag
         for item, score in self._engine.episodes.ledger.scores.items():
             labels = (item, self._engine.rule(item), partition)
-            for gauge, value in (
-                (PREDICTION_ACCURACY, score.accuracy),
-                (MISSED_ALARM_RATE, score.missed_rate),
-                (ALARM_REDUCTION, score.reduction),
-                (PREDICTION_LEAD, score.lead_s),
-                (INTERVAL_COVERAGE, score.coverage),
-                (BRIER_SCORE, score.brier),
-            ):
+            for gauge, name in _LEDGER_GAUGES.items():
+                value = getattr(score, name)
                 if value is not None:
                     gauge.labels(*labels).set(value)
+                    self._exported.add((gauge, labels))

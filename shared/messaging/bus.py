@@ -19,6 +19,7 @@ from shared.messaging.errors import BrokerUnavailable, NotInTopology, Unpublisha
 from shared.messaging.handling import HandleBatch
 from shared.messaging.limits import Outgoing, fault_of
 from shared.messaging.link import Address, Link
+from shared.messaging.membership import Membership
 from shared.messaging.publisher import ConfirmingPublisher
 from shared.messaging.stream_head import StreamHead
 from shared.topology import PARTITION_PUBLISHER, PARTITIONS, Principal, QueueKind
@@ -277,6 +278,12 @@ class Bus:
     def follow_head(self, head: StreamHead) -> None:
         """Let ``head`` look at its stream on this bus' consuming connection."""
         self._declarer.add(head)
+
+    def membership(self) -> Membership:
+        """What tells the replicas of this principal of each other."""
+        membership = Membership(self.principal, self.instance, self._out)
+        self._declarer.add(membership)
+        return membership
 
     def dead_letter_depth(self, queues: Sequence[str]) -> DeadLetterDepth:
         """What exports how many dead letters these own work queues have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 import structlog
@@ -33,8 +33,8 @@ class QueueConsumer:
     and set up again instead: a stream takes nothing back. Batches of one consumer run in parallel
     only with ``concurrency`` > 1. ``before`` prepares each new channel and calls its second
     argument, in the link's thread, when it is ready. ``marks`` remember over which message the
-    process died. ``broker_name`` gives the queue's name at the broker where that is another than
-    ours.
+    process died. ``broker_name`` gives the queue's name at the broker if it is another. One made
+    with ``suspended`` waits for ``resume``. ``pool`` runs the batches, one after the other.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class QueueConsumer:
         marks: CrashMarks | None = None,
         pauses_s: Sequence[float] = PAUSES_S,
         broker_name: Callable[[], str] | None = None,
+        suspended: bool = False,
+        pool: Executor | None = None,
     ) -> None:
         self.queue = queue
         self._broker_name = broker_name or (lambda: queue)
@@ -61,7 +63,10 @@ class QueueConsumer:
         self._arguments = arguments
         self._before = before
         self._restart_on_failure = restart_on_failure
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix=f"handle-{queue}")
+        self._pool = pool or ThreadPoolExecutor(concurrency, thread_name_prefix=f"handle-{queue}")
+        self._suspended = suspended
+        self._opening = 0
+        self._opened: Channel | None = None
         self._link: Link | None = None
         self._channel: Channel | None = None
         self._tag = ""
@@ -77,11 +82,10 @@ class QueueConsumer:
     def connected(self, link: Link) -> None:
         self._link = link
         self._deaf_since = time.monotonic()
-        if not self._stopping:
-            link.open_channel(self._on_channel)
+        self._open()
 
     def disconnected(self) -> None:
-        self._channel = None
+        self._channel = self._opened = None
         self._deaf_since = None
         self._buffer.clear()
         self._unsettled.clear()
@@ -111,12 +115,41 @@ class QueueConsumer:
         self._pool.shutdown(wait=finished, cancel_futures=True)
         return finished
 
+    def resume(self) -> None:
+        """Consume again after ``suspend``; only from the link's thread."""
+        self._suspended = False
+        self._open()
+
+    def suspend(self) -> None:
+        """Take nothing more until ``resume``; only from the link's thread.
+
+        A batch in work is finished; what is submitted now runs after it. The channel is closed.
+        """
+        self._suspended = True
+        self._opening += 1
+        channel = self._opened
+        self.disconnected()
+        if channel is not None and channel.is_open:
+            channel.close()
+
+    def _open(self) -> None:
+        if self._link is None or self._stopping or self._suspended:
+            return
+        self._opening += 1
+        number = self._opening
+        self._link.open_channel(lambda channel: self._on_channel(channel, number))
+
     def _cancel(self) -> None:
         self._buffer.clear()
         if self._channel is not None and self._channel.is_open and self._tag:
             self._channel.basic_cancel(self._tag)
 
-    def _on_channel(self, channel: Channel) -> None:
+    def _on_channel(self, channel: Channel, number: int) -> None:
+        if number != self._opening:
+            # It was suspended meanwhile.
+            channel.close()
+            return
+        self._opened = channel
         channel.add_on_close_callback(self._on_channel_closed)
         channel.add_on_cancel_callback(lambda _frame: channel.close())
         if self._before is not None:
@@ -126,6 +159,8 @@ class QueueConsumer:
 
     def _consume(self, channel: Channel) -> None:
         def start(_frame: object) -> None:
+            if not self._is_opened(channel):
+                return
             self._channel = channel
             self._deaf_since = None
             arguments = self._arguments() if self._arguments else {}
@@ -133,18 +168,23 @@ class QueueConsumer:
                 self._broker_name(), self._on_message, auto_ack=False, arguments=arguments
             )
 
-        channel.basic_qos(prefetch_count=self._holding.prefetch, callback=start)
+        if self._is_opened(channel):
+            channel.basic_qos(prefetch_count=self._holding.prefetch, callback=start)
+
+    def _is_opened(self, channel: Channel) -> bool:
+        return channel is self._opened
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
         self.last_close = str(reason)
-        if channel is self._channel:
-            self.disconnected()
-            self._deaf_since = time.monotonic()
+        if not self._is_opened(channel):
+            return
+        self.disconnected()
+        self._deaf_since = time.monotonic()
         if self._link is not None and not self._stopping and self._link.up:
             log_at = log.debug if self._before else log.warning
             log_at("channel_closed", queue=self.queue, reason=self.last_close)
-            link = self._link
-            link.later(2.0, lambda: link.open_channel(self._on_channel))
+            number = self._opening
+            self._link.later(2.0, lambda: self._open() if number == self._opening else None)
 
     def _on_message(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes

@@ -78,3 +78,6 @@ class PartitionWorker(Protocol):
 
     def snapshot(self, offset: int) -> None:
         """Store the state, which contains everything up to ``offset``."""
+
+    def close(self) -> None:
+        """This replica works the partition no more: take back what is exported of it alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shared.messaging import Bus, QueueConsumer
@@ -55,7 +55,7 @@ class Turn:
 class Liveness:
     """Asks every part that can stand still."""
 
-    def __init__(self, bus: Bus, owners: list[PartitionOwner]) -> None:
+    def __init__(self, bus: Bus, owners: Sequence[PartitionOwner]) -> None:
         self._bus = bus
         self._owners = owners
         self.turns: dict[str, Turn] = {}

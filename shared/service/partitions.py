@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from enum import Enum, auto
 from typing import Any
 
 import structlog
@@ -12,7 +14,7 @@ import structlog
 from shared.messaging import Bus, Delivery, Outgoing, QueueConsumer
 from shared.messaging.envelope import PUBLISHED_MS
 from shared.messaging.stream_head import StreamHead
-from shared.observe import PARTITION_LAG, PARTITIONS_OWNED, SNAPSHOTS
+from shared.observe import PARTITION_LAG, SNAPSHOTS
 from shared.service.batches import Batches
 from shared.service.context import PartitionWorker
 from shared.topology import partition_queue
@@ -24,11 +26,24 @@ _LEAST_WORK_PER_SNAPSHOT = 19
 """So many times as long as a snapshot took there is none: 5 % of the time at most."""
 
 
+class Stage(Enum):
+    """How a replica stands to one partition."""
+
+    IDLE = auto()
+    ACQUIRING = auto()
+    """It asks for the lock."""
+    OWNING = auto()
+    RELEASING = auto()
+    """It finishes what it has in work, and has the lock until that is done."""
+
+
 class PartitionOwner:
     """Works one partition whenever this replica holds its lock.
 
     The lock is an exclusive queue: the broker gives it to one connection and takes it back when
-    that connection ends, however it ends. So at most one living replica owns a partition.
+    that connection ends, however it ends. So at most one living replica owns a partition. It is
+    asked for after ``take`` and given back after ``give_up``, when the batch in work is finished,
+    confirmed and contained in a snapshot.
 
     A batch that cannot be worked on does not stop the partition. The state is restored and brought
     up to that batch; then its series are tried apart, those that fail are dead-lettered with
@@ -42,8 +57,10 @@ class PartitionOwner:
         worker: Callable[[], PartitionWorker],
         snapshot_every_s: float,
         clock: Callable[[], float] = time.monotonic,
+        pool: Executor | None = None,
     ) -> None:
         self._bus = bus
+        self._link = bus.consuming_link
         self.partition = partition
         self._make = worker
         self._every_s = snapshot_every_s
@@ -53,7 +70,14 @@ class PartitionOwner:
         self._snapshot_offset: int | None = None
         self._next_snapshot = 0.0
         self._batches = Batches(bus, partition, worker)
-        self._owned = False
+        self._made: PartitionWorker | None = None
+        self._stage = Stage.IDLE
+        self._wanted = False
+        self._tenure = 0
+        self._lock = f"owner.{bus.principal}.{partition}"
+        self.changed: Callable[[], None] = lambda: None
+        """Called in the link's thread when the lock was taken or given back."""
+        self.restore_error = ""
         self._moved_at = clock()
         self._published_s: float | None = None
         self.head = StreamHead(partition_queue(partition))
@@ -65,7 +89,19 @@ class PartitionOwner:
             arguments=self._arguments,
             before=self._acquire,
             restart_on_failure=True,
+            suspended=True,
+            pool=pool,
         )
+
+    @property
+    def idle(self) -> bool:
+        """Whether this replica neither has the lock nor asks for it."""
+        return self._stage is Stage.IDLE
+
+    @property
+    def owned(self) -> bool:
+        """Whether this replica has the lock."""
+        return self._stage in (Stage.OWNING, Stage.RELEASING)
 
     @property
     def offset(self) -> int | None:
@@ -76,7 +112,7 @@ class PartitionOwner:
     def behind(self) -> bool:
         """Whether this replica owns the partition and its stream goes on after what was read."""
         head, own = self.head.offset, self._offset
-        return self._owned and head is not None and (own is None or head > own)
+        return self.owned and head is not None and (own is None or head > own)
 
     @property
     def stalled_s(self) -> float:
@@ -93,36 +129,111 @@ class PartitionOwner:
             known = 0.0 if self._published_s is None else time.time() - self._published_s
             lag = max(standing, known)
         PARTITION_LAG.labels(str(self.partition)).set(lag)
-        if self._owned:
+        if self.owned:
             self.head.ask()
+
+    def take(self) -> None:
+        """Ask for the lock until it is given; only from the link's thread."""
+        self._wanted = True
+        if self.idle:
+            self._stage = Stage.ACQUIRING
+            self.consumer.resume()
+
+    def give_up(self) -> None:
+        """Finish what is in work, store the state, give the lock back; from the link's thread."""
+        self._wanted = False
+        if self._stage is Stage.OWNING:
+            self._release()
+
+    def lost(self) -> None:
+        """The connection is gone, and with it the lock; only from the link's thread."""
+        self._wanted = False
+        self._stage = Stage.IDLE
+        self._tenure += 1
+        # Its channel belonged to that connection: there is nothing to be closed.
+        self.consumer.disconnected()
+        self.consumer.suspend()
 
     def _acquire(self, channel: Any, go: Callable[[], None]) -> None:
         # Until it has the lock, another replica works it.
-        self._owned = False
+        self._stage = Stage.ACQUIRING
         PARTITION_LAG.labels(str(self.partition)).set(0)
-        lock = f"owner.{self._bus.principal}.{self.partition}"
+        if not self._wanted:
+            self._release()
+            return
 
         def acquired(_frame: object) -> None:
-            self._owned, self._moved_at = True, self._clock()
-            self.consumer.submit(lambda: self._restore(go))
+            self._stage, self._moved_at = Stage.OWNING, self._clock()
+            self._tenure += 1
+            tenure = self._tenure
+            if self._wanted:
+                self.consumer.submit(lambda: self._restore(go, tenure))
+                self.changed()
+            else:
+                self._release()
 
-        channel.queue_declare(lock, exclusive=True, auto_delete=True, callback=acquired)
+        channel.queue_declare(self._lock, exclusive=True, auto_delete=True, callback=acquired)
 
-    def _restore(self, go: Callable[[], None]) -> None:
+    def _release(self) -> None:
+        self._stage = Stage.RELEASING
+        self.consumer.suspend()
+        tenure = self._tenure
+        self.consumer.submit(lambda: self._finish(tenure))
+
+    def _finish(self, tenure: int) -> None:
+        """After what was in work, in the pool: store the state, then let the next owner begin."""
         try:
-            self._worker = self._make()
-            self._offset = self._snapshot_offset = self._worker.restore()
+            if tenure == self._tenure:
+                self.snapshot()
         except Exception:
+            # The one before still serves: the next owner goes on from there.
+            log.exception("snapshot_failed", partition=self.partition)
+        self._worker = self._offset = self._snapshot_offset = None
+        self._retire()
+        self._link.call(lambda: self._unlock(tenure))
+
+    def _unlock(self, tenure: int) -> None:
+        def done(*_: object) -> None:
+            if tenure == self._tenure and self._stage is Stage.RELEASING:
+                self._stage = Stage.IDLE
+                log.info("partition_released", partition=self.partition)
+                self.changed()
+
+        def delete(channel: Any) -> None:
+            # The broker refuses it where another replica has the lock; then it is not ours.
+            channel.add_on_close_callback(done)
+            channel.queue_delete(self._lock, callback=lambda _: channel.close())
+
+        if tenure == self._tenure:
+            self._link.open_channel(delete)
+
+    def _retire(self) -> None:
+        self.consumer.handling.outage = ""
+        if self._made is not None:
+            self._made.close()
+            self._made = None
+
+    def _restore(self, go: Callable[[], None], tenure: int) -> None:
+        if tenure != self._tenure:
+            return
+        try:
+            self._retire()
+            self._worker = self._made = self._make()
+            self._offset = self._snapshot_offset = self._worker.restore()
+        except Exception as error:
             # Runs in the pool: whatever a worker's restore raises must be seen and tried again.
             log.exception("restore_failed", partition=self.partition)
-            link = self._bus.consuming_link
-            link.call(
-                lambda: link.later(5.0, lambda: self.consumer.submit(lambda: self._restore(go)))
-            )
+            self._worker, self.restore_error = None, f"{type(error).__name__}: {error}"[:300]
+            self._link.call(lambda: self._link.later(5.0, lambda: self._restore_again(go, tenure)))
             return
+        self.restore_error = ""
         log.info("partition_acquired", partition=self.partition, offset=self._offset)
         self._next_snapshot = self._clock() + self._every_s
-        self._bus.consuming_link.call(go)
+        self._link.call(go)
+
+    def _restore_again(self, go: Callable[[], None], tenure: int) -> None:
+        if self._stage is Stage.OWNING:
+            self.consumer.submit(lambda: self._restore(go, tenure))
 
     def _arguments(self) -> dict[str, Any]:
         return {"x-stream-offset": "first" if self._offset is None else self._offset + 1}
@@ -132,7 +243,7 @@ class PartitionOwner:
         if worker is None:
             return
         # Nothing of the state may be stored before what follows from it is confirmed.
-        self._worker = None
+        self._worker, tenure = None, self._tenure
         outgoing: list[Outgoing] = []
         newest = -1 if self._offset is None else self._offset
         for delivery in deliveries:
@@ -141,7 +252,8 @@ class PartitionOwner:
                 continue
             if self._batches.failed_before(offset):
                 # It is tried with the state of just before it, which must be storable for that.
-                self._settle(outgoing, newest)
+                if not self._settle(outgoing, newest, tenure):
+                    return
                 outgoing = []
                 worker, apart = self._batches.apart(worker, self._offset, offset, delivery.body)
                 outgoing += apart
@@ -150,7 +262,8 @@ class PartitionOwner:
             newest = offset
         # One wait for the confirms of all. Should they not come, the worker is made anew from
         # its snapshot, and the batches come again.
-        self._settle(outgoing, newest)
+        if not self._settle(outgoing, newest, tenure):
+            return
         self._worker = worker
         # Batches of an older gateway do not say when they were published.
         published = deliveries[-1].headers.get(PUBLISHED_MS)
@@ -158,12 +271,18 @@ class PartitionOwner:
         if self._clock() >= self._next_snapshot:
             self.snapshot()
 
-    def _settle(self, outgoing: Sequence[Outgoing], newest: int) -> None:
-        """All up to ``newest`` counts as done once what follows from it is confirmed."""
+    def _settle(self, outgoing: Sequence[Outgoing], newest: int, tenure: int) -> bool:
+        """All up to ``newest`` counts as done once what follows from it is confirmed.
+
+        False when the lock was lost meanwhile: what follows from it is another replica's to say.
+        """
+        if tenure != self._tenure:
+            return False
         if outgoing:
             self._bus.publish_prepared(outgoing)
         self._offset = newest if newest >= 0 else None
         self._moved_at = self._clock()
+        return True
 
     def snapshot(self) -> None:
         """Store the state now, if it has changed; only from the consumer's pool or after it."""
@@ -179,10 +298,3 @@ class PartitionOwner:
         # than standing still for every snapshot.
         self._next_snapshot = now + max(self._every_s, _LEAST_WORK_PER_SNAPSHOT * (now - begin))
         SNAPSHOTS.inc()
-
-
-def show_owned(owners: Sequence[PartitionOwner]) -> None:
-    """Export how many partitions this replica has, and how late it is with each."""
-    PARTITIONS_OWNED.set(sum(owner.offset is not None for owner in owners))
-    for owner in owners:
-        owner.show_lag()

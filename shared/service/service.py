@@ -20,7 +20,8 @@ from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, utc_now
 from shared.service.liveness import Liveness, Turn
 from shared.service.outbox import send_or_leave, send_queued
-from shared.service.partitions import PartitionOwner, show_owned
+from shared.service.partitions import PartitionOwner
+from shared.service.sharing import Sharing
 from shared.service.unit import ServiceUnit
 from shared.settings import ServiceSettings
 from shared.store import Records, Store, StoreUnavailable
@@ -97,6 +98,7 @@ class Service:
         self._threads: list[threading.Thread] = []
         self._health: HealthServer | None = None
         self._outbox_lock = threading.Lock()
+        self._sharing: Sharing | None = None
         self._liveness = Liveness(self.bus, self._owners)
         self._store_error = ""
 
@@ -157,6 +159,8 @@ class Service:
             self.bus.attach(owner.consumer)
             self.bus.follow_head(owner.head)
         if self._owners:
+            link, membership = self.bus.consuming_link, self.bus.membership()
+            self._sharing = Sharing(link, membership, self._owners)
             queues.append(topology.partitions_of(self.bus.principal))
         depth = self.bus.dead_letter_depth(queues) if queues else None
         self.bus.start()
@@ -170,20 +174,20 @@ class Service:
             self._spawn(Periodic("store", _LOOK_AT_STORE_S, self._look_at_store))
         if depth is not None:
             self._spawn(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
-        if self._owners:
-            show = Periodic("partitions", _LOOK_AT_PARTITIONS_S, lambda: show_owned(self._owners))
-            self._spawn(show)
+        if self._sharing is not None:
+            self._spawn(Periodic("partitions", _LOOK_AT_PARTITIONS_S, self._sharing.show))
         self._spawn(Periodic("liveness", _LOOK_AT_LIVENESS_S, self._liveness.show))
         for periodic in self._periodic:
             self._spawn(periodic)
 
     def stop(self) -> None:
-        """Finish what is held, store snapshots, close."""
+        """Finish what is held, hand partitions over, close."""
         self._stop.set()
         self.wake()
+        if self._sharing is not None:
+            self._sharing.leave(20.0)
         for owner in self._owners:
-            if owner.consumer.stop(20.0):
-                owner.snapshot()
+            owner.consumer.stop(20.0)
         for thread in self._threads:
             thread.join(20.0)
         self.bus.stop()
@@ -280,6 +284,8 @@ class Service:
             wrong["store"] = self._store_error
         if outage := self.bus.outage:
             wrong["handling"] = f"waits: {outage}"
+        if self._sharing is not None:
+            wrong |= self._sharing.wrong()
         if self._stop.is_set():
             wrong["service"] = "stopping"
         return wrong

@@ -128,6 +128,8 @@ def _own_queues(principal: Principal) -> Iterator[str]:
             yield _queue_regex(dead_letter_name(name))
     if principal in PARTITION_CONSUMERS:
         yield re.escape(dead_letter_name(partitions_of(principal)))
+        # In which a replica hears of the others.
+        yield re.escape(_NAMED_BY_BROKER) + ".+"
     yield from (re.escape(queue.name) for queue in retry_queues(principal))
 
 

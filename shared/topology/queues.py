@@ -23,6 +23,8 @@ from shared.topology.routes import (
 PARTITIONS = "metrics.partitions"
 PARTITION_PUBLISHER = Principal.DETECTOR
 PARTITION_CONSUMERS = (Principal.DETECTOR, Principal.PREDICTOR, Principal.HEALER)
+REPLICAS = "replicas"
+"""Routing key of a service's heartbeats to its own replicas, on its own queues' exchange."""
 RETRY_DELAYS_S = (1, 5, 30, 120, 600)
 """Seconds a message waits before each next attempt; afterwards it is dead-lettered."""
 

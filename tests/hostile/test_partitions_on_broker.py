@@ -50,6 +50,8 @@ class _Strict:
     def snapshot(self, offset: int) -> None:
         self._disk.offset, self._disk.seen = offset, list(self.seen)
 
+    def close(self) -> None: ...
+
 
 class Detector:
     """A detector of one partition."""

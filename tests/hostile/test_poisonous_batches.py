@@ -82,6 +82,8 @@ class _Summing:
         if self._disk.writable:
             self._disk.offset, self._disk.sums = offset, dict(self.sums)
 
+    def close(self) -> None: ...
+
 
 def _delivery(offset: int, body: bytes) -> Delivery:
     return Delivery("metrics.3", offset, "", "3", {"x-stream-offset": offset}, None, None, body)
@@ -103,7 +105,7 @@ class Partition:
     def run(self, most_restarts: int = 10) -> None:
         """Read to the end; a failure closes the channel, and the stream is read anew."""
         for _ in range(most_restarts + 1):
-            self.owner._restore(lambda: None)
+            self.owner._restore(lambda: None, 0)
             first = self.owner._arguments()["x-stream-offset"]
             first = 0 if first == "first" else first
             deliveries = [
@@ -212,7 +214,7 @@ def test_where_no_snapshot_can_be_stored_the_batch_is_set_aside_as_a_whole() -> 
 def test_an_outage_is_nobodys_fault() -> None:
     partition = Partition()
     partition.stream = [_batch(_row("away"))]
-    partition.owner._restore(lambda: None)
+    partition.owner._restore(lambda: None, 0)
     assert not partition.owner.consumer.handling.once([_delivery(0, partition.stream[0])])
     assert partition.owner.consumer.handling.outage == "away"
     assert not partition.owner._batches.failed_before(0)
@@ -220,7 +222,7 @@ def test_an_outage_is_nobodys_fault() -> None:
 
 def test_an_event_that_breaks_its_contract_is_set_aside_and_its_neighbours_are_published() -> None:
     partition = Partition()
-    partition.owner._restore(lambda: None)
+    partition.owner._restore(lambda: None, 0)
     event = AnomalyCleared.model_construct(event_id="\ud800")
     outgoing = partition.owner._batches._prepared(5, event)
     assert outgoing.exchange == "to.detector"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,10 +43,13 @@ class Recorder:
     def snapshot(self, offset: int) -> None:
         _SNAPSHOTS[self.partition] = (offset, list(self.bodies))
 
+    def close(self) -> None:
+        self.bodies = []
 
-def _replica(broker: BrokerUnderTest, name: str) -> Service:
+
+def _replica(broker: BrokerUnderTest, name: str, partitions: int = 8) -> Service:
     settings = ServiceSettings(
-        broker_url=SecretStr(broker.url("detector")), instance=name, metric_partitions=4
+        broker_url=SecretStr(broker.url("detector")), instance=name, metric_partitions=partitions
     )
     service = Service(
         "detector",
@@ -59,28 +62,57 @@ def _replica(broker: BrokerUnderTest, name: str) -> Service:
     return service
 
 
+def _owned(service: Service) -> list[int]:
+    return [owner.partition for owner in service._owners if owner.owned]
+
+
+def _shared_out(services: Sequence[Service], partitions: int) -> bool:
+    """Whether each partition has one owner, and nobody has two more than anybody else."""
+    owned = [_owned(service) for service in services]
+    loads = [len(each) for each in owned]
+    return sorted(p for each in owned for p in each) == [*range(partitions)] and (
+        max(loads) - min(loads) <= 1
+    )
+
+
 def _held(name: str) -> list[bytes]:
     workers = [w for (who, _), w in Recorder.alive.items() if who == name]
     return [body for worker in workers for body in worker.bodies]
 
 
-def test_a_second_replica_takes_over_without_a_gap_or_a_repeat(broker: BrokerUnderTest) -> None:
+def _everything(snapshots: Mapping[int, tuple[int, list[bytes]]]) -> list[bytes]:
+    return sorted(body for _, bodies in snapshots.values() for body in bodies)
+
+
+def test_partitions_are_shared_out_and_handed_over_without_a_gap_or_a_repeat(
+    broker: BrokerUnderTest,
+) -> None:
+    _SNAPSHOTS.clear()
+    sent = [b"batch-%d" % number for number in range(480)]
     first = _replica(broker, "one")
-    soon(lambda: len([1 for who, _ in Recorder.alive if who == "one"]) == 4, "all partitions")
-    sent = [b"batch-%d" % number for number in range(120)]
-    for number, body in enumerate(sent[:80]):
-        first.bus.publish_partition(number % 4, body, str(number))
-    soon(lambda: len(_held("one")) == 80, "the first batches")
+    soon(lambda: _shared_out([first], 8), "one replica with everything")
+
+    def publish(service: Service, first_number: int, end: int) -> None:
+        for number in range(first_number, end):
+            service.bus.publish_partition(number % 8, sent[number], str(number))
+
+    publish(first, 0, 120)
     second = _replica(broker, "two")
-    try:
-        assert _held("two") == [], "a partition has one owner"
-        first.stop()
-        for number, body in enumerate(sent[80:]):
-            second.bus.publish_partition(number % 4, body, str(80 + number))
-        soon(lambda: len(_held("two")) == 120, "the rest, by the other replica")
-        assert sorted(_held("two")) == sorted(sent)
-    finally:
-        second.stop()
+    publish(first, 120, 240)
+    soon(lambda: _shared_out([first, second], 8), "two replicas", 60)
+    third = _replica(broker, "three")
+    publish(second, 240, 360)
+    soon(lambda: _shared_out([first, second, third], 8), "three replicas", 60)
+    first.stop()
+    publish(second, 360, 480)
+    soon(lambda: _shared_out([second, third], 8), "two replicas again", 60)
+    second.stop()
+    soon(lambda: _shared_out([third], 8), "the last one", 60)
+    soon(lambda: len(_held("three")) == len(sent), "all that was sent", 60)
+    third.stop()
+    assert _everything(_SNAPSHOTS) == sorted(sent), "nothing is lost, nothing twice"
+    for partition, (_, bodies) in _SNAPSHOTS.items():
+        assert bodies == sent[partition::8], "the order of the stream is kept"
 
 
 _OWNER = """
@@ -95,6 +127,8 @@ _OWNER = """
         def process(self, offset, batch):
             return ()
         def snapshot(self, offset):
+            pass
+        def close(self):
             pass
 
     settings = ServiceSettings(broker_url=SecretStr(sys.argv[1]), instance="child")

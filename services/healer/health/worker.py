@@ -129,6 +129,9 @@ class HealthWorker:
         except (StorageError, OSError) as error:
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
+    def close(self) -> None:
+        """Nothing of it is exported."""
+
     def _take_points(self, points: SampleBatch) -> None:
         for number, item in enumerate(points.items):
             if item not in WEIGHTS:

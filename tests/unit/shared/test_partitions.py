@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from shared.contracts import Message
 from shared.messaging import BrokerUnavailable, Bus, Delivery
 from shared.messaging.envelope import PUBLISHED_MS
-from shared.service.partitions import PartitionOwner
+from shared.service.partitions import PartitionOwner, Stage
 
 
 class _Bus(Bus):
@@ -53,6 +53,8 @@ class _Worker:
         self.snapshots.append(offset)
         self.clock[0] += self.snapshot_s
 
+    def close(self) -> None: ...
+
 
 def _deliveries(*offsets: int) -> list[Delivery]:
     return [
@@ -65,7 +67,7 @@ def _owner(snapshot_s: float = 0.0) -> tuple[PartitionOwner, _Bus, _Worker, list
     clock = [0.0]
     bus, worker = _Bus(), _Worker(clock, snapshot_s)
     owner = PartitionOwner(bus, 0, lambda: worker, 10.0, lambda: clock[0])
-    owner._restore(lambda: None)
+    owner._restore(lambda: None, 0)
     return owner, bus, worker, clock
 
 
@@ -106,7 +108,7 @@ def _lag() -> float | None:
 
 def test_lag_is_counted_against_the_end_of_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     owner, _, _, clock = _owner()
-    owner._owned = True
+    owner._stage = Stage.OWNING
     monkeypatch.setattr("time.time", lambda: 1_000.0)
     (delivery,) = _deliveries(7)
     published = {**delivery.headers, PUBLISHED_MS: 940_000}
@@ -133,7 +135,7 @@ def test_a_partition_of_another_replica_is_not_late_here() -> None:
 
 def test_waiting_for_what_is_away_is_no_standing_still() -> None:
     owner, bus, _, clock = _owner()
-    owner._owned = True
+    owner._stage = Stage.OWNING
     owner.head.offset = 9
     bus.down = True
     assert not owner.consumer.handling.once(_deliveries(1))

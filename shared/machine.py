@@ -26,6 +26,7 @@ _SLUG_LENGTH = 180
 _NAME = re.compile(PATTERN)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
 _PATH = re.compile(r"[/?#]")
+_WILDCARD = re.compile(r"[*?\[]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{0,5})?")
 _HARDWARE_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
@@ -63,6 +64,25 @@ def machine_for(*texts: str) -> str:
     return next(
         (_made_up(text) for text in texts if any(map(str.isalnum, _host_in(text)))), UNKNOWN
     )
+
+
+def is_machine(text: str) -> bool:
+    """Whether ``text`` tells one machine from others, well written or not."""
+    return machine_of(text) is not None or any(map(str.isalnum, _host_in(text)))
+
+
+def machine_pattern(pattern: str) -> str:
+    """A shell's pattern of machines, written as their names are; of one name, that name.
+
+    >>> machine_pattern("DB7:9100"), machine_pattern("DB-*:9100"), machine_pattern("*")
+    ('db7', 'db-*', '*')
+    """
+    if not _WILDCARD.search(pattern) or _address(_host_in(pattern)):
+        return machine_for(pattern) if is_machine(pattern) else pattern
+    host, colon, port = pattern.lower().rpartition(":")
+    # More colons are those of an address, whose last group may look like a port.
+    whole = not (colon and ":" not in host and _PORT.fullmatch(port))
+    return (pattern.lower() if whole else host).rstrip(".") or pattern
 
 
 def _host_in(text: str) -> str:

@@ -23,8 +23,8 @@ Person = Annotated[
 HostPattern = Annotated[
     str,
     Field(min_length=1, max_length=253, description="Machines, as a shell's pattern."),
-    # The names of machines have no capitals: a pattern with some would fit none.
-    AfterValidator(str.lower),
+    # A machine has one name: a pattern that is written otherwise would fit none.
+    AfterValidator(machine.machine_pattern),
 ]
 
 

@@ -8,9 +8,18 @@ from functools import lru_cache
 from typing import Annotated, Literal, Protocol
 
 import re2
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from shared.contracts.alerts import SeriesRef, Severity
+from shared.machine import is_machine, machine_for
 
 Operator = Literal["=", "!=", "=~", "!~"]
 _WRITTEN = re.compile(
@@ -21,6 +30,8 @@ _WRITTEN = re.compile(
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 _MAX_LENGTH = 512
+_ADDRESSES = frozenset({"instance", "node", "nodename", "hostname"})
+"""Labels that name a machine too; an alert lacks those that say no more than its ``host``."""
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False  # what is wrong is told to the one who sent it
 _OPTIONS.max_mem = 1 << 20
@@ -34,6 +45,13 @@ class Matcher(BaseModel):
     name: str = Field(min_length=1, max_length=128, description="Label name.")
     op: Operator = "="
     value: str = Field(max_length=_MAX_LENGTH, description="Text, or with =~ and !~ an expression.")
+
+    @field_validator("value")
+    @classmethod
+    def _machine_named(cls, value: str, info: ValidationInfo) -> str:
+        """Machines have one name each, so one that is written otherwise would fit none."""
+        exact = info.data.get("op") in {"=", "!="} and info.data.get("name") == "host"
+        return machine_for(value) if exact and is_machine(value) else value
 
     @model_validator(mode="after")
     def _usable(self) -> Matcher:
@@ -52,8 +70,23 @@ class Matcher(BaseModel):
         """Whether the labels fulfil it; expressions must match the whole value."""
         value = labels.get(self.name, "")
         if self.op in {"=", "!="}:
-            return (value == self.value) == (self.op == "=")
+            same = value == self.value or self._same_machine(value, labels)
+            return same == (self.op == "=")
         return bool(_compiled(self.value).fullmatch(value)) == (self.op == "=~")
+
+    def _same_machine(self, value: str, labels: Mapping[str, str]) -> bool:
+        """Whether another label that names a machine means the same one.
+
+        A port tells two programs of one machine apart, so it must be the same where both have one.
+        """
+        if self.name not in _ADDRESSES or not is_machine(self.value):
+            return False
+        wanted, written = machine_for(self.value), self.value.strip().lower()
+        if not value:
+            return wanted == labels.get("host")
+        if value.strip().lower() == written:
+            return True
+        return written == wanted and machine_for(value) == wanted
 
     def text(self) -> str:
         """As it is written, e.g. ``host=~"web-.*"``."""

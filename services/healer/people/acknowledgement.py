@@ -97,7 +97,7 @@ class People:
         if made is not None and made.open_until(ctx.now) is not None:
             return made
         series = incident.series
-        wanted = {"host": series.host, "item": series.item} | dict(series.labels)
+        wanted = dict(series.labels) | {"host": series.host, "item": series.item}
         length = timedelta(seconds=self.settings.alerting.silence_link_s)
         silence = Silence.model_validate(
             {

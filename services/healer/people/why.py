@@ -25,6 +25,7 @@ from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import SeriesRef
 from shared.contracts.message import deterministic_id
 from shared.items import ITEMS
+from shared.machine import machine_for
 from shared.service import Context
 from shared.store import Records
 
@@ -87,7 +88,7 @@ def why(
         ctx: the time and the records.
     """
     found: list[Incident] = []
-    for seen in ctx.records.find(SERIES_SEEN, group=host, limit=_SERIES):
+    for seen in ctx.records.find(SERIES_SEEN, group=machine_for(host), limit=_SERIES):
         if not item or seen.series.item == item:
             found += ctx.records.find(
                 INCIDENTS, group=series_key(seen.series), limit=_INCIDENTS, newest_first=True

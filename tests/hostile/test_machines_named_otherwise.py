@@ -1,0 +1,122 @@
+"""Machines are known by one name; whoever writes it otherwise still means that machine."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from services.detector.overrides import SeriesRule
+from services.healer.model.policy import Group, Rule
+from services.healer.notify.inhibition import Inhibition
+from services.healer.notify.matchers import Matcher, Matchers, all_match, labels_of
+from services.healer.notify.silences import Silence
+from shared.contracts.alerts import SeriesRef, Severity
+from shared.contracts.healing import HostPattern
+from shared.machine import machine_for, machine_pattern
+
+WRITTEN = {
+    "DB7": "db7",
+    "db-1:9100": "db-1",
+    "https://DB-1.example.org:9100/metrics": "db-1.example.org",
+    "db-1.example.org.": "db-1.example.org",
+    "[2001:DB8::17]:9100": "2001:db8::17",
+    "2001:db8:0::17": "2001:db8::17",
+    "büro-pc:9100": "xn--bro-pc-3ya",
+    "Rack 7 (left)": machine_for("Rack 7 (left)"),
+}
+MATCHERS = TypeAdapter(Matchers)
+
+
+def labels(host: str, **others: str) -> dict[str, str]:
+    series = SeriesRef(host=host, item="load.5min", labels=others)
+    return labels_of(series, "load", Severity.CRITICAL)
+
+
+def held(text: str, of: dict[str, str]) -> bool:
+    return all_match(MATCHERS.validate_python([text]), of)
+
+
+@pytest.mark.parametrize(("written", "name"), WRITTEN.items())
+def test_a_matcher_finds_the_machine_however_it_is_written(written: str, name: str) -> None:
+    assert held(f'host="{written}"', labels(name))
+    assert not held(f'host!="{written}"', labels(name))
+    assert not held(f'host="{written}"', labels("other"))
+    assert held(f'host!="{written}"', labels("other"))
+    given_apart = Matcher.model_validate({"name": "host", "op": "=", "value": written})
+    assert given_apart.matches(labels(name))
+
+
+@pytest.mark.parametrize(("written", "name"), WRITTEN.items())
+def test_every_door_takes_it(written: str, name: str) -> None:
+    text = f'host="{written}"'
+    silence = Silence.model_validate(
+        {
+            "silence_id": "s",
+            "matchers": [text],
+            "starts_at": "2026-01-01T00:00:00Z",
+            "ends_at": "2026-01-02T00:00:00Z",
+            "owner": "Ann",
+            "reason": "work",
+        }
+    )
+    assert silence.covers(labels(name))
+    rule = Inhibition.model_validate({"name": "i", "source": [text], "target": ['item="x"']})
+    assert rule.is_source(labels(name))
+    series = SeriesRef(host=name, item="load.5min")
+    policy = Rule.model_validate({"hosts": written, "level": "suggest"})
+    assert policy.hosts == name
+    assert policy.matches(series, "other")  # type: ignore[arg-type]
+    assert Group.model_validate({"name": "g", "hosts": written}).hosts == name
+    assert SeriesRule.model_validate({"hosts": written, "threshold": 1}).hosts == name
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("DB-*", "db-*"),
+        ("DB-*:9100", "db-*"),
+        ("db?:9100", "db?"),
+        ("*.Example.org.", "*.example.org"),
+        ("2001:db8::*:17", "2001:db8::*:17"),
+        ("[a-c]db", "[a-c]db"),
+        ("*", "*"),
+    ],
+)
+def test_a_pattern_of_machines_is_written_as_their_names_are(written: str, kept: str) -> None:
+    assert TypeAdapter(HostPattern).validate_python(written) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "expected"),
+    [
+        # The label was left out since it says no more than the machine's name.
+        ('instance="db-1:9100"', {}, True),
+        ('instance="DB-1"', {}, True),
+        ('instance!="db-1:9100"', {}, False),
+        ('instance="db-2:9100"', {}, False),
+        ('nodename="DB-1"', {}, True),
+        # The label tells two exporters of the machine apart.
+        ('instance="DB-1:9104"', {"instance": "db-1:9104"}, True),
+        ('instance="db-1"', {"instance": "db-1:9104"}, True),
+        ('instance="db-1:9100"', {"instance": "db-1:9104"}, False),
+        ('instance!="db-1:9100"', {"instance": "db-1:9104"}, True),
+        # The absence of a label can still be asked for.
+        ('instance=""', {}, True),
+        ('instance!=""', {}, False),
+        # What does not name a machine is compared as it is.
+        ('device="SDA"', {"device": "sda"}, False),
+        ('item="LOAD.5min"', {}, False),
+    ],
+)
+def test_other_labels_name_the_machine_too(text: str, own: dict[str, str], expected: bool) -> None:
+    assert held(text, labels("db-1", **own)) is expected
+
+
+@given(st.text(max_size=60))
+def test_naming_a_machine_twice_changes_nothing(text: str) -> None:
+    once = machine_pattern(text)
+    assert machine_pattern(once) == once
+    matcher = Matcher(name="host", value=text)
+    assert Matcher(name="host", value=matcher.value) == matcher

@@ -34,7 +34,7 @@ from bench.path_sender import PROBE
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports
 
-_ENGINE = {"alarm_confirm_points": 1, "alarm_clear_points": 1}
+_ENGINE = {"alarm_confirm_s": 0, "alarm_clear_s": 0}
 _DONE = re.compile(r'^barograph_samples_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
 _CAUGHT_UP_S = 600
 

@@ -17,7 +17,7 @@ from bench.nab import strength
 from services.detector.alignment import Alignment
 from services.detector.detectors import make
 from services.detector.detectors.base import tick_of
-from services.detector.notices import Notices
+from services.detector.notices import Lasting, Notices
 from shared.columns import Columns
 
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ def of_detector(name: str, *, budgeted: bool = False) -> Scorer:
     def scorer(series: Sequence[Series], budget: float) -> list[Scored]:
         detector = make(name, {"alarms_per_week": budget} if budgeted else {})
         state, alignment = Columns(detector.columns()), Alignment(None, _TOLERATED_GAP)
-        notices = Notices(1, _CLEAR)
+        notices = Notices(Lasting(1), Lasting(_CLEAR))
         for columns in (state, alignment.state, notices.state):
             columns.grow(len(series))
         scores = [np.zeros(len(one.values)) for one in series]

@@ -20,7 +20,7 @@ from services.detector.detectors.base import Bools
 from services.detector.labels import Labels, parsed, point_of
 from services.detector.limits import Limits
 from services.detector.liveness import Liveness
-from services.detector.notices import Notices
+from services.detector.notices import Lasting, Notices
 from services.detector.recent import Recent
 from services.detector.rhythm import Rhythm
 from services.detector.settings import EngineSettings
@@ -61,8 +61,11 @@ class Engine:
         self._alignment = Alignment(step_ms, settings.tolerated_gap)
         self._rhythm = Rhythm(settings.periodicity)
         self._recent = Recent(settings.recent_points)
-        self._anomalies = Notices(settings.confirming, settings.clear_points)
-        self._alarms = Notices(settings.alarm_confirm_points, settings.alarm_clear_points)
+        self._anomalies = Notices(Lasting(settings.confirming), Lasting(settings.clear_points))
+        self._alarms = Notices(
+            Lasting(1, round(settings.alarm_confirm_s * 1000)),
+            Lasting(1, round(settings.alarm_clear_s * 1000)),
+        )
         self._liveness = Liveness(
             round(settings.silent_after_s * 1000),
             round(settings.most_clock_step_s * 1000),

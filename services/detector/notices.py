@@ -1,4 +1,4 @@
-"""One notice an episode: opened after some anomalous points, closed after some normal ones."""
+"""One notice an episode: opened once anomalous points last, closed once normal ones do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from services.detector.detectors.base import Bools
 from shared.columns import Column, Columns, Rows
 
 _MOST = 30_000
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """How long a condition must last to count: points in a row, and time from first to last."""
+
+    points: int
+    ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class Notices:
     A point that cannot be judged neither opens nor closes anything, and starts counting anew.
     """
 
-    def __init__(self, confirm: int, clear: int) -> None:
+    def __init__(self, confirm: Lasting, clear: Lasting) -> None:
         self._confirm = confirm
         self._clear = clear
         self.state = Columns(
@@ -36,6 +44,8 @@ class Notices:
                 Column("opened_ms", np.int64),
                 Column("bad", np.int16),
                 Column("good", np.int16),
+                Column("bad_since_ms", np.int64, added=True),
+                Column("good_since_ms", np.int64, added=True),
             ]
         )
 
@@ -45,13 +55,21 @@ class Notices:
         """Take in one verdict a series."""
         state = self.state
         is_open = state["open"][rows]
-        fires = judged & anomalous
-        bad = np.where(fires, np.minimum(state["bad"][rows] + 1, _MOST), 0)
-        good = np.where(judged & ~anomalous, np.minimum(state["good"][rows] + 1, _MOST), 0)
-        state["bad"][rows], state["good"][rows] = bad, good
-        opens = ~is_open & (bad >= self._confirm)
-        closes = is_open & (good >= self._clear)
+        confirmed = self._lasts("bad", rows, time_ms, judged & anomalous, self._confirm)
+        cleared = self._lasts("good", rows, time_ms, judged & ~anomalous, self._clear)
+        opens, closes = ~is_open & confirmed, is_open & cleared
         if opens.any() or closes.any():
             state["open"][rows] = (is_open | opens) & ~closes
             state["opened_ms"][rows] = np.where(opens, time_ms, state["opened_ms"][rows])
         return Changes(np.flatnonzero(opens), np.flatnonzero(closes))
+
+    def _lasts(
+        self, name: str, rows: Rows, time_ms: NDArray[np.int64], holds: Bools, needed: Lasting
+    ) -> Bools:
+        """Count the points in a row for which it holds; where it does so for long enough."""
+        counts, since = self.state[name], self.state[f"{name}_since_ms"]
+        count = np.where(holds, np.minimum(counts[rows] + 1, _MOST), 0)
+        began = np.where(count == 1, time_ms, since[rows])
+        counts[rows], since[rows] = count, began
+        enough: Bools = (count >= needed.points) & (time_ms - began >= needed.ms)
+        return enough

@@ -22,6 +22,12 @@ from services.detector.periodicity import Periodicity
 from shared.memory import memory_bytes
 from shared.settings import ServiceSettings
 
+_IN_SECONDS = {
+    "alarm_confirm_points": "alarm_confirm_s",
+    "alarm_clear_points": "alarm_clear_s",
+}
+"""Settings that counted points, and those that took their place."""
+
 
 class EngineSettings(BaseModel):
     """How points are judged; the same for all series."""
@@ -52,11 +58,18 @@ class EngineSettings(BaseModel):
     clear_points: int = Field(
         default=5, ge=1, le=10_000, description="Normal points in a row that close it."
     )
-    alarm_confirm_points: int = Field(
-        default=2, ge=1, le=10_000, description="Points beyond the item's threshold, likewise."
+    alarm_confirm_s: float = Field(
+        default=10,
+        ge=0,
+        le=86_400,
+        description="Seconds beyond the item's threshold, from the first to the newest point, that "
+        "open an alarm; 0: the first point does. Of points further apart the second one does.",
     )
-    alarm_clear_points: int = Field(
-        default=2, ge=1, le=10_000, description="Points within the threshold, likewise."
+    alarm_clear_s: float = Field(
+        default=10,
+        ge=0,
+        le=86_400,
+        description="Seconds within the threshold, likewise, that close it.",
     )
     most_series: int = Field(
         default=1_000_000, ge=1, description="Series a partition takes in; more are refused."
@@ -80,6 +93,20 @@ class EngineSettings(BaseModel):
     overrides: Overrides = Field(
         default=Overrides(), description="What is different for some series; see OVERRIDES_FILE."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seconds_not_points(cls, given: object) -> object:
+        """Two points were two minutes for one sender and two seconds for another."""
+        if isinstance(given, dict):
+            faults = [
+                f"{old}: say {new}, how many seconds it must last; points are of any length"
+                for old, new in _IN_SECONDS.items()
+                if old in given
+            ]
+            if faults:
+                raise ValueError("; ".join(faults))
+        return given
 
     @property
     def confirming(self) -> int:

@@ -89,7 +89,7 @@ def _requests(series: list[tuple[dict[str, str], list[float]]]) -> list[list[Ser
 
 def _events(batches: list[SampleBatch], marks: tuple[Sender, ...]) -> list[Event]:
     """What two engines say of the batches, and of the hour of silence after them."""
-    engine = Engine(EngineSettings(alarm_confirm_points=1, stale_after_s=1e9))
+    engine = Engine(EngineSettings(alarm_confirm_s=0, stale_after_s=1e9))
     events: list[Event] = []
     for batch in batches:
         events += engine.process(decode(encode(batch), trusted=True))

@@ -46,7 +46,7 @@ class _Judge:
     """The engine behind a stream, and a bus that says whether its events could be sent."""
 
     def __init__(self) -> None:
-        self._engine = Engine(EngineSettings(alarm_confirm_points=1, stale_after_s=1e9))
+        self._engine = Engine(EngineSettings(alarm_confirm_s=0, stale_after_s=1e9))
         self._bus = Bus(_URL, "detector")
 
     def take(self, body: bytes) -> None:

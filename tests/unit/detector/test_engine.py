@@ -353,3 +353,36 @@ def test_more_series_than_allowed_are_refused_and_counted() -> None:
 
 def test_ten_thousand_series_take_a_few_kilobytes_each() -> None:
     assert _engine().bytes_per_series < 8192
+
+
+@pytest.mark.parametrize(
+    ("step_s", "opens_at_s"), [(1, 10), (5, 10), (7, 14), (15, 15), (60, 60), (3600, 3600)]
+)
+def test_a_threshold_must_be_crossed_for_seconds_however_far_apart_points_are(
+    step_s: int, opens_at_s: int
+) -> None:
+    engine = _engine()
+    times = range(0, opens_at_s + step_s, step_s)
+    events = _feed(engine, (_at(s / 60, 95.0, "mem.swapused.percent") for s in times))
+    alarms = [e for e in _detected(events) if e.votes[0].detector == "threshold"]
+    assert [(alarm.time_ms - _T0) // 1000 for alarm in alarms] == [opens_at_s]
+    begin = opens_at_s + step_s
+    events = _feed(
+        engine,
+        (_at((begin + s) / 60, 20.0, "mem.swapused.percent") for s in range(0, 3601, step_s)),
+    )
+    ends = [e for e in _cleared(events) if e.event_id == alarms[0].event_id]
+    assert [(end.time_ms - _T0) // 1000 for end in ends] == [begin + opens_at_s]
+
+
+def test_two_seconds_of_load_are_no_alarm() -> None:
+    engine = _engine()
+    values = [20.0, 95.0, 95.0, 95.0, 20.0] * 20
+    events = _feed(engine, (_at(s / 60, v, "mem.swapused.percent") for s, v in enumerate(values)))
+    assert [e for e in _detected(events) if e.votes[0].detector == "threshold"] == []
+
+
+def test_a_setting_that_counted_points_is_refused_with_the_one_in_seconds() -> None:
+    with pytest.raises(ValueError, match="alarm_confirm_points: say alarm_confirm_s") as refused:
+        EngineSettings.model_validate({"alarm_confirm_points": 2, "alarm_clear_points": 2})
+    assert "alarm_clear_points: say alarm_clear_s" in str(refused.value)

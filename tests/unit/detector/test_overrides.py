@@ -176,7 +176,7 @@ def test_a_threshold_can_be_set_moved_and_taken_away() -> None:
         {"items": "queue", "threshold": 500, "alarm": "above"},
         {"items": "cpu.idle", "alarm": "none"},
     )
-    engine = _engine(*rules, alarm_confirm_points=1)
+    engine = _engine(*rules, alarm_confirm_s=0)
 
     def votes(item: str, value: float) -> list[str]:
         events = engine.process(from_rows([("m1", item, "", _T0, value)]))
@@ -223,7 +223,7 @@ def test_a_series_is_silent_then_coarse_then_judged_by_its_own_history() -> None
 
 
 def test_a_static_threshold_speaks_while_a_series_is_silent() -> None:
-    engine = _engine(alarm_confirm_points=1)
+    engine = _engine(alarm_confirm_s=0)
     (event,) = engine.process(from_rows([("m1", "df.bytes.used.percent", "", _T0, 99.0)]))
     assert isinstance(event, AnomalyDetected)
     assert event.stage is Stage.SILENT

@@ -113,6 +113,9 @@ class Model:
 
     def notified(self, told: Notice | Summary, now: datetime) -> None:
         for row in told.lines():
+            if row.cause:
+                # Named under its cause, it is not notified itself: when the cause ends it will be.
+                continue
             life = self.lives[row.incident_id]
             if row.kind == "predicted":
                 crossing = life.crossing_ms

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -46,6 +48,7 @@ from shared.contracts.message import deterministic_id
 from shared.service import Context
 from shared.store import Store
 from tests.property.alert_model import Model
+from tests.property.memory_store import MemoryStore
 
 SHRINK = os.environ.get("BAROGRAPH_LIVES_SHRINK", "1") == "1"
 FEW = 30
@@ -89,8 +92,10 @@ class Lives(RuleBasedStateMachine):
             ),
             **MAIL,  # type: ignore[arg-type]
         )
-        self.store = Store("sqlite://")
+        self.store: Any = Store("sqlite://") if LIVES <= FEW else MemoryStore()
         self.replicas = [Handlers(self.settings), Handlers(self.settings)]
+        # Writing what was decided costs as much as deciding it.
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         self.turn = 0
         self.now = BEGIN
         self.number = 0
@@ -104,6 +109,7 @@ class Lives(RuleBasedStateMachine):
         self.model = Model(self.settings.alerting, self.settings.evidence_wait_s)
 
     def teardown(self) -> None:
+        structlog.reset_defaults()
         if hasattr(self, "store"):
             self.store.close()
 
@@ -408,5 +414,5 @@ Lives.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if SHRINK else [])],
 )
-# Ten thousand lives take hours; what the ordinary tests run keeps their limit.
+# Many lives are led on a store in memory; they take as long as they take.
 TestLives = Lives.TestCase if LIVES <= FEW else pytest.mark.timeout(0)(Lives.TestCase)

@@ -127,10 +127,16 @@ class Chronicle:
             ctx.records.put(STANDINGS, self._standing(incident))
 
     def come(self, incident: Incident, ctx: Context) -> None:
-        """What still waits to be notified must not call a prediction what has come meanwhile."""
+        """What still waits to be notified as a prediction is what it has become meanwhile.
+
+        It is no prediction once the alarm has come, and it is to come when the newest one says so:
+        by an older one it would be held back as past.
+        """
         old, new = ctx.records.get(STANDINGS, incident.incident_id), self._standing(incident)
-        waits = old is not None and old.status in {"pending", "held"} and not old.ended
-        if old is not None and waits and old.tell == "predicted" and new.state is not old.state:
+        if old is None or old.ended or old.status not in {"pending", "held"}:
+            return
+        moved = new.state is not old.state or new.crossing_ms not in {None, old.crossing_ms}
+        if old.tell == "predicted" and moved:
             fields = ("state", "crossing_ms", "value", "sentence", "signal", "severity", "labels")
             now = {name: getattr(new, name) for name in fields} | {"tell": new.state.value}
             ctx.records.put(STANDINGS, old.model_copy(update=now))

@@ -485,3 +485,18 @@ def test_a_command_is_shown_with_what_it_changes_and_nothing_else_can_stand_on_i
     assert lines[:2] == ["# 'process 0 (ann): evil rm -rf /: running -> ended'", "kill -TERM 0"]
     assert {line.split()[0] for line in lines} == {"#", "kill"}
     assert lines[-1] == "# and 2 more like these"
+
+
+def test_a_remediation_makes_no_news_of_a_prediction_that_is_past() -> None:
+    desk = Desk(APPROVE, group_wait_s=5)
+    answers = desk.take(prediction().model_copy(update={"crossing_ms": base.NOW_MS + 20_000}))
+    plan, question = only(answers, RemediationExecute), only(answers, EvidenceCollect)
+    desk.take(found(question))
+    (changed,) = [m for m in desk.take(planned(plan)) if isinstance(m, ActionChanged)]
+    desk.now += timedelta(seconds=60)
+    (order,) = [
+        m for m in desk.take(decide(changed.action_id)) if isinstance(m, RemediationExecute)
+    ]
+    assert not order.dry_run
+    desk.later(30)
+    assert desk.mails() == []

@@ -304,3 +304,15 @@ def test_an_alarm_that_is_acted_on_at_once_is_not_called_a_prediction_that_waite
     desk.later(5)
     (mail,) = desk.mails()
     assert (mail.kind, mail.signal) == ("firing", "alarm")
+
+
+def test_a_prediction_that_waits_is_held_back_by_its_newest_crossing_only() -> None:
+    desk = Desk(group_wait_s=5)
+    soon = prediction().model_copy(update={"crossing_ms": NOW_MS + 20_000})
+    desk.take(soon)
+    desk.later(16)
+    desk.take(prediction(revision=15))
+    for _ in range(12):
+        desk.later(10)
+    (mail,) = desk.mails()
+    assert (mail.kind, mail.crossing_ms) == ("predicted", prediction(revision=15).crossing_ms)

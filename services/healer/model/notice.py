@@ -85,6 +85,7 @@ class Notice(_Said):
     )
     next_step: str = Field(default="", description="What happens next if nobody acts.")
     runbook_url: str = Field(default="", description="Where to read what to do.")
+    rule: str = Field(default="", description="What the policy says of it, in words.")
     crossing_ms: int | None = None
     earliest_ms: int | None = None
     latest_ms: int | None = None

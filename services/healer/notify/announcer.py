@@ -32,6 +32,7 @@ from services.healer.notify import flap_notices, measures, storms
 from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.filters import Announce, Drop, Filters, Hold
+from services.healer.notify.policy_words import in_words
 from services.healer.settings import HealerSettings
 from shared.contracts.healing import ActionState
 from shared.observe import (
@@ -170,6 +171,7 @@ class Announcer:
             kind,
             ctx.now,
             runbook_url=rule.runbook_url if rule else "",
+            rule=in_words(self._policy, incident.series, incident.sight.kind),
             next_step=self._next_step(standing, ctx.now),
             flap=ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None,
             action=action if asked else None,

@@ -37,6 +37,7 @@ def compose(
     now: datetime,
     *,
     runbook_url: str = "",
+    rule: str = "",
     next_step: str = "",
     flap: Flap | None = None,
     action: Action | None = None,
@@ -49,6 +50,7 @@ def compose(
         kind: what the notice says of it.
         now: its time.
         runbook_url: where to read what to do.
+        rule: what the policy says of it, in words.
         next_step: what happens next if nobody acts.
         flap: how its series flaps, if it does.
         action: what a person is asked to approve, if anything.
@@ -79,6 +81,7 @@ def compose(
         story=tuple(lines((*incident.narrative, *standing.history), unit, now)),
         next_step="" if kind in ENDINGS else next_step,
         runbook_url=runbook_url,
+        rule=rule,
         crossing_ms=sight.crossing_ms,
         earliest_ms=sight.earliest_ms,
         latest_ms=sight.latest_ms,

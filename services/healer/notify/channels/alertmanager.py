@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from services.healer.model.notice import ENDINGS, Line, Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address
 from services.healer.notify.channels.http import post
+from services.healer.notify.render.text import page_of
 from shared.contracts.message import deterministic_id
 
 _MOST_ALERTS = 1000
@@ -34,7 +35,8 @@ class Alertmanager(Channel):
     def body(self, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
         """Version 4 of the webhook's data."""
         rows = told.lines()
-        alerts = [_alert(row, told, tools) for row in rows[:_MOST_ALERTS]]
+        why = self.why(told)
+        alerts = [_alert(row, told, tools, why) for row in rows[:_MOST_ALERTS]]
         if not alerts:
             alerts = [_about_barograph(told, tools)]
         group = told.group if isinstance(told, Notice) else told.kind
@@ -53,17 +55,32 @@ class Alertmanager(Channel):
         }
 
 
-def _alert(row: Line, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
+def _alert(row: Line, told: Notice | Summary, tools: Tools, why: str) -> dict[str, Any]:
     over = row.kind in ENDINGS
+    notes = {"summary": row.sentence, "value": f"{row.value:g}", "kind": row.kind, "why": why}
+    if isinstance(told, Notice) and row.incident_id == told.incident_id:
+        notes |= _narrated(told)
     return {
         "status": "resolved" if over else "firing",
         "labels": row.labels | {"alertname": row.series.item, "instance": row.series.host},
-        "annotations": {"summary": row.sentence, "value": f"{row.value:g}", "kind": row.kind},
+        "annotations": notes,
         "startsAt": row.since.isoformat(),
         "endsAt": told.at.isoformat() if over else _OPEN,
-        "generatorURL": tools.page_url,
+        "generatorURL": page_of(row, tools.page_url),
         "fingerprint": row.incident_id.replace("-", "")[:16],
     }
+
+
+def _narrated(told: Notice) -> dict[str, str]:
+    """What the incident's narrative says, under the names that Alertmanager's templates know."""
+    story = "\n".join(f"{at} {sentence}" for at, sentence in told.story)
+    found = {
+        "summary": told.opening,
+        "description": story,
+        "next_step": told.next_step,
+        "runbook_url": told.runbook_url,
+    }
+    return {name: text for name, text in found.items() if text}
 
 
 def _about_barograph(told: Notice | Summary, tools: Tools) -> dict[str, Any]:

@@ -89,7 +89,19 @@ class Channel(BaseModel):
 
     def text(self, told: Notice | Summary) -> str:
         """Several lines, by the template if there is one."""
-        return self._rendered(self.text_template, told) or plain(told)
+        return self._rendered(self.text_template, told) or plain(told, why=self.why(told))
+
+    def why(self, told: Notice | Summary) -> str:
+        """Why this channel's readers get it: the policy's rule, and what the channel takes."""
+        matchers = ", ".join(matcher.text() for matcher in self.only)
+        taken = f"alerts that match {matchers}" if matchers else "every alert"
+        least = "" if self.least is Severity.INFO else f" from {self.least} on"
+        if isinstance(told, Summary):
+            return f"channel {self.name} takes {taken}{least}."
+        reason = f"channel {self.name} takes {taken}{least}"
+        if told.kind == "unanswered":
+            reason = f"channel {self.name} is a step of the escalation, and nobody has answered"
+        return f"{told.rule}; {reason}." if told.rule else f"{reason}."
 
     @abstractmethod
     def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
@@ -103,7 +115,13 @@ class Channel(BaseModel):
     def _rendered(self, template: str, told: Notice | Summary) -> str:
         if not template:
             return ""
-        values = {"told": told, "title": title(told), "text": plain(told), "lines": told.lines()}
+        values = {
+            "told": told,
+            "title": title(told),
+            "text": plain(told),
+            "lines": told.lines(),
+            "why": self.why(told),
+        }
         try:
             return _TEMPLATES.from_string(template).render(values)
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:

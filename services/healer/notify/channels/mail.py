@@ -50,6 +50,7 @@ class Mail(Channel):
                 tools.page_url,
                 links=tools.links,
                 heading=heading,
+                why=self.why(told),
             )
             send(tools.smtp_url, letter)
         except MailUnavailable as error:

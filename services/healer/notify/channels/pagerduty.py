@@ -11,7 +11,7 @@ from services.healer.model.notice import ENDINGS, Line, Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address
 from services.healer.notify.channels.http import post
 from services.healer.notify.render.numbers import one_line
-from services.healer.notify.render.text import claim
+from services.healer.notify.render.text import claim, page_of
 
 _SUMMARY = 1024
 
@@ -50,12 +50,18 @@ class PagerDuty(Channel):
         details: dict[str, Any] = {"sentence": row.sentence, "value": row.value, **row.labels}
         if row.incident_id == told.incident_id:
             details |= {
+                "opening": told.opening,
+                "why": self.why(told),
+                "next_step": told.next_step,
+                "story": [f"{at} {sentence}" for at, sentence in told.story],
                 "actions": list(told.actions),
                 "evidence": [dict(e.columns) for e in told.evidence],
                 "suggested_command": told.suggested_command,
                 "attached": told.attached_total,
             }
-        return self._envelope(action, row.incident_id, tools) | {
+        page, own = page_of(row, tools.page_url), row.incident_id == told.incident_id
+        runbook = told.runbook_url if own else ""
+        return self._envelope(action, row.incident_id, page, runbook) | {
             "payload": {
                 "summary": one_line(claim(row, told.at), _SUMMARY),
                 "source": row.series.host,
@@ -69,23 +75,28 @@ class PagerDuty(Channel):
         }
 
     def _summary(self, told: Summary, action: str, tools: Tools) -> dict[str, Any]:
-        return self._envelope(action, told.thread_id or told.message_id, tools) | {
+        return self._envelope(action, told.thread_id or told.message_id, tools.page_url) | {
             "payload": {
                 "summary": one_line(f"{told.kind}: {told.headline}", _SUMMARY),
                 "source": "barograph",
                 "severity": told.severity.value,
                 "timestamp": told.at.isoformat(),
-                "custom_details": {"text": self.text(told)[:8000], "counts": dict(told.counts)},
+                "custom_details": {
+                    "text": self.text(told)[:8000],
+                    "why": self.why(told),
+                    "counts": dict(told.counts),
+                },
             }
         }
 
-    def _envelope(self, action: str, key: str, tools: Tools) -> dict[str, Any]:
-        links = [{"href": tools.page_url, "text": "Barograph"}] if tools.page_url else []
+    def _envelope(self, action: str, key: str, page: str, runbook: str = "") -> dict[str, Any]:
+        named = ((page, "Barograph"), (runbook, "Runbook"))
+        links = [{"href": href, "text": text} for href, text in named if href]
         return {
             "routing_key": self.routing_key.get_secret_value(),
             "event_action": action,
             "dedup_key": key[:255],
             "client": "Barograph",
-            "client_url": tools.page_url,
+            "client_url": page,
             "links": links,
         }

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from services.healer.model.notice import Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address
 from services.healer.notify.channels.http import post
-from services.healer.notify.render.text import colour
+from services.healer.notify.render.text import colour, page_of
 
 _TITLE, _SECTION = 3000, 2900
 
@@ -37,9 +37,12 @@ class Slack(Channel):
             {"type": "section", "text": {"type": "mrkdwn", "text": f"*{head}*"[:_TITLE]}},
             {"type": "section", "text": {"type": "mrkdwn", "text": f"{fence}{text}{fence}"}},
         ]
-        if tools.page_url:
-            link = {"type": "mrkdwn", "text": f"<{tools.page_url}|Open the page>"}
-            blocks.append({"type": "context", "elements": [link]})
+        links = [f"<{page_of(told, tools.page_url)}|Open the page>"] if tools.page_url else []
+        runbook = told.runbook_url if isinstance(told, Notice) else ""
+        links += [f"<{_escaped(runbook).replace('|', '%7C')}|Runbook>"] if runbook else []
+        if links:
+            elements = [{"type": "mrkdwn", "text": link} for link in links]
+            blocks.append({"type": "context", "elements": elements})
         return {"text": head, "attachments": [{"color": colour(told), "blocks": blocks}]}
 
 

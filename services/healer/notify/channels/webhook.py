@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 from services.healer.model.notice import Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address
 from services.healer.notify.channels.http import post
+from services.healer.notify.render.text import page_of
 
 _MOST_ALERTS = 1000
 
@@ -53,7 +54,8 @@ class Webhook(Channel):
             "title": self.title(told),
             "text": self.text(told),
             "at": told.at.isoformat(),
-            "url": tools.page_url,
+            "url": page_of(told, tools.page_url),
+            "why": self.why(told),
             "alerts": [row.model_dump(mode="json") for row in rows[:_MOST_ALERTS]],
             "alerts_total": len(rows),
         }
@@ -66,6 +68,10 @@ class Webhook(Channel):
                 {"title": found.title, "rows": [row.columns for row in found.rows]}
                 for found in told.evidence_more
             ],
+            "opening": told.opening,
+            "story": [{"at": at, "sentence": sentence} for at, sentence in told.story],
+            "next_step": told.next_step,
+            "runbook_url": told.runbook_url,
             "actions": told.actions,
             "suggested_command": told.suggested_command,
             "crossing_ms": told.crossing_ms,

@@ -23,6 +23,7 @@ from services.healer.notify.render.text import (
     colour,
     facts,
     follow,
+    page_of,
     plain,
     short_claim,
     title,
@@ -51,6 +52,7 @@ def build(
     *,
     links: LinkMaker | None = None,
     heading: str = "",
+    why: str = "",
 ) -> EmailMessage:
     """The whole mail; whatever the notice's texts hold, they stay texts.
 
@@ -61,6 +63,7 @@ def build(
         page_url: where the web page is; linked when given.
         links: makes what the (first) recipient can do by a click.
         heading: the subject, if not ours.
+        why: why the recipients get it.
     """
     mail = EmailMessage(policy=_POLICY)
     mail["Subject"] = one_line(heading) or title(told)
@@ -84,8 +87,8 @@ def build(
         mail["Importance"] = "high"
     offered = links.of(told, recipients[0]) if links else []
     picture = _plot(told) if isinstance(told, Notice) else None
-    mail.set_content(plain(told, page_url, offered))
-    page = _html(told, page_url, offered, has_plot=picture is not None)
+    mail.set_content(plain(told, page_url, offered, why))
+    page = _html(told, page_of(told, page_url), offered, why, has_plot=picture is not None)
     mail.add_alternative(page, subtype="html")
     if picture is not None:
         html = mail.get_payload(1)
@@ -145,14 +148,15 @@ def _cell(text: str) -> str:
 
 
 def _html(
-    told: Notice | Summary, page_url: str, links: list[tuple[str, str]], *, has_plot: bool
+    told: Notice | Summary, page: str, links: list[tuple[str, str]], why: str, *, has_plot: bool
 ) -> str:
     values: dict[str, Any] = {
         "subject": title(told),
         "colour": colour(told),
         "told": told,
         "links": links,
-        "page_url": page_url,
+        "page_url": page,
+        "why": why,
     }
     if isinstance(told, Summary):
         rows = told.rows[: told.listed]

@@ -190,17 +190,43 @@ def _labels(row: Line) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(row.series.labels.items())]
 
 
-def plain(told: Notice | Summary, page_url: str = "", links: Sequence[tuple[str, str]] = ()) -> str:
-    """The whole notice as plain text."""
-    lines = _summary_lines(told) if isinstance(told, Summary) else _notice_lines(told)
+def page_of(told: Notice | Summary | Line, page_url: str) -> str:
+    """The address of an alert's own page, or of the first page for many; empty if there is none."""
+    if not page_url or isinstance(told, Summary) or not told.incident_id:
+        return page_url
+    return f"{page_url.rstrip('/')}/alerts/{told.incident_id}"
+
+
+def plain(
+    told: Notice | Summary,
+    page_url: str = "",
+    links: Sequence[tuple[str, str]] = (),
+    why: str = "",
+) -> str:
+    """The whole notice as plain text.
+
+    Args:
+        told: the notice.
+        page_url: where the web page is.
+        links: label and address of what the reader can do.
+        why: why this reader gets it.
+    """
+    if isinstance(told, Summary):
+        lines = [*_summary_lines(told), *_reason(why)]
+    else:
+        lines = _notice_lines(told, why)
     for label, url in links:
         lines += ["", f"{label}: {url}"]
     if page_url:
-        lines += ["", page_url]
+        lines += ["", page_of(told, page_url)]
     return "\n".join(lines) + "\n"
 
 
-def _notice_lines(notice: Notice) -> list[str]:
+def _reason(why: str) -> list[str]:
+    return ["", f"Why you get this: {one_line(why, 1000)}"] if why else []
+
+
+def _notice_lines(notice: Notice, why: str) -> list[str]:
     known = facts(notice)
     width = max(len(name) for name, _ in known)
     lines = [one_line(notice.opening, 1000), ""] if notice.opening else []
@@ -218,6 +244,7 @@ def _notice_lines(notice: Notice) -> list[str]:
         lines += ["", f"What happens next: {one_line(notice.next_step, 300)}"]
     if notice.runbook_url:
         lines += ["", f"Runbook: {one_line(notice.runbook_url, 2000)}"]
+    lines += _reason(why)
     for found in evidence(notice):
         lines += ["", f"{found.title}:", *aligned(found.names, found.cells)]
         lines += [f"  {found.rest}"] * bool(found.hidden)

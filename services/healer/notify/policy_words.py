@@ -1,0 +1,14 @@
+"""What the policy says of an alert, for people who wonder why they are notified of it."""
+
+from __future__ import annotations
+
+from services.healer.model.policy import Policy
+from shared.contracts.alerts import AnomalyKind, SeriesRef
+
+
+def in_words(policy: Policy, series: SeriesRef, kind: AnomalyKind) -> str:
+    """E.g. ``rule 1 of the policy (df.* on *) says approve``."""
+    for number, rule in enumerate(policy.rules, start=1):
+        if rule.matches(series, kind):
+            return f"rule {number} of the policy ({rule.items} on {rule.hosts}) says {rule.level}"
+    return "no rule of the policy is about it, which means suggest"

@@ -7,15 +7,18 @@ import os
 import time
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from replay.course import Outcome
 
+M = TypeVar("M", bound="BaseModel")
 _ENGINES = ("detector", "predictor")
 
 
@@ -37,9 +40,7 @@ def replay(
     Settings are those of the services: what is not given here is taken from
     BAROGRAPH_DETECTOR_ENGINE, BAROGRAPH_PREDICTOR_ENGINE and BAROGRAPH_HEALER_POLICY.
     """
-    from pydantic import ValidationError  # noqa: PLC0415 - help must not wait for numpy
-
-    from replay.course import Course, processes_for  # noqa: PLC0415 - the same
+    from replay.course import Course, processes_for  # noqa: PLC0415 - help must not wait for numpy
     from replay.sources import UnreadableError, read  # noqa: PLC0415
     from services.detector.settings import EngineSettings as Detector  # noqa: PLC0415
     from services.healer.model.policy import Policy  # noqa: PLC0415
@@ -48,12 +49,12 @@ def replay(
     begin = time.monotonic()
     try:
         course = Course(
-            Detector.model_validate_json(_given(detector, "BAROGRAPH_DETECTOR_ENGINE")),
-            Predictor.model_validate_json(_given(predictor, "BAROGRAPH_PREDICTOR_ENGINE")),
-            Policy.model_validate_json(_given(policy, "BAROGRAPH_HEALER_POLICY")),
+            _read(Detector, detector, "BAROGRAPH_DETECTOR_ENGINE"),
+            _read(Predictor, predictor, "BAROGRAPH_PREDICTOR_ENGINE"),
+            _read(Policy, policy, "BAROGRAPH_HEALER_POLICY"),
         )
         samples = read(files)
-    except (UnreadableError, ValidationError) as error:
+    except UnreadableError as error:
         typer.echo(f"cannot replay: {error}", err=True)
         raise typer.Exit(2) from None
     with (events or Path(os.devnull)).open("wb") as output:
@@ -73,8 +74,17 @@ def replay(
         _show(found, time.monotonic() - begin)
 
 
-def _given(text: str, variable: str) -> str:
-    return text or os.environ.get(variable, "") or "{}"
+def _read(model: type[M], text: str, variable: str) -> M:
+    from pydantic import ValidationError  # noqa: PLC0415 - help must not wait for it
+
+    from shared.setting_names import faults  # noqa: PLC0415 - the same
+
+    try:
+        return model.model_validate_json(text or os.environ.get(variable, "") or "{}")
+    except ValidationError as error:
+        found = "; ".join(faults(model, error))
+        typer.echo(f"cannot replay: {variable}: {found}", err=True)
+        raise typer.Exit(2) from None
 
 
 def report(outcome: Outcome) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import socket
@@ -22,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.registry import Registry
+from shared.setting_names import fault, meant
 
 
 class SettingsError(Exception):
@@ -87,7 +87,8 @@ class ServiceSettings(BaseSettings):
                 if field in cls.model_fields:
                     values[field] = value
                 else:
-                    unknown.append(f"{name}: no such setting{_meant(own, field, cls)}")
+                    near = meant(field, cls.model_fields, own)
+                    unknown.append(f"{name}: no such setting{near}")
         for field in cls.model_fields:
             shared_value = os.environ.get(common + field.upper())
             if shared_value is not None and field in ServiceSettings.model_fields:
@@ -95,7 +96,10 @@ class ServiceSettings(BaseSettings):
         try:
             settings = cls.model_validate_strings(values) if values else cls()
         except ValidationError as error:
-            unknown += [_fault(own, e["loc"], e["msg"]) for e in error.errors(include_url=False)]
+            unknown += [
+                _fault(own, e["loc"], fault(cls, e["loc"], e["msg"]))
+                for e in error.errors(include_url=False)
+            ]
             raise SettingsError("\n".join(unknown)) from None
         if unknown:
             raise SettingsError("\n".join(unknown))
@@ -158,11 +162,6 @@ def start(settings: type[S], service: str, run: Callable[[S], None]) -> int:
         return 2
     run(found)
     return 0
-
-
-def _meant(prefix: str, field: str, settings: type[ServiceSettings]) -> str:
-    close = difflib.get_close_matches(field, settings.model_fields, n=1)
-    return f"; is {prefix}{close[0].upper()} meant?" if close else ""
 
 
 def host_name() -> str:

@@ -195,7 +195,7 @@ def burning(ground: Path, remediation: str, **settings: Any) -> Trouble:
         "users": [getpass.getuser(), "root"],
         "min_cpu": 5,
         "min_age_s": 0,
-        "most": 2,
+        "max_processes": 2,
         **settings,
     }
     series = SeriesRef(host="h", item="cpu.idle")

@@ -53,8 +53,8 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._settings = settings
-        self._deriver = Deriver(settings.most_series)
-        self._series = SeriesIndex(settings.most_series)
+        self._deriver = Deriver(settings.max_series)
+        self._series = SeriesIndex(settings.max_series)
         names = (*settings.combination.voters(), _THRESHOLD)
         self._detectors = {name: make(name, settings.detectors.get(name, {})) for name in names}
         step_ms = None if settings.step_s is None else round(settings.step_s * 1000)
@@ -68,8 +68,8 @@ class Engine:
         )
         self._liveness = Liveness(
             round(settings.silent_after_s * 1000),
-            round(settings.most_clock_step_s * 1000),
-            settings.most_series,
+            round(settings.max_clock_step_s * 1000),
+            settings.max_series,
         )
         self._limits = Limits(settings.overrides, settings.calendar())
         self._stages = Columns([Column("stage", np.int8)])
@@ -286,7 +286,7 @@ class Engine:
         A detector whose settings changed its columns begins anew; anything else that does not
         fit is a ValueError or KeyError, and the engine must not be used then.
         """
-        most = self._settings.most_series
+        most = self._settings.max_series
         self._deriver = Deriver.restored(_part(arrays, "deriver"), most)
         self._series = SeriesIndex.restored(_part(arrays, "series"), most)
         self._liveness.restore(_part(arrays, "liveness"))

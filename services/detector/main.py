@@ -45,7 +45,7 @@ class Detector:
         """How points are judged, of no more series than the memory of this process holds."""
         judging = settings.judging()
         fit = max(1000, series_that_fit() // settings.metric_partitions)
-        return judging.model_copy(update={"most_series": min(judging.most_series, fit)})
+        return judging.model_copy(update={"max_series": min(judging.max_series, fit)})
 
     def _beat(self) -> None:
         self._ingest.heartbeat()

@@ -71,7 +71,7 @@ class EngineSettings(BaseModel):
         le=86_400,
         description="Seconds within the threshold, likewise, that close it.",
     )
-    most_series: int = Field(
+    max_series: int = Field(
         default=1_000_000, ge=1, description="Series a partition takes in; more are refused."
     )
     recent_points: int = Field(
@@ -80,7 +80,7 @@ class EngineSettings(BaseModel):
     silent_after_s: float = Field(
         default=300, gt=0, description="A machine not heard for so long is not alive."
     )
-    most_clock_step_s: float = Field(
+    max_clock_step_s: float = Field(
         default=60, gt=0, description="A larger step of a partition's time is a halt of the path."
     )
     zone: str = Field(

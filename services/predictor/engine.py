@@ -124,7 +124,7 @@ class Engine:
         near &= (self._histories.state["open"][closed] >= self._made["rest"][closed]) | surprised
         # Long enough, and not there already.
         first, opened = (self._histories.state[name][closed] for name in ("first", "open"))
-        near &= (opened - first >= self._settings.least_points) & ~self._made["beyond"][closed]
+        near &= (opened - first >= self._settings.min_points) & ~self._made["beyond"][closed]
         self._pending.update(closed[near].tolist())
         self._pending.difference_update(closed[~near].tolist())
         return [*events, *self._forecast(self._take(closed))]
@@ -216,7 +216,7 @@ class Engine:
         ready = []
         for row in rows:
             history = self._histories.of(row)
-            if np.isfinite(history).sum() < self._settings.least_points:
+            if np.isfinite(history).sum() < self._settings.min_points:
                 continue
             subject = self._subject(row, history)
             clean_ups = clean_ups_of(history, subject.threshold, above=subject.above)

@@ -23,7 +23,7 @@ class EngineSettings(BaseModel):
     )
     points: int = Field(default=672, ge=24, le=1000, description="Points kept of each series.")
     horizon: int = Field(default=24, ge=1, le=500, description="Steps forecast.")
-    least_points: int = Field(
+    min_points: int = Field(
         default=20, ge=3, description="Points below which a series is not forecast at all."
     )
     budget_per_step: int = Field(

@@ -110,6 +110,6 @@ def _default(field: dict[str, Any]) -> str:
         return "none"
     if isinstance(default, dict):
         return "see its table"
-    if isinstance(default, str) and set(default) == {"*"}:
+    if isinstance(default, str) and set(default) == {"*"} and len(default) > 1:
         return "a secret"
     return f"`{json.dumps(default) if isinstance(default, list | bool) else default}`"

@@ -232,7 +232,7 @@ def test_a_deployment_is_scaled_up_to_its_limit_and_back(
 ) -> None:
     kwok_nodes(1)
     deployment(kube, namespace)
-    made = case("scale-deployment", "scale", {"deployment": "web"}, factor=2, most=3)
+    made = case("scale-deployment", "scale", {"deployment": "web"}, factor=2, max_replicas=3)
     step = done_once(made)
 
     def replicas() -> int:
@@ -318,7 +318,7 @@ def test_a_claim_is_expanded_where_its_class_allows_it(
             lambda s=suffix: kube.get("pvc", s, "-n", namespace)["status"]["phase"] == "Bound",  # type: ignore[misc]
             "bound",
         )
-    made = case("expand-claim", "expandClaims", {"persistentvolumeclaim": "yes"}, most_gib=2)
+    made = case("expand-claim", "expandClaims", {"persistentvolumeclaim": "yes"}, max_gib=2)
     done_once(made)
     claim = kube.get("pvc", "yes", "-n", namespace)
     assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"

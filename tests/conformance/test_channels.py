@@ -250,7 +250,7 @@ def test_a_channel_says_what_it_wants() -> None:
                 "name": "x",
                 "url": "http://x/",
                 "only": ['family="net"'],
-                "least": "warning",
+                "min_severity": "warning",
                 "resolved": False,
             }
         ]

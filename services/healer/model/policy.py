@@ -58,7 +58,7 @@ class Rule(_Strict):
     remediation: str = Field(
         default="", description="Which one; must be set with approve and automatic."
     )
-    least: Severity = Field(
+    min_severity: Severity = Field(
         default=Severity.CRITICAL, description="Below this severity it is only suggested."
     )
     approval_s: float | None = Field(
@@ -222,8 +222,8 @@ class Policy(_Strict):
     def _too_weak(self, rule: Rule, severity: Severity, facts: Facts) -> str:
         """Why such an alarm is not acted on by anybody; empty when it is."""
         name, probability = rule.remediation, facts.probability
-        if RANK[severity] < RANK[rule.least]:
-            return f"{name} did not run: the severity is below {rule.least}."
+        if RANK[severity] < RANK[rule.min_severity]:
+            return f"{name} did not run: the severity is below {rule.min_severity}."
         needed = self._min_probability(rule)
         if probability is not None and probability < needed:
             return (

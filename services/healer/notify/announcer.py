@@ -263,7 +263,7 @@ class Announcer:
         if standing.acknowledged or standing.step >= len(steps):
             return None
         step = steps[standing.step]
-        if RANK[standing.severity] < RANK[step.least]:
+        if RANK[standing.severity] < RANK[step.min_severity]:
             return None
         return now + timedelta(seconds=step.after_s)
 

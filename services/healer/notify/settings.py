@@ -55,7 +55,7 @@ class Storm(_Part):
     interval_s: float = Field(
         default=60, gt=0, description="Pause after the first summary; it doubles with each."
     )
-    longest_interval_s: float = Field(default=600, gt=0)
+    max_interval_s: float = Field(default=600, gt=0)
     listed: int = Field(
         default=100, ge=1, le=2000, description="Alerts named in the summary; all are attached."
     )
@@ -66,7 +66,9 @@ class Escalation(_Part):
 
     after_s: float = Field(gt=0, description="Since the last notice of the alert.")
     channels: tuple[str, ...] = Field(min_length=1)
-    least: Severity = Field(default=Severity.CRITICAL, description="Only from this severity on.")
+    min_severity: Severity = Field(
+        default=Severity.CRITICAL, description="Only from this severity on."
+    )
 
 
 class Alerting(_Part):

@@ -57,7 +57,7 @@ def _sum(counts: _Counts) -> int:
 
 def goes_on(state: StormState, fresh: int, now: datetime, how: Storm) -> StormState:
     """A summary of ``fresh`` alerts is sent; the next one comes later than this one did."""
-    pause = min(how.interval_s * 2**state.summaries, how.longest_interval_s)
+    pause = min(how.interval_s * 2**state.summaries, how.max_interval_s)
     return state.model_copy(
         update={
             "since": state.since or now,

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.contracts import SeriesRef
 from shared.contracts.alerts import RemediationStep
 from shared.registry import Registry
+from shared.setting_names import faults
 
 _MAX_COMMAND = 1000
 
@@ -307,8 +308,8 @@ def checked(allowed: dict[str, dict[str, Any]], place: str) -> dict[str, dict[st
         except KeyError as error:
             raise ValueError(error.args[0]) from None
         except ValidationError as error:
-            faults = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-            raise ValueError(f"{name}: {'; '.join(faults)}") from None
+            found = faults(REGISTRY.get(name), error)
+            raise ValueError(f"{name}: {'; '.join(found)}") from None
         if place != made.PLACE:
             owner = "the healer's" if made.PLACE == "cluster" else "the machine's agent's"
             raise ValueError(f"{name} is {owner} to allow")

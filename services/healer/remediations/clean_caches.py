@@ -68,7 +68,7 @@ class CleanCaches(Stepwise[Seen]):
         default=(), description="Engines that may prune."
     )
     engines_on: str = Field(default="/", description="Mount that holds the engines' storage.")
-    most_files: int = Field(default=10_000, gt=0, description="Files deleted at once at most.")
+    max_files: int = Field(default=10_000, gt=0, description="Files deleted at once at most.")
 
     def applies(self, series: SeriesRef) -> str:
         mount = series.labels.get("mount", "")
@@ -98,7 +98,7 @@ class CleanCaches(Stepwise[Seen]):
             steps.append(
                 Step("delete", path, size, file.identity, command=f"rm -- {shlex.quote(path)}")
             )
-        steps = steps[: self.most_files]
+        steps = steps[: self.max_files]
         if series.labels.get("mount", "") == self.engines_on:
             steps += [
                 Step("prune", name, identity=f"engine {name}", command=shlex.join(_ENGINES[name]))

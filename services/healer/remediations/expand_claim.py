@@ -40,12 +40,12 @@ class ExpandClaim(OnCluster):
     )
 
     factor: float = Field(default=1.25, gt=1, le=2, description="How many times as large.")
-    most_gib: int = Field(default=100, ge=1, description="Never larger than these GiB.")
+    max_gib: int = Field(default=100, ge=1, description="Never larger than these GiB.")
 
     def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
         asked = seen["spec"]["resources"]["requests"]["storage"]
         now = quantity(asked)
-        gib = min(self.most_gib, max(math.ceil(now * self.factor / _GIB), 1))
+        gib = min(self.max_gib, max(math.ceil(now * self.factor / _GIB), 1))
         if gib * _GIB <= now:
             return [], f"it has {asked}, the most it may have"
         meta, wanted = seen["metadata"], f"{gib}Gi"

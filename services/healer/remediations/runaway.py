@@ -38,7 +38,9 @@ class Runaway(Programs, Stepwise[list[Usage]]):
         default=30, gt=0, le=100, description="Percent of the memory, likewise, for memory alarms."
     )
     min_age_s: float = Field(default=60, ge=0, description="Younger processes are left alone.")
-    most: int = Field(default=1, ge=1, le=20, description="Processes dealt with at once at most.")
+    max_processes: int = Field(
+        default=1, ge=1, le=20, description="Processes dealt with at once at most."
+    )
     sample_s: float = Field(default=1, gt=0, le=10, description="How long their use is measured.")
 
     def applies(self, series: SeriesRef) -> str:
@@ -66,7 +68,9 @@ class Runaway(Programs, Stepwise[list[Usage]]):
         memory = family_of(series.item) == "memory"
         least = self.min_memory if memory else self.min_cpu
         rated = [(u.memory if memory else u.cpu, u) for u in seen]
-        worst = sorted((r for r in rated if r[0] >= least), key=lambda r: -r[0])[: self.most]
+        worst = sorted((r for r in rated if r[0] >= least), key=lambda r: -r[0])[
+            : self.max_processes
+        ]
         unit = "% of the memory" if memory else "% of a core"
         return [(usage, f"{used:.0f} {unit}") for used, usage in worst]
 

@@ -31,11 +31,11 @@ class ScaleDeployment(OnCluster):
     )
 
     factor: float = Field(default=1.5, gt=1, le=4, description="How many times as many replicas.")
-    most: int = Field(default=10, ge=1, description="Never more than these.")
+    max_replicas: int = Field(default=10, ge=1, description="Never more than these.")
 
     def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
         now = int(seen["spec"].get("replicas", 1))
-        wanted = min(self.most, math.ceil(now * self.factor))
+        wanted = min(self.max_replicas, math.ceil(now * self.factor))
         if now == 0:
             return [], "it was scaled to none on purpose"
         if wanted <= now:

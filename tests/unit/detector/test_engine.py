@@ -338,14 +338,14 @@ def test_a_detector_with_other_settings_begins_anew_and_the_rest_goes_on() -> No
 
 
 def test_more_series_than_allowed_are_refused_and_counted() -> None:
-    engine = _engine(most_series=3)
+    engine = _engine(max_series=3)
     for item in ("a", "b_total", "c", "d", "e_total"):
         for minute in range(2):
             engine.process(_at(minute, 1.0, item=item))
     assert engine.series == 3
     assert engine.counts.refused == 3
     _, arrays = unpack(pack(1, engine.snapshot()))
-    again = _engine(most_series=3)
+    again = _engine(max_series=3)
     again.restore(arrays)
     again.process(_at(5, 1.0, item="f"))
     assert again.series == 3

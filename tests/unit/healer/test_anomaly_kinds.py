@@ -23,7 +23,7 @@ def test_a_rule_holds_only_for_the_kinds_it_names(kind: AnomalyKind) -> None:
         {
             "rules": [
                 {"level": "observe", "kinds": ["dip", "level_down"]},
-                {"level": "automatic", "remediation": "clean_logs", "least": "info"},
+                {"level": "automatic", "remediation": "clean_logs", "min_severity": "info"},
             ]
         }
     )

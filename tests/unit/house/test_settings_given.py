@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
+from services.detector.detectors import registered as detectors
+from services.healer.notify.channels import registered as channels
+from services.healer.remediations import registered as remediations
+from services.predictor.forecasters import registered as forecasters
 from shared.embedded.stack import MODULES, Stack
 from shared.messaging import tokens
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, SettingsError
 
 ROOT = Path(__file__).parents[3]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -72,3 +79,58 @@ def test_the_supervisor_gives_a_service_only_what_it_knows(
 
     assert settings.state_dir == tmp_path / name
     assert settings.store_url.get_secret_value() == f"sqlite:///{tmp_path / name}.db"
+
+
+OLD_NAMES = [
+    ("healer", "ALERTING", {"storm": {"longest_interval_s": 9}}, "max_interval_s"),
+    ("healer", "ALERTING", {"escalation": [{"after_s": 9, "least": "info"}]}, "min_severity"),
+    ("healer", "POLICY", {"rules": [{"level": "observe", "least": "info"}]}, "min_severity"),
+    ("healer", "CHANNELS", [{"type": "slack", "name": "a", "least": "info"}], "min_severity"),
+    ("healer", "REMEDIATIONS", {"scale-deployment": {"most": 3}}, "max_replicas"),
+    ("healer", "REMEDIATIONS", {"expand-claim": {"most_gib": 3}}, "max_gib"),
+    ("detector", "ENGINE", {"most_series": 9}, "max_series"),
+    ("detector", "ENGINE", {"most_clock_step_s": 9}, "max_clock_step_s"),
+    ("predictor", "ENGINE", {"least_points": 9}, "min_points"),
+]
+
+
+@pytest.mark.parametrize(("service", "name", "value", "new"), OLD_NAMES, ids=lambda v: str(v)[:40])
+def test_an_old_name_anywhere_is_refused_with_the_new_one(
+    service: str, name: str, value: object, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variable = f"BAROGRAPH_{service.upper()}_{name}"
+    monkeypatch.setenv(variable, json.dumps(value))
+
+    with pytest.raises(SettingsError) as refused:
+        settings_class(f"services.{service}").load(service)
+
+    assert f"it is called {new} now" in str(refused.value)
+    assert variable in str(refused.value)
+
+
+def test_a_misspelt_name_within_json_is_answered_with_the_near_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BAROGRAPH_HEALER_ALERTING", '{"storm": {"alrets": 3}}')
+
+    with pytest.raises(SettingsError, match=r"storm.alrets: no such setting; is alerts meant\?"):
+        settings_class("services.healer").load("healer")
+
+
+def test_no_setting_is_named_least_or_most() -> None:
+    models: list[type[BaseModel]] = [settings_class(f"services.{name}") for name in SERVICES]
+    models += [settings_class("services.healer.agent"), *remediations().values()]
+    models += [*channels().values(), *detectors().values(), *forecasters().values()]
+    seen: set[type[BaseModel]] = set()
+    while models:
+        model = models.pop()
+        for name, field in model.model_fields.items():
+            assert not {"least", "most"} & set(name.split("_")), (model, name)
+            models += [each for each in held(field.annotation) if each not in seen]
+        seen.add(model)
+
+
+def held(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for each in get_args(annotation) for model in held(each)]

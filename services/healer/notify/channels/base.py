@@ -16,6 +16,7 @@ from services.healer.model.policy import RANK
 from services.healer.notify.matchers import Matchers, all_match
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.text import LinkMaker, plain, title
+from shared import setting_names
 from shared.contracts.alerts import Severity
 from shared.registry import Registry
 
@@ -47,7 +48,7 @@ class Channel(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Names it; unique.")
     only: Matchers = Field(default=(), description="Only alerts that match all of these.")
-    least: Severity = Field(default=Severity.INFO, description="Only from this severity on.")
+    min_severity: Severity = Field(default=Severity.INFO, description="Only from this severity on.")
     kinds: frozenset[Kind] | None = Field(default=None, description="Only these; None: all.")
     resolved: bool = Field(default=True, description="Whether ends are told here.")
     canary: bool = Field(default=False, description="Whether it is told of the canary's rounds.")
@@ -74,10 +75,10 @@ class Channel(BaseModel):
         if isinstance(told, Summary) and told.kind == "canary":
             return self.canary
         if isinstance(told, Summary):
-            return not self.escalation_only and RANK[told.severity] >= RANK[self.least]
+            return not self.escalation_only and RANK[told.severity] >= RANK[self.min_severity]
         return not self.escalation_only and any(
             all_match(self.only, row.labels)
-            and RANK[row.severity] >= RANK[self.least]
+            and RANK[row.severity] >= RANK[self.min_severity]
             and (self.kinds is None or row.kind in self.kinds)
             and (self.resolved or row.kind not in {"resolved", "handled"})
             for row in told.lines()
@@ -165,9 +166,7 @@ def parse(configured: object) -> tuple[Channel, ...]:
         try:
             found.append(kind.model_validate(values))
         except ValidationError as error:
-            faults += [
-                f"{number}.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-            ]
+            faults += [f"{number}.{each}" for each in setting_names.faults(kind, error)]
     names = [each.name for each in found]
     faults += [
         f"two channels are named {n}" for n in sorted({n for n in names if names.count(n) > 1})

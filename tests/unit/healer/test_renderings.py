@@ -24,7 +24,9 @@ def notice() -> Notice:
 
 
 def channel(**fields: Any) -> Channel:
-    (found,) = parse([{"name": "ops", "least": "warning", "only": ['family="disk"']} | fields])
+    (found,) = parse(
+        [{"name": "ops", "min_severity": "warning", "only": ['family="disk"']} | fields]
+    )
     return found
 
 

@@ -96,7 +96,7 @@ class Channel(BaseModel):
         """Why this channel's readers get it: the policy's rule, and what the channel takes."""
         matchers = ", ".join(matcher.text() for matcher in self.only)
         taken = f"alerts that match {matchers}" if matchers else "every alert"
-        least = "" if self.least is Severity.INFO else f" from {self.least} on"
+        least = "" if self.min_severity is Severity.INFO else f" from {self.min_severity} on"
         if isinstance(told, Summary):
             return f"channel {self.name} takes {taken}{least}."
         reason = f"channel {self.name} takes {taken}{least}"

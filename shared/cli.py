@@ -129,6 +129,53 @@ def status(
         raise typer.Exit(1)
 
 
+@app.command()
+def doctor(
+    state: State = DEFAULT_STATE,
+    health: Annotated[
+        list[str] | None,
+        typer.Option("--health", help="NAME=URL of a service's probes, instead of a stack's."),
+    ] = None,
+    healer: Annotated[
+        str, typer.Option("--healer", envvar="BAROGRAPH_HEALER_URL", help="The healer's address.")
+    ] = "",
+    token: Annotated[
+        str, typer.Option("--token", envvar="BAROGRAPH_HEALER_TOKEN", help="Its bearer token.")
+    ] = "",
+    test_notice: Annotated[
+        bool, typer.Option(help="Have each channel send a test to its recipients.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Look whether all of it works, from samples to people; exit status 1 if anything does not."""
+    # It reads metrics; the other commands need no parser of them.
+    from shared.doctor import Healer, examine, shown  # noqa: PLC0415
+
+    if health or healer:
+        services = dict(_named_url(text) for text in health or ())
+        api = Healer(_http(healer), token)
+    else:
+        stack = _stack(state)
+        services, api = stack.health, Healer(stack.healer_url, stack.healer_token)
+    findings = list(examine(services, api, test_notice=test_notice))
+    typer.echo(shown(findings, as_json=as_json))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def _named_url(text: str) -> tuple[str, str]:
+    name, equals, url = text.partition("=")
+    if not equals:
+        _fail(f"{text}: say NAME=URL, e.g. detector=http://10.0.0.7:9090")
+    return name, _http(url)
+
+
+def _http(url: str) -> str:
+    if not url.startswith(("http://", "https://")):
+        _fail(f"{url or 'the healer (--healer)'} is not an http address")
+    return url.rstrip("/")
+
+
 @app.command("topology")
 def show_topology() -> None:
     """Show who publishes which message to whom."""

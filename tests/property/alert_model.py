@@ -173,7 +173,8 @@ class Model:
                 assert life.end_muted or now - (life.ends_since or now) <= self.slack, (
                     f"the end of what was notified is notified: {life}"
                 )
-            self._is_announced(life, now, storm or silenced(life.series, life.severity))
+            held = silenced(life.series, life.severity) or self._attached(life, cause)
+            self._is_announced(life, now, storm or held)
 
     def _is_known(self, life: Life, now: datetime, *, excused: bool) -> None:
         wanted = {"firing", "escalated"} if life.state == "firing" else KNOWN

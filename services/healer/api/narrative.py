@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel
 
+from services.healer.incidents.answers import ANSWERED, Answered
 from services.healer.people.reachability import problems
 from services.healer.people.why import Story, story, why
 
 if TYPE_CHECKING:
     from services.healer.api.app import Healer
 
+_AGENTS = 10_000
+
 
 class Reachability(BaseModel):
     """Whether people can be reached."""
 
     problems: tuple[str, ...]
+    agents: tuple[Answered, ...] = ()
+    """The node agents that have answered, and when each did last."""
+    canary_every_s: float = 0
+    """Pause between the canary's rounds; 0: there are none."""
 
 
 def router(healer: Healer) -> APIRouter:
@@ -46,6 +53,11 @@ def router(healer: Healer) -> APIRouter:
         """What keeps a critical alert from people; an empty list: nothing does."""
         with healer.unit() as unit:
             found = problems(healer.settings, healer.context(unit.records))
-        return Reachability(problems=tuple(found))
+            agents = unit.records.find(ANSWERED, newest_first=True, limit=_AGENTS)
+        return Reachability(
+            problems=tuple(found),
+            agents=tuple(agents),
+            canary_every_s=healer.settings.canary_every_s,
+        )
 
     return routes

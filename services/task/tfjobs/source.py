@@ -88,9 +88,8 @@ class ClusterTFJobs:
 
     def write_status(self, tfjob: TFJob, status: Object) -> None:
         """See the protocol."""
-        gone = dict.fromkeys(tfjob.status.keys() - status.keys())
         # With its uid, so that it is never written to another object of the name.
-        body = {"metadata": {"uid": tfjob.uid}, "status": status | gone}
+        body = {"metadata": {"uid": tfjob.uid}, "status": _patch(tfjob.status, status)}
         path = path_of(VERSION, PLURAL, tfjob.namespace, tfjob.name)
         self._mirrors[tfjob.namespace].learn(self._cluster.patch(f"{path}/status", body))
 
@@ -120,6 +119,16 @@ class ClusterTFJobs:
             self._cluster.delete(path, preconditions={"uid": tfjob.uid})
         except (NotFound, Conflict):
             pass  # gone, or another one of the same name
+
+
+def _patch(before: Object, after: Object) -> Object:
+    """The merge patch that makes ``after`` of ``before``: what is not named there stays."""
+    patch: Object = dict.fromkeys(before.keys() - after.keys())
+    for key, value in after.items():
+        known = before.get(key)
+        nested = isinstance(value, dict) and isinstance(known, dict)
+        patch[key] = _patch(known, value) if nested else value  # type: ignore[arg-type]
+    return patch
 
 
 def changed(before: Sequence[Condition], after: Sequence[Condition]) -> list[Condition]:

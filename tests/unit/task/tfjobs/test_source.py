@@ -70,9 +70,7 @@ class Api:
         item = self.items[path.split("/")[-2]]
         if body["metadata"]["uid"] != item["metadata"]["uid"]:
             raise Conflict(path)
-        status = (item.get("status") or {}) | body["status"]
-        kept = {key: value for key, value in status.items() if value is not None}
-        return self.put(item | {"status": kept})
+        return self.put(item | {"status": merged(item.get("status"), body["status"])})
 
     def create(self, path: str, body: Object) -> Object:
         self.asked.append(("create", path, body))
@@ -106,6 +104,19 @@ class Api:
                     if int(event["object"]["metadata"]["resourceVersion"]) > version:
                         return event
                 self._turn.wait()
+
+
+def merged(before: Any, patch: Any) -> Any:
+    """A JSON merge patch, applied (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return patch
+    found = dict(before) if isinstance(before, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = merged(found.get(key), value)
+    return found
 
 
 class Watched:
@@ -176,9 +187,13 @@ def test_a_status_that_was_written_is_seen_at_once(api: Api, source: ClusterTFJo
     api.put(tfjob("a") | {"status": {"startTime": "x", "conditions": []}}, "ADDED")
     eventually(lambda: names(source) == ["a"], "the new object")
     (seen,) = source.found()["team"]
-    source.write_status(seen, {"conditions": [CONDITION]})
-    (seen,) = source.found()["team"]
-    assert seen.status == {"conditions": [CONDITION]}
+    for numbers in ({"active": 1}, {"active": 1, "failed": 1}, {"succeeded": 1}, {}):
+        status = {"conditions": [CONDITION], "replicaStatuses": {"PS": numbers, "Worker": {}}}
+        source.write_status(seen, status)
+        (seen,) = source.found()["team"]
+        assert seen.status == status
+    source.write_status(seen, {"conditions": []})
+    assert source.found()["team"][0].status == {"conditions": []}
 
 
 def test_a_status_is_never_written_to_another_object_of_the_name(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -30,6 +31,8 @@ _WILDCARD = re.compile(r"[*?\[]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{0,5})?")
 _HARDWARE_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_TARGET = re.compile(r":[0-9]{1,5}(/|$)|://")
+"""In an ``instance`` that is the address of something scraped."""
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.:-]+")
 
 
@@ -83,6 +86,12 @@ def machine_pattern(pattern: str) -> str:
     # More colons are those of an address, whose last group may look like a port.
     whole = not (colon and ":" not in host and _PORT.fullmatch(port))
     return (pattern.lower() if whole else host).rstrip(".") or pattern
+
+
+def is_scraped(labels: Mapping[str, str]) -> bool:
+    """Whether labels have an ``instance`` that is the address of a target."""
+    instance = labels.get("instance", "")
+    return bool(instance) and ("job" in labels or _TARGET.search(instance) is not None)
 
 
 def _host_in(text: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
 from services.healer.actions import leases, scores
-from services.healer.incidents.alertmanager_alerts import OutsideAlert, understood
+from services.healer.incidents.alert_machine import located
+from services.healer.incidents.alertmanager_alerts import OutsideAlert
 from services.healer.incidents.answers import heard
 from services.healer.incidents.canary import Canary
 from services.healer.incidents.clock_steps import ClockSteps
@@ -147,7 +148,7 @@ class Handlers:
         self, alert: OutsideAlert, holds: timedelta | None, ctx: Context
     ) -> Iterable[Message]:
         """Somebody else's alert; without a repetition within ``holds`` it ends."""
-        found = understood(alert, ctx.now, holds)
+        found = located(alert, ctx.now, holds, ctx.records)
         if found.over:
             return self._signals.went(
                 found.series, found.signal.event_id, "its source says so", ctx

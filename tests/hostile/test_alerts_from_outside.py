@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.healer.incidents.alertmanager_alerts import Outside, readable, understood
+from services.healer.incidents.alert_machine import located
+from services.healer.incidents.alertmanager_alerts import (
+    Outside,
+    readable,
+    readable_webhook,
+    understood,
+)
+from services.healer.incidents.answers import ANSWERED, Answered
 from shared.contracts import AlertChanged
+from shared.contracts.alerts import AlertState, Severity
+from shared.service import Context
+from shared.store import Store
+from tests.unit.healer.test_incidents import Desk
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -143,3 +154,88 @@ def test_any_alert_is_named_as_faulty_or_can_be_told_in_every_later_message(body
         assert AlertChanged.model_validate_json(said.model_dump_json()) == said
         assert len(said.routing_key().encode()) <= 255
         assert outside.signal.expires is None or outside.signal.expires < NOW + timedelta(days=4000)
+
+
+@pytest.mark.parametrize(
+    ("labels", "machine"),
+    [
+        ({"host": "www.example.com", "instance": "web1:9113"}, "web1"),
+        ({"host": "www.example.com", "instance": "10.0.0.5:9113"}, "10.0.0.5"),
+        ({"host": "*", "instance": "web1:9113"}, "web1"),
+        ({"host": "shop.example.com", "instance": "web1", "job": "nginx"}, "web1"),
+        ({"host": "web1", "instance": "sda"}, "web1"),
+        ({"host": "web1"}, "web1"),
+    ],
+)
+def test_a_virtual_host_is_not_taken_for_the_machine_it_is_on(
+    labels: dict[str, str], machine: str
+) -> None:
+    assert named(**labels).series.host == machine
+
+
+def test_of_two_machines_named_the_one_that_is_known_is_meant_and_its_end_is_found() -> None:
+    records = Store("sqlite://")
+    labels = {"alertname": "DiskFull", "host": "web1", "instance": "10.0.0.5:9100"}
+    (alert,), _ = readable([{"labels": labels}])
+    with records.transaction() as kept:
+        assert located(alert, NOW, None, kept).series.host == "10.0.0.5"
+        kept.put(ANSWERED, Answered(host="web1", at=NOW))
+        assert located(alert, NOW, None, kept).series.host == "web1"
+
+    desk = Desk()
+    with desk.store.transaction() as kept:
+        context = Context(NOW, "", 1, kept)
+        told = [*desk.handlers.outside_alert(alert, None, context)]
+        kept.put(ANSWERED, Answered(host="web1", at=NOW))
+        over = alert.model_copy(update={"status": "resolved"})
+        told += desk.handlers.outside_alert(over, None, context)
+    changed = [message for message in told if isinstance(message, AlertChanged)]
+    assert {message.series.host for message in changed} == {"10.0.0.5"}
+    assert changed[-1].state is AlertState.RESOLVED
+
+
+@pytest.mark.parametrize(
+    ("word", "severity"),
+    [
+        *((word, Severity.CRITICAL) for word in ("P1", "p2", "sev1", "SEV-2", "S1", "page")),
+        *((word, Severity.CRITICAL) for word in ("Disaster", "1 - Critical", "CRIT", "blocker")),
+        *((word, Severity.WARNING) for word in ("P3", "sev_3", "ticket", "Average", "major")),
+        *((word, Severity.WARNING) for word in ("", "紧急?", "x" * 10_000)),
+        *((word, Severity.INFO) for word in ("P4", "P5", "sev5", "none", "info", "Informational")),
+    ],
+)
+def test_a_severity_means_what_those_who_write_it_mean(word: str, severity: Severity) -> None:
+    assert named(severity=word).signal.severity is severity
+
+
+def test_a_priority_counts_where_there_is_no_severity() -> None:
+    assert named(priority="P1").signal.severity is Severity.CRITICAL
+    assert named(priority="P1", severity="info").signal.severity is Severity.INFO
+
+
+def test_a_body_for_the_other_door_is_told_which_one_it_is() -> None:
+    alert = {"labels": {"alertname": "x"}}
+    found, (fault,) = readable({"version": "4", "status": "firing", "alerts": [alert]})
+    assert found == []
+    assert "/webhooks/alertmanager" in fault.problem
+    found, (fault,) = readable_webhook([alert])
+    assert found == []
+    assert "/api/v2/alerts" in fault.problem
+
+
+def test_grafanas_webhook_is_read_as_alertmanagers() -> None:
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "DatasourceNoData", "grafana_folder": "infra"},
+        "annotations": {"summary": "no data"},
+        "startsAt": "2026-01-02T03:00:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "?orgId=1",
+        "fingerprint": "57c6d9296de2ad39",
+        "silenceURL": "https://grafana.example.com/alerting/silence/new",
+        "values": {"B": 44.2, "C": None},
+    }
+    body = {"receiver": "x", "status": "firing", "orgId": 1, "alerts": [alert], "version": "1"}
+    (found,), faults = readable_webhook(body)
+    assert faults == []
+    assert found.labels["alertname"] == "DatasourceNoData"

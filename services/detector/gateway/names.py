@@ -11,14 +11,12 @@ import orjson
 from numpy.typing import NDArray
 
 from services.detector.gateway.protobuf import pairs_of
-from shared.machine import machine_for, machine_of
+from shared.machine import is_scraped, machine_for, machine_of
 from shared.name_hashes import name_hash
 from shared.samples import InvalidBatch, item_of, kept_labels
 
 _OF_ANY_TARGET = re.compile(r"up|(scrape|node|go|process|promhttp)_.*")
 _MOST_TARGETS = 50_000
-_TARGET = re.compile(r":[0-9]{1,5}(/|$)|://")
-"""In an ``instance`` that is the address of something scraped."""
 
 
 @dataclass(frozen=True)
@@ -183,9 +181,3 @@ def _order(labels: Mapping[str, str], targets: Targets | None) -> tuple[str, str
     """
     scraped = is_scraped(labels) and not (targets is not None and targets.name(labels))
     return ("instance", "host") if scraped else ("host", "instance")
-
-
-def is_scraped(labels: Mapping[str, str]) -> bool:
-    """Whether a series has an ``instance`` that is the address of a target."""
-    instance = labels.get("instance", "")
-    return bool(instance) and ("job" in labels or _TARGET.search(instance) is not None)

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse
 
-from services.healer.incidents.alertmanager_alerts import OutsideAlert, readable
+from services.healer.incidents.alertmanager_alerts import (
+    OutsideAlert,
+    readable,
+    readable_webhook,
+)
 from shared.contracts import Fault
 from shared.observe import OUTSIDE_ALERTS
 
@@ -33,11 +37,9 @@ def router(healer: Healer) -> APIRouter:
         return said(faults)
 
     @routes.post("/webhooks/alertmanager")
-    def webhook(body: Annotated[dict[str, Any], Body()]) -> JSONResponse:
-        """Take what an Alertmanager tells of; it holds until that says that it is resolved."""
-        if str(body.get("version", "4")) != "4":
-            return said([Fault(field="version", problem="only version 4 is understood")])
-        found, faults = readable(body.get("alerts"))
+    def webhook(body: Annotated[Any, Body()]) -> JSONResponse:
+        """Take what an Alertmanager or Grafana tells of; it holds until they say it is resolved."""
+        found, faults = readable_webhook(body)
         take(found, None)
         return said(faults)
 

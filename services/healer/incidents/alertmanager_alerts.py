@@ -21,20 +21,19 @@ from pydantic import (
     model_validator,
 )
 
+from services.healer.incidents.severity_words import severity_of
 from services.healer.model.faults import faults_of
 from services.healer.model.signal import Sight, Signal
 from shared.contracts import Fault
-from shared.contracts.alerts import AlertState, SeriesRef, Severity
+from shared.contracts.alerts import AlertState, SeriesRef
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
-from shared.machine import machine_for
+from shared.machine import is_scraped, machine_for, machine_of
 
-_HOST_LABELS = ("host", "instance", "node", "nodename", "hostname", "pod")
+_OTHER_HOST_LABELS = ("node", "nodename", "hostname", "pod")
 _NOT_ITEM = re.compile(r"[^A-Za-z0-9_:.\-]+")
-_SEVERITIES = {
-    Severity.CRITICAL: {"critical", "page", "error", "high", "emergency", "fatal", "alert"},
-    Severity.INFO: {"info", "none", "debug", "low", "notice"},
-}
+_VERSIONS = ("4", "1")
+"""Of Alertmanager's webhook, and of Grafana's, which has the same fields."""
 _ZERO_YEAR = 1
 """Go's zero time, which Alertmanager's clients send for "not set"."""
 _MAX_LABELS, _MAX_NAME, _MAX_VALUE, _MAX_TEXT = 64, 128, 512, 2000
@@ -114,6 +113,9 @@ class Outside:
 
 def readable(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
     """The alerts that can be read, and what is wrong with the others."""
+    if isinstance(body, dict) and "alerts" in body:
+        problem = "this is a webhook's body: /webhooks/alertmanager takes it"
+        return [], [Fault(field="", problem=problem)]
     if not isinstance(body, list):
         return [], [Fault(field="", problem="must be a list of alerts")]
     found, faults = [], []
@@ -127,19 +129,44 @@ def readable(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
     return found, faults
 
 
-def understood(alert: OutsideAlert, now: datetime, timeout: timedelta | None) -> Outside:
+def readable_webhook(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
+    """The same of what a webhook posts."""
+    if not isinstance(body, dict):
+        problem = "must be an object with `alerts`; /api/v2/alerts takes a list"
+        return [], [Fault(field="", problem=problem)]
+    if str(body.get("version", "4")) not in _VERSIONS:
+        return [], [Fault(field="version", problem="only version 4 is understood")]
+    return readable(body.get("alerts"))
+
+
+def machines_named(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """The machines that an alert may be about, the likeliest first.
+
+    Of a scraped target that is ``instance``, as for its metrics: the exporter's own ``host`` may
+    be a virtual host or whatever a visitor sent. Without Prometheus it is ``host``.
+    """
+    first = ("instance", "host") if is_scraped(labels) else ("host", "instance")
+    texts = [labels.get(label, "") for label in (*first, *_OTHER_HOST_LABELS)]
+    named = dict.fromkeys(filter(None, map(machine_of, texts[:2])))
+    return (*named,) if named else (machine_for(*texts),)
+
+
+def understood(
+    alert: OutsideAlert, now: datetime, timeout: timedelta | None, machine: str = ""
+) -> Outside:
     """The alert as a signal about a series.
 
     Args:
         alert: what came.
         now: when it came.
         timeout: how long it holds without being repeated; None: until it is said to be over.
+        machine: which of the machines named is meant; the likeliest if not given.
     """
     labels = alert.labels
     name = labels.get("alertname", "alert")
     item = _NOT_ITEM.sub("_", name)[:200].lstrip("0123456789.-")
     item = item if any(map(str.isalnum, item)) else "alert"
-    host = machine_for(*(labels.get(label, "") for label in _HOST_LABELS))
+    host = machine or machines_named(labels)[0]
     ends = None if alert.endsAt is None or alert.endsAt.year == _ZERO_YEAR else alert.endsAt
     over = alert.status == "resolved" or (ends is not None and ends <= now)
     expires = min(ends, now + _MAX_AHEAD) if ends else None
@@ -155,7 +182,7 @@ def understood(alert: OutsideAlert, now: datetime, timeout: timedelta | None) ->
         signal=Signal(
             event_id=deterministic_id("outside", fingerprint, began),
             state=AlertState.FIRING,
-            severity=_severity(labels.get("severity", "")),
+            severity=severity_of(labels),
             # Not its start: one that was handled and still holds is news when it is repeated.
             time_ms=int(now.timestamp() * 1000),
             expires=None if over else expires,
@@ -194,11 +221,6 @@ def _cut(text: str, length: int) -> str:
 
 def _digest(text: str) -> str:
     return blake2b(text.encode(), digest_size=4).hexdigest()
-
-
-def _severity(text: str) -> Severity:
-    word = text.strip().lower()
-    return next((s for s, words in _SEVERITIES.items() if word in words), Severity.WARNING)
 
 
 def _number(text: str) -> float:

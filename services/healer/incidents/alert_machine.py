@@ -35,4 +35,7 @@ def located(
 
 
 def _is_known(host: str, records: Records) -> bool:
-    return records.get(HEALTH, f"machine/{host}") is not None or records.get(ANSWERED, host) is not None
+    return (
+        records.get(HEALTH, f"machine/{host}") is not None
+        or records.get(ANSWERED, host) is not None
+    )

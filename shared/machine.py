@@ -27,6 +27,8 @@ _SLUG_LENGTH = 180
 _NAME = re.compile(PATTERN)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
 _PATH = re.compile(r"[/?#]")
+_OF_A_PATH = re.compile(r"(?!localhost/)[^/?#.:]+/+[^/?#]+")
+"""As in namespace/pod or service/node: what follows the slash tells machines apart."""
 _WILDCARD = re.compile(r"[*?\[]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{0,5})?")
@@ -105,6 +107,8 @@ def _host_in(text: str) -> str:
     if bracketed:
         return bracketed[1]
     host = _without_ports(authority)
+    if host == authority and _OF_A_PATH.fullmatch(text):
+        return text
     # Other words with colons may tell things apart by what follows a slash, too.
     return host if scheme or ":" not in host or _whole(host) else text
 

@@ -7,6 +7,7 @@ makes, ``unpack`` takes, and what ``unpack`` would refuse, ``check`` names.
 from shared.packages.bounds import Bounds, PackageError, PackageRefused
 from shared.packages.check import check
 from shared.packages.inventory import Inventory, usable
+from shared.packages.layout import code_folder, layout_faults
 from shared.packages.pack import Packed, pack
 from shared.packages.unpack import inspect, unpack
 
@@ -17,7 +18,9 @@ __all__ = [
     "PackageRefused",
     "Packed",
     "check",
+    "code_folder",
     "inspect",
+    "layout_faults",
     "pack",
     "unpack",
     "usable",

@@ -7,6 +7,7 @@ from pathlib import Path
 from shared.packages.bounds import Bounds, PackageError, PackageRefused
 from shared.packages.folder import Folder
 from shared.packages.inventory import Inventory
+from shared.packages.layout import layout_faults
 from shared.packages.unpack import inspect
 
 
@@ -35,4 +36,4 @@ def check(path: Path, main: str | None = None, bounds: Bounds | None = None) -> 
         return tuple(refused.faults)
     except PackageError as error:
         return (str(error),)
-    return tuple(inventory.layout_faults(main))
+    return tuple(layout_faults(inventory, main))

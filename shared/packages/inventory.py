@@ -156,24 +156,13 @@ class Inventory:
         except (_LeadsOutError, _TooManyLinksError):
             return False
 
-    def code_folder(self) -> str | None:
-        """The folder with the program: ``code``, or that of the package's only folder."""
-        folders = [name for name in self._root.children if self._kind(name) is Kind.DIRECTORY]
-        if "code" in folders:
-            return "code"
-        if len(folders) == 1 and self._kind(f"{folders[0]}/code") is Kind.DIRECTORY:
-            return f"{folders[0]}/code"
-        return None
+    @property
+    def top(self) -> tuple[str, ...]:
+        """Names of what lies in the package itself."""
+        return tuple(self._root.children)
 
-    def layout_faults(self, main: str | None) -> Iterator[str]:
-        """What keeps the package from being run; ``main`` is relative to the code folder."""
-        code = self.code_folder()
-        if code is None:
-            yield "the package holds no <name>/code folder"
-        elif main is not None and self._kind(f"{code}/{main}") is not Kind.FILE:
-            yield f"the package's code folder holds no main program {main}"
-
-    def _kind(self, path: str) -> Kind | None:
+    def kind(self, path: str) -> Kind | None:
+        """What a path leads to; None when that is nothing in the package."""
         try:
             place = self._walk(self._root, path.split("/"), 0)
         except (_LeadsOutError, _TooManyLinksError):

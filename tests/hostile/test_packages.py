@@ -17,7 +17,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.packages import Bounds, PackageError, PackageRefused, check, pack, unpack
+from shared.packages import (
+    Bounds,
+    PackageError,
+    PackageRefused,
+    check,
+    code_folder,
+    pack,
+    unpack,
+)
 from tests.hostile.archives import (
     Member,
     archive,
@@ -290,7 +298,7 @@ def test_what_tar_writes_of_a_folder_is_taken(
     path = _tar("czf", "p.tar.gz", *arguments, at=digits.parent)
     assert check(path, "main.py") == ()
     inventory = unpack(path, tmp_path / "out")
-    code = inventory.code_folder()
+    code = code_folder(inventory)
     assert code is not None
     assert (tmp_path / "out" / code / "main.py").read_text() == "print('hello')\n"
 
@@ -348,7 +356,26 @@ def test_the_main_program_is_looked_for_before_the_upload(digits: Path, tmp_path
             "the package's code folder holds no main program train.py",
         )
     other = archive(tmp_path / "other.tar.gz", file("a/main.py"), file("b/main.py"))
-    assert check(other) == ("the package holds no <name>/code folder",)
+    assert check(other) == ("the package holds no <name>/code folder, but 'a', 'b'",)
+
+
+def test_what_lies_beside_the_one_folder_with_code_does_no_harm(tmp_path: Path) -> None:
+    left = (file("__MACOSX/job/code/._main.py"), file("docs/readme.md"), file("._job"))
+    path = archive(tmp_path / "p.tar.gz", file("job/code/main.py"), *left)
+    assert check(path, "main.py") == ()
+    assert code_folder(unpack(path, tmp_path / "out")) == "job/code"
+
+
+def test_two_folders_with_code_are_named(tmp_path: Path) -> None:
+    path = archive(tmp_path / "p.tar.gz", file("a/code/main.py"), file("b/code/main.py"))
+    assert check(path, "main.py") == (
+        "the package holds several code folders: 'a/code', 'b/code'; hand in one of them",
+    )
+
+
+def test_names_with_backslashes_are_told_as_what_they_are(tmp_path: Path) -> None:
+    (fault,) = check(archive(tmp_path / "p.tar.gz", file("job\\code\\main.py")), "main.py")
+    assert "backslashes" in fault
 
 
 # Folders: whatever pack takes, unpack takes; the rest is named before anything is made.

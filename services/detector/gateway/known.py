@@ -20,7 +20,6 @@ from services.detector.gateway.names import (
     Names,
     Targets,
     Understood,
-    is_scraped,
     named,
     read_labels,
     target_of,
@@ -35,6 +34,7 @@ from services.detector.gateway.request_reader import (
 from services.detector.gateway.series_labels import LOST, MAX_LABEL_BYTES, TOO_LONG
 from services.detector.gateway.series_table import SeriesTable
 from services.detector.gateway.wire import Symbols, locate, measure
+from shared.machine import is_scraped
 from shared.name_hashes import name_hash
 from shared.observe import SERIES_CUT
 from shared.samples import InvalidBatch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.task.spec import MemberSpec
-from shared.packages import PackageError, unpack
+from shared.packages import PackageError, code_folder, layout_faults, unpack
 from shared.storage import AccessDenied, MemberStore, NotFound, StorageError
 
 _PATIENCE_S = 120.0
@@ -51,8 +51,8 @@ def obtain(store: MemberStore, spec: MemberSpec, directory: Path) -> Package:
         raise Unusable(f"the package was refused: {error}") from error
     finally:
         archive.unlink(missing_ok=True)
-    faults = "; ".join(inventory.layout_faults(spec.job.main))
-    code = inventory.code_folder()
+    faults = "; ".join(layout_faults(inventory, spec.job.main))
+    code = code_folder(inventory)
     if faults or code is None:
         raise Unusable(faults)
     base = (root / code).parent

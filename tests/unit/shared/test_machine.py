@@ -109,3 +109,9 @@ def test_an_agent_and_its_samples_have_the_same_name(monkeypatch: pytest.MonkeyP
 
 def test_a_pattern_with_capitals_fits_the_machines_it_means() -> None:
     assert TypeAdapter(HostPattern).validate_python("WEB*") == "web*"
+
+
+def test_two_pods_of_a_namespace_are_two() -> None:
+    found = {machine_for(text) for text in ("prod/web1", "prod/web2", "prod/web2 ")}
+    assert len(found) == 2
+    assert all(name.startswith("prod-web") for name in found)

@@ -1,0 +1,48 @@
+"""Where a package has its program: what must lie where in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from shared.packages.inventory import Inventory, Kind
+
+_LEFT_BY_MACOS = "__MACOSX"
+"""Beside what somebody packed: its files' attributes, under the same names."""
+_SHOWN, _MOST_SHOWN = 80, 5
+"""Characters of a name, and names, that a fault tells."""
+
+
+def code_folder(inventory: Inventory) -> str | None:
+    """The folder with the program: ``code``, or that of the one folder that has one."""
+    found = _code_folders(inventory)
+    return found[0] if len(found) == 1 else None
+
+
+def layout_faults(inventory: Inventory, main: str | None) -> Iterator[str]:
+    """What keeps the package from being run; ``main`` is relative to the code folder."""
+    code = code_folder(inventory)
+    if code is None:
+        yield _no_code_folder(inventory)
+    elif main is not None and inventory.kind(f"{code}/{main}") is not Kind.FILE:
+        yield f"the package's code folder holds no main program {main}"
+
+
+def _code_folders(inventory: Inventory) -> list[str]:
+    if inventory.kind("code") is Kind.DIRECTORY:
+        return ["code"]
+    names = (f"{name}/code" for name in inventory.top if name != _LEFT_BY_MACOS)
+    return [name for name in names if inventory.kind(name) is Kind.DIRECTORY]
+
+
+def _no_code_folder(inventory: Inventory) -> str:
+    several = _code_folders(inventory)
+    if several:
+        return f"the package holds several code folders: {_listed(several)}; hand in one of them"
+    if any("\\" in name for name in inventory.top):
+        return "the package's names have backslashes for slashes: pack it with `tshell pack`"
+    return f"the package holds no <name>/code folder, but {_listed(inventory.top)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:_SHOWN]) for name in names[:_MOST_SHOWN])
+    return f"{shown} and more" if len(names) > _MOST_SHOWN else shown

@@ -12,26 +12,22 @@ alone. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.forecast_sets import DAY, M4, Case, Floats, m4, m4_files, nab, simulated
 from bench.surroundings import surroundings
 from services.predictor.behaviour import behaviour_of
 from services.predictor.forecasters import Forecast, make
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import DAY_S, EngineSettings
 
-Floats = NDArray[np.float64]
 OURS = (
     "arima",
     "seasonal_naive",
@@ -39,24 +35,10 @@ OURS = (
     "holt",
     "ets",
     "theta",
-    "combination",
+    "ridge",
     "neural_24_49_1",
     "neural_global",
 )
-_HOUR, _DAY = 3600, 24
-_M4 = {"Hourly": (24, 48), "Weekly": (1, 13), "Daily": (1, 14)}
-"""Season and horizon of the competition."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A history and what came after it."""
-
-    history: Floats
-    future: Floats
-    season: int
-    scale: float | None = None
-    """What MASE divides by, where it is of more than ``history``."""
 
 
 def main() -> int:
@@ -85,18 +67,27 @@ def main() -> int:
     parser.add_argument(
         "--seasonal", type=int, default=10, help="series AutoARIMA has a season on; 0: none"
     )
+    parser.add_argument("--only", nargs="+", help="methods measured, by name; others are left out")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    sets = {"simulated": list(_simulated(options.simulated, options.points))}
+    sets = {"simulated": list(simulated(options.simulated, options.points))}
     if options.nab:
-        cases = list(_nab(options.nab, options.points))
+        cases = list(nab(options.nab, options.points))
         sets["nab_hourly"] = cases[:: max(1, round(len(cases) / options.cases))]
     if options.m4:
-        for name in _M4:
-            if lacking := [path.name for path in _m4_files(options.m4, name) if not path.is_file()]:
+        for name in M4:
+            if lacking := [path.name for path in m4_files(options.m4, name) if not path.is_file()]:
                 print(f"m4_{name.lower()} left out: no {' and '.join(lacking)}", flush=True)
             else:
-                sets[f"m4_{name.lower()}"] = list(_m4(options.m4, name, options))
+                sets[f"m4_{name.lower()}"] = list(
+                    m4(
+                        options.m4,
+                        name,
+                        options.most,
+                        options.m4_points,
+                        held_back=options.held_back,
+                    )
+                )
     results = {name: _measure(name, cases, options) for name, cases in sets.items()}
     if options.networks:
         results["training"] = _training(options.networks)
@@ -107,13 +98,13 @@ def main() -> int:
 def _training(count: int) -> dict[str, object]:
     """Seconds to train and ask ``count`` networks of their own, 168 points each, on all cores."""
     rng = np.random.default_rng(1)
-    moment = 2 * np.pi * (np.arange(168) / _DAY + rng.random((count, 1)))
+    moment = 2 * np.pi * (np.arange(168) / DAY + rng.random((count, 1)))
     table = 50 + 10 * np.sin(moment) + rng.normal(scale=3, size=(count, 168))
     forecaster = make("neural_24_49_1")
     # The graph is traced and TensorFlow imported before.
-    forecaster.forecast(list(table[:2]), _DAY, _DAY)
+    forecaster.forecast(list(table[:2]), DAY, DAY)
     begin, cpu = time.monotonic(), time.process_time()
-    made = forecaster.forecast(list(table), _DAY, _DAY)
+    made = forecaster.forecast(list(table), DAY, DAY)
     seconds, cpu = time.monotonic() - begin, time.process_time() - cpu
     networks = sum(isinstance(one, Forecast) for one in made)
     return {"networks": networks, "seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1)}
@@ -131,7 +122,7 @@ def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[
     }
     scores: dict[str, Floats] = {}
     for method, (forecast, count) in runs.items():
-        if not count:
+        if not count or (options.only and method not in options.only):
             continue
         # What is compiled or imported on first use is not measured.
         forecast(cases[:1])
@@ -231,82 +222,6 @@ def _peers(cases: list[Case], options: argparse.Namespace) -> dict[str, tuple[Me
     if cases[0].season > 1:
         found["statsforecast_seasonal"] = (auto(True), min(options.seasonal, len(cases)))
     return found
-
-
-def _simulated(count: int, points: int) -> Iterator[Case]:
-    """ARIMA(p,d,q) with p, q up to 3, d 0 or 1; every third integrated one with a drift."""
-    rng = np.random.default_rng(1)
-    for number in range(count):
-        p, q, d = (int(rng.integers(0, most)) for most in (4, 4, 2))
-        phi, theta = _polynomial(rng, p), -_polynomial(rng, q)
-        noise = rng.normal(size=points + _DAY + 200)
-        x = np.zeros_like(noise)
-        for t in range(len(x)):
-            x[t] = noise[t] + sum(c * x[t - 1 - i] for i, c in enumerate(phi) if t > i)
-            x[t] += sum(c * noise[t - 1 - i] for i, c in enumerate(theta) if t > i)
-        x = x[200:] + (0.1 if d and number % 3 == 0 else 0.0)
-        x = 50 + (x.cumsum() if d else x)
-        yield Case(x[:points], x[points:], 1)
-
-
-def _polynomial(rng: np.random.Generator, order: int) -> Floats:
-    """Stable coefficients from partial autocorrelations up to 0.8."""
-    found = np.zeros(0)
-    for _ in range(order):
-        partial = rng.uniform(-0.8, 0.8)
-        found = np.append(found - partial * found[::-1], partial)
-    return found
-
-
-def _nab(folder: Path, points: int) -> Iterator[Case]:
-    """Hourly means; up to six origins a series, three days apart."""
-    for path in sorted(folder.glob("data/*/*.csv")):
-        series = _hourly(path)
-        if series is None:
-            continue
-        for origin in range(6):
-            end = len(series) - _DAY - 72 * origin
-            history = series[max(0, end - points) : max(0, end)]
-            if len(history) < 150:
-                break
-            yield Case(history, series[end : end + _DAY], _DAY)
-
-
-def _hourly(path: Path) -> Floats | None:
-    with path.open() as file:
-        rows = [(datetime.fromisoformat(r["timestamp"]), r["value"]) for r in csv.DictReader(file)]
-    hours = np.array([int(time.timestamp() // _HOUR) for time, _ in rows])
-    hours -= hours[0]
-    values = np.array([float(value) for _, value in rows])
-    counts = np.bincount(hours)
-    known = np.flatnonzero(counts)
-    if len(known) < 0.7 * len(counts):
-        return None
-    means = np.bincount(hours, values)[known] / counts[known]
-    return np.interp(np.arange(len(counts)), known, means)
-
-
-def _m4_files(folder: Path, name: str) -> list[Path]:
-    return [folder / f"{name}-{part}.csv" for part in ("train", "test")]
-
-
-def _m4(folder: Path, name: str, options: argparse.Namespace) -> Iterator[Case]:
-    """The competition's task; with ``--held-back``, the last steps of its training part instead."""
-    season, horizon = _M4[name]
-    before, after = (_table(path) for path in _m4_files(folder, name))
-    keys = list(before)
-    for key in keys[:: max(1, -(-len(keys) // options.most))]:
-        past, future = before[key], after[key][:horizon]
-        if options.held_back:
-            past, future = past[:-horizon], past[-horizon:]
-        scale = float(np.abs(past[season:] - past[:-season]).mean())
-        yield Case(past[-options.m4_points :], future, season, scale)
-
-
-def _table(path: Path) -> dict[str, Floats]:
-    with path.open() as file:
-        rows = list(csv.reader(file))[1:]
-    return {row[0]: np.array([float(v) for v in row[1:] if v]) for row in rows}
 
 
 def _summary(

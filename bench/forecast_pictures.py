@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.forecasters import Forecast, make
+from services.predictor.behaviour import behaviour_of
+from services.predictor.forecasters import CannotForecast, Forecast, make
+from services.predictor.selection import Choice, Selector
+from services.predictor.settings import DAY_S, EngineSettings
 
 _AHEAD = 60
 _SHOWN = 180
-_SEASON = 86_400
 _DRAWN = {"combination": "#0072b2", "arima": "#d55e00", "drift": "#009e73", "naive": "#cc79a7"}
 _NAMES = {
     "load.1min": "Load, the mean of a minute: it remembers",
@@ -49,6 +51,15 @@ def main() -> int:
     return 0
 
 
+def _found(name: str, history: NDArray[np.float64]) -> Forecast | CannotForecast:
+    """What the forecaster says; the combination is that of the predictor, by backtests."""
+    if name != "combination":
+        return make(name).forecast([history], _AHEAD, DAY_S)[0]
+    selector = Selector(EngineSettings(horizon=_AHEAD, resolution_s=1))
+    (choice,) = selector.choose([history], [behaviour_of("", history, DAY_S)], [0])
+    return selector.forecast([choice], [history])[0] if isinstance(choice, Choice) else choice
+
+
 def _draw(values: NDArray[np.float64], title: str, path: Path) -> None:
     from matplotlib import pyplot as plt
 
@@ -59,7 +70,7 @@ def _draw(values: NDArray[np.float64], title: str, path: Path) -> None:
     axes.plot(ahead, future, color="#999", linewidth=1, label="came")
     misses = {}
     for name, colour in _DRAWN.items():
-        (found,) = make(name).forecast([history], _AHEAD, _SEASON)
+        found = _found(name, history)
         if not isinstance(found, Forecast):
             continue
         misses[name] = float(np.abs(found.mean - future).mean())

@@ -370,7 +370,9 @@ class Engine:
         self._items.clear()
         self._name(range(size))
         rest = orjson.loads(arrays["rest"].tobytes())
-        self._choices = {int(r): Choice.model_validate(c) for r, c in rest["choices"].items()}
+        # A choice from before there were weights is made anew.
+        kept = {int(r): c for r, c in rest["choices"].items() if "weights" in c}
+        self._choices = {row: Choice.model_validate(c) for row, c in kept.items()}
         self.episodes.restore(rest["ledger"])
         self._pending = set(rest["pending"])
         self._step, self._left = rest["budget"]

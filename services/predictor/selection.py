@@ -1,45 +1,48 @@
-"""Which forecaster speaks for a series: the combination, unless another has earned it.
+"""Who speaks for a series: all that forecast it well on its own past, weighted by how well.
 
-The favourite is the first of the models that compete, as a rule the combination. Another model or
-a simple forecaster takes its place only where a rolling backtest of the series itself shows it: its
-mean absolute error must be smaller by more than ``doubt`` standard errors of the difference from
-origin to origin. The best of a handful on a few origins is mostly the luckiest; taking it loses to
-the combination on average (the figures are in ``docs/benchmarks.md``). A model by itself must beat
-seasonal naive besides (where there is no full season yet: the naive mean).
+The models of the settings and the simple forecasters forecast what came after several origins of
+the series itself; ``combination`` makes weights of their errors. A forecaster that erred much is
+left out, so one that is far better than all others speaks alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from services.predictor.backtest import backtest
+from services.predictor.backtest import Backtest, backtest
 from services.predictor.behaviour import Kind
+from services.predictor.combination import bounded, combined, weights_of
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make
 from services.predictor.forecasters.base import Floats
-from services.predictor.forecasters.combination import Combination
 from services.predictor.settings import EngineSettings
 from shared.items import Behaviour
 
 SIMPLE = ("seasonal_naive", "drift", "naive")
-_LEAST_ORIGINS = 3
-"""Below which a difference may be luck whatever it is."""
+_TOGETHER = 256
+"""Series backtested as one table, so that all their forecasts fit into memory."""
 
 
 class Choice(BaseModel):
-    """The forecaster of one series and what it rests on."""
+    """The forecasters of one series and what they rest on."""
 
     model_config = ConfigDict(frozen=True)
 
-    forecaster: str
+    weights: dict[str, float]
+    """By forecaster, the heaviest first; 1 in sum."""
     why: dict[str, str]
     step: int
     """When it was made: the series' open step."""
     behaviour: Behaviour = Behaviour.STABLE
     points: int = 0
     """History it was made on."""
+
+    @property
+    def forecaster(self) -> str:
+        """Who speaks, in a word."""
+        return "combination" if len(self.weights) > 1 else next(iter(self.weights))
 
 
 class Selector:
@@ -58,36 +61,21 @@ class Selector:
         found: list[Choice | CannotForecast] = [
             CannotForecast("too little history for any forecaster")
         ] * len(histories)
-        groups: dict[tuple[Behaviour, int], list[tuple[int, Floats]]] = {}
-        for at, (history, kind) in enumerate(zip(histories, kinds, strict=True)):
-            known = np.flatnonzero(np.isfinite(history))
-            if len(known):
-                values = history[known[0] :]
-                groups.setdefault((kind.behaviour, len(values)), []).append((at, values))
-        for (behaviour, _), members in groups.items():
-            models = self._settings.models[behaviour]
-            table = np.array([values for _, values in members])
-            errors = backtest(
-                {name: self._forecasters[name] for name in (*SIMPLE, *models)},
-                table,
-                self._settings.horizon,
-                self._season,
-                self._settings.folds,
-            )
-            missing = ~np.isfinite(table)
-            for row, (at, _) in enumerate(members):
-                share = float(missing[row].mean())
-                own = {
-                    name: one[row]
-                    for name, one in errors.items()
-                    if np.isfinite(one[row]).any()
-                    and share <= self._forecasters[name].max_gap_share
-                }
-                if own:
-                    name, why = self._decide(own, models)
-                    why["kind"] = f"{kinds[at].behaviour.value}: {kinds[at].reason}"
+        for members, table in _tables(histories, kinds):
+            behaviour = kinds[members[0]].behaviour
+            names = list(dict.fromkeys((*self._settings.models[behaviour], *SIMPLE)))
+            tested = self._tested(names, table)
+            size = np.nanmax(np.abs(table), axis=1)
+            weights = weights_of(tested.errors, size, self._settings.preference)
+            for row, at in enumerate(members):
+                if weights[:, row].any():
+                    why = _why(names, tested.errors[:, row], weights[:, row])
+                    why["kind"] = f"{behaviour.value}: {kinds[at].reason}"
+                    heaviest = np.argsort(-weights[:, row], kind="stable")
                     found[at] = Choice(
-                        forecaster=name,
+                        weights={
+                            names[n]: float(weights[n, row]) for n in heaviest if weights[n, row]
+                        },
                         why=why,
                         step=steps[at],
                         behaviour=behaviour,
@@ -95,89 +83,97 @@ class Selector:
                     )
         return found
 
-    def _decide(
-        self, errors: Mapping[str, Floats], models: Sequence[str]
-    ) -> tuple[str, dict[str, str]]:
-        """Whose turn it is, and why; ``errors``: (origins,) of those that can speak."""
-        mean = {name: float(np.nanmean(one)) for name, one in errors.items()}
-        why = {f"backtest_{name}": f"{error:.4g}" for name, error in mean.items()}
-        simple = [name for name in SIMPLE if name in mean]
-        best = min(simple or mean, key=lambda name: mean[name])
-        bar = "seasonal_naive" if "seasonal_naive" in mean else "naive"
-        able = [name for name in models if name in mean and self._worth(name, bar, mean)]
-        if not able:
-            tried = [name for name in models if name in mean]
-            why["choice"] = (
-                f"{' and '.join(tried)} do not beat {bar} on this series"
-                if tried
-                else f"too little history for {' and '.join(models)}"
-            ) + f"; {best} is the best simple one"
-            return best, why
-        favourite, chosen, gain = able[0], able[0], 0.0
-        said = f"no other was clearly better in {len(errors[favourite])} backtests"
-        for name in dict.fromkeys((*able[1:], *simple)):
-            won, deviations, origins = _gain(errors[favourite], errors[name])
-            if won > gain and deviations > self._settings.doubt and origins >= _LEAST_ORIGINS:
-                chosen, gain = name, won
-                share = won / mean[favourite] if mean[favourite] else 1.0
-                said = (
-                    f"{share:.0%} better than {favourite}, {min(deviations, 99):.1f} standard "
-                    f"errors, in {origins} backtests"
-                )
-        why["choice"] = f"{chosen}: {said}"
-        return chosen, why
-
-    def _worth(self, name: str, bar: str, mean: Mapping[str, float]) -> bool:
-        """A combination has the simple ones in it; any other model must beat them itself."""
-        if bar not in mean or isinstance(self._forecasters[name], Combination):
-            return True
-        return mean[name] < mean[bar]
+    def _tested(self, names: Sequence[str], table: Floats) -> Backtest:
+        """The backtest of a table; a forecaster is silent where too much of a series is missing."""
+        able = [self._forecasters[name] for name in names]
+        settings = self._settings
+        found = backtest(able, table, settings.horizon, self._season, settings.folds)
+        missing = (~np.isfinite(table)).mean(axis=1)
+        for number, one in enumerate(able):
+            found.curves[number, missing > one.max_gap_share] = np.nan
+        return found
 
     def forecast(
         self, choices: Sequence[Choice], histories: Sequence[Floats]
     ) -> list[Forecast | CannotForecast]:
-        """One answer a history by its chosen forecaster; equal ones work as one batch.
+        """One answer a history by its chosen forecasters; equal ones work as one batch.
 
-        Where that refuses, the first simple forecaster that does not.
+        Where they all refuse, the first simple forecaster that does not.
         """
-        found: list[Forecast | CannotForecast] = [CannotForecast("")] * len(histories)
+        made: list[dict[str, Forecast]] = [{} for _ in histories]
         groups: dict[str, list[int]] = {}
         for at, choice in enumerate(choices):
-            groups.setdefault(choice.forecaster, []).append(at)
+            for name in choice.weights:
+                groups.setdefault(name, []).append(at)
         for name, members in groups.items():
-            self._fill(found, name, members, histories)
+            self._fill(made, name, members, histories)
         # A model may refuse what has come since it was chosen: then a simple one speaks.
         for name in SIMPLE:
-            refused = [at for at, one in enumerate(found) if isinstance(one, CannotForecast)]
-            if refused:
-                self._fill(found, name, refused, histories)
-        return found
+            if refused := [at for at, one in enumerate(made) if not one]:
+                self._fill(made, name, refused, histories)
+        return [
+            self._joined(one, choice, history)
+            for one, choice, history in zip(made, choices, histories, strict=True)
+        ]
 
     def _fill(
         self,
-        found: list[Forecast | CannotForecast],
+        made: list[dict[str, Forecast]],
         name: str,
         members: Sequence[int],
         histories: Sequence[Floats],
     ) -> None:
         """The forecaster's answers, at the members' places."""
-        made = self._forecaster(name).forecast(
+        answers = self._forecaster(name).forecast(
             [histories[at] for at in members], self._settings.horizon, self._season
         )
-        for at, one in zip(members, made, strict=True):
-            found[at] = one
+        for at, one in zip(members, answers, strict=True):
+            if isinstance(one, Forecast):
+                made[at][name] = one
+
+    def _joined(
+        self, made: Mapping[str, Forecast], choice: Choice, history: Floats
+    ) -> Forecast | CannotForecast:
+        """One forecast of those made for a series, with the heaviest one's reasons."""
+        if not made:
+            return CannotForecast("none of its forecasters can speak any more")
+        names = sorted(made, key=lambda name: -choice.weights.get(name, 0.0))
+        curves = np.array([[(made[n].mean, made[n].lower, made[n].upper)] for n in names])
+        weights = np.array([[choice.weights.get(name, 1.0)] for name in names])
+        known = history[np.isfinite(history)]
+        mean, lower, upper = bounded(combined(curves, weights), known[None])[0]
+        why = {f"{names[0]}_{key}": text for key, text in made[names[0]].why.items()}
+        return Forecast(mean, lower, upper, why)
 
     def _forecaster(self, name: str) -> Forecaster:
         """Also one that was chosen before the settings were changed."""
         return self._forecasters.get(name) or make(name, self._settings.forecasters.get(name))
 
 
-def _gain(favourite: Floats, other: Floats) -> tuple[float, float, int]:
-    """How much less ``other`` errs, in how many standard errors, at how many common origins."""
-    won = favourite - other
-    won = won[np.isfinite(won)]
-    if len(won) < _LEAST_ORIGINS:
-        return 0.0, 0.0, len(won)
-    gain, error = float(won.mean()), float(won.std(ddof=1)) / len(won) ** 0.5
-    # Always the same difference, as between two that repeat one value, leaves no doubt.
-    return gain, gain / error if error > 0 else float(np.copysign(np.inf, gain)), len(won)
+def _tables(
+    histories: Sequence[Floats], kinds: Sequence[Kind]
+) -> Iterator[tuple[list[int], Floats]]:
+    """Series of one behaviour and length, from their first value on: which, and their values."""
+    groups: dict[tuple[Behaviour, int], list[tuple[int, Floats]]] = {}
+    for at, (history, kind) in enumerate(zip(histories, kinds, strict=True)):
+        known = np.flatnonzero(np.isfinite(history))
+        if len(known):
+            values = history[known[0] :]
+            groups.setdefault((kind.behaviour, len(values)), []).append((at, values))
+    for group in groups.values():
+        for begin in range(0, len(group), _TOGETHER):
+            part = group[begin : begin + _TOGETHER]
+            yield [at for at, _ in part], np.array([values for _, values in part])
+
+
+def _why(names: Sequence[str], errors: Floats, weights: Floats) -> dict[str, str]:
+    """Each forecaster's mean error, and the weights; ``errors``: (forecasters, origins)."""
+    why = {}
+    for name, one in zip(names, errors, strict=True):
+        if np.isfinite(one).any():
+            why[f"backtest_{name}"] = f"{np.nanmean(one):.4g}"
+    order = np.argsort(-weights, kind="stable")
+    said = ", ".join(f"{names[n]} {weights[n]:.0%}" for n in order if weights[n])
+    origins = int(np.isfinite(errors).any(axis=0).sum())
+    why["choice"] = f"{said}; by their errors in {origins} backtests"
+    return why

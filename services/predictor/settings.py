@@ -46,13 +46,13 @@ class EngineSettings(BaseModel):
         description="Steps from a forecast that predicts an alarm to the series' next, unless it"
         " leaves that forecast's interval.",
     )
-    folds: int = Field(default=8, ge=1, le=50, description="Origins of a backtest, at most.")
-    doubt: float = Field(
-        default=1.0,
+    folds: int = Field(default=4, ge=1, le=50, description="Origins of a backtest, at most.")
+    preference: float = Field(
+        default=6.0,
         ge=0,
-        le=10,
-        description="Standard errors by which another forecaster must beat the first of models"
-        " on a series' backtest to take its place.",
+        le=100,
+        description="A forecaster weighs as its error on the series' backtest to the power of minus"
+        " this: 0 weighs all alike, a large one lets the best speak alone.",
     )
     plotted: int = Field(
         default=168, ge=0, le=1000, description="Latest steps of history in an event, for its plot."
@@ -75,11 +75,10 @@ class EngineSettings(BaseModel):
     )
     models: dict[Behaviour, tuple[str, ...]] = Field(
         default={
-            Behaviour.STABLE: ("combination", "arima", "theta"),
-            Behaviour.VOLATILE: ("combination", "arima", "theta"),
+            Behaviour.STABLE: ("arima", "theta", "ridge"),
+            Behaviour.VOLATILE: ("arima", "theta", "ridge"),
         },
-        description="The models that compete with the simple forecasters, by behaviour; the first"
-        " speaks unless another is clearly better.",
+        description="The models that are weighed against the simple forecasters, by behaviour.",
     )
     forecasters: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Settings of forecasters, by name."

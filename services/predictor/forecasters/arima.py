@@ -120,6 +120,8 @@ class Arima(Forecaster):
         for name, rate in (("season", fits.day_rate[row]), ("week", fits.week_rate[row])):
             if rate >= 0:
                 why[name] = f"rate {RATES[rate]:g}" if RATES[rate] else "fixed"
+        if fits.day_rate[row] >= 0:
+            why["season_steps"] = str(fits.period[row])
         return why
 
 

@@ -1,4 +1,4 @@
-"""ARIMA for a table of series: season, differences, orders, forecast, one row after the other."""
+"""ARIMA for a table of series: what is searched, what was found."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.kernels.orders import AIC, AICC, BIC, best_order, criterion_of
+from services.predictor.kernels.arima import (
+    COUNTS,
+    CRITERION,
+    DAY,
+    DRIFT_AUTO,
+    FAILED,
+    FITTED,
+    LAGS,
+    LIKELIHOOD,
+    LJUNG_BOX,
+    NUMBERS,
+    PERIOD,
+    VARIANCE,
+    WEEK,
+    D,
+    P,
+    Q,
+    fit_all,
+)
+from services.predictor.kernels.orders import AIC, AICC, BIC
 from services.predictor.kernels.polynomial import SIZE
-from services.predictor.kernels.season import take_season
-from shared.compiled import summing_kernel
-from shared.stationarity import differences, dot
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
 CRITERIA = {"aic": AIC, "aicc": AICC, "bic": BIC}
-DRIFT_AUTO = 2
 DRIFTS = {"never": 0, "always": 1, "auto": DRIFT_AUTO}
-_FLAT = 1e-9
-_DAYS = 7
-# Places of the numbers of a series, in the arrays that a kernel fills.
-_P, _Q, _KEPT, _FITTED, _FAILED, _D, _DAY, _WEEK, _LAGS, _COUNTS = range(10)
-_VARIANCE, _LIKELIHOOD, _CRITERION, _LJUNG_BOX, _NUMBERS = range(5)
 
 
 @dataclass(frozen=True)
@@ -66,62 +76,67 @@ class Fits:
     @property
     def p(self) -> Longs:
         """Autoregressive orders."""
-        return self.counts[:, _P]
+        return self.counts[:, P]
 
     @property
     def d(self) -> Longs:
         """Differences taken."""
-        return self.counts[:, _D]
+        return self.counts[:, D]
 
     @property
     def q(self) -> Longs:
         """Moving-average orders."""
-        return self.counts[:, _Q]
+        return self.counts[:, Q]
 
     @property
     def fitted(self) -> Longs:
         """Orders whose conditional likelihood was fitted; 0 for a constant."""
-        return self.counts[:, _FITTED]
+        return self.counts[:, FITTED]
 
     @property
     def failed(self) -> Longs:
         """Those of them that could not be used."""
-        return self.counts[:, _FAILED]
+        return self.counts[:, FAILED]
 
     @property
     def day_rate(self) -> Longs:
         """Index in ``season.RATES`` of the season; -1: there is none."""
-        return self.counts[:, _DAY]
+        return self.counts[:, DAY]
 
     @property
     def week_rate(self) -> Longs:
         """The same for what remains, over seven seasons."""
-        return self.counts[:, _WEEK]
+        return self.counts[:, WEEK]
+
+    @property
+    def period(self) -> Longs:
+        """Steps of the season that was looked for; 0: none."""
+        return self.counts[:, PERIOD]
 
     @property
     def lags(self) -> Longs:
         """Of the Ljung-Box statistic."""
-        return self.counts[:, _LAGS]
+        return self.counts[:, LAGS]
 
     @property
     def variance(self) -> Floats:
         """Of the innovations."""
-        return self.numbers[:, _VARIANCE]
+        return self.numbers[:, VARIANCE]
 
     @property
     def log_likelihood(self) -> Floats:
         """Exact, of the differenced series less its season."""
-        return self.numbers[:, _LIKELIHOOD]
+        return self.numbers[:, LIKELIHOOD]
 
     @property
     def criterion(self) -> Floats:
         """The criterion that was minimised."""
-        return self.numbers[:, _CRITERION]
+        return self.numbers[:, CRITERION]
 
     @property
     def ljung_box(self) -> Floats:
         """Statistic of the residuals."""
-        return self.numbers[:, _LJUNG_BOX]
+        return self.numbers[:, LJUNG_BOX]
 
 
 def fit(values: Floats, horizon: int, options: Options) -> Fits:
@@ -132,8 +147,8 @@ def fit(values: Floats, horizon: int, options: Options) -> Fits:
         np.empty((n, horizon)),
         np.empty((n, horizon)),
         np.zeros((n, SIZE)),
-        np.zeros((n, _COUNTS), np.int64),
-        np.zeros((n, _NUMBERS)),
+        np.zeros((n, COUNTS), np.int64),
+        np.zeros((n, NUMBERS)),
     )
     whole = np.array(
         [
@@ -151,7 +166,7 @@ def fit(values: Floats, horizon: int, options: Options) -> Fits:
     )
     real = np.array([options.worth, options.kpss_limit, options.adf_limit])
     table = np.ascontiguousarray(values, dtype=np.float64)
-    _fit_all(
+    fit_all(
         table,
         whole,
         real,
@@ -162,171 +177,3 @@ def fit(values: Floats, horizon: int, options: Options) -> Fits:
         found.deviation,
     )
     return found
-
-
-@summing_kernel
-def _fit_all(
-    values: Floats,
-    whole: Longs,
-    real: Floats,
-    coefficients: Floats,
-    counts: Longs,
-    numbers: Floats,
-    mean: Floats,
-    deviation: Floats,
-) -> None:
-    season, horizon = whole[7], mean.shape[1]
-    for row in range(values.shape[0]):
-        y, count, x = values[row].copy(), counts[row], coefficients[row]
-        largest = np.abs(y).max()
-        ahead = np.zeros(horizon)
-        count[_DAY], season_variance = take_season(y, season, real[0], ahead)
-        count[_WEEK], more = take_season(y, _DAYS * season, real[0], ahead)
-        d = _constant_after(y, _FLAT * max(1.0, largest))
-        if d >= 0:
-            w, errors, scale = _differenced(y, d), np.zeros(y.shape[0] - d), 1.0
-            x[0], count[_KEPT] = w.mean(), 1
-        else:
-            d = whole[9] if whole[8] >= 0 else differences(y, whole[2], real[1], real[2])
-            d, w, errors, scale, squares = _searched(y, d, whole, x, count)
-            if squares == np.inf:
-                count[_D], count[_KEPT] = d, 0
-                mean[row], deviation[row] = np.nan, np.nan
-                continue
-            _describe(errors, squares, scale, whole[3], count, numbers[row])
-        count[_D] = d
-        x[0] *= scale
-        _forecast(w, errors, scale, x, count, numbers[row], mean[row], deviation[row])
-        _integrate(y, d, mean[row])
-        for h in range(horizon):
-            mean[row, h] += ahead[h]
-            deviation[row, h] = np.sqrt(deviation[row, h] ** 2 + season_variance + more)
-
-
-@summing_kernel
-def _constant_after(y: Floats, flat: float) -> int:
-    """0 for a constant, 1 for constant steps, else -1."""
-    if y.max() - y.min() <= flat:
-        return 0
-    steps = np.diff(y)
-    return 1 if steps.max() - steps.min() <= flat else -1
-
-
-@summing_kernel
-def _differenced(y: Floats, d: int) -> Floats:
-    w = y
-    for _ in range(d):
-        w = np.diff(w)
-    return w
-
-
-@summing_kernel
-def _searched(
-    y: Floats, d: int, whole: Longs, x: Floats, count: Longs
-) -> tuple[int, Floats, Floats, float, float]:
-    """Differences, the differenced series, its standardised errors, scale and S of the best order.
-
-    Where every order comes too near a unit root, the series is not as stationary as the tests
-    hold it to be: it is differenced once more and searched again. S is inf where that is of no
-    avail, either; a fixed order is taken as it is.
-    """
-    most = d if whole[8] >= 0 else max(d, whole[2])
-    while True:
-        w = _differenced(y, d)
-        errors, scale = np.zeros(w.shape[0]), np.sqrt(np.var(w))
-        squares = np.inf
-        if scale > 0.0:
-            squares = _search(w / scale, d, whole, x, errors, count)
-        if squares < np.inf or d >= most:
-            return d, w, errors, scale, squares
-        d += 1
-
-
-@summing_kernel
-def _search(w: Floats, d: int, whole: Longs, x: Floats, errors: Floats, count: Longs) -> float:
-    """S of the best order; inf where none could be fitted."""
-    drift = whole[4]
-    mean = 1 if d == 0 or (d == 1 and drift != 0) else 0
-    optional = 1 if d == 1 and drift == DRIFT_AUTO else 0
-    return best_order(
-        w,
-        whole[0],
-        whole[1],
-        whole[8],
-        whole[10],
-        mean,
-        optional,
-        whole[3],
-        whole[5],
-        whole[6],
-        x,
-        errors,
-        count,
-    )
-
-
-@summing_kernel
-def _describe(
-    errors: Floats, squares: float, scale: float, kind: int, count: Longs, number: Floats
-) -> None:
-    """Likelihood, criterion, Ljung-Box."""
-    n, k = errors.shape[0], count[_KEPT] + count[_P] + count[_Q]
-    constant = n * (np.log(2.0 * np.pi * scale * scale) + 1.0)
-    number[_CRITERION] = criterion_of(kind, squares, k, n) + constant
-    count[_LAGS] = max(count[_P] + count[_Q] + 1, min(10, n // 5))
-    number[_LIKELIHOOD] = -0.5 * (n * np.log(squares / n) + constant)
-    total = dot(errors, errors)
-    number[_VARIANCE] = total / n * scale * scale
-    for lag in range(1, count[_LAGS] + 1):
-        r = dot(errors[lag:], errors[: n - lag]) / total if total > 0.0 else 0.0
-        number[_LJUNG_BOX] += n * (n + 2.0) * r * r / (n - lag)
-
-
-@summing_kernel
-def _forecast(
-    w: Floats,
-    errors: Floats,
-    scale: float,
-    x: Floats,
-    count: Longs,
-    number: Floats,
-    mean: Floats,
-    deviation: Floats,
-) -> None:
-    """Of w, and the deviations after the differences are undone, from the psi weights."""
-    p, q, d, n, horizon = count[_P], count[_Q], count[_D], w.shape[0], mean.shape[0]
-    path, psi = np.empty(p + horizon), np.zeros(horizon)
-    for i in range(p):
-        path[i] = w[n - p + i] - x[0]
-    for h in range(horizon):
-        s, weight = 0.0, 1.0
-        if h > 0:
-            weight = x[p + h] if h <= q else 0.0
-        for i in range(p):
-            s += x[1 + i] * path[p + h - 1 - i]
-            if i < h:
-                weight += x[1 + i] * psi[h - 1 - i]
-        for j in range(h, q):
-            s += x[1 + p + j] * errors[n - 1 - (j - h)] * scale
-        path[p + h], psi[h] = s, weight
-        mean[h] = s + x[0]
-    for _ in range(d):
-        for h in range(1, horizon):
-            psi[h] += psi[h - 1]
-    total = 0.0
-    for h in range(horizon):
-        total += psi[h] * psi[h]
-        deviation[h] = np.sqrt(total * number[_VARIANCE])
-
-
-@summing_kernel
-def _integrate(y: Floats, d: int, mean: Floats) -> None:
-    """Undo ``d`` differences, in place."""
-    for level in range(d - 1, -1, -1):
-        z = y
-        for _ in range(level):
-            z = np.diff(z)
-        last = z[z.shape[0] - 1]
-        for h in range(mean.shape[0]):
-            last += mean[h]
-            mean[h] = last

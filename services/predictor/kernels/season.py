@@ -11,13 +11,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from services.predictor.kernels.period import CYCLES, season_of
 from shared.compiled import summing_kernel
 
 Floats = NDArray[np.float64]
+Longs = NDArray[np.int64]
 
 RATES = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)
 """0: the running mean, whose rate after c cycles is 1/c."""
-_CYCLES = 3
+_WEEK = 7
+"""Seasons of the longer rhythm: the days of a week."""
 _TREND_WORTH = 0.95
 """Below this share of the squared errors a continued trend must bring them to count."""
 _RATES = np.array(RATES)
@@ -92,9 +95,9 @@ def take_season(y: Floats, season: int, worth: float, ahead: Floats) -> tuple[in
     index of the rate (-1: no season, nothing changed) and the variance that it adds to a forecast.
     """
     n = y.shape[0]
-    cycles = n // season
-    if cycles < _CYCLES or season <= 1:
+    if season <= 1 or n < CYCLES * season:
         return -1, 0.0
+    cycles = n // season
     first = n - cycles * season
     table = (y - _level(y, season))[first:].reshape(cycles, season)
     best = 0.0
@@ -123,12 +126,29 @@ def take_season(y: Floats, season: int, worth: float, ahead: Floats) -> tuple[in
 
 
 @summing_kernel
+def take_rhythms(
+    y: Floats, season: int, worth: float, ahead: Floats, rates: Longs
+) -> tuple[int, float]:
+    """Take the season and its week (seven of them) out of ``y``, as ``take_season`` does.
+
+    Where there is too little history for ``season`` or it is 1, a period is looked for; 0: none is
+    taken. ``rates``: (2,), the index of each rate. Returns the season and the variance added.
+    """
+    rates[:] = -1
+    season = season_of(y, season)
+    rates[0], day = take_season(y, season, worth, ahead)
+    rates[1], week = take_season(y, _WEEK * season, worth, ahead)
+    return season, day + week
+
+
+@summing_kernel
 def take_seasons(
     values: Floats, season: int, worth: float, ahead: Floats, variances: Floats
 ) -> None:
-    """``take_season`` of each row; ``ahead``: (series, horizon), ``variances``: (series,)."""
+    """``take_rhythms`` of each row; ``ahead``: (series, horizon), ``variances``: (series,)."""
+    rates = np.empty(2, np.int64)
     for row in range(values.shape[0]):
-        _, variances[row] = take_season(values[row], season, worth, ahead[row])
+        _, variances[row] = take_rhythms(values[row], season, worth, ahead[row], rates)
 
 
 @summing_kernel

@@ -210,37 +210,33 @@ def test_a_level_is_continued_in_a_trend_and_held_in_noise() -> None:
     assert _persistence(smoothed, 12) == 0.0
 
 
-def _slow_sine(seed: int) -> np.ndarray:
+def _slow_sine(period: int, noise: float, seed: int) -> np.ndarray:
     """The tests hold it to be stationary, and every order that fits it is almost a unit root."""
-    steps, noise = np.arange(300), np.random.default_rng(seed).normal(size=300)
-    return 50 + 20 * np.sin(2 * np.pi * steps / 61) + 0.01 * noise
+    errors = np.random.default_rng(seed).normal(size=300)
+    return 50 + 20 * np.sin(2 * np.pi * np.arange(300) / period) + noise * errors
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_comes_near_a_unit_root_is_differenced_once_more(seed: int) -> None:
-    values = _slow_sine(seed)
+    values = _slow_sine(90, 0.05, seed)
     past, future = values[:276], values[276:]
     limits = (2, 0.463, -2.8616)
     assert differences(past, *limits) == 0
-    found = Arima().fits(past[None], 24, 1)
-    assert found.d[0] == 1
+    found = Arima(seasonal=False).fits(past[None], 24, 1)
+    assert found.d[0] >= 1
     by_mean = np.abs(past.mean() - future).mean()
     assert np.abs(found.mean[0] - future).mean() < 0.5 * by_mean
 
 
 def test_a_series_that_no_order_fits_is_refused_and_left_to_others() -> None:
-    history = _slow_sine(2)[:276]
-    arima, combined = make("arima"), make("combination")
+    history = _slow_sine(40, 0.01, 2)[:276]
+    arima = make("arima", {"seasonal": False})
     (found,) = arima.forecast([history], 24, 1)
     assert isinstance(found, CannotForecast)
     assert "near unit root" in found.reason
-    (others,) = combined.forecast([history], 24, 1)
-    assert isinstance(others, Forecast)
-    assert "arima" not in others.why["members"]
-    forecasters = {"arima": arima, "combination": combined}
-    errors = backtest(forecasters, np.tile(history, (2, 1)), 24, 1, 4)
-    refused = ~np.isfinite(errors["arima"])
-    assert np.isfinite(errors["combination"]).all()
+    tested = backtest([arima, make("theta")], np.tile(history, (2, 1)), 24, 1, 4)
+    refused = ~np.isfinite(tested.errors[0])
+    assert np.isfinite(tested.errors[1]).all()
     for row, at in np.argwhere(refused):
         cut = len(history) - 24 * (at + 1)
         assert isinstance(arima.forecast([history[:cut]], 24, 1)[0], CannotForecast), row

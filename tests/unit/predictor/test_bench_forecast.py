@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench import forecast
+from bench.forecast_sets import m4, table
 
 
 def _write(path: Path, rows: np.ndarray) -> None:
@@ -30,8 +30,9 @@ def test_sets_of_m4_that_are_missing_are_named_and_the_others_measured(
     _weekly(tmp_path)
     (tmp_path / "Daily-train.csv").write_text("id\n")
     arguments = ["forecast", "--m4", str(tmp_path), "--simulated", "1", "--statsmodels", "0"]
+    arguments += ["--only", "arima", "drift", "predictors_choice"]
     monkeypatch.setattr(sys, "argv", arguments)
-    monkeypatch.setattr(forecast, "OURS", ("arima", "drift"))
+    monkeypatch.setattr(forecast, "OURS", ("arima", "drift", "theta"))
     monkeypatch.setattr(forecast, "_peers", lambda _cases, _options: {})
     assert forecast.main() == 0
     said = capsys.readouterr().out.splitlines()
@@ -39,13 +40,13 @@ def test_sets_of_m4_that_are_missing_are_named_and_the_others_measured(
     assert "m4_daily left out: no Daily-test.csv" in said
     results = json.loads(said[-1])["results"]
     assert results["m4_weekly"]["drift"]["series"] == 2
+    assert set(results["m4_weekly"]) == {"series", "arima", "drift", "predictors_choice"}
 
 
 def test_held_back_steps_are_the_last_of_the_training_part(tmp_path: Path) -> None:
     _weekly(tmp_path)
-    options = argparse.Namespace(most=400, m4_points=20, held_back=True)
-    case = next(forecast._m4(tmp_path, "Weekly", options))
-    train = forecast._table(tmp_path / "Weekly-train.csv")["S0"]
+    case = next(m4(tmp_path, "Weekly", 400, 20, held_back=True))
+    train = table(tmp_path / "Weekly-train.csv")["S0"]
     np.testing.assert_array_equal(case.future, train[-13:])
     np.testing.assert_array_equal(case.history, train[-33:-13])
     assert case.scale == np.abs(np.diff(train[:-13])).mean()

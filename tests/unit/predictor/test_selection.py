@@ -1,4 +1,4 @@
-"""Who speaks for a series: the combination, unless a backtest clearly says another."""
+"""Who speaks for a series: who forecast it well on its own past, weighted by how well."""
 
 from __future__ import annotations
 
@@ -25,37 +25,34 @@ def _choice(history: np.ndarray, kind: Kind = _VOLATILE, **settings: object) -> 
     return found
 
 
-def test_the_combination_speaks_where_no_other_is_clearly_better() -> None:
-    found = _choice(_DAILY + 3 * _NOISE, models=dict.fromkeys(Behaviour, ("combination", "ets")))
+def test_those_that_forecast_about_as_well_speak_together() -> None:
+    found = _choice(_DAILY + 3 * _NOISE)
     assert found.forecaster == "combination"
-    assert found.why["choice"] == "combination: no other was clearly better in 8 backtests"
+    assert sum(found.weights.values()) == pytest.approx(1)
+    assert list(found.weights.values()) == sorted(found.weights.values(), reverse=True)
+    assert {"arima", "theta", "ridge"} <= set(found.weights)
+    assert "drift" not in found.weights
+    assert "in 4 backtests" in found.why["choice"]
 
 
-def test_drift_takes_its_place_on_steady_growth() -> None:
-    found = _choice(0.2 * _STEPS + 0.01 * _NOISE, _STABLE)
-    assert found.forecaster in {"drift", "arima"}
-    assert "better than combination" in found.why["choice"]
-    assert "in 8 backtests" in found.why["choice"]
+def test_one_that_is_far_better_than_all_others_speaks_alone() -> None:
+    found = _choice(0.2 * _STEPS, _STABLE, models=dict.fromkeys(Behaviour, ("theta",)))
+    assert found.forecaster == "drift"
+    assert found.weights == {"drift": 1}
 
 
-def test_the_more_doubt_the_longer_the_combination_speaks() -> None:
+def test_a_preference_of_nothing_weighs_all_alike_and_a_large_one_leaves_the_best() -> None:
     walk = _NOISE.cumsum()
-    speakers = [_choice(walk, doubt=doubt).forecaster for doubt in (0, 10)]
-    assert speakers[1] == "combination"
-    assert speakers[0] != "combination"
+    even, best = (_choice(walk, preference=power) for power in (0, 100))
+    assert set(even.weights.values()) == {1 / 6}
+    errors = {n: float(e) for n, e in best.why.items() if n.startswith("backtest_")}
+    assert next(iter(best.weights)) == min(errors, key=errors.get).removeprefix("backtest_")
+    assert next(iter(best.weights.values())) > 0.5
 
 
-def test_a_model_by_itself_that_does_not_beat_seasonal_naive_is_not_used() -> None:
-    found = _choice(_DAILY + _NOISE, models=dict.fromkeys(Behaviour, ("holt",)))
-    assert found.forecaster == "seasonal_naive"
-    assert "holt do not beat seasonal_naive" in found.why["choice"]
-
-
-def test_a_short_history_is_left_to_the_favourite_and_a_shorter_one_to_the_simple() -> None:
-    assert _choice(0.2 * np.arange(16) + _NOISE[:16]).forecaster == "combination"
-    shortest = _choice(0.2 * np.arange(8))
-    assert shortest.forecaster == "drift"
-    assert "too little history" in shortest.why["choice"]
+def test_a_short_history_is_forecast_by_who_can_and_none_by_nobody() -> None:
+    assert "ridge" not in _choice(0.2 * np.arange(16) + _NOISE[:16]).weights
+    assert set(_choice(0.2 * np.arange(8)).weights) == {"drift"}
     (refused,) = Selector(EngineSettings()).choose([np.full(30, np.nan)], [_STABLE], [30])
     assert isinstance(refused, CannotForecast)
 
@@ -81,15 +78,14 @@ def test_choices_and_forecasts_of_many_series_are_those_of_each_alone() -> None:
         np.testing.assert_array_equal(found.mean, own.mean)
 
 
-@pytest.mark.parametrize("name", ["combination", "arima", "seasonal_naive"])
+@pytest.mark.parametrize("name", ["ridge", "arima", "seasonal_naive"])
 def test_a_backtest_does_not_look_ahead(name: str) -> None:
     history = _DAILY + _NOISE
     history[100:105] = history[190:193] = np.nan
     changed = history.copy()
     changed[-24:] = 1000
-    forecasters = {name: make(name)}
     before, after = (
-        backtest(forecasters, one[None], 24, 24, 8)[name][0] for one in (history, changed)
+        backtest([make(name)], one[None], 24, 24, 8).errors[0, 0] for one in (history, changed)
     )
     assert before.shape == (8,)
     assert np.isfinite(before).all()
@@ -97,27 +93,22 @@ def test_a_backtest_does_not_look_ahead(name: str) -> None:
     assert after[0] > before[0] + 500
 
 
-def test_a_backtest_of_a_combination_is_that_of_its_members_median() -> None:
-    table = (_DAILY + _NOISE)[None]
-    combination = make("combination")
-    (error,) = backtest({"combination": combination}, table, 24, 24, 1)["combination"]
-    (found,) = combination.forecast([table[0, :-24]], 24, 24)
-    assert isinstance(found, Forecast)
-    assert error == pytest.approx(np.abs(found.mean - table[0, -24:]).mean())
-
-
-def test_where_the_chosen_model_refuses_what_came_since_a_simple_one_speaks() -> None:
+def test_where_the_chosen_models_refuse_what_came_since_a_simple_one_speaks() -> None:
     class Refuses:
         def forecast(self, histories: list[np.ndarray], *_: int) -> list[CannotForecast]:
             return [CannotForecast("no order fits")] * len(histories)
 
     selector = Selector(EngineSettings())
     selector._forecasters["arima"] = Refuses()
-    chosen = Choice(forecaster="arima", why={}, step=0)
-    other = Choice(forecaster="naive", why={}, step=0)
+    chosen = Choice(weights={"arima": 1.0}, why={}, step=0)
+    other = Choice(weights={"naive": 1.0}, why={}, step=0)
     refused, kept = selector.forecast([chosen, other], [_DAILY, _NOISE])
     assert isinstance(refused, Forecast)
     assert refused.mean[:24] == pytest.approx(_DAILY[-24:])
     assert isinstance(kept, Forecast)
+    partly = Choice(weights={"arima": 0.6, "naive": 0.4}, why={}, step=0)
+    (left,) = selector.forecast([partly], [_NOISE])
+    assert isinstance(left, Forecast)
+    np.testing.assert_allclose(left.mean, kept.mean)
     (nothing,) = selector.forecast([chosen], [np.full(336, np.nan)])
     assert isinstance(nothing, CannotForecast)

@@ -1,4 +1,4 @@
-"""Exponential smoothing, Theta and the combination beside statsmodels and known series."""
+"""Exponential smoothing and Theta beside statsmodels and known series."""
 
 from __future__ import annotations
 
@@ -54,18 +54,6 @@ def test_the_smoothers_intervals_hold_about_what_they_promise() -> None:
             for f in [_one(name, r[:200])]
         ]
         assert 0.85 < np.mean(inside) <= 1
-
-
-def test_a_combination_is_the_median_of_its_members() -> None:
-    values = 40 + np.random.default_rng(2).normal(size=120).cumsum()
-    members = ("arima", "theta", "seasonal_naive")
-    expected = np.median([_one(name, values).mean for name in members], axis=0)
-    np.testing.assert_allclose(_one("combination", values).mean, expected)
-
-
-def test_a_combination_cannot_hold_itself_or_what_does_not_exist() -> None:
-    with pytest.raises(ValueError, match="cannot be members: combination, nonsense"):
-        make("combination", {"members": ("combination", "nonsense")})
 
 
 def test_one_model_may_be_named_instead_of_several() -> None:

@@ -38,16 +38,26 @@ class Sent:
 
 
 def backfill(
-    queries: Annotated[list[str], typer.Argument(help="Selectors, such as '{job=\"node\"}'.")],
+    queries: Annotated[
+        list[str], typer.Argument(help="Selectors of the series to send, such as '{job=\"node\"}'.")
+    ],
     *,
-    prometheus: Annotated[str, typer.Option(help="Address of its HTTP API.")],
-    gateway: Annotated[str, typer.Option(help="Address of the metrics gateway.")],
+    prometheus: Annotated[str, typer.Option(help="The address of Prometheus' HTTP API.")],
+    gateway: Annotated[str, typer.Option(help="The address of the metrics gateway.")],
     token: Annotated[
-        str, typer.Option(envvar="BAROGRAPH_GATEWAY_TOKEN", help="The gateway's, if it has one.")
+        str,
+        typer.Option(
+            envvar="BAROGRAPH_GATEWAY_TOKEN", help="The gateway's bearer token, if it asks for one."
+        ),
     ] = "",
-    days: Annotated[float, typer.Option(help="How far back.", min=0.001, max=366)] = 14,
-    step: Annotated[float, typer.Option(help="Seconds: the scrape interval.", min=1)] = 60,
-    hours: Annotated[float, typer.Option(help="Asked for at once.", min=0.01, max=744)] = 6,
+    days: Annotated[
+        float, typer.Option(help="How many days back the history is sent.", min=0.001, max=366)
+    ] = 14,
+    step: Annotated[float, typer.Option(help="The scrape interval in seconds.", min=1)] = 60,
+    hours: Annotated[
+        float,
+        typer.Option(help="How many hours of history are asked for at once.", min=0.01, max=744),
+    ] = 6,
 ) -> None:
     """Send a Prometheus' history through the gateway, oldest first, before live samples come.
 

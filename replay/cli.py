@@ -23,17 +23,31 @@ _ENGINES = ("detector", "predictor")
 
 
 def replay(
-    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet or Prometheus range JSON.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Recorded series: CSV, Parquet or the JSON of a Prometheus range query."
+        ),
+    ],
     *,
-    tick: Annotated[float, typer.Option(help="Seconds of virtual time a step.", min=0.001)] = 60,
-    detector: Annotated[str, typer.Option(help="Engine settings, JSON.")] = "",
-    predictor: Annotated[str, typer.Option(help="Engine settings, JSON.")] = "",
-    policy: Annotated[str, typer.Option(help="The healer's policy, JSON.")] = "",
-    events: Annotated[Path | None, typer.Option(help="Write every event here, JSON lines.")] = None,
+    tick: Annotated[
+        float, typer.Option(help="The seconds of virtual time that one step takes.", min=0.001)
+    ] = 60,
+    detector: Annotated[str, typer.Option(help="The engine's settings, as JSON.")] = "",
+    predictor: Annotated[str, typer.Option(help="The engine's settings, as JSON.")] = "",
+    policy: Annotated[str, typer.Option(help="The healer's policy, as JSON.")] = "",
+    events: Annotated[
+        Path | None, typer.Option(help="Write every event to this file, one JSON object a line.")
+    ] = None,
     processes: Annotated[
-        int, typer.Option(help="Partitions side by side; 0: as many as pay.", min=0, max=64)
+        int,
+        typer.Option(
+            help="The number of processes that share the series; 0: as many as make it faster.",
+            min=0,
+            max=64,
+        ),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Run recorded series through detector, predictor and policy in virtual time.
 

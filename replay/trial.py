@@ -45,7 +45,7 @@ class Trial:
         return len(self.values)
 
     def report(self) -> dict[str, object]:
-        """For programs."""
+        """Print JSON, for programs."""
         return {
             "series": self.name,
             "points": self.points,

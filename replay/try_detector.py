@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def try_detector(
-    files: Annotated[list[Path], typer.Argument(help="CSV, Parquet or Prometheus range JSON.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Recorded series: CSV, Parquet or the JSON of a Prometheus range query."
+        ),
+    ],
     *,
     detector: Annotated[
         str, typer.Option(help="The detector's name: one of ours, or of an installed package.")

@@ -36,7 +36,12 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(healing, name="healing")
 
 State = Annotated[
-    Path, typer.Option("--state", help="Where the stack keeps its files.", show_default=STATE_WORDS)
+    Path,
+    typer.Option(
+        "--state",
+        help="The directory in which the stack keeps its files.",
+        show_default=STATE_WORDS,
+    ),
 ]
 _START_TIMEOUT_S = 300.0
 _STOP_TIMEOUT_S = 120.0
@@ -101,8 +106,8 @@ def down(state: State = DEFAULT_STATE) -> None:
 @app.command()
 def status(
     state: State = DEFAULT_STATE,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Show the tokens, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Show the access tokens, too.")] = False,
     shell: Annotated[
         bool, typer.Option("--shell", help="Print addresses and tokens as variables of a shell.")
     ] = False,
@@ -137,15 +142,23 @@ def doctor(
         typer.Option("--health", help="NAME=URL of a service's probes, instead of a stack's."),
     ] = None,
     healer: Annotated[
-        str, typer.Option("--healer", envvar="BAROGRAPH_HEALER_URL", help="The healer's address.")
+        str,
+        typer.Option(
+            "--healer",
+            envvar="BAROGRAPH_HEALER_URL",
+            help="The healer's address, in place of the running stack's.",
+        ),
     ] = "",
     token: Annotated[
-        str, typer.Option("--token", envvar="BAROGRAPH_HEALER_TOKEN", help="Its bearer token.")
+        str,
+        typer.Option(
+            "--token", envvar="BAROGRAPH_HEALER_TOKEN", help="The bearer token of the healer's API."
+        ),
     ] = "",
     test_notice: Annotated[
         bool, typer.Option(help="Have each channel send a test to its recipients.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Look whether all of it works, from samples to people; exit status 1 if anything does not."""
     # It reads metrics; the other commands need no parser of them.
@@ -193,7 +206,9 @@ def show_topology() -> None:
 
 @app.command()
 def generate(
-    check: Annotated[bool, typer.Option("--check", help="Fail if any is stale.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing, and fail if a file is stale.")
+    ] = False,
 ) -> None:
     """Write schemas, AsyncAPI, reference pages and the picture from the code."""
     # Imports every contract; the other commands need not wait for that.

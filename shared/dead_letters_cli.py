@@ -21,13 +21,20 @@ from shared.visible import visible
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 State = Annotated[
-    Path, typer.Option("--state", help="The running stack's files.", show_default=STATE_WORDS)
+    Path,
+    typer.Option(
+        "--state",
+        help="The directory in which the running stack keeps its files.",
+        show_default=STATE_WORDS,
+    ),
 ]
 Url = Annotated[
     str,
-    typer.Option("--broker", envvar="BAROGRAPH_BROKER_URL", help="AMQP URL of an operator's user."),
+    typer.Option(
+        "--broker", envvar="BAROGRAPH_BROKER_URL", help="The AMQP URL of the broker user operator."
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.command("list")
@@ -46,8 +53,10 @@ def list_queues(state: State = DEFAULT_STATE, url: Url = "", as_json: AsJson = F
 
 @app.command()
 def inspect(
-    queue: Annotated[str, typer.Argument(help="A work queue, e.g. task.jobs.")],
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, oldest first.")] = 20,
+    queue: Annotated[str, typer.Argument(help="The work queue, such as task.jobs.")],
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="The number of dead letters shown, oldest first.")
+    ] = 20,
     state: State = DEFAULT_STATE,
     url: Url = "",
     as_json: AsJson = False,
@@ -66,8 +75,10 @@ def inspect(
 
 @app.command()
 def replay(
-    queue: Annotated[str, typer.Argument(help="A work queue, e.g. task.jobs.")],
-    message_id: Annotated[str, typer.Option("--id", help="Only this message.")] = "",
+    queue: Annotated[str, typer.Argument(help="The work queue, such as task.jobs.")],
+    message_id: Annotated[
+        str, typer.Option("--id", help="Send only the message with this id.")
+    ] = "",
     state: State = DEFAULT_STATE,
     url: Url = "",
 ) -> None:

@@ -25,17 +25,32 @@ from shared.visible import visible
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 State = Annotated[
-    Path, typer.Option("--state", help="The running stack's files.", show_default=STATE_WORDS)
+    Path,
+    typer.Option(
+        "--state",
+        help="The directory in which the running stack keeps its files.",
+        show_default=STATE_WORDS,
+    ),
 ]
 Url = Annotated[
-    str, typer.Option("--healer", envvar="BAROGRAPH_HEALER_URL", help="The healer's address.")
+    str,
+    typer.Option(
+        "--healer",
+        envvar="BAROGRAPH_HEALER_URL",
+        help="The healer's address, in place of the running stack's.",
+    ),
 ]
 Token = Annotated[
-    str, typer.Option("--token", envvar="BAROGRAPH_HEALER_TOKEN", help="Its bearer token.")
+    str,
+    typer.Option(
+        "--token", envvar="BAROGRAPH_HEALER_TOKEN", help="The bearer token of the healer's API."
+    ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit.")]
-Hosts = Annotated[str, typer.Option("--hosts", help="Machines, as a shell's pattern.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, which the audit keeps.")]
+Hosts = Annotated[
+    str, typer.Option("--hosts", help="The machines, as a shell pattern of their names.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.command("list")
@@ -75,9 +90,15 @@ def show(
 @app.command()
 def why(
     alert_or_host: Annotated[str, typer.Argument(help="An alert's id, or a machine's name.")],
-    item: Annotated[str, typer.Argument(help="Of a machine: only this item.")] = "",
+    item: Annotated[
+        str, typer.Argument(help="If a machine is named: only its alerts of this item.")
+    ] = "",
     at: Annotated[
-        str, typer.Option("--at", help="Only alerts open then, e.g. 2026-01-31T14:05:00+01:00.")
+        str,
+        typer.Option(
+            "--at",
+            help="Only alerts that were open at this time, such as 2026-01-31T14:05:00+01:00.",
+        ),
     ] = "",
     state: State = DEFAULT_STATE,
     url: Url = "",
@@ -205,14 +226,24 @@ def reject(
 @app.command()
 def related(
     metrics: Annotated[
-        Path, typer.Argument(help="CSV: a column time (Unix s or ISO 8601), and one a metric.")
+        Path,
+        typer.Argument(
+            help="A CSV file with a column time (Unix seconds or ISO 8601) and one column for "
+            "each metric."
+        ),
     ],
-    item: Annotated[str, typer.Option("--item", help="Alarms the healer knows of it.")] = "",
+    item: Annotated[
+        str, typer.Option("--item", help="Take the alarms of this item that the healer remembers.")
+    ] = "",
     hosts: Hosts = "*",
     alarms: Annotated[
-        Path | None, typer.Option("--alarms", help="Or a file with their times, one a line.")
+        Path | None,
+        typer.Option("--alarms", help="Take the alarms from this file, which has one time a line."),
     ] = None,
-    window: Annotated[int, typer.Option("--window", help="Steps before an alarm.")] = 5,
+    window: Annotated[
+        int,
+        typer.Option("--window", help="The number of steps before an alarm that are looked at."),
+    ] = 5,
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",

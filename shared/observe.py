@@ -57,22 +57,26 @@ PARTITION_UNOWNED = Gauge(
 REPLICAS_ALIVE = Gauge(
     "barograph_replicas_alive", "Replicas this one shares the sample streams with, itself included."
 )
-SAMPLES = Counter("barograph_samples_total", "Samples processed.", ["outcome"])
+SAMPLES = Counter(
+    "barograph_samples_total", "Samples that were processed, by outcome.", ["outcome"]
+)
 SERIES_CUT = Counter(
     "barograph_series_cut_total",
     "New series with labels too many or too long to be kept whole.",
 )
-SNAPSHOTS = Counter("barograph_snapshots_total", "State snapshots written.")
+SNAPSHOTS = Counter(
+    "barograph_snapshots_total", "Snapshots of a service's state that were written."
+)
 JOBS = Gauge("barograph_jobs", "Jobs known, by state.", ["state"])
 SERIES = Gauge("barograph_series", "Series judged, by history: silent, coarse, own.", ["stage"])
-ANOMALIES = Counter("barograph_anomalies_total", "Anomaly episodes opened.", ["family"])
+ANOMALIES = Counter("barograph_anomalies_total", "Anomalies that began.", ["family"])
 PREDICTIONS = Counter(
     "barograph_predictions_total",
     "Alarm predictions: opened, came_true, did_not_come.",
     ["outcome"],
 )
 MISSED_ALARMS = Counter("barograph_missed_alarms_total", "Alarms no prediction announced.")
-FORECASTS = Counter("barograph_forecasts_total", "Forecasts made.", ["forecaster"])
+FORECASTS = Counter("barograph_forecasts_total", "Forecasts that were made.", ["forecaster"])
 FORECAST_LAG = Gauge("barograph_forecast_lag_series", "Series whose forecast is overdue.")
 _RULE = ["item", "rule", "partition"]
 PREDICTION_ACCURACY = Gauge(
@@ -103,7 +107,9 @@ BRIER_SCORE = Gauge(
     "Mean squared error of the probabilities of an alarm within the horizon; 0 is best.",
     _RULE,
 )
-ALERTS = Counter("barograph_alert_changes_total", "Alert state changes published.", ["state"])
+ALERTS = Counter(
+    "barograph_alert_changes_total", "Changes of an alert's state that were published.", ["state"]
+)
 CANARY_ROUNDS = Counter(
     "barograph_canary_rounds_total",
     "The canary's rounds, by outcome: complete, failed.",
@@ -118,10 +124,12 @@ CANARY_LAST_SUCCESS = Gauge(
 )
 ALERTS_OPEN = Gauge(
     "barograph_alerts_open",
-    "Open alerts, by where they stand with people: waiting, pending, held, told.",
+    "Open alerts, by where they stand with people: waiting, pending, held, notified.",
     ["status"],
 )
-STORMING = Gauge("barograph_alert_storm", "1 while alerts are told in summaries only.")
+STORMING = Gauge(
+    "barograph_alert_storm", "1 while a storm lasts, in which people get summaries of all alerts."
+)
 OUTSIDE_ALERTS = Counter(
     "barograph_outside_alerts_total",
     "Alerts posted by Prometheus or Alertmanager, by outcome: taken, refused.",
@@ -129,12 +137,13 @@ OUTSIDE_ALERTS = Counter(
 )
 ALERTS_HELD = Counter(
     "barograph_alerts_held_total",
-    "Alerts held back, by why: silence, inhibited, flapping.",
+    "Alerts of which people were not notified for a while, by reason: silence, "
+    "inhibited, flapping.",
     ["why"],
 )
 ALERTS_HELD_SECONDS = Counter(
     "barograph_alert_held_seconds_total",
-    "How long alerts were held back, by why, added when they no longer are.",
+    "How long alerts were held back, by reason, added when they no longer are.",
     ["why"],
 )
 OLDEST_UNNOTIFIED = Gauge(
@@ -156,7 +165,9 @@ SAVED_ALARMS = Counter(
     ["family"],
 )
 REMEDIATIONS = Counter(
-    "barograph_remediations_total", "Remediations, by outcome.", ["remediation", "outcome"]
+    "barograph_remediations_total",
+    "Remediations that were carried out, by outcome.",
+    ["remediation", "outcome"],
 )
 
 

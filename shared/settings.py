@@ -46,17 +46,38 @@ class ServiceSettings(BaseSettings):
     store_url: SecretStr = Field(
         default=SecretStr("sqlite://"), description="SQLAlchemy URL of this service's database."
     )
-    s3_url: str = Field(default="http://127.0.0.1:8333", description="S3 endpoint.")
+    s3_url: str = Field(
+        default="http://127.0.0.1:8333", description="The address of the S3 server."
+    )
     s3_access_key: str = Field(default="", description="S3 access key id.")
     s3_secret_key: SecretStr = Field(default=SecretStr(""), description="S3 secret key.")
-    s3_bucket: str = Field(default="barograph", description="Bucket for what the platform keeps.")
-    health_host: str = Field(default="127.0.0.1", description="Where /livez etc. listen.")
-    health_port: int = Field(default=0, ge=0, le=65_535, description="0: any free port.")
-    instance: str = Field(default="0", description="This replica's name, unique in its service.")
-    state_dir: Path = Field(default=Path("~/.local/state/barograph"), description="Local files.")
-    log_level: str = Field(default="INFO", description="Least level that is logged.")
+    s3_bucket: str = Field(
+        default="barograph",
+        description="The bucket in which the platform keeps packages, results and snapshots.",
+    )
+    health_host: str = Field(
+        default="127.0.0.1",
+        description="The address on which /livez, /readyz and /metrics are served.",
+    )
+    health_port: int = Field(
+        default=0, ge=0, le=65_535, description="The port to listen on; 0 takes any free one."
+    )
+    instance: str = Field(
+        default="0",
+        description="The name of this replica, different from that of every other replica of the "
+        "service.",
+    )
+    state_dir: Path = Field(
+        default=Path("~/.local/state/barograph"),
+        description="The directory for files that the service keeps on this machine.",
+    )
+    log_level: str = Field(default="INFO", description="Events below this level are not logged.")
     metric_partitions: int = Field(
-        default=4, ge=1, le=256, description="Sample streams; the same for all services."
+        default=4,
+        ge=1,
+        le=256,
+        description="The number of streams that samples are spread over; all services must have "
+        "the same.",
     )
 
     @field_validator("*", mode="before")

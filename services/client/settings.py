@@ -12,26 +12,39 @@ from shared.settings import ServiceSettings
 class ClientSettings(ServiceSettings):
     """What can be set for the client service."""
 
-    http_host: str = Field(default="127.0.0.1", description="Where API and page listen.")
-    http_port: int = Field(default=8080, ge=0, le=65_535, description="0: any free port.")
+    http_host: str = Field(
+        default="127.0.0.1",
+        description="The address on which the HTTP API and the web page are served.",
+    )
+    http_port: int = Field(
+        default=8080, ge=0, le=65_535, description="The port to listen on; 0 takes any free one."
+    )
     allowed_hosts: str = Field(
         default="localhost,127.0.0.1,[::1]",
-        description="Names, with commas, under which browsers may address the page.",
+        description="The host names under which browsers may ask for the page, with commas.",
     )
     api_token: SecretStr = Field(
-        default=SecretStr(""), description="Bearer token callers must present; empty: none."
+        default=SecretStr(""),
+        description="The bearer token that callers must present; empty: no token is asked for.",
     )
     s3_public_url: str = Field(
-        default="", description="S3 endpoint as those who upload reach it; empty: S3_URL."
+        default="",
+        description="The address of the S3 server as clients that upload reach it; empty: the same "
+        "as S3_URL.",
     )
     healer_url: str = Field(
         default="",
         pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
-        description="The healer's API as callers reach it, for what can be done about an alert.",
+        description="The healer's address as callers reach it, for acting on an alert.",
     )
-    maildir: Path | None = Field(default=None, description="Local mailbox to show at /mail.")
+    maildir: Path | None = Field(
+        default=None,
+        description="A local mailbox (Maildir) whose mails are shown at /mail; empty: none.",
+    )
     max_package_bytes: int = Field(
-        default=20 * 2**30, gt=0, description="Largest package that may be uploaded."
+        default=20 * 2**30,
+        gt=0,
+        description="The size in bytes of the largest package that may be uploaded.",
     )
 
     @property

@@ -28,9 +28,10 @@ class Calendar(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    zone: str = Field("UTC", description="IANA time zone, such as Asia/Tokyo.")
+    zone: str = Field("UTC", description="The IANA name of the time zone, such as Asia/Tokyo.")
     holidays: tuple[str, ...] = Field(
-        (), description="Local dates: 2026-11-23, or 12-25 for every year."
+        (),
+        description="Local dates on which people do not work: 2026-11-23, or 12-25 for every year.",
     )
 
     @field_validator("zone")

@@ -57,20 +57,43 @@ class Combination(BaseModel):
 
     mode: Literal["surprise", "branch", "vote", "skyline", "panel"] = Field(
         "surprise",
-        description="By the surprise score, by kind, or by a majority: of the article's five, of "
-        "Skyline's nine, of those named in panel.",
+        description="Who decides: surprise, the surprise score; branch, other detectors for "
+        "periodic than for aperiodic series; vote, a majority of five detectors; "
+        "skyline, a majority of Skyline's nine; panel, those that you name.",
     )
     periodic_needed: int = Field(
-        1, ge=1, le=2, description="Of chain and amplitude, how many must fire (mode branch)."
+        1,
+        ge=1,
+        le=2,
+        description="In mode branch, how many of chain and amplitude must call a point of a "
+        "periodic series anomalous.",
     )
     aperiodic_needed: int = Field(
-        2, ge=1, le=2, description="Of SS and LS, how many must fire (mode branch)."
+        2,
+        ge=1,
+        le=2,
+        description="In mode branch, how many of short_term and long_term must call a point of an "
+        "aperiodic series anomalous.",
     )
-    majority: int = Field(3, ge=1, le=5, description="Votes needed in mode vote (of five).")
+    majority: int = Field(
+        3,
+        ge=1,
+        le=5,
+        description="In mode vote, how many of the five detectors must call a point anomalous.",
+    )
 
-    consensus: int = Field(6, ge=1, le=9, description="Votes needed in mode skyline (of nine).")
-    panel: tuple[str, ...] = Field((), description="Names of the detectors asked in mode panel.")
-    needed: int = Field(1, ge=1, description="Of these, how many must fire (mode panel).")
+    consensus: int = Field(
+        6,
+        ge=1,
+        le=9,
+        description="In mode skyline, how many of the nine detectors must call a point anomalous.",
+    )
+    panel: tuple[str, ...] = Field(
+        (), description="In mode panel, the names of the detectors that vote."
+    )
+    needed: int = Field(
+        1, ge=1, description="In mode panel, how many of these must call a point anomalous."
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -48,29 +48,49 @@ class _Strict(BaseModel):
 class SeriesRule(_Strict):
     """What holds for the series it names; a field that is not given changes nothing."""
 
-    hosts: HostPattern = Field("*", description="Pattern of machine names.")
-    items: str = Field("*", description="Pattern of item names.")
-    labels: dict[str, str] = Field(
-        default_factory=dict, description="Pattern by label; a label it lacks fits nothing."
+    hosts: HostPattern = Field(
+        "*", description="The machines it is about, as a shell pattern of their names."
     )
-    calendar: str | None = Field(None, description="Name of one of the calendars.")
+    items: str = Field("*", description="The items it is about, as a shell pattern of their names.")
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="A shell pattern for each label; a series without the label does not fit.",
+    )
+    calendar: str | None = Field(
+        None, description="The name of the calendar that holds for these series."
+    )
     judged: bool | None = Field(
-        None, description="false: its behaviour is never told; its alarm threshold still is."
+        None,
+        description="false: nobody is notified of unusual behaviour, only of a crossed alarm "
+        "threshold.",
     )
     direction: Literal["both", "spike", "drop"] | None = Field(
-        None, description="Which departures from its usual behaviour are told."
+        None, description="Which departures from usual behaviour are anomalies."
     )
     min_deviation: float | None = Field(
-        None, ge=0, description="Least distance from what is usual that is told, in its unit."
+        None,
+        ge=0,
+        description="A departure from usual behaviour by less than this, in the item's unit, is no "
+        "anomaly.",
     )
     alarms_per_week: float | None = Field(
-        None, gt=0, le=1000, description="False-alarm budget (detector surprise)."
+        None,
+        gt=0,
+        le=1000,
+        description="How many false alarms a week are acceptable; the detector surprise chooses "
+        "its limit by it.",
     )
-    minimum: float | None = Field(None, description="Smaller values are not valid: no value.")
-    maximum: float | None = Field(None, description="Larger values are not valid: no value.")
-    threshold: float | None = Field(None, description="Static alarm threshold.")
+    minimum: float | None = Field(
+        None, description="A smaller value is invalid and counts as missing."
+    )
+    maximum: float | None = Field(
+        None, description="A larger value is invalid and counts as missing."
+    )
+    threshold: float | None = Field(None, description="The alarm threshold, in the item's unit.")
     alarm: Literal["above", "below", "none"] | None = Field(
-        None, description="On which side of it the alarm lies; none: there is no threshold."
+        None,
+        description="On which side of the threshold the alarm lies; none: these series have no "
+        "threshold.",
     )
 
     @model_validator(mode="after")
@@ -117,8 +137,13 @@ class _Matcher:
 class Overrides(_Strict):
     """All calendars and entries of a file."""
 
-    calendars: dict[str, Calendar] = Field(default_factory=dict, description="By name.")
-    series: tuple[SeriesRule, ...] = Field(default=(), description="In order; later ones win.")
+    calendars: dict[str, Calendar] = Field(
+        default_factory=dict, description="The calendars, by a name of your choice."
+    )
+    series: tuple[SeriesRule, ...] = Field(
+        default=(),
+        description="The rules in their order; where several fit a series, later ones win.",
+    )
 
     @model_validator(mode="after")
     def _calendars_known(self) -> Self:

@@ -32,11 +32,29 @@ class Periodicity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    days: int = Field(7, ge=2, le=28, description="Days of hourly means looked at.")
-    min_days: int = Field(3, ge=2, description="Whole days below which nothing is decided.")
-    limit: float = Field(10.0, gt=0, description="Largest distance of neighbouring days.")
-    band: int = Field(2, ge=0, le=24, description="Hours a day may be warped by.")
-    present: float = Field(0.8, gt=0, le=1, description="Share of hours that must be there.")
+    days: int = Field(
+        7, ge=2, le=28, description="The number of days whose hourly means are compared."
+    )
+    min_days: int = Field(
+        3,
+        ge=2,
+        description="With fewer whole days of history a series counts neither as periodic nor as "
+        "aperiodic.",
+    )
+    limit: float = Field(
+        10.0,
+        gt=0,
+        description="Days that are further apart than this distance have no common rhythm.",
+    )
+    band: int = Field(
+        2,
+        ge=0,
+        le=24,
+        description="The hours by which one day's course may be shifted against the next.",
+    )
+    present: float = Field(
+        0.8, gt=0, le=1, description="The share of a day's hours that must have a value."
+    )
 
     def decide(self, hourly: Floats) -> tuple[NDArray[np.int8], Floats]:
         """Kinds (n,) and largest distances (n,) from hourly means (n, days*24), NaN = missing.

@@ -34,19 +34,31 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    combination: Combination = Field(default=Combination(), description="Votes to verdict.")
-    periodicity: Periodicity = Field(default=Periodicity(), description="Daily rhythm or not.")
+    combination: Combination = Field(
+        default=Combination(), description="How the detectors' votes become a verdict."
+    )
+    periodicity: Periodicity = Field(
+        default=Periodicity(), description="How it is decided whether a series has a daily rhythm."
+    )
     detectors: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Settings of detectors, by name."
+        default_factory=dict, description="The settings of detectors, by the detector's name."
     )
     step_s: float | None = Field(
-        default=None, gt=0, description="Seconds between points; None: inferred per series."
+        default=None,
+        gt=0,
+        description="The seconds between two points of a series; null: it is learned for each "
+        "series.",
     )
     tolerated_gap: int = Field(
-        default=3, ge=0, description="Missing points that do not break recent history."
+        default=3,
+        ge=0,
+        description="So many missing points leave recent history usable; after more of them it is "
+        "begun anew.",
     )
     stale_after_s: float = Field(
-        default=600, gt=0, description="Older samples are learned but not judged."
+        default=600,
+        gt=0,
+        description="A sample that is older when it arrives is learned but not judged.",
     )
     confirm_points: int | None = Field(
         default=None,
@@ -56,7 +68,7 @@ class EngineSettings(BaseModel):
         "surprise, which tells an onset once, else 3.",
     )
     clear_points: int = Field(
-        default=5, ge=1, le=10_000, description="Normal points in a row that close it."
+        default=5, ge=1, le=10_000, description="So many normal points in a row end an episode."
     )
     alarm_confirm_s: float = Field(
         default=10,
@@ -72,26 +84,37 @@ class EngineSettings(BaseModel):
         description="Seconds within the threshold, likewise, that close it.",
     )
     max_series: int = Field(
-        default=1_000_000, ge=1, description="Series a partition takes in; more are refused."
+        default=1_000_000,
+        ge=1,
+        description="The number of series of one partition; further ones are refused.",
     )
     recent_points: int = Field(
-        default=64, ge=1, le=2000, description="Points kept of a series for a notice's plot."
+        default=64,
+        ge=1,
+        le=2000,
+        description="The number of points of a series that are kept for the plot in a notice.",
     )
     silent_after_s: float = Field(
-        default=300, gt=0, description="A machine not heard for so long is not alive."
+        default=300,
+        gt=0,
+        description="A machine that sent nothing for so long counts as not alive.",
     )
     max_clock_step_s: float = Field(
-        default=60, gt=0, description="A larger step of a partition's time is a halt of the path."
+        default=60,
+        gt=0,
+        description="When the time of a partition's samples steps by more, the samples were held "
+        "up on their way and no machine is silent.",
     )
     zone: str = Field(
         default="UTC",
-        description="Time zone of day and week, daylight saving included: Asia/Tokyo.",
+        description="The time zone by which days and weeks are counted, such as Asia/Tokyo.",
     )
     holidays: tuple[str, ...] = Field(
-        default=(), description="Local dates (2026-11-23, or 12-25 for every year) unlike others."
+        default=(),
+        description="Local dates that are unlike other days: 2026-11-23, or 12-25 for every year.",
     )
     overrides: Overrides = Field(
-        default=Overrides(), description="What is different for some series; see OVERRIDES_FILE."
+        default=Overrides(), description="What is different for some series, as in OVERRIDES_FILE."
     )
 
     @model_validator(mode="before")
@@ -160,10 +183,13 @@ class Settings(ServiceSettings):
 
     REGISTRIES: ClassVar = (REGISTRY,)
 
-    engine: EngineSettings = Field(default=EngineSettings(), description="How points are judged.")
+    engine: EngineSettings = Field(
+        default=EngineSettings(), description="How points are judged, as JSON."
+    )
 
     overrides_file: Path | None = Field(
-        default=None, description="TOML with what is different for some series; read at start."
+        default=None,
+        description="A TOML file with what is different for some series; it is read at the start.",
     )
 
     @field_validator("overrides_file")
@@ -180,50 +206,74 @@ class Settings(ServiceSettings):
         overrides = Overrides.read(self.overrides_file)
         return self.engine.model_copy(update={"overrides": overrides})
 
-    gateway_host: str = Field(default="127.0.0.1", description="Where the gateway listens.")
-    gateway_port: int = Field(default=0, ge=0, le=65_535, description="0: any free port.")
+    gateway_host: str = Field(
+        default="127.0.0.1", description="The address on which the gateway takes samples."
+    )
+    gateway_port: int = Field(
+        default=0, ge=0, le=65_535, description="The port to listen on; 0 takes any free one."
+    )
     gateway_token: SecretStr = Field(
-        default=SecretStr(""), description="Bearer token senders must present; empty: none."
+        default=SecretStr(""),
+        description="The bearer token that senders must present; empty: no token is asked for.",
     )
     gateway_in_flight: int = Field(
-        default=64, ge=1, le=1000, description="Requests worked on at once; more get 429."
+        default=64,
+        ge=1,
+        le=1000,
+        description="The number of requests that are worked on at once; further ones are answered "
+        "429.",
     )
     gateway_body_bytes: int = Field(
-        default=4 * 1024 * 1024, ge=1024, description="Largest request body, compressed."
+        default=4 * 1024 * 1024,
+        ge=1024,
+        description="The size in bytes of the largest request body, as it is sent.",
     )
     gateway_raw_bytes: int = Field(
-        default=32 * 1024 * 1024, ge=1024, description="Largest request body, decompressed."
+        default=32 * 1024 * 1024,
+        ge=1024,
+        description="The size in bytes of the largest request body after decompression.",
     )
     gateway_series: int = Field(
         default=0,
         ge=0,
-        description="Series the gateway knows; more are refused. 0: as many as this process' "
-        "memory holds with their state, about 80,000 a GiB.",
+        description="The number of series that the gateway takes; further ones are refused. 0: as "
+        "many as fit into this process' memory with their state, about 80,000 a GiB.",
     )
     gateway_host_series: int = Field(
-        default=20_000, ge=1, description="Series of one machine; more are refused."
+        default=20_000,
+        ge=1,
+        description="The number of series of one machine; further ones are refused.",
     )
     gateway_forget_s: float = Field(
         default=3600,
         gt=0,
-        description="Series not heard of for so long make room for others at a bound.",
+        description="Where the number of series is reached, those without a sample for so long "
+        "make room for new ones.",
     )
     gateway_ahead_s: float = Field(
-        default=60, ge=0, description="How far in the future a sample may lie."
+        default=60, ge=0, description="A sample that lies further in the future is refused."
     )
     gateway_ignore: str = Field(
         default=r"(go|process|promhttp|prometheus|scrape|node_scrape|net_conntrack)_.*",
-        description="Remote-write series whose name matches this are not taken.",
+        description="A regular expression; series of remote write whose name matches it are "
+        "dropped.",
     )
     gateway_machine_label: str = Field(
         default="",
         max_length=128,
-        description="Label that names the machine before all others, if relabelling sets one.",
+        description="The label that names the machine, if your relabelling sets one; it goes "
+        "before host and instance.",
     )
     heartbeat_s: float = Field(
-        default=15, ge=0, description="Seconds between the gateway's own time marks; 0: none."
+        default=15,
+        ge=0,
+        description="The pause between the gateway's own time marks, by which silent machines are "
+        "noticed; 0: none are sent.",
     )
-    snapshot_every_s: float = Field(default=10, gt=0, description="Seconds between snapshots.")
+    snapshot_every_s: float = Field(
+        default=10, gt=0, description="The pause between two snapshots of what was learned."
+    )
     snapshots: Literal["file", "s3"] = Field(
-        default="file", description="Where snapshots go: state_dir, or the object store."
+        default="file",
+        description="Whether snapshots are kept in STATE_DIR or in the object store.",
     )

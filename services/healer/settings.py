@@ -30,48 +30,71 @@ class HealerSettings(ServiceSettings):
 
     REGISTRIES: ClassVar = (channels.REGISTRY, remediations.REGISTRY)
 
-    policy: Policy = Field(default=Policy(), description="Who handles what.")
+    policy: Policy = Field(
+        default=Policy(),
+        description="Which alerts a machine may handle and which need a person, as JSON.",
+    )
     alerting: Alerting = Field(
-        default=Alerting(), description="When people are told of what; JSON."
+        default=Alerting(), description="When people are notified of which alerts, as JSON."
     )
     channels: tuple[Channel, ...] = Field(
-        default=(), description="How people are told, beside MAIL_TO; JSON."
+        default=(),
+        description="The channels through which people are notified, beside the mails to MAIL_TO, "
+        "as JSON.",
     )
     remediations: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="What it may do through the Kubernetes API: remediation to its settings; JSON.",
+        description="The remediations that may act through the Kubernetes API, each with its "
+        "settings, as JSON.",
     )
     correlation: Correlation = Field(
-        default=Correlation(), description="How rules of alarms that go together are found; JSON."
+        default=Correlation(),
+        description="How rules are found that say which alarms come together, as JSON.",
     )
     canary_every_s: float = Field(
-        default=0, ge=0, description="Pause between test alarms of our own; 0: none."
+        default=0,
+        ge=0,
+        description="The pause between two test alarms by which the healer watches the whole path; "
+        "0: none are raised.",
     )
-    http_host: str = Field(default="127.0.0.1", description="Where API and links listen.")
-    http_port: int = Field(default=8081, ge=0, le=65_535, description="0: any free port.")
+    http_host: str = Field(
+        default="127.0.0.1",
+        description="The address on which the HTTP API and the pages behind mails' links are "
+        "served.",
+    )
+    http_port: int = Field(
+        default=8081, ge=0, le=65_535, description="The port to listen on; 0 takes any free one."
+    )
     http_token: SecretStr = Field(
-        default=SecretStr(""), description="Bearer token callers of the API must present."
+        default=SecretStr(""), description="The bearer token that callers of the API must present."
     )
     allowed_hosts: str = Field(
         default="localhost,127.0.0.1,[::1]",
-        description="Without a token: names, by commas, under which the API may be addressed.",
+        description="Where no token is set, the host names under which the API may be asked, "
+        "separated by commas.",
     )
     public_url: str = Field(
-        default="", description="The healer's address for people; without it mails have no links."
+        default="",
+        description="The healer's address as people reach it; without it mails have no links.",
     )
     link_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="Keys that sign links, by commas; the first signs. Empty: one of our own.",
+        description="The keys of links in mails, separated by commas: the first one signs, all are "
+        "accepted. Empty: a key that the healer makes and keeps.",
     )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
-        description="smtp://host:port, smtp+starttls://user:password@host, smtps://…; empty: none.",
+        description="The mail server: smtp://host:port, smtp+starttls://user:password@host or "
+        "smtps://…; empty: no mail is sent.",
     )
-    mail_from: str = Field(default="barograph@localhost", description="Sender of mails.")
+    mail_from: str = Field(default="barograph@localhost", description="The sender of mails.")
     mail_to: str = Field(
-        default="oncall@localhost", description="Recipients, separated by commas; empty: no mail."
+        default="oncall@localhost",
+        description="The recipients of mails, separated by commas; empty: no mail is sent.",
     )
-    page_url: str = Field(default="", description="The web page's address, for links in mails.")
+    page_url: str = Field(
+        default="", description="The web page's address as people reach it, for links in mails."
+    )
     evidence_wait_s: float = Field(
         default=15, gt=0, description="How long a mail waits for the machine's evidence."
     )
@@ -81,11 +104,14 @@ class HealerSettings(ServiceSettings):
     settle_s: float = Field(
         default=5, ge=0, description="Pause between a remediation and reading the item again."
     )
-    read_wait_s: float = Field(default=30, gt=0, description="How long that reading may take.")
+    read_wait_s: float = Field(
+        default=30, gt=0, description="How long reading the item again may take."
+    )
     alarm_wait_s: float = Field(
         default=600,
         gt=0,
-        description="After a prediction came true: how long to wait for the detector's alarm.",
+        description="When a prediction has come true, how long the healer waits for the detector's "
+        "alarm.",
     )
     delivery_lease_s: float = Field(
         default=180,

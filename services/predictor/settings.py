@@ -19,20 +19,37 @@ class EngineSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     resolution_s: float = Field(
-        default=3600, gt=0, le=DAY_S, description="Seconds whose mean is one point of history."
+        default=3600,
+        gt=0,
+        le=DAY_S,
+        description="One point of history is the mean of so many seconds.",
     )
-    points: int = Field(default=672, ge=24, le=1000, description="Points kept of each series.")
-    horizon: int = Field(default=24, ge=1, le=500, description="Steps forecast.")
+    points: int = Field(
+        default=672,
+        ge=24,
+        le=1000,
+        description="The number of points of history that are kept of each series.",
+    )
+    horizon: int = Field(
+        default=24,
+        ge=1,
+        le=500,
+        description="The number of steps, each of resolution_s, that are forecast.",
+    )
     min_points: int = Field(
-        default=20, ge=3, description="Points below which a series is not forecast at all."
+        default=20, ge=3, description="A series with fewer points of history is not forecast."
     )
     budget_per_step: int = Field(
-        default=2000, ge=1, description="Series forecast per step and partition; the rest waits."
+        default=2000,
+        ge=1,
+        description="The number of series of a partition that are forecast within one step; the "
+        "others wait for the next.",
     )
     reselect_steps: int = Field(
         default=168,
         ge=1,
-        description="Steps after which the model is chosen anew; sooner while history is short.",
+        description="After so many steps the model of a series is chosen anew; sooner while its "
+        "history is short.",
     )
     rest_steps: int = Field(
         default=6,
@@ -46,7 +63,12 @@ class EngineSettings(BaseModel):
         description="Steps from a forecast that predicts an alarm to the series' next, unless it"
         " leaves that forecast's interval.",
     )
-    folds: int = Field(default=4, ge=1, le=50, description="Origins of a backtest, at most.")
+    folds: int = Field(
+        default=4,
+        ge=1,
+        le=50,
+        description="The number of moments of the past from which a backtest forecasts, at most.",
+    )
     preference: float = Field(
         default=6.0,
         ge=0,
@@ -55,10 +77,15 @@ class EngineSettings(BaseModel):
         " this: 0 weighs all alike, a large one lets the best speak alone.",
     )
     plotted: int = Field(
-        default=168, ge=0, le=1000, description="Latest steps of history in an event, for its plot."
+        default=168,
+        ge=0,
+        le=1000,
+        description="The number of points of history that go into an event for its plot.",
     )
     withdraw_after: int = Field(
-        default=2, ge=1, description="Forecasts in a row without a crossing that end a prediction."
+        default=2,
+        ge=1,
+        description="So many forecasts in a row that cross no threshold withdraw a prediction.",
     )
     alarm_probability: float | None = Field(
         default=0.5,
@@ -68,10 +95,11 @@ class EngineSettings(BaseModel):
         " mean stays clear of it; None: only where the mean crosses.",
     )
     thresholds: dict[str, float] = Field(
-        default_factory=dict, description="Alarm thresholds by item, instead of the catalogue's."
+        default_factory=dict, description="Alarm thresholds by item, in place of the catalogue's."
     )
     behaviours: dict[str, Behaviour] = Field(
-        default_factory=dict, description="stable or volatile by item, instead of the measured."
+        default_factory=dict,
+        description="The behaviour of an item, stable or volatile, in place of what is measured.",
     )
     models: dict[Behaviour, tuple[str, ...]] = Field(
         default={
@@ -81,7 +109,7 @@ class EngineSettings(BaseModel):
         description="The models that are weighed against the simple forecasters, by behaviour.",
     )
     forecasters: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="Settings of forecasters, by name."
+        default_factory=dict, description="The settings of forecasters, by the forecaster's name."
     )
 
     @field_validator("forecasters")
@@ -129,8 +157,13 @@ class Settings(ServiceSettings):
 
     REGISTRIES: ClassVar = (REGISTRY,)
 
-    engine: EngineSettings = Field(default=EngineSettings(), description="How it is forecast.")
-    snapshot_every_s: float = Field(default=10, gt=0, description="Seconds between snapshots.")
+    engine: EngineSettings = Field(
+        default=EngineSettings(), description="How series are forecast, as JSON."
+    )
+    snapshot_every_s: float = Field(
+        default=10, gt=0, description="The pause between two snapshots of what was learned."
+    )
     snapshots: Literal["file", "s3"] = Field(
-        default="file", description="Where snapshots go: state_dir, or the object store."
+        default="file",
+        description="Whether snapshots are kept in STATE_DIR or in the object store.",
     )

@@ -33,7 +33,8 @@ class TaskSettings(ServiceSettings):
         " know its public key. Without, all jobs share the URL's user.",
     )
     member_host: str = Field(
-        default="127.0.0.1", description="Address under which members of this machine are reached."
+        default="127.0.0.1",
+        description="The address under which members of a job on this machine reach each other.",
     )
     capacity_cpu: float = Field(
         default=0,
@@ -47,8 +48,14 @@ class TaskSettings(ServiceSettings):
         description="Bytes all jobs may ask for together; 0: 80 % of this machine's, or what the"
         " cluster has.",
     )
-    max_active: int = Field(default=1000, ge=1, description="Jobs active at once; more wait.")
-    max_members: int = Field(default=64, ge=1, description="Members one job may have.")
+    max_active: int = Field(
+        default=1000,
+        ge=1,
+        description="The number of jobs that are active at once; further ones wait.",
+    )
+    max_members: int = Field(
+        default=64, ge=1, description="The number of members that one job may have."
+    )
     program_grace_s: float = Field(
         default=2.0, ge=0, description="Seconds between SIGTERM and SIGKILL of a program."
     )
@@ -64,7 +71,7 @@ class TaskSettings(ServiceSettings):
         description="Seconds a distributed member's failure waits for a lost member as its cause.",
     )
     jobs_dir: Path | None = Field(
-        default=None, description="Where members work; default: `jobs` in the state directory."
+        default=None, description="The directory in which members work; empty: `jobs` in STATE_DIR."
     )
     first_uid: int = Field(
         default=1_900_000_000,
@@ -85,22 +92,24 @@ class TaskSettings(ServiceSettings):
         default="barograph",
         max_length=63,
         pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
-        description="Mark of this installation's objects; unique in the namespace of the jobs.",
+        description="The mark on this installation's Kubernetes objects; no other installation in "
+        "the namespace of the jobs may have it.",
     )
     program_uid: int = Field(
         default=10_001, ge=1, description="User and group of all containers of a job."
     )
     launcher_image: str = Field(
-        default="", description="Image of init and sidecar containers: the task service's own."
+        default="",
+        description="The image of a pod's init and sidecar containers: the task service's own.",
     )
     program_image: str = Field(
-        default="", description="Image of the program where a job names none."
+        default="", description="The image of programs whose job names none."
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
-        default="IfNotPresent", description="When images are pulled."
+        default="IfNotPresent", description="When the nodes pull images."
     )
-    priority_class: str = Field(default="", description="PriorityClass of jobs that name none.")
-    queue: str = Field(default="", description="Kueue LocalQueue of jobs that name none.")
+    priority_class: str = Field(default="", description="The PriorityClass of jobs that name none.")
+    queue: str = Field(default="", description="The Kueue LocalQueue of jobs that name none.")
     node_selector: dict[str, str] = Field(
         default_factory=dict,
         description="Labels of the nodes jobs may use.",
@@ -162,7 +171,7 @@ class TaskSettings(ServiceSettings):
         " the Kubernetes runtime.",
     )
     kubeconfig: Path | None = Field(
-        default=None, description="Where the API server is, if not in the pod's own surroundings."
+        default=None, description="The kubeconfig file; empty: the service account of the pod."
     )
 
     @field_validator("member_signing_key")

@@ -313,7 +313,9 @@ class RemediationExecute(Message):
     incident_id: EventId
     remediation: Identifier = Field(description="Registered name, e.g. clean-logs.")
     series: SeriesRef
-    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    dry_run: bool = Field(
+        default=False, description="true: actions are planned and reported, and nothing is changed."
+    )
     expires: AwareDatetime = Field(description="Not to be started after this.")
     only: tuple[str, ...] | None = Field(
         default=None,

@@ -22,7 +22,9 @@ Person = Annotated[
 ]
 HostPattern = Annotated[
     str,
-    Field(min_length=1, max_length=253, description="Machines, as a shell's pattern."),
+    Field(
+        min_length=1, max_length=253, description="The machines, as a shell pattern of their names."
+    ),
     # A machine has one name: a pattern that is written otherwise would fit none.
     AfterValidator(machine.machine_pattern),
 ]

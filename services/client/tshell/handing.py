@@ -102,10 +102,14 @@ def submit(
     file: Annotated[
         str, typer.Option("-f", help="A TFJob's .yaml, or an uploaded package as `upload` said it.")
     ] = "",
-    memory: Annotated[str, typer.Option("-m", help="Memory of each container.")] = "2048Mi",
+    memory: Annotated[
+        str, typer.Option("-m", help="The memory of each container, such as 4Gi.")
+    ] = "2048Mi",
     kind: Annotated[str, typer.Option("-t", help="single or distribute.")] = "single",
     name: Annotated[str, typer.Option("-n", help="Task name.")] = "",
-    cpu: Annotated[float, typer.Option("-c", help="CPU cores of each container.")] = 1.0,
+    cpu: Annotated[
+        float, typer.Option("-c", help="The number of CPU cores of each container.")
+    ] = 1.0,
     gpu: Annotated[int, typer.Option("-g", help="GPUs of each container.")] = 0,
     gpu_model: Annotated[str, typer.Option("--gpu-model", help="Only GPUs of this model.")] = "",
     device_class: Annotated[
@@ -131,7 +135,9 @@ def submit(
     manifests: Annotated[
         bool, typer.Option("--manifests", help="With a dry run: the objects as YAML.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow until the end.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show the job's log until it has ended.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Hand in a job; a FOLDER is packed and uploaded first.

@@ -24,12 +24,20 @@ _LOOK_S = 1.0
 def get(
     job: JobId,
     path: Annotated[
-        str, typer.Option("--path", help="Only this file or folder, e.g. model or output/x.csv.")
+        str,
+        typer.Option(
+            "--path", help="Fetch only this file or folder, such as model or output/x.csv."
+        ),
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder to write to; default: JOB.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="The folder to write to; by default it is named as the job."
+        ),
     ] = None,
-    only_list: Annotated[bool, typer.Option("--list", help="Show what there is.")] = False,
+    only_list: Annotated[
+        bool, typer.Option("--list", help="List the files that there are, and fetch none.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fetch what a job left: its model and its output files."""
@@ -60,10 +68,18 @@ def get(
 @app.command()
 def rerun(
     job: JobId,
-    job_id: Annotated[str, typer.Option("--id", help="Id of the new job.")] = "",
-    memory: Annotated[str, typer.Option("-m", help="Memory of each container.")] = "",
-    cpu: Annotated[float, typer.Option("-c", help="CPU cores of each container.")] = 0.0,
-    wait_for_it: Annotated[bool, typer.Option("--wait", help="Follow until the end.")] = False,
+    job_id: Annotated[
+        str, typer.Option("--id", help="The id of the new job; by default one is made up.")
+    ] = "",
+    memory: Annotated[
+        str, typer.Option("-m", help="The memory of each container, such as 4Gi.")
+    ] = "",
+    cpu: Annotated[
+        float, typer.Option("-c", help="The number of CPU cores of each container.")
+    ] = 0.0,
+    wait_for_it: Annotated[
+        bool, typer.Option("--wait", help="Show the job's log until it has ended.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Hand in a job again, as a new one with the same code, data and options."""
@@ -85,7 +101,12 @@ def rerun(
 def wait(
     job: JobId,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", min=0, help="Seconds; then end with 3. Default: none.")
+        float,
+        typer.Option(
+            "--timeout",
+            min=0,
+            help="The seconds to wait; afterwards the command ends with status 3. 0: without end.",
+        ),
     ] = 0.0,
     as_json: Json = False,
 ) -> None:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 @app.command("ls")
 def list_jobs(
     state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only these, e.g. failed,running.")
+        list[str] | None,
+        typer.Option("--state", help="Show only jobs in these states, such as failed,running."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 50,
     as_json: Json = False,
@@ -67,7 +68,9 @@ def describe(job: JobId, as_json: Json = False) -> None:
 
 @app.command()
 def top(
-    job: Annotated[str, typer.Argument(help="One job with its members; default: all.")] = "",
+    job: Annotated[
+        str, typer.Argument(help="The job whose members are shown; by default all jobs are.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """What jobs, or a job's members, asked for and what they use."""
@@ -88,10 +91,17 @@ def top(
 @app.command()
 def logs(
     job: JobId,
-    follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Until the job ends.")] = False,
-    member: Annotated[str, typer.Option("--member", help="Only this one, e.g. worker-0.")] = "",
+    follow_it: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on showing lines until the job has ended.")
+    ] = False,
+    member: Annotated[
+        str, typer.Option("--member", help="Show only this member's log, such as worker-0.")
+    ] = "",
     previous: Annotated[
-        bool, typer.Option("-p", "--previous", help="Of the incarnation before the present one.")
+        bool,
+        typer.Option(
+            "-p", "--previous", help="Show the log of the incarnation before the present one."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

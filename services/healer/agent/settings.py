@@ -22,8 +22,10 @@ class Volume(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path = Field(description="The directory; becomes the label mount.")
-    capacity_bytes: int = Field(gt=0, description="Bytes at which it counts as full.")
+    path: Path = Field(description="The directory; it is the label mount of the series.")
+    capacity_bytes: int = Field(
+        gt=0, description="The size in bytes at which the directory counts as full."
+    )
 
     @field_validator("path")
     @classmethod
@@ -41,9 +43,10 @@ class Watched(BaseModel):
     program: str = Field(
         min_length=1,
         max_length=100,
-        description="Pattern of program names (the executable's, without its path); the label.",
+        description="A shell pattern of the executable's name without its path; it is the label "
+        "program of the series.",
     )
-    cores: float = Field(default=1, gt=0, description="Cores it may use; they count as 100 %.")
+    cores: float = Field(default=1, gt=0, description="The number of cores that count as 100 %.")
 
 
 class AgentSettings(ServiceSettings):
@@ -54,28 +57,39 @@ class AgentSettings(ServiceSettings):
     host: HostName = Field(
         default_factory=host_name,
         validate_default=True,
-        description="This machine's name in samples and commands.",
+        description="The name of this machine in samples and commands; by default its host name.",
     )
-    interval_s: float = Field(default=10, gt=0, description="Seconds between two readings.")
-    items: tuple[str, ...] = Field(default=(), description="Items to publish; empty: all.")
+    interval_s: float = Field(
+        default=10, gt=0, description="The seconds between two readings of every item."
+    )
+    items: tuple[str, ...] = Field(
+        default=(), description="The items that are published; empty: all."
+    )
     volumes: tuple[Volume, ...] = Field(
-        default=(), description="Directories watched like file systems."
+        default=(), description="Directories that are watched as if each were a file system."
     )
     programs: tuple[Watched, ...] = Field(
-        default=(), description="Programs whose CPU time is watched."
+        default=(), description="Programs whose use of CPU time is watched."
     )
     clean: tuple[CleanRoot, ...] = Field(
-        default=(), description="Where clean-logs may delete; empty: nowhere."
+        default=(),
+        description="The directories in which clean-logs may delete files; empty: nowhere.",
     )
     remediations: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="What else this machine allows: remediation to its settings.",
+        description="The other remediations that may act on this machine, each with its settings.",
     )
     mask: tuple[str, ...] = Field(
-        default=(), description="Regular expressions of secrets beside those known; JSON list."
+        default=(),
+        description="Regular expressions of further secrets that are masked in evidence, as a JSON "
+        "list.",
     )
     kept_batches: int = Field(
-        default=360, ge=1, le=100_000, description="Batches kept while the broker is away."
+        default=360,
+        ge=1,
+        le=100_000,
+        description="The number of batches of samples that are kept while the broker cannot be "
+        "reached.",
     )
 
     @field_validator("items")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from services.healer.channel_test import test_notice, tried
 from services.healer.model.incident import INCIDENTS, Incident
-from services.healer.model.notification import STANDINGS
+from services.healer.model.notification import STANDINGS, shown_status
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import Severity
 
@@ -61,7 +61,7 @@ def router(healer: Healer) -> APIRouter:
                 severity=s.severity,
                 state=s.tell,
                 since=s.since.isoformat(),
-                status=s.status,
+                status=shown_status(s.status),
                 held_by=s.held_by,
                 cause=s.cause,
                 acknowledged=s.acknowledged,

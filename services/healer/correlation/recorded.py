@@ -49,7 +49,12 @@ class Recorded(BaseModel):
     step_s: float | None = Field(
         default=None, ge=1e-3, le=1e9, description="Default: the usual distance."
     )
-    window: int = Field(default=5, ge=2, le=1000, description="Steps before an alarm.")
+    window: int = Field(
+        default=5,
+        ge=2,
+        le=1000,
+        description="The number of steps before an alarm that are looked at.",
+    )
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:

@@ -10,15 +10,35 @@ class Correlation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window_s: float = Field(default=600, gt=0, description="What counts as together.")
-    days: float = Field(default=28, gt=0, description="Of which past rules are mined.")
+    window_s: float = Field(
+        default=600,
+        gt=0,
+        description="Alarms that begin within so long of each other came together.",
+    )
+    days: float = Field(
+        default=28, gt=0, description="Rules are looked for in the alarms of so many past days."
+    )
     min_support: float = Field(default=0.2, gt=0, le=1)
     min_confidence: float = Field(default=0.5, gt=0, le=1)
     min_lift: float = Field(
-        default=1.0, ge=0, description="At or below 1, A says nothing about B; not proposed."
+        default=1.0,
+        ge=0,
+        description="Rules with a smaller lift are not proposed; at a lift of 1, alarm A says "
+        "nothing about B.",
     )
-    min_count: int = Field(default=10, ge=1, description="Times A and B came together.")
-    drift_days: float = Field(default=7, gt=0, description="Of which past drift is judged.")
+    min_count: int = Field(
+        default=10,
+        ge=1,
+        description="A rule needs so many times that its alarms A and B came together.",
+    )
+    drift_days: float = Field(
+        default=7,
+        gt=0,
+        description="Whether a rule still holds is judged by the alarms of so many past days.",
+    )
     drift_causes: int = Field(
-        default=10, ge=1, description="Times A must have come for drift to be judged."
+        default=10,
+        ge=1,
+        description="Alarm A must have come so often before it is judged whether its rule still "
+        "holds.",
     )

@@ -20,7 +20,12 @@ class _Record(BaseModel):
 
 Flaps = Literal["", "begins", "goes on"]
 StandingStatus = Literal["waiting", "pending", "held", "told"]
-"""waiting for evidence; to be told; held back for now; told."""
+"""Waiting for evidence; about to be notified; held back for now; notified."""
+
+
+def shown_status(status: StandingStatus) -> str:
+    """The word of the status in metrics and answers; records keep the one they were stored with."""
+    return "notified" if status == "told" else status
 
 
 class Standing(_Record):

@@ -40,41 +40,51 @@ class _Strict(BaseModel):
 class Rule(_Strict):
     """What holds for the items, machines and namespaces it names; patterns are the shell's."""
 
-    items: str = Field(default="*", description="Pattern of item names.")
+    items: str = Field(
+        default="*", description="The items it is about, as a shell pattern of their names."
+    )
     hosts: HostPattern = Field(
-        default="*", description="Pattern of machine names: the alert's source."
+        default="*", description="The machines it is about, as a shell pattern of their names."
     )
     namespaces: str = Field(
-        default="*", description="Pattern of Kubernetes namespaces; * also fits a series with none."
+        default="*",
+        description="A shell pattern of Kubernetes namespaces; * also fits a series without one.",
     )
     labels: dict[str, str] = Field(
-        default={}, description="Label to pattern, e.g. mount to /var/log*; all must fit."
+        default={},
+        description="A shell pattern for each label, such as mount: /var/log*; all must fit.",
     )
     kinds: tuple[AnomalyKind, ...] = Field(
         default=(),
-        description="Kinds of anomaly; empty: any. Thresholds and predictions are other.",
+        description="The kinds of anomaly it is about; empty: all. An alarm or a prediction has "
+        "the kind other.",
     )
     level: Level = Field(validation_alias=AliasChoices("level", "mode"))
     remediation: str = Field(
-        default="", description="Which one; must be set with approve and automatic."
+        default="", description="The remediation's name; levels approve and automatic need one."
     )
     min_severity: Severity = Field(
-        default=Severity.CRITICAL, description="Below this severity it is only suggested."
+        default=Severity.CRITICAL,
+        description="For an alert of a lower severity the action is only suggested.",
     )
     approval_s: float | None = Field(
-        default=None, gt=0, description="How long its proposals can be decided; None: as all."
+        default=None,
+        gt=0,
+        description="How long people can decide on proposals of this rule; null: as the policy.",
     )
     runbook_url: str = Field(
         default="",
         max_length=2000,
         pattern=r"^(https?://[^\s<>\"]+)?$",
-        description="Where people read what to do about such an alert; every notice links it.",
+        description="The page on which people read what to do about such an alert; every notice "
+        "links it.",
     )
     min_probability: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="A predicted alarm less likely is only suggested; None: as all.",
+        description="On a predicted alarm that is less probable the action is only suggested; "
+        "null: as the policy says.",
     )
 
     @model_validator(mode="after")
@@ -102,10 +112,17 @@ class Rule(_Strict):
 class Quiet(_Strict):
     """Hours in which nothing runs by itself; what would, asks for approval."""
 
-    days: tuple[str, ...] = Field(default=_DAYS, description="Among mon, tue ... sun.")
-    start: time = Field(description="Local time, e.g. 09:00.")
-    end: time = Field(description="Local time; at or before start: on the next day.")
-    zone: str = Field(default="UTC", description="IANA time zone, e.g. Asia/Shanghai.")
+    days: tuple[str, ...] = Field(
+        default=_DAYS,
+        description="The days of the week on which it begins: mon, tue, wed, thu, fri, sat, sun.",
+    )
+    start: time = Field(description="The local time at which it begins, such as 09:00.")
+    end: time = Field(
+        description="The local time at which it ends; a time at or before start is on the next day."
+    )
+    zone: str = Field(
+        default="UTC", description="The IANA name of the time zone, such as Asia/Shanghai."
+    )
 
     @field_validator("days")
     @classmethod
@@ -140,9 +157,15 @@ class Group(_Strict):
     """Machines of one kind, of which only so many may be worked on at once."""
 
     name: str = Field(min_length=1, max_length=100)
-    hosts: HostPattern = Field(description="Pattern of machine names.")
+    hosts: HostPattern = Field(
+        description="The machines it is about, as a shell pattern of their names."
+    )
     share: float = Field(
-        default=0.25, gt=0, le=1, description="At most this share at once, but always one."
+        default=0.25,
+        gt=0,
+        le=1,
+        description="The share of the group's machines that may be acted on at once; one always "
+        "may.",
     )
 
     def most(self, size: int) -> int:
@@ -155,31 +178,63 @@ class Policy(_Strict):
 
     rules: tuple[Rule, ...] = ()
     automatic: bool = Field(
-        default=True, description="False: nothing acts, approved or not; all is only suggested."
+        default=True,
+        description="false: nothing acts, even if approved; actions are only suggested.",
     )
-    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    dry_run: bool = Field(
+        default=False, description="true: actions are planned and reported, and nothing is changed."
+    )
     cooldown_s: float = Field(
-        default=600, ge=0, description="Pause before an action on a target and series again."
+        default=600,
+        ge=0,
+        description="After an action on a series nothing acts on it, or on the same target, for so "
+        "long.",
     )
     attempts_per_day: int = Field(
-        default=5, ge=1, description="Actions for one series a day; then a person must look."
+        default=5,
+        ge=1,
+        description="After so many actions for one series within a day a person is notified "
+        "instead.",
     )
-    runs_per_hour: int = Field(default=6, ge=0, description="Actions on one machine an hour.")
-    all_runs_per_hour: int = Field(default=60, ge=0, description="Actions anywhere an hour.")
-    groups: tuple[Group, ...] = Field(default=(), description="First that matches holds.")
+    runs_per_hour: int = Field(
+        default=6,
+        ge=0,
+        description="The number of actions on one machine within an hour; a person decides on "
+        "further ones.",
+    )
+    all_runs_per_hour: int = Field(
+        default=60,
+        ge=0,
+        description="The number of actions on all machines within an hour; a person decides on "
+        "further ones.",
+    )
+    groups: tuple[Group, ...] = Field(
+        default=(), description="Groups of machines; the first that fits a machine holds for it."
+    )
     storm_stop: bool = Field(
-        default=True, description="Nothing acts while a storm of alerts lasts: its cause is one."
+        default=True,
+        description="Whether nothing acts while a storm of alerts lasts, which has one common "
+        "cause.",
     )
-    quiet: tuple[Quiet, ...] = Field(default=(), description="Hours in which approval is needed.")
-    approval_s: float = Field(default=3600, gt=0, description="How long a proposal can be decided.")
+    quiet: tuple[Quiet, ...] = Field(
+        default=(), description="Hours in which automatic actions ask for approval."
+    )
+    approval_s: float = Field(
+        default=3600,
+        gt=0,
+        description="How long people can decide on a proposed action; then it expires and people "
+        "are notified.",
+    )
     min_probability: float = Field(
         default=0.25,
         ge=0,
         le=1,
-        description="Below this probability of a predicted alarm acting is only suggested.",
+        description="On a predicted alarm that is less probable, actions are only suggested.",
     )
     undo: bool = Field(
-        default=True, description="Take back what did not help, where the remediation can."
+        default=True,
+        description="Whether an action that did not help is taken back, where the remediation can "
+        "do that.",
     )
 
     def unknown(self, registered: Collection[str]) -> list[str]:

@@ -20,12 +20,18 @@ class Inhibition(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=200)
-    source: Matchers = Field(min_length=1, description="The cause.")
-    target: Matchers = Field(min_length=1, description="What follows from it.")
+    source: Matchers = Field(min_length=1, description="The alerts that are a cause.")
+    target: Matchers = Field(min_length=1, description="The alerts that follow from the cause.")
     equal: tuple[str, ...] = Field(
-        default=("host",), description="Labels both must have alike; absent counts as ''."
+        default=("host",),
+        description="The labels whose values must be equal in both; an absent label counts as "
+        "empty.",
     )
-    accepted_by: str = Field(default="", max_length=200, description="Who accepted the rule.")
+    accepted_by: str = Field(
+        default="",
+        max_length=200,
+        description="The person who accepted the rule; empty: it was configured.",
+    )
 
     def is_source(self, labels: Mapping[str, str]) -> bool:
         """Whether the alert is a cause under this rule."""

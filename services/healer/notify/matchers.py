@@ -42,9 +42,12 @@ class Matcher(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=128, description="Label name.")
+    name: str = Field(min_length=1, max_length=128, description="The name of the label.")
     op: Operator = "="
-    value: str = Field(max_length=_MAX_LENGTH, description="Text, or with =~ and !~ an expression.")
+    value: str = Field(
+        max_length=_MAX_LENGTH,
+        description="The text to compare with; with =~ and !~ a regular expression.",
+    )
 
     @field_validator("value")
     @classmethod
@@ -112,7 +115,7 @@ def _unescaped(quoted: str) -> str:
 
 
 Matchers = tuple[Annotated[Matcher, BeforeValidator(parsed)], ...]
-"""All must hold."""
+"""The conditions, all of which must hold."""
 
 
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:

@@ -19,10 +19,14 @@ class Flapping(_Part):
     The score is the number of its openings, each counting less with age.
     """
 
-    start: float = Field(default=4.5, gt=1, description="From this score on it flaps.")
-    stop: float = Field(default=2.0, gt=0, description="Below this score it is calm again.")
+    start: float = Field(
+        default=4.5, gt=1, description="With this score an alert begins to count as flapping."
+    )
+    stop: float = Field(
+        default=2.0, gt=0, description="Below this score a flapping alert counts as calm."
+    )
     half_life_s: float = Field(
-        default=1800, gt=0, description="After this time an opening counts half."
+        default=1800, gt=0, description="An opening of an alert counts half after so long."
     )
     max_hold_s: float = Field(
         default=300,
@@ -45,29 +49,40 @@ class Flapping(_Part):
 class Storm(_Part):
     """When more alerts come than a person reads, one summary tells of all."""
 
-    alerts: int = Field(default=50, ge=1, description="More than these within the window: storm.")
+    alerts: int = Field(
+        default=50, ge=1, description="More alerts than this within the window are a storm."
+    )
     causes: int = Field(
         default=3,
         ge=1,
-        description="Or more than these, and with all that follows from them more than `alerts`.",
+        description="So are more causes than this which, with the alerts that follow from them, "
+        "are more than `alerts`.",
     )
     window_s: float = Field(default=60, gt=0)
     interval_s: float = Field(
-        default=60, gt=0, description="Pause after the first summary; it doubles with each."
+        default=60,
+        gt=0,
+        description="The pause after the first summary of a storm; it doubles with each summary.",
     )
     max_interval_s: float = Field(default=600, gt=0)
     listed: int = Field(
-        default=100, ge=1, le=2000, description="Alerts named in the summary; all are attached."
+        default=100,
+        ge=1,
+        le=2000,
+        description="The number of alerts that a summary's text names; all of them are in its "
+        "attachment.",
     )
 
 
 class Escalation(_Part):
     """Who is told when nobody acknowledges."""
 
-    after_s: float = Field(gt=0, description="Since the last notice of the alert.")
+    after_s: float = Field(
+        gt=0, description="How long after the last notice of the alert this step comes."
+    )
     channels: tuple[str, ...] = Field(min_length=1)
     min_severity: Severity = Field(
-        default=Severity.CRITICAL, description="Only from this severity on."
+        default=Severity.CRITICAL, description="Alerts of a lower severity are left out here."
     )
 
 
@@ -75,43 +90,67 @@ class Alerting(_Part):
     """When people are told of what."""
 
     group_by: tuple[str, ...] = Field(
-        default=("host",), description="Alerts with these labels alike are told together."
+        default=("host",),
+        description="Alerts whose values of these labels are equal share a notice.",
     )
     group_wait_s: float = Field(
-        default=5, ge=0, description="How long a first alert waits for others of its group."
+        default=5,
+        ge=0,
+        description="How long the first alert of a group waits for others, so that one notice has "
+        "them all.",
     )
     group_interval_s: float = Field(
         default=30,
         ge=0,
-        description="Pause between notices of a group; critical alarms do not wait for it.",
+        description="The pause between two notices of a group; critical alarms do not wait for it.",
     )
     keep_firing_s: float = Field(
-        default=0, ge=0, description="How long the cause must be gone before it is resolved."
+        default=0, ge=0, description="How long an alert stays open after its cause has gone."
     )
     clear_margin: float = Field(
-        default=0.02, ge=0, description="Share of the threshold by which a value must be back ..."
+        default=0.02,
+        ge=0,
+        description="A value that is back by this share of the threshold resolves its alarm at "
+        "once.",
     )
     clear_hold_s: float = Field(
-        default=60, ge=0, description="... or else be back for this long, before it is resolved."
+        default=60,
+        ge=0,
+        description="A value that is back by less resolves its alarm when it has been back for so "
+        "long.",
     )
     resolve_timeout_s: float = Field(
-        default=300, gt=0, description="Alerts from outside end when not repeated for this long."
+        default=300,
+        gt=0,
+        description="An alert of Prometheus or Alertmanager ends when it is not repeated for so "
+        "long.",
     )
     inhibit: tuple[Inhibition, ...] = ()
-    windows: tuple[Silence, ...] = Field(default=(), description="Maintenance windows.")
-    escalation: tuple[Escalation, ...] = Field(default=(), description="One step after another.")
+    windows: tuple[Silence, ...] = Field(
+        default=(),
+        description="Silences that are part of the configuration, such as maintenance windows.",
+    )
+    escalation: tuple[Escalation, ...] = Field(
+        default=(),
+        description="Who is notified when nobody acknowledges an alert, one step after another.",
+    )
     flapping: Flapping = Flapping()
     storm: Storm = Storm()
     silence_link_s: float = Field(
-        default=14_400, gt=0, description="How long a mail's silence link mutes."
+        default=14_400,
+        gt=0,
+        description="How long the silence lasts that the link in a mail makes.",
     )
     link_valid_s: float = Field(default=86_400, gt=0, description="How long a mail's links work.")
     mails_per_hour: int = Field(
-        default=30, ge=1, description="Notices to one recipient an hour; more come as a digest."
+        default=30,
+        ge=1,
+        description="The number of notices to one recipient within an hour; further ones come "
+        "together as a digest.",
     )
     digest_every_s: float = Field(default=900, gt=0)
     channel_failing_s: float = Field(
         default=600,
         ge=0,
-        description="A channel that cannot be reached for this long is reported by the others.",
+        description="When a channel cannot be reached for so long, the other channels say so.",
     )

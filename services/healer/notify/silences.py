@@ -27,17 +27,23 @@ class Recurrence(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: str = Field(
-        min_length=1, max_length=500, description="e.g. FREQ=WEEKLY;BYDAY=SU (without DTSTART)."
+        min_length=1,
+        max_length=500,
+        description="A recurrence rule without DTSTART, such as FREQ=WEEKLY;BYDAY=SU.",
     )
     first: NaiveDatetime = Field(
         ge=_EARLIEST,
         lt=_LATEST,
-        description="The first start, local time, e.g. 2026-01-04T22:00.",
+        description="The local time of the first window's start, such as 2026-01-04T22:00.",
     )
     timezone: str = Field(
-        default="UTC", max_length=64, description="IANA name, e.g. Europe/Berlin."
+        default="UTC",
+        max_length=64,
+        description="The IANA name of the time zone, such as Europe/Berlin.",
     )
-    duration_s: float = Field(gt=0, le=31 * 86_400, description="Length of each window, seconds.")
+    duration_s: float = Field(
+        gt=0, le=31 * 86_400, description="The length of each window in seconds."
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Recurrence:
@@ -85,14 +91,18 @@ class Silence(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     silence_id: str = Field(min_length=1, max_length=128)
-    matchers: Matchers = Field(min_length=1, description="All must hold.")
+    matchers: Matchers = Field(min_length=1, description="The conditions, all of which must hold.")
     starts_at: AwareDatetime
-    ends_at: AwareDatetime = Field(description="Expiry: it never mutes anything afterwards.")
-    owner: str = Field(min_length=1, max_length=200, description="Whom to ask about it.")
+    ends_at: AwareDatetime = Field(description="The moment from which it mutes nothing any more.")
+    owner: str = Field(
+        min_length=1, max_length=200, description="The person or team to ask about it."
+    )
     reason: str = Field(min_length=1, max_length=1000)
     recurrence: Recurrence | None = None
     tell_resolved: bool = Field(
-        default=True, description="Whether the end of an alert that was told is told all the same."
+        default=True,
+        description="Whether people who were notified of an alert are notified of its end all the "
+        "same.",
     )
 
     @model_validator(mode="after")

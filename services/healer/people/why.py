@@ -18,6 +18,7 @@ from services.healer.model.notification import (
     STORM,
     Standing,
     series_key,
+    shown_status,
 )
 from services.healer.notify.channels.base import Channel
 from services.healer.notify.render.story import sentence
@@ -57,7 +58,7 @@ class Story(BaseModel):
     opened_at: datetime
     closed_at: datetime | None
     standing: str
-    """Where it stands with people now: waiting, pending, held, told, over, or not for people."""
+    """Where it stands with people now: waiting, pending, held, notified, over, or not for people."""
     held_by: str = ""
     until: datetime | None = None
     facts: tuple[FactView, ...]
@@ -149,7 +150,7 @@ def _stands(
     storm = ctx.records.get(STORM, "storm")
     if standing.status == "pending" and storm is not None and storm.active:
         return "held", "storm: the next summary tells of it", storm.next_at
-    return standing.status, standing.held_by, standing.due
+    return shown_status(standing.status), standing.held_by, standing.due
 
 
 def _deliveries(

@@ -38,9 +38,11 @@ class Cache(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["apt", "dnf", "pip", "npm", "go", "other"] = Field(
-        description="Decides which files below it are the cache's."
+        description="The kind of cache, which decides which files below the directory belong to it."
     )
-    root: Path = Field(description="Absolute directory, without symbolic links on its way.")
+    root: Path = Field(
+        description="The directory as an absolute path on which no symbolic link lies."
+    )
 
     _is_plain = field_validator("root")(plain)
 
@@ -63,12 +65,19 @@ class CleanCaches(Stepwise[Seen]):
         "How much an engine frees is only known afterwards; its step shows no size.",
     )
 
-    caches: tuple[Cache, ...] = Field(default=(), description="The allow-list of directories.")
-    engines: tuple[Literal["docker", "podman", "crictl", "journald"], ...] = Field(
-        default=(), description="Engines that may prune."
+    caches: tuple[Cache, ...] = Field(
+        default=(), description="The directories that may be cleaned, and how."
     )
-    engines_on: str = Field(default="/", description="Mount that holds the engines' storage.")
-    max_files: int = Field(default=10_000, gt=0, description="Files deleted at once at most.")
+    engines: tuple[Literal["docker", "podman", "crictl", "journald"], ...] = Field(
+        default=(), description="The container engines whose unused images may be removed."
+    )
+    engines_on: str = Field(
+        default="/",
+        description="The mount point of the file system that holds the engines' images.",
+    )
+    max_files: int = Field(
+        default=10_000, gt=0, description="The number of files that one run deletes at most."
+    )
 
     def applies(self, series: SeriesRef) -> str:
         mount = series.labels.get("mount", "")

@@ -43,27 +43,37 @@ class CleanRoot(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    root: Path = Field(description="Absolute directory, without symbolic links on its way.")
+    root: Path = Field(
+        description="The directory as an absolute path on which no symbolic link lies."
+    )
     patterns: tuple[str, ...] = Field(
-        default=rotation.PATTERNS, min_length=1, description="File names that may be deleted."
+        default=rotation.PATTERNS,
+        min_length=1,
+        description="Shell patterns of the names of files that may be deleted.",
     )
     min_age_s: float = Field(
-        default=86_400, ge=0, description="Seconds since the last write that make a file old."
+        default=86_400,
+        ge=0,
+        description="A file may be deleted when it was not written for so long.",
     )
     max_bytes_per_run: int | None = Field(
-        default=None, gt=0, description="Bytes deleted at once at most; null: no such bound."
+        default=None, gt=0, description="The bytes that one run deletes at most; null: any number."
     )
     max_files_per_run: int = Field(
-        default=10_000, gt=0, description="Files deleted at once at most."
+        default=10_000, gt=0, description="The number of files that one run deletes at most."
     )
 
     unused_patterns: tuple[str, ...] = Field(
         default=(),
-        description="Names without any convention, deleted by evidence: nobody has them open, "
-        "and unused_age_s since the last write.",
+        description="Shell patterns of names that do not say that a file is a log; such a file is "
+        "deleted only when no process has it open and it was not written for "
+        "unused_age_s.",
     )
     unused_age_s: float = Field(
-        default=604_800, gt=0, description="Seconds without a write that make a file unused."
+        default=604_800,
+        gt=0,
+        description="A file of unused_patterns counts as unused when it was not written for so "
+        "long.",
     )
 
     _is_plain = field_validator("root")(plain)
@@ -86,7 +96,9 @@ class CleanLogs(Remediation):
     which are not the active file of their log.
     """
 
-    roots: tuple[CleanRoot, ...] = Field(default=(), description="The allow-list of this machine.")
+    roots: tuple[CleanRoot, ...] = Field(
+        default=(), description="The directories in which it may act on this machine."
+    )
 
     HELPS: ClassVar[str] = "any series with a label `mount`, on or above an allow-listed root"
     RISKS: ClassVar[tuple[str, ...]] = (

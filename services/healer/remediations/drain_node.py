@@ -29,7 +29,7 @@ class CordonNode(OnCluster):
     )
 
     nodes: tuple[str, ...] = Field(
-        default=(), description="Patterns of nodes it may be done to; empty: none."
+        default=(), description="Shell patterns of the nodes that it may act on; empty: none."
     )
 
     @classmethod

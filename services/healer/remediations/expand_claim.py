@@ -39,8 +39,12 @@ class ExpandClaim(OnCluster):
         "Some drivers only grow the file system when the pod is started anew.",
     )
 
-    factor: float = Field(default=1.25, gt=1, le=2, description="How many times as large.")
-    max_gib: int = Field(default=100, ge=1, description="Never larger than these GiB.")
+    factor: float = Field(
+        default=1.25, gt=1, le=2, description="The claim is made larger by this factor."
+    )
+    max_gib: int = Field(
+        default=100, ge=1, description="The claim is never made larger than so many GiB."
+    )
 
     def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
         asked = seen["spec"]["resources"]["requests"]["storage"]

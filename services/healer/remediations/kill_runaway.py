@@ -29,7 +29,7 @@ class KillRunaway(Runaway):
         "The load may be the service's real work: allow only programs that are never that.",
     )
 
-    grace_s: float = Field(default=10, ge=0, description="Seconds between SIGTERM and SIGKILL.")
+    grace_s: float = Field(default=10, ge=0, description="The seconds between SIGTERM and SIGKILL.")
 
     def plan(self, series: SeriesRef, seen: list[Usage]) -> tuple[list[Step], str]:
         steps = [

@@ -49,10 +49,10 @@ class OnCluster(Stepwise[Object]):
     """The API's path of the kind's objects, with ``{namespace}`` and maybe ``{kind}``."""
 
     kubeconfig: Path | None = Field(
-        default=None, description="A file; none: the healer's own service account."
+        default=None, description="The kubeconfig file; none: the healer's own service account."
     )
     namespaces: tuple[str, ...] = Field(
-        default=(), description="Patterns of namespaces in which it may act."
+        default=(), description="Shell patterns of the namespaces in which it may act."
     )
 
     @classmethod

@@ -28,7 +28,9 @@ class ReniceRunaway(Runaway):
         "Lowering it again needs root.",
     )
 
-    nice: int = Field(default=10, ge=1, le=19, description="The niceness it is given.")
+    nice: int = Field(
+        default=10, ge=1, le=19, description="The niceness that the process is given."
+    )
 
     def plan(self, series: SeriesRef, seen: list[Usage]) -> tuple[list[Step], str]:
         steps = [

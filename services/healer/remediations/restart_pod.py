@@ -31,7 +31,11 @@ class RestartPod(OnCluster):
         "A new pod may find no node with room for it.",
     )
 
-    evict: bool = Field(default=True, description="Evict; false: delete past disruption budgets.")
+    evict: bool = Field(
+        default=True,
+        description="true: the pod is evicted, as disruption budgets allow; false: it is deleted "
+        "in spite of them.",
+    )
 
     def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
         meta = seen["metadata"]

@@ -28,15 +28,24 @@ class ServiceUnit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Identifier = Field(description="As the service manager knows it.")
-    items: str = Field(default="*", description="Pattern of items against which it helps.")
+    name: Identifier = Field(
+        description="The name under which the service manager knows the service."
+    )
+    items: str = Field(
+        default="*", description="A shell pattern of the items against which a restart helps."
+    )
     restart: tuple[str, ...] = Field(
-        default=(), description="Program and arguments; empty: systemctl restart NAME."
+        default=(),
+        description="The program that restarts the service, and its arguments; empty: systemctl "
+        "restart NAME.",
     )
     pid_file: Path | None = Field(
-        default=None, description="Holds the main process' number; none: systemctl is asked."
+        default=None,
+        description="The file that holds the number of the main process; none: systemctl is asked.",
     )
-    timeout_s: float = Field(default=120, gt=0, description="How long the restart may take.")
+    timeout_s: float = Field(
+        default=120, gt=0, description="The seconds that the restart may take."
+    )
 
     @property
     def argv(self) -> list[str]:
@@ -79,7 +88,9 @@ class RestartService(Stepwise[Seen]):
         ),
     )
 
-    services: tuple[ServiceUnit, ...] = Field(default=(), description="The allow-list.")
+    services: tuple[ServiceUnit, ...] = Field(
+        default=(), description="The services that may be restarted."
+    )
 
     def applies(self, series: SeriesRef) -> str:
         return "" if self._fitting(series) else f"no service is allow-listed for {series.item}"

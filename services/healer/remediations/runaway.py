@@ -32,16 +32,26 @@ class Runaway(Programs, Stepwise[list[Usage]]):
     """Selection shared by what deals with runaway processes."""
 
     min_cpu: float = Field(
-        default=80, gt=0, description="Percent of one core from which a process is a runaway."
+        default=80,
+        gt=0,
+        description="A process that uses at least this many percent of one core is a runaway.",
     )
     min_memory: float = Field(
-        default=30, gt=0, le=100, description="Percent of the memory, likewise, for memory alarms."
+        default=30,
+        gt=0,
+        le=100,
+        description="For alarms of memory, a process that uses at least this many percent of it is "
+        "a runaway.",
     )
-    min_age_s: float = Field(default=60, ge=0, description="Younger processes are left alone.")
+    min_age_s: float = Field(
+        default=60, ge=0, description="A process that was started more recently is left alone."
+    )
     max_processes: int = Field(
-        default=1, ge=1, le=20, description="Processes dealt with at once at most."
+        default=1, ge=1, le=20, description="The number of processes that one run acts on at most."
     )
-    sample_s: float = Field(default=1, gt=0, le=10, description="How long their use is measured.")
+    sample_s: float = Field(
+        default=1, gt=0, le=10, description="The seconds over which the processes' use is measured."
+    )
 
     def applies(self, series: SeriesRef) -> str:
         if not self.programs:

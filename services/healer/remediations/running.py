@@ -31,10 +31,12 @@ class Programs(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     programs: tuple[str, ...] = Field(
-        default=(), description="Patterns of program names (the executable's, without its path)."
+        default=(), description="Shell patterns of the executables' names, without their paths."
     )
     users: tuple[str, ...] = Field(
-        default=("*",), min_length=1, description="Patterns of user names; root only by name."
+        default=("*",),
+        min_length=1,
+        description="Shell patterns of the names of the processes' users; root must be named.",
     )
 
     def allows(self, process: Process) -> bool:

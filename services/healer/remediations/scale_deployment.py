@@ -30,8 +30,15 @@ class ScaleDeployment(OnCluster):
         "Nothing scales it down again after the alarm has ended.",
     )
 
-    factor: float = Field(default=1.5, gt=1, le=4, description="How many times as many replicas.")
-    max_replicas: int = Field(default=10, ge=1, description="Never more than these.")
+    factor: float = Field(
+        default=1.5,
+        gt=1,
+        le=4,
+        description="The number of replicas is multiplied by this factor and rounded up.",
+    )
+    max_replicas: int = Field(
+        default=10, ge=1, description="The deployment never gets more replicas than this."
+    )
 
     def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
         now = int(seen["spec"].get("replicas", 1))

@@ -39,10 +39,14 @@ class StopLeftoverTensorflow(Programs, Stepwise[Seen]):
         "Reading another user's environment needs root; without it only arguments tell.",
     )
 
-    min_age_s: float = Field(default=300, ge=0, description="Younger processes are left alone.")
-    grace_s: float = Field(default=10, ge=0, description="Seconds between SIGTERM and SIGKILL.")
+    min_age_s: float = Field(
+        default=300, ge=0, description="A process that was started more recently is left alone."
+    )
+    grace_s: float = Field(default=10, ge=0, description="The seconds between SIGTERM and SIGKILL.")
     adopters: tuple[int, ...] = Field(
-        default=(1,), description="Processes that adopt orphans: init, a container's first one."
+        default=(1,),
+        description="The numbers of the processes that adopt orphans: init, and the first one of a "
+        "container.",
     )
 
     def applies(self, series: SeriesRef) -> str:

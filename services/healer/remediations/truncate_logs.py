@@ -54,9 +54,11 @@ class TruncateLogs(Stepwise[list[Held]]):
     )
 
     roots: tuple[CleanRoot, ...] = Field(
-        default=(), description="Where, with patterns; as clean-logs, ages do not matter."
+        default=(),
+        description="The directories and patterns of the logs that may be emptied; a file's age "
+        "does not matter.",
     )
-    min_bytes: int = Field(default=100_000_000, gt=0, description="Smaller logs are left alone.")
+    min_bytes: int = Field(default=100_000_000, gt=0, description="A smaller log is left alone.")
 
     def applies(self, series: SeriesRef) -> str:
         mount = series.labels.get("mount", "")

@@ -256,7 +256,7 @@ def test_alerts_are_listed_and_acknowledged() -> None:
     door = Door()
     incident = opened(door)
     (shown,) = door.http.get("/api/v1/alerts").json()
-    assert (shown["incident_id"], shown["status"]) == (incident, "told")
+    assert (shown["incident_id"], shown["status"]) == (incident, "notified")
     path = f"/api/v1/alerts/{incident}/acknowledge"
     assert door.http.post(path, json={"by": "Ann"}).status_code == 204
     assert door.http.get("/api/v1/alerts").json()[0]["acknowledged"]

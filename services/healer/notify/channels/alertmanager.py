@@ -23,8 +23,10 @@ class Alertmanager(Channel):
 
     TYPE: ClassVar[str] = "alertmanager"
 
-    url: SecretStr = Field(description="Where to.")
-    headers: dict[str, SecretStr] = Field(default={}, description="e.g. Authorization.")
+    url: SecretStr = Field(description="The address that notices are sent to.")
+    headers: dict[str, SecretStr] = Field(
+        default={}, description="Further headers of each request, such as Authorization."
+    )
     _is_http = field_validator("url")(http_address)
 
     def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:

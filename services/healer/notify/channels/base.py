@@ -46,15 +46,39 @@ class Channel(BaseModel):
     LIMITED: ClassVar[bool] = False
     """Whether each recipient has a limit an hour, with the rest in a digest."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Names it; unique.")
-    only: Matchers = Field(default=(), description="Only alerts that match all of these.")
-    min_severity: Severity = Field(default=Severity.INFO, description="Only from this severity on.")
-    kinds: frozenset[Kind] | None = Field(default=None, description="Only these; None: all.")
-    resolved: bool = Field(default=True, description="Whether ends are told here.")
-    canary: bool = Field(default=False, description="Whether it is told of the canary's rounds.")
-    escalation_only: bool = Field(default=False, description="Only as a step of escalation.")
-    title_template: str = Field(default="", max_length=2000, description="Jinja; empty: ours.")
-    text_template: str = Field(default="", max_length=20_000, description="Jinja; empty: ours.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="The channel's name; no other has it."
+    )
+    only: Matchers = Field(
+        default=(),
+        description="Conditions on an alert's labels; only alerts that fulfil all of them are "
+        "notified here.",
+    )
+    min_severity: Severity = Field(
+        default=Severity.INFO, description="Alerts of a lower severity are left out here."
+    )
+    kinds: frozenset[Kind] | None = Field(
+        default=None, description="The kinds of notice that go here; null: all."
+    )
+    resolved: bool = Field(
+        default=True, description="Whether the end of an alert is notified here."
+    )
+    canary: bool = Field(
+        default=False, description="Whether complete rounds of the canary are notified here."
+    )
+    escalation_only: bool = Field(
+        default=False, description="Whether only steps of escalation are notified here."
+    )
+    title_template: str = Field(
+        default="",
+        max_length=2000,
+        description="A Jinja template in place of the usual text; empty: the usual text.",
+    )
+    text_template: str = Field(
+        default="",
+        max_length=20_000,
+        description="A Jinja template in place of the usual text; empty: the usual text.",
+    )
 
     @field_validator("title_template", "text_template")
     @classmethod

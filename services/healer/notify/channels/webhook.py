@@ -23,11 +23,14 @@ class Webhook(Channel):
 
     TYPE: ClassVar[str] = "webhook"
 
-    url: SecretStr = Field(description="Where to.")
-    headers: dict[str, SecretStr] = Field(default={}, description="e.g. Authorization.")
+    url: SecretStr = Field(description="The address that notices are sent to.")
+    headers: dict[str, SecretStr] = Field(
+        default={}, description="Further headers of each request, such as Authorization."
+    )
     secret: SecretStr = Field(
         default=SecretStr(""),
-        description="Signs: X-Barograph-Signature: sha256=HMAC-SHA256(secret, body) in hex.",
+        description="A secret with which each body is signed: the header X-Barograph-Signature is "
+        "sha256= and the HMAC-SHA256 of the body in hexadecimal digits.",
     )
     _is_http = field_validator("url")(http_address)
 

@@ -58,7 +58,7 @@ class Story(BaseModel):
     opened_at: datetime
     closed_at: datetime | None
     standing: str
-    """Where it stands with people now: waiting, pending, held, notified, over, or not for people."""
+    """Where it stands with people: waiting, pending, held, notified, over, or not for people."""
     held_by: str = ""
     until: datetime | None = None
     facts: tuple[FactView, ...]

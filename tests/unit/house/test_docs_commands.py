@@ -29,7 +29,6 @@ from typer.main import get_command
 from services.client.api.app import create_app as client_app
 from services.client.settings import ClientSettings
 from services.client.tshell.app import app as tshell
-from services.client.tshell.tfjob.importing import import_tfjob
 from services.detector.overrides import Overrides
 from services.detector.settings import EngineSettings
 from services.healer.api.app import Healer
@@ -42,6 +41,7 @@ from shared import cli
 from shared.documents.http_page import ABSENT
 from shared.documents.settings_page import service_settings
 from shared.settings import ServiceSettings
+from shared.tfjob.importing import import_tfjob
 from tests.documented import PAGES, ROOT, Block, assignments, blocks, commands, indented, inline
 
 SHELL = blocks("sh")

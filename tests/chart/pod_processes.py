@@ -46,7 +46,7 @@ def start(
         [*(_with(part, replaced) for part in container["command"]), *options],
         log=directory / "log",
         env={"PATH": os.environ["PATH"]} | told | dict(environment or {}),
-        cwd=directory,
+        cwd=Path(_with(container.get("workingDir", str(directory)), replaced)),
     )
 
 

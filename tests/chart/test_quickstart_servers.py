@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -205,6 +207,27 @@ def test_services_keep_objects_and_nobody_without_the_keys_does(
     with pytest.raises(AccessDenied):
         S3Store(object_store, keys["access-key"], "guessed").get("barograph", "a/key")
     assert httpx.get(f"{object_store}/barograph/a/key").status_code == 403
+
+
+def test_the_grpc_port_beside_s3_answers_nobody_without_its_certificate(
+    object_store: str,
+) -> None:
+    told = urlsplit(object_store)
+    assert told.port is not None
+    anybody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    anybody.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection((LOOPBACK, told.port + 10_000), timeout=60) as plain,
+        anybody.wrap_socket(plain) as link,
+        pytest.raises(ssl.SSLError, match=r"(?i)certificate.required|bad.certificate"),
+    ):
+        _read_to_end(link)
+
+
+def _read_to_end(link: ssl.SSLSocket) -> None:
+    while link.recv(4096):
+        pass
 
 
 def test_the_database_urls_are_of_the_roles_that_are_made(manifests: list[Manifest]) -> None:

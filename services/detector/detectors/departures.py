@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.detectors import departure_kernel as of
+from services.detector.detectors.departure_shape import UNWANTED, shape, way
 from shared.compiled import kernel, prefetch
 
 Row = NDArray[Any]
@@ -21,7 +22,6 @@ _DAY_MS, _WEEK_MS, _SLOT_MS = 86_400_000, 604_800_000, 7_200_000
 _EXTREME = 1e30
 _SHIFT, _MOST_SHIFT = 1.0, 2.0
 _FEW, _YOUNG = 5, 100
-_UNWANTED = 2
 
 
 class Limits(NamedTuple):
@@ -146,21 +146,6 @@ def speak(
 
 
 @kernel
-def way(where: int, z: float, three: float, fresh: Row, rules: Limits) -> int:
-    """1 up, -1 down, 0 neither, or ``_UNWANTED``."""
-    lean = z
-    if where in (of.THREE, of.SCORE):
-        lean = three
-    elif of.HOUR <= where <= of.DAY:
-        lean = fresh[of.MEANS + where - of.HOUR]
-    elif where >= of.LOUD:
-        return 0 if rules.spike and rules.drop else _UNWANTED
-    if (lean > 0 and not rules.spike) or (lean < 0 and not rules.drop):
-        return _UNWANTED
-    return 1 if lean > 0 else -1
-
-
-@kernel
 def learn(
     state: State,
     at: int,
@@ -274,12 +259,15 @@ def step(
         weekly = rules.alarms_per_week if math.isnan(budgets[i]) else budgets[i]
         passes = of.threshold(pace, tally, tops, weekly)
         onset, going_on = speak(course, tally, rarest, passes, time_ms[i], rules.rest_ms)
-        lean = way(where, z, three, room.fresh, rules)
+        lean = way(where, z, three, room.fresh, rules.spike, rules.drop)
         judged[i] = tally[of.POINTS] >= rules.min_points and not broken[i]
-        told = judged[i] and lean != _UNWANTED and (onset or going_on)
+        told = judged[i] and lean != UNWANTED and (onset or going_on)
         anomalous[i], direction[i] = told, lean if told else 0
         number[EXPECTED] = of.expected(course, room.seasons, best)
         number[SCORE] = room.sizes[of.SCORE]
+        if told:
+            slots_here = memory[at, daily_at : daily_at + slots]
+            where = shape(where, pace, slots_here, value, number[EXPECTED], best)
         number[RARITY], number[THRESHOLD], number[KIND] = rarest, passes, where
         number[WEEKLY], number[ONSET] = weekly, 1.0 if told and onset else 0.0
         if not learning:

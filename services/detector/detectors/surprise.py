@@ -46,6 +46,7 @@ _SHAPES = {
     6: (AnomalyKind.LESS_NOISE, AnomalyKind.LESS_NOISE),
     7: (AnomalyKind.STUCK, AnomalyKind.STUCK),
     8: (AnomalyKind.SPIKE, AnomalyKind.DIP),
+    9: (AnomalyKind.PATTERN_MISSING, AnomalyKind.PATTERN_MISSING),
 }
 """The shape that a channel's rarity shows, upwards and downwards."""
 _MEMORY, _COUNTS, _EXACT = 394, 5, 6
@@ -197,10 +198,8 @@ class Surprise(Detector):
         )
 
     def kind(self, numbers: dict[str, float], direction: int) -> AnomalyKind:
-        """The shape by the channel that was rarest; a fall below the expected is no spike."""
+        """The shape by the channel that was rarest, and which way it went."""
         up, down = _SHAPES[int(numbers["kind"])]
-        if up is AnomalyKind.SPIKE:
-            return up if numbers["value"] >= numbers["expected"] else down
         return down if direction < 0 else up
 
     def explain(self, numbers: dict[str, float]) -> str:

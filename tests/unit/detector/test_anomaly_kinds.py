@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.detector.detectors.surprise import Surprise
 from shared.contracts.alerts import AnomalyKind
 
-_CHANNELS = range(9)
+_CHANNELS = range(10)
 _UP = {AnomalyKind.SPIKE, AnomalyKind.LEVEL_UP}
 _DOWN = {AnomalyKind.DIP, AnomalyKind.LEVEL_DOWN}
 

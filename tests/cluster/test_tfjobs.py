@@ -8,6 +8,7 @@ import pytest
 
 from shared.contracts import JobState
 from tests.brokers import BrokerUnderTest
+from tests.chart.rendering import Manifest
 from tests.cluster.jobs import ClusterJobs, running_jobs
 from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
@@ -33,16 +34,15 @@ def platform(
     object_store: ObjectStoreUnderTest,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[ClusterJobs]:
-    watched = [team.namespace]
+    settings = {
+        "tfjob_namespaces": [team.namespace],
+        "allowed_claims": ["sets"],
+        "allowed_config_maps": ["*"],
+        "allowed_secrets": ["keys", "registry"],
+    }
     directory = tmp_path_factory.mktemp("jobs")
-    with running_jobs(
-        team.kube, namespace, broker, object_store, directory, tfjob_namespaces=_json(watched)
-    ) as running:
+    with running_jobs(team.kube, namespace, broker, object_store, directory, **settings) as running:
         yield running
-
-
-def _json(names: list[str]) -> str:
-    return str(names).replace("'", '"')
 
 
 def test_a_tfjob_trains_with_ps_and_workers_and_its_deletion_leaves_nothing(
@@ -120,6 +120,83 @@ def test_what_cannot_be_taken_over_is_refused_with_every_field(platform: Cluster
         assert field in failed["message"]
     assert team.reasons("mnist") == {"TFJobFailedValidation"}
     assert platform.events == []
+
+
+def _objects(platform: ClusterJobs) -> None:
+    """A claim with its volume, a ConfigMap and Secrets where the pods run."""
+    kube, place = platform.kube, {"namespace": platform.namespace}
+    volume = f"pv-{platform.namespace}"
+    size, modes = {"storage": "1Gi"}, ["ReadWriteMany"]
+    common = {"accessModes": modes, "storageClassName": ""}
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {**common, "capacity": size, "hostPath": {"path": "/tmp/none"}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "sets", **place},
+            "spec": {**common, "resources": {"requests": size}, "volumeName": volume},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "train", **place},
+            "data": {"rate": "0.1"},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "keys", **place},
+            "stringData": {"token": "secret"},
+        },
+    )
+
+
+def _with_volumes() -> Manifest:
+    worker = replica(1, envFrom=[{"secretRef": {"name": "keys"}}])
+    pod = worker["template"]["spec"]
+    pod["volumes"] = [
+        {"name": "data", "persistentVolumeClaim": {"claimName": "sets"}},
+        {"name": "conf", "configMap": {"name": "train"}},
+        {"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": "256Mi"}},
+    ]
+    pod["containers"][0]["volumeMounts"] = [
+        {"name": "data", "mountPath": "/data"},
+        {"name": "conf", "mountPath": "/etc/train"},
+        {"name": "dshm", "mountPath": "/dev/shm"},
+    ]
+    return worker
+
+
+def test_volumes_and_secrets_reach_the_program_and_the_broker_never_sees_them(
+    platform: ClusterJobs, team: TFJobs, kwok_nodes: FakeNodes
+):
+    kwok_nodes(1)
+    _objects(platform)
+    team.apply("mnist", {"Worker": _with_volumes()})
+    team.wait("mnist", "Running")
+    (pod,) = platform.pods(team.job_id("mnist"))
+    (program,) = pod.spec.containers
+    mounted = {mount.mount_path for mount in program.volume_mounts}
+    assert {"/data", "/etc/train", "/dev/shm"} <= mounted
+    assert program.env_from[0].secret_ref.name == "keys"
+    assert "token" not in "".join(event.model_dump_json() for event in platform.events)
+    platform.end_pod(team.job_id("mnist"), 0)
+    team.wait("mnist", "Succeeded")
+    platform.kube.kubectl("delete", "pv", f"pv-{platform.namespace}", "--wait=false")
+
+
+def test_a_secret_the_installation_does_not_allow_is_refused(platform: ClusterJobs, team: TFJobs):
+    worker = replica(1, envFrom=[{"secretRef": {"name": "others"}}])
+    worker["template"]["spec"]["imagePullSecrets"] = [{"name": "theirs"}]
+    team.apply("mnist", {"Worker": worker})
+    failed = team.wait("mnist", "Failed")
+    assert "env_from.0.secret: not allowed by this installation" in failed["message"]
+    assert "image_pull_secrets: not allowed by this installation" in failed["message"]
 
 
 def test_suspending_takes_its_pods_and_resuming_runs_it_again(

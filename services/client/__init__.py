@@ -5,7 +5,8 @@ job.failed, job.cancelled, job.removed, job.planned, request.refused, pod.report
 clusterspec.ready, pod.started, pod.measured, pod.exited, log.appended,
 alert.changed, action.changed, remediation.verified, anomaly.detected, anomaly.cleared,
 alarm.predicted, prediction.withdrawn.
-Publishes: job.submit, job.plan, job.cancel, job.remove.
+Publishes: job.submit, job.plan, job.cancel, job.remove, incident.acknowledge, action.decide,
+anomaly.judge, correlation.decide.
 
 Requests become messages; what is shown is a read model made of events.
 """

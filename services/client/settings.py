@@ -41,6 +41,15 @@ class ClientSettings(ServiceSettings):
         default=None,
         description="A local mailbox (Maildir) whose mails are shown at /mail; empty: none.",
     )
+    healer_api_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
+        description="The healer's API as this service reaches it; empty: HEALER_URL.",
+    )
+    healer_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="The healer's HTTP_TOKEN, for silences and its books; empty: none.",
+    )
     max_package_bytes: int = Field(
         default=20 * 2**30,
         gt=0,

@@ -1,8 +1,9 @@
 """The healer: alarms become incidents, each handled automatically or mailed, and its agent.
 
 Consumes: anomaly.detected, anomaly.cleared, alarm.predicted, prediction.withdrawn,
-evidence.collected, remediation.executed, item.observed, action.decide, healing.stop,
-healing.resume, anomaly.judge, correlation.decide; and its partitions of the sample streams.
+evidence.collected, remediation.executed, item.observed, incident.acknowledge,
+action.decide, healing.stop, healing.resume, anomaly.judge, correlation.decide; and its partitions
+of the sample streams.
 Publishes: samples.publish, alert.changed, evidence.collect, remediation.execute, item.read,
 remediation.verified, action.changed, healing.stop, healing.resume, healing.switched,
 anomaly.judged, correlation.changed, health.reported.

@@ -80,6 +80,21 @@ class ActionDecide(Message):
         return f"{self.action_id}/{self.approve}/{self.by}"
 
 
+class IncidentAcknowledge(Message):
+    """A person takes care of an alert: nobody else is called. The first one holds."""
+
+    TYPE: ClassVar[str] = "incident.acknowledge"
+
+    alert_id: EventId = Field(description="The incident, as alert.changed names it.")
+    by: Person
+
+    def subject(self) -> str:
+        return self.alert_id
+
+    def dedupe_key(self) -> str:
+        return f"{self.alert_id}/{self.by}"
+
+
 class _Switch(Message):
     """A use of the kill switch."""
 

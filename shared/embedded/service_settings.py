@@ -27,6 +27,7 @@ def own_settings(name: str, file: StackFile) -> dict[str, str]:
             "HTTP_PORT": _port(file.client_url),
             "API_TOKEN": file.client_token,
             "HEALER_URL": file.healer_url,
+            "HEALER_TOKEN": file.healer_token,
             "MAILDIR": file.maildir,
         },
         "detector": {

@@ -129,8 +129,8 @@ def _order(message: type[Message]) -> Route:
     return Route(message, (P.HEALER,), _AGENT, f"{message.TYPE}.{{host}}")
 
 
-def _decision(message: type[Message], *publishers: Principal) -> Route:
-    return Route(message, publishers, _to(P.HEALER), planned=(P.CLIENT,))
+def _decision(message: type[Message]) -> Route:
+    return Route(message, (P.CLIENT,), _to(P.HEALER))
 
 
 def _news(message: type[Message], *consumers: Subscription, template: str = "") -> Route:
@@ -196,6 +196,7 @@ ROUTES: tuple[Route, ...] = (
     Route(c.ItemObserved, (P.AGENT,), _to(P.HEALER)),
     _news(c.RemediationVerified, *_ALERTS),
     # What people decide, and what becomes of it.
+    _decision(c.IncidentAcknowledge),
     _decision(c.ActionDecide),
     _news(c.ActionChanged, *_ALERTS),
     Route(

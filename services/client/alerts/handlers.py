@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from services.client.alerts import actions
 from services.client.alerts.records import (
     ALERTS,
     CURVES,
@@ -97,6 +98,7 @@ def action_changed(event: ActionChanged, ctx: Context) -> tuple[()]:
         sequence=event.sequence,
     )
     _note(noted, ctx)
+    actions.remember(event, ctx)
     return ()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from services.client.alerts.actions import ACTIONS, OPEN, ActionView
 from services.client.alerts.handlers import MOST_EVENTS
 from services.client.alerts.records import (
     ALERTS,
@@ -26,6 +27,7 @@ from services.client.alerts.records import (
     Curve,
     Episode,
 )
+from shared.contracts import ActionState
 from shared.contracts.alerts import AlertState
 from shared.store import Collection, Records, Store
 
@@ -33,6 +35,7 @@ MOST_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (ALERTS, (RESOLVED,), 20_000),
     (ALERTS, OPEN_RANKS, 20_000),
     (EVENTS, None, 100_000),
+    (ACTIONS, None, 20_000),
     (EPISODES, (OPEN_PREDICTION,), 10_000),
     (EPISODES, (OTHER,), 40_000),
     (CURVES, None, 2_000),
@@ -83,6 +86,8 @@ class Incident(BaseModel):
     events: tuple[AlertEvent, ...]
     episodes: tuple[Episode, ...]
     curve: Curve | None
+    actions: tuple[ActionView, ...]
+    """Those that are open."""
 
 
 class AlertModel:
@@ -128,6 +133,18 @@ class AlertModel:
         with self._store.reading() as records:
             return records.count(EPISODES).get(OPEN_PREDICTION, 0)
 
+    def proposed(self, now: datetime, limit: int) -> list[ActionView]:
+        """Actions that a person is to decide on, the oldest first."""
+        with self._store.reading() as records:
+            found = records.find(ACTIONS, status=ActionState.PROPOSED, limit=10 * limit)
+        return [action for action in found if action.awaits_decision(now)][:limit]
+
+    def known(self, alert_ids: Sequence[str]) -> list[AlertView]:
+        """Those of these alerts that are known."""
+        with self._store.reading() as records:
+            found = [records.get(ALERTS, each) for each in dict.fromkeys(alert_ids)]
+        return [alert for alert in found if alert is not None]
+
     def incident(self, alert_id: str) -> Incident | None:
         """An alert with its history and signals; None for one that is not known."""
         with self._store.reading() as records:
@@ -142,13 +159,14 @@ class AlertModel:
             episodes.sort(
                 key=lambda e: (e.revised_ms or e.opened_ms or 0, e.event_id), reverse=True
             )
+            found = records.find(ACTIONS, group=alert_id, status=OPEN, limit=_MOST_EPISODES)
             curves = [records.get(CURVES, e.event_id) for e in episodes]
         curve = _together([c for c in curves if c is not None and c.recent])
-        return Incident(alert=alert, events=events, episodes=episodes, curve=curve)
+        return Incident(alert=alert, events=events, episodes=episodes, curve=curve, actions=found)
 
     def prune(self, now: datetime) -> None:
         """Forget what is older than its time, and the oldest of what is too many."""
-        for collection in (ALERTS, EVENTS, CURVES):
+        for collection in (ALERTS, EVENTS, CURVES, ACTIONS):
             self._forget(collection, due_before=now)
         self._forget(EPISODES, status=OTHER, due_before=now)
         # An open prediction is due when it may come true, which is not its end.

@@ -69,6 +69,7 @@ def router(model: AlertModel, page: Render, settings: ClientSettings) -> APIRout
             plot=plot(found.curve, name) if found.curve else None,
             over=found.alert.state is AlertState.RESOLVED,
             healer=settings.healer_url.rstrip("/"),
+            now=datetime.now(UTC),
         )
 
     @routes.get("/forecasts")

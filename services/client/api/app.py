@@ -10,18 +10,23 @@ from fastapi.staticfiles import StaticFiles
 from services.client.alerts.model import AlertModel
 from services.client.api import (
     alert_pages,
+    book_pages,
+    decisions,
     faults,
     jobs,
+    login,
     logs,
     overview,
     pages,
     plans,
     results,
+    silence_pages,
     uploads,
     usage,
 )
 from services.client.api.guard import Guard
 from services.client.api.rendering import renderer
+from services.client.healer_api import HealerApi
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
@@ -47,7 +52,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    faults.install(app)
+    page = renderer(settings)
+    faults.install(app, page)
     app.include_router(jobs.router(publisher, model), prefix="/api/v1")
     plan = plans.router(publisher, model, objects, followers, settings)
     app.include_router(plan, prefix="/api/v1")
@@ -57,10 +63,14 @@ def create_app(
     app.include_router(kept, prefix="/api/v1")
     own_uploads = uploads.Uploads(objects, model, settings)
     app.include_router(uploads.router(own_uploads), prefix="/api/v1")
-    page = renderer(settings)
     app.include_router(overview.router(model, alerts, page))
     app.include_router(alert_pages.router(alerts, page, settings))
     app.include_router(pages.router(model, page, settings))
+    app.include_router(login.router(page, settings))
+    healer = HealerApi(settings)
+    app.include_router(decisions.router(publisher, alerts))
+    app.include_router(silence_pages.router(healer, alerts, page))
+    app.include_router(book_pages.router(healer, alerts, page))
     app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))
     app.add_middleware(Guard, settings=settings)
     return app

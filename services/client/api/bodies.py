@@ -12,7 +12,7 @@ from starlette.types import Message, Receive
 
 MOST_BYTES = 4 * 2**20
 """A job with all arguments and variables that its contract allows needs about half of it."""
-MOST_BYTES_OF_A_LOGIN = 8 * 2**10
+MOST_BYTES_OF_A_FORM = 32 * 2**10
 WITHIN_S = 30.0
 _MOST_DEPTH = 64
 _MOST_VALUES = 100_000

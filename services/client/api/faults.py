@@ -7,10 +7,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from services.client.api.rendering import Render
+from services.client.healer_api import HealerRefused, HealerUnavailable
 from services.client.wording import faults
 from shared.contracts import Fault
 from shared.messaging import BrokerUnavailable, Unpublishable, Unroutable
@@ -44,12 +46,23 @@ def answer(status: int, found: Iterable[Fault]) -> JSONResponse:
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, page: Render) -> None:
     """Give every expected error its status and faults."""
 
+    def told(request: Request, status: int, found: Iterable[Fault]) -> Response:
+        """A page for who looks at pages, JSON for programs."""
+        listed = list(found)
+        if request.url.path.startswith("/api/") or "text/html" not in _accepted(request):
+            return answer(status, listed)
+        return page("refused.html", status, faults=listed)
+
     @app.exception_handler(Refusal)
-    def _refused(_request: Request, error: Refusal) -> JSONResponse:
-        return answer(error.status, error.faults)
+    def _refused(request: Request, error: Refusal) -> Response:
+        return told(request, error.status, error.faults)
+
+    @app.exception_handler(HealerRefused)
+    def _healer_refused(request: Request, error: HealerRefused) -> Response:
+        return told(request, 422, [Fault(field="", problem=text) for text in error.faults])
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -66,15 +79,20 @@ def install(app: FastAPI) -> None:
         return response
 
     def single(status: int, text: str) -> Any:
-        def handle(_request: Request, error: Exception) -> JSONResponse:
-            return answer(status, [Fault(field="", problem=f"{text}: {error}")])
+        def handle(request: Request, error: Exception) -> Response:
+            return told(request, status, [Fault(field="", problem=f"{text}: {error}")])
 
         return handle
 
     app.add_exception_handler(Unpublishable, single(422, "it cannot be sent"))
     app.add_exception_handler(BrokerUnavailable, single(503, "the broker is not reachable"))
-    app.add_exception_handler(Unroutable, single(503, "the task service is not there yet"))
+    app.add_exception_handler(Unroutable, single(503, "the service it is for is not there yet"))
+    app.add_exception_handler(HealerUnavailable, single(503, "this page needs the healer"))
     app.add_exception_handler(StoreUnavailable, single(503, "the database is away"))
     app.add_exception_handler(StorageUnavailable, single(503, "the object store is away"))
     app.add_exception_handler(NotFound, single(404, "not in the object store"))
     app.add_exception_handler(StorageError, single(502, "the object store refused"))
+
+
+def _accepted(request: Request) -> str:
+    return request.headers.get("accept", "")

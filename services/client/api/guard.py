@@ -12,11 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from services.client.api import bodies
 from services.client.api.bodies import Refused
 from services.client.api.faults import answer
+from services.client.api.rendering import ADDRESS
+from services.client.sessions import CURRENT, Session, Sessions
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
 from shared.service.http import parts_of, same, with_headers
 
-COOKIE = "barograph_token"
+COOKIE = "barograph_session"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _OPEN = ("/login", "/static/")
 _PROTECTIVE = {
@@ -24,7 +26,8 @@ _PROTECTIVE = {
     " img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # A browser tells the origin of a form only where it may tell the referrer.
+    "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
@@ -45,6 +48,7 @@ class Guard:
         self._app = app
         self._hosts = settings.hosts | {settings.http_host.lower()}
         self._token = settings.api_token.get_secret_value()
+        self._sessions = Sessions(self._token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,6 +58,8 @@ class Guard:
         static = scope["path"].startswith("/static/")
         guarded = with_headers(send, _CACHED if static else _PROTECTIVE)
         headers = Headers(scope=scope)
+        CURRENT.set(self._session(headers))
+        ADDRESS.set((scope["path"], scope.get("query_string", b"").decode(errors="replace")))
         try:
             self._admit(scope, headers)
             if scope["method"] not in _SAFE:
@@ -79,12 +85,15 @@ class Guard:
     def _has_token(self, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            try:
-                cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-            except CookieError:
-                return False
-            given = cookie.value if cookie else ""
+            return CURRENT.get() is not None
         return same(given, self._token)
+
+    def _session(self, headers: Headers) -> Session | None:
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return None
+        return self._sessions.read(cookie.value) if cookie else None
 
 
 def _name(host: str) -> str:
@@ -95,10 +104,10 @@ def _name(host: str) -> str:
 
 
 async def _bounded(scope: Scope, headers: Headers, receive: Receive) -> Receive:
-    login = scope["path"] == "/login"
-    most = bodies.MOST_BYTES_OF_A_LOGIN if login else bodies.MOST_BYTES
+    is_form = scope["method"] == "POST" and not scope["path"].startswith("/api/")
+    most = bodies.MOST_BYTES_OF_A_FORM if is_form else bodies.MOST_BYTES
     body = await bodies.read(headers, receive, most, bodies.WITHIN_S)
-    if body and not login and (problem := bodies.fault_of_json(body)):
+    if body and not is_form and (problem := bodies.fault_of_json(body)):
         raise Refused(422, problem)
     return bodies.again(body, receive)
 

@@ -54,6 +54,7 @@ def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLRespons
         open_forecasts=alerts.open_forecasts(),
         recent=model.jobs((), 5, 0),
         now=now,
+        to_decide=alerts.proposed(now, _MOST),
     )
 
 

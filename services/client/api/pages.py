@@ -9,20 +9,17 @@ import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Annotated
-from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, Response
 
 from services.client.api.faults import refusal
-from services.client.api.guard import COOKIE
 from services.client.api.jobs import JobId
 from services.client.api.rendering import Render
 from services.client.drawing import MOST_ROWS, draw
 from services.client.model import ReadModel
 from services.client.records import ENDED
 from services.client.settings import ClientSettings
-from shared.service.http import same
 
 _PAGE = 50
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
@@ -30,7 +27,7 @@ _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
 
 
 def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRouter:
-    """/jobs, /jobs/{id}, /mail and /login."""
+    """/jobs, /jobs/{id} and /mail."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/jobs")
@@ -67,22 +64,6 @@ def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRoute
     @routes.get("/api/v1/mail/{key}/{part}")
     def mail_part(key: str, part: int) -> Response:
         return _part(settings, key, part)
-
-    @routes.get("/login")
-    def login() -> HTMLResponse:
-        return page("login.html", wrong=False)
-
-    @routes.post("/login")
-    async def enter(request: Request) -> Response:
-        form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=10)
-        given = form.get("token", [""])[0]
-        token = settings.api_token.get_secret_value()
-        if not token or not same(given, token):
-            return page("login.html", 403, wrong=True)
-        answer = RedirectResponse("/", 303)
-        secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-        answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=secure)
-        return answer
 
     return routes
 

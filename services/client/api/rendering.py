@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
@@ -16,6 +18,7 @@ from services.client.alerts.wording import (
     number,
     to_the_second,
 )
+from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from services.client.spans import span
 from shared.contracts import retry_budgets
@@ -23,6 +26,22 @@ from shared.visible import finalized
 
 Render = Callable[..., HTMLResponse]
 """``render(template, status=200, here=page, **values)``."""
+ADDRESS: ContextVar[tuple[str, str]] = ContextVar("address", default=("/", ""))
+"""Path and query of the request that is being answered."""
+
+SAID = {
+    "acknowledge": "Acknowledged; shown here as soon as the healer has it.",
+    "judge": "Noted as not an anomaly: the detector moves its limit for the series.",
+    "approve": "Approved; the healer carries it out if the alarm lasts and its limits allow it.",
+    "refuse": "Refused.",
+    "stop": "Healing is stopped there, at once.",
+    "resume": "Healing goes on there.",
+    "silence": "The silence holds.",
+    "unsilence": "The silence has ended; what it held back is told.",
+    "rule": "Decided; the rule is shown as the healer has it.",
+    "channel": "The channel took a test.",
+}
+"""What a page says after a form was taken."""
 
 
 def renderer(settings: ClientSettings) -> Render:
@@ -43,8 +62,22 @@ def renderer(settings: ClientSettings) -> Render:
         "to_the_second": to_the_second,
     }
 
+    has_healer = bool(
+        (settings.healer_api_url or settings.healer_url)
+        and settings.healer_token.get_secret_value()
+    )
+
     def render(name: str, status: int = 200, here: str = "", **values: Any) -> HTMLResponse:
         values |= {"has_mail": settings.maildir is not None, "here": here}
+        values |= {"session": CURRENT.get(), "has_healer": has_healer} | _of_address(ADDRESS.get())
         return HTMLResponse(templates.get_template(name).render(values), status)
 
     return render
+
+
+def _of_address(address: tuple[str, str]) -> dict[str, str]:
+    """What was done by the form that led here, and the way back here for the next one."""
+    path, query = address
+    fields = dict(parse_qsl(query))
+    said = SAID.get(fields.pop("said", ""), "")
+    return {"said": said, "way": f"{path}?{urlencode(fields)}" if fields else path}

@@ -12,7 +12,7 @@ function refreshing(id) {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById(id);
-      const focused = section.contains(document.activeElement);
+      const focused = section.contains(document.activeElement) || section.querySelector("input:checked");
       if (fresh && !focused) {
         // What was opened stays open.
         const open = [...section.querySelectorAll("details")].map((each) => each.open);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Body, HTTPException, Query
@@ -10,9 +11,11 @@ from pydantic import BaseModel
 
 from services.healer.channel_test import test_notice, tried
 from services.healer.model.incident import INCIDENTS, Incident
-from services.healer.model.notification import STANDINGS, shown_status
+from services.healer.model.notification import CHANNEL_FAILURES, DELIVERIES, STANDINGS, shown_status
+from services.healer.notify.channels import Channel
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import Severity
+from shared.store import Records
 
 if TYPE_CHECKING:
     from services.healer.api.app import Healer
@@ -40,6 +43,37 @@ class Acknowledgement(BaseModel):
     """Who takes care of it."""
 
     by: Annotated[str, Body(min_length=1, max_length=200)]
+
+
+class ChannelView(BaseModel):
+    """A channel, without its secrets."""
+
+    name: str
+    type: str
+    recipients: int
+    last_sent: datetime | None
+    """When a recipient took a notice last; None for none within the time that is kept."""
+    failing_since: datetime | None
+    """Since when a recipient cannot be reached; None while all can be."""
+
+
+def _shown(channel: Channel, records: Records, keep: timedelta) -> ChannelView:
+    named = [f"{channel.name} {recipient}" for recipient in channel.recipients()]
+    sent = [
+        delivery.due - keep  # it is forgotten so long after it was sent
+        for group in named
+        for delivery in records.find(
+            DELIVERIES, group=group, status="sent", newest_first=True, limit=1
+        )
+    ]
+    failures = [records.get(CHANNEL_FAILURES, each.strip()[:300]) for each in named]
+    return ChannelView(
+        name=channel.name,
+        type=channel.TYPE,
+        recipients=len(named),
+        last_sent=max(sent, default=None),
+        failing_since=min((f.since for f in failures if f), default=None),
+    )
 
 
 def router(healer: Healer) -> APIRouter:
@@ -91,12 +125,11 @@ def router(healer: Healer) -> APIRouter:
         healer.wake()
 
     @routes.get("/channels")
-    def channels() -> list[dict[str, object]]:
-        """The configured channels; no secrets."""
-        return [
-            {"name": channel.name, "type": channel.TYPE, "recipients": len(channel.recipients())}
-            for channel in healer.settings.all_channels
-        ]
+    def channels() -> list[ChannelView]:
+        """The configured channels, and when each took and refused a notice; no secrets."""
+        keep = timedelta(days=healer.settings.keep_days)
+        with healer.unit() as unit:
+            return [_shown(each, unit.records, keep) for each in healer.settings.all_channels]
 
     @routes.post("/channels/{name}/test")
     def test(name: str) -> JSONResponse:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, Body, HTTPException, Query
+from pydantic import BaseModel
 
 from services.healer.notify.silences import Silence
 from services.healer.people.acknowledgement import Preview
 
 if TYPE_CHECKING:
     from services.healer.api.app import Healer
+
+_MOST_WINDOWS = 100
+
+
+class Window(BaseModel):
+    """A time in which a silence mutes."""
+
+    silence_id: str
+    begin: datetime
+    end: datetime
 
 
 def router(healer: Healer) -> APIRouter:
@@ -24,6 +36,20 @@ def router(healer: Healer) -> APIRouter:
         """All that are known, the configured windows first."""
         with healer.unit() as unit:
             return list(people.silences(healer.context(unit.records)))
+
+    @routes.get("/calendar")
+    def calendar(days: Annotated[int, Query(ge=1, le=60)] = 14) -> list[Window]:
+        """Every window in which a silence mutes from now on, for so many days."""
+        now = healer.clock()
+        with healer.unit() as unit:
+            found = people.silences(healer.context(unit.records))
+        until = now + timedelta(days=days)
+        return [
+            Window(silence_id=each.silence_id, begin=begin, end=min(end, until))
+            for each in found
+            for begin, end in each.windows(now, _MOST_WINDOWS)
+            if begin < until
+        ]
 
     @routes.post("/preview")
     def preview(body: Annotated[dict[str, Any], Body()]) -> Preview:

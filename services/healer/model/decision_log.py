@@ -26,7 +26,7 @@ EVENTS: Mapping[str, tuple[str, str]] = {
     "decided": ("alert_decided", "what the policy or a person said about acting"),
     "executed": ("alert_remedied", "a remediation was carried out, or could not be"),
     "verified": ("alert_verified", "the value was read again after a remediation"),
-    "acknowledged": ("alert_acknowledged", "somebody takes care of it"),
+    "acknowledged": ("incident_acknowledged", "somebody takes care of it"),
     "ended": ("alert_closed", "it is over"),
 }
 """Kind of fact to event name and meaning."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from services.healer.actions import audit
 from services.healer.incidents.store import Chronicle
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.narrative import Acknowledged
@@ -19,7 +20,7 @@ from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.matchers import labels_of
 from services.healer.notify.silences import SILENCES, Silence
 from services.healer.settings import HealerSettings
-from shared.contracts import Message
+from shared.contracts import IncidentAcknowledge, Message
 from shared.contracts.message import deterministic_id
 from shared.service import Context
 from shared.store import Records
@@ -79,6 +80,14 @@ class People:
                 self.dispatch.put(notice, ctx)
             ctx.records.put(STANDINGS, standing.model_copy(update=calm))
         yield from self.chronicle.store(incident, taken, ctx)
+
+    def incident_acknowledge(self, message: IncidentAcknowledge, ctx: Context) -> Iterable[Message]:
+        """The same from a page; one that comes when the incident is over changes nothing."""
+        audit.note(ctx.records, ctx.now, message.TYPE, message.alert_id, by=message.by)
+        try:
+            return self.acknowledge(message.alert_id, message.by, ctx)
+        except NotFound:
+            return ()
 
     def silence(self, silence: Silence, ctx: Context) -> None:
         """From now on these alerts are not told, as the silence says."""

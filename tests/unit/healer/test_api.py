@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -15,7 +15,13 @@ import pytest
 from pydantic import SecretStr
 
 from services.healer.api.app import Healer, create_app
-from services.healer.model.notification import STANDINGS
+from services.healer.model.notification import (
+    CHANNEL_FAILURES,
+    DELIVERIES,
+    STANDINGS,
+    ChannelFailure,
+    Delivery,
+)
 from services.healer.notify.channels import ChannelUnavailable, Tools
 from services.healer.notify.links import Link, Links
 from services.healer.notify.render.text import LinkMaker
@@ -273,6 +279,38 @@ def test_a_channel_is_tested_and_says_what_went_wrong() -> None:
     assert door.http.post("/api/v1/channels/none/test").status_code == 404
     names = [channel["name"] for channel in door.http.get("/api/v1/channels").json()]
     assert names == ["mail", "spoken"]
+
+
+def test_a_channel_says_when_it_took_a_notice_last_and_since_when_it_fails() -> None:
+    door = Door()
+    opened(door)
+
+    def spoken() -> dict[str, Any]:
+        return next(c for c in door.http.get("/api/v1/channels").json() if c["name"] == "spoken")
+
+    assert (spoken()["last_sent"], spoken()["failing_since"]) == (None, None)
+    keep = timedelta(days=door.desk.settings.keep_days)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with door.desk.store.transaction() as records:
+        told = {"delivery_id": "d", "message_id": "m", "thread": "t", "channel": "spoken"}
+        records.put(
+            DELIVERIES, Delivery.model_validate(told | {"status": "sent", "due": now + keep})
+        )
+        records.put(CHANNEL_FAILURES, ChannelFailure(recipient="spoken", since=now))
+    assert [datetime.fromisoformat(spoken()[name]) for name in ("last_sent", "failing_since")] == [
+        now,
+        now,
+    ]
+
+
+def test_the_calendar_tells_every_window_from_now_on() -> None:
+    door = Door()
+    body = silence().model_dump(mode="json", exclude={"silence_id", "starts_at"})
+    made = door.http.post("/api/v1/silences", json=body).json()
+    (window,) = door.http.get("/api/v1/silences/calendar").json()
+    assert window["silence_id"] == made["silence_id"]
+    assert datetime.fromisoformat(window["end"]) <= datetime.fromisoformat(made["ends_at"])
+    assert door.http.get("/api/v1/silences/calendar?days=61").status_code == 422
 
 
 def test_nobody_without_the_token_and_no_foreign_page_gets_in() -> None:

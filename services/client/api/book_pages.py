@@ -1,0 +1,117 @@
+"""The healer's books: machines and their health, the ledger, rules, the audit, the channels."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, Response
+
+from services.client.alerts.model import AlertModel, Filter
+from services.client.api.forms import SentForm
+from services.client.api.rendering import Render
+from services.client.healer_api import HealerApi, HealerRefused
+
+_MOST_MACHINES, _MOST_ALERTS, _AUDIT_PAGE = 2_000, 50, 100
+
+
+def router(healer: HealerApi, alerts: AlertModel, page: Render) -> APIRouter:
+    """/machines, /ledger, /rules, /audit and /channels."""
+    routes = APIRouter(include_in_schema=False)
+    _machines(routes, healer, alerts, page)
+    _books(routes, healer, page)
+    return routes
+
+
+def _machines(routes: APIRouter, healer: HealerApi, alerts: AlertModel, page: Render) -> None:
+    @routes.get("/machines")
+    def machines() -> HTMLResponse:
+        return page(
+            "machines.html",
+            here="machines",
+            machines=healer.get("health", limit=_MOST_MACHINES),
+            groups=healer.get("health", scope="group"),
+            stopped=healer.get("healing"),
+        )
+
+    @routes.get("/machines/{name}")
+    def machine(name: str) -> HTMLResponse:
+        known = [each for each in healer.get("health", limit=5_000) if each["name"] == name]
+        if not known:
+            what = f"No health of a machine {name} is known."
+            return page("missing.html", 404, here="machines", what=what)
+        try:
+            hours = healer.get("health", name, "hours")["hours"]
+        except HealerRefused:
+            hours = []  # none has ended yet
+        found = alerts.alerts(Filter(state="open", host=name), _MOST_ALERTS, 0)
+        return page(
+            "machine.html",
+            here="machines",
+            machine=known[0],
+            hours=[_of_hour(each) for each in hours],
+            alerts=[each for each in found if each.host == name],
+        )
+
+    @routes.post("/healing/{change}")
+    def switch(change: Literal["stop", "resume"], form: SentForm) -> Response:
+        said = {"by": form.by, "reason": form.text("reason"), "hosts": form.text("hosts") or "*"}
+        healer.ask("POST", "healing", change, json=said)
+        return form.back(change, "/machines")
+
+
+def _books(routes: APIRouter, healer: HealerApi, page: Render) -> None:
+    @routes.get("/ledger")
+    def ledger() -> HTMLResponse:
+        return page("ledger.html", here="ledger", ledger=healer.get("ledger"))
+
+    @routes.get("/rules")
+    def rules() -> HTMLResponse:
+        found = healer.get("rules")
+        order = ("proposed", "accepted", "retired", "rejected")
+        found.sort(key=lambda rule: (order.index(rule["state"]), -rule["pair"]["lift"]))
+        return page("rules.html", here="rules", rules=found)
+
+    @routes.get("/audit")
+    def audit(before: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
+        newest = int(healer.ask("GET", "audit", params={"after": 2**62}).headers["audit-number"])
+        last = min(before - 1, newest) if before else newest
+        first = max(0, last - _AUDIT_PAGE)
+        lines = healer.ask("GET", "audit", params={"after": first}).text.splitlines()
+        entries = [_entry(first + 1 + n, line) for n, line in enumerate(lines[: last - first])]
+        older = f"/audit?before={first + 1}" if first else None
+        shown = {"entries": entries[::-1], "newest": newest, "older": older}
+        return page("audit.html", here="audit", **shown)
+
+    @routes.get("/channels")
+    def channels() -> HTMLResponse:
+        found = healer.get("channels")
+        for each in found:
+            for name in ("last_sent", "failing_since"):
+                each[name] = each[name] and datetime.fromisoformat(each[name])
+        return page("channels.html", here="channels", channels=found)
+
+    @routes.post("/channels/{name}/test")
+    def test(name: str, form: SentForm) -> Response:
+        healer.ask("POST", "channels", name, "test")
+        return form.back("channel", "/channels")
+
+
+def _of_hour(hour: dict[str, Any]) -> dict[str, Any]:
+    score = hour["score"]
+    band = "good" if score >= 80 else "fair" if score >= 50 else "poor"  # noqa: PLR2004
+    return hour | {"at": datetime.fromtimestamp(hour["hour"] * 3600, UTC), "band": band}
+
+
+def _entry(number: int, line: str) -> dict[str, Any]:
+    """An entry in its parts: who and what first, the rest as it was written."""
+    told = json.loads(line)
+    at = datetime.fromisoformat(told.pop("at"))
+    told.pop("previous", None)
+    event, by = told.pop("event"), told.pop("by", "")
+    about = told.pop("about", "")
+    rest = {name: value for name, value in told.items() if value not in ("", None, about)}
+    words = ", ".join(f"{name} {json.dumps(value)}" for name, value in rest.items())
+    return {"number": number, "at": at, "event": event, "by": by, "about": about, "rest": words}

@@ -1,0 +1,90 @@
+"""What people decide on the pages: it goes out as messages, in their name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+
+from services.client.alerts.model import AlertModel
+from services.client.alerts.records import AlertView
+from services.client.api.faults import refusal
+from services.client.api.forms import Form, SentForm
+from shared.contracts import ActionDecide, AnomalyJudge, IncidentAcknowledge, Message, RuleDecide
+from shared.contracts.alerts import AlertState
+from shared.messaging import Publisher
+
+_MOST_ALERTS = 100
+Id = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
+
+
+def router(publisher: Publisher, alerts: AlertModel) -> APIRouter:
+    """Forms of the lists of alerts and rules and of an incident's page."""
+    routes = APIRouter(include_in_schema=False)
+
+    def tell(form: Form, message_of: Callable[[AlertView], Message], *, ended: bool) -> None:
+        chosen = of_alerts(alerts, form)
+        if not ended:
+            chosen = [each for each in chosen if each.state is not AlertState.RESOLVED]
+        if not chosen:
+            raise refusal(422, "choose alerts that have not ended")
+        publisher.publish([message_of(each) for each in chosen])
+
+    @routes.post("/alerts/acknowledge")
+    def acknowledge(form: SentForm) -> Response:
+        tell(form, lambda a: IncidentAcknowledge(alert_id=a.alert_id, by=form.by), ended=False)
+        return form.back("acknowledge", "/alerts")
+
+    @routes.post("/alerts/judge")
+    def judge(form: SentForm) -> Response:
+        now, reason = datetime.now(UTC), form.text("reason")
+
+        def judged(alert: AlertView) -> Message:
+            told = {"alert_id": alert.alert_id, "by": form.by, "reason": reason, "at": now}
+            return AnomalyJudge.model_validate(told | {"anomaly": False})
+
+        tell(form, judged, ended=True)
+        return form.back("judge", "/alerts")
+
+    @routes.post("/actions/{action_id}/{decision}")
+    def decide(action_id: Id, decision: Literal["approve", "refuse"], form: SentForm) -> Response:
+        told = ActionDecide(
+            action_id=action_id,
+            approve=decision == "approve",
+            by=form.by,
+            reason=form.text("reason"),
+        )
+        publisher.publish([told])
+        return form.back(decision, "/")
+
+    @routes.post("/rules/{rule_id}/{decision}")
+    def rule(rule_id: Id, decision: Literal["accept", "reject"], form: SentForm) -> Response:
+        told = RuleDecide(
+            rule_id=rule_id,
+            accept=decision == "accept",
+            by=form.by,
+            reason=form.text("reason"),
+            at=datetime.now(UTC),
+        )
+        publisher.publish([told])
+        return form.back("rule", "/rules")
+
+    return routes
+
+
+def of_alerts(alerts: AlertModel, form: Form) -> Sequence[AlertView]:
+    """The alerts a form names.
+
+    Raises:
+        Refusal: when it names none that is known, or too many.
+    """
+    named = form.fields.get("alert", [])
+    if len(named) > _MOST_ALERTS:
+        raise refusal(422, f"at most {_MOST_ALERTS} alerts at once", "alert")
+    found = alerts.known(named)
+    if not found:
+        raise refusal(422, "choose at least one alert that is known", "alert")
+    return found

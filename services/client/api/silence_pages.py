@@ -1,0 +1,153 @@
+"""Silences and maintenance windows: what holds, their calendar, and making one after a preview."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, Response
+
+from services.client.alerts.model import AlertModel
+from services.client.alerts.records import AlertView
+from services.client.api.decisions import of_alerts
+from services.client.api.forms import Form, SentForm
+from services.client.api.rendering import Render
+from services.client.healer_api import HealerApi, HealerRefused
+
+_CALENDAR_DAYS = 14
+_EMPTY = {"matchers": "", "hours": "2", "reason": "", "rule": "", "first": "", "timezone": "UTC"}
+_EMPTY |= {"window_hours": "1"}
+
+
+def router(healer: HealerApi, alerts: AlertModel, page: Render) -> APIRouter:
+    """/silences and the forms on it."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/silences")
+    def silences() -> HTMLResponse:
+        now = datetime.now(UTC)
+        found = [_told(each) for each in healer.get("silences")]
+        held = [a["held_by"] for a in healer.get("alerts", limit=5000) if a["status"] == "held"]
+        return page(
+            "silences.html",
+            here="silences",
+            now=now,
+            silences=[each for each in found if each["ends_at"] > now],
+            ended=[each for each in found if each["ends_at"] <= now][:50],
+            muted=sum(by.startswith("silence") for by in held),
+            days=_calendar(healer.get("silences", "calendar", days=_CALENDAR_DAYS), found, now),
+        )
+
+    @routes.get("/silences/new")
+    def blank() -> HTMLResponse:
+        return page("silence.html", here="silences", asked=_EMPTY)
+
+    @routes.post("/silences/draft")
+    def draft(form: SentForm) -> HTMLResponse:
+        chosen = of_alerts(alerts, form)
+        asked = _EMPTY | {"matchers": _matchers_of(chosen)}
+        return page("silence.html", here="silences", asked=asked | {"back": form.text("back")})
+
+    @routes.post("/silences/new")
+    def make(form: SentForm) -> Response:
+        asked = {name: form.text(name, 4000) for name in (*_EMPTY, "back")}
+        silence, wrong = _silence(asked, form), []
+        preview: Any = None
+        try:
+            if form.text("do") == "make":
+                healer.ask("POST", "silences", json=silence)
+                return form.back("silence", "/silences")
+            preview = healer.ask("POST", "silences", "preview", json=silence).json()
+        except HealerRefused as refused:
+            wrong = refused.faults
+        shown = {"asked": asked, "preview": preview, "wrong": wrong}
+        return page("silence.html", 422 if wrong else 200, here="silences", **shown)
+
+    @routes.post("/silences/{silence_id}/end")
+    def end(silence_id: str, form: SentForm) -> Response:
+        healer.ask("DELETE", "silences", silence_id)
+        return form.back("unsilence", "/silences")
+
+    return routes
+
+
+def _told(silence: dict[str, Any]) -> dict[str, Any]:
+    times = {name: datetime.fromisoformat(silence[name]) for name in ("starts_at", "ends_at")}
+    text = [f'{m["name"]}{m["op"]}"{m["value"]}"' for m in silence["matchers"]]
+    return silence | times | {"text": ", ".join(text)}
+
+
+def _calendar(
+    windows: list[dict[str, str]], silences: list[dict[str, Any]], now: datetime
+) -> list[dict[str, Any]]:
+    """Day by day, what mutes on it."""
+    reasons = {each["silence_id"]: each["reason"] for each in silences}
+    days = []
+    for number in range(_CALENDAR_DAYS):
+        begin = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=number)
+        end = begin + timedelta(days=1)
+        open_then = []
+        for window in windows:
+            since, until = (datetime.fromisoformat(window[name]) for name in ("begin", "end"))
+            if since < end and until > begin:
+                first, last = max(since, begin), min(until, end)
+                hours = f"{first:%H:%M}-{'24:00' if last == end else format(last, '%H:%M')}"
+                open_then.append((hours, reasons.get(window["silence_id"], "")))
+        days.append({"day": begin, "windows": sorted(open_then)})
+    return days
+
+
+def _matchers_of(alerts: Any) -> str:
+    """The narrowest matchers that fit all of these alerts: one a line."""
+    lines = []
+    for name in ("host", "item"):
+        values = sorted({getattr(alert, name) for alert in alerts})
+        if len(values) == 1:
+            lines.append(f"{name}={_quoted(values[0])}")
+        else:
+            lines.append(f"{name}=~{_quoted('|'.join(map(re.escape, values)))}")
+    first: AlertView = alerts[0]
+    if all(alert.labels == first.labels for alert in alerts) and first.labels:
+        pairs = (pair.partition("=") for pair in first.labels.split(", "))
+        lines += [f"{name}={_quoted(value)}" for name, mark, value in pairs if mark]
+    return "\n".join(lines)
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _silence(asked: dict[str, str], form: Form) -> dict[str, Any]:
+    """As the healer's API takes it; what is wrong with it, the healer says."""
+    now = datetime.now(UTC)
+    try:
+        length = timedelta(hours=float(asked["hours"]))
+        ends_at = (now + length).isoformat()
+    except (ValueError, OverflowError):
+        ends_at = asked["hours"]
+    matchers = [line.strip() for line in asked["matchers"].splitlines() if line.strip()]
+    silence: dict[str, Any] = {
+        "matchers": matchers,
+        "starts_at": now.isoformat(),
+        "ends_at": ends_at,
+        "owner": form.by,
+        "reason": asked["reason"],
+    }
+    if asked["rule"]:
+        silence["recurrence"] = {
+            "rule": asked["rule"],
+            "first": asked["first"],
+            "timezone": asked["timezone"] or "UTC",
+            "duration_s": _seconds(form.text("window_hours")),
+        }
+    return silence
+
+
+def _seconds(hours: str) -> float | str:
+    try:
+        return float(hours) * 3600
+    except ValueError:
+        return hours

@@ -1,0 +1,75 @@
+"""The healer's HTTP API, for what only it can answer: previews, silences, its books."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from services.client.settings import ClientSettings
+
+_TIMEOUT_S = 10.0
+
+
+class HealerUnavailable(Exception):
+    """The healer cannot be asked now, or is not known to this service."""
+
+
+class HealerRefused(Exception):
+    """The healer says what is wrong with the request; ``faults`` is one sentence each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class HealerApi:
+    """Asks with the healer's token, which no page shows."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._address = (settings.healer_api_url or settings.healer_url).rstrip("/")
+        token = settings.healer_token.get_secret_value()
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+        self.known = bool(self._address and token)
+        """Whether there is a healer to ask."""
+
+    def get(self, *path: str, **query: str | int) -> Any:
+        """What the healer answers to a question; see ``ask``."""
+        return self.ask("GET", *path, params=query).json()
+
+    def ask(self, method: str, *path: str, **options: Any) -> httpx.Response:
+        """Its answer.
+
+        Raises:
+            HealerUnavailable: when it cannot be asked.
+            HealerRefused: when it refuses.
+        """
+        if not self.known:
+            raise HealerUnavailable(
+                "the healer is not known here: set BAROGRAPH_CLIENT_HEALER_API_URL and HEALER_TOKEN"
+            )
+        way = "/".join(quote(part, safe="") for part in path)
+        try:
+            answer = self._http.request(method, f"{self._address}/api/v1/{way}", **options)
+        except httpx.HTTPError as error:
+            raise HealerUnavailable(f"the healer does not answer: {error}") from error
+        if answer.is_client_error or answer.status_code == HTTPStatus.BAD_GATEWAY:
+            raise HealerRefused(_faults(answer))
+        if not answer.is_success:
+            raise HealerUnavailable(f"the healer answered with status {answer.status_code}")
+        return answer
+
+
+def _faults(answer: httpx.Response) -> list[str]:
+    try:
+        body = answer.json()
+        if "failed" in body:  # a channel's test, and what its other side said
+            return [f"{name}: {why}" for name, why in body["failed"].items()]
+        if "faults" not in body:
+            return [str(body["detail"])]
+        return [f"{each['field']} {each['problem']}".strip() for each in body["faults"]]
+    except (ValueError, LookupError, TypeError):
+        return [f"status {answer.status_code}"]

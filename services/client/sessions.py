@@ -1,0 +1,85 @@
+"""Sessions of people at the pages: a signed cookie that says who it is, and until when.
+
+Nothing is kept of them, so that every replica knows them, and a new API token ends all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from shared.service.http import same
+
+LASTS_S = 12 * 3600
+"""How long after signing in a session ends."""
+_FAILURES, _WITHIN_S, _MOST_ADDRESSES = 10, 60.0, 10_000
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Session:
+    """Somebody who presented the token; ``csrf`` is what their own pages' forms carry."""
+
+    name: str
+    until: float
+    csrf: str
+
+
+CURRENT: ContextVar[Session | None] = ContextVar("session", default=None)
+"""Of the request that is being answered; None for programs, and where no token is asked for."""
+
+
+class Sessions:
+    """Makes and reads the cookies of one API token."""
+
+    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
+        self._key = hashlib.sha256(b"barograph session\0" + token.encode()).digest()
+        self._usable = bool(token)
+        self._clock = clock
+
+    def begin(self, name: str) -> str:
+        """The cookie of a new session."""
+        told = [name[:_LONGEST_NAME], self._clock() + LASTS_S, secrets.token_hex(8)]
+        body = json.dumps(told).encode().hex()
+        return f"{body}.{self._signed('cookie', body)}"
+
+    def read(self, cookie: str) -> Session | None:
+        """The session, None for one that has ended or was never begun."""
+        body, _, signature = cookie.partition(".")
+        if not self._usable or not same(signature, self._signed("cookie", body)):
+            return None
+        name, until, _ = json.loads(bytes.fromhex(body))
+        if self._clock() >= until:
+            return None
+        return Session(name, until, self._signed("form", body))
+
+    def _signed(self, purpose: str, body: str) -> str:
+        told = f"{purpose}\0{body}".encode(errors="replace")
+        return hmac.new(self._key, told, hashlib.sha256).hexdigest()
+
+
+class Attempts:
+    """Failed attempts to sign in, of each address: ten a minute, so that nobody tries on and on."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._clock = clock
+
+    def too_many(self, address: str) -> bool:
+        """Whether this address has to wait."""
+        since = self._clock() - _WITHIN_S
+        return sum(at > since for at in self._failures.get(address, ())) >= _FAILURES
+
+    def failed(self, address: str) -> None:
+        """Note a failure; of too many addresses the oldest are forgotten."""
+        kept = self._failures.pop(address, [])[1 - _FAILURES :]
+        self._failures[address] = [*kept, self._clock()]
+        while len(self._failures) > _MOST_ADDRESSES:
+            self._failures.popitem(last=False)

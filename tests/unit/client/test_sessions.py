@@ -1,0 +1,124 @@
+"""Sessions of people at the pages: they end, cannot be made up, and forms belong to one of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from services.client.sessions import LASTS_S, Attempts, Sessions
+from shared.contracts import IncidentAcknowledge
+from tests.unit.client.alerts.events import ALERT, an_id, changed
+from tests.unit.client.alerts.test_alert_pages import hear
+from tests.unit.client.test_api import Desk
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_session_ends_and_is_of_one_token() -> None:
+    clock = Clock()
+    sessions = Sessions("right", clock)
+    cookie = sessions.begin("Ann")
+    session = sessions.read(cookie)
+    assert session is not None
+    assert session.name == "Ann"
+    assert Sessions("other", clock).read(cookie) is None
+    clock.now += LASTS_S
+    assert sessions.read(cookie) is None
+
+
+@pytest.mark.parametrize("change", [0, 5, -1])
+def test_a_changed_cookie_is_no_session(change: int) -> None:
+    sessions = Sessions("right")
+    cookie = list(sessions.begin("Ann"))
+    cookie[change] = "0" if cookie[change] != "0" else "1"
+    assert sessions.read("".join(cookie)) is None
+
+
+@pytest.mark.parametrize("cookie", ["", ".", "x", "é.é", "00.00"])
+def test_what_is_no_cookie_is_no_session_and_without_a_token_there_is_none(cookie: str) -> None:
+    assert Sessions("right").read(cookie) is None
+    assert Sessions("").read(Sessions("").begin("Ann")) is None
+
+
+def test_two_sessions_of_one_person_have_forms_of_their_own() -> None:
+    sessions = Sessions("right")
+    first, second = (sessions.read(sessions.begin("Ann")) for _ in range(2))
+    assert first and second and first.csrf != second.csrf  # noqa: PT018 - for the type checker
+
+
+def test_who_fails_too_often_waits_and_nobody_else_does() -> None:
+    clock = Clock()
+    attempts = Attempts(clock)
+    for _ in range(10):
+        assert not attempts.too_many("a")
+        attempts.failed("a")
+    assert attempts.too_many("a")
+    assert not attempts.too_many("b")
+    clock.now += 61
+    assert not attempts.too_many("a")
+
+
+def test_after_ten_wrong_tokens_the_right_one_waits_too() -> None:
+    desk = Desk(api_token="right")
+    for _ in range(10):
+        assert desk.call("POST", "/login", data={"token": "guess"}).status_code == 403
+    assert desk.call("POST", "/login", data={"token": "right"}).status_code == 429
+    desk.store.close()
+
+
+def _signed_in(desk: Desk) -> tuple[dict[str, str], str]:
+    entered = desk.call("POST", "/login", data={"token": "right", "name": "Ann\x1b[2J"})
+    cookie = {"cookie": entered.headers["set-cookie"].partition(";")[0], "accept": "text/html"}
+    page = desk.call("GET", "/silences/new", headers=cookie).text
+    found = re.search(r'name="csrf" value="(\w+)"', page)
+    assert found
+    return cookie, found[1]
+
+
+def test_chosen_alerts_are_acknowledged_in_the_name_of_who_signed_in() -> None:
+    desk = Desk(api_token="right")
+    ended = changed(1, "resolved", alert_id=an_id("ended"))
+    hear(desk, changed(1, "firing"), changed(1, "firing", alert_id=an_id(2)), ended)
+    cookie, csrf = _signed_in(desk)
+    form = {"csrf": csrf, "alert": [ALERT, an_id(2), an_id("ended"), "none"], "back": "/alerts?a=b"}
+    done = desk.call("POST", "/alerts/acknowledge", data=form, headers=cookie)
+    assert (done.status_code, done.headers["location"]) == (303, "/alerts?a=b&said=acknowledge")
+    assert desk.sent == [
+        IncidentAcknowledge(alert_id=each, by="Ann [2J") for each in (ALERT, an_id(2))
+    ]
+    desk.store.close()
+
+
+@pytest.mark.parametrize(
+    "way", ["//evil.example", "https://evil.example", "/\\evil", "/a\r\nb", ""]
+)
+def test_no_form_leads_to_another_site(way: str) -> None:
+    desk = Desk(api_token="right")
+    hear(desk, changed(1, "firing"))
+    cookie, csrf = _signed_in(desk)
+    form = {"csrf": csrf, "alert": ALERT, "back": way}
+    done = desk.call("POST", "/alerts/acknowledge", data=form, headers=cookie)
+    assert done.headers["location"] == "/alerts?said=acknowledge"
+    desk.store.close()
+
+
+@pytest.mark.parametrize("form", [{}, {"csrf": "0" * 64}, {"csrf": "é"}])
+@pytest.mark.parametrize("path", ["/alerts/acknowledge", "/alerts/judge", "/logout"])
+def test_a_form_without_the_sessions_own_token_changes_nothing(
+    path: str, form: dict[str, str]
+) -> None:
+    desk = Desk(api_token="right")
+    hear(desk, changed(1, "firing"))
+    cookie, _ = _signed_in(desk)
+    token = {"Authorization": "Bearer right"}
+    for headers in (cookie, token):
+        answer = desk.call("POST", path, data=form | {"alert": ALERT}, headers=headers)
+        assert answer.status_code == 403
+    assert desk.sent == []
+    desk.store.close()

@@ -16,6 +16,10 @@ from hashlib import blake2b
 UNKNOWN = "unknown"
 """The machine of what names none: a recording rule's series, an alert about a service."""
 
+OTHER_LABELS = ("node", "nodename", "hostname", "host.name", "host_name")
+"""Labels that name a machine where neither ``instance`` nor ``host`` does: of Kubernetes, of
+recording rules, of OpenTelemetry."""
+
 MAX_LENGTH = 253
 """Characters of a name, as in DNS."""
 PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*)$"

@@ -11,11 +11,12 @@ import orjson
 from numpy.typing import NDArray
 
 from services.detector.gateway.protobuf import pairs_of
-from shared.machine import is_scraped, machine_for, machine_of
+from shared.machine import OTHER_LABELS, is_scraped, machine_for, machine_of
 from shared.name_hashes import name_hash
 from shared.samples import InvalidBatch, item_of, kept_labels
 
 _OF_ANY_TARGET = re.compile(r"up|(scrape|node|go|process|promhttp)_.*")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _MOST_TARGETS = 50_000
 
 
@@ -173,11 +174,15 @@ def _machine(labels: dict[str, str], order: Sequence[str], *, exporters_own: boo
     return machine_for(labels.get("instance", ""), labels.get("host", ""))
 
 
-def _order(labels: Mapping[str, str], targets: Targets | None) -> tuple[str, str]:
+def _order(labels: Mapping[str, str], targets: Targets | None) -> tuple[str, ...]:
     """``instance`` before ``host`` where Prometheus has scraped it: it names the target then.
 
     The exporter's own ``host`` may be anything: a virtual host, a user's address, ``*``. Without
-    Prometheus it is the other way round: ``instance`` may be a disk or a core.
+    Prometheus it is the other way round: ``instance`` may be a disk or a core. OpenTelemetry's
+    ``instance`` is a UUID of the process, which is another after each restart.
     """
+    if _UUID.fullmatch(labels.get("instance", "")):
+        return ("host", *OTHER_LABELS, "instance")
     scraped = is_scraped(labels) and not (targets is not None and targets.name(labels))
-    return ("instance", "host") if scraped else ("host", "instance")
+    first = ("instance", "host") if scraped else ("host", "instance")
+    return (*first, *OTHER_LABELS)

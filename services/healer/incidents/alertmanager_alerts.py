@@ -28,9 +28,9 @@ from shared.contracts import Fault
 from shared.contracts.alerts import AlertState, SeriesRef
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
-from shared.machine import is_scraped, machine_for, machine_of
+from shared.machine import OTHER_LABELS, is_scraped, machine_for, machine_of
 
-_OTHER_HOST_LABELS = ("node", "nodename", "hostname", "pod")
+_OTHER_HOST_LABELS = (*OTHER_LABELS, "pod")
 _NOT_ITEM = re.compile(r"[^A-Za-z0-9_:.\-]+")
 _VERSIONS = ("4", "1")
 """Of Alertmanager's webhook, and of Grafana's, which has the same fields."""

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from shared.contracts import Message
@@ -69,7 +69,7 @@ class Cluster:
         return said
 
     def _watch(self) -> None:
-        assert not self.faults
+        assert not self.faults, self.faults[0]
         now, locks = self.world.now, self.broker.locks
         able = any(replica.able for replica in self.replicas)
         for partition in range(PARTITIONS):
@@ -243,7 +243,7 @@ def _happen(cluster: Cluster, action: str, number: int) -> None:
         replica.leave()
         cluster.world.after(20.0, replica.end)
     elif action in ("slow", "quick"):
-        replica.pace_s = 4.0 if action == "slow" else 0.01
+        replica.pace_s = 8.0 if action == "slow" else 0.01
     else:
         getattr(replica, action)()
 
@@ -251,6 +251,10 @@ def _happen(cluster: Cluster, action: str, number: int) -> None:
 @settings(
     max_examples=_LIVES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
+@example([(5, "slow", 0, 0), (1, "join", 0, 40), (9, "join", 0, 40)], 1)
+@example([(5, "slow", 0, 40), (16, "cut", 0, 40), (1, "join", 0, 0), (44, "heal", 0, 0)], 3)
+@example([(5, "slow", 0, 40), (29, "cut", 0, 40), (1, "join", 0, 0), (37, "heal", 0, 0)], 6)
+@example([(5, "join", 0, 0), (9, "cut", 1, 40), (30, "kill", 1, 40), (30, "leave", 0, 9)], 3)
 @given(st.lists(_EVENTS, max_size=12), st.integers(0, 2**16))
 def test_every_batch_is_worked_on_once_and_in_order_whatever_becomes_of_the_replicas(
     events: Sequence[tuple[float, str, int, int]], seed: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -40,12 +40,15 @@ class _Worker:
     def __init__(self, clock: list[float], snapshot_s: float) -> None:
         self.clock, self.snapshot_s = clock, snapshot_s
         self.snapshots: list[int] = []
+        self.closed = False
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def restore(self) -> int | None:
         return None
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         del batch
+        self.meanwhile()
         said: Any = offset
         return [said]
 
@@ -53,7 +56,8 @@ class _Worker:
         self.snapshots.append(offset)
         self.clock[0] += self.snapshot_s
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
 
 def _deliveries(*offsets: int) -> list[Delivery]:
@@ -141,3 +145,25 @@ def test_waiting_for_what_is_away_is_no_standing_still() -> None:
     assert not owner.consumer.handling.once(_deliveries(1))
     clock[0] += 500
     assert owner.stalled_s == 0
+
+
+def test_what_is_given_up_is_stored_first_and_then_another_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner, bus, worker, _ = _owner()
+    owner._handle(_deliveries(1, 2))
+    monkeypatch.setattr(owner.consumer, "submit", lambda function: function())
+    owner._stage = Stage.OWNING
+    owner.give_up()
+    assert (worker.snapshots, worker.closed) == ([2], True)
+    owner._handle(_deliveries(3))
+    assert bus.calls == [[1, 2]], "what arrives after that is not worked on"
+
+
+def test_what_was_in_work_when_the_lock_was_lost_is_neither_told_nor_stored() -> None:
+    owner, bus, worker, clock = _owner()
+    worker.meanwhile = owner.lost
+    clock[0] = 100.0
+    owner._handle(_deliveries(1))
+    owner.snapshot()
+    assert (bus.calls, worker.snapshots) == ([], [])

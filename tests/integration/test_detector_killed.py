@@ -22,6 +22,7 @@ from services.detector.settings import EngineSettings
 from services.detector.worker import DetectorWorker
 from shared.contracts import MetricBatch
 from shared.contracts.metrics import Sample
+from shared.messaging import Bus
 from shared.samples import encode, from_message
 from tests.brokers import BrokerUnderTest
 from tests.waiting import eventually
@@ -82,8 +83,9 @@ def _expected(batches: list[MetricBatch]) -> set[str]:
 class _Service:
     """The detector as a process of its own."""
 
-    def __init__(self, url: str, directory: Path) -> None:
+    def __init__(self, url: str, directory: Path, name: str = "0") -> None:
         self._environment = os.environ | {
+            "BAROGRAPH_DETECTOR_INSTANCE": name,
             "BAROGRAPH_DETECTOR_BROKER_URL": url,
             "BAROGRAPH_DETECTOR_STATE_DIR": str(directory),
             "BAROGRAPH_DETECTOR_ENGINE": json.dumps(_ENGINE),
@@ -107,6 +109,12 @@ class _Service:
             self._process.wait()
         self._process = None
 
+    def terminate(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            assert self._process.wait() == 0
+        self._process = None
+
     def close(self) -> None:
         self.kill()
         self._log.close()
@@ -125,7 +133,7 @@ def test_kills_neither_lose_nor_add_an_event(
         service = _Service(broker.url("detector"), tmp_path)
         stack.callback(service.close)
         service.start()
-        eventually(lambda: _bound(broker.url()), "the detector has declared its queue", 60)
+        eventually(lambda: _bound(broker.url()), "the detector has declared its queue", 240)
         channel = connection.channel()
         channel.confirm_delivery()
         tap = channel.queue_declare("", exclusive=True).method.queue
@@ -141,7 +149,7 @@ def test_kills_neither_lose_nor_add_an_event(
                 eventually(lambda b=batch: _routed(channel, b), "the samples' queue is bound", 60)  # type: ignore[misc]
             if number < kills:
                 before = len(seen)
-                eventually(lambda n=before: _more(connection, seen, n), "events flow", 60)  # type: ignore[misc]
+                eventually(lambda n=before: _more(connection, seen, n), "events flow", 240)  # type: ignore[misc]
                 service.kill()
                 service.start()
 
@@ -149,7 +157,49 @@ def test_kills_neither_lose_nor_add_an_event(
             connection.process_data_events(0.1)
             return expected <= set(seen)
 
-        eventually(all_there, "every event of the undisturbed run", 90)
+        eventually(all_there, "every event of the undisturbed run", 240)
+        assert set(seen) == expected
+
+
+def test_replicas_that_join_leave_and_die_say_together_what_one_says(
+    broker: BrokerUnderTest, tmp_path: Path
+) -> None:
+    batches = _batches()
+    expected = _expected(batches)
+    names = ("one", "two", "three")
+    with ExitStack() as stack:
+        connection = pika.BlockingConnection(pika.URLParameters(broker.url()))
+        stack.callback(connection.close)
+        one, two, three = (_Service(broker.url("detector"), tmp_path, name) for name in names)
+        for service in (one, two, three):
+            stack.callback(service.close)
+        gateway = Bus(broker.url("detector"), "detector", "gateway")
+        gateway.start()
+        stack.callback(gateway.stop)
+        gateway.wait_ready(240)
+        channel = connection.channel()
+        tap = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(tap, "from.detector", "anomaly.#")
+        seen: list[str] = []
+        channel.basic_consume(
+            tap, lambda _c, _m, properties, body: _keep(seen, properties, body), auto_ack=True
+        )
+        acts = (one.start, two.start, one.kill, three.start, two.terminate, one.start)
+        part = len(batches) // len(acts)
+        for number, act in enumerate(acts):
+            before = len(seen)
+            act()
+            end = part * (number + 1) if number + 1 < len(acts) else None
+            for batch in batches[number * part : end]:
+                partition = partition_of(batch.host, 4)
+                gateway.publish_partition(partition, encode(from_message(batch)), "")
+            eventually(lambda n=before: _more(connection, seen, n), "events flow", 240)  # type: ignore[misc]
+
+        def all_there() -> bool:
+            connection.process_data_events(0.1)
+            return expected <= set(seen)
+
+        eventually(all_there, "every event of the undisturbed run", 240)
         assert set(seen) == expected
 
 

@@ -37,7 +37,7 @@ class Detector:
             bus, settings.metric_partitions, ahead_ms=round(settings.gateway_ahead_s * 1000)
         )
         bus.consume(_QUEUE, SampleInlet(bus, self._ingest, utc_now).handle)
-        app = make_app(settings, self._ingest)
+        app = make_app(settings, self._ingest, self._away)
         self.gateway = HttpServer(app, settings.gateway_host, settings.gateway_port, grace_s=None)
 
     @staticmethod
@@ -46,6 +46,13 @@ class Detector:
         judging = settings.judging()
         fit = max(1000, series_that_fit() // settings.metric_partitions)
         return judging.model_copy(update={"max_series": min(judging.max_series, fit)})
+
+    def _away(self) -> str:
+        """Why no samples can be published now; nothing while they can."""
+        bus = self.service.bus
+        if not bus.ready:
+            return bus.last_error or "the broker is not connected yet"
+        return f"the broker blocks publishers: {bus.blocked}" if bus.blocked else ""
 
     def _beat(self) -> None:
         self._ingest.heartbeat()

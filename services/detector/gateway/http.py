@@ -3,12 +3,13 @@
 204 only after the broker has confirmed every sample. 400 and the faults for what must never be
 sent again as it is, after the good samples of the request are written; 413 and 415 likewise, for
 whole requests; 429 with Retry-After under back-pressure; 503 with Retry-After while the broker
-does not answer (Prometheus sends those again).
+is away or takes nothing, at once, and when it does not confirm (Prometheus sends those again).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -39,8 +40,8 @@ class _RefusedError(Exception):
         self.received = received or Received()
 
 
-def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
-    """The gateway as an application; one route."""
+def make_app(settings: Settings, ingest: Ingest, away: Callable[[], str] = lambda: "") -> FastAPI:
+    """The gateway as an application; one route. ``away`` says why nothing can be published now."""
     app = FastAPI(title="Barograph gateway", openapi_url=None)
     intake = Intake(settings, ingest)
     in_flight = InFlight(settings.gateway_in_flight)
@@ -54,6 +55,7 @@ def make_app(settings: Settings, ingest: Ingest) -> FastAPI:
         kind = Message.V1
         try:
             kind, encoding = _check_headers(request, token)
+            _check_broker(away())
             body = await _body(request, settings.gateway_body_bytes)
             received = await _taken(intake, body, encoding, kind, _sender_of(request))
         except _RefusedError as refused:
@@ -125,6 +127,12 @@ def _check_headers(request: Request, token: str) -> tuple[Message, str]:
             f"remote write version {version[:20]!r} is not {wanted}.x, as it must be with {kind}",
         )
     return kind, encoding
+
+
+def _check_broker(away: str) -> None:
+    # A sender keeps its samples better than a request that waits in here can.
+    if away:
+        raise _RefusedError(503, f"nothing can be published now: {away}")
 
 
 def _message_of(content_type: str) -> Message:

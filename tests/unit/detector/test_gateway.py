@@ -180,6 +180,18 @@ def test_the_sender_is_told_to_come_again_when_the_broker_does_not_confirm(
     assert answer.headers["retry-after"] == "2"
 
 
+def test_while_nothing_can_be_published_no_request_is_held(streams: _Streams) -> None:
+    reasons = ["low on disk"]
+    app = make_app(Settings(), Ingest(streams, 4, lambda: _NOW), lambda: "".join(reasons))
+    with _serving(app) as client:
+        refused = _post(client, _request((_LOAD, [(_NOW, 1.0)])))
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+        assert "low on disk" in refused.text
+        assert streams.appended == []
+        reasons.clear()
+        assert _post(client, _request((_LOAD, [(_NOW, 1.0)]))).status_code == 204
+
+
 @pytest.mark.parametrize(
     ("headers", "status", "words"),
     [

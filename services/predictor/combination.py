@@ -17,6 +17,8 @@ _LEAST_WEIGHT = 0.02
 _EXACT = 1e-9
 """Share of a series' size below which an error is none."""
 
+_MOST_WIDENING = 10.0
+
 
 def weights_of(errors: Floats, size: Floats, preference: float) -> Floats:
     """Weights (members, series), 1 in sum for each series, 0 for a member that did not speak.
@@ -53,6 +55,26 @@ def combined(curves: Floats, weights: Floats) -> Floats:
         share = (given / total)[:, :, None, None]
     known = np.where(able[:, :, None, None], curves, 0.0)
     return np.asarray((known * share).sum(axis=0))
+
+
+def widening_of(curves: Floats, actual: Floats) -> Floats:
+    """By how much (series,) intervals must be widened to have held what came, half believed.
+
+    ``curves`` (series, origins, 3, steps) and ``actual`` (series, origins, steps) are those of a
+    backtest. The conformal quantile of so few origins is their largest miss in half widths. It
+    and the model's own width are averaged in logarithms; no interval becomes narrower.
+    """
+    half = (curves[:, :, 2] - curves[:, :, 1]) / 2
+    size = np.abs(np.where(np.isfinite(actual), actual, 0.0)).max(axis=(1, 2), initial=_EXACT)
+    misses = np.abs(actual - curves[:, :, 0]) / (half + _EXACT * size[:, None, None])
+    largest = np.where(np.isfinite(misses), misses, 0.0).max(axis=(1, 2), initial=0.0)
+    return np.asarray(np.clip(np.sqrt(largest), 1.0, _MOST_WIDENING))
+
+
+def widened(curves: Floats, widening: Floats) -> Floats:
+    """``curves`` (series, 3, horizon), the bounds' distance from the mean times ``widening``."""
+    mean = curves[:, :1]
+    return np.concatenate([mean, mean + widening[:, None, None] * (curves[:, 1:] - mean)], axis=1)
 
 
 def bounded(curves: Floats, values: Floats) -> Floats:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.predictor.backtest import Backtest, backtest
 from services.predictor.behaviour import Kind
-from services.predictor.combination import bounded, combined, weights_of
+from services.predictor.combination import bounded, combined, weights_of, widened, widening_of
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make
 from services.predictor.forecasters.base import Floats
 from services.predictor.settings import EngineSettings
@@ -33,6 +33,8 @@ class Choice(BaseModel):
     weights: dict[str, float]
     """By forecaster, the heaviest first; 1 in sum."""
     why: dict[str, str]
+    widening: float = 1.0
+    """Factor of the interval's width, by what the backtests' intervals did not hold."""
     step: int
     """When it was made: the series' open step."""
     behaviour: Behaviour = Behaviour.STABLE
@@ -67,9 +69,11 @@ class Selector:
             tested = self._tested(names, table)
             size = np.nanmax(np.abs(table), axis=1)
             weights = weights_of(tested.errors, size, self._settings.preference)
+            widening = _widening(tested, weights)
             for row, at in enumerate(members):
                 if weights[:, row].any():
                     why = _why(names, tested.errors[:, row], weights[:, row])
+                    why["interval_widened"] = f"{widening[row]:.2f} times"
                     why["kind"] = f"{behaviour.value}: {kinds[at].reason}"
                     heaviest = np.argsort(-weights[:, row], kind="stable")
                     found[at] = Choice(
@@ -77,6 +81,7 @@ class Selector:
                             names[n]: float(weights[n, row]) for n in heaviest if weights[n, row]
                         },
                         why=why,
+                        widening=float(widening[row]),
                         step=steps[at],
                         behaviour=behaviour,
                         points=len(histories[at]),
@@ -141,7 +146,8 @@ class Selector:
         curves = np.array([[(made[n].mean, made[n].lower, made[n].upper)] for n in names])
         weights = np.array([[choice.weights.get(name, 1.0)] for name in names])
         known = history[np.isfinite(history)]
-        mean, lower, upper = bounded(combined(curves, weights), known[None])[0]
+        spread = widened(combined(curves, weights), np.array([choice.widening]))
+        mean, lower, upper = bounded(spread, known[None])[0]
         why = {f"{names[0]}_{key}": text for key, text in made[names[0]].why.items()}
         return Forecast(mean, lower, upper, why)
 
@@ -164,6 +170,13 @@ def _tables(
         for begin in range(0, len(group), _TOGETHER):
             part = group[begin : begin + _TOGETHER]
             yield [at for at, _ in part], np.array([values for _, values in part])
+
+
+def _widening(tested: Backtest, weights: Floats) -> Floats:
+    """Of each series' interval, by the combination of what was forecast from the origins."""
+    origins = range(tested.actual.shape[1])
+    curves = np.stack([combined(tested.curves[:, :, at], weights) for at in origins], axis=1)
+    return widening_of(curves, tested.actual)
 
 
 def _why(names: Sequence[str], errors: Floats, weights: Floats) -> dict[str, str]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from services.predictor.combination import bounded, combined, weights_of
+from services.predictor.combination import bounded, combined, weights_of, widened, widening_of
 
 _ONE = np.ones(1)
 
@@ -58,3 +58,20 @@ def test_a_forecast_stays_within_reach_of_the_history_and_a_steady_climb_goes_on
     wild = np.tile(20 * 1.2**ahead, (1, 3, 1))
     assert bounded(wild, values).max() <= 20 + 10 * (1 + 2 * 200 / 101)
     np.testing.assert_array_equal(bounded(climb, np.full((1, 9), 7.0)), np.full((1, 3, 200), 7.0))
+
+
+def test_intervals_that_held_are_left_and_those_that_did_not_are_widened_half_way() -> None:
+    curves = np.zeros((3, 4, 3, 5))
+    curves[:, :, 1], curves[:, :, 2] = -1, 1
+    actual = np.zeros((3, 4, 5))
+    actual[1, 2, 3] = 9
+    actual[2, 2, 3] = np.nan
+    np.testing.assert_allclose(widening_of(curves, actual), [1, 3, 1], rtol=1e-6)
+    exact = np.zeros((1, 4, 3, 5))
+    assert widening_of(exact, np.ones((1, 4, 5))) == 10, "however small the interval was"
+    assert widening_of(np.full((1, 4, 3, 5), np.nan), actual[:1]) == 1
+
+
+def test_a_widened_interval_keeps_its_mean_and_its_sides() -> None:
+    curves = np.array([[[5.0], [4.0], [7.0]]])
+    np.testing.assert_array_equal(widened(curves, np.array([2.0])), [[[5.0], [3.0], [9.0]]])

@@ -112,3 +112,18 @@ def test_where_the_chosen_models_refuse_what_came_since_a_simple_one_speaks() ->
     np.testing.assert_allclose(left.mean, kept.mean)
     (nothing,) = selector.forecast([chosen], [np.full(336, np.nan)])
     assert isinstance(nothing, CannotForecast)
+
+
+def test_intervals_hold_what_they_promise_also_where_errors_have_heavy_tails() -> None:
+    rng = np.random.default_rng(8)
+    rows = 50 + 10 * np.sin(2 * np.pi * np.arange(360) / 24) + rng.standard_t(3, size=(60, 360))
+    selector = Selector(EngineSettings())
+    chosen = selector.choose([row[:336] for row in rows], [_VOLATILE] * 60, [0] * 60)
+    choices = [one for one in chosen if isinstance(one, Choice)]
+    inside = []
+    for row, found in zip(
+        rows, selector.forecast(choices, [row[:336] for row in rows]), strict=True
+    ):
+        assert isinstance(found, Forecast)
+        inside.append((found.lower <= row[336:]) & (row[336:] <= found.upper))
+    assert 0.93 <= np.mean(inside) < 0.99

@@ -278,7 +278,9 @@ def not_an_anomaly(
 
 @app.command()
 def health(
-    groups: Annotated[bool, typer.Option("--groups", help="Of groups, not machines.")] = False,
+    groups: Annotated[
+        bool, typer.Option("--groups", help="Show groups of machines in place of machines.")
+    ] = False,
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",
@@ -309,7 +311,7 @@ def ledger(
 
 @app.command()
 def audit(
-    target: Annotated[Path, typer.Argument(help="File to write; it must not be there yet.")],
+    target: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",

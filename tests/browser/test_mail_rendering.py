@@ -79,7 +79,7 @@ def storm() -> Summary:
         kind="storm",
         severity=Severity.CRITICAL,
         headline="264 alerts on 204 machines",
-        sentences=("Since 10:00:00 UTC more alerts came than are told one by one.",),
+        sentences=("Since 10:00:00 UTC more alerts came than people are notified of one by one.",),
         counts=(("firing warning app.errors", 200), ("firing critical switch.up", 4)),
         listed=12,
         rows=tuple(line(n) for n in range(264)),

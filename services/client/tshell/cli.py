@@ -96,7 +96,8 @@ def ending(view: dict[str, Any]) -> str:
     if view["state"] != "succeeded":
         text += f": {view['reason']}"
     if files := view["stored"]["files"]:
-        text += f"\n{files} files ({view['stored']['size']:,} bytes) are stored"
+        count, are = (f"{files} files", "are") if files > 1 else ("1 file", "is")
+        text += f"\n{count} ({view['stored']['size']:,} bytes) {are} stored"
         text += f": tshell get {view['job_id']}"
     if left_out := view["stored"]["left_out"]:
         text += f"\n{left_out} files or links were not stored: see tshell describe {view['job_id']}"

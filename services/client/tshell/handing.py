@@ -73,7 +73,9 @@ def _upload(door: Door, archive: Path, digest: str, quiet: bool) -> str:
 @app.command()
 def pack(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
-    output: Annotated[Path | None, typer.Option("-o", help="Default: NAME.tar.gz.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="The file to write; by default NAME.tar.gz.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Pack FOLDER/code and FOLDER/data; equal contents give equal bytes."""
@@ -84,7 +86,9 @@ def pack(
 
 @app.command()
 def upload(
-    path: Annotated[Path, typer.Argument(exists=True, help="A folder or a package.")],
+    path: Annotated[
+        Path, typer.Argument(exists=True, help="The folder, or a package made by `pack`.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Upload a package; an interrupted upload is continued."""
@@ -97,43 +101,95 @@ def upload(
 @app.command()
 def submit(
     context: typer.Context,
-    folder: Annotated[Path | None, typer.Argument(exists=True, help="Folder or package.")] = None,
-    main_program: Annotated[str, typer.Option("-d", "--main", help="Main program.")] = "main.py",
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True,
+            help="The folder with code/ and perhaps data/, or a package made by `pack`.",
+        ),
+    ] = None,
+    main_program: Annotated[
+        str, typer.Option("-d", "--main", help="The program to run, as a path below code/.")
+    ] = "main.py",
     file: Annotated[
-        str, typer.Option("-f", help="A TFJob's .yaml, or an uploaded package as `upload` said it.")
+        str,
+        typer.Option(
+            "-f",
+            help="A TFJob's YAML file, or the name of an uploaded package, as `upload` printed it.",
+        ),
     ] = "",
     memory: Annotated[
         str, typer.Option("-m", help="The memory of each container, such as 4Gi.")
     ] = "2048Mi",
-    kind: Annotated[str, typer.Option("-t", help="single or distribute.")] = "single",
-    name: Annotated[str, typer.Option("-n", help="Task name.")] = "",
+    kind: Annotated[
+        str, typer.Option("-t", help="single: one container; distribute: a cluster.")
+    ] = "single",
+    name: Annotated[str, typer.Option("-n", help="The job's name; by default the folder's.")] = "",
     cpu: Annotated[
         float, typer.Option("-c", help="The number of CPU cores of each container.")
     ] = 1.0,
-    gpu: Annotated[int, typer.Option("-g", help="GPUs of each container.")] = 0,
-    gpu_model: Annotated[str, typer.Option("--gpu-model", help="Only GPUs of this model.")] = "",
-    device_class: Annotated[
-        str, typer.Option("--device-class", help="GPUs by dynamic resource allocation.")
+    gpu: Annotated[int, typer.Option("-g", help="The number of GPUs of each container.")] = 0,
+    gpu_model: Annotated[
+        str, typer.Option("--gpu-model", help="Run only on GPUs of this model.")
     ] = "",
-    ps: Annotated[int, typer.Option("--ps", help="Parameter servers.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", help="Workers.")] = 0,
-    chief: Annotated[bool, typer.Option("--chief", help="A chief beside them.")] = False,
-    style: Annotated[str, typer.Option("--style", help="tf_config or flags.")] = "tf_config",
-    arg: Annotated[list[str] | None, typer.Option("--arg", help="For the program.")] = None,
-    image: Annotated[str, typer.Option("--image", help="Container image to run in.")] = "",
-    placement: Annotated[str, typer.Option("--placement", help="any, spread, together.")] = "any",
-    queue: Annotated[str, typer.Option("--queue", help="Kueue LocalQueue.")] = "",
-    priority_class: Annotated[str, typer.Option("--priority-class", help="Of its pods.")] = "",
-    host_network: Annotated[bool, typer.Option("--host-network", help="The node's net.")] = False,
-    job_id: Annotated[str, typer.Option("--id", help="Own id: repeating is harmless.")] = "",
+    device_class: Annotated[
+        str,
+        typer.Option(
+            "--device-class",
+            help="The DeviceClass by which GPUs are asked for (dynamic resource allocation).",
+        ),
+    ] = "",
+    ps: Annotated[int, typer.Option("--ps", help="The number of parameter servers.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", help="The number of workers.")] = 0,
+    chief: Annotated[bool, typer.Option("--chief", help="Run a chief beside the workers.")] = False,
+    style: Annotated[
+        str, typer.Option("--style", help="How the program learns its cluster: tf_config or flags.")
+    ] = "tf_config",
+    arg: Annotated[
+        list[str] | None,
+        typer.Option("--arg", help="An argument of the program; may be given several times."),
+    ] = None,
+    image: Annotated[
+        str, typer.Option("--image", help="The image in which the program runs.")
+    ] = "",
+    placement: Annotated[
+        str,
+        typer.Option(
+            "--placement", help="On which nodes the members run: any, spread or together."
+        ),
+    ] = "any",
+    queue: Annotated[
+        str, typer.Option("--queue", help="The Kueue LocalQueue in which the job waits.")
+    ] = "",
+    priority_class: Annotated[
+        str, typer.Option("--priority-class", help="The PriorityClass of the job's pods.")
+    ] = "",
+    host_network: Annotated[
+        bool, typer.Option("--host-network", help="Let the pods use the node's network.")
+    ] = False,
+    job_id: Annotated[
+        str,
+        typer.Option(
+            "--id", help="An id of your own; a job that is handed in twice with it runs once."
+        ),
+    ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Without what a TFJob asks and is not supported.")
+        bool,
+        typer.Option(
+            "--force", help="Leave out what a TFJob asks for and Barograph does not support."
+        ),
     ] = False,
     dry_run: Annotated[
-        DryRun | None, typer.Option("--dry-run", help="Check only: here, or by the cluster.")
+        DryRun | None,
+        typer.Option(
+            "--dry-run",
+            help="Check the job and hand nothing in: on this machine (client), or by the "
+            "cluster (server).",
+        ),
     ] = None,
     manifests: Annotated[
-        bool, typer.Option("--manifests", help="With a dry run: the objects as YAML.")
+        bool,
+        typer.Option("--manifests", help="With --dry-run: print the Kubernetes objects as YAML."),
     ] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Show the job's log until it has ended.")

@@ -13,13 +13,23 @@ class Correlation(BaseModel):
     window_s: float = Field(
         default=600,
         gt=0,
-        description="Alarms that begin within so long of each other came together.",
+        description="Alarms that begin in the same window of this length came together.",
     )
     days: float = Field(
         default=28, gt=0, description="Rules are looked for in the alarms of so many past days."
     )
-    min_support: float = Field(default=0.2, gt=0, le=1)
-    min_confidence: float = Field(default=0.5, gt=0, le=1)
+    min_support: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="A rule's alarms come in at least this share of all windows with alarms.",
+    )
+    min_confidence: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Where alarm A comes, B comes with it in at least this share of the windows.",
+    )
     min_lift: float = Field(
         default=1.0,
         ge=0,

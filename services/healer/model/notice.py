@@ -64,7 +64,7 @@ class Notice(_Said):
         default=(), description="The threads of the other alerts it tells of."
     )
     incident_id: str = ""
-    group: str = Field(default="", description="Names the group of alerts that are told together.")
+    group: str = Field(default="", description="The group of alerts that share notices.")
     kind: Kind
     severity: Severity
     series: SeriesRef

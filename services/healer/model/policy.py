@@ -59,7 +59,11 @@ class Rule(_Strict):
         description="The kinds of anomaly it is about; empty: all. An alarm or a prediction has "
         "the kind other.",
     )
-    level: Level = Field(validation_alias=AliasChoices("level", "mode"))
+    level: Level = Field(
+        description="What happens: observe, nothing; suggest, people read what would help; "
+        "approve, a person decides; automatic, the action runs.",
+        validation_alias=AliasChoices("level", "mode"),
+    )
     remediation: str = Field(
         default="", description="The remediation's name; levels approve and automatic need one."
     )
@@ -156,7 +160,7 @@ class Quiet(_Strict):
 class Group(_Strict):
     """Machines of one kind, of which only so many may be worked on at once."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=100, description="The group's name.")
     hosts: HostPattern = Field(
         description="The machines it is about, as a shell pattern of their names."
     )
@@ -176,7 +180,9 @@ class Group(_Strict):
 class Policy(_Strict):
     """The rules, of which the first that matches holds; without one, suggest."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule, ...] = Field(
+        default=(), description="The rules in their order; the first that fits an alert holds."
+    )
     automatic: bool = Field(
         default=True,
         description="false: nothing acts, even if approved; actions are only suggested.",
@@ -305,7 +311,7 @@ class Policy(_Strict):
         if facts.attempts >= self.attempts_per_day:
             return (
                 f"{name} did not run again: it ran {facts.attempts} times within a day, "
-                "which is the limit; what it does does not last."
+                "which is the limit. It helps only for a while."
             )
         return ""
 

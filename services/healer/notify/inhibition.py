@@ -19,7 +19,7 @@ class Inhibition(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200, description="The rule's name.")
     source: Matchers = Field(min_length=1, description="The alerts that are a cause.")
     target: Matchers = Field(min_length=1, description="The alerts that follow from the cause.")
     equal: tuple[str, ...] = Field(

@@ -43,7 +43,9 @@ class Matcher(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, max_length=128, description="The name of the label.")
-    op: Operator = "="
+    op: Operator = Field(
+        default="=", description="= equal, != not equal, =~ matches, !~ does not match."
+    )
     value: str = Field(
         max_length=_MAX_LENGTH,
         description="The text to compare with; with =~ and !~ a regular expression.",

@@ -58,13 +58,17 @@ class Storm(_Part):
         description="So are more causes than this which, with the alerts that follow from them, "
         "are more than `alerts`.",
     )
-    window_s: float = Field(default=60, gt=0)
+    window_s: float = Field(
+        default=60, gt=0, description="Alerts are counted over so many seconds."
+    )
     interval_s: float = Field(
         default=60,
         gt=0,
         description="The pause after the first summary of a storm; it doubles with each summary.",
     )
-    max_interval_s: float = Field(default=600, gt=0)
+    max_interval_s: float = Field(
+        default=600, gt=0, description="The pause between two summaries never gets longer."
+    )
     listed: int = Field(
         default=100,
         ge=1,
@@ -80,7 +84,9 @@ class Escalation(_Part):
     after_s: float = Field(
         gt=0, description="How long after the last notice of the alert this step comes."
     )
-    channels: tuple[str, ...] = Field(min_length=1)
+    channels: tuple[str, ...] = Field(
+        min_length=1, description="The names of the channels that are notified."
+    )
     min_severity: Severity = Field(
         default=Severity.CRITICAL, description="Alerts of a lower severity are left out here."
     )
@@ -125,7 +131,9 @@ class Alerting(_Part):
         description="An alert of Prometheus or Alertmanager ends when it is not repeated for so "
         "long.",
     )
-    inhibit: tuple[Inhibition, ...] = ()
+    inhibit: tuple[Inhibition, ...] = Field(
+        default=(), description="Which alerts are held back while another, their cause, is open."
+    )
     windows: tuple[Silence, ...] = Field(
         default=(),
         description="Silences that are part of the configuration, such as maintenance windows.",
@@ -134,8 +142,12 @@ class Alerting(_Part):
         default=(),
         description="Who is notified when nobody acknowledges an alert, one step after another.",
     )
-    flapping: Flapping = Flapping()
-    storm: Storm = Storm()
+    flapping: Flapping = Field(
+        default=Flapping(), description="When an alert that opens again and again is held back."
+    )
+    storm: Storm = Field(
+        default=Storm(), description="When many alerts are notified in summaries only."
+    )
     silence_link_s: float = Field(
         default=14_400,
         gt=0,
@@ -148,7 +160,9 @@ class Alerting(_Part):
         description="The number of notices to one recipient within an hour; further ones come "
         "together as a digest.",
     )
-    digest_every_s: float = Field(default=900, gt=0)
+    digest_every_s: float = Field(
+        default=900, gt=0, description="The pause between two digests to one recipient."
+    )
     channel_failing_s: float = Field(
         default=600,
         ge=0,

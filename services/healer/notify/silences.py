@@ -86,19 +86,21 @@ class Recurrence(BaseModel):
 
 
 class Silence(BaseModel):
-    """Alerts that match are not told while it is open; with a recurrence, in its windows only."""
+    """People are not notified of alerts that match; with a recurrence, in its windows only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    silence_id: str = Field(min_length=1, max_length=128)
+    silence_id: str = Field(min_length=1, max_length=128, description="The silence's id.")
     matchers: Matchers = Field(min_length=1, description="The conditions, all of which must hold.")
-    starts_at: AwareDatetime
+    starts_at: AwareDatetime = Field(description="The moment from which it mutes.")
     ends_at: AwareDatetime = Field(description="The moment from which it mutes nothing any more.")
     owner: str = Field(
         min_length=1, max_length=200, description="The person or team to ask about it."
     )
-    reason: str = Field(min_length=1, max_length=1000)
-    recurrence: Recurrence | None = None
+    reason: str = Field(min_length=1, max_length=1000, description="Why it was made.")
+    recurrence: Recurrence | None = Field(
+        default=None, description="The windows in which it mutes; null: all the time."
+    )
     tell_resolved: bool = Field(
         default=True,
         description="Whether people who were notified of an alert are notified of its end all the "

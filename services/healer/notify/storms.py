@@ -98,7 +98,7 @@ def summary(
     headline = f"{len(rows)} alerts on {len(hosts)} machine{'s' * (len(hosts) != 1)}"
     sentences = [
         (
-            f"Since {since:%H:%M:%S} UTC more alerts came than are told one by one; "
+            f"Since {since:%H:%M:%S} UTC more alerts came than people are notified of one by one; "
             f"{state.total} in all. Every one of this summary is in the attached table."
         )
     ]
@@ -106,7 +106,7 @@ def summary(
         sentences.append(f"{len(attached)} of them follow from others and are attached to these.")
     if over:
         headline = f"storm over after {state.total} alerts"
-        sentences.append("From now on alerts are told one by one again.")
+        sentences.append("From now on there is a notice for each group of alerts again.")
     return Summary(
         message_id=_id(state, now),
         thread_id=state.thread_id if state.summaries > 1 else "",

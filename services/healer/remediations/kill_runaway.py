@@ -25,7 +25,7 @@ class KillRunaway(Runaway):
     HELPS: ClassVar[str] = "items of the families cpu, load and memory"
     RISKS: ClassVar[tuple[str, ...]] = (
         "What the program had not saved is lost.",
-        "A supervisor may start it again at once; then the cooldown holds and a person is told.",
+        "A supervisor may start it again at once; then people are notified.",
         "The load may be the service's real work: allow only programs that are never that.",
     )
 

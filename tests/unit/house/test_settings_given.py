@@ -117,17 +117,21 @@ def test_a_misspelt_name_within_json_is_answered_with_the_near_one(
         settings_class("services.healer").load("healer")
 
 
-def test_no_setting_is_named_least_or_most() -> None:
+def test_every_setting_is_described_and_none_is_named_least_or_most() -> None:
     models: list[type[BaseModel]] = [settings_class(f"services.{name}") for name in SERVICES]
     models += [settings_class("services.healer.agent"), *remediations().values()]
     models += [*channels().values(), *detectors().values(), *forecasters().values()]
     seen: set[type[BaseModel]] = set()
+    silent: list[str] = []
     while models:
         model = models.pop()
         for name, field in model.model_fields.items():
             assert not {"least", "most"} & set(name.split("_")), (model, name)
+            if not field.description:
+                silent.append(f"{model.__name__}.{name}")
             models += [each for each in held(field.annotation) if each not in seen]
         seen.add(model)
+    assert silent == []
 
 
 def held(annotation: object) -> list[type[BaseModel]]:

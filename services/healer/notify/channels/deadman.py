@@ -18,7 +18,7 @@ class Deadman(Channel):
     TYPE: ClassVar[str] = "deadman"
 
     url: SecretStr = Field(description="The address to ping, as healthchecks.io and others give.")
-    canary: bool = True
+    canary: bool = Field(default=True, description="Whether it is pinged after complete rounds.")
     _is_http = field_validator("url")(http_address)
 
     def wants(self, told: Notice | Summary) -> bool:

@@ -23,7 +23,10 @@ class PagerDuty(Channel):
     TYPE: ClassVar[str] = "pagerduty"
 
     routing_key: SecretStr = Field(description="The integration key of the service there.")
-    url: SecretStr = Field(default=SecretStr("https://events.pagerduty.com/v2/enqueue"))
+    url: SecretStr = Field(
+        default=SecretStr("https://events.pagerduty.com/v2/enqueue"),
+        description="The address of the Events API.",
+    )
     _is_http = field_validator("url")(http_address)
 
     def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:

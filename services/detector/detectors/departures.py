@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.detectors import departure_kernel as of
+from services.detector.detectors.departure_episodes import control, rest, speak
 from services.detector.detectors.departure_shape import UNWANTED, shape, way
 from shared.compiled import kernel, prefetch
 
@@ -20,7 +21,6 @@ NUMBERS = 7
 
 _DAY_MS, _WEEK_MS, _SLOT_MS = 86_400_000, 604_800_000, 7_200_000
 _EXTREME = 1e30
-_SHIFT, _MOST_SHIFT = 1.0, 2.0
 _FEW, _YOUNG = 5, 100
 
 
@@ -35,6 +35,28 @@ class Limits(NamedTuple):
     margin: float
     spike: bool
     drop: bool
+
+
+class Points(NamedTuple):
+    """What comes in a tick: a row, times, value and so on of every point."""
+
+    rows: Row
+    time_ms: Row
+    local_ms: Row
+    holiday: Row
+    values: Row
+    broken: Row
+    floors: Row
+    budgets: Row
+
+
+class Verdicts(NamedTuple):
+    """What is said of every point; ``numbers`` (n, NUMBERS)."""
+
+    numbers: Row
+    judged: Row
+    anomalous: Row
+    direction: Row
 
 
 class State(NamedTuple):
@@ -123,29 +145,6 @@ def account(
 
 
 @kernel
-def control(pace: Row, tally: Row, onset: bool, weekly: float, step_ms: float) -> None:
-    """Shift the threshold up with every alarm, and down with the time that the budget gives it."""
-    trust = tally[of.BLOCKS] / (tally[of.BLOCKS] + of.TRUST_BLOCKS)
-    pull = _SHIFT * trust * trust
-    shift = pace[of.SHIFT] - pull * weekly * min(step_ms, 3_600_000.0) / _WEEK_MS
-    if onset:
-        shift += pull
-    pace[of.SHIFT] = max(-_MOST_SHIFT, min(_MOST_SHIFT, shift))
-
-
-@kernel
-def speak(
-    course: Row, tally: Row, rarest: float, passes: float, time_ms: int, rest_ms: float
-) -> tuple[bool, bool]:
-    """Whether an episode begins with this point, and whether one is going on."""
-    if rarest < passes:
-        return False, tally[of.FIRING] > 0 and rarest >= passes / 2
-    # Within the rest it is the same episode; one that has ended does not begin again.
-    resting = time_ms - course[of.TOLD_MS] <= rest_ms
-    return not resting, tally[of.FIRING] > 0
-
-
-@kernel
 def learn(
     state: State,
     at: int,
@@ -191,11 +190,40 @@ def start(course: Row, pace: Row, tally: Row, value: float, day: int) -> None:
 
 
 @kernel
-def rest(course: Row, pace: Row, rarest: float, time_ms: int, rules: Limits) -> None:
-    """Let the rest begin, or begin anew with what is clearly rarer."""
-    resting = time_ms - course[of.TOLD_MS] <= rules.rest_ms
-    if not resting or rarest > pace[of.PEAK] + rules.margin:
-        course[of.TOLD_MS], pace[of.PEAK] = time_ms, rarest
+def size_up(
+    state: State,
+    at: int,
+    daily: float,
+    place: tuple[int, int, float],
+    value: float,
+    least: float,
+    holiday: bool,
+    room: Scratch,
+) -> tuple[int, int, float, float]:
+    """The point's sizes, to ``room``; which predictor spoke, the run of equal values, and which
+    way this point and the newest three went.
+    """
+    course, pace, tally = state.course[at], state.pace[at], state.tally[at]
+    look(state.week[at], course, daily, place, value, room)
+    best = tally[of.BEST] % 3 if holiday else tally[of.BEST]
+    z, far = away(course, pace, tally, room.errors, value, least, best)
+    of.measure(pace, tally, z, far, room.fresh)
+    run = tally[of.RUN] + 1 if value == course[of.LAST] else 0
+    three = of.sizes_of(pace, z, run, room.fresh, room.sizes)
+    room.sizes[of.CHANNELS] = tally[of.RUN]
+    return best, run, z, three
+
+
+@kernel
+def begin(
+    state: State, at: int, value: float, day: int, learning: bool, i: int, said: Verdicts
+) -> None:
+    """Take a series' first point, of which nothing can be said."""
+    said.numbers[i] = 0.0
+    said.numbers[i, EXPECTED], said.numbers[i, THRESHOLD] = value, of.NEVER
+    said.judged[i], said.anomalous[i], said.direction[i] = False, False, 0
+    if learning:
+        start(state.course[at], state.pace[at], state.tally[at], value, day)
 
 
 @kernel
@@ -205,76 +233,52 @@ def step(
     daily_at: int,
     slots: int,
     steps: Row,
-    rows: Row,
-    time_ms: Row,
-    local_ms: Row,
-    holiday: Row,
-    values: Row,
-    broken: Row,
-    floors: Row,
-    budgets: Row,
+    points: Points,
     rules: Limits,
     room: Scratch,
     learning: bool,
-    numbers: Row,
-    judged: Row,
-    anomalous: Row,
-    direction: Row,
+    said: Verdicts,
 ) -> None:
     """Judge every point, and learn it if ``learning``.
 
     ``memory`` holds the ``slots`` of the day from ``daily_at`` on, ``steps`` the usual distance of
-    points. Writes ``numbers`` (n, NUMBERS), ``judged``, ``anomalous`` and ``direction`` (n,).
+    points.
     """
-    for i in range(len(rows)):
-        at = rows[i]
-        if i + 1 < len(rows):
-            fetch(state, rows[i + 1])
-        course, pace, tally, tops = (
-            state.course[at],
-            state.pace[at],
-            state.tally[at],
-            state.tops[at],
-        )
-        value = max(-_EXTREME, min(_EXTREME, values[i]))
-        day, number = local_ms[i] // _DAY_MS, numbers[i]
+    for i in range(len(points.rows)):
+        at, time_ms, local_ms = points.rows[i], points.time_ms[i], points.local_ms[i]
+        if i + 1 < len(points.rows):
+            fetch(state, points.rows[i + 1])
+        value, day = max(-_EXTREME, min(_EXTREME, points.values[i])), local_ms // _DAY_MS
+        course, pace, tally = state.course[at], state.pace[at], state.tally[at]
         if tally[of.POINTS] == 0:
-            number[:] = 0.0
-            number[EXPECTED], number[THRESHOLD] = value, of.NEVER
-            judged[i], anomalous[i], direction[i] = False, False, 0
-            if learning:
-                start(course, pace, tally, value, day)
+            begin(state, at, value, day, learning, i, said)
             continue
-        daily = memory[at, daily_at + (local_ms[i] % _DAY_MS) * slots // _DAY_MS]
-        place = of.week_place(local_ms[i])
-        look(state.week[at], course, daily, place, value, room)
-        floor = max(floors[i], rules.floor_absolute, rules.floor_relative * abs(course[of.LEVEL]))
-        best = tally[of.BEST] % 3 if holiday[i] else tally[of.BEST]
-        z, far = away(course, pace, tally, room.errors, value, floor, best)
-        of.measure(pace, tally, z, far, room.fresh)
-        run = tally[of.RUN] + 1 if value == course[of.LAST] else 0
-        three = of.sizes_of(pace, z, run, room.fresh, room.sizes)
-        room.sizes[of.CHANNELS] = tally[of.RUN]
-        rarest, where = of.rarest(pace, tally, tops, room.codes, run)
-        weekly = rules.alarms_per_week if math.isnan(budgets[i]) else budgets[i]
-        passes = of.threshold(pace, tally, tops, weekly)
-        onset, going_on = speak(course, tally, rarest, passes, time_ms[i], rules.rest_ms)
+        daily = memory[at, daily_at : daily_at + slots]
+        now = daily[(local_ms % _DAY_MS) * slots // _DAY_MS]
+        place, holiday = of.week_place(local_ms), points.holiday[i]
+        least = rules.floor_relative * abs(course[of.LEVEL])
+        least = max(points.floors[i], rules.floor_absolute, least)
+        best, run, z, three = size_up(state, at, now, place, value, least, holiday, room)
+        rarest, where = of.rarest(pace, tally, state.tops[at], room.codes, run)
+        budget = points.budgets[i]
+        weekly = rules.alarms_per_week if math.isnan(budget) else budget
+        passes = of.threshold(pace, tally, state.tops[at], weekly)
+        onset, going_on = speak(course, tally, rarest, passes, time_ms, rules.rest_ms)
         lean = way(where, z, three, room.fresh, rules.spike, rules.drop)
-        judged[i] = tally[of.POINTS] >= rules.min_points and not broken[i]
-        told = judged[i] and lean != UNWANTED and (onset or going_on)
-        anomalous[i], direction[i] = told, lean if told else 0
+        judged = tally[of.POINTS] >= rules.min_points and not points.broken[i]
+        told = judged and lean != UNWANTED and (onset or going_on)
+        number = said.numbers[i]
         number[EXPECTED] = of.expected(course, room.seasons, best)
-        number[SCORE] = room.sizes[of.SCORE]
         if told:
-            slots_here = memory[at, daily_at : daily_at + slots]
-            where = shape(where, pace, slots_here, value, number[EXPECTED], best)
-        number[RARITY], number[THRESHOLD], number[KIND] = rarest, passes, where
-        number[WEEKLY], number[ONSET] = weekly, 1.0 if told and onset else 0.0
+            where = shape(where, pace, daily, value, number[EXPECTED], best)
+        said.judged[i], said.anomalous[i], said.direction[i] = judged, told, lean if told else 0
+        number[SCORE], number[RARITY], number[THRESHOLD] = room.sizes[of.SCORE], rarest, passes
+        number[KIND], number[WEEKLY], number[ONSET] = where, weekly, told and onset
         if not learning:
             continue
-        if rarest >= passes and judged[i]:
-            rest(course, pace, rarest, time_ms[i], rules)
+        if rarest >= passes and judged:
+            rest(course, pace, rarest, time_ms, rules.rest_ms, rules.margin)
         tally[of.FIRING] = told
         control(pace, tally, told and onset, weekly, steps[at])
-        account(pace, tally, tops, room, rarest, rarest >= passes, run == 0)
-        learn(state, at, value, place, holiday[i], steps[at], day, room)
+        account(pace, tally, state.tops[at], room, rarest, rarest >= passes, run == 0)
+        learn(state, at, value, place, holiday, steps[at], day, room)

@@ -106,7 +106,7 @@ def test_the_threshold_is_what_was_reached_four_times_as_often_and_a_quarter_of_
 
 def test_every_alarm_lifts_the_threshold_and_quiet_weeks_lower_it() -> None:
     from services.detector.detectors import departure_kernel as of
-    from services.detector.detectors.departures import control
+    from services.detector.detectors.departure_episodes import control
 
     pace, tally, _ = _tops()
     tally[of.BLOCKS] = 10_000

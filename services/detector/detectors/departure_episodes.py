@@ -1,0 +1,48 @@
+"""The machine code of ``surprise`` that begins and ends episodes, within the false-alarm budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from services.detector.detectors import departure_kernel as of
+from shared.compiled import kernel
+
+Row = NDArray[Any]
+
+_WEEK_MS = 604_800_000
+_SHIFT, _MOST_SHIFT = 1.0, 2.0
+
+
+@kernel
+def control(pace: Row, tally: Row, onset: bool, weekly: float, step_ms: float) -> None:
+    """Shift the threshold up with every alarm, and down with the time that the budget gives it."""
+    trust = tally[of.BLOCKS] / (tally[of.BLOCKS] + of.TRUST_BLOCKS)
+    pull = _SHIFT * trust * trust
+    shift = pace[of.SHIFT] - pull * weekly * min(step_ms, 3_600_000.0) / _WEEK_MS
+    if onset:
+        shift += pull
+    pace[of.SHIFT] = max(-_MOST_SHIFT, min(_MOST_SHIFT, shift))
+
+
+@kernel
+def speak(
+    course: Row, tally: Row, rarest: float, passes: float, time_ms: int, rest_ms: float
+) -> tuple[bool, bool]:
+    """Whether an episode begins with this point, and whether one is going on."""
+    if rarest < passes:
+        return False, tally[of.FIRING] > 0 and rarest >= passes / 2
+    # Within the rest it is the same episode; one that has ended does not begin again.
+    resting = time_ms - course[of.TOLD_MS] <= rest_ms
+    return not resting, tally[of.FIRING] > 0
+
+
+@kernel
+def rest(
+    course: Row, pace: Row, rarest: float, time_ms: int, rest_ms: float, margin: float
+) -> None:
+    """Let the rest begin, or begin anew with what is clearly rarer."""
+    resting = time_ms - course[of.TOLD_MS] <= rest_ms
+    if not resting or rarest > pace[of.PEAK] + margin:
+        course[of.TOLD_MS], pace[of.PEAK] = time_ms, rarest

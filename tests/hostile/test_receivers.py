@@ -164,3 +164,47 @@ def test_a_mail_server_that_drips_for_ever_is_cut_off(
     letter.set_content("x")
     with answering(*parts, drip=b"2") as place, pytest.raises(smtp.MailUnavailable):
         smtp.send(f"smtp://{place}", letter)
+
+
+@pytest.mark.parametrize(
+    "login", ["barograph:p%C3%A4ssword", "b%C3%BCro:secret", "a:%E5%AF%86%E7%A0%81"]
+)
+def test_a_login_that_is_not_ascii_waits_for_who_can_mend_it_and_is_not_told(login: str) -> None:
+    letter = EmailMessage()
+    letter["From"], letter["To"] = "a@example.org", "b@example.org"
+    letter.set_content("x")
+    parts = (b"220 hello\r\n", b"250-hello\r\n250 AUTH PLAIN LOGIN\r\n", b"221 bye\r\n")
+    with answering(*parts) as place, pytest.raises(smtp.MailUnavailable) as told:
+        smtp.send(f"smtp://{login}@{place}", letter)
+    assert "ASCII" in str(told.value)
+    assert "ssword" not in str(told.value)
+
+
+@pytest.mark.parametrize("host", ["x" * 70 + ".example", "a..example", "\u00df" * 64])
+def test_a_mail_server_whose_name_is_none_waits(host: str) -> None:
+    letter = EmailMessage()
+    letter["From"], letter["To"] = "a@example.org", "b@example.org"
+    letter.set_content("x")
+    with pytest.raises(smtp.MailUnavailable):
+        smtp.send(f"smtp://{host}:1", letter)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n",),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n",),
+        (b"220\r\n", b"\xff\xfe\r\n"),
+        (b"554 no service\r\n",),
+        (b"220 " + b"x" * 9000 + b"\r\n",),
+        (b"220 hello\r\n", b"250 hello\r\n", b"250 ok\r\n", b"", b"421 too busy\r\n"),
+    ],
+)
+def test_whatever_answers_instead_of_a_mail_server_the_mail_waits(
+    parts: tuple[bytes, ...],
+) -> None:
+    letter = EmailMessage()
+    letter["From"], letter["To"] = "a@example.org", "b@example.org"
+    letter.set_content("x")
+    with answering(*parts) as place, pytest.raises(smtp.MailUnavailable):
+        smtp.send(f"smtp://{place}", letter, timeout_s=2)

@@ -71,6 +71,10 @@ def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
         raise MailUnavailable(f"the server's certificate is not valid: {error.reason}") from error
     except (smtplib.SMTPException, OSError) as error:
         raise MailUnavailable(f"{place.hostname}: {error}") from error
+    except UnicodeError as error:
+        # An operator can mend it; and its own words might show a part of the password.
+        problem = "the login or the server's name cannot be written in ASCII, as SMTP wants it"
+        raise MailUnavailable(f"{place.hostname}: {problem}") from error
 
 
 class _Deadline:

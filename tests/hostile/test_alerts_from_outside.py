@@ -239,3 +239,32 @@ def test_grafanas_webhook_is_read_as_alertmanagers() -> None:
     (found,), faults = readable_webhook(body)
     assert faults == []
     assert found.labels["alertname"] == "DatasourceNoData"
+
+
+def test_numbers_and_truths_are_taken_as_texts_and_null_as_none() -> None:
+    odd = one(
+        labels={"alertname": "x", "port": 9100, "ok": True, "load": 0.5, "team": None},
+        annotations={"value": 95.2, "summary": None},
+        startsAt="",
+    )
+    assert odd.series.labels == {"port": "9100", "ok": "true", "load": "0.5"}
+    assert odd.sight.value == 95.2
+
+
+def test_a_label_that_holds_a_map_or_a_list_is_named() -> None:
+    found, faults = readable([{"labels": {"a": {"b": "c"}}}, {"labels": {"a": ["b"]}}])
+    assert found == []
+    assert [fault.field for fault in faults] == ["0.labels.a", "1.labels.a"]
+
+
+@pytest.mark.parametrize("status", ["resolved", "RESOLVED", "Resolved"])
+def test_an_end_is_one_however_it_is_written(status: str) -> None:
+    assert one(labels={"a": "b"}, status=status).over
+
+
+def test_numbers_that_json_writes_in_too_many_digits_cost_one_alert_at_most() -> None:
+    good = {"labels": {"alertname": "good"}}
+    body = [{"labels": {"a": 10**400}}, {"labels": {"a": float("inf")}}, good]
+    found, faults = readable(body)
+    assert len(found) + len(faults) == 3
+    assert found[-1].labels["alertname"] == "good"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,11 +51,21 @@ def _storable(texts: object) -> object:
         return {}
     if not isinstance(texts, dict):
         return texts
-    return {_clean(name): _clean(value) for name, value in texts.items()}
+    return {_text(name): _text(value) for name, value in texts.items()}
 
 
-def _clean(text: object) -> object:
-    return _UNSTORABLE.sub("\ufffd", text) if isinstance(text, str) else text
+def _text(value: object) -> object:
+    """A value as text: scripts write numbers and truths where Alertmanager has texts."""
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("\ufffd", value)
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, bool | int | float) else value
+
+
+def _given(moment: object) -> object:
+    """An empty text is no moment."""
+    return None if moment == "" else moment
 
 
 def _within_calendar(moment: datetime) -> datetime:
@@ -67,6 +78,7 @@ def _within_calendar(moment: datetime) -> datetime:
 
 Texts = Annotated[dict[str, str], BeforeValidator(_storable)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_calendar)]
+OptionalMoment = Annotated[Moment | None, BeforeValidator(_given)]
 
 
 class OutsideAlert(BaseModel):
@@ -76,8 +88,8 @@ class OutsideAlert(BaseModel):
 
     labels: Texts = Field(min_length=1)
     annotations: Texts = {}
-    startsAt: Moment | None = None  # noqa: N815 - Alertmanager's name
-    endsAt: Moment | None = None  # noqa: N815 - Alertmanager's name
+    startsAt: OptionalMoment = None  # noqa: N815 - Alertmanager's name
+    endsAt: OptionalMoment = None  # noqa: N815 - Alertmanager's name
     status: str = ""
 
     @field_validator("labels")
@@ -168,7 +180,7 @@ def understood(
     item = item if any(map(str.isalnum, item)) else "alert"
     host = machine or machines_named(labels)[0]
     ends = None if alert.endsAt is None or alert.endsAt.year == _ZERO_YEAR else alert.endsAt
-    over = alert.status == "resolved" or (ends is not None and ends <= now)
+    over = alert.status.lower() == "resolved" or (ends is not None and ends <= now)
     expires = min(ends, now + _MAX_AHEAD) if ends else None
     if ends is None and timeout is not None:
         expires = now + timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 import secrets
@@ -216,7 +217,8 @@ def decode(delivery: Delivery) -> Message:
         raise Reject(f"its body has {len(delivery.body)} bytes; {MAX_BODY_BYTES} are the most")
     found = message_class(delivery)
     try:
-        message = found.model_validate_json(delivery.body)
+        # .NET's writers begin with a byte order mark, which a reader of JSON may pass over.
+        message = found.model_validate_json(delivery.body.removeprefix(codecs.BOM_UTF8))
         _check_key(delivery, message)
     except ValidationError as error:
         faults = _faults(error)

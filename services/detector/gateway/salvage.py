@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ def good_samples(body: bytes) -> tuple[SampleBatch, list[Fault]]:
     Empty without a body that names a machine: then no sample can be told of.
     """
     try:
-        message = orjson.loads(body)
+        message = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
         host = _HOST.validate_python(message["host"])
         samples = list(message["samples"])
     except (orjson.JSONDecodeError, ValidationError, TypeError, KeyError):

@@ -41,6 +41,18 @@ def desk() -> Iterator[Desk]:
     made.store.close()
 
 
+FORMS = (
+    "/login",
+    "/logout",
+    "/alerts/acknowledge",
+    "/alerts/judge",
+    "/silences/draft",
+    "/silences/new",
+    "/healing/stop",
+    "/channels/{name}/test",
+)
+
+
 def operations(desk: Desk) -> list[tuple[str, str, dict[str, Any]]]:
     """Every method and path of the API, with the pages'."""
     told = desk.call("GET", "/api/v1/openapi.json", headers=TOKEN).json()
@@ -49,7 +61,8 @@ def operations(desk: Desk) -> list[tuple[str, str, dict[str, Any]]]:
         for path, methods in told["paths"].items()
         for method, what in methods.items()
     ]
-    return [*found, ("POST", "/login", {}), ("GET", "/jobs/{job_id}", {}), ("GET", "/", {})]
+    pages = [("GET", path, {}) for path in ("/", "/jobs/{job_id}", "/silences", "/audit")]
+    return [*found, *pages, *(("POST", path, {}) for path in FORMS)]
 
 
 def asked(desk: Desk, method: str, path: str, pieces: Iterator[bytes], **headers: str):

@@ -8,9 +8,12 @@ import pytest
 
 from services.client.sessions import LASTS_S, Attempts, Sessions
 from shared.contracts import IncidentAcknowledge
+from shared.visible import visible
 from tests.unit.client.alerts.events import ALERT, an_id, changed
 from tests.unit.client.alerts.test_alert_pages import hear
 from tests.unit.client.test_api import Desk
+
+NAME = "Ann\x1b[2J"
 
 
 class Clock:
@@ -73,7 +76,7 @@ def test_after_ten_wrong_tokens_the_right_one_waits_too() -> None:
 
 
 def _signed_in(desk: Desk) -> tuple[dict[str, str], str]:
-    entered = desk.call("POST", "/login", data={"token": "right", "name": "Ann\x1b[2J"})
+    entered = desk.call("POST", "/login", data={"token": "right", "name": NAME})
     cookie = {"cookie": entered.headers["set-cookie"].partition(";")[0], "accept": "text/html"}
     page = desk.call("GET", "/silences/new", headers=cookie).text
     found = re.search(r'name="csrf" value="(\w+)"', page)
@@ -90,7 +93,7 @@ def test_chosen_alerts_are_acknowledged_in_the_name_of_who_signed_in() -> None:
     done = desk.call("POST", "/alerts/acknowledge", data=form, headers=cookie)
     assert (done.status_code, done.headers["location"]) == (303, "/alerts?a=b&said=acknowledge")
     assert desk.sent == [
-        IncidentAcknowledge(alert_id=each, by="Ann [2J") for each in (ALERT, an_id(2))
+        IncidentAcknowledge(alert_id=each, by=visible(NAME)) for each in (ALERT, an_id(2))
     ]
     desk.store.close()
 

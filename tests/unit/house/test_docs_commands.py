@@ -23,6 +23,7 @@ import jsonschema
 import pytest
 import yaml
 from fastapi import FastAPI
+from pydantic import TypeAdapter
 from typer.exceptions import TyperException
 from typer.main import get_command
 
@@ -33,11 +34,13 @@ from services.detector.overrides import Overrides
 from services.detector.settings import EngineSettings
 from services.healer.api.app import Healer
 from services.healer.api.app import create_app as healer_app
+from services.healer.model.policy import Policy
 from services.healer.notify.channels import parse
 from services.healer.notify.settings import Alerting
 from services.healer.notify.silences import Silence
 from services.healer.settings import HealerSettings
 from shared import cli
+from shared.contracts import JobSubmit
 from shared.documents.http_page import ABSENT
 from shared.documents.settings_page import service_settings
 from shared.settings import ServiceSettings
@@ -58,10 +61,19 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 SETTINGS = dict(service_settings(ROOT))
 PLACEHOLDERS = {"BAROGRAPH_X", "BAROGRAPH_TASK_X", "BAROGRAPH_HEALER_"}
 GROUPS = {kind.group: kind for cls in SETTINGS.values() for kind in cls.REGISTRIES}
+SUBMIT = TypeAdapter(JobSubmit)
+WHOLE_JOB = {
+    "job_id": "digits",
+    "name": "digits",
+    "package": "barograph:packages:p",
+    "main": "train.py",
+}
 JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/alert-lifecycle.md#0": Alerting.model_validate,
     "docs/how-to/channels.md#0": parse,
     "docs/how-to/channels.md#2": lambda channel: parse([channel]),
+    "docs/how-to/handle-alarms.md#1": Policy.model_validate,
+    "docs/how-to/run-a-job.md#6": lambda part: SUBMIT.validate_python(WHOLE_JOB | part),
     "docs/how-to/silences.md#0": Silence.model_validate,
     "docs/algorithms/detection.md#0": EngineSettings.model_validate,
 }

@@ -2,14 +2,16 @@
 
 Consumes: anomaly.detected, anomaly.cleared, alarm.predicted, prediction.withdrawn,
 evidence.collected, remediation.executed, item.observed, incident.acknowledge,
-action.decide, healing.stop, healing.resume, anomaly.judge, correlation.decide; and its partitions
-of the sample streams.
+action.decide, healing.stop, healing.resume, anomaly.judge, correlation.decide, job.accepted,
+job.pending, job.running, job.succeeded, job.failed, job.cancelled; and its partitions of the
+sample streams.
 Publishes: samples.publish, alert.changed, evidence.collect, remediation.execute, item.read,
 remediation.verified, action.changed, healing.stop, healing.resume, healing.switched,
 anomaly.judged, correlation.changed, health.reported.
 
 A signal changes an incident (``incidents``); the incident takes an action (``actions``) or asks
-that somebody is notified (``notify``); people decide (``people``); all of it is ``model``. ``api``
-and ``handlers`` are the doors for people and for messages. A module imports only from layers
-below its own: api, handlers, people, incidents, correlation and health, actions, notify, model.
+that somebody is notified (``notify``); people decide (``people``); owners of jobs hear of their
+ends (``jobs``); all of it is ``model``. ``api`` and ``handlers`` are the doors for people and for
+messages. A module imports only from layers below its own: api, handlers, people, incidents,
+correlation, health and jobs, actions, notify, model.
 """

@@ -15,6 +15,7 @@ from services.healer.incidents.effects import healed, is_relief, is_stale
 from services.healer.incidents.forgetting import forget_what_is_due
 from services.healer.incidents.lifecycle import Course
 from services.healer.incidents.signals import Signals
+from services.healer.jobs.notices import JobNotices
 from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
 from services.healer.model.commands import COMMANDS
@@ -68,6 +69,7 @@ class Handlers:
         self._announcer = Announcer(settings, self.dispatch)
         self.deciding = Deciding(settings, self._course.handling)
         self.canary = Canary(settings.canary_every_s, self.dispatch)
+        self.jobs = JobNotices(self.dispatch)
         self.people = People(settings, self._course.chronicle, self.dispatch)
         self.clicks = clicks(self.people, self.deciding)
 
@@ -206,6 +208,7 @@ class Handlers:
                 yield from self._course.handling.expired(action, ctx)
             elif action.state not in OPEN_ACTIONS:
                 ctx.records.delete(ACTIONS, action.action_id)
+        self.jobs.expire(ctx)
         self._forget(ctx)
 
     def _forget(self, ctx: Context) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
+from shared.contracts.job_notices import JobNotify
 from shared.contracts.message import (
     Faults,
     Identifier,
@@ -235,6 +236,7 @@ class JobSubmit(Message):
         default=604_800, ge=0, le=31_536_000, description="How long the record is kept afterwards."
     )
     submitted_by: str = Field(default="", max_length=128, description="Who asked; for people.")
+    notify: JobNotify | None = Field(default=None, description="Who hears of its end or its wait.")
 
     @model_validator(mode="after")
     def _shape_matches_type(self) -> JobSubmit:

@@ -108,6 +108,7 @@ _SHOWN = (Subscription(P.CLIENT, "client.members"),)
 _LOGS = (Subscription(P.CLIENT, "client.logs"),)
 _MEASURED = (replace(_SHOWN[0], awaited=False),)
 _ALERTS = (Subscription(P.CLIENT, "client.alerts", awaited=False),)
+_TOLD = (Subscription(P.HEALER, "healer.jobs", awaited=False),)
 _MEMBER = (Subscription(P.MEMBER, "member.{instance}", QueueKind.EXCLUSIVE, narrowed=True),)
 _AGENT = (Subscription(P.AGENT, "agent.{instance}", narrowed=True),)
 _ASKERS = (P.CLIENT, P.OUTSIDE)
@@ -117,8 +118,8 @@ def _request(message: type[Message]) -> Route:
     return Route(message, _ASKERS, _to(P.TASK), inbox=JOBS)
 
 
-def _job_event(message: type[Message]) -> Route:
-    return Route(message, (P.TASK,), _to(P.CLIENT), outlet=JOB_EVENTS)
+def _job_event(message: type[Message], *more: Subscription) -> Route:
+    return Route(message, (P.TASK,), (*_to(P.CLIENT), *more), outlet=JOB_EVENTS)
 
 
 def _of_member(message: type[Message], *consumers: Subscription) -> Route:
@@ -151,9 +152,9 @@ ROUTES: tuple[Route, ...] = (
         "request.refused.{request}",
         outlet=JOB_EVENTS,
     ),
-    _job_event(c.JobAccepted),
+    _job_event(c.JobAccepted, *_TOLD),
     _job_event(c.JobStarting),
-    _job_event(c.JobPending),
+    _job_event(c.JobPending, *_TOLD),
     Route(c.RendezvousOpen, (P.TASK,), _to(P.AUTOSPEC)),
     _of_member(c.PodReported, *_to(P.AUTOSPEC), *_SHOWN),
     Route(
@@ -165,15 +166,15 @@ ROUTES: tuple[Route, ...] = (
     Route(c.PodFenced, (P.AUTOSPEC,), _MEMBER, "pod.fenced.{job}"),
     Route(c.RendezvousTimedOut, (P.AUTOSPEC,), _to(P.TASK)),
     _of_member(c.PodStarted, *_to(P.TASK), *_SHOWN),
-    _job_event(c.JobRunning),
+    _job_event(c.JobRunning, *_TOLD),
     _of_member(c.LogAppended, *_LOGS),
     _of_member(c.PodMeasured, *_MEASURED),
     _of_member(c.PodExited, *_to(P.TASK), *_SHOWN),
     _job_event(c.JobRetrying),
     Route(c.RendezvousClose, (P.TASK,), _to(P.AUTOSPEC)),
-    _job_event(c.JobSucceeded),
-    _job_event(c.JobFailed),
-    _job_event(c.JobCancelled),
+    _job_event(c.JobSucceeded, *_TOLD),
+    _job_event(c.JobFailed, *_TOLD),
+    _job_event(c.JobCancelled, *_TOLD),
     _job_event(c.JobRemoved),
     # A sample's way.
     Route(

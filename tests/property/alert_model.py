@@ -80,7 +80,7 @@ class Model:
             assert life.closed is None, "it ends once"
             life.closed = now
             life.ends_since = now
-            if " from " in change.outcome:
+            if ": from " in change.outcome:
                 self._not_counted(life)
         else:
             fires = change.state == "firing" and life.state != "firing"

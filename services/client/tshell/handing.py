@@ -167,6 +167,19 @@ def submit(
     host_network: Annotated[
         bool, typer.Option("--host-network", help="Let the pods use the node's network.")
     ] = False,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--notify", help="Whom the job's end is told: mail:ADDRESS, or a channel's name."
+        ),
+    ] = None,
+    notify_on: Annotated[
+        str,
+        typer.Option("--notify-on", help="What is told: failed, succeeded, pending, by commas."),
+    ] = "failed,succeeded,pending",
+    notify_pending_s: Annotated[
+        float, typer.Option("--notify-pending-s", help="How many seconds of waiting are told.")
+    ] = 900,
     job_id: Annotated[
         str,
         typer.Option(
@@ -222,6 +235,7 @@ def submit(
             "priority_class": priority_class,
             "name": name,
             "job_id": job_id,
+            "notify": wish(notify, notify_on, notify_pending_s),
         }
     )
     with tempfile.TemporaryDirectory() as directory:
@@ -235,6 +249,12 @@ def submit(
             _dry_run(request, dry_run, manifests, as_json)
             return
         hand_in(request, wait, as_json)
+
+
+def wish(to: list[str] | None, on: str, pending_s: float) -> dict[str, Any] | None:
+    """Who wants to hear of the job, and of what."""
+    kinds = [kind for kind in on.replace(" ", "").split(",") if kind]
+    return {"to": to, "on": kinds, "pending_s": pending_s} if to else None
 
 
 def hand_in(request: Request, wait: bool, as_json: bool) -> None:

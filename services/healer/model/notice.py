@@ -148,13 +148,14 @@ class Summary(_Said):
     message_id: str
     thread_id: str = ""
     references: tuple[str, ...] = ()
-    kind: Literal["storm", "storm over", "digest", "test", "canary", "channel"]
+    kind: Literal["storm", "storm over", "digest", "test", "canary", "channel", "job"]
     severity: Severity
     headline: str = Field(description="One short line.")
     sentences: tuple[str, ...] = ()
     counts: tuple[tuple[str, int], ...] = Field(default=(), description="What, and how often.")
     listed: int = Field(default=100, description="How many rows are shown; all are attached.")
     rows: tuple[Line, ...] = Field(default=(), description="Every alert it tells of, roots first.")
+    path: str = Field(default="", description="The page about it, below the web page's address.")
     attached: dict[str, int] = Field(
         default={}, description="Incident to the number of alerts that follow from it."
     )

@@ -24,6 +24,7 @@ from shared.service import Context
 
 _HOUR = timedelta(hours=1)
 _AT_ONCE = 2000
+_TITLES = 50
 
 
 class Dispatch:
@@ -58,6 +59,24 @@ class Dispatch:
         ctx.records.put_all(DELIVERIES, deliveries)
         return len(deliveries)
 
+    def hand(self, told: Summary, targets: Sequence[str], ctx: Context) -> list[str]:
+        """Store a notice for those whom a job names; returns the targets it may not name."""
+        if ctx.records.get(NOTICES, told.message_id) is not None:
+            return []
+        refused = []
+        deliveries: dict[str, Delivery] = {}
+        for target in targets:
+            found = [(channel, r) for channel in self._channels for r in channel.for_job(target)]
+            if not found:
+                refused.append(target)
+            for channel, recipient in found:
+                delivery = self._delivery(told, channel, recipient, ctx, limited=True)
+                deliveries.setdefault(delivery.delivery_id, delivery)
+        if deliveries:
+            ctx.records.put(NOTICES, NoticeRecord(notice=told, due=ctx.now + self._keep))
+            ctx.records.put_all(DELIVERIES, [*deliveries.values()])
+        return refused
+
     def digests(self, ctx: Context) -> None:
         """Send each recipient, in one notice, what was too much for them."""
         for quota in ctx.records.find(QUOTAS, due_before=ctx.now):
@@ -81,7 +100,8 @@ class Dispatch:
             recipient=recipient,
             due=ctx.now,
         )
-        if not (channel.LIMITED and limited) or isinstance(told, Summary):
+        summary = isinstance(told, Summary) and told.kind != "job"
+        if not (channel.LIMITED and limited) or summary:
             return delivery
         name = f"{channel.name} {recipient}"
         quota = ctx.records.get(QUOTAS, name) or Quota(recipient=name)
@@ -117,6 +137,7 @@ class Dispatch:
                     f"More than {self._settings.mails_per_hour} notices came for you within an "
                     "hour; these came after them, in order."
                 ),
+                *titles[:_TITLES],
             ),
             rows=tuple(rows),
             at=ctx.now,

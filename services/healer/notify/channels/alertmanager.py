@@ -87,14 +87,14 @@ def _narrated(told: Notice) -> dict[str, str]:
 
 def _about_barograph(told: Notice | Summary, tools: Tools) -> dict[str, Any]:
     name = "Barograph" + told.kind.title().replace(" ", "")
-    over = told.kind in {"storm over", "test"}
+    over = told.kind in {"storm over", "test", "job"}
     return {
         "status": "resolved" if over else "firing",
         "labels": {"alertname": name, "severity": told.severity.value},
         "annotations": {"summary": getattr(told, "headline", "")},
         "startsAt": told.at.isoformat(),
         "endsAt": told.at.isoformat() if over else _OPEN,
-        "generatorURL": tools.page_url,
+        "generatorURL": page_of(told, tools.page_url),
         "fingerprint": deterministic_id(name).replace("-", "")[:16],
     }
 

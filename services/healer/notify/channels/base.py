@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from email.utils import parseaddr
 from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -66,6 +67,9 @@ class Channel(BaseModel):
     canary: bool = Field(
         default=False, description="Whether complete rounds of the canary are notified here."
     )
+    jobs: bool = Field(
+        default=False, description="Whether jobs may name it, or of a mail channel its addresses."
+    )
     escalation_only: bool = Field(
         default=False, description="Whether only steps of escalation are notified here."
     )
@@ -93,6 +97,16 @@ class Channel(BaseModel):
     def recipients(self) -> tuple[str, ...]:
         """Each gets its own delivery, with its own retries."""
         return ("",)
+
+    def for_job(self, target: str) -> tuple[str, ...]:
+        """The recipients whom a job means with ``target``, ``mail:ADDRESS`` or a channel's name."""
+        if not self.jobs:
+            return ()
+        if target == self.name:
+            return self.recipients()
+        wanted = target.removeprefix("mail:").lower()
+        mail = target.startswith("mail:") and self.TYPE == "mail"
+        return tuple(r for r in self.recipients() if mail and parseaddr(r)[1].lower() == wanted)
 
     def wants(self, told: Notice | Summary) -> bool:
         """Whether any of what is told concerns this channel."""

@@ -38,7 +38,7 @@ class PagerDuty(Channel):
         """The events in the order they are sent."""
         if isinstance(told, Summary):
             yield self._summary(told, "resolve" if told.kind == "storm over" else "trigger", tools)
-            if told.kind in {"test", "digest", "canary"}:
+            if told.kind in {"test", "digest", "canary", "job"}:
                 yield self._summary(told, "resolve", tools)
             return
         for row in told.lines():

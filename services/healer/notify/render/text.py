@@ -39,6 +39,7 @@ _COLOURS = {
     "test": _BLUE,
     "canary": _BLUE,
     "channel": _RED,
+    "job": _BLUE,
 }
 
 
@@ -192,7 +193,10 @@ def _labels(row: Line) -> list[str]:
 
 def page_of(told: Notice | Summary | Line, page_url: str) -> str:
     """The address of an alert's own page, or of the first page for many; empty if there is none."""
-    if not page_url or isinstance(told, Summary) or not told.incident_id:
+    if isinstance(told, Summary):
+        path = told.path and f"/{told.path}"
+        return f"{page_url.rstrip('/')}{path}" if page_url and path else page_url
+    if not page_url or not told.incident_id:
         return page_url
     return f"{page_url.rstrip('/')}/alerts/{told.incident_id}"
 

@@ -1,0 +1,146 @@
+"""Who hears of a job, of what, and through which of the healer's channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import structlog
+
+from services.healer.jobs.record import JOB_WATCHES, JobWatch
+from services.healer.masking import masked, masked_text
+from services.healer.model.notice import Summary
+from services.healer.notify.compose import message_id
+from services.healer.notify.dispatch import Dispatch
+from shared.contracts import (
+    JobAccepted,
+    JobCancelled,
+    JobFailed,
+    JobPending,
+    JobRunning,
+    JobSucceeded,
+    Message,
+)
+from shared.contracts.alerts import Severity
+from shared.contracts.jobs import JobEvent
+from shared.contracts.message import deterministic_id
+from shared.service import Context
+
+_FORGOTTEN_AFTER = timedelta(days=1)
+_LONGEST = timedelta(days=31)
+_LINES = 20
+log = structlog.get_logger(__name__)
+
+
+class JobNotices:
+    """Follows the jobs whose owners want to hear of them.
+
+    A notice is made in the transaction of the event that it tells of, under an id of the job and
+    the kind of notice. So a repeated event makes no second one.
+    """
+
+    def __init__(self, dispatch: Dispatch) -> None:
+        self._dispatch = dispatch
+
+    def accepted(self, message: JobAccepted, ctx: Context) -> Iterable[Message]:
+        """A job was accepted; it says who wants to hear of it."""
+        watch = self._watch(message, ctx)
+        notify = message.submit.notify
+        if notify is None:
+            # What came before its acceptance need not be kept either.
+            ctx.records.delete(JOB_WATCHES, message.job_id)
+            return ()
+        update = {"notify": notify, "submitted_by": message.submit.submitted_by}
+        update |= {"accepted_at": message.at}
+        return self._go_on(watch.model_copy(update=update), ctx)
+
+    def pending(self, message: JobPending, ctx: Context) -> Iterable[Message]:
+        """It waits for something."""
+        words = f"{message.reason} {message.advice}".strip()
+        return self._go_on(self._watch(message, ctx, waits_for=words), ctx)
+
+    def running(self, message: JobRunning, ctx: Context) -> Iterable[Message]:
+        """It runs, so it waits no longer."""
+        return self._go_on(self._watch(message, ctx, runs=True), ctx)
+
+    def succeeded(self, message: JobSucceeded, ctx: Context) -> Iterable[Message]:
+        """It has ended well."""
+        watch = self._watch(message, ctx, ended="succeeded", reason=message.reason)
+        return self._go_on(watch, ctx)
+
+    def failed(self, message: JobFailed, ctx: Context) -> Iterable[Message]:
+        """It has failed."""
+        who = f"{message.member}: " if message.member else ""
+        reason = f"{who}{message.reason or message.failure_class}"
+        lines = message.last_lines[-_LINES:]
+        watch = self._watch(message, ctx, ended="failed", reason=reason, last_lines=lines)
+        return self._go_on(watch, ctx)
+
+    def cancelled(self, message: JobCancelled, ctx: Context) -> Iterable[Message]:
+        """Somebody has ended it, who knows of it: there is nothing to tell."""
+        return self._go_on(self._watch(message, ctx, ended="cancelled"), ctx)
+
+    def expire(self, ctx: Context) -> None:
+        """Tell of what has waited for too long, and forget what is over."""
+        for watch in ctx.records.find(JOB_WATCHES, due_before=ctx.now):
+            if watch.notify is None or watch.ended or "pending" in watch.told or watch.runs:
+                ctx.records.delete(JOB_WATCHES, watch.job_id)
+            else:
+                self._go_on(watch, ctx)
+
+    def _watch(self, message: JobEvent, ctx: Context, **update: object) -> JobWatch:
+        known = ctx.records.get(JOB_WATCHES, message.job_id) or JobWatch(
+            job_id=message.job_id, name=message.name, due=ctx.now + _FORGOTTEN_AFTER
+        )
+        return known.model_copy(update=update)
+
+    def _go_on(self, watch: JobWatch, ctx: Context) -> Iterable[Message]:
+        """Tell what is to be told by now, and keep what is known."""
+        watch = self._told(watch, ctx)
+        ctx.records.put(JOB_WATCHES, watch.model_copy(update={"due": self._due(watch, ctx)}))
+        return ()
+
+    def _told(self, watch: JobWatch, ctx: Context) -> JobWatch:
+        notify = watch.notify
+        if notify is None or watch.accepted_at is None:
+            return watch
+        waits = ctx.now >= watch.accepted_at + timedelta(seconds=notify.pending_s)
+        kind = watch.ended or ("pending" if waits and not watch.runs else "")
+        if kind not in notify.on or kind in watch.told:
+            return watch
+        told = _summary(watch, kind, ctx)
+        refused = self._dispatch.hand(told, notify.to, ctx)
+        if refused:
+            # Whoever may submit jobs must not be able to write to anybody.
+            log.warning("job_notice_refused", job_id=watch.job_id, targets=refused)
+        log.info("job_notified", job_id=watch.job_id, said=kind, message_id=told.message_id)
+        return watch.model_copy(update={"told": (*watch.told, kind)})
+
+    @staticmethod
+    def _due(watch: JobWatch, ctx: Context) -> datetime:
+        if watch.notify is None or watch.ended or watch.accepted_at is None:
+            return ctx.now + _FORGOTTEN_AFTER
+        if watch.runs or "pending" in watch.told or "pending" not in watch.notify.on:
+            return ctx.now + _LONGEST * 12
+        return watch.accepted_at + timedelta(seconds=watch.notify.pending_s)
+
+
+def _summary(watch: JobWatch, kind: str, ctx: Context) -> Summary:
+    words = {"failed": "has failed", "succeeded": "has succeeded", "pending": "still waits"}[kind]
+    reason = watch.waits_for if kind == "pending" else watch.reason
+    sentences = [masked_text(reason)] if reason else []
+    if watch.accepted_at is not None:
+        by = f" by {watch.submitted_by}" if watch.submitted_by else ""
+        sentences.append(f"Job {watch.job_id}, handed in{by} at {watch.accepted_at:%F %T} UTC.")
+    if watch.last_lines and kind == "failed":
+        sentences.append("The last lines of its log:")
+        sentences += [masked(line.split(" ")) for line in watch.last_lines]
+    return Summary(
+        message_id=message_id(deterministic_id("job", watch.job_id, kind), 1),
+        kind="job",
+        severity=Severity.WARNING if kind == "failed" else Severity.INFO,
+        headline=f"{watch.name} {words}",
+        sentences=tuple(sentences),
+        path=f"jobs/{watch.job_id}",
+        at=ctx.now,
+    )

@@ -1,0 +1,37 @@
+"""What is remembered of a job until its owner was notified of its end."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from shared.contracts.job_notices import JobNotify
+from shared.store import Collection
+
+
+class JobWatch(BaseModel):
+    """A job that may be told of; its events may come in any order, and more than once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str
+    name: str
+    notify: JobNotify | None = None
+    """Who wants to hear of what; None until the job's acceptance was heard of."""
+    submitted_by: str = ""
+    accepted_at: AwareDatetime | None = None
+    runs: bool = False
+    waits_for: str = ""
+    """Why it does not run yet, in words."""
+    ended: Literal["", "failed", "succeeded", "cancelled"] = ""
+    reason: str = ""
+    last_lines: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+    """The kinds of notices that were made."""
+    due: AwareDatetime
+
+
+JOB_WATCHES = Collection(
+    "job_watches", JobWatch, key=lambda watch: watch.job_id, due=lambda watch: watch.due
+)

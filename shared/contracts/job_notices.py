@@ -1,0 +1,30 @@
+"""Who wants to hear of a job, and of what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.contracts.message import Part
+
+NoticeTarget = Annotated[
+    str,
+    Field(
+        max_length=330,
+        pattern=r"^(mail:[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}|[a-z0-9][a-z0-9-]{0,39})$",
+        description="mail:ADDRESS, or the name of a channel; the healer must allow it to jobs.",
+    ),
+]
+
+
+class JobNotify(Part):
+    """A wish for notices; the healer's channels with ``jobs`` say whom a job may name."""
+
+    to: tuple[NoticeTarget, ...] = Field(min_length=1, max_length=10)
+    on: tuple[Literal["failed", "succeeded", "pending"], ...] = Field(
+        default=("failed", "succeeded", "pending"), min_length=1, max_length=3
+    )
+    pending_s: float = Field(
+        default=900, ge=10, le=2_678_400, description="Seconds without running that are too long."
+    )

@@ -1,0 +1,199 @@
+"""Whoever wants to hear of a job does so once, and a job can name nobody who is not allowed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from services.healer.jobs.record import JOB_WATCHES
+from services.healer.model.notice import Summary
+from services.healer.model.notification import DELIVERIES, NOTICES
+from services.healer.notify.channels import parse
+from services.healer.notify.render.text import page_of, plain
+from shared.contracts import (
+    JobAccepted,
+    JobCancelled,
+    JobFailed,
+    JobPending,
+    JobRunning,
+    JobSubmit,
+    JobSucceeded,
+)
+from shared.contracts.job_notices import NoticeTarget
+from shared.contracts.jobs import PendingCause
+from tests.unit.healer.test_incidents import NOW
+from tests.unit.healer.test_incidents import Desk as BaseDesk
+
+CHANNELS = parse(
+    [
+        {"type": "mail", "name": "jobs", "to": ["Ann <ann@example.org>"], "jobs": True},
+        {"type": "mail", "name": "oncall", "to": ["boss@example.org"]},
+        {"type": "slack", "name": "slack", "url": "https://hooks.example.org/x", "jobs": True},
+        {"type": "slack", "name": "board", "url": "https://hooks.example.org/y"},
+    ]
+)
+WHO = {"job_id": "j1", "name": "digits", "state": "accepted", "sequence": 1, "at": NOW}
+
+
+class Desk(BaseDesk):
+    def __init__(self, **alerting: Any) -> None:
+        super().__init__(channels=CHANNELS, **alerting)
+        jobs = self.handlers.jobs
+        self._table |= {
+            JobAccepted: jobs.accepted,
+            JobPending: jobs.pending,
+            JobRunning: jobs.running,
+            JobSucceeded: jobs.succeeded,
+            JobFailed: jobs.failed,
+            JobCancelled: jobs.cancelled,
+        }
+
+    def sent(self) -> list[tuple[str, str, str]]:
+        """Headline, channel and recipient of every notice about a job."""
+        with self.store.transaction() as records:
+            found = []
+            for delivery in records.find(DELIVERIES):
+                record = records.get(NOTICES, delivery.message_id)
+                if record is not None and isinstance(record.notice, Summary):
+                    found.append((record.notice.headline, delivery.channel, delivery.recipient))
+            return found
+
+    def notice(self) -> Summary:
+        with self.store.transaction() as records:
+            (record,) = records.find(NOTICES)
+        assert isinstance(record.notice, Summary)
+        return record.notice
+
+
+def accepted(job_id: str = "j1", **notify: Any) -> JobAccepted:
+    submit = JobSubmit.model_validate(
+        {
+            "job_id": job_id,
+            "name": "digits",
+            "type": "single",
+            "package": "jobs:packages:x.tar.gz",
+            "main": "main.py",
+            "submitted_by": "ann",
+            "notify": notify or None,
+        }
+    )
+    return JobAccepted(**WHO | {"job_id": job_id}, submit=submit)
+
+
+def failed(job_id: str = "j1") -> JobFailed:
+    return JobFailed(
+        **WHO | {"job_id": job_id, "sequence": 5},
+        failure_class="user_error",
+        reason="the program ended with 1",
+        member="worker-0",
+        exit_code=1,
+        last_lines=("Traceback", "login --password hunter2", "ValueError: <b>no</b>"),
+    )
+
+
+def pending() -> JobPending:
+    cause = next(iter(PendingCause))
+    return JobPending(**WHO, cause=cause, reason="2 GPUs are missing.", advice="Ask for fewer.")
+
+
+def test_a_failed_job_is_told_once_with_reason_last_lines_and_link() -> None:
+    desk = Desk()
+    asked = accepted(to=["mail:ANN@example.org", "slack"])
+    desk.take(asked, failed())
+    desk.take(failed(), asked, failed())
+    told = [
+        ("digits has failed", "jobs", "Ann <ann@example.org>"),
+        ("digits has failed", "slack", ""),
+    ]
+    assert sorted(desk.sent()) == told
+    notice = desk.notice()
+    text = plain(notice, "https://b.example.org/")
+    assert "worker-0: the program ended with 1" in text
+    assert "ValueError: <b>no</b>" in text
+    assert "hunter2" not in text
+    assert page_of(notice, "https://b.example.org/") == "https://b.example.org/jobs/j1"
+
+
+def test_events_may_come_in_any_order() -> None:
+    desk = Desk()
+    desk.take(failed(), accepted(to=["slack"]))
+    assert [headline for headline, *_ in desk.sent()] == ["digits has failed"]
+
+
+@pytest.mark.parametrize("target", ["mail:boss@example.org", "mail:x@evil.org", "board", "oncall"])
+def test_a_job_can_name_nobody_who_is_not_allowed(target: str) -> None:
+    desk = Desk()
+    desk.take(accepted(to=[target]), failed())
+    assert desk.sent() == []
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "mail:a@b.org,c@d.org",
+        "mail:a@b.org\nBcc: c@d.org",
+        'mail:"a b"@c.org',
+        "mail:<a@b.org>",
+        "mail:",
+        "Slack",
+        "https://hooks.example.org",
+        "",
+    ],
+)
+def test_what_is_no_target_is_refused(target: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(NoticeTarget).validate_python(target)
+
+
+def test_only_what_is_asked_for_is_told() -> None:
+    desk = Desk()
+    done = JobSucceeded(**WHO | {"sequence": 5})
+    desk.take(accepted(to=["slack"], on=["failed"]), done)
+    desk.take(accepted("j2", to=["slack"], on=["succeeded"]))
+    desk.take(failed("j2"))
+    desk.take(accepted("j3"), failed("j3"))
+    desk.take(accepted("j4", to=["slack"]), JobCancelled(**WHO | {"job_id": "j4"}))
+    assert desk.sent() == []
+
+
+def test_a_job_that_waits_for_too_long_is_told_with_what_it_waits_for() -> None:
+    desk = Desk()
+    desk.take(accepted(to=["slack"], pending_s=60), pending())
+    desk.later(50)
+    assert desk.sent() == []
+    desk.later(15)
+    desk.later(3600)
+    assert [headline for headline, *_ in desk.sent()] == ["digits still waits"]
+    assert desk.notice().sentences[0] == "2 GPUs are missing. Ask for fewer."
+    desk.take(JobRunning(**WHO, attempt=1), JobSucceeded(**WHO | {"sequence": 9}))
+    assert [headline for headline, *_ in desk.sent()][1:] == ["digits has succeeded"]
+
+
+def test_a_job_that_runs_in_time_is_not_said_to_wait() -> None:
+    desk = Desk()
+    desk.take(accepted(to=["slack"], pending_s=60), pending(), JobRunning(**WHO, attempt=1))
+    desk.later(3600)
+    assert desk.sent() == []
+
+
+def test_many_notices_to_one_address_become_a_digest() -> None:
+    desk = Desk(mails_per_hour=2, digest_every_s=600)
+    for number in range(5):
+        desk.take(accepted(f"n{number}", to=["mail:ann@example.org"]), failed(f"n{number}"))
+    desk.later(700)
+    sent = desk.sent()
+    assert [h for h, *_ in sent if "you were not sent" in h] == [
+        "3 notices you were not sent one by one"
+    ]
+
+
+def test_what_is_over_is_forgotten() -> None:
+    desk = Desk()
+    desk.take(accepted(to=["slack"]), failed())
+    desk.take(accepted("j2"), failed("j2"))
+    desk.later(timedelta(days=2).total_seconds())
+    with desk.store.transaction() as records:
+        assert records.find(JOB_WATCHES) == []

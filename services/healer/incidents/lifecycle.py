@@ -44,6 +44,7 @@ class Course:
             now, commands = self.handling.begin(now, ctx)
         elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
             now = now.telling(now.state.value)
+            self.chronicle.come(now, ctx)
         elif now.phase is Phase.WAITING:
             self.chronicle.come(now, ctx)
         yield from self.chronicle.store(before, now, ctx)

@@ -133,7 +133,7 @@ class Chronicle:
         by an older one it would be held back as past.
         """
         old, new = ctx.records.get(STANDINGS, incident.incident_id), self._standing(incident)
-        if old is None or old.ended or old.status not in {"pending", "held"}:
+        if old is None or old.ended or old.status not in {"waiting", "pending", "held"}:
             return
         moved = new.state is not old.state or new.crossing_ms not in {None, old.crossing_ms}
         if old.tell == "predicted" and moved:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from services.healer.model.notification import FLAPS, STANDINGS
+from services.healer.model.notification import FLAPS, NOTICES, STANDINGS
 from services.healer.model.policy import Policy
 from shared.contracts import AlertChanged, ItemRead, RemediationExecute
 from shared.contracts.alerts import Direction, Point, SeriesRef, Severity
@@ -316,3 +316,14 @@ def test_a_prediction_that_waits_is_held_back_by_its_newest_crossing_only() -> N
         desk.later(10)
     (mail,) = desk.mails()
     assert (mail.kind, mail.crossing_ms) == ("predicted", prediction(revision=15).crossing_ms)
+
+
+def test_a_storm_calls_nothing_a_prediction_that_has_come_meanwhile() -> None:
+    desk = Desk(storm={"alerts": 1, "interval_s": 5})
+    desk.take(prediction())
+    desk.take(anomaly(DISK), trouble("host8"), trouble("host9"))
+    desk.later(30)
+    with desk.store.transaction() as records:
+        told = [record.notice for record in records.find(NOTICES)]
+    said = [row.kind for notice in told for row in notice.lines() if row.series == DISK]
+    assert said[:1] == ["firing"]

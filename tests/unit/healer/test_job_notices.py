@@ -114,6 +114,7 @@ def test_a_failed_job_is_told_once_with_reason_last_lines_and_link() -> None:
     assert "worker-0: the program ended with 1" in text
     assert "ValueError: <b>no</b>" in text
     assert "hunter2" not in text
+    assert CHANNELS[0].why(notice) == "the job asked for it, and channel jobs is for jobs, too."
     assert page_of(notice, "https://b.example.org/") == "https://b.example.org/jobs/j1"
 
 

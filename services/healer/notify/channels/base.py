@@ -135,6 +135,8 @@ class Channel(BaseModel):
         matchers = ", ".join(matcher.text() for matcher in self.only)
         taken = f"alerts that match {matchers}" if matchers else "every alert"
         least = "" if self.min_severity is Severity.INFO else f" from {self.min_severity} on"
+        if isinstance(told, Summary) and told.kind == "job":
+            return f"the job asked for it, and channel {self.name} is for jobs, too."
         if isinstance(told, Summary):
             return f"channel {self.name} takes {taken}{least}."
         reason = f"channel {self.name} takes {taken}{least}"

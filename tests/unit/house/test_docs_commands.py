@@ -67,6 +67,10 @@ WHOLE_JOB = {
     "name": "digits",
     "package": "barograph:packages:p",
     "main": "train.py",
+    "type": "distribute",
+    "chief": True,
+    "ps": 1,
+    "workers": 1,
 }
 JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/alert-lifecycle.md#0": Alerting.model_validate,

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from examples.demo.tap import Tap
 from shared.contracts import JobSubmit, MetricBatch
@@ -174,6 +175,7 @@ def _disturb(stack: Stack, progress: Callable[[], int]) -> None:
         act()
 
 
+@pytest.mark.timeout(2400)  # Two runs of a million samples; a busy machine takes its time.
 def test_nothing_is_lost_doubled_or_wrong_when_everything_is_killed_once(tmp_path: Path) -> None:
     expected = _undisturbed_verdicts(tmp_path / "calm")
     assert len(expected) > HOSTS, "the samples must have something to say"

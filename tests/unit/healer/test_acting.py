@@ -317,7 +317,7 @@ def decided(policy: dict[str, Any], **facts: Any) -> Decision:
         ({}, {"runs": 60}, "which is the limit"),
         ({}, {"storm": True}, "storm of alerts"),
         ({}, {"seconds_since_same": 30.0}, "must lie between two runs"),
-        ({}, {"attempts": 5}, "does not last"),
+        ({}, {"attempts": 5}, "helps only for a while"),
         (
             {"groups": [{"name": "web", "hosts": "web-*", "share": 0.25}]},
             {"group": "web", "group_size": 8, "group_active": 2},

@@ -33,7 +33,7 @@ from tests.cluster.watched import Created
 
 _GPU = {"cpu": 1, "memory": "1Gi", "gpu": 1}
 _THREADS = 8
-_LEAST_S = 0.1
+_MIN_S = 0.1
 _SETTLE_S = 5.0
 _STUCK_S = 120.0
 _FIRST = 10
@@ -302,7 +302,7 @@ class Parts:
         return {
             "took_s": round(took, 1),
             **({"handed_per_s": round(jobs / handing_s, 1)} if handing_s else {}),
-            "cpu_s": {name: round(s, 1) for name, s in sorted(cpu.items()) if s >= _LEAST_S},
+            "cpu_s": {name: round(s, 1) for name, s in sorted(cpu.items()) if s >= _MIN_S},
             "task_cpu_ms_per_job": round(1000 * cpu.get("task", 0.0) / max(jobs, 1), 2),
         }
 

@@ -49,8 +49,8 @@ START_MS = 1_750_000_000_000
 WARM_SERIES, WARM_POINTS = 400, 4 * 288
 BATCH, MANY = 10_000, 200_000
 _ITEMS = 20
-_LEAST_TURNS = 3
-_MOST_STATE_BYTES = 1_000_000_000
+_MIN_TURNS = 3
+_MAX_STATE_BYTES = 1_000_000_000
 _ENGINES: dict[str, dict[str, object]] = {
     **{mode: {"mode": mode} for mode in ("surprise", "branch", "vote", "skyline")},
     "panel": {"mode": "panel", "panel": ["isolation_forest", "grubbs"], "needed": 2},
@@ -96,7 +96,7 @@ class Effort:
         start = time.process_time()
         for turn in range(self.turns):
             begin = time.process_time()
-            if begin - start > self.seconds and len(rates) >= _LEAST_TURNS:
+            if begin - start > self.seconds and len(rates) >= _MIN_TURNS:
                 break
             done = step(turn)
             rates.append(done / (time.process_time() - begin))
@@ -114,7 +114,7 @@ def detector_rates(name: str, data: Floats, effort: Effort) -> dict[str, float]:
         detector.step(warm, tick_of(data[point], moment, limit=limit))
     found: dict[str, float] = {"state_bytes": warm.bytes_per_series}
     room = max(warm.bytes_per_series, 1)
-    many = min(MANY, max(BATCH, _MOST_STATE_BYTES // room // WARM_SERIES * WARM_SERIES))
+    many = min(MANY, max(BATCH, _MAX_STATE_BYTES // room // WARM_SERIES * WARM_SERIES))
     for kind, rows in (("tick", BATCH), ("random", many)):
         state = Columns(detector.columns())
         state.restore(_copied(warm.snapshot(), rows), rows)
@@ -142,7 +142,7 @@ def engine_rates(mode: str, data: Floats, effort: Effort) -> dict[str, float]:
         moment = np.full(WARM_SERIES, START_MS + point * STEP_MS)
         warm.process(names.batch(np.arange(WARM_SERIES), moment, data[point]))
     found: dict[str, float] = {"state_bytes": warm.bytes_per_series}
-    many = min(MANY, _MOST_STATE_BYTES // warm.bytes_per_series // WARM_SERIES * WARM_SERIES)
+    many = min(MANY, _MAX_STATE_BYTES // warm.bytes_per_series // WARM_SERIES * WARM_SERIES)
     for kind, rows in (("tick", BATCH), ("random", many)):
         before = _resident()
         names = _Names(rows)

@@ -17,7 +17,7 @@ Peer = Callable[[Floats, int], Work]
 
 _A = 1 / 21
 _WINDOW, _REFIT_EVERY = 256, 16
-_FEW = 8
+_MODELS = 8
 
 
 def ewma_loop(data: Floats, past: int) -> Work:
@@ -59,7 +59,7 @@ def ewma_numpy(data: Floats, past: int) -> Work:
 
 def _river(make: Callable[[], object]) -> Peer:
     def peer(data: Floats, past: int) -> Work:
-        models = [make() for _ in range(_FEW)]
+        models = [make() for _ in range(_MODELS)]
 
         def run(points: Floats) -> int:
             for row in points:
@@ -78,7 +78,7 @@ def _river(make: Callable[[], object]) -> Peer:
 def _gaussian(data: Floats, past: int) -> Work:
     from river.anomaly import GaussianScorer
 
-    models = [GaussianScorer() for _ in range(_FEW)]
+    models = [GaussianScorer() for _ in range(_MODELS)]
 
     def run(points: Floats) -> int:
         for row in points:
@@ -114,7 +114,7 @@ def _pyod(module: str, name: str, **fields: object) -> Peer:
 
         def work() -> int:
             done = 0
-            for at in range(_FEW):
+            for at in range(_MODELS):
                 for begin in range(past, past + 2 * _REFIT_EVERY, _REFIT_EVERY):
                     model = model_of(**fields).fit(data[begin - _WINDOW : begin, at : at + 1])
                     for point in data[begin : begin + _REFIT_EVERY, at]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _A_REQUEST = 10_000
 """Samples sent at once."""
-_MOST_POINTS = 10_000
+_MAX_POINTS = 10_000
 """Of a series in one answer; Prometheus refuses queries for more than 11,000."""
 _AGAIN = (429, 503)
 _TRIES = 8
@@ -101,7 +101,7 @@ def _answers(
     """All series of all queries, one stretch of time after the other."""
     begin, end, step = span
     # Whole steps, and no moment twice: both ends of a range query are part of it.
-    steps = max(1, min(_MOST_POINTS, int(hours * 3600 / step)))
+    steps = max(1, min(_MAX_POINTS, int(hours * 3600 / step)))
     at = begin
     while at <= end:
         until = min(at + (steps - 1) * step, end)

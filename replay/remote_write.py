@@ -15,7 +15,7 @@ HEADERS = {
     "Content-Encoding": "snappy",
     "X-Prometheus-Remote-Write-Version": "0.1.0",
 }
-_MORE = 0x80
+_CONTINUES = 0x80
 
 
 def request(series: Iterable[Series]) -> bytes:
@@ -44,7 +44,7 @@ def _field(tag: int, body: bytes) -> bytes:
 
 def _number(value: int) -> bytes:
     out = bytearray()
-    while value >= _MORE:
-        out.append(value % _MORE | _MORE)
-        value //= _MORE
+    while value >= _CONTINUES:
+        out.append(value % _CONTINUES | _CONTINUES)
+        value //= _CONTINUES
     return bytes([*out, value])

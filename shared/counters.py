@@ -18,8 +18,8 @@ _SURE = "_total"
 _PRESUMED = ("_count", "_sum", "_bucket")
 _RESTARTS_BELOW = 0.5
 """A counter that was reset begins near 0: a fall to more than this share of it is none."""
-_MOST_ODD_FALLS = 2
-_LEAST_FALLS, _FALLS_PER_POINT = 4, 0.05
+_MAX_ODD_FALLS = 2
+_MIN_FALLS, _FALLS_PER_POINT = 4, 0.05
 """A series that falls that often is restarted by nobody: it goes up and down."""
 
 
@@ -44,8 +44,8 @@ def goes_up_and_down(
     points: NDArray[np.int32], falls: NDArray[np.int32], odd: NDArray[np.int32]
 ) -> NDArray[np.bool_]:
     """Whether so many falls, and odd ones, in so many points are a gauge's."""
-    often = (falls >= _LEAST_FALLS) & (falls > _FALLS_PER_POINT * points)
-    return np.asarray((odd >= _MOST_ODD_FALLS) | often)
+    often = (falls >= _MIN_FALLS) & (falls > _FALLS_PER_POINT * points)
+    return np.asarray((odd >= _MAX_ODD_FALLS) | often)
 
 
 def declared_series(family: str, kind: str) -> tuple[str, ...]:

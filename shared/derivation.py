@@ -33,8 +33,8 @@ _LANES = 4
 """Items one series feeds at most."""
 _NEVER = np.iinfo(np.int64).min
 _FORMULAS = list(DERIVED)
-_MOST_VALUE = 3.4e38
-_MOST_DECLARED = 50_000
+_MAX_VALUE = 3.4e38
+_MAX_DECLARED = 50_000
 _DECLARED = "declared"
 
 
@@ -80,7 +80,7 @@ class Deriver:
 
     def _within(self, points: SampleBatch) -> SampleBatch:
         with np.errstate(invalid="ignore"):
-            beyond = np.abs(points.value) > _MOST_VALUE
+            beyond = np.abs(points.value) > _MAX_VALUE
         if not beyond.any():
             return points
         self.beyond += int(beyond.sum())
@@ -110,7 +110,7 @@ class Deriver:
     def _declare(self, counters: tuple[str, ...]) -> None:
         """Take an exporter's word for it; series that are known already become counters, too."""
         new = set(counters) - self._declared
-        if not new or len(self._declared) + len(new) > _MOST_DECLARED:
+        if not new or len(self._declared) + len(new) > _MAX_DECLARED:
             return
         self._declared |= new
         state = self._raw_state

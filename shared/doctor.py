@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared.visible import visible
 
 _TIMEOUT_S = 30.0
-_MOST_SKEW_S, _MOST_LAG_S, _MOST_WAITING = 5.0, 60.0, 1000.0
+_MAX_SKEW_S, _MAX_LAG_S, _MAX_WAITING = 5.0, 60.0, 1000.0
 _CANARY_LATE, _UNNOTIFIED_S = 4.0, 900.0
 Samples = Mapping[str, list[tuple[dict[str, str], float]]]
 """What a service measures: by metric, labels and value."""
@@ -105,7 +105,7 @@ def _of_probe(name: str, url: str) -> Iterator[Finding]:
     yield Finding(f"{name}: ready", not wrong, detail or "broker and store answer")
     skew = _skew_s(date, sent, time.time())
     if skew is not None:
-        yield Finding(f"{name}: clock", skew <= _MOST_SKEW_S, f"off by {skew:.0f} s at least")
+        yield Finding(f"{name}: clock", skew <= _MAX_SKEW_S, f"off by {skew:.0f} s at least")
 
 
 def _skew_s(date: str, sent: float, came: float) -> float | None:
@@ -127,7 +127,7 @@ def _of_partitions(measured: Mapping[str, Samples]) -> Iterator[Finding]:
     for name, count in owned.items():
         lag = max(value for _, value in measured[name]["barograph_partition_lag_seconds"])
         detail = f"{count:.0f} of {most:.0f} owned, newest samples {lag:.0f} s old"
-        yield Finding(f"{name}: samples", 0 < most == count and lag <= _MOST_LAG_S, detail)
+        yield Finding(f"{name}: samples", 0 < most == count and lag <= _MAX_LAG_S, detail)
 
 
 def _of_messages(name: str, samples: Samples) -> Iterator[Finding]:
@@ -135,7 +135,7 @@ def _of_messages(name: str, samples: Samples) -> Iterator[Finding]:
     waiting = _total(samples, "barograph_outbox_messages")
     stuck = _total(samples, "barograph_outbox_set_aside_messages")
     detail = f"{waiting:.0f} messages wait, {stuck:.0f} can never be published"
-    yield Finding(f"{name}: outbox", waiting <= _MOST_WAITING and not stuck, detail)
+    yield Finding(f"{name}: outbox", waiting <= _MAX_WAITING and not stuck, detail)
     dead = {labels["queue"]: n for labels, n in samples.get("barograph_dead_letters", ()) if n}
     told = ", ".join(f"{count:.0f} of {queue}" for queue, count in sorted(dead.items()))
     yield Finding(f"{name}: dead letters", not dead, told or "none")

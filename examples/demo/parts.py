@@ -22,7 +22,7 @@ from shared.storage import S3Store
 _DISK = "df.bytes.used.percent"
 _FILL_S = 110
 """Seconds in which the volume would be full, on an idle machine."""
-_MOST_SLOWNESS = 5
+_MAX_SLOWNESS = 5
 """A volume that fills still slower shows nothing more."""
 
 
@@ -115,7 +115,7 @@ def logs(scene: Scene) -> list[Row]:
     """Logs fill a volume: predicted before the threshold, cleaned, verified, told."""
     scene.console.rule("logs fill a volume")
     threshold = ITEMS[_DISK].threshold or 0.0
-    fill_s = _FILL_S * min(slowness(), _MOST_SLOWNESS)
+    fill_s = _FILL_S * min(slowness(), _MAX_SLOWNESS)
     rate = CAPACITY_BYTES / fill_s
     writer = scene.run("examples.demo.chatty", str(scene.volume), str(rate))
     scene.console.print(

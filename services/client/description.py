@@ -11,7 +11,7 @@ from services.client.moments import Line, how_ended
 from services.client.records import ENDED, JobView, MemberView, Moment
 from shared.contracts import JobState, Resources, Role, memory_bytes
 
-MOST_MEMBERS = 200
+MAX_MEMBERS = 200
 _ROLES = list(Role)
 
 
@@ -39,7 +39,7 @@ class Description(_Frozen):
 
     job: JobView
     members: tuple[MemberShown, ...]
-    """Those in trouble first, at most ``MOST_MEMBERS``."""
+    """Those in trouble first, at most ``MAX_MEMBERS``."""
     members_total: int
     timeline: tuple[Line, ...]
     now: AwareDatetime
@@ -67,7 +67,7 @@ def describe(
 ) -> Description:
     """The job as ``tshell describe`` and its page show it."""
     shown = shown_members(view, members)
-    first = sorted(shown, key=_trouble)[:MOST_MEMBERS]
+    first = sorted(shown, key=_trouble)[:MAX_MEMBERS]
     return Description(
         job=view,
         members=tuple(first),

@@ -10,7 +10,7 @@ from services.client.description import Description
 from services.client.records import ENDED, Moment
 from services.client.spans import span
 
-MOST_ROWS = 24
+MAX_ROWS = 24
 WIDTH, LABEL, RIGHT, ROW, TOP = 1000, 130, 30, 24, 8
 _PHASES = {
     "accepted": "waiting",
@@ -22,8 +22,8 @@ _PHASES = {
     "retrying": "retrying",
 }
 _STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21_600, 43_200, 86_400)
-_MOST_TICKS = 8
-_LEAST_S = 1.0
+_MAX_TICKS = 8
+_MIN_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def draw(described: Description, noted: Iterable[Moment]) -> Drawing | None:
     over = described.job.state in ENDED
     begin = moments[0].at
     last = moments[-1].at if over else max(described.now, moments[-1].at)
-    seconds = max((last - begin).total_seconds(), _LEAST_S)
+    seconds = max((last - begin).total_seconds(), _MIN_S)
     scale = (WIDTH - LABEL - RIGHT) / seconds
-    own: dict[str, list[Moment]] = {m.name: [] for m in described.members[:MOST_ROWS]}
+    own: dict[str, list[Moment]] = {m.name: [] for m in described.members[:MAX_ROWS]}
     of_job: list[Moment] = []
     for moment in moments:
         if moment.kind == "gathered":
@@ -98,7 +98,7 @@ def draw(described: Description, noted: Iterable[Moment]) -> Drawing | None:
 
     names = sorted(own, key=_natural)
     rows = [row(0, "job", of_job), *(row(n, name, own[name]) for n, name in enumerate(names, 1))]
-    step = next((s for s in _STEPS_S if seconds / s <= _MOST_TICKS), seconds / _MOST_TICKS)
+    step = next((s for s in _STEPS_S if seconds / s <= _MAX_TICKS), seconds / _MAX_TICKS)
     ticks = [
         Tick(LABEL + n * step * scale, f"+{span(n * step)}" if n else "0")
         for n in range(int(seconds / step) + 1)

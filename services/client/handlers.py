@@ -41,7 +41,7 @@ from shared.service import Context
 
 _TOLD = ("attempt", "failure_class", "member", "exit_code", "last_lines", "artifacts", "stored")
 _AT_ONCE = 500
-MOST_MOMENTS = 500
+MAX_MOMENTS = 500
 """Moments that are kept of a job and, beside them, of its members: the newest."""
 
 
@@ -255,7 +255,7 @@ def _note(moment: Moment, ctx: Context) -> bool:
         group=moment.job_id,
         status=moment.concerns,
         newest_first=True,
-        offset=MOST_MOMENTS,
+        offset=MAX_MOMENTS,
         limit=_AT_ONCE,
     )
     for each in old:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from services.client.description import Description, JobUsage, describe, usage
-from services.client.handlers import MOST_MOMENTS
+from services.client.handlers import MAX_MOMENTS
 from services.client.records import (
     CHUNKS,
     ENDED,
@@ -29,9 +29,9 @@ from shared.store import Records, Store
 
 _PRUNED_AT_ONCE = 1000
 _AT_ONCE = 10
-MOST_PLANS = 2_000
-_MOST_MEMBERS = 20_000
-_MOST_JOBS_MEASURED = 500
+MAX_PLANS = 2_000
+_MAX_MEMBERS = 20_000
+_MAX_JOBS_MEASURED = 500
 SHOWN_STATES = (*(s.value for s in JobState), SUBMITTED, "refused")
 
 
@@ -99,7 +99,7 @@ class ReadModel:
         with self._store.reading() as records:
             if job_id is None:
                 living = [state for state in SHOWN_STATES if state not in ENDED]
-                views = _listed(records, living, _MOST_JOBS_MEASURED)
+                views = _listed(records, living, _MAX_JOBS_MEASURED)
             else:
                 view = records.get(JOBS, job_id)
                 views = [] if view is None or view.state == REMOVED else [view]
@@ -118,7 +118,7 @@ class ReadModel:
         with self._store.transaction() as records:
             records.put(PLANS, PlanView(request_id=request_id, asked_at=now))
             # Every submit asks first, and an answer may be large: only the newest are kept.
-            for old in records.find(PLANS, newest_first=True, offset=MOST_PLANS, limit=_AT_ONCE):
+            for old in records.find(PLANS, newest_first=True, offset=MAX_PLANS, limit=_AT_ONCE):
                 records.delete(PLANS, old.request_id)
 
     def plan(self, request_id: str) -> PlanView | None:
@@ -159,11 +159,11 @@ class ReadModel:
 
 
 def _members(records: Records, job_id: str) -> list[MemberView]:
-    return records.find(MEMBERS, group=job_id, limit=_MOST_MEMBERS)
+    return records.find(MEMBERS, group=job_id, limit=_MAX_MEMBERS)
 
 
 def _noted(records: Records, job_id: str) -> list[Moment]:
-    return records.find(MOMENTS, group=job_id, limit=2 * MOST_MOMENTS + 1)
+    return records.find(MOMENTS, group=job_id, limit=2 * MAX_MOMENTS + 1)
 
 
 def _listed(records: Records, states: Sequence[str], limit: int, offset: int = 0) -> list[JobView]:

@@ -19,7 +19,7 @@ from shared.service.http import same
 
 LASTS_S = 12 * 3600
 """How long after signing in a session ends."""
-_FAILURES, _WITHIN_S, _MOST_ADDRESSES = 10, 60.0, 10_000
+_FAILURES, _WITHIN_S, _MAX_ADDRESSES = 10, 60.0, 10_000
 _LONGEST_NAME = 200
 
 
@@ -81,5 +81,5 @@ class Attempts:
         """Note a failure; of too many addresses the oldest are forgotten."""
         kept = self._failures.pop(address, [])[1 - _FAILURES :]
         self._failures[address] = [*kept, self._clock()]
-        while len(self._failures) > _MOST_ADDRESSES:
+        while len(self._failures) > _MAX_ADDRESSES:
             self._failures.popitem(last=False)

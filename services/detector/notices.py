@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from services.detector.detectors.base import Bools
 from shared.columns import Column, Columns, Rows
 
-_MOST = 30_000
+_MAX_IN_A_ROW = 30_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Notices:
     ) -> Bools:
         """Count the points in a row for which it holds; where it does so for long enough."""
         counts, since = self.state[name], self.state[f"{name}_since_ms"]
-        count = np.where(holds, np.minimum(counts[rows] + 1, _MOST), 0)
+        count = np.where(holds, np.minimum(counts[rows] + 1, _MAX_IN_A_ROW), 0)
         began = np.where(count == 1, time_ms, since[rows])
         counts[rows], since[rows] = count, began
         enough: Bools = (count >= needed.points) & (time_ms - began >= needed.ms)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shared.columns import Array, Column, Columns
 from shared.samples import Sender
 
-_MOST = 10_000
+_MAX_SENDERS = 10_000
 _NEVER = np.iinfo(np.int64).min
 _NAMES = "sender.names"
 
@@ -32,7 +32,7 @@ class KnownSenders:
 
     def number(self, name: str) -> int:
         """The number of a sender, a new one where it is new; -1: there are too many."""
-        if name not in self._numbers and len(self._numbers) >= _MOST:
+        if name not in self._numbers and len(self._numbers) >= _MAX_SENDERS:
             return -1
         found = self._numbers.setdefault(name, len(self._numbers))
         self._state.grow(len(self._numbers))

@@ -16,7 +16,7 @@ from services.predictor.combination import bounded
 from services.predictor.forecasters import Forecaster
 from services.predictor.forecasters.base import Floats
 
-_LEAST_SHARE = 0.4
+_MIN_SHARE = 0.4
 """Of a history is left to forecast from at the first origin."""
 _REACH = 6
 """A history is at least so many times as long as what is forecast of it."""
@@ -51,7 +51,7 @@ def backtest(
     points = table.shape[1]
     reach = max(1, min(horizon, points // _REACH))
     cuts = [points - reach * (back + 1) for back in range(origins)]
-    cuts = [cut for cut in cuts if cut >= math.ceil(_LEAST_SHARE * points)]
+    cuts = [cut for cut in cuts if cut >= math.ceil(_MIN_SHARE * points)]
     curves = np.full((len(forecasters), len(table), len(cuts), 3, reach), np.nan)
     actual = np.empty((len(table), len(cuts), reach))
     for at, cut in enumerate(cuts):

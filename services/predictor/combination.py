@@ -12,12 +12,12 @@ import numpy as np
 
 from services.predictor.forecasters.base import Floats
 
-_LEAST_WEIGHT = 0.02
+_MIN_WEIGHT = 0.02
 """What weighs less is left out: it costs as much time as the others."""
 _EXACT = 1e-9
 """Share of a series' size below which an error is none."""
 
-_MOST_WIDENING = 10.0
+_MAX_WIDENING = 10.0
 
 
 def weights_of(errors: Floats, size: Floats, preference: float) -> Floats:
@@ -39,7 +39,7 @@ def weights_of(errors: Floats, size: Floats, preference: float) -> Floats:
         weights = np.where(silent, 0.0, (best / mean) ** preference)
     for _ in range(2):
         weights /= np.maximum(weights.sum(axis=0), _EXACT)
-        weights[weights < _LEAST_WEIGHT] = 0.0
+        weights[weights < _MIN_WEIGHT] = 0.0
     return np.asarray(weights / np.maximum(weights.sum(axis=0), _EXACT))
 
 
@@ -68,7 +68,7 @@ def widening_of(curves: Floats, actual: Floats) -> Floats:
     size = np.abs(np.where(np.isfinite(actual), actual, 0.0)).max(axis=(1, 2), initial=_EXACT)
     misses = np.abs(actual - curves[:, :, 0]) / (half + _EXACT * size[:, None, None])
     largest = np.where(np.isfinite(misses), misses, 0.0).max(axis=(1, 2), initial=0.0)
-    return np.asarray(np.clip(np.sqrt(largest), 1.0, _MOST_WIDENING))
+    return np.asarray(np.clip(np.sqrt(largest), 1.0, _MAX_WIDENING))
 
 
 def widened(curves: Floats, widening: Floats) -> Floats:

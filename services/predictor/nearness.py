@@ -21,7 +21,7 @@ from shared.columns import Array, Column, Columns
 _SLOW, _FAST = 1 / 168, 1 / 12
 _DEVIATIONS = 3.0
 _STRETCH = 0.5
-_LEAST_POINTS = 24
+_MIN_POINTS = 24
 """Points before which the extreme says nothing."""
 
 
@@ -74,7 +74,7 @@ class Nearness:
         # A new extreme reached by a steady rise: a trend has begun.
         rising = (last >= extreme) & (fast > deviation * np.sqrt(_FAST))
         span = np.where(rising, span + ahead * fast, span)
-        span[state["points"][rows] < _LEAST_POINTS] = np.inf
+        span[state["points"][rows] < _MIN_POINTS] = np.inf
         return np.asarray(np.minimum(walk, span) >= limits)
 
     def snapshot(self) -> dict[str, Array]:

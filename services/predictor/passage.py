@@ -27,7 +27,7 @@ _PATHS = 200
 _SEED = 11
 _SPANS = 4
 _LIKELY_FROM, _LIKELY_UNTIL = 0.1, 0.9
-_LEAST_EXPONENT = -700.0
+_MIN_EXPONENT = -700.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def brownian(values: Floats, distance: float, horizon: int) -> Floats:
     root = deviation * np.sqrt(ahead)
     direct = ndtr((drift * ahead - distance) / root)
     exponent = 2 * drift * distance / deviation**2 + log_ndtr((-drift * ahead - distance) / root)
-    second = np.exp(np.clip(exponent, _LEAST_EXPONENT, 0.0))
+    second = np.exp(np.clip(exponent, _MIN_EXPONENT, 0.0))
     return np.asarray(np.minimum(1.0, direct + second))
 
 

@@ -28,8 +28,8 @@ from shared.store.records import Memory
 
 log = structlog.get_logger(__name__)
 
-_MOST_STARTS = 50
-_MOST_LIVE = 1_000_000
+_MAX_STARTS = 50
+_MAX_LIVE = 1_000_000
 _RESTLESS_S, _ALL_S = 0.45, 5.0
 _PASSING = {PendingCause.NODE, PendingCause.GANG, PendingCause.QUEUE}
 _PASSING_S = 1.5
@@ -143,10 +143,10 @@ class Reconciler:
                 JOBS,
                 group="live",
                 status=[*ACTIVE_STATES, *_ENDED],
-                limit=_MOST_LIVE,
+                limit=_MAX_LIVE,
                 memory=self._memory,
             )
-            waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MOST_STARTS)
+            waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MAX_STARTS)
             if waiting:
                 active = [record for record in live if record.state in ACTIVE_STATES]
                 live += self._admit(unit, ctx, admit(waiting, active, self._total))

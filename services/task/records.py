@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.contracts import (
-    MOST_ARTIFACTS,
+    MAX_ARTIFACTS,
     Artifact,
     FailureClass,
     JobPlan,
@@ -130,7 +130,7 @@ class JobRecord(_Frozen):
     def with_results(self, member: str, end: PodExited) -> JobRecord:
         """This job with what a member left; of what is stored only the first files are kept."""
         others = {name: found for name, found in self.artifacts.items() if name != member}
-        room = max(0, MOST_ARTIFACTS - sum(map(len, others.values())))
+        room = max(0, MAX_ARTIFACTS - sum(map(len, others.values())))
         return self.model_copy(
             update={
                 "artifacts": others | {member: end.artifacts[:room]},

@@ -14,7 +14,7 @@ from shared.contracts import Fault, JobSubmit, Resources, is_reserved_variable, 
 
 PACKAGES = "packages"
 """What the keys of all packages begin with."""
-_LEAST_MEMORY = 2**20 * 16
+_MIN_MEMORY = 2**20 * 16
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _resources(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
     for role in submit.roles():
         each, own = submit.resources_of(role), role in submit.role_resources
         field = f"role_resources.{role}" if own else "resources"
-        if memory_bytes(each.memory) < _LEAST_MEMORY:
+        if memory_bytes(each.memory) < _MIN_MEMORY:
             yield f"{field}.memory", "less than 16Mi cannot hold any program"
         if each.gpu > quotas.gpu:
             yield f"{field}.gpu", f"{each.gpu} GPUs are asked for; {quotas.gpu} is the quota"

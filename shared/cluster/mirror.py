@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 _WATCH_S = 240
 _SILENCE_S = 90.0
 _RESYNC_S = 1800.0
-_PAUSE_S, _MOST_PAUSE_S = 0.5, 15.0
+_PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
 _PAGE = "500"
 
 Key = tuple[str, str]
@@ -121,11 +121,11 @@ class Mirror:
                 continue
             except (Forbidden, NotFound) as error:
                 log.warning("watch_refused", path=self._path, error=str(error))
-                pause = _MOST_PAUSE_S
+                pause = _MAX_PAUSE_S
             except ClusterError as error:
                 log.warning("watch_interrupted", path=self._path, error=str(error))
             self._stopping.wait(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, _MOST_PAUSE_S)
+            pause = min(pause * 2, _MAX_PAUSE_S)
 
     def _list(self) -> str:
         found: dict[Key, Object] = {}

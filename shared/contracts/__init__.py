@@ -41,8 +41,8 @@ from shared.contracts.healing import (
     RuleState,
 )
 from shared.contracts.jobs import (
-    MOST_ARTIFACTS,
-    MOST_REASONS,
+    MAX_ARTIFACTS,
+    MAX_REASONS,
     TERMINAL_STATES,
     Artifact,
     FailureClass,
@@ -99,9 +99,9 @@ from shared.contracts.rendezvous import (
 from shared.contracts.volumes import EmptyDirectory, EnvironmentSource, Volume
 
 __all__ = [
+    "MAX_ARTIFACTS",
+    "MAX_REASONS",
     "MAX_SAMPLES",
-    "MOST_ARTIFACTS",
-    "MOST_REASONS",
     "TERMINAL_STATES",
     "ActionChanged",
     "ActionDecide",

@@ -40,13 +40,13 @@ ExtendedResource = Annotated[
 ]
 ContainerImage = Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")]
 EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-MOST_ENVIRONMENT = 2**20
+MAX_ENVIRONMENT = 2**20
 
 
 def _check_environment(values: dict[str, str]) -> dict[str, str]:
     size = sum(len(name.encode()) + len(value.encode()) for name, value in values.items())
-    if size > MOST_ENVIRONMENT:
-        msg = f"names and values take {size} bytes; at most {MOST_ENVIRONMENT} are allowed"
+    if size > MAX_ENVIRONMENT:
+        msg = f"names and values take {size} bytes; at most {MAX_ENVIRONMENT} are allowed"
         raise ValueError(msg)
     return values
 
@@ -516,15 +516,15 @@ class Artifact(Part):
     sha256: str = Field(max_length=64)
 
 
-MOST_ARTIFACTS = 1000
-MOST_REASONS = 20
+MAX_ARTIFACTS = 1000
+MAX_REASONS = 20
 Artifacts = Annotated[
     tuple[Artifact, ...],
     Field(
-        max_length=MOST_ARTIFACTS,
+        max_length=MAX_ARTIFACTS,
         description="The first files stored; all are in jobs/JOB/manifest/ of the object store.",
     ),
-    cut_to(MOST_ARTIFACTS),
+    cut_to(MAX_ARTIFACTS),
 ]
 
 
@@ -534,8 +534,8 @@ class Stored(Part):
     files: int = Field(default=0, ge=0, lt=2**63, description="Files stored.")
     size: int = Field(default=0, ge=0, lt=2**63, description="Bytes of all of them.")
     left_out: int = Field(default=0, ge=0, lt=2**63, description="Files and links not stored.")
-    reasons: Annotated[tuple[Sentence, ...], cut_to(MOST_REASONS)] = Field(
-        default=(), max_length=MOST_REASONS, description="The first of these, each with its reason."
+    reasons: Annotated[tuple[Sentence, ...], cut_to(MAX_REASONS)] = Field(
+        default=(), max_length=MAX_REASONS, description="The first of these, each with its reason."
     )
 
     def __add__(self, other: Stored) -> Stored:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from shared.embedded.broker_users import ADMIN, definitions, random_passwords
 from shared.embedded.files import own_directory, write_private
-from shared.embedded.log_files import GENERATIONS, MOST_BYTES
+from shared.embedded.log_files import GENERATIONS, MAX_BYTES
 from shared.embedded.ports import Chosen, any_free
 from shared.embedded.process import (
     LOOPBACK,
@@ -204,7 +204,7 @@ class EmbeddedBroker:
             "raft.wal_max_size_bytes": 64_000_000,
             "max_message_size": MAX_MESSAGE_BYTES,
             "log.file.level": "warning",
-            "log.file.rotation.size": MOST_BYTES,
+            "log.file.rotation.size": MAX_BYTES,
             "log.file.rotation.count": GENERATIONS,
         } | tokens.server_settings(self.state / "members.pem")
         text = "".join(f"{key} = {value}\n" for key, value in settings.items())

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-MOST_BYTES = 8 * 2**20
+MAX_BYTES = 8 * 2**20
 """Size at which a log file is cut."""
 GENERATIONS = 2
 """Older files kept beside each: ``task.log.1`` is the newer one."""
@@ -24,7 +24,7 @@ def open_log(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
 
 
-def rotate(path: Path, most_bytes: int = MOST_BYTES, generations: int = GENERATIONS) -> bool:
+def rotate(path: Path, most_bytes: int = MAX_BYTES, generations: int = GENERATIONS) -> bool:
     """Cut a log that is full; whether it was."""
     try:
         size = path.stat().st_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MOST_FAULTS = 50
+MAX_FAULTS = 50
 """So many faults are named; looking for more would be work done for an attacker."""
 
 
@@ -42,5 +42,5 @@ class PackageRefused(PackageError):
     """A package is not safe or not well-formed; ``faults`` names what was found."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults[:MOST_FAULTS]))
-        self.faults = faults[:MOST_FAULTS]
+        super().__init__("; ".join(faults[:MAX_FAULTS]))
+        self.faults = faults[:MAX_FAULTS]

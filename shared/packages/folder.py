@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from shared.packages.bounds import MOST_FAULTS, Bounds, PackageError, PackageRefused
+from shared.packages.bounds import MAX_FAULTS, Bounds, PackageError, PackageRefused
 from shared.packages.inventory import Entry, Inventory, Kind, parts_of, too_long, usable
 
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache", ".ipynb_checkpoints"}
@@ -115,7 +115,7 @@ class Folder:
 
     def _fault(self, fault: str) -> None:
         self.faults.append(fault)
-        if len(self.faults) >= MOST_FAULTS:
+        if len(self.faults) >= MAX_FAULTS:
             raise PackageRefused([])
 
 

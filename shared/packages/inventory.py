@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from shared.packages.bounds import MOST_FAULTS, Bounds, PackageRefused
+from shared.packages.bounds import MAX_FAULTS, Bounds, PackageRefused
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 """The kernel follows no more links than that on one path."""
 
 
@@ -176,7 +176,7 @@ class Inventory:
             raise PackageRefused([*self.faults, reason])
 
     def _stop_early(self) -> None:
-        if len(self.faults) >= MOST_FAULTS:
+        if len(self.faults) >= MAX_FAULTS:
             raise PackageRefused(self.faults)
 
     def _place(self, entry: Entry, parts: Sequence[str], faults: list[str]) -> Entry | None:
@@ -232,7 +232,7 @@ class Inventory:
             parent = link.parent or self._root
             place = self._walk(parent, link.target.split("/"), passed + 1)
             link.reached, link.hops = place, place.hops + 1
-        elif passed + link.hops > _MOST_LINKS:
+        elif passed + link.hops > _MAX_LINKS:
             raise _TooManyLinksError
         return link.reached
 
@@ -254,7 +254,7 @@ class Inventory:
             if child is None:
                 missing += 1
             elif child.kind is Kind.LINK:
-                if passed + hops >= _MOST_LINKS:
+                if passed + hops >= _MAX_LINKS:
                     raise _TooManyLinksError
                 place = self._resolve(child, passed + hops)
                 node, missing, hops = place.node, place.missing, hops + child.hops

@@ -8,7 +8,7 @@ from shared.packages.inventory import Inventory, Kind
 
 _LEFT_BY_MACOS = "__MACOSX"
 """Beside what somebody packed: its files' attributes, under the same names."""
-_SHOWN, _MOST_SHOWN = 80, 5
+_SHOWN, _MAX_SHOWN = 80, 5
 """Characters of a name, and names, that a fault tells."""
 
 
@@ -44,5 +44,5 @@ def _no_code_folder(inventory: Inventory) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name[:_SHOWN]) for name in names[:_MOST_SHOWN])
-    return f"{shown} and more" if len(names) > _MOST_SHOWN else shown
+    shown = ", ".join(repr(name[:_SHOWN]) for name in names[:_MAX_SHOWN])
+    return f"{shown} and more" if len(names) > _MAX_SHOWN else shown

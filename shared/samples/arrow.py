@@ -29,7 +29,7 @@ CONTENT_TYPE = "application/vnd.apache.arrow.stream"
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Largest encoded batch that is looked at."""
 
-_MOST_RECORD_BATCHES = 1000
+_MAX_RECORD_BATCHES = 1000
 _CLOCK, _HASHES, _JUDGED = b"clock_ms", b"hashes", b"judged"
 _COUNTERS, _SENDERS, _BROUGHT = b"counters", b"senders", b"brought"
 _CLOCK_DIGITS = 15
@@ -153,8 +153,8 @@ def _record_batches(reader: pa.RecordBatchStreamReader) -> list[pa.RecordBatch]:
         rows += len(batch)
         if rows > MAX_SAMPLES:
             raise InvalidBatch([f"more than {MAX_SAMPLES} samples in one batch"])
-        if len(batches) > _MOST_RECORD_BATCHES:
-            raise InvalidBatch([f"more than {_MOST_RECORD_BATCHES} record batches"])
+        if len(batches) > _MAX_RECORD_BATCHES:
+            raise InvalidBatch([f"more than {_MAX_RECORD_BATCHES} record batches"])
     return batches
 
 

@@ -13,7 +13,7 @@ from shared.machine import machine_of
 from shared.samples.batch import MAX_TIME_MS, InvalidBatch, SampleBatch
 from shared.samples.names import item_of, kept_labels
 
-_MOST_FAULTS = 20
+_MAX_FAULTS = 20
 """Of one column that are named; a person reads no more."""
 
 
@@ -56,9 +56,9 @@ def _kept(
 ) -> list[str | None]:
     found = [None if name is None else kept(name) for name in names]
     bad = [name for name, good in zip(names, found, strict=True) if good is None]
-    faults += [f"{what} {str(name)[:80]!r}: {_WANTED[what]}" for name in bad[:_MOST_FAULTS]]
-    if len(bad) > _MOST_FAULTS:
-        faults.append(f"and {len(bad) - _MOST_FAULTS} more of {what}")
+    faults += [f"{what} {str(name)[:80]!r}: {_WANTED[what]}" for name in bad[:_MAX_FAULTS]]
+    if len(bad) > _MAX_FAULTS:
+        faults.append(f"and {len(bad) - _MAX_FAULTS} more of {what}")
     return found
 
 

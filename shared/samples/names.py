@@ -25,7 +25,7 @@ from shared.contracts.metrics import (
 CUT_LABEL = "labels_cut"
 """Stands for the labels of a series that has too many."""
 
-_MOST_BYTES = 8192
+_MAX_BYTES = 8192
 """Of a series' labels: an event's header names them, beside others, within one AMQP frame."""
 _UNPRINTABLE = re.compile(UNPRINTABLE)
 
@@ -69,7 +69,7 @@ def kept_labels(labels: Mapping[str, str]) -> Labels:
         if name and value
     }
     text = labels_text(shown)
-    fits = len(text) <= _MOST_BYTES // 4 and len(shown) <= MAX_LABELS
+    fits = len(text) <= _MAX_BYTES // 4 and len(shown) <= MAX_LABELS
     if fits and all(map(_is_short, shown, shown.values())):
         return Labels(text, cut=False)
     kept = dict(_within_bounds(shown))
@@ -96,7 +96,7 @@ def _within_bounds(labels: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         (_short(name, LABEL_NAME_LENGTH), _short(value, LABEL_VALUE_LENGTH))
         for name, value in sorted(labels.items())
     ]
-    room, size = _MOST_BYTES, 0
+    room, size = _MAX_BYTES, 0
     most = MAX_LABELS if len(labels) <= MAX_LABELS else MAX_LABELS - 1
     for number, (name, value) in enumerate(shortened):
         size += len(orjson.dumps({name: value}))

@@ -22,7 +22,7 @@ from shared.topology import partition_queue
 log = structlog.get_logger(__name__)
 
 _ONE_SNAPSHOT = threading.Lock()
-_LEAST_WORK_PER_SNAPSHOT = 19
+_MIN_WORK_PER_SNAPSHOT = 19
 """So many times as long as a snapshot took there is none: 5 % of the time at most."""
 
 
@@ -296,5 +296,5 @@ class PartitionOwner:
         now = self._clock()
         # A large state is stored less often: replaying a little more after a crash costs less
         # than standing still for every snapshot.
-        self._next_snapshot = now + max(self._every_s, _LEAST_WORK_PER_SNAPSHOT * (now - begin))
+        self._next_snapshot = now + max(self._every_s, _MIN_WORK_PER_SNAPSHOT * (now - begin))
         SNAPSHOTS.inc()

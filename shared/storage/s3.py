@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 PART_BYTES = 8 * 2**20
 """Files above this size go in parts of this size (S3's least is 5 MiB)."""
-_MOST_PARTS = 10_000
-_MOST_SIGNED = 500
+_MAX_PARTS = 10_000
+_MAX_SIGNED = 500
 """Parts of an upload by somebody else: each costs a signature and half a kilobyte of the answer."""
 _COPIED_AT_ONCE = 2**30
 
@@ -165,7 +165,7 @@ class S3Store:
     def begin_upload(
         self, bucket: str, key: str, size: int, expires_s: int = 86_400
     ) -> PresignedUpload:
-        part_bytes = max(PART_BYTES, -(-size // _MOST_SIGNED))
+        part_bytes = max(PART_BYTES, -(-size // _MAX_SIGNED))
         upload_id, done = self._upload(bucket, key)
         urls = tuple(
             self._presign(
@@ -233,7 +233,7 @@ class S3Store:
     ) -> ObjectInfo:
         """Upload in parts; parts an interrupted upload left are kept when they are the same."""
         size = path.stat().st_size
-        part_bytes = max(PART_BYTES, -(-size // _MOST_PARTS))
+        part_bytes = max(PART_BYTES, -(-size // _MAX_PARTS))
         with translated(f"{bucket}:{key}"), path.open("rb") as file:
             upload_id, done = self._upload(bucket, key)
             for number in range(1, -(-size // part_bytes) + 1):

@@ -6,6 +6,6 @@ takes its place where one is given.
 """
 
 from shared.tfjob.importing import ROLES, Imported, NotImportableError, import_tfjob, write
-from shared.tfjob.reading import MOST_BYTES
+from shared.tfjob.reading import MAX_BYTES
 
-__all__ = ["MOST_BYTES", "ROLES", "Imported", "NotImportableError", "import_tfjob", "write"]
+__all__ = ["MAX_BYTES", "ROLES", "Imported", "NotImportableError", "import_tfjob", "write"]

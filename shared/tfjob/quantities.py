@@ -9,7 +9,7 @@ _QUANTITY = re.compile(
     r"([0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})"
     r"(?:[eE]([+-]?[0-9]{1,2})|(n|u|m|Ki|Mi|Gi|Ti|Pi|Ei|k|M|G|T|P|E))?"
 )
-_MOST = 2**63 - 1
+_MAX_QUANTITY = 2**63 - 1
 """Kubernetes' largest quantity."""
 _FACTORS = {
     "n": Decimal(10) ** -9,
@@ -45,7 +45,7 @@ def amount(quantity: object) -> Decimal:
     number, exponent, suffix = match.groups()
     factor = Decimal(10) ** int(exponent) if exponent else _FACTORS[suffix or ""]
     found = Decimal(number) * factor
-    if found > _MOST:
+    if found > _MAX_QUANTITY:
         raise ValueError(f"{text!r} is more than Kubernetes can count")
     return found
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 """Kubernetes' own store takes no larger objects than 1.5 MiB."""
-_MOST_DEPTH = 64
-_MOST_VALUES = 100_000
+_MAX_DEPTH = 64
+_MAX_VALUES = 100_000
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _TEMPLATE = "if the file is a template ({{ }}), render it first, e.g. by `helm template`"
@@ -34,8 +34,8 @@ def document(data: bytes) -> Any:
     Raises:
         UnreadableError: when there is none, or more than one, or it breaks a bound.
     """
-    if len(data) > MOST_BYTES:
-        raise UnreadableError(f"the file has more than {MOST_BYTES} bytes")
+    if len(data) > MAX_BYTES:
+        raise UnreadableError(f"the file has more than {MAX_BYTES} bytes")
     text = _decoded(data)
     if text.lstrip().startswith("{"):
         try:
@@ -83,8 +83,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth += 1
         self.count += 1
-        if self.depth > _MOST_DEPTH or self.count > _MOST_VALUES:
-            what = "nested too deeply" if self.depth > _MOST_DEPTH else "too many values"
+        if self.depth > _MAX_DEPTH or self.count > _MAX_VALUES:
+            what = "nested too deeply" if self.depth > _MAX_DEPTH else "too many values"
             raise yaml.composer.ComposerError(None, None, what, self.get_mark())
         try:
             return super().compose_node(parent, index)
@@ -110,7 +110,7 @@ class _Values:
 
     def of(self, node: yaml.Node, depth: int = 0) -> Any:
         self._count += 1
-        if depth > _MOST_DEPTH or self._count > _MOST_VALUES:
+        if depth > _MAX_DEPTH or self._count > _MAX_VALUES:
             raise _wrong(node, "its aliases unfold into too much")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
@@ -190,7 +190,7 @@ def _wrong(node: yaml.Node, problem: str) -> yaml.YAMLError:
 
 def _plain(value: Any, depth: int = 0) -> Any:
     """A document that was JSON, under the same rules."""
-    if depth > _MOST_DEPTH:
+    if depth > _MAX_DEPTH:
         raise UnreadableError("not usable JSON: nested too deeply")
     try:
         if isinstance(value, dict):

@@ -37,7 +37,7 @@ from shared.samples import (
 from tests.remote_write import Series, request_1, request_2
 
 _T0 = 1_700_000_000_000
-_MOST_KEY_BYTES, _FRAME_BYTES = 255, 131_072 - 4096
+_MAX_KEY_BYTES, _FRAME_BYTES = 255, 131_072 - 4096
 
 _odd = st.text(max_size=8) | st.sampled_from(
     ["*", "_", "%", "a" * 600, "é" * 300, "x\ny", "\x7f", "::1", "[::1]:9", "w.:9100", "-", "."]
@@ -104,7 +104,7 @@ def _events(batches: list[SampleBatch], marks: tuple[Sender, ...]) -> list[Event
 def _check(bus: Bus, event: Event) -> None:
     assert type(event).model_validate_json(event.model_dump_json()) == event
     outgoing = bus.prepare(event)
-    assert len(outgoing.routing_key.encode()) <= _MOST_KEY_BYTES
+    assert len(outgoing.routing_key.encode()) <= _MAX_KEY_BYTES
     pieces: list[bytes] = []
     assert encode_table(pieces, outgoing.headers) < _FRAME_BYTES
     assert isinstance(event, AnomalyDetected | AnomalyCleared)

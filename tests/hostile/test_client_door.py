@@ -112,7 +112,7 @@ def test_no_route_takes_more_than_its_bound(desk: Desk) -> None:
     for method, path, _ in operations(desk):
         if method in {"GET", "HEAD"}:
             continue
-        most = bodies.MOST_BYTES_OF_A_FORM if path == "/login" else bodies.MOST_BYTES
+        most = bodies.MAX_BYTES_OF_A_FORM if path == "/login" else bodies.MAX_BYTES
         status, taken = asked(desk, method, path, endless(), authorization="Bearer right")
         assert status == 413, path
         assert taken <= most + 2**16, path
@@ -313,7 +313,7 @@ def test_a_list_of_large_jobs_is_small() -> None:
 
 
 def test_only_the_newest_plans_are_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "MOST_PLANS", 3)
+    monkeypatch.setattr(model, "MAX_PLANS", 3)
     job = {name: value for name, value in JOB.items() if name != "package"}
     asked = [
         desk.call("POST", "/api/v1/plans", json=job, headers=TOKEN).json()["request_id"]
@@ -324,12 +324,12 @@ def test_only_the_newest_plans_are_kept(desk: Desk, monkeypatch: pytest.MonkeyPa
 
 
 def test_followers_of_logs_are_bounded_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_MOST_FOLLOWERS", 1)
+    monkeypatch.setattr(logs, "_MAX_FOLLOWERS", 1)
     desk = Desk()
     desk.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
     for _each in range(3):  # the ones before have ended
         assert desk.call("GET", "/api/v1/jobs/a/logs/follow").status_code == 200
-    monkeypatch.setattr(logs, "_MOST_FOLLOWERS", 0)
+    monkeypatch.setattr(logs, "_MAX_FOLLOWERS", 0)
     assert desk.call("GET", "/api/v1/jobs/a/logs/follow").status_code == 503
     desk.store.close()
 

@@ -51,7 +51,7 @@ def test_an_exception_of_a_door_ends_the_round_and_its_input_is_kept(tmp_path: P
 def test_an_input_that_takes_all_cpu_ends_the_round(
     swallow: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.hostile.fuzz.door.MOST_CPU_S", 0.2)
+    monkeypatch.setattr("tests.hostile.fuzz.door.MAX_CPU_S", 0.2)
 
     def never_ends(_parts: Parts) -> str:
         while True:
@@ -67,7 +67,7 @@ def test_an_input_that_takes_all_cpu_ends_the_round(
 def test_memory_that_an_input_takes_beyond_the_bound_ends_the_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.hostile.fuzz.door.MOST_GROWTH_MIB", 16)
+    monkeypatch.setattr("tests.hostile.fuzz.door.MAX_GROWTH_MIB", 16)
     held: list[bytes] = []
 
     def grows(_parts: Parts) -> str:

@@ -17,7 +17,7 @@ from shared.contracts import (
     Stored,
     message_types,
 )
-from shared.contracts.jobs import MOST_ENVIRONMENT
+from shared.contracts.jobs import MAX_ENVIRONMENT
 from shared.topology import ROUTES, Principal
 
 FOREIGN = {Principal.OUTSIDE, Principal.MEMBER}
@@ -97,7 +97,7 @@ def _submit(**fields: object) -> JobSubmit:
 def test_a_large_environment_is_refused_by_its_number_and_by_its_size() -> None:
     with pytest.raises(ValidationError, match="at most 256 items"):
         _submit(env={f"E{number}": "" for number in range(257)})
-    with pytest.raises(ValidationError, match=f"at most {MOST_ENVIRONMENT} are allowed"):
+    with pytest.raises(ValidationError, match=f"at most {MAX_ENVIRONMENT} are allowed"):
         _submit(env={f"E{number}": "ü" * 4096 for number in range(256)})
     assert len(_submit(env={f"E{number}": "x" * 4000 for number in range(256)}).env) == 256
 

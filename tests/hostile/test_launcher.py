@@ -14,7 +14,7 @@ from services.task.launcher.artifacts import Uploaded
 from services.task.launcher.environment import Places
 from services.task.launcher.results import LeftOut, Results
 from services.task.spec import Credentials, MemberSpec
-from shared.contracts import MOST_ARTIFACTS, JobSubmit, Member, Role, Stored
+from shared.contracts import MAX_ARTIFACTS, JobSubmit, Member, Role, Stored
 from shared.packages import pack
 from shared.storage import MemoryStore, ObjectInfo, TooLarge
 
@@ -219,7 +219,7 @@ def test_twelve_thousand_results_are_all_stored_and_the_message_stays_small(
         (places.output / f"{number:05d}").write_bytes(b"x")
     done = _upload(store, private, places)
     assert done.stored == Stored(files=12_000, size=12_000)
-    assert len(done.artifacts) == MOST_ARTIFACTS
+    assert len(done.artifacts) == MAX_ARTIFACTS
     manifest = json.loads(store.get(BUCKET, "jobs/j1/manifest/worker-0.1.json"))
     assert len({each["key"] for each in manifest}) == 12_000
 

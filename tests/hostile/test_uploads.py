@@ -92,7 +92,7 @@ def test_what_is_not_finished_in_time_is_removed(desk: Desk) -> None:
 
 
 def test_unfinished_uploads_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "_MOST_UNFINISHED", 3)
+    monkeypatch.setattr(uploads, "_MAX_UNFINISHED", 3)
     kept = [begin(desk).json() for _ in range(3)]
     assert begin(desk).status_code == 429
     assert begin(desk, upload_id=kept[0]["upload_id"]).status_code == 200

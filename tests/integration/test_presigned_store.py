@@ -18,7 +18,7 @@ from shared.storage import (
 )
 from tests.conftest import ObjectStoreUnderTest
 
-_MOST = 100_000
+_MAX_BYTES = 100_000
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def owner(object_store: ObjectStoreUnderTest) -> S3Store:
 
 def _access(owner: S3Store, expires_s: int = 600) -> PresignedAccess:
     return PresignedAccess(
-        writes=owner.presign_prefix("pods", "jobs/a/", expires_s, _MOST),
+        writes=owner.presign_prefix("pods", "jobs/a/", expires_s, _MAX_BYTES),
         reads={"pods/jobs/a/in": owner.presign_get("pods", "jobs/a/in")},
     )
 
@@ -76,7 +76,7 @@ def test_the_server_itself_refuses_what_lies_outside_the_prefix(owner: S3Store) 
 def test_too_large_an_object_and_an_expired_form_are_refused(owner: S3Store) -> None:
     access = _access(owner)
     with pytest.raises(StorageError):
-        PresignedStore(lambda: access).put("pods", "jobs/a/big", bytes(_MOST + 1))
+        PresignedStore(lambda: access).put("pods", "jobs/a/big", bytes(_MAX_BYTES + 1))
     old = _access(owner, expires_s=-10)
     with pytest.raises(AccessDenied):
         PresignedStore(lambda: old).put("pods", "jobs/a/late", b"x")

@@ -11,7 +11,7 @@ from shared.contracts import ActionChanged, ActionState, Level, RemediationStep
 from shared.service import Context
 from shared.store import Collection
 
-_MOST_STEPS = 50
+_MAX_STEPS = 50
 OPEN = tuple(
     state.value
     for state in (
@@ -87,7 +87,7 @@ def remember(event: ActionChanged, ctx: Context) -> None:
         host=series.host,
         item=series.item,
         labels=", ".join(f"{name}={value}" for name, value in sorted(series.labels.items())),
-        steps=event.steps[:_MOST_STEPS],
+        steps=event.steps[:_MAX_STEPS],
         total_steps=max(event.total_steps, len(event.steps)),
     )
     ctx.records.put(ACTIONS, view)

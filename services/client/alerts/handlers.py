@@ -30,9 +30,9 @@ from shared.contracts.alerts import AlertState, BandPoint, Point, SeriesRef
 from shared.service import Context
 
 P = TypeVar("P", Point, BandPoint)
-MOST_POINTS = 240
+MAX_POINTS = 240
 """Points of a curve that are kept: a plot has no more columns to show."""
-MOST_EVENTS = 200
+MAX_EVENTS = 200
 """Lines of one alert's history that are kept: the newest."""
 _AT_ONCE = 50
 _CHANGE, _ACTION, _VERIFIED, _END = 1, 2, 3, 4
@@ -207,7 +207,7 @@ def _note(noted: AlertEvent, ctx: Context) -> None:
         return
     ctx.records.put(EVENTS, noted)
     old = ctx.records.find(
-        EVENTS, group=noted.alert_id, newest_first=True, offset=MOST_EVENTS, limit=_AT_ONCE
+        EVENTS, group=noted.alert_id, newest_first=True, offset=MAX_EVENTS, limit=_AT_ONCE
     )
     for each in old:
         ctx.records.delete(EVENTS, EVENTS.key(each))
@@ -239,8 +239,8 @@ def _ranges(points: Sequence[BandPoint]) -> tuple[tuple[int, float, float, float
 
 
 def _thinned(points: Sequence[P]) -> Sequence[P]:
-    """At most ``MOST_POINTS`` at even distances, the last among them."""
-    step = -(-len(points) // MOST_POINTS) or 1
+    """At most ``MAX_POINTS`` at even distances, the last among them."""
+    step = -(-len(points) // MAX_POINTS) or 1
     return points[(len(points) - 1) % step :: step]
 
 

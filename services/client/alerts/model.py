@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from services.client.alerts.actions import ACTIONS, OPEN, ActionView
-from services.client.alerts.handlers import MOST_EVENTS
+from services.client.alerts.handlers import MAX_EVENTS
 from services.client.alerts.records import (
     ALERTS,
     CURVES,
@@ -31,7 +31,7 @@ from shared.contracts import ActionState
 from shared.contracts.alerts import AlertState
 from shared.store import Collection, Records, Store
 
-MOST_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
+MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (ALERTS, (RESOLVED,), 20_000),
     (ALERTS, OPEN_RANKS, 20_000),
     (EVENTS, None, 100_000),
@@ -43,7 +43,7 @@ MOST_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
 """Of each collection and standing, how many are kept: the newest, whatever a storm brings."""
 _FIRST, _AT_ONCE = 110, 500
 _FORGOTTEN_AT_ONCE = 1_000
-_MOST_EPISODES = 100
+_MAX_EPISODES = 100
 _SLACK_MS = 300_000
 """A signal that ended this long before its alert's first change may still be its cause."""
 
@@ -151,15 +151,15 @@ class AlertModel:
             alert = records.get(ALERTS, alert_id)
             if alert is None:
                 return None
-            events = records.find(EVENTS, group=alert_id, limit=MOST_EVENTS)
+            events = records.find(EVENTS, group=alert_id, limit=MAX_EVENTS)
             known = records.find(
-                EPISODES, group=alert.series, limit=_MOST_EPISODES, newest_first=True
+                EPISODES, group=alert.series, limit=_MAX_EPISODES, newest_first=True
             )
             episodes = [e for e in known if _concerns(e, alert)]
             episodes.sort(
                 key=lambda e: (e.revised_ms or e.opened_ms or 0, e.event_id), reverse=True
             )
-            found = records.find(ACTIONS, group=alert_id, status=OPEN, limit=_MOST_EPISODES)
+            found = records.find(ACTIONS, group=alert_id, status=OPEN, limit=_MAX_EPISODES)
             curves = [records.get(CURVES, e.event_id) for e in episodes]
         curve = _together([c for c in curves if c is not None and c.recent])
         return Incident(alert=alert, events=events, episodes=episodes, curve=curve, actions=found)
@@ -171,7 +171,7 @@ class AlertModel:
         self._forget(EPISODES, status=OTHER, due_before=now)
         # An open prediction is due when it may come true, which is not its end.
         self._forget(EPISODES, status=OPEN_PREDICTION, due_before=now - KEPT)
-        for collection, standing, most in MOST_KEPT:
+        for collection, standing, most in MAX_KEPT:
             self._forget(collection, status=standing, newest_first=True, offset=most)
 
     def _forget(self, collection: Collection[Any], **which: Any) -> None:

@@ -11,7 +11,7 @@ from services.client.alerts.wording import clock, short_clock
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 280, 76, 16, 12, 28
 _LINES = 5
-_LEAST_SHARE = 0.05
+_MIN_SHARE = 0.05
 """Of the height, left free above and below."""
 _BEYOND = 2.0
 """A band wider than this many times the values' own range is cut, so that values stay visible."""
@@ -105,7 +105,7 @@ def _scale(curve: Curve) -> _Scale | None:
     bounds = [value for row in (*curve.band, *curve.forecast) for value in row[2:]]
     low = max(min([low, *bounds]), low - room)
     high = min(max([high, *bounds]), high + room)
-    margin = _LEAST_SHARE * ((high - low) or abs(high) or 1.0)
+    margin = _MIN_SHARE * ((high - low) or abs(high) or 1.0)
     low, high = low - margin, high + margin
     times = [time_ms for time_ms, _ in curve.recent]
     times += [row[0] for row in (*curve.band, *curve.forecast)]

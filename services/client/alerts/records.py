@@ -109,7 +109,7 @@ class Episode(_Frozen):
 
 
 class Curve(_Frozen):
-    """What an episode's newest event had for a plot; at most ``MOST_POINTS`` of each."""
+    """What an episode's newest event had for a plot; at most ``MAX_POINTS`` of each."""
 
     event_id: str
     received_at: AwareDatetime

@@ -10,12 +10,12 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive
 
-MOST_BYTES = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 """A job with all arguments and variables that its contract allows needs about half of it."""
-MOST_BYTES_OF_A_FORM = 32 * 2**10
+MAX_BYTES_OF_A_FORM = 32 * 2**10
 WITHIN_S = 30.0
-_MOST_DEPTH = 64
-_MOST_VALUES = 100_000
+_MAX_DEPTH = 64
+_MAX_VALUES = 100_000
 
 
 class Refused(Exception):
@@ -88,10 +88,10 @@ def _fault(root: Any) -> str:
     while waiting:
         value, depth = waiting.pop()
         seen += 1
-        if depth > _MOST_DEPTH:
+        if depth > _MAX_DEPTH:
             return "nested too deeply"
-        if seen > _MOST_VALUES:
-            return f"more than {_MOST_VALUES} values"
+        if seen > _MAX_VALUES:
+            return f"more than {_MAX_VALUES} values"
         if isinstance(value, str) and ("\x00" in value or not _is_writable(value)):
             return "a NUL character or half a surrogate pair cannot be passed on"
         if isinstance(value, float) and not math.isfinite(value):

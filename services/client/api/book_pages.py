@@ -14,7 +14,7 @@ from services.client.api.forms import SentForm
 from services.client.api.rendering import Render
 from services.client.healer_api import HealerApi, HealerRefused
 
-_MOST_MACHINES, _MOST_ALERTS, _AUDIT_PAGE = 2_000, 50, 100
+_MAX_MACHINES, _MAX_ALERTS, _AUDIT_PAGE = 2_000, 50, 100
 
 
 def router(healer: HealerApi, alerts: AlertModel, page: Render) -> APIRouter:
@@ -31,7 +31,7 @@ def _machines(routes: APIRouter, healer: HealerApi, alerts: AlertModel, page: Re
         return page(
             "machines.html",
             here="machines",
-            machines=healer.get("health", limit=_MOST_MACHINES),
+            machines=healer.get("health", limit=_MAX_MACHINES),
             groups=healer.get("health", scope="group"),
             stopped=healer.get("healing"),
         )
@@ -46,7 +46,7 @@ def _machines(routes: APIRouter, healer: HealerApi, alerts: AlertModel, page: Re
             hours = healer.get("health", name, "hours")["hours"]
         except HealerRefused:
             hours = []  # none has ended yet
-        found = alerts.alerts(Filter(state="open", host=name), _MOST_ALERTS, 0)
+        found = alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
         return page(
             "machine.html",
             here="machines",

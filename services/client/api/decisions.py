@@ -17,7 +17,7 @@ from shared.contracts import ActionDecide, AnomalyJudge, IncidentAcknowledge, Me
 from shared.contracts.alerts import AlertState
 from shared.messaging import Publisher
 
-_MOST_ALERTS = 100
+_MAX_ALERTS = 100
 Id = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
 
 
@@ -82,8 +82,8 @@ def of_alerts(alerts: AlertModel, form: Form) -> Sequence[AlertView]:
         Refusal: when it names none that is known, or too many.
     """
     named = form.fields.get("alert", [])
-    if len(named) > _MOST_ALERTS:
-        raise refusal(422, f"at most {_MOST_ALERTS} alerts at once", "alert")
+    if len(named) > _MAX_ALERTS:
+        raise refusal(422, f"at most {_MAX_ALERTS} alerts at once", "alert")
     found = alerts.known(named)
     if not found:
         raise refusal(422, "choose at least one alert that is known", "alert")

@@ -13,7 +13,7 @@ from services.client.api.faults import refusal
 from services.client.sessions import CURRENT
 from shared.service.http import same
 
-_MOST_FIELDS = 300
+_MAX_FIELDS = 300
 _LONGEST_WAY = 500
 
 
@@ -48,9 +48,9 @@ async def sent(request: Request) -> Form:
         raise refusal(403, "sign in at /login: decisions on the pages carry a person's name")
     body = (await request.body()).decode(errors="replace")
     try:
-        fields = parse_qs(body, max_num_fields=_MOST_FIELDS)
+        fields = parse_qs(body, max_num_fields=_MAX_FIELDS)
     except ValueError:
-        raise refusal(422, f"a form has at most {_MOST_FIELDS} fields") from None
+        raise refusal(422, f"a form has at most {_MAX_FIELDS} fields") from None
     if not same(fields.get("csrf", [""])[0], session.csrf):
         raise refusal(403, "this form is of another session; open the page again")
     return Form(session.name, fields)

@@ -105,7 +105,7 @@ def _name(host: str) -> str:
 
 async def _bounded(scope: Scope, headers: Headers, receive: Receive) -> Receive:
     is_form = scope["method"] == "POST" and not scope["path"].startswith("/api/")
-    most = bodies.MOST_BYTES_OF_A_FORM if is_form else bodies.MOST_BYTES
+    most = bodies.MAX_BYTES_OF_A_FORM if is_form else bodies.MAX_BYTES
     body = await bodies.read(headers, receive, most, bodies.WITHIN_S)
     if body and not is_form and (problem := bodies.fault_of_json(body)):
         raise Refused(422, problem)

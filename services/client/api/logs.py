@@ -17,7 +17,7 @@ from services.client.logs import Followers, LogEvent, Logs
 from services.client.model import ReadModel
 
 _RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
-_MOST_FOLLOWERS = 1_000
+_MAX_FOLLOWERS = 1_000
 Member = Annotated[str | None, Query(pattern=r"^[a-z0-9]+-[0-9]{1,6}$")]
 Incarnation = Annotated[int | None, Query(ge=1, le=1_000_000)]
 
@@ -80,8 +80,8 @@ def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
     ) -> StreamingResponse:
         """Server-sent events: ``log`` for each chunk, ``end`` with the job's last state."""
         found(model, job_id)
-        if len(following) >= _MOST_FOLLOWERS:
-            raise refusal(503, f"{_MOST_FOLLOWERS} logs are followed already")
+        if len(following) >= _MAX_FOLLOWERS:
+            raise refusal(503, f"{_MAX_FOLLOWERS} logs are followed already")
         position = int(last_event_id) if last_event_id else after
 
         async def events() -> AsyncIterator[str]:

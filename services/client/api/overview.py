@@ -16,12 +16,12 @@ from services.client.records import SUBMITTED, JobView
 from shared.contracts import JobState
 from shared.contracts.alerts import Severity
 
-_MOST = 20
+_MAX_ROWS = 20
 _SOON = timedelta(hours=1)
 _LATELY = timedelta(days=1)
 _STUCK_AFTER = timedelta(minutes=10)
 _BEFORE_RUNNING = (SUBMITTED, JobState.ACCEPTED, JobState.STARTING, JobState.RETRYING)
-_MOST_BEGUN = 60
+_MAX_BEGUN = 60
 _CRITICAL = tuple(rank for rank in OPEN_RANKS if rank.endswith(Severity.CRITICAL))
 
 
@@ -41,20 +41,20 @@ def router(model: ReadModel, alerts: AlertModel, page: Render) -> APIRouter:
 def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLResponse:
     now = datetime.now(UTC)
     counts = alerts.counts()
-    failed = model.jobs((JobState.FAILED,), _MOST, 0)
-    begun = model.oldest(_BEFORE_RUNNING, _MOST_BEGUN)
+    failed = model.jobs((JobState.FAILED,), _MAX_ROWS, 0)
+    begun = model.oldest(_BEFORE_RUNNING, _MAX_BEGUN)
     return page(
         "overview.html",
         here="overview",
-        critical=alerts.unacknowledged(_CRITICAL, _MOST),
-        due=alerts.forecasts(_MOST, before=now + _SOON),
+        critical=alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
+        due=alerts.forecasts(_MAX_ROWS, before=now + _SOON),
         failed=[job for job in failed if now - job.updated_at < _LATELY],
-        stuck=[job for job in begun if now - _since(job) > _STUCK_AFTER][:_MOST],
+        stuck=[job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS],
         open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
         open_forecasts=alerts.open_forecasts(),
         recent=model.jobs((), 5, 0),
         now=now,
-        to_decide=alerts.proposed(now, _MOST),
+        to_decide=alerts.proposed(now, _MAX_ROWS),
     )
 
 

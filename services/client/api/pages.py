@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, Response
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId
 from services.client.api.rendering import Render
-from services.client.drawing import MOST_ROWS, draw
+from services.client.drawing import MAX_ROWS, draw
 from services.client.model import ReadModel
 from services.client.records import ENDED
 from services.client.settings import ClientSettings
@@ -49,7 +49,7 @@ def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRoute
             job=described.job,
             ended=described.job.state in ENDED,
             described=described,
-            most_rows=MOST_ROWS,
+            most_rows=MAX_ROWS,
             drawing=drawing,
         )
 

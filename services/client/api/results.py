@@ -16,7 +16,7 @@ from shared.storage import ObjectStore
 
 _KINDS = ("model/", "output/")
 _LINK_S = 3600
-_MOST = 1_000
+_MAX_FILES = 1_000
 
 
 class ResultFile(BaseModel):
@@ -46,7 +46,7 @@ def router(objects: ObjectStore, model: ReadModel, bucket: str) -> APIRouter:
         job_id: JobId,
         below: Annotated[str, Query(max_length=1024)] = "",
         after: Annotated[str, Query(max_length=1024)] = "",
-        limit: Annotated[int, Query(ge=1, le=_MOST)] = _MOST,
+        limit: Annotated[int, Query(ge=1, le=_MAX_FILES)] = _MAX_FILES,
     ) -> ResultPage:
         """The files a job left, of all or ``below`` a path."""
         found(model, job_id)

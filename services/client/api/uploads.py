@@ -22,7 +22,7 @@ from shared.storage import Incomplete, NotFound, ObjectStore
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the package.")]
 UploadId = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$", max_length=32)]
-_MOST_UNFINISHED = 1_000
+_MAX_UNFINISHED = 1_000
 
 
 class UploadAsked(BaseModel):
@@ -119,8 +119,8 @@ class Uploads:
         upload = Upload(
             id=secrets.token_hex(16), sha256=asked.sha256, size=asked.size, begun_at=now
         )
-        if not self._model.begin(upload, _MOST_UNFINISHED):
-            raise refusal(429, f"{_MOST_UNFINISHED} uploads are unfinished; try again later")
+        if not self._model.begin(upload, _MAX_UNFINISHED):
+            raise refusal(429, f"{_MAX_UNFINISHED} uploads are unfinished; try again later")
         return upload
 
     def _put_together(self, upload: Upload) -> None:

@@ -1,7 +1,7 @@
 "use strict";
 // Keeps the marked sections fresh, follows a log, cancels a job. Without it the pages still read.
 
-const MOST_LINES = 5000;
+const MAX_LINES = 5000;
 
 function refreshing(id) {
   const section = document.getElementById(id);
@@ -58,7 +58,7 @@ function follow(log) {
       row.line.data = shown.slice(shown.lastIndexOf("\r") + 1);
       if (!last) unfinished.delete(whose);
     });
-    while (log.childElementCount > MOST_LINES) log.firstElementChild.remove();
+    while (log.childElementCount > MAX_LINES) log.firstElementChild.remove();
     if (atEnd) log.scrollTop = log.scrollHeight;
   });
   source.addEventListener("end", (event) => {

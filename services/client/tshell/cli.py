@@ -24,7 +24,7 @@ Exit codes: 0 ok, 1 the job failed or was cancelled, 2 bad input, 3 not reachabl
 5 not found.
 """
 app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
 _opened = ExitStack()
 """Connections to close when the command ends."""
@@ -78,8 +78,8 @@ def the_job(door: Door, job: str) -> dict[str, Any]:
     if not found:
         raise Stop(Code.NOT_FOUND, f"there is no job {job!r}; `tshell ls` shows those there are")
     if len(found) > 1:
-        ids = ", ".join(each["job_id"] for each in found[:_MOST_NAMED])
-        more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+        ids = ", ".join(each["job_id"] for each in found[:_MAX_NAMED])
+        more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
         raise Stop(Code.BAD_INPUT, f"{job!r} may be {ids}{more}; say more of the id")
     return dict(door.call("GET", f"/jobs/{found[0]['job_id']}"))
 

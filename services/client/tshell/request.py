@@ -78,7 +78,7 @@ def from_tfjob(
     """The fields of a TFJob; what was said on the command line wins."""
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
     from shared.tfjob import (  # noqa: PLC0415
-        MOST_BYTES,
+        MAX_BYTES,
         NotImportableError,
         import_tfjob,
         write,
@@ -86,7 +86,7 @@ def from_tfjob(
 
     try:
         with file.open("rb") as opened:
-            data = opened.read(MOST_BYTES + 1)
+            data = opened.read(MAX_BYTES + 1)
         if data.startswith(_GZIP):
             text = f"{file} is an archive, not a TFJob: tshell submit {file}"
             raise Stop(Code.BAD_INPUT, text)

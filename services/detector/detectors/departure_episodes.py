@@ -12,7 +12,7 @@ from shared.compiled import kernel
 Row = NDArray[Any]
 
 _WEEK_MS = 604_800_000
-_SHIFT, _MOST_SHIFT = 1.0, 2.0
+_SHIFT, _MAX_SHIFT = 1.0, 2.0
 
 
 @kernel
@@ -23,7 +23,7 @@ def control(pace: Row, tally: Row, onset: bool, weekly: float, step_ms: float) -
     shift = pace[of.SHIFT] - pull * weekly * min(step_ms, 3_600_000.0) / _WEEK_MS
     if onset:
         shift += pull
-    pace[of.SHIFT] = max(-_MOST_SHIFT, min(_MOST_SHIFT, shift))
+    pace[of.SHIFT] = max(-_MAX_SHIFT, min(_MAX_SHIFT, shift))
 
 
 @kernel

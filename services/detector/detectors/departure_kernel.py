@@ -51,11 +51,11 @@ _TYPICAL_CODES = _TYPICAL.view(np.int32) >> 16
 _NAT = math.log(2.0) / 128
 """Nats in one step of a kept size."""
 TRUST_BLOCKS, _PRIOR_BLOCKS, _LEAD = 150.0, 25.0, 0.8
-_LONG = 3
-_MOST_BEYOND, _USUAL, NEVER = 10.0, 2.0, 99.0
+_LONG_SPAN = 3
+_MAX_BEYOND, _USUAL, NEVER = 10.0, 2.0, 99.0
 _NOTHING, NOISE = 0.02, 0.8
 """Mean deviations that are none, and the usual ones of what was just begun."""
-_LEAST_RUN, _UNSETTLED, _LEARNED = 6, 2, 10
+_MIN_RUN, _UNSETTLED, _LEARNED = 6, 2, 10
 """Equal values that are a run; blocks not counted; points before distances mean something."""
 _STEPS = 256.0
 """Of a nat, in which rarities are kept."""
@@ -153,13 +153,13 @@ def rarity(tops: Row, start: int, held: int, code: int, blocks: int, logs: float
     for at in range(few):
         index += (tops[start + at] - tops[start + few]) * _NAT
     index = max(index / (few + prior), 0.1)
-    return float(logs + 0.7 + min(_MOST_BEYOND, (code - first) * _NAT / index))
+    return float(logs + 0.7 + min(_MAX_BEYOND, (code - first) * _NAT / index))
 
 
 @kernel
 def still(tally: Row, run: int, own: float) -> float:
     """Rarity of a run of equal values: by how often a value follows itself, and by past runs."""
-    if run < _LEAST_RUN:
+    if run < _MIN_RUN:
         return 0.0
     share = (tally[POINTS] - tally[CHANGES] + 1.0) / (tally[POINTS] + 2.0)
     usual = -run * math.log(share)
@@ -176,7 +176,7 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[floa
     most, where = 0.0, 0
     for channel in range(CHANNELS):
         start, span = TOPS + channel * KEPT, _SPANS[channel]
-        past = blocks if span == 1 else (longest if span > _LONG else long)
+        past = blocks if span == 1 else (longest if span > _LONG_SPAN else long)
         code = codes[channel] >> 16
         held = min(past, KEPT)
         if channel == STILL:
@@ -187,7 +187,7 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[floa
             found = still(tally, run, own)
         else:
             typical = 3.0 * _NAT * (code - _TYPICAL_CODES[channel])
-            found = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MOST_BEYOND)
+            found = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MAX_BEYOND)
         if found > most:
             most, where = found, channel
     return most, where

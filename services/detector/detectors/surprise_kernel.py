@@ -39,8 +39,8 @@ NUMBERS = FIRST_VIEW + VIEWS
 
 _DAY_MS = 86_400_000
 _FORGET = 0.1
-_LONG = 0.001
-_HILL, _LEAST_INDEX, _MOST_BEYOND, _LEAST_KEPT = 20, 0.15, 4.0, 10
+_MIN_WEIGHT = 0.001
+_HILL, _MIN_INDEX, _MAX_BEYOND, _MIN_KEPT = 20, 0.15, 4.0, 10
 _SILENT, _REST = 50, 120
 """Points before anything is reported, and after it, in which only what is rarer is reported."""
 _LOGS = np.array([math.log(above + 0.5) for above in range(KEPT + 1)])
@@ -114,7 +114,7 @@ def remember(
 @kernel
 def rarity(row: Row, start: int, held: int, size: float, log_learned: float) -> float:
     """-log of the share of past points with at least ``size``; beyond all, by a Pareto tail."""
-    if held < _LEAST_KEPT:
+    if held < _MIN_KEPT:
         return 0.0
     last = float(row[start + held - 1])
     if size <= last:
@@ -135,9 +135,9 @@ def rarity(row: Row, start: int, held: int, size: float, log_learned: float) -> 
     index = 0.0
     for i in range(k):
         index += math.log(max(row[start + i], 1e-12)) - base
-    index = max(index / k, _LEAST_INDEX)
+    index = max(index / k, _MIN_INDEX)
     beyond = (math.log(size) - math.log(max(row[start], 1e-12))) / index
-    return log_learned + 0.7 + min(_MOST_BEYOND, beyond)
+    return log_learned + 0.7 + min(_MAX_BEYOND, beyond)
 
 
 @kernel
@@ -225,7 +225,7 @@ def learn(
         passed = min(max(passed, 0.0), 4 * exact[STEP_MS])
         exact[STEP_MS] += 0.01 * (passed - exact[STEP_MS])
     exact[LAST_MS] = time_ms
-    exact[MEAN] += max(_LONG, 1.0 / (learned + 1)) * (value - exact[MEAN])
+    exact[MEAN] += max(_MIN_WEIGHT, 1.0 / (learned + 1)) * (value - exact[MEAN])
     row[LAST + counts[FILLED]] = value
     counts[FILLED] = (counts[FILLED] + 1) & (RING - 1)
     counts[RUN] = min(counts[RUN] + 1, RING)

@@ -13,7 +13,7 @@ from services.detector.gateway.protobuf import fields, read_number
 from shared.counters import declared_series
 from shared.samples import item_of
 
-_MOST = 50_000
+_MAX_COUNTERS = 50_000
 """Names that are remembered."""
 _KINDS = {1: "counter", 3: "histogram", 5: "summary"}
 """The types of both protocols' metadata that have counters."""
@@ -57,7 +57,7 @@ class Declared:
 
     def _add(self, name: str) -> None:
         item = item_of(name)
-        if item is not None and len(self._counters) < _MOST:
+        if item is not None and len(self._counters) < _MAX_COUNTERS:
             self._counters.add(item)
 
 

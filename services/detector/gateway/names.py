@@ -17,7 +17,7 @@ from shared.samples import InvalidBatch, item_of, kept_labels
 
 _OF_ANY_TARGET = re.compile(r"up|(scrape|node|go|process|promhttp)_.*")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_MOST_TARGETS = 50_000
+_MAX_TARGETS = 50_000
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Targets:
         if "host" not in labels or not _OF_ANY_TARGET.fullmatch(labels.get("__name__", "")):
             return None
         target = target_of(labels)
-        if target in self._named or len(self._named) >= _MOST_TARGETS:
+        if target in self._named or len(self._named) >= _MAX_TARGETS:
             return None
         self._named.add(target)
         return target

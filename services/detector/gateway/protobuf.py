@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from shared.samples import InvalidBatch
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MORE = 0x80
+_CONTINUES = 0x80
 """Set in every byte of a number but its last."""
 _LONGEST_SHIFT = 63
-_LEAST_TAG = 1 << 3
+_MIN_TAG = 1 << 3
 
 _LABELS_FIELD = 1
 _NAME_FIELD, _TEXT_FIELD = 1, 2
@@ -25,8 +25,8 @@ def read_number(data: bytes, at: int, end: int) -> tuple[int, int]:
             raise InvalidBatch([f"a number is cut off at byte {at}"])
         byte = data[at]
         at += 1
-        result |= (byte & (_MORE - 1)) << shift
-        if byte < _MORE:
+        result |= (byte & (_CONTINUES - 1)) << shift
+        if byte < _CONTINUES:
             return result, at
         shift += 7
 
@@ -47,7 +47,7 @@ def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]
             at = start + 4
         else:
             raise InvalidBatch([f"unknown wire type {wire} at byte {start}"])
-        if at > end or tag < _LEAST_TAG:
+        if at > end or tag < _MIN_TAG:
             raise InvalidBatch([f"a field is cut off at byte {start}"])
         yield tag >> 3, wire, start, at
 
@@ -78,7 +78,7 @@ def _plain_pairs(encoded: bytes) -> list[tuple[str, str]] | None:
         if len(middle) < 2 or middle[0] != _TAG_2:  # noqa: PLR2004
             return None
         stop = value + middle[1]
-        if stop > end or stop - at - 2 != head[1] or max(*head, middle[1]) >= _MORE:
+        if stop > end or stop - at - 2 != head[1] or max(*head, middle[1]) >= _CONTINUES:
             return None
         pairs.append((encoded[name : value - 2].decode(), encoded[value:stop].decode()))
         at = stop

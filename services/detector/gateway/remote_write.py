@@ -18,7 +18,7 @@ from shared.samples import MAX_TIME_MS, InvalidBatch, SampleBatch
 
 _MAX_SENDERS = 10_000
 _SIZE_BYTES = 5
-_MOST_FAULTS = 20
+_MAX_FAULTS = 20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_ID_BYTES = (0, 1, 2, 4)
 
@@ -42,10 +42,10 @@ class Received:
 
     def add(self, faults: Sequence[str]) -> None:
         """Note faults; more than a person reads are counted only."""
-        room = max(_MOST_FAULTS - len(self.faults), 0)
+        room = max(_MAX_FAULTS - len(self.faults), 0)
         self.faults += faults[:room]
         if len(faults) > room:
-            self.faults = [*self.faults[:_MOST_FAULTS], f"and {len(faults) - room} more"]
+            self.faults = [*self.faults[:_MAX_FAULTS], f"and {len(faults) - room} more"]
 
 
 def decompress(body: bytes, encoding: str, most_bytes: int) -> NDArray[np.uint8]:

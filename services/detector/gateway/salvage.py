@@ -15,7 +15,7 @@ from shared.contracts.metrics import MAX_SAMPLES, Sample
 from shared.samples import SampleBatch, from_rows, item_of, kept_labels
 
 _HOST: TypeAdapter[str] = TypeAdapter(HostName)
-_MOST_FAULTS = 20
+_MAX_FAULTS = 20
 
 
 def good_samples(body: bytes) -> tuple[SampleBatch, list[Fault]]:
@@ -64,7 +64,7 @@ def _under_kept_names(sample: object) -> object:
 
 
 def _first(faults: list[Fault]) -> list[Fault]:
-    if len(faults) <= _MOST_FAULTS:
+    if len(faults) <= _MAX_FAULTS:
         return faults
-    more = Fault(field="samples", problem=f"and {len(faults) - _MOST_FAULTS} more faults")
-    return [*faults[:_MOST_FAULTS], more]
+    more = Fault(field="samples", problem=f"and {len(faults) - _MAX_FAULTS} more faults")
+    return [*faults[:_MAX_FAULTS], more]

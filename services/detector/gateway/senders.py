@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from shared.samples import Sender
 
-_MOST_SENDERS = 1000
-_MOST_OF_A_MACHINE = 4
+_MAX_SENDERS = 1000
+_MAX_OF_A_MACHINE = 4
 """Senders of one machine that are told of: two Prometheis that scrape the same are usual."""
 _AGAIN_MS = 3_600_000
 """Which machines a sender brings is told again so often: somebody may have begun anew."""
@@ -61,7 +61,7 @@ class Senders:
             for machine in machines:
                 known.brought.add(machine)
                 of_machine = self._of_machine.setdefault(machine, set())
-                if sender not in of_machine and len(of_machine) < _MOST_OF_A_MACHINE:
+                if sender not in of_machine and len(of_machine) < _MAX_OF_A_MACHINE:
                     of_machine.add(sender)
                     self._news[machine, sender] = None
             known.machines = max(known.machines, len(known.brought))
@@ -93,7 +93,7 @@ class Senders:
             return True
 
     def _of(self, sender: str) -> _Known:
-        if sender not in self._known and len(self._known) >= _MOST_SENDERS:
+        if sender not in self._known and len(self._known) >= _MAX_SENDERS:
             oldest = min(self._known, key=lambda name: self._known[name].heard_ms)
             del self._known[oldest]
         return self._known.setdefault(sender, _Known())

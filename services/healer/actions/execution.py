@@ -41,7 +41,7 @@ from shared.service import Context
 log = structlog.get_logger(__name__)
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_MOST_MACHINES = 100_000
+_MAX_MACHINES = 100_000
 _COUNTED_FOR = timedelta(seconds=60)
 """A group's size is counted again after that; alerts come by the thousand, machines do not."""
 
@@ -106,7 +106,7 @@ class Acting:
         """How many were heard of within a day: those that are gone must not widen a share."""
         counted, size = self._sizes.get(pattern, (None, 0))
         if counted is None or not timedelta() <= ctx.now - counted < _COUNTED_FOR:
-            known = ctx.records.find(MACHINES, limit=_MOST_MACHINES)
+            known = ctx.records.find(MACHINES, limit=_MAX_MACHINES)
             size = sum(
                 ctx.now - machine.seen < _DAY and fnmatchcase(machine.host, pattern)
                 for machine in known

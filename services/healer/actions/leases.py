@@ -16,7 +16,7 @@ from shared.store import Records
 
 log = structlog.get_logger(__name__)
 
-_MOST = 100_000
+_MAX_LEASES = 100_000
 
 
 def take(action: Action, group: str, lasts: timedelta, ctx: Context) -> Lease:
@@ -54,7 +54,7 @@ def release(action: Action, records: Records) -> None:
 
 def end_overdue(ctx: Context) -> None:
     """Free the targets of actions that did not end in time."""
-    for lease in ctx.records.find(LEASES, status="held", limit=_MOST):
+    for lease in ctx.records.find(LEASES, status="held", limit=_MAX_LEASES):
         if lease.until <= ctx.now:
             log.warning("lease_ended", target=lease.target, action_id=lease.action_id)
             ctx.records.put(LEASES, lease.freed())

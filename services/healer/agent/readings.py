@@ -11,7 +11,7 @@ from services.healer.agent.samplers import Sampler
 from shared.contracts.alerts import ItemObserved, ItemRead, SeriesRef
 
 _SPAN_S = 1.0
-_MOST_ATTEMPTS = 3
+_MAX_ATTEMPTS = 3
 
 
 class Reader:
@@ -30,8 +30,8 @@ class Reader:
     def perform(self, command: Command) -> ItemObserved:
         """The value now, or None and the reason."""
         message = ItemRead.model_validate_json(command.body)
-        if command.attempts > _MOST_ATTEMPTS:
-            value, detail = None, f"given up after {_MOST_ATTEMPTS} attempts"
+        if command.attempts > _MAX_ATTEMPTS:
+            value, detail = None, f"given up after {_MAX_ATTEMPTS} attempts"
         else:
             value, detail = self.read(message.series)
         return ItemObserved(

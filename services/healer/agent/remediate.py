@@ -17,7 +17,7 @@ from shared.observe import REMEDIATIONS
 
 log = structlog.get_logger(__name__)
 
-_MOST_ATTEMPTS = 3
+_MAX_ATTEMPTS = 3
 _LISTED_STEPS = 1000
 
 
@@ -79,8 +79,8 @@ class Remediator:
         if self._clock() >= message.expires:
             began = "went on with" if command.attempts > 1 else "begun"
             return f"it expired at {message.expires.isoformat()} before it could be {began}"
-        if command.attempts > _MOST_ATTEMPTS:
-            return f"given up after {_MOST_ATTEMPTS} attempts that did not come to an end"
+        if command.attempts > _MAX_ATTEMPTS:
+            return f"given up after {_MAX_ATTEMPTS} attempts that did not come to an end"
         return ""
 
     def _run(

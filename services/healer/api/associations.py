@@ -15,7 +15,7 @@ from services.healer.model.incident import INCIDENTS
 if TYPE_CHECKING:
     from services.healer.api.app import Healer
 
-_MOST = 50_000
+_MAX_INCIDENTS = 50_000
 
 
 class Association(BaseModel):
@@ -54,7 +54,7 @@ def router(healer: Healer) -> APIRouter:
 
     def _known(recorded: Recorded) -> list[float]:
         with healer.unit() as unit:
-            incidents = unit.records.find(INCIDENTS, limit=_MOST, newest_first=True)
+            incidents = unit.records.find(INCIDENTS, limit=_MAX_INCIDENTS, newest_first=True)
         return [
             incident.opened_at.timestamp()
             for incident in incidents

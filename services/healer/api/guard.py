@@ -17,7 +17,7 @@ _PROTECTIVE = {
     "x-robots-tag": "noindex",
 }
 _OPEN = "/links/"
-_MOST = 10_000_000
+_MAX_BODY_BYTES = 10_000_000
 
 
 class Guard:
@@ -55,8 +55,8 @@ class Guard:
         if "transfer-encoding" in headers:
             return 411, "say the body's length"
         declared = headers.get("content-length", "0")
-        if not (declared.isascii() and declared.isdigit()) or int(declared) > _MOST:
-            return 413, f"at most {_MOST} bytes"
+        if not (declared.isascii() and declared.isdigit()) or int(declared) > _MAX_BODY_BYTES:
+            return 413, f"at most {_MAX_BODY_BYTES} bytes"
         if self._token and not scope["path"].startswith(_OPEN):
             given = headers.get("authorization", "").removeprefix("Bearer ")
             if not same(given, self._token):

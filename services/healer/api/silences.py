@@ -15,7 +15,7 @@ from services.healer.people.acknowledgement import Preview
 if TYPE_CHECKING:
     from services.healer.api.app import Healer
 
-_MOST_WINDOWS = 100
+_MAX_WINDOWS = 100
 
 
 class Window(BaseModel):
@@ -47,7 +47,7 @@ def router(healer: Healer) -> APIRouter:
         return [
             Window(silence_id=each.silence_id, begin=begin, end=min(end, until))
             for each in found
-            for begin, end in each.windows(now, _MOST_WINDOWS)
+            for begin, end in each.windows(now, _MAX_WINDOWS)
             if begin < until
         ]
 

@@ -17,7 +17,7 @@ _MAX_STEPS = 200_000
 _MAX_VALUES = 4_000_000
 """Metrics times steps: 32 MB of numbers."""
 _MAX_SAMPLES = 1_000_000
-_MOST_ALARMS = 300
+_MAX_ALARMS = 300
 """The newest; the test compares every window with every other."""
 
 
@@ -77,7 +77,7 @@ def related(recorded: Recorded, alarms: Sequence[float]) -> list[Related]:
     metrics, begin, step_s = on_steps(recorded.columns(), recorded.step_s)
     # The first step that the alarm did not precede is not one of those before it.
     places = [math.ceil(round((at - begin) / step_s, 6)) for at in alarms]
-    return associate(metrics, sorted(places)[-_MOST_ALARMS:], window=recorded.window)
+    return associate(metrics, sorted(places)[-_MAX_ALARMS:], window=recorded.window)
 
 
 def on_steps(

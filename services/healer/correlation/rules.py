@@ -33,7 +33,7 @@ from shared.service import Context
 from shared.store import Collection
 
 MACHINE = "machine"
-_MOST = 50_000
+_MAX_INCIDENTS = 50_000
 
 
 class Rule(BaseModel):
@@ -59,7 +59,7 @@ RULES = Collection("correlation-rules", Rule, key=lambda r: r.rule_id, status=la
 def mine(settings: Correlation, groups: Iterable[Group], ctx: Context) -> Iterator[Message]:
     """Look for rules on machines and in groups; propose what is new, retire what drifted."""
     since = ctx.now - timedelta(days=settings.days)
-    seen = ctx.records.find(INCIDENTS, limit=_MOST, newest_first=True)
+    seen = ctx.records.find(INCIDENTS, limit=_MAX_INCIDENTS, newest_first=True)
     incidents = [incident for incident in seen if incident.opened_at >= since]
     for scope, hosts in ((MACHINE, "*"), *((g.name, g.hosts) for g in groups)):
         alarms = list(_alarms(incidents, scope, hosts))

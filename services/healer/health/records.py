@@ -36,7 +36,7 @@ class Past(BaseModel):
 
 
 PASTS = Collection("health-past", Past, key=lambda past: past.name)
-_MOST = 100_000
+_MAX_RECORDS = 100_000
 _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
 
 
@@ -74,7 +74,7 @@ def keep(records: Records, reports: list[HealthReported]) -> None:
 def open_alarms(records: Records) -> dict[str, Alarms]:
     """Open alarms by machine."""
     found: dict[str, Alarms] = {}
-    for incident in records.find(INCIDENTS, status=_OPEN, limit=_MOST):
+    for incident in records.find(INCIDENTS, status=_OPEN, limit=_MAX_RECORDS):
         old = found.get(incident.series.host, Alarms())
         predicted = incident.state is AlertState.PREDICTED
         critical = not predicted and incident.severity is Severity.CRITICAL
@@ -88,7 +88,7 @@ def open_alarms(records: Records) -> dict[str, Alarms]:
 
 def groups(records: Records, wanted: tuple[Group, ...], now: datetime) -> Iterator[Message]:
     """A report for every group that has machines."""
-    machines = records.find(HEALTH, group="machine", limit=_MOST) if wanted else []
+    machines = records.find(HEALTH, group="machine", limit=_MAX_RECORDS) if wanted else []
     for group in wanted:
         members = [m for m in machines if fnmatchcase(m.name, group.hosts)]
         if members:

@@ -16,7 +16,7 @@ HEALTHY, WATCH = 80.0, 50.0
 """From these scores on a machine is healthy, and to be watched; below it is sick."""
 _IDLE_CPU, _IDLE_MEMORY, _BUSY_CPU, _BUSY_MEMORY = 10.0, 40.0, 85.0, 92.0
 _HEADROOM = 1.25
-_LEAST_HOURS = 6
+_MIN_HOURS = 6
 
 Key = tuple[str, str]
 """Item and labels, as canonical text."""
@@ -127,7 +127,7 @@ def verdict(score: float) -> str:
 
 def trend(score: float, hours: Sequence[Hour]) -> float | None:
     """Points a day: the least-squares slope over the last day's hours; None for too few."""
-    if len(hours) < _LEAST_HOURS:
+    if len(hours) < _MIN_HOURS:
         return None
     points = [(h.hour / 24, h.score) for h in hours]
     points.append(((hours[-1].hour + 1) / 24, score))
@@ -141,7 +141,7 @@ def usage(hours: Sequence[Hour]) -> dict[str, object]:
     """idle, normal or overloaded by the last day, with advice and what could be reclaimed."""
     cpus = [h.cpu for h in hours if h.cpu is not None]
     memories = [h.memory for h in hours if h.memory is not None]
-    if min(len(cpus), len(memories)) < _LEAST_HOURS:
+    if min(len(cpus), len(memories)) < _MIN_HOURS:
         return {"usage": "unknown", "advice": ""}
     cpu, memory = sum(cpus) / len(cpus), sum(memories) / len(memories)
     free_cpu = max(0.0, 100 - max(cpus) * _HEADROOM)

@@ -30,7 +30,7 @@ _STALE_MS = 10 * 60_000
 _SMOOTH = 0.3
 _HOURS = 24
 _STATE = "state"
-_MOST_SERIES = 1_000_000
+_MAX_SERIES = 1_000_000
 
 
 class Memory(Protocol):
@@ -73,7 +73,7 @@ class HealthWorker:
         self._partition = partition
         self._store = store
         self._memory = memory
-        self._deriver = Deriver(_MOST_SERIES)
+        self._deriver = Deriver(_MAX_SERIES)
         self._machines: dict[str, Machine] = {}
         self._next_ms = 0
 
@@ -82,7 +82,7 @@ class HealthWorker:
         for name, data in self._store.newest_first():
             try:
                 offset, arrays = unpack(data)
-                self._deriver = Deriver.restored(_part(arrays, "deriver"), _MOST_SERIES)
+                self._deriver = Deriver.restored(_part(arrays, "deriver"), _MAX_SERIES)
                 self._take(json.loads(arrays[_STATE].tobytes()))
             except (DamagedSnapshotError, ValueError, KeyError, TypeError) as error:
                 log.warning("snapshot_refused", snapshot=name, reason=str(error))

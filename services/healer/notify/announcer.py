@@ -41,8 +41,8 @@ from shared.observe import (
 )
 from shared.service import Context
 
-_MOST = 20_000
-_FEW = 200
+_MAX_NOTIFICATIONS = 20_000
+_MAX_REPEATS = 200
 _ATTACHED_SHOWN = 50
 _ESCALATED_OF_A_STORM = 10
 
@@ -88,12 +88,14 @@ class Announcer:
     def _candidates(self, ctx: Context) -> list[Standing]:
         """What is due, and with it all else that waits in the same groups."""
         find = ctx.records.find
-        due = find(STANDINGS, status=("pending", "held"), due_before=ctx.now, limit=_MOST)
+        due = find(
+            STANDINGS, status=("pending", "held"), due_before=ctx.now, limit=_MAX_NOTIFICATIONS
+        )
         groups = {standing.group for standing in due if standing.status == "pending"}
         # What still waits for its group counts, too: a storm is seen before half of it is told.
         waiting = ctx.records.count(STANDINGS).get("pending", 0) if groups else 0
         if waiting > self._alerting.storm.alerts:
-            more = find(STANDINGS, status="pending", limit=_MOST)
+            more = find(STANDINGS, status="pending", limit=_MAX_NOTIFICATIONS)
         else:
             more = [s for g in groups for s in find(STANDINGS, status="pending", group=g)]
         return list({standing.incident_id: standing for standing in (*due, *more)}.values())
@@ -194,7 +196,7 @@ class Announcer:
         ctx: Context,
     ) -> None:
         how = self._alerting.storm
-        waiting = ctx.records.find(STANDINGS, status="waiting", limit=_MOST)
+        waiting = ctx.records.find(STANDINGS, status="waiting", limit=_MAX_NOTIFICATIONS)
         more, effects = self._sifted(waiting, filters, ctx)
         tell = [*tell, *more]
         attached = [s for s in (*held, *effects) if s.cause]
@@ -269,7 +271,9 @@ class Announcer:
 
     def _escalate(self, ctx: Context) -> None:
         """Nobody said that they take care of it: tell the next ones."""
-        for standing in ctx.records.find(STANDINGS, status="told", due_before=ctx.now, limit=_FEW):
+        for standing in ctx.records.find(
+            STANDINGS, status="told", due_before=ctx.now, limit=_MAX_REPEATS
+        ):
             incident = ctx.records.get(INCIDENTS, standing.incident_id)
             step = self._alerting.escalation[standing.step : standing.step + 1]
             if incident is None or not step or standing.acknowledged:

@@ -20,7 +20,7 @@ _RECHECK = timedelta(seconds=60)
 _BY_RULE = "inhibited by "
 OVERDUE = "prediction past its time"
 """What holds a prediction whose crossing is past and of which nobody heard in time."""
-_MOST = 50_000
+_MAX_NOTIFICATIONS = 50_000
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Filters:
     @cached_property
     def open(self) -> Sequence[Standing]:
         """Every alert that has not ended, oldest first."""
-        found = self._records.find(STANDINGS, limit=_MOST)
+        found = self._records.find(STANDINGS, limit=_MAX_NOTIFICATIONS)
         return [standing for standing in found if not standing.ended]
 
     @cached_property

@@ -23,7 +23,7 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 _CONTEXT = b"barograph link 1\0"
 _LONGEST = 2048
-_LEAST_KEY = 16
+_MIN_KEY = 16
 
 
 class LinkRefused(Exception):
@@ -58,8 +58,8 @@ class Links:
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        if not keys or any(len(key) < _LEAST_KEY for key in keys):
-            msg = f"links need keys of at least {_LEAST_KEY} bytes"
+        if not keys or any(len(key) < _MIN_KEY for key in keys):
+            msg = f"links need keys of at least {_MIN_KEY} bytes"
             raise ValueError(msg)
         self._keys = tuple(keys)
 

@@ -25,7 +25,7 @@ from shared.contracts.message import deterministic_id
 from shared.service import Context
 from shared.store import Records
 
-_MOST = 20_000
+_MAX_RECORDS = 20_000
 _WINDOWS = 5
 
 
@@ -150,7 +150,7 @@ class People:
         since = ctx.now - timedelta(days=days)
         past = [i for i in _incidents(ctx.records) if i.opened_at >= since and _about(silence, i)]
         muted = [i for i in past if _would_have_muted(silence, i.opened_at)]
-        standings = ctx.records.find(STANDINGS, limit=_MOST)
+        standings = ctx.records.find(STANDINGS, limit=_MAX_RECORDS)
         now_open = [s for s in standings if not s.ended and silence.covers(s.labels)]
         return Preview(
             mutes_now=silence.open_until(ctx.now) is not None,
@@ -163,7 +163,7 @@ class People:
 
     def _look_again(self, ctx: Context) -> None:
         """What a silence held back may be told now."""
-        held = ctx.records.find(STANDINGS, status="held", limit=_MOST)
+        held = ctx.records.find(STANDINGS, status="held", limit=_MAX_RECORDS)
         again = [
             s.model_copy(update={"due": ctx.now}) for s in held if s.held_by.startswith("silence")
         ]
@@ -171,7 +171,7 @@ class People:
 
 
 def _incidents(records: Records) -> Sequence[Incident]:
-    return records.find(INCIDENTS, limit=_MOST, newest_first=True)
+    return records.find(INCIDENTS, limit=_MAX_RECORDS, newest_first=True)
 
 
 def _about(silence: Silence, incident: Incident) -> bool:

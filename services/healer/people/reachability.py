@@ -23,7 +23,7 @@ _STRANGER = {
 }
 """The labels of an alert that only a rule about every alert is about."""
 _FAILING, _LOOKED_AT = 3, 1000
-_LONG = timedelta(days=366)
+_ENDLESS = timedelta(days=366)
 
 
 def problems(settings: HealerSettings, ctx: Context) -> list[str]:
@@ -74,7 +74,7 @@ def _of_silences(settings: HealerSettings, ctx: Context) -> Iterator[str]:
         until = silence.open_until(ctx.now)
         if until is not None and all_match(silence.matchers, _STRANGER):
             yield f"{_named(silence)} mutes every alert until {until:%F %R} UTC."
-        if silence.recurrence is None and silence.ends_at - ctx.now > _LONG:
+        if silence.recurrence is None and silence.ends_at - ctx.now > _ENDLESS:
             yield f"{_named(silence)} has no end in sight: it mutes until {silence.ends_at:%F}."
 
 

@@ -28,7 +28,7 @@ START = "0" * 64
 _STEP_FIELDS = tuple(Step.__dataclass_fields__)
 _TORN = "torn"
 _CONTINUED = "continued"
-MOST_BYTES = 8 * 2**20
+MAX_BYTES = 8 * 2**20
 """Size at which a file is set aside."""
 GENERATIONS = 8
 """How many files there are, the newest included."""
@@ -49,7 +49,7 @@ class Audit:
         AuditInUseError: another process has it open.
     """
 
-    def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, path: Path, most_bytes: int = MAX_BYTES) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path, self._most_bytes = path, most_bytes
         self._lock = threading.Lock()

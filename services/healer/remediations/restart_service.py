@@ -65,7 +65,7 @@ class ServiceUnit(BaseModel):
         return process.identity if process else ""
 
 
-_MOST_OUTPUT = 65_536
+_MAX_OUTPUT = 65_536
 Seen = list[tuple[ServiceUnit, str]]
 
 
@@ -154,7 +154,7 @@ def run(argv: list[str], timeout_s: float) -> str:
         except subprocess.TimeoutExpired as error:
             raise StepFailed(f"{argv[0]} did not end within {timeout_s:g} s") from error
         output.seek(0)
-        said = output.read(_MOST_OUTPUT).decode(errors="replace").strip()
+        said = output.read(_MAX_OUTPUT).decode(errors="replace").strip()
     if done.returncode:
         raise StepFailed(f"{argv[0]} ended with {done.returncode}: {said[-300:]}")
     return said

@@ -28,7 +28,7 @@ _MODULES = (
     "statsmodels.stats.diagnostic",
 )
 _FLAT = 1e-9
-_LEAST_FOR_TESTS = 12
+_MIN_FOR_TESTS = 12
 
 
 @forecaster
@@ -127,7 +127,7 @@ class ArimaStatsmodels(Forecaster):
         """D by ADF and KPSS; a short or constant rest counts as stationary."""
         for d in range(self.max_d):
             rest = np.diff(values, d)
-            if len(rest) < _LEAST_FOR_TESTS or np.ptp(rest) <= _FLAT or self._stationary(rest):
+            if len(rest) < _MIN_FOR_TESTS or np.ptp(rest) <= _FLAT or self._stationary(rest):
                 return d
         return self.max_d
 

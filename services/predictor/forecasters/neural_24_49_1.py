@@ -33,8 +33,8 @@ from services.predictor.forecasters.network import (
 
 _BATCH = 512
 """Series a call of the graph: 100 MB of hidden units and what is made of them."""
-_LEAST_PENALTY = 1e-6
-_MOST_LEVERAGE = 0.99
+_MIN_PENALTY = 1e-6
+_MAX_LEVERAGE = 0.99
 
 
 @forecaster
@@ -154,13 +154,13 @@ def _output(
     shape = np.append(np.ones(HIDDEN), 1e-3)
     best: Any = None
     for penalty in network.penalties:
-        ridge = tf.constant((penalty * shape + _LEAST_PENALTY).astype(np.float32))
+        ridge = tf.constant((penalty * shape + _MIN_PENALTY).astype(np.float32))
         root = tf.linalg.cholesky(gram + tf.linalg.diag(ridge))
         output = tf.linalg.cholesky_solve(root, moment)
         inner = tf.linalg.triangular_solve(root, tf.transpose(basis, [0, 2, 1]))
         leverage = tf.reduce_sum(inner * inner, 1)[..., None] / samples
         error = basis @ output - y
-        left_out = error / (1 - tf.minimum(leverage, _MOST_LEVERAGE))
+        left_out = error / (1 - tf.minimum(leverage, _MAX_LEVERAGE))
         press = tf.reduce_mean(left_out**2, 1, keepdims=True)
         new = press, tf.reduce_mean(error**2, 1, keepdims=True), output, error
         if best is None:

@@ -16,8 +16,8 @@ from shared.stationarity import dot
 
 Floats = NDArray[np.float64]
 
-_ENOUGH = 1e-6
-_LEAST_DAMPING, _FIRST_DAMPING, _MOST_DAMPING = 1e-9, 1e-4, 1e8
+_MIN_GAIN = 1e-6
+_MIN_DAMPING, _FIRST_DAMPING, _MAX_DAMPING = 1e-9, 1e-4, 1e8
 _ATTEMPTS, _HALVINGS = 6, 6
 
 
@@ -135,13 +135,13 @@ def fit_conditional(
                 gain = now - dot(trial[start:], trial[start:])
                 if gain >= 0.0:
                     break
-            damping = min(damping * 8.0 + 1e-6, _MOST_DAMPING)
+            damping = min(damping * 8.0 + 1e-6, _MAX_DAMPING)
         if not gain >= 0.0:
             break
         x[:k] = y[:k]
         e[:] = trial
         now -= gain
-        damping = max(damping * 0.2, _LEAST_DAMPING)
-        if gain <= _ENOUGH * now:
+        damping = max(damping * 0.2, _MIN_DAMPING)
+        if gain <= _MIN_GAIN * now:
             break
     return now

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.kernels.conditional import over_ma, times_ar
-from services.predictor.kernels.polynomial import MOST, SIZE, from_free, solve, to_free
+from services.predictor.kernels.polynomial import MAX_ORDER, SIZE, from_free, solve, to_free
 from shared.compiled import summing_kernel
 from shared.stationarity import dot
 
@@ -22,14 +22,14 @@ _SINGULAR = 1e-14
 _DIFFERENCE = 1e-6
 _FURTHEST = 4.9  # tanh of it is 0.9999
 _ATTEMPTS = 8
-_RING = MOST + 1
+_RING = MAX_ORDER + 1
 
 
 @summing_kernel
 def autocovariances(phi: Floats, p: int, theta: Floats, q: int, most: int, out: Floats) -> bool:
     """``out[k]`` = gamma(k)/sigma^2 for k = 0..most; False where they cannot be had."""
-    right = np.zeros(MOST + 1)
-    psi = np.zeros(MOST + 1)
+    right = np.zeros(MAX_ORDER + 1)
+    psi = np.zeros(MAX_ORDER + 1)
     psi[0] = 1.0
     for j in range(1, q + 1):
         psi[j] = theta[j - 1]
@@ -152,7 +152,7 @@ def innovations(
 @summing_kernel
 def _scaled(w: Floats, z: Floats, p: int, q: int, mean: int, u: Floats) -> float:
     """S at the free coordinates z = (mu if mean, ...), ``u`` its scaled errors."""
-    phi, theta = np.zeros(MOST), np.zeros(MOST)
+    phi, theta = np.zeros(MAX_ORDER), np.zeros(MAX_ORDER)
     from_free(z[mean:], p, 1.0, phi)
     from_free(z[mean + p :], q, -1.0, theta)
     logs = innovations(w, z[0] if mean else 0.0, phi, p, theta, q, u)

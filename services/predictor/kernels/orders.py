@@ -25,7 +25,7 @@ _NEAR_UNIT_ROOT = 1.005
 """Roots nearer to the unit circle disqualify an order: its forecasts are not to be trusted."""
 _START_BEYOND = 1.02
 _POINTS_A_PARAMETER = 5
-_LEAST_GAIN = 0.05
+_MIN_GAIN = 0.05
 
 
 @summing_kernel
@@ -128,7 +128,7 @@ def _admissible(x: Floats, p: int, q: int, mean: int, center: float) -> None:
         rest = 1.0
         for i in range(p):
             rest -= x[1 + i]
-        x[0] = center + (x[0] / rest if abs(rest) > _LEAST_GAIN else 0.0)
+        x[0] = center + (x[0] / rest if abs(rest) > _MIN_GAIN else 0.0)
     shrink(x[mean:], p, 1.0, _START_BEYOND)
     shrink(x[mean + p :], q, -1.0, _START_BEYOND)
 

@@ -18,9 +18,9 @@ CYCLES = 3
 """A season is learned from so many cycles at least."""
 _SPAN = 5
 """Steps over which a change is measured."""
-_LEAST = 8
+_MIN_PERIOD = 8
 """Steps of the shortest period searched for; changes overlap below ``_SPAN``."""
-_LEAST_CORRELATION, _DEVIATIONS = 0.3, 4.0
+_MIN_CORRELATION, _DEVIATIONS = 0.3, 4.0
 
 
 @kernel
@@ -48,17 +48,17 @@ def period_of(y: Floats) -> int:
     Clearly: with a correlation of 0.3, and of four deviations of white noise's.
     """
     n, most = y.shape[0] - _SPAN, y.shape[0] // CYCLES
-    if most <= _LEAST:
+    if most <= _MIN_PERIOD:
         return 0
     changes = y[_SPAN:] - y[:-_SPAN]
     changes = changes - changes.mean()
     power = product(changes, changes)
     if power <= 0.0:
         return 0
-    best, found = max(_LEAST_CORRELATION, _DEVIATIONS / np.sqrt(n)), 0
-    before = product(changes[_LEAST - 1 :], changes) / power
-    now = product(changes[_LEAST:], changes) / power
-    for lag in range(_LEAST, most + 1):
+    best, found = max(_MIN_CORRELATION, _DEVIATIONS / np.sqrt(n)), 0
+    before = product(changes[_MIN_PERIOD - 1 :], changes) / power
+    now = product(changes[_MIN_PERIOD:], changes) / power
+    for lag in range(_MIN_PERIOD, most + 1):
         after = product(changes[lag + 1 :], changes) / power
         if now > best and now >= before and now >= after:
             best, found = now, lag

@@ -13,9 +13,9 @@ from shared.compiled import summing_kernel
 
 Floats = NDArray[np.float64]
 
-MOST = 5
+MAX_ORDER = 5
 """Largest order."""
-SIZE = 2 * MOST + 1
+SIZE = 2 * MAX_ORDER + 1
 """Most parameters: mean, autoregression, moving average."""
 _NEAREST = 0.9999
 _SINGULAR = 1e-13
@@ -35,7 +35,7 @@ def _step_down(a: Floats, b: Floats, order: int) -> float:
 @summing_kernel
 def stable(coefficients: Floats, order: int, sign: float, beyond: float) -> bool:
     """Whether all roots of ``1 - sum(sign*c_i*z^i)`` are larger than ``beyond``."""
-    a, b = np.empty(MOST), np.empty(MOST)
+    a, b = np.empty(MAX_ORDER), np.empty(MAX_ORDER)
     power = sign
     for i in range(order):
         power *= beyond
@@ -63,7 +63,7 @@ def shrink(coefficients: Floats, order: int, sign: float, beyond: float) -> None
 @summing_kernel
 def to_free(coefficients: Floats, order: int, sign: float, free: Floats) -> None:
     """Coordinates without bounds: the inverse tanh of the partial autocorrelations."""
-    a, b = np.empty(MOST), np.empty(MOST)
+    a, b = np.empty(MAX_ORDER), np.empty(MAX_ORDER)
     for i in range(order):
         a[i] = sign * coefficients[i]
     for m in range(order, 0, -1):
@@ -74,7 +74,7 @@ def to_free(coefficients: Floats, order: int, sign: float, free: Floats) -> None
 @summing_kernel
 def from_free(free: Floats, order: int, sign: float, coefficients: Floats) -> None:
     """The inverse of ``to_free``."""
-    b = np.empty(MOST)
+    b = np.empty(MAX_ORDER)
     for m in range(order):
         r = np.tanh(free[m])
         for i in range(m):

@@ -22,7 +22,7 @@ _WEEK = 7
 _NEAR_SEASON = 24
 """The longest season of which every lag is taken; of longer ones the nearest and those about it."""
 _NEAR = 12
-_LEAST_ROWS, _ROWS_A_LAG = 20, 1.2
+_MIN_ROWS, _ROWS_A_LAG = 20, 1.2
 _HUGE = 1e100
 
 
@@ -40,7 +40,7 @@ def _lags(n: int, season: int) -> Longs:
     lags = np.flatnonzero(wanted)
     while lags.shape[0] > 1:
         rows = n - lags[-1]
-        if rows >= max(_LEAST_ROWS, _ROWS_A_LAG * lags.shape[0]):
+        if rows >= max(_MIN_ROWS, _ROWS_A_LAG * lags.shape[0]):
             break
         lags = lags[:-1]
     return lags

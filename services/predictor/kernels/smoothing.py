@@ -18,8 +18,8 @@ Longs = NDArray[np.int64]
 
 NO_TREND, TREND, DAMPED = 0, 1, 2
 _ALPHA, _BETA, _PHI, _GAMMA, PARAMETERS = range(5)
-_LEAST_PHI, _MOST_PHI = 0.8, 0.98
-_LEAST_ALPHA, _LEAST_WEIGHT = 1e-4, 1e-5
+_MIN_PHI, _MAX_PHI = 0.8, 0.98
+_MIN_ALPHA, _MIN_WEIGHT = 1e-4, 1e-5
 _FINE, _ROUNDS = 2e-3, 60
 
 
@@ -59,13 +59,13 @@ def _begin(y: Floats, trended: bool, state: Floats, season: Floats) -> None:
 
 @summing_kernel
 def _usable(x: Floats, kind: int, seasonal: bool) -> bool:
-    fine = _LEAST_ALPHA <= x[_ALPHA] <= 1.0 - _LEAST_ALPHA
+    fine = _MIN_ALPHA <= x[_ALPHA] <= 1.0 - _MIN_ALPHA
     if kind != NO_TREND:
-        fine &= _LEAST_WEIGHT <= x[_BETA] <= x[_ALPHA]
+        fine &= _MIN_WEIGHT <= x[_BETA] <= x[_ALPHA]
     if kind == DAMPED:
-        fine &= _LEAST_PHI <= x[_PHI] <= _MOST_PHI
+        fine &= _MIN_PHI <= x[_PHI] <= _MAX_PHI
     if seasonal:
-        fine &= _LEAST_WEIGHT <= x[_GAMMA] <= 1.0 - x[_ALPHA]
+        fine &= _MIN_WEIGHT <= x[_GAMMA] <= 1.0 - x[_ALPHA]
     return bool(fine)
 
 

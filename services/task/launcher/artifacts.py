@@ -14,7 +14,7 @@ import structlog
 from services.task.launcher.environment import Places
 from services.task.launcher.results import LeftFile, LeftOut, Results
 from services.task.spec import MemberSpec
-from shared.contracts import MOST_ARTIFACTS, MOST_REASONS, Artifact, Stored
+from shared.contracts import MAX_ARTIFACTS, MAX_REASONS, Artifact, Stored
 from shared.storage import MemberStore, StorageError, TooLarge
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class Uploaded:
     @property
     def stored(self) -> Stored:
         """As messages tell it."""
-        reasons = tuple(self.left_out.reasons[:MOST_REASONS])
+        reasons = tuple(self.left_out.reasons[:MAX_REASONS])
         return Stored(
             files=self.files, size=self.size, left_out=self.left_out.number, reasons=reasons
         )
@@ -63,7 +63,7 @@ def upload(
             manifest.write((",\n " if done.files else "[\n ") + artifact.model_dump_json())
             done.files += 1
             done.size += artifact.size
-            if len(done.artifacts) < MOST_ARTIFACTS:
+            if len(done.artifacts) < MAX_ARTIFACTS:
                 done.artifacts.append(artifact)
         manifest.write("\n]")
         manifest.flush()

@@ -20,8 +20,8 @@ from services.task.launcher.ground import Order, RunningProgram, Usage
 log = structlog.get_logger(__name__)
 
 _POLL_S = 0.05
-_MOST_BYTES = 65_536
-_MOST_USED = 1e15
+_MAX_BYTES = 65_536
+_MAX_USED = 1e15
 """More seconds or bytes than this are none."""
 _EXIT_CODES = range(-64, 256)
 """What a program can end with; negative are signals."""
@@ -44,7 +44,7 @@ class Exchange:
 
     def heard(self, name: str) -> dict[str, Any] | None:
         """What the other side wrote, None before it has."""
-        data = self._read(name, 0, _MOST_BYTES)
+        data = self._read(name, 0, _MAX_BYTES)
         if data is None:
             return None
         try:
@@ -92,7 +92,7 @@ class Tail:
         carried = 0
         with self._turn:
             while True:
-                data = self._exchange.piece(self._number, self._offset, _MOST_BYTES)
+                data = self._exchange.piece(self._number, self._offset, _MAX_BYTES)
                 if data:
                     self._offset += len(data)
                     carried += len(data)
@@ -146,7 +146,7 @@ class RemoteProgram:
         seconds, memory = told.get("cpu_seconds"), told.get("memory_bytes")
         if not isinstance(seconds, int | float) or not isinstance(memory, int):
             return None
-        if not (0 <= seconds < _MOST_USED and 0 <= memory < _MOST_USED):
+        if not (0 <= seconds < _MAX_USED and 0 <= memory < _MAX_USED):
             return None
         return Usage(float(seconds), memory)
 

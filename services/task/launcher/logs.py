@@ -1,6 +1,6 @@
 """The program's output: cut into chunks, kept on disk until stored, told live.
 
-A chunk is closed after ``FLUSH_S`` or at ``MOST_BYTES``, written to the spool, put into the
+A chunk is closed after ``FLUSH_S`` or at ``MAX_BYTES``, written to the spool, put into the
 object store, announced, and only then deleted. So neither the store nor the broker being away
 stops the program or loses a line; only a spool that is full makes it wait.
 """
@@ -23,11 +23,11 @@ from shared.storage import StorageError
 log = structlog.get_logger(__name__)
 
 FLUSH_S = 1.0
-MOST_BYTES = 200 * 1024
+MAX_BYTES = 200 * 1024
 """Below 256 KiB also when cut characters are completed."""
 _LAST_LINES = 20
 _LAST_LINE_LENGTH = 500
-_MOST_SPOOLED = 2000
+_MAX_SPOOLED = 2000
 _RETRY_S = 1.0
 _OURS = "[barograph] "
 
@@ -93,7 +93,7 @@ class LogPump:
                     since = time.monotonic()
                 buffer += data
             due = buffer and time.monotonic() - since >= FLUSH_S
-            if due or len(buffer) >= MOST_BYTES - 65_536:
+            if due or len(buffer) >= MAX_BYTES - 65_536:
                 self._cut(bytes(buffer))
                 buffer.clear()
         self._cut(bytes(buffer), final=True)
@@ -108,7 +108,7 @@ class LogPump:
         # The last lines tell why the program failed; ours are not the program's.
         self._lines.extend(line for line in lines if not line.startswith(_OURS))
         with self._news:
-            self._news.wait_for(lambda: len(self._pending) < _MOST_SPOOLED)
+            self._news.wait_for(lambda: len(self._pending) < _MAX_SPOOLED)
             self._file(self._next).write_bytes(text.encode())
             self._pending.append(self._next)
             self._next += 1

@@ -36,7 +36,7 @@ _REPORT_S = 1.0
 _REMIND_S = 10.0
 _PUBLISH_S = 10.0
 _RETRY_S = 1.0
-_MOST_TOLD = 500
+_MAX_TOLD = 500
 _TOGETHER = 50
 
 
@@ -86,7 +86,7 @@ class Membership:
         Dropped lines lie in the object store all the same; old measurements are no loss.
         """
         with self._news:
-            if isinstance(message, LogAppended | PodMeasured) and len(self._queue) >= _MOST_TOLD:
+            if isinstance(message, LogAppended | PodMeasured) and len(self._queue) >= _MAX_TOLD:
                 return
             self._queue.append(message)
             self._news.notify_all()

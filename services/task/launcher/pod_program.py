@@ -30,7 +30,7 @@ from typing import Any, BinaryIO
 _POLL_S = 0.05
 _MEASURE_S = 1.0
 _PIECE = 4 * 2**20
-_MOST_PIECES = 64
+_MAX_PIECES = 64
 _DROPPED = ("KUBERNETES_", "BAROGRAPH_")
 _OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
@@ -56,7 +56,7 @@ class Output:
             self._number += 1
             self._file = self._open()
             # The launcher cannot store it that fast: the program waits, like at any full pipe.
-            while len([n for n in os.listdir(self._directory) if n[:4] == "log."]) > _MOST_PIECES:
+            while len([n for n in os.listdir(self._directory) if n[:4] == "log."]) > _MAX_PIECES:
                 time.sleep(_POLL_S)
 
     def copy(self, source: int, ended: threading.Event) -> None:

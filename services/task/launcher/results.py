@@ -19,12 +19,12 @@ from pathlib import Path
 
 from shared.packages import usable
 
-MOST_FILES = 100_000
-MOST_STEPS = 300_000
+MAX_FILES = 100_000
+MAX_STEPS = 300_000
 """Names looked at, of directories and links, too: links can make many paths of few folders."""
-_MOST_LEVELS = 64
-_MOST_LINKS = 40
-_MOST_KEY = 900
+_MAX_LEVELS = 64
+_MAX_LINKS = 40
+_MAX_KEY = 900
 """Bytes of a name; an object's key has 1024 with what stands before it."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -83,8 +83,8 @@ class Results:
         self,
         owner: int | None,
         left_out: LeftOut,
-        most_files: int = MOST_FILES,
-        most_steps: int = MOST_STEPS,
+        most_files: int = MAX_FILES,
+        most_steps: int = MAX_STEPS,
     ) -> None:
         self._owner, self._left_out = owner, left_out
         self._most_files, self._most_steps = most_files, most_steps
@@ -127,7 +127,7 @@ class Results:
             self.leave_out(name, "neither a file nor a directory")
         elif self._owner is not None and status.st_uid != self._owner:
             self.leave_out(name, "belongs to another user")
-        elif not usable(name) or len(name.encode()) > _MOST_KEY:
+        elif not usable(name) or len(name.encode()) > _MAX_KEY:
             self.leave_out(name, "its name cannot be an object's: too long, or not printable")
         elif self._files >= self._most_files:
             self.leave_out(name, f"more than {self._most_files} files")
@@ -150,8 +150,8 @@ class _Walk:
                 if inode in above:
                     self._results.leave_out(shown, "a link to a folder it lies in")
                     return
-                if len(above) >= _MOST_LEVELS:
-                    self._results.leave_out(shown, f"deeper than {_MOST_LEVELS} folders")
+                if len(above) >= _MAX_LEVELS:
+                    self._results.leave_out(shown, f"deeper than {_MAX_LEVELS} folders")
                     return
                 with os.scandir(descriptor) as entries:
                     few = islice(entries, self._results.steps_left + 1)
@@ -225,7 +225,7 @@ class _Walk:
                 raise NotADirectoryError(errno.ENOTDIR, "a link through a file")
             else:
                 return place, part
-            if links > _MOST_LINKS or len(place) > _MOST_LEVELS:
+            if links > _MAX_LINKS or len(place) > _MAX_LEVELS:
                 raise OSError(errno.ELOOP, "a link through too many links or folders")
         return place, None
 

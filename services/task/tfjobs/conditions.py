@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 Condition = dict[str, Any]
-_MOST_TEXT = 2000
+_MAX_TEXT = 2000
 _INSTEAD_OF = {"Running": "Restarting", "Restarting": "Running"}
 
 
@@ -48,7 +48,7 @@ def _with(conditions: list[Condition], news: News, now: str) -> list[Condition]:
         "type": news.type,
         "status": news.status,
         "reason": news.reason,
-        "message": news.message[:_MOST_TEXT],
+        "message": news.message[:_MAX_TEXT],
         "lastUpdateTime": now,
         "lastTransitionTime": now,
     }

@@ -17,9 +17,9 @@ from shared.packages import pack
 from shared.storage import ObjectStore
 from shared.tfjob import NotImportableError, import_tfjob, write
 
-_MOST_NAME = 63
-_MOST_WHO = 128
-_MOST_FAULT = 500
+_MAX_NAME = 63
+_MAX_WHO = 128
+_MAX_FAULT = 500
 
 
 class Refused(Exception):
@@ -40,7 +40,7 @@ class Converted:
 
 def job_id(tfjob: TFJob, run: int) -> str:
     """The id of the job of a TFJob: always the same, and no other object's."""
-    name = tfjob.name[:_MOST_NAME].rstrip(".-")
+    name = tfjob.name[:_MAX_NAME].rstrip(".-")
     return f"{name}-{tfjob.uid}" if run == 1 else f"{name}-{tfjob.uid}-{run}"
 
 
@@ -65,11 +65,11 @@ def convert(tfjob: TFJob, run: int, store: ObjectStore, bucket: str) -> Converte
         file = packed.key.rpartition("/")[2]
         body: dict[str, Any] = imported.body | {
             "job_id": job_id(tfjob, run),
-            "name": tfjob.name[:_MOST_NAME].rstrip(".-"),
+            "name": tfjob.name[:_MAX_NAME].rstrip(".-"),
             "main": "main.py",
             "package": f"{bucket}:{PACKAGES}:{file}",
             "package_sha256": packed.sha256,
-            "submitted_by": f"TFJob {tfjob.namespace}/{tfjob.name}"[:_MOST_WHO],
+            "submitted_by": f"TFJob {tfjob.namespace}/{tfjob.name}"[:_MAX_WHO],
         }
         submit = _validated(body)
         store.ensure_bucket(bucket)
@@ -84,4 +84,4 @@ def _validated(body: dict[str, Any]) -> JobSubmit:
     except ValidationError as error:
         told = error.errors(include_url=False, include_input=False, include_context=False)
         faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in told]
-        raise Refused([fault.removeprefix(": ")[:_MOST_FAULT] for fault in faults]) from error
+        raise Refused([fault.removeprefix(": ")[:_MAX_FAULT] for fault in faults]) from error

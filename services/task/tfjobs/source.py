@@ -24,8 +24,8 @@ from shared.cluster import (
 log = structlog.get_logger(__name__)
 
 _WARNINGS = {"Failed", "Restarting", "Pending", "Ignored"}
-_MOST_NOTE = 1000
-_MOST_TOLD = 10_000
+_MAX_NOTE = 1000
+_MAX_TOLD = 10_000
 _COMPONENT = "barograph-task"
 
 
@@ -108,7 +108,7 @@ class ClusterTFJobs:
             return
         except ClusterError as error:
             log.warning("tfjob_event_refused", tfjob=tfjob.name, error=str(error))
-        if len(self._told) >= _MOST_TOLD:
+        if len(self._told) >= _MAX_TOLD:
             self._told.clear()  # the server still knows the newer ones by their names
         self._told.add(name)
 
@@ -157,7 +157,7 @@ def _event(tfjob: TFJob, condition: Condition) -> Object:
         },
         "type": "Warning" if kind in _WARNINGS else "Normal",
         "reason": condition["reason"],
-        "message": condition["message"][:_MOST_NOTE],
+        "message": condition["message"][:_MAX_NOTE],
         "source": {"component": _COMPONENT},
         "reportingComponent": _COMPONENT,
         "firstTimestamp": at,

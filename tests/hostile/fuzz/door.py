@@ -23,9 +23,9 @@ from structlog.testing import capture_logs
 
 from tests.hostile.fuzz.mutation import Parts, mutated
 
-MOST_CPU_S = 30
+MAX_CPU_S = 30
 """CPU seconds for one input; each takes milliseconds, so that a busy machine changes nothing."""
-MOST_GROWTH_MIB = 512
+MAX_GROWTH_MIB = 512
 """What a door may add to the peak of the process: its libraries, its caches, its largest input."""
 _SEEDS = 30
 _MUTATIONS = 100
@@ -110,7 +110,7 @@ def attack(
                 ends = ends or time.monotonic() + seconds
                 if _enter(door, parts, counts, folder):
                     counts.peak_growth_mib = round(_peak_mib() - began, 1)
-                    if counts.peak_growth_mib > MOST_GROWTH_MIB:
+                    if counts.peak_growth_mib > MAX_GROWTH_MIB:
                         _keep(door, parts, counts, folder, f"{counts.peak_growth_mib} MiB more")
                 if counts.kept or time.monotonic() > ends or counts.tried == most:
                     return counts
@@ -139,10 +139,10 @@ def _enter(door: Door, parts: Parts, counts: Counts, folder: Path) -> bool:
 @contextmanager
 def _cpu_bounded() -> Iterator[None]:
     def over(_number: int, _frame: object) -> None:
-        raise TooLong(f"one input took more than {MOST_CPU_S} s of CPU time")
+        raise TooLong(f"one input took more than {MAX_CPU_S} s of CPU time")
 
     before = signal.signal(signal.SIGPROF, over)
-    signal.setitimer(signal.ITIMER_PROF, MOST_CPU_S)
+    signal.setitimer(signal.ITIMER_PROF, MAX_CPU_S)
     try:
         yield
     finally:

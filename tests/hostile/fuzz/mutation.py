@@ -13,7 +13,7 @@ _WORDS = (
     b"{{ & *a $(X) \r\n \x1b]0;"
 ).split(b" ")
 _LONG = (b"9" * 5_000, b"a" * 70_000, b"[" * 20_000, b'{"a":' * 2_000, b"\xc3\xa9" * 600)
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 
 
 def mutated(
@@ -48,7 +48,7 @@ def _once(chance: random.Random, data: bytes, other: bytes) -> bytes:
         put = data[:begin] + chance.choice(_LONG) + data[end:]
     else:
         put = _flipped(chance, data)
-    return put[:_MOST_BYTES]
+    return put[:_MAX_BYTES]
 
 
 def _flipped(chance: random.Random, data: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.client import handlers
-from services.client.description import MOST_MEMBERS
+from services.client.description import MAX_MEMBERS
 from services.client.drawing import draw
 from services.client.moments import named, told
 from services.client.records import MOMENTS, Moment
@@ -224,7 +224,7 @@ def test_many_members_are_told_in_one_line_and_few_in_the_list(desk: Desk) -> No
         message = reported(member, 2 + index / 100).model_copy(update={"job_id": "b"})
         hear(desk, message)
     view = desk.call("GET", "/api/v1/jobs/b/description").json()
-    assert (len(view["members"]), view["members_total"]) == (MOST_MEMBERS, 1001)
+    assert (len(view["members"]), view["members_total"]) == (MAX_MEMBERS, 1001)
     assert [line["whom"] for line in view["timeline"]] == [
         "",
         "worker-0, worker-1, worker-2 and 297 more",
@@ -232,11 +232,11 @@ def test_many_members_are_told_in_one_line_and_few_in_the_list(desk: Desk) -> No
 
 
 def test_no_more_is_kept_than_the_newest_and_the_jobs_own_moments_stay(desk: Desk) -> None:
-    for number in range(handlers.MOST_MOMENTS + 20):
+    for number in range(handlers.MAX_MOMENTS + 20):
         hear(desk, started(ONE, number, epoch=number + 1))
     with desk.store.transaction() as records:
         kept = records.find(MOMENTS, group="a", limit=10_000)
-    assert len([m for m in kept if m.member]) == handlers.MOST_MOMENTS
+    assert len([m for m in kept if m.member]) == handlers.MAX_MOMENTS
     assert [m.kind for m in kept if not m.member] == ["accepted"]
     assert min(m.at for m in kept if m.member) == at(20)
 

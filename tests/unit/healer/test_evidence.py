@@ -17,7 +17,7 @@ import pytest
 
 from services.healer.agent.evidence import Collector
 from services.healer.agent.evidence.files import biggest
-from services.healer.agent.evidence.found import MOST_ROWS, Found, table
+from services.healer.agent.evidence.found import MAX_ROWS, Found, table
 from services.healer.agent.records import Command
 from shared.contracts.alerts import EvidenceCollect
 from shared.service.inlet import utc_now
@@ -139,7 +139,7 @@ def test_a_bound_cuts_the_search_short_and_says_so(tmp_path: Path) -> None:
 
     assert biggest(str(tmp_path), most_entries=20).truncated
     assert biggest(str(tmp_path), most_seconds=0).truncated
-    assert len(biggest(str(tmp_path)).rows) <= MOST_ROWS
+    assert len(biggest(str(tmp_path)).rows) <= MAX_ROWS
 
 
 @pytest.mark.parametrize("path", ["/no/such/place", "relative"])
@@ -154,9 +154,9 @@ def test_a_path_that_cannot_be_looked_at_is_answered_with_the_reason(
 
 
 def test_a_table_has_a_bounded_number_of_rows() -> None:
-    rows = [{"n": str(number)} for number in range(MOST_ROWS + 1)]
+    rows = [{"n": str(number)} for number in range(MAX_ROWS + 1)]
 
-    assert (len(table("t", rows).rows), table("t", rows).truncated) == (MOST_ROWS, True)
+    assert (len(table("t", rows).rows), table("t", rows).truncated) == (MAX_ROWS, True)
     assert not table("t", rows[:-1]).truncated
 
 

@@ -17,7 +17,7 @@ from shared.contracts.alerts import EvidenceCollect, EvidenceCollected, Evidence
 
 log = structlog.get_logger(__name__)
 
-_MOST_ATTEMPTS = 3
+_MAX_ATTEMPTS = 3
 _LEFT_S = 5.0
 """Seconds before the answer is due in which nothing further is looked at."""
 
@@ -37,8 +37,8 @@ class Collector:
         more: tuple[Found, ...] = ()
         if self._clock() >= message.reply_by:
             found = Found("Not collected: the question came too late", (), truncated=True)
-        elif command.attempts > _MOST_ATTEMPTS:
-            found = Found(f"Not collected: {_MOST_ATTEMPTS} attempts failed", (), truncated=True)
+        elif command.attempts > _MAX_ATTEMPTS:
+            found = Found(f"Not collected: {_MAX_ATTEMPTS} attempts failed", (), truncated=True)
         else:
             found = self.look(message.family, message.path)
             more = self.more(message.family, message.path, message.reply_by)

@@ -8,16 +8,16 @@ import stat
 import time
 from collections import deque
 
-from services.healer.agent.evidence.found import MOST_ROWS, Found, size_text, table
+from services.healer.agent.evidence.found import MAX_ROWS, Found, size_text, table
 from services.healer.masking import masked_text
 
-_MOST_ENTRIES = 300_000
-_MOST_SECONDS = 8.0
-_HALF = MOST_ROWS // 2
+_MAX_ENTRIES = 300_000
+_MAX_SECONDS = 8.0
+_HALF = MAX_ROWS // 2
 
 
 def biggest(
-    path: str, *, most_entries: int = _MOST_ENTRIES, most_seconds: float = _MOST_SECONDS
+    path: str, *, most_entries: int = _MAX_ENTRIES, most_seconds: float = _MAX_SECONDS
 ) -> Found:
     """The biggest directories (by the files directly in them) and the biggest files below.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-MOST_ROWS = 20
+MAX_ROWS = 20
 Wait = Callable[[float], object]
 """Waits so many seconds, or until the agent stops."""
 
@@ -20,8 +20,8 @@ class Found:
 
 
 def table(title: str, rows: Sequence[dict[str, str]], *, cut: bool = False) -> Found:
-    """The first ``MOST_ROWS`` rows."""
-    return Found(title, tuple(rows[:MOST_ROWS]), cut or len(rows) > MOST_ROWS)
+    """The first ``MAX_ROWS`` rows."""
+    return Found(title, tuple(rows[:MAX_ROWS]), cut or len(rows) > MAX_ROWS)
 
 
 def size_text(size: float) -> str:

@@ -15,7 +15,7 @@ from services.healer.masking import masked
 _SPAN_S = 1.0
 _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})")
 _CONTAINER = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
-_LEAST_CPU = 0.5
+_MIN_CPU = 0.5
 """Percent of one core below which a process is no cause of anything."""
 _GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
 
@@ -35,7 +35,7 @@ def by_cpu(wait: Wait) -> Found:
     rows = []
     for percent, process in used:
         row = _row(process, cpu=f"{percent:.0f} %", state=_state(process))
-        if row and (percent >= _LEAST_CPU or row["state"] == psutil.STATUS_DISK_SLEEP):
+        if row and (percent >= _MIN_CPU or row["state"] == psutil.STATUS_DISK_SLEEP):
             rows.append(row)
     return table("Processes by CPU", rows)
 

@@ -21,7 +21,7 @@ from services.healer.masking import masked_text
 _SPAN_S = 1.0
 _RECENT_S = 900.0
 _MESSAGES = 200
-_LEAST_BYTES = 1_000_000
+_MIN_BYTES = 1_000_000
 """A deleted file smaller than this fills no disk."""
 _GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
 _OOM = re.compile(
@@ -67,7 +67,7 @@ def _deleted(pid: int, device: int) -> Iterator[tuple[int, int, str]]:
         except OSError:
             continue
         size = status.st_blocks * 512
-        if status.st_dev == device and not status.st_nlink and size >= _LEAST_BYTES:
+        if status.st_dev == device and not status.st_nlink and size >= _MIN_BYTES:
             yield status.st_ino, size, name.removesuffix(" (deleted)")
 
 

@@ -12,7 +12,7 @@ from services.healer.notify.channels.http import post
 from services.healer.notify.render.text import page_of
 from shared.contracts.message import deterministic_id
 
-_MOST_ALERTS = 1000
+_MAX_ALERTS = 1000
 _OPEN = "0001-01-01T00:00:00Z"
 """Go's zero time: what Alertmanager says of alerts that have not ended."""
 
@@ -38,7 +38,7 @@ class Alertmanager(Channel):
         """Version 4 of the webhook's data."""
         rows = told.lines()
         why = self.why(told)
-        alerts = [_alert(row, told, tools, why) for row in rows[:_MOST_ALERTS]]
+        alerts = [_alert(row, told, tools, why) for row in rows[:_MAX_ALERTS]]
         if not alerts:
             alerts = [_about_barograph(told, tools)]
         group = told.group if isinstance(told, Notice) else told.kind
@@ -46,7 +46,7 @@ class Alertmanager(Channel):
         return {
             "version": "4",
             "groupKey": f"{{}}:{{{group}}}",
-            "truncatedAlerts": max(0, len(rows) - _MOST_ALERTS),
+            "truncatedAlerts": max(0, len(rows) - _MAX_ALERTS),
             "status": "firing" if firing else "resolved",
             "receiver": self.name,
             "groupLabels": dict(part.split("=", 1) for part in group.split(",") if "=" in part),

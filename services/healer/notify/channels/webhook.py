@@ -14,7 +14,7 @@ from services.healer.notify.channels.base import Channel, Tools, channel, http_a
 from services.healer.notify.channels.http import post
 from services.healer.notify.render.text import page_of
 
-_MOST_ALERTS = 1000
+_MAX_ALERTS = 1000
 
 
 @channel
@@ -59,7 +59,7 @@ class Webhook(Channel):
             "at": told.at.isoformat(),
             "url": page_of(told, tools.page_url),
             "why": self.why(told),
-            "alerts": [row.model_dump(mode="json") for row in rows[:_MOST_ALERTS]],
+            "alerts": [row.model_dump(mode="json") for row in rows[:_MAX_ALERTS]],
             "alerts_total": len(rows),
         }
         if isinstance(told, Summary):

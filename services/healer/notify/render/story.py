@@ -24,12 +24,12 @@ from services.healer.model.narrative import (
 from services.healer.notify.render.numbers import counted, percent, quantity
 from shared.contracts.alerts import SeriesRef
 
-_NEAR = timedelta(hours=20)
+_WITHOUT_DATE = timedelta(hours=20)
 
 
 def clock(at: datetime, now: datetime) -> str:
     """A time near ``now`` as a clock shows it, any other with its date."""
-    return f"{at:%H:%M:%S}" if abs(at - now) < _NEAR else f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"{at:%H:%M:%S}" if abs(at - now) < _WITHOUT_DATE else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def clock_ms(time_ms: int, now: datetime) -> str:

@@ -10,7 +10,7 @@ from services.healer.notify.render.numbers import one_line
 from shared.contracts.alerts import EvidenceRow, EvidenceTable
 
 _COLUMN, _LONGEST = 60, 300
-_LONG = ("command", "message", "path")
+_WIDE = ("command", "message", "path")
 """Columns that stand last, since they are long."""
 _FIRST_ROWS, _MORE_ROWS = 10, 5
 """Rows shown of what the alarm is about, and of each further look; all are attached."""
@@ -19,7 +19,7 @@ _FIRST_ROWS, _MORE_ROWS = 10, 5
 def table(rows: Sequence[EvidenceRow]) -> tuple[list[str], list[list[str]]]:
     """Columns in order of first appearance, long ones last, and the cells, one line each."""
     names = list(dict.fromkeys(name for row in rows for name in row.columns))
-    names.sort(key=lambda name: name in _LONG)
+    names.sort(key=lambda name: name in _WIDE)
     cells = [[one_line(row.columns.get(name, ""), _LONGEST) for name in names] for row in rows]
     return names, cells
 

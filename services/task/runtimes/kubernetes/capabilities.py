@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from shared.cluster import Cluster, ClusterError, Object
 
-LEAST = (1, 31)
+MIN_VERSION = (1, 31)
 """Jobs' ``podReplacementPolicy``, per-index limits and native sidecars are on by default there."""
 
 
@@ -31,8 +31,8 @@ def detect(cluster: Cluster) -> Capabilities:
     told = cluster.get("/version")
     version = str(told.get("gitVersion", ""))
     numbers = re.findall(r"\d+", version)[:2]
-    if len(numbers) < len(LEAST) or tuple(map(int, numbers)) < LEAST:
-        least = ".".join(map(str, LEAST))
+    if len(numbers) < len(MIN_VERSION) or tuple(map(int, numbers)) < MIN_VERSION:
+        least = ".".join(map(str, MIN_VERSION))
         raise ClusterError(f"Kubernetes {least} or newer is needed; {cluster.url} is {version}")
     groups = {group["name"]: group for group in cluster.get("/apis").get("groups") or []}
     return Capabilities(

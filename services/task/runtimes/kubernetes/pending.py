@@ -41,7 +41,7 @@ _RANK = {cause: number for number, cause in enumerate(PendingCause)}
 _QUOTA_WORDS = "exceeded quota"
 # What follows the first sentence is about preemption.
 _AVAILABLE = re.compile(r"^\d+/(\d+) nodes are available: (.*?)(?:\.\s.*|\.)?$", re.DOTALL)
-_MOST = 400
+_MAX_REASON = 400
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def dominant(seen: Seen) -> Pending | None:
     same = [member for other, _, member in found if other is cause and member]
     return Pending(
         cause=cause,
-        reason=reason[:_MOST],
+        reason=reason[:_MAX_REASON],
         advice=_ADVICE[cause],
         members=tuple(dict.fromkeys(sorted(same))),
     )

@@ -13,7 +13,7 @@ from services.task.runtimes.kubernetes.pending import Seen
 from services.task.runtimes.kubernetes.room import Free, Need
 from shared.cluster import Cluster, Mirror, Object, path_of
 
-_MOST_BEFORE = 8
+_MAX_BEFORE = 8
 """Earlier incarnations that are still told of."""
 
 
@@ -167,7 +167,7 @@ class View:
                 fate = None if alive else self._fate(pod)
                 key = member.name, member.incarnation
                 there[key] = Observed(job_id, member, alive, fate=fate)
-                for before in range(max(1, key[1] - _MOST_BEFORE), key[1]):
+                for before in range(max(1, key[1] - _MAX_BEFORE), key[1]):
                     old = member.model_copy(update={"incarnation": before})
                     there.setdefault((member.name, before), Observed(job_id, old, alive=False))
             for (name, number), fate in list(self._fates.get(job_id, {}).items()):

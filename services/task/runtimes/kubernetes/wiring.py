@@ -19,7 +19,7 @@ from shared.storage import ObjectStore, PresignedAccess
 
 _ACCESS_S = 48 * 3600
 _ANY_GPUS = 1_000_000
-_MOST_BYTES = 5 * 2**30
+_MAX_BYTES = 5 * 2**30
 """S3's limit of what is put at once."""
 
 
@@ -33,7 +33,7 @@ def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], s
         if is_package(submit.package, own):
             reads.append("/".join(submit.package.split(":", 2)[1:]))
         access = PresignedAccess(
-            writes=store.presign_prefix(own, f"jobs/{submit.job_id}/", _ACCESS_S, _MOST_BYTES),
+            writes=store.presign_prefix(own, f"jobs/{submit.job_id}/", _ACCESS_S, _MAX_BYTES),
             reads={f"{own}/{key}": store.presign_get(own, key, _ACCESS_S) for key in reads},
         )
         told = PodSpec(

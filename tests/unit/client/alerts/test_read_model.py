@@ -229,8 +229,8 @@ def test_ended_alerts_are_forgotten_after_their_time_and_open_ones_are_not(
 def test_a_storm_leaves_the_newest_of_each_kind_only(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = tuple((collection, standing, 3) for collection, standing, _ in bounds.MOST_KEPT)
-    monkeypatch.setattr(bounds, "MOST_KEPT", few)
+    few = tuple((collection, standing, 3) for collection, standing, _ in bounds.MAX_KEPT)
+    monkeypatch.setattr(bounds, "MAX_KEPT", few)
     for n in range(8):
         listener.hear(
             changed(1, "firing", alert_id=an_id(n)),
@@ -247,13 +247,13 @@ def test_a_storm_leaves_the_newest_of_each_kind_only(
 
 
 def test_one_alerts_history_and_curve_are_bounded(listener: Listener) -> None:
-    for n in range(1, handlers.MOST_EVENTS + 20):
+    for n in range(1, handlers.MAX_EVENTS + 20):
         listener.hear(changed(n, "firing"))
     listener.hear(anomaly(recent=curve(2000, float), band=()))
     found = listener.incident()
-    assert len(found.events) == handlers.MOST_EVENTS
+    assert len(found.events) == handlers.MAX_EVENTS
     assert found.curve is not None
-    assert len(found.curve.recent) <= handlers.MOST_POINTS
+    assert len(found.curve.recent) <= handlers.MAX_POINTS
     assert found.curve.recent[-1][1] == 1999, "the newest point is kept"
 
 

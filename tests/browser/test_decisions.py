@@ -44,7 +44,7 @@ class Console:
         self.fill("token", self.stack.file.client_token)
         self.fill("name", name)
         self.press("Enter")
-        until(lambda: f"Signed in as {name}" in self.browser.text(), 20)
+        until(lambda: f"Signed in as {name}" in self.browser.text(), 60)
 
     def alarms(self, *hosts: str) -> None:
         bus = Bus(self.stack.file.broker_urls["detector"], Principal.DETECTOR, "console")
@@ -114,21 +114,21 @@ def test_an_alert_is_silenced_after_a_preview(console: Console, tmp_path: Path) 
     console.browser.open(f"{console.url}/alerts?host=h3")
     console.choose("h3")
     console.press("Silence…")
-    until(lambda: "New silence" in console.browser.text(), 20)
+    until(lambda: "New silence" in console.browser.text(), 60)
     assert 'host="h3"' in console.browser.run("return document.querySelector('textarea').value")
     console.fill("reason", "the disk is replaced")
     console.press("Preview")
-    until(lambda: "1 open alert" in console.browser.text(), 20)
+    until(lambda: "1 open alert" in console.browser.text(), 60)
     assert console.ask("silences") == [], "a preview silences nothing"
     console.browser.picture(tmp_path / "preview.png")
     console.press("Silence")
-    until(lambda: "The silence holds." in console.browser.text(), 20)
+    until(lambda: "The silence holds." in console.browser.text(), 60)
     (made,) = console.ask("silences")
     assert (made["owner"], made["reason"]) == ("Ann", "the disk is replaced")
     console.browser.open(f"{console.url}/silences")
     assert "the disk is replaced" in console.browser.text()
     console.press("End")
-    until(lambda: "The silence has ended" in console.browser.text(), 20)
+    until(lambda: "The silence has ended" in console.browser.text(), 60)
 
 
 def test_what_cannot_be_silenced_is_said_and_what_was_typed_stays(console: Console) -> None:
@@ -152,9 +152,9 @@ def test_not_an_anomaly_and_an_approval_reach_the_healers_audit(console: Console
     incident = f"/alerts/{alert['incident_id']}"
     until(lambda: _shows(console, incident, "waits for a decision"), 60)
     console.press("Approve")
-    until(lambda: "Approved" in console.browser.text(), 20)
+    until(lambda: "Approved" in console.browser.text(), 60)
     console.press("Not an anomaly")
-    until(lambda: "Noted as not an anomaly" in console.browser.text(), 20)
+    until(lambda: "Noted as not an anomaly" in console.browser.text(), 60)
 
     def entries() -> dict[str, dict[str, Any]]:
         return {e["event"]: e for e in console.audited() if e.get("by") == "Ann"}
@@ -170,10 +170,10 @@ def test_healing_is_stopped_on_a_machine_and_goes_on(console: Console) -> None:
     console.browser.open(f"{console.url}/machines")
     console.fill("hosts", "h2")
     console.press("Stop all actions there")
-    until(lambda: "Healing is stopped on h2" in console.browser.text(), 20)
+    until(lambda: "Healing is stopped on h2" in console.browser.text(), 60)
     assert [s["hosts"] for s in console.ask("healing")] == ["h2"]
     console.press("Let it go on")
-    until(lambda: "Healing goes on there." in console.browser.text(), 20)
+    until(lambda: "Healing goes on there." in console.browser.text(), 60)
     assert console.ask("healing") == []
 
 

@@ -26,7 +26,8 @@ class Form:
 
     def text(self, name: str, most: int = 500) -> str:
         """The field's text; '' for none."""
-        return self.fields.get(name, [""])[0].strip()[:most]
+        # Browsers end lines with a carriage return, which pages would show as a sign of its own.
+        return self.fields.get(name, [""])[0].replace("\r\n", "\n").strip()[:most]
 
     def back(self, said: str, otherwise: str) -> RedirectResponse:
         """To the page the form stood on, which then says what was done."""

@@ -162,7 +162,7 @@ def test_an_alertmanager_says_itself_when_it_is_over() -> None:
 
 def test_good_alerts_are_taken_and_bad_ones_named() -> None:
     door = Door()
-    answer = door.post({"labels": {}}, posted(), {"labels": {"a": 1}}, posted(startsAt="x"), 7)
+    answer = door.post({"labels": {}}, posted(), {"labels": {"a": [1]}}, posted(startsAt="x"), 7)
     assert answer.status_code == 400
     fields = {fault["field"].split(".")[0] for fault in answer.json()["faults"]}
     assert fields == {"0", "2", "3", "4"}

@@ -45,7 +45,7 @@ def test_a_service_reaches_the_servers_it_uses_and_no_other() -> None:
     broker, store, objects, api = 5672, 5432, 8443, {443, 6443}
 
     assert {name: out(found[name]) for name in found if name} == {
-        "client": {broker, store, objects},
+        "client": {broker, store, objects, 8081},
         "task": {broker, store, objects} | api,
         "autospec": {broker, store},
         "detector": {broker, objects},
@@ -84,6 +84,22 @@ def test_peers_that_are_named_are_the_only_ones() -> None:
         "10.0.1.0/24",
         "10.0.4.1/32",
     ]
+
+
+def test_the_page_reaches_the_healer_of_its_release() -> None:
+    for scenario in SCENARIOS:
+        found = policies(render(scenario))
+        (way,) = [rule for rule in found["client"]["egress"] if rule["ports"] == [{"port": 8081}]]
+        assert way["to"] == [
+            {"podSelector": {"matchLabels": INSTANCE | {"app.kubernetes.io/component": "healer"}}}
+        ]
+    callers = policies(render("everything"))["healer"]["ingress"][0]["from"]
+    components = [
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        for peer in callers
+        if "podSelector" in peer
+    ]
+    assert components == ["test", "client"]
 
 
 def test_a_job_reaches_jobs_broker_and_object_store_and_is_reached_by_jobs() -> None:

@@ -73,6 +73,23 @@ def test_only_who_uses_the_object_store_gets_its_keys() -> None:
     assert users == {"client", "task", "detector", "predictor"}
 
 
+def test_only_the_healer_and_the_page_have_the_healers_token() -> None:
+    manifests = render()
+    holders = {
+        (service, name)
+        for service in SETTINGS
+        for name, value in variables(manifests, service).items()
+        if "'key': 'healer'" in value and "tokens" in value
+    }
+    assert holders == {
+        ("client", "BAROGRAPH_CLIENT_HEALER_TOKEN"),
+        ("healer", "BAROGRAPH_HEALER_HTTP_TOKEN"),
+    }
+    assert variables(manifests, "client")["BAROGRAPH_CLIENT_HEALER_API_URL"] == (
+        "http://demo-barograph-healer:8081"
+    )
+
+
 def test_values_reach_the_service_as_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in environment(render("everything"), "healer").items():
         monkeypatch.setenv(name, value)

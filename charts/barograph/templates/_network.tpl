@@ -46,6 +46,13 @@
   {{- end }}
 {{- end -}}
 
+{{/* The client shows what the healer keeps. */}}
+{{- define "barograph.egress.healer" -}}
+- to:
+    - podSelector: {matchLabels: {{ include "barograph.selector" (list . "healer") | fromYaml | toJson }}}
+  ports: [{port: {{ (include "barograph.services" . | fromYaml).healer.port }}}]
+{{- end -}}
+
 {{/* (dict context component) -> metadata of the component's policy */}}
 {{- define "barograph.policy.head" -}}
 apiVersion: networking.k8s.io/v1

@@ -32,6 +32,7 @@ BAROGRAPH_CLIENT_HTTP_HOST: "0.0.0.0"
 BAROGRAPH_CLIENT_HTTP_PORT: "8000"
 {{- /* For tshell, run inside the pod. */}}
 BAROGRAPH_URL: http://localhost:8000
+BAROGRAPH_CLIENT_HEALER_API_URL: http://{{ include "barograph.name" (list . "healer") }}:{{ (include "barograph.services" . | fromYaml).healer.port }}
 BAROGRAPH_CLIENT_ALLOWED_HOSTS: {{ concat $hosts .Values.client.hosts | uniq | join "," | quote }}
 {{- with .Values.objectStore.publicUrl }}
 BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . }}
@@ -137,6 +138,7 @@ BAROGRAPH_HEALER_CANARY_EVERY_S: "60"
 {{- if eq $service "client" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_API_TOKEN" $tokens "client") }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TOKEN" $tokens "client") }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_HEALER_TOKEN" $tokens "healer") }}
 {{- else if eq $service "task" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
 - name: BAROGRAPH_TASK_MEMBER_SIGNING_KEY

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.service.sharing import UNOWNED_LIMIT_S
 from shared.visible import visible
 
 _TIMEOUT_S = 30.0
@@ -118,16 +119,22 @@ def _skew_s(date: str, sent: float, came: float) -> float | None:
 
 
 def _of_partitions(measured: Mapping[str, Samples]) -> Iterator[Finding]:
-    owned = {
-        name: _total(samples, "barograph_partitions_owned")
-        for name, samples in measured.items()
-        if samples.get("barograph_partition_lag_seconds")
-    }
-    most = max(owned.values(), default=0.0)
-    for name, count in owned.items():
-        lag = max(value for _, value in measured[name]["barograph_partition_lag_seconds"])
-        detail = f"{count:.0f} of {most:.0f} owned, newest samples {lag:.0f} s old"
-        yield Finding(f"{name}: samples", 0 < most == count and lag <= _MAX_LAG_S, detail)
+    """Whether somebody works each stream of samples; replicas of a service share them out."""
+    for name, samples in measured.items():
+        lags = [value for _, value in samples.get("barograph_partition_lag_seconds", ())]
+        if not lags:
+            continue
+        owned = _total(samples, "barograph_partitions_owned")
+        replicas = max(1.0, _total(samples, "barograph_replicas_alive"))
+        alone = [s for _, s in samples.get("barograph_partition_unowned_seconds", ())]
+        nobodys = sum(seconds > UNOWNED_LIMIT_S for seconds in alone)
+        detail = (
+            f"{owned:.0f} streams owned, shared by {replicas:.0f}; {nobodys} are nobody's; "
+            f"newest samples {max(lags):.0f} s old"
+        )
+        idle = replicas == 1 and not owned
+        well = not nobodys and not idle and max(lags) <= _MAX_LAG_S
+        yield Finding(f"{name}: samples", well, detail)
 
 
 def _of_messages(name: str, samples: Samples) -> Iterator[Finding]:

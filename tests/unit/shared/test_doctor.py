@@ -108,6 +108,11 @@ def test_what_is_well_is_said_to_be() -> None:
     assert json.loads(shown(findings, as_json=True))["ok"] is True
 
 
+def test_a_replica_with_its_share_of_the_streams_is_well() -> None:
+    shared = {"barograph_partitions_owned": 1.0, "barograph_replicas_alive": 3.0}
+    assert [f for f in found({}, shared) if not f.ok] == []
+
+
 @pytest.mark.parametrize(
     ("check", "answers", "metrics", "words"),
     [
@@ -118,7 +123,13 @@ def test_what_is_well_is_said_to_be() -> None:
             "broker: not connected",
         ),
         ("healer: samples", {}, {'barograph_partition_lag_seconds{partition="3"}': 90.0}, "90 s"),
-        ("healer: samples", {}, {"barograph_partitions_owned": 0.0}, "0 of 0"),
+        ("healer: samples", {}, {"barograph_partitions_owned": 0.0}, "0 streams owned"),
+        (
+            "healer: samples",
+            {},
+            {'barograph_partition_unowned_seconds{partition="2"}': 90.0},
+            "1 are nobody's",
+        ),
         ("healer: outbox", {}, {"barograph_outbox_set_aside_messages": 2.0}, "2 can never"),
         ("healer: outbox", {}, {"barograph_outbox_messages": 5000.0}, "5000 messages wait"),
         (

@@ -41,12 +41,13 @@ def start(
         replaced[mount["mountPath"]] = str(volume)
     for name, text in _files(manifests, component).items():
         (directory / "configuration" / name).write_text(_with(text, replaced))
+    place = container.get("workingDir")
     told = {each["name"]: _with(each["value"], replaced) for each in container.get("env", [])}
     return OwnedProcess(
         [*(_with(part, replaced) for part in container["command"]), *options],
         log=directory / "log",
         env={"PATH": os.environ["PATH"]} | told | dict(environment or {}),
-        cwd=Path(_with(container.get("workingDir", str(directory)), replaced)),
+        cwd=Path(_with(place, replaced)) if place else directory,
     )
 
 

@@ -5,9 +5,11 @@ Also a job's program is such a user: nothing here is granted to it either.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import smtplib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -90,14 +92,22 @@ for line in sys.stdin:
 """
 
 
+def children() -> Iterator[tuple[int, list[str], dict[str, str]]]:
+    """Number, command line and environment of each process below this one that runs."""
+    for process in psutil.Process().children(recursive=True):
+        # Other tests' processes may end meanwhile.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            yield process.pid, process.cmdline(), process.environ()
+
+
 @pytest.fixture(scope="module")
 def ports(stack: Stack) -> list[int]:
     """Every TCP port on which a process of the stack listens."""
     # Other tests of this process have servers of their own; the stack's name its directory.
     own = {
-        p.pid
-        for p in psutil.Process().children(recursive=True)
-        if any(str(stack.state) in text for text in (*p.cmdline(), *p.environ().values()))
+        pid
+        for pid, line, environment in children()
+        if any(str(stack.state) in text for text in (*line, *environment.values()))
     }
     return sorted(
         {
@@ -169,7 +179,7 @@ def test_command_lines_which_all_users_see_hold_no_secret(stack: Stack) -> None:
     file = stack.file
     secrets = {file.client_token, file.gateway_token, file.healer_token, file.s3_secret_key}
     secrets |= set(stack.broker.passwords.values()) | {stack.mailbox.password}
-    lines = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
+    lines = [" ".join(line) for _, line, _ in children()]
 
     assert len(lines) > len(stack.modules)
     assert [line for line in lines if any(secret in line for secret in secrets)] == []

@@ -40,38 +40,35 @@ from shared.contracts.healing import (
     RuleDecide,
     RuleState,
 )
-from shared.contracts.jobs import (
+from shared.contracts.job_events import (
     MAX_ARTIFACTS,
     MAX_REASONS,
-    TERMINAL_STATES,
     Artifact,
-    FailureClass,
     Isolation,
     JobAccepted,
-    JobCancel,
     JobCancelled,
     JobEvent,
     JobFailed,
     JobPending,
-    JobPlan,
-    JobPlanned,
-    JobRemove,
     JobRemoved,
     JobRetrying,
     JobRunning,
     JobStarting,
-    JobState,
-    JobSubmit,
     JobSucceeded,
     PendingCause,
-    PlannedRole,
-    RequestRefused,
-    Resources,
     Stored,
+)
+from shared.contracts.job_parts import (
+    TERMINAL_STATES,
+    FailureClass,
+    JobState,
+    Resources,
     Timeouts,
     is_reserved_variable,
     retry_budgets,
 )
+from shared.contracts.job_plans import JobPlan, JobPlanned, PlannedRole
+from shared.contracts.jobs import JobCancel, JobRemove, JobSubmit, RequestRefused
 from shared.contracts.message import (
     Fault,
     Message,

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AwareDatetime, Field
 
-from shared.contracts.jobs import Artifacts, Isolation, LastLines, Stored
+from shared.contracts.job_events import Artifacts, Isolation, LastLines, Stored
 from shared.contracts.message import Identifier, Message, Part, Sentence, job_word
 from shared.contracts.names import Role
 

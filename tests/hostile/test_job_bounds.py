@@ -17,7 +17,7 @@ from shared.contracts import (
     Stored,
     message_types,
 )
-from shared.contracts.jobs import MAX_ENVIRONMENT
+from shared.contracts.job_parts import MAX_ENVIRONMENT
 from shared.topology import ROUTES, Principal
 
 FOREIGN = {Principal.OUTSIDE, Principal.MEMBER}

@@ -22,7 +22,7 @@ from shared.contracts import (
     Message,
 )
 from shared.contracts.alerts import Severity
-from shared.contracts.jobs import JobEvent
+from shared.contracts.job_events import JobEvent
 from shared.contracts.message import deterministic_id
 from shared.service import Context
 

@@ -22,8 +22,8 @@ from shared.contracts import (
     JobSubmit,
     JobSucceeded,
 )
+from shared.contracts.job_events import PendingCause
 from shared.contracts.job_notices import NoticeTarget
-from shared.contracts.jobs import PendingCause
 from tests.unit.healer.test_incidents import NOW
 from tests.unit.healer.test_incidents import Desk as BaseDesk
 

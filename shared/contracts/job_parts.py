@@ -1,0 +1,143 @@
+"""What messages about jobs are made of: names, states, resources, time limits."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from shared.contracts.message import Part
+from shared.contracts.names import KubernetesName, MemoryQuantity
+
+ObjectRef = Annotated[
+    str,
+    Field(
+        max_length=1200,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]:[^:\x00-\x1f]+:[^:/\x00-\x1f]+$",
+        examples=["barograph:packages:digits.tar.gz"],
+        description="Where the package lies: bucket:key prefix:file name.",
+    ),
+]
+
+
+ExtendedResource = Annotated[
+    str,
+    Field(
+        max_length=253,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
+        examples=["nvidia.com/mig-1g.5gb"],
+    ),
+]
+
+
+ContainerImage = Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")]
+
+
+EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+
+
+MAX_ENVIRONMENT = 2**20
+
+
+def _check_environment(values: dict[str, str]) -> dict[str, str]:
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in values.items())
+    if size > MAX_ENVIRONMENT:
+        msg = f"names and values take {size} bytes; at most {MAX_ENVIRONMENT} are allowed"
+        raise ValueError(msg)
+    return values
+
+
+Environment = Annotated[
+    dict[EnvironmentName, Annotated[str, Field(max_length=4096)]],
+    Field(max_length=256),
+    AfterValidator(_check_environment),
+]
+
+
+_RESERVED_VARIABLES = frozenset(
+    {"TF_CONFIG", "PATH", "HOME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH"}
+)
+
+
+def is_reserved_variable(name: str) -> bool:
+    """Whether the platform itself makes this variable for every member."""
+    return name in _RESERVED_VARIABLES or name.startswith("BAROGRAPH_")
+
+
+class JobState(StrEnum):
+    """Where a job stands; the last three are terminal and never change."""
+
+    ACCEPTED = "accepted"
+    STARTING = "starting"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        return self in TERMINAL_STATES
+
+
+TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class FailureClass(StrEnum):
+    """Who has to do something about a failure."""
+
+    USER_ERROR = "user_error"
+    INFRASTRUCTURE = "infrastructure"
+    PREEMPTION = "preemption"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    UNKNOWN = "unknown"
+
+
+_PREEMPTIONS = 10
+
+
+_CRASHES = 1
+
+
+def retry_budgets(max_retries: int) -> dict[FailureClass, int]:
+    """How often a member may be replaced for each class of failure; 0 for those not named."""
+    return {
+        FailureClass.INFRASTRUCTURE: max_retries,
+        # Says nothing about the job, nor about the machines.
+        FailureClass.PREEMPTION: max_retries * _PREEMPTIONS,
+        FailureClass.UNKNOWN: min(_CRASHES, max_retries),
+    }
+
+
+class Resources(Part):
+    """What each container of the job gets."""
+
+    cpu: float = Field(default=1.0, gt=0, le=1024, description="CPU cores.")
+    gpu: int = Field(default=0, ge=0, le=64, description="GPUs; none unless asked for.")
+    memory: MemoryQuantity = "2048Mi"
+    gpu_resource: ExtendedResource = Field(
+        default="nvidia.com/gpu",
+        description="What a GPU is called on the nodes: also a MIG slice or a shared GPU.",
+    )
+    gpu_model: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9]([\w.-]*\w)?$")] | None = (
+        Field(
+            default=None,
+            description="Only nodes labelled nvidia.com/gpu.product with this.",
+            examples=["NVIDIA-A100-SXM4-40GB"],
+        )
+    )
+    device_class: KubernetesName | None = Field(
+        default=None,
+        description="GPUs through dynamic resource allocation, of this DeviceClass.",
+        examples=["gpu.nvidia.com"],
+    )
+
+
+class Timeouts(Part):
+    """How long each phase may last, in seconds."""
+
+    start_s: float = Field(default=600, gt=0, le=86_400, description="Until every member runs.")
+    rendezvous_s: float = Field(default=300, gt=0, le=86_400, description="Until all reported.")
+    run_s: float = Field(default=604_800, gt=0, le=31_536_000, description="The program itself.")

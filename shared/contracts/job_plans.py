@@ -1,0 +1,72 @@
+"""The question what a job would be, and its answer."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import AwareDatetime, Field, JsonValue
+
+from shared.contracts.job_parts import Resources
+from shared.contracts.jobs import JobSubmit
+from shared.contracts.message import Faults, Identifier, Message, Part, Sentence, Sentences
+from shared.contracts.names import Role
+
+
+class JobPlan(Message):
+    """Say what this job would be and whether it could run; nothing is created."""
+
+    TYPE: ClassVar[str] = "job.plan"
+
+    request_id: Identifier = Field(description="Chosen by who asks; the answer carries it.")
+    job: JobSubmit = Field(description="The job as it would be handed in.")
+    server: bool = Field(
+        default=True, description="Let the API server check the objects, too (its dry run)."
+    )
+
+    def subject(self) -> str:
+        return self.request_id
+
+    def dedupe_key(self) -> str:
+        return self.request_id
+
+
+class PlannedRole(Part):
+    """The members of one role: how many, and what each would get."""
+
+    role: Role
+    members: int = Field(ge=1)
+    resources: Resources
+
+
+class JobPlanned(Message):
+    """The answer to ``job.plan``: what would be created, and what speaks against it."""
+
+    TYPE: ClassVar[str] = "job.planned"
+
+    request_id: Identifier
+    runtime: Literal["local", "kubernetes"] = Field(description="Where it would run.")
+    faults: Faults = Field(
+        default=(), description="Why a submit would be refused, every reason; empty: it would not."
+    )
+    roles: tuple[PlannedRole, ...] = Field(max_length=len(Role))
+    cpu: float = Field(description="CPU cores of all members together.")
+    memory_bytes: int = Field(description="Bytes of memory of all members together.")
+    gpu: int = Field(default=0, description="GPUs of all members together.")
+    fits_now: bool | None = Field(
+        default=None, description="Whether it could start at once; null: nobody can tell."
+    )
+    waiting_reason: Sentence = Field(default="", description="What it would wait for, in words.")
+    notes: Sentences = Field(default=(), description="Warnings, in words.")
+    manifests: tuple[dict[str, JsonValue], ...] = Field(
+        default=(),
+        max_length=4 * len(Role),
+        description="The objects that would be created, without secrets; for display.",
+    )
+    checked: bool = Field(default=False, description="Whether the API server checked the objects.")
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.request_id
+
+    def dedupe_key(self) -> str:
+        return self.request_id

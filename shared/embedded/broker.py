@@ -22,6 +22,7 @@ from shared.embedded.process import (
     accepts,
     wait_until,
 )
+from shared.embedded.stream_coordinator import forgotten_coordinator, remember_coordinator
 from shared.messaging import tokens
 from shared.messaging.limits import MAX_MESSAGE_BYTES
 
@@ -98,6 +99,7 @@ class EmbeddedBroker:
         server = find_server()
         self._write_configuration()
         environment = self._environment()
+        forgotten = forgotten_coordinator(self.state / "data")
         epmd = shutil.which("epmd")
         if epmd is None:
             raise EmbeddedError("Erlang's epmd is not installed: run `make setup`")
@@ -113,6 +115,9 @@ class EmbeddedBroker:
             self._node = OwnedProcess([server], log=logs / "node.log", env=environment)
             self._await(self._node, self.ports.amqp, "RabbitMQ")
             self._await(self._node, self.ports.management, "RabbitMQ's management API")
+            if forgotten:
+                control = server.with_name("rabbitmqctl")
+                remember_coordinator(forgotten, control, self._name, environment)
         except BaseException:
             self.kill9()
             raise

@@ -23,7 +23,8 @@ from pika.exceptions import ChannelClosedByBroker
 from shared.embedded import broker as broker_module
 from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.process import EmbeddedError, OwnedProcess
-from tests.brokers import BrokerUnderTest
+from shared.embedded.stream_coordinator import forgotten_coordinator
+from tests.brokers import BrokerUnderTest, PrivateBroker
 from tests.conftest import ObjectStoreUnderTest
 
 
@@ -47,6 +48,44 @@ def test_a_confirmed_message_survives_a_restart_of_the_broker(broker: BrokerUnde
 
     with contextlib.closing(pika.BlockingConnection(pika.URLParameters(broker.url()))) as link:
         assert link.channel().basic_get("kept", auto_ack=True)[2] == b"still here"
+
+
+def _first(url: str, stream: str) -> bytes | None:
+    """A stream's first message; None while it cannot be read."""
+    with contextlib.closing(pika.BlockingConnection(pika.URLParameters(url))) as link:
+        channel = link.channel()
+        channel.basic_qos(prefetch_count=1)
+        try:
+            found = channel.consume(
+                stream, arguments={"x-stream-offset": "first"}, inactivity_timeout=10
+            )
+            return next(found)[2]
+        except ChannelClosedByBroker:
+            return None
+
+
+def test_a_stream_survives_a_kill_in_the_first_second_of_its_node(tmp_path: Path) -> None:
+    server = PrivateBroker(tmp_path)
+    server.start()
+    try:
+        with contextlib.closing(pika.BlockingConnection(pika.URLParameters(server.url()))) as link:
+            channel = link.channel()
+            channel.queue_declare("run", durable=True, arguments={"x-queue-type": "stream"})
+            channel.confirm_delivery()
+            channel.basic_publish("", "run", b"still here")
+        server.kill9()
+        # As if killed before Ra wrote it: half a second after the first stream was declared.
+        (names,) = tmp_path.glob("data/*/coordination/*/names.dets")
+        names.unlink()
+        assert forgotten_coordinator(tmp_path / "data")
+
+        server.start()
+
+        # The coordinator starts each stream anew, which takes it a moment.
+        assert eventually(lambda: _first(server.url(), "run") == b"still here", 60)
+        assert forgotten_coordinator(tmp_path / "data") == ""
+    finally:
+        server.stop()
 
 
 def test_there_is_no_guest_and_every_principal_has_a_user(broker: BrokerUnderTest) -> None:

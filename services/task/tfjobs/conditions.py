@@ -64,7 +64,7 @@ def _with(conditions: list[Condition], news: News, now: str) -> list[Condition]:
 
 
 def _stays(condition: Condition, news: News) -> bool:
-    return condition.get("type") not in {news.type, _INSTEAD_OF.get(news.type)}
+    return condition.get("type") not in (news.type, _INSTEAD_OF.get(news.type))
 
 
 def _stopped(condition: Condition, news: News) -> Condition:

@@ -77,6 +77,9 @@ class TFJobs:
                 self._one(tfjob, record, jobs.get(tfjob.uid), ctx)
             except (ClusterError, StorageError) as error:
                 log.warning("tfjob_postponed", tfjob=tfjob.name, error=str(error))
+            except Exception:
+                # The last resort: what nobody foresaw in one object must not stop the others.
+                log.exception("tfjob_not_understood", tfjob=tfjob.name)
         for record in missing.values():
             # Of a namespace that was not listed, or is not watched any more, nothing is known.
             if record.namespace in found:

@@ -57,7 +57,7 @@ class TFJob:
     @property
     def another_controllers(self) -> bool:
         """Whether it says itself that a controller of another cluster runs it."""
-        return self._run_policy.get("managedBy") not in {None, "", _OPERATOR}
+        return self._run_policy.get("managedBy") not in (None, "", _OPERATOR)
 
     @property
     def begun_elsewhere(self) -> bool:

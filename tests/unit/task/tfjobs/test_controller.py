@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.task.records import Exit, PendingNote
+from services.task.tfjobs.tfjob import TFJob
 from shared.contracts import Fault, JobState, PendingCause
 from tests.unit.task.tfjobs.objects import BUCKET, House, replica, tfjob
 
@@ -221,6 +222,8 @@ _JSON = st.recursive(
 
 @settings(max_examples=60, deadline=None)
 @given(spec=_JSON, status=_JSON, policy=_JSON)
+@example(spec={}, status=None, policy={"managedBy": []})
+@example(spec={}, status={"conditions": [{"type": []}]}, policy={})
 def test_no_object_keeps_another_from_being_run(spec: Any, status: Any, policy: Any) -> None:
     house = House()
     if isinstance(spec, dict):
@@ -229,6 +232,24 @@ def test_no_object_keeps_another_from_being_run(spec: Any, status: Any, policy: 
     house.objects.apply(tfjob())
     house.run(2)
     assert "mnist-u-1" in {job.job_id for job in house.jobs()}
+
+
+def test_an_object_that_nobody_foresaw_costs_itself_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.objects.apply(tfjob("bad", "u-0"))
+    house.objects.apply(tfjob())
+    foreseen = TFJob.finished.fget
+
+    def finished(found: TFJob) -> bool:
+        if found.uid == "u-0":
+            raise KeyError("unforeseen")
+        assert foreseen is not None
+        return bool(foreseen(found))
+
+    monkeypatch.setattr(TFJob, "finished", property(finished))
+    house.run(2)
+    assert [job.job_id for job in house.jobs()] == ["mnist-u-1"]
 
 
 # Deletion

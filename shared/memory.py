@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-
-import psutil
 
 _BOUNDS = (
     "/sys/fs/cgroup/memory.max",
@@ -14,7 +13,7 @@ _BOUNDS = (
 
 def memory_bytes(bounds: tuple[str, ...] = _BOUNDS) -> int:
     """The least of the machine's memory and the bounds of this process' control group."""
-    found = [psutil.virtual_memory().total]
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in bounds:
         try:
             text = Path(path).read_text(encoding="ascii").strip()

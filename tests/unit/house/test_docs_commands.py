@@ -218,7 +218,9 @@ def read_by_program(module: str, source: str, arguments: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", read)
         patch.setattr(sys, "argv", [module, *arguments])
-        patch.delitem(sys.modules, module, raising=False)
+        # Of a package its ``__main__`` is run; the package itself is other tests', too.
+        program = f"{module}.__main__" if hasattr(sys.modules.get(module), "__path__") else module
+        patch.delitem(sys.modules, program, raising=False)
         with pytest.raises(Read):
             runpy.run_module(module, run_name="__main__")
 

@@ -28,6 +28,9 @@ _MAX_NAMED = 5
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
 _opened = ExitStack()
 """Connections to close when the command ends."""
+Memory = Annotated[str, typer.Option("-m", help="The memory of each container, such as 4Gi.")]
+Cores = Annotated[float, typer.Option("-c", help="The number of CPU cores of each container.")]
+WaitForIt = Annotated[bool, typer.Option("--wait", help="Show the job's log until it has ended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobId = Annotated[
     str, typer.Argument(help="The job's id, its beginning, or its name, as `ls` shows them.")

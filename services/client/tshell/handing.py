@@ -21,7 +21,7 @@ from services.client.tshell.checking import (
     planned,
     syntax_fault,
 )
-from services.client.tshell.cli import Json, app, follow, say, the_door
+from services.client.tshell.cli import Cores, Json, Memory, WaitForIt, app, follow, say, the_door
 from services.client.tshell.request import Request, from_options, from_tfjob, given, is_tfjob, said
 
 if TYPE_CHECKING:
@@ -118,16 +118,12 @@ def submit(
             help="A TFJob's YAML file, or the name of an uploaded package, as `upload` printed it.",
         ),
     ] = "",
-    memory: Annotated[
-        str, typer.Option("-m", help="The memory of each container, such as 4Gi.")
-    ] = "2048Mi",
+    memory: Memory = "2048Mi",
     kind: Annotated[
         str, typer.Option("-t", help="single: one container; distribute: a cluster.")
     ] = "single",
     name: Annotated[str, typer.Option("-n", help="The job's name; by default the folder's.")] = "",
-    cpu: Annotated[
-        float, typer.Option("-c", help="The number of CPU cores of each container.")
-    ] = 1.0,
+    cpu: Cores = 1.0,
     gpu: Annotated[int, typer.Option("-g", help="The number of GPUs of each container.")] = 0,
     gpu_model: Annotated[
         str, typer.Option("--gpu-model", help="Run only on GPUs of this model.")
@@ -204,9 +200,7 @@ def submit(
         bool,
         typer.Option("--manifests", help="With --dry-run: print the Kubernetes objects as YAML."),
     ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Show the job's log until it has ended.")
-    ] = False,
+    wait: WaitForIt = False,
     as_json: Json = False,
 ) -> None:
     """Hand in a job; a FOLDER is packed and uploaded first.

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.client.tshell.cli import JobId, Json, app, end, ending, say, the_door, the_job
+from services.client.tshell.cli import (
+    Cores,
+    JobId,
+    Json,
+    Memory,
+    WaitForIt,
+    app,
+    end,
+    ending,
+    say,
+    the_door,
+    the_job,
+)
 from services.client.tshell.handing import hand_in
 from services.client.tshell.request import Request, given
 
@@ -71,15 +83,9 @@ def rerun(
     job_id: Annotated[
         str, typer.Option("--id", help="The id of the new job; by default one is made up.")
     ] = "",
-    memory: Annotated[
-        str, typer.Option("-m", help="The memory of each container, such as 4Gi.")
-    ] = "",
-    cpu: Annotated[
-        float, typer.Option("-c", help="The number of CPU cores of each container.")
-    ] = 0.0,
-    wait_for_it: Annotated[
-        bool, typer.Option("--wait", help="Show the job's log until it has ended.")
-    ] = False,
+    memory: Memory = "",
+    cpu: Cores = 0.0,
+    wait_for_it: WaitForIt = False,
     as_json: Json = False,
 ) -> None:
     """Hand in a job again, as a new one with the same code, data and options."""

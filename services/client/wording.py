@@ -29,7 +29,7 @@ _SHAPES = {
 }
 """What a field with a pattern must be."""
 _DOORS = {"body", "query", "path", "header"}
-_LONGEST = 500
+_MAX_TEXT = 500
 
 
 def faults(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
@@ -52,4 +52,4 @@ def _fault(error: Mapping[str, Any]) -> Fault:
 
 def _writable(text: str) -> str:
     """``text`` cut, and without what no encoding can hold: the names in it are a stranger's."""
-    return text.encode(errors="replace").decode()[:_LONGEST]
+    return text.encode(errors="replace").decode()[:_MAX_TEXT]

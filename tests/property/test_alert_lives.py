@@ -51,8 +51,8 @@ from tests.property.alert_model import Model
 from tests.property.memory_store import MemoryStore
 
 SHRINK = os.environ.get("BAROGRAPH_LIVES_SHRINK", "1") == "1"
-FEW = 30
-LIVES = int(os.environ.get("BAROGRAPH_LIVES", FEW))
+LIVES_BY_DEFAULT = 30
+LIVES = int(os.environ.get("BAROGRAPH_LIVES", LIVES_BY_DEFAULT))
 BEGIN = datetime.fromisoformat("2024-01-01T00:00:00+00:00")
 SWITCH = SeriesRef(host="switch1", item="switch.up", labels={"rack": "r1"})
 BEHIND = SeriesRef(host="host1", item="app.errors", labels={"rack": "r1"})
@@ -92,7 +92,7 @@ class Lives(RuleBasedStateMachine):
             ),
             **MAIL,  # type: ignore[arg-type]
         )
-        self.store: Any = Store("sqlite://") if LIVES <= FEW else MemoryStore()
+        self.store: Any = Store("sqlite://") if LIVES <= LIVES_BY_DEFAULT else MemoryStore()
         self.replicas = [Handlers(self.settings), Handlers(self.settings)]
         # Writing what was decided costs as much as deciding it.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -415,4 +415,4 @@ Lives.TestCase.settings = settings(
     phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if SHRINK else [])],
 )
 # Many lives are led on a store in memory; they take as long as they take.
-TestLives = Lives.TestCase if LIVES <= FEW else pytest.mark.timeout(0)(Lives.TestCase)
+TestLives = Lives.TestCase if LIVES <= LIVES_BY_DEFAULT else pytest.mark.timeout(0)(Lives.TestCase)

@@ -27,7 +27,7 @@ from shared.contracts.message import deterministic_id
 from shared.service import Context
 
 _FORGOTTEN_AFTER = timedelta(days=1)
-_LONGEST = timedelta(days=31)
+_NOTHING_DUE = timedelta(days=372)
 _LINES = 20
 log = structlog.get_logger(__name__)
 
@@ -121,7 +121,7 @@ class JobNotices:
         if watch.notify is None or watch.ended or watch.accepted_at is None:
             return ctx.now + _FORGOTTEN_AFTER
         if watch.runs or "pending" in watch.told or "pending" not in watch.notify.on:
-            return ctx.now + _LONGEST * 12
+            return ctx.now + _NOTHING_DUE
         return watch.accepted_at + timedelta(seconds=watch.notify.pending_s)
 
 

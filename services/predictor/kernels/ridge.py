@@ -21,7 +21,7 @@ _PENALTIES = np.array(PENALTIES)
 _WEEK = 7
 _NEAR_SEASON = 24
 """The longest season of which every lag is taken; of longer ones the nearest and those about it."""
-_NEAR = 12
+_NEAREST_LAGS = 12
 _MIN_ROWS, _ROWS_A_LAG = 20, 1.2
 _HUGE = 1e100
 
@@ -29,8 +29,8 @@ _HUGE = 1e100
 @kernel
 def _lags(n: int, season: int) -> Longs:
     """Lags in rising order, so few that enough rows of ``n`` points are left to learn from."""
-    wanted = np.zeros(_WEEK * season + 2 + _NEAR, np.bool_)
-    near = season + 1 if 1 < season <= _NEAR_SEASON else _NEAR
+    wanted = np.zeros(_WEEK * season + 2 + _NEAREST_LAGS, np.bool_)
+    near = season + 1 if 1 < season <= _NEAR_SEASON else _NEAREST_LAGS
     wanted[1 : near + 1] = True
     if season > 1:
         for cycle in range(1, _WEEK + 1):

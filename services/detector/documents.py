@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.detector.detectors import REGISTRY, Detector
 from shared.columns import Columns
-from shared.documents.markdown import NOTE, settings_table
+from shared.documents.markdown import document, settings_table
 
 PAGE = Path("docs/reference/detectors.md")
 _INTRODUCTION = """\
@@ -22,13 +22,11 @@ def pages() -> dict[Path, str]:
 
 def page() -> str:
     """The whole page."""
-    parts = [
-        NOTE.rstrip(),
+    return document(
         "# Detectors",
         _INTRODUCTION,
         *[_detector(name, cls) for name, cls in REGISTRY.own().items()],
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
 
 
 def _detector(name: str, cls: type[Detector]) -> str:

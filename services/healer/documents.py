@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from services.healer.api.app import Healer, create_app
 from services.healer.model.decision_log import EVENTS
@@ -14,7 +12,7 @@ from services.healer.remediations.on_cluster import OnCluster
 from services.healer.settings import HealerSettings
 from shared.contracts.healing import ActionState
 from shared.documents.http_page import ABSENT, http_page
-from shared.documents.markdown import NOTE
+from shared.documents.markdown import document, nested_tables, settings_table, table
 
 FOLDER = Path("docs/reference/remediations")
 STATES_PAGE = Path("docs/reference/healer-states.md")
@@ -44,11 +42,11 @@ def pages() -> dict[Path, str]:
 def _remediations() -> dict[Path, str]:
     found = {FOLDER / f"{name}.md": page(name, cls) for name, cls in REGISTRY.own().items()}
     rows = [
-        f"| [{name}]({name}.md) | {cls.PLACE} | {'yes' if cls.UNDOABLE else 'no'} | {_first(cls)} |"
+        (f"[{name}]({name}.md)", cls.PLACE, "yes" if cls.UNDOABLE else "no", _first(cls))
         for name, cls in REGISTRY.own().items()
     ]
-    head = "| remediation | acts on | taken back | does |\n|---|---|---|---|"
-    found[FOLDER / "README.md"] = f"{NOTE}\n# Remediations\n\n{head}\n" + "\n".join(rows) + "\n"
+    head = ("remediation", "acts on", "taken back", "does")
+    found[FOLDER / "README.md"] = document("# Remediations", table(head, rows))
     return found
 
 
@@ -60,23 +58,20 @@ def http() -> str:
 
 def states() -> str:
     """The page of the states of incidents and actions, from the tables that hold them."""
-    parts = [
-        NOTE.rstrip(),
+    return document(
         "# States of incidents and actions",
         "Nothing else ever happens: a step outside these tables is refused before it is stored.",
         "## An incident's phase",
         f"```mermaid\n{diagram(PHASES, Phase.WAITING)}```",
         "## An action's state",
         f"```mermaid\n{diagram(STATES, ActionState.PROPOSED)}```",
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
 
 
 def events() -> str:
     """The page of the log events that tell of decisions about alerts."""
-    rows = "\n".join(f"| `{name}` | {kind} | {why} |" for kind, (name, why) in EVENTS.items())
-    parts = [
-        NOTE.rstrip(),
+    rows = [(f"`{name}`", kind, why) for kind, (name, why) in EVENTS.items()]
+    return document(
         "# Log events about alerts",
         (
             "The healer writes one line at level INFO for each decision about an alert. Every "
@@ -84,9 +79,8 @@ def events() -> str:
             "and the fields of the fact. The same facts are the alert's story: "
             "`barograph healing why`."
         ),
-        f"| event | fact | says |\n|---|---|---|\n{rows}",
-    ]
-    return "\n\n".join(parts) + "\n"
+        table(("event", "fact", "says"), rows),
+    )
 
 
 def page(name: str, cls: type[Remediation]) -> str:
@@ -100,19 +94,18 @@ def page(name: str, cls: type[Remediation]) -> str:
     )
     back = "Taken back if the value is no better." if cls.UNDOABLE else "Cannot be taken back."
     settle = f"The item is read again after {cls.SETTLE_S:g} s at the earliest. "
-    parts = [
-        NOTE.rstrip(),
+    return document(
         f"# {name}",
         (cls.__doc__ or "").replace("\n    ", "\n").strip(),
         f"Against: {_helps(cls)}.",
         f"{where}.",
         f"{settle if cls.SETTLE_S else ''}{back}",
         "## Settings",
-        *_tables(cls.model_json_schema()),
+        settings_table(cls),
+        *nested_tables(cls, 3),
         "## Risks",
         "\n".join(f"- {risk}" for risk in cls.RISKS),
-    ]
-    return "\n\n".join(parts) + "\n"
+    )
 
 
 def _helps(cls: type[Remediation]) -> str:
@@ -121,30 +114,6 @@ def _helps(cls: type[Remediation]) -> str:
     names = " or ".join(f"`{label}`" for label in cls.LABELS)
     place = " and `namespace`" if "{namespace}" in cls.COLLECTION else ""
     return f"any series with the label {names}{place}"
-
-
-def _tables(schema: dict[str, Any]) -> list[str]:
-    """The settings, then the fields of what a setting lists."""
-    found = [_table(schema)]
-    for name, field in schema["properties"].items():
-        kind = field.get("items", field).get("$ref", "").rpartition("/")[2]
-        if kind:
-            found += [f"### Each of `{name}`", _table(schema["$defs"][kind])]
-    return found
-
-
-def _table(schema: dict[str, Any]) -> str:
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for name, field in schema["properties"].items():
-        default = field.get("default")
-        shown = _default(default) if default not in (None, "", [], ()) else "none"
-        must = "must be set" if name in schema.get("required", ()) else shown
-        rows.append(f"| `{name}` | {must} | {field.get('description', '')} |")
-    return "\n".join(rows)
-
-
-def _default(value: object) -> str:
-    return f"`{json.dumps(value) if isinstance(value, list) else value}`"
 
 
 def _first(cls: type[Remediation]) -> str:

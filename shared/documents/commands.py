@@ -8,7 +8,7 @@ import typer
 import typer.cli
 import typer.main
 
-from shared.documents.markdown import NOTE
+from shared.documents.markdown import document
 
 
 def commands_page(name: str, app: typer.Typer) -> str:
@@ -21,4 +21,4 @@ def commands_page(name: str, app: typer.Typer) -> str:
         title=f"The commands of {name}",
     )
     # Docstrings mark code as reStructuredText does.
-    return f"{NOTE}\n" + re.sub(r"(?<!`)``(?!`)", "`", text).rstrip() + "\n"
+    return document(re.sub(r"(?<!`)``(?!`)", "`", text).rstrip())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ from shared.messaging.envelope import event_type
 REFERENCE = Path("docs/reference")
 _ONLY_GENERATED = ("schemas", "remediations")
 CHART_FILES = Path("charts/barograph/files")
-
-
 _ROOT = Path(__file__).parents[2]
 
 
@@ -60,7 +59,10 @@ def _of_the_platform() -> dict[Path, str]:
 
 def stale_files(root: Path) -> list[Path]:
     """Generated files that differ from what the code says, and what nothing generates any more."""
-    files = generated_files()
+    return _stale(root, generated_files())
+
+
+def _stale(root: Path, files: Mapping[Path, str]) -> list[Path]:
     stale = [p for p, text in files.items() if _read(root / p) != text]
     # These folders hold nothing else.
     for folder in {path.parent for path in files} & {REFERENCE / n for n in _ONLY_GENERATED}:
@@ -71,7 +73,8 @@ def stale_files(root: Path) -> list[Path]:
 
 def write_files(root: Path) -> list[Path]:
     """Bring the generated files up to date; returns those that changed."""
-    stale, files = stale_files(root), generated_files()
+    files = generated_files()
+    stale = _stale(root, files)
     for path in stale:
         if path in files:
             (root / path).parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shared.documents.markdown import NOTE, table
+from shared.documents.markdown import document, table
 
 
 class _Absent:
@@ -25,7 +25,7 @@ def http_page(title: str, introduction: str, openapi: Mapping[str, Any]) -> str:
         for method, operation in methods.items()
     ]
     head = ("method", "path", "does", "query", "body")
-    return "\n\n".join([NOTE.rstrip(), f"# {title}", introduction, table(head, rows)]) + "\n"
+    return document(f"# {title}", introduction, table(head, rows))
 
 
 def _row(path: str, method: str, operation: Mapping[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared import observe
-from shared.documents.markdown import NOTE, table
+from shared.documents.markdown import document, table
 
 _INTRODUCTION = """\
 Every service serves them at `/metrics` of its health port (`barograph status` names it), in
@@ -18,7 +18,7 @@ def metrics_page() -> str:
     found = [m for m in vars(observe).values() if isinstance(m, Counter | Gauge | Histogram)]
     rows = sorted(_row(metric) for metric in found)
     head = ("metric", "type", "labels", "meaning")
-    return "\n\n".join([NOTE.rstrip(), "# Metrics", _INTRODUCTION, table(head, rows)]) + "\n"
+    return document("# Metrics", _INTRODUCTION, table(head, rows))
 
 
 def _row(metric: Counter | Gauge | Histogram) -> tuple[str, str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from shared import topology
-from shared.documents.markdown import NOTE
+from shared.documents.markdown import document, table
 from shared.items import ITEMS
 from shared.messaging.envelope import event_type
 from shared.topology import Principal, Route
@@ -13,43 +13,39 @@ from shared.topology import Principal, Route
 
 def messages_page() -> str:
     """Every message: who publishes it where, who receives it, what it means."""
-    lines = [
-        NOTE,
-        "# Messages",
-        "",
-        (
-            "In flow order. Bodies are JSON; their schemas lie in [schemas/](schemas/), the whole"
-            " as AsyncAPI 3 in [asyncapi.json](asyncapi.json)."
-        ),
-        "",
-        "![Who publishes what to whom](dataflow.svg)",
-        "",
-        (
-            "Each service publishes to an exchange of its own, `from.<service>`. Any client may"
-            ' publish to the exchanges named behind "any client", and bind a queue `outside.*` of'
-            ' its own to those in the column "your own queue".'
-        ),
-        "",
-        "| message | routing key | published by | received by | your own queue |",
-        "|---|---|---|---|---|",
-    ]
+    rows = []
     for route in topology.ROUTES:
-        name = event_type(route.message)
-        key = re.sub(r"\{(\w+)\}", r"<\1>", route.key)
         publishers = [_publisher(route, each) for each in route.publishers]
         publishers += [f"({each}, one day)" for each in route.planned]
-        consumers = ", ".join(dict.fromkeys(s.principal for s in route.consumers))
-        link = f"[{route.message.TYPE}](schemas/{name}.json)"
-        outlet = f"`{route.outlet}`" if route.outlet else ""
-        cells = (link, f"`{key}`", ", ".join(publishers), consumers, outlet)
-        lines.append(f"| {' | '.join(cells)} |")
-    lines.append("")
-    for route in topology.ROUTES:
-        doc = " ".join((route.message.__doc__ or "").split())
-        lines.append(f"- **{route.message.TYPE}**: {doc}")
-    return "\n".join([*lines, "", _ALERT_KEYS])
+        rows.append(
+            (
+                f"[{route.message.TYPE}](schemas/{event_type(route.message)}.json)",
+                "`" + re.sub(r"\{(\w+)\}", r"<\1>", route.key) + "`",
+                ", ".join(publishers),
+                ", ".join(dict.fromkeys(s.principal for s in route.consumers)),
+                f"`{route.outlet}`" if route.outlet else "",
+            )
+        )
+    head = ("message", "routing key", "published by", "received by", "your own queue")
+    means = (
+        f"- **{route.message.TYPE}**: {' '.join((route.message.__doc__ or '').split())}"
+        for route in topology.ROUTES
+    )
+    return document("# Messages", *_INTRODUCTION, table(head, rows), "\n".join(means), _ALERT_KEYS)
 
 
+_INTRODUCTION = (
+    (
+        "In flow order. Bodies are JSON; their schemas lie in [schemas/](schemas/), the whole"
+        " as AsyncAPI 3 in [asyncapi.json](asyncapi.json)."
+    ),
+    "![Who publishes what to whom](dataflow.svg)",
+    (
+        "Each service publishes to an exchange of its own, `from.<service>`. Any client may"
+        ' publish to the exchanges named behind "any client", and bind a queue `outside.*` of'
+        ' its own to those in the column "your own queue".'
+    ),
+)
 _ALERT_KEYS = """\
 ## Routing keys of alerts
 
@@ -63,26 +59,19 @@ _ALERT_KEYS = """\
 | source | the machine; dots and other separators are written as `-` |
 
 Bind a queue of your own with a pattern: `alert.*.critical.#` for everything critical,
-`alert.predicted.*.disk.*` for disks that will be full, `alert.#.host17` for one machine.
-"""
+`alert.predicted.*.disk.*` for disks that will be full, `alert.#.host17` for one machine."""
 
 
 def items_page() -> str:
     """Every item of the catalogue."""
-    lines = [
-        NOTE,
-        "# Items",
-        "",
-        "| item | family | unit | behaviour | alarm | meaning |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for item in ITEMS.values():
         alarm = "" if item.threshold is None else f"{'>' if item.above else '<'} {item.threshold:g}"
-        lines.append(
-            f"| {item.name} | {item.family} | {item.unit} | {item.behaviour} | {alarm} |"
-            f" {item.description} |"
+        rows.append(
+            (item.name, item.family, item.unit, item.behaviour, alarm, item.description),
         )
-    return "\n".join([*lines, ""])
+    head = ("item", "family", "unit", "behaviour", "alarm", "meaning")
+    return document("# Items", table(head, rows))
 
 
 def _publisher(route: Route, principal: Principal) -> str:

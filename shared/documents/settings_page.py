@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from shared.documents.markdown import NOTE, nested_tables, settings_table
+from shared.documents.markdown import document, nested_tables, settings_table
 from shared.settings import ServiceSettings
 
 _INTRODUCTION = """\
@@ -24,7 +24,6 @@ one in `_bytes` in bytes."""
 def settings_page(root: Path) -> str:
     """All settings: those that every service has, then each service's own."""
     parts = [
-        NOTE.rstrip(),
         "# Settings",
         _INTRODUCTION,
         "## All services",
@@ -37,7 +36,7 @@ def settings_page(root: Path) -> str:
         only_common = "Only those that all services have."
         parts += [f"## {name.title()}", own if set(cls.model_fields) - common else only_common]
         parts += nested_tables(cls, 3, common)
-    return "\n\n".join(parts) + "\n"
+    return document(*parts)
 
 
 def service_settings(root: Path) -> Iterator[tuple[str, type[ServiceSettings]]]:

@@ -21,8 +21,9 @@ from services.client.tshell.checking import (
     planned,
     syntax_fault,
 )
-from services.client.tshell.cli import Cores, Json, Memory, WaitForIt, app, follow, say, the_door
-from services.client.tshell.request import Request, from_options, from_tfjob, given, is_tfjob, said
+from services.client.tshell.cli import Json, WaitForIt, app, follow, say, the_door
+from services.client.tshell.options import JobOptions, takes_job_options
+from services.client.tshell.request import Request, from_options, from_tfjob, is_tfjob
 
 if TYPE_CHECKING:
     from services.client.tshell.door import Door
@@ -99,8 +100,10 @@ def upload(
 
 
 @app.command()
+@takes_job_options
 def submit(
     context: typer.Context,
+    job: JobOptions,
     folder: Annotated[
         Path | None,
         typer.Argument(
@@ -108,78 +111,11 @@ def submit(
             help="The folder with code/ and perhaps data/, or a package made by `pack`.",
         ),
     ] = None,
-    main_program: Annotated[
-        str, typer.Option("-d", "--main", help="The program to run, as a path below code/.")
-    ] = "main.py",
     file: Annotated[
         str,
         typer.Option(
             "-f",
             help="A TFJob's YAML file, or the name of an uploaded package, as `upload` printed it.",
-        ),
-    ] = "",
-    memory: Memory = "2048Mi",
-    kind: Annotated[
-        str, typer.Option("-t", help="single: one container; distribute: a cluster.")
-    ] = "single",
-    name: Annotated[str, typer.Option("-n", help="The job's name; by default the folder's.")] = "",
-    cpu: Cores = 1.0,
-    gpu: Annotated[int, typer.Option("-g", help="The number of GPUs of each container.")] = 0,
-    gpu_model: Annotated[
-        str, typer.Option("--gpu-model", help="Run only on GPUs of this model.")
-    ] = "",
-    device_class: Annotated[
-        str,
-        typer.Option(
-            "--device-class",
-            help="The DeviceClass by which GPUs are asked for (dynamic resource allocation).",
-        ),
-    ] = "",
-    ps: Annotated[int, typer.Option("--ps", help="The number of parameter servers.")] = 0,
-    workers: Annotated[int, typer.Option("--workers", help="The number of workers.")] = 0,
-    chief: Annotated[bool, typer.Option("--chief", help="Run a chief beside the workers.")] = False,
-    style: Annotated[
-        str, typer.Option("--style", help="How the program learns its cluster: tf_config or flags.")
-    ] = "tf_config",
-    arg: Annotated[
-        list[str] | None,
-        typer.Option("--arg", help="An argument of the program; may be given several times."),
-    ] = None,
-    image: Annotated[
-        str, typer.Option("--image", help="The image in which the program runs.")
-    ] = "",
-    placement: Annotated[
-        str,
-        typer.Option(
-            "--placement", help="On which nodes the members run: any, spread or together."
-        ),
-    ] = "any",
-    queue: Annotated[
-        str, typer.Option("--queue", help="The Kueue LocalQueue in which the job waits.")
-    ] = "",
-    priority_class: Annotated[
-        str, typer.Option("--priority-class", help="The PriorityClass of the job's pods.")
-    ] = "",
-    host_network: Annotated[
-        bool, typer.Option("--host-network", help="Let the pods use the node's network.")
-    ] = False,
-    notify: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--notify", help="Whom the job's end is told: mail:ADDRESS, or a channel's name."
-        ),
-    ] = None,
-    notify_on: Annotated[
-        str,
-        typer.Option("--notify-on", help="What is told: failed, succeeded, pending, by commas."),
-    ] = "failed,succeeded,pending",
-    notify_pending_s: Annotated[
-        float, typer.Option("--notify-pending-s", help="How many seconds of waiting are told.")
-    ] = 900,
-    job_id: Annotated[
-        str,
-        typer.Option(
-            "--id", help="An id of your own; a job that is handed in twice with it runs once."
         ),
     ] = "",
     force: Annotated[
@@ -208,47 +144,17 @@ def submit(
     With -f tfjob.yaml the fields come from a kubeflow.org/v1 TFJob; options given beside it win,
     and a FOLDER takes the place of its containers' commands.
     """
-    resources = {"cpu": cpu, "gpu": gpu, "memory": memory}
-    resources |= given({"gpu_model": gpu_model, "device_class": device_class})
-    options: dict[str, Any] = {
-        "type": kind,
-        "main": main_program,
-        "ps": ps,
-        "workers": workers,
-        "chief": chief,
-        "cluster_style": style,
-        "args": arg or [],
-        "placement": placement,
-        "host_network": host_network,
-        "resources": resources,
-    }
-    options |= given(
-        {
-            "image": image,
-            "queue": queue,
-            "priority_class": priority_class,
-            "name": name,
-            "job_id": job_id,
-            "notify": wish(notify, notify_on, notify_pending_s),
-        }
-    )
     with tempfile.TemporaryDirectory() as directory:
         if is_tfjob(file):
-            spoken = said(context, options)
+            spoken = job.spoken(context)
             request = from_tfjob(Path(file), folder, spoken, Path(directory) / "tfjob", force)
         else:
-            request = from_options(folder, file, options)
+            request = from_options(folder, file, job.body())
         check_package(request)
         if dry_run is not None:
             _dry_run(request, dry_run, manifests, as_json)
             return
         hand_in(request, wait, as_json)
-
-
-def wish(to: list[str] | None, on: str, pending_s: float) -> dict[str, Any] | None:
-    """Who wants to hear of the job, and of what."""
-    kinds = [kind for kind in on.replace(" ", "").split(",") if kind]
-    return {"to": to, "on": kinds, "pending_s": pending_s} if to else None
 
 
 def hand_in(request: Request, wait: bool, as_json: bool) -> None:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import typer
-
 _LONGEST_NAME = 63
 _GZIP = b"\x1f\x8b"
 
@@ -43,20 +41,6 @@ def job_name(folder: Path) -> str:
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain)[:_LONGEST_NAME]
     return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$", "", name) or "job"
-
-
-def said(context: typer.Context, options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were really given, not those that have their default."""
-    names = {"main_program": "main", "kind": "type", "style": "cluster_style", "arg": "args"}
-    spoken = {
-        names.get(name, name)
-        for name in context.params
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
-    found = {name: value for name, value in options.items() if name in spoken}
-    if asked := spoken & {"cpu", "gpu", "memory", "gpu_model", "device_class"}:
-        found["resources"] = {name: options["resources"][name] for name in asked}
-    return found
 
 
 def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Request:

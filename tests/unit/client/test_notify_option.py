@@ -1,11 +1,13 @@
-"""``tshell submit --notify``: whom a job's end is told."""
+"""``tshell submit --notify``: who is notified of a job's end."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from services.client.tshell.handing import wish
+from services.client.tshell.options import JobOptions
 from shared.contracts import JobSubmit
 
 JOB = {
@@ -17,19 +19,24 @@ JOB = {
 }
 
 
+def wish(to: list[str], on: str, pending_s: float) -> dict[str, Any]:
+    options = JobOptions(notify=to, notify_on=on, notify_pending_s=pending_s)
+    return {"notify": options.body()["notify"]}
+
+
 def test_the_options_are_the_jobs_wish() -> None:
     asked = wish(["mail:ann@example.org", "slack"], "failed, pending", 60)
-    notify = JobSubmit.model_validate(JOB | {"notify": asked}).notify
+    notify = JobSubmit.model_validate(JOB | asked).notify
     assert notify is not None
     assert (notify.to, notify.on, notify.pending_s) == (
         ("mail:ann@example.org", "slack"),
         ("failed", "pending"),
         60,
     )
-    assert wish(None, "failed", 60) is None
+    assert "notify" not in JobOptions(notify=None).body()
 
 
 @pytest.mark.parametrize("asked", [wish(["x y"], "failed", 60), wish(["slack"], "never", 60)])
-def test_what_is_not_understood_is_refused_by_name(asked: object) -> None:
+def test_what_is_not_understood_is_refused_by_name(asked: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="notify"):
-        JobSubmit.model_validate(JOB | {"notify": asked})
+        JobSubmit.model_validate(JOB | asked)

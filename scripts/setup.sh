@@ -88,14 +88,17 @@ install_packages() {
 }
 
 install_python_packages() {
-  local python stamp wanted
+  local python stamp wanted place
   stamp=$venv/.setup-$profile
-  wanted=$(cat "$lock" pyproject.toml | sha256sum | cut -d' ' -f1)
+  place=$(realpath -s "$venv")
+  wanted=$(cat "$lock" pyproject.toml | sha256sum | cut -d' ' -f1)-$place
   if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then return 0; fi
   python=$(choose_python)
   [[ -n $python ]] || fail "Python 3.11 or newer is needed"
-  # A virtual environment is tied to its place: one moved or half made is made anew.
-  if ! "$venv/bin/python" -c '' 2>/dev/null; then
+  # The scripts of a virtual environment name its place: one that was moved with its folder, copied
+  # or half made is made anew.
+  if ! "$venv/bin/python" -c '' 2>/dev/null ||
+    [[ $(sed -n 's/^command = .* -m venv //p' "$venv/pyvenv.cfg") != "$place" ]]; then
     rm -rf "$venv"
     "$python" -m venv "$venv"
   fi

@@ -80,6 +80,7 @@ class Notice(_Said):
         default=AnomalyKind.OTHER, description="The anomaly's shape, e.g. level_up."
     )
     opening: str = Field(default="", description="The first sentences, for whom it wakes.")
+    outcome: str = Field(default="", description="What a remediation changed, for the headline.")
     story: tuple[tuple[str, str], ...] = Field(
         default=(), description="What happened so far: time and sentence of each fact."
     )

@@ -80,8 +80,10 @@ class Announcer:
             self._summarise(state, tell, held, filters, ctx)
             return
         many = 0
-        for group in dict.fromkeys(standing.group for standing in tell):
-            many += self._tell_group(group, [s for s in tell if s.group == group], filters, ctx)
+        for group in dict.fromkeys(map(_shared_notice, tell)):
+            many += self._tell_group(
+                group, [s for s in tell if _shared_notice(s) == group], filters, ctx
+            )
         if many or attached:
             ctx.records.put(STORM, storms.noted(state, many, attached, ctx.now, how))
 
@@ -286,3 +288,12 @@ class Announcer:
             )
             due = self._escalates_at(next_step, ctx.now)
             ctx.records.put(STANDINGS, next_step.model_copy(update={"due": due}))
+
+
+def _shared_notice(standing: Standing) -> str:
+    """Which alerts one notice tells of: those of a group.
+
+    What a remediation ended is a story of its own. In a notice about the other ends of its machine
+    nobody would look for it.
+    """
+    return f"{standing.group} handled" if standing.kind == "handled" else standing.group

@@ -10,7 +10,7 @@ from services.healer.model.action import Action
 from services.healer.model.incident import Incident
 from services.healer.model.notice import ENDINGS, Kind, Line, Notice
 from services.healer.model.notification import Flap, Standing
-from services.healer.notify.opening import opening
+from services.healer.notify.opening import opening, outcome
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.story import lines
 from services.healer.remediations.base import pasteable
@@ -78,6 +78,7 @@ def compose(
         signal=incident.signal,
         anomaly_kind=sight.kind,
         opening=opening(incident, kind, now, flap, action),
+        outcome=outcome(incident) if kind == "handled" else "",
         story=tuple(lines((*incident.narrative, *standing.history), unit, now)),
         next_step="" if kind in ENDINGS else next_step,
         runbook_url=runbook_url,

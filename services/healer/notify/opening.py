@@ -112,9 +112,7 @@ def _done(incident: Incident) -> str:
     """What was done about it so far."""
     verified = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
     if verified is not None and not verified.effective:
-        unit = _unit(incident)
-        values = f"{quantity(verified.before, unit)} → {quantity(verified.after, unit)}"
-        return f"{verified.remediation} did not help ({values}). "
+        return f"{verified.remediation} did not help ({_change(verified, _unit(incident))}). "
     tried = next((f for f in reversed(incident.narrative) if isinstance(f, Executed)), None)
     if tried is not None and not tried.succeeded:
         return f"{tried.remediation} could not be carried out. "
@@ -142,11 +140,20 @@ def _handled(incident: Incident, now: datetime) -> str:
     did = next((f for f in reversed(incident.narrative) if isinstance(f, Executed)), None)
     if did is not None:
         parts.append(f"{did.words.rstrip('.')} at {clock(did.at, now)} UTC;")
-    read = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
-    if read is not None:
-        parts.append(f"{quantity(read.before, unit)} → {quantity(read.after, unit)};")
+    if changed := outcome(incident):
+        parts.append(f"{changed};")
     parts.append("the alarm is over." if fired else "no alarm fired.")
     return " ".join([*parts, "Nothing to do."])
+
+
+def outcome(incident: Incident) -> str:
+    """What a remediation changed, e.g. ``93 % → 28 %``; empty where nothing was read again."""
+    read = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
+    return "" if read is None else _change(read, _unit(incident))
+
+
+def _change(read: Verified, unit: str) -> str:
+    return f"{quantity(read.before, unit)} → {quantity(read.after, unit)}"
 
 
 def _resolved(incident: Incident, now: datetime) -> str:

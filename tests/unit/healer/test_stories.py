@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from services.healer.notify.render.text import plain, title
-from tests.unit.healer.stories import STORIES
+from shared.contracts import ItemRead, RemediationExecute
+from tests.unit.healer.stories import STORIES, likely
+from tests.unit.healer.test_alerting import over, trouble
+from tests.unit.healer.test_incidents import AUTOMATIC, NOW, Desk, executed, observed, only
 
 GOLDEN = Path(__file__).parent / "golden_mails"
 
@@ -29,3 +33,20 @@ def test_no_story_speaks_of_a_spike_where_a_value_fell() -> None:
     assert "a fall that is unlike it" in text
     assert "spike" not in text
     assert "alarm:" not in title(STORIES["unlike_itself"]())
+
+
+def test_what_was_cleaned_in_time_is_not_told_under_another_ends_headline() -> None:
+    desk = Desk(AUTOMATIC, group_wait_s=5)
+    worse = trouble("host1", "queue.length")
+    desk.take(worse)
+    desk.later(5)
+    order = only(desk.take(likely()), RemediationExecute)
+    desk.take(executed(order))
+    desk.take(over(worse))
+    desk.take(observed(only(desk.later(6), ItemRead), 9.0, NOW + timedelta(seconds=12)))
+    desk.later(40)
+    titles = {title(mail) for mail in desk.mails()[1:]}
+    assert titles == {
+        "[critical] resolved: queue.length on host1 is over",
+        "[critical] handled: df.bytes.used.percent on host1 is out of danger: 80 % → 9 %",
+    }

@@ -96,7 +96,7 @@ def short_claim(notice: Notice) -> str:
     """What is the matter, after the series' name."""
     match notice.kind:
         case "handled":
-            return "is out of danger"
+            return f"is out of danger: {notice.outcome}" if notice.outcome else "is out of danger"
         case "resolved":
             return "is over"
         case "flapping":

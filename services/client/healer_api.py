@@ -11,6 +11,8 @@ import httpx
 from services.client.settings import ClientSettings
 
 _TIMEOUT_S = 10.0
+_MAX_PART = 300
+"""Characters of a name in a path; no id, machine or channel has a longer one."""
 
 
 class HealerUnavailable(Exception):
@@ -38,7 +40,11 @@ class HealerApi:
 
     def get(self, *path: str, **query: str | int) -> Any:
         """What the healer answers to a question; see ``ask``."""
-        return self.ask("GET", *path, params=query).json()
+        answer = self.ask("GET", *path, params=query)
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise HealerUnavailable(f"what answers there is no healer: {error}") from error
 
     def ask(self, method: str, *path: str, **options: Any) -> httpx.Response:
         """Its answer.
@@ -51,16 +57,23 @@ class HealerApi:
             raise HealerUnavailable(
                 "the healer is not known here: set BAROGRAPH_CLIENT_HEALER_API_URL and HEALER_TOKEN"
             )
+        if not all(map(_is_name, path)):
+            raise HealerRefused(["there is nothing of that name"])
         way = "/".join(quote(part, safe="") for part in path)
         try:
             answer = self._http.request(method, f"{self._address}/api/v1/{way}", **options)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise HealerUnavailable(f"the healer does not answer: {error}") from error
         if answer.is_client_error or answer.status_code == HTTPStatus.BAD_GATEWAY:
             raise HealerRefused(_faults(answer))
         if not answer.is_success:
             raise HealerUnavailable(f"the healer answered with status {answer.status_code}")
         return answer
+
+
+def _is_name(part: str) -> bool:
+    """Whether it stands for itself in a path: dots alone lead elsewhere, and are never quoted."""
+    return 0 < len(part) <= _MAX_PART and not set(part) <= {"."}
 
 
 def _faults(answer: httpx.Response) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from services.client.description import Description, JobUsage, describe, usage
 from services.client.handlers import MAX_MOMENTS
@@ -11,6 +11,7 @@ from services.client.records import (
     CHUNKS,
     ENDED,
     JOBS,
+    LEFT_SESSIONS,
     MEMBERS,
     MOMENTS,
     PLANS,
@@ -18,12 +19,14 @@ from services.client.records import (
     SUBMITTED,
     UPLOADS,
     JobView,
+    LeftSession,
     LogChunk,
     MemberView,
     Moment,
     PlanView,
     Upload,
 )
+from services.client.sessions import Session
 from shared.contracts import JobState, JobSubmit
 from shared.store import Records, Store
 
@@ -149,13 +152,26 @@ class ReadModel:
         with self._store.transaction() as records:
             records.delete(UPLOADS, upload_id)
 
+    def end_session(self, session: Session) -> None:
+        """Let nobody go on with it."""
+        until = datetime.fromtimestamp(session.until, UTC)
+        with self._store.transaction() as records:
+            records.put(LEFT_SESSIONS, LeftSession(id=session.id, until=until))
+
+    def has_ended(self, session: Session) -> bool:
+        """Whether somebody has left it."""
+        with self._store.reading() as records:
+            return records.get(LEFT_SESSIONS, session.id) is not None
+
     def prune(self, now: datetime) -> None:
-        """Forget removed and refused jobs and answered plans after their time."""
+        """Forget removed and refused jobs, answered plans and left sessions after their time."""
         with self._store.transaction() as records:
             for view in records.find(JOBS, due_before=now, limit=_PRUNED_AT_ONCE):
                 records.delete(JOBS, view.job_id)
             for plan in records.find(PLANS, due_before=now, limit=_PRUNED_AT_ONCE):
                 records.delete(PLANS, plan.request_id)
+            for left in records.find(LEFT_SESSIONS, due_before=now, limit=_PRUNED_AT_ONCE):
+                records.delete(LEFT_SESSIONS, left.id)
 
 
 def _members(records: Records, job_id: str) -> list[MemberView]:

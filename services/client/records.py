@@ -149,6 +149,13 @@ class Upload(_Frozen):
         return f"uploads/{self.id}.tar.gz"
 
 
+class LeftSession(_Frozen):
+    """A session that somebody left before it ended by itself, and when it would have."""
+
+    id: str
+    until: AwareDatetime
+
+
 class LogChunk(_Frozen):
     """One chunk of a member's log; its text lies in the object store under ``object_key``."""
 
@@ -192,6 +199,9 @@ PLANS = Collection(
 )
 UPLOADS = Collection(
     "client-uploads", Upload, key=lambda u: u.id, due=lambda u: u.begun_at + UPLOAD_KEPT
+)
+LEFT_SESSIONS = Collection(
+    "client-left-sessions", LeftSession, key=lambda s: s.id, due=lambda s: s.until
 )
 OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS)
 """What goes with a job when it is removed; found by its id as their group."""

@@ -1,6 +1,7 @@
 """Sessions of people at the pages: a signed cookie that says who it is, and until when.
 
-Nothing is kept of them, so that every replica knows them, and a new API token ends all of them.
+Every replica knows them by the API token, and a new one ends all of them. Kept is only which of
+them somebody has left before their time, lest a copy of the cookie goes on.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _LONGEST_NAME = 200
 class Session:
     """Somebody who presented the token; ``csrf`` is what their own pages' forms carry."""
 
+    id: str
     name: str
     until: float
     csrf: str
@@ -55,10 +57,10 @@ class Sessions:
         body, _, signature = cookie.partition(".")
         if not self._usable or not same(signature, self._signed("cookie", body)):
             return None
-        name, until, _ = json.loads(bytes.fromhex(body))
+        name, until, own = json.loads(bytes.fromhex(body))
         if self._clock() >= until:
             return None
-        return Session(name, until, self._signed("form", body))
+        return Session(own, name, until, self._signed("form", body))
 
     def _signed(self, purpose: str, body: str) -> str:
         told = f"{purpose}\0{body}".encode(errors="replace")

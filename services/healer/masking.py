@@ -11,22 +11,28 @@ _LONGEST = 200
 _LOOKED_AT = 2000
 """Characters of a command line that are looked at: far more than are shown, and bounded."""
 
-_NAME = (
-    r"[\w.-]*(?:passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
-    r"private[_-]?key|credentials?|auth(?:orization)?|cookie|dsn)[\w.-]*"
+_WORD = (
+    r"(?:passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
+    r"private[_-]?key|credentials?|auth(?:orization)?|cookie|dsn)"
 )
-_ASSIGNED = re.compile(
-    rf"(?i)(?<![\w-])((?:--?)?{_NAME}[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s&,;]+)"
-)
+# Strangers name processes and write log lines. So each expression looks at a run of letters once,
+# from its beginning, and gives nothing of it back: the time is linear in the text.
+_NAME = rf"(?=[\w.-]*?{_WORD})[\w.-]++"
+_ASSIGNED = re.compile(rf"(?i)(?<![\w.-])({_NAME}[\"']?\s*+[=:]\s*+)(\"[^\"]*\"|'[^']*'|[^\s&,;]+)")
 _OPTION = re.compile(rf"(?i)^--?{_NAME}$")
-_URL_LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)(?:[^\s/]*|[^\s/@:]*:\S*)@")
+_URL_LOGIN = re.compile(
+    r"(?i)(?<![a-z0-9+.-])([a-z0-9+.-]++://)(?:[^\s/]{0,1000}|[^\s/@:]*+:\S{0,1000})@"
+)
 _WORD_LOGIN = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}")
 _SHAPES = (
     re.compile(r"\b(?:AKIA|ASIA|AGPA|AROA)[A-Z0-9]{16}\b"),
     re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),
     re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|sk_live_)[\w-]{16,}"),
     # AWS' secret keys and their like: 40 characters of base64 with more than one kind of letter.
-    re.compile(r"(?<![\w/+.-])(?=\S*[a-z])(?=\S*[A-Z])(?=\S*\d)[A-Za-z0-9/+]{40}(?![\w/+=.-])"),
+    re.compile(
+        r"(?<![\w/+.-])(?=[A-Za-z0-9/+]{40}(?![\w/+=.-]))"
+        r"(?=[A-Z0-9/+]*+[a-z])(?=[a-z0-9/+]*+[A-Z])(?=[A-Za-z/+]*+\d).{40}"
+    ),
 )
 _SHORT_OPTIONS = {
     "curl": "-u",

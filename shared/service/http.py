@@ -94,6 +94,8 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            # Whoever asks may write X-Forwarded-For: callers are told apart by their connection.
+            proxy_headers=False,
             lifespan="off",
             timeout_graceful_shutdown=grace_s,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -180,6 +181,17 @@ def test_slack_cannot_be_made_to_call_everybody(server: Server) -> None:
     made("slack", server).send(told(), "", Tools())
     assert "<!channel>" not in server.seen[0][1].decode()
     assert "&lt;!channel&gt;" in server.seen[0][1].decode()
+
+
+@pytest.mark.parametrize("item", ["@all", "[x](https://evil.example)", "www.evil.example", "a@b.c"])
+def test_no_title_calls_anybody_or_links_on_servers_like_slack(item: str, server: Server) -> None:
+    shown = told().model_copy(update={"series": SeriesRef(host="h", item=item)})
+    made("slack", server).send(shown, "", Tools())
+    (body,) = server.bodies()
+    (block, _) = body["attachments"][0]["blocks"]
+    for text in (body["text"], block["text"]["text"]):
+        assert not re.search(r"@\w|://|\]\(|www\.", text)
+        assert item in text.replace("\u200b", "")
 
 
 def test_a_webhook_is_signed(server: Server) -> None:

@@ -66,11 +66,11 @@ def create_app(
     app.include_router(overview.router(model, alerts, page))
     app.include_router(alert_pages.router(alerts, page, settings))
     app.include_router(pages.router(model, page, settings))
-    app.include_router(login.router(page, settings))
+    app.include_router(login.router(page, settings, model))
     healer = HealerApi(settings)
     app.include_router(decisions.router(publisher, alerts))
     app.include_router(silence_pages.router(healer, alerts, page))
     app.include_router(book_pages.router(healer, alerts, page))
     app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, settings=settings, has_ended=model.has_ended)
     return app

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
 
 from services.client.api.faults import refusal
-from services.client.sessions import CURRENT
+from services.client.sessions import CURRENT, Session
 from shared.service.http import same
 
 _MAX_FIELDS = 300
@@ -21,8 +21,13 @@ _LONGEST_WAY = 500
 class Form:
     """A form of a signed-in person."""
 
-    by: str
+    session: Session
     fields: dict[str, list[str]]
+
+    @property
+    def by(self) -> str:
+        """The person's name."""
+        return self.session.name
 
     def text(self, name: str, most: int = 500) -> str:
         """The field's text; '' for none."""
@@ -47,14 +52,25 @@ async def sent(request: Request) -> Form:
     session = CURRENT.get()
     if session is None:
         raise refusal(403, "sign in at /login: decisions on the pages carry a person's name")
-    body = (await request.body()).decode(errors="replace")
-    try:
-        fields = parse_qs(body, max_num_fields=_MAX_FIELDS)
-    except ValueError:
-        raise refusal(422, f"a form has at most {_MAX_FIELDS} fields") from None
+    fields = fields_of(await request.body(), _MAX_FIELDS)
     if not same(fields.get("csrf", [""])[0], session.csrf):
         raise refusal(403, "this form is of another session; open the page again")
-    return Form(session.name, fields)
+    return Form(session, fields)
+
+
+def fields_of(body: bytes, most: int) -> dict[str, list[str]]:
+    """The fields of a form's body.
+
+    Raises:
+        Refusal: when there are more than ``most``, or one that databases cannot hold.
+    """
+    try:
+        fields = parse_qs(body.decode(errors="replace"), max_num_fields=most)
+    except ValueError:
+        raise refusal(422, f"a form has at most {most} fields") from None
+    if any("\x00" in text for values in fields.values() for text in values):
+        raise refusal(422, "a NUL character cannot be passed on")
+    return fields
 
 
 SentForm = Annotated[Form, Depends(sent)]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +19,7 @@ from services.client.sessions import CURRENT, Session, Sessions
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
 from shared.service.http import parts_of, same, with_headers
+from shared.store import StoreUnavailable
 
 COOKIE = "barograph_session"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -44,8 +47,10 @@ class Guard:
     then a body is read, whole and within bounds, so that no route can be made to hold more.
     """
 
-    def __init__(self, app: ASGIApp, settings: ClientSettings) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, settings: ClientSettings, has_ended: Callable[[Session], bool]
+    ) -> None:
+        self._app, self._has_ended = app, has_ended
         self._hosts = settings.hosts | {settings.http_host.lower()}
         self._token = settings.api_token.get_secret_value()
         self._sessions = Sessions(self._token)
@@ -58,9 +63,9 @@ class Guard:
         static = scope["path"].startswith("/static/")
         guarded = with_headers(send, _CACHED if static else _PROTECTIVE)
         headers = Headers(scope=scope)
-        CURRENT.set(self._session(headers))
         ADDRESS.set((scope["path"], scope.get("query_string", b"").decode(errors="replace")))
         try:
+            CURRENT.set(None if static else await self._session(headers))
             self._admit(scope, headers)
             if scope["method"] not in _SAFE:
                 receive = await _bounded(scope, headers, receive)
@@ -88,12 +93,17 @@ class Guard:
             return CURRENT.get() is not None
         return same(given, self._token)
 
-    def _session(self, headers: Headers) -> Session | None:
+    async def _session(self, headers: Headers) -> Session | None:
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
         except CookieError:
             return None
-        return self._sessions.read(cookie.value) if cookie else None
+        session = self._sessions.read(cookie.value) if cookie else None
+        try:
+            over = session is not None and await run_in_threadpool(self._has_ended, session)
+        except StoreUnavailable:
+            raise Refused(503, "the database is away") from None
+        return None if over else session
 
 
 def _name(host: str) -> str:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
-
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from services.client.api.forms import SentForm
+from services.client.api.forms import SentForm, fields_of
 from services.client.api.guard import COOKIE
 from services.client.api.rendering import Render
+from services.client.model import ReadModel
 from services.client.sessions import LASTS_S, Attempts, Sessions
 from services.client.settings import ClientSettings
 from shared.service.http import same
 from shared.visible import visible
 
+_MAX_FIELDS = 10
 _UNNAMED = "the holder of the token"
 
 
-def router(page: Render, settings: ClientSettings) -> APIRouter:
+def router(page: Render, settings: ClientSettings, model: ReadModel) -> APIRouter:
     """/login and /logout."""
     routes = APIRouter(include_in_schema=False)
     sessions, attempts = Sessions(settings.api_token.get_secret_value()), Attempts()
@@ -32,7 +32,7 @@ def router(page: Render, settings: ClientSettings) -> APIRouter:
         address = request.client.host if request.client else ""
         if attempts.too_many(address):
             return page("login.html", 429, wrong="Too many attempts; wait a minute.")
-        form = parse_qs((await request.body()).decode(errors="replace"), max_num_fields=10)
+        form = fields_of(await request.body(), _MAX_FIELDS)
         token = settings.api_token.get_secret_value()
         if not token or not same(form.get("token", [""])[0], token):
             attempts.failed(address)
@@ -52,7 +52,7 @@ def router(page: Render, settings: ClientSettings) -> APIRouter:
 
     @routes.post("/logout")
     def leave(form: SentForm) -> Response:
-        del form  # that it is the person's own was seen when it was read
+        model.end_session(form.session)
         answer = RedirectResponse("/login", 303)
         answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return answer

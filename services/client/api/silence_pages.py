@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -128,7 +129,8 @@ def _silence(asked: dict[str, str], form: Form) -> dict[str, Any]:
         ends_at = (now + length).isoformat()
     except (ValueError, OverflowError):
         ends_at = asked["hours"]
-    matchers = [line.strip() for line in asked["matchers"].splitlines() if line.strip()]
+    # At line feeds alone: a machine's name or a label may hold what Python takes for a line's end.
+    matchers = [line.strip() for line in asked["matchers"].split("\n") if line.strip()]
     silence: dict[str, Any] = {
         "matchers": matchers,
         "starts_at": now.isoformat(),
@@ -148,6 +150,7 @@ def _silence(asked: dict[str, str], form: Form) -> dict[str, Any]:
 
 def _seconds(hours: str) -> float | str:
     try:
-        return float(hours) * 3600
+        seconds = float(hours) * 3600
     except ValueError:
         return hours
+    return seconds if math.isfinite(seconds) else hours

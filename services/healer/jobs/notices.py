@@ -134,7 +134,8 @@ def _summary(watch: JobWatch, kind: str, ctx: Context) -> Summary:
         sentences.append(f"Job {watch.job_id}, handed in{by} at {watch.accepted_at:%F %T} UTC.")
     if watch.last_lines and kind == "failed":
         sentences.append("The last lines of its log:")
-        sentences += [masked(line.split(" ")) for line in watch.last_lines]
+        # A mark before each, so that no line of a program passes for one of ours.
+        sentences += [f"| {masked(line.split(' '))}" for line in watch.last_lines]
     return Summary(
         message_id=message_id(deterministic_id("job", watch.job_id, kind), 1),
         kind="job",

@@ -151,7 +151,9 @@ class NoticeRecord(_Record):
     due: AwareDatetime
 
 
-DeliveryStatus = Literal["pending", "sending", "digest", "digested", "sent", "refused"]
+DeliveryStatus = Literal[
+    "pending", "sending", "digest", "digest of jobs", "digested", "sent", "refused"
+]
 
 
 class Delivery(_Record):
@@ -178,8 +180,19 @@ class Quota(_Record):
     """When a recipient was told lately, and when the next digest is due."""
 
     recipient: str
+    jobs: bool = False
+    """Whether it counts notices about jobs: whoever submits many must not use up the alerts'."""
     times: tuple[AwareDatetime, ...] = ()
     digest_at: AwareDatetime | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.recipient}\njobs" if self.jobs else self.recipient
+
+    @property
+    def waiting(self) -> DeliveryStatus:
+        """The status of what waits for the next digest."""
+        return "digest of jobs" if self.jobs else "digest"
 
 
 class ChannelFailure(_Record):
@@ -231,7 +244,7 @@ DELIVERIES = Collection(
     status=lambda d: d.status,
     due=lambda d: d.due,
 )
-QUOTAS = Collection("quotas", Quota, key=lambda q: q.recipient, due=lambda q: q.digest_at)
+QUOTAS = Collection("quotas", Quota, key=lambda q: q.key, due=lambda q: q.digest_at)
 LINK_KEYS = Collection("link-keys", LinkKey, key=lambda k: k.name)
 CHANNEL_FAILURES = Collection("channel-failures", ChannelFailure, key=lambda f: f.recipient[:300])
 SERIES_SEEN = Collection(

@@ -80,8 +80,11 @@ class Dispatch:
     def digests(self, ctx: Context) -> None:
         """Send each recipient, in one notice, what was too much for them."""
         for quota in ctx.records.find(QUOTAS, due_before=ctx.now):
-            self._digest(quota, ctx)
-            ctx.records.put(QUOTAS, quota.model_copy(update={"digest_at": None}))
+            more = self._digest(quota, ctx)
+            following = ctx.now + timedelta(seconds=self._settings.digest_every_s)
+            ctx.records.put(
+                QUOTAS, quota.model_copy(update={"digest_at": following if more else None})
+            )
 
     def _delivery(
         self,
@@ -100,25 +103,26 @@ class Dispatch:
             recipient=recipient,
             due=ctx.now,
         )
-        summary = isinstance(told, Summary) and told.kind != "job"
-        if not (channel.LIMITED and limited) or summary:
+        about_job = told.kind == "job"
+        if not about_job and (isinstance(told, Summary) or not (channel.LIMITED and limited)):
             return delivery
-        name = f"{channel.name} {recipient}"
-        quota = ctx.records.get(QUOTAS, name) or Quota(recipient=name)
+        fresh = Quota(recipient=f"{channel.name} {recipient}", jobs=about_job)
+        quota = ctx.records.get(QUOTAS, fresh.key) or fresh
         times = tuple(at for at in quota.times if at > ctx.now - _HOUR)
         if len(times) < self._settings.mails_per_hour and quota.digest_at is None:
             ctx.records.put(QUOTAS, quota.model_copy(update={"times": (*times, ctx.now)}))
             return delivery
         due = quota.digest_at or ctx.now + timedelta(seconds=self._settings.digest_every_s)
         ctx.records.put(QUOTAS, quota.model_copy(update={"times": times, "digest_at": due}))
-        return delivery.model_copy(update={"status": "digest"})
+        return delivery.model_copy(update={"status": quota.waiting})
 
-    def _digest(self, quota: Quota, ctx: Context) -> None:
+    def _digest(self, quota: Quota, ctx: Context) -> bool:
+        """Send one; whether there may be more than it tells of."""
         waiting = ctx.records.find(
-            DELIVERIES, group=quota.recipient, status="digest", limit=_AT_ONCE
+            DELIVERIES, group=quota.recipient, status=quota.waiting, limit=_AT_ONCE
         )
         if not waiting:
-            return
+            return False
         rows: list[Line] = []
         titles: list[str] = []
         for delivery in waiting:
@@ -157,3 +161,4 @@ class Dispatch:
             }
         )
         ctx.records.put_all(DELIVERIES, [*done, letter])
+        return len(waiting) == _AT_ONCE

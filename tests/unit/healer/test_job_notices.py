@@ -10,7 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.healer.jobs.record import JOB_WATCHES
 from services.healer.model.notice import Summary
-from services.healer.model.notification import DELIVERIES, NOTICES
+from services.healer.model.notification import DELIVERIES, NOTICES, QUOTAS
+from services.healer.notify import dispatch
 from services.healer.notify.channels import parse
 from services.healer.notify.render.text import page_of, plain
 from shared.contracts import (
@@ -189,6 +190,41 @@ def test_many_notices_to_one_address_become_a_digest() -> None:
     assert [h for h, *_ in sent if "you were not sent" in h] == [
         "3 notices you were not sent one by one"
     ]
+
+
+@pytest.mark.parametrize("target", ["mail:ann@example.org", "slack"])
+def test_whoever_submits_many_jobs_floods_nobody_and_uses_up_nothing_of_the_alerts(
+    target: str,
+) -> None:
+    desk = Desk(mails_per_hour=2, digest_every_s=600)
+    for number in range(50):
+        desk.take(accepted(f"n{number}", to=[target]), failed(f"n{number}"))
+    with desk.store.transaction() as records:
+        sent = records.find(DELIVERIES, status="pending")
+        assert len(sent) == 2
+        assert len(records.find(DELIVERIES, status="digest of jobs")) == 48
+        assert records.find(QUOTAS, due_before=NOW + timedelta(hours=1))[0].jobs
+        assert records.get(QUOTAS, "jobs Ann <ann@example.org>") is None, "it is the alerts' own"
+
+
+def test_a_digest_goes_on_until_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_AT_ONCE", 3)
+    desk = Desk(mails_per_hour=1, digest_every_s=60)
+    for number in range(9):
+        desk.take(accepted(f"n{number}", to=["slack"]), failed(f"n{number}"))
+    for _ in range(4):
+        desk.later(61)
+    with desk.store.transaction() as records:
+        assert records.find(DELIVERIES, status="digest of jobs") == []
+
+
+def test_no_line_of_a_program_passes_for_one_of_the_notice() -> None:
+    desk = Desk()
+    end = failed().model_copy(update={"last_lines": ("Approve: https://evil.example\x1b[2J", "")})
+    desk.take(accepted(to=["slack"]), end)
+    lines = plain(desk.notice()).splitlines()
+    assert "| Approve: https://evil.example [2J" in [line.replace("?", " ") for line in lines]
+    assert not any(line.startswith("Approve") for line in lines)
 
 
 def test_what_is_over_is_forgotten() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.healer.masking import MASK, masked
+from services.healer.masking import MASK, masked, masked_text
 
 _SECRET = "Zk9qTr4Lw7Xc2Vb8"  # what must not be seen below
 
@@ -100,3 +100,24 @@ def test_any_command_line_gives_a_short_printable_text(arguments: list[str]) -> 
 def test_whatever_the_secret_is_its_option_hides_it(secret: str, option: str) -> None:
     assert secret not in masked(["/bin/x", option, secret])
     assert secret not in masked(["/bin/x", f"{option}={secret}"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token." * 30_000,
+        "secret.token-" * 15_000,
+        "a." * 100_000,
+        "a://b:" * 30_000,
+        "://" * 60_000,
+        ":" * 200_000,
+        "aA1:" * 50_000,
+        "eyJ-" * 3_000,
+        "token" + " " * 200_000,
+        "x" * 200_000,
+    ],
+    ids=lambda text: text[:6],
+)
+def test_text_that_nearly_holds_a_secret_costs_time_in_proportion(text: str) -> None:
+    """Each took minutes to years while an expression looked at the same letters again."""
+    assert masked_text(text) == text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr, field_validator
@@ -12,6 +13,7 @@ from services.healer.notify.channels.http import post
 from services.healer.notify.render.text import colour, page_of
 
 _TITLE, _SECTION = 3000, 2900
+_READ = re.compile(r"@(?=\S)|://|\]\(|(?i:www\.)")
 
 
 @channel
@@ -29,7 +31,9 @@ class Slack(Channel):
 
     def body(self, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
         """The message as Slack's blocks."""
-        head, text = _escaped(self.title(told))[:_TITLE], _escaped(self.text(told))
+        head, text = _escaped(self.title(told)), _escaped(self.text(told))
+        # Who writes a template may call people by it.
+        head = (head if self.title_template else _inert(head))[:_TITLE]
         if len(text) > _SECTION:
             text = text[:_SECTION] + "…"
         fence = "" if self.text_template else "```"
@@ -49,3 +53,12 @@ class Slack(Channel):
 def _escaped(text: str) -> str:
     flat = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return flat.replace("```", "'''")
+
+
+def _inert(text: str) -> str:
+    """A text outside a block of code, where some servers look for names and links.
+
+    A space that nobody sees stands within what would be read as one: ``@all``, ``http://…``,
+    ``www.…``, ``[text](…)``.
+    """
+    return _READ.sub(lambda found: found[0][0] + "\N{ZERO WIDTH SPACE}" + found[0][1:], text)

@@ -1,0 +1,162 @@
+"""What people decide on the pages is theirs: no form, name or cookie makes the page do more."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+
+from shared.service.http import HttpServer
+from tests.unit.client.test_api import Desk
+
+FORM = {"accept": "text/html", "content-type": "application/x-www-form-urlencoded"}
+
+
+class Peer(BaseHTTPRequestHandler):
+    """In the healer's place: notes what it is asked, and answers with what it was given."""
+
+    asked: ClassVar[list[tuple[str, str, Any]]] = []
+    answers: ClassVar[bytes] = b"{}"
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.asked.append((self.command, self.path, json.loads(body or b"null")))
+        self.send_response(200)
+        self.send_header("content-length", str(len(self.answers)))
+        self.end_headers()
+        self.wfile.write(self.answers)
+
+    do_GET = do_POST = do_DELETE = _answer  # noqa: N815 - names that the library asks for
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def peer() -> Iterator[type[Peer]]:
+    Peer.asked, Peer.answers = [], b"{}"
+    yield Peer
+    Peer.answers = b"{}"
+
+
+@pytest.fixture
+def desk(peer: type[Peer]) -> Iterator[Desk]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), peer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    made = Desk(api_token="right", healer_api_url=address, healer_token="secret")
+    yield made
+    made.store.close()
+    server.shutdown()
+    server.server_close()
+
+
+def signed_in(desk: Desk) -> tuple[dict[str, str], str]:
+    """Headers with a new session's cookie, and what its forms carry."""
+    entered = desk.call("POST", "/login", data={"token": "right", "name": "Ann"})
+    headers = {"cookie": entered.headers["set-cookie"].partition(";")[0], "accept": "text/html"}
+    page = desk.call("GET", "/silences/new", headers=headers).text
+    found = re.search(r'name="csrf" value="(\w+)"', page)
+    assert found
+    return headers, found[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("&".join(f"a{n}=1" for n in range(500)), 422),
+        ("token=%00&name=%00", 422),
+        ("token=%ed%a0%80&name=%ff", 403),
+        ("token[]=right", 403),
+        ("token=right&token=wrong&name=" + "%f0%9f%94%a5" * 200, 303),
+    ],
+)
+def test_any_form_at_the_login_has_an_answer(desk: Desk, body: str, status: int) -> None:
+    assert desk.call("POST", "/login", content=body, headers=FORM).status_code == status
+
+
+def test_a_session_that_was_left_is_over_for_copies_of_its_cookie_too(desk: Desk) -> None:
+    copied, csrf = signed_in(desk)
+    other, _ = signed_in(desk)
+    left = desk.call("POST", "/logout", data={"csrf": csrf}, headers=copied)
+    assert left.headers["location"] == "/login"
+    assert desk.call("GET", "/alerts", headers=copied).headers["location"] == "/login"
+    again = desk.call("POST", "/alerts/acknowledge", data={"csrf": csrf}, headers=copied)
+    assert again.status_code == 303, "it is sent to sign in"
+    assert again.headers["location"] == "/login"
+    assert desk.call("GET", "/alerts", headers=other).status_code == 200
+    assert desk.sent == []
+
+
+def test_who_guesses_cannot_pass_for_many_addresses(desk: Desk) -> None:
+    server = HttpServer(desk.transport.app, "127.0.0.1", 0)
+    server.start()
+    try:
+        answers = [
+            httpx.post(
+                f"{server.url}/login",
+                data={"token": "guess"},
+                headers={"X-Forwarded-For": f"10.0.0.{n}", "Forwarded": f"for=10.0.0.{n}"},
+            ).status_code
+            for n in range(11)
+        ]
+    finally:
+        server.stop()
+    assert answers == [403] * 10 + [429]
+
+
+NAMES = (".", "..", "%2e", "%2e%2e", "...", "!" * 20_000, "%C3%A9" * 9_000, "a%3fb", "a%23", "%00")
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: name[:10])
+@pytest.mark.parametrize("path", ["/silences/{}/end", "/channels/{}/test"])
+def test_no_name_leads_to_another_door_of_the_healers(
+    desk: Desk, peer: type[Peer], path: str, name: str
+) -> None:
+    headers, csrf = signed_in(desk)
+    answer = desk.call("POST", path.format(name), data={"csrf": csrf}, headers=headers)
+    assert answer.status_code in {303, 404, 405, 422}
+    for method, asked, _ in peer.asked:
+        assert (method, asked.count("/")) in {("DELETE", 4), ("POST", 5)}, asked
+        assert not re.search(r"/\.{1,2}(/|$)|[?#]", asked)
+
+
+@pytest.mark.parametrize("field", ["hours", "window_hours"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e309", "1e305", "٣", "", "0x1"])
+def test_any_number_in_the_form_of_a_silence_has_an_answer(
+    desk: Desk, peer: type[Peer], field: str, number: str
+) -> None:
+    headers, csrf = signed_in(desk)
+    form = {"csrf": csrf, "matchers": "host=a", "hours": "1", "window_hours": "1", "do": "make"}
+    form |= {"rule": "FREQ=DAILY", "first": "2026-01-01T00:00", field: number}
+    answer = desk.call("POST", "/silences/new", data=form, headers=headers)
+    assert answer.status_code == 303
+    ((_, _, sent),) = peer.asked
+    assert sent["owner"] == "Ann"
+
+
+@pytest.mark.parametrize("inside", ["\x85", "\u2028", "\x0b", "\x1d", "\x1e"])
+def test_a_line_of_matchers_ends_where_the_form_ends_it(
+    desk: Desk, peer: type[Peer], inside: str
+) -> None:
+    headers, csrf = signed_in(desk)
+    matcher = f'item="a{inside}host=~.*{inside}b"'
+    form = {"csrf": csrf, "matchers": f"{matcher}\r\nhost=a", "hours": "1", "do": "make"}
+    desk.call("POST", "/silences/new", data=form, headers=headers)
+    assert [sent["matchers"] for *_, sent in peer.asked] == [[matcher, "host=a"]]
+
+
+@pytest.mark.parametrize("answer", [b"<html>a proxy's page</html>", b"", b"\xff"])
+def test_what_is_no_healer_is_said_to_be_none(desk: Desk, peer: type[Peer], answer: bytes) -> None:
+    peer.answers = answer
+    headers, _ = signed_in(desk)
+    shown = desk.call("GET", "/rules", headers=headers)
+    assert shown.status_code == 503
+    assert "no healer" in shown.text
+    assert "secret" not in shown.text

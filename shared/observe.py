@@ -57,6 +57,10 @@ PARTITION_UNOWNED = Gauge(
 REPLICAS_ALIVE = Gauge(
     "barograph_replicas_alive", "Replicas this one shares the sample streams with, itself included."
 )
+LEADS = Gauge(
+    "barograph_leads",
+    "1 on the replica of task or healer that works; the others are at 0 and stand by.",
+)
 SAMPLES = Counter(
     "barograph_samples_total", "Samples that were processed, by outcome.", ["outcome"]
 )

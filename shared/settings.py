@@ -168,6 +168,16 @@ def _fault(prefix: str, place: tuple[int | str, ...], problem: str) -> str:
     return f"{prefix}{name.upper()}: {where}{problem}"
 
 
+def check_replicas(replicas: int, store_url: SecretStr) -> None:
+    """Refuse several replicas on a database that serves one process.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if replicas > 1 and store_url.get_secret_value().startswith("sqlite"):
+        raise ValueError(f"{replicas} replicas need PostgreSQL; STORE_URL is a SQLite database")
+
+
 S = TypeVar("S", bound=ServiceSettings)
 
 

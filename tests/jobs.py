@@ -59,11 +59,11 @@ class JobPlatform:
         self._place.make()
         own = {name.lower(): value for name, value in self._place.settings().items()}
         values: dict[str, Any] = {"capacity_cpu": 64, "capacity_memory": 2**40} | own | settings
+        values.setdefault("store_url", f"sqlite:///{directory}/task.db")
         self.settings = TaskSettings(
             broker_url=SecretStr(broker.url("task")),
             member_broker_url=SecretStr(broker.url("member")),
             member_signing_key=SecretStr(broker.signing_key),
-            store_url=SecretStr(f"sqlite:///{directory}/task.db"),
             s3_url=store.url,
             s3_access_key=store.access_key,
             s3_secret_key=SecretStr(store.secret_key),
@@ -80,17 +80,25 @@ class JobPlatform:
                 store_url=SecretStr(f"sqlite:///{directory}/autospec.db"),
             )
         )
-        self.task = build_task(self.settings)
 
     def start(self) -> None:
-        for service in (self.client, self.autospec, self.task):
+        for service in (self.client, self.autospec):
             service.start()
             service.bus.wait_ready()
+        self.start_task()
         # Queues are declared while connecting; a publish before that would be unroutable.
         self.until(self._reachable, 20, "the services' queues")
 
-    def stop(self) -> None:
+    def start_task(self) -> None:
+        self.task = build_task(self.settings)
+        self.task.start()
+        self.task.bus.wait_ready()
+
+    def stop_task(self) -> None:
         self.task.stop()
+
+    def stop(self) -> None:
+        self.stop_task()
         sweep(self.settings.work_dir, grace_s=5)
         self.autospec.stop()
         self.client.stop()
@@ -98,9 +106,8 @@ class JobPlatform:
 
     def restart_task(self) -> None:
         """A new task service on the same records, as after a restart."""
-        self.task.stop()
-        self.task = build_task(self.settings)
-        self.task.start()
+        self.stop_task()
+        self.start_task()
 
     def submit(self, package: str, **fields: Any) -> str:
         """Publish a job; returns its id."""
@@ -195,7 +202,7 @@ class JobPlatform:
             time.sleep(0.05)
 
     def _reachable(self) -> bool:
-        return all(s.bus.ready for s in (self.client, self.autospec, self.task))
+        return all(service.bus.ready for service in (self.client, self.autospec))
 
     def _listeners(self) -> dict[type[Message], Callable[[Any, Context], Iterable[Message]]]:
         def keep(into: list[Any]) -> Callable[[Any, Context], Iterable[Message]]:

@@ -109,6 +109,9 @@ def build(settings: HealerSettings) -> HealerService:
     def unit() -> AbstractContextManager[ServiceUnit]:
         return service.unit()
 
+    def may_act() -> None:
+        service.require_leadership()
+
     def canary() -> None:
         with service.unit() as unit:
             sample = handlers.canary.step(service.context(unit.records))
@@ -126,7 +129,7 @@ def build(settings: HealerSettings) -> HealerService:
         Periodic(
             f"channel-{each.name}",
             1.0,
-            Deliverer(each, tools, unit, clock, keep, failing, lease).run,
+            Deliverer(each, tools, unit, clock, keep, failing, lease, may_act).run,
             pause_s=_PAUSE_S,
         )
         for each in settings.all_channels
@@ -158,6 +161,7 @@ def build(settings: HealerSettings) -> HealerService:
         store=store,
         read_ahead=read_ahead,
         partition_worker=_health_of(settings, store),
+        elected=True,
         periodic=[
             Periodic("expire", 1.0, expire, eager=False),
             Periodic("flush", 1.0, flush, pause_s=_PAUSE_S),
@@ -180,7 +184,7 @@ def build(settings: HealerSettings) -> HealerService:
     healer = Healer(
         settings=settings,
         handlers=handlers,
-        unit=unit,
+        unit=service.any_unit,
         context=service.context,
         clock=clock,
         links=links,
@@ -214,7 +218,8 @@ def _health_of(settings: HealerSettings, store: Store) -> Callable[[int], Health
         from services.healer.health.worker import HealthWorker  # noqa: PLC0415
         from shared.snapshots import snapshot_store  # noqa: PLC0415
 
-        snapshots = snapshot_store(settings, "healer", partition, remote=False)
+        remote = settings.snapshots == "s3"
+        snapshots = snapshot_store(settings, "healer", partition, remote=remote)
         return HealthWorker(partition, snapshots, book)
 
     return worker
@@ -228,7 +233,7 @@ def _orders(
     clock: Callable[[], datetime],
 ) -> ClusterOrders:
     allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}
-    book = StoreBook(store.transaction, clock)
+    book = StoreBook(store.of_leader().transaction, clock)
     remediator = Remediator(allowed, book, clock, StoreEnvelope(unit))
     return ClusterOrders(unit, remediator, handlers.remediation_executed, settings.instance, clock)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,7 +22,7 @@ from services.healer.notify.channels.smtp import check_url
 from services.healer.notify.links import Links
 from services.healer.notify.settings import Alerting
 from services.healer.remediations import checked, registered
-from shared.settings import ServiceSettings, from_json
+from shared.settings import ServiceSettings, check_replicas, from_json
 
 
 class HealerSettings(ServiceSettings):
@@ -30,6 +30,12 @@ class HealerSettings(ServiceSettings):
 
     REGISTRIES: ClassVar = (channels.REGISTRY, remediations.REGISTRY)
 
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        description="The number of processes of this service that are started. One of them works,"
+        " the others stand by; more than one need PostgreSQL.",
+    )
     policy: Policy = Field(
         default=Policy(),
         description="Which alerts a machine may handle and which need a person, as JSON.",
@@ -119,6 +125,16 @@ class HealerSettings(ServiceSettings):
         description="How long a replica may take to send a notice before another one does.",
     )
     keep_days: float = Field(default=30, gt=0, description="How long ended incidents are kept.")
+    snapshots: Literal["file", "s3"] = Field(
+        default="file",
+        description="Whether snapshots of machines' health are kept in STATE_DIR or in the object "
+        "store.",
+    )
+
+    @model_validator(mode="after")
+    def _can_have_replicas(self) -> Self:
+        check_replicas(self.replicas, self.store_url)
+        return self
 
     @field_validator("remediations")
     @classmethod

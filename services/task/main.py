@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from services.task import handlers
@@ -49,10 +50,13 @@ def build(settings: TaskSettings) -> Service:
     def context(unit: ServiceUnit) -> Context:
         return service.context(unit.records)
 
+    def may_act() -> None:
+        service.require_leadership()
+
     secret = settings.s3_secret_key.get_secret_value()
     store = S3Store(settings.s3_url, settings.s3_access_key, secret)
-    runtime, planner = _runtime(settings, store, unit)
-    reconciler = Reconciler(settings, runtime, store, unit, context)
+    runtime, planner, leading = _runtime(settings, store, unit, may_act)
+    reconciler = Reconciler(settings, runtime, store, unit, context, may_act=may_act)
     planning = Planning(planner, unit, now=lambda: service.context().now)
     submit = handlers.job_submit(planner.faults)
     periodic = [
@@ -61,8 +65,9 @@ def build(settings: TaskSettings) -> Service:
     ]
     closing = [runtime.close]
     if settings.tfjob_namespaces:
-        source = ClusterTFJobs(Cluster(settings.kubeconfig), settings.tfjob_namespaces)
-        source.start()
+        cluster = Cluster(settings.kubeconfig, may_act)
+        source = ClusterTFJobs(cluster, settings.tfjob_namespaces)
+        leading.append(source.start)
         tfjobs = TFJobs(source, store, settings.s3_bucket, unit, context, submit)
         periodic.append(Periodic("tfjobs", _TFJOBS_S, tfjobs.run, pause_s=_TFJOBS_PAUSE_S))
         closing.append(source.close)
@@ -73,6 +78,8 @@ def build(settings: TaskSettings) -> Service:
         store=Store(settings.store_url.get_secret_value()),
         periodic=periodic,
         closing=closing,
+        elected=True,
+        leading=leading,
     )
     return service
 
@@ -90,8 +97,10 @@ def _handlers(submit: Handler) -> dict[type[Message], Handler]:
     }
 
 
-def _runtime(settings: TaskSettings, store: ObjectStore, unit: Unit) -> tuple[Runtime, Planner]:
-    """Where members run, and who knows what may run there."""
+def _runtime(
+    settings: TaskSettings, store: ObjectStore, unit: Unit, may_act: Callable[[], None]
+) -> tuple[Runtime, Planner, list[Callable[[], None]]]:
+    """Where members run, who knows what may run there, and what is to be called before."""
     if settings.runtime == "local":
         quotas = Quotas(
             settings.cpu,
@@ -103,11 +112,12 @@ def _runtime(settings: TaskSettings, store: ObjectStore, unit: Unit) -> tuple[Ru
         runtime = _local(settings, unit)
         places = [settings.work_dir, scratch_root(settings.work_dir)]
         ground = Ground(settings.first_uid, places)
-        return runtime, LocalPlanner(quotas, capacity(settings), unit, ground.problem)
+        return runtime, LocalPlanner(quotas, capacity(settings), unit, ground.problem), []
     # Only here: the local runtime needs nothing of the kubernetes library.
     from services.task.runtimes.kubernetes import wiring  # noqa: PLC0415
 
-    return wiring.build(settings, store)
+    kubernetes, planner, view = wiring.build(settings, store, may_act)
+    return kubernetes, planner, [view.start]
 
 
 def _local(settings: TaskSettings, unit: Unit) -> LocalRuntime:

@@ -50,6 +50,7 @@ class Reconciler:
         unit: one transaction of the service.
         context: a handler's context over the records of such a transaction.
         clock: seconds that only grow.
+        may_act: raises when another replica may be at work by now; asked before each job.
     """
 
     def __init__(
@@ -60,14 +61,16 @@ class Reconciler:
         unit: Callable[[], AbstractContextManager[ServiceUnit]],
         context: Callable[[ServiceUnit], Context],
         clock: Callable[[], float] = time.monotonic,
+        may_act: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._may_act = may_act
         self._clock = clock
         self._runtime = runtime
         self._store = store
         self._unit = unit
         self._context = context
-        self._removal = Removal(settings, runtime, store, unit, context)
+        self._removal = Removal(settings, runtime, store, unit, context, may_act)
         self._total = capacity(settings)
         self._gone_since: dict[str, float] = {}
         self._waits_since: dict[str, tuple[PendingCause, float]] = {}
@@ -120,6 +123,7 @@ class Reconciler:
         for each in self._runtime.observe(None if everything else due.keys() | strays):
             observed.setdefault(each.job_id, []).append(each)
         for job_id, record in due.items():
+            self._may_act()
             try:
                 settled = self._job(record, observed.get(job_id, []), ctx)
             except RuntimeUnavailable as error:

@@ -25,6 +25,7 @@ class Removal:
         store: where packages, logs and models lie.
         unit: one transaction of the service.
         context: a handler's context over the records of such a transaction.
+        may_act: raises when another replica may be at work by now.
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class Removal:
         store: ObjectStore,
         unit: Callable[[], AbstractContextManager[ServiceUnit]],
         context: Callable[[ServiceUnit], Context],
+        may_act: Callable[[], None] = lambda: None,
     ) -> None:
+        self._may_act = may_act
         self._settings, self._runtime, self._store = settings, runtime, store
         self._unit, self._context = unit, context
 
@@ -52,6 +55,7 @@ class Removal:
                 if (r := unit.records.get(JOBS, job_id)) is None or r.cleaned
             ]
         for job_id in strays:
+            self._may_act()
             living = [o.member for o in observed.get(job_id, ()) if o.alive]
             self._runtime.end(job_id, living, self._settings.stop_grace_s)
             if not living:
@@ -69,6 +73,7 @@ class Removal:
             prefix, bucket = f"jobs/{record.job_id}/", self._settings.s3_bucket
             keys = [info.key for info in self._store.list(bucket, prefix)]
             if keys:
+                self._may_act()
                 self._store.delete(bucket, keys)
             reason = "removed on request" if record.removing else "kept long enough"
             with self._unit() as unit:

@@ -6,14 +6,14 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import psutil
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from shared.contracts import KubernetesName, job_word
 from shared.messaging.tokens import check_signing_key, url_with_token
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, check_replicas
 from shared.topology import Principal
 
 _CPU_OVERCOMMIT = 4
@@ -22,6 +22,12 @@ _CPU_OVERCOMMIT = 4
 class TaskSettings(ServiceSettings):
     """What can be set for the task service."""
 
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        description="The number of processes of this service that are started. One of them works,"
+        " the others stand by; more than one need PostgreSQL.",
+    )
     member_broker_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
         description="AMQP URL of the broker user `member`, handed to launchers on their stdin.",
@@ -173,6 +179,11 @@ class TaskSettings(ServiceSettings):
     kubeconfig: Path | None = Field(
         default=None, description="The kubeconfig file; empty: the service account of the pod."
     )
+
+    @model_validator(mode="after")
+    def _can_have_replicas(self) -> Self:
+        check_replicas(self.replicas, self.store_url)
+        return self
 
     @field_validator("member_signing_key")
     @classmethod

@@ -7,7 +7,7 @@ the API. Manifests are written, and answers read, as the API documents them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -52,12 +52,16 @@ class Cluster:
 
     Args:
         kubeconfig: a file; without one, the surroundings of a pod.
+        may_act: called before each request that changes something; what it raises is raised.
 
     Raises:
         ClusterError: when neither is there.
     """
 
-    def __init__(self, kubeconfig: Path | None = None) -> None:
+    def __init__(
+        self, kubeconfig: Path | None = None, may_act: Callable[[], None] = lambda: None
+    ) -> None:
+        self._may_act = may_act
         # Over half a second, which only those pay who have a cluster.
         from kubernetes import client, config  # noqa: PLC0415
 
@@ -119,6 +123,8 @@ class Cluster:
         """
         what = f"{method} {path}"
         _check_path(what, path)
+        if method != "GET":
+            self._may_act()
         headers = self._headers()
         if body is not None:
             headers["Content-Type"] = content_type

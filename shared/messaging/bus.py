@@ -117,7 +117,7 @@ class Bus:
         return self._declarer.error or self._out.last_error or self._in.last_error
 
     def start(self, *, consume: bool = True) -> None:
-        """Connect in the background. A publisher alone needs no consuming connection."""
+        """Connect in the background; a publisher alone needs no consuming connection."""
         self._consuming = consume
         self._out.start()
         if consume:
@@ -238,8 +238,11 @@ class Bus:
         prefetch: int = 500,
         batch: int = 200,
         concurrency: int = 1,
+        suspended: bool = False,
     ) -> QueueConsumer:
         """Hand every delivery of one of this principal's queues to ``handle``.
+
+        A ``suspended`` one waits for its ``begin``.
 
         Raises:
             NotInTopology: when the queue is not one of this principal's.
@@ -255,6 +258,7 @@ class Bus:
             concurrency=concurrency,
             marks=self.marks(queue),
             broker_name=lambda: self._declarer.name_of(queue),
+            suspended=suspended,
         )
         self.attach(consumer)
         return consumer

@@ -34,7 +34,7 @@ class QueueConsumer:
     only with ``concurrency`` > 1. ``before`` prepares each new channel and calls its second
     argument, in the link's thread, when it is ready. ``marks`` remember over which message the
     process died. ``broker_name`` gives the queue's name at the broker if it is another. One made
-    with ``suspended`` waits for ``resume``. ``pool`` runs the batches, one after the other.
+    ``suspended`` waits for ``begin`` or ``resume``. ``pool`` runs the batches one after the other.
     """
 
     def __init__(
@@ -93,12 +93,10 @@ class QueueConsumer:
 
     @property
     def deaf_s(self) -> float:
-        """How long the connection has been open without this queue being consumed.
-
-        A consumer that must prepare its channel first, such as by a lock, may wait as it likes.
-        """
+        """How long the connection has been open without this queue being consumed as it should."""
         since = self._deaf_since
-        return 0.0 if since is None or self._before is not None else time.monotonic() - since
+        waits = self._suspended or self._before is not None
+        return 0.0 if since is None or waits else time.monotonic() - since
 
     def submit(self, function: Callable[[], None]) -> None:
         """Run ``function`` in the pool the batches are handled in."""
@@ -115,9 +113,16 @@ class QueueConsumer:
         self._pool.shutdown(wait=finished, cancel_futures=True)
         return finished
 
+    def begin(self) -> None:
+        """Consume from now on, or from the next connection on; from any thread."""
+        self._suspended = False
+        if self._link is not None:
+            self._link.call(self.resume)
+
     def resume(self) -> None:
         """Consume again after ``suspend``; only from the link's thread."""
         self._suspended = False
+        self._deaf_since = time.monotonic()
         self._open()
 
     def suspend(self) -> None:

@@ -6,32 +6,32 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 
 import structlog
 
 from shared import topology
 from shared.contracts import Message
-from shared.messaging import Bus
-from shared.observe import OUTBOX, OUTBOX_SET_ASIDE, configure_logging
+from shared.messaging import Bus, QueueConsumer
+from shared.observe import configure_logging
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
 from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, utc_now
-from shared.service.liveness import Liveness, Turn
-from shared.service.outbox import send_or_leave, send_queued
+from shared.service.leadership import Leadership
+from shared.service.liveness import Liveness
+from shared.service.outbox import send_or_leave
 from shared.service.partitions import PartitionOwner
+from shared.service.periodics import Periodics
 from shared.service.sharing import Sharing
 from shared.service.unit import ServiceUnit
+from shared.service.upkeep import Upkeep
 from shared.settings import ServiceSettings
-from shared.store import Records, Store, StoreUnavailable
-from shared.unavailable import Unavailable
+from shared.store import Records, Store, StoreInUse
 
 log = structlog.get_logger(__name__)
 
-_INBOX_KEPT = timedelta(days=8)
 _LOOK_AT_DEAD_LETTERS_S = 30.0
-_LOOK_AT_STORE_S = 5.0
 _LOOK_AT_PARTITIONS_S = 10.0
 _LOOK_AT_LIVENESS_S = 15.0
 
@@ -51,6 +51,9 @@ class Service:
         clock: what time it is; for tests.
         closing: what is to be closed when nothing of it works any more.
         read_ahead: reads what the handlers of a batch will ask for.
+        elected: whether only one of its replicas handles messages and does periodic work at a
+            time, while the others stand by (`Leadership`).
+        leading: what is to be called before that work begins.
     """
 
     def __init__(
@@ -69,12 +72,16 @@ class Service:
         clock: Callable[[], datetime] = utc_now,
         closing: Sequence[Callable[[], None]] = (),
         read_ahead: ReadAhead | None = None,
+        elected: bool = False,
+        leading: Sequence[Callable[[], None]] = (),
     ) -> None:
         self.settings = settings
         self.store = store
         self._clock = clock
         self._closing = closing
         self._read_ahead = read_ahead
+        self._elected = elected
+        self._leading = leading
         self.bus = Bus(
             settings.broker_url.get_secret_value(),
             principal,
@@ -84,23 +91,26 @@ class Service:
             state_dir=settings.state_dir,
         )
         self._handlers = dict(handlers or {})
+        self._consumers: list[QueueConsumer] = []
         self._prefetch = prefetch
         self._concurrency = concurrency
         self._periodic = [*periodic]
-        self._wakes = {p.name: threading.Event() for p in self._periodic}
-        self._eager = [self._wakes[p.name] for p in self._periodic if p.eager]
         self._owners = [
             PartitionOwner(self.bus, number, _bound(partition_worker, number), snapshot_every_s)
             for number in range(settings.metric_partitions)
             if partition_worker is not None
         ]
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._resigned = threading.Event()
         self._health: HealthServer | None = None
-        self._outbox_lock = threading.Lock()
         self._sharing: Sharing | None = None
         self._liveness = Liveness(self.bus, self._owners)
-        self._store_error = ""
+        self._periodics = Periodics(self._periodic, self._stop, self._liveness.turns)
+        self._led = store if store is None or not elected else store.of_leader()
+        self._leadership: Leadership | None = None
+        if elected and store is not None and store.serves_replicas:
+            self._leadership = Leadership(store.leader_row(), self._work, self._stop.set)
+        self._upkeep = None if store is None else Upkeep(self.bus, store)
 
     @property
     def publisher(self) -> Bus:
@@ -119,42 +129,54 @@ class Service:
 
     def wake(self, name: str | None = None) -> None:
         """Call a periodic now (all of them without a name)."""
-        for key, event in self._wakes.items():
-            if name in (None, key):
-                event.set()
+        self._periodics.wake(name)
 
     def wake_eager(self) -> None:
         """Call what is to be called after every batch of messages."""
-        for event in self._eager:
-            event.set()
+        self._periodics.wake_eager()
+
+    def require_leadership(self) -> None:
+        """Return only if this replica may act on the outside world as the one that works.
+
+        Raises:
+            NotLeader: another one may be at work by now.
+        """
+        if self._leadership is not None:
+            self._leadership.require()
+
+    def unit(self) -> AbstractContextManager[ServiceUnit]:
+        """One transaction for a reconciler; its messages are published after the commit.
+
+        Of an elected service only the leader has such: what a replica does that has been taken
+        over from fails with NotLeader. `any_unit` is for what every replica may do.
+        """
+        return self._unit(self._led)
+
+    def any_unit(self) -> AbstractContextManager[ServiceUnit]:
+        """A ``unit`` for what every replica may do, such as answering over HTTP."""
+        return self._unit(self.store)
 
     @contextmanager
-    def unit(self) -> Iterator[ServiceUnit]:
-        """One transaction for a reconciler; its messages are published after the commit."""
-        if self.store is None:
+    def _unit(self, store: Store | None) -> Iterator[ServiceUnit]:
+        if store is None or self.store is None:
             msg = "this service has no store"
             raise LookupError(msg)
-        with self.store.unit() as unit:
+        with store.unit() as unit:
             service_unit = ServiceUnit(self.bus, unit)
             yield service_unit
         send_or_leave(self.bus, self.store, service_unit.queued)
 
     def start(self) -> None:
-        """Connect, consume, and begin the periodic work."""
+        """Connect, consume, and begin the periodic work; or stand by until this replica leads.
+
+        Raises:
+            StoreInUse: another process of this service has the database, which serves only one.
+        """
         log.info("service_starting", service=str(self.bus.principal), **self.settings.shown())
+        if self._elected and self.store is not None:
+            self.store.claim()
         queues = self._queues()
-        for queue in queues:
-            inlet = Inlet(
-                self.bus,
-                self._handlers,
-                self.store,
-                self._clock,
-                self.wake_eager,
-                self._read_ahead,
-            )
-            self.bus.consume(
-                queue, inlet.handle, prefetch=self._prefetch, concurrency=self._concurrency
-            )
+        self._consumers = [self._consumer(queue) for queue in queues]
         for owner in self._owners:
             self.bus.attach(owner.consumer)
             self.bus.follow_head(owner.head)
@@ -168,28 +190,61 @@ class Service:
             self.settings.health_host, self.settings.health_port, self._liveness.wrong, self._ready
         )
         self._health.start()
-        if self.store is not None:
-            self._spawn(Periodic("outbox", 2.0, self._relay))
-            self._spawn(Periodic("inbox", 3600.0, self._forget))
-            self._spawn(Periodic("store", _LOOK_AT_STORE_S, self._look_at_store))
+        start = self._periodics.start
+        if self._upkeep is not None:
+            start(self._upkeep.look)
         if depth is not None:
-            self._spawn(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
+            start(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
         if self._sharing is not None:
-            self._spawn(Periodic("partitions", _LOOK_AT_PARTITIONS_S, self._sharing.show))
-        self._spawn(Periodic("liveness", _LOOK_AT_LIVENESS_S, self._liveness.show))
-        for periodic in self._periodic:
-            self._spawn(periodic)
+            start(Periodic("partitions", _LOOK_AT_PARTITIONS_S, self._sharing.show))
+        start(Periodic("liveness", _LOOK_AT_LIVENESS_S, self._liveness.show))
+        if self._leadership is None:
+            self._work()
+        else:
+            self._follow(self._leadership)
+
+    def _consumer(self, queue: str) -> QueueConsumer:
+        inlet = Inlet(
+            self.bus, self._handlers, self._led, self._clock, self.wake_eager, self._read_ahead
+        )
+        return self.bus.consume(
+            queue,
+            inlet.handle,
+            prefetch=self._prefetch,
+            concurrency=self._concurrency,
+            suspended=self._leadership is not None,
+        )
+
+    def _work(self) -> None:
+        """Consume, and begin the periodic work."""
+        for begin in self._leading:
+            begin()
+        for consumer in self._consumers:
+            consumer.begin()
+        if self._upkeep is not None:
+            self._periodics.start(*self._upkeep.work)
+        self._periodics.start(*self._periodic)
+
+    def _follow(self, leadership: Leadership) -> None:
+        self._follower = threading.Thread(
+            target=leadership.follow, args=(self._resigned,), name="leadership", daemon=True
+        )
+        self._follower.start()
 
     def stop(self) -> None:
-        """Finish what is held, hand partitions over, close."""
+        """Finish what is held, let another replica lead, hand partitions over, close."""
         self._stop.set()
-        self.wake()
+        for consumer in self._consumers:
+            consumer.stop(20.0)
+        self._periodics.join(20.0)
+        if self._leadership is not None:
+            self._resigned.set()
+            self._follower.join(20.0)
+            self._leadership.release()
         if self._sharing is not None:
             self._sharing.leave(20.0)
         for owner in self._owners:
             owner.consumer.stop(20.0)
-        for thread in self._threads:
-            thread.join(20.0)
         self.bus.stop()
         if self._health:
             self._health.stop()
@@ -204,7 +259,11 @@ class Service:
         configure_logging(self.settings.log_level)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        self.start()
+        try:
+            self.start()
+        except StoreInUse as error:
+            log.error("store_in_use", error=str(error))  # noqa: TRY400 - a sentence for people
+            raise SystemExit(str(error)) from None
         # What start-up left lives as long as the process; a collection need not walk it each time.
         gc.collect()
         gc.freeze()
@@ -222,66 +281,14 @@ class Service:
         patterns = topology.subscriptions(self.bus.principal) if self._handlers else {}
         return [pattern.format(instance=self.settings.instance) for pattern in patterns]
 
-    def _spawn(self, periodic: Periodic) -> None:
-        event = self._wakes.setdefault(periodic.name, threading.Event())
-        turn = Turn(max(periodic.every_s, periodic.pause_s), periodic.limit_s)
-        self._liveness.turns[periodic.name] = turn
-
-        def loop() -> None:
-            while not self._stop.is_set():
-                event.clear()
-                try:
-                    periodic.run()
-                except Unavailable as error:
-                    log.warning("periodic_postponed", periodic=periodic.name, error=str(error))
-                    turn.done()
-                except Exception as error:
-                    # The other broad except of the runner: periodic work is tried again.
-                    log.exception("periodic_failed", periodic=periodic.name)
-                    turn.failed(error)
-                else:
-                    turn.done()
-                if periodic.pause_s:
-                    self._stop.wait(periodic.pause_s)
-                event.wait(periodic.every_s)
-
-        thread = threading.Thread(target=loop, name=f"periodic-{periodic.name}", daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _relay(self) -> None:
-        """Send what a crash or an absent broker left in the outbox."""
-        if self.store is None or not self.bus.ready:
-            return
-        with self._outbox_lock:
-            # Fresh rows are being sent by whoever wrote them.
-            left = self.store.unsent(older_than_s=5.0)
-            OUTBOX.set(len(left))
-            OUTBOX_SET_ASIDE.set(self.store.set_aside_count())
-            send_queued(self.bus, self.store, left)
-
-    def _forget(self) -> None:
-        if self.store is not None:
-            self.store.forget_handled(_INBOX_KEPT)
-
-    def _look_at_store(self) -> None:
-        if self.store is None:
-            return
-        try:
-            self.store.reachable()
-        except StoreUnavailable as error:
-            self._store_error = str(error)
-            raise
-        self._store_error = ""
-
     def _ready(self) -> dict[str, str]:
         wrong = {}
         if not self.bus.ready:
             wrong["broker"] = self.bus.last_error or "not connected yet"
         if blocked := self.bus.blocked:
             wrong["publishing"] = f"the broker blocks publishers: {blocked}"
-        if self._store_error:
-            wrong["store"] = self._store_error
+        if self._upkeep is not None and self._upkeep.error:
+            wrong["store"] = self._upkeep.error
         if outage := self.bus.outage:
             wrong["handling"] = f"waits: {outage}"
         if self._sharing is not None:

@@ -10,8 +10,7 @@ from shared.contracts import Message
 from shared.messaging import Bus, Unpublishable
 from shared.observe import SET_ASIDE
 from shared.service.outbox import as_queued
-from shared.store import Queued, Records
-from shared.store.store import Unit
+from shared.store import Queued, Records, Unit
 
 log = structlog.get_logger(__name__)
 

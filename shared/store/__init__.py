@@ -1,7 +1,21 @@
 """The one doorway to SQL: records, inbox and outbox of a service in one transaction."""
 
 from shared.store.collection import Collection
+from shared.store.errors import NotLeader, StoreInUse, StoreUnavailable
+from shared.store.leader import LeaderRow, Standing
 from shared.store.records import Records
-from shared.store.store import Queued, Store, StoreUnavailable, Unit
+from shared.store.store import Store
+from shared.store.unit import Queued, Unit
 
-__all__ = ["Collection", "Queued", "Records", "Store", "StoreUnavailable", "Unit"]
+__all__ = [
+    "Collection",
+    "LeaderRow",
+    "NotLeader",
+    "Queued",
+    "Records",
+    "Standing",
+    "Store",
+    "StoreInUse",
+    "StoreUnavailable",
+    "Unit",
+]

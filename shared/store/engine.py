@@ -15,10 +15,14 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def engine(url: str) -> Engine:
-    """Connections to the database at ``url``, an SQLAlchemy URL."""
+def engine(url: str, name: str = "barograph") -> Engine:
+    """Connections to the database at ``url``, an SQLAlchemy URL.
+
+    ``name`` is what the server calls them: by it a replica that takes over ends those of another.
+    """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, json_serializer=_json)
+        named = {"application_name": name}
+        return create_engine(url, pool_pre_ping=True, json_serializer=_json, connect_args=named)
     options: dict[str, Any] = {
         "json_serializer": _json,
         "connect_args": {"check_same_thread": False, "timeout": 30},

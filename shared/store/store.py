@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import IO
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     StaticPool,
     bindparam,
     delete,
     func,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from shared.store.claim import claimed
 from shared.store.engine import READING, engine
+from shared.store.errors import StoreUnavailable
+from shared.store.leader import LeaderRow, enter
 from shared.store.migrate import migrate
 from shared.store.records import Records
 from shared.store.tables import INBOX, OUTBOX
-from shared.unavailable import Unavailable
-
-_ROWS = 500
-"""Rows of one statement: databases bound the number of its parameters."""
-
-_WRITER = 7_160_420_186
-"""PostgreSQL's advisory lock (one for each database) that a unit holds until it ends."""
-
+from shared.store.unit import Queued, Unit
 
 # Building a statement costs more than executing it, so each is built once.
-_HANDLED = select(INBOX.c.message_id).where(
-    INBOX.c.queue == bindparam("queue_"), INBOX.c.message_id.in_(bindparam("names", expanding=True))
-)
 _SENT = delete(OUTBOX).where(OUTBOX.c.id == bindparam("id_"))
 _SET_ASIDE = (
     update(OUTBOX).where(OUTBOX.c.id == bindparam("id_")).values(set_aside=bindparam("reason"))
@@ -53,85 +45,6 @@ _REFUSED = (
 _MAX_REASON = 2_000
 
 
-class StoreUnavailable(Unavailable):
-    """The database cannot be reached or is locked; a later attempt may succeed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """One message of the outbox; ``id`` is None until it is stored."""
-
-    exchange: str
-    routing_key: str
-    message_id: str
-    headers: dict[str, Any]
-    body: bytes
-    mandatory: bool
-    id: int | None = None
-    set_aside: str = ""
-    """Why it can never be published; nothing for what is to be sent."""
-
-
-class Unit:
-    """One transaction: all of it happens, or nothing."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.records = Records(connection)
-
-    @contextmanager
-    def part(self) -> Iterator[None]:
-        """A part that may fail and be undone without undoing the rest."""
-        self.records.flush()
-        try:
-            with self._connection.begin_nested():
-                yield
-                self.records.flush()
-        except BaseException:
-            self.records.forget()
-            raise
-
-    def first_times(self, queue: str, message_ids: Sequence[str]) -> set[str]:
-        """Note that these messages are handled; returns those that were not before."""
-        new: set[str] = set()
-        unique = list(dict.fromkeys(message_ids))
-        now = datetime.now(UTC)
-        for start in range(0, len(unique), _ROWS):
-            names = unique[start : start + _ROWS]
-            # Nobody else writes during a unit, so what is not there now is ours to note.
-            known = self._connection.execute(_HANDLED, {"queue_": queue, "names": names})
-            fresh = set(names).difference(known.scalars())
-            rows = [{"queue": queue, "message_id": name, "handled_at": now} for name in fresh]
-            if rows:
-                self._connection.execute(INBOX.insert(), rows)
-            new |= fresh
-        return new
-
-    def enqueue(self, messages: Sequence[Queued]) -> list[Queued]:
-        """Put messages into the outbox; returns them with their ids."""
-        if not messages:
-            return []
-        now = datetime.now(UTC)
-        result = self._connection.execute(
-            OUTBOX.insert().returning(OUTBOX.c.id, sort_by_parameter_order=True),
-            [
-                {
-                    "exchange": message.exchange,
-                    "routing_key": message.routing_key,
-                    "message_id": message.message_id,
-                    "headers": message.headers,
-                    "mandatory": int(message.mandatory),
-                    "body": message.body,
-                    "created_at": now,
-                    "set_aside": message.set_aside or None,
-                }
-                for message in messages
-            ],
-        )
-        ids = result.scalars().all()
-        return [replace(m, id=int(n)) for m, n in zip(messages, ids, strict=True)]
-
-
 class Store:
     """A service's own database: SQLite embedded, PostgreSQL in a cluster.
 
@@ -143,7 +56,10 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = engine(url)
+        self._name = uuid.uuid4().hex
+        self._leader: str | None = None
+        self._claim: IO[bytes] | None = None
+        self._engine = engine(url, self._name)
         # SQLite has one writer; waiting here is cheaper and fairer than its busy loop.
         self._turn = threading.RLock() if self._engine.dialect.name == "sqlite" else None
         try:
@@ -152,21 +68,44 @@ class Store:
             self._engine.dispose()
             raise StoreUnavailable(str(error.orig or error)) from error
 
+    @property
+    def serves_replicas(self) -> bool:
+        """Whether several processes may work with this database at once."""
+        return self._turn is None
+
+    def leader_row(self) -> LeaderRow:
+        """Which of those that share this database leads."""
+        return LeaderRow(self._engine, self._name)
+
+    def of_leader(self) -> Store:
+        """This store for what only the leader does: its units fail when another one leads."""
+        led = copy.copy(self)
+        led._leader = self._name  # noqa: SLF001 - of its own class
+        return led
+
+    def claim(self) -> None:
+        """Keep other processes from claiming this database if it serves one alone.
+
+        Raises:
+            StoreInUse: when another one has claimed it.
+        """
+        if self._claim is None and not self.serves_replicas:
+            self._claim = claimed(self._engine.url.database)
+
     @contextmanager
     def unit(self) -> Iterator[Unit]:
         """One transaction.
 
         Raises:
             StoreUnavailable: when the database cannot be reached.
+            NotLeader: when it is the leader's (`of_leader`) and another one leads.
         """
         if self._turn is not None:
             self._turn.acquire()
         try:
             with self._engine.begin() as connection:
                 if self._turn is None:
-                    # Handlers read, decide and write: what replicas, or the old and the new
-                    # process of an upgrade, do at once must not overwrite each other.
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER})
+                    enter(connection, self._leader)
                 unit = Unit(connection)
                 yield unit
                 unit.records.flush()
@@ -221,12 +160,12 @@ class Store:
         rows = [{"id_": number, "reason": why[:_MAX_REASON]} for number, why in reasons.items()]
         if rows:
             with self.unit() as unit:
-                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same module
+                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same package
 
     def refused(self, number: int) -> int:
         """Count that the broker refused this message, sent alone; how often it did so far."""
         with self.unit() as unit:
-            result = unit._connection.execute(_REFUSED, {"id_": number})  # noqa: SLF001 - same module
+            result = unit._connection.execute(_REFUSED, {"id_": number})  # noqa: SLF001 - same package
             return int(result.scalar_one_or_none() or 0)
 
     def those_set_aside(self, limit: int = 500) -> list[Queued]:
@@ -238,18 +177,18 @@ class Store:
         rows = [{"id_": number, "reason": None} for number in ids]
         if rows:
             with self.unit() as unit:
-                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same module
+                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same package
 
     def set_aside_count(self) -> int:
         """How many messages of the outbox can never be published."""
         query = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_not(None))
         with self.unit() as unit:
-            return int(unit._connection.execute(query).scalar_one())  # noqa: SLF001 - same module
+            return int(unit._connection.execute(query).scalar_one())  # noqa: SLF001 - same package
 
     def _queued(self, *conditions: ColumnElement[bool], limit: int) -> list[Queued]:
         query = select(OUTBOX).where(*conditions).order_by(OUTBOX.c.id).limit(limit)
         with self.unit() as unit:
-            rows = unit._connection.execute(query).all()  # noqa: SLF001 - same module
+            rows = unit._connection.execute(query).all()  # noqa: SLF001 - same package
         return [
             Queued(
                 row.exchange,
@@ -267,7 +206,7 @@ class Store:
     def unsent_count(self) -> int:
         """How many messages wait in the outbox."""
         with self.unit() as unit:
-            count = unit._connection.execute(  # noqa: SLF001 - same module
+            count = unit._connection.execute(  # noqa: SLF001 - same package
                 select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_(None))
             )
             return int(count.scalar_one())
@@ -276,14 +215,14 @@ class Store:
         """Take confirmed messages out of the outbox."""
         if ids:
             with self.unit() as unit:
-                unit._connection.execute(  # noqa: SLF001 - same module
+                unit._connection.execute(  # noqa: SLF001 - same package
                     _SENT, [{"id_": number} for number in ids]
                 )
 
     def forget_handled(self, older_than: timedelta) -> int:
         """Shorten the inbox; returns how many ids were forgotten."""
         with self.unit() as unit:
-            result = unit._connection.execute(  # noqa: SLF001 - same module
+            result = unit._connection.execute(  # noqa: SLF001 - same package
                 delete(INBOX).where(INBOX.c.handled_at < datetime.now(UTC) - older_than)
             )
             return int(result.rowcount)
@@ -291,3 +230,6 @@ class Store:
     def close(self) -> None:
         """Give up the connections."""
         self._engine.dispose()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None

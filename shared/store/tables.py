@@ -65,3 +65,13 @@ OUTBOX = Table(
 
 ``set_aside`` says why a message can never be published; it is kept for an operator. ``refusals``
 counts how often the broker refused it when it was sent alone."""
+
+LEADER = Table(
+    "leader",
+    METADATA,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("term", Big, nullable=False),
+    Column("beat", Big, nullable=False),
+)
+"""One row: the replica that works while the others stand by."""

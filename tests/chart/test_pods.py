@@ -113,14 +113,14 @@ def test_who_is_called_by_http_serves_until_everybody_knows_it_goes(service: str
 
 
 def test_services_that_may_run_twice_never_have_fewer_than_before_while_they_roll() -> None:
-    for service in ("client", "autospec"):
+    for service in ("client", "autospec", "task", "healer"):
         strategy = named(render("everything"), "Deployment", service)["spec"]["strategy"]
         assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
 
-def test_services_that_act_alone_never_run_twice() -> None:
+def test_one_replica_of_what_acts_alone_ends_before_the_next_begins() -> None:
     for service in ("task", "healer"):
-        spec = named(render("everything"), "Deployment", service)["spec"]
+        spec = named(render("external"), "Deployment", service)["spec"]
         assert spec["replicas"] == 1
         assert spec["strategy"] == {"type": "Recreate"}
 
@@ -139,7 +139,9 @@ def test_disruptions_spare_all_replicas_but_one() -> None:
         "autospec",
         "client",
         "detector",
+        "healer",
         "predictor",
+        "task",
     }
     assert {b["spec"]["maxUnavailable"] for b in budgets} == {1}
     assert not [m for m in render("external") if m["kind"] == "PodDisruptionBudget"], (

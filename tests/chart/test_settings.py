@@ -70,7 +70,7 @@ def test_only_who_uses_the_object_store_gets_its_keys() -> None:
     manifests = render()
     users = {s for s in SETTINGS if "BAROGRAPH_S3_SECRET_KEY" in variables(manifests, s)}
 
-    assert users == {"client", "task", "detector", "predictor"}
+    assert users == {"client", "task", "detector", "predictor", "healer"}
 
 
 def test_only_the_healer_and_the_page_have_the_healers_token() -> None:
@@ -114,7 +114,7 @@ def test_without_the_nodes_network_the_agent_sends_no_figures_of_it() -> None:
         ({"replicas": 3}, "additional properties 'replicas' not allowed"),
         ({"client": {"replica": 2}}, "at '/client': additional properties 'replica' not allowed"),
         ({"client": {"replicas": 0}}, "at '/client/replicas': minimum: got 0, want 1"),
-        ({"task": {"replicas": 2}}, "at '/task': additional properties 'replicas' not allowed"),
+        ({"task": {"replicas": 0}}, "at '/task/replicas': minimum: got 0, want 1"),
         ({"logLevel": "loud"}, "value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
         ({"broker": {"port": "amqp"}}, "at '/broker/port': got string, want integer"),
         ({"healer": {"settings": {"mail": "x"}}}, "at '/healer/settings': additional properties"),

@@ -7,7 +7,7 @@ task:      {kind: Deployment, store: true, objects: true, graceSeconds: 60}
 autospec:  {kind: Deployment, store: true, rolling: true, graceSeconds: 60}
 detector:  {kind: StatefulSet, objects: true, port: 9201, graceSeconds: 150}
 predictor: {kind: StatefulSet, objects: true, graceSeconds: 150}
-healer:    {kind: Deployment, store: true, port: 8081, graceSeconds: 60}
+healer:    {kind: Deployment, store: true, objects: true, port: 8081, graceSeconds: 60}
 {{- end -}}
 
 {{/* context -> what all services are told */}}
@@ -41,6 +41,7 @@ BAROGRAPH_CLIENT_S3_PUBLIC_URL: {{ . }}
 
 {{- define "barograph.settings.task" -}}
 BAROGRAPH_TASK_RUNTIME: kubernetes
+BAROGRAPH_TASK_REPLICAS: {{ .Values.task.replicas | default 1 | toJson | quote }}
 BAROGRAPH_TASK_OWNER: {{ printf "%s.%s" .Release.Namespace .Release.Name | trunc 63 | trimSuffix "." | trimSuffix "-" }}
 BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . }}
 BAROGRAPH_TASK_LAUNCHER_IMAGE: {{ include "barograph.image" (list . "task") }}
@@ -92,6 +93,8 @@ BAROGRAPH_PREDICTOR_SNAPSHOTS: s3
 BAROGRAPH_HEALER_HTTP_HOST: "0.0.0.0"
 BAROGRAPH_HEALER_HTTP_PORT: "8081"
 BAROGRAPH_HEALER_CANARY_EVERY_S: "60"
+BAROGRAPH_HEALER_REPLICAS: {{ .Values.healer.replicas | default 1 | toJson | quote }}
+BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{- end -}}
 
 {{/* (list variables service settings) -> YAML of the variables and those from the values' `settings` */}}

@@ -21,10 +21,10 @@ spec:
   serviceName: {{ $name }}
   podManagementPolicy: Parallel
   updateStrategy: {type: RollingUpdate}
-  {{- else if $facts.rolling }}
+  {{- else if or $facts.rolling (gt (int $values.replicas) 1) }}
   strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
   {{- else }}
-  # Never two at once; what is sent meanwhile waits in its queue.
+  # One alone: the next one begins when it has ended, and what is sent meanwhile waits in its queue.
   strategy: {type: Recreate}
   {{- end }}
   selector:

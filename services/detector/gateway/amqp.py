@@ -17,7 +17,7 @@ from shared.observe import SAMPLES
 from shared.samples import InvalidBatch, SampleBatch, decode_partly, from_message
 from shared.service import Context
 from shared.service.inlet import Inlet, refuse_crashers
-from shared.store.store import Unit
+from shared.store import Unit
 
 log = structlog.get_logger(__name__)
 

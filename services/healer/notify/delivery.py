@@ -40,6 +40,7 @@ class Deliverer:
         keep: how long deliveries that are done are remembered.
         failing: tells other channels when this one keeps failing.
         lease: longer than the channel may take to send one notice.
+        may_send: raises when another replica may be at work by now.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class Deliverer:
         keep: timedelta,
         failing: FailingChannels,
         lease: timedelta = timedelta(seconds=180),
+        may_send: Callable[[], None] = lambda: None,
     ) -> None:
+        self._may_send = may_send
         self._channel = channel
         self._tools = tools
         self._unit = unit
@@ -123,6 +126,7 @@ class Deliverer:
         return None
 
     def _try(self, delivery: Delivery, told: Notice | Summary) -> Delivery:
+        self._may_send()
         attempts, channel = delivery.attempts + 1, self._channel.name
         about = {"message_id": delivery.message_id, "channel": channel}
         try:

@@ -19,10 +19,10 @@ def test_what_takes_long_is_not_called_after_every_batch() -> None:
     ]
     service = Service("healer", ServiceSettings(), periodic=periodic)
     service.wake_eager()
-    assert service._wakes["quick"].is_set()
-    assert not service._wakes["long"].is_set()
+    assert service._periodics.woken("quick")
+    assert not service._periodics.woken("long")
     service.wake("long")
-    assert service._wakes["long"].is_set()
+    assert service._periodics.woken("long")
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
@@ -31,8 +31,8 @@ def test_a_clock_that_is_set_neither_stops_nor_hurries_periodic_work(
 ) -> None:
     called: Counter[str] = Counter()
     service = Service("healer", ServiceSettings())
-    service._spawn(Periodic("often", 0.01, lambda: called.update(["often"])))
-    service._spawn(Periodic("seldom", 1800, lambda: called.update(["seldom"])))
+    service._periodics.start(Periodic("often", 0.01, lambda: called.update(["often"])))
+    service._periodics.start(Periodic("seldom", 1800, lambda: called.update(["seldom"])))
     try:
         eventually(lambda: called["often"] > 1 and called["seldom"] == 1, "first calls")
         real = time.time
@@ -43,6 +43,4 @@ def test_a_clock_that_is_set_neither_stops_nor_hurries_periodic_work(
         assert not any(turn.wrong() for turn in service._liveness.turns.values())
     finally:
         service.stopping.set()
-        service.wake()
-        for thread in service._threads:
-            thread.join()
+        service._periodics.join(30)

@@ -8,7 +8,8 @@ from enum import Enum
 
 import structlog
 
-from shared.cluster import ClusterError, ClusterUnavailable
+from shared.cluster import ClusterError
+from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,7 @@ class Acts:
         def run() -> None:
             try:
                 act()
-            except ClusterUnavailable as error:
+            except Unavailable as error:
                 log.warning("cluster_postponed", what=what, error=str(error))
             except ClusterError as error:
                 log.warning("cluster_refused", what=what, error=str(error))

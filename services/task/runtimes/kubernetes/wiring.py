@@ -49,17 +49,16 @@ def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], s
 
 
 def build(
-    settings: TaskSettings, store: ObjectStore
-) -> tuple[KubernetesRuntime, KubernetesPlanner]:
-    """A runtime that watches already, and its planner.
+    settings: TaskSettings, store: ObjectStore, may_act: Callable[[], None]
+) -> tuple[KubernetesRuntime, KubernetesPlanner, View]:
+    """A runtime, its planner, and their view of the cluster, which is not yet started.
 
     Raises:
         ClusterError: when the API server cannot be reached, or is too old.
     """
-    cluster = Cluster(settings.kubeconfig)
+    cluster = Cluster(settings.kubeconfig, may_act)
     capabilities = detect(cluster)
     view = View(cluster, settings.namespace, settings.owner, capabilities)
-    view.start()
     template = Template.of(settings)
     runtime = KubernetesRuntime(cluster, template, view, specs(settings, store), settings.gang_s)
     # GPUs are the nodes' to count.
@@ -67,4 +66,4 @@ def build(
         settings.cpu, settings.memory, _ANY_GPUS, settings.max_members, settings.s3_bucket
     )
     allowed = Allowed.of(settings)
-    return runtime, KubernetesPlanner(cluster, template, view, quotas, allowed)
+    return runtime, KubernetesPlanner(cluster, template, view, quotas, allowed), view

@@ -1,0 +1,17 @@
+"""What can keep a service from its database."""
+
+from __future__ import annotations
+
+from shared.unavailable import Unavailable
+
+
+class StoreUnavailable(Unavailable):
+    """The database cannot be reached or is locked; a later attempt may succeed."""
+
+
+class NotLeader(Unavailable):
+    """Another replica of the service leads: nothing that only the leader does may be done here."""
+
+
+class StoreInUse(Exception):
+    """Another process works with this database, which serves one alone."""

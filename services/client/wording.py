@@ -28,6 +28,11 @@ _SHAPES = {
     "member": "a member's name, e.g. worker-0",
 }
 """What a field with a pattern must be."""
+_KINDS = {
+    "dict_type": "must be a mapping of names to values",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+}
 _DOORS = {"body", "query", "path", "header"}
 _MAX_TEXT = 500
 
@@ -43,7 +48,7 @@ def _fault(error: Mapping[str, Any]) -> Fault:
         where = where[1:]
     if where and where[-1] == "[key]":
         where.pop()
-    problem = str(error["msg"]).removeprefix("Value error, ")
+    problem = _KINDS.get(error["type"], str(error["msg"]).removeprefix("Value error, "))
     if error["type"] == "string_pattern_mismatch":
         named = next((_SHAPES[part] for part in reversed(where) if part in _SHAPES), None)
         problem = f"must be {named}" if named else problem

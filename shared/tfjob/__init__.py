@@ -6,6 +6,18 @@ takes its place where one is given.
 """
 
 from shared.tfjob.importing import ROLES, Imported, NotImportableError, import_tfjob, write
-from shared.tfjob.reading import MAX_BYTES
+from shared.tfjob.quantities import amount, memory
+from shared.tfjob.reading import MAX_BYTES, UnreadableError, document
 
-__all__ = ["MAX_BYTES", "ROLES", "Imported", "NotImportableError", "import_tfjob", "write"]
+__all__ = [
+    "MAX_BYTES",
+    "ROLES",
+    "Imported",
+    "NotImportableError",
+    "UnreadableError",
+    "amount",
+    "document",
+    "import_tfjob",
+    "memory",
+    "write",
+]

@@ -28,8 +28,14 @@ class UnreadableError(Exception):
     """The file holds no document; the text says why."""
 
 
-def document(data: bytes) -> Any:
+def document(data: bytes, *, as_written: bool = False) -> Any:
     """The one document of a YAML or JSON file.
+
+    Args:
+        data: the file.
+        as_written: numbers, and YAML's truth values, are kept as the text that stands there, for a
+            reader that knows which fields are text: there ``no``, ``010`` and ``1.10`` are no
+            truth value and no numbers.
 
     Raises:
         UnreadableError: when there is none, or more than one, or it breaks a bound.
@@ -39,20 +45,23 @@ def document(data: bytes) -> Any:
     text = _decoded(data)
     if text.lstrip().startswith("{"):
         try:
-            value = json.loads(text, object_pairs_hook=_unique)
+            number = str if as_written else None
+            value = json.loads(
+                text, object_pairs_hook=_unique, parse_int=number, parse_float=number
+            )
         except (ValueError, RecursionError):
             pass  # a YAML mapping in braces; its reader says best what is wrong
         else:
             return _plain(value)
     try:
         found = [each for each in _nodes(text) if each is not None]
-        values = [_Values().of(node) for node in found]
+        values = [_Values(as_written).of(node) for node in found]
     except (yaml.YAMLError, RecursionError) as error:
         hint = f"\n{_TEMPLATE}" if "{%" in text else ""
         raise UnreadableError(f"not usable YAML: {_short(error)}{hint}") from error
     kept = [value for value in values if value is not None]
     if len(kept) != 1:
-        raise UnreadableError(f"the file must hold one TFJob, it holds {len(kept)} documents")
+        raise UnreadableError(f"the file must hold one job, it holds {len(kept)} documents")
     return kept[0]
 
 
@@ -104,8 +113,9 @@ def _nodes(text: str) -> Iterator[yaml.Node | None]:
 class _Values:
     """Values of nodes; what aliases repeat is counted as often as it stands."""
 
-    def __init__(self) -> None:
+    def __init__(self, as_written: bool) -> None:
         self._count = 0
+        self._as_written = as_written
         self._scalars = yaml.constructor.SafeConstructor()
 
     def of(self, node: yaml.Node, depth: int = 0) -> Any:
@@ -147,6 +157,8 @@ class _Values:
         try:
             if kind == "null":
                 return None
+            if self._as_written and kind in {"bool", "int", "float"}:
+                return _text(node)
             if kind == "bool":
                 return self._scalars.construct_yaml_bool(node)
             if kind == "int":

@@ -28,8 +28,35 @@ _MAX_NAMED = 5
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
 _opened = ExitStack()
 """Connections to close when the command ends."""
-Memory = Annotated[str, typer.Option("-m", help="The memory of each container, such as 4Gi.")]
-Cores = Annotated[float, typer.Option("-c", help="The number of CPU cores of each container.")]
+
+
+def _memory(text: str) -> str:
+    """A memory such as 1.5Gi, a quantity that messages do not have, as one they have."""
+    from shared.tfjob import memory  # noqa: PLC0415
+
+    try:
+        return memory(text) if "." in text else text
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _cores(text: str) -> float:
+    from shared.tfjob import amount  # noqa: PLC0415
+
+    try:
+        return float(amount(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; write cores such as 0.5 or 500m") from error
+
+
+Memory = Annotated[
+    str,
+    typer.Option("-m", parser=_memory, help="The memory of each container, such as 4Gi."),
+]
+Cores = Annotated[
+    float,
+    typer.Option("-c", parser=_cores, help="The number of CPU cores of each container."),
+]
 WaitForIt = Annotated[bool, typer.Option("--wait", help="Show the job's log until it has ended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 JobId = Annotated[

@@ -23,7 +23,7 @@ from services.client.tshell.checking import (
 )
 from services.client.tshell.cli import Json, WaitForIt, app, follow, say, the_door
 from services.client.tshell.options import JobOptions, takes_job_options
-from services.client.tshell.request import Request, from_options, from_tfjob, is_tfjob
+from services.client.tshell.request import Request, from_file, from_options, is_file
 
 if TYPE_CHECKING:
     from services.client.tshell.door import Door
@@ -115,7 +115,8 @@ def submit(
         str,
         typer.Option(
             "-f",
-            help="A TFJob's YAML file, or the name of an uploaded package, as `upload` printed it.",
+            help="A job's file: the fields of job.submit, or a TFJob, in YAML or JSON. Or the name "
+            "of an uploaded package, as `upload` printed it.",
         ),
     ] = "",
     force: Annotated[
@@ -141,13 +142,13 @@ def submit(
 ) -> None:
     """Hand in a job; a FOLDER is packed and uploaded first.
 
-    With -f tfjob.yaml the fields come from a kubeflow.org/v1 TFJob; options given beside it win,
-    and a FOLDER takes the place of its containers' commands.
+    With -f job.yaml the fields come from this file, or from a kubeflow.org/v1 TFJob; options given
+    beside it win, and a FOLDER takes the place of its package or its containers' commands.
     """
     with tempfile.TemporaryDirectory() as directory:
-        if is_tfjob(file):
+        if is_file(file):
             spoken = job.spoken(context)
-            request = from_tfjob(Path(file), folder, spoken, Path(directory) / "tfjob", force)
+            request = from_file(Path(file), folder, spoken, Path(directory) / "tfjob", force)
         else:
             request = from_options(folder, file, job.body())
         check_package(request)

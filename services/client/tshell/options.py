@@ -11,9 +11,10 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from services.client.tshell.cli import Cores, Memory
+from services.client.tshell.request import environment
 
 _RESOURCES = ("cpu", "gpu", "memory", "gpu_model", "device_class")
-_LEFT_OUT = (*_RESOURCES, "notify", "notify_on", "notify_pending_s")
+_LEFT_OUT = (*_RESOURCES, "env", "notify", "notify_on", "notify_pending_s")
 _OPTIONAL = ("name", "image", "queue", "priority_class", "job_id")
 
 
@@ -50,6 +51,15 @@ class JobOptions:
     args: Annotated[
         list[str] | None,
         typer.Option("--arg", help="An argument of the program; may be given several times."),
+    ] = None
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-e",
+            "--env",
+            help="A variable of the program, NAME=VALUE; NAME alone passes this shell's on. May be "
+            "given several times.",
+        ),
     ] = None
     image: Annotated[str, typer.Option("--image", help="The image in which the program runs.")] = ""
     placement: Annotated[
@@ -108,6 +118,8 @@ class JobOptions:
             if not resources[name]:
                 del resources[name]
         found |= {"args": self.args or [], "resources": resources}
+        if self.env:
+            found["env"] = environment(self.env)
         if self.notify:
             found["notify"] = self._notify()
         return found

@@ -1,7 +1,8 @@
-"""What is handed in: from options, or from a TFJob and what was said beside it."""
+"""What is handed in: from options, or from a job's file and what was said beside it."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import unicodedata
@@ -26,13 +27,27 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
-def is_tfjob(file: str) -> bool:
-    """Whether ``-f`` names a TFJob's file rather than an uploaded package."""
+def is_file(file: str) -> bool:
+    """Whether ``-f`` names a job's file, perhaps a TFJob, rather than an uploaded package."""
     if not file or "\x00" in file:
         return False
     return Path(file).is_file() or (
         file.lower().endswith((".yaml", ".yml", ".json")) and ":" not in file
     )
+
+
+def environment(said: list[str] | None) -> dict[str, str]:
+    """Variables of ``-e NAME=VALUE``; ``-e NAME`` passes on this shell's own."""
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    found = {}
+    for each in said or []:
+        name, given_here, value = each.partition("=")
+        if not given_here and name not in os.environ:
+            text = f"-e {name}: this shell has no such variable; write {name}=VALUE"
+            raise Stop(Code.BAD_INPUT, text)
+        found[name] = value if given_here else os.environ[name]
+    return found
 
 
 def job_name(folder: Path) -> str:
@@ -48,7 +63,7 @@ def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Req
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
 
     if bool(folder) == bool(file):
-        text = "give either a folder (or package), -f bucket:key:file or -f tfjob.yaml"
+        text = "give either a folder (or package), -f bucket:key:file or -f job.yaml"
         raise Stop(Code.BAD_INPUT, text)
     body = {"name": job_name(folder) if folder else "job"} | options
     if folder is None:
@@ -56,33 +71,78 @@ def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Req
     return Request(body, folder)
 
 
-def from_tfjob(
+def from_file(
     file: Path, folder: Path | None, spoken: dict[str, Any], made: Path, force: bool
 ) -> Request:
-    """The fields of a TFJob; what was said on the command line wins."""
+    """The fields of a job's file or of a TFJob; what was said on the command line wins."""
     from services.client.tshell.door import Code, Stop  # noqa: PLC0415
-    from shared.tfjob import (  # noqa: PLC0415
-        MAX_BYTES,
-        NotImportableError,
-        import_tfjob,
-        write,
+    from services.client.tshell.job_file import (  # noqa: PLC0415
+        FaultyJobFileError,
+        is_of_kubernetes,
+        read_job_file,
     )
+    from shared.tfjob import NotImportableError  # noqa: PLC0415
+
+    data = _bytes_of(file)
+    try:
+        if is_of_kubernetes(data):
+            return _from_tfjob(data, folder, spoken, made, force)
+        return _from_fields(read_job_file(data), folder, spoken)
+    except FaultyJobFileError as error:
+        lines = "\n".join(f"{file}: {line}" for line in str(error).splitlines())
+        raise Stop(Code.BAD_INPUT, lines) from error
+    except NotImportableError as error:
+        hint = "--force hands it in without what is not supported" if error.can_go_without else ""
+        raise Stop(Code.BAD_INPUT, "\n".join([*error.faults, hint]).rstrip()) from error
+
+
+def _bytes_of(file: Path) -> bytes:
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from shared.tfjob import MAX_BYTES  # noqa: PLC0415
 
     try:
         with file.open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)
-        if data.startswith(_GZIP):
-            text = f"{file} is an archive, not a TFJob: tshell submit {file}"
-            raise Stop(Code.BAD_INPUT, text)
-        found = import_tfjob(data, own_code=folder is not None, force=force)
     except OSError as error:
         raise Stop(Code.BAD_INPUT, f"{file}: {error.strerror or error}") from error
-    except NotImportableError as error:
-        hint = "--force hands it in without what is not supported" if error.can_go_without else ""
-        raise Stop(Code.BAD_INPUT, "\n".join([*error.faults, hint]).rstrip()) from error
+    if data.startswith(_GZIP):
+        text = f"{file} is an archive, not a job's file: tshell submit {file}"
+        raise Stop(Code.BAD_INPUT, text)
+    return data
+
+
+def _from_fields(body: dict[str, Any], folder: Path | None, spoken: dict[str, Any]) -> Request:
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+
+    if folder is None and "package" not in body:
+        text = "no code: give its folder beside the file, or name its package in the file"
+        raise Stop(Code.BAD_INPUT, text)
+    body = {"main": "main.py", "name": job_name(folder) if folder else "job"} | body
+    _prefer(body, spoken)
+    if folder is not None:
+        for name in ("package", "package_sha256"):
+            body.pop(name, None)
+    return Request(body, folder)
+
+
+def _from_tfjob(
+    data: bytes, folder: Path | None, spoken: dict[str, Any], made: Path, force: bool
+) -> Request:
+    from shared.tfjob import import_tfjob, write  # noqa: PLC0415
+
+    found = import_tfjob(data, own_code=folder is not None, force=force)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
     body = {"main": "main.py"} | found.body
+    _prefer(body, spoken)
+    if folder is None:
+        write(found.commands, made)
+        return Request(body | {"main": "main.py"}, made)
+    return Request(body, folder)
+
+
+def _prefer(body: dict[str, Any], spoken: dict[str, Any]) -> None:
+    """Let what was said on the command line win over what a file says."""
     asked = spoken.pop("resources", {})
     if asked:
         body["resources"] = body.get("resources", {}) | asked
@@ -90,8 +150,6 @@ def from_tfjob(
         body["role_resources"] = {role: each | asked for role, each in own.items()}
     if "image" in spoken:
         body.pop("role_images", None)
+    if "env" in spoken:
+        body["env"] = body.get("env", {}) | spoken.pop("env")
     body |= spoken
-    if folder is None:
-        write(found.commands, made)
-        return Request(body | {"main": "main.py"}, made)
-    return Request(body, folder)

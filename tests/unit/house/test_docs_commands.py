@@ -30,6 +30,7 @@ from typer.main import get_command
 from services.client.api.app import create_app as client_app
 from services.client.settings import ClientSettings
 from services.client.tshell.app import app as tshell
+from services.client.tshell.job_file import read_job_file
 from services.detector.overrides import Overrides
 from services.detector.settings import EngineSettings
 from services.healer.api.app import Healer
@@ -77,7 +78,7 @@ JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/channels.md#0": parse,
     "docs/how-to/channels.md#2": lambda channel: parse([channel]),
     "docs/how-to/handle-alarms.md#1": Policy.model_validate,
-    "docs/how-to/run-a-job.md#6": lambda part: SUBMIT.validate_python(WHOLE_JOB | part),
+    "docs/how-to/run-a-job.md#8": lambda part: SUBMIT.validate_python(WHOLE_JOB | part),
     "docs/how-to/silences.md#0": Silence.model_validate,
     "docs/algorithms/detection.md#0": EngineSettings.model_validate,
 }
@@ -91,8 +92,9 @@ TOML: dict[str, Callable[[Any], object]] = {
 PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0"}
 ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
 VALUES = {"docs/how-to/install-on-kubernetes.md#6"}
-TFJOBS = {"docs/how-to/run-a-job.md#4"}
-READERS = [*JSON, *TOML, *PROMETHEUS, *ALERTMANAGER, *VALUES, *TFJOBS]
+JOB_FILES = {"docs/how-to/run-a-job.md#1"}
+TFJOBS = {"docs/how-to/run-a-job.md#6"}
+READERS = [*JSON, *TOML, *PROMETHEUS, *ALERTMANAGER, *VALUES, *JOB_FILES, *TFJOBS]
 
 
 def test_every_block_has_a_language_that_is_looked_at() -> None:
@@ -349,6 +351,11 @@ def test_values_of_the_chart_fit_its_schema(block: Block) -> None:
     schema = json.loads((chart / "values.schema.json").read_text())
 
     jsonschema.validate(yaml.safe_load(block.text), schema)
+
+
+@pytest.mark.parametrize("block", chosen(JOB_FILES), ids=str)
+def test_a_jobs_file_is_one(block: Block) -> None:
+    assert read_job_file(block.text.encode())["name"] == "digits"
 
 
 @pytest.mark.parametrize("block", chosen(TFJOBS), ids=str)

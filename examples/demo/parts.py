@@ -133,7 +133,9 @@ def logs(scene: Scene) -> list[Row]:
         raise PartFailedError(f"it was predicted only at {predicted['value']:.0f} %")
     if not verified["effective"]:
         raise PartFailedError(f"cleaning left {verified['after']:.0f} %")
-    if writer.poll() is not None or not (scene.volume / "app.log").exists():
+    if writer.poll() is not None:
+        raise PartFailedError(f"what writes the logs ended by itself, with {writer.returncode}")
+    if not (scene.volume / "app.log").exists():
         raise PartFailedError("the active log file did not survive")
     mail = scene.wait_for("the mail", lambda: _mail(scene, "handled", _DISK), 120)
     writer.kill()

@@ -13,6 +13,8 @@ _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}
 _SHELL_SIGNALS = 128
 _NEAR_THE_END = 8
 _LONGEST_WORDS = 300
+_FRAME = " |\t\n\v\f"
+"""What stands around a line: blanks, and the bars of an exception group."""
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit)(?::.*)?$"
 )
@@ -22,7 +24,7 @@ _NOISE = re.compile(
     | [IWE]\d{4}[ ]\d\d:\d\d                             # the same, of its libraries
     | WARNING:[ ]All[ ]log[ ]messages[ ]before
     | \[barograph\][ ]
-    | [~^\s]+$                                            # marks below a line of a traceback
+    | [\W_]+$                                             # marks, frames and rulers
     | File[ ]".*",[ ]line[ ]\d+
     | Exception[ ]ignored[ ]in
     """,
@@ -67,7 +69,7 @@ def describe(name: str, end: Exit, memory: str) -> str:
 
 def last_words(lines: Sequence[str]) -> str:
     """The line that tells why a program ended: its exception, or else its last with a meaning."""
-    shown = [line.rpartition("\r")[2].strip() for line in lines]
+    shown = [line.rpartition("\r")[2].strip(_FRAME) for line in lines]
     telling = [line for line in shown if line and not _NOISE.match(line)]
     exceptions = [line for line in telling[-_NEAR_THE_END:] if _EXCEPTION.match(line)]
     found = (exceptions or telling or [""])[-1]

@@ -88,9 +88,17 @@ def _package(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
         yield "package", f"must be {quotas.bucket}:{PACKAGES}:NAME, as `tshell upload` says it"
 
 
+_MADE_PYTHON = {
+    "ipynb": "; make one of the notebook: jupyter nbconvert --to script NOTEBOOK",
+    "sh": "; have one start the script: subprocess.run(['bash', 'NAME.sh'], check=True)",
+}
+"""How other kinds of programs become one."""
+
+
 def _program(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:
     if not submit.main.endswith(".py"):
-        yield "main", "must name a Python file (.py)"
+        hint = _MADE_PYTHON.get(submit.main.rpartition(".")[2].lower(), "")
+        yield "main", f"must name a Python file (.py){hint}"
     if any("\x00" in arg for arg in submit.args):
         yield "args", "must not contain NUL characters"
 

@@ -13,12 +13,21 @@ if TYPE_CHECKING:
     from services.client.tshell.request import Request
 
 PLAN_S = 30
+_REQUIREMENTS = ("requirements.txt", "environment.yml", "Pipfile")
 
 
 def check_package(request: Request) -> None:
     """Stop with every reason why the folder or archive of a job is no package of it."""
-    if request.upload is not None:
-        check_path(request.upload, request.body["main"])
+    if request.upload is None:
+        return
+    check_path(request.upload, request.body["main"])
+    for name in _REQUIREMENTS:
+        if (request.upload / "code" / name).is_file():
+            text = (
+                f"note: {name} is not installed for the job: its image has to hold what it names, "
+                f"or put that beside the program, as by pip install --target"
+            )
+            print(text, file=sys.stderr)
 
 
 def check_path(path: Path, main: str | None = None) -> None:
@@ -39,6 +48,8 @@ def syntax_fault(request: Request) -> str:
     if request.upload is None or not request.upload.is_dir():
         return ""
     path = request.upload / "code" / request.body["main"]
+    if path.suffix != ".py":
+        return ""  # it is refused for that
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are the program's own business

@@ -275,3 +275,19 @@ def test_an_argument_that_is_no_text_is_refused_in_words(desk: PlanningDesk, fol
     assert code in {2, 4}
     assert "surrogate" in said or "unicode" in said.lower()
     assert submits(desk) == []
+
+
+def test_requirements_are_said_not_to_be_installed(desk: PlanningDesk, folder: Path) -> None:
+    assert "not installed" not in tshell("submit", folder, "--dry-run", "client")[1]
+    (folder / "code" / "requirements.txt").write_text("tqdm\n")
+    code, said = tshell("submit", folder, "--dry-run", "client")
+    assert (code, "requirements.txt is not installed for the job" in said) == (0, True)
+
+
+def test_a_program_of_another_language_has_no_syntax_error_beside(
+    desk: PlanningDesk, folder: Path
+) -> None:
+    desk.faults = (Fault(field="main", problem="must name a Python file (.py)"),)
+    (folder / "code" / "train.sh").write_text("#!/bin/bash\necho hello $(date)\n")
+    code, said = tshell("submit", folder, "-d", "train.sh")
+    assert (code, said.count("refused")) == (4, 1)

@@ -140,9 +140,12 @@ def test_every_fault_is_named_at_once() -> None:
     ]
 
 
-def test_an_impossible_job_is_refused_and_not_recorded() -> None:
-    bad = submit(main="train.sh")
-    with pytest.raises(Reject, match=r"main: must name a Python file"):
+@pytest.mark.parametrize(
+    ("main", "hint"), [("train.sh", "subprocess.run"), ("a/B.IPYNB", "nbconvert"), ("x.jl", "")]
+)
+def test_an_impossible_job_is_refused_and_not_recorded(main: str, hint: str) -> None:
+    bad = submit(main=main)
+    with pytest.raises(Reject, match=rf"main: must name a Python file \(.py\).*{hint}"):
         play(bad)
     with STORE.transaction() as records:
         assert records.get(JOBS, bad.job_id) is None

@@ -40,6 +40,19 @@ SAID = {
     "a plain sentence": (("loading", "no such data set: digits", ""), "no such data set: digits"),
     "the last state of a progress bar": (("1/9\r2/9\r3/9 out of disk",), "3/9 out of disk"),
     "no terminal's commands": (("\x1b]0;x\x07ValueError: y",), "]0;xValueError: y"),
+    "one of a group of exceptions": (
+        (
+            "  | ExceptionGroup: many (2 sub-exceptions)",
+            "  +-+---------------- 1 ----------------",
+            "    | ValueError: a",
+            "    +---------------- 2 ----------------",
+            "    | TypeError: b",
+            "    +------------------------------------",
+        ),
+        "TypeError: b",
+    ),
+    "what stands above a ruler": (("no GPU was found", "=" * 60, "*** ***"), "no GPU was found"),
+    "a sentence in another script": (("数据集不存在", "----"), "数据集不存在"),
     "nothing": ((), ""),
     "only noise": (("^^^^", "  "), ""),
 }

@@ -16,6 +16,7 @@ import orjson
 import urllib3
 
 from shared.cluster.errors import ClusterError, ClusterUnavailable, Invalid, error_of
+from shared.cluster.nesting import parsed
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -185,8 +186,10 @@ def _check_path(what: str, path: str) -> None:
 
 def _checked(what: str, status: int, data: bytes) -> Object:
     try:
-        answer: Object = orjson.loads(data) if data else {}
-    except orjson.JSONDecodeError:
+        answer: Object = parsed(data) if data else {}
+    except orjson.JSONDecodeError as error:
+        if status < _FIRST_FAILURE:
+            raise ClusterUnavailable(f"{what}: no answer of an API server: {error}") from error
         answer = {"message": data[:500].decode(errors="replace")}
     if status >= _FIRST_FAILURE:
         raise error_of(what, status, answer)
@@ -205,7 +208,7 @@ class Watch:
             for block in self._answer.stream(amt=None):
                 *whole, rest = (rest + block).split(b"\n")
                 for line in filter(None, whole):
-                    event: Object = orjson.loads(line)
+                    event: Object = parsed(line)
                     if event["type"] == "ERROR":
                         told = event["object"]
                         raise error_of(self._what, int(told.get("code", 500)), told)

@@ -124,6 +124,10 @@ class Mirror:
                 pause = _MAX_PAUSE_S
             except ClusterError as error:
                 log.warning("watch_interrupted", path=self._path, error=str(error))
+            except Exception:
+                # The last resort: nobody starts this thread again, and without it all that is
+                # known of the cluster stays as it is.
+                log.exception("watch_failed", path=self._path)
             self._stopping.wait(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, _MAX_PAUSE_S)
 

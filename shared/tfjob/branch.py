@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MAX_ENTRIES = 500
+"""Of containers, volumes, mounts or variables: beyond what any job may have, some of them twice."""
 _MUST_BE = {
     str: "text; put a number or a date in quotes",
     list: "a list, e.g. [python3, train.py]",
@@ -22,15 +24,23 @@ class Findings:
     faults: list[str] = field(default_factory=list)
     surplus: list[str] = field(default_factory=list)
     """What is asked for and not supported: a job without it can run, if people want that."""
-    notes: list[str] = field(default_factory=list)
+    _notes: dict[str, None] = field(default_factory=dict)
+    _wrong: set[str] = field(default_factory=set)
+    """The paths of the faults."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is worth knowing."""
+        return list(self._notes)
 
     def fault(self, path: str, problem: str) -> None:
         """Something that is needed is absent or wrong."""
+        self._wrong.add(path)
         self.faults.append(_printable(f"{path}: {problem}"))
 
     def missing(self, path: str, problem: str) -> None:
         """Something that is needed is absent; not said of what is there in another form."""
-        if not any(each.startswith(_printable(f"{path}: ")) for each in self.faults):
+        if path not in self._wrong:
             self.fault(path, problem)
 
     def unsupported(self, path: str, problem: str) -> None:
@@ -39,9 +49,7 @@ class Findings:
 
     def note(self, path: str, text: str) -> None:
         """Noted once, however often the same is found."""
-        line = _printable(f"{path}: {text}")
-        if line not in self.notes:
-            self.notes.append(line)
+        self._notes.setdefault(_printable(f"{path}: {text}"))
 
 
 class Branch:
@@ -82,8 +90,12 @@ class Branch:
     def branches(self, key: str) -> list[Branch]:
         """The mappings of a list below this one."""
         found = self.take(key, list) or []
+        if len(found) > MAX_ENTRIES:
+            problem = f"has {len(found)} entries; at most {MAX_ENTRIES} are read"
+            self._findings.fault(self.at(key), problem)
         return [
-            Branch(each, f"{self.at(key)}[{n}]", self._findings) for n, each in enumerate(found)
+            Branch(each, f"{self.at(key)}[{n}]", self._findings)
+            for n, each in enumerate(found[:MAX_ENTRIES])
         ]
 
     def close(

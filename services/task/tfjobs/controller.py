@@ -22,18 +22,22 @@ from services.task.tfjobs.records import TFJOBS, TFJobRecord
 from services.task.tfjobs.source import TFJobSource, changed
 from services.task.tfjobs.status import Status
 from services.task.tfjobs.tfjob import TFJob
-from shared.cluster import ClusterError, NotFound
+from shared.cluster import ClusterError, ClusterUnavailable, NotFound
 from shared.contracts import JobCancel, JobState, JobSubmit, Message
 from shared.messaging.errors import Declined
 from shared.service import Context, ServiceUnit
 from shared.storage import NotFound as NoObject
-from shared.storage import ObjectStore, StorageError
+from shared.storage import ObjectStore, StorageError, StorageUnavailable
 from shared.store.records import Memory
 
 log = structlog.get_logger(__name__)
 
 _DELETED = "its TFJob was deleted"
 _SUSPENDED = "its TFJob was suspended"
+_MAX_HANDED_IN = 50
+"""In one pass: whoever applies thousands at once must not keep what runs from being told of."""
+_MAX_FAILED = 3
+"""One after the other, before a pass ends."""
 _ELSEWHERE = "begun by another operator, so left alone; delete and apply it again to run it here"
 
 
@@ -61,6 +65,7 @@ class TFJobs:
         self._source, self._store, self._bucket = source, store, bucket
         self._unit, self._context, self._submit = unit, context, submit
         self._memory: Memory[TFJobRecord] = {}
+        self._handed_in = 0
 
     def run(self) -> None:
         """One pass."""
@@ -70,16 +75,22 @@ class TFJobs:
             known = unit.records.find(TFJOBS, memory=self._memory)
             unit.records.read_ahead(JOBS, keys=[record.job_id for record in known])
             jobs = {record.uid: unit.records.get(JOBS, record.job_id) for record in known}
-        missing = {record.uid: record for record in known}
-        for tfjob in (each for several in found.values() for each in several):
-            record = missing.pop(tfjob.uid, None)
+        tfjobs = {each.uid: each for several in found.values() for each in several}
+        missing = {record.uid: record for record in known if record.uid not in tfjobs}
+        taken = {record.uid: record for record in known}
+        self._handed_in = failed = 0
+        for uid, tfjob in tfjobs.items():
             try:
-                self._one(tfjob, record, jobs.get(tfjob.uid), ctx)
+                self._one(tfjob, taken.get(uid), jobs.get(uid), ctx)
+                failed = 0
             except (ClusterError, StorageError) as error:
+                failed += isinstance(error, ClusterUnavailable | StorageUnavailable)
                 log.warning("tfjob_postponed", tfjob=tfjob.name, error=str(error))
             except Exception:
                 # The last resort: what nobody foresaw in one object must not stop the others.
                 log.exception("tfjob_not_understood", tfjob=tfjob.name)
+            if failed >= _MAX_FAILED:
+                break  # nobody answers, and each would wait in vain
         for record in missing.values():
             # Of a namespace that was not listed, or is not watched any more, nothing is known.
             if record.namespace in found:
@@ -91,7 +102,8 @@ class TFJobs:
         if tfjob.going:
             if record is not None:
                 self._gone(record)
-        elif tfjob.finished:
+        elif tfjob.finished and (record is None or job is None or job.state.terminal):
+            # Where the job still runs, somebody else has written that end.
             if record is not None:
                 self._forget(record)
             if tfjob.expired(ctx.now):
@@ -108,7 +120,8 @@ class TFJobs:
         elif tfjob.begun_elsewhere:
             at = tfjob.item["metadata"].get("creationTimestamp") or moment(ctx.now)
             self._tell(tfjob, "Ignored", _ELSEWHERE, at)
-        else:
+        elif self._handed_in < _MAX_HANDED_IN:
+            self._handed_in += 1
             self._hand_in(tfjob, 1, ctx)
 
     def _known(

@@ -58,6 +58,8 @@ def convert(tfjob: TFJob, run: int, store: ObjectStore, bucket: str) -> Converte
         imported = import_tfjob(json.dumps(tfjob.described()).encode())
     except NotImportableError as error:
         raise Refused(error.faults) from error
+    except RecursionError as error:
+        raise Refused(["it is nested too deeply"]) from error
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory, "tfjob")
         write(imported.commands, folder)

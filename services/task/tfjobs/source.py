@@ -133,7 +133,8 @@ def _patch(before: Object, after: Object) -> Object:
 
 def changed(before: Sequence[Condition], after: Sequence[Condition]) -> list[Condition]:
     """Conditions that came to hold or ceased to."""
-    known = {(c.get("type"), c.get("status"), c.get("reason")) for c in before}
+    # No set: whoever may write a status may have put anything there.
+    known = [(c.get("type"), c.get("status"), c.get("reason")) for c in before]
     return [c for c in after if (c["type"], c["status"], c["reason"]) not in known]
 
 
@@ -145,7 +146,7 @@ def _event(tfjob: TFJob, condition: Condition) -> Object:
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{tfjob.name[:200]}.{digest[:16]}",
+            "name": f"{tfjob.name[:200].rstrip('-.')}.{digest[:16]}",
             "namespace": tfjob.namespace,
         },
         "involvedObject": {

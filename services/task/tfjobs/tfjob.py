@@ -34,7 +34,9 @@ class TFJob:
     @property
     def conditions(self) -> list[dict[str, Any]]:
         found = self.status.get("conditions")
-        return [dict(each) for each in found if isinstance(each, dict)] if found else []
+        if not isinstance(found, list):
+            return []
+        return [dict(each) for each in found if isinstance(each, dict)]
 
     def has(self, kind: str) -> bool:
         """Whether the condition is there and true."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Collection as AnyCollection
-from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ Memory = dict[str, tuple[str, T]]
 """Key, JSON and model of the records a reader has found last."""
 _AT_ONCE = 500
 _DUE_AT_ONCE = 1000
+_SCANNED_FIRST, _SCANNED_AT_ONCE = 110, 2_000
 
 
 class Records:
@@ -169,6 +170,23 @@ class Records:
         if memory is not None:
             return _remembered(collection, found, memory)
         return self._models(collection, found)
+
+    def scan(
+        self, collection: Collection[T], status: str, may_match: Callable[[str], bool]
+    ) -> Iterator[T]:
+        """Records of a status, the newest first, whose JSON ``may_match``; no other is parsed.
+
+        They are read in parts, the first of them a page's worth: most readers stop there.
+        """
+        self._write(collection.name)
+        most, skipped = _SCANNED_FIRST, 0
+        while True:
+            asked = {"status": [fitted(status, STATUS_WIDTH)], "most": most, "skipped": skipped}
+            rows = self._found(collection.name, asked | {"collection": collection.name}, "newest")
+            yield from self._models(collection, [row for row in rows if may_match(row[1])])
+            if len(rows) < most:
+                return
+            skipped, most = skipped + most, _SCANNED_AT_ONCE
 
     def keys(
         self,

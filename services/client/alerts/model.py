@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -41,7 +42,6 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (CURVES, None, 2_000),
 )
 """Of each collection and standing, how many are kept: the newest, whatever a storm brings."""
-_FIRST, _AT_ONCE = 110, 500
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES = 100
 _SLACK_MS = 300_000
@@ -72,9 +72,25 @@ class Filter(BaseModel):
         """Whether the alert is wanted; parts of names are enough, in any case of letters."""
         if self.severity and alert.severity != self.severity:
             return False
-        told = f"{alert.series} {alert.sentence} {alert.outcome} {alert.acknowledged_by}"
-        wanted = ((self.host, alert.host), (self.item, alert.item), (self.search, told))
-        return all(part.casefold() in text.casefold() for part, text in wanted)
+        told = (alert.series, alert.sentence, alert.outcome, alert.acknowledged_by)
+        wanted = ((self.host, (alert.host,)), (self.item, (alert.item,)), (self.search, told))
+        return all(
+            any(part.casefold() in text.casefold() for text in texts) for part, texts in wanted
+        )
+
+    def may_match(self) -> Callable[[str], bool]:
+        """Whether an alert can be wanted whose JSON is given: parsing thousands takes longest."""
+        parts = [json.dumps(part, ensure_ascii=False)[1:-1].casefold() for part in self._parts]
+
+        def may(data: str) -> bool:
+            folded = data.casefold()
+            return all(part in folded for part in parts)
+
+        return may if parts else lambda _: True
+
+    @property
+    def _parts(self) -> list[str]:
+        return [part for part in (self.host, self.item, self.search) if part]
 
 
 class Incident(BaseModel):
@@ -99,7 +115,8 @@ class AlertModel:
     def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
         """The most urgent first; of the same urgency, the newest first."""
         with self._store.reading() as records:
-            found = filter(wanted.matches, _ranked(records, wanted.ranks))
+            ranked = _ranked(records, wanted.ranks, wanted.may_match())
+            found = filter(wanted.matches, ranked)
             return list(islice(found, offset, offset + limit))
 
     def counts(self) -> dict[str, int]:
@@ -164,6 +181,11 @@ class AlertModel:
         curve = _together([c for c in curves if c is not None and c.recent])
         return Incident(alert=alert, events=events, episodes=episodes, curve=curve, actions=found)
 
+    def curve(self, event_id: str) -> Curve | None:
+        """What an episode's newest event had for a plot."""
+        with self._store.reading() as records:
+            return records.get(CURVES, event_id)
+
     def prune(self, now: datetime) -> None:
         """Forget what is older than its time, and the oldest of what is too many."""
         for collection in (ALERTS, EVENTS, CURVES, ACTIONS):
@@ -185,16 +207,11 @@ class AlertModel:
                 return
 
 
-def _ranked(records: Records, ranks: Sequence[str]) -> Iterator[AlertView]:
-    """Read in parts: most pages need the first one only."""
-    most = _FIRST
+def _ranked(
+    records: Records, ranks: Sequence[str], may_match: Callable[[str], bool] = lambda _: True
+) -> Iterator[AlertView]:
     for rank in ranks:
-        offset = 0
-        while some := records.find(
-            ALERTS, status=rank, newest_first=True, offset=offset, limit=most
-        ):
-            yield from some
-            offset, most = offset + len(some), _AT_ONCE
+        yield from records.scan(ALERTS, rank, may_match)
 
 
 def _concerns(episode: Episode, alert: AlertView) -> bool:

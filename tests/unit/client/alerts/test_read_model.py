@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.client.alerts import handlers
 from services.client.alerts import model as bounds
 from services.client.alerts.model import AlertModel, Filter, Incident
-from services.client.alerts.records import ALERTS, CURVES, EPISODES, EVENTS, KEPT
+from services.client.alerts.records import ALERTS, CURVES, EPISODES, EVENTS, KEPT, AlertView
 from services.client.alerts.timeline import timeline
 from services.client.main import _OF_ALERTS
 from shared.contracts import Message
@@ -165,6 +165,25 @@ def test_filters_find_parts_of_names(
 ) -> None:
     listener.hear(changed(1, "firing"))
     assert bool(listener.model.alerts(Filter.model_validate(asked), 10, 0)) == matches
+
+
+_WORDS = st.text(alphabet=st.sampled_from('aA1ßäİ"\\/%= \n\x1f\u2028'), max_size=6)
+
+
+@given(_WORDS, _WORDS, _WORDS, st.integers(0, 6), st.integers(0, 6))
+def test_no_alert_that_is_wanted_is_passed_over_by_its_json(
+    item: str, sentence: str, asked: str, begin: int, end: int
+) -> None:
+    view = AlertView.model_construct(item=item, sentence=sentence, **_VIEWED)
+    data = view.model_dump_json(warnings=False)
+    for search in (asked, sentence[begin:end].upper(), sentence[begin:end].lower()):
+        wanted = Filter(search=search, item=item[begin:end])
+        assert not wanted.matches(view) or wanted.may_match()(data)
+
+
+_VIEWED: dict[str, object] = dict.fromkeys(
+    ("alert_id", "severity", "family", "host", "labels", "series", "outcome", "acknowledged_by"), ""
+)
 
 
 def test_forecasts_come_by_earliest_crossing_until_they_are_withdrawn(listener: Listener) -> None:

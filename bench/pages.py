@@ -21,6 +21,7 @@ from services.client.alerts.records import ALERTS, EPISODES, AlertView, Episode
 from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.questions import Questions
 from services.client.records import JOBS, JobView
 from services.client.settings import ClientSettings
 from shared.contracts import JobSubmit
@@ -36,8 +37,8 @@ _STATES = ("running", "succeeded", "failed", "starting")
 class _Nobody:
     """Looking at pages publishes nothing."""
 
-    def publish(self, messages: object, *, cause: object = None) -> None:
-        raise AssertionError(messages, cause)
+    def publish(self, messages: object, **how: object) -> None:
+        raise AssertionError(messages, how)
 
 
 def main() -> int:
@@ -58,6 +59,7 @@ def main() -> int:
             objects,
             Logs(model, objects, "barograph"),
             Followers(),
+            Questions(_Nobody()),
         )
         server = HttpServer(app, "127.0.0.1", 0)
         server.start()

@@ -18,13 +18,13 @@ import orjson
 
 from replay.sources import Clock, clock_of, ticks
 from services.detector.engine import Engine as Detector
-from services.detector.gateway.ingest import partition_of
 from services.detector.settings import EngineSettings as DetectorSettings
 from services.predictor.engine import Engine as Predictor
 from services.predictor.ledger import Score
 from services.predictor.settings import EngineSettings as PredictorSettings
 from shared.contracts import Message
 from shared.samples import SampleBatch
+from shared.topology import partition_of
 
 _TOGETHER = 24
 """Ticks whose events cross between processes at once."""

@@ -36,10 +36,10 @@ class SeriesIndex:
     def __len__(self) -> int:
         return len(self.names)
 
-    def resolve(self, batch: SampleBatch) -> NDArray[np.int64]:
+    def resolve(self, batch: SampleBatch, *, register: bool = True) -> NDArray[np.int64]:
         """The row of every sample's series; series not seen before get the next rows.
 
-        -1 marks a sample whose series is one too many.
+        -1 marks a sample whose series is one too many, or not known where none is registered.
         """
         size, used = len(batch), len(self.names)
         self._make_room(min(used + size, max(self._limit, used)))
@@ -59,7 +59,7 @@ class SeriesIndex:
             self._slots,
             self._parts,
             used,
-            self._limit,
+            self._limit if register else used,
             rows,
             new_at,
         )
@@ -87,10 +87,12 @@ class SeriesIndex:
 
     def row_of(self, host: str, item: str, labels: str) -> int:
         """The row of one series, registered if it is new."""
-        one = np.zeros(1, dtype=np.int32)
-        zero = np.zeros(1, dtype=np.int64)
-        batch = SampleBatch([host], [item], [labels], one, one, one, zero, zero.astype(np.float64))
-        return int(self.resolve(batch)[0])
+        return int(self.resolve(_sample_of(host, item, labels))[0])
+
+    def find(self, host: str, item: str, labels: str) -> int | None:
+        """The row of one series; None for one that was never seen."""
+        row = int(self.resolve(_sample_of(host, item, labels), register=False)[0])
+        return row if row >= 0 else None
 
     def snapshot(self) -> dict[str, NDArray[np.uint8]]:
         """The names, as one array of bytes."""
@@ -110,3 +112,8 @@ class SeriesIndex:
         index.names = names
         series_table.place(index._parts, len(names), index._slots)
         return index
+
+
+def _sample_of(host: str, item: str, labels: str) -> SampleBatch:
+    one, zero = np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.int64)
+    return SampleBatch([host], [item], [labels], one, one, one, zero, zero.astype(np.float64))

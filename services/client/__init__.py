@@ -4,9 +4,9 @@ Consumes: job.accepted, job.starting, job.pending, job.running, job.retrying, jo
 job.failed, job.cancelled, job.removed, job.planned, request.refused, pod.reported,
 clusterspec.ready, pod.started, pod.measured, pod.exited, log.appended,
 alert.changed, action.changed, remediation.verified, anomaly.detected, anomaly.cleared,
-alarm.predicted, prediction.withdrawn.
+alarm.predicted, prediction.withdrawn, series.found, curve.told, settings.told.
 Publishes: job.submit, job.plan, job.cancel, job.remove, incident.acknowledge, action.decide,
-anomaly.judge, correlation.decide.
+anomaly.judge, correlation.decide, series.search, curve.ask, settings.ask.
 
 Requests become messages; what is shown is a read model made of events.
 """

@@ -19,7 +19,7 @@ has it as `Authorization: Bearer TOKEN`, or as the page's cookie. The whole as O
 
 def pages() -> dict[Path, str]:
     """Path to content of every page."""
-    http = create_app(ClientSettings(), ABSENT, ABSENT, ABSENT, ABSENT, ABSENT, ABSENT)
+    http = create_app(ClientSettings(), *[ABSENT] * 7)
     return {
         Path("docs/reference/tshell.md"): commands_page("tshell", app),
         Path("docs/reference/http-client.md"): http_page("HTTP API", _HTTP, http.openapi()),

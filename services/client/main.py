@@ -11,6 +11,7 @@ from services.client.api.app import create_app
 from services.client.api.uploads import Uploads
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.questions import Answer, Questions
 from services.client.settings import ClientSettings
 from shared.contracts import (
     ActionChanged,
@@ -19,6 +20,7 @@ from shared.contracts import (
     AnomalyCleared,
     AnomalyDetected,
     ClusterSpecReady,
+    CurveTold,
     JobAccepted,
     JobCancelled,
     JobFailed,
@@ -37,8 +39,10 @@ from shared.contracts import (
     PredictionWithdrawn,
     RemediationVerified,
     RequestRefused,
+    SeriesFound,
+    SettingsTold,
 )
-from shared.service import Handler, Periodic, Service
+from shared.service import Context, Handler, Periodic, Service
 from shared.service.http import HttpServer
 from shared.settings import start
 from shared.storage import S3Store
@@ -91,6 +95,7 @@ class Client:
             PodMeasured: handlers.pod_measured,
             PodExited: handlers.pod_exited,
         }
+        listeners |= dict.fromkeys((SeriesFound, CurveTold, SettingsTold), self._answered)
         self.service = Service(
             "client",
             settings,
@@ -107,8 +112,14 @@ class Client:
         )
         logs = Logs(model, objects, settings.s3_bucket)
         publisher = self.service.publisher
-        app = create_app(settings, publisher, model, alert_model, objects, logs, followers)
+        self._questions = Questions(publisher)
+        app = create_app(
+            settings, publisher, model, alert_model, objects, logs, followers, self._questions
+        )
         self._http = HttpServer(app, settings.http_host, settings.http_port)
+
+    def _answered(self, answer: Answer, ctx: Context) -> tuple[()]:
+        return self._questions.take(answer, ctx)
 
     def start_http(self) -> None:
         """Serve API and page from a thread of their own."""

@@ -15,6 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from services.detector.alignment import Alignment
+from services.detector.curves import Curves
 from services.detector.detectors import Tick, Votes, make
 from services.detector.detectors.base import Bools
 from services.detector.labels import Labels, parsed, point_of
@@ -77,6 +78,18 @@ class Engine:
         self._states = {name: Columns(d.columns()) for name, d in self._detectors.items()}
         self._writer = Writer(self._series, self._detectors, self._recent)
         self.counts = Counts()
+
+    @property
+    def curves(self) -> Curves:
+        """What pages may ask of the state, which is not changed by it."""
+        return Curves(
+            self._series,
+            self._detectors,
+            self._states,
+            self._recent,
+            self._alignment.state,
+            self._limits,
+        )
 
     @property
     def series(self) -> int:

@@ -9,6 +9,7 @@ from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import Ingest
 from services.detector.settings import EngineSettings, Settings, series_that_fit
 from services.detector.worker import DetectorWorker
+from shared.contracts import CurveAsk, SeriesSearch
 from shared.service import Periodic, Service
 from shared.service.http import HttpServer
 from shared.service.inlet import utc_now
@@ -31,6 +32,10 @@ class Detector:
             partition_worker=self._worker,
             snapshot_every_s=settings.snapshot_every_s,
             periodic=[heartbeat] if settings.heartbeat_s else [],
+            answers={
+                SeriesSearch: lambda asked, worker: worker.found(asked, settings.metric_partitions),
+                CurveAsk: lambda asked, worker: worker.told(asked),
+            },
         )
         bus = self.service.bus
         self._ingest = Ingest(

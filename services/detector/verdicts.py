@@ -98,7 +98,9 @@ class Writer:
         self, kind: str, severity: Severity, row: int, at: int, judged: Judgement
     ) -> AnomalyDetected:
         tick, series = judged.tick, self._ref(row)
-        votes = tuple(self._vote(name, all_, at) for name, all_ in judged.votes.items())
+        votes = tuple(
+            vote_of(self._detectors[name], all_, at) for name, all_ in judged.votes.items()
+        )
         direction = _DIRECTIONS[int(judged.direction[at])]
         rhythm = int(judged.kinds[at])
         limit = float(tick.limit[at])
@@ -124,22 +126,6 @@ class Writer:
             recent=self._recent.points(row),
             band=_band(votes, int(tick.time_ms[at])),
             threshold=None if np.isnan(limit) else limit,
-        )
-
-    def _vote(self, name: str, votes: Votes, at: int) -> Vote:
-        numbers = {key: float(array[at]) for key, array in votes.numbers.items()}
-        judged = bool(votes.judged[at])
-        finite = {key: value for key, value in numbers.items() if np.isfinite(value)}
-        detector, direction = self._detectors[name], int(votes.direction[at])
-        anomalous = bool(votes.anomalous[at])
-        return Vote(
-            detector=name,
-            judged=judged,
-            anomalous=anomalous,
-            direction=_DIRECTIONS[direction],
-            kind=detector.kind(numbers, direction) if anomalous else AnomalyKind.OTHER,
-            numbers=finite,
-            sentence=detector.explain(numbers) if judged else "cannot judge yet",
         )
 
     def _ref(self, row: int) -> SeriesRef:
@@ -181,6 +167,23 @@ class Writer:
             sentence=sentence,
             threshold=0.5,
         )
+
+
+def vote_of(detector: Detector, votes: Votes, at: int) -> Vote:
+    """What a detector said of one point, for people, too."""
+    numbers = {key: float(array[at]) for key, array in votes.numbers.items()}
+    judged = bool(votes.judged[at])
+    finite = {key: value for key, value in numbers.items() if np.isfinite(value)}
+    direction, anomalous = int(votes.direction[at]), bool(votes.anomalous[at])
+    return Vote(
+        detector=detector.NAME,
+        judged=judged,
+        anomalous=anomalous,
+        direction=_DIRECTIONS[direction],
+        kind=detector.kind(numbers, direction) if anomalous else AnomalyKind.OTHER,
+        numbers=finite,
+        sentence=detector.explain(numbers) if judged else "cannot judge yet",
+    )
 
 
 def _silent(change: Silence) -> tuple[SeriesRef, str]:

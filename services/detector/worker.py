@@ -8,7 +8,14 @@ import structlog
 
 from services.detector.engine import Counts, Engine
 from services.detector.settings import EngineSettings
-from shared.contracts import AnomalyDetected, Message
+from shared.contracts import (
+    AnomalyDetected,
+    CurveAsk,
+    CurveTold,
+    Message,
+    SeriesFound,
+    SeriesSearch,
+)
 from shared.messaging.errors import Reject
 from shared.observe import ANOMALIES, SAMPLES, SERIES
 from shared.samples import InvalidBatch, decode
@@ -72,6 +79,22 @@ class DetectorWorker:
         for stage, series in self._stages.items():
             SERIES.labels(stage).dec(series)
         self._stages = {}
+
+    def found(self, question: SeriesSearch, partitions: int) -> SeriesFound:
+        """The partition's series that somebody searches."""
+        series, more = self._engine.curves.search(question)
+        return SeriesFound(
+            request_id=question.request_id,
+            partition=self._partition,
+            partitions=partitions,
+            series=tuple(series),
+            more=more,
+        )
+
+    def told(self, question: CurveAsk) -> CurveTold:
+        """What is known of a series."""
+        curve = self._engine.curves.of(question.series)
+        return CurveTold(request_id=question.request_id, source="detector", curve=curve)
 
     def _export(self, events: Iterable[Message]) -> None:
         now, before = self._engine.counts, self._exported

@@ -3,11 +3,11 @@
 Consumes: anomaly.detected, anomaly.cleared, alarm.predicted, prediction.withdrawn,
 evidence.collected, remediation.executed, item.observed, incident.acknowledge,
 action.decide, healing.stop, healing.resume, anomaly.judge, correlation.decide, job.accepted,
-job.pending, job.running, job.succeeded, job.failed, job.cancelled; and its partitions of the
-sample streams.
+job.pending, job.running, job.succeeded, job.failed, job.cancelled, settings.ask; and its
+partitions of the sample streams.
 Publishes: samples.publish, alert.changed, evidence.collect, remediation.execute, item.read,
 remediation.verified, action.changed, healing.stop, healing.resume, healing.switched,
-anomaly.judged, correlation.changed, health.reported.
+anomaly.judged, correlation.changed, health.reported, settings.told.
 
 A signal changes an incident (``incidents``); the incident takes an action (``actions``) or asks
 that somebody is notified (``notify``); people decide (``people``); owners of jobs hear of their

@@ -22,6 +22,7 @@ from services.predictor.behaviour import (
 )
 from services.predictor.coverage import Coverage
 from services.predictor.crossing import Crossing, crossing_of
+from services.predictor.curves import Foreseen, curve_of
 from services.predictor.episodes import Episodes, Prediction, Subject
 from services.predictor.forecasters import CannotForecast, Forecast
 from services.predictor.forecasters.base import Floats, filled
@@ -31,12 +32,12 @@ from services.predictor.passage import Passage, passage_of
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
 from shared.columns import Array, Column, Columns
-from shared.contracts import Message
+from shared.contracts import Curve, Message
 from shared.contracts.alerts import SeriesRef
 from shared.derivation import Deriver
 from shared.items import ITEMS, Behaviour
 from shared.observe import FORECASTS
-from shared.samples import SampleBatch, labels_from
+from shared.samples import SampleBatch, labels_from, labels_text
 from shared.series import SeriesIndex
 
 _NEVER = np.iinfo(np.int64).min
@@ -213,15 +214,7 @@ class Engine:
             score.squares += float(((chances[own] - came[own]) ** 2).sum())
 
     def _forecast(self, rows: list[int]) -> Iterator[Message]:
-        ready = []
-        for row in rows:
-            history = self._histories.of(row)
-            if np.isfinite(history).sum() < self._settings.min_points:
-                continue
-            subject = self._subject(row, history)
-            clean_ups = clean_ups_of(history, subject.threshold, above=subject.above)
-            if not isinstance(filled(clean_ups.levelled, _MAX_GAP_SHARE), CannotForecast):
-                ready.append(_Ready(row, subject, clean_ups))
+        ready = [one for one in map(self._ready, rows) if one is not None]
         self._choose([(one.row, one.clean_ups.levelled) for one in ready])
         ready = [one for one in ready if one.row in self._choices]
         choices = [self._choices[one.row] for one in ready]
@@ -235,6 +228,42 @@ class Engine:
                 yield from self.episodes.forecast_made(
                     one.row, one.subject, prediction, one.clean_ups.count
                 )
+
+    def _ready(self, row: int) -> _Ready | None:
+        """A series that has enough history to be forecast."""
+        history = self._histories.of(row)
+        if np.isfinite(history).sum() < self._settings.min_points:
+            return None
+        subject = self._subject(row, history)
+        clean_ups = clean_ups_of(history, subject.threshold, above=subject.above)
+        if isinstance(filled(clean_ups.levelled, _MAX_GAP_SHARE), CannotForecast):
+            return None
+        return _Ready(row, subject, clean_ups)
+
+    def curve(self, series: SeriesRef) -> Curve | None:
+        """What is known of a series and would be forecast now; it changes nothing."""
+        row = self._series.find(series.host, series.item, labels_text(series.labels))
+        if row is None:
+            return None
+        subject = self._subject(row, self._histories.of(row))
+        return curve_of(subject, self._foreseen(row), self._settings)
+
+    def _foreseen(self, row: int) -> Foreseen | None:
+        one = self._ready(row)
+        if one is None:
+            return None
+        levelled = one.clean_ups.levelled
+        choice: Choice | CannotForecast | None = self._choices.get(row)
+        if choice is None:
+            kind, step = self._kind(row, levelled), one.subject.open_step
+            (choice,) = self._selector.choose([levelled], [kind], [step])
+        if not isinstance(choice, Choice):
+            return None
+        (found,) = self._selector.forecast([choice], [levelled])
+        if not isinstance(found, Forecast):
+            return None
+        found = after_clean_ups(found, one.clean_ups, above=one.subject.above)
+        return Foreseen(found, self._passage(one, choice, found).probability, choice.why)
 
     def _rest(self, row: int, prediction: Prediction | None) -> int:
         """Steps until the series' next forecast; none where a prediction is in doubt."""

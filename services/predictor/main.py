@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from services.predictor.settings import Settings
 from services.predictor.worker import PredictorWorker
+from shared.contracts import CurveAsk
 from shared.service import Service
 from shared.settings import start
 from shared.snapshots import snapshot_store
@@ -21,7 +22,11 @@ def make_service(settings: Settings) -> Service:
         return PredictorWorker(partition, settings.engine, snapshots, heavy)
 
     return Service(
-        "predictor", settings, partition_worker=worker, snapshot_every_s=settings.snapshot_every_s
+        "predictor",
+        settings,
+        partition_worker=worker,
+        snapshot_every_s=settings.snapshot_every_s,
+        answers={CurveAsk: lambda asked, worker: worker.told(asked)},
     )
 
 

@@ -80,6 +80,16 @@ from shared.contracts.message import (
 )
 from shared.contracts.metrics import MAX_SAMPLES, MetricBatch, Sample
 from shared.contracts.names import KubernetesName, Role, memory_bytes
+from shared.contracts.questions import (
+    Curve,
+    CurveAsk,
+    CurveTold,
+    Question,
+    SeriesFound,
+    SeriesSearch,
+    SettingsAsk,
+    SettingsTold,
+)
 from shared.contracts.rendezvous import (
     ClusterSpecReady,
     LogAppended,
@@ -114,6 +124,9 @@ __all__ = [
     "BandPoint",
     "ClusterSpecReady",
     "CorrelationChanged",
+    "Curve",
+    "CurveAsk",
+    "CurveTold",
     "Direction",
     "EmptyDirectory",
     "EnvironmentSource",
@@ -163,6 +176,7 @@ __all__ = [
     "PodStarted",
     "Point",
     "PredictionWithdrawn",
+    "Question",
     "RemediationExecute",
     "RemediationExecuted",
     "RemediationStep",
@@ -176,7 +190,11 @@ __all__ = [
     "RuleDecide",
     "RuleState",
     "Sample",
+    "SeriesFound",
     "SeriesRef",
+    "SeriesSearch",
+    "SettingsAsk",
+    "SettingsTold",
     "Severity",
     "Stored",
     "Timeouts",

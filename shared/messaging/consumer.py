@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import structlog
 from pika import BasicProperties
@@ -20,6 +20,7 @@ from shared.messaging.holding import Holding
 from shared.messaging.link import Link
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 
 class QueueConsumer:
@@ -98,9 +99,9 @@ class QueueConsumer:
         waits = self._suspended or self._before is not None
         return 0.0 if since is None or waits else time.monotonic() - since
 
-    def submit(self, function: Callable[[], None]) -> None:
+    def submit(self, function: Callable[[], T]) -> Future[T]:
         """Run ``function`` in the pool the batches are handled in."""
-        self._pool.submit(function)
+        return self._pool.submit(function)
 
     def stop(self, timeout_s: float) -> bool:
         """Take nothing more, finish what is held, ack it; False when that did not end in time."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from enum import Enum, auto
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -21,6 +21,7 @@ from shared.topology import partition_queue
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 _ONE_SNAPSHOT = threading.Lock()
 _MIN_WORK_PER_SNAPSHOT = 19
 """So many times as long as a snapshot took there is none: 5 % of the time at most."""
@@ -119,6 +120,12 @@ class PartitionOwner:
         """For how long nothing was taken from the stream although there is something."""
         waits = not self.behind or bool(self.consumer.handling.outage)
         return 0.0 if waits else self._clock() - self._moved_at
+
+    def look(self, question: Callable[[PartitionWorker], T]) -> Future[T | None]:
+        """What ``question`` finds in the state between two batches; None where it is another's."""
+        return self.consumer.submit(
+            lambda: None if self._worker is None else question(self._worker)
+        )
 
     def show_lag(self) -> None:
         """Export how late this replica is, and look again where the stream ends."""

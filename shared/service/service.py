@@ -12,9 +12,10 @@ from datetime import datetime
 import structlog
 
 from shared import topology
-from shared.contracts import Message
+from shared.contracts import Message, Question
 from shared.messaging import Bus, QueueConsumer
 from shared.observe import configure_logging
+from shared.service.answering import Answer, Answering
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
 from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, utc_now
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 _LOOK_AT_DEAD_LETTERS_S = 30.0
 _LOOK_AT_PARTITIONS_S = 10.0
 _LOOK_AT_LIVENESS_S = 15.0
+_ANSWERED_AT_ONCE = 4
 
 
 class Service:
@@ -54,6 +56,7 @@ class Service:
         elected: whether only one of its replicas handles messages and does periodic work at a
             time, while the others stand by (`Leadership`).
         leading: what is to be called before that work begins.
+        answers: what answers questions about a partition from its worker.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Service:
         read_ahead: ReadAhead | None = None,
         elected: bool = False,
         leading: Sequence[Callable[[], None]] = (),
+        answers: Mapping[type[Question], Answer] | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -100,6 +104,7 @@ class Service:
             for number in range(settings.metric_partitions)
             if partition_worker is not None
         ]
+        self._answering = Answering(self.bus.principal, settings, self._owners, answers or {})
         self._stop = threading.Event()
         self._resigned = threading.Event()
         self._health: HealthServer | None = None
@@ -177,6 +182,7 @@ class Service:
             self.store.claim()
         queues = self._queues()
         self._consumers = [self._consumer(queue) for queue in queues]
+        self._answer()
         for owner in self._owners:
             self.bus.attach(owner.consumer)
             self.bus.follow_head(owner.head)
@@ -278,8 +284,18 @@ class Service:
         return Context(self._clock(), "", 1, records)
 
     def _queues(self) -> list[str]:
-        patterns = topology.subscriptions(self.bus.principal) if self._handlers else {}
-        return [pattern.format(instance=self.settings.instance) for pattern in patterns]
+        """The names of its work queues."""
+        routes = topology.subscriptions(self.bus.principal) if self._handlers else {}
+        work = [name for name, rows in routes.items() if not topology.is_exclusive(name, rows)]
+        return [name.format(instance=self.settings.instance) for name in work]
+
+    def _answer(self) -> None:
+        """Hear what is asked of this replica, and what it asked itself; nothing of it is kept."""
+        handlers = self._answering.handlers() | self._handlers
+        for name, rows in topology.subscriptions(self.bus.principal).items():
+            if topology.is_exclusive(name, rows):
+                inlet = Inlet(self.bus, handlers, None, self._clock)
+                self.bus.consume(name, inlet.handle, concurrency=_ANSWERED_AT_ONCE)
 
     def _ready(self) -> dict[str, str]:
         wrong = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 from shared.topology.principals import Principal
 from shared.topology.routes import (
@@ -88,6 +89,11 @@ def dead_letter_name(queue: str) -> str:
 def partition_queue(partition: int) -> str:
     """The stream that holds one partition of all samples."""
     return f"metrics.{partition}"
+
+
+def partition_of(machine: str, partitions: int) -> int:
+    """The partition of a machine's samples: the same on every machine, for ever."""
+    return crc32(machine.encode()) % partitions
 
 
 def partitions_of(principal: Principal) -> str:

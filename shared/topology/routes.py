@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -112,6 +112,13 @@ _TOLD = (Subscription(P.HEALER, "healer.jobs", awaited=False),)
 _MEMBER = (Subscription(P.MEMBER, "member.{instance}", QueueKind.EXCLUSIVE, narrowed=True),)
 _AGENT = (Subscription(P.AGENT, "agent.{instance}", narrowed=True),)
 _ASKERS = (P.CLIENT, P.OUTSIDE)
+_KNOWING = (P.TASK, P.AUTOSPEC, P.DETECTOR, P.PREDICTOR, P.HEALER)
+_ANSWERS = (Subscription(P.CLIENT, "client.answers", QueueKind.EXCLUSIVE),)
+
+
+def _asked(*names: Principal) -> tuple[Subscription, ...]:
+    """A queue of each replica: whoever knows the answer must hear the question."""
+    return tuple(Subscription(name, f"{name}.asked", QueueKind.EXCLUSIVE) for name in names)
 
 
 def _request(message: type[Message]) -> Route:
@@ -214,6 +221,13 @@ ROUTES: tuple[Route, ...] = (
     _decision(c.RuleDecide),
     _news(c.CorrelationChanged),
     _news(c.HealthReported),
+    # What pages ask, and who answers.
+    Route(c.SeriesSearch, (P.CLIENT,), _asked(P.DETECTOR)),
+    Route(c.SeriesFound, (P.DETECTOR,), _ANSWERS),
+    Route(c.CurveAsk, (P.CLIENT,), _asked(P.DETECTOR, P.PREDICTOR)),
+    Route(c.CurveTold, (P.DETECTOR, P.PREDICTOR), _ANSWERS),
+    Route(c.SettingsAsk, (P.CLIENT,), _asked(*_KNOWING)),
+    Route(c.SettingsTold, _KNOWING, _ANSWERS),
 )
 """Every message of the platform, in flow order."""
 
@@ -269,3 +283,9 @@ def subscriptions(principal: Principal) -> dict[str, list[Route]]:
             if sub.principal is principal:
                 found.setdefault(sub.queue, []).append(route)
     return found
+
+
+def is_exclusive(queue: str, routes: Sequence[Route]) -> bool:
+    """Whether a queue of ``subscriptions`` is one replica's own, and ends with its connection."""
+    subs = (sub for route in routes for sub in route.consumers)
+    return any(sub.kind is QueueKind.EXCLUSIVE for sub in subs if sub.queue == queue)

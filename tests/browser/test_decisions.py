@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,75 +11,28 @@ import httpx
 import pytest
 
 from shared.contracts.message import deterministic_id
-from shared.embedded.stack import MODULES, Stack
 from shared.messaging import Bus
 from shared.topology import Principal
-from tests.alert_desk import ALERTING, alarm, published
-from tests.browser.test_alert_pages import _CONTRAST, dark, wide
-from tests.browser.test_page import Browser, until
+from tests.browser.axe import violations
+from tests.browser.console import WAIT_S, Console
+from tests.browser.test_alert_pages import dark, wide
+from tests.browser.test_page import until
 from tests.unit.client.alerts.events import action
 
-PAGES = ("/silences", "/silences/new", "/machines", "/ledger", "/rules", "/audit", "/channels")
-_WAIT_S = 120
+SERIES = "/metrics/series?host=db1&item=df.bytes.used.percent&label=mount%3D%2Fvar"
+PAGES = (
+    "/silences",
+    "/silences/new",
+    "/machines",
+    "/metrics",
+    SERIES,
+    "/ledger",
+    "/rules",
+    "/audit",
+    "/settings",
+    "/channels",
+)
 ACTION = deterministic_id("an action that waits")
-
-
-class Console:
-    """Client and healer, a browser in which Ann has signed in, and three alarms."""
-
-    def __init__(self, folder: Path) -> None:
-        env = {"BAROGRAPH_HEALER_ALERTING": json.dumps(ALERTING)}
-        modules = {name: MODULES[name] for name in ("client", "healer")}
-        self.stack = Stack(folder / "stack", env=env, modules=modules)
-        self.stack.start()
-        self.url = self.stack.file.client_url
-        headers = {"Authorization": f"Bearer {self.stack.file.healer_token}"}
-        self.healer = httpx.Client(base_url=self.stack.file.healer_url, headers=headers, timeout=30)
-        self.browser = Browser()
-        self.browser.start()
-
-    def sign_in(self, name: str) -> None:
-        self.browser.open(f"{self.url}/login")
-        self.fill("token", self.stack.file.client_token)
-        self.fill("name", name)
-        self.press("Enter")
-        until(lambda: f"Signed in as {name}" in self.browser.text(), 60)
-
-    def alarms(self, *hosts: str) -> None:
-        bus = Bus(self.stack.file.broker_urls["detector"], Principal.DETECTOR, "console")
-        bus.start(consume=False)
-        bus.wait_ready()
-        until(lambda: published(bus, *(alarm(host, "cpu.user") for host in hosts)), _WAIT_S)
-        bus.stop()
-
-    def fill(self, name: str, text: str) -> None:
-        self.browser.run(
-            f"document.querySelector('main [name={name}]').value = {json.dumps(text)}; return 1"
-        )
-
-    def choose(self, *hosts: str) -> None:
-        for host in hosts:
-            label = json.dumps(f'[aria-label="Choose cpu.user on {host}"]')
-            assert self.browser.run(f"document.querySelector({label}).click(); return 1")
-
-    def press(self, words: str) -> None:
-        found = self.browser.run(
-            "const b = [...document.querySelectorAll('main button')]"
-            f".find((b) => b.textContent === {json.dumps(words)}); b?.click(); return !!b"
-        )
-        assert found, f"no button {words}"
-
-    def ask(self, path: str) -> Any:
-        return self.healer.get(f"/api/v1/{path}").raise_for_status().json()
-
-    def audited(self) -> list[dict[str, Any]]:
-        text = self.healer.get("/api/v1/audit").raise_for_status().text
-        return [json.loads(line) for line in text.splitlines()]
-
-    def stop(self) -> None:
-        self.browser.stop()
-        self.healer.close()
-        self.stack.stop()
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +40,9 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     made = Console(tmp_path_factory.mktemp("console"))
     try:
         made.alarms("h1", "h2", "h3")
+        made.history("db1", 4)
         made.sign_in("Ann")
-        until(lambda: _shows(made, "/alerts", "h1", "h2", "h3"), _WAIT_S)
+        until(lambda: _shows(made, "/alerts", "h1", "h2", "h3"), WAIT_S)
         yield made
     finally:
         made.stop()
@@ -177,6 +130,53 @@ def test_healing_is_stopped_on_a_machine_and_goes_on(console: Console) -> None:
     assert console.ask("healing") == []
 
 
+def test_a_series_is_found_and_shown_as_its_models_see_it(console: Console) -> None:
+    browser = console.browser
+    until(lambda: _shows(console, "/metrics?search=db1", "df.bytes.used.percent"), WAIT_S)
+    browser.run("document.querySelector('main table a').click()")
+    whole = browser.run("return location.href")
+    # The predictor compiles its code before its first forecast: until then it is said to be late.
+    until(lambda: _shows(console, SERIES, "probability"), WAIT_S)
+    assert whole.endswith(SERIES)
+    assert browser.count("svg.plot polyline.mean") == 1
+    text = browser.text()
+    assert "surprise" in text
+    line = "return document.querySelector('svg.plot polyline.value').points.length"
+    assert browser.run(line) > 90, "hourly means of four days, then the values of the last hours"
+    browser.run("[...document.querySelectorAll('nav.ways a')][1].click()")
+    until(lambda: "from=" in browser.run("return location.href"), 20)
+    assert 2 < browser.run(line) < 70
+    browser.open(whole)
+    console.fill("threshold", "55")
+    console.press("Try it")
+    until(lambda: "With 55 it would have fired" in browser.text(), 20)
+
+
+def test_a_series_is_a_table_for_programs(console: Console) -> None:
+    headers = {"Authorization": f"Bearer {console.stack.file.client_token}"}
+    with httpx.Client(base_url=f"{console.url}/api/v1", headers=headers, timeout=30) as http:
+        found = http.get("/series", params={"search": "VAR"}).raise_for_status().json()
+        assert (found["complete"], found["more"]) == (True, False)
+        (series,) = found["series"]
+        assert series["labels"] == {"mount": "/var"}
+        asked = {"host": "db1", "item": series["item"], "label": "mount=/var"}
+        rows = http.get("/curve.csv", params=asked).raise_for_status().text.splitlines()
+        kinds = {row.partition(",")[0] for row in rows[1:]}
+        assert kinds == {"mean", "value", "usual", "forecast"}
+        assert http.get("/curve", params=asked | {"host": "db2"}).status_code == 404
+        assert http.get("/curve", params=asked | {"label": "mount"}).status_code == 422
+
+
+def test_every_service_tells_its_settings_and_no_secret(console: Console) -> None:
+    until(lambda: _shows(console, "/settings", "detector", "predictor", "healer"), WAIT_S)
+    text = console.browser.run("return document.querySelector('main').textContent")
+    assert "BAROGRAPH_HEALER_ALERTING" in text
+    file = console.stack.file
+    secrets = (file.client_token, file.healer_token, file.gateway_token, file.s3_secret_key)
+    passwords = [url.split("@")[0].split(":")[-1] for url in file.broker_urls.values()]
+    assert not [each for each in (*secrets, *passwords) if each in text]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_is_readable_in_any_width_and_light(
     console: Console, page: str, tmp_path: Path
@@ -190,25 +190,15 @@ def test_every_page_is_readable_in_any_width_and_light(
                 wide(browser, width)
                 browser.log()
                 browser.open(console.url + page)
-                browser.picture(tmp_path / f"{page.replace('/', '-')}-{scheme}-{width}.png")
+                browser.picture(tmp_path / f"{re.sub('[^a-z]+', '-', page)}-{scheme}-{width}.png")
                 assert browser.log() == []
                 assert browser.count("main h1") == 1
                 wider = "return document.documentElement.scrollWidth - window.innerWidth"
                 assert browser.run(wider) <= 0
-                assert browser.run(_CONTRAST) == []
-                assert browser.run(_UNNAMED) == []
+                assert violations(browser) == []
     finally:
         browser.command("Emulation.clearDeviceMetricsOverride")
         browser.command("Emulation.setEmulatedMedia", features=[])
-
-
-_UNNAMED = """
-return [...document.querySelectorAll("input:not([type=hidden]), select, textarea, button, a[href]")]
-  .filter((each) => !(each.labels?.length || each.getAttribute("aria-label")
-    || each.textContent.trim() || each.querySelector("img[alt]")))
-  .map((each) => each.outerHTML.slice(0, 120));
-"""
-"""Controls that a screen reader has no name for."""
 
 
 def test_a_form_of_another_session_or_page_changes_nothing(console: Console) -> None:

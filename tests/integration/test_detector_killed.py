@@ -17,13 +17,13 @@ import pika
 import pika.exceptions
 import pytest
 
-from services.detector.gateway.ingest import partition_of
 from services.detector.settings import EngineSettings
 from services.detector.worker import DetectorWorker
 from shared.contracts import MetricBatch
 from shared.contracts.metrics import Sample
 from shared.messaging import Bus
 from shared.samples import encode, from_message
+from shared.topology import partition_of
 from tests.brokers import BrokerUnderTest
 from tests.waiting import eventually
 

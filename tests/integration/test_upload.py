@@ -14,6 +14,7 @@ from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.questions import Questions
 from services.client.settings import ClientSettings
 from services.client.tshell.door import Address, Code, Door, Stop
 from services.client.tshell.memory import UploadMemory
@@ -59,6 +60,7 @@ def url(objects: S3Store) -> Iterator[str]:
         objects,
         Logs(model, objects, "barograph"),
         Followers(),
+        Questions(Silent()),
     )
     server = HttpServer(app, LOOPBACK, 0)
     server.start()

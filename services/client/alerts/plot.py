@@ -38,6 +38,8 @@ class Plot:
     values: tuple[Mark, ...]
     times: tuple[Mark, ...]
     sentence: str
+    first_ms: int
+    last_ms: int
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -90,6 +92,8 @@ def plot(curve: Curve, what: str) -> Plot | None:
         values=tuple(Mark(scale.y(value), f"{value:.4g}") for value in heights),
         times=tuple(Mark(scale.x(t), short_clock(t)) for t in times),
         sentence=_sentence(curve, what),
+        first_ms=scale.first,
+        last_ms=scale.last,
     )
 
 

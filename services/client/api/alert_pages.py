@@ -10,14 +10,15 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import HTMLResponse
 
 from services.client.alerts.model import AlertModel, Filter
-from services.client.alerts.plot import plot
-from services.client.alerts.records import OPEN_RANKS, RESOLVED
+from services.client.alerts.plot import Plot, plot
+from services.client.alerts.records import OPEN_RANKS, RESOLVED, Episode
 from services.client.alerts.timeline import timeline
 from services.client.api.rendering import Render
+from services.client.series.addresses import way_of
 from services.client.settings import ClientSettings
 from shared.contracts.alerts import AlertState
 
-_PAGE = 100
+_PAGE, _MAX_DRAWN = 100, 10
 _TEXT = Query(max_length=200)
 _OFFSET = Query(ge=0, le=1_000_000)
 State = Literal["", "open", "predicted", "firing", "resolved"]
@@ -67,6 +68,7 @@ def router(model: AlertModel, page: Render, settings: ClientSettings) -> APIRout
             entries=timeline(found),
             curve=found.curve,
             plot=plot(found.curve, name) if found.curve else None,
+            series_way=way_of(found.alert),
             over=found.alert.state is AlertState.RESOLVED,
             healer=settings.healer_url.rstrip("/"),
             now=datetime.now(UTC),
@@ -78,12 +80,19 @@ def router(model: AlertModel, page: Render, settings: ClientSettings) -> APIRout
         return page(
             "forecasts.html",
             here="forecasts",
-            forecasts=found[:_PAGE],
+            forecasts=[(each, way_of(each)) for each in found[:_PAGE]],
+            plots={e.event_id: _drawn(model, e) for e in found[:_MAX_DRAWN]},
             total=model.open_forecasts(),
             **_ways("/forecasts", {}, offset, more=len(found) > _PAGE),
         )
 
     return routes
+
+
+def _drawn(model: AlertModel, episode: Episode) -> Plot | None:
+    """The forecast as its newest event drew it."""
+    curve = model.curve(episode.event_id)
+    return plot(curve, f"{episode.item} on {episode.host}") if curve else None
 
 
 def _ways(path: str, wanted: dict[str, str], offset: int, *, more: bool) -> dict[str, Any]:

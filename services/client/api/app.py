@@ -20,6 +20,8 @@ from services.client.api import (
     pages,
     plans,
     results,
+    series,
+    settings_page,
     silence_pages,
     uploads,
     usage,
@@ -29,6 +31,7 @@ from services.client.api.rendering import renderer
 from services.client.healer_api import HealerApi
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.questions import Questions
 from services.client.settings import ClientSettings
 from shared.messaging import Publisher
 from shared.storage import ObjectStore
@@ -42,6 +45,7 @@ def create_app(
     objects: ObjectStore,
     log: Logs,
     followers: Followers,
+    questions: Questions,
 ) -> FastAPI:
     """API under /api/v1, its description at /api/v1/openapi.json, the pages beside it."""
     app = FastAPI(
@@ -63,6 +67,9 @@ def create_app(
     app.include_router(kept, prefix="/api/v1")
     own_uploads = uploads.Uploads(objects, model, settings)
     app.include_router(uploads.router(own_uploads), prefix="/api/v1")
+    app.include_router(series.router(questions), prefix="/api/v1")
+    app.include_router(series.pages(questions, page))
+    app.include_router(settings_page.router(questions, settings, page))
     app.include_router(overview.router(model, alerts, page))
     app.include_router(alert_pages.router(alerts, page, settings))
     app.include_router(pages.router(model, page, settings))

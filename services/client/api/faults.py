@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from services.client.api.rendering import Render
 from services.client.healer_api import HealerRefused, HealerUnavailable
+from services.client.questions import TooManyQuestions
 from services.client.wording import faults
 from shared.contracts import Fault
 from shared.messaging import BrokerUnavailable, Unpublishable, Unroutable
@@ -88,6 +89,7 @@ def install(app: FastAPI, page: Render) -> None:
     app.add_exception_handler(BrokerUnavailable, single(503, "the broker is not reachable"))
     app.add_exception_handler(Unroutable, single(503, "the service it is for is not there yet"))
     app.add_exception_handler(HealerUnavailable, single(503, "this page needs the healer"))
+    app.add_exception_handler(TooManyQuestions, single(503, "the services are asked too much"))
     app.add_exception_handler(StoreUnavailable, single(503, "the database is away"))
     app.add_exception_handler(StorageUnavailable, single(503, "the object store is away"))
     app.add_exception_handler(NotFound, single(404, "not in the object store"))

@@ -77,6 +77,52 @@ document.addEventListener("click", async (event) => {
   event.target.blur();
 });
 
+// Drawing over a plot of a series' page shows that part of the time; its links do the same.
+let drawn = null;
+
+function placeOf(event) {
+  const plot = event.target.closest?.("#curve svg.plot");
+  if (!plot) return null;
+  const box = plot.getBoundingClientRect();
+  const { left, right, first, last } = plot.dataset;
+  const x = ((event.clientX - box.left) / box.width) * plot.viewBox.baseVal.width;
+  const at = Math.min(Math.max(x, Number(left)), Number(right));
+  const time = Number(first) + ((at - left) / (right - left)) * (last - first);
+  return { plot, at, time };
+}
+
+document.addEventListener("pointerdown", (event) => {
+  const place = event.button === 0 && event.pointerType === "mouse" ? placeOf(event) : null;
+  if (!place) return;
+  event.preventDefault();
+  const chosen = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  chosen.setAttribute("class", "chosen");
+  chosen.setAttribute("height", place.plot.viewBox.baseVal.height);
+  place.plot.append(chosen);
+  drawn = { ...place, chosen };
+});
+
+document.addEventListener("pointermove", (event) => {
+  const place = drawn && placeOf(event);
+  if (!place) return;
+  drawn.chosen.setAttribute("x", Math.min(place.at, drawn.at));
+  drawn.chosen.setAttribute("width", Math.abs(place.at - drawn.at));
+});
+
+document.addEventListener("pointerup", (event) => {
+  if (!drawn) return;
+  const from = drawn;
+  drawn = null;
+  from.chosen.remove();
+  const place = placeOf(event);
+  if (!place || Math.abs(place.at - from.at) < 8) return;
+  const way = new URL(location.href);
+  const [begin, end] = [from.time, place.time].sort((a, b) => a - b);
+  way.searchParams.set("from", new Date(begin).toISOString().slice(0, 19));
+  way.searchParams.set("until", new Date(end).toISOString().slice(0, 19));
+  location.assign(way);
+});
+
 document.querySelectorAll("section[data-refresh]").forEach((section) => refreshing(section.id));
 const log = document.getElementById("log");
 if (log) follow(log);

@@ -131,6 +131,13 @@ class Detector(BaseModel, ABC):
         """The shape of an anomaly, for a detector that tells shapes apart."""
         return AnomalyKind.OTHER
 
+    def usual(self, state: Columns, row: int, local_ms: NDArray[np.int64]) -> Floats | None:
+        """Mean, lower and upper bound of what is usual at these times, (n, 3); NaN: not known.
+
+        None for a detector that keeps no such range.
+        """
+        return None
+
     def step(self, state: Columns, tick: Tick) -> Votes:
         """Judge, then learn; points without a value are neither judged nor learned."""
         known = ~np.isnan(tick.values)

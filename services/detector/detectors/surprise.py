@@ -21,9 +21,10 @@ import math
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from services.detector.detectors.base import Detector, Tick, Votes, detector
+from services.detector.detectors.base import Detector, Floats, Tick, Votes, detector
 from shared.columns import Array, Column, Columns, indices
 from shared.contracts.alerts import AnomalyKind
 
@@ -195,6 +196,19 @@ class Surprise(Detector):
             learning,
             numbers,
         )
+
+    def usual(self, state: Columns, row: int, local_ms: NDArray[np.int64]) -> Floats | None:
+        """This time of day's value, as far around as all but the farthest points of the past."""
+        from services.detector.detectors import surprise_kernel as kernel  # noqa: PLC0415 - compiles
+
+        memory, learned = state["memory"][row], int(state["counts"][row, kernel.LEARNED])
+        if learned < self.min_points:
+            return None
+        slots = kernel.DAILY + (local_ms % _DAY_MS) * kernel.DAY_SLOTS // _DAY_MS
+        mean = memory[slots].astype(np.float64)
+        first = kernel.TOP + VIEWS.index("time_of_day") * kernel.KEPT
+        away = float(memory[first + min(learned, kernel.KEPT) - 1])
+        return np.stack([mean, mean - away, mean + away], axis=1)
 
     def kind(self, numbers: dict[str, float], direction: int) -> AnomalyKind:
         """The shape by the channel that was rarest, and which way it went."""

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
-from zlib import crc32
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from services.detector.gateway.senders import Senders
 from services.detector.labels import label_batch
 from shared.contracts import AnomalyJudged
 from shared.samples import SampleBatch, concatenate, encode
+from shared.topology import partition_of
 
 _MESSAGE_SAMPLES = 10_000
 """In one message of a stream: well below a megabyte, and large enough for vectorised steps."""
@@ -26,11 +26,6 @@ class PartitionPublisher(Protocol):
 
     def publish_partitions(self, batches: Sequence[tuple[int, bytes, str]]) -> None:
         """Append (partition, body, message id) each; returns once the broker has all of them."""
-
-
-def partition_of(host: str, partitions: int) -> int:
-    """The partition of a machine's samples: the same on every machine, for ever."""
-    return crc32(host.encode()) % partitions
 
 
 def now_ms() -> int:

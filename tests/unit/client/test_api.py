@@ -12,6 +12,7 @@ from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.questions import Questions
 from services.client.settings import ClientSettings
 from shared.contracts import (
     JobFailed,
@@ -39,6 +40,7 @@ class Desk:
         self.model, self.objects = ReadModel(self.store), MemoryStore()
         self.alerts = AlertModel(self.store)
         self.objects.ensure_bucket("barograph")
+        self.questions = Questions(self, within_s=0.05)
         app = create_app(
             ClientSettings.model_validate(settings),
             self,
@@ -47,10 +49,11 @@ class Desk:
             self.objects,
             Logs(self.model, self.objects, "barograph"),
             Followers(),
+            self.questions,
         )
         self.transport = httpx.ASGITransport(app)
 
-    def publish(self, messages, *, cause=None) -> None:
+    def publish(self, messages, *, cause=None, timeout_s=60.0) -> None:
         self.sent += list(messages)
 
     def call(self, method: str, path: str, **options) -> httpx.Response:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from services.detector.gateway.amqp import SampleInlet
 from services.detector.gateway.http import make_app
-from services.detector.gateway.ingest import InFlight, Ingest, partition_of
+from services.detector.gateway.ingest import InFlight, Ingest
 from services.detector.gateway.remote_write import Message, Receiver
 from services.detector.settings import Settings
 from shared.contracts import MetricBatch
@@ -28,6 +28,7 @@ from shared.messaging import BrokerUnavailable, Bus, Delivery
 from shared.messaging.bus import ARROW
 from shared.samples import InvalidBatch, SampleBatch, decode, encode, from_rows
 from shared.service.http import HttpServer
+from shared.topology import partition_of
 
 _NOW = 1_700_000_000_000
 Labels = dict[str, str]

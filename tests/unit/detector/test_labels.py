@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from services.detector.gateway.ingest import Ingest, partition_of
+from services.detector.gateway.ingest import Ingest
 from services.detector.labels import label_batch
 from shared.contracts import AnomalyJudged, SeriesRef
 from shared.contracts.alerts import Direction
 from shared.samples import decode, encode
+from shared.topology import partition_of
 from tests.unit.detector.test_engine import _at, _detected, _engine, _feed, _wave
 
 

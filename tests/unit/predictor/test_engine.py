@@ -13,7 +13,7 @@ from services.predictor.forecasters import CannotForecast, Forecast
 from services.predictor.forecasters.base import Floats
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
-from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
+from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn, SeriesRef
 from shared.items import Behaviour
 from shared.samples import from_rows
 
@@ -198,3 +198,30 @@ def test_the_ledger_tells_reduction_and_lead_time() -> None:
     assert score.reduction == 0
     assert score.lead_s is not None
     assert score.lead_s > 5
+
+
+def test_a_page_is_told_the_history_and_a_forecast_and_nothing_is_changed_by_it() -> None:
+    engine = Engine(_QUICK)
+    _feed(engine, _filling(40))
+    before = engine.snapshot()
+    series = SeriesRef(host="host0", item=_DISK)
+    curve = engine.curve(series)
+    assert curve is not None
+    assert (len(curve.points), curve.step_ms, curve.threshold) == (39, 1000, 90)
+    assert [point.time_ms for point in curve.forecast[:2]] == [39_500, 40_500]
+    assert curve.forecast[-1].mean > curve.points[-1].value + 15
+    assert curve.probability is not None
+    assert curve.probability > 0.5
+    assert engine.curve(series.model_copy(update={"host": "other"})) is None
+    after = engine.snapshot()
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, after[name], err_msg=name)
+
+
+def test_a_page_is_told_why_a_short_history_is_not_forecast() -> None:
+    engine = Engine(_QUICK)
+    _feed(engine, _filling(5))
+    curve = engine.curve(SeriesRef(host="host0", item=_DISK))
+    assert curve is not None
+    assert (len(curve.points), curve.forecast) == (4, ())
+    assert "too short" in curve.note

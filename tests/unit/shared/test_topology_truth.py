@@ -41,6 +41,8 @@ def _trees(principal: Principal) -> tuple[ast.AST, ...]:
     if principal is not Principal.MEMBER:
         # What a service answers with on behalf of all: ``request.refused``.
         files.append(_ROOT / "shared" / "service" / "refusals.py")
+    if f"{principal}.asked" in topology.subscriptions(principal):
+        files.append(_ROOT / "shared" / "service" / "answering.py")
     return tuple(ast.parse(file.read_text()) for file in files)
 
 

@@ -1,0 +1,57 @@
+"""The settings with which each service runs, as it says itself, secrets masked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from services.client.api.rendering import Render
+from services.client.questions import Questions
+from services.client.settings import ClientSettings
+from shared.contracts import SettingsTold
+
+
+@dataclass(frozen=True)
+class Row:
+    """A setting and what it is set to."""
+
+    variable: str
+    value: str
+    changed: bool
+    """Whether another replica of the service runs with another value."""
+
+
+def router(questions: Questions, own: ClientSettings, page: Render) -> APIRouter:
+    """/settings."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/settings")
+    def settings() -> HTMLResponse:
+        told = sorted(questions.settings(), key=lambda each: (each.service, each.instance))
+        mine = {
+            "request_id": "00000000-0000-0000-0000-000000000000",
+            "service": "client",
+            "instance": own.instance,
+            "settings": own.shown(),
+        }
+        every = [SettingsTold.model_validate(mine), *told]
+        services = [(each, _rows(each, every)) for each in every]
+        return page("settings.html", here="settings", services=services)
+
+    return routes
+
+
+def _rows(told: SettingsTold, every: Sequence[SettingsTold]) -> list[Row]:
+    """By name. Replicas differ in their instance; what else differs is worth a look."""
+    others = [each.settings for each in every if each.service == told.service]
+    return [
+        Row(
+            f"BAROGRAPH_{told.service}_{name}".upper(),
+            value,
+            name != "instance" and any(other.get(name) != value for other in others),
+        )
+        for name, value in sorted(told.settings.items())
+    ]

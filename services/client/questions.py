@@ -1,0 +1,114 @@
+"""Questions to the services that know, over the broker, and the answers that come in time."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from shared.contracts import (
+    CurveAsk,
+    CurveTold,
+    Message,
+    SeriesFound,
+    SeriesRef,
+    SeriesSearch,
+    SettingsAsk,
+    SettingsTold,
+)
+from shared.service import Context
+
+WITHIN_S = 2.0
+"""Whoever knows answers within milliseconds; a page waits no longer than this."""
+_MAX_OPEN, _MAX_ANSWERS = 200, 1_000
+
+Answer = SeriesFound | CurveTold | SettingsTold
+Enough = Callable[[Sequence[Any]], bool]
+
+
+class Asking(Protocol):
+    """The part of the bus that is needed here."""
+
+    def publish(self, messages: Iterable[Message], *, timeout_s: float) -> None:
+        """Return once the broker has the messages; raises ``BrokerUnavailable``."""
+
+
+class TooManyQuestions(Exception):
+    """So many pages wait for answers that another would only wait, too."""
+
+
+class Questions:
+    """Asks, and gives each answer to who waits for it; other replicas' answers are dropped."""
+
+    def __init__(self, bus: Asking, within_s: float = WITHIN_S) -> None:
+        self._bus = bus
+        self._within_s = within_s
+        self._open: dict[str, list[Answer]] = {}
+        self._changed = threading.Condition()
+
+    def search(self, host: str, item: str, search: str, limit: int) -> list[SeriesFound]:
+        """Each partition's answer, of those that answered in time.
+
+        Raises:
+            BrokerUnavailable: when it cannot be asked.
+            TooManyQuestions: when too many wait already.
+        """
+        with self._asked() as request_id:
+            asked = {"host": host, "item": item, "search": search, "limit": limit}
+            self._bus.publish(
+                [SeriesSearch(request_id=request_id, at=datetime.now(UTC), **asked)],
+                timeout_s=self._within_s,
+            )
+            return self._answers(request_id, _every_partition)
+
+    def curve(self, series: SeriesRef) -> list[CurveTold]:
+        """What detector and predictor told in time; raises as ``search``."""
+        with self._asked() as request_id:
+            asked = CurveAsk(request_id=request_id, at=datetime.now(UTC), series=series)
+            self._bus.publish([asked], timeout_s=self._within_s)
+            return self._answers(request_id, lambda told: len({a.source for a in told}) > 1)
+
+    def settings(self) -> list[SettingsTold]:
+        """What every replica that answered in time runs with; raises as ``search``."""
+        with self._asked() as request_id:
+            asked = SettingsAsk(request_id=request_id, at=datetime.now(UTC))
+            self._bus.publish([asked], timeout_s=self._within_s)
+            # Nobody knows how many replicas there are.
+            return self._answers(request_id, lambda _: False)
+
+    def take(self, answer: Answer, _ctx: Context) -> tuple[()]:
+        """Handle an answer's message."""
+        with self._changed:
+            waiting = self._open.get(answer.request_id)
+            if waiting is not None and len(waiting) < _MAX_ANSWERS:
+                waiting.append(answer)
+                self._changed.notify_all()
+        return ()
+
+    @contextmanager
+    def _asked(self) -> Iterator[str]:
+        request_id = str(uuid.uuid4())
+        with self._changed:
+            if len(self._open) >= _MAX_OPEN:
+                raise TooManyQuestions(f"{_MAX_OPEN} pages wait for answers already")
+            self._open[request_id] = []
+        try:
+            yield request_id
+        finally:
+            with self._changed:
+                del self._open[request_id]
+
+    def _answers(self, request_id: str, enough: Enough) -> list[Any]:
+        deadline = time.monotonic() + self._within_s
+        told = self._open[request_id]
+        with self._changed:
+            self._changed.wait_for(lambda: enough(told), max(0.0, deadline - time.monotonic()))
+            return list(told)
+
+
+def _every_partition(found: Sequence[SeriesFound]) -> bool:
+    return bool(found) and len({each.partition for each in found}) >= found[0].partitions

@@ -1,0 +1,1 @@
+"""Any series: found by its name, and shown as its models see it."""

@@ -1,0 +1,92 @@
+"""A console on a real stack, with a browser in which somebody signs in."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from shared.embedded.stack import MODULES, Stack
+from shared.messaging import Bus
+from shared.topology import Principal
+from tests.alert_desk import ALERTING, alarm, published
+from tests.browser.test_page import Browser, until
+from tests.remote_write import V1, compressed, request_1
+
+WAIT_S = 120
+
+
+class Console:
+    """Client and healer, a browser in which Ann has signed in, and three alarms."""
+
+    def __init__(self, folder: Path) -> None:
+        env = {"BAROGRAPH_HEALER_ALERTING": json.dumps(ALERTING)}
+        modules = {name: MODULES[name] for name in ("client", "healer", "detector", "predictor")}
+        self.stack = Stack(folder / "stack", env=env, modules=modules)
+        self.stack.start()
+        self.url = self.stack.file.client_url
+        headers = {"Authorization": f"Bearer {self.stack.file.healer_token}"}
+        self.healer = httpx.Client(base_url=self.stack.file.healer_url, headers=headers, timeout=30)
+        self.browser = Browser()
+        self.browser.start()
+
+    def sign_in(self, name: str) -> None:
+        self.browser.open(f"{self.url}/login")
+        self.fill("token", self.stack.file.client_token)
+        self.fill("name", name)
+        self.press("Enter")
+        until(lambda: f"Signed in as {name}" in self.browser.text(), 60)
+
+    def alarms(self, *hosts: str) -> None:
+        bus = Bus(self.stack.file.broker_urls["detector"], Principal.DETECTOR, "console")
+        bus.start(consume=False)
+        bus.wait_ready()
+        until(lambda: published(bus, *(alarm(host, "cpu.user") for host in hosts)), WAIT_S)
+        bus.stop()
+
+    def history(self, host: str, days: int) -> None:
+        """A disk that fills, every 15 minutes until now, through the gateway."""
+        now_ms = time.time_ns() // 1_000_000
+        times = range(now_ms - days * 86_400_000, now_ms, 900_000)
+        labels = {"__name__": "df.bytes.used.percent", "instance": host, "mount": "/var"}
+        points = [(at, 40 + 20 * n / len(times) + n % 3) for n, at in enumerate(times)]
+        headers = {
+            "Authorization": f"Bearer {self.stack.file.gateway_token}",
+            "Content-Type": V1,
+            "Content-Encoding": "snappy",
+        }
+        address = f"{self.stack.file.gateway_url}/api/v1/write"
+        body = compressed(request_1((labels, points)))
+        httpx.post(address, content=body, headers=headers, timeout=60).raise_for_status()
+
+    def fill(self, name: str, text: str) -> None:
+        self.browser.run(
+            f"document.querySelector('main [name={name}]').value = {json.dumps(text)}; return 1"
+        )
+
+    def choose(self, *hosts: str) -> None:
+        for host in hosts:
+            label = json.dumps(f'[aria-label="Choose cpu.user on {host}"]')
+            assert self.browser.run(f"document.querySelector({label}).click(); return 1")
+
+    def press(self, words: str) -> None:
+        found = self.browser.run(
+            "const b = [...document.querySelectorAll('main button')]"
+            f".find((b) => b.textContent === {json.dumps(words)}); b?.click(); return !!b"
+        )
+        assert found, f"no button {words}"
+
+    def ask(self, path: str) -> Any:
+        return self.healer.get(f"/api/v1/{path}").raise_for_status().json()
+
+    def audited(self) -> list[dict[str, Any]]:
+        text = self.healer.get("/api/v1/audit").raise_for_status().text
+        return [json.loads(line) for line in text.splitlines()]
+
+    def stop(self) -> None:
+        self.browser.stop()
+        self.healer.close()
+        self.stack.stop()

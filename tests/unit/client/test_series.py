@@ -1,0 +1,137 @@
+"""A series' page: put together of what was told in time, and never waiting longer than that."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.client.questions import Questions, TooManyQuestions
+from services.client.series.addresses import labels_in
+from services.client.series.picture import Window, picture_of
+from shared.contracts import Curve, CurveAsk, CurveTold, SeriesFound, SeriesRef, SeriesSearch
+from shared.contracts.alerts import Point
+from shared.service import Context
+from tests.unit.client.test_api import NOW, Desk
+
+SERIES = SeriesRef(host="h1", item="df.bytes.used.percent", labels={"mount": "/var"})
+HOUR_MS = 3_600_000
+ASKED = "host=h1&item=df.bytes.used.percent&label=mount%3D/var"
+
+
+class Knowing:
+    """A bus behind which detector and predictor answer at once."""
+
+    def __init__(self, *sources: str, partitions: int = 2, answered: int = 2) -> None:
+        self.sources, self.partitions, self.answered = sources, partitions, answered
+        self.questions = Questions(self, within_s=0.2)
+
+    def publish(self, messages, *, timeout_s: float) -> None:
+        assert timeout_s < 1
+        for message in messages:
+            threading.Thread(target=self._answer, args=(message,)).start()
+
+    def _answer(self, message) -> None:
+        context = Context(NOW, "m", 1, None)
+        if isinstance(message, CurveAsk):
+            for source in self.sources:
+                curve = Curve(points=(Point(time_ms=HOUR_MS, value=50.0),), threshold=80)
+                told = CurveTold(request_id=message.request_id, source=source, curve=curve)
+                self.questions.take(told, context)
+        if isinstance(message, SeriesSearch):
+            for partition in range(self.answered):
+                found = SeriesFound(
+                    request_id=message.request_id,
+                    partition=partition,
+                    partitions=self.partitions,
+                    series=(SERIES.model_copy(update={"host": f"h{partition}"}),),
+                )
+                self.questions.take(found, context)
+
+
+def test_who_has_all_answers_waits_no_longer() -> None:
+    knowing = Knowing("detector", "predictor")
+    knowing.questions._within_s = 0.9
+    begun = time.monotonic()
+    assert {told.source for told in knowing.questions.curve(SERIES)} == {"detector", "predictor"}
+    assert len(knowing.questions.search("", "", "", 10)) == 2
+    assert time.monotonic() - begun < 0.9
+    assert not knowing.questions._open
+
+
+@pytest.mark.parametrize("sources", [(), ("detector",), ("predictor",)])
+def test_whoever_is_silent_is_named_and_the_rest_is_shown(sources: tuple[str, ...]) -> None:
+    told = Knowing(*sources).questions.curve(SERIES)
+    picture = picture_of(SERIES, told, Window())
+    assert picture is not None
+    silent = {"detector", "predictor"} - set(sources)
+    for name in silent:
+        assert any(f"{name}" in note and "did not answer" in note for note in picture.notes)
+    assert bool(picture.line) == bool(sources)
+
+
+def test_answers_to_others_and_late_ones_are_dropped() -> None:
+    questions = Knowing().questions
+    told = CurveTold(request_id="0" * 8 + "-0000-0000-0000-" + "0" * 12, source="detector")
+    assert questions.take(told, Context(NOW, "m", 1, None)) == ()
+    assert not questions._open
+
+
+def test_too_many_open_questions_are_refused_at_once() -> None:
+    questions = Knowing().questions
+    questions._open.update({str(n): [] for n in range(200)})
+    with pytest.raises(TooManyQuestions):
+        questions.curve(SERIES)
+
+
+def test_how_often_a_threshold_would_have_fired_counts_its_beginnings() -> None:
+    values = [10, 60, 70, 20, 60, 20, 20, 90]
+    points = tuple(Point(time_ms=n * HOUR_MS, value=v) for n, v in enumerate(values))
+    curve = Curve(points=points, step_ms=HOUR_MS, threshold=80)
+    told = [CurveTold(request_id="0" * 36, source="predictor", curve=curve)]
+    picture = picture_of(SERIES, told, Window(until_ms=2 * HOUR_MS))
+    assert picture is not None
+    assert [picture.fired(at) for at in (60, 80, 95, 5)] == [3, 1, 0, 1]
+    below = picture_of(
+        SERIES,
+        [told[0].model_copy(update={"curve": curve.model_copy(update={"above": False})})],
+        Window(),
+    )
+    assert below is not None
+    assert below.fired(15) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/metrics/series?{ASKED}", 200),
+        (f"/metrics/series?{ASKED}&from=2026-01-01T00:00", 200),
+        (f"/metrics/series?{ASKED}&from=yesterday", 422),
+        (f"/metrics/series?{ASKED}&threshold=many", 422),
+        (f"/metrics/series?{ASKED}&label=x", 422),
+        ("/metrics/series?host=h&item=%0A", 422),
+        ("/metrics?host=h1", 200),
+        ("/api/v1/series", 200),
+        (f"/api/v1/curve?{ASKED}", 200),
+        (f"/api/v1/curve.csv?{ASKED}", 200),
+    ],
+)
+def test_nobody_answering_is_said_and_bad_questions_are_refused(path: str, status: int) -> None:
+    desk = Desk()
+    answer = desk.call("GET", path, headers={"accept": "text/html"})
+    assert answer.status_code == status, answer.text
+    if path.startswith("/metrics/series") and status == 200:
+        assert "did not answer in time" in answer.text
+
+
+_WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), min_size=1, max_size=9)
+
+
+@given(_WORDS, st.dictionaries(_WORDS, st.text(alphabet='a,="\\ ', max_size=6), max_size=3))
+def test_a_series_is_found_again_by_its_canonical_text(item: str, labels: dict[str, str]) -> None:
+    series = SeriesRef(host="h1", item=item, labels=labels)
+    text = series.text().removeprefix(f"h1 {item}").removeprefix(" ")
+    assert labels_in(text) == labels

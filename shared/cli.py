@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared import topology
+from shared import alerts_cli, healing_cli, topology
 from shared.dead_letters_cli import app as dead_letters
 from shared.embedded.files import own_directory
 from shared.embedded.log_files import open_log
@@ -29,11 +29,20 @@ from shared.embedded.stackfile import (
     is_ready,
     read_stack_file,
 )
-from shared.healing_cli import app as healing
 
 app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 app.add_typer(dead_letters, name="dead-letters")
-app.add_typer(healing, name="healing")
+app.add_typer(healing_cli.app, name="healing")
+app.add_typer(alerts_cli.silences, name="silences")
+for _command in (
+    alerts_cli.alerts,
+    alerts_cli.forecasts,
+    alerts_cli.acknowledge,
+    healing_cli.why,
+    healing_cli.health,
+    healing_cli.ledger,
+):
+    app.command()(_command)
 
 State = Annotated[
     Path,
@@ -284,7 +293,7 @@ def _next_steps(state: Path) -> str:
         f"submit a job      {variable}tshell submit FOLDER --main FILE.py",
         f"log in            barograph status{option} --tokens: the page takes client_token",
         "send metrics      the gateway takes gateway_token as bearer token",
-        f"see alerts        barograph healing list{option}",
+        f"see alerts        barograph alerts{option}",
         f"stop              barograph down{option}",
     ]
     if os.geteuid() != 0:

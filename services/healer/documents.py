@@ -77,7 +77,7 @@ def events() -> str:
             "The healer writes one line at level INFO for each decision about an alert. Every "
             "line has `alert_id`, `host` and `item`; where a message caused it also `trace_id`; "
             "and the fields of the fact. The same facts are the alert's story: "
-            "`barograph healing why`."
+            "`barograph why`."
         ),
         table(("event", "fact", "says"), rows),
     )

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from services.healer.notify.compose import exact_command
 from services.healer.notify.render.mail import build
 from services.healer.remediations.base import Step
-from shared import dead_letters_cli, healing_cli
+from shared import dead_letters_cli, healer_door
 from shared.contracts.alerts import RemediationStep
 from shared.visible import visible
 from tests.conformance.test_channels import told
@@ -87,11 +87,11 @@ def test_a_table_on_the_terminal_takes_no_markup_and_no_escapes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     row: dict[str, Any] = {"program": EVIL, "value": 1.25, "none": None}
-    healing_cli._show([row], as_json=False, columns=("program", "value", "none"))
+    healer_door.show_rows([row], as_json=False, columns=("program", "value", "none"))
     shown = capsys.readouterr().out
     assert "[/x]" in shown
     assert visible(shown) == shown
-    healing_cli._show([row], as_json=True, columns=())
+    healer_door.show_rows([row], as_json=True, columns=())
     assert json.loads(capsys.readouterr().out) == [row]
 
 

@@ -36,6 +36,8 @@ class AlertView(BaseModel):
     acknowledged: bool
     flapping: bool
     value: float
+    crossing_ms: int | None
+    """When a predicted alarm is due, where it is only predicted."""
     sentence: str
 
 
@@ -101,6 +103,7 @@ def router(healer: Healer) -> APIRouter:
                 acknowledged=s.acknowledged,
                 flapping=bool(s.flapping),
                 value=s.value,
+                crossing_ms=s.crossing_ms,
                 sentence=s.sentence,
             )
             for s in found

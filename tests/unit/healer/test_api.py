@@ -39,6 +39,7 @@ class Caller:
     """Sends requests to an application, without a network."""
 
     def __init__(self, app: Any) -> None:
+        self.app = app
         self._transport = httpx.ASGITransport(app)
 
     def request(self, method: str, url: str, **options: Any) -> httpx.Response:

@@ -120,7 +120,7 @@ def test_the_command_line_reads_a_table_and_a_list_of_times(
     def call(method: str, path: str, *_: Any) -> bytes:
         return door.http.request(method, f"/api/v1/{path}", json=_[-1]).content
 
-    monkeypatch.setattr(healing_cli, "_call", call)
+    monkeypatch.setattr(healing_cli, "call", call)
     done = CliRunner().invoke(
         healing_cli.app, ["related", str(table), "--alarms", str(times), "--json"]
     )

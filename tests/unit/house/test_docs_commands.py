@@ -228,7 +228,7 @@ def read_by_program(module: str, source: str, arguments: list[str]) -> None:
 
 
 def apps() -> Iterator[FastAPI]:
-    yield client_app(ClientSettings(), *[ABSENT] * 6)
+    yield client_app(ClientSettings(), *[ABSENT] * 7)
     yield healer_app(Healer(HealerSettings(), *[ABSENT] * 5, {}, ABSENT))
 
 

@@ -58,7 +58,7 @@ def build(settings: TaskSettings) -> Service:
     runtime, planner, leading = _runtime(settings, store, unit, may_act)
     reconciler = Reconciler(settings, runtime, store, unit, context, may_act=may_act)
     planning = Planning(planner, unit, now=lambda: service.context().now)
-    submit = handlers.job_submit(planner.faults)
+    submit = handlers.job_submit(planner.refusals)
     periodic = [
         Periodic("reconcile", _RECONCILE_S, reconciler.run, pause_s=_RECONCILE_PAUSE_S),
         Periodic("plan", _PLAN_S, planning.run),

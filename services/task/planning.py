@@ -19,7 +19,15 @@ from services.task.records import ACTIVE_STATES, JOBS, PLANS
 from services.task.runtime import RuntimeUnavailable
 from services.task.states import accept
 from services.task.validation import Quotas, faults
-from shared.contracts import Fault, JobPlan, JobPlanned, JobState, JobSubmit, PlannedRole
+from shared.contracts import (
+    Fault,
+    JobPlan,
+    JobPlanned,
+    JobState,
+    JobSubmit,
+    PlannedRole,
+    Scheduling,
+)
 from shared.service import ServiceUnit
 
 log = structlog.get_logger(__name__)
@@ -62,6 +70,9 @@ class Planner(Protocol):
     def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
         """Why a submit is refused, every reason; asks nobody."""
 
+    def refusals(self, submit: JobSubmit) -> tuple[Fault, ...]:
+        """The same, and where there is an API server what that one says, if it answers."""
+
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
         """What would become of ``submit``.
 
@@ -98,6 +109,10 @@ class LocalPlanner:
             return (*found, Fault(field="", problem=problem))
         return found
 
+    def refusals(self, submit: JobSubmit) -> tuple[Fault, ...]:
+        """Nobody else is to be asked."""
+        return self.faults(submit)
+
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
         """Validation and admission, as a submit would meet them."""
         found = self.faults(submit)
@@ -114,7 +129,7 @@ class LocalPlanner:
 
 def _in_pods_only(submit: JobSubmit) -> Iterable[Fault]:
     """What a program would miss where it is no pod."""
-    for field in ("volumes", "env_from"):
+    for field in ("volumes", "env_from", "env_value_from", "containers", "service_account"):
         if getattr(submit, field):
             yield Fault(
                 field=field, problem="jobs are processes of this machine; only pods have it"
@@ -123,11 +138,16 @@ def _in_pods_only(submit: JobSubmit) -> Iterable[Fault]:
 
 def _notes(submit: JobSubmit) -> Iterable[str]:
     """What a local run does not honour."""
+    asked = [submit.resources, *submit.role_resources.values()]
     ignored = {
         "image": submit.image or submit.role_images,
         "placement": submit.placement != "any",
         "priority_class": submit.priority_class,
         "queue": submit.queue,
+        "image_pull_secrets": submit.image_pull_secrets,
+        "scheduling": submit.scheduling != Scheduling() or submit.role_scheduling,
+        "resources.storage": any(each.storage for each in asked),
+        "resources.shared_memory": any(each.shared_memory for each in asked),
     }
     if named := [name for name, given in ignored.items() if given]:
         yield f"jobs run as processes of this machine: {', '.join(named)} will have no effect"

@@ -150,6 +150,28 @@ class TaskSettings(ServiceSettings):
         description="Secrets of the jobs' namespace that jobs may read, or pull images with, each"
         " by its name: what launchers are told lies in Secrets beside them.",
     )
+    allowed_nfs: tuple[str, ...] = Field(
+        default=(),
+        description="NFS exports that jobs may mount, as `SERVER:/PATH`; what lies below one is"
+        " allowed with it.",
+    )
+    allowed_host_paths: tuple[str, ...] = Field(
+        default=(),
+        description="Directories of the nodes that jobs may mount, to read only; what lies below"
+        " one is allowed with it.",
+    )
+    allowed_tolerations: tuple[str, ...] = Field(
+        default=(),
+        description="Keys of taints that jobs may tolerate; `*`: all but `node.kubernetes.io/`.",
+    )
+    allowed_runtime_classes: tuple[KubernetesName, ...] = Field(
+        default=(), description="RuntimeClasses that jobs may name."
+    )
+    allowed_service_accounts: tuple[KubernetesName, ...] = Field(
+        default=(),
+        description="Service accounts of the jobs' namespace whose identity jobs may take, each by"
+        " its name; programs may have their tokens.",
+    )
     program_storage: str = Field(
         default="64Gi",
         pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)$",
@@ -184,6 +206,15 @@ class TaskSettings(ServiceSettings):
     def _can_have_replicas(self) -> Self:
         check_replicas(self.replicas, self.store_url)
         return self
+
+    @field_validator("allowed_nfs", "allowed_host_paths")
+    @classmethod
+    def _are_directories(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            path = "/" + value.partition(":/")[2] if ":/" in value else value
+            if not path.startswith("/") or ".." in path.split("/"):
+                raise ValueError(f"{value!r} is no whole path")
+        return values
 
     @field_validator("member_signing_key")
     @classmethod

@@ -63,6 +63,8 @@ def _resources(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
         field = f"role_resources.{role}" if own else "resources"
         if memory_bytes(each.memory) < _MIN_MEMORY:
             yield f"{field}.memory", "less than 16Mi cannot hold any program"
+        if each.shared_memory and memory_bytes(each.shared_memory) > memory_bytes(each.memory):
+            yield f"{field}.shared_memory", "it counts as memory: at most as much as `memory`"
         if each.gpu > quotas.gpu:
             yield f"{field}.gpu", f"{each.gpu} GPUs are asked for; {quotas.gpu} is the quota"
 
@@ -73,7 +75,8 @@ def _sum(submit: JobSubmit, said: Callable[[Resources], str]) -> str:
     for role, number in submit.roles().items():
         text = said(submit.resources_of(role))
         numbers[text] = numbers.get(text, 0) + number
-    return " + ".join(f"{number} x {text}" for text, number in numbers.items())
+    total = " + ".join(f"{number} x {text}" for text, number in numbers.items())
+    return f"{total}, beside its own containers," if submit.containers else total
 
 
 def is_package(reference: str, bucket: str) -> bool:
@@ -109,3 +112,6 @@ def _environment(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]
             yield f"env.{name}", "this name is reserved for the platform"
         if "\x00" in value:
             yield f"env.{name}", "must not contain NUL characters"
+    for number, each in enumerate(submit.env_value_from):
+        if is_reserved_variable(each.name):
+            yield f"env_value_from.{number}.name", "this name is reserved for the platform"

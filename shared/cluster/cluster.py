@@ -97,8 +97,10 @@ class Cluster:
                 return
             query["continue"] = more
 
-    def create(self, path: str, body: Object, **query: str) -> Object:
-        return self.call("POST", path, body=body, query=query)
+    def create(
+        self, path: str, body: Object, *, timeout_s: float = _TIMEOUT_S, **query: str
+    ) -> Object:
+        return self.call("POST", path, body=body, query=query, timeout_s=timeout_s)
 
     def patch(self, path: str, body: Any, *, kind: str = MERGE_PATCH, **query: str) -> Object:
         return self.call("PATCH", path, body=body, content_type=kind, query=query)
@@ -116,6 +118,7 @@ class Cluster:
         body: Any = None,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
     ) -> Object:
         """One request and its answer.
 
@@ -135,7 +138,7 @@ class Cluster:
                 self.url + path + (f"?{urlencode(query)}" if query else ""),
                 headers=headers,
                 body=None if body is None else orjson.dumps(body),
-                timeout=_TIMEOUT_S,
+                timeout=timeout_s,
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:

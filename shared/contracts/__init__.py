@@ -80,6 +80,14 @@ from shared.contracts.message import (
 )
 from shared.contracts.metrics import MAX_SAMPLES, MetricBatch, Sample
 from shared.contracts.names import KubernetesName, Role, memory_bytes
+from shared.contracts.pods import (
+    Container,
+    Mount,
+    NodeTerm,
+    Scheduling,
+    ServiceAccount,
+    Toleration,
+)
 from shared.contracts.questions import (
     Curve,
     CurveAsk,
@@ -103,7 +111,13 @@ from shared.contracts.rendezvous import (
     RendezvousOpen,
     RendezvousTimedOut,
 )
-from shared.contracts.volumes import EmptyDirectory, EnvironmentSource, Volume
+from shared.contracts.volumes import (
+    EmptyDirectory,
+    EnvironmentSource,
+    EnvironmentValue,
+    NfsExport,
+    Volume,
+)
 
 __all__ = [
     "MAX_ARTIFACTS",
@@ -123,6 +137,7 @@ __all__ = [
     "Artifact",
     "BandPoint",
     "ClusterSpecReady",
+    "Container",
     "CorrelationChanged",
     "Curve",
     "CurveAsk",
@@ -130,6 +145,7 @@ __all__ = [
     "Direction",
     "EmptyDirectory",
     "EnvironmentSource",
+    "EnvironmentValue",
     "EvidenceCollect",
     "EvidenceCollected",
     "EvidenceRow",
@@ -166,6 +182,9 @@ __all__ = [
     "Member",
     "Message",
     "MetricBatch",
+    "Mount",
+    "NfsExport",
+    "NodeTerm",
     "Part",
     "PendingCause",
     "PlannedRole",
@@ -190,14 +209,17 @@ __all__ = [
     "RuleDecide",
     "RuleState",
     "Sample",
+    "Scheduling",
     "SeriesFound",
     "SeriesRef",
     "SeriesSearch",
+    "ServiceAccount",
     "SettingsAsk",
     "SettingsTold",
     "Severity",
     "Stored",
     "Timeouts",
+    "Toleration",
     "Volume",
     "Vote",
     "deterministic_id",

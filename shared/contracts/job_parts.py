@@ -133,6 +133,18 @@ class Resources(Part):
         description="GPUs through dynamic resource allocation, of this DeviceClass.",
         examples=["gpu.nvidia.com"],
     )
+    storage: MemoryQuantity | None = Field(
+        default=None,
+        description="What its node keeps free for it on disk, and the most it may take there;"
+        " default: nothing is kept, and the most is the installation's.",
+        examples=["20Gi"],
+    )
+    shared_memory: MemoryQuantity | None = Field(
+        default=None,
+        description="The size of /dev/shm, which counts as memory; default: the container"
+        " runtime's, usually 64Mi.",
+        examples=["2Gi"],
+    )
 
 
 class Timeouts(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, model_validator
@@ -10,7 +11,25 @@ from shared.contracts.job_notices import JobNotify
 from shared.contracts.job_parts import ContainerImage, Environment, ObjectRef, Resources, Timeouts
 from shared.contracts.message import Faults, Identifier, Message, RelativePath, cut_to
 from shared.contracts.names import KubernetesName, Role, memory_bytes
-from shared.contracts.volumes import EnvironmentSource, Volume
+from shared.contracts.pods import (
+    Container,
+    Scheduling,
+    ServiceAccount,
+    demand,
+    faults_of_containers,
+)
+from shared.contracts.volumes import (
+    SHARED_MEMORY,
+    EnvironmentSource,
+    EnvironmentValue,
+    Roles,
+    Volume,
+    faults_of_volumes,
+)
+
+
+def _is_of(role: Role, roles: Roles) -> bool:
+    return not roles or role in roles
 
 
 class JobSubmit(Message):
@@ -80,6 +99,30 @@ class JobSubmit(Message):
         description="Variables from Secrets and ConfigMaps, which the broker never sees; in pods"
         " only.",
     )
+    env_value_from: tuple[EnvironmentValue, ...] = Field(
+        default=(),
+        max_length=256,
+        description="Single variables from Secrets, ConfigMaps and the pod itself; in pods only.",
+    )
+    containers: tuple[Container, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Init containers and sidecars of its own, in the order they start; in pods"
+        " only.",
+    )
+    scheduling: Scheduling = Field(
+        default=Scheduling(), description="Which nodes its members run on; in pods only."
+    )
+    role_scheduling: dict[Role, Scheduling] = Field(
+        default_factory=dict,
+        max_length=len(Role),
+        description="The nodes of a role where that is not `scheduling`.",
+    )
+    service_account: ServiceAccount | None = Field(
+        default=None,
+        description="Whose identity its programs have in the cluster, by allow-list; default:"
+        " none; in pods only.",
+    )
     image_pull_secrets: tuple[KubernetesName, ...] = Field(
         default=(), max_length=8, description="Secrets its images are pulled with; in pods only."
     )
@@ -114,32 +157,49 @@ class JobSubmit(Message):
         for name, given in (
             ("role_resources", self.role_resources),
             ("role_images", self.role_images),
+            ("role_scheduling", self.role_scheduling),
         ):
             if absent := sorted({*given} - {*self.roles()}):
                 faults.append(f"{name}: the job has no {', '.join(absent)}")
-        faults += self._volume_faults()
+        faults += self._absent_roles()
+        for role in self.roles():
+            volumes = self.volumes_of(role)
+            own = [SHARED_MEMORY] if self.resources_of(role).shared_memory else []
+            faults += faults_of_volumes(role, volumes, own)
+            faults += faults_of_containers(role, self.containers_of(role), volumes)
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("; ".join(dict.fromkeys(faults)))
         return self
 
-    def _volume_faults(self) -> list[str]:
-        """Volumes of roles the job has not got, and two of one role at the same place."""
-        faults = []
-        for number, volume in enumerate(self.volumes):
-            if absent := sorted({*volume.roles} - {*self.roles()}):
-                faults.append(f"volumes.{number}.roles: the job has no {', '.join(absent)}")
-        for role in self.roles():
-            paths = [volume.path for volume in self.volumes_of(role)]
-            twice = sorted({path for path in paths if paths.count(path) > 1})
-            faults += [f"volumes: more than one of {role} is at {path}" for path in twice]
-        return faults
+    def _absent_roles(self) -> Iterator[str]:
+        """What is given to roles the job has not got."""
+        for name in ("volumes", "env_from", "env_value_from", "containers"):
+            for number, each in enumerate(getattr(self, name)):
+                if absent := sorted({*each.roles} - {*self.roles()}):
+                    yield f"{name}.{number}.roles: the job has no {', '.join(absent)}"
 
     def subject(self) -> str:
         return self.job_id
 
     def volumes_of(self, role: Role) -> tuple[Volume, ...]:
         """What is mounted for the members of this role."""
-        return tuple(each for each in self.volumes if not each.roles or role in each.roles)
+        return tuple(each for each in self.volumes if _is_of(role, each.roles))
+
+    def containers_of(self, role: Role) -> tuple[Container, ...]:
+        """The job's own containers in the pods of this role."""
+        return tuple(each for each in self.containers if _is_of(role, each.roles))
+
+    def env_from_of(self, role: Role) -> tuple[EnvironmentSource, ...]:
+        """Where the variables of this role's programs come from."""
+        return tuple(each for each in self.env_from if _is_of(role, each.roles))
+
+    def env_value_from_of(self, role: Role) -> tuple[EnvironmentValue, ...]:
+        """Single variables of this role's programs."""
+        return tuple(each for each in self.env_value_from if _is_of(role, each.roles))
+
+    def scheduling_of(self, role: Role) -> Scheduling:
+        """Which nodes the members of this role run on."""
+        return self.role_scheduling.get(role, self.scheduling)
 
     def roles(self) -> dict[Role, int]:
         """How many members of each role there are; a single job has one worker."""
@@ -161,16 +221,25 @@ class JobSubmit(Message):
         """The image of this role's containers; None for the installation's."""
         return self.role_images.get(role, self.image)
 
+    def cpu_of(self, role: Role) -> float:
+        """CPU cores that a member of this role asks for, its own containers included."""
+        program = self.resources_of(role).cpu
+        return demand(program, [(each.kind, each.cpu) for each in self.containers_of(role)])
+
+    def memory_of(self, role: Role) -> int:
+        """Bytes of memory that a member of this role asks for, its own containers included."""
+        own = [(each.kind, memory_bytes(each.memory)) for each in self.containers_of(role)]
+        return int(demand(memory_bytes(self.resources_of(role).memory), own))
+
     @property
     def total_cpu(self) -> float:
         """CPU cores of all members together."""
-        return sum(n * self.resources_of(role).cpu for role, n in self.roles().items())
+        return sum(n * self.cpu_of(role) for role, n in self.roles().items())
 
     @property
     def total_memory(self) -> int:
         """Bytes of memory of all members together."""
-        each = {role: memory_bytes(self.resources_of(role).memory) for role in self.roles()}
-        return sum(n * each[role] for role, n in self.roles().items())
+        return sum(n * self.memory_of(role) for role, n in self.roles().items())
 
     @property
     def total_gpu(self) -> int:

@@ -19,6 +19,18 @@ KubernetesName = Annotated[
     str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", examples=["research"])
 ]
 
+_LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+LabelKey = Annotated[
+    str,
+    Field(
+        max_length=317,
+        pattern=rf"^([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_NAME}$",
+        examples=["topology.kubernetes.io/zone"],
+        description="The key of a label, a taint or an annotation.",
+    ),
+]
+LabelValue = Annotated[str, Field(max_length=63, pattern=rf"^({_LABEL_NAME})?$")]
+
 
 class Role(StrEnum):
     """A member's task type, in TensorFlow's words."""

@@ -8,7 +8,6 @@ FILES = (
     "bring data in a package's `data` folder (`tshell submit FOLDER -f FILE`) or read them from an"
     " object store; leave results in $BAROGRAPH_MODEL_DIR and $BAROGRAPH_OUTPUT_DIR"
 )
-_IDENTITY = "a program gets no Kubernetes identity here; remove it"
 _PROBES = "a program counts as running while its process lives; remove it"
 _OWN_POD = "the program shares nothing with the node or other containers; remove it"
 
@@ -46,20 +45,13 @@ TEMPLATE_METADATA = {
     "name": _OF_THE_PLATFORM,
 }
 POD = {
-    "initContainers": "prepare what it prepares in the package or at the program's start",
-    "serviceAccountName": _IDENTITY,
-    "serviceAccount": _IDENTITY,
-    "automountServiceAccountToken": _IDENTITY,
-    "affinity": "use --placement spread or together, or the installation's node selector",
-    "topologySpreadConstraints": "use --placement spread or together",
-    "tolerations": "they are a setting of the installation (BAROGRAPH_TASK_TOLERATIONS)",
-    "securityContext": "pods run as Pod Security 'restricted' asks; remove it",
     "activeDeadlineSeconds": "use runPolicy.activeDeadlineSeconds",
     "hostPID": _OWN_POD,
     "hostIPC": _OWN_POD,
     "shareProcessNamespace": _OWN_POD,
-    "runtimeClassName": "choose nodes by the installation's node selector",
-    "nodeName": "choose nodes by the installation's node selector",
+    "nodeName": "choose nodes by nodeSelector or affinity",
+    "hostAliases": "have the names served by the cluster's DNS",
+    "dnsConfig": "pods use the cluster's DNS",
 }
 POD_HARMLESS = dict.fromkeys(
     (
@@ -77,13 +69,27 @@ CONTAINER = {
     "readinessProbe": _PROBES,
     "startupProbe": _PROBES,
     "lifecycle": "do it in the program; it gets SIGTERM before it must end",
-    "securityContext": POD["securityContext"],
 }
+OWN_CONTAINER = CONTAINER | dict.fromkeys(
+    ("livenessProbe", "readinessProbe", "startupProbe"),
+    "a sidecar is restarted when its process ends; remove it",
+)
+POD_SECURITY = "pods run as Pod Security 'restricted' asks, as the installation's user; remove it"
+AFFINITY = dict.fromkeys(
+    ("podAffinity", "podAntiAffinity"),
+    "use --placement together or spread, or topologySpreadConstraints",
+)
+NODE_TERM = {"matchFields": "use a label, e.g. kubernetes.io/hostname"}
+ANY_TAINT = "not supported; name the keys of the taints, each of them"
+SPREAD_SELECTOR = "left out: it is the job's own members that are spread"
+WRITABLE_HOST_PATH = "not supported; a node's directory is mounted readOnly: true"
 CONTAINER_HARMLESS = {
     "ports": "left out: the port is chosen at run time and stands in TF_CONFIG",
 } | dict.fromkeys(
     ("imagePullPolicy", "terminationMessagePath", "terminationMessagePolicy", "stdin", "tty"),
     _OF_THE_PLATFORM,
 )
-VALUE_FROM = "not supported; give the value itself; secrets of the cluster do not reach programs"
+VALUE_FROM = "not supported; one of secretKeyRef, configMapKeyRef, fieldRef, resourceFieldRef is"
 RESOURCES = {"claims": "ask for the device class by --device-class"}
+AMOUNT = "not supported; cpu, memory, ephemeral-storage and one kind of GPU are"
+RESOURCE_FIELD = "must be a limit or request of cpu, memory or ephemeral-storage"

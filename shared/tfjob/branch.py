@@ -70,6 +70,10 @@ class Branch:
     def keys(self) -> list[str]:
         return list(self._left)
 
+    def peek(self, key: str) -> object:
+        """A field that is still to be taken."""
+        return self._left.get(key)
+
     def take(self, key: str, kind: type[T]) -> T | None:
         """A field of this type; None where it is absent, null or, with a fault, of another."""
         value = self._left.pop(key, None)

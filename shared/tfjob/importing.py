@@ -205,7 +205,13 @@ def _together(
         _same(replicas, "hostNetwork", lambda r: r.host_network, findings)
     if priority := _same(replicas, "priorityClassName", lambda r: r.priority, findings):
         body.setdefault("priority_class", priority)
-    body |= _references(replicas, findings)
+    body |= _by_role(replicas)
+    if account := _same(replicas, "serviceAccountName", lambda r: r.account, findings):
+        body["service_account"] = account
+    plans = {role: each.scheduling for role, each in replicas.items()}
+    if any(plan != body.get("scheduling", {}) for plan in plans.values()):
+        alike = all(plan == next(iter(plans.values())) for plan in plans.values())
+        body |= {"scheduling": next(iter(plans.values()))} if alike else {"role_scheduling": plans}
     known = [each.resources for each in replicas.values()]
     if known and all(each == known[0] for each in known):
         body["resources"] = known[0]
@@ -213,7 +219,7 @@ def _together(
         body["role_resources"] = {role: each.resources for role, each in replicas.items()}
     if own_code:
         pairs = _same(replicas, "env", lambda r: r.env, findings) or []
-        body["env"] = variables(pairs, {})
+        body["env"] = variables([each for each in pairs if each[1] is not None], {})
         words = _same(replicas, "args", lambda r: r.args, findings) or []
         body["args"] = [expanded(word, body["env"]) for word in words]
         return {}
@@ -222,30 +228,38 @@ def _together(
             "argv": each.argv,
             "env": each.env,
             "cwd": each.cwd,
+            **({"env_from": True} if each.env_from else {}),
         }
         for role, each in replicas.items()
     }
 
 
-def _references(replicas: dict[str, Replica], findings: Findings) -> dict[str, Any]:
-    """Volumes by the roles that have them, and what all members have of the namespace."""
-    volumes: list[dict[str, Any]] = []
-    holders: list[list[str]] = []
-    for role, each in replicas.items():
-        for volume in each.volumes:
-            if volume not in volumes:
-                volumes.append(volume)
-                holders.append([])
-            holders[volumes.index(volume)].append(role)
+def _by_role(replicas: dict[str, Replica]) -> dict[str, Any]:
+    """Volumes, containers and sources of variables, each with the roles that have it."""
     found: dict[str, Any] = {
-        "volumes": [
-            volume | ({} if len(roles) == len(replicas) else {"roles": roles})
-            for volume, roles in zip(volumes, holders, strict=True)
-        ],
-        "env_from": _same(replicas, "envFrom", lambda r: r.env_from, findings) or [],
+        "volumes": _shared(replicas, lambda r: r.volumes),
+        "containers": _shared(replicas, lambda r: r.containers),
+        "env_from": _shared(replicas, lambda r: r.env_from),
+        "env_value_from": _shared(replicas, lambda r: r.env_value_from),
         "image_pull_secrets": sorted({n for each in replicas.values() for n in each.pull_secrets}),
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _shared(
+    replicas: dict[str, Replica], of: Callable[[Replica], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """What the roles have, each once, with ``roles`` where not all have it."""
+    lists = {role: of(each) for role, each in replicas.items()}
+    if all(each == next(iter(lists.values())) for each in lists.values()):
+        return next(iter(lists.values()), [])
+    found: list[dict[str, Any]] = []
+    for role, entries in lists.items():
+        for entry in entries:
+            same = [role for role, others in lists.items() if entry in others]
+            if role == same[0]:
+                found.append(entry | ({} if len(same) == len(lists) else {"roles": same}))
+    return found
 
 
 def _same(

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.contracts import is_reserved_variable
-from shared.tfjob import advice, storage
+from shared.tfjob import advice, containers, scheduling, storage
 from shared.tfjob.branch import Branch, Findings
 from shared.tfjob.quantities import amount, memory
 
 _CONTAINER = "tensorflow"
-_GPU_LABEL = "nvidia.com/gpu.product"
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _PROGRAM = re.compile(r"(^|/)(python[0-9.]*|bash|sh)$")
 _RESTARTS = {
@@ -35,14 +34,18 @@ class Replica:
     image: str = ""
     argv: list[str] = field(default_factory=list)
     args: list[str] = field(default_factory=list)
-    env: list[tuple[str, str]] = field(default_factory=list)
-    """In the file's order: a value may refer to variables before it."""
+    env: list[tuple[str, str | None]] = field(default_factory=list)
+    """In the file's order: a value may refer to variables before it; None: Kubernetes sets it."""
     cwd: str = ""
     resources: dict[str, Any] = field(default_factory=dict)
     host_network: bool = False
     priority: str = ""
     volumes: list[dict[str, Any]] = field(default_factory=list)
-    env_from: list[dict[str, str]] = field(default_factory=list)
+    env_from: list[dict[str, Any]] = field(default_factory=list)
+    env_value_from: list[dict[str, Any]] = field(default_factory=list)
+    containers: list[dict[str, Any]] = field(default_factory=list)
+    scheduling: dict[str, Any] = field(default_factory=dict)
+    account: dict[str, Any] = field(default_factory=dict)
     pull_secrets: list[str] = field(default_factory=list)
 
 
@@ -65,50 +68,45 @@ def replica(branch: Branch, findings: Findings, own_code: bool) -> Replica:
     pod = template.branch("spec")
     found.host_network = bool(pod.take("hostNetwork", bool))
     found.priority = pod.take("priorityClassName", str) or ""
-    selector = pod.branch("nodeSelector")
-    model = selector.take(_GPU_LABEL, str)
-    selector.close(
-        dict.fromkeys(
-            selector.keys(),
-            "nodes are chosen by the installation's setting BAROGRAPH_TASK_NODE_SELECTOR",
-        )
-    )
-    containers = pod.branches("containers")
-    sources = storage.sources(pod, findings)
+    found.scheduling, model = scheduling.scheduling(pod, findings)
+    found.account = _account(pod)
+    containers.security_context(pod, findings)
     found.pull_secrets = storage.names(pod, "imagePullSecrets", findings)
+    _containers(pod, found, findings, own_code)
     pod.close(advice.POD, advice.POD_HARMLESS)
     template.close()
     branch.close()
-    _containers(containers, found, findings, own_code, sources)
     if model:
         found.resources["gpu_model"] = model
     return found
 
 
-def _containers(
-    containers: list[Branch],
-    replica: Replica,
-    findings: Findings,
-    own_code: bool,
-    sources: dict[str, dict[str, Any]],
-) -> None:
-    named = [each for each in containers if each.take("name", str) == _CONTAINER]
-    for each in containers:
-        if each not in named[:1]:
-            findings.unsupported(
-                each.path, "not supported; one container, named tensorflow, is run"
-            )
+def _account(pod: Branch) -> dict[str, Any]:
+    """The service account; a pod that names one has its token unless it says otherwise."""
+    name = pod.take("serviceAccountName", str)
+    old, token = pod.take("serviceAccount", str), pod.take("automountServiceAccountToken", bool)
+    return {"name": name or old, "token": token is not False} if name or old else {}
+
+
+def _containers(pod: Branch, replica: Replica, findings: Findings, own_code: bool) -> None:
+    sources = storage.sources(pod, findings)
+    found, inits = pod.branches("containers"), pod.branches("initContainers")
+    named = [each for each in found if each.peek("name") == _CONTAINER]
     if not named:
         path = f"{replica.path}.template.spec.containers"
         findings.fault(path, "needs a container with the name tensorflow")
         return
-    ours = named[0]
+    ours, others = named[0], [each for each in found if each is not named[0]]
+    ours.take("name", str)
     replica.image = ours.take("image", str) or ""
     replica.cwd = ours.take("workingDir", str) or ""
     _command(ours, replica, findings, own_code)
     for variable in ours.branches("env"):
         _variable(variable, replica, findings)
-    replica.volumes = storage.mounts(ours, sources, findings)
+    containers.security_context(ours, findings)
+    mounts = storage.mounts(ours, sources, findings)
+    replica.containers = containers.beside(inits, others, sources, findings)
+    replica.volumes = storage.volumes(mounts, replica.containers, sources)
     replica.env_from = storage.env_from(ours, findings)
     replica.resources = _resources(ours.branch("resources"), findings)
     if not replica.resources:
@@ -117,7 +115,7 @@ def _containers(
 
 
 def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool) -> None:
-    command, args = _words(ours, "command", findings), _words(ours, "args", findings)
+    command, args = (containers.words(ours, key, findings) for key in ("command", "args"))
     if own_code:
         replica.args = args
         if command:
@@ -143,7 +141,7 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
 
 def _variable(variable: Branch, replica: Replica, findings: Findings) -> None:
     name, value = variable.take("name", str), variable.any("value")
-    source = variable.any("valueFrom")
+    source = variable.branch("valueFrom")
     if name is None or not _NAME.match(name):
         findings.fault(variable.at("name"), "must be the name of a variable")
     elif is_reserved_variable(name):
@@ -152,18 +150,13 @@ def _variable(variable: Branch, replica: Replica, findings: Findings) -> None:
         )
     elif not isinstance(value, str | None):
         findings.fault(variable.at("value"), "must be a string; put it in quotes")
-    elif source is not None:
-        findings.unsupported(variable.at("valueFrom"), advice.VALUE_FROM)
+    elif source.keys():
+        if put := storage.value_from(name, source, findings):
+            replica.env_value_from.append(put)
+            replica.env.append((name, None))
     else:
         replica.env.append((name, value or ""))
     variable.close()
-
-
-def _words(branch: Branch, key: str, findings: Findings) -> list[str]:
-    words = branch.take(key, list) or []
-    if any(not isinstance(word, str) for word in words):
-        findings.fault(branch.at(key), "every word must be a string; put it in quotes")
-    return [str(word) for word in words]
 
 
 def _resources(branch: Branch, findings: Findings) -> dict[str, Any]:
@@ -182,10 +175,14 @@ def _resources(branch: Branch, findings: Findings) -> dict[str, Any]:
                 found["cpu"] = float(amount(value))
             elif name == "memory":
                 found["memory"] = memory(value)
+            elif name == "ephemeral-storage":
+                found["storage"] = memory(value)
             elif "/" in name and "gpu_resource" not in found:
                 found |= {"gpu": _whole(value), "gpu_resource": name}
             else:
-                findings.unsupported(here, "not supported; cpu, memory and one kind of GPU are")
+                findings.unsupported(
+                    here, "not supported; cpu, memory, disk and one kind of GPU are"
+                )
         except ValueError as error:
             findings.fault(here, str(error))
     branch.close(instead=advice.RESOURCES)

@@ -1,7 +1,9 @@
 """Main program of an imported TFJob: becomes the command that its container would have run.
 
 Runs in the job's own image, so it uses nothing but Python itself. ``command.json`` beside it
-holds, for each role, ``argv``, ``env`` (pairs of name and value, in the file's order) and ``cwd``.
+holds, for each role, ``argv``, ``env`` (pairs of name and value, in the file's order; without a
+value where Kubernetes has put it into this process' environment), ``cwd``, and ``env_from``:
+whether there are variables whose names only Kubernetes knows.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ def main() -> None:
     command = commands[role]
     known = {name: value for name, value in os.environ.items() if _is_the_platforms(name)}
     known = variables(command["env"], known)
+    if command.get("env_from"):
+        # Which of them came from an object, and which from the image, cannot be told here.
+        known = {**os.environ, **known}
     argv = [expanded(word, known) for word in command["argv"]]
     os.environ.update(known)  # what execvp looks the program up with
     try:
@@ -34,11 +39,14 @@ def main() -> None:
         sys.exit(127 if isinstance(error, FileNotFoundError) else 126)
 
 
-def variables(pairs: Iterable[tuple[str, str]], known: dict[str, str]) -> dict[str, str]:
+def variables(pairs: Iterable[tuple[str, str | None]], known: dict[str, str]) -> dict[str, str]:
     """``known`` and the variables of ``pairs``, each of which may refer to those before it."""
     found = dict(known)
     for name, value in pairs:
-        found[name] = expanded(value, found)
+        if value is None:
+            found[name] = os.environ.get(name, "")
+        else:
+            found[name] = expanded(value, found)
     return found
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_args
 
+from shared.contracts.volumes import ContainerResource, PodField
 from shared.tfjob import advice
 from shared.tfjob.branch import Branch, Findings
 from shared.tfjob.quantities import memory
 
-_KINDS = {"persistentVolumeClaim", "configMap", "secret", "emptyDir"}
-_WHOLE = "only whole objects can be mounted; take what is needed by subPath of the mount"
-_PARTS = {"items": _WHOLE, "optional": "what a job names must be there; remove it"}
+_KINDS = {"persistentVolumeClaim", "configMap", "secret", "emptyDir", "nfs", "hostPath"}
 _MODE = {"defaultMode": "left out: files are readable by the program's user"}
 
 
@@ -34,22 +36,46 @@ def _source(volume: Branch, findings: Findings) -> dict[str, Any]:
     if len(kinds) != 1:
         return {}
     asked = volume.branch(kinds[0])
-    found: dict[str, Any]
-    if kinds == ["persistentVolumeClaim"]:
-        found = {"claim": asked.take("claimName", str)}
-        if asked.take("readOnly", bool):
-            found |= {"read_only": True}
-    elif kinds == ["configMap"]:
-        found = {"config_map": asked.take("name", str)}
-    elif kinds == ["secret"]:
-        found = {"secret": asked.take("secretName", str)}
-    else:
+    if kinds == ["emptyDir"]:
         return {"empty": _empty(asked, findings)}
-    asked.close(instead=_PARTS, harmless=_MODE)
-    if None in found.values():
+    named, found = _object(kinds[0], asked, findings)
+    asked.close(harmless=_MODE)
+    if not named:
         findings.missing(asked.path, "names no object")
         return {}
     return found
+
+
+def _object(kind: str, asked: Branch, findings: Findings) -> tuple[bool, dict[str, Any]]:
+    """Whether the source is named, and the volume's fields that say so."""
+    read_only = {"read_only": True} if asked.take("readOnly", bool) else {}
+    if kind == "persistentVolumeClaim":
+        claim = asked.take("claimName", str)
+        return claim is not None, {"claim": claim} | read_only
+    if kind == "nfs":
+        export = {"server": asked.take("server", str), "path": asked.take("path", str)}
+        return None not in export.values(), {"nfs": export} | read_only
+    if kind == "hostPath":
+        path, form = asked.take("path", str), asked.take("type", str)
+        if form not in {None, "", "Directory"}:
+            findings.unsupported(asked.at("type"), "must be Directory or left out")
+        return path is not None, {"host_path": (path or "").rstrip("/") or "/"}
+    field, key = {"configMap": ("config_map", "name"), "secret": ("secret", "secretName")}[kind]
+    name = asked.take(key, str)
+    return name is not None, {field: name} | _files(asked) | _optional(asked)
+
+
+def _files(asked: Branch) -> dict[str, Any]:
+    items: dict[str, str] = {}
+    for each in asked.branches("items"):
+        key, path = each.take("key", str), each.take("path", str)
+        items[key or ""] = path or ""
+        each.close(harmless={"mode": _MODE["defaultMode"]})
+    return {"items": items} if items else {}
+
+
+def _optional(asked: Branch) -> dict[str, Any]:
+    return {"optional": True} if asked.take("optional", bool) else {}
 
 
 def _empty(asked: Branch, findings: Findings) -> dict[str, Any]:
@@ -73,7 +99,7 @@ def _empty(asked: Branch, findings: Findings) -> dict[str, Any]:
 def mounts(
     container: Branch, sources: dict[str, dict[str, Any]], findings: Findings
 ) -> list[dict[str, Any]]:
-    """The volumes of a job that a container has."""
+    """Where a container has the pod's volumes: ``volume``, ``path`` and how."""
     found: list[dict[str, Any]] = []
     for mount in container.branches("volumeMounts"):
         name, path = mount.take("name", str), mount.take("mountPath", str)
@@ -84,27 +110,108 @@ def mounts(
         elif not path:
             findings.missing(mount.at("mountPath"), "is missing")
         elif sources[name]:
-            volume = {"path": path.rstrip("/") or "/", **sources[name]}
-            volume |= {"sub_path": below} if below else {}
-            found.append(volume | ({"read_only": True} if read_only else {}))
+            if "host_path" in sources[name] and not read_only:
+                findings.unsupported(mount.path, advice.WRITABLE_HOST_PATH)
+                continue
+            made: dict[str, Any] = {"volume": name, "path": path.rstrip("/") or "/"}
+            made |= {"sub_path": below.rstrip("/")} if below else {}
+            only = read_only or sources[name].get("read_only")
+            found.append(made | ({"read_only": True} if only else {}))
     return found
 
 
-def env_from(container: Branch, findings: Findings) -> list[dict[str, str]]:
+def volumes(
+    program: list[dict[str, Any]],
+    containers: list[dict[str, Any]],
+    sources: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """The job's volumes: where its program has them, and those only its other containers have.
+
+    Only a volume that is mounted more than once needs its name.
+    """
+    others = [mount["volume"] for each in containers for mount in each.get("mounts", ())]
+    places = [mount["volume"] for mount in program]
+    found = []
+    for mount in program:
+        name = mount["volume"]
+        shared = name in others or places.count(name) > 1
+        where = {key: value for key, value in mount.items() if key != "volume"}
+        found.append(({"name": name} if shared else {}) | sources[name] | where)
+    rest = [name for name in dict.fromkeys(others) if name not in places]
+    return found + [{"name": name} | sources[name] for name in rest]
+
+
+def env_from(container: Branch, findings: Findings) -> list[dict[str, Any]]:
     """Where a container's variables come from beside those it names."""
-    found: list[dict[str, str]] = []
+    found: list[dict[str, Any]] = []
     for source in container.branches("envFrom"):
         prefix = source.take("prefix", str) or ""
         secret, config_map = source.branch("secretRef"), source.branch("configMapRef")
         names = {"secret": secret.take("name", str), "config_map": config_map.take("name", str)}
+        optional = _optional(secret) | _optional(config_map)
         for each in (secret, config_map, source):
-            each.close(instead=_PARTS)
+            each.close()
         given = {kind: name for kind, name in names.items() if name}
         if len(given) != 1:
             findings.fault(source.path, "needs the name of one Secret or ConfigMap")
         else:
-            found.append(given | ({"prefix": prefix} if prefix else {}))
+            found.append(given | optional | ({"prefix": prefix} if prefix else {}))
     return found
+
+
+def value_from(name: str, source: Branch, findings: Findings) -> dict[str, Any] | None:
+    """A variable whose value Kubernetes puts in, as one of ``env_value_from``."""
+    kinds = source.keys()
+    if len(kinds) != 1 or kinds[0] not in _VALUES:
+        findings.unsupported(source.path, advice.VALUE_FROM)
+        return None
+    asked = source.branch(kinds[0])
+    found = _VALUES[kinds[0]](asked, findings)
+    asked.close()
+    return None if found is None else {"name": name} | found
+
+
+def _entry(kind: str, asked: Branch, findings: Findings) -> dict[str, Any] | None:
+    name, key = asked.take("name", str), asked.take("key", str)
+    if not name or not key:
+        findings.fault(asked.path, "needs a name and a key")
+        return None
+    return {kind: name, "key": key} | _optional(asked)
+
+
+def _field(asked: Branch, findings: Findings) -> dict[str, Any] | None:
+    path, version = asked.take("fieldPath", str) or "", asked.take("apiVersion", str)
+    if version not in {None, "", "v1"}:
+        findings.unsupported(asked.at("apiVersion"), "must be v1 or left out")
+    if match := _SUBSCRIPT.fullmatch(path):
+        return {match[1].removesuffix("s"): match[2]}
+    if path not in get_args(get_args(PodField)[0]):
+        findings.unsupported(asked.at("fieldPath"), "not a field that a program may be told")
+        return None
+    return {"field": path}
+
+
+def _resource(asked: Branch, findings: Findings) -> dict[str, Any] | None:
+    resource, container = asked.take("resource", str), asked.take("containerName", str)
+    divisor = asked.any("divisor")
+    if container not in {None, "", "tensorflow"} or str(divisor or "1") not in {"0", "1"}:
+        findings.unsupported(asked.path, "only the container's own, as it is (divisor 1)")
+        return None
+    if resource not in get_args(ContainerResource):
+        findings.unsupported(
+            asked.at("resource"), "must be a limit or request of cpu, memory or disk"
+        )
+        return None
+    return {"resource": resource}
+
+
+_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
+_VALUES: dict[str, Callable[[Branch, Findings], dict[str, Any] | None]] = {
+    "secretKeyRef": partial(_entry, "secret"),
+    "configMapKeyRef": partial(_entry, "config_map"),
+    "fieldRef": _field,
+    "resourceFieldRef": _resource,
+}
 
 
 def names(branch: Branch, key: str, findings: Findings) -> list[str]:

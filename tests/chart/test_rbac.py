@@ -59,7 +59,7 @@ def test_the_task_service_has_what_a_job_is_made_of_and_only_where_jobs_run() ->
 
     assert rights(render(), "demo-barograph-task") == {
         (jobs, "batch/jobs"): {"list", "watch", "create", "delete"},
-        (jobs, "/pods"): {"list", "watch", "patch", "delete"},
+        (jobs, "/pods"): {"list", "watch", "create", "patch", "delete"},
         (jobs, "/pods/status"): {"patch"},
         (jobs, "/secrets"): {"get", "create", "patch", "delete"},
         (jobs, "/events"): {"list", "watch"},

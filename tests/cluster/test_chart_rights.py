@@ -52,7 +52,7 @@ _RESOURCES = (
 )
 _TASK_IN_JOBS = {
     "jobs": "list watch create delete",
-    "pods": "list watch patch delete",
+    "pods": "list watch create patch delete",
     "pods/status": "patch",
     "secrets": "get create patch delete",
     "events": "list watch",

@@ -128,24 +128,166 @@ _REFERENCES = {
         {"path": "/b", "config_map": "train"},
         {"path": "/c", "secret": "keys"},
         {"path": "/d", "empty": {}},
+        {"path": "/e", "nfs": {"server": "nfs.example", "path": "/exports/sets"}},
+        {"path": "/f", "host_path": "/data/sets", "read_only": True},
     ],
     "env_from": [{"secret": "keys"}, {"config_map": "train"}],
+    "env_value_from": [
+        {"name": "A", "secret": "keys", "key": "a"},
+        {"name": "B", "config_map": "train", "key": "b"},
+        {"name": "C", "field": "metadata.name"},
+    ],
+    "containers": [
+        {
+            "name": "side",
+            "kind": "sidecar",
+            "image": "evil/side",
+            "storage": "65Gi",
+            "env_from": [{"secret": "keys"}],
+            "env_value_from": [{"name": "A", "secret": "keys", "key": "a"}],
+        }
+    ],
     "image_pull_secrets": ["registry"],
+    "service_account": {"name": "trainer"},
+    "scheduling": {"tolerations": [{"key": "nvidia.com/gpu"}], "runtime_class": "kata"},
+    "role_scheduling": {"worker": {"node_selector": {"pool": "other"}}},
+    "resources": {"storage": "65Gi"},
 }
+_BOUNDS = {"storage": "64Gi", "node_selector": {"pool": "jobs"}}
 
 
-def test_what_a_job_takes_from_its_namespace_must_be_allowed_by_name() -> None:
+def test_what_a_job_brings_beside_its_program_must_be_allowed_by_name() -> None:
     submit = _submit(**_REFERENCES)
-    assert [fault.field for fault in ALLOWED.faults(submit)] == [
+    assert [fault.field for fault in Allowed(**_BOUNDS).faults(submit)] == [
         "volumes.0.claim",
         "volumes.1.config_map",
         "volumes.2.secret",
+        "volumes.4.nfs",
+        "volumes.5.host_path",
         "env_from.0.secret",
         "env_from.1.config_map",
+        "env_value_from.0.secret",
+        "env_value_from.1.config_map",
+        "containers.0.image",
+        "containers.0.env_from.0.secret",
+        "containers.0.env_value_from.0.secret",
+        "containers.0.storage",
         "image_pull_secrets",
+        "service_account.name",
+        "scheduling.tolerations.0.key",
+        "scheduling.runtime_class",
+        "role_scheduling.worker.node_selector.pool",
+        "resources.storage",
     ]
-    named = Allowed(claims=["datasets"], config_maps=["train"], secrets=["keys", "registry"])
+    named = Allowed(
+        images=["evil/side"],
+        claims=["datasets"],
+        config_maps=["train"],
+        secrets=["keys", "registry"],
+        nfs=["NFS.example:/exports"],
+        host_paths=["/data/"],
+        tolerations=["nvidia.com/gpu"],
+        runtime_classes=["kata"],
+        service_accounts=["trainer"],
+        storage="65Gi",
+        node_selector={"pool": "other"},
+    )
     assert list(named.faults(submit)) == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "volume"),
+    [
+        ("/data/sets", {"host_path": "/data/sets2", "read_only": True}),
+        ("/data/sets", {"host_path": "/data", "read_only": True}),
+        ("/data/sets", {"host_path": "/", "read_only": True}),
+        ("n:/exports", {"nfs": {"server": "n", "path": "/exports2"}}),
+        ("n:/exports", {"nfs": {"server": "m", "path": "/exports"}}),
+        ("n:/exports", {"nfs": {"server": "n", "path": "/"}}),
+        ("n:/exports", {"nfs": {"server": "n.evil", "path": "/exports"}}),
+    ],
+)
+def test_a_directory_is_allowed_with_what_lies_below_it_only(
+    allowed: str, volume: dict[str, object]
+) -> None:
+    submit = _submit(volumes=[{"path": "/a", **volume}])
+    assert list(Allowed(nfs=[allowed], host_paths=[allowed]).faults(submit))
+
+
+def test_everything_by_allow_list_is_empty_until_an_operator_fills_it() -> None:
+    defaults = TaskSettings.model_construct()
+    assert defaults.allowed_images == ("tensorflow/tensorflow",)
+    assert defaults.allowed_queues == ("*",)
+    others = {name for name in TaskSettings.model_fields if name.startswith("allowed_")}
+    others -= {"allowed_images", "allowed_queues"}
+    assert {name: getattr(defaults, name) for name in others} == dict.fromkeys(others, ())
+
+
+@pytest.mark.parametrize("key", ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"])
+def test_how_long_a_node_may_be_away_is_not_the_jobs_to_say(key: str) -> None:
+    submit = _submit(scheduling={"tolerations": [{"key": key}]})
+    (fault,) = Allowed(tolerations=["*"]).faults(submit)
+    assert fault.field == "scheduling.tolerations.0.key"
+
+
+@pytest.mark.parametrize(
+    "scheduling",
+    [
+        {"tolerations": [{"operator": "Exists"}]},
+        {"tolerations": [{"key": ""}]},
+        {"tolerations": [{"key": "a", "value": "b"}]},
+        {"tolerations": [{"key": "a", "seconds": 1}]},
+        {"node_selector": {"a b": "c"}},
+        {"node_selector": {"a": "c/d"}},
+        {"node_terms": [{"expressions": []}]},
+        {"node_terms": [{"expressions": [{"key": "a"}]}]},
+        {"node_terms": [{"expressions": [{"key": "a", "operator": "Gt", "values": ["x"]}]}]},
+        {"topology_spread": [{"topology_key": "a", "min_domains": 2}]},
+        {"topology_spread": [{"topology_key": "a"}, {"topology_key": "a"}]},
+        {"runtime_class": "../x"},
+    ],
+)
+def test_what_no_scheduler_could_read_is_refused(scheduling: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        _submit(scheduling=scheduling)
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"name": "program"},
+        {"name": "launcher"},
+        {"name": "fetch"},
+        {"name": "Side"},
+        {"kind": "main"},
+        {"mounts": [{"volume": "job", "path": "/a"}]},
+        {"mounts": [{"volume": "data", "path": "/barograph/private"}]},
+        {"mounts": [{"volume": "data", "path": "/a"}, {"volume": "data", "path": "/a"}]},
+        {"mounts": [{"volume": "data", "path": "/a", "sub_path": "../b"}]},
+        {"roles": ["ps"]},
+        {"env_from": [{"secret": "a", "roles": ["worker"]}]},
+        {"env_value_from": [{"name": "A", "secret": "a"}]},
+        {"env_value_from": [{"name": "A", "field": "spec.secret"}]},
+        {"env_value_from": [{"name": "A", "annotation": "a'] or ['b"}]},
+    ],
+)
+def test_a_container_of_the_jobs_own_reaches_nothing_of_the_platforms(
+    container: dict[str, object],
+) -> None:
+    side = {"name": "side", "kind": "sidecar", **container}
+    with pytest.raises(ValidationError):
+        _submit(volumes=[{"name": "data", "empty": {}}], containers=[side])
+
+
+def test_a_jobs_own_containers_count_in_its_quota() -> None:
+    side = {"name": "side", "kind": "sidecar", "cpu": 9, "memory": "1Gi"}
+    heavy = {"name": "heavy", "kind": "init", "cpu": 8, "memory": "1Gi"}
+    found = faults(_submit(resources={"cpu": 8}, containers=[side]), QUOTAS)
+    assert [(f.field, "its own containers" in f.problem) for f in found] == [
+        ("resources.cpu", True)
+    ]
+    assert _submit(resources={"cpu": 2}, containers=[heavy]).total_cpu == 8
+    assert _submit(resources={"cpu": 2}, containers=[side, heavy]).total_cpu == 17
 
 
 def test_no_word_allows_the_secrets_of_other_jobs() -> None:
@@ -197,6 +339,13 @@ def test_a_volume_lies_over_nothing_of_the_platforms_or_the_systems(path: str) -
         {"path": "/a", "claim": "x", "roles": ["ps"]},
         {"path": "/a", "empty": {"size": "-1"}},
         {"path": "/a", "host": "/"},
+        {"path": "/a", "host_path": "/"},
+        {"path": "/a", "host_path": "/data/../etc", "read_only": True},
+        {"path": "/a", "nfs": {"server": "-o x", "path": "/"}},
+        {"path": "/a", "nfs": {"server": "n", "path": "/a/../b"}},
+        {"path": "/a", "secret": "x", "items": {"k": "../y"}},
+        {"path": "/a", "claim": "x", "optional": True},
+        {"empty": {}},
     ],
 )
 def test_a_volume_has_one_source_and_names_nothing_outside_it(volume: dict[str, object]) -> None:
@@ -240,7 +389,9 @@ def test_only_the_launchers_containers_see_the_secret_and_they_import_nothing_of
     for pod in _pods():
         (program,) = pod["containers"]
         assert {"job", "private"} & {mount["name"] for mount in program["volumeMounts"]} == set()
-        for ours in pod["initContainers"]:
+        for own in pod["initContainers"][1:-1]:
+            assert {"job", "private"} & {m["name"] for m in own.get("volumeMounts", ())} == set()
+        for ours in (pod["initContainers"][0], pod["initContainers"][-1]):
             assert ours["command"][:3] == ["python3", "-P", "-m"]
             assert {"name": "PYTHONNOUSERSITE", "value": "1"} in ours["env"]
 

@@ -50,14 +50,12 @@ BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy }}
 BAROGRAPH_TASK_ALLOWED_IMAGES: {{ toJson .Values.jobs.allowedImages | quote }}
 BAROGRAPH_TASK_ALLOWED_PRIORITY_CLASSES: {{ toJson .Values.jobs.allowedPriorityClasses | quote }}
 BAROGRAPH_TASK_ALLOWED_QUEUES: {{ toJson .Values.jobs.allowedQueues | quote }}
-{{- with .Values.jobs.allowedClaims }}
-BAROGRAPH_TASK_ALLOWED_CLAIMS: {{ toJson . | quote }}
+{{- /* What jobs may not name is not said: every one of these lists is empty by default. */}}
+{{- $jobs := .Values.jobs }}
+{{- range $list := list "Claims" "ConfigMaps" "HostPaths" "Nfs" "RuntimeClasses" "Secrets" "ServiceAccounts" "Tolerations" }}
+{{- with index $jobs (printf "allowed%s" $list) }}
+BAROGRAPH_TASK_ALLOWED_{{ $list | snakecase | upper }}: {{ toJson . | quote }}
 {{- end }}
-{{- with .Values.jobs.allowedConfigMaps }}
-BAROGRAPH_TASK_ALLOWED_CONFIG_MAPS: {{ toJson . | quote }}
-{{- end }}
-{{- with .Values.jobs.allowedSecrets }}
-BAROGRAPH_TASK_ALLOWED_SECRETS: {{ toJson . | quote }}
 {{- end }}
 BAROGRAPH_TASK_PROGRAM_STORAGE: {{ .Values.jobs.storage }}
 {{- with .Values.jobs.priorityClass }}

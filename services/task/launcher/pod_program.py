@@ -31,7 +31,9 @@ _POLL_S = 0.05
 _MEASURE_S = 1.0
 _PIECE = 4 * 2**20
 _MAX_PIECES = 64
-_DROPPED = ("KUBERNETES_", "BAROGRAPH_")
+_DROPPED = ("BAROGRAPH_",)
+_IDENTITY = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+"""There where the job has a service account; then it needs the API server's address, too."""
 _OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
 
@@ -83,7 +85,8 @@ class Run:
         self._ooms = _ooms()
         self._gone = threading.Event()
         source, sink = os.pipe()
-        env = {n: v for n, v in os.environ.items() if not n.startswith(_DROPPED)}
+        dropped = _DROPPED if os.path.exists(_IDENTITY) else (*_DROPPED, "KUBERNETES_")
+        env = {n: v for n, v in os.environ.items() if not n.startswith(dropped)}
         # The image knows best where its programs and libraries are.
         env.update((n, v) for n, v in order["env"].items() if n != "PATH" or "PATH" not in env)
         self._process = subprocess.Popen(

@@ -119,8 +119,8 @@ def test_what_is_left_out_without_harm_is_said() -> None:
 
 UNSUPPORTED = {
     "volumes": ("Worker.template.spec.volumes[0]", "data"),
-    "serviceAccountName": ("Worker.template.spec.serviceAccountName", "no Kubernetes identity"),
-    "tolerations": ("Worker.template.spec.tolerations", "BAROGRAPH_TASK_TOLERATIONS"),
+    "tolerations": ("Worker.template.spec.tolerations[0]", "name the keys of the taints"),
+    "ephemeralContainers": ("Worker.template.spec.ephemeralContainers", "not known here"),
     "nodeSelectr": ("Worker.template.spec.nodeSelectr", "not known here"),
 }
 
@@ -141,19 +141,19 @@ def test_all_faults_are_named_at_once() -> None:
         document["spec"]["enableDynamicWorker"] = True
         document["spec"]["tfReplicaSpecs"]["Launcher"] = {}
         container(document)["env"].append({"name": "KEY", "valueFrom": {"secretKeyRef": {}}})
-        container(document)["resources"]["limits"]["ephemeral-storage"] = "1Gi"
+        container(document)["resources"]["limits"]["hugepages-2Mi"] = "1Gi"
 
     assert len(faults(change)) == 4
 
 
 def test_force_goes_on_without_the_unsupported_and_says_so() -> None:
     def change(document) -> None:
-        pod(document)["volumes"] = [{"name": "data", "nfs": {"server": "s", "path": "/"}}]
+        pod(document)["volumes"] = [{"name": "data", "csi": {"driver": "s"}}]
         container(document)["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
 
     imported = import_tfjob(tfjob(change), force=True)
     assert submit(imported).roles() == {"ps": 2, "worker": 3}
-    assert any(n.startswith("left out: ") and "volumes[0].nfs" in n for n in imported.notes)
+    assert any(n.startswith("left out: ") and "volumes[0].csi" in n for n in imported.notes)
 
 
 def test_volumes_and_references_come_with_their_roles() -> None:
@@ -192,10 +192,12 @@ def test_volumes_and_references_come_with_their_roles() -> None:
 
 
 BAD_VOLUMES = {
-    "volumes[0].hostPath": ({"hostPath": {"path": "/"}}, {}),
+    "volumes[0].ephemeral": ({"ephemeral": {"volumeClaimTemplate": {}}}, {}),
+    "containers[0].volumeMounts[0]": ({"hostPath": {"path": "/"}}, {}),
+    "volumes[0].hostPath.type": ({"hostPath": {"path": "/", "type": "Socket"}}, {"readOnly": True}),
+    "volumes[0].nfs": ({"nfs": {"server": "s"}}, {}),
     "volumes[0]": ({"emptyDir": {}, "secret": {"secretName": "x"}}, {}),
     "volumes[0].persistentVolumeClaim": ({"persistentVolumeClaim": {}}, {}),
-    "volumes[0].secret.items": ({"secret": {"secretName": "x", "items": [{"key": "a"}]}}, {}),
     "volumes[0].emptyDir.sizeLimit": ({"emptyDir": {"sizeLimit": "much"}}, {}),
     "volumes[0].emptyDir.medium": ({"emptyDir": {"medium": "HugePages"}}, {}),
     "containers[0].volumeMounts[0].name": ({"emptyDir": {}}, {"name": "other"}),
@@ -217,6 +219,205 @@ def test_a_volume_that_cannot_be_had_is_named(path: str) -> None:
 
     (fault,) = faults(change)
     assert fault.startswith(f"spec.tfReplicaSpecs.Worker.template.spec.{path}: ")
+
+
+GIT_SYNC = """
+serviceAccountName: trainer
+automountServiceAccountToken: false
+runtimeClassName: nvidia
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+nodeSelector: {nvidia.com/gpu.product: A100, pool: gpus}
+tolerations:
+  - {key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}
+  - {key: team, value: vision}
+affinity:
+  nodeAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      nodeSelectorTerms: [{matchExpressions: [{key: disk, operator: In, values: [ssd]}]}]
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - {weight: 7, preference: {matchExpressions: [{key: zone, operator: Exists}]}}
+topologySpreadConstraints:
+  - maxSkew: 2
+    topologyKey: zone
+    whenUnsatisfiable: DoNotSchedule
+    labelSelector: {matchLabels: {app: digits}}
+volumes:
+  - {name: code, emptyDir: {sizeLimit: 1Gi}}
+  - {name: sets, nfs: {server: nfs.example, path: /exports, readOnly: true}}
+  - {name: node, hostPath: {path: /data/cache, type: Directory}}
+  - {name: ca, configMap: {name: ca, optional: true, items: [{key: ca.crt, path: ca.pem}]}}
+initContainers:
+  - name: clone
+    image: example.org/git:1
+    command: [git, clone, $(REPOSITORY), /code]
+    env:
+      - {name: REPOSITORY, value: "https://git.example/digits"}
+      - {name: PASSWORD, valueFrom: {secretKeyRef: {name: git, key: password}}}
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+    volumeMounts: [{name: code, mountPath: /code}]
+    resources: {limits: {cpu: 200m, memory: 64Mi, ephemeral-storage: 2Gi}}
+  - {name: proxy, image: "example.org/proxy:1", restartPolicy: Always}
+"""
+
+
+def test_all_that_a_pod_template_commonly_says_comes_with_its_role() -> None:
+    def change(document) -> None:
+        pod(document).update(yaml.safe_load(GIT_SYNC))
+        mounts = [
+            {"name": "code", "mountPath": "/code", "readOnly": True},
+            {"name": "code", "mountPath": "/lib", "subPath": "lib/"},
+            {"name": "sets", "mountPath": "/sets"},
+            {"name": "node", "mountPath": "/cache", "readOnly": True},
+            {"name": "ca", "mountPath": "/ca"},
+        ]
+        container(document).update(volumeMounts=mounts, envFrom=[{"secretRef": {"name": "keys"}}])
+        ship = {"name": "ship", "image": "example.org/ship:1", "args": ["-v"]}
+        pod(document)["containers"].append(
+            ship | {"volumeMounts": [{"name": "code", "mountPath": "/in", "readOnly": True}]}
+        )
+        container(document)["env"] += [
+            {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            {
+                "name": "APP",
+                "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['training/app']"}},
+            },
+            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        ]
+        pod(document, "PS")["serviceAccountName"] = "trainer"
+        pod(document, "PS")["automountServiceAccountToken"] = False
+
+    imported = import_tfjob(tfjob(change))
+    job = submit(imported)
+    told = job.model_dump(exclude_defaults=True, mode="json")
+    assert told["service_account"] == {"name": "trainer"}
+    assert told["role_scheduling"]["ps"] == {}
+    assert told["role_scheduling"]["worker"] == {
+        "node_selector": {"pool": "gpus"},
+        "node_terms": [{"expressions": [{"key": "disk", "values": ["ssd"]}]}],
+        "preferred_nodes": [{"expressions": [{"key": "zone", "operator": "Exists"}], "weight": 7}],
+        "tolerations": [
+            {"key": "nvidia.com/gpu", "effect": "NoSchedule"},
+            {"key": "team", "operator": "Equal", "value": "vision"},
+        ],
+        "topology_spread": [
+            {"topology_key": "zone", "max_skew": 2, "when_unsatisfiable": "DoNotSchedule"}
+        ],
+        "runtime_class": "nvidia",
+    }
+    code = {"name": "code", "empty": {"size": "1024Mi"}, "roles": ["worker"]}
+    assert told["volumes"] == [
+        code | {"path": "/code", "read_only": True},
+        code | {"path": "/lib", "sub_path": "lib"},
+        {
+            "path": "/sets",
+            "nfs": {"server": "nfs.example", "path": "/exports"},
+            "read_only": True,
+            "roles": ["worker"],
+        },
+        {"path": "/cache", "host_path": "/data/cache", "read_only": True, "roles": ["worker"]},
+        {
+            "path": "/ca",
+            "config_map": "ca",
+            "optional": True,
+            "items": {"ca.crt": "ca.pem"},
+            "roles": ["worker"],
+        },
+    ]
+    clone, proxy, ship = told["containers"]
+    assert clone == {
+        "name": "clone",
+        "kind": "init",
+        "image": "example.org/git:1",
+        "command": ["git", "clone", "$(REPOSITORY)", "/code"],
+        "env": {"REPOSITORY": "https://git.example/digits"},
+        "env_value_from": [{"name": "PASSWORD", "secret": "git", "key": "password"}],
+        "mounts": [{"volume": "code", "path": "/code"}],
+        "cpu": 0.2,
+        "memory": "64Mi",
+        "storage": "2048Mi",
+        "roles": ["worker"],
+    }
+    assert [(each["name"], each["kind"]) for each in (proxy, ship)] == [
+        ("proxy", "sidecar"),
+        ("ship", "sidecar"),
+    ]
+    assert told["env_from"] == [{"secret": "keys", "roles": ["worker"]}]
+    assert told["env_value_from"] == [
+        {"name": "NODE", "field": "spec.nodeName", "roles": ["worker"]},
+        {"name": "APP", "label": "training/app", "roles": ["worker"]},
+        {"name": "CPU", "resource": "limits.cpu", "roles": ["worker"]},
+    ]
+    assert any("labelSelector: left out" in note for note in imported.notes)
+
+
+def test_variables_that_kubernetes_puts_in_can_be_referred_to(tmp_path: Path) -> None:
+    def change(document) -> None:
+        for role in ("PS", "Worker"):
+            container(document, role)["command"] = [sys.executable, "-c", SHOW, "$(URL)", "$(S)"]
+            container(document, role)["args"] = []
+            container(document, role)["envFrom"] = [{"configMapRef": {"name": "more"}}]
+            container(document, role)["env"] = [
+                {"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+                {"name": "URL", "value": "http://$(HOST):80"},
+            ]
+
+    commands = import_tfjob(tfjob(change)).commands
+    told = run_imported(commands, tmp_path, HOST="10.0.0.7", S="of the ConfigMap")
+    assert told[0] == ["http://10.0.0.7:80", "of the ConfigMap"]
+    assert (told[1]["HOST"], told[1]["URL"]) == ("10.0.0.7", "http://10.0.0.7:80")
+
+
+MORE_THAN_A_JOB = {
+    "securityContext.privileged": lambda d: container(d).update(
+        securityContext={"privileged": True}
+    ),
+    "securityContext.runAsUser": lambda d: pod(d).update(securityContext={"runAsUser": 0}),
+    "securityContext.capabilities": lambda d: container(d).update(
+        securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}
+    ),
+    "hostPID": lambda d: pod(d).update(hostPID=True),
+    "shareProcessNamespace": lambda d: pod(d).update(shareProcessNamespace=True),
+    "nodeName": lambda d: pod(d).update(nodeName="master-0"),
+    "initContainers[0].securityContext.privileged": lambda d: pod(d).update(
+        initContainers=[{"name": "x", "image": "x", "securityContext": {"privileged": True}}]
+    ),
+    "podAntiAffinity": lambda d: pod(d).update(affinity={"podAntiAffinity": {"a": [1]}}),
+    "matchFields": lambda d: pod(d).update(
+        affinity={
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [
+                        {
+                            "matchExpressions": [{"key": "a", "operator": "Exists"}],
+                            "matchFields": [{"key": "metadata.name"}],
+                        }
+                    ]
+                }
+            }
+        }
+    ),
+    "volumeDevices": lambda d: container(d).update(volumeDevices=[{"name": "a"}]),
+    "resourceFieldRef": lambda d: container(d).update(
+        env=[
+            {
+                "name": "A",
+                "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}},
+            }
+        ]
+    ),
+    "fieldPath": lambda d: container(d).update(
+        env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.containers"}}}]
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MORE_THAN_A_JOB)
+def test_a_tfjob_never_gets_more_than_a_job_could_ask_for(what: str) -> None:
+    told = faults(MORE_THAN_A_JOB[what])
+    assert len(told) == 1
+    assert what in told[0].partition(": ")[0]
+    forced = submit(import_tfjob(tfjob(MORE_THAN_A_JOB[what]), force=True))
+    assert "privileged" not in forced.model_dump_json()
 
 
 def test_a_field_given_twice_is_refused() -> None:

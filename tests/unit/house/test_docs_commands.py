@@ -78,7 +78,10 @@ JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/channels.md#0": parse,
     "docs/how-to/channels.md#2": lambda channel: parse([channel]),
     "docs/how-to/handle-alarms.md#1": Policy.model_validate,
-    "docs/how-to/run-a-job.md#8": lambda part: SUBMIT.validate_python(WHOLE_JOB | part),
+    **{
+        f"docs/how-to/run-a-job.md#{number}": lambda part: SUBMIT.validate_python(WHOLE_JOB | part)
+        for number in range(8, 12)
+    },
     "docs/how-to/silences.md#0": Silence.model_validate,
     "docs/algorithms/detection.md#0": EngineSettings.model_validate,
 }

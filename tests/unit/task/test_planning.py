@@ -14,7 +14,7 @@ from services.task.planning import LocalPlanner, Plan, Planning
 from services.task.records import JOBS, PLANS
 from services.task.runtime import RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names
-from services.task.runtimes.kubernetes.manifests import Template
+from services.task.runtimes.kubernetes.template import Template
 from services.task.validation import Quotas, faults
 from shared.contracts import JobPlan, JobPlanned, JobSubmit, Message
 from shared.service import Context
@@ -161,3 +161,24 @@ def test_a_queued_cluster_gets_what_all_of_its_roles_ask_for() -> None:
     (program,) = made["spec"]["template"]["spec"]["containers"]
     limits = {"cpu": "2", "memory": "3Gi", "ephemeral-storage": "64Gi"}
     assert program["resources"]["limits"] == limits
+
+
+def test_what_a_program_would_miss_is_refused_on_one_machine_and_the_rest_is_noted(
+    desk: Desk,
+) -> None:
+    desk.ask(
+        volumes=[{"path": "/a", "empty": {}}],
+        env_from=[{"secret": "a"}],
+        env_value_from=[{"name": "A", "field": "metadata.name"}],
+        containers=[{"name": "a", "kind": "sidecar"}],
+        service_account={"name": "a"},
+        image_pull_secrets=["a"],
+        role_scheduling={"ps": {"runtime_class": "a"}},
+        resources={"storage": "1Gi", "shared_memory": "1Gi"},
+    )
+    told = desk.answer()
+    missed = {"volumes", "env_from", "env_value_from", "containers", "service_account"}
+    assert {fault.field for fault in told.faults} == missed
+    (note,) = told.notes
+    left_out = ("image_pull_secrets", "scheduling", "resources.storage", "resources.shared_memory")
+    assert all(field in note for field in left_out)

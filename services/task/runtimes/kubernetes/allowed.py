@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from services.task.settings import TaskSettings
-from shared.contracts import EnvironmentSource, Fault, JobSubmit, Volume
+from shared.contracts import (
+    Container,
+    EnvironmentSource,
+    EnvironmentValue,
+    Fault,
+    JobSubmit,
+    NfsExport,
+    Resources,
+    Scheduling,
+    Volume,
+    memory_bytes,
+)
 
 ANY = "*"
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?::[0-9]+)?")
 _HUB = "docker.io"
+_NODE_STATES = "node.kubernetes.io/"
+"""Taints that tell of a node's state: the platform's own tolerations are about them."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,18 @@ class Allowed:
     claims: Sequence[str] = ()
     config_maps: Sequence[str] = ()
     secrets: Sequence[str] = ()
+    nfs: Sequence[str] = ()
+    """Exports, ``SERVER:/PATH``; what lies below one is allowed with it."""
+    host_paths: Sequence[str] = ()
+    """Directories of the nodes; what lies below one is allowed with it."""
+    tolerations: Sequence[str] = ()
+    """Keys of taints."""
+    runtime_classes: Sequence[str] = ()
+    service_accounts: Sequence[str] = ()
+    storage: str = ""
+    """The most that a container may take of its node's disk; empty: anything."""
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    """What the installation asks of every job's nodes."""
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Allowed:
@@ -39,10 +64,27 @@ class Allowed:
             claims=settings.allowed_claims,
             config_maps=settings.allowed_config_maps,
             secrets=settings.allowed_secrets,
+            nfs=settings.allowed_nfs,
+            host_paths=settings.allowed_host_paths,
+            tolerations=settings.allowed_tolerations,
+            runtime_classes=settings.allowed_runtime_classes,
+            service_accounts=settings.allowed_service_accounts,
+            storage=settings.program_storage,
+            node_selector=settings.node_selector,
         )
 
     def faults(self, submit: JobSubmit) -> Iterator[Fault]:
         """What a job names and may not."""
+        yield from self._program(submit)
+        yield from self._brought(submit)
+        yield from self._scheduling("scheduling", submit.scheduling)
+        for role, scheduling in submit.role_scheduling.items():
+            yield from self._scheduling(f"role_scheduling.{role}", scheduling)
+        for where, asked in _resources(submit):
+            yield from self._storage(f"{where}.storage", asked.storage)
+
+    def _program(self, submit: JobSubmit) -> Iterator[Fault]:
+        """Images, priority and queue."""
         if submit.image is not None:
             yield from self._image("image", submit.image)
         for role, image in submit.role_images.items():
@@ -54,24 +96,82 @@ class Allowed:
             yield _not_allowed("priority_class", self.priority_classes, "ALLOWED_PRIORITY_CLASSES")
         if submit.queue and not {submit.queue, ANY} & {*self.queues}:
             yield _not_allowed("queue", self.queues, "ALLOWED_QUEUES")
+
+    def _brought(self, submit: JobSubmit) -> Iterator[Fault]:
+        """What its pods take from their namespace, and its own containers."""
         for number, volume in enumerate(submit.volumes):
-            yield from self._reference(f"volumes.{number}", volume)
-        for number, source in enumerate(submit.env_from):
-            yield from self._reference(f"env_from.{number}", source)
+            yield from self._volume(f"volumes.{number}", volume)
+        yield from self._variables("", submit.env_from, submit.env_value_from)
+        for number, each in enumerate(submit.containers):
+            yield from self._container(f"containers.{number}", each)
         for name in submit.image_pull_secrets:
             if name not in self.secrets:
                 yield _not_allowed("image_pull_secrets", self.secrets, "ALLOWED_SECRETS")
+        account = submit.service_account
+        if account is not None and account.name not in self.service_accounts:
+            field = "service_account.name"
+            yield _not_allowed(field, self.service_accounts, "ALLOWED_SERVICE_ACCOUNTS")
 
-    def _reference(self, field: str, source: Volume | EnvironmentSource) -> Iterator[Fault]:
-        """What a volume or a source of variables names of the jobs' namespace."""
-        claim = source.claim if isinstance(source, Volume) else None
-        if claim is not None and not {claim, ANY} & {*self.claims}:
+    def _volume(self, field: str, volume: Volume) -> Iterator[Fault]:
+        """Where a volume may be from."""
+        if volume.claim is not None and not {volume.claim, ANY} & {*self.claims}:
             yield _not_allowed(f"{field}.claim", self.claims, "ALLOWED_CLAIMS")
+        if volume.nfs is not None and not any(_exports(e, volume.nfs) for e in self.nfs):
+            yield _not_allowed(f"{field}.nfs", self.nfs, "ALLOWED_NFS")
+        path = volume.host_path
+        if path is not None and not any(_lies_in(path, each) for each in self.host_paths):
+            yield _not_allowed(f"{field}.host_path", self.host_paths, "ALLOWED_HOST_PATHS")
+        yield from self._reference(field, volume)
+
+    def _reference(
+        self, field: str, source: Volume | EnvironmentSource | EnvironmentValue
+    ) -> Iterator[Fault]:
+        """The ConfigMap or Secret that is named of the jobs' namespace."""
         if source.config_map is not None and not {source.config_map, ANY} & {*self.config_maps}:
             yield _not_allowed(f"{field}.config_map", self.config_maps, "ALLOWED_CONFIG_MAPS")
         # No word stands for all Secrets: what other jobs' launchers are told is among them.
         if source.secret is not None and source.secret not in self.secrets:
             yield _not_allowed(f"{field}.secret", self.secrets, "ALLOWED_SECRETS")
+
+    def _variables(
+        self,
+        prefix: str,
+        sources: Sequence[EnvironmentSource],
+        values: Sequence[EnvironmentValue],
+    ) -> Iterator[Fault]:
+        for number, source in enumerate(sources):
+            yield from self._reference(f"{prefix}env_from.{number}", source)
+        for number, value in enumerate(values):
+            yield from self._reference(f"{prefix}env_value_from.{number}", value)
+
+    def _container(self, field: str, container: Container) -> Iterator[Fault]:
+        if container.image is not None:
+            yield from self._image(f"{field}.image", container.image)
+        yield from self._variables(f"{field}.", container.env_from, container.env_value_from)
+        yield from self._storage(f"{field}.storage", container.storage)
+
+    def _storage(self, field: str, asked: str | None) -> Iterator[Fault]:
+        if asked and self.storage and memory_bytes(asked) > memory_bytes(self.storage):
+            problem = f"at most {self.storage} are allowed (BAROGRAPH_TASK_PROGRAM_STORAGE)"
+            yield Fault(field=field, problem=problem)
+
+    def _scheduling(self, field: str, asked: Scheduling) -> Iterator[Fault]:
+        for name, value in asked.node_selector.items():
+            own = self.node_selector.get(name, value)
+            if own != value:
+                problem = f"jobs of this installation run where {name} is {own}"
+                yield Fault(field=f"{field}.node_selector.{name}", problem=problem)
+        for number, each in enumerate(asked.tolerations):
+            where = f"{field}.tolerations.{number}.key"
+            if each.key.startswith(_NODE_STATES):
+                problem = "how long a node may be away is the installation's to say"
+                yield Fault(field=where, problem=problem)
+            elif not {each.key, ANY} & {*self.tolerations}:
+                yield _not_allowed(where, self.tolerations, "ALLOWED_TOLERATIONS")
+        name = asked.runtime_class or ""
+        if name and name not in self.runtime_classes:
+            where = f"{field}.runtime_class"
+            yield _not_allowed(where, self.runtime_classes, "ALLOWED_RUNTIME_CLASSES")
 
     def _image(self, field: str, image: str) -> Iterator[Fault]:
         repository = repository_of(image)
@@ -79,6 +179,22 @@ class Allowed:
             yield Fault(field=field, problem="not the name of a container image")
         elif not any(_covers(each, repository) for each in self.images if each):
             yield _not_allowed(field, self.images, "ALLOWED_IMAGES")
+
+
+def _resources(submit: JobSubmit) -> Iterator[tuple[str, Resources]]:
+    yield "resources", submit.resources
+    for role, asked in submit.role_resources.items():
+        yield f"role_resources.{role}", asked
+
+
+def _lies_in(path: str, directory: str) -> bool:
+    root = directory.rstrip("/")
+    return path == (root or "/") or path.startswith(f"{root}/")
+
+
+def _exports(allowed: str, asked: NfsExport) -> bool:
+    server, _, path = allowed.partition(":/")
+    return asked.server.lower() == server.lower() and _lies_in(asked.path, f"/{path}")
 
 
 def repository_of(image: str) -> str | None:

@@ -1,76 +1,26 @@
 """From a job to its Kubernetes objects; pure.
 
-A pod's life: the init container ``fetch`` downloads and unpacks, the native sidecar ``launcher``
-speaks for the member and outlives ``program``, which runs the user's image with nothing of ours
-but a directory it shares with the launcher. Only fetch and launcher see the job's Secret.
+A pod's life: the init container ``fetch`` downloads and unpacks, the job's own containers start,
+the native sidecar ``launcher`` speaks for the member and outlives ``program``, which runs the
+user's image with nothing of ours but a directory it shares with the launcher. Only fetch and
+launcher see the job's Secret.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-from services.task.runtimes.kubernetes import mounts, names
-from services.task.settings import TaskSettings
-from services.task.spec import SPEC_FILE, PodPlaces
+from services.task.runtimes.kubernetes import containers, mounts, names
+from services.task.runtimes.kubernetes.placing import placing
+from services.task.runtimes.kubernetes.template import Template
+from services.task.spec import SPEC_FILE
 from shared.cluster import Object
-from shared.contracts import JobSubmit, Resources, Role
+from shared.contracts import JobSubmit, Role
 
-_CLAIM = "gpu"
 _SLACK_S = 900
 """What fetching and storing may add to a job's own time limits."""
 _RECOVERIES = 1000
 """The task service decides about failures; Kubernetes' own limit must never come first."""
-_OURS = {
-    "requests": {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": "64Mi"},
-    "limits": {"memory": "512Mi", "ephemeral-storage": "1Gi"},
-}
-_STORAGE_REQUEST = "256Mi"
-"""Programs share the node's disk as they need it; the limit ends one that takes it all."""
 _EXCHANGE = "1Gi"
 """Four times what the program's output may wait there for the launcher to read it."""
-
-
-@dataclass(frozen=True)
-class Template:
-    """What this installation adds to every job."""
-
-    namespace: str
-    owner: str
-    launcher_image: str
-    program_image: str
-    pull_policy: str = "IfNotPresent"
-    priority_class: str = ""
-    queue: str = ""
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: Sequence[Mapping[str, object]] = ()
-    grace_s: int = 120
-    node_loss_s: int = 30
-    uid: int = 10_001
-    storage: str = "64Gi"
-
-    @classmethod
-    def of(cls, settings: TaskSettings) -> Template:
-        """As the settings say."""
-        return cls(
-            namespace=settings.namespace,
-            owner=settings.owner,
-            launcher_image=settings.launcher_image,
-            program_image=settings.program_image,
-            pull_policy=settings.image_pull_policy,
-            priority_class=settings.priority_class,
-            queue=settings.queue,
-            node_selector=settings.node_selector,
-            tolerations=settings.tolerations,
-            grace_s=settings.pod_grace_s,
-            node_loss_s=settings.node_loss_s,
-            uid=settings.program_uid,
-            storage=settings.program_storage,
-        )
-
-    def queue_of(self, submit: JobSubmit) -> str:
-        """Kueue's LocalQueue for this job, '' for none."""
-        return submit.queue or self.queue
 
 
 def secret(template: Template, submit: JobSubmit, spec: str) -> Object:
@@ -90,10 +40,11 @@ def secret(template: Template, submit: JobSubmit, spec: str) -> Object:
 
 def claim_template(template: Template, submit: JobSubmit, group: str) -> Object | None:
     """GPUs of a group's pods through dynamic resource allocation, where that is asked for."""
-    asked = _resources(submit, group)
+    asked = submit.resources_of(_role(submit, group))
     if not asked.device_class or not asked.gpu:
         return None
-    request = {"deviceClassName": asked.device_class, "count": asked.gpu}
+    exactly = {"deviceClassName": asked.device_class, "count": asked.gpu}
+    request = {"name": containers.CLAIM, "exactly": exactly}
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaimTemplate",
@@ -102,7 +53,7 @@ def claim_template(template: Template, submit: JobSubmit, group: str) -> Object 
             "namespace": template.namespace,
             "labels": names.labels(template.owner, submit.job_id),
         },
-        "spec": {"spec": {"devices": {"requests": [{"name": _CLAIM, "exactly": request}]}}},
+        "spec": {"spec": {"devices": {"requests": [request]}}},
     }
 
 
@@ -171,7 +122,7 @@ def job(
             "suspend": bool(queue),
             "template": {
                 "metadata": {
-                    "labels": marks,
+                    "labels": marks | names.training_labels(submit, group, completions),
                     "annotations": notes,
                 },
                 "spec": _pod(template, submit, group),
@@ -186,12 +137,10 @@ def _role(submit: JobSubmit, group: str) -> Role:
     return next((role for role in roles if str(role) == group), next(iter(roles)))
 
 
-def _resources(submit: JobSubmit, group: str) -> Resources:
-    return submit.resources_of(_role(submit, group))
-
-
 def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
+    role = _role(submit, group)
     gated = sum(submit.roles().values()) > 1
+    storage = submit.resources_of(role).storage or template.storage
     spec: Object = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -206,24 +155,21 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "initContainers": [
-            _ours(template, names.FETCH, "fetch", group),
-            _ours(template, names.LAUNCHER, "pod", group) | {"restartPolicy": "Always"},
+            containers.ours(template, names.FETCH, "fetch", group),
+            *(containers.own(template, submit, role, e) for e in submit.containers_of(role)),
+            containers.ours(template, names.LAUNCHER, "pod", group) | {"restartPolicy": "Always"},
         ],
-        "containers": [_program(template, submit, group)],
+        "containers": [containers.program(template, submit, role)],
         "volumes": [
             {"name": "exchange", "emptyDir": {"sizeLimit": _EXCHANGE}},
-            {"name": "work", "emptyDir": {"sizeLimit": template.storage}},
-            {"name": "checkpoints", "emptyDir": {"sizeLimit": template.storage}},
-            {"name": "private", "emptyDir": {"sizeLimit": template.storage}},
+            {"name": "work", "emptyDir": {"sizeLimit": storage}},
+            {"name": "checkpoints", "emptyDir": {"sizeLimit": storage}},
+            {"name": "private", "emptyDir": {"sizeLimit": storage}},
             {
                 "name": "job",
                 "secret": {"secretName": names.base_name(submit.job_id), "defaultMode": 0o440},
             },
-            *mounts.volumes(submit, _role(submit, group)),
-        ],
-        "tolerations": [
-            *({**each} for each in template.tolerations),
-            *_patience(template.node_loss_s),
+            *mounts.volumes(submit, role),
         ],
     }
     priority = submit.priority_class or template.priority_class
@@ -231,9 +177,8 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
         "priorityClassName": priority,
         "hostNetwork": submit.host_network,
         "dnsPolicy": "ClusterFirstWithHostNet" if submit.host_network else "",
-        "nodeSelector": _selector(template, submit, group),
-        "affinity": _affinity(submit),
-        "topologySpreadConstraints": _spread(submit),
+        "serviceAccountName": submit.service_account and submit.service_account.name,
+        **placing(template, submit, role),
         "schedulingGates": (
             [{"name": names.GATE}] if gated and not template.queue_of(submit) else []
         ),
@@ -243,129 +188,8 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
     return spec | {name: value for name, value in optional.items() if value}
 
 
-def _patience(seconds: int) -> list[Object]:
-    """How long a node may be away before its pods are given up."""
-    return [
-        {
-            "key": f"node.kubernetes.io/{taint}",
-            "operator": "Exists",
-            "effect": "NoExecute",
-            "tolerationSeconds": seconds,
-        }
-        for taint in ("not-ready", "unreachable")
-    ]
-
-
-def _selector(template: Template, submit: JobSubmit, group: str) -> dict[str, str]:
-    model = _resources(submit, group).gpu_model
-    return dict(template.node_selector) | ({"nvidia.com/gpu.product": model} if model else {})
-
-
-def _affinity(submit: JobSubmit) -> Object:
-    if submit.placement != "together":
-        return {}
-    term = {
-        "labelSelector": {"matchLabels": {names.JOB: names.digest(submit.job_id)}},
-        "topologyKey": "kubernetes.io/hostname",
-    }
-    preferred = [{"weight": 100, "podAffinityTerm": term}]
-    return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
-
-
-def _spread(submit: JobSubmit) -> list[Object]:
-    if submit.placement != "spread":
-        return []
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": {names.JOB: names.digest(submit.job_id)}},
-        }
-    ]
-
-
 def _claims(template: Template, submit: JobSubmit, group: str) -> list[Object]:
     wanted = claim_template(template, submit, group)
     if wanted is None:
         return []
-    return [{"name": _CLAIM, "resourceClaimTemplateName": wanted["metadata"]["name"]}]
-
-
-def _ours(template: Template, name: str, way: str, group: str) -> Object:
-    """A container of ours, from the task service's image."""
-    return {
-        "name": name,
-        "image": template.launcher_image,
-        "imagePullPolicy": template.pull_policy,
-        # -P and no user site: nothing is ever imported from a directory that is written to.
-        "command": ["python3", "-P", "-m", "services.task.launcher", way],
-        "workingDir": str(PodPlaces.PRIVATE),
-        "env": [
-            {"name": "HOME", "value": str(PodPlaces.PRIVATE)},
-            {"name": "TMPDIR", "value": str(PodPlaces.PRIVATE)},
-            {"name": "PYTHONNOUSERSITE", "value": "1"},
-            {"name": "BAROGRAPH_GROUP", "value": group},
-            _told("BAROGRAPH_ROLES", f"metadata.annotations['{names.ROLES}']"),
-            _told("BAROGRAPH_INDEX", f"metadata.annotations['{names.INDEX}']"),
-            _told("BAROGRAPH_BASE", f"metadata.annotations['{names.BASE}']"),
-            _told("BAROGRAPH_FAILED", f"metadata.annotations['{names.FAILED}']"),
-            _told("BAROGRAPH_IGNORED", f"metadata.annotations['{names.IGNORED}']"),
-            _told("BAROGRAPH_HOST", "status.podIP"),
-            _told("BAROGRAPH_POD", "metadata.name"),
-            _told("BAROGRAPH_NODE", "spec.nodeName"),
-        ],
-        "resources": _OURS,
-        "securityContext": _confined(read_only=True),
-        "volumeMounts": [
-            {"name": "exchange", "mountPath": str(PodPlaces.EXCHANGE)},
-            {"name": "work", "mountPath": str(PodPlaces.WORK)},
-            {"name": "checkpoints", "mountPath": str(PodPlaces.CHECKPOINTS)},
-            {"name": "private", "mountPath": str(PodPlaces.PRIVATE)},
-            {"name": "job", "mountPath": str(PodPlaces.SPEC), "readOnly": True},
-        ],
-    }
-
-
-def _told(name: str, path: str) -> Object:
-    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
-
-
-def _program(template: Template, submit: JobSubmit, group: str) -> Object:
-    """The user's container: the image as it is, with no credential but what the job names."""
-    asked = _resources(submit, group)
-    amounts = {"cpu": f"{asked.cpu:g}", "memory": asked.memory}
-    if asked.gpu and not asked.device_class:
-        amounts[asked.gpu_resource] = str(asked.gpu)
-    resources: Object = {
-        "requests": amounts | {"ephemeral-storage": _STORAGE_REQUEST},
-        "limits": amounts | {"ephemeral-storage": template.storage},
-    }
-    if asked.gpu and asked.device_class:
-        resources["claims"] = [{"name": _CLAIM}]
-    exchange = str(PodPlaces.EXCHANGE)
-    env_from = mounts.env_from(submit)
-    return {
-        "name": names.PROGRAM,
-        "image": submit.image_of(_role(submit, group)) or template.program_image,
-        "imagePullPolicy": template.pull_policy,
-        "command": ["python3", f"{exchange}/program.py", exchange],
-        "workingDir": str(PodPlaces.WORK),
-        "resources": resources,
-        "securityContext": _confined(read_only=False),
-        "volumeMounts": [
-            {"name": "exchange", "mountPath": exchange},
-            {"name": "work", "mountPath": str(PodPlaces.WORK)},
-            {"name": "checkpoints", "mountPath": str(PodPlaces.CHECKPOINTS)},
-            *mounts.mounts(submit, _role(submit, group)),
-        ],
-        **({"envFrom": env_from} if env_from else {}),
-    }
-
-
-def _confined(*, read_only: bool) -> Object:
-    return {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": read_only,
-        "capabilities": {"drop": ["ALL"]},
-    }
+    return [{"name": containers.CLAIM, "resourceClaimTemplateName": wanted["metadata"]["name"]}]

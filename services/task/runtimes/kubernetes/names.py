@@ -26,10 +26,16 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 GATE = "barograph.io/gang"
 ALL = "all"
 
+TRAINING = "training.kubeflow.org"
+"""Prefix of the labels by which the Training Operator's users select pods."""
+REPLICA_INDEX = f"{TRAINING}/replica-index"
+"""Label: a member's index within its role, once the pod is there."""
+
 PROGRAM, LAUNCHER, FETCH = "program", "launcher", "fetch"
 """Containers of a member's pod."""
 
 _SLUG = 30
+_MAX_LABEL = 63
 
 
 def digest(job_id: str) -> str:
@@ -46,6 +52,36 @@ def base_name(job_id: str) -> str:
 def labels(owner: str, job_id: str) -> dict[str, str]:
     """What every object of a job carries."""
     return {MANAGED: "barograph", OWNER: owner, JOB: digest(job_id)}
+
+
+def training_labels(submit: JobSubmit, group: str, completions: int) -> dict[str, str]:
+    """What the Training Operator's pods carry, as far as all pods of a group have it in common."""
+    name = re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$", "", submit.name[:_MAX_LABEL])
+    found = {f"{TRAINING}/job-name": name}
+    if group != ALL:
+        found[f"{TRAINING}/replica-type"] = group
+        if completions == 1:
+            found |= member_labels(
+                roles_text(submit), Member(role=Role(group), index=0, incarnation=1)
+            )
+    return found
+
+
+def member_labels(roles: str, member: Member) -> dict[str, str]:
+    """The labels of the Training Operator that differ from pod to pod.
+
+    Args:
+        roles: value of the annotation ``ROLES``.
+        member: whose pod it is.
+    """
+    found = {
+        f"{TRAINING}/replica-type": str(member.role),
+        REPLICA_INDEX: str(member.index),
+    }
+    leads = Role.CHIEF if any(e.startswith(f"{Role.CHIEF}=") for e in roles.split(",")) else None
+    if (member.role, member.index) == (leads or Role.WORKER, 0):
+        found[f"{TRAINING}/job-role"] = "master"
+    return found
 
 
 def selector(owner: str) -> str:

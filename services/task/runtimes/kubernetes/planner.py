@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
+
+import structlog
 
 from services.task.planning import Plan
 from services.task.runtime import RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, room
 from services.task.runtimes.kubernetes.allowed import Allowed
-from services.task.runtimes.kubernetes.manifests import Template
 from services.task.runtimes.kubernetes.room import Need
+from services.task.runtimes.kubernetes.template import Template
 from services.task.runtimes.kubernetes.view import View
 from services.task.validation import Quotas, faults
 from shared.cluster import (
@@ -21,9 +24,24 @@ from shared.cluster import (
     Object,
     path_of,
 )
-from shared.contracts import Fault, JobSubmit
+from shared.contracts import Fault, JobSubmit, Role
+
+log = structlog.get_logger(__name__)
 
 _DRY = {"dryRun": "All"}
+_DRY_S = 5.0
+"""Seconds the API server may take to check an object of a job that somebody hands in."""
+_REST_S = 30.0
+"""Seconds it is not asked again after it did not answer: submits must not wait for it in turn."""
+_QUOTA = "exceeded quota"
+_NO_RIGHT = "cannot create resource"
+_BY_ROLE: dict[str, Callable[[JobSubmit, Role], object]] = {
+    "volumes": JobSubmit.volumes_of,
+    "env_from": JobSubmit.env_from_of,
+    "env_value_from": JobSubmit.env_value_from_of,
+    "containers": JobSubmit.containers_of,
+    "role_scheduling": JobSubmit.scheduling_of,
+}
 
 
 class KubernetesPlanner:
@@ -35,6 +53,7 @@ class KubernetesPlanner:
         view: the nodes, as they are.
         quotas: what one job may have.
         allowed: what jobs may name.
+        now: seconds that only go on.
     """
 
     runtime: Literal["local", "kubernetes"] = "kubernetes"
@@ -46,19 +65,33 @@ class KubernetesPlanner:
         view: View,
         quotas: Quotas,
         allowed: Allowed,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster, self._template, self._view = cluster, template, view
         self._quotas, self._allowed = quotas, allowed
+        self._now = now
+        self._not_before = 0.0
 
     def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
         """Everything wrong with a job here; asks nobody."""
-        selector = self._template.node_selector
         return (
             *faults(submit, self._quotas),
             *self._allowed.faults(submit),
             *self._kinds(submit),
-            *room.faults(submit, self._view.nodes(), selector),
+            *room.faults(submit, self._view.nodes(), self._template),
         )
+
+    def refusals(self, submit: JobSubmit) -> tuple[Fault, ...]:
+        """Why a submit is refused: what is wrong here, or else what the API server refuses."""
+        found = self.faults(submit)
+        if found or self._now() < self._not_before:
+            return found
+        try:
+            return tuple(self._refusals(list(self._objects(submit))))
+        except RuntimeUnavailable as error:
+            self._not_before = self._now() + _REST_S
+            log.warning("submit_not_checked", job=submit.job_id, error=str(error))
+            return ()
 
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
         """Validation, room, and with ``server`` the API server's dry run of every object.
@@ -96,9 +129,11 @@ class KubernetesPlanner:
         if queue and len({submit.image_of(role) for role in submit.roles()}) > 1:
             problem = "a queued cluster is one Job: all roles must have the same image"
             yield Fault(field="role_images", problem=problem)
-        if queue and len({submit.volumes_of(role) for role in submit.roles()}) > 1:
-            problem = "a queued cluster is one Job: all roles must have the same volumes"
-            yield Fault(field="volumes", problem=problem)
+        for field, of in _BY_ROLE.items():
+            values = [of(submit, role) for role in submit.roles()]
+            if queue and any(value != values[0] for value in values):
+                problem = f"a queued cluster is one Job: all roles must have the same {field}"
+                yield Fault(field=field, problem=problem)
         named = all(submit.image_of(role) for role in submit.roles())
         if not named and not self._template.program_image:
             yield Fault(field="image", problem="the installation has no default image: name one")
@@ -114,30 +149,40 @@ class KubernetesPlanner:
             yield manifests.job(template, submit, group, size, base=0, owner_uid="")
 
     def _refusals(self, objects: Sequence[Object]) -> Iterator[Fault]:
-        """What the API server says against the objects."""
+        """What the API server says against the objects, and against the pods of the Jobs.
+
+        Only of pods it looks at what they name and at the namespace's Pod Security level.
+        """
+        found: dict[Fault, None] = {}
         for each in objects:
-            yield from self._refusal(each)
+            found |= dict.fromkeys(self._refusal(each))
+        for each in objects:
+            if each["kind"] == "Job" and not found:
+                found |= dict.fromkeys(self._refusal(_first_pod(each)))
+        yield from found
 
     def _refusal(self, item: Object) -> Iterator[Fault]:
         kind = item["kind"]
         try:
             path = path_of(item["apiVersion"], f"{kind.lower()}s", item["metadata"]["namespace"])
-            self._cluster.create(path, item, **_DRY)
+            self._cluster.create(path, item, timeout_s=_DRY_S, **_DRY)
         except ClusterUnavailable as error:
             raise RuntimeUnavailable(str(error)) from error
         except Invalid as error:
             for field, problem in error.causes or (("", str(error)),):
                 yield Fault(field=f"{kind}.{field}".strip("."), problem=problem)
         except ClusterError as error:
-            yield Fault(field=kind, problem=str(error))
+            # What is full today may be free tomorrow; who may make Jobs need not make pods.
+            passes = _QUOTA in str(error) or (kind == "Pod" and _NO_RIGHT in str(error))
+            if not passes:
+                yield Fault(field=kind, problem=str(error))
 
     def _waits(self, submit: JobSubmit) -> str:
         free = self._view.free()
         if free is None:
             return ""
-        selector = self._template.node_selector
         needs = [
-            Need.of(submit.resources_of(role), selector)
+            Need.of(self._template, submit, role)
             for role, number in submit.roles().items()
             for _ in range(number)
         ]
@@ -148,3 +193,15 @@ class KubernetesPlanner:
             yield "nodes cannot be seen: whether it fits is not known (chart value rbac.nodes)"
         if self._template.queue_of(submit):
             yield "Kueue decides when it starts"
+
+
+def _first_pod(job: Object) -> Object:
+    """A pod as the Job would make it."""
+    made = job["spec"]["template"]
+    place = {"name": f"{job['metadata']['name']}-0", "namespace": job["metadata"]["namespace"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**made["metadata"], **place},
+        "spec": made["spec"],
+    }

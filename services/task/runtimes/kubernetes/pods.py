@@ -46,6 +46,7 @@ def keep(pod: Object) -> Object:
             "nodeName": spec.get("nodeName", ""),
             "schedulingGates": spec.get("schedulingGates") or [],
             "nodeSelector": spec.get("nodeSelector") or {},
+            "nodeTerms": _node_terms(spec),
             "requests": [
                 (c.get("resources") or {}).get("requests") or {}
                 for c in [*spec.get("containers", ()), *_sidecars(spec)]
@@ -53,6 +54,12 @@ def keep(pod: Object) -> Object:
         },
         "status": kept,
     }
+
+
+def _node_terms(spec: Object) -> list[Object]:
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    return required.get("nodeSelectorTerms") or []
 
 
 def _sidecars(spec: Object) -> list[Object]:
@@ -128,6 +135,8 @@ def fate(pod: Object) -> Exit:
     if oom:
         return Exit(exit_code=_KILLED if code is None else code, oom=True)
     fault, preempted = _taken(pod)
+    if not fault and code is None and (failed := _own_ended(pod)) is not None:
+        return failed
     if not fault and code is None:
         fault = _ours_ended(pod) or "its pod vanished without a word"
     code = _KILLED if code is None else code
@@ -155,6 +164,24 @@ def _ours_ended(pod: Object) -> str:
             why = "ran out of memory" if short else f"ended with code {code}"
             return f"its {ours} container {why}"
     return ""
+
+
+def _own_ended(pod: Object) -> Exit | None:
+    """How an init container of the job's own failed, which is why there was no program."""
+    for status in pod["status"].get("initContainerStatuses") or []:
+        name = status["name"]
+        code, oom = _ended(pod, name)
+        if (
+            name in (names.FETCH, names.LAUNCHER)
+            or not code
+            or not status["state"].get("terminated")
+        ):
+            continue
+        if oom:
+            return Exit(exit_code=code, fault=f"its init container {name} ran out of memory")
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return Exit(exit_code=code, fault=f"its init container {name} {how}")
+    return None
 
 
 _KILLED = -9

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from services.task.runtimes.kubernetes.placing import selector, terms
+from services.task.runtimes.kubernetes.template import Template
 from shared.cluster import Object
-from shared.contracts import Fault, JobSubmit, Resources, memory_bytes
+from shared.contracts import Fault, JobSubmit, Role, memory_bytes
 
 _SUFFIX = {
     "m": 1e-3,
@@ -26,6 +28,8 @@ _SUFFIX = {
 _SIDE_CPU, _SIDE_MEMORY = 0.05, 96 * 2**20
 """What the launcher's container requests beside the program's."""
 _SLACK = 1e-9
+_BYTES = {"memory", "ephemeral-storage"}
+_GPU_MODEL = "nvidia.com/gpu.product"
 
 
 def quantity(text: str) -> float:
@@ -62,6 +66,8 @@ class Need:
 
     amounts: Mapping[str, float]
     labels: Mapping[str, str]
+    terms: Sequence[Object] = ()
+    """The required node affinity: a node fits one of them."""
 
     @classmethod
     def of_pod(cls, pod: Object) -> Need:
@@ -70,23 +76,52 @@ class Need:
         for requests in pod["spec"]["requests"]:
             for name, amount in requests.items():
                 amounts[name] = amounts.get(name, 0.0) + quantity(str(amount))
-        return cls(amounts, pod["spec"]["nodeSelector"])
+        return cls(amounts, pod["spec"]["nodeSelector"], pod["spec"]["nodeTerms"])
 
     @classmethod
-    def of(cls, asked: Resources, selector: Mapping[str, str]) -> Need:
+    def of(cls, template: Template, submit: JobSubmit, role: Role) -> Need:
+        """What a member of this role will ask for."""
+        asked = submit.resources_of(role)
         amounts = {
-            "cpu": asked.cpu + _SIDE_CPU,
-            "memory": float(memory_bytes(asked.memory) + _SIDE_MEMORY),
+            "cpu": submit.cpu_of(role) + _SIDE_CPU,
+            "memory": float(submit.memory_of(role) + _SIDE_MEMORY),
         }
         if asked.gpu and not asked.device_class:
             amounts[asked.gpu_resource] = float(asked.gpu)
-        model = {"nvidia.com/gpu.product": asked.gpu_model} if asked.gpu_model else {}
-        return cls(amounts, {**selector, **model})
+        if asked.storage:
+            amounts["ephemeral-storage"] = float(memory_bytes(asked.storage))
+        return cls(amounts, selector(template, submit, role), terms(submit, role))
+
+    def admits(self, labels: Mapping[str, str]) -> bool:
+        """Whether a node with these labels may take it."""
+        if any(labels.get(name) != value for name, value in self.labels.items()):
+            return False
+        return not self.terms or any(_fits_term(each, labels) for each in self.terms)
 
 
-def faults(
-    submit: JobSubmit, nodes: Sequence[Object], selector: Mapping[str, str]
-) -> tuple[Fault, ...]:
+def _fits_term(term: Object, labels: Mapping[str, str]) -> bool:
+    return all(_holds_of(each, labels) for each in term.get("matchExpressions") or [])
+
+
+def _holds_of(expression: Object, labels: Mapping[str, str]) -> bool:
+    """Whether an expression of a node's affinity is true of its labels, as Kubernetes reads it."""
+    value, values = labels.get(expression["key"]), expression.get("values") or []
+    match expression["operator"]:
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+    if value is None or not value.isdecimal():
+        return False
+    bound = int(values[0])
+    return int(value) > bound if expression["operator"] == "Gt" else int(value) < bound
+
+
+def faults(submit: JobSubmit, nodes: Sequence[Object], template: Template) -> tuple[Fault, ...]:
     """Requests no node could hold were it empty; none when no node is known."""
     if not nodes:
         return ()
@@ -94,16 +129,23 @@ def faults(
     for role in submit.roles():
         own = role in submit.role_resources
         where = f"role_resources.{role}" if own else "resources"
-        for field, problem in _misfits(Need.of(submit.resources_of(role), selector), nodes):
-            found[where, field] = Fault(field=f"{where}.{field}", problem=problem)
+        for field, problem in _misfits(Need.of(template, submit, role), nodes):
+            place = f"{where}.{field}" if field else _scheduling(submit, role)
+            found[where, field] = Fault(field=place, problem=problem)
     return tuple(found.values())
 
 
+def _scheduling(submit: JobSubmit, role: Role) -> str:
+    return f"role_scheduling.{role}" if role in submit.role_scheduling else "scheduling"
+
+
 def _misfits(need: Need, nodes: Sequence[Object]) -> Iterator[tuple[str, str]]:
-    matching = [node for node in nodes if _matches(node, need.labels)]
+    matching = [node for node in nodes if need.admits(node["metadata"]["labels"])]
     if not matching:
         wanted = ", ".join(f"{name}={value}" for name, value in need.labels.items())
-        yield "gpu_model", f"no node is labelled {wanted}"
+        lacking = [f"is labelled {wanted}"] if wanted else []
+        lacking += ["fits one of scheduling.node_terms"] if need.terms else []
+        yield "gpu_model" if _GPU_MODEL in need.labels else "", f"no node {' and '.join(lacking)}"
         return
     if any(_holds(node, need) for node in matching):
         return
@@ -119,7 +161,7 @@ def _misfits(need: Need, nodes: Sequence[Object]) -> Iterator[tuple[str, str]]:
 
 
 def _field(name: str) -> str:
-    return name if name in {"cpu", "memory"} else "gpu"
+    return {"ephemeral-storage": "storage"}.get(name, name if name in {"cpu", "memory"} else "gpu")
 
 
 def _too_much(name: str, amount: float, largest: Object) -> str:
@@ -134,7 +176,7 @@ def _too_much(name: str, amount: float, largest: Object) -> str:
 
 
 def _said(name: str, amount: float) -> str:
-    return f"{amount / 2**20:.0f}Mi" if name == "memory" else f"{amount:g}"
+    return f"{amount / 2**20:.0f}Mi" if name in _BYTES else f"{amount:g}"
 
 
 def _has(node: Object, name: str) -> float:
@@ -143,11 +185,6 @@ def _has(node: Object, name: str) -> float:
 
 def _holds(node: Object, need: Need) -> bool:
     return all(_has(node, name) + _SLACK >= amount for name, amount in need.amounts.items())
-
-
-def _matches(node: Object, wanted: Mapping[str, str]) -> bool:
-    labels = node["metadata"]["labels"]
-    return all(labels.get(name) == value for name, value in wanted.items())
 
 
 @dataclass
@@ -193,7 +230,7 @@ class Free:
     def _fits(self, node: str, need: Need) -> bool:
         room, labels = self.rooms[node], self.labels[node]
         return (
-            all(labels.get(name) == value for name, value in need.labels.items())
+            need.admits(labels)
             and room.get("pods", 0.0) >= 1
             and all(room.get(n, 0.0) + _SLACK >= amount for n, amount in need.amounts.items())
         )

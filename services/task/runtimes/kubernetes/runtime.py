@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -18,7 +19,7 @@ from services.task.runtime import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, pending, pods
 from services.task.runtimes.kubernetes.acts import Acts, Lane
 from services.task.runtimes.kubernetes.gang import Gang, Keeper
-from services.task.runtimes.kubernetes.manifests import Template
+from services.task.runtimes.kubernetes.template import Template
 from services.task.runtimes.kubernetes.view import View
 from services.task.spec import SPEC_FILE
 from shared.cluster import (
@@ -101,6 +102,7 @@ class KubernetesRuntime:
             raise RuntimeUnavailable("the cluster has not been listed yet")
         self._bury()
         self._open_gangs()
+        self._mark()
         if time.monotonic() >= self._renewing_at:
             self._renewing_at = time.monotonic() + _LOOK_AT_ACCESS_S
             self._renew()
@@ -284,12 +286,24 @@ class KubernetesRuntime:
     def _open(self, gated: Iterable[Object]) -> None:
         for pod in gated:
             others = [g for g in pod["spec"]["schedulingGates"] if g["name"] != names.GATE]
+            opened = {"spec": {"schedulingGates": others or None}, **_marks(pod)}
             try:
-                self._cluster.patch(
-                    self._pod_path(pod), {"spec": {"schedulingGates": others or None}}
-                )
+                self._cluster.patch(self._pod_path(pod), opened)
             except NotFound:
                 continue
+
+    def _mark(self) -> None:
+        """See that pods which no gate holds carry the labels of their own member, too."""
+        for pod in self._view.all_pods():
+            known = names.REPLICA_INDEX in pod["metadata"]["labels"]
+            marks = {} if known or pods.gated(pod) or not pods.alive(pod) else _marks(pod)
+            if marks:
+                act = partial(self._mark_one, self._pod_path(pod), marks)
+                self._acts.do(Lane.TIDY, f"mark {pod['metadata']['uid']}", act)
+
+    def _mark_one(self, path: str, marks: Object) -> None:
+        with suppress(NotFound):
+            self._cluster.patch(path, marks)
 
     def _renew(self) -> None:
         """Presigned access expires; the kubelet brings a changed Secret into running pods.
@@ -312,6 +326,15 @@ class KubernetesRuntime:
 
     def _pod_path(self, pod: Object) -> str:
         return self._path("v1", "pods", pod["metadata"]["name"])
+
+
+def _marks(pod: Object) -> Object:
+    """The change of a pod that gives it its member's labels; nothing if it is no member's."""
+    member = pods.member(pod)
+    if member is None:
+        return {}
+    roles = pod["metadata"]["annotations"].get(names.ROLES, "")
+    return {"metadata": {"labels": names.member_labels(roles, member)}}
 
 
 def _start_of(job_id: str) -> str:

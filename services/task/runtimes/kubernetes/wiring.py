@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from services.task.runtimes.kubernetes.allowed import Allowed
 from services.task.runtimes.kubernetes.capabilities import detect
-from services.task.runtimes.kubernetes.manifests import Template
 from services.task.runtimes.kubernetes.planner import KubernetesPlanner
 from services.task.runtimes.kubernetes.runtime import KubernetesRuntime
+from services.task.runtimes.kubernetes.template import Template
 from services.task.runtimes.kubernetes.view import View
 from services.task.settings import TaskSettings
 from services.task.spec import PodSpec, checkpoint_key

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from services.task.runtimes.kubernetes import manifests, names
-from services.task.runtimes.kubernetes.manifests import Template
+from services.task.runtimes.kubernetes.template import Template
 from shared.cluster import Object
 from shared.contracts import JobSubmit
 from tests.unit.task.kubernetes.objects import TEMPLATE, cluster, submit
@@ -48,6 +48,76 @@ CASES: dict[str, tuple[Template, JobSubmit]] = {
             ],
             env_from=[{"secret": "keys", "prefix": "KEY_"}, {"config_map": "train"}],
             image_pull_secrets=["registry"],
+        ),
+    ),
+    "scheduling": (
+        _TAINTED,
+        cluster(
+            chief=False,
+            scheduling={
+                "node_selector": {"zone": "a"},
+                "preferred_nodes": [
+                    {"weight": 5, "expressions": [{"key": "disk", "operator": "Exists"}]}
+                ],
+                "topology_spread": [{"topology_key": "topology.kubernetes.io/zone"}],
+            },
+            role_scheduling={
+                "worker": {
+                    "node_terms": [{"expressions": [{"key": "gpu", "values": ["a100", "h100"]}]}],
+                    "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
+                    "runtime_class": "nvidia",
+                    "topology_spread": [
+                        {
+                            "topology_key": "rack",
+                            "when_unsatisfiable": "DoNotSchedule",
+                            "min_domains": 2,
+                        }
+                    ],
+                }
+            },
+        ),
+    ),
+    "containers": (
+        TEMPLATE,
+        cluster(
+            chief=False,
+            resources={"storage": "20Gi", "shared_memory": "1Gi"},
+            service_account={"name": "trainer", "token": True},
+            volumes=[
+                {"name": "code", "path": "/code", "empty": {}, "read_only": True},
+                {"name": "code", "path": "/lib", "empty": {}, "sub_path": "lib"},
+                {"name": "logs", "empty": {"size": "2Gi"}, "roles": ["worker"]},
+                {
+                    "path": "/ca",
+                    "config_map": "ca",
+                    "items": {"ca.crt": "ca.pem"},
+                    "optional": True,
+                },
+            ],
+            containers=[
+                {
+                    "name": "clone",
+                    "kind": "init",
+                    "image": "tensorflow/git:1",
+                    "command": ["git", "clone", "$(REPOSITORY)", "/code"],
+                    "env": {"REPOSITORY": "https://git.example/digits"},
+                    "env_value_from": [{"name": "PASSWORD", "secret": "git", "key": "password"}],
+                    "mounts": [{"volume": "code", "path": "/code"}],
+                },
+                {
+                    "name": "ship",
+                    "kind": "sidecar",
+                    "env_from": [{"config_map": "ship", "optional": True}],
+                    "mounts": [{"volume": "logs", "path": "/logs", "read_only": True}],
+                    "roles": ["worker"],
+                },
+            ],
+            env_value_from=[
+                {"name": "NODE", "field": "spec.nodeName"},
+                {"name": "CORES", "resource": "limits.cpu"},
+                {"name": "TYPE", "label": "training.kubeflow.org/replica-type"},
+                {"name": "KEY", "config_map": "keys", "key": "key", "roles": ["worker"]},
+            ],
         ),
     ),
     "host_network": (TEMPLATE, cluster(chief=False, ps=0, host_network=True)),

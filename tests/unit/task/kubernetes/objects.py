@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.task.runtimes.kubernetes import names, pods, room
-from services.task.runtimes.kubernetes.manifests import Template
+from services.task.runtimes.kubernetes.template import Template
 from shared.cluster import Object
 from shared.contracts import JobSubmit
 

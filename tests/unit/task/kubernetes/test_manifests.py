@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from services.task.runtimes.kubernetes import names
+from services.task.runtimes.kubernetes import mounts, names
 from services.task.spec import SPEC_FILE
 from shared.cluster import Object
+from shared.contracts import Member, Role
 from tests.unit.task.kubernetes.manifest_cases import CASES, GOLDEN, objects
+from tests.unit.task.kubernetes.objects import submit
 
 
 def pods_of(case: str) -> list[Object]:
@@ -44,7 +47,7 @@ def test_pods_keep_to_the_restricted_pod_security_standard(case: str) -> None:
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostPID", "hostIPC"} & pod.keys()
         kinds = {kind for volume in pod["volumes"] for kind in volume} - {"name"}
-        assert kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim"}
+        assert kinds <= {"emptyDir", "secret", "configMap", "persistentVolumeClaim", "projected"}
         for container in containers(pod).values():
             confined = container["securityContext"]
             assert confined["allowPrivilegeEscalation"] is False
@@ -62,9 +65,15 @@ def test_the_users_program_sees_no_credential(case: str) -> None:
         program = containers(pod)[names.PROGRAM]
         mounted = {mount["name"] for mount in program["volumeMounts"]}
         assert not {"job", "private"} & mounted
-        assert "env" not in program
         submit = CASES[case][1]
+        named = {each.name for each in submit.env_value_from}
+        assert {each["name"] for each in program.get("env", ())} <= named
         assert bool(program.get("envFrom")) == bool(submit.env_from)
+        identities = {v["name"] for v in pod["volumes"] if "projected" in v}
+        assert bool(identities) == bool(submit.service_account and submit.service_account.token)
+        for name, each in containers(pod).items():
+            seen = {mount["name"] for mount in each.get("volumeMounts", ())}
+            assert not identities & seen or name == names.PROGRAM
 
 
 def test_what_a_job_names_reaches_its_program_only_and_only_the_roles_it_names() -> None:
@@ -85,11 +94,72 @@ def test_what_a_job_names_reaches_its_program_only_and_only_the_roles_it_names()
 @every_case
 def test_the_launcher_outlives_the_program_and_fetch_comes_before_it(case: str) -> None:
     for pod in pods_of(case):
-        fetch, launcher = pod["initContainers"]
+        fetch, *_own, launcher = pod["initContainers"]
         assert (fetch["name"], launcher["name"]) == (names.FETCH, names.LAUNCHER)
         assert "restartPolicy" not in fetch
         assert launcher["restartPolicy"] == "Always"
         assert pod["restartPolicy"] == "Never"
+
+
+def test_a_jobs_own_containers_start_in_their_order_and_see_only_what_they_mount() -> None:
+    ps, worker = pods_of("containers")
+    assert [each["name"] for each in ps["initContainers"]] == ["fetch", "clone", "launcher"]
+    assert [e["name"] for e in worker["initContainers"]] == ["fetch", "clone", "ship", "launcher"]
+    (_, clone, ship, _) = worker["initContainers"]
+    assert ("restartPolicy" in clone, ship["restartPolicy"]) == (False, "Always")
+    assert [(m["name"], m["mountPath"]) for m in clone["volumeMounts"]] == [("volume-0", "/code")]
+    assert "readOnly" not in clone["volumeMounts"][0]
+    assert [(m["name"], m["readOnly"]) for m in ship["volumeMounts"]] == [("volume-2", True)]
+    assert ship["image"] == "tensorflow:2"
+    for own in (clone, ship):
+        assert own["resources"]["limits"]["ephemeral-storage"] == "1Gi"
+
+
+def test_volumes_of_one_name_are_one_volume_at_several_places() -> None:
+    for pod in pods_of("containers"):
+        mounts = containers(pod)[names.PROGRAM]["volumeMounts"]
+        code = [m["mountPath"] for m in mounts if m["name"] == "volume-0"]
+        assert code == ["/code", "/lib"]
+        assert sum(volume["name"] == "volume-0" for volume in pod["volumes"]) == 1
+
+
+def test_a_claim_is_read_only_where_nobody_writes_to_it() -> None:
+    def claims(**fields: Any) -> list[bool]:
+        job = submit(**fields)
+        found = mounts.volumes(job, Role.WORKER)
+        return [each["persistentVolumeClaim"]["readOnly"] for each in found]
+
+    volume = {"name": "sets", "path": "/sets", "claim": "sets", "read_only": True}
+    writer = {"name": "w", "kind": "init", "mounts": [{"volume": "sets", "path": "/x"}]}
+    assert claims(volumes=[volume]) == [True]
+    assert claims(volumes=[volume], containers=[writer]) == [False]
+    assert claims(volumes=[volume, {"path": "/b", "claim": "sets"}]) == [True, False]
+
+
+def test_a_nodes_directory_is_read_only_for_every_container() -> None:
+    volume = {"name": "sets", "path": "/sets", "host_path": "/data", "read_only": True}
+    reader = {"name": "r", "kind": "sidecar", "mounts": [{"volume": "sets", "path": "/x"}]}
+    job = submit(volumes=[volume], containers=[reader])
+    assert mounts.volumes(job, Role.WORKER)[0]["hostPath"] == {"path": "/data", "type": "Directory"}
+    own = mounts.of_container(job, Role.WORKER, job.containers[0])
+    assert [m["readOnly"] for m in (*mounts.mounts(job, Role.WORKER), *own)] == [True, True]
+
+
+def test_pods_carry_the_labels_by_which_tfjobs_pods_are_selected() -> None:
+    labels = [job["spec"]["template"]["metadata"]["labels"] for job in jobs_of("distribute")]
+    mine = [{k: v for k, v in each.items() if k.startswith(names.TRAINING)} for each in labels]
+    prefix = f"{names.TRAINING}/"
+    chief = {"job-name": "mnist", "replica-type": "chief", "replica-index": "0"}
+    assert mine[0] == {prefix + k: v for k, v in (chief | {"job-role": "master"}).items()}
+    assert mine[2] == {prefix + "job-name": "mnist", prefix + "replica-type": "worker"}
+    second = Member(role=Role.WORKER, index=1, incarnation=1)
+    assert names.member_labels("chief=1,worker=2", second) == {
+        prefix + "replica-type": "worker",
+        prefix + "replica-index": "1",
+    }
+    first = Member(role=Role.WORKER, index=0, incarnation=1)
+    assert prefix + "job-role" in names.member_labels("ps=1,worker=2", first)
+    assert prefix + "job-role" not in names.member_labels("chief=1,worker=2", first)
 
 
 @every_case

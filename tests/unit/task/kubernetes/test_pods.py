@@ -42,6 +42,32 @@ def test_only_a_pod_that_has_ended_is_not_alive() -> None:
     assert not pods.alive(pod(phase="Succeeded"))
 
 
+@pytest.mark.parametrize(
+    ("code", "reason", "told"),
+    [
+        (3, "Error", "its init container clone ended with exit code 3"),
+        (137, "OOMKilled", "its init container clone ran out of memory"),
+        (139, "Error", "its init container clone was ended by signal 11"),
+    ],
+)
+def test_an_init_container_of_the_jobs_own_that_fails_is_the_jobs_fault(
+    code: int, reason: str, told: str
+) -> None:
+    fate = pods.fate(pod(**ended(code, "clone", reason=reason)))
+    assert (fate.fault, classify(fate)) == (told, FailureClass.USER_ERROR)
+
+
+def test_a_sidecar_that_went_with_its_pod_takes_no_blame() -> None:
+    status = ended(0, phase="Succeeded") | {
+        "initContainerStatuses": ended(143, "ship")["initContainerStatuses"]
+    }
+    assert pods.fate(pod(**status)) == Exit(exit_code=0)
+    lost = disrupted("DeletionByTaintManager") | {
+        "initContainerStatuses": ended(143, "ship")["initContainerStatuses"]
+    }
+    assert classify(pods.fate(pod(**lost))) is FailureClass.INFRASTRUCTURE
+
+
 _ENDS: list[tuple[str, dict[str, Any], Exit, FailureClass | None]] = [
     ("success", ended(0, phase="Succeeded"), Exit(exit_code=0), None),
     ("exit code", ended(3), Exit(exit_code=3), FailureClass.USER_ERROR),

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.task.runtimes.kubernetes import manifests, pods
 from services.task.runtimes.kubernetes.room import Free, Need, faults, quantity
 from shared.cluster import Object
-from tests.unit.task.kubernetes.objects import cluster, node, pod, submit
+from shared.contracts import JobSubmit
+from tests.unit.task.kubernetes.objects import TEMPLATE, cluster, node, pod, submit
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ def test_quantities_are_read_as_kubernetes_writes_them(text: str, number: float)
 
 
 def _told(nodes: list[Object], **resources: object) -> dict[str, str]:
-    found = faults(submit(resources={"cpu": 1, "memory": "1Gi"} | resources), nodes, {})
+    found = faults(submit(resources={"cpu": 1, "memory": "1Gi"} | resources), nodes, TEMPLATE)
     return {fault.field: fault.problem for fault in found}
 
 
@@ -67,7 +69,53 @@ def test_a_gpu_model_no_node_has_is_told() -> None:
 
 def test_a_roles_own_resources_are_named_by_the_role() -> None:
     job = cluster(role_resources={"ps": {"cpu": 100, "memory": "1Gi"}})
-    assert [f.field for f in faults(job, [node()], {})] == ["role_resources.ps.cpu"]
+    assert [f.field for f in faults(job, [node()], TEMPLATE)] == ["role_resources.ps.cpu"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "fits"),
+    [
+        ({"key": "pool", "values": ["n", "m"]}, True),
+        ({"key": "pool", "values": ["x"]}, False),
+        ({"key": "pool", "operator": "NotIn", "values": ["x"]}, True),
+        ({"key": "none", "operator": "NotIn", "values": ["x"]}, True),
+        ({"key": "none", "operator": "Exists"}, False),
+        ({"key": "pool", "operator": "DoesNotExist"}, False),
+        ({"key": "cores", "operator": "Gt", "values": ["7"]}, True),
+        ({"key": "cores", "operator": "Lt", "values": ["8"]}, False),
+        ({"key": "pool", "operator": "Gt", "values": ["1"]}, False),
+        ({"key": "none", "operator": "Lt", "values": ["1"]}, False),
+    ],
+)
+def test_a_job_whose_affinity_no_node_fits_is_refused_and_never_packed(
+    expression: dict[str, object], fits: bool
+) -> None:
+    there = node()
+    there["metadata"]["labels"]["cores"] = "8"
+    there["status"]["allocatable"]["ephemeral-storage"] = "100Gi"
+    never = {"expressions": [{"key": "absent", "operator": "Exists"}]}
+    terms = [never, {"expressions": [expression]}]
+    job = submit(role_scheduling={"worker": {"node_terms": terms}})
+    found = faults(job, [there], TEMPLATE)
+    assert [f.field for f in found] == ([] if fits else ["role_scheduling.worker"])
+    made = pods.keep(_made(job))
+    assert Free.of([there], []).pack([Need.of_pod(made)]) is fits
+
+
+def _made(job: JobSubmit) -> Object:
+    spec = manifests.job(TEMPLATE, job, "worker", 1, base=0, owner_uid="")["spec"]["template"]
+    told = {"namespace": "jobs", "name": "p", "uid": "u", "resourceVersion": "1"}
+    return {"metadata": {**told, "creationTimestamp": ""}, "spec": spec["spec"]}
+
+
+def test_sidecars_and_disk_count_when_room_is_looked_for() -> None:
+    side = {"name": "side", "kind": "sidecar", "cpu": 3}
+    there = node("n", cpu="4")
+    there["status"]["allocatable"]["ephemeral-storage"] = "10Gi"
+    asked = submit(containers=[side], resources={"cpu": 1, "storage": "20Gi"})
+    told = {f.field: f.problem for f in faults(asked, [there], TEMPLATE)}
+    assert told["resources.cpu"].startswith("4.05 cpu are needed")
+    assert told["resources.storage"].startswith("20480Mi ephemeral-storage are needed")
 
 
 def test_where_no_node_can_be_seen_nothing_is_refused() -> None:

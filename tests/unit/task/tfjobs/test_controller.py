@@ -163,7 +163,11 @@ def test_what_cannot_be_taken_over_is_refused_and_every_field_is_named(house: Ho
     assert (failed["type"], failed["status"]) == ("Failed", "True")
     assert failed["reason"] == "TFJobFailedValidation"
     where = "spec.tfReplicaSpecs.Worker.template.spec"
-    for field in (f"{where}.volumes[0].hostPath", "envFrom[0]", "spec.tfReplicaSpecs.Wroker"):
+    for field in (
+        f"{where}.containers[0].volumeMounts[0]",
+        "envFrom[0]",
+        "spec.tfReplicaSpecs.Wroker",
+    ):
         assert field in failed["message"]
     assert house.status()["completionTime"]
     assert house.jobs() == []

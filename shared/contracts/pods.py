@@ -1,0 +1,223 @@
+"""How a job's pods are placed, and what runs in them beside the program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from shared.contracts.job_parts import ContainerImage, Environment
+from shared.contracts.message import Part, RelativePath
+from shared.contracts.names import KubernetesName, LabelKey, LabelValue, MemoryQuantity, Role
+from shared.contracts.volumes import (
+    EnvironmentSource,
+    EnvironmentValue,
+    MountPath,
+    PartName,
+    Roles,
+    Volume,
+    WholePath,
+)
+
+_TAKEN = frozenset({"fetch", "launcher", "program"})
+"""Names of the containers that every member's pod has."""
+
+
+class Toleration(Part):
+    """A taint of nodes that does not keep members away."""
+
+    key: LabelKey = Field(description="The taint's key.", examples=["nvidia.com/gpu"])
+    operator: Literal["Exists", "Equal"] = Field(
+        default="Exists", description="Whatever the taint's value is, or only `value`."
+    )
+    value: LabelValue = Field(default="", description="The taint's value, with `Equal`.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="The taint's effect; default: every one."
+    )
+    seconds: int | None = Field(
+        default=None, ge=0, description="How long `NoExecute` is tolerated; default: for ever."
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Toleration:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("value: only with operator Equal")
+        if self.seconds is not None and self.effect != "NoExecute":
+            raise ValueError("seconds: only with effect NoExecute")
+        return self
+
+
+class NodeExpression(Part):
+    """What must hold of one label of a node."""
+
+    key: LabelKey
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = "In"
+    values: tuple[LabelValue, ...] = Field(default=(), max_length=64)
+
+    @model_validator(mode="after")
+    def _has_its_values(self) -> NodeExpression:
+        if self.operator in {"In", "NotIn"} and not self.values:
+            raise ValueError(f"values: {self.operator} needs at least one")
+        if self.operator in {"Exists", "DoesNotExist"} and self.values:
+            raise ValueError(f"values: {self.operator} has none")
+        numbers = [value for value in self.values if value.isascii() and value.isdecimal()]
+        if self.operator in {"Gt", "Lt"} and (len(self.values), len(numbers)) != (1, 1):
+            raise ValueError(f"values: {self.operator} needs one whole number")
+        return self
+
+
+class NodeTerm(Part):
+    """Nodes of which all of this holds."""
+
+    expressions: tuple[NodeExpression, ...] = Field(min_length=1, max_length=32)
+
+
+class PreferredNodes(NodeTerm):
+    """Nodes that are taken rather than others."""
+
+    weight: int = Field(default=100, ge=1, le=100, description="How much they are preferred.")
+
+
+class TopologySpread(Part):
+    """How evenly the job's members lie over zones, racks or nodes."""
+
+    topology_key: LabelKey = Field(description="The node label whose values are compared.")
+    max_skew: int = Field(default=1, ge=1, description="How many members one may have more.")
+    when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = "ScheduleAnyway"
+    min_domains: int | None = Field(
+        default=None, ge=1, description="How many values there must be, with `DoNotSchedule`."
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> TopologySpread:
+        if self.min_domains is not None and self.when_unsatisfiable != "DoNotSchedule":
+            raise ValueError("min_domains: only with when_unsatisfiable DoNotSchedule")
+        return self
+
+
+class Scheduling(Part):
+    """Which nodes members run on, within what the installation allows; and by which runtime."""
+
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=32, description="Labels their nodes must have."
+    )
+    node_terms: tuple[NodeTerm, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Their nodes must fit one of these (required node affinity).",
+    )
+    preferred_nodes: tuple[PreferredNodes, ...] = Field(
+        default=(), max_length=16, description="Nodes to be preferred (preferred node affinity)."
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), max_length=16, description="Taints that do not keep them away; by allow-list."
+    )
+    topology_spread: tuple[TopologySpread, ...] = Field(
+        default=(), max_length=8, description="How the job's members are spread."
+    )
+    runtime_class: KubernetesName | None = Field(
+        default=None, description="The RuntimeClass of their pods; by allow-list."
+    )
+
+    @model_validator(mode="after")
+    def _names_each_topology_once(self) -> Scheduling:
+        keys = [(each.topology_key, each.when_unsatisfiable) for each in self.topology_spread]
+        if len({*keys}) != len(keys):
+            raise ValueError("topology_spread: the same topology and rule twice")
+        return self
+
+
+class ServiceAccount(Part):
+    """A service account of the jobs' namespace, whose identity the program gets."""
+
+    name: KubernetesName
+    token: bool = Field(
+        default=False, description="Whether the program finds its token for the API server."
+    )
+
+
+class Mount(Part):
+    """A volume of the job in one of its own containers."""
+
+    volume: PartName = Field(description="The volume's name.")
+    path: MountPath = Field(description="Where the container finds it.")
+    sub_path: RelativePath | None = Field(
+        default=None, description="Only this directory or file of it."
+    )
+    read_only: bool = Field(default=False, description="Whether the container may not write to it.")
+
+
+class Container(Part):
+    """A container of the job's own beside the program's, as confined as that one.
+
+    It sees neither the package nor the results, only the volumes that it mounts.
+    """
+
+    name: PartName
+    kind: Literal["init", "sidecar"] = Field(
+        description="`init`: it must end well before the program starts; `sidecar`: it runs beside"
+        " the program, is restarted when it ends, and goes with it."
+    )
+    image: ContainerImage | None = Field(
+        default=None, description="Its image; default: the program's."
+    )
+    command: tuple[Annotated[str, Field(max_length=65_536)], ...] = Field(
+        default=(), max_length=256, description="Its command; default: the image's."
+    )
+    args: tuple[Annotated[str, Field(max_length=65_536)], ...] = Field(default=(), max_length=256)
+    working_dir: WholePath | None = None
+    env: Environment = Field(
+        default_factory=dict,
+        description="Its variables; `$(NAME)` is expanded as in every pod.",
+    )
+    env_from: tuple[EnvironmentSource, ...] = Field(default=(), max_length=32)
+    env_value_from: tuple[EnvironmentValue, ...] = Field(default=(), max_length=64)
+    mounts: tuple[Mount, ...] = Field(default=(), max_length=32)
+    cpu: float = Field(default=0.1, gt=0, le=1024, description="CPU cores.")
+    memory: MemoryQuantity = "256Mi"
+    storage: MemoryQuantity = Field(
+        default="1Gi", description="The most it may take of its node's disk."
+    )
+    roles: Roles = Field(default=(), description="Whose members have it; default: all.")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Container:
+        faults = []
+        if self.name in _TAKEN:
+            faults.append(f"name: {', '.join(sorted(_TAKEN))} are every pod's own")
+        paths = [each.path for each in self.mounts]
+        faults += [f"mounts: twice at {path}" for path in sorted({*paths}) if paths.count(path) > 1]
+        if any(each.roles for each in self.env_from) or any(e.roles for e in self.env_value_from):
+            faults.append("env_from, env_value_from: roles are said of the container")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def faults_of_containers(
+    role: Role, containers: Sequence[Container], volumes: Sequence[Volume]
+) -> Iterator[str]:
+    """Two of a role's containers of one name, and mounts of volumes that the role has not got."""
+    named = [each.name for each in containers]
+    for name in sorted({name for name in named if named.count(name) > 1}):
+        yield f"containers: more than one of {role} has the name {name}"
+    known = {each.name for each in volumes}
+    for each in containers:
+        for mount in each.mounts:
+            if mount.volume not in known:
+                yield f"containers: {each.name} mounts {mount.volume}, which {role} has not got"
+
+
+def demand(program: float, containers: Sequence[tuple[str, float]]) -> float:
+    """What a pod asks for: its sidecars beside the program, or beside an init container before.
+
+    ``containers`` are the kinds of the job's own and what each of them asks for, in their order.
+    """
+    beside, most = 0.0, 0.0
+    for kind, amount in containers:
+        if kind == "sidecar":
+            beside += amount
+        else:
+            most = max(most, beside + amount)
+    return max(most, beside + program)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ Exit codes: 0 ok, 1 the job failed or was cancelled, 2 bad input, 3 not reachabl
 """
 app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
 _MAX_NAMED = 5
+_COMPLETION_S = 2.0
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
 _opened = ExitStack()
 """Connections to close when the command ends."""
@@ -59,8 +61,30 @@ Cores = Annotated[
 ]
 WaitForIt = Annotated[bool, typer.Option("--wait", help="Show the job's log until it has ended.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def _begun(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Ids that begin so, for a shell to complete; none when the API does not answer."""
+    from services.client.tshell.door import Door, Stop, address  # noqa: PLC0415
+
+    try:
+        door = Door(address())
+        try:
+            newest = door.call("GET", "/jobs", params={"limit": 500}, timeout=_COMPLETION_S)["jobs"]
+        finally:
+            door.close()
+    except Stop:
+        return
+    for each in newest:
+        if each["job_id"].startswith(incomplete):
+            yield each["job_id"], visible(f"{each['name']}, {each['state']}")
+
+
 JobId = Annotated[
-    str, typer.Argument(help="The job's id, its beginning, or its name, as `ls` shows them.")
+    str,
+    typer.Argument(
+        help="The job's id, its beginning, or its name, as `ls` shows them.", autocompletion=_begun
+    ),
 ]
 
 

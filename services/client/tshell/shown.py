@@ -36,8 +36,11 @@ def _console() -> Console:
     return Console(markup=False, emoji=False, highlight=False)
 
 
-def jobs(found: list[dict[str, Any]]) -> None:
-    """The list of jobs."""
+def jobs(found: list[dict[str, Any]], *, anew: bool = False) -> None:
+    """The list of jobs; ``anew``: in the place of the last one."""
+    console = _console()
+    if anew and console.is_terminal:
+        console.clear()
     found = visible_value(found)
     table = Table()
     table.add_column("job", no_wrap=True, overflow="fold")  # an id is for copying
@@ -47,7 +50,7 @@ def jobs(found: list[dict[str, Any]]) -> None:
         changed = job["updated_at"][:19].replace("T", " ")
         why = f"{job['reason']}. {job['pending']['advice']}" if job["pending"] else job["reason"]
         table.add_row(job["job_id"], job["name"], _state(job["state"]), changed, Text(why))
-    _console().print(table)
+    console.print(table)
 
 
 def description(described: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,9 @@ from services.client.tshell.cli import (
 if TYPE_CHECKING:
     from services.client.tshell.door import Door
 
+_WATCH_S = 3.0
+_MAX_PAGE = 500
+
 
 @app.command("ls")
 def list_jobs(
@@ -30,18 +34,58 @@ def list_jobs(
         list[str] | None,
         typer.Option("--state", help="Show only jobs in these states, such as failed,running."),
     ] = None,
+    search: Annotated[
+        str, typer.Option("--search", help="Show only jobs with this in their id or name.")
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 50,
+    watch: Annotated[
+        bool,
+        typer.Option("-w", "--watch", help="Show it anew every few seconds, until interrupted."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
     states = [each for given in state or [] for each in given.split(",") if each]
-    page = the_door().call("GET", "/jobs", params={"limit": limit, "state": states})
-    if as_json:
-        print(json.dumps(page))
-        return
-    from services.client.tshell import shown  # noqa: PLC0415
+    door = the_door()
+    while True:
+        found = _found(door, states, search.casefold(), limit)
+        if as_json:
+            print(json.dumps(found), flush=True)
+        else:
+            from services.client.tshell import shown  # noqa: PLC0415
 
-    shown.jobs(page["jobs"])
+            shown.jobs(found["jobs"], anew=watch)
+        if not watch:
+            return
+        time.sleep(_WATCH_S)
+
+
+def _found(door: Door, states: list[str], search: str, limit: int) -> dict[str, Any]:
+    """A page of jobs; with a search, of those that fit, however many lie between them."""
+    if not search:
+        return dict(door.call("GET", "/jobs", params={"limit": limit, "state": states}))
+    fitting: list[dict[str, Any]] = []
+    offset: int | None = 0
+    while offset is not None and len(fitting) < limit:
+        asked = {"limit": _MAX_PAGE, "state": states, "offset": offset}
+        page = door.call("GET", "/jobs", params=asked)
+        fitting += [each for each in page["jobs"] if search in _named(each)]
+        offset = page["next_offset"]
+    return {"jobs": fitting[:limit], "next_offset": offset}
+
+
+def _named(job: dict[str, Any]) -> str:
+    return f"{job['job_id']} {job['name']}".casefold()
+
+
+@app.command("open")
+def open_page(job: JobId) -> None:
+    """Open a job's page in the browser; without one, print where it is."""
+    from services.client.tshell.door import address  # noqa: PLC0415
+
+    page = f"{address().url}/jobs/{the_job(the_door(), job)['job_id']}"
+    print(page)
+    typer.launch(page)
 
 
 @app.command()

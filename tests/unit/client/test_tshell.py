@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from services.client import handlers
@@ -291,3 +292,15 @@ def test_a_program_of_another_language_has_no_syntax_error_beside(
     (folder / "code" / "train.sh").write_text("#!/bin/bash\necho hello $(date)\n")
     code, said = tshell("submit", folder, "-d", "train.sh")
     assert (code, said.count("refused")) == (4, 1)
+
+
+def test_jobs_are_searched_by_id_and_name_and_completed_by_a_shell(desk: PlanningDesk) -> None:
+    for job, name in (("first-1", "Digits"), ("other-2", "digits-ps"), ("first-3", "mnist")):
+        ended = event(JobSucceeded, 3, "succeeded").model_copy(update={"job_id": job, "name": name})
+        desk.hear(handlers.job_event, ended)
+    found = json.loads(tshell("ls", "--search", "DIGITS", "--json")[1])["jobs"]
+    assert {each["job_id"] for each in found} == {"first-1", "other-2"}
+    assert len(json.loads(tshell("ls", "--search", "i", "--limit", 1, "--json")[1])["jobs"]) == 1
+    command = get_command(app).commands["logs"]
+    offered = command.params[0].shell_complete(command.make_context("logs", ["x"]), "first")
+    assert {each.value for each in offered} == {"first-1", "first-3"}

@@ -105,7 +105,7 @@ class Deriver:
             passing = ~state["feeds"][rows] & ~(state["counter"][rows] & (values == np.inf))
             parts.append(replace(samples, value=values).select(passing))
             parts.append(self._items_from(samples.time_ms, values, rows))
-        return replace(concatenate(parts), clock_ms=batch.clock_ms)
+        return replace(concatenate(parts), clock_ms=batch.clock_ms, started=batch.started)
 
     def _declare(self, counters: tuple[str, ...]) -> None:
         """Take an exporter's word for it; series that are known already become counters, too."""

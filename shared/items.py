@@ -37,6 +37,8 @@ class Item:
     description: str = ""
     predicted: bool = True
     """Whether its alarms are worth predicting."""
+    bursts: bool = False
+    """Whether ordinary work takes it beyond its threshold for moments: its alarms need longer."""
 
 
 CANARY = "barograph.canary"
@@ -55,6 +57,7 @@ ITEMS: dict[str, Item] = {
             10.0,
             above=False,
             maximum=100.0,
+            bursts=True,
             description="Share of CPU time nothing used.",
         ),
         Item(
@@ -73,6 +76,7 @@ ITEMS: dict[str, Item] = {
             90.0,
             maximum=100.0,
             predicted=False,
+            bursts=True,
             description="Used share of the cores a watched program may use; label program.",
         ),
         Item(
@@ -88,6 +92,7 @@ ITEMS: dict[str, Item] = {
             "processes per core",
             _VOLATILE,
             3.0,
+            bursts=True,
             description="Load average over 5 minutes, divided by the number of cores.",
         ),
         Item(
@@ -97,6 +102,7 @@ ITEMS: dict[str, Item] = {
             _VOLATILE,
             95.0,
             maximum=100.0,
+            bursts=True,
             description="Share of time a device was busy; label device.",
         ),
         Item(
@@ -105,6 +111,7 @@ ITEMS: dict[str, Item] = {
             "milliseconds",
             _VOLATILE,
             500.0,
+            bursts=True,
             description="Mean time of an I/O request; label device.",
         ),
         Item(
@@ -150,6 +157,7 @@ ITEMS: dict[str, Item] = {
             _VOLATILE,
             90.0,
             maximum=100.0,
+            bursts=True,
             description="Received share of an interface's speed; label interface.",
         ),
         Item(
@@ -159,6 +167,7 @@ ITEMS: dict[str, Item] = {
             _VOLATILE,
             90.0,
             maximum=100.0,
+            bursts=True,
             description="Sent share of an interface's speed; label interface.",
         ),
         Item(

@@ -148,6 +148,8 @@ class Machine:
         models = {"stable": "drift", "volatile": "drift"}
         predictor = {"resolution_s": STEP_S, "horizon": 30, "models": models}
         return {
+            # A story begins when the agent is half a minute old, and burns for seconds.
+            "BAROGRAPH_DETECTOR_ENGINE": json.dumps({"burst_confirm_s": 10, "startup_s": 30}),
             "BAROGRAPH_PREDICTOR_ENGINE": json.dumps(predictor),
             "BAROGRAPH_HEALER_POLICY": json.dumps({"rules": rules, "runs_per_hour": 20}),
             "BAROGRAPH_HEALER_ALERTING": json.dumps(alerting),

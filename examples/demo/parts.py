@@ -137,7 +137,7 @@ def logs(scene: Scene) -> list[Row]:
         raise PartFailedError(f"what writes the logs ended by itself, with {writer.returncode}")
     if not (scene.volume / "app.log").exists():
         raise PartFailedError("the active log file did not survive")
-    mail = scene.wait_for("the mail", lambda: _mail(scene, "handled", _DISK), 120)
+    mail = scene.wait_for("the mail", lambda: _mail(scene, f"handled: {_DISK}"), 120)
     writer.kill()
     if not any(part.get_content_type() == "image/png" for part in mail.walk()):
         raise PartFailedError("the mail has no plot")
@@ -167,7 +167,7 @@ def cpu(scene: Scene) -> list[Row]:
     burning = [scene.run("examples.demo.burn") for _ in range(os.cpu_count() or 1)]
     mail = scene.wait_for(
         "the mail that names them",
-        lambda: _mail(scene, "cpu.idle", "examples.demo.burn", since=before),
+        lambda: _mail(scene, "alarm: cpu.idle", "examples.demo.burn", since=before),
         180,
     )
     for process in burning:
@@ -182,7 +182,9 @@ def _alarm_of_others(scene: Scene) -> EmailMessage | None:
     if _quiet(scene):
         return None
     return scene.wait_for(
-        "the mail about the processes of others", lambda: _mail(scene, "cpu.idle", "Processes"), 120
+        "the mail about the processes of others",
+        lambda: _mail(scene, "alarm: cpu.idle", "Processes"),
+        120,
     )
 
 

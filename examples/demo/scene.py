@@ -27,6 +27,7 @@ CAPACITY_BYTES = 40_000_000
 _T = TypeVar("_T")
 
 _DETECTOR = {
+    "burst_confirm_s": 20,
     "combination": {"mode": "branch"},
     "detectors": {
         "short_term": {"window_points": 60, "blocks": 6, "min_points": 15},

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from services.detector.alignment import Alignment
 from services.detector.curves import Curves
-from services.detector.detectors import Tick, Votes, make
-from services.detector.detectors.base import Bools
+from services.detector.detectors import Tick, make
 from services.detector.labels import Labels, parsed, point_of
 from services.detector.limits import Limits
 from services.detector.liveness import Liveness
@@ -25,8 +24,10 @@ from services.detector.notices import Lasting, Notices
 from services.detector.recent import Recent
 from services.detector.rhythm import Rhythm
 from services.detector.settings import EngineSettings
-from services.detector.verdicts import STAGES, Judgement, Writer
-from shared.columns import Array, Column, Columns, Rows, as_rows
+from services.detector.stages import Stages
+from services.detector.startup import Startup
+from services.detector.verdicts import Judgement, Writer
+from shared.columns import Array, Columns, as_rows
 from shared.contracts import AnomalyJudged, Message
 from shared.derivation import Deriver
 from shared.samples import SampleBatch
@@ -67,13 +68,19 @@ class Engine:
             Lasting(1, round(settings.alarm_confirm_s * 1000)),
             Lasting(1, round(settings.alarm_clear_s * 1000)),
         )
+        self._startup = Startup(round(settings.startup_s * 1000))
         self._liveness = Liveness(
             round(settings.silent_after_s * 1000),
             round(settings.max_clock_step_s * 1000),
             settings.max_series,
         )
-        self._limits = Limits(settings.overrides, settings.calendar())
-        self._stages = Columns([Column("stage", np.int8)])
+        self._limits = Limits(
+            settings.overrides,
+            settings.calendar(),
+            settings.alarm_confirm_s,
+            settings.burst_confirm_s,
+        )
+        self._stages = Stages()
         self._labels = Labels()
         self._states = {name: Columns(d.columns()) for name, d in self._detectors.items()}
         self._writer = Writer(self._series, self._detectors, self._recent)
@@ -134,6 +141,7 @@ class Engine:
         if len(taken) < len(rows):
             self.counts.refused += len(rows) - len(taken)
             points, rows = points.select(taken), rows[taken]
+        self._startup.agents(points, rows)
         fresh = points.time_ms > self._alignment.state["last_ms"][rows]
         self.counts.late += int(len(fresh) - fresh.sum())
         times, values = points.time_ms, points.value
@@ -199,16 +207,25 @@ class Engine:
         stale = tick.time_ms < self._liveness.clock_ms - self._settings.stale_after_s * 1000
         current = ~stale
         limits = self._limits.state
-        judged = verdict.judged & current & ~limits["muted"][rows]
+        new_series, new_agent = self._startup.step(rows, tick.time_ms)
+        settled = verdict.judged & ~new_series & ~new_agent
+        judged = settled & current & ~limits["muted"][rows]
         self._count(judged, stale)
-        stages = self._stage(rows, verdict.judged, votes, kinds)
+        coarse = self._settings.combination.coarse(votes, kinds)
+        stages = self._stages.step(rows, settled, coarse)
         alarm = votes[_THRESHOLD]
         excused = self._labels.excused(rows, tick.values, verdict.direction)
         wanted = limits["wanted"][rows]
         unwanted = (wanted != 0) & (verdict.direction != wanted)
         anomalous = verdict.anomalous & ~excused & ~unwanted
         changes = self._anomalies.step(rows, tick.time_ms, judged, anomalous)
-        alarms = self._alarms.step(rows, tick.time_ms, alarm.judged & current, alarm.anomalous)
+        alarms = self._alarms.step(
+            rows,
+            tick.time_ms,
+            alarm.judged & current & ~(new_agent & limits["bursts"][rows]),
+            alarm.anomalous,
+            limits["confirm_s"][rows] * 1000,
+        )
         voters = {name: votes[name] for name in self._settings.combination.voters()}
         return [
             *self._writer.changes(
@@ -237,22 +254,9 @@ class Engine:
             ),
         ]
 
-    def _stage(
-        self, rows: Rows, judged: Bools, votes: Mapping[str, Votes], kinds: NDArray[np.int8]
-    ) -> NDArray[np.int8]:
-        """How much history of its own each series is judged by (``verdicts.STAGES``)."""
-        coarse = self._settings.combination.coarse(votes, kinds)
-        stages = np.where(coarse, 1, 2).astype(np.int8)
-        # A point that cannot be judged, after a gap or without a value, makes nobody young again.
-        before = self._stages["stage"][rows]
-        found: NDArray[np.int8] = np.where(judged, stages, before)
-        self._stages["stage"][rows] = found
-        return found
-
     def stages(self) -> dict[str, int]:
         """How many series are judged by how much history of their own."""
-        counts = np.bincount(self._stages["stage"][: self._stages.size], minlength=len(STAGES))
-        return dict(zip(STAGES, counts.tolist(), strict=True))
+        return self._stages.counts()
 
     def _count(self, judged: NDArray[np.bool_], stale: NDArray[np.bool_]) -> None:
         said = int(judged.sum())
@@ -277,7 +281,8 @@ class Engine:
             "alarms": self._alarms.state,
             # Like a detector's, these states may begin anew where a snapshot has none.
             "detector.labels": self._labels.state,
-            "detector.stages": self._stages,
+            "detector.stages": self._stages.state,
+            "detector.startup": self._startup.state,
             **{f"detector.{name}": state for name, state in self._states.items()},
         }
 

@@ -19,6 +19,7 @@ _COLUMNS: dict[str, tuple[str, dict[str | bool, float] | None]] = {
     "minimum": ("least", None),
     "maximum": ("most", None),
     "threshold": ("limit", None),
+    "alarm_confirm_s": ("confirm_s", None),
     "alarm": ("above", {"above": True, "below": False}),
     "direction": ("wanted", {"both": 0, "spike": 1, "drop": -1}),
     "min_deviation": ("floor", None),
@@ -29,16 +30,28 @@ _COLUMNS: dict[str, tuple[str, dict[str | bool, float] | None]] = {
 
 
 class Limits:
-    """Columns of every series' limits; ``calendars`` are numbered as ``state["calendar"]`` says."""
+    """Columns of every series' limits; ``calendars`` are numbered as ``state["calendar"]`` says.
 
-    def __init__(self, overrides: Overrides, usual: Calendar) -> None:
+    Args:
+        overrides: what is different for some series.
+        usual: the calendar of all others.
+        confirm_s: how long an alarm must last.
+        burst_confirm_s: the same of items that come in bursts.
+    """
+
+    def __init__(
+        self, overrides: Overrides, usual: Calendar, confirm_s: float, burst_confirm_s: float
+    ) -> None:
         self._overrides = overrides
+        self._burst_confirm_s = burst_confirm_s
         self._numbers = {name: at + 1 for at, name in enumerate(overrides.calendars)}
         self.calendars = Calendars([usual, *overrides.calendars.values()])
         self.state = Columns(
             [
                 Column("limit", np.float64, np.nan),
                 Column("above", np.bool_, True),
+                Column("confirm_s", np.float64, confirm_s),
+                Column("bursts", np.bool_),
                 Column("least", np.float64, -np.inf),
                 Column("most", np.float64, np.inf),
                 Column("wanted", np.int8),
@@ -60,6 +73,9 @@ class Limits:
         state, item = self.state, ITEMS.get(name[1])
         if item is not None:
             state["above"][row] = item.above
+            state["bursts"][row] = item.bursts
+            if item.bursts:
+                state["confirm_s"][row] = self._burst_confirm_s
             state["limit"][row] = np.nan if item.threshold is None else item.threshold
             state["least"][row] = -np.inf if item.minimum is None else item.minimum
             state["most"][row] = np.inf if item.maximum is None else item.maximum

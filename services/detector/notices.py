@@ -18,7 +18,7 @@ class Lasting:
     """How long a condition must last to count: points in a row, and time from first to last."""
 
     points: int
-    ms: int = 0
+    ms: float = 0
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,20 @@ class Notices:
         )
 
     def step(
-        self, rows: Rows, time_ms: NDArray[np.int64], judged: Bools, anomalous: Bools
+        self,
+        rows: Rows,
+        time_ms: NDArray[np.int64],
+        judged: Bools,
+        anomalous: Bools,
+        confirm_ms: NDArray[np.float64] | None = None,
     ) -> Changes:
-        """Take in one verdict a series."""
+        """Take in one verdict a series; ``confirm_ms``: what opens an episode, for each."""
         state = self.state
         is_open = state["open"][rows]
-        confirmed = self._lasts("bad", rows, time_ms, judged & anomalous, self._confirm)
-        cleared = self._lasts("good", rows, time_ms, judged & ~anomalous, self._clear)
+        lasts_ms = self._confirm.ms if confirm_ms is None else confirm_ms
+        bad, good = judged & anomalous, judged & ~anomalous
+        confirmed = self._lasts("bad", rows, time_ms, bad, self._confirm.points, lasts_ms)
+        cleared = self._lasts("good", rows, time_ms, good, self._clear.points, self._clear.ms)
         opens, closes = ~is_open & confirmed, is_open & cleared
         if opens.any() or closes.any():
             state["open"][rows] = (is_open | opens) & ~closes
@@ -64,12 +71,18 @@ class Notices:
         return Changes(np.flatnonzero(opens), np.flatnonzero(closes))
 
     def _lasts(
-        self, name: str, rows: Rows, time_ms: NDArray[np.int64], holds: Bools, needed: Lasting
+        self,
+        name: str,
+        rows: Rows,
+        time_ms: NDArray[np.int64],
+        holds: Bools,
+        points: int,
+        lasts_ms: float | NDArray[np.float64],
     ) -> Bools:
         """Count the points in a row for which it holds; where it does so for long enough."""
         counts, since = self.state[name], self.state[f"{name}_since_ms"]
         count = np.where(holds, np.minimum(counts[rows] + 1, _MAX_IN_A_ROW), 0)
         began = np.where(count == 1, time_ms, since[rows])
         counts[rows], since[rows] = count, began
-        enough: Bools = (count >= needed.points) & (time_ms - began >= needed.ms)
+        enough: Bools = (count >= points) & (time_ms - began >= lasts_ms)
         return enough

@@ -87,6 +87,12 @@ class SeriesRule(_Strict):
         None, description="A larger value is invalid and counts as missing."
     )
     threshold: float | None = Field(None, description="The alarm threshold, in the item's unit.")
+    alarm_confirm_s: float | None = Field(
+        None,
+        ge=0,
+        le=86_400,
+        description="Seconds beyond the threshold that raise the alarm, instead of the engine's.",
+    )
     alarm: Literal["above", "below", "none"] | None = Field(
         None,
         description="On which side of the threshold the alarm lies; none: these series have no "

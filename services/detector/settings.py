@@ -77,11 +77,25 @@ class EngineSettings(BaseModel):
         description="Seconds beyond the item's threshold, from the first to the newest point, that "
         "open an alarm; 0: the first point does. Of points further apart the second one does.",
     )
+    burst_confirm_s: float = Field(
+        default=45,
+        ge=0,
+        le=86_400,
+        description="The same for items that ordinary work takes beyond their thresholds for "
+        "moments, such as cpu.idle (see the page of items).",
+    )
     alarm_clear_s: float = Field(
         default=10,
         ge=0,
         le=86_400,
         description="Seconds within the threshold, likewise, that close it.",
+    )
+    startup_s: float = Field(
+        default=120,
+        ge=0,
+        le=86_400,
+        description="In its first so many seconds nothing is said of a series' behaviour. In those "
+        "of a machine's agent neither, and items that come in bursts raise no alarm.",
     )
     max_series: int = Field(
         default=1_000_000,

@@ -48,6 +48,14 @@ class MetricBatch(Message):
 
     host: HostName = Field(description="The machine the samples are about.")
     samples: tuple[Sample, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
+    agent_age_s: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e10,
+        allow_inf_nan=False,
+        description="Seconds since the sender of this machine's samples started: what starts "
+        "raises no alarm by its own start. Null: it does not say.",
+    )
 
     def routing_key(self) -> str:
         return f"samples.{routing_word(self.host)}"

@@ -67,11 +67,18 @@ def items_page() -> str:
     rows = []
     for item in ITEMS.values():
         alarm = "" if item.threshold is None else f"{'>' if item.above else '<'} {item.threshold:g}"
+        bursts = "yes" if item.bursts else ""
         rows.append(
-            (item.name, item.family, item.unit, item.behaviour, alarm, item.description),
+            (item.name, item.family, item.unit, item.behaviour, alarm, bursts, item.description),
         )
-    head = ("item", "family", "unit", "behaviour", "alarm", "meaning")
-    return document("# Items", table(head, rows))
+    head = ("item", "family", "unit", "behaviour", "alarm", "bursts", "meaning")
+    return document("# Items", table(head, rows), _BURSTS)
+
+
+_BURSTS = """\
+Items that come in bursts are beyond their threshold for moments in ordinary work. Their alarms
+need `burst_confirm_s` of [the detector's settings](settings.md) instead of `alarm_confirm_s`, and
+are not raised in the first `startup_s` of a machine's agent."""
 
 
 def _publisher(route: Route, principal: Principal) -> str:

@@ -32,6 +32,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 _MAX_RECORD_BATCHES = 1000
 _CLOCK, _HASHES, _JUDGED = b"clock_ms", b"hashes", b"judged"
 _COUNTERS, _SENDERS, _BROUGHT = b"counters", b"senders", b"brought"
+_STARTED = b"started"
 _CLOCK_DIGITS = 15
 _TEXT_COLUMNS = ("host", "item", "labels")
 _COLUMNS = (*_TEXT_COLUMNS, "time_ms", "value")
@@ -92,6 +93,7 @@ def _metadata(batch: SampleBatch) -> dict[bytes, bytes]:
         _COUNTERS: batch.counters,
         _SENDERS: [[s.name, s.heard_ms, s.machines] for s in batch.senders],
         _BROUGHT: batch.brought,
+        _STARTED: batch.started,
     }
     return metadata | {key: json.dumps(list_).encode() for key, list_ in lists.items() if list_}
 
@@ -115,6 +117,7 @@ def decode(body: bytes, *, trusted: bool = False) -> SampleBatch:
         counters=tuple(_list(metadata, _COUNTERS)),
         senders=tuple(Sender(*sender) for sender in _list(metadata, _SENDERS)),
         brought=tuple((host, sender) for host, sender in _list(metadata, _BROUGHT)),
+        started=tuple((host, int(ms)) for host, ms in _list(metadata, _STARTED)),
     )
 
 

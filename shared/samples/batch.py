@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -65,6 +65,8 @@ class SampleBatch:
     """Who has sent to the gateway of late."""
     brought: tuple[tuple[str, str], ...] = ()
     """(machine, sender's name), where the gateway has seen the two together for the first time."""
+    started: tuple[tuple[str, int], ...] = ()
+    """(machine, Unix milliseconds): when the agent that sends its samples began."""
 
     def __len__(self) -> int:
         return len(self.time_ms)
@@ -82,6 +84,7 @@ class SampleBatch:
             self.value[index],
             self.clock_ms,
             self.hashes,
+            started=self.started,
         )
 
 
@@ -128,6 +131,7 @@ def concatenate(batches: Sequence[SampleBatch]) -> SampleBatch:
         _join([batch.value for batch in batches], np.dtype(np.float64)),
         max(clocks, default=None),
         _join_hashes(batches),
+        started=tuple(dict(pair for batch in batches for pair in batch.started).items()),
     )
 
 
@@ -153,10 +157,15 @@ def _encode_names(column: Sequence[str]) -> tuple[list[str], NDArray[np.int32]]:
 
 def from_message(message: MetricBatch) -> SampleBatch:
     """The columns of a JSON batch (already validated by its contract)."""
-    return from_rows(
+    batch = from_rows(
         (message.host, sample.item, kept_labels(sample.labels).text, sample.time_ms, sample.value)
         for sample in message.samples
     )
+    if message.agent_age_s is None:
+        return batch
+    # By the sender's own clock, as the samples' times are.
+    started_ms = int(batch.time_ms.max()) - round(message.agent_age_s * 1000)
+    return replace(batch, started=((message.host, started_ms),))
 
 
 def to_messages(batch: SampleBatch) -> list[MetricBatch]:

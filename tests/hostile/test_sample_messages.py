@@ -89,9 +89,15 @@ def test_a_clock_of_many_digits_is_no_clock(digits: int) -> None:
 
 
 def test_what_only_the_gateway_may_say_is_not_believed_of_a_stranger() -> None:
-    said = {b"judged": b"[1]", b"counters": b'["a"]', b"senders": b"junk", b"brought": b"junk"}
+    said = {
+        b"judged": b"[1]",
+        b"counters": b'["a"]',
+        b"senders": b"junk",
+        b"brought": b"junk",
+        b"started": b"junk",
+    }
     batch = decode(_stream(_good(), metadata=said))
-    assert (batch.judged, batch.counters, batch.senders, batch.brought) == ((), (), (), ())
+    assert (batch.judged, batch.counters, batch.senders, batch.brought, batch.started) == ((),) * 5
 
 
 @pytest.mark.parametrize("column", [0, 1, 2])

@@ -32,6 +32,7 @@ _ENGINE = EngineSettings.model_validate(
             "long_term": {"min_points": 10, "settle": 5},
         },
         "tolerated_gap": 5,
+        "startup_s": 0,
     }
 )
 _CONFIG = """

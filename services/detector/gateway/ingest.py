@@ -7,9 +7,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.detector.gateway.senders import Senders
 from services.detector.labels import label_batch
@@ -88,9 +90,14 @@ class Ingest:
         part_of_host = np.array([self.partition_of(host) for host in batch.hosts])
         part = part_of_host[batch.host_code]
         self.publish_parts(
-            (int(number), _compact(batch.select(np.flatnonzero(part == number))))
+            (int(number), self._part(batch, int(number), np.flatnonzero(part == number)))
             for number in np.unique(part)
         )
+
+    def _part(self, batch: SampleBatch, number: int, rows: NDArray[np.intp]) -> SampleBatch:
+        """These rows of the batch, and what is said of the partition's machines."""
+        own = tuple(pair for pair in batch.started if self.partition_of(pair[0]) == number)
+        return replace(_compact(batch.select(rows)), started=own)
 
     def publish_parts(self, parts: Iterable[tuple[int, SampleBatch]]) -> None:
         """The same for batches that are of one partition each; all wait for confirms together."""
@@ -99,7 +106,11 @@ class Ingest:
             for start in range(0, len(batch), _MESSAGE_SAMPLES):
                 whole = len(batch) <= _MESSAGE_SAMPLES
                 piece = slice(start, start + _MESSAGE_SAMPLES)
-                body = encode(batch if whole else _compact(_slice(batch, piece)))
+                body = encode(
+                    batch
+                    if whole
+                    else replace(_compact(_slice(batch, piece)), started=batch.started)
+                )
                 message_id = f"{self._run}-{next(self._numbers)}"
                 bodies.append((partition, body, message_id))
         self._publisher.publish_partitions(bodies)

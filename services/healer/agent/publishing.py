@@ -57,8 +57,9 @@ class Publishing:
         self._items = set(items)
         self._waiting: deque[MetricBatch] = deque(maxlen=kept)
         self._lock = threading.Lock()
+        self._began = time.monotonic()
         # Soon, but not at once: rates need a span.
-        self._next = time.monotonic() + min(interval_s, 1.0)
+        self._next = self._began + min(interval_s, 1.0)
         self._failing: set[str] = set()
 
     @property
@@ -81,7 +82,11 @@ class Publishing:
         with self._lock:
             if len(self._waiting) == self._waiting.maxlen:
                 log.warning("samples_given_up", oldest_ms=self._waiting[0].samples[0].time_ms)
-            self._waiting.append(MetricBatch(host=self._host, samples=tuple(samples)))
+            self._waiting.append(
+                MetricBatch(
+                    host=self._host, samples=tuple(samples), agent_age_s=round(now - self._began, 3)
+                )
+            )
         return True
 
     def read(self, time_ms: int) -> list[Sample]:

@@ -14,8 +14,9 @@ from services.detector.combination import Combination
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from services.detector.worker import DetectorWorker
-from shared.contracts import AnomalyCleared, AnomalyDetected, Message
-from shared.samples import SampleBatch, encode, from_rows, labels_text
+from shared.contracts import AnomalyCleared, AnomalyDetected, Message, MetricBatch
+from shared.contracts.metrics import Sample
+from shared.samples import SampleBatch, encode, from_message, from_rows, labels_text
 from shared.snapshots import pack, unpack
 
 _T0 = 1_700_000_000_000
@@ -353,6 +354,56 @@ def test_more_series_than_allowed_are_refused_and_counted() -> None:
 
 def test_ten_thousand_series_take_a_few_kilobytes_each() -> None:
     assert _engine().bytes_per_series < 8192
+
+
+@pytest.mark.parametrize(("step_s", "opens_at_s"), [(1, 45), (15, 45), (60, 60)])
+def test_an_alarm_of_an_item_that_comes_in_bursts_needs_longer(
+    step_s: int, opens_at_s: int
+) -> None:
+    engine, other = _engine(), _engine(overrides={"series": [{"alarm_confirm_s": 0}]})
+    times = range(0, 121, step_s)
+    events = _feed(engine, (_at(s / 60, 3.0, "cpu.idle") for s in times))
+    assert [(e.time_ms - _T0) // 1000 for e in _detected(events)] == [opens_at_s]
+    assert len(_detected(_feed(other, [_at(0, 3.0, "cpu.idle")]))) == 1
+
+
+def _from_agent(second: float, age_s: float, item: str, value: float) -> SampleBatch:
+    """One sample as the agent sends it, ``second`` seconds after the beginning."""
+    sample = Sample(item=item, time_ms=int(_T0 + second * 1000), value=value)
+    return from_message(MetricBatch(host="m1", samples=(sample,), agent_age_s=age_s))
+
+
+def test_what_starts_raises_no_alarm_by_its_own_start() -> None:
+    engine = _engine()
+    busy = (_from_agent(s, s + 20, "cpu.idle", 2.0) for s in range(95))
+    calm = (_from_agent(s, s + 20, "cpu.idle", 70.0) for s in range(95, 200))
+    assert _detected(_feed(engine, busy)) == []
+    assert _detected(_feed(engine, calm)) == []
+
+
+def test_load_that_outlasts_the_start_and_a_full_disk_are_alarms() -> None:
+    engine = _engine()
+    events = _feed(engine, (_from_agent(s, s, "cpu.idle", 2.0) for s in range(200)))
+    assert [(e.time_ms - _T0) // 1000 for e in _detected(events)] == [120 + 45]
+    disk = "df.bytes.used.percent"
+    events = _feed(engine, (_from_agent(200 + s, s, disk, 99.0) for s in range(12)))
+    assert [e.series.item for e in _detected(events)] == [disk]
+
+
+def test_an_agent_that_starts_again_and_again_hides_no_alarm() -> None:
+    engine = _engine()
+    events = _feed(engine, (_from_agent(s, s % 60, "cpu.idle", 2.0) for s in range(400)))
+    assert len(_detected(events)) == 1
+
+
+def test_of_a_series_first_minutes_nothing_is_said() -> None:
+    def said(**settings: Any) -> list[AnomalyDetected]:
+        engine = _engine(**settings)
+        values = [_wave(s) for s in range(60)] + [300.0] * 10 + [_wave(s) for s in range(150)]
+        return _detected(_feed(engine, (_at(s / 60, v) for s, v in enumerate(values))))
+
+    assert said() == []
+    assert said(startup_s=0)
 
 
 @pytest.mark.parametrize(

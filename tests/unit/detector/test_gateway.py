@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import cramjam
@@ -62,9 +63,10 @@ def _request(*series: tuple[Labels, list[tuple[int, float]]]) -> bytes:
 
 
 class _Streams:
-    """Keeps what is appended to the streams."""
+    """Keeps what is appended to the streams; ``trusted``: with what only the gateway may say."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, trusted: bool = False) -> None:
+        self._trusted = trusted
         self.appended: list[tuple[int, SampleBatch]] = []
         self.down = False
 
@@ -72,7 +74,8 @@ class _Streams:
         assert all(message_id for _, _, message_id in batches)
         if self.down:
             raise BrokerUnavailable("no confirm")
-        self.appended += [(partition, decode(body)) for partition, body, _ in batches]
+        read = partial(decode, trusted=self._trusted)
+        self.appended += [(partition, read(body)) for partition, body, _ in batches]
 
     def rows(self) -> list[tuple[str, str, str, float]]:
         return [
@@ -310,6 +313,21 @@ def test_json_and_arrow_messages_reach_the_streams_together(streams: _Streams) -
     assert bus.published == []
 
 
+def test_an_agents_age_reaches_its_machines_stream_and_nobody_elses() -> None:
+    streams = _Streams(trusted=True)
+    inlet, _ = _inlet(streams)
+    sample = Sample(item="a", time_ms=_NOW, value=1.0)
+    messages = [
+        MetricBatch(host=host, samples=(sample,), agent_age_s=age)
+        for host, age in (("h1", 30.0), ("h2", 7.5), ("h3", None))
+    ]
+    inlet.handle([_delivery(message.model_dump_json().encode()) for message in messages])
+    told = [batch for _, batch in streams.appended]
+    assert all({host for host, _ in batch.started} <= set(batch.hosts) for batch in told)
+    started = [pair for batch in told for pair in batch.started]
+    assert sorted(started) == [("h1", _NOW - 30_000), ("h2", _NOW - 7500)]
+
+
 def test_bad_messages_are_answered_and_dead_lettered_and_good_ones_kept(streams: _Streams) -> None:
     inlet, bus = _inlet(streams)
     good = encode(from_rows([("h1", "b", "", _NOW, 2.0)]))
@@ -349,25 +367,20 @@ def test_heartbeats_tell_every_partition_the_time(streams: _Streams) -> None:
     ]
 
 
-def test_the_streams_hear_who_brings_a_machine_and_when_it_sent_last(streams: _Streams) -> None:
-    told: list[SampleBatch] = []
-
-    class _Trusting(_Streams):
-        def publish_partitions(self, batches: Sequence[tuple[int, bytes, str]]) -> None:
-            told.extend(decode(body, trusted=True) for _, body, _ in batches)
-
-    ingest = Ingest(_Trusting(), 4, lambda: _NOW)
+def test_the_streams_hear_who_brings_a_machine_and_when_it_sent_last() -> None:
+    streams = _Streams(trusted=True)
+    ingest = Ingest(streams, 4, lambda: _NOW)
     with _serving(make_app(Settings(), ingest)) as client:
         for _ in range(2):
             _post(client, _request((_LOAD, [(_NOW, 1.0)])), user_agent="Prometheus/2.53.0")
         _post(client, _request((_LOAD, [(_NOW, 1.0)])), user_agent="vmagent <x>")
-    brought = [pair for batch in told for pair in batch.brought]
+    brought = [pair for _, batch in streams.appended for pair in batch.brought]
     prometheus, vmagent = "127.0.0.1 Prometheus/2.53.0", "127.0.0.1 vmagent"
     assert brought == [("web1", prometheus), ("web1", vmagent)]
-    told.clear()
+    streams.appended.clear()
     ingest.heartbeat()
-    assert len(told) == 4
-    for batch in told:
+    assert len(streams.appended) == 4
+    for _, batch in streams.appended:
         assert batch.senders == ((prometheus, _NOW, 1), (vmagent, _NOW, 1))
 
 

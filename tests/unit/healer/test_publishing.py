@@ -37,6 +37,7 @@ class Broker:
         self.ready = True
         self.fails = 0
         self.values: list[float] = []
+        self.ages: list[float | None] = []
 
     def publish(self, messages: Sequence[Message], *, timeout_s: float) -> None:
         if self.fails:
@@ -45,6 +46,7 @@ class Broker:
         for message in messages:
             assert isinstance(message, MetricBatch)
             self.values.append(message.samples[0].value)
+            self.ages.append(message.agent_age_s)
 
 
 class Clock:
@@ -96,6 +98,7 @@ def test_batches_wait_for_the_broker_and_then_go_in_order(clock: Clock) -> None:
     samples.send(broker)
 
     assert broker.values == list(range(1, 31))
+    assert broker.ages == [10.0 * number for number in range(1, 31)]
     assert samples.waiting == 0
 
 

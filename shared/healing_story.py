@@ -24,6 +24,7 @@ def tell(story: dict[str, Any]) -> None:
     typer.echo(visible(f"{series['item']} on {series['host']}{labels}  {story['alert_id']}"))
     held = f", {story['held_by']} until {story['until']}" if story["held_by"] else ""
     typer.echo(visible(f"  {story['severity']} {story['state']}; now: {story['standing']}{held}"))
+    typer.echo(visible(f"  {story['opening']}"))
     for fact in story["facts"]:
         typer.echo(visible(f"  {fact['at']}  {fact['sentence']}"))
         for delivery in fact["deliveries"]:

@@ -69,7 +69,7 @@ class Handlers:
         self._announcer = Announcer(settings, self.dispatch)
         self.deciding = Deciding(settings, self._course.handling)
         self.canary = Canary(settings.canary_every_s, self.dispatch)
-        self.jobs = JobNotices(self.dispatch)
+        self.jobs = JobNotices(self.dispatch, settings.job_notices)
         self.people = People(settings, self._course.chronicle, self.dispatch)
         self.clicks = clicks(self.people, self.deciding)
 

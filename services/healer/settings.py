@@ -14,6 +14,7 @@ from pydantic import (
 
 from services.healer import remediations
 from services.healer.correlation.settings import Correlation
+from services.healer.jobs.rules import JobRule
 from services.healer.model.policy import Policy
 from services.healer.notify import channels
 from services.healer.notify.channels import Channel, parse
@@ -47,6 +48,11 @@ class HealerSettings(ServiceSettings):
         default=(),
         description="The channels through which people are notified, beside the mails to MAIL_TO, "
         "as JSON.",
+    )
+    job_notices: tuple[JobRule, ...] = Field(
+        default=(),
+        description="Who hears of jobs that do not ask for it: rules by name, owner, queue and "
+        "label, as JSON.",
     )
     remediations: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
@@ -163,6 +169,14 @@ class HealerSettings(ServiceSettings):
             raise ValueError(
                 f"alerting.escalation: no channel {missing}; there are {sorted(names)}"
             )
+        unreachable = [
+            f"job_notices.{number}.to: no channel and no recipient of a mail channel is {target}"
+            for number, rule in enumerate(self.job_notices)
+            for target in rule.to
+            if not any(channel.named(target) for channel in self.all_channels)
+        ]
+        if unreachable:
+            raise ValueError("; ".join(unreachable))
         return self
 
     @field_validator("policy")

@@ -37,6 +37,15 @@ ContainerImage = Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w.
 EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 
 
+JobLabels = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$")],
+        Annotated[str, Field(max_length=253, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")],
+    ],
+    Field(max_length=32),
+]
+
+
 MAX_ENVIRONMENT = 2**20
 
 

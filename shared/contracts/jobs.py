@@ -8,7 +8,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AwareDatetime, Field, model_validator
 
 from shared.contracts.job_notices import JobNotify
-from shared.contracts.job_parts import ContainerImage, Environment, ObjectRef, Resources, Timeouts
+from shared.contracts.job_parts import (
+    ContainerImage,
+    Environment,
+    JobLabels,
+    ObjectRef,
+    Resources,
+    Timeouts,
+)
 from shared.contracts.message import Faults, Identifier, Message, RelativePath, cut_to
 from shared.contracts.names import KubernetesName, Role, memory_bytes
 from shared.contracts.pods import (
@@ -143,6 +150,11 @@ class JobSubmit(Message):
         default=604_800, ge=0, le=31_536_000, description="How long the record is kept afterwards."
     )
     submitted_by: str = Field(default="", max_length=128, description="Who asked; for people.")
+    labels: JobLabels = Field(
+        default_factory=dict,
+        description="What it belongs to, such as a project, for rules about notices.",
+        examples=[{"project": "vision"}],
+    )
     notify: JobNotify | None = Field(default=None, description="Who hears of its end or its wait.")
 
     @model_validator(mode="after")

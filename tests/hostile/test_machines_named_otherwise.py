@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from services.detector.overrides import SeriesRule
-from services.healer.model.policy import Group, Rule
+from services.healer.model.policy import Group
+from services.healer.model.rule import Rule
 from services.healer.notify.inhibition import Inhibition
 from services.healer.notify.matchers import Matcher, Matchers, all_match, labels_of
 from services.healer.notify.silences import Silence

@@ -12,8 +12,10 @@ from fastapi.responses import HTMLResponse
 from services.client.alerts.model import AlertModel, Filter
 from services.client.alerts.plot import Plot, plot
 from services.client.alerts.records import OPEN_RANKS, RESOLVED, Episode
+from services.client.alerts.story import told_by_healer
 from services.client.alerts.timeline import timeline
 from services.client.api.rendering import Render
+from services.client.healer_api import HealerApi
 from services.client.series.addresses import way_of
 from services.client.settings import ClientSettings
 from shared.contracts.alerts import AlertState
@@ -26,7 +28,9 @@ SeverityName = Literal["", "critical", "warning", "info"]
 AlertId = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
 
 
-def router(model: AlertModel, page: Render, settings: ClientSettings) -> APIRouter:
+def router(
+    model: AlertModel, page: Render, settings: ClientSettings, healer: HealerApi
+) -> APIRouter:
     """/alerts, /alerts/{id} and /forecasts."""
     routes = APIRouter(include_in_schema=False)
 
@@ -60,12 +64,14 @@ def router(model: AlertModel, page: Render, settings: ClientSettings) -> APIRout
             what = "There is no such alert; an ended one is kept for 30 days."
             return page("missing.html", 404, here="alerts", what=what)
         name = f"{found.alert.item} on {found.alert.host}"
+        story = told_by_healer(alert_id, healer)
         return page(
             "incident.html",
             here="alerts",
             incident=found,
             alert=found.alert,
-            entries=timeline(found),
+            story=story,
+            entries=story.entries if story else timeline(found),
             curve=found.curve,
             plot=plot(found.curve, name) if found.curve else None,
             series_way=way_of(found.alert),

@@ -91,7 +91,8 @@ def _books(routes: APIRouter, healer: HealerApi, page: Render) -> None:
         for each in found:
             for name in ("last_sent", "failing_since"):
                 each[name] = each[name] and datetime.fromisoformat(each[name])
-        return page("channels.html", here="channels", channels=found)
+        problems = healer.get("reachability")["problems"]
+        return page("channels.html", here="channels", channels=found, problems=problems)
 
     @routes.post("/channels/{name}/test")
     def test(name: str, form: SentForm) -> Response:

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel, Field
 
+from services.client import notice_targets
 from services.client.api.faults import Faults, Refusal, refusal
 from services.client.description import Description
+from services.client.healer_api import HealerApi
 from services.client.model import SHOWN_STATES, ReadModel
 from services.client.records import ENDED, REFUSED, JobView
 from shared.contracts import JobCancel, JobRemove, JobSubmit
@@ -72,7 +74,13 @@ def known_already(model: ReadModel, message: JobSubmit) -> bool:
     return True
 
 
-def router(publisher: Publisher, model: ReadModel) -> APIRouter:
+def allowed(message: JobSubmit, healer: HealerApi) -> None:
+    """A 422 when it wants its end told to somebody whom no job may name."""
+    if found := notice_targets.faults(message, healer):
+        raise Refusal(422, *found)
+
+
+def router(publisher: Publisher, model: ReadModel, healer: HealerApi) -> APIRouter:
     """The routes below /jobs."""
     routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
 
@@ -92,6 +100,7 @@ def router(publisher: Publisher, model: ReadModel) -> APIRouter:
         body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
         message = JobSubmit.model_validate(body)
         known = known_already(model, message)
+        allowed(message, healer)
         publisher.publish([message])
         model.submitted(message, datetime.now(UTC))
         return Handed(job_id=message.job_id, known=known)

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel
 
 from services.client.api.faults import Faults, refusal
-from services.client.api.jobs import known_already
+from services.client.api.jobs import allowed, known_already
+from services.client.healer_api import HealerApi
 from services.client.logs import Followers
 from services.client.model import ReadModel
 from services.client.records import PlanView
@@ -36,6 +37,7 @@ def router(
     objects: ObjectStore,
     followers: Followers,
     settings: ClientSettings,
+    healer: HealerApi,
 ) -> APIRouter:
     """The routes below /plans."""
     routes = APIRouter(
@@ -61,6 +63,7 @@ def router(
         body.setdefault("job_id", request_id[: len("plan-") + 12])
         job = JobSubmit.model_validate(body)
         known_already(model, job)
+        allowed(job, healer)
         if named and not _is_there(job.package):
             raise refusal(409, "there is no such package; upload it first", "package")
         model.ask(request_id, datetime.now(UTC))

@@ -14,7 +14,7 @@ from services.client.tshell.cli import Cores, Memory
 from services.client.tshell.request import environment
 
 _RESOURCES = ("cpu", "gpu", "memory", "gpu_model", "device_class")
-_LEFT_OUT = (*_RESOURCES, "env", "notify", "notify_on", "notify_pending_s")
+_LEFT_OUT = (*_RESOURCES, "env", "label", "notify", "notify_on", "notify_pending_s")
 _OPTIONAL = ("name", "image", "queue", "priority_class", "job_id")
 
 
@@ -77,6 +77,14 @@ class JobOptions:
     host_network: Annotated[
         bool, typer.Option("--host-network", help="Let the pods use the node's network.")
     ] = False
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            help="What the job belongs to, as NAME=VALUE, such as project=vision; may be given "
+            "several times.",
+        ),
+    ] = None
     notify: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,6 +128,8 @@ class JobOptions:
         found |= {"args": self.args or [], "resources": resources}
         if self.env:
             found["env"] = environment(self.env)
+        if self.label:
+            found["labels"] = dict(_name_and_value(each) for each in self.label)
         if self.notify:
             found["notify"] = self._notify()
         return found
@@ -132,6 +142,8 @@ class JobOptions:
             if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
         }
         found = {name: value for name, value in self.body().items() if name in given}
+        if "label" in given:
+            found["labels"] = self.body()["labels"]
         if asked := given & {*_RESOURCES}:
             found["resources"] = {name: getattr(self, name) for name in asked}
         return found
@@ -139,6 +151,13 @@ class JobOptions:
     def _notify(self) -> dict[str, Any]:
         kinds = [kind for kind in self.notify_on.replace(" ", "").split(",") if kind]
         return {"to": self.notify, "on": kinds, "pending_s": self.notify_pending_s}
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise typer.BadParameter(f"{text}: say NAME=VALUE", param_hint="--label")
+    return name, value
 
 
 def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:

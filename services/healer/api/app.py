@@ -17,6 +17,7 @@ from services.healer.api import (
     alertmanager,
     alerts,
     associations,
+    jobs,
     links,
     narrative,
     silences,
@@ -66,6 +67,7 @@ def create_app(healer: Healer) -> FastAPI:
     app.include_router(actions.router(healer), prefix="/api/v1")
     app.include_router(silences.router(healer), prefix="/api/v1")
     app.include_router(associations.router(healer), prefix="/api/v1")
+    app.include_router(jobs.router(healer), prefix="/api/v1")
     _faults(app)
     settings = healer.settings
     app.add_middleware(Guard, hosts=settings.hosts, token=settings.http_token.get_secret_value())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import structlog
 
 from services.healer.jobs.record import JOB_WATCHES, JobWatch
+from services.healer.jobs.rules import JobRule
 from services.healer.masking import masked, masked_text
 from services.healer.model.notice import Summary
 from services.healer.notify.compose import message_id
@@ -23,6 +24,7 @@ from shared.contracts import (
 )
 from shared.contracts.alerts import Severity
 from shared.contracts.job_events import JobEvent
+from shared.contracts.job_notices import JobNotify
 from shared.contracts.message import deterministic_id
 from shared.service import Context
 
@@ -39,19 +41,25 @@ class JobNotices:
     the kind of notice. So a repeated event makes no second one.
     """
 
-    def __init__(self, dispatch: Dispatch) -> None:
+    def __init__(self, dispatch: Dispatch, rules: Sequence[JobRule] = ()) -> None:
         self._dispatch = dispatch
+        self._rules = rules
 
     def accepted(self, message: JobAccepted, ctx: Context) -> Iterable[Message]:
         """A job was accepted; it says who wants to hear of it."""
         watch = self._watch(message, ctx)
         notify = message.submit.notify
-        if notify is None:
+        rules = tuple(rule for rule in self._rules if rule.is_about(message.submit))
+        if notify is None and not rules:
             # What came before its acceptance need not be kept either.
             ctx.records.delete(JOB_WATCHES, message.job_id)
             return ()
-        update = {"notify": notify, "submitted_by": message.submit.submitted_by}
-        update |= {"accepted_at": message.at}
+        update = {
+            "notify": notify,
+            "rules": rules,
+            "submitted_by": message.submit.submitted_by,
+            "accepted_at": message.at,
+        }
         return self._go_on(watch.model_copy(update=update), ctx)
 
     def pending(self, message: JobPending, ctx: Context) -> Iterable[Message]:
@@ -83,7 +91,7 @@ class JobNotices:
     def expire(self, ctx: Context) -> None:
         """Tell of what has waited for too long, and forget what is over."""
         for watch in ctx.records.find(JOB_WATCHES, due_before=ctx.now):
-            if watch.notify is None or watch.ended or "pending" in watch.told or watch.runs:
+            if watch.accepted_at is None or watch.ended or watch.runs or not _waiting(watch):
                 ctx.records.delete(JOB_WATCHES, watch.job_id)
             else:
                 self._go_on(watch, ctx)
@@ -101,31 +109,53 @@ class JobNotices:
         return ()
 
     def _told(self, watch: JobWatch, ctx: Context) -> JobWatch:
-        notify = watch.notify
-        if notify is None or watch.accepted_at is None:
+        kind = watch.ended or ("" if watch.runs else "pending")
+        if watch.accepted_at is None or not kind:
             return watch
-        waits = ctx.now >= watch.accepted_at + timedelta(seconds=notify.pending_s)
-        kind = watch.ended or ("pending" if waits and not watch.runs else "")
-        if kind not in notify.on or kind in watch.told:
+        waited_s = (ctx.now - watch.accepted_at).total_seconds()
+        due = [wish for wish in _wishes(watch, kind) if watch.ended or waited_s >= wish.pending_s]
+        targets = _unheard(watch, kind, due)
+        if not targets:
             return watch
-        told = _summary(watch, kind, ctx)
-        refused = self._dispatch.hand(told, notify.to, ctx)
+        before = sum(each.startswith(kind) for each in watch.told)
+        told = _summary(watch, kind, before + 1, ctx)
+        ruled = {target for rule in watch.rules for target in rule.to}
+        refused = self._dispatch.hand(told, targets, ctx, ruled)
         if refused:
             # Whoever may submit jobs must not be able to write to anybody.
             log.warning("job_notice_refused", job_id=watch.job_id, targets=refused)
         log.info("job_notified", job_id=watch.job_id, said=kind, message_id=told.message_id)
-        return watch.model_copy(update={"told": (*watch.told, kind)})
+        heard = (f"{kind} {target}" for target in targets)
+        return watch.model_copy(update={"told": (*watch.told, *heard)})
 
     @staticmethod
     def _due(watch: JobWatch, ctx: Context) -> datetime:
-        if watch.notify is None or watch.ended or watch.accepted_at is None:
+        if watch.ended or watch.accepted_at is None:
             return ctx.now + _FORGOTTEN_AFTER
-        if watch.runs or "pending" in watch.told or "pending" not in watch.notify.on:
+        waiting = [] if watch.runs else _waiting(watch)
+        if not waiting:
             return ctx.now + _NOTHING_DUE
-        return watch.accepted_at + timedelta(seconds=watch.notify.pending_s)
+        return watch.accepted_at + timedelta(seconds=min(wish.pending_s for wish in waiting))
 
 
-def _summary(watch: JobWatch, kind: str, ctx: Context) -> Summary:
+def _wishes(watch: JobWatch, kind: str) -> list[JobNotify]:
+    """The job's own wish and the rules that want to hear of this kind of notice."""
+    wishes = (*([watch.notify] if watch.notify else []), *watch.rules)
+    return [wish for wish in wishes if kind in wish.on]
+
+
+def _unheard(watch: JobWatch, kind: str, wishes: Sequence[JobNotify]) -> list[str]:
+    """Whom these wishes name and who has not heard of it."""
+    named = dict.fromkeys(target for wish in wishes for target in wish.to)
+    return [target for target in named if not {kind, f"{kind} {target}"} & {*watch.told}]
+
+
+def _waiting(watch: JobWatch) -> list[JobNotify]:
+    """The wishes that a long wait of the job will still be told to."""
+    return [w for w in _wishes(watch, "pending") if _unheard(watch, "pending", [w])]
+
+
+def _summary(watch: JobWatch, kind: str, number: int, ctx: Context) -> Summary:
     words = {"failed": "has failed", "succeeded": "has succeeded", "pending": "still waits"}[kind]
     reason = watch.waits_for if kind == "pending" else watch.reason
     sentences = [masked_text(reason)] if reason else []
@@ -137,7 +167,7 @@ def _summary(watch: JobWatch, kind: str, ctx: Context) -> Summary:
         # A mark before each, so that no line of a program passes for one of ours.
         sentences += [f"| {masked(line.split(' '))}" for line in watch.last_lines]
     return Summary(
-        message_id=message_id(deterministic_id("job", watch.job_id, kind), 1),
+        message_id=message_id(deterministic_id("job", watch.job_id, kind), number),
         kind="job",
         severity=Severity.WARNING if kind == "failed" else Severity.INFO,
         headline=f"{watch.name} {words}",

@@ -18,7 +18,9 @@ class JobWatch(BaseModel):
     job_id: str
     name: str
     notify: JobNotify | None = None
-    """Who wants to hear of what; None until the job's acceptance was heard of."""
+    """Whom the job itself wants to hear of what; None, too, until its acceptance was heard of."""
+    rules: tuple[JobNotify, ...] = ()
+    """Who else hears of what, by the rules about jobs."""
     submitted_by: str = ""
     accepted_at: AwareDatetime | None = None
     runs: bool = False
@@ -28,7 +30,7 @@ class JobWatch(BaseModel):
     reason: str = ""
     last_lines: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
-    """The kinds of notices that were made."""
+    """The kinds of notices that were made, each with whom it was for."""
     due: AwareDatetime
 
 

@@ -10,110 +10,24 @@ import math
 from collections.abc import Collection
 from datetime import datetime, time
 from fnmatch import fnmatchcase
-from typing import Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
     Field,
     field_validator,
-    model_validator,
 )
 
 from services.healer.model.decision import Decision, Facts
+from services.healer.model.rule import Rule, Strict
 from shared.contracts.alerts import AnomalyKind, SeriesRef, Severity
 from shared.contracts.healing import HostPattern, Level
 
 RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 """Severities in order."""
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-NAMESPACE_LABELS = ("namespace", "exported_namespace", "kubernetes_namespace")
-"""Labels that may carry a series' Kubernetes namespace."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Rule(_Strict):
-    """What holds for the items, machines and namespaces it names; patterns are the shell's."""
-
-    items: str = Field(
-        default="*", description="The items it is about, as a shell pattern of their names."
-    )
-    hosts: HostPattern = Field(
-        default="*", description="The machines it is about, as a shell pattern of their names."
-    )
-    namespaces: str = Field(
-        default="*",
-        description="A shell pattern of Kubernetes namespaces; * also fits a series without one.",
-    )
-    labels: dict[str, str] = Field(
-        default={},
-        description="A shell pattern for each label, such as mount: /var/log*; all must fit.",
-    )
-    kinds: tuple[AnomalyKind, ...] = Field(
-        default=(),
-        description="The kinds of anomaly it is about; empty: all. An alarm or a prediction has "
-        "the kind other.",
-    )
-    level: Level = Field(
-        description="What happens: observe, nothing; suggest, people read what would help; "
-        "approve, a person decides; automatic, the action runs.",
-        validation_alias=AliasChoices("level", "mode"),
-    )
-    remediation: str = Field(
-        default="", description="The remediation's name; levels approve and automatic need one."
-    )
-    min_severity: Severity = Field(
-        default=Severity.CRITICAL,
-        description="For an alert of a lower severity the action is only suggested.",
-    )
-    approval_s: float | None = Field(
-        default=None,
-        gt=0,
-        description="How long people can decide on proposals of this rule; null: as the policy.",
-    )
-    runbook_url: str = Field(
-        default="",
-        max_length=2000,
-        pattern=r"^(https?://[^\s<>\"]+)?$",
-        description="The page on which people read what to do about such an alert; every notice "
-        "links it.",
-    )
-    min_probability: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="On a predicted alarm that is less probable the action is only suggested; "
-        "null: as the policy says.",
-    )
-
-    @model_validator(mode="after")
-    def _remediation_to_act(self) -> Self:
-        if self.level in (Level.APPROVE, Level.AUTOMATIC) and not self.remediation:
-            raise ValueError(f"level {self.level} needs a remediation")
-        if self.level is Level.OBSERVE and self.remediation:
-            raise ValueError("level observe has no remediation")
-        return self
-
-    def matches(self, series: SeriesRef, kind: AnomalyKind) -> bool:
-        """Whether the rule is about the series, and about what is wrong with it."""
-        return (
-            (not self.kinds or kind in self.kinds)
-            and fnmatchcase(series.item, self.items)
-            and fnmatchcase(series.host, self.hosts)
-            and fnmatchcase(namespace_of(series), self.namespaces)
-            and all(
-                fnmatchcase(series.labels.get(name, ""), pattern)
-                for name, pattern in self.labels.items()
-            )
-        )
-
-
-class Quiet(_Strict):
+class Quiet(Strict):
     """Hours in which nothing runs by itself; what would, asks for approval."""
 
     days: tuple[str, ...] = Field(
@@ -157,7 +71,7 @@ class Quiet(_Strict):
         )
 
 
-class Group(_Strict):
+class Group(Strict):
     """Machines of one kind, of which only so many may be worked on at once."""
 
     name: str = Field(min_length=1, max_length=100, description="The group's name.")
@@ -177,7 +91,7 @@ class Group(_Strict):
         return max(1, math.floor(self.share * size + 1e-9))
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """The rules, of which the first that matches holds; without one, suggest."""
 
     rules: tuple[Rule, ...] = Field(
@@ -349,11 +263,6 @@ class Policy(_Strict):
     def _crowded(self, facts: Facts) -> bool:
         group = next((g for g in self.groups if g.name == facts.group), None)
         return group is not None and facts.group_active >= group.most(facts.group_size)
-
-
-def namespace_of(series: SeriesRef) -> str:
-    """The Kubernetes namespace in a series' labels; empty for a machine's own series."""
-    return next((series.labels[n] for n in NAMESPACE_LABELS if n in series.labels), "")
 
 
 def worst(severities: Collection[Severity]) -> Severity:

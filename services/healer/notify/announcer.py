@@ -174,7 +174,7 @@ class Announcer:
             incident,
             kind,
             ctx.now,
-            runbook_url=rule.runbook_url if rule else "",
+            runbook_url=(rule and rule.runbook_url) or self._alerting.runbook(incident.series.item),
             rule=in_words(self._policy, incident.series, incident.sight.kind),
             next_step=self._next_step(standing, ctx.now),
             flap=ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None,

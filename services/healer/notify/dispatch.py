@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from services.healer.model.notice import Line, Notice, Summary
@@ -59,14 +59,23 @@ class Dispatch:
         ctx.records.put_all(DELIVERIES, deliveries)
         return len(deliveries)
 
-    def hand(self, told: Summary, targets: Sequence[str], ctx: Context) -> list[str]:
-        """Store a notice for those whom a job names; returns the targets it may not name."""
+    def hand(
+        self, told: Summary, targets: Sequence[str], ctx: Context, ruled: Collection[str] = ()
+    ) -> list[str]:
+        """Store a notice for those whom a job names; returns the targets it may not name.
+
+        ``ruled``: those of the targets that a rule names, which may be anybody.
+        """
         if ctx.records.get(NOTICES, told.message_id) is not None:
             return []
         refused = []
         deliveries: dict[str, Delivery] = {}
         for target in targets:
-            found = [(channel, r) for channel in self._channels for r in channel.for_job(target)]
+            found = [
+                (channel, recipient)
+                for channel in self._channels
+                for recipient in (channel.named if target in ruled else channel.for_job)(target)
+            ]
             if not found:
                 refused.append(target)
             for channel, recipient in found:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.healer.notify.inhibition import Inhibition
@@ -163,8 +166,19 @@ class Alerting(_Part):
     digest_every_s: float = Field(
         default=900, gt=0, description="The pause between two digests to one recipient."
     )
+    runbooks: dict[
+        str, Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s<>\"]+$")]
+    ] = Field(
+        default={},
+        description="The page on which people read what to do, for each shell pattern of items; "
+        "the first that fits counts where the policy's rule names no page of its own.",
+    )
     channel_failing_s: float = Field(
         default=600,
         ge=0,
         description="When a channel cannot be reached for so long, the other channels say so.",
     )
+
+    def runbook(self, item: str) -> str:
+        """The page about an item; empty where there is none."""
+        return next((url for name, url in self.runbooks.items() if fnmatchcase(item, name)), "")

@@ -12,6 +12,7 @@ from services.healer.notify.inhibition import INHIBITIONS
 from services.healer.notify.matchers import all_match
 from services.healer.notify.silences import SILENCES, Silence
 from services.healer.settings import HealerSettings
+from shared.contracts.alerts import AnomalyKind, SeriesRef
 from shared.contracts.healing import Level
 from shared.service import Context
 
@@ -22,6 +23,8 @@ _STRANGER = {
     "severity": "critical",
 }
 """The labels of an alert that only a rule about every alert is about."""
+_ANY = SeriesRef(host=_STRANGER["host"], item=_STRANGER["item"])
+_KIND = AnomalyKind.OTHER
 _FAILING, _LOOKED_AT = 3, 1000
 _ENDLESS = timedelta(days=366)
 
@@ -83,16 +86,17 @@ def _named(silence: Silence) -> str:
 
 
 def _of_rules(settings: HealerSettings, ctx: Context) -> Iterator[str]:
-    for number, rule in enumerate(settings.policy.rules):
-        patterns = (rule.items, rule.hosts, rule.namespaces)
-        if rule.labels or any(pattern != "*" for pattern in patterns):
-            continue
-        if rule.level is Level.OBSERVE:
+    rules = settings.policy.rules
+    for number, rule in enumerate(rules):
+        hidden = next((n for n, first in enumerate(rules[:number]) if first.covers(rule)), None)
+        if hidden is not None:
+            yield f"Rule {number} of the policy never matches: rule {hidden} matches all of it."
+        elif rule.level is Level.OBSERVE and not rule.kinds and rule.matches(_ANY, _KIND):
             yield f"Rule {number} of the policy lets nobody be notified of all that is left to it."
-        rest = len(settings.policy.rules) - number - 1
-        if rest:
-            yield f"The last {rest} rules of the policy never match: rule {number} matches all."
-        break
+    named = {name for step in settings.alerting.escalation for name in step.channels}
+    for channel in settings.all_channels:
+        if channel.escalation_only and not channel.jobs and channel.name not in named:
+            yield f"Channel {channel.name} is for escalations only, and no step of one names it."
     for inhibition in (*settings.alerting.inhibit, *ctx.records.find(INHIBITIONS)):
         if all_match(inhibition.target, _STRANGER):
             yield f"Inhibition {inhibition.name} attaches every alert with its labels to a cause."

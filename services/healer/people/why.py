@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from services.healer.model.action import ACTIONS
 from services.healer.model.incident import INCIDENTS, REMEDYING, Incident
 from services.healer.model.narrative import Narrative, Notified
 from services.healer.model.notification import (
     DELIVERIES,
+    FLAPS,
     HEARD,
     SERIES_SEEN,
     STANDINGS,
@@ -21,9 +23,11 @@ from services.healer.model.notification import (
     shown_status,
 )
 from services.healer.notify.channels.base import Channel
+from services.healer.notify.opening import opening
 from services.healer.notify.render.story import sentence
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import SeriesRef
+from shared.contracts.healing import ActionState
 from shared.contracts.message import deterministic_id
 from shared.items import ITEMS
 from shared.machine import machine_for
@@ -57,6 +61,8 @@ class Story(BaseModel):
     severity: str
     opened_at: datetime
     closed_at: datetime | None
+    opening: str
+    """The first sentences of a notice that would be written of it now."""
     standing: str
     """Where it stands with people: waiting, pending, held, notified, over, or not for people."""
     held_by: str = ""
@@ -119,6 +125,7 @@ def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Sto
         severity=incident.severity.value,
         opened_at=incident.opened_at,
         closed_at=incident.closed_at,
+        opening=_opening(incident, standing, ctx),
         standing=status,
         held_by=held_by,
         until=until,
@@ -135,6 +142,19 @@ def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Sto
             for fact in sorted(facts, key=lambda fact: fact.at)
         ),
     )
+
+
+def _opening(incident: Incident, standing: Standing | None, ctx: Context) -> str:
+    """What is the matter, what was done, and what is wanted of whom."""
+    action = ctx.records.get(ACTIONS, incident.action_id) if incident.action_id else None
+    asked = action is not None and action.state is ActionState.PROPOSED
+    if incident.closed_at is not None:
+        return opening(incident, "handled" if incident.handled else "resolved", ctx.now)
+    kind = standing.kind if standing is not None else incident.tell
+    flap = None
+    if kind == "flapping":
+        flap = ctx.records.get(FLAPS, series_key(incident.series))
+    return opening(incident, kind, ctx.now, flap, action if asked else None)
 
 
 def _stands(

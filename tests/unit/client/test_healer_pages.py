@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import httpx
 import pytest
 
+from services.client.healer_api import HealerApi
 from tests.unit.client.alerts.events import ALERT, NOW, action, an_id, changed
 from tests.unit.client.alerts.test_alert_pages import hear
-from tests.unit.client.test_api import Desk
+from tests.unit.client.test_api import JOB, Desk
 
 PAGES = ("/silences", "/machines", "/machines/h7", "/ledger", "/rules", "/audit", "/channels")
 AWAY = {"healer_api_url": "http://127.0.0.1:1", "healer_token": "secret"}
@@ -26,6 +29,36 @@ def test_a_page_without_its_healer_says_so_and_shows_no_token(
     assert "secret" not in shown.text
     told = desk.call("GET", path).json()["faults"]
     assert told[0]["problem"].startswith("this page needs the healer")
+    desk.store.close()
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/plans"])
+def test_a_job_whose_end_nobody_could_hear_of_is_refused_and_every_such_target_named(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answering(_: HealerApi, method: str, *way: str, params: dict[str, Any]) -> httpx.Response:
+        assert (method, way) == ("GET", ("job-notices", "refused"))
+        refused = [to for to in params["to"] if to != "slack"]
+        return httpx.Response(200, json={"refused": refused, "channels": ["slack"]})
+
+    monkeypatch.setattr(HealerApi, "ask", answering)
+    desk = Desk(**AWAY)
+    body = {k: v for k, v in JOB.items() if k != "package" or path.endswith("jobs")}
+    asked = body | {"notify": {"to": ["slack", "mail:x@example.org", "pager"]}}
+    answer = desk.call("POST", path, json=asked)
+    assert (answer.status_code, desk.sent) == (422, [])
+    faults = answer.json()["faults"]
+    assert [fault["field"] for fault in faults] == ["notify.to.1", "notify.to.2"]
+    assert "may not name pager; channels that they may name: slack" in faults[1]["problem"]
+    assert desk.call("POST", path, json=body | {"notify": {"to": ["slack"]}}).status_code == 202
+    desk.store.close()
+
+
+@pytest.mark.parametrize("settings", [AWAY, {}])
+def test_a_healer_that_does_not_answer_stops_no_job(settings: dict[str, str]) -> None:
+    desk = Desk(**settings)
+    asked = JOB | {"notify": {"to": ["pager"]}}
+    assert desk.call("POST", "/api/v1/jobs", json=asked).status_code == 202
     desk.store.close()
 
 
@@ -50,3 +83,51 @@ def test_a_late_change_of_an_action_changes_nothing() -> None:
     assert found is not None
     assert found.actions == ()
     desk.store.close()
+
+
+NARRATIVE = {
+    "opening": "/var on db7 is out of danger. <b>Nothing</b> to do.",
+    "standing": "held",
+    "held_by": "silence s1",
+    "until": "2026-01-31T14:05:00Z",
+    "facts": [
+        {
+            "at": "2026-01-31T14:00:00Z",
+            "kind": "notified",
+            "sentence": "notified: firing",
+            "deliveries": [
+                {"channel": "mail", "recipient": "ann@x", "status": "refused", "problem": "550"}
+            ],
+        }
+    ],
+}
+
+
+def test_the_page_of_an_incident_is_made_from_its_narrative(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answering(_: HealerApi, method: str, *way: str, **_options: Any) -> httpx.Response:
+        assert (method, way) == ("GET", ("alerts", ALERT, "narrative"))
+        return httpx.Response(200, json=NARRATIVE)
+
+    monkeypatch.setattr(HealerApi, "ask", answering)
+    desk = Desk(**AWAY)
+    hear(desk, changed(1, "firing"))
+    page = desk.call("GET", f"/alerts/{ALERT}").text
+    assert "/var on db7 is out of danger. &lt;b&gt;Nothing" in page
+    assert "notified: firing. mail ann@x: refused 550" in page
+    assert "silence s1" in page
+    assert "2026-01-31 14:05:00" in page
+    desk.store.close()
+
+
+@pytest.mark.parametrize("answer", [{}, {"opening": 1, "until": "never"}, [], "no"])
+def test_a_narrative_that_is_none_does_not_cost_the_page(
+    answer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HealerApi, "ask", lambda *_, **__: httpx.Response(200, json=answer))
+    for settings in (AWAY, {}):
+        desk = Desk(**settings)
+        hear(desk, changed(1, "firing"))
+        assert desk.call("GET", f"/alerts/{ALERT}").status_code == 200
+        desk.store.close()

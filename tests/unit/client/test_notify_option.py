@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import typer
 from pydantic import ValidationError
 
 from services.client.tshell.options import JobOptions
@@ -34,6 +35,21 @@ def test_the_options_are_the_jobs_wish() -> None:
         60,
     )
     assert "notify" not in JobOptions(notify=None).body()
+
+
+def test_labels_are_names_with_values() -> None:
+    body = JobOptions(label=["project=vision", "team=a=b", "empty="]).body()
+    labels = JobSubmit.model_validate(JOB | {"labels": body["labels"]}).labels
+    assert labels == {"project": "vision", "team": "a=b", "empty": ""}
+    assert "label" not in body
+    with pytest.raises(typer.BadParameter, match="NAME=VALUE"):
+        JobOptions(label=["project"]).body()
+
+
+@pytest.mark.parametrize("labels", [{"": "a"}, {"a b": "c"}, {"a": "b\nc"}, {"a": "b" * 254}])
+def test_what_is_no_label_is_refused(labels: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="labels"):
+        JobSubmit.model_validate(JOB | {"labels": labels})
 
 
 @pytest.mark.parametrize("asked", [wish(["x y"], "failed", 60), wish(["slack"], "never", 60)])

@@ -115,6 +115,15 @@ def test_a_group_told_just_now_waits_unless_it_is_critical() -> None:
     assert desk.mails()[2].thread_id == desk.mails()[1].message_id
 
 
+def test_a_page_about_the_item_is_linked_where_the_rule_names_none() -> None:
+    rules = [{"items": "a", "level": "suggest", "runbook_url": "https://x/rule"}]
+    desk = Desk({"rules": rules}, runbooks={"app.*": "https://x/app", "*": "https://x/any"})
+    for number, item in enumerate(("a", "app.errors", "queue")):
+        desk.take(trouble(f"host{number}", item))
+    links = {mail.series.item: mail.runbook_url for mail in desk.mails()}
+    assert links == {"a": "https://x/rule", "app.errors": "https://x/app", "queue": "https://x/any"}
+
+
 def test_an_alarm_over_before_anybody_heard_of_it_is_not_notified() -> None:
     desk = Desk(group_wait_s=5)
     desk.take(trouble(), over(trouble()))

@@ -347,3 +347,11 @@ def test_one_alert_is_shown_with_all_that_is_known_of_it() -> None:
     assert shown["sight"]["sentence"] == "it is beyond its threshold"
     assert shown["evidence"] is None
     assert door.http.get("/api/v1/alerts/unknown").status_code == 404
+
+
+def test_whom_jobs_may_name_is_said_before_one_is_handed_in() -> None:
+    door = Door()
+    asked = "/api/v1/job-notices/refused?to=spoken&to=mail:x@example.org"
+    found = door.http.get(asked).json()
+    assert found == {"refused": ["spoken", "mail:x@example.org"], "channels": []}
+    assert door.http.get("/api/v1/job-notices/refused?to=a%20b").status_code == 422

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from services.healer.jobs.notices import JobNotices
 from services.healer.jobs.record import JOB_WATCHES
+from services.healer.jobs.rules import JobRule
 from services.healer.model.notice import Summary
 from services.healer.model.notification import DELIVERIES, NOTICES, QUOTAS
 from services.healer.notify import dispatch
 from services.healer.notify.channels import parse
 from services.healer.notify.render.text import page_of, plain
+from services.healer.settings import HealerSettings
 from shared.contracts import (
     JobAccepted,
     JobCancelled,
@@ -40,9 +43,10 @@ WHO = {"job_id": "j1", "name": "digits", "state": "accepted", "sequence": 1, "at
 
 
 class Desk(BaseDesk):
-    def __init__(self, **alerting: Any) -> None:
+    def __init__(self, *rules: dict[str, Any], **alerting: Any) -> None:
         super().__init__(channels=CHANNELS, **alerting)
-        jobs = self.handlers.jobs
+        of_jobs = tuple(JobRule.model_validate(rule) for rule in rules)
+        jobs = self.handlers.jobs = JobNotices(self.handlers.dispatch, of_jobs)
         self._table |= {
             JobAccepted: jobs.accepted,
             JobPending: jobs.pending,
@@ -69,7 +73,9 @@ class Desk(BaseDesk):
         return record.notice
 
 
-def accepted(job_id: str = "j1", **notify: Any) -> JobAccepted:
+def accepted(
+    job_id: str = "j1", labels: dict[str, str] | None = None, **notify: Any
+) -> JobAccepted:
     submit = JobSubmit.model_validate(
         {
             "job_id": job_id,
@@ -78,6 +84,8 @@ def accepted(job_id: str = "j1", **notify: Any) -> JobAccepted:
             "package": "jobs:packages:x.tar.gz",
             "main": "main.py",
             "submitted_by": "ann",
+            "queue": "vision",
+            "labels": labels or {},
             "notify": notify or None,
         }
     )
@@ -115,7 +123,7 @@ def test_a_failed_job_is_told_once_with_reason_last_lines_and_link() -> None:
     assert "worker-0: the program ended with 1" in text
     assert "ValueError: <b>no</b>" in text
     assert "hunter2" not in text
-    assert CHANNELS[0].why(notice) == "the job asked for it, and channel jobs is for jobs, too."
+    assert CHANNELS[0].why(notice) == "the job, or a rule about jobs, names channel jobs."
     assert page_of(notice, "https://b.example.org/") == "https://b.example.org/jobs/j1"
 
 
@@ -234,3 +242,54 @@ def test_what_is_over_is_forgotten() -> None:
     desk.later(timedelta(days=2).total_seconds())
     with desk.store.transaction() as records:
         assert records.find(JOB_WATCHES) == []
+
+
+RULE = {"labels": {"project": "vision-*"}, "to": ["board"], "on": ["failed", "pending"]}
+
+
+def test_a_rule_tells_of_a_projects_jobs_that_ask_for_nothing() -> None:
+    desk = Desk(RULE)
+    desk.take(accepted("j1", {"project": "vision-2"}), failed("j1"))
+    desk.take(accepted("j2", {"project": "speech"}), failed("j2"))
+    desk.take(accepted("j3"), failed("j3"))
+    assert desk.sent() == [("digits has failed", "board", "")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ({"names": "dig*"}, True),
+        ({"names": "train-*"}, False),
+        ({"submitted_by": "ann"}, True),
+        ({"submitted_by": "bob"}, False),
+        ({"queues": "vis*"}, True),
+        ({"queues": "speech"}, False),
+        ({"names": "digits", "submitted_by": "bob"}, False),
+    ],
+)
+def test_all_patterns_of_a_rule_must_fit(pattern: dict[str, str], fits: bool) -> None:
+    desk = Desk({"to": ["board"]} | pattern)
+    desk.take(accepted(), failed())
+    assert bool(desk.sent()) is fits
+
+
+def test_each_hears_once_of_a_wait_after_its_own_time_and_of_the_end() -> None:
+    desk = Desk(RULE | {"to": ["board", "slack"], "pending_s": 600})
+    labels = {"project": "vision-1"}
+    desk.take(accepted("j1", labels, to=["slack", "mail:boss@example.org"], pending_s=60))
+    desk.later(70)
+    desk.later(600)
+    desk.later(600)
+    desk.take(failed(), failed())
+    assert desk.sent() == [
+        ("digits still waits", "slack", ""),
+        ("digits still waits", "board", ""),
+        ("digits has failed", "slack", ""),
+        ("digits has failed", "board", ""),
+    ]
+
+
+def test_a_rule_that_names_nobody_stops_the_start() -> None:
+    rules = [{"to": ["board"]}, {"to": ["mail:ann@example.org", "pager"]}]
+    with pytest.raises(ValidationError, match=r"job_notices.1.to: no channel .* is pager"):
+        HealerSettings.model_validate({"channels": CHANNELS, "job_notices": rules})

@@ -34,7 +34,7 @@ def test_nothing_is_wrong_with_the_defaults_and_a_mailbox() -> None:
         ({"policy": {"rules": [{"level": "observe"}]}}, "Rule 0 of the policy lets nobody"),
         (
             {"policy": {"rules": [{"level": "suggest"}, {"items": "df.*", "level": "suggest"}]}},
-            "The last 1 rules of the policy never match",
+            "Rule 1 of the policy never matches: rule 0 matches all of it",
         ),
         (
             {"inhibit": [{"name": "wide", "source": ['item="a"'], "target": ['host=~".*"']}]},
@@ -44,6 +44,40 @@ def test_nothing_is_wrong_with_the_defaults_and_a_mailbox() -> None:
 )
 def test_settings_that_leave_people_out_are_named(changes: dict[str, Any], why: str) -> None:
     assert why in found(Desk(**changes))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "hidden"),
+    [
+        ({"items": "df.*"}, {"items": "df.bytes.*"}, True),
+        ({"items": "*.percent"}, {"items": "df.*.percent"}, True),
+        ({"items": "df.*"}, {"items": "df.bytes.used.percent", "hosts": "db*"}, True),
+        ({"items": "df.*", "hosts": "db*"}, {"items": "df.*"}, False),
+        ({"items": "df.b*"}, {"items": "df.*"}, False),
+        ({"labels": {"mount": "/var*"}}, {"labels": {"mount": "/var/log"}}, True),
+        ({"labels": {"mount": "/var*"}}, {"items": "df.*"}, False),
+        ({"labels": {"mount": "*"}}, {"items": "df.*"}, True),
+        ({"kinds": ["trend"]}, {"items": "df.*"}, False),
+        ({"kinds": ["trend", "spike"]}, {"kinds": ["trend"]}, True),
+    ],
+)
+def test_a_rule_that_an_earlier_one_leaves_nothing_to_is_named(
+    first: dict[str, Any], second: dict[str, Any], hidden: bool
+) -> None:
+    rules = [first | {"level": "suggest"}, second | {"level": "suggest"}]
+    assert ("Rule 1 of the policy never matches" in found(Desk({"rules": rules}))) is hidden
+
+
+@pytest.mark.parametrize("wide", [{"items": "?*"}, {"hosts": "*-*"}, {"labels": {"mount": "*"}}])
+def test_a_rule_that_matches_everything_by_another_pattern_is_named(wide: dict[str, Any]) -> None:
+    assert "lets nobody be notified" in found(Desk({"rules": [wide | {"level": "observe"}]}))
+
+
+def test_a_channel_of_escalations_that_no_step_names_is_named() -> None:
+    pager = Webhook.model_validate({"name": "pager", "url": "http://x/", "escalation_only": True})
+    assert "no step of one names it" in found(Desk(channels=(pager,)))
+    step = {"after_s": 60, "channels": ["pager"]}
+    assert found(Desk(channels=(pager,), escalation=[step])) == ""
 
 
 def test_channels_that_take_only_some_alerts_are_not_enough() -> None:

@@ -56,6 +56,7 @@ def test_a_prediction_handled_in_time_is_told_as_that_everywhere() -> None:
         "notified",
     ]
     assert told.standing == "over"
+    assert told.opening == mail.opening
     assert [d["channel"] for d in told.facts[-1].deliveries] == ["mail"]
 
 
@@ -115,6 +116,7 @@ def test_the_command_prints_the_story_and_no_terminal_codes(capsys) -> None:
     tell(shown)
     printed = capsys.readouterr().out
     assert "df.bytes.used.percent on host1 mount=/var/log" in printed
+    assert "no alarm fired. Nothing to do." in printed
     assert "read again after clean-logs: 80 % → 9 %; no alarm fired" in printed
     assert "mail a@example.org pending" in printed
     assert "\x1b" not in printed

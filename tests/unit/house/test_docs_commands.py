@@ -35,6 +35,7 @@ from services.detector.overrides import Overrides
 from services.detector.settings import EngineSettings
 from services.healer.api.app import Healer
 from services.healer.api.app import create_app as healer_app
+from services.healer.jobs.rules import JobRule
 from services.healer.model.policy import Policy
 from services.healer.notify.channels import parse
 from services.healer.notify.settings import Alerting
@@ -76,7 +77,8 @@ WHOLE_JOB = {
 JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/alert-lifecycle.md#0": Alerting.model_validate,
     "docs/how-to/channels.md#0": parse,
-    "docs/how-to/channels.md#2": lambda channel: parse([channel]),
+    "docs/how-to/channels.md#1": TypeAdapter(tuple[JobRule, ...]).validate_python,
+    "docs/how-to/channels.md#3": lambda channel: parse([channel]),
     "docs/how-to/handle-alarms.md#1": Policy.model_validate,
     **{
         f"docs/how-to/run-a-job.md#{number}": lambda part: SUBMIT.validate_python(WHOLE_JOB | part)

@@ -99,9 +99,11 @@ class Channel(BaseModel):
         return ("",)
 
     def for_job(self, target: str) -> tuple[str, ...]:
-        """The recipients whom a job means with ``target``, ``mail:ADDRESS`` or a channel's name."""
-        if not self.jobs:
-            return ()
+        """The recipients whom a job means with ``target``, if it may name this channel."""
+        return self.named(target) if self.jobs else ()
+
+    def named(self, target: str) -> tuple[str, ...]:
+        """The recipients that ``target`` means, ``mail:ADDRESS`` or a channel's name."""
         if target == self.name:
             return self.recipients()
         wanted = target.removeprefix("mail:").lower()
@@ -136,7 +138,7 @@ class Channel(BaseModel):
         taken = f"alerts that match {matchers}" if matchers else "every alert"
         least = "" if self.min_severity is Severity.INFO else f" from {self.min_severity} on"
         if isinstance(told, Summary) and told.kind == "job":
-            return f"the job asked for it, and channel {self.name} is for jobs, too."
+            return f"the job, or a rule about jobs, names channel {self.name}."
         if isinstance(told, Summary):
             return f"channel {self.name} takes {taken}{least}."
         reason = f"channel {self.name} takes {taken}{least}"

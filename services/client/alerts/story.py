@@ -1,0 +1,68 @@
+"""An incident's narrative as the healer keeps it: what was seen, decided, done and notified.
+
+The messages about alerts stay small; a page that shows one incident asks for its narrative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from services.client.alerts.timeline import Entry
+from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailable
+
+_TIMEOUT_S = 3.0
+"""The page has a timeline of its own and need not wait long."""
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the healer says of an alert."""
+
+    opening: str
+    """What is the matter, what was done, and what is wanted of whom."""
+    standing: str
+    held_by: str
+    until: datetime | None
+    entries: tuple[Entry, ...]
+
+
+def told_by_healer(alert_id: str, healer: HealerApi) -> Story | None:
+    """The alert's story; None where the healer cannot be asked, or has forgotten the alert."""
+    if not healer.known:
+        return None
+    way = ("alerts", alert_id, "narrative")
+    try:
+        told = healer.ask("GET", *way, timeout=_TIMEOUT_S).json()
+        return _story(told)
+    except (HealerUnavailable, HealerRefused) as error:
+        log.info("narrative_not_told", alert_id=alert_id, reason=str(error))
+    except (LookupError, TypeError, ValueError) as error:
+        # A healer of another version must not cost the page.
+        log.warning("narrative_not_read", alert_id=alert_id, reason=repr(error))
+    return None
+
+
+def _story(told: dict[str, Any]) -> Story:
+    until = told["until"]
+    return Story(
+        opening=told["opening"],
+        standing=told["standing"],
+        held_by=told["held_by"],
+        until=until and datetime.fromisoformat(until),
+        entries=tuple(_entry(number, fact) for number, fact in enumerate(told["facts"])),
+    )
+
+
+def _entry(number: int, fact: dict[str, Any]) -> Entry:
+    at = datetime.fromisoformat(fact["at"])
+    sent = [
+        f"{each['channel']} {each['recipient']}: {each['status']} {each['problem']}".strip()
+        for each in fact["deliveries"]
+    ]
+    text = ". ".join([fact["sentence"], *sent])
+    return Entry(round(at.timestamp() * 1000), fact["kind"], text, order=(0, number))

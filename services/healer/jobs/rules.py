@@ -1,0 +1,43 @@
+"""Rules about jobs: who hears of them unasked, by their names, owners, queues and labels."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from pydantic import ConfigDict, Field
+
+from shared.contracts import JobSubmit
+from shared.contracts.job_notices import JobNotify
+
+
+class JobRule(JobNotify):
+    """Who hears of the jobs it names; patterns are the shell's, and all that are given must fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: str = Field(
+        default="*", description="The jobs it is about, as a shell pattern of their names."
+    )
+    submitted_by: str = Field(
+        default="*", description="Whose jobs it is about, as a shell pattern of `submitted_by`."
+    )
+    queues: str = Field(
+        default="*",
+        description="A shell pattern of queues; * also fits a job that names no queue.",
+    )
+    labels: dict[str, str] = Field(
+        default={},
+        description="A shell pattern for each label, such as project: vision-*; all must fit.",
+    )
+
+    def is_about(self, job: JobSubmit) -> bool:
+        """Whether the job is one of those it names."""
+        return (
+            fnmatchcase(job.name, self.names)
+            and fnmatchcase(job.submitted_by, self.submitted_by)
+            and fnmatchcase(job.queue or "", self.queues)
+            and all(
+                name in job.labels and fnmatchcase(job.labels[name], pattern)
+                for name, pattern in self.labels.items()
+            )
+        )

@@ -1,0 +1,130 @@
+"""One rule of the policy: the alerts it is about, and what is done about them."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from typing import Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from shared.contracts.alerts import AnomalyKind, SeriesRef, Severity
+from shared.contracts.healing import HostPattern, Level
+
+NAMESPACE_LABELS = ("namespace", "exported_namespace", "kubernetes_namespace")
+"""Labels that may carry a series' Kubernetes namespace."""
+
+
+class Strict(BaseModel):
+    """A part of the policy: what it does not know is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(Strict):
+    """What holds for the items, machines and namespaces it names; patterns are the shell's."""
+
+    items: str = Field(
+        default="*", description="The items it is about, as a shell pattern of their names."
+    )
+    hosts: HostPattern = Field(
+        default="*", description="The machines it is about, as a shell pattern of their names."
+    )
+    namespaces: str = Field(
+        default="*",
+        description="A shell pattern of Kubernetes namespaces; * also fits a series without one.",
+    )
+    labels: dict[str, str] = Field(
+        default={},
+        description="A shell pattern for each label, such as mount: /var/log*; all must fit.",
+    )
+    kinds: tuple[AnomalyKind, ...] = Field(
+        default=(),
+        description="The kinds of anomaly it is about; empty: all. An alarm or a prediction has "
+        "the kind other.",
+    )
+    level: Level = Field(
+        description="What happens: observe, nothing; suggest, people read what would help; "
+        "approve, a person decides; automatic, the action runs.",
+        validation_alias=AliasChoices("level", "mode"),
+    )
+    remediation: str = Field(
+        default="", description="The remediation's name; levels approve and automatic need one."
+    )
+    min_severity: Severity = Field(
+        default=Severity.CRITICAL,
+        description="For an alert of a lower severity the action is only suggested.",
+    )
+    approval_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long people can decide on proposals of this rule; null: as the policy.",
+    )
+    runbook_url: str = Field(
+        default="",
+        max_length=2000,
+        pattern=r"^(https?://[^\s<>\"]+)?$",
+        description="The page on which people read what to do about such an alert; every notice "
+        "links it.",
+    )
+    min_probability: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="On a predicted alarm that is less probable the action is only suggested; "
+        "null: as the policy says.",
+    )
+
+    @model_validator(mode="after")
+    def _remediation_to_act(self) -> Self:
+        if self.level in (Level.APPROVE, Level.AUTOMATIC) and not self.remediation:
+            raise ValueError(f"level {self.level} needs a remediation")
+        if self.level is Level.OBSERVE and self.remediation:
+            raise ValueError("level observe has no remediation")
+        return self
+
+    def matches(self, series: SeriesRef, kind: AnomalyKind) -> bool:
+        """Whether the rule is about the series, and about what is wrong with it."""
+        return (
+            (not self.kinds or kind in self.kinds)
+            and fnmatchcase(series.item, self.items)
+            and fnmatchcase(series.host, self.hosts)
+            and fnmatchcase(namespace_of(series), self.namespaces)
+            and all(
+                fnmatchcase(series.labels.get(name, ""), pattern)
+                for name, pattern in self.labels.items()
+            )
+        )
+
+    def covers(self, other: Rule) -> bool:
+        """Whether it surely matches whatever the other one matches, which is never asked then."""
+        return (
+            (not self.kinds or (bool(other.kinds) and {*other.kinds} <= {*self.kinds}))
+            and _within(other.items, self.items)
+            and _within(other.hosts, self.hosts)
+            and _within(other.namespaces, self.namespaces)
+            and all(
+                _within(other.labels.get(name, "*"), pattern)
+                for name, pattern in self.labels.items()
+            )
+        )
+
+
+_WILD = re.compile(r"[*?[]")
+
+
+def _within(narrow: str, wide: str) -> bool:
+    """Whether all that fits one shell pattern surely fits the other one."""
+    if narrow == wide or not _WILD.search(narrow):
+        return fnmatchcase(narrow, wide) or narrow == wide
+    # Of patterns that only end in a star, or begin with one, the rest decides.
+    if wide.endswith("*") and not _WILD.search(wide[:-1]):
+        return narrow.startswith(wide[:-1])
+    if wide.startswith("*") and not _WILD.search(wide[1:]):
+        return narrow.endswith(wide[1:])
+    return False
+
+
+def namespace_of(series: SeriesRef) -> str:
+    """The Kubernetes namespace in a series' labels; empty for a machine's own series."""
+    return next((series.labels[n] for n in NAMESPACE_LABELS if n in series.labels), "")

@@ -117,7 +117,7 @@ def test_the_page_of_an_incident_is_made_from_its_narrative(
     assert "/var on db7 is out of danger. &lt;b&gt;Nothing" in page
     assert "notified: firing. mail ann@x: refused 550" in page
     assert "silence s1" in page
-    assert "2026-01-31 14:05:00" in page
+    assert "2026-01-31T14:05:00+00:00" in page
     desk.store.close()
 
 

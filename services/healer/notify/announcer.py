@@ -176,7 +176,8 @@ class Announcer:
             ctx.now,
             runbook_url=(rule and rule.runbook_url) or self._alerting.runbook(incident.series.item),
             rule=in_words(self._policy, incident.series, incident.sight.kind),
-            next_step=self._next_step(standing, ctx.now),
+            # What is damped does not go on as usual, and the first sentences say how.
+            next_step="" if kind == "flapping" else self._next_step(standing, ctx.now),
             flap=ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None,
             action=action if asked else None,
         )

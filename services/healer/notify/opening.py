@@ -158,13 +158,13 @@ def _change(read: Verified, unit: str) -> str:
 
 def _resolved(incident: Incident, now: datetime) -> str:
     unit, name = _unit(incident), subject(incident.series)
-    at = f" at {quantity(incident.left_at, unit)} now" if incident.left_at is not None else ""
+    at = f", at {quantity(incident.left_at, unit)} now" if incident.left_at is not None else ""
     length = span((incident.closed_at or now) - incident.opened_at)
     predicted = last_prediction(incident.narrative)
     if predicted is not None and not any(f.kind == "alarm" for f in incident.narrative):
         said = foretold(predicted, unit, now)
         return f"{name} is out of danger{at}: it was {said}, and that did not come. Nothing to do."
-    return f"{name} is well again{at}; it was not for {length}. Nothing to do."
+    return f"{name} is well again{at}, after {length}. Nothing to do."
 
 
 def _flapping(incident: Incident, flap: Flap, now: datetime) -> str:

@@ -168,7 +168,7 @@ def test_where_a_remediation_brought_the_value_is_said_and_drawn() -> None:
     after = notice(
         kind="handled", remediation="clean-logs", after=Point(time_ms=MS + HOUR, value=11.5)
     )
-    assert "Afterwards  11.5 %" in text_of(reread(after))
+    assert "After clean-logs  11.5 %" in text_of(reread(after))
     assert part(reread(after), "image/png") != part(reread(before), "image/png")
     assert "du -xh" not in text_of(reread(after)), "there is nothing to look at any more"
 

@@ -78,7 +78,8 @@ def _marks(axes: Axes, notice: Notice) -> None:
         label = f"alarm {side} {_drawable(quantity(notice.threshold, notice.unit), 40)}"
         axes.axhline(notice.threshold, color=_ALARM, lw=1.2, ls="-.", label=label)
     if notice.crossing_ms is not None:
-        axes.axvline(_when(notice.crossing_ms), color=_ALARM, lw=1, ls=":")  # type: ignore[arg-type]
+        when = _when(notice.crossing_ms)
+        axes.axvline(when, color=_ALARM, lw=1, ls=":", label="predicted crossing")  # type: ignore[arg-type]
 
 
 def _dress(axes: Axes, notice: Notice) -> None:
@@ -87,6 +88,7 @@ def _dress(axes: Axes, notice: Notice) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=UTC))
     axes.set_xlabel("UTC", fontsize=8)
+    axes.xaxis.get_offset_text().set_fontsize(8)
     axes.set_ylabel(_drawable(notice.unit, 40), fontsize=8, parse_math=False)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.25, lw=0.6)

@@ -136,7 +136,8 @@ def facts(notice: Notice) -> list[tuple[str, str]]:
     found = [("Machine", notice.series.host), ("Item", notice.series.item), ("Labels", labels)]
     found.append(("Value", quantity(notice.value, notice.unit)))
     if notice.after is not None:
-        found.append(("Afterwards", quantity(notice.after.value, notice.unit)))
+        what = f"After {notice.remediation}" if notice.remediation else "Afterwards"
+        found.append((what, quantity(notice.after.value, notice.unit)))
     if notice.threshold is not None:
         side = "above" if notice.above else "below"
         found.append(("Alarm", f"{side} {quantity(notice.threshold, notice.unit)}"))

@@ -3,7 +3,9 @@
 A rack's switch fails, and with it everything on its machines: each root alarm has hundreds of
 effects. Alerts are published at a fixed rate; measured are the time from handing an alert to the
 broker until its change arrives at a subscriber (p50, p99), the notices people get, and whether
-every root alarm stands in them by name and every alert in their tables. The last line is JSON.
+every root alarm stands in them by name and every alert in their tables. With ``--kill`` the healer
+is killed when half of the alerts are published, and started again; what is lost or told twice is
+counted. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -36,11 +40,12 @@ _BATCH = 50
 
 
 class Listener(threading.Thread):
-    """A subscriber of alerts: when each series' change came."""
+    """A subscriber of alerts: when each series' change came, and how often."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
         self.came: dict[str, float] = {}
+        self.changes: Counter[tuple[str, int]] = Counter()
         self._link = pika.BlockingConnection(pika.URLParameters(url))
         self._channel = self._link.channel()
         self._channel.queue_declare("outside.storm", durable=True)
@@ -53,12 +58,15 @@ class Listener(threading.Thread):
                 now = time.time()
                 changed = AlertChanged.model_validate_json(body)
                 self.came.setdefault(changed.series.text(), now)
+                self.changes[changed.alert_id, changed.sequence] += 1
         except pika.exceptions.AMQPError:
             pass  # the broker is stopped when all is measured
 
 
-def publish(url: str, storm: list[AnomalyDetected], rate: float) -> dict[str, float]:
-    """Hand them over at ``rate`` a second; when each was."""
+def publish(
+    url: str, storm: list[AnomalyDetected], rate: float, halfway: Callable[[], None]
+) -> dict[str, float]:
+    """Hand them over at ``rate`` a second; when each was. ``halfway`` is called in the middle."""
     bus = Bus(url, Principal.DETECTOR, "storm")
     bus.start(consume=False)
     bus.wait_ready()
@@ -71,6 +79,8 @@ def publish(url: str, storm: list[AnomalyDetected], rate: float) -> dict[str, fl
         now = time.time()
         handed |= {alert.series.text(): now for alert in part}
         bus.publish(part)
+        if start < len(storm) / 2 <= start + _BATCH:
+            halfway()
     bus.stop()
     return handed
 
@@ -83,6 +93,7 @@ def main() -> int:
     parser.add_argument("--roots", type=int, default=20)
     parser.add_argument("-v", action="store_true", help="show the end of the healer's log")
     parser.add_argument("--settle", type=float, default=75.0, help="seconds after the last alert")
+    parser.add_argument("--kill", action="store_true", help="kill the healer in the middle")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         print(json.dumps(_measured(Path(name), options)))
@@ -103,9 +114,13 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "BAROGRAPH_HEALER_SMTP_URL": mailbox.url,
         "BAROGRAPH_HEALER_ALERTING": json.dumps({"inhibit": RULES}),
     }
-    healer = OwnedProcess(
-        [sys.executable, "-m", "services.healer"], log=folder / "healer.log", env=environment
-    )
+    healer = _started(folder, environment)
+
+    def kill_and_start() -> None:
+        nonlocal healer
+        healer.kill()
+        healer = _started(folder, environment)
+
     try:
         wait_until(
             lambda: is_ready(f"http://{LOOPBACK}:{health}"), 60, "the healer", alive=healer.alive
@@ -116,13 +131,18 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         load = os.getloadavg()[0]
         spent = _cpu_s(healer.pid)
         began = time.time()
-        handed = publish(broker.url("detector"), storm, options.rate)
+        halfway = kill_and_start if options.kill else lambda: None
+        handed = publish(broker.url("detector"), storm, options.rate, halfway)
         published_s = time.time() - began
         wait_until(lambda: len(listener.came) >= len(handed), 120, "all", alive=healer.alive)
-        spent = _cpu_s(healer.pid) - spent
+        # A healer that was started in between has spent all of its time on the storm.
+        spent = _cpu_s(healer.pid) - (0 if options.kill else spent)
         time.sleep(options.settle)
         mails = mailbox.messages()
         return _figures(options, storm, handed, listener.came, mails) | {
+            "lost": len(handed) - len(listener.came),
+            "changes_doubled": sum(1 for count in listener.changes.values() if count > 1),
+            "mails_doubled": len(mails) - len({str(mail["Message-ID"]) for mail in mails}),
             "published_per_s": round(options.alerts / published_s),
             "healer_cpu_s_per_1000_alerts": round(spent / options.alerts * 1000, 2),
             "load_before": round(load, 1),
@@ -135,6 +155,12 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
             print(healer.log_tail())
         mailbox.stop()
         broker.stop()
+
+
+def _started(folder: Path, environment: dict[str, str]) -> OwnedProcess:
+    return OwnedProcess(
+        [sys.executable, "-m", "services.healer"], log=folder / "healer.log", env=environment
+    )
 
 
 def _cpu_s(pid: int) -> float:

@@ -12,8 +12,8 @@ from fastapi.responses import HTMLResponse
 from services.client.alerts.model import AlertModel, Filter
 from services.client.alerts.plot import Plot, plot
 from services.client.alerts.records import OPEN_RANKS, RESOLVED, Episode
-from services.client.alerts.story import told_by_healer
 from services.client.alerts.timeline import timeline
+from services.client.api.narrative import told_by_healer
 from services.client.api.rendering import Render
 from services.client.healer_api import HealerApi
 from services.client.series.addresses import way_of

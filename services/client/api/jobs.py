@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel, Field
 
-from services.client import notice_targets
+from services.client.api import notice_targets
 from services.client.api.faults import Faults, Refusal, refusal
 from services.client.description import Description
 from services.client.healer_api import HealerApi

@@ -27,6 +27,7 @@ from services.healer.settings import HealerSettings
 from shared.contracts import Message, PredictionWithdrawn
 from shared.contracts.alerts import AlertState, SeriesRef
 from shared.contracts.message import deterministic_id
+from shared.items import ITEMS
 from shared.service import Context
 
 
@@ -143,9 +144,14 @@ class Signals:
             yield from self.went(message.series, message.event_id, "", ctx)
             return
         until = ctx.now + self._alarm_wait
-        ending = "no alarm followed the prediction"
-        arrived = signal.ending_at(until, ending).firing()
-        now = before.with_signals({signal.event_id: arrived})
+        arrived = signal.ending_at(until, "no alarm followed the prediction")
+        item = ITEMS.get(message.series.item)
+        if item is not None and item.bursts:
+            # Beyond the threshold for a moment: whether that is an alarm the detector will say.
+            waits = before.with_signals({signal.event_id: arrived})
+            ctx.records.put(INCIDENTS, waits.resting() if _rests(waits) else waits)
+            return
+        now = before.with_signals({signal.event_id: arrived.firing()})
         now = now.seen(before.sight.reached(message.value)).tells(
             Crossed(at=ctx.now, value=message.value, threshold=before.sight.threshold)
         )

@@ -445,6 +445,21 @@ def test_a_prediction_that_came_true_without_an_alarm_ends_by_the_clock() -> Non
     assert states(desk.later(590)) == ["resolved"]
 
 
+def test_of_what_comes_in_bursts_a_moment_beyond_the_threshold_is_no_alarm_yet() -> None:
+    desk = Desk()
+    foreseen = prediction().model_copy(update={"series": CPU, "family": "cpu"})
+    arrived = withdrawn(foreseen, "came_true").model_copy(update={"series": CPU})
+    desk.take(foreseen)
+    desk.later(16)
+    assert states(desk.take(arrived)) == []
+    assert states(desk.take(anomaly(CPU))) == ["firing"]
+    desk.later(16)
+    assert [mail.kind for mail in desk.mails()] == ["predicted", "firing"]
+    other = Desk()
+    other.take(foreseen, arrived)
+    assert states(other.later(601)) == ["resolved"]
+
+
 def test_an_end_that_overtook_its_beginning_leaves_nothing_open() -> None:
     desk = Desk()
     assert desk.take(cleared(anomaly()), anomaly()) == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.healer.api.app import Healer, create_app
+from services.healer.api.app import create_app
+from services.healer.api.dependencies import Healer
 from services.healer.model.decision_log import EVENTS
 from services.healer.model.transitions import PHASES, STATES, Phase, diagram
 from services.healer.remediations import REGISTRY, Remediation

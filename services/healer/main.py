@@ -13,7 +13,8 @@ import structlog
 from services.healer.actions.audit import StoreBook
 from services.healer.actions.cluster_executor import ClusterOrders, StoreEnvelope
 from services.healer.agent.remediate import Remediator
-from services.healer.api.app import Healer, create_app
+from services.healer.api.app import create_app
+from services.healer.api.dependencies import Healer
 from services.healer.correlation import rules
 from services.healer.handlers import Handlers
 from services.healer.health import records as health

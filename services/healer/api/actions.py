@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Query
 from fastapi.responses import PlainTextResponse, StreamingResponse
@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from services.healer.actions import audit
 from services.healer.actions.scores import SCORES, Score
+from services.healer.api.dependencies import Provided
 from services.healer.correlation.rules import RULES, Rule
 from services.healer.health.records import HEALTH, PASTS, Past
 from services.healer.model.action import ACTIONS, OPEN_ACTIONS, OUTCOMES, SWITCHES, Action, Switch
@@ -27,9 +28,7 @@ from shared.contracts import (
 )
 from shared.contracts.healing import ActionState, Person, Reason, RuleState
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
-
+routes = APIRouter(tags=["acting"])
 _Limit = Annotated[int, Query(ge=1, le=5000)]
 
 
@@ -65,160 +64,160 @@ class Ledger(BaseModel):
     """By item: accuracy and alarms saved, beside the alarms nobody foresaw."""
 
 
-def router(healer: Healer) -> APIRouter:
-    """The routes of acting."""
-    routes = APIRouter(tags=["acting"])
-    _actions(routes, healer)
-    _switches(routes, healer)
-    _rules(routes, healer)
-    _looking_back(routes, healer)
-    return routes
+@routes.get("/actions")
+def actions(
+    healer: Provided,
+    state: Annotated[list[ActionState] | None, Query()] = None,
+    limit: _Limit = 100,
+) -> list[Action]:
+    """Actions, newest first; without a state those that are open."""
+    wanted = [s.value for s in state or OPEN_ACTIONS]
+    with healer.unit() as unit:
+        return unit.records.find(ACTIONS, status=wanted, limit=limit, newest_first=True)
 
 
-def _actions(routes: APIRouter, healer: Healer) -> None:
-    @routes.get("/actions")
-    def actions(
-        state: Annotated[list[ActionState] | None, Query()] = None, limit: _Limit = 100
-    ) -> list[Action]:
-        """Actions, newest first; without a state those that are open."""
-        wanted = [s.value for s in state or OPEN_ACTIONS]
-        with healer.unit() as unit:
-            return unit.records.find(ACTIONS, status=wanted, limit=limit, newest_first=True)
-
-    @routes.post("/actions/{action_id}/{decision}")
-    def decide(action_id: str, decision: Literal["approve", "refuse"], body: Said) -> Action:
-        """Approve or refuse; the action as it then is, with the reason if it did not run."""
-        message = ActionDecide(
-            action_id=action_id, approve=decision == "approve", by=body.by, reason=body.reason
-        )
-        with healer.unit() as unit:
-            if unit.records.get(ACTIONS, action_id) is None:
-                raise NotFound("there is no action with this id")
-            ctx = healer.context(unit.records)
-            unit.emit(*healer.handlers.deciding.action_decide(message, ctx))
-            decided = unit.records.get(ACTIONS, action_id)
-        if decided is None:
-            raise NotFound("the action is over")
-        return decided
+@routes.post("/actions/{action_id}/{decision}")
+def decide(
+    healer: Provided, action_id: str, decision: Literal["approve", "refuse"], body: Said
+) -> Action:
+    """Approve or refuse; the action as it then is, with the reason if it did not run."""
+    message = ActionDecide(
+        action_id=action_id, approve=decision == "approve", by=body.by, reason=body.reason
+    )
+    with healer.unit() as unit:
+        if unit.records.get(ACTIONS, action_id) is None:
+            raise NotFound("there is no action with this id")
+        ctx = healer.context(unit.records)
+        unit.emit(*healer.handlers.deciding.action_decide(message, ctx))
+        decided = unit.records.get(ACTIONS, action_id)
+    if decided is None:
+        raise NotFound("the action is over")
+    return decided
 
 
-def _switches(routes: APIRouter, healer: Healer) -> None:
-    @routes.get("/healing")
-    def switches() -> list[Switch]:
-        """Where the kill switch is thrown; an empty list: nowhere."""
-        with healer.unit() as unit:
-            return unit.records.find(SWITCHES)
-
-    @routes.post("/healing/{change}")
-    def switch(change: Literal["stop", "resume"], body: SwitchSaid) -> list[Switch]:
-        """Stop all acting on machines of a pattern, at once, or let it go on."""
-        kind = HealingStop if change == "stop" else HealingResume
-        message = kind(
-            switch_id=str(uuid.uuid4()),
-            hosts=body.hosts,
-            by=body.by,
-            reason=body.reason,
-            at=healer.clock(),
-        )
-        deciding = healer.handlers.deciding
-        with healer.unit() as unit:
-            ctx = healer.context(unit.records)
-            if isinstance(message, HealingStop):
-                unit.emit(message, *deciding.healing_stop(message, ctx))
-            else:
-                unit.emit(message, *deciding.healing_resume(message, ctx))
-            return unit.records.find(SWITCHES)
+@routes.get("/healing")
+def switches(healer: Provided) -> list[Switch]:
+    """Where the kill switch is thrown; an empty list: nowhere."""
+    with healer.unit() as unit:
+        return unit.records.find(SWITCHES)
 
 
-def _rules(routes: APIRouter, healer: Healer) -> None:
-    @routes.get("/rules")
-    def rules(state: RuleState | None = None, limit: _Limit = 500) -> list[Rule]:
-        """Correlation rules with their numbers."""
-        with healer.unit() as unit:
-            return unit.records.find(RULES, status=state, limit=limit)
-
-    @routes.post("/rules/{rule_id}/{decision}")
-    def decide_rule(rule_id: str, decision: Literal["accept", "reject"], body: Said) -> Rule:
-        """Accept a rule, so that B is attached to A; or reject it, or retire an accepted one."""
-        message = RuleDecide(
-            rule_id=rule_id,
-            accept=decision == "accept",
-            by=body.by,
-            reason=body.reason,
-            at=healer.clock(),
-        )
-        with healer.unit() as unit:
-            ctx = healer.context(unit.records)
-            unit.emit(*healer.handlers.deciding.rule_decide(message, ctx))
-            rule = unit.records.get(RULES, rule_id)
-        if rule is None:
-            raise NotFound("there is no rule with this id")
-        return rule
-
-    @routes.post("/alerts/{incident_id}/judge", status_code=204)
-    def judge(incident_id: str, body: Judged) -> None:
-        """Label an alarm; "not an anomaly" moves its detector's limit for that series."""
-        message = AnomalyJudge(
-            alert_id=incident_id,
-            anomaly=body.anomaly,
-            by=body.by,
-            reason=body.reason,
-            at=healer.clock(),
-        )
-        with healer.unit() as unit:
-            if unit.records.get(INCIDENTS, incident_id) is None:
-                raise NotFound("there is no incident with this id")
-            ctx = healer.context(unit.records)
-            unit.emit(*healer.handlers.deciding.anomaly_judge(message, ctx))
+@routes.post("/healing/{change}")
+def switch(healer: Provided, change: Literal["stop", "resume"], body: SwitchSaid) -> list[Switch]:
+    """Stop all acting on machines of a pattern, at once, or let it go on."""
+    kind = HealingStop if change == "stop" else HealingResume
+    message = kind(
+        switch_id=str(uuid.uuid4()),
+        hosts=body.hosts,
+        by=body.by,
+        reason=body.reason,
+        at=healer.clock(),
+    )
+    deciding = healer.handlers.deciding
+    with healer.unit() as unit:
+        ctx = healer.context(unit.records)
+        if isinstance(message, HealingStop):
+            unit.emit(message, *deciding.healing_stop(message, ctx))
+        else:
+            unit.emit(message, *deciding.healing_resume(message, ctx))
+        return unit.records.find(SWITCHES)
 
 
-def _looking_back(routes: APIRouter, healer: Healer) -> None:
-    @routes.get("/health")
-    def health(
-        scope: Literal["machine", "group"] = "machine",
-        verdict: Literal["healthy", "watch", "sick", "unknown"] | None = None,
-        limit: _Limit = 500,
-    ) -> list[HealthReported]:
-        """The last health of machines or groups, worst first."""
-        with healer.unit() as unit:
-            found = unit.records.find(HEALTH, group=scope, status=verdict, limit=100_000)
-        return sorted(found, key=lambda report: report.score)[:limit]
+@routes.get("/rules")
+def rules(healer: Provided, state: RuleState | None = None, limit: _Limit = 500) -> list[Rule]:
+    """Correlation rules with their numbers."""
+    with healer.unit() as unit:
+        return unit.records.find(RULES, status=state, limit=limit)
 
-    @routes.get("/health/{name}/hours")
-    def hours(name: str) -> Past:
-        """A machine's last day, hour by hour: what its trend and use are told from."""
-        with healer.unit() as unit:
-            past = unit.records.get(PASTS, name)
-        if past is None:
-            raise NotFound("no hour of such a machine has ended yet")
-        return past
 
-    @routes.get("/ledger")
-    def ledger() -> Ledger:
-        """Saved alarms, repaired ones, actions that did not help; and each item's score."""
-        with healer.unit() as unit:
-            counts = unit.records.count(OUTCOMES)
-            found = unit.records.find(SCORES)
-        done = {name: counts.get(name, 0) for name in ("saved", "repaired", "failed")}
-        return Ledger(**done, items=sorted(found, key=lambda score: score.item))
+@routes.post("/rules/{rule_id}/{decision}")
+def decide_rule(
+    healer: Provided, rule_id: str, decision: Literal["accept", "reject"], body: Said
+) -> Rule:
+    """Accept a rule, so that B is attached to A; or reject it, or retire an accepted one."""
+    message = RuleDecide(
+        rule_id=rule_id,
+        accept=decision == "accept",
+        by=body.by,
+        reason=body.reason,
+        at=healer.clock(),
+    )
+    with healer.unit() as unit:
+        ctx = healer.context(unit.records)
+        unit.emit(*healer.handlers.deciding.rule_decide(message, ctx))
+        rule = unit.records.get(RULES, rule_id)
+    if rule is None:
+        raise NotFound("there is no rule with this id")
+    return rule
 
-    @routes.get("/audit", response_class=PlainTextResponse)
-    def export_audit(after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
-        """The audit as JSON lines, or what follows entry ``after``.
 
-        The last line's number and hash are in the headers audit-number and audit-head.
-        """
-        with healer.unit() as unit:
-            head = unit.records.get(audit.HEADS, "head") or audit.Head()
+@routes.post("/alerts/{incident_id}/judge", status_code=204)
+def judge(healer: Provided, incident_id: str, body: Judged) -> None:
+    """Label an alarm; "not an anomaly" moves its detector's limit for that series."""
+    message = AnomalyJudge(
+        alert_id=incident_id,
+        anomaly=body.anomaly,
+        by=body.by,
+        reason=body.reason,
+        at=healer.clock(),
+    )
+    with healer.unit() as unit:
+        if unit.records.get(INCIDENTS, incident_id) is None:
+            raise NotFound("there is no incident with this id")
+        ctx = healer.context(unit.records)
+        unit.emit(*healer.handlers.deciding.anomaly_judge(message, ctx))
 
-        def pages() -> Iterator[bytes]:
-            # Each in a transaction of its own: nobody waits for an export's end.
-            for begin in range(after, head.number, audit.AT_ONCE):
-                with healer.unit() as unit:
-                    yield b"".join(audit.page(unit.records, begin, head.number))
 
-        return StreamingResponse(
-            pages(),
-            headers={"audit-head": head.hash, "audit-number": str(head.number)},
-            media_type="application/x-ndjson",
-        )
+@routes.get("/health")
+def health(
+    healer: Provided,
+    scope: Literal["machine", "group"] = "machine",
+    verdict: Literal["healthy", "watch", "sick", "unknown"] | None = None,
+    limit: _Limit = 500,
+) -> list[HealthReported]:
+    """The last health of machines or groups, worst first."""
+    with healer.unit() as unit:
+        found = unit.records.find(HEALTH, group=scope, status=verdict, limit=100_000)
+    return sorted(found, key=lambda report: report.score)[:limit]
+
+
+@routes.get("/health/{name}/hours")
+def hours(healer: Provided, name: str) -> Past:
+    """A machine's last day, hour by hour: what its trend and use are told from."""
+    with healer.unit() as unit:
+        past = unit.records.get(PASTS, name)
+    if past is None:
+        raise NotFound("no hour of such a machine has ended yet")
+    return past
+
+
+@routes.get("/ledger")
+def ledger(healer: Provided) -> Ledger:
+    """Saved alarms, repaired ones, actions that did not help; and each item's score."""
+    with healer.unit() as unit:
+        counts = unit.records.count(OUTCOMES)
+        found = unit.records.find(SCORES)
+    done = {name: counts.get(name, 0) for name in ("saved", "repaired", "failed")}
+    return Ledger(**done, items=sorted(found, key=lambda score: score.item))
+
+
+@routes.get("/audit", response_class=PlainTextResponse)
+def export_audit(healer: Provided, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
+    """The audit as JSON lines, or what follows entry ``after``.
+
+    The last line's number and hash are in the headers audit-number and audit-head.
+    """
+    with healer.unit() as unit:
+        head = unit.records.get(audit.HEADS, "head") or audit.Head()
+
+    def pages() -> Iterator[bytes]:
+        # Each in a transaction of its own: nobody waits for an export's end.
+        for begin in range(after, head.number, audit.AT_ONCE):
+            with healer.unit() as unit:
+                yield b"".join(audit.page(unit.records, begin, head.number))
+
+    return StreamingResponse(
+        pages(),
+        headers={"audit-head": head.hash, "audit-number": str(head.number)},
+        media_type="application/x-ndjson",
+    )

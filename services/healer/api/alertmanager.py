@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 from fastapi.responses import JSONResponse
 
+from services.healer.api.dependencies import Healer, Provided
 from services.healer.incidents.alertmanager_alerts import (
     OutsideAlert,
     readable,
@@ -17,51 +18,47 @@ from services.healer.incidents.alertmanager_alerts import (
 from shared.contracts import Fault
 from shared.observe import OUTSIDE_ALERTS
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
-
+routes = APIRouter(tags=["alerts in"])
 _PART = 500
 """Alerts in one transaction: others must not wait long for theirs."""
 
 
-def router(healer: Healer) -> APIRouter:
-    """``/api/v2/alerts`` and ``/webhooks/alertmanager``."""
-    routes = APIRouter(tags=["alerts in"])
+@routes.post("/api/v2/alerts")
+def alerts(healer: Provided, body: Annotated[Any, Body()]) -> JSONResponse:
+    """Take alerts as Prometheus sends them; set this service as one of its alertmanagers."""
+    found, faults = readable(body)
     timeout = timedelta(seconds=healer.settings.alerting.resolve_timeout_s)
+    _take(healer, found, timeout)
+    return _said(faults)
 
-    @routes.post("/api/v2/alerts")
-    def alerts(body: Annotated[Any, Body()]) -> JSONResponse:
-        """Take alerts as Prometheus sends them; set this service as one of its alertmanagers."""
-        found, faults = readable(body)
-        take(found, timeout)
-        return said(faults)
 
-    @routes.post("/webhooks/alertmanager")
-    def webhook(body: Annotated[Any, Body()]) -> JSONResponse:
-        """Take what an Alertmanager or Grafana tells of; it holds until they say it is resolved."""
-        found, faults = readable_webhook(body)
-        take(found, None)
-        return said(faults)
+@routes.post("/webhooks/alertmanager")
+def webhook(healer: Provided, body: Annotated[Any, Body()]) -> JSONResponse:
+    """Take what an Alertmanager or Grafana tells of; it holds until they say it is resolved."""
+    found, faults = readable_webhook(body)
+    _take(healer, found, None)
+    return _said(faults)
 
-    @routes.get("/api/v2/status")
-    def status() -> dict[str, Any]:
-        """What asks whether this is an Alertmanager."""
-        return {"cluster": {"status": "disabled", "peers": []}, "versionInfo": {}, "config": {}}
 
-    def take(found: Sequence[OutsideAlert], holds: timedelta | None) -> None:
-        for start in range(0, len(found), _PART):
-            with healer.unit() as unit:
-                ctx = healer.context(unit.records)
-                for alert in found[start : start + _PART]:
-                    unit.emit(*healer.handlers.outside_alert(alert, holds, ctx))
-        OUTSIDE_ALERTS.labels("taken").inc(len(found))
-        healer.wake()
+@routes.get("/api/v2/status")
+def status() -> dict[str, Any]:
+    """What asks whether this is an Alertmanager."""
+    return {"cluster": {"status": "disabled", "peers": []}, "versionInfo": {}, "config": {}}
 
-    def said(faults: Sequence[Fault]) -> JSONResponse:
-        """As Alertmanager: the good ones are taken, and the bad ones named."""
-        if not faults:
-            return JSONResponse({})
-        OUTSIDE_ALERTS.labels("refused").inc(len(faults))
-        return JSONResponse({"faults": [fault.model_dump() for fault in faults]}, 400)
 
-    return routes
+def _take(healer: Healer, found: Sequence[OutsideAlert], holds: timedelta | None) -> None:
+    for start in range(0, len(found), _PART):
+        with healer.unit() as unit:
+            ctx = healer.context(unit.records)
+            for alert in found[start : start + _PART]:
+                unit.emit(*healer.handlers.outside_alert(alert, holds, ctx))
+    OUTSIDE_ALERTS.labels("taken").inc(len(found))
+    healer.wake()
+
+
+def _said(faults: Sequence[Fault]) -> JSONResponse:
+    """As Alertmanager: the good ones are taken, and the bad ones named."""
+    if not faults:
+        return JSONResponse({})
+    OUTSIDE_ALERTS.labels("refused").inc(len(faults))
+    return JSONResponse({"faults": [fault.model_dump() for fault in faults]}, 400)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Body, HTTPException, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from services.healer.api.dependencies import Provided
 from services.healer.channel_test import test_notice, tried
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.notification import CHANNEL_FAILURES, DELIVERIES, STANDINGS, shown_status
@@ -17,8 +18,7 @@ from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import Severity
 from shared.store import Records
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
+routes = APIRouter(tags=["alerts"])
 
 
 class AlertView(BaseModel):
@@ -30,7 +30,7 @@ class AlertView(BaseModel):
     state: str
     since: str
     status: str
-    """waiting for evidence; pending: to be told; held; told."""
+    """waiting: for evidence; pending: people are to be notified; held; notified."""
     held_by: str
     cause: str
     acknowledged: bool
@@ -78,70 +78,69 @@ def _shown(channel: Channel, records: Records, keep: timedelta) -> ChannelView:
     )
 
 
-def router(healer: Healer) -> APIRouter:
-    """The routes of alerts and channels."""
-    routes = APIRouter(tags=["alerts"])
+@routes.get("/alerts")
+def alerts(
+    healer: Provided,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 500,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+) -> list[AlertView]:
+    """Open alerts, oldest first."""
+    with healer.unit() as unit:
+        found = unit.records.find(STANDINGS, limit=limit, offset=offset)
+    return [
+        AlertView(
+            incident_id=s.incident_id,
+            labels=s.labels,
+            severity=s.severity,
+            state=s.tell,
+            since=s.since.isoformat(),
+            status=shown_status(s.status),
+            held_by=s.held_by,
+            cause=s.cause,
+            acknowledged=s.acknowledged,
+            flapping=bool(s.flapping),
+            value=s.value,
+            crossing_ms=s.crossing_ms,
+            sentence=s.sentence,
+        )
+        for s in found
+        if not s.ended
+    ]
 
-    @routes.get("/alerts")
-    def alerts(
-        limit: Annotated[int, Query(ge=1, le=5000)] = 500,
-        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-    ) -> list[AlertView]:
-        """Open alerts, oldest first."""
-        with healer.unit() as unit:
-            found = unit.records.find(STANDINGS, limit=limit, offset=offset)
-        return [
-            AlertView(
-                incident_id=s.incident_id,
-                labels=s.labels,
-                severity=s.severity,
-                state=s.tell,
-                since=s.since.isoformat(),
-                status=shown_status(s.status),
-                held_by=s.held_by,
-                cause=s.cause,
-                acknowledged=s.acknowledged,
-                flapping=bool(s.flapping),
-                value=s.value,
-                crossing_ms=s.crossing_ms,
-                sentence=s.sentence,
-            )
-            for s in found
-            if not s.ended
-        ]
 
-    @routes.get("/alerts/{incident_id}")
-    def alert(incident_id: str) -> Incident:
-        """One alert, open or ended lately: its signals, the evidence, the plan, what was done."""
-        with healer.unit() as unit:
-            incident = unit.records.get(INCIDENTS, incident_id)
-        if incident is None:
-            raise NotFound("there is no incident with this id")
-        return incident
+@routes.get("/alerts/{incident_id}")
+def alert(healer: Provided, incident_id: str) -> Incident:
+    """One alert, open or ended lately: its signals, the evidence, the plan, what was done."""
+    with healer.unit() as unit:
+        incident = unit.records.get(INCIDENTS, incident_id)
+    if incident is None:
+        raise NotFound("there is no incident with this id")
+    return incident
 
-    @routes.post("/alerts/{incident_id}/acknowledge", status_code=204)
-    def acknowledge(incident_id: str, body: Acknowledgement) -> None:
-        """Say that somebody takes care of it; a second time changes nothing."""
-        with healer.unit() as unit:
-            ctx = healer.context(unit.records)
-            unit.emit(*healer.handlers.people.acknowledge(incident_id, body.by, ctx))
-        healer.wake()
 
-    @routes.get("/channels")
-    def channels() -> list[ChannelView]:
-        """The configured channels, and when each took and refused a notice; no secrets."""
-        keep = timedelta(days=healer.settings.keep_days)
-        with healer.unit() as unit:
-            return [_shown(each, unit.records, keep) for each in healer.settings.all_channels]
+@routes.post("/alerts/{incident_id}/acknowledge", status_code=204)
+def acknowledge(healer: Provided, incident_id: str, body: Acknowledgement) -> None:
+    """Say that somebody takes care of it; a second time changes nothing."""
+    with healer.unit() as unit:
+        ctx = healer.context(unit.records)
+        unit.emit(*healer.handlers.people.acknowledge(incident_id, body.by, ctx))
+    healer.wake()
 
-    @routes.post("/channels/{name}/test")
-    def test(name: str) -> JSONResponse:
-        """Send a test now, past every queue; 502 says what the other side answered."""
-        channel = next((c for c in healer.settings.all_channels if c.name == name), None)
-        if channel is None:
-            raise HTTPException(404, f"there is no channel {name}")
-        told = test_notice(healer.clock())
-        failed = tried(channel, told, healer.tools)
-        return JSONResponse({"id": told.message_id, "failed": failed}, 502 if failed else 200)
 
-    return routes
+@routes.get("/channels")
+def channels(healer: Provided) -> list[ChannelView]:
+    """The configured channels, and when each took and refused a notice; no secrets."""
+    keep = timedelta(days=healer.settings.keep_days)
+    with healer.unit() as unit:
+        return [_shown(each, unit.records, keep) for each in healer.settings.all_channels]
+
+
+@routes.post("/channels/{name}/test")
+def test(healer: Provided, name: str) -> JSONResponse:
+    """Send a test now, past every queue; 502 says what the other side answered."""
+    channel = next((c for c in healer.settings.all_channels if c.name == name), None)
+    if channel is None:
+        raise HTTPException(404, f"there is no channel {name}")
+    notice = test_notice(healer.clock())
+    failed = tried(channel, notice, healer.tools)
+    return JSONResponse({"id": notice.message_id, "failed": failed}, 502 if failed else 200)

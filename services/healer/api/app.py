@@ -1,11 +1,6 @@
-"""The application: what is needed of the healer, and the routes put together."""
+"""The application: the routes put together, and how each fault is answered."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import datetime
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,32 +17,12 @@ from services.healer.api import (
     narrative,
     silences,
 )
+from services.healer.api.dependencies import Healer
 from services.healer.api.guard import Guard
-from services.healer.handlers import Handlers
 from services.healer.model.faults import faults_of
-from services.healer.notify.channels import Tools
-from services.healer.notify.links import Links, Purpose
 from services.healer.people.acknowledgement import NotFound
-from services.healer.people.link_actions import Click
-from services.healer.settings import HealerSettings
 from shared.contracts import Fault
-from shared.service import Context, ServiceUnit
 from shared.store import StoreUnavailable
-
-
-@dataclass(frozen=True)
-class Healer:
-    """What the routes work with."""
-
-    settings: HealerSettings
-    handlers: Handlers
-    unit: Callable[[], AbstractContextManager[ServiceUnit]]
-    context: Callable[..., Context]
-    clock: Callable[[], datetime]
-    links: Links
-    clicks: Mapping[Purpose, Click]
-    tools: Tools
-    wake: Callable[[], None] = lambda: None
 
 
 def create_app(healer: Healer) -> FastAPI:
@@ -60,14 +35,11 @@ def create_app(healer: Healer) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         summary="Alerts in; acknowledge, silence, test channels.",
     )
-    app.include_router(alertmanager.router(healer))
-    app.include_router(links.router(healer))
-    app.include_router(alerts.router(healer), prefix="/api/v1")
-    app.include_router(narrative.router(healer), prefix="/api/v1")
-    app.include_router(actions.router(healer), prefix="/api/v1")
-    app.include_router(silences.router(healer), prefix="/api/v1")
-    app.include_router(associations.router(healer), prefix="/api/v1")
-    app.include_router(jobs.router(healer), prefix="/api/v1")
+    app.state.healer = healer
+    for doors in (alertmanager, links):
+        app.include_router(doors.routes)
+    for api in (alerts, narrative, actions, silences, associations, jobs):
+        app.include_router(api.routes, prefix="/api/v1")
     _faults(app)
     settings = healer.settings
     app.add_middleware(Guard, hosts=settings.hosts, token=settings.http_token.get_secret_value())

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from services.healer.api.dependencies import Healer, Provided
 from services.healer.correlation.recorded import Recorded, related
 from services.healer.model.incident import INCIDENTS
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
-
+routes = APIRouter(tags=["alerts"])
 _MAX_INCIDENTS = 50_000
 
 
@@ -41,25 +39,20 @@ class Associations(BaseModel):
     """Related ones first."""
 
 
-def router(healer: Healer) -> APIRouter:
-    """The route."""
-    routes = APIRouter(tags=["alerts"])
+@routes.post("/associations")
+def associations(healer: Provided, recorded: Recorded) -> Associations:
+    """Which of these metrics move before an alarm, by the nearest-neighbour two-sample test."""
+    alarms = list(recorded.alarms) or _known(healer, recorded)
+    found = [Association.model_validate(asdict(one)) for one in related(recorded, alarms)]
+    return Associations(alarms=len(alarms), metrics=found)
 
-    @routes.post("/associations")
-    def associations(recorded: Recorded) -> Associations:
-        """Which of these metrics move before an alarm, by the nearest-neighbour two-sample test."""
-        alarms = list(recorded.alarms) or _known(recorded)
-        found = [Association.model_validate(asdict(one)) for one in related(recorded, alarms)]
-        return Associations(alarms=len(alarms), metrics=found)
 
-    def _known(recorded: Recorded) -> list[float]:
-        with healer.unit() as unit:
-            incidents = unit.records.find(INCIDENTS, limit=_MAX_INCIDENTS, newest_first=True)
-        return [
-            incident.opened_at.timestamp()
-            for incident in incidents
-            if incident.series.item == recorded.item
-            and fnmatchcase(incident.series.host, recorded.hosts)
-        ]
-
-    return routes
+def _known(healer: Healer, recorded: Recorded) -> list[float]:
+    with healer.unit() as unit:
+        incidents = unit.records.find(INCIDENTS, limit=_MAX_INCIDENTS, newest_first=True)
+    return [
+        incident.opened_at.timestamp()
+        for incident in incidents
+        if incident.series.item == recorded.item
+        and fnmatchcase(incident.series.host, recorded.hosts)
+    ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from services.healer.api.dependencies import Provided
 from shared.contracts.job_notices import NoticeTarget
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
+routes = APIRouter(prefix="/job-notices", tags=["jobs"])
 
 
 class Refused(BaseModel):
@@ -20,17 +20,13 @@ class Refused(BaseModel):
     channels: tuple[str, ...] = Field(description="The channels that jobs may name.")
 
 
-def router(healer: Healer) -> APIRouter:
-    """The routes about notices of jobs."""
-    routes = APIRouter(prefix="/job-notices", tags=["jobs"])
+@routes.get("/refused")
+def refused(
+    healer: Provided, to: Annotated[list[NoticeTarget], Query(min_length=1, max_length=10)]
+) -> Refused:
+    """Which of these targets a job may not name."""
     channels = healer.settings.all_channels
-
-    @routes.get("/refused")
-    def refused(to: Annotated[list[NoticeTarget], Query(min_length=1, max_length=10)]) -> Refused:
-        """Which of these targets a job may not name."""
-        return Refused(
-            refused=tuple(t for t in to if not any(c.for_job(t) for c in channels)),
-            channels=tuple(channel.name for channel in channels if channel.jobs),
-        )
-
-    return routes
+    return Refused(
+        refused=tuple(t for t in to if not any(c.for_job(t) for c in channels)),
+        channels=tuple(channel.name for channel in channels if channel.jobs),
+    )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter
 from fastapi import Path as InPath
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 
+from services.healer.api.dependencies import Healer, Provided
 from services.healer.notify.links import Link, LinkExpired, LinkRefused
 from services.healer.people.acknowledgement import NotFound
 from services.healer.people.link_actions import Click
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
-
+routes = APIRouter(include_in_schema=False)
+_PAGES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
 Token = Annotated[str, InPath(max_length=2048)]
 
 
@@ -34,21 +34,13 @@ class _Followed:
 
     def __init__(self, healer: Healer) -> None:
         self._healer = healer
-        folder = Path(__file__).parent / "templates"
-        self._pages = Environment(loader=FileSystemLoader(folder), autoescape=True)
-
-    def page(
-        self, status: int, headline: str, text: str, button: str = "", details: str = ""
-    ) -> HTMLResponse:
-        values = {"headline": headline, "text": text, "button": button, "details": details}
-        return HTMLResponse(self._pages.get_template("link.html").render(values), status)
 
     def ask(self, token: str) -> HTMLResponse:
         link, click = self._read(token)
         with self._healer.unit() as unit:
             ctx = self._healer.context(unit.records)
             question, details = click.question(link, ctx), click.details(link, ctx)
-        return self.page(200, question, "Nothing has been done yet.", click.button, details)
+        return _page(200, question, "Nothing has been done yet.", click.button, details)
 
     def do(self, token: str) -> HTMLResponse:
         link, click = self._read(token)
@@ -56,7 +48,7 @@ class _Followed:
             said, messages = click.deed(link, self._healer.context(unit.records))
             unit.emit(*messages)
         self._healer.wake()
-        return self.page(200, "Done", said)
+        return _page(200, "Done", said)
 
     def _read(self, token: str) -> tuple[Link, Click]:
         dead = "This link does not work"
@@ -73,25 +65,29 @@ class _Followed:
         return link, click
 
 
-def router(healer: Healer) -> APIRouter:
-    """``/links/{token}``: GET asks, POST does."""
-    routes = APIRouter(include_in_schema=False)
-    followed = _Followed(healer)
+def _page(
+    status: int, headline: str, text: str, button: str = "", details: str = ""
+) -> HTMLResponse:
+    values = {"headline": headline, "text": text, "button": button, "details": details}
+    return HTMLResponse(_PAGES.get_template("link.html").render(values), status)
 
-    def answered(answer: Callable[[str], HTMLResponse], token: str) -> HTMLResponse:
-        try:
-            return answer(token)
-        except _Answer as said:
-            return followed.page(said.status, said.headline, said.text)
-        except NotFound as error:
-            return followed.page(410, "There is nothing left to do", f"{error}.")
 
-    @routes.get("/links/{token}")
-    def ask(token: Token) -> HTMLResponse:
-        return answered(followed.ask, token)
+def _answered(answer: Callable[[str], HTMLResponse], token: str) -> HTMLResponse:
+    try:
+        return answer(token)
+    except _Answer as said:
+        return _page(said.status, said.headline, said.text)
+    except NotFound as error:
+        return _page(410, "There is nothing left to do", f"{error}.")
 
-    @routes.post("/links/{token}")
-    def do(token: Token) -> HTMLResponse:
-        return answered(followed.do, token)
 
-    return routes
+@routes.get("/links/{token}")
+def ask(healer: Provided, token: Token) -> HTMLResponse:
+    """Ask whether the link's deed is wanted."""
+    return _answered(_Followed(healer).ask, token)
+
+
+@routes.post("/links/{token}")
+def do(healer: Provided, token: Token) -> HTMLResponse:
+    """Do what the link is for."""
+    return _answered(_Followed(healer).do, token)

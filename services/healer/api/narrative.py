@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel
 
+from services.healer.api.dependencies import Provided
 from services.healer.incidents.answers import ANSWERED, Answered
 from services.healer.people.reachability import problems
 from services.healer.people.why import Story, story, why
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
-
+routes = APIRouter(tags=["alerts"])
 _AGENTS = 10_000
 
 
@@ -27,37 +26,35 @@ class Reachability(BaseModel):
     """Pause between the canary's rounds; 0: there are none."""
 
 
-def router(healer: Healer) -> APIRouter:
-    """The routes of alerts' stories."""
-    routes = APIRouter(tags=["alerts"])
+@routes.get("/alerts/{alert_id}/narrative")
+def narrative(healer: Provided, alert_id: str) -> Story:
+    """What was seen, decided and sent about one alert, open or ended."""
     channels = healer.settings.all_channels
+    with healer.unit() as unit:
+        return story(alert_id, channels, healer.context(unit.records))
 
-    @routes.get("/alerts/{alert_id}/narrative")
-    def narrative(alert_id: str) -> Story:
-        """What was seen, decided and sent about one alert, open or ended."""
-        with healer.unit() as unit:
-            return story(alert_id, channels, healer.context(unit.records))
 
-    @routes.get("/why")
-    def of_machine(
-        host: Annotated[str, Query(min_length=1, max_length=253)],
-        item: Annotated[str, Query(max_length=300)] = "",
-        at: AwareDatetime | None = None,
-    ) -> list[Story]:
-        """The same of a machine's alerts, newest first; ``at``: of those open then."""
-        with healer.unit() as unit:
-            return why(host, item, at, channels, healer.context(unit.records))
+@routes.get("/why")
+def of_machine(
+    healer: Provided,
+    host: Annotated[str, Query(min_length=1, max_length=253)],
+    item: Annotated[str, Query(max_length=300)] = "",
+    at: AwareDatetime | None = None,
+) -> list[Story]:
+    """The same of a machine's alerts, newest first; ``at``: of those open then."""
+    channels = healer.settings.all_channels
+    with healer.unit() as unit:
+        return why(host, item, at, channels, healer.context(unit.records))
 
-    @routes.get("/reachability")
-    def reachability() -> Reachability:
-        """What keeps a critical alert from people; an empty list: nothing does."""
-        with healer.unit() as unit:
-            found = problems(healer.settings, healer.context(unit.records))
-            agents = unit.records.find(ANSWERED, newest_first=True, limit=_AGENTS)
-        return Reachability(
-            problems=tuple(found),
-            agents=tuple(agents),
-            canary_every_s=healer.settings.canary_every_s,
-        )
 
-    return routes
+@routes.get("/reachability")
+def reachability(healer: Provided) -> Reachability:
+    """What keeps a critical alert from people; an empty list: nothing does."""
+    with healer.unit() as unit:
+        found = problems(healer.settings, healer.context(unit.records))
+        agents = unit.records.find(ANSWERED, newest_first=True, limit=_AGENTS)
+    return Reachability(
+        problems=tuple(found),
+        agents=tuple(agents),
+        canary_every_s=healer.settings.canary_every_s,
+    )

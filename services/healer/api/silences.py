@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, HTTPException, Query
 from pydantic import BaseModel
 
+from services.healer.api.dependencies import Provided
 from services.healer.notify.silences import Silence
 from services.healer.people.acknowledgement import Preview
 
-if TYPE_CHECKING:
-    from services.healer.api.app import Healer
-
+routes = APIRouter(prefix="/silences", tags=["silences"])
 _MAX_WINDOWS = 100
 
 
@@ -26,57 +25,57 @@ class Window(BaseModel):
     end: datetime
 
 
-def router(healer: Healer) -> APIRouter:
-    """The routes below /silences."""
-    routes = APIRouter(prefix="/silences", tags=["silences"])
+@routes.get("")
+def silences(healer: Provided) -> list[Silence]:
+    """All that are known, the configured windows first."""
+    with healer.unit() as unit:
+        return list(healer.handlers.people.silences(healer.context(unit.records)))
+
+
+@routes.get("/calendar")
+def calendar(healer: Provided, days: Annotated[int, Query(ge=1, le=60)] = 14) -> list[Window]:
+    """Every window in which a silence mutes from now on, for so many days."""
+    now = healer.clock()
+    with healer.unit() as unit:
+        found = healer.handlers.people.silences(healer.context(unit.records))
+    until = now + timedelta(days=days)
+    return [
+        Window(silence_id=each.silence_id, begin=begin, end=min(end, until))
+        for each in found
+        for begin, end in each.windows(now, _MAX_WINDOWS)
+        if begin < until
+    ]
+
+
+@routes.post("/preview")
+def preview(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Preview:
+    """What the silence would mute: open alerts, its next windows, the past week."""
+    now = healer.clock()
+    with healer.unit() as unit:
+        return healer.handlers.people.preview(_silence(body, now), healer.context(unit.records))
+
+
+@routes.post("", status_code=201)
+def make(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Silence:
+    """Silence; with the silence_id of another one, replace it."""
     people = healer.handlers.people
+    silence = _silence(body, healer.clock())
+    if any(silence.silence_id == window.silence_id for window in people.windows):
+        raise HTTPException(409, "a configured window has this id")
+    with healer.unit() as unit:
+        people.silence(silence, healer.context(unit.records))
+    return silence
 
-    @routes.get("")
-    def silences() -> list[Silence]:
-        """All that are known, the configured windows first."""
-        with healer.unit() as unit:
-            return list(people.silences(healer.context(unit.records)))
 
-    @routes.get("/calendar")
-    def calendar(days: Annotated[int, Query(ge=1, le=60)] = 14) -> list[Window]:
-        """Every window in which a silence mutes from now on, for so many days."""
-        now = healer.clock()
-        with healer.unit() as unit:
-            found = people.silences(healer.context(unit.records))
-        until = now + timedelta(days=days)
-        return [
-            Window(silence_id=each.silence_id, begin=begin, end=min(end, until))
-            for each in found
-            for begin, end in each.windows(now, _MAX_WINDOWS)
-            if begin < until
-        ]
+@routes.delete("/{silence_id}")
+def end(healer: Provided, silence_id: str) -> Silence:
+    """End a silence now; people are notified of what it held back."""
+    with healer.unit() as unit:
+        ended = healer.handlers.people.end_silence(silence_id, healer.context(unit.records))
+    healer.wake()
+    return ended
 
-    @routes.post("/preview")
-    def preview(body: Annotated[dict[str, Any], Body()]) -> Preview:
-        """What the silence would mute: open alerts, its next windows, the past week."""
-        with healer.unit() as unit:
-            return people.preview(_silence(body), healer.context(unit.records))
 
-    @routes.post("", status_code=201)
-    def make(body: Annotated[dict[str, Any], Body()]) -> Silence:
-        """Silence; with the silence_id of another one, replace it."""
-        silence = _silence(body)
-        if any(silence.silence_id == window.silence_id for window in people.windows):
-            raise HTTPException(409, "a configured window has this id")
-        with healer.unit() as unit:
-            people.silence(silence, healer.context(unit.records))
-        return silence
-
-    @routes.delete("/{silence_id}")
-    def end(silence_id: str) -> Silence:
-        """End it now; what it held back is told."""
-        with healer.unit() as unit:
-            ended = people.end_silence(silence_id, healer.context(unit.records))
-        healer.wake()
-        return ended
-
-    def _silence(body: dict[str, Any]) -> Silence:
-        now = healer.clock().isoformat()
-        return Silence.model_validate({"silence_id": str(uuid.uuid4()), "starts_at": now} | body)
-
-    return routes
+def _silence(body: dict[str, Any], now: datetime) -> Silence:
+    usual = {"silence_id": str(uuid.uuid4()), "starts_at": now.isoformat()}
+    return Silence.model_validate(usual | body)

@@ -14,7 +14,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from services.healer.api.app import Healer, create_app
+from services.healer.api.app import create_app
+from services.healer.api.dependencies import Healer
 from services.healer.model.notification import (
     CHANNEL_FAILURES,
     DELIVERIES,

@@ -33,8 +33,8 @@ from services.client.tshell.app import app as tshell
 from services.client.tshell.job_file import read_job_file
 from services.detector.overrides import Overrides
 from services.detector.settings import EngineSettings
-from services.healer.api.app import Healer
 from services.healer.api.app import create_app as healer_app
+from services.healer.api.dependencies import Healer
 from services.healer.jobs.rules import JobRule
 from services.healer.model.policy import Policy
 from services.healer.notify.channels import parse

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -45,12 +44,13 @@ from shared.contracts import (
     JobPending,
     JobRunning,
     JobSucceeded,
+    Message,
     PredictionWithdrawn,
     RemediationExecuted,
     RuleDecide,
 )
 from shared.messaging import BrokerUnavailable, Unroutable
-from shared.service import Periodic, Service, ServiceUnit
+from shared.service import Handler, Periodic, Service
 from shared.service.http import HttpServer
 from shared.settings import start
 from shared.store import Store
@@ -65,9 +65,41 @@ log = structlog.get_logger(__name__)
 
 
 class HealerService(Service):
-    """The service and its HTTP server."""
+    """The service, what it does from time to time, and its HTTP server."""
 
-    http: HttpServer
+    settings: HealerSettings
+
+    def __init__(self, settings: HealerSettings) -> None:
+        self._healing = handlers = Handlers(settings, uptime)
+        store = Store(settings.store_url.get_secret_value())
+        links = Links(_keys(settings, store))
+        tools = _tools(settings, links, frozenset(handlers.clicks))
+        super().__init__(
+            "healer",
+            settings,
+            handlers=_consumed(handlers),
+            store=store,
+            read_ahead=read_ahead,
+            partition_worker=_health_of(settings, store),
+            elected=True,
+            periodic=[
+                *self._passes(settings),
+                *self._deliveries(settings, tools),
+                *self._orders(settings, store),
+            ],
+        )
+        healer = Healer(
+            settings=settings,
+            handlers=handlers,
+            unit=self.any_unit,
+            context=self.context,
+            clock=self._now,
+            links=links,
+            clicks=handlers.clicks,
+            tools=tools,
+            wake=self.wake_eager,
+        )
+        self.http = HttpServer(create_app(healer), settings.http_host, settings.http_port)
 
     def start(self) -> None:
         """Consume, then answer."""
@@ -79,122 +111,89 @@ class HealerService(Service):
         self.http.stop()
         super().stop()
 
+    def _passes(self, settings: HealerSettings) -> Iterator[Periodic]:
+        yield Periodic("expire", 1.0, self._expire, eager=False)
+        yield Periodic("flush", 1.0, self._flush, pause_s=_PAUSE_S)
+        yield Periodic("correlate", 3600.0, self._correlate, eager=False)
+        yield Periodic("groups", 300.0, self._judge_groups, eager=False)
+        if settings.canary_every_s:
+            yield Periodic("canary", _CANARY_STEP_S, self._send_canary, eager=False)
 
-def build(settings: HealerSettings) -> HealerService:
-    """The service, ready to start."""
-    handlers = Handlers(settings, uptime)
-    store = Store(settings.store_url.get_secret_value())
-    links = Links(_keys(settings, store))
-    tools = _tools(settings, links, frozenset(handlers.clicks))
+    def _deliveries(self, settings: HealerSettings, tools: Tools) -> Iterator[Periodic]:
+        keep = timedelta(days=settings.keep_days)
+        lease = timedelta(seconds=settings.delivery_lease_s)
+        failing_after = timedelta(seconds=settings.alerting.channel_failing_s)
+        failing = FailingChannels(self._healing.dispatch, failing_after)
+        for each in settings.all_channels:
+            deliverer = Deliverer(
+                each, tools, self.unit, self._now, keep, failing, lease, self.require_leadership
+            )
+            yield Periodic(f"channel-{each.name}", 1.0, deliverer.run, pause_s=_PAUSE_S)
 
-    def expire() -> None:
-        with service.unit() as unit:
-            unit.emit(*handlers.expire(service.context(unit.records)))
+    def _orders(self, settings: HealerSettings, store: Store) -> Iterator[Periodic]:
+        """What carries out the remediations that are the healer's own: those of the cluster."""
+        if not settings.remediations:
+            return
+        allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}
+        book = StoreBook(store.of_leader().transaction, self._now)
+        remediator = Remediator(allowed, book, self._now, StoreEnvelope(self.unit))
+        answered = self._healing.remediation_executed
+        orders = ClusterOrders(self.unit, remediator, answered, settings.instance, self._now)
+        yield Periodic("cluster", 1.0, orders.run, pause_s=_PAUSE_S)
 
-    def group_health() -> None:
-        with service.unit() as unit:
-            unit.emit(*health.groups(unit.records, settings.policy.groups, clock()))
+    def _now(self) -> datetime:
+        return self.context().now
 
-    def correlate() -> None:
-        with service.unit() as unit:
-            context = service.context(unit.records)
-            unit.emit(*rules.mine(settings.correlation, settings.policy.groups, context))
+    def _expire(self) -> None:
+        with self.unit() as unit:
+            unit.emit(*self._healing.expire(self.context(unit.records)))
 
-    def flush() -> None:
-        with service.unit() as unit:
-            handlers.flush(service.context(unit.records))
+    def _flush(self) -> None:
+        with self.unit() as unit:
+            self._healing.flush(self.context(unit.records))
 
-    def clock() -> datetime:
-        return service.context().now
+    def _judge_groups(self) -> None:
+        with self.unit() as unit:
+            unit.emit(*health.groups(unit.records, self.settings.policy.groups, self._now()))
 
-    def unit() -> AbstractContextManager[ServiceUnit]:
-        return service.unit()
+    def _correlate(self) -> None:
+        with self.unit() as unit:
+            context = self.context(unit.records)
+            groups = self.settings.policy.groups
+            unit.emit(*rules.mine(self.settings.correlation, groups, context))
 
-    def may_act() -> None:
-        service.require_leadership()
-
-    def canary() -> None:
-        with service.unit() as unit:
-            sample = handlers.canary.step(service.context(unit.records))
+    def _send_canary(self) -> None:
+        with self.unit() as unit:
+            sample = self._healing.canary.step(self.context(unit.records))
         try:
             # Not through the outbox: an old sample is worth nothing, and its loss a failed round.
-            service.bus.publish([sample], timeout_s=_CANARY_STEP_S)
+            self.bus.publish([sample], timeout_s=_CANARY_STEP_S)
         except (BrokerUnavailable, Unroutable) as error:
             log.warning("canary_not_sent", reason=str(error))
 
-    keep = timedelta(days=settings.keep_days)
-    lease = timedelta(seconds=settings.delivery_lease_s)
-    failing_after = timedelta(seconds=settings.alerting.channel_failing_s)
-    failing = FailingChannels(handlers.dispatch, failing_after)
-    deliverers = [
-        Periodic(
-            f"channel-{each.name}",
-            1.0,
-            Deliverer(each, tools, unit, clock, keep, failing, lease, may_act).run,
-            pause_s=_PAUSE_S,
-        )
-        for each in settings.all_channels
-    ]
-    service = HealerService(
-        "healer",
-        settings,
-        handlers={
-            AnomalyDetected: handlers.anomaly_detected,
-            AnomalyCleared: handlers.anomaly_cleared,
-            AlarmPredicted: handlers.alarm_predicted,
-            PredictionWithdrawn: handlers.prediction_withdrawn,
-            EvidenceCollected: handlers.evidence_collected,
-            RemediationExecuted: handlers.remediation_executed,
-            ItemObserved: handlers.item_observed,
-            IncidentAcknowledge: handlers.people.incident_acknowledge,
-            ActionDecide: handlers.deciding.action_decide,
-            HealingStop: handlers.deciding.healing_stop,
-            HealingResume: handlers.deciding.healing_resume,
-            RuleDecide: handlers.deciding.rule_decide,
-            AnomalyJudge: handlers.deciding.anomaly_judge,
-            JobAccepted: handlers.jobs.accepted,
-            JobPending: handlers.jobs.pending,
-            JobRunning: handlers.jobs.running,
-            JobSucceeded: handlers.jobs.succeeded,
-            JobFailed: handlers.jobs.failed,
-            JobCancelled: handlers.jobs.cancelled,
-        },
-        store=store,
-        read_ahead=read_ahead,
-        partition_worker=_health_of(settings, store),
-        elected=True,
-        periodic=[
-            Periodic("expire", 1.0, expire, eager=False),
-            Periodic("flush", 1.0, flush, pause_s=_PAUSE_S),
-            Periodic("correlate", 3600.0, correlate, eager=False),
-            Periodic("groups", 300.0, group_health, eager=False),
-            *deliverers,
-            *(
-                [Periodic("canary", _CANARY_STEP_S, canary, eager=False)]
-                if settings.canary_every_s
-                else []
-            ),
-            *(
-                [Periodic("cluster", 1.0, lambda: orders.run(), pause_s=_PAUSE_S)]  # noqa: PLW0108 - made below
-                if settings.remediations
-                else []
-            ),
-        ],
-    )
-    orders = _orders(settings, store, unit, handlers, clock)
-    healer = Healer(
-        settings=settings,
-        handlers=handlers,
-        unit=service.any_unit,
-        context=service.context,
-        clock=clock,
-        links=links,
-        clicks=handlers.clicks,
-        tools=tools,
-        wake=service.wake_eager,
-    )
-    service.http = HttpServer(create_app(healer), settings.http_host, settings.http_port)
-    return service
+
+def _consumed(handlers: Handlers) -> dict[type[Message], Handler]:
+    return {
+        AnomalyDetected: handlers.anomaly_detected,
+        AnomalyCleared: handlers.anomaly_cleared,
+        AlarmPredicted: handlers.alarm_predicted,
+        PredictionWithdrawn: handlers.prediction_withdrawn,
+        EvidenceCollected: handlers.evidence_collected,
+        RemediationExecuted: handlers.remediation_executed,
+        ItemObserved: handlers.item_observed,
+        IncidentAcknowledge: handlers.people.incident_acknowledge,
+        ActionDecide: handlers.deciding.action_decide,
+        HealingStop: handlers.deciding.healing_stop,
+        HealingResume: handlers.deciding.healing_resume,
+        RuleDecide: handlers.deciding.rule_decide,
+        AnomalyJudge: handlers.deciding.anomaly_judge,
+        JobAccepted: handlers.jobs.accepted,
+        JobPending: handlers.jobs.pending,
+        JobRunning: handlers.jobs.running,
+        JobSucceeded: handlers.jobs.succeeded,
+        JobFailed: handlers.jobs.failed,
+        JobCancelled: handlers.jobs.cancelled,
+    }
 
 
 def _keys(settings: HealerSettings, store: Store) -> list[bytes]:
@@ -226,19 +225,6 @@ def _health_of(settings: HealerSettings, store: Store) -> Callable[[int], Health
     return worker
 
 
-def _orders(
-    settings: HealerSettings,
-    store: Store,
-    unit: Callable[[], AbstractContextManager[ServiceUnit]],
-    handlers: Handlers,
-    clock: Callable[[], datetime],
-) -> ClusterOrders:
-    allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}
-    book = StoreBook(store.of_leader().transaction, clock)
-    remediator = Remediator(allowed, book, clock, StoreEnvelope(unit))
-    return ClusterOrders(unit, remediator, handlers.remediation_executed, settings.instance, clock)
-
-
 def _tools(settings: HealerSettings, links: Links, offered: frozenset[Purpose]) -> Tools:
     valid = timedelta(seconds=settings.alerting.link_valid_s)
     maker = LinkMaker(links, settings.public_url, valid, offered)
@@ -251,11 +237,11 @@ def _tools(settings: HealerSettings, links: Links, offered: frozenset[Purpose]) 
 
 
 def run() -> int:
-    """Run until told to stop; the exit status is ``settings.start``'s."""
+    """Run until a signal asks for the end; the exit status is ``settings.start``'s."""
     return start(HealerSettings, "healer", _run)
 
 
 def _run(settings: HealerSettings) -> None:
     if not settings.all_channels:
         log.warning("no_channel", reason="no CHANNELS and no SMTP_URL; alarms are only published")
-    build(settings).run()
+    HealerService(settings).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from threading import Event
 
 import structlog
 
@@ -17,9 +18,10 @@ from services.healer.agent.samplers import makers
 from services.healer.agent.settings import AgentSettings
 from services.healer.masking import mask_also
 from services.healer.remediations.audit import Audit
+from shared.contracts import Message
 from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
 from shared.contracts.healing import HealingResume, HealingStop
-from shared.service import Periodic, Service
+from shared.service import Handler, Periodic, Service
 from shared.service.inlet import utc_now
 from shared.settings import start
 from shared.store import Store
@@ -30,71 +32,70 @@ _LOOK_S = 1.0
 """Seconds between two looks at what is due; commands are looked at as soon as they come."""
 
 
-def build(settings: AgentSettings) -> Service:
-    """The agent, ready to start."""
-    settings = settings.addressed()
-    mask_also(settings.mask)
-    audit = Audit(settings.state_dir.expanduser() / "audit" / "remediations.jsonl")
-    samplers = makers(settings.volumes, settings.programs)
-    publishing = Publishing(
-        settings.host,
-        [make() for make in samplers],
-        interval_s=settings.interval_s,
-        items=settings.items,
-        kept=settings.kept_batches,
-    )
+class Agent(Service):
+    """The agent: samples go out, and commands are answered one by one."""
 
-    def sample() -> None:
-        if publishing.tick():
-            service.wake("publish")
+    def __init__(self, settings: AgentSettings) -> None:
+        settings = settings.addressed()
+        mask_also(settings.mask)
+        samplers = makers(settings.volumes, settings.programs)
+        self._publishing = Publishing(
+            settings.host,
+            [make() for make in samplers],
+            interval_s=settings.interval_s,
+            items=settings.items,
+            kept=settings.kept_batches,
+        )
+        audit = Audit(settings.state_dir.expanduser() / "audit" / "remediations.jsonl")
+        remediator = Remediator(settings.remediations_of(), audit, utc_now, Envelope(self.unit))
+        reader = Reader(samplers, utc_now, self._is_stopping)
+        collector = Collector(utc_now, self._is_stopping)
+        # Two threads: whoever waits for evidence does not wait for a long cleaning.
+        remediating = Executor(self, {RemediationExecute: remediator.perform})
+        looking = Executor(self, {ItemRead: reader.perform, EvidenceCollect: collector.perform})
+        super().__init__(
+            "agent",
+            settings,
+            handlers=_consumed(settings.host),
+            store=Store(settings.store_url.get_secret_value()),
+            periodic=[
+                Periodic("samples", min(_LOOK_S, settings.interval_s), self._sample),
+                Periodic("publish", _LOOK_S, self._publish),
+                Periodic("remediate", _LOOK_S, remediating.run),
+                Periodic("look", _LOOK_S, looking.run),
+                Periodic("forget", 3600.0, partial(forget, self)),
+            ],
+            word=settings.word,
+        )
 
-    def remediate() -> None:
-        remediating.run()
+    def _is_stopping(self) -> Event:
+        return self.stopping
 
-    def look() -> None:
-        looking.run()
+    def _sample(self) -> None:
+        if self._publishing.tick():
+            self.wake("publish")
 
-    service = Service(
-        "agent",
-        settings,
-        handlers={
-            EvidenceCollect: partial(handlers.evidence_collect, host=settings.host),
-            RemediationExecute: partial(handlers.remediation_execute, host=settings.host),
-            ItemRead: partial(handlers.item_read, host=settings.host),
-            HealingStop: partial(handlers.healing_stop, host=settings.host),
-            HealingResume: partial(handlers.healing_resume, host=settings.host),
-        },
-        store=Store(settings.store_url.get_secret_value()),
-        periodic=[
-            Periodic("samples", min(_LOOK_S, settings.interval_s), sample),
-            Periodic("publish", _LOOK_S, lambda: publishing.send(service.bus)),
-            Periodic("remediate", _LOOK_S, remediate),
-            Periodic("look", _LOOK_S, look),
-            Periodic("forget", 3600.0, lambda: forget(service)),
-        ],
-        word=settings.word,
-    )
-    remediator = Remediator(
-        settings.remediations_of(),
-        audit,
-        utc_now,
-        Envelope(lambda: service.unit()),  # noqa: PLW0108
-    )
-    reader = Reader(samplers, utc_now, lambda: service.stopping)
-    collector = Collector(utc_now, lambda: service.stopping)
-    # Two threads: whoever waits for evidence does not wait for a long cleaning.
-    remediating = Executor(service, {RemediationExecute: remediator.perform})
-    looking = Executor(service, {ItemRead: reader.perform, EvidenceCollect: collector.perform})
-    return service
+    def _publish(self) -> None:
+        self._publishing.send(self.bus)
+
+
+def _consumed(host: str) -> dict[type[Message], Handler]:
+    return {
+        EvidenceCollect: partial(handlers.evidence_collect, host=host),
+        RemediationExecute: partial(handlers.remediation_execute, host=host),
+        ItemRead: partial(handlers.item_read, host=host),
+        HealingStop: partial(handlers.healing_stop, host=host),
+        HealingResume: partial(handlers.healing_resume, host=host),
+    }
 
 
 def main() -> int:
-    """Run until told to stop; the exit status is ``settings.start``'s."""
+    """Run until a signal asks for the end; the exit status is ``settings.start``'s."""
     return start(AgentSettings, "agent", _run)
 
 
 def _run(settings: AgentSettings) -> None:
-    service = build(settings)
+    agent = Agent(settings)
     allowed = sorted(settings.remediations_of())
     log.info("remediations_allowed", names=allowed, why="BAROGRAPH_AGENT_CLEAN, _REMEDIATIONS")
-    service.run()
+    agent.run()

@@ -1,9 +1,9 @@
-"""Storms: when more alerts come than anybody reads, one summary tells of all of them."""
+"""Storms: when more alerts come than anybody reads, one summary lists them all."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from services.healer.model.notice import Line, Summary
@@ -17,24 +17,26 @@ _COUNTED = 12
 
 
 def breaks_out(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> bool:
-    """Whether telling ``fresh`` more alerts would be too many within the window.
+    """Whether notices about ``fresh`` more alerts would be too many within the window.
 
     One cause with hundreds of effects is one mail; some such causes are a storm.
 
     Args:
-        state: what was told lately.
-        fresh: alerts that would be told one by one.
+        state: the alerts that people were notified of lately.
+        fresh: alerts of which each would have its own notice.
         attached: further ones that follow from those or from others.
         now: the time.
         how: the settings.
     """
-    told = fresh + _sum(_lately(state.recent, now, how))
+    notified = fresh + _sum(_lately(state.recent, now, how))
     effects = attached + _sum(_lately(state.attached, now, how))
-    return told > how.alerts or (bool(fresh) and told > how.causes and told + effects > how.alerts)
+    if notified > how.alerts:
+        return True
+    return bool(fresh) and notified > how.causes and notified + effects > how.alerts
 
 
 def noted(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> StormState:
-    """``fresh`` alerts are told one by one, with them or earlier ones ``attached`` effects."""
+    """The state after ``fresh`` notices, and ``attached`` effects of them or of earlier ones."""
     return state.model_copy(
         update={
             "recent": (*_lately(state.recent, now, how), (now, fresh)),
@@ -71,18 +73,18 @@ def goes_on(state: StormState, fresh: int, now: datetime, how: Storm) -> StormSt
 
 def summary(
     state: StormState,
-    told: Sequence[Standing],
+    causes: Sequence[Standing],
     attached: Sequence[Standing],
     now: datetime,
     how: Storm,
     *,
     over: bool,
 ) -> Summary:
-    """What is told at once: alerts without a known cause first, those with most effects on top.
+    """The storm in one notice: alerts without a known cause first, those with most effects on top.
 
     Args:
         state: the storm, this summary counted.
-        told: alerts with no cause among the open ones.
+        causes: alerts with no cause among the open ones.
         attached: alerts that follow from others.
         now: its time.
         how: the settings.
@@ -90,36 +92,37 @@ def summary(
     """
     effects = Counter(standing.cause for standing in attached)
     first = sorted(
-        told, key=lambda s: (s.ended, -effects[s.incident_id], -RANK[s.severity], s.since)
+        causes, key=lambda s: (s.ended, -effects[s.incident_id], -RANK[s.severity], s.since)
     )
     rows = [line(s, s.kind) for s in first] + [line(s, s.kind, s.cause) for s in attached]
     hosts = {row.series.host for row in rows}
-    since = state.since or now
     headline = f"{len(rows)} alerts on {len(hosts)} machine{'s' * (len(hosts) != 1)}"
-    sentences = [
-        (
-            f"Since {since:%H:%M:%S} UTC more alerts came than people are notified of one by one; "
-            f"{state.total} in all. Every one of this summary is in the attached table."
-        )
-    ]
-    if attached:
-        sentences.append(f"{len(attached)} of them follow from others and are attached to these.")
     if over:
         headline = f"storm over after {state.total} alerts"
-        sentences.append("From now on there is a notice for each group of alerts again.")
     return Summary(
         message_id=_id(state, now),
         thread_id=state.thread_id if state.summaries > 1 else "",
         kind="storm over" if over else "storm",
         severity=worst([row.severity for row in rows]),
         headline=headline,
-        sentences=tuple(sentences),
+        sentences=tuple(_sentences(state, len(attached), now, over=over)),
         counts=_counts(rows),
         listed=how.listed,
         rows=tuple(rows),
         attached=dict(effects),
         at=now,
     )
+
+
+def _sentences(state: StormState, attached: int, now: datetime, *, over: bool) -> Iterator[str]:
+    yield (
+        f"Since {state.since or now:%H:%M:%S} UTC more alerts came than people are notified of one "
+        f"by one; {state.total} in all. Every one of this summary is in the attached table."
+    )
+    if attached:
+        yield f"{attached} of them follow from others and are attached to these."
+    if over:
+        yield "From now on there is a notice for each group of alerts again."
 
 
 def _counts(rows: Sequence[Line]) -> tuple[tuple[str, int], ...]:

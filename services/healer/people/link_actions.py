@@ -34,68 +34,82 @@ class Click:
     """What else to show before somebody clicks, as lines of text."""
 
 
-def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
-    """What people can do to alerts by a link."""
+class _Deeds:
+    """What a click does, through the parts that do the same for other ways of asking."""
 
-    def about(link: Link, ctx: Context) -> str:
-        incident = ctx.records.get(INCIDENTS, link.subject)
-        if incident is None:
-            raise NotFound("there is no incident with this id any more")
-        return incident.series.text()
+    def __init__(self, people: People, deciding: Deciding) -> None:
+        self._people, self._deciding = people, deciding
 
-    def acknowledge(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
-        messages = list(people.acknowledge(link.subject, link.by, ctx))
+    def acknowledge(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        messages = list(self._people.acknowledge(link.subject, link.by, ctx))
         incident = ctx.records.get(INCIDENTS, link.subject)
         by = incident.acknowledged_by if incident else link.by
-        return f"{about(link, ctx)} is taken care of by {by}.", messages
+        return f"{_alert(link, ctx)} is taken care of by {by}.", messages
 
-    def silence(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
-        made = people.silence_incident(link.subject, link.by, ctx)
+    def silence(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        made = self._people.silence_incident(link.subject, link.by, ctx)
         until = f"{made.ends_at:%Y-%m-%d %H:%M} UTC"
-        return f"{about(link, ctx)} is silenced until {until}.", ()
+        return f"{_alert(link, ctx)} is silenced until {until}.", ()
 
-    def plan(link: Link, ctx: Context) -> str:
-        action = _proposed(link, ctx)
-        return f"{action.remediation} on {action.target}, {counted(action.total_steps, 'step')}"
-
-    def decide(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+    def decide(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
         _proposed(link, ctx)
         message = ActionDecide(
             action_id=link.subject, approve=link.purpose == "approve", by=link.by
         )
-        messages = list(deciding.action_decide(message, ctx))
+        messages = list(self._deciding.action_decide(message, ctx))
         now = ctx.records.get(ACTIONS, link.subject)
         said = f"{now.remediation} on {now.target} is {now.state.value}." if now else ""
         return f"{said} {now.reason if now else ''}".strip(), messages
 
-    def not_an_anomaly(link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
-        text = about(link, ctx)
+    def call_normal(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
+        text = _alert(link, ctx)
         message = AnomalyJudge(alert_id=link.subject, anomaly=False, by=link.by, at=ctx.now)
-        messages = list(deciding.anomaly_judge(message, ctx))
+        messages = list(self._deciding.anomaly_judge(message, ctx))
         return f"Values like this of {text} are normal from now on.", messages
 
+
+def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
+    """What people can do to alerts by a link."""
+    deeds = _Deeds(people, deciding)
     hours = people.settings.alerting.silence_link_s / 3600
     return {
         "acknowledge": Click(
             "Acknowledge",
-            lambda link, ctx: f"Take care of {about(link, ctx)}, as {link.by}?",
-            acknowledge,
+            lambda link, ctx: f"Take care of {_alert(link, ctx)}, as {link.by}?",
+            deeds.acknowledge,
         ),
         "silence": Click(
             "Silence",
-            lambda link, ctx: f"Tell nobody of {about(link, ctx)} for {hours:g} h?",
-            silence,
+            lambda link, ctx: f"Notify nobody of {_alert(link, ctx)} for {hours:g} h?",
+            deeds.silence,
         ),
         "approve": Click(
-            "Approve", lambda link, ctx: f"Run {plan(link, ctx)}, as {link.by}?", decide, _commands
+            "Approve",
+            lambda link, ctx: f"Run {_plan(link, ctx)}, as {link.by}?",
+            deeds.decide,
+            _commands,
         ),
-        "deny": Click("Deny", lambda link, ctx: f"Refuse {plan(link, ctx)}?", decide, _commands),
+        "deny": Click(
+            "Deny", lambda link, ctx: f"Refuse {_plan(link, ctx)}?", deeds.decide, _commands
+        ),
         "not-an-anomaly": Click(
             "Not an anomaly",
-            lambda link, ctx: f"Is this value of {about(link, ctx)} normal?",
-            not_an_anomaly,
+            lambda link, ctx: f"Is this value of {_alert(link, ctx)} normal?",
+            deeds.call_normal,
         ),
     }
+
+
+def _alert(link: Link, ctx: Context) -> str:
+    incident = ctx.records.get(INCIDENTS, link.subject)
+    if incident is None:
+        raise NotFound("there is no incident with this id any more")
+    return incident.series.text()
+
+
+def _plan(link: Link, ctx: Context) -> str:
+    action = _proposed(link, ctx)
+    return f"{action.remediation} on {action.target}, {counted(action.total_steps, 'step')}"
 
 
 def _proposed(link: Link, ctx: Context) -> Action:

@@ -19,10 +19,9 @@ from services.autospec.main import build as build_autospec
 from services.autospec.settings import AutospecSettings
 from services.client.main import Client
 from services.client.settings import ClientSettings
-from services.healer.agent.main import build as build_agent
+from services.healer.agent.main import Agent
 from services.healer.agent.settings import AgentSettings
 from services.healer.main import HealerService
-from services.healer.main import build as build_healer
 from services.healer.settings import HealerSettings
 from services.task.main import build as build_task
 from services.task.settings import TaskSettings
@@ -215,13 +214,13 @@ def _client(folder: Path) -> Service:
 
 def healer(folder: Path, **fields: Any) -> HealerService:
     """A healer that is wired and never started."""
-    service = build_healer(_settings(HealerSettings, folder, http_port=0, **fields))
+    service = HealerService(_settings(HealerSettings, folder, http_port=0, **fields))
     service.http._socket.close()
     return service
 
 
 def _agent(folder: Path) -> Service:
-    return build_agent(_settings(AgentSettings, folder))
+    return Agent(_settings(AgentSettings, folder))
 
 
 _SERVICES: dict[Principal, Callable[[Path], Service]] = {

@@ -35,6 +35,7 @@ from shared.visible import finalized
 # Python breaks a longer subject after "Subject:", and every reader then shows a leading space.
 _POLICY = SMTP.clone(max_line_length=400)
 _REFERENCES = 10
+_URGENT = frozenset({"firing", "escalated", "unanswered", "storm"})
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -54,37 +55,22 @@ def build(
     heading: str = "",
     why: str = "",
 ) -> EmailMessage:
-    """The whole mail; whatever the notice's texts hold, they stay texts.
+    """The whole mail, in which whatever the notice's texts hold stays text.
 
     Args:
-        told: what to say.
+        told: the notice.
         sender: the From address.
         recipients: the To addresses.
         page_url: where the web page is; linked when given.
         links: makes what the (first) recipient can do by a click.
-        heading: the subject, if not ours.
+        heading: the subject, in place of the notice's title.
         why: why the recipients get it.
     """
     mail = EmailMessage(policy=_POLICY)
     mail["Subject"] = one_line(heading) or title(told)
     mail["From"] = _address(sender)
     mail["To"] = [_address(recipient) for recipient in recipients]
-    mail["Date"] = format_datetime(told.at)
-    mail["Message-ID"] = f"<{told.message_id}>"
-    threads = [t for t in dict.fromkeys((told.thread_id, *told.references)) if t]
-    if threads:
-        mail["In-Reply-To"] = f"<{threads[0]}>"
-        mail["References"] = " ".join(f"<{thread}>" for thread in threads[:_REFERENCES])
-    mail["Auto-Submitted"] = "auto-generated"
-    family = told.family if isinstance(told, Notice) else "barograph"
-    mail["X-Barograph-Alert"] = f"{told.kind} {told.severity} {one_line(family, 40)}"
-    if told.severity is Severity.CRITICAL and told.kind in {
-        "firing",
-        "escalated",
-        "unanswered",
-        "storm",
-    }:
-        mail["Importance"] = "high"
+    _add_headers(mail, told)
     offered = links.of(told, recipients[0]) if links else []
     picture = _plot(told) if isinstance(told, Notice) else None
     mail.set_content(plain(told, page_url, offered, why))
@@ -99,6 +85,21 @@ def build(
     if isinstance(told, Notice) and any(found.hidden for found in evidence(told)):
         mail.add_attachment(whole_evidence(told), filename="evidence.txt")
     return mail
+
+
+def _add_headers(mail: EmailMessage, told: Notice | Summary) -> None:
+    """The headers by which mail programs thread, sort and mark the mail."""
+    mail["Date"] = format_datetime(told.at)
+    mail["Message-ID"] = f"<{told.message_id}>"
+    threads = [t for t in dict.fromkeys((told.thread_id, *told.references)) if t]
+    if threads:
+        mail["In-Reply-To"] = f"<{threads[0]}>"
+        mail["References"] = " ".join(f"<{thread}>" for thread in threads[:_REFERENCES])
+    mail["Auto-Submitted"] = "auto-generated"
+    family = told.family if isinstance(told, Notice) else "barograph"
+    mail["X-Barograph-Alert"] = f"{told.kind} {told.severity} {one_line(family, 40)}"
+    if told.severity is Severity.CRITICAL and told.kind in _URGENT:
+        mail["Importance"] = "high"
 
 
 def as_csv(told: Summary) -> str:

@@ -1,20 +1,31 @@
-# One recipe for every service:  docker build --build-arg SERVICE=task -t barograph-task .
+# One recipe for every service, and for the node agent (SERVICE=agent):  docker build --build-arg SERVICE=task -t barograph-task .
 #
 # BASE is a Debian-based Python image, 3.11 or newer. What else runs from these images:
-#   healer    the node agent       python3 -m services.healer.agent
 #   any       schema migrations    python3 -m shared.store      (of BAROGRAPH_STORE_URL)
 #   task      a member's launcher  python3 -m services.task.launcher
 #   client    tshell
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS packages
 ARG SERVICE
-RUN test -n "$SERVICE" || { echo "--build-arg SERVICE=client|task|autospec|detector|predictor|healer" >&2; exit 2; }
+RUN test -n "$SERVICE" || { echo "--build-arg SERVICE=client|task|autospec|detector|predictor|healer|agent" >&2; exit 2; }
 # Programs that run inside the task service (the local runtime) need TensorFlow there:
 # --build-arg REQUIREMENTS=embedded
 ARG REQUIREMENTS=${SERVICE}
 COPY requirements/${REQUIREMENTS}.txt /tmp/requirements.txt
 RUN python3 -m venv /opt/barograph \
  && /opt/barograph/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
+
+# The agent runs on every node: it gets the part of the healer's code that it needs, and no more.
+FROM ${BASE} AS code
+ARG SERVICE
+COPY LICENSE /app/
+COPY shared /app/shared
+COPY services /tmp/services
+RUN mkdir /app/services && cd /tmp/services && cp __init__.py /app/services/ \
+ && if [ "$SERVICE" = agent ]; then \
+      mkdir /app/services/healer && cd healer \
+      && cp -r __init__.py masking.py agent remediations /app/services/healer/; \
+    else cp -r "$SERVICE" /app/services/; fi
 
 FROM ${BASE}
 ARG SERVICE
@@ -23,10 +34,7 @@ LABEL org.opencontainers.image.title="barograph-${SERVICE}" \
 RUN groupadd --gid 10001 barograph \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/barograph barograph
 COPY --from=packages /opt/barograph /opt/barograph
-COPY LICENSE /app/
-COPY shared /app/shared
-COPY services/__init__.py /app/services/
-COPY services/${SERVICE} /app/services/${SERVICE}
+COPY --from=code /app /app
 RUN if [ "$SERVICE" = client ]; then \
       printf '#!/bin/sh\nexec python3 -m services.client.tshell "$@"\n' >/usr/local/bin/tshell \
       && chmod 755 /usr/local/bin/tshell; fi
@@ -44,4 +52,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD \
   python3 -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/livez', timeout=2)"
 # exec: the service itself gets SIGTERM and stops in order.
-CMD ["sh", "-c", "exec python3 -m services.$SERVICE"]
+CMD ["sh", "-c", "[ $SERVICE = agent ] && SERVICE=healer.agent; exec python3 -m services.$SERVICE"]

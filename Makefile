@@ -74,7 +74,7 @@ generate: setup ## Write schemas, AsyncAPI and the data-flow picture again
 	@$(PYTHON) -m shared.cli generate
 
 lock: ## Resolve dependencies again into requirements/*.txt, with hashes
-	@scripts/lock.sh $(SERVICES)
+	@scripts/lock.sh $(SERVICES) agent
 
 bench: setup ## Measure messages per second against other libraries
 	@$(PYTHON) -m bench.bus

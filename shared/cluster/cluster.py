@@ -9,17 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
 import orjson
-import urllib3
 
 from shared.cluster.errors import ClusterError, ClusterUnavailable, Invalid, error_of
 from shared.cluster.nesting import parsed
 
+if TYPE_CHECKING:
+    import urllib3
+
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
+# urllib3 comes with the kubernetes library, which images without a cluster's business lack: it is
+# imported where it is used.
 
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
@@ -125,6 +129,8 @@ class Cluster:
         Raises:
             ClusterError: the subclass says which kind.
         """
+        import urllib3  # noqa: PLC0415
+
         what = f"{method} {path}"
         _check_path(what, path)
         if method != "GET":
@@ -150,6 +156,8 @@ class Cluster:
 
         ``silence_s`` is how long the server may say nothing, bookmarks included.
         """
+        import urllib3  # noqa: PLC0415
+
         what = f"WATCH {path}"
         _check_path(what, path)
         try:
@@ -206,6 +214,8 @@ class Watch:
         self._what, self._answer = what, answer
 
     def __iter__(self) -> Iterator[Object]:
+        import urllib3  # noqa: PLC0415
+
         rest = b""
         try:
             for block in self._answer.stream(amt=None):
@@ -213,8 +223,8 @@ class Watch:
                 for line in filter(None, whole):
                     event: Object = parsed(line)
                     if event["type"] == "ERROR":
-                        told = event["object"]
-                        raise error_of(self._what, int(told.get("code", 500)), told)
+                        status = event["object"]
+                        raise error_of(self._what, int(status.get("code", 500)), status)
                     yield event
         except urllib3.exceptions.HTTPError as error:
             raise ClusterUnavailable(f"{self._what}: {error}") from error

@@ -30,6 +30,7 @@ from shared.embedded.process import EmbeddedError
 ROOT = Path(__file__).parents[2]
 RECIPES = Path(__file__).with_name("images")
 SERVICES = ("client", "task", "autospec", "detector", "predictor", "healer")
+OURS = (*SERVICES, "agent")
 # A host of this name exists nowhere: an image that is not here cannot be pulled by mistake.
 REGISTRY = "images.invalid"
 TAG = "test"
@@ -129,7 +130,7 @@ class _Builder:
     def build_all(self) -> None:
         for name in _SYSTEMS:
             self._system(name)
-        for service in SERVICES:
+        for service in OURS:
             arguments = {"SERVICE": service, "BASE": image("base")}
             self._bud(f"barograph-{service}", ROOT, ROOT / "Dockerfile", arguments)
         context = self._context("program", {})

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from bench.surroundings import surroundings
-from replay.cli import report
 from replay.course import Course, counts, processes_for
+from replay.figures import figures
 from replay.sources import read
 from services.detector.settings import EngineSettings as Detector
 from services.healer.model.policy import Policy
@@ -80,7 +80,7 @@ def _replay(
         samples = samples.select(samples.host_code < len(warm))
     course = Course(Detector(), Predictor(), Policy.model_validate(_POLICY))
     events = counts(course.run(samples, _HOUR_MS, processes=processes or processes_for(samples)))
-    return report(course.outcome), dict(events)
+    return figures(course.outcome), dict(events)
 
 
 def _record(path: Path, machines: int, hours: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
 import numpy as np
@@ -40,11 +40,16 @@ class ItemOutcome:
     handled: int = 0
     """Of these: the policy would have let a machine act in time."""
     mailed: int = 0
-    """Of these: a person would have been told in time."""
+    """Of these: a person would have been mailed in time."""
     lead_ms: int = 0
     """Sum over the announced ones."""
     anomalies: int = 0
     """Episodes that left normal without reaching the threshold."""
+
+    def plus(self, other: ItemOutcome) -> ItemOutcome:
+        """Both together."""
+        names = [each.name for each in fields(self)]
+        return ItemOutcome(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 @dataclass

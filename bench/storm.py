@@ -134,7 +134,7 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         halfway = kill_and_start if options.kill else lambda: None
         handed = publish(broker.url("detector"), storm, options.rate, halfway)
         published_s = time.time() - began
-        wait_until(lambda: len(listener.came) >= len(handed), 120, "all", alive=healer.alive)
+        wait_until(lambda: len(listener.came) >= len(handed), 600, "all", alive=healer.alive)
         # A healer that was started in between has spent all of its time on the storm.
         spent = _cpu_s(healer.pid) - (0 if options.kill else spent)
         time.sleep(options.settle)

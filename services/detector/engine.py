@@ -8,7 +8,6 @@ the second, and so on. Deterministic: the same batches give the same events with
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import structlog
@@ -26,6 +25,7 @@ from services.detector.rhythm import Rhythm
 from services.detector.settings import EngineSettings
 from services.detector.stages import Stages
 from services.detector.startup import Startup
+from services.detector.turns import Counts, in_order, in_turns
 from services.detector.verdicts import Judgement, Writer
 from shared.columns import Array, Columns, as_rows
 from shared.contracts import AnomalyJudged, Message
@@ -36,18 +36,6 @@ from shared.series import SeriesIndex
 log = structlog.get_logger(__name__)
 
 _THRESHOLD = "threshold"
-
-
-@dataclass
-class Counts:
-    """What became of the samples, since the engine was made."""
-
-    judged: int = 0
-    not_judged: int = 0
-    late: int = 0
-    stale: int = 0
-    invalid: int = 0
-    refused: int = 0
 
 
 class Engine:
@@ -142,24 +130,10 @@ class Engine:
             self.counts.refused += len(rows) - len(taken)
             points, rows = points.select(taken), rows[taken]
         self._startup.agents(points, rows)
-        fresh = points.time_ms > self._alignment.state["last_ms"][rows]
-        self.counts.late += int(len(fresh) - fresh.sum())
-        times, values = points.time_ms, points.value
-        if not (fresh.all() and (rows[1:] > rows[:-1]).all()):
-            order = np.lexsort((times, rows))
-            order = order[fresh[order]]
-            rows, times, values = rows[order], times[order], values[order]
-        again = np.concatenate([[False], (np.diff(rows) == 0) & (np.diff(times) == 0)])
-        if again[: len(rows)].any():
-            self.counts.late += int(again.sum())
-            rows, times, values = rows[~again], times[~again], values[~again]
-        if not len(rows):
-            return
-        starts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
-        lengths = np.diff(np.append(starts, len(rows)))
-        for turn in range(int(lengths.max())):
-            at = starts[lengths > turn] + turn
-            yield self._tick(rows[at], times[at], values[at])
+        newest_ms = self._alignment.state["last_ms"][rows]
+        new = in_order((rows, points.time_ms, points.value), newest_ms, self.counts)
+        for turn in in_turns(new):
+            yield self._tick(*turn)
 
     def _tick(
         self, rows: NDArray[np.int64], times: NDArray[np.int64], values: NDArray[np.float64]

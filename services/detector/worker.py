@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import structlog
 
-from services.detector.engine import Counts, Engine
+from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
+from services.detector.turns import Counts
 from shared.contracts import (
     AnomalyDetected,
     CurveAsk,

@@ -22,7 +22,13 @@ from shared.messaging.envelope import (
 from shared.messaging.errors import BrokerUnavailable, Unroutable
 from shared.topology import Principal, dead_letter_name
 
-_NOT_REPLAYED = (ATTEMPT, "x-reason", "x-attempts", "x-dead-lettered-at", "x-delivery-count")
+_NOT_REPLAYED = (
+    *(ATTEMPT, "x-reason", "x-dead-lettered-at", "x-delivery-count"),
+    *("x-death", "x-first-death-", "x-last-death-"),
+)
+"""What headers begin with that are about the time before."""
+_STRANGERS = (Principal.OUTSIDE, Principal.MEMBER, Principal.AGENT)
+"""Senders that are no services, the least trusted first."""
 _NOT_FOUND = 404
 
 
@@ -96,8 +102,13 @@ class DeadLetters:
                 if message_id not in (None, properties.message_id):
                     continue
                 headers = dict(properties.headers or {})
-                headers |= _origin(headers)
-                properties.headers = {k: v for k, v in headers.items() if k not in _NOT_REPLAYED}
+                headers |= _origin(queue, headers)
+                properties.headers = {
+                    name: value
+                    for name, value in headers.items()
+                    if not name.startswith(_NOT_REPLAYED)
+                }
+                properties.expiration = None  # it would be given up again, unseen
                 try:
                     channel.basic_publish("", queue, body, properties, mandatory=True)
                 except UnroutableError:
@@ -115,16 +126,49 @@ class DeadLetters:
             raise BrokerUnavailable(f"the broker cannot be used: {error!r}") from error
 
 
-def _origin(headers: Mapping[str, Any]) -> dict[str, str]:
+def _origin(queue: str, headers: Mapping[str, Any]) -> dict[str, str]:
     """Where a letter was published, as the broker noted it when it gave up the letter itself.
 
     What our services give up has no such note, and theirs of where it was published first.
+    RabbitMQ 3 goes on with a note that its sender has made up, if that names the queue and the
+    reason. Nobody brings about a thousand returns at will; of any other note it is believed only
+    what a stranger could have sent to this queue.
     """
-    newest, *_ = headers.get("x-death") or [{}]
-    exchange, keys = newest.get("exchange", ""), newest.get("routing-keys", [])
-    if not exchange or exchange in OWN_QUEUES or not keys:
+    if "x-death" not in headers:
         return {}
-    return {ORIGINAL_EXCHANGE: exchange, ORIGINAL_KEY: keys[0]}
+    newest = next(iter(_listed(headers["x-death"])), None)
+    noted = newest if isinstance(newest, Mapping) else {}
+    exchange, keys = str(noted.get("exchange", "")), _listed(noted.get("routing-keys"))
+    key = str(keys[0]) if keys else ""
+    stranger = _stranger(queue)
+    if noted.get("reason") == "delivery_limit" or stranger is None:
+        if exchange in OWN_QUEUES:
+            return {}  # it waited for another attempt: who sent it there noted where it came from
+    else:
+        key = str(headers.get(ORIGINAL_KEY, key)) if exchange in OWN_QUEUES else key
+        exchange = stranger
+        if topology.sender(stranger) is Principal.MEMBER:
+            key = ""  # a member's key says which job it speaks of
+    return {ORIGINAL_EXCHANGE: exchange or "unknown", ORIGINAL_KEY: key or "unknown"}
+
+
+def _stranger(queue: str) -> str | None:
+    """The exchange by which the least trusted sender reaches the queue; None for services' own."""
+    sources = {
+        topology.publishing_exchange(sender, route)
+        for principal in Principal
+        for name, routes in topology.subscriptions(principal).items()
+        if name == queue
+        for route in routes
+        for sender in route.publishers
+        if sender in _STRANGERS
+    }
+    ranked = sorted(sources, key=lambda name: _STRANGERS.index(topology.sender(name)))
+    return next(iter(ranked), None)
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def work_queue_names() -> list[str]:
@@ -149,13 +193,14 @@ def _count(channel: BlockingChannel, queue: str) -> int | None:
 
 def _letter(queue: str, properties: pika.BasicProperties, body: bytes) -> DeadLetter:
     headers: dict[str, Any] = properties.headers or {}
+    attempts = headers.get("x-attempts")  # of what the broker gave up, its sender's word
     return DeadLetter(
         queue=queue,
         message_id=properties.message_id or "",
         type=str(headers.get(f"{PREFIX}type", "")),
         routing_key=str(headers.get(ORIGINAL_KEY, "")),
         reason=str(headers.get("x-reason", "not given")),
-        attempts=int(headers.get("x-attempts", 0)),
+        attempts=attempts if isinstance(attempts, int) else 0,
         at=str(headers.get("x-dead-lettered-at", "")),
         body=body,
     )

@@ -268,3 +268,12 @@ def test_numbers_that_json_writes_in_too_many_digits_cost_one_alert_at_most() ->
     found, faults = readable(body)
     assert len(found) + len(faults) == 3
     assert found[-1].labels["alertname"] == "good"
+
+
+@pytest.mark.parametrize("bad", [{}, None, 5, {"labels": {"a": []}}, {"labels": {"": "x"}}])
+def test_a_request_of_millions_of_alerts_costs_no_more_than_its_first(bad: object) -> None:
+    good = {"labels": {"alertname": "a"}}
+    found, faults = readable([good, *[bad] * 3_000_000])
+    assert len(found) == 1
+    assert len(faults) <= 1_002
+    assert "send fewer at once" in faults[-1].problem

@@ -21,7 +21,7 @@ from shared import topology
 from shared.contracts import (
     job_word,
 )
-from shared.messaging import Bus, tokens
+from shared.messaging import Bus, DeadLetters, Delivery, tokens
 from shared.topology import Principal
 from tests.brokers import PrivateBroker
 from tests.hostile.broker_intruder import (
@@ -33,6 +33,7 @@ from tests.hostile.broker_intruder import (
     names_of_its_own,
     targets,
 )
+from tests.waiting import eventually
 
 PRINCIPALS = [p for p in Principal if p is not Principal.OPERATOR]
 JOB = "intruder"
@@ -334,3 +335,44 @@ def _readable(who: Principal, exchange: str) -> bool:
 
 def own_queues(who: Principal) -> list[str]:
     return [n.format(instance=VICTIM) for n in topology.subscriptions(who) if "{" not in n]
+
+
+_MADE_UP = [
+    {"queue": "task.jobs", "reason": "expired", "exchange": exchange, "routing-keys": keys} | more
+    for exchange, keys in (
+        ("from.member", ["pod.exited.victim"]),
+        ("to.task", ["task.jobs"]),
+        ("from.healer", []),
+        ("", "x"),
+    )
+    for more in ({}, {"count": 0})
+]
+
+
+@pytest.mark.parametrize("note", [*_MADE_UP, {"queue": "task.jobs", "reason": "expired"}, {}])
+def test_no_letter_that_the_broker_gave_up_is_replayed_as_anothers(
+    watched: Watched, note: dict[str, object]
+) -> None:
+    """RabbitMQ 3 goes on with a note of a death that the sender has made up."""
+    headers = {
+        "x-death": [note],
+        "x-original-exchange": "from.member",
+        "x-original-routing-key": f"pod.exited.{VICTIM}",
+        "x-attempts": "many",
+        "x-reason": ["a"],
+    }
+    letters = DeadLetters(watched.broker.url("operator"))
+    with intruder(watched.url(Principal.OUTSIDE)) as one:
+        assert one.publish("jobs", "job.submit", headers=headers, expiration="0")
+    found = eventually(lambda: letters.look("task.jobs"), "the letter")
+    assert [letter.body for letter in found] == [FORGED]
+    assert letters.replay("task.jobs") == 1
+    method, properties, body = eventually(
+        lambda: (got := watched.admin.basic_get("task.jobs", auto_ack=True))[0] and got,
+        "the letter in its queue",
+    )
+    replayed = Delivery(
+        *("task.jobs", 1, method.exchange, method.routing_key),
+        *(properties.headers, properties.message_id, None, body),
+    )
+    assert replayed.sender is Principal.OUTSIDE

@@ -101,7 +101,7 @@ def test_what_nobody_foresaw_ends_no_watch() -> None:
     mirror = Mirror(server, "/tfjobs")
     mirror.start()
     try:
-        eventually(lambda: mirror.items() == [tfjob()], 30)
+        eventually(lambda: mirror.items() == [tfjob()], "the list")
     finally:
         mirror.stop()
 

@@ -38,7 +38,8 @@ def router(page: Render, settings: ClientSettings, model: ReadModel) -> APIRoute
             attempts.failed(address)
             return page("login.html", 403, wrong="That is not the token.")
         answer = RedirectResponse("/", 303)
-        secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+        proxies = request.headers.get("x-forwarded-proto", "").split(",")
+        secure = "https" in (request.url.scheme, *map(str.strip, proxies))
         name = visible(form.get("name", [""])[0]).strip() or _UNNAMED
         answer.set_cookie(
             COOKIE,

@@ -41,6 +41,9 @@ _MAX_LABELS, _MAX_NAME, _MAX_VALUE, _MAX_TEXT = 64, 128, 512, 2000
 _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 _LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 _MAX_AHEAD = timedelta(days=3660)
+MAX_ALERTS = 10_000
+"""In one request; Prometheus sends 64, an Alertmanager those of a group."""
+_MAX_FAULTS = 1_000
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that no database or message can hold."""
 
@@ -131,13 +134,19 @@ def readable(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
     if not isinstance(body, list):
         return [], [Fault(field="", problem="must be a list of alerts")]
     found, faults = [], []
-    for number, each in enumerate(body):
+    for number, each in enumerate(body[:MAX_ALERTS]):
         try:
             alert = OutsideAlert.model_validate(each)
         except ValidationError as error:
             faults += faults_of(error.errors(include_url=False), number)
             continue
         found.append(alert)
+    if len(faults) > _MAX_FAULTS:
+        more = Fault(field="", problem=f"and {len(faults) - _MAX_FAULTS} further faults")
+        faults = [*faults[:_MAX_FAULTS], more]
+    if len(body) > MAX_ALERTS:
+        problem = f"of {len(body)} alerts the first {MAX_ALERTS} are read: send fewer at once"
+        faults.append(Fault(field="", problem=problem))
     return found, faults
 
 

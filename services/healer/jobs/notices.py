@@ -31,6 +31,8 @@ from shared.service import Context
 _FORGOTTEN_AFTER = timedelta(days=1)
 _NOTHING_DUE = timedelta(days=372)
 _LINES = 20
+_AT_ONCE = 500
+"""Jobs of one pass: each may have kept the last lines of its log."""
 log = structlog.get_logger(__name__)
 
 
@@ -90,7 +92,7 @@ class JobNotices:
 
     def expire(self, ctx: Context) -> None:
         """Tell of what has waited for too long, and forget what is over."""
-        for watch in ctx.records.find(JOB_WATCHES, due_before=ctx.now):
+        for watch in ctx.records.find(JOB_WATCHES, due_before=ctx.now, limit=_AT_ONCE):
             if watch.accepted_at is None or watch.ended or watch.runs or not _waiting(watch):
                 ctx.records.delete(JOB_WATCHES, watch.job_id)
             else:

@@ -2,7 +2,6 @@
 
 from shared.samples.arrow import CONTENT_TYPE, MAX_BODY_BYTES, decode, decode_partly, encode
 from shared.samples.batch import (
-    MAX_TIME_MS,
     InvalidBatch,
     SampleBatch,
     Sender,
@@ -17,7 +16,6 @@ from shared.samples.names import item_of, kept_labels, labels_from, labels_text
 __all__ = [
     "CONTENT_TYPE",
     "MAX_BODY_BYTES",
-    "MAX_TIME_MS",
     "InvalidBatch",
     "SampleBatch",
     "Sender",

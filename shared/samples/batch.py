@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from shared.contracts.metrics import MAX_SAMPLES, MetricBatch, Sample
 from shared.samples.names import kept_labels, labels_from
 
-MAX_TIME_MS = 253_402_300_799_999
-
 
 class InvalidBatch(ValueError):
     """A batch is refused; ``faults`` names everything that is wrong with it."""

@@ -10,8 +10,9 @@ import orjson
 from numpy.typing import NDArray
 
 from shared.machine import machine_of
-from shared.samples.batch import MAX_TIME_MS, InvalidBatch, SampleBatch
+from shared.samples.batch import InvalidBatch, SampleBatch
 from shared.samples.names import item_of, kept_labels
+from shared.samples.times import fault_of, no_milliseconds
 
 _MAX_FAULTS = 20
 """Of one column that are named; a person reads no more."""
@@ -82,12 +83,12 @@ def _labels_of(text: str) -> str | None:
 
 
 def _in_range(batch: SampleBatch, faults: list[str]) -> NDArray[np.bool_]:
-    bad_time = (batch.time_ms < 0) | (batch.time_ms > MAX_TIME_MS)
+    bad_time = no_milliseconds(batch.time_ms)
     infinite = np.isinf(batch.value)
     if bad_time.any():
         at = int(np.argmax(bad_time))
         faults.append(
-            f"time_ms of sample {at} ({batch.time_ms[at]}) is not a Unix time in milliseconds "
+            f"time_ms of sample {at}: {fault_of(int(batch.time_ms[at]))} "
             f"({int(bad_time.sum())} such samples)"
         )
     if infinite.any():

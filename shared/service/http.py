@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import socket
 import threading
@@ -133,6 +134,22 @@ def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
         await send(message)
 
     return sending
+
+
+def presented(authorization: str) -> str:
+    """The token of a request's ``Authorization``: a bearer token, or a password of any user.
+
+    Many senders know of users and passwords only.
+    """
+    scheme, _, given = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return given.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def same(given: str, token: str) -> bool:

@@ -22,7 +22,7 @@ from services.detector.settings import Settings
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch
-from shared.service.http import same
+from shared.service.http import presented, same
 
 log = structlog.get_logger(__name__)
 
@@ -110,9 +110,8 @@ def _written(kind: Message, received: Received) -> dict[str, str]:
 def _check_headers(request: Request, token: str) -> tuple[Message, str]:
     """Which message the body is and how it is compressed; both may go without saying."""
     headers = request.headers
-    given = headers.get("authorization", "").removeprefix("Bearer ")
-    if token and not same(given, token):
-        raise _RefusedError(401, "a bearer token is needed")
+    if token and not same(presented(headers.get("authorization", "")), token):
+        raise _RefusedError(401, "a bearer token is needed (or the token as a password)")
     if "origin" in headers:
         raise _RefusedError(403, "a page in a browser may not write here")
     kind = _message_of(headers.get("content-type", _PROTOBUF))

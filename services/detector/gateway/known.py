@@ -42,6 +42,7 @@ from shared.samples import InvalidBatch
 log = structlog.get_logger(__name__)
 
 TAKEN, IGNORED, FAULTY = 0, 1, 2
+_PROTO_1, _PROTO_2 = "1.0, prometheus.WriteRequest", "2.0, io.prometheus.write.v2.Request"
 _HOUR_S = 3600.0
 _FORGET_EVERY_S = 60.0
 """Forgetting looks at every series: not more often than this."""
@@ -139,6 +140,9 @@ class KnownSeries:
         at = measure(data, second, sizes)
         if at >= 0:
             raise InvalidBatch([f"not a write request: damaged at byte {at}"])
+        if not sizes[0] and sizes[4 if second else 3]:
+            other = _PROTO_1 if second else _PROTO_2
+            raise InvalidBatch([f"no series; Content-Type must name {other}, as it looks like"])
         if sizes[1] > MAX_SAMPLES:
             raise InvalidBatch([f"more than {MAX_SAMPLES} samples in one request"])
         symbols = Symbols(*np.empty((2, int(sizes[3]) if second else 0), dtype=np.int64))

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from services.detector.gateway.known import IGNORED, TAKEN, KnownSeries, Limits, Samples
 from services.detector.gateway.protobuf import read_number
 from services.detector.gateway.senders import Senders
-from shared.samples import MAX_TIME_MS, InvalidBatch, SampleBatch
+from shared.samples import InvalidBatch, SampleBatch
+from shared.samples.times import fault_of, no_milliseconds
 
 _MAX_SENDERS = 10_000
 _SIZE_BYTES = 5
 _MAX_FAULTS = 20
+_FRAMED = b"\xff\x06\x00\x00sNaPpY"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_ID_BYTES = (0, 1, 2, 4)
 
@@ -54,6 +56,10 @@ def decompress(body: bytes, encoding: str, most_bytes: int) -> NDArray[np.uint8]
     Raises InvalidBatch if it is damaged or larger than ``most_bytes``: never more than that is
     unpacked.
     """
+    if not body:
+        raise InvalidBatch(["the body is empty"])
+    if body.startswith(_FRAMED):
+        raise InvalidBatch(["snappy's framed format; remote write wants the block format"])
     size = _zstd_size(body) if encoding == "zstd" else _snappy_size(body)
     if size is not None and size > most_bytes:
         raise InvalidBatch([f"{size} bytes when decompressed, more than {most_bytes}"])
@@ -181,12 +187,12 @@ class Receiver:
         received: Received,
     ) -> NDArray[np.bool_]:
         times = columns.time_ms
-        senseless = (times < 0) | (times > MAX_TIME_MS)
+        senseless = no_milliseconds(times)
         ahead = ~senseless & (times > now_ms + ahead_ms)
         if not (senseless.any() or ahead.any()):
             return ~ahead
         for at in np.flatnonzero(good & (senseless | ahead)):
-            words = f"{times[at]} is not a Unix time in ms"
+            words = fault_of(int(times[at]))
             if ahead[at]:
                 words = f"{(times[at] - now_ms) / 1000:.0f} s in the future: look at its clock"
             received.add([f"{self.known.shown(int(columns.series[at]))}: {words}"])

@@ -103,8 +103,9 @@ def _measure_one(data: Bytes, at: Int, end: Int, histogram_field: Int, sizes: Lo
 def measure(data: Bytes, second: bool, sizes: Longs) -> Int:
     """Count what a request (of 2.0: ``second``) holds and prove that it is whole.
 
-    Writes the numbers of series, samples, native histograms, symbols (2.0) and pieces of metadata
-    (1.0) to ``sizes``. Returns the byte at which the request is damaged, or -1.
+    Writes the numbers of series, samples, native histograms, symbols of 2.0 and pieces of metadata
+    (in a 2.0 request: series) of 1.0 to ``sizes``. Returns the byte at which the request is
+    damaged, or -1.
     """
     series_field, histogram_field = (5, 3) if second else (1, 4)
     at: Int = np.int64(0)
@@ -119,7 +120,7 @@ def measure(data: Bytes, second: bool, sizes: Longs) -> Int:
             continue
         if number == 4:
             sizes[3] += 1
-        elif number == 3 and not second:
+        elif number == (1 if second else 3):
             sizes[4] += 1
         if number != series_field:
             continue

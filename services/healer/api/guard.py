@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.service.http import parts_of, same, with_headers
+from shared.service.http import parts_of, presented, same, with_headers
 
 _PROTECTIVE = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
@@ -57,10 +57,9 @@ class Guard:
         declared = headers.get("content-length", "0")
         if not (declared.isascii() and declared.isdigit()) or int(declared) > _MAX_BODY_BYTES:
             return 413, f"at most {_MAX_BODY_BYTES} bytes"
-        if self._token and not scope["path"].startswith(_OPEN):
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not same(given, self._token):
-                return 401, "present the token: Authorization: Bearer ..."
+        closed = self._token and not scope["path"].startswith(_OPEN)
+        if closed and not same(presented(headers.get("authorization", "")), self._token):
+            return 401, "present the token: Authorization: Bearer ..."
         return None
 
     @staticmethod

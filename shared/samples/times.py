@@ -1,0 +1,27 @@
+"""Which numbers are times in milliseconds, and which were meant in another unit."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_TIME_MS = 253_402_300_799_999
+"""The end of the year 9999."""
+_SECONDS = (10**8, 10**11)
+"""As seconds 1973 to 5138; as milliseconds the second day of 1970 to 1973, when nobody measured."""
+_UNITS = ((10**15, "microseconds"), (10**18, "nanoseconds"))
+
+
+def no_milliseconds(times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the times are none: out of every calendar, or Unix times in seconds."""
+    seconds = (times >= _SECONDS[0]) & (times < _SECONDS[1])
+    return np.asarray((times < 0) | (times > MAX_TIME_MS) | seconds)
+
+
+def fault_of(time: int) -> str:
+    """What is wrong with one of those."""
+    unit = "seconds" if _SECONDS[0] <= time < _SECONDS[1] else ""
+    for least, name in _UNITS:
+        unit = name if time >= least else unit
+    hint = f"; it looks like {unit}" if unit else ""
+    return f"{time} is not a Unix time in ms{hint}"

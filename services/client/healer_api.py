@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -38,7 +39,7 @@ class HealerApi:
         self.known = bool(self._address and token)
         """Whether there is a healer to ask."""
 
-    def get(self, *path: str, **query: str | int) -> Any:
+    def get(self, *path: str, **query: str | int | Sequence[str]) -> Any:
         """What the healer answers to a question; see ``ask``."""
         answer = self.ask("GET", *path, params=query)
         try:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from shared.service.http import HttpServer
-from tests.unit.client.test_api import Desk
+from tests.unit.client.test_api import JOB, Desk
 
 FORM = {"accept": "text/html", "content-type": "application/x-www-form-urlencoded"}
 
@@ -160,3 +160,15 @@ def test_what_is_no_healer_is_said_to_be_none(desk: Desk, peer: type[Peer], answ
     assert shown.status_code == 503
     assert "no healer" in shown.text
     assert "secret" not in shown.text
+
+
+@pytest.mark.parametrize("answer", [b"[]", b"{}", b'{"refused": 1, "channels": null}', b"x", b"1"])
+def test_a_healer_that_answers_otherwise_costs_no_job(
+    desk: Desk, peer: type[Peer], answer: bytes
+) -> None:
+    peer.answers = answer
+    job = JOB | {"notify": {"to": ["slack", "mail:ann@example.org", "slack"]}}
+    token = {"Authorization": "Bearer right"}
+    assert desk.call("POST", "/api/v1/jobs", json=job, headers=token).status_code == 202
+    ((_, path, _),) = peer.asked
+    assert path.partition("?")[2] == "to=slack&to=mail%3Aann%40example.org&to=slack"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from services.client.healer_api import HealerApi, HealerUnavailable
+from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailable
 from shared.contracts import Fault, JobSubmit
 
 log = structlog.get_logger(__name__)
@@ -18,15 +18,21 @@ def faults(job: JobSubmit, healer: HealerApi) -> list[Fault]:
     if job.notify is None or not healer.known:
         return []
     try:
-        answer = healer.ask("GET", "job-notices", "refused", params={"to": job.notify.to}).json()
-    except HealerUnavailable as error:
+        answer = healer.get("job-notices", "refused", to=job.notify.to)
+        channels, refused = list(answer["channels"]), list(answer["refused"])
+    except (HealerUnavailable, HealerRefused) as error:
         log.warning("notice_targets_unchecked", job_id=job.job_id, reason=str(error))
         return []
-    allowed = ", ".join(answer["channels"]) or "none"
+    except (LookupError, TypeError) as error:
+        # A healer of another version must not cost the job.
+        log.warning("notice_targets_unchecked", job_id=job.job_id, reason=repr(error))
+        return []
+    allowed = ", ".join(map(str, channels)) or "none"
     return [
         Fault(
-            field=f"notify.to.{job.notify.to.index(target)}",
+            field=f"notify.to.{number}",
             problem=f"jobs may not name {target}; channels that they may name: {allowed}",
         )
-        for target in answer["refused"]
+        for number, target in enumerate(job.notify.to)
+        if target in refused
     ]

@@ -121,7 +121,8 @@ class JobNotices:
             return watch
         before = sum(each.startswith(kind) for each in watch.told)
         told = _summary(watch, kind, before + 1, ctx)
-        ruled = {target for rule in watch.rules for target in rule.to}
+        # What a rule names for another kind of notice the job itself may not name for this one.
+        ruled = {target for wish in due if wish is not watch.notify for target in wish.to}
         refused = self._dispatch.hand(told, targets, ctx, ruled)
         if refused:
             # Whoever may submit jobs must not be able to write to anybody.

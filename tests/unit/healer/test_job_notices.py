@@ -255,6 +255,14 @@ def test_a_rule_tells_of_a_projects_jobs_that_ask_for_nothing() -> None:
     assert desk.sent() == [("digits has failed", "board", "")]
 
 
+def test_a_rule_lets_a_job_itself_name_nobody() -> None:
+    """It tells ``board`` of failures alone, and nobody else may write to it."""
+    desk = Desk(RULE)
+    end = JobSucceeded(**WHO | {"sequence": 5})
+    desk.take(accepted("j1", {"project": "vision-2"}, to=["board", "oncall"]), end)
+    assert desk.sent() == []
+
+
 @pytest.mark.parametrize(
     ("pattern", "fits"),
     [

@@ -136,7 +136,8 @@ STORMING = Gauge(
 )
 OUTSIDE_ALERTS = Counter(
     "barograph_outside_alerts_total",
-    "Alerts posted by Prometheus or Alertmanager, by outcome: taken, refused.",
+    "Alerts posted by Prometheus or Alertmanager, by outcome: taken, refused, truncated (left out "
+    "of a webhook by its sender).",
     ["outcome"],
 )
 ALERTS_HELD = Counter(

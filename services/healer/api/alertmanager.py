@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body
+import structlog
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from services.healer.api.dependencies import Healer, Provided
@@ -14,17 +16,39 @@ from services.healer.incidents.alertmanager_alerts import (
     OutsideAlert,
     readable,
     readable_webhook,
+    truncated,
 )
 from shared.contracts import Fault
 from shared.observe import OUTSIDE_ALERTS
 
 routes = APIRouter(tags=["alerts in"])
+log = structlog.get_logger(__name__)
 _PART = 500
 """Alerts in one transaction: others must not wait long for theirs."""
+_JSON = {"requestBody": {"content": {"application/json": {"schema": {}}}, "required": True}}
 
 
-@routes.post("/api/v2/alerts")
-def alerts(healer: Provided, body: Annotated[Any, Body()]) -> JSONResponse:
+class UnreadableBodyError(Exception):
+    """The body is no JSON; the text says why."""
+
+
+async def _posted(request: Request) -> Any:
+    """The body as JSON, whatever its sender calls it: curl and SNS do not call it that."""
+    coding = request.headers.get("content-encoding", "identity").lower()
+    if coding != "identity":
+        raise UnreadableBodyError(f"a body in {coding[:20]} is not taken; send it as it is")
+    try:
+        return json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        problem = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise UnreadableBodyError(f"not JSON: {problem}") from error
+
+
+Posted = Annotated[Any, Depends(_posted)]
+
+
+@routes.post("/api/v2/alerts", openapi_extra=_JSON)
+def alerts(healer: Provided, body: Posted) -> JSONResponse:
     """Take alerts as Prometheus sends them; set this service as one of its alertmanagers."""
     found, faults = readable(body)
     timeout = timedelta(seconds=healer.settings.alerting.resolve_timeout_s)
@@ -32,11 +56,14 @@ def alerts(healer: Provided, body: Annotated[Any, Body()]) -> JSONResponse:
     return _said(faults)
 
 
-@routes.post("/webhooks/alertmanager")
-def webhook(healer: Provided, body: Annotated[Any, Body()]) -> JSONResponse:
+@routes.post("/webhooks/alertmanager", openapi_extra=_JSON)
+def webhook(healer: Provided, body: Posted) -> JSONResponse:
     """Take what an Alertmanager or Grafana tells of; it holds until they say it is resolved."""
     found, faults = readable_webhook(body)
     _take(healer, found, None)
+    if left_out := truncated(body):
+        OUTSIDE_ALERTS.labels("truncated").inc(left_out)
+        log.warning("alerts_truncated", left_out=left_out)
     return _said(faults)
 
 

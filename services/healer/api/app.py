@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from services.healer.api import (
     actions,
@@ -17,6 +18,7 @@ from services.healer.api import (
     narrative,
     silences,
 )
+from services.healer.api.alertmanager import UnreadableBodyError
 from services.healer.api.dependencies import Healer
 from services.healer.api.guard import Guard
 from services.healer.model.faults import faults_of
@@ -55,6 +57,16 @@ def _faults(app: FastAPI) -> None:
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         inside = [{**e, "loc": e["loc"][1:]} for e in error.errors()]
         return answer(422, *faults_of(inside))
+
+    @app.exception_handler(UnreadableBodyError)
+    def _unreadable(_request: Request, error: UnreadableBodyError) -> JSONResponse:
+        return answer(400, Fault(field="", problem=str(error)))
+
+    @app.exception_handler(StarletteHTTPException)
+    def _http(_request: Request, error: StarletteHTTPException) -> JSONResponse:
+        response = answer(error.status_code, Fault(field="", problem=str(error.detail)))
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(ValidationError)
     def _not_valid(_request: Request, error: ValidationError) -> JSONResponse:

@@ -38,6 +38,7 @@ _VERSIONS = ("4", "1")
 _ZERO_YEAR = 1
 """Go's zero time, which Alertmanager's clients send for "not set"."""
 _MAX_LABELS, _MAX_NAME, _MAX_VALUE, _MAX_TEXT = 64, 128, 512, 2000
+_MAX_TRUNCATED = 1_000_000
 _FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
 _LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 _MAX_AHEAD = timedelta(days=3660)
@@ -157,7 +158,16 @@ def readable_webhook(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
         return [], [Fault(field="", problem=problem)]
     if str(body.get("version", "4")) not in _VERSIONS:
         return [], [Fault(field="version", problem="only version 4 is understood")]
-    return readable(body.get("alerts"))
+    if "alerts" not in body:
+        problem = "is missing: this door takes what Alertmanager's and Grafana's webhooks post"
+        return [], [Fault(field="alerts", problem=problem)]
+    return readable(body["alerts"])
+
+
+def truncated(body: object) -> int:
+    """How many alerts a webhook's sender left out of it, as it says."""
+    number = body.get("truncatedAlerts") if isinstance(body, dict) else None
+    return min(max(number, 0), _MAX_TRUNCATED) if type(number) is int else 0
 
 
 def machines_named(labels: Mapping[str, str]) -> tuple[str, ...]:

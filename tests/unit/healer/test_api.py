@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from services.healer.notify.channels import ChannelUnavailable, Tools
 from services.healer.notify.links import Link, Links
 from services.healer.notify.render.text import LinkMaker
 from shared.contracts import AlertChanged, Message
+from shared.observe import OUTSIDE_ALERTS
 from shared.service import Context
 from tests.unit.healer.test_alerting import over, silence, trouble
 from tests.unit.healer.test_delivering import Other, Spoken
@@ -356,3 +358,53 @@ def test_whom_jobs_may_name_is_said_before_one_is_handed_in() -> None:
     found = door.http.get(asked).json()
     assert found == {"refused": ["spoken", "mail:x@example.org"], "channels": []}
     assert door.http.get("/api/v1/job-notices/refused?to=a%20b").status_code == 422
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", None, "x"])
+def test_alerts_are_json_whatever_their_sender_calls_it(kind: str | None) -> None:
+    door = Door()
+    headers = {"content-type": kind} if kind else {}
+    content = json.dumps([posted()]).encode()
+    assert door.http.post("/api/v2/alerts", content=content, headers=headers).status_code == 200
+    assert door.states() == ["firing"]
+
+
+@pytest.mark.parametrize(
+    ("content", "coding", "said"),
+    [
+        (b"host=db7&service=disk", "identity", "not JSON"),
+        ('[{"labels": {"alertname": "grün"}}]'.encode("latin-1"), "identity", "not JSON"),
+        (b"[" * 100_000, "identity", "nested too deeply"),
+        (b'[{"labels":{"a":"b"}},]', "identity", "not JSON"),
+        (b"", "identity", "not JSON"),
+        (b"\x1f\x8b\x08", "gzip", "gzip is not taken"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused_with_the_reason(
+    content: bytes, coding: str, said: str
+) -> None:
+    answer = Door().http.post(
+        "/webhooks/alertmanager", content=content, headers={"content-encoding": coding}
+    )
+    assert (answer.status_code, said in answer.json()["faults"][0]["problem"]) == (400, True)
+
+
+def test_another_senders_webhook_is_told_whose_this_door_takes() -> None:
+    for body in ({"event_id": 1, "host": "db7"}, {"Type": "Notification"}):
+        answer = Door().http.post("/webhooks/alertmanager", json=body)
+        assert "Alertmanager's and Grafana's" in answer.json()["faults"][0]["problem"]
+
+
+def test_alerts_that_a_webhook_left_out_are_counted() -> None:
+    counted = OUTSIDE_ALERTS.labels("truncated")._value
+    before, door = counted.get(), Door()
+    for left_out in (5, 0, -3, "x", None, True):
+        body = {"version": "4", "alerts": [posted()], "truncatedAlerts": left_out}
+        assert door.http.post("/webhooks/alertmanager", json=body).status_code == 200
+    assert counted.get() == before + 5
+
+
+def test_whatever_is_refused_is_told_in_one_form() -> None:
+    door = Door()
+    for answer in (door.http.get("/nothing"), door.http.get("/api/v2/alerts")):
+        assert answer.json()["faults"][0]["problem"] in {"Not Found", "Method Not Allowed"}

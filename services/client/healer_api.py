@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +13,9 @@ import httpx
 from services.client.settings import ClientSettings
 
 _TIMEOUT_S = 10.0
+_AT_ONCE = 8
+"""Questions at one time. A healer that hangs must not take all threads that answer requests."""
+_MAX_WAIT_S = 1.0
 _MAX_PART = 300
 """Characters of a name in a path; no id, machine or channel has a longer one."""
 
@@ -36,6 +40,7 @@ class HealerApi:
         token = settings.healer_token.get_secret_value()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self.known = bool(self._address and token)
         """Whether there is a healer to ask."""
 
@@ -61,10 +66,14 @@ class HealerApi:
         if not all(map(_is_name, path)):
             raise HealerRefused(["there is nothing of that name"])
         way = "/".join(quote(part, safe="") for part in path)
+        if not self._turns.acquire(timeout=_MAX_WAIT_S):
+            raise HealerUnavailable("it is slow, and too many questions wait for it")
         try:
             answer = self._http.request(method, f"{self._address}/api/v1/{way}", **options)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise HealerUnavailable(f"the healer does not answer: {error}") from error
+        finally:
+            self._turns.release()
         if answer.is_client_error or answer.status_code == HTTPStatus.BAD_GATEWAY:
             raise HealerRefused(_faults(answer))
         if not answer.is_success:

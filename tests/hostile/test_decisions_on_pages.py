@@ -6,12 +6,14 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 import httpx
 import pytest
 
+from services.client import healer_api
 from shared.service.http import HttpServer
 from tests.unit.client.test_api import JOB, Desk
 
@@ -172,3 +174,32 @@ def test_a_healer_that_answers_otherwise_costs_no_job(
     assert desk.call("POST", "/api/v1/jobs", json=job, headers=token).status_code == 202
     ((_, path, _),) = peer.asked
     assert path.partition("?")[2] == "to=slack&to=mail%3Aann%40example.org&to=slack"
+
+
+def test_a_healer_that_hangs_takes_no_thread_that_others_need(
+    desk: Desk, peer: type[Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(healer_api, "_MAX_WAIT_S", 0.01)
+    peer.answers = b"[]"
+    came, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang(one: Peer) -> None:
+        came.release()
+        go_on.wait(60)
+        one._answer()
+
+    monkeypatch.setattr(peer, "do_GET", hang)
+    headers, _ = signed_in(desk)
+
+    def asked() -> int:
+        return desk.call("GET", "/rules", headers=headers).status_code
+
+    with ThreadPoolExecutor(healer_api._AT_ONCE) as others:
+        waiting = [others.submit(asked) for _ in range(healer_api._AT_ONCE)]
+        for _ in waiting:
+            assert came.acquire(timeout=60)
+        assert asked() == 503
+        assert desk.call("GET", "/alerts", headers=headers).status_code == 200
+        go_on.set()
+        assert {each.result() for each in waiting} == {200}
+    assert asked() == 200

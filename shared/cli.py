@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared import alerts_cli, healing_cli, topology
+from shared import alerts_cli, healing_cli, tokens_cli, topology
 from shared.dead_letters_cli import app as dead_letters
 from shared.embedded.files import own_directory
 from shared.embedded.log_files import open_log
@@ -34,6 +34,7 @@ app = typer.Typer(no_args_is_help=True, help=__doc__, pretty_exceptions_enable=F
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(healing_cli.app, name="healing")
 app.add_typer(alerts_cli.silences, name="silences")
+app.add_typer(tokens_cli.app, name="tokens")
 for _command in (
     alerts_cli.alerts,
     alerts_cli.forecasts,

@@ -86,6 +86,11 @@ def call(
         except EmbeddedError as error:
             fail(str(error))
         url, token = stack.healer_url, stack.healer_token
+    return ask(method, path, url, token, body)
+
+
+def ask(method: str, path: str, url: str, token: str, body: dict[str, Any] | None = None) -> bytes:
+    """The answer of an API of ours at ``url``; ends the command with what a refusal says."""
     if not url.startswith(("http://", "https://")):
         fail(f"{url} is not an http address")
     headers = {"Content-Type": "application/json"}

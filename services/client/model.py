@@ -17,6 +17,7 @@ from services.client.records import (
     PLANS,
     REMOVED,
     SUBMITTED,
+    TOKENS,
     UPLOADS,
     JobView,
     LeftSession,
@@ -24,6 +25,7 @@ from services.client.records import (
     MemberView,
     Moment,
     PlanView,
+    Token,
     Upload,
 )
 from services.client.sessions import Session
@@ -151,6 +153,34 @@ class ReadModel:
         """Forget an upload, finished or given up."""
         with self._store.transaction() as records:
             records.delete(UPLOADS, upload_id)
+
+    def keep_token(self, token: Token, most: int) -> str:
+        """Keep a named token; why not, where it cannot be."""
+        with self._store.transaction() as records:
+            known = records.find(TOKENS, limit=most)
+            if len(known) >= most:
+                return f"there are {most} tokens already; revoke some"
+            if any(t.name == token.name and t.expires_at > token.created_at for t in known):
+                return f"another token is named {token.name}; revoke it, or choose another name"
+            records.put(TOKENS, token)
+            return ""
+
+    def token(self, token_id: str) -> Token | None:
+        """A named token that was not revoked."""
+        with self._store.reading() as records:
+            return records.get(TOKENS, token_id)
+
+    def tokens(self) -> list[Token]:
+        """All of them, by name."""
+        with self._store.reading() as records:
+            return sorted(records.find(TOKENS), key=lambda t: (t.name, t.created_at))
+
+    def drop_token(self, token_id: str) -> bool:
+        """Revoke a token; False when there is none."""
+        with self._store.transaction() as records:
+            known = records.get(TOKENS, token_id) is not None
+            records.delete(TOKENS, token_id)
+            return known
 
     def end_session(self, session: Session) -> None:
         """Let nobody go on with it."""

@@ -23,6 +23,7 @@ SUBMITTED, REFUSED, REMOVED = "submitted", "refused", "removed"
 """States of ours, beside those of the task service."""
 ENDED = frozenset({"succeeded", "failed", "cancelled", REFUSED, REMOVED})
 _KEPT = timedelta(days=8)
+_TOKEN_LISTED = timedelta(days=30)
 _PLAN_KEPT = timedelta(hours=1)
 UPLOAD_KEPT = timedelta(days=1)
 """An upload that is not finished by then is given up; its links end then, too."""
@@ -135,6 +136,18 @@ class PlanView(_Frozen):
     answer: JobPlanned | None = None
 
 
+class Token(_Frozen):
+    """A named token; what its holder presents is not kept, only its digest."""
+
+    id: str
+    name: str
+    role: str
+    digest: str
+    created_at: AwareDatetime
+    created_by: str
+    expires_at: AwareDatetime
+
+
 class Upload(_Frozen):
     """A package that somebody began to upload; whoever knows ``id`` may go on with it."""
 
@@ -202,6 +215,9 @@ UPLOADS = Collection(
 )
 LEFT_SESSIONS = Collection(
     "client-left-sessions", LeftSession, key=lambda s: s.id, due=lambda s: s.until
+)
+TOKENS = Collection(
+    "client-tokens", Token, key=lambda t: t.id, due=lambda t: t.expires_at + _TOKEN_LISTED
 )
 OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS)
 """What goes with a job when it is removed; found by its id as their group."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from services.client.access import Role
 from shared.service.http import same
 
 LASTS_S = 12 * 3600
@@ -26,12 +27,19 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who presented the token; ``csrf`` is what their own pages' forms carry."""
+    """Somebody who presented a token; ``csrf`` is what their own pages' forms carry."""
 
     id: str
     name: str
     until: float
     csrf: str
+    token_id: str = ""
+    """Of the named token it was begun with; '' for the API token."""
+    role: Role = Role.ADMIN
+
+    def may(self, role: str) -> bool:
+        """Whether this person may do what a role is needed for."""
+        return self.role.allows(Role(role))
 
 
 CURRENT: ContextVar[Session | None] = ContextVar("session", default=None)
@@ -46,9 +54,9 @@ class Sessions:
         self._usable = bool(token)
         self._clock = clock
 
-    def begin(self, name: str) -> str:
+    def begin(self, name: str, token_id: str = "") -> str:
         """The cookie of a new session."""
-        told = [name[:_LONGEST_NAME], self._clock() + LASTS_S, secrets.token_hex(8)]
+        told = [name[:_LONGEST_NAME], self._clock() + LASTS_S, secrets.token_hex(8), token_id]
         body = json.dumps(told).encode().hex()
         return f"{body}.{self._signed('cookie', body)}"
 
@@ -57,10 +65,10 @@ class Sessions:
         body, _, signature = cookie.partition(".")
         if not self._usable or not same(signature, self._signed("cookie", body)):
             return None
-        name, until, own = json.loads(bytes.fromhex(body))
+        name, until, own, *more = json.loads(bytes.fromhex(body))
         if self._clock() >= until:
             return None
-        return Session(own, name, until, self._signed("form", body))
+        return Session(own, name, until, self._signed("form", body), *more)
 
     def _signed(self, purpose: str, body: str) -> str:
         told = f"{purpose}\0{body}".encode(errors="replace")

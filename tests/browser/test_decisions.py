@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +202,24 @@ def test_every_page_is_readable_in_any_width_and_light(
     finally:
         browser.command("Emulation.clearDeviceMetricsOverride")
         browser.command("Emulation.setEmulatedMedia", features=[])
+
+
+def test_a_named_token_is_made_used_and_revoked_on_the_command_line(console: Console) -> None:
+    def tokens(*arguments: str) -> str:
+        command = [sys.executable, "-m", "shared.cli", "tokens", *arguments]
+        state = ["--state", str(console.stack.state)]
+        done = subprocess.run([*command, *state], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    bearer = {"Authorization": f"Bearer {tokens('create', 'Vera', '--role', 'operator').strip()}"}
+    with httpx.Client(base_url=console.url, headers=bearer, timeout=30, trust_env=False) as http:
+        assert http.get("/api/v1/series").status_code == 200
+        assert http.get("/settings").status_code == 403
+        (row,) = json.loads(tokens("list", "--json"))
+        assert (row["name"], row["role"]) == ("Vera", "operator")
+        tokens("revoke", row["id"])
+        assert http.get("/api/v1/series").status_code == 401
 
 
 def test_a_form_of_another_session_or_page_changes_nothing(console: Console) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
+from services.client.access import Access
 from services.client.alerts.model import AlertModel
 from services.client.api import (
     alert_pages,
@@ -26,15 +29,20 @@ from services.client.api import (
     uploads,
     usage,
 )
+from services.client.api import tokens as token_routes
 from services.client.api.guard import Guard
 from services.client.api.rendering import renderer
+from services.client.callers import Callers
 from services.client.healer_api import HealerApi
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.questions import Questions
 from services.client.settings import ClientSettings
+from services.client.tokens import Tokens
 from shared.messaging import Publisher
 from shared.storage import ObjectStore
+
+_API = "/api/v1"
 
 
 def create_app(
@@ -52,32 +60,50 @@ def create_app(
         title="Barograph",
         version="1",
         summary="Hand in TensorFlow jobs, watch them, read their logs.",
-        openapi_url="/api/v1/openapi.json",
+        openapi_url=f"{_API}/openapi.json",
         docs_url=None,
         redoc_url=None,
     )
     page = renderer(settings)
     faults.install(app, page)
+    tokens = Tokens(model)
+    callers = Callers(settings, model, tokens)
     healer = HealerApi(settings)
-    app.include_router(jobs.router(publisher, model, healer), prefix="/api/v1")
-    plan = plans.router(publisher, model, objects, followers, settings, healer)
-    app.include_router(plan, prefix="/api/v1")
-    app.include_router(usage.router(model), prefix="/api/v1")
-    app.include_router(logs.router(model, log, followers), prefix="/api/v1")
-    kept = results.router(objects, model, settings.s3_bucket)
-    app.include_router(kept, prefix="/api/v1")
     own_uploads = uploads.Uploads(objects, model, settings)
-    app.include_router(uploads.router(own_uploads), prefix="/api/v1")
-    app.include_router(series.router(questions), prefix="/api/v1")
-    app.include_router(series.pages(questions, page))
-    app.include_router(settings_page.router(questions, settings, page))
-    app.include_router(overview.router(model, alerts, page))
-    app.include_router(alert_pages.router(alerts, page, settings, healer))
-    app.include_router(pages.router(model, page, settings))
-    app.include_router(login.router(page, settings, model))
-    app.include_router(decisions.router(publisher, alerts))
-    app.include_router(silence_pages.router(healer, alerts, page))
-    app.include_router(book_pages.router(healer, alerts, page))
+    api = (
+        jobs.router(publisher, model, healer),
+        plans.router(publisher, model, objects, followers, settings, healer),
+        usage.router(model),
+        logs.router(model, log, followers),
+        results.router(objects, model, settings.s3_bucket),
+        uploads.router(own_uploads),
+        series.router(questions),
+        token_routes.router(model, tokens, settings),
+    )
+    shown = (
+        series.pages(questions, page),
+        settings_page.router(questions, settings, page),
+        overview.router(model, alerts, page),
+        alert_pages.router(alerts, page, settings, healer),
+        pages.router(model, page, settings),
+        login.router(page, callers, model),
+        decisions.router(publisher, alerts),
+        silence_pages.router(healer, alerts, page),
+        book_pages.router(healer, alerts, page),
+    )
+    routed = [(router, _API) for router in api] + [(router, "") for router in shown]
+    for router, prefix in routed:
+        app.include_router(router, prefix=prefix)
     app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))
-    app.add_middleware(Guard, settings=settings, has_ended=model.has_ended)
+    access = Access([("GET", f"{_API}/openapi.json"), *_listed(routed)])
+    app.add_middleware(Guard, settings=settings, callers=callers, access=access)
     return app
+
+
+def _listed(routed: Iterable[tuple[APIRouter, str]]) -> Iterator[tuple[str, str]]:
+    """Method and path of each route, in the order in which they are tried."""
+    for router, prefix in routed:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)  # noqa: S101 - our routers have no others
+            for method in route.methods or ():
+                yield method, f"{prefix}{route.path}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 
@@ -11,19 +10,20 @@ from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.client.access import CALLER, STRANGER, Access
 from services.client.api import bodies
 from services.client.api.bodies import Refused
 from services.client.api.faults import answer
 from services.client.api.rendering import ADDRESS
-from services.client.sessions import CURRENT, Session, Sessions
+from services.client.callers import Callers
+from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
-from shared.service.http import parts_of, same, with_headers
+from shared.service.http import parts_of, with_headers
 from shared.store import StoreUnavailable
 
 COOKIE = "barograph_session"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-_OPEN = ("/login", "/static/")
 _PROTECTIVE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none';"
@@ -43,17 +43,16 @@ class Guard:
     """ASGI middleware.
 
     The Host header must be a name we know (against DNS rebinding); a browser's writes must come
-    from our own page (against forged requests); with a token configured, callers must have it. Only
-    then a body is read, whole and within bounds, so that no route can be made to hold more.
+    from our own page (against forged requests); with a token configured, callers must have one
+    whose role the route needs. Only then a body is read, whole and within bounds, so that no
+    route can be made to hold more.
     """
 
     def __init__(
-        self, app: ASGIApp, settings: ClientSettings, has_ended: Callable[[Session], bool]
+        self, app: ASGIApp, settings: ClientSettings, callers: Callers, access: Access
     ) -> None:
-        self._app, self._has_ended = app, has_ended
+        self._app, self._callers, self._access = app, callers, access
         self._hosts = settings.hosts | {settings.http_host.lower()}
-        self._token = settings.api_token.get_secret_value()
-        self._sessions = Sessions(self._token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,8 +64,9 @@ class Guard:
         headers = Headers(scope=scope)
         ADDRESS.set((scope["path"], scope.get("query_string", b"").decode(errors="replace")))
         try:
-            CURRENT.set(None if static else await self._session(headers))
             self._admit(scope, headers)
+            if not static:
+                await self._identify(scope, headers)
             if scope["method"] not in _SAFE:
                 receive = await _bounded(scope, headers, receive)
         except Refused as refused:
@@ -84,26 +84,33 @@ class Guard:
                 raise Refused(403, "a page of another origin may not change anything here")
             if headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
                 raise Refused(403, "a page of another site may not change anything here")
-        if self._token and not scope["path"].startswith(_OPEN) and not self._has_token(headers):
-            raise Refused(401, "present the token: Authorization: Bearer ...")
 
-    def _has_token(self, headers: Headers) -> bool:
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return CURRENT.get() is not None
-        return same(given, self._token)
-
-    async def _session(self, headers: Headers) -> Session | None:
+    async def _identify(self, scope: Scope, headers: Headers) -> None:
+        """Who asks, and whether they may: the one place where roles are enforced."""
+        needed = self._access.needed(scope["method"], scope["path"])
+        presented = headers.get("authorization", ""), _cookie(headers)
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return None
-        session = self._sessions.read(cookie.value) if cookie else None
-        try:
-            over = session is not None and await run_in_threadpool(self._has_ended, session)
+            caller, session = await run_in_threadpool(self._callers.of, *presented)
         except StoreUnavailable:
             raise Refused(503, "the database is away") from None
-        return None if over else session
+        CURRENT.set(session)
+        CALLER.set(caller or STRANGER)
+        if needed is None:
+            return
+        if caller is None:
+            raise Refused(401, "present the token: Authorization: Bearer ...")
+        if not caller.role.allows(needed):
+            text = f"this needs the role {needed}; {caller.name} is {caller.role}"
+            raise Refused(403, text)
+
+
+def _cookie(headers: Headers) -> str:
+    """The session's cookie; '' for none."""
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
 
 
 def _name(host: str) -> str:

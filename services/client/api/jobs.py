@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel, Field
 
+from services.client.access import CALLER
 from services.client.api import notice_targets
 from services.client.api.faults import Faults, Refusal, refusal
 from services.client.description import Description
@@ -47,7 +48,7 @@ class JobPage(BaseModel):
 class CancelReason(BaseModel):
     """Why, in words for people."""
 
-    reason: Annotated[str, Body(max_length=500)] = "cancelled by the user"
+    reason: Annotated[str, Body(max_length=500)] = ""
 
 
 def found(model: ReadModel, job_id: str) -> JobView:
@@ -136,7 +137,7 @@ def router(publisher: Publisher, model: ReadModel, healer: HealerApi) -> APIRout
     def cancel(job_id: JobId, body: CancelReason | None = None) -> Handed:
         """Stop a job; what it has done so far is stored."""
         found(model, job_id)
-        reason = (body or CancelReason()).reason
+        reason = (body or CancelReason()).reason or f"cancelled by {CALLER.get().told}"
         publisher.publish([JobCancel(job_id=job_id, reason=reason)])
         return Handed(job_id=job_id)
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from services.client.api.forms import SentForm, fields_of
 from services.client.api.guard import COOKIE
 from services.client.api.rendering import Render
+from services.client.callers import Callers
 from services.client.model import ReadModel
-from services.client.sessions import LASTS_S, Attempts, Sessions
-from services.client.settings import ClientSettings
-from shared.service.http import same
+from services.client.sessions import LASTS_S, Attempts
 from shared.visible import visible
 
 _MAX_FIELDS = 10
-_UNNAMED = "the holder of the token"
 
 
-def router(page: Render, settings: ClientSettings, model: ReadModel) -> APIRouter:
+def router(page: Render, callers: Callers, model: ReadModel) -> APIRouter:
     """/login and /logout."""
     routes = APIRouter(include_in_schema=False)
-    sessions, attempts = Sessions(settings.api_token.get_secret_value()), Attempts()
+    attempts = Attempts()
 
     @routes.get("/login")
     def login() -> HTMLResponse:
@@ -33,17 +32,18 @@ def router(page: Render, settings: ClientSettings, model: ReadModel) -> APIRoute
         if attempts.too_many(address):
             return page("login.html", 429, wrong="Too many attempts; wait a minute.")
         form = fields_of(await request.body(), _MAX_FIELDS)
-        token = settings.api_token.get_secret_value()
-        if not token or not same(form.get("token", [""])[0], token):
+        name = visible(form.get("name", [""])[0]).strip()
+        presented = form.get("token", [""])[0]
+        cookie = await run_in_threadpool(callers.begin, presented, name)
+        if cookie is None:
             attempts.failed(address)
             return page("login.html", 403, wrong="That is not the token.")
         answer = RedirectResponse("/", 303)
         proxies = request.headers.get("x-forwarded-proto", "").split(",")
         secure = "https" in (request.url.scheme, *map(str.strip, proxies))
-        name = visible(form.get("name", [""])[0]).strip() or _UNNAMED
         answer.set_cookie(
             COOKIE,
-            sessions.begin(name),
+            cookie,
             max_age=LASTS_S,
             httponly=True,
             samesite="strict",

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 
+from services.client.access import CALLER, Role
 from services.client.alerts.wording import (
     clock,
     crossing_range,
@@ -69,10 +70,22 @@ def renderer(settings: ClientSettings) -> Render:
 
     def render(name: str, status: int = 200, here: str = "", **values: Any) -> HTMLResponse:
         values |= {"has_mail": settings.maildir is not None, "here": here}
-        values |= {"session": CURRENT.get(), "has_healer": has_healer} | _of_address(ADDRESS.get())
+        values |= {"session": CURRENT.get(), "has_healer": has_healer}
+        values |= _by_role() | _of_address(ADDRESS.get())
         return HTMLResponse(templates.get_template(name).render(values), status)
 
     return render
+
+
+def _by_role() -> dict[str, Any]:
+    """Whether what is shown may also be done: the session of who may decide, and the rest."""
+    session, caller = CURRENT.get(), CALLER.get()
+    return {
+        "decider": session if session and session.role.allows(Role.OPERATOR) else None,
+        "submits": caller.role.allows(Role.SUBMITTER),
+        "administers": caller.role.allows(Role.ADMIN),
+        "reads_mail": caller.role.allows(Role.OPERATOR),
+    }
 
 
 def _of_address(address: tuple[str, str]) -> dict[str, str]:

@@ -187,7 +187,7 @@ def logs(
 @app.command()
 def cancel(
     job: JobId,
-    reason: Annotated[str, typer.Option("--reason")] = "cancelled by the user",
+    reason: Annotated[str, typer.Option("--reason", help="Why, in words for people.")] = "",
     as_json: Json = False,
 ) -> None:
     """Stop a job; what it has done so far is stored."""

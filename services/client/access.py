@@ -1,0 +1,150 @@
+"""Who may do what: one table of every route, and the callers that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from re import Pattern
+
+from starlette.routing import compile_path
+
+
+class Role(StrEnum):
+    """What a caller may do; each role may do all that the ones before it may."""
+
+    VIEWER = "viewer"
+    SUBMITTER = "submitter"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def allows(self, wanted: Role) -> bool:
+        """Whether a caller of this role may do what ``wanted`` is needed for."""
+        return _ORDER.index(self) >= _ORDER.index(wanted)
+
+
+_ORDER = tuple(Role)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a person at the pages or a program."""
+
+    name: str
+    role: Role
+
+    @property
+    def told(self) -> str:
+        """Who it is, in words for people."""
+        return "the user" if self.name in ("", UNNAMED) else self.name
+
+
+UNNAMED = "the holder of the token"
+"""Whoever presents the API token and gives no name."""
+NOBODY = Caller("", Role.ADMIN)
+"""Where no token is asked for, everybody may do everything."""
+STRANGER = Caller("", Role.VIEWER)
+"""Who has presented nothing, and sees the login."""
+CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
+"""Of the request that is being answered."""
+
+_API = "/api/v1"
+_READ = (
+    "/",
+    "/alerts",
+    "/alerts/{alert_id}",
+    "/audit",
+    "/channels",
+    "/forecasts",
+    "/jobs",
+    "/jobs/{job_id}",
+    "/ledger",
+    "/machines",
+    "/machines/{name}",
+    "/metrics",
+    "/metrics/series",
+    "/rules",
+    "/silences",
+    "/silences/new",
+    f"{_API}/curve",
+    f"{_API}/curve.csv",
+    f"{_API}/jobs",
+    f"{_API}/jobs/{{job_id}}",
+    f"{_API}/jobs/{{job_id}}/description",
+    f"{_API}/jobs/{{job_id}}/logs",
+    f"{_API}/jobs/{{job_id}}/logs/follow",
+    f"{_API}/jobs/{{job_id}}/logs/parts",
+    f"{_API}/jobs/{{job_id}}/results",
+    f"{_API}/jobs/{{job_id}}/results/{{path:path}}",
+    f"{_API}/jobs/{{job_id}}/usage",
+    f"{_API}/openapi.json",
+    f"{_API}/plans/{{request_id}}",
+    f"{_API}/series",
+    f"{_API}/usage",
+)
+ROLES: dict[tuple[str, str], Role | None] = {
+    **{("GET", path): Role.VIEWER for path in _READ},
+    # Without a token, for it is how one is presented.
+    ("GET", "/login"): None,
+    ("POST", "/login"): None,
+    ("POST", "/logout"): Role.VIEWER,
+    # Jobs.
+    ("POST", f"{_API}/jobs"): Role.SUBMITTER,
+    ("POST", f"{_API}/jobs/{{job_id}}/cancel"): Role.SUBMITTER,
+    ("DELETE", f"{_API}/jobs/{{job_id}}"): Role.SUBMITTER,
+    ("POST", f"{_API}/plans"): Role.SUBMITTER,
+    ("POST", f"{_API}/uploads"): Role.SUBMITTER,
+    ("POST", f"{_API}/uploads/finish"): Role.SUBMITTER,
+    # Decisions. Mails hold links by which whoever has one decides.
+    ("POST", "/actions/{action_id}/{decision}"): Role.OPERATOR,
+    ("POST", "/alerts/acknowledge"): Role.OPERATOR,
+    ("POST", "/alerts/judge"): Role.OPERATOR,
+    ("POST", "/channels/{name}/test"): Role.OPERATOR,
+    ("POST", "/healing/{change}"): Role.OPERATOR,
+    ("POST", "/rules/{rule_id}/{decision}"): Role.OPERATOR,
+    ("POST", "/silences/draft"): Role.OPERATOR,
+    ("POST", "/silences/new"): Role.OPERATOR,
+    ("POST", "/silences/{silence_id}/end"): Role.OPERATOR,
+    ("GET", "/mail"): Role.OPERATOR,
+    ("GET", f"{_API}/mail"): Role.OPERATOR,
+    ("GET", f"{_API}/mail/{{key}}/{{part}}"): Role.OPERATOR,
+    # The platform itself.
+    ("GET", "/settings"): Role.ADMIN,
+    ("GET", f"{_API}/tokens"): Role.ADMIN,
+    ("POST", f"{_API}/tokens"): Role.ADMIN,
+    ("DELETE", f"{_API}/tokens/{{token_id}}"): Role.ADMIN,
+}
+"""The least role for each method and path; None: for everybody."""
+
+
+class Unlisted(LookupError):
+    """A route has no role: it may not be served."""
+
+
+class Access:
+    """What each of an application's routes needs, found as the router finds the route.
+
+    Args:
+        routes: method and path of every route, in the order in which the router tries them.
+
+    Raises:
+        Unlisted: naming the routes that ``ROLES`` does not have.
+    """
+
+    def __init__(self, routes: Iterable[tuple[str, str]]) -> None:
+        listed = list(routes)
+        missing = [f"{method} {path}" for method, path in listed if (method, path) not in ROLES]
+        if missing:
+            raise Unlisted(f"no role is given for {', '.join(missing)}")
+        self._rules: list[tuple[str, Pattern[str], Role | None]] = [
+            (method, compile_path(path)[0], ROLES[method, path]) for method, path in listed
+        ]
+
+    def needed(self, method: str, path: str) -> Role | None:
+        """The least role for a request; a viewer's for one that no route answers."""
+        method = "GET" if method == "HEAD" else method
+        for each, pattern, role in self._rules:
+            if each == method and pattern.match(path):
+                return role
+        return Role.VIEWER

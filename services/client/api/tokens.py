@@ -1,0 +1,83 @@
+"""Named tokens over HTTP: made, listed and revoked by an admin."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Path
+from pydantic import AwareDatetime, BaseModel, Field
+
+from services.client.access import CALLER, Role
+from services.client.api.faults import Faults, refusal
+from services.client.model import ReadModel
+from services.client.settings import ClientSettings
+from services.client.tokens import NameTaken, Tokens
+from shared.visible import visible
+
+log = structlog.get_logger(__name__)
+TokenId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", max_length=16)]
+
+
+class TokenAsked(BaseModel):
+    """A token that somebody is to have."""
+
+    name: str = Field(min_length=1, max_length=200, description="Whose it is: decisions carry it.")
+    role: Role = Field(default=Role.VIEWER, description="What its holder may do.")
+    days: int = Field(default=90, ge=1, le=3660, description="After so many days it ends.")
+
+
+class TokenShown(BaseModel):
+    """A token, without what its holder presents."""
+
+    id: str
+    name: str
+    role: Role
+    created_at: AwareDatetime
+    created_by: str
+    expires_at: AwareDatetime
+
+
+class TokenMade(TokenShown):
+    """A new token."""
+
+    token: str = Field(description="What its holder presents; it is told now and never again.")
+
+
+def router(model: ReadModel, tokens: Tokens, settings: ClientSettings) -> APIRouter:
+    """The routes below /tokens."""
+    routes = APIRouter(
+        prefix="/tokens",
+        tags=["tokens"],
+        responses={409: {"model": Faults}, 422: {"model": Faults}},
+    )
+
+    @routes.post("", status_code=201)
+    def create(asked: TokenAsked) -> TokenMade:
+        """Make a token of a name and role."""
+        if not settings.api_token.get_secret_value():
+            raise refusal(409, "nobody is asked for a token here: set BAROGRAPH_CLIENT_API_TOKEN")
+        name, by = visible(asked.name).strip(), CALLER.get().name
+        if not name:
+            raise refusal(422, "it must have a visible character", "name")
+        try:
+            made, presented = tokens.create(name, asked.role, asked.days, by, datetime.now(UTC))
+        except NameTaken as error:
+            raise refusal(409, str(error), "name") from None
+        log.info("token_created", token=made.id, name=name, role=made.role, by=by)
+        return TokenMade(**made.model_dump(exclude={"digest"}), token=presented)
+
+    @routes.get("")
+    def listed() -> list[TokenShown]:
+        """Every token that has not been revoked, by name; an expired one is kept for a month."""
+        return [TokenShown(**each.model_dump(exclude={"digest"})) for each in model.tokens()]
+
+    @routes.delete("/{token_id}", status_code=204)
+    def revoke(token_id: TokenId) -> None:
+        """End a token now, and every session that was begun with it."""
+        if not model.drop_token(token_id):
+            raise refusal(404, "there is no such token", "token_id")
+        log.info("token_revoked", token=token_id, by=CALLER.get().name)
+
+    return routes

@@ -1,0 +1,67 @@
+"""Named tokens: made once, shown once, kept as digests, and gone when their time is up."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+from services.client.access import Caller, Role
+from services.client.model import ReadModel
+from services.client.records import Token
+from shared.service.http import same
+
+_PREFIX = "barograph_"
+MAX_TOKENS = 1_000
+
+
+class NameTaken(Exception):
+    """Another token has this name: decisions would not say whose they are."""
+
+
+class Tokens:
+    """The named tokens of one client service."""
+
+    def __init__(self, model: ReadModel) -> None:
+        self._model = model
+
+    def create(self, name: str, role: Role, days: int, by: str, now: datetime) -> tuple[Token, str]:
+        """A new token, and what its holder presents: it is told now and never again.
+
+        Raises:
+            NameTaken: another token that has not ended has the name, or there are too many.
+        """
+        token_id, secret = secrets.token_hex(8), secrets.token_urlsafe(32)
+        token = Token(
+            id=token_id,
+            name=name,
+            role=role,
+            digest=_digest(secret),
+            created_at=now,
+            created_by=by,
+            expires_at=now + timedelta(days=days),
+        )
+        fault = self._model.keep_token(token, MAX_TOKENS)
+        if fault:
+            raise NameTaken(fault)
+        return token, f"{_PREFIX}{token_id}_{secret}"
+
+    def caller(self, presented: str, now: datetime) -> tuple[Token, Caller] | None:
+        """Whose token it is; None for one that is not ours, was revoked, or has expired."""
+        token_id, _, secret = presented.removeprefix(_PREFIX).partition("_")
+        if not presented.startswith(_PREFIX) or not token_id.isalnum():
+            return None
+        token = self.valid(token_id, now)
+        if token is None or not same(_digest(secret), token.digest):
+            return None
+        return token, Caller(token.name, Role(token.role))
+
+    def valid(self, token_id: str, now: datetime) -> Token | None:
+        """The token, while it lasts."""
+        token = self._model.token(token_id)
+        return token if token is not None and token.expires_at > now else None
+
+
+def _digest(secret: str) -> str:
+    # The secret is 256 random bits, so nothing slow is needed to keep it from being guessed.
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()

@@ -1,0 +1,99 @@
+"""``barograph tokens``: tokens with a name and a role, for people and programs."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shared.embedded.process import EmbeddedError
+from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
+from shared.healer_door import AsJson, State, ask, fail, show_rows
+from shared.visible import visible
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+class Role(StrEnum):
+    """What a token's holder may do; each may do all that the ones before it may."""
+
+    VIEWER = "viewer"
+    SUBMITTER = "submitter"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+Url = Annotated[
+    str,
+    typer.Option(
+        "--client",
+        envvar="BAROGRAPH_URL",
+        help="The address of Barograph's API, in place of the running stack's.",
+    ),
+]
+Token = Annotated[
+    str,
+    typer.Option(
+        "--token", envvar="BAROGRAPH_TOKEN", help="The API token, or an admin's named token."
+    ),
+]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose it is; decisions and the audit carry it.")],
+    role: Annotated[Role, typer.Option(help="What its holder may do.")] = Role.VIEWER,
+    days: Annotated[int, typer.Option(help="After so many days it ends.", min=1, max=3660)] = 90,
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    token: Token = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print it: it is told once and not kept."""
+    asked = {"name": name, "role": role.value, "days": days}
+    made = _call("POST", "tokens", state, url, token, asked)
+    if as_json:
+        typer.echo(json.dumps(made))
+        return
+    typer.echo(made["token"])
+    until = made["expires_at"][:10]
+    typer.echo(f"{visible(made['name'])}, {made['role']}, until {until}; id {made['id']}", err=True)
+
+
+@app.command("list")
+def list_tokens(
+    state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
+) -> None:
+    """Show every token that was not revoked, by name."""
+    rows = _call("GET", "tokens", state, url, token)
+    show_rows(rows, as_json, ("id", "name", "role", "expires_at", "created_by"))
+
+
+@app.command()
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="The token's id, as `tokens list` shows it.")],
+    state: State = DEFAULT_STATE,
+    url: Url = "",
+    token: Token = "",
+) -> None:
+    """End a token now, and every session that was begun with it."""
+    if not (len(token_id) < 100 and token_id.isalnum() and token_id.isascii()):  # noqa: PLR2004
+        fail(f"{visible(token_id)} is no token's id; see `barograph tokens list`")
+    _call("DELETE", f"tokens/{token_id}", state, url, token)
+    typer.echo("revoked")
+
+
+def _call(
+    method: str, path: str, state: Path, url: str, token: str, body: dict[str, Any] | None = None
+) -> Any:
+    if not url:
+        try:
+            stack = read_stack_file(state)
+        except EmbeddedError as error:
+            fail(str(error))
+        url, token = stack.client_url, token or stack.client_token
+    text = ask(method, path, url, token, body)
+    return json.loads(text) if text else None

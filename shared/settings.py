@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.registry import Registry
 from shared.setting_names import fault, meant
+from shared.trust import VARIABLE, UntrustedError, trust
 
 
 class SettingsError(Exception):
@@ -70,6 +71,11 @@ class ServiceSettings(BaseSettings):
     state_dir: Path = Field(
         default=Path("~/.local/state/barograph"),
         description="The directory for files that the service keeps on this machine.",
+    )
+    ca_file: Path | None = Field(
+        default=None,
+        description="Certificates (PEM) of authorities that are trusted beside the public ones, by"
+        " all that connects to broker, object store, mail server and web hooks.",
     )
     log_level: str = Field(default="INFO", description="Events below this level are not logged.")
     metric_partitions: int = Field(
@@ -191,6 +197,12 @@ def start(settings: type[S], service: str, run: Callable[[S], None]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    if found.ca_file is not None:
+        try:
+            trust(found.ca_file)
+        except UntrustedError as error:
+            sys.stderr.write(f"{VARIABLE}: {error}\n")
+            return 2
     run(found)
     return 0
 

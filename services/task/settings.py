@@ -172,6 +172,11 @@ class TaskSettings(ServiceSettings):
         description="Service accounts of the jobs' namespace whose identity jobs may take, each by"
         " its name; programs may have their tokens.",
     )
+    trust_config_map: str = Field(
+        default="",
+        description="The ConfigMap of the jobs' namespace whose `ca.crt` launchers trust beside the"
+        " public authorities, as `ca_file` is for services.",
+    )
     program_storage: str = Field(
         default="64Gi",
         pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)$",

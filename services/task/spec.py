@@ -74,8 +74,10 @@ class PodPlaces:
     CHECKPOINTS = Path("/barograph/checkpoints")
     PRIVATE = Path("/barograph/private")
     SPEC = Path("/barograph/job")
+    TRUST = Path("/barograph/trust")
 
 
+TRUST_FILE = "ca.crt"
 SPEC_FILE = "spec.json"
 CHECKPOINT_OBJECT = "checkpoints.tar.gz"
 

@@ -21,6 +21,7 @@ from shared.documents.metrics_page import metrics_page
 from shared.documents.picture import dataflow_svg
 from shared.documents.reference import items_page, messages_page
 from shared.documents.settings_page import settings_page
+from shared.documents.values_page import values_page
 from shared.items import ITEMS
 from shared.messaging.envelope import event_type
 
@@ -47,6 +48,7 @@ def _of_the_platform() -> dict[Path, str]:
     files[REFERENCE / "messages.md"] = messages_page()
     files[REFERENCE / "items.md"] = items_page()
     files[REFERENCE / "settings.md"] = settings_page(_ROOT)
+    files[REFERENCE / "values.md"] = values_page(_ROOT)
     files[REFERENCE / "metrics.md"] = metrics_page()
     files[REFERENCE / "barograph.md"] = commands_page("barograph", complete())
     files[REFERENCE / "dataflow.svg"] = dataflow_svg()

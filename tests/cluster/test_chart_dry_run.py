@@ -10,7 +10,7 @@ from tests.chart.rendering import SCENARIOS, Manifest, render
 from tests.cluster.kube import Kube
 
 # Of operators that a cluster may have; ours has none.
-_OPERATORS = {"monitoring.coreos.com", "keda.sh"}
+_OPERATORS = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io"}
 
 # Classes that the scenarios name, and a cluster must have.
 _PRIORITIES = ("platform", "training")
@@ -44,7 +44,9 @@ def test_the_api_server_takes_every_object_of_a_scenario(kube: Kube, scenario: s
     manifests = _scenario(scenario, release, jobs)
     known = [each for each in manifests if _group(each) not in _OPERATORS]
     assert {each["kind"] for each in manifests} - {each["kind"] for each in known} == (
-        {"ServiceMonitor", "PrometheusRule", "ScaledObject"} if scenario == "everything" else set()
+        {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute"}
+        if scenario == "everything"
+        else set()
     )
     kube.apply(*(_priority(name) for name in _PRIORITIES))
     said = kube.kubectl(

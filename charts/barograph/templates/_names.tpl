@@ -28,6 +28,17 @@ app.kubernetes.io/component: {{ last . }}
 app.kubernetes.io/version: {{ (first .).Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ (first .).Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" (first .).Chart.Name (first .).Chart.Version }}
+{{- range $key, $value := (first .).Values.commonLabels }}
+{{ $key }}: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* (list context component [own]) -> the field of annotations of an object; nothing where there are none */}}
+{{- define "barograph.annotations" -}}
+{{- $own := dict }}{{ if gt (len .) 2 }}{{ $own = last . | default dict }}{{ end -}}
+{{- with merge (deepCopy $own) (first .).Values.commonAnnotations -}}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- end -}}
 
 {{/* (list context service) -> image of a service */}}
@@ -72,6 +83,15 @@ http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace
 
 {{/* every mistake in the values that the schema cannot see */}}
 {{- define "barograph.check" -}}
+{{- if and .Values.keda.enabled .Values.hpa.enabled -}}
+{{- fail "keda.enabled and hpa.enabled would both set the number of replicas: choose one" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled needs httpRoute.parentRefs: the Gateway that the routes belong to" -}}
+{{- end -}}
+{{- if and .Values.trust.certificates .Values.trust.configMap -}}
+{{- fail "trust.certificates makes a ConfigMap, trust.configMap names one: give one of them" -}}
+{{- end -}}
 {{- if .Values.quickstart.enabled -}}
 {{- if or .Values.broker.existingSecret .Values.objectStore.existingSecret .Values.objectStore.url .Values.database.existingSecret -}}
 {{- fail "quickstart.enabled brings its own broker, object store and database: leave broker.existingSecret, objectStore.url, objectStore.existingSecret and database.existingSecret empty, or it false" -}}

@@ -61,6 +61,7 @@ metadata:
   name: {{ include "barograph.name" (list .context .component) }}
   namespace: {{ .context.Release.Namespace }}
   labels: {{- include "barograph.labels" (list .context .component) | nindent 4 }}
+  {{- include "barograph.annotations" (list .context .component) | nindent 2 }}
 spec:
   podSelector:
     matchLabels: {{- include "barograph.selector" (list .context .component) | nindent 6 }}
@@ -68,7 +69,7 @@ spec:
 
 {{/* who may scrape; nobody when there is nothing to match */}}
 {{- define "barograph.ingress.metrics" -}}
-{{- if or .Values.networkPolicy.monitoring .Values.monitoring.serviceMonitor.enabled -}}
+{{- if or .Values.networkPolicy.monitoring .Values.monitoring.serviceMonitor.enabled .Values.monitoring.podMonitor.enabled -}}
 - ports: [{port: health}]
   {{- with .Values.networkPolicy.monitoring }}
   from: {{- toYaml . | nindent 4 }}

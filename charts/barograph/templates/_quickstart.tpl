@@ -10,6 +10,7 @@ metadata:
   name: {{ $name }}
   namespace: {{ $context.Release.Namespace }}
   labels: {{- include "barograph.labels" $of | nindent 4 }}
+  {{- include "barograph.annotations" $of | nindent 2 }}
 spec:
   selector: {{- include "barograph.selector" $of | nindent 4 }}
   ports:
@@ -21,6 +22,7 @@ metadata:
   name: {{ $name }}
   namespace: {{ $context.Release.Namespace }}
   labels: {{- include "barograph.labels" $of | nindent 4 }}
+  {{- include "barograph.annotations" $of | nindent 2 }}
 spec:
   serviceName: {{ $name }}
   replicas: 1
@@ -92,6 +94,7 @@ metadata:
   name: {{ include "barograph.name" (list .context .component) }}
   namespace: {{ .context.Release.Namespace }}
   labels: {{- include "barograph.labels" (list .context .component) | nindent 4 }}
+  {{- include "barograph.annotations" (list .context .component) | nindent 2 }}
 data:
   {{- range $file := .files }}
   {{ base $file }}: |

@@ -28,6 +28,7 @@ BAROGRAPH_S3_BUCKET: {{ .Values.objectStore.bucket }}
 {{- $name := include "barograph.name" (list . "client") -}}
 {{- $hosts := list $name (printf "%s.%s" $name .Release.Namespace) (printf "%s.%s.svc" $name .Release.Namespace) "localhost" "127.0.0.1" -}}
 {{- if .Values.ingress.enabled }}{{ $hosts = append $hosts .Values.ingress.host }}{{ end -}}
+{{- if .Values.httpRoute.enabled }}{{ $hosts = append $hosts .Values.httpRoute.host }}{{ end -}}
 BAROGRAPH_CLIENT_HTTP_HOST: "0.0.0.0"
 BAROGRAPH_CLIENT_HTTP_PORT: "8000"
 {{- /* For tshell, run inside the pod. */}}
@@ -56,6 +57,9 @@ BAROGRAPH_TASK_ALLOWED_QUEUES: {{ toJson .Values.jobs.allowedQueues | quote }}
 {{- with index $jobs (printf "allowed%s" $list) }}
 BAROGRAPH_TASK_ALLOWED_{{ $list | snakecase | upper }}: {{ toJson . | quote }}
 {{- end }}
+{{- end }}
+{{- with include "barograph.trust.name" . }}
+BAROGRAPH_TASK_TRUST_CONFIG_MAP: {{ . }}
 {{- end }}
 BAROGRAPH_TASK_PROGRAM_STORAGE: {{ .Values.jobs.storage }}
 {{- with .Values.jobs.priorityClass }}

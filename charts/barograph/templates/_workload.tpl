@@ -11,8 +11,9 @@ metadata:
   name: {{ $name }}
   namespace: {{ $context.Release.Namespace }}
   labels: {{- include "barograph.labels" . | nindent 4 }}
+  {{- include "barograph.annotations" . | nindent 2 }}
 spec:
-  {{- if not (and $context.Values.keda.enabled (hasKey $context.Values.keda $service)) }}
+  {{- if not (or (and $context.Values.keda.enabled (hasKey $context.Values.keda $service)) (and $context.Values.hpa.enabled (hasKey $context.Values.hpa $service))) }}
   replicas: {{ $values.replicas | default 1 }}
   {{- end }}
   revisionHistoryLimit: 3
@@ -58,10 +59,13 @@ spec:
       topologyKey: kubernetes.io/hostname
       whenUnsatisfiable: {{ $pods.spread }}
       labelSelector: {matchLabels: {{ include "barograph.selector" . | fromYaml | toJson }}}
-  {{- if $facts.store }}
+  {{- if or $facts.store $pods.initContainers }}
   initContainers:
+    {{- with $pods.initContainers }}{{ toYaml . | nindent 4 }}{{ end }}
+    {{- if $facts.store }}
     # Waits for the database; the schema is made or found current under a lock.
     - {{ include "barograph.schema" (list $context $service 600) | indent 6 | trim }}
+    {{- end }}
   {{- end }}
   containers:
     - name: {{ $service }}
@@ -70,7 +74,11 @@ spec:
       securityContext: {{- include "barograph.containerSecurity" $context | nindent 8 }}
       envFrom:
         - configMapRef: {name: {{ $name }}}
-      env: {{- include "barograph.secrets" . | nindent 8 }}
+        {{- with $pods.extraEnvFrom }}{{ toYaml . | nindent 8 }}{{ end }}
+      env:
+        {{- include "barograph.secrets" . | nindent 8 }}
+        {{- include "barograph.trust.env" $context | nindent 8 }}
+        {{- with $pods.extraEnv }}{{ toYaml . | nindent 8 }}{{ end }}
       ports:
         - {name: health, containerPort: 8080}
         {{- with $facts.port }}
@@ -85,9 +93,14 @@ spec:
       volumeMounts:
         - {name: state, mountPath: /var/lib/barograph}
         - {name: tmp, mountPath: /tmp}
+        {{- include "barograph.trust.mount" $context | nindent 8 }}
+        {{- with $pods.extraVolumeMounts }}{{ toYaml . | nindent 8 }}{{ end }}
+    {{- with $pods.sidecars }}{{ toYaml . | nindent 4 }}{{ end }}
   volumes:
     - {name: state, emptyDir: {}}
     - {name: tmp, emptyDir: {}}
+    {{- include "barograph.trust.volume" $context | nindent 4 }}
+    {{- with $pods.extraVolumes }}{{ toYaml . | nindent 4 }}{{ end }}
 {{- end -}}
 
 {{/* (list context service seconds) -> container that brings the service's database up to date */}}
@@ -98,8 +111,13 @@ image: {{ include "barograph.image" (list $context $service) }}
 imagePullPolicy: {{ $context.Values.image.pullPolicy }}
 command: [python3, -m, shared.store, --wait, {{ index . 2 | toJson | quote }}]
 securityContext: {{- include "barograph.containerSecurity" $context | nindent 2 }}
-env: {{- include "barograph.secretEnv" (list "BAROGRAPH_STORE_URL" (include "barograph.secret.database" $context) $service) | nindent 2 }}
+env:
+  {{- include "barograph.secretEnv" (list "BAROGRAPH_STORE_URL" (include "barograph.secret.database" $context) $service) | nindent 2 }}
+  {{- include "barograph.trust.env" $context | nindent 2 }}
 resources: {{- toYaml (index $context.Values $service).resources | nindent 2 }}
+{{- with include "barograph.trust.mount" $context }}
+volumeMounts: {{- . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{/* (list context service) -> whether its pods get a token for the API server */}}

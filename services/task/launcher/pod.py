@@ -37,6 +37,7 @@ from services.task.spec import (
     PodPlaces,
     PodSpec,
 )
+from shared import trust
 from shared.contracts import PodExited
 from shared.observe import configure_logging
 from shared.storage import MemberStore, PresignedStore
@@ -82,9 +83,17 @@ def member_spec(spec: PodSpec) -> MemberSpec:
     )
 
 
+def trust_ours() -> None:
+    """Trust the installation's own authorities, where it has some."""
+    file = os.environ.get(trust.VARIABLE)
+    if file:
+        trust.trust(Path(file))
+
+
 def fetch() -> int:
     """Everything the program needs, put where it will find it; a failure is left to be told."""
     configure_logging()
+    trust_ours()
     spec = member_spec(read_spec())
     store = PresignedStore(lambda: read_spec().access)
     shutil.copyfile(Path(pod_program.__file__), PodPlaces.EXCHANGE / "program.py")
@@ -108,6 +117,7 @@ def run() -> int:
     """The sidecar's life."""
     protect_this_process()
     configure_logging()
+    trust_ours()
     ended = threading.Event()
     exchange = Exchange(PodPlaces.EXCHANGE)
     if (PodPlaces.PRIVATE / LAUNCHER_FILE).exists():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from services.task.runtimes.kubernetes import mounts, names
 from services.task.runtimes.kubernetes.template import Template
-from services.task.spec import PodPlaces
+from services.task.spec import TRUST_FILE, PodPlaces
+from shared import trust
 from shared.cluster import Object
 from shared.contracts import Container, JobSubmit, Role
 
@@ -39,6 +40,7 @@ def ours(template: Template, name: str, way: str, group: str) -> Object:
             _told("BAROGRAPH_HOST", "status.podIP"),
             _told("BAROGRAPH_POD", "metadata.name"),
             _told("BAROGRAPH_NODE", "spec.nodeName"),
+            *_trusting(template),
         ],
         "resources": _OURS,
         "securityContext": _confined(read_only=True),
@@ -48,8 +50,18 @@ def ours(template: Template, name: str, way: str, group: str) -> Object:
             {"name": "checkpoints", "mountPath": str(PodPlaces.CHECKPOINTS)},
             {"name": "private", "mountPath": str(PodPlaces.PRIVATE)},
             {"name": "job", "mountPath": str(PodPlaces.SPEC), "readOnly": True},
+            *(
+                [{"name": "trust", "mountPath": str(PodPlaces.TRUST), "readOnly": True}]
+                if template.trust
+                else []
+            ),
         ],
     }
+
+
+def _trusting(template: Template) -> list[Object]:
+    file = str(PodPlaces.TRUST / TRUST_FILE)
+    return [{"name": trust.VARIABLE, "value": file}] if template.trust else []
 
 
 def _told(name: str, path: str) -> Object:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from services.task.runtimes.kubernetes import containers, mounts, names
 from services.task.runtimes.kubernetes.placing import placing
 from services.task.runtimes.kubernetes.template import Template
-from services.task.spec import SPEC_FILE
+from services.task.spec import SPEC_FILE, TRUST_FILE
 from shared.cluster import Object
 from shared.contracts import JobSubmit, Role
 
@@ -169,6 +169,7 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
                 "name": "job",
                 "secret": {"secretName": names.base_name(submit.job_id), "defaultMode": 0o440},
             },
+            *_trust(template),
             *mounts.volumes(submit, role),
         ],
     }
@@ -186,6 +187,14 @@ def _pod(template: Template, submit: JobSubmit, group: str) -> Object:
         "imagePullSecrets": [{"name": name} for name in submit.image_pull_secrets],
     }
     return spec | {name: value for name, value in optional.items() if value}
+
+
+def _trust(template: Template) -> list[Object]:
+    """Public, so every container could see it; only launchers have a use for it."""
+    if not template.trust:
+        return []
+    items = [{"key": TRUST_FILE, "path": TRUST_FILE}]
+    return [{"name": "trust", "configMap": {"name": template.trust, "items": items}}]
 
 
 def _claims(template: Template, submit: JobSubmit, group: str) -> list[Object]:

@@ -26,6 +26,8 @@ class Template:
     node_loss_s: int = 30
     uid: int = 10_001
     storage: str = "64Gi"
+    trust: str = ""
+    """The ConfigMap with the authorities that launchers trust."""
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Template:
@@ -44,6 +46,7 @@ class Template:
             node_loss_s=settings.node_loss_s,
             uid=settings.program_uid,
             storage=settings.program_storage,
+            trust=settings.trust_config_map,
         )
 
     def queue_of(self, submit: JobSubmit) -> str:

@@ -21,6 +21,7 @@ _TAINTED = replace(
     node_selector={"pool": "jobs"},
     tolerations=[{"key": "jobs", "operator": "Exists"}],
     priority_class="low",
+    trust="barograph-trust",
 )
 _GPU = {"cpu": 2, "memory": "8Gi", "gpu": 2}
 CASES: dict[str, tuple[Template, JobSubmit]] = {

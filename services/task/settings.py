@@ -63,10 +63,14 @@ class TaskSettings(ServiceSettings):
         default=64, ge=1, description="The number of members that one job may have."
     )
     program_grace_s: float = Field(
-        default=2.0, ge=0, description="Seconds between SIGTERM and SIGKILL of a program."
+        default=20.0,
+        ge=0,
+        description="Seconds between SIGTERM and SIGKILL of a program, in which it can save.",
     )
     stop_grace_s: float = Field(
-        default=60.0, gt=0, description="Seconds a launcher may take to store logs and model."
+        default=90.0,
+        gt=0,
+        description="Seconds a launcher may take to end its program and to store logs and model.",
     )
     lost_grace_s: float = Field(
         default=1.5, gt=0, description="Seconds a dead member's last message may take to arrive."

@@ -40,7 +40,7 @@ class MemberSpec(BaseModel):
     host: str = Field(description="Address under which the other members reach it.")
     pod: str = Field(default="", description="Its pod, where it runs in one.")
     node: str = Field(default="", description="The node of its pod.")
-    program_grace_s: float = 2.0
+    program_grace_s: float = 20.0
     credentials: Credentials
 
     @property

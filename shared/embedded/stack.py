@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,8 @@ SUPERVISOR = "supervisor"
 _READY_TIMEOUT_S = 180.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _STEADY_S = 60.0
+_PORT_TAKEN = ("Address already in use", "eaddrinuse")
+"""What a server's log says when another program was quicker."""
 _WATCH_S = 0.25
 _STOP_TIMEOUT_S = 30.0
 
@@ -256,6 +258,24 @@ class Stack:
         return "\n".join([f"{', '.join(names)} {reason}; the logs end with:", *tails])
 
 
+def started(make: Callable[[], Stack]) -> Stack:
+    """A stack that runs; one that lost a port between choosing and using it chooses once more.
+
+    Raises:
+        EmbeddedError: as ``Stack.start``.
+    """
+    try:
+        stack = make()
+        stack.start()
+    except EmbeddedError as error:
+        if not any(word in str(error) for word in _PORT_TAKEN):
+            raise
+        log.warning("port_taken_meanwhile")
+        stack = make()
+        stack.start()
+    return stack
+
+
 def main(state: str) -> int:
     """Run a stack until SIGTERM or SIGINT."""
     os.umask(0o077)
@@ -263,8 +283,7 @@ def main(state: str) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        stack = Stack(Path(state), default_ports=DEFAULTS)
-        stack.start()
+        stack = started(lambda: Stack(Path(state), default_ports=DEFAULTS))
     except EmbeddedError as error:
         print(error, file=sys.stderr)  # noqa: T201 - its log is where this is looked for
         return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import smtplib
+import socket
 import stat
 import time
 import warnings
@@ -16,7 +17,7 @@ import pytest
 
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.process import EmbeddedError
-from shared.embedded.stack import Stack
+from shared.embedded.stack import Stack, started
 from shared.embedded.stackfile import StackFile, is_ready, read_stack_file
 
 TINY = {"task": "tests.integration.tiny_service", "client": "tests.integration.tiny_service"}
@@ -52,10 +53,22 @@ def test_a_service_that_is_killed_is_started_again(stack: Stack) -> None:
     assert stack.pid("task") != before
 
 
-def test_nothing_is_left_after_a_stop(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, modules=TINY)
-    stack.start()
-    stack.stop()
+def test_a_port_that_another_took_meanwhile_is_chosen_anew_and_a_stop_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    quicker: list[socket.socket] = []
+
+    class Overtaken(Stack):
+        def plan_addresses(self) -> None:
+            super().plan_addresses()
+            if not quicker:
+                port = int(self.file.health["task"].rpartition(":")[2])
+                quicker.append(socket.create_server(("127.0.0.1", port)))
+
+    stack = started(lambda: Overtaken(tmp_path, modules=TINY))
+    with quicker[0] as other:
+        assert f":{other.getsockname()[1]}" not in stack.file.health["task"]
+        stack.stop()
 
     left = [p.info for p in psutil.process_iter(["cmdline", "cwd"]) if _mentions(p, tmp_path)]
     assert left == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -289,8 +290,11 @@ def _variables(stack: StackFile) -> str:
 def _next_steps(state: Path) -> str:
     option = "" if state == DEFAULT_STATE.expanduser().resolve() else f" --state {state}"
     variable = f"BAROGRAPH_STATE={state} " if option else ""
+    activate = Path(sys.prefix) / "bin" / "activate"
+    hidden = shutil.which("tshell") is None and activate.is_file()
     lines = [
         "",
+        *([f"commands          . {activate}: before those below"] if hidden else ()),
         f"submit a job      {variable}tshell submit FOLDER --main FILE.py",
         f"log in            barograph status{option} --tokens: the page takes client_token",
         "send metrics      the gateway takes gateway_token as bearer token",

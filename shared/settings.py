@@ -86,6 +86,22 @@ class ServiceSettings(BaseSettings):
         "the same.",
     )
 
+    metric_partitions_before: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="The number of streams until METRIC_PARTITIONS, a multiple of it, was raised:"
+        " what was learned with it is taken over; 0: it was not raised.",
+    )
+
+    @field_validator("metric_partitions_before")
+    @classmethod
+    def _divides(cls, before: int, info: ValidationInfo) -> int:
+        now = info.data.get("metric_partitions", before)
+        if before and (now % before or now <= before):
+            raise ValueError(f"METRIC_PARTITIONS ({now}) is not a multiple of {before}")
+        return before
+
     @field_validator("*", mode="before")
     @classmethod
     def _from_json(cls, value: object, info: ValidationInfo) -> object:

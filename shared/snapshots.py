@@ -125,16 +125,28 @@ class SnapshotBucket:
         return sorted((info.key for info in found), reverse=True)
 
 
-def snapshot_store(
-    settings: ServiceSettings, service: str, partition: int, *, remote: bool
-) -> SnapshotStore:
-    """Where a service keeps the snapshots of a partition: its own directory, or the object store.
+def snapshot_store(settings: ServiceSettings, place: str, *, remote: bool) -> SnapshotStore:
+    """Snapshots below ``place``: in the service's own directory, or in the object store.
 
     Replicas need the object store: a partition moves between them, and its snapshots with it.
     """
     if not remote:
-        root = settings.state_dir.expanduser() / "snapshots" / service
-        return SnapshotDirectory(root / str(partition))
+        return SnapshotDirectory(settings.state_dir.expanduser() / "snapshots" / place)
     secret = settings.s3_secret_key.get_secret_value()
     objects = S3Store(settings.s3_url, settings.s3_access_key, secret)
-    return SnapshotBucket(objects, settings.s3_bucket, f"snapshots/{service}/{partition}")
+    return SnapshotBucket(objects, settings.s3_bucket, f"snapshots/{place}")
+
+
+def snapshot_places(settings: ServiceSettings, service: str, *, remote: bool) -> frozenset[str]:
+    """Where below the service's place there are snapshots, e.g. ``64/3``."""
+    if not remote:
+        root = settings.state_dir.expanduser() / "snapshots" / service
+        found = [str(path.relative_to(root)) for path in root.glob("**/*.snapshot")]
+    else:
+        secret = settings.s3_secret_key.get_secret_value()
+        objects = S3Store(settings.s3_url, settings.s3_access_key, secret)
+        objects.ensure_bucket(settings.s3_bucket)
+        prefix = f"snapshots/{service}/"
+        listed = objects.list(settings.s3_bucket, prefix)
+        found = [info.key.removeprefix(prefix) for info in listed]
+    return frozenset(name.rpartition("/")[0] for name in found)

@@ -7,43 +7,57 @@ import structlog
 from services.detector.gateway.amqp import SampleInlet
 from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import Ingest
+from services.detector.rekeying import select
 from services.detector.settings import EngineSettings, Settings, series_that_fit
 from services.detector.worker import DetectorWorker
 from shared.contracts import CurveAsk, SeriesSearch
+from shared.rekeying import PartitionSnapshots
 from shared.service import Periodic, Service
 from shared.service.http import HttpServer
 from shared.service.inlet import utc_now
 from shared.settings import start
-from shared.snapshots import snapshot_store
 
 log = structlog.get_logger(__name__)
 _QUEUE = "detector.samples"
 
 
 class Detector:
-    """The service with its gateway."""
+    """The service in its roles: it judges streams, its gateway fills them, or both."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._judging = settings, self._bounded(settings)
+        takes_in = "gateway" in settings.roles
         heartbeat = Periodic("heartbeat", settings.heartbeat_s, self._beat)
         self.service = Service(
             "detector",
             settings,
-            partition_worker=self._worker,
+            partition_worker=self._worker if "judge" in settings.roles else None,
             snapshot_every_s=settings.snapshot_every_s,
-            periodic=[heartbeat] if settings.heartbeat_s else [],
+            periodic=[heartbeat] if takes_in and settings.heartbeat_s else [],
             answers={
                 SeriesSearch: lambda asked, worker: worker.found(asked, settings.metric_partitions),
                 CurveAsk: lambda asked, worker: worker.told(asked),
             },
         )
-        bus = self.service.bus
+        self._gateway = self._opened() if takes_in else None
+
+    @property
+    def gateway(self) -> HttpServer:
+        """Where samples are taken in over HTTP, by a detector in that role."""
+        if self._gateway is None:
+            msg = "this detector takes no samples in"
+            raise LookupError(msg)
+        return self._gateway
+
+    def _opened(self) -> HttpServer:
+        """The gateway's doors: the broker's queue, and HTTP, which is not yet started."""
+        settings, bus = self._settings, self.service.bus
         self._ingest = Ingest(
             bus, settings.metric_partitions, ahead_ms=round(settings.gateway_ahead_s * 1000)
         )
         bus.consume(_QUEUE, SampleInlet(bus, self._ingest, utc_now).handle)
         app = make_app(settings, self._ingest, self._away)
-        self.gateway = HttpServer(app, settings.gateway_host, settings.gateway_port, grace_s=None)
+        return HttpServer(app, settings.gateway_host, settings.gateway_port, grace_s=None)
 
     @staticmethod
     def _bounded(settings: Settings) -> EngineSettings:
@@ -64,12 +78,17 @@ class Detector:
 
     def _worker(self, partition: int) -> DetectorWorker:
         settings = self._settings
-        remote = settings.snapshots == "s3"
-        snapshots = snapshot_store(settings, "detector", partition, remote=remote)
+        remote, number_after = settings.snapshots == "s3", self.service.bus.number_after
+        snapshots = PartitionSnapshots(
+            settings, "detector", partition, select, number_after, remote=remote
+        )
         return DetectorWorker(partition, self._judging, snapshots)
 
     def run(self) -> None:
         """Until told to stop."""
+        if self._gateway is None:
+            self.service.run()
+            return
         self.gateway.start()
         try:
             self.service.run()

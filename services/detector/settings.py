@@ -278,6 +278,12 @@ class Settings(ServiceSettings):
         description="The label that names the machine, if your relabelling sets one; it goes "
         "before host and instance.",
     )
+    roles: tuple[Literal["gateway", "judge"], ...] = Field(
+        default=("gateway", "judge"),
+        min_length=1,
+        description="What this process does, as JSON: `gateway` takes samples in and puts them"
+        " into the streams, `judge` works its share of the streams.",
+    )
     heartbeat_s: float = Field(
         default=15,
         ge=0,

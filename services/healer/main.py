@@ -56,6 +56,7 @@ from shared.settings import start
 from shared.store import Store
 
 if TYPE_CHECKING:
+    from shared.rekeying import NumberAfter
     from services.healer.health.worker import HealthWorker
 
 _CANARY_STEP_S = 5.0
@@ -80,7 +81,7 @@ class HealerService(Service):
             handlers=_consumed(handlers),
             store=store,
             read_ahead=read_ahead,
-            partition_worker=_health_of(settings, store),
+            partition_worker=_health_of(settings, store, self._number_after),
             elected=True,
             periodic=[
                 *self._passes(settings),
@@ -140,6 +141,9 @@ class HealerService(Service):
         answered = self._healing.remediation_executed
         orders = ClusterOrders(self.unit, remediator, answered, settings.instance, self._now)
         yield Periodic("cluster", 1.0, orders.run, pause_s=_PAUSE_S)
+
+    def _number_after(self, partition: int, offset: int) -> int | None:
+        return self.bus.number_after(partition, offset)
 
     def _now(self) -> datetime:
         return self.context().now
@@ -210,16 +214,21 @@ def _keys(settings: HealerSettings, store: Store) -> list[bytes]:
         return [kept.key.encode()]
 
 
-def _health_of(settings: HealerSettings, store: Store) -> Callable[[int], HealthWorker]:
+def _health_of(
+    settings: HealerSettings, store: Store, number_after: NumberAfter
+) -> Callable[[int], HealthWorker]:
     book = health.Book(store)
 
     def worker(partition: int) -> HealthWorker:
         # With numba and the like, as long to import as all the rest: no alarm waits for that.
+        from services.healer.health.rekeying import select  # noqa: PLC0415
         from services.healer.health.worker import HealthWorker  # noqa: PLC0415
-        from shared.snapshots import snapshot_store  # noqa: PLC0415
+        from shared.rekeying import PartitionSnapshots  # noqa: PLC0415
 
         remote = settings.snapshots == "s3"
-        snapshots = snapshot_store(settings, "healer", partition, remote=remote)
+        snapshots = PartitionSnapshots(
+            settings, "healer", partition, select, number_after, remote=remote
+        )
         return HealthWorker(partition, snapshots, book)
 
     return worker

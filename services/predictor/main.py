@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from services.predictor.rekeying import select
 from services.predictor.settings import Settings
 from services.predictor.worker import PredictorWorker
 from shared.contracts import CurveAsk
+from shared.rekeying import PartitionSnapshots
 from shared.service import Service
 from shared.settings import start
-from shared.snapshots import snapshot_store
 
 
 def make_service(settings: Settings) -> Service:
@@ -18,16 +19,20 @@ def make_service(settings: Settings) -> Service:
     remote = settings.snapshots == "s3"
 
     def worker(partition: int) -> PredictorWorker:
-        snapshots = snapshot_store(settings, "predictor", partition, remote=remote)
+        number_after = service.bus.number_after
+        snapshots = PartitionSnapshots(
+            settings, "predictor", partition, select, number_after, remote=remote
+        )
         return PredictorWorker(partition, settings.engine, snapshots, heavy)
 
-    return Service(
+    service = Service(
         "predictor",
         settings,
         partition_worker=worker,
         snapshot_every_s=settings.snapshot_every_s,
         answers={CurveAsk: lambda asked, worker: worker.told(asked)},
     )
+    return service
 
 
 def run() -> int:

@@ -14,7 +14,7 @@ from shared.messaging.consumer import QueueConsumer
 from shared.messaging.crash_marks import CrashMarks
 from shared.messaging.declare import Declarer
 from shared.messaging.depth import DeadLetterDepth
-from shared.messaging.envelope import PUBLISHED_MS, Envelope, headers_for
+from shared.messaging.envelope import PARTITION_COUNT, PUBLISHED_MS, Envelope, headers_for
 from shared.messaging.errors import BrokerUnavailable, NotInTopology, Unpublishable
 from shared.messaging.handling import HandleBatch
 from shared.messaging.limits import Outgoing, fault_of
@@ -22,7 +22,14 @@ from shared.messaging.link import Address, Link
 from shared.messaging.membership import Membership
 from shared.messaging.publisher import ConfirmingPublisher
 from shared.messaging.stream_head import StreamHead
-from shared.topology import PARTITION_PUBLISHER, PARTITIONS, Principal, QueueKind
+from shared.messaging.stream_peek import StreamPeek
+from shared.topology import (
+    PARTITION_PUBLISHER,
+    PARTITIONS,
+    Principal,
+    QueueKind,
+    partition_queue,
+)
 
 JSON = "application/json"
 ARROW = "application/vnd.apache.arrow.stream"
@@ -64,7 +71,7 @@ class Bus:
     ) -> None:
         self.principal = Principal(principal)
         self.instance = instance
-        self._state_dir = state_dir
+        self._state_dir, self._partitions = state_dir, partitions
         self._source = f"/barograph/{self.principal}/{instance}"
         name = f"{self.principal}-{instance}"
         self._out = Link(url, f"{name}-publish")
@@ -224,8 +231,9 @@ class Bus:
         if self.principal is not PARTITION_PUBLISHER:
             raise NotInTopology(f"{self.principal} may not publish samples to partitions")
         now = time.time_ns() // 1_000_000
+        headers = {PUBLISHED_MS: now, PARTITION_COUNT: self._partitions}
         messages = [
-            Outgoing(PARTITIONS, str(partition), body, message_id, {PUBLISHED_MS: now}, ARROW)
+            Outgoing(PARTITIONS, str(partition), body, message_id, headers, ARROW)
             for partition, body, message_id in batches
         ]
         self._publisher.publish(messages, timeout_s)
@@ -282,6 +290,16 @@ class Bus:
     def follow_head(self, head: StreamHead) -> None:
         """Let ``head`` look at its stream on this bus' consuming connection."""
         self._declarer.add(head)
+
+    def number_after(self, partition: int, offset: int, timeout_s: float = 5.0) -> int | None:
+        """Of how many partitions the next batch after ``offset`` of a stream is one.
+
+        0: of a gateway that does not say so; None: none has come in time. Not to be called from
+        the consuming connection's own thread.
+        """
+        peek = StreamPeek(self._in, partition_queue(partition), offset + 1)
+        headers = peek.headers(timeout_s)
+        return None if headers is None else int(headers.get(PARTITION_COUNT, 0))
 
     def membership(self) -> Membership:
         """What tells the replicas of this principal of each other."""

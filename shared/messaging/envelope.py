@@ -29,6 +29,8 @@ ACQUIRED_COUNT = "x-acquired-count"
 """RabbitMQ 4 counts every handing out of a message here."""
 PUBLISHED_MS = "x-published-ms"
 """When a batch of samples was handed to its stream."""
+PARTITION_COUNT = "x-partitions"
+"""Of how many partitions a batch of samples is one."""
 
 OWN_QUEUES = frozenset(topology.own_queues_exchange(principal) for principal in Principal)
 MAX_BODY_BYTES = 8 * 1024 * 1024

@@ -30,7 +30,7 @@ def replica(
         s3_secret_key=SecretStr(store.secret_key),
         state_dir=directory,
     )
-    snapshots = snapshot_store(settings, service, 3, remote=True)
+    snapshots = snapshot_store(settings, f"{service}/4/3", remote=True)
     if service == "detector":
         return DetectorWorker(3, DetectorEngine(), snapshots)
     return PredictorWorker(3, PredictorEngine(), snapshots, heavy)
@@ -53,7 +53,7 @@ def test_a_predictor_whose_store_fails_goes_on_forecasting(tmp_path: Path) -> No
     (tmp_path / "snapshots").write_text("in the way")
     settings = ServiceSettings(state_dir=tmp_path)
     with ThreadPoolExecutor(1) as heavy:
-        snapshots = snapshot_store(settings, "predictor", 0, remote=False)
+        snapshots = snapshot_store(settings, "predictor/4/0", remote=False)
         worker = PredictorWorker(0, PredictorEngine(), snapshots, heavy)
         worker.snapshot(1)
 

@@ -17,6 +17,9 @@ BAROGRAPH_HEALTH_PORT: "8080"
 BAROGRAPH_STATE_DIR: /var/lib/barograph
 BAROGRAPH_LOG_LEVEL: {{ .Values.logLevel }}
 BAROGRAPH_METRIC_PARTITIONS: {{ .Values.metricPartitions | toJson | quote }}
+{{- with .Values.metricPartitionsBefore }}
+BAROGRAPH_METRIC_PARTITIONS_BEFORE: {{ . | toJson | quote }}
+{{- end }}
 {{- end -}}
 
 {{- define "barograph.settings.objects" -}}

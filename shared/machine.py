@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from zlib import crc32
 
 UNKNOWN = "unknown"
 """The machine of what names none: a recording rule's series, an alert about a service."""
@@ -158,8 +157,3 @@ def _made_up(text: str) -> str:
     digest = blake2b(host.encode(errors="surrogatepass"), digest_size=4).hexdigest()
     slug = _NOT_IN_A_NAME.sub("-", host).strip("-_.:")[:_SLUG_LENGTH].strip("-_.:")
     return f"{slug or 'machine'}-{digest}"
-
-
-def partition_of(host: str, partitions: int) -> int:
-    """The partition of a machine's samples: the same for every service, for ever."""
-    return crc32(host.encode()) % partitions

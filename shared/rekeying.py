@@ -18,9 +18,9 @@ import orjson
 from numpy.typing import NDArray
 
 from shared.columns import Array
-from shared.machine import partition_of
 from shared.settings import ServiceSettings
 from shared.snapshots import pack, snapshot_places, snapshot_store, unpack
+from shared.topology import partition_of
 from shared.unavailable import Unavailable
 
 Keeps = Callable[[str], bool]

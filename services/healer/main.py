@@ -56,8 +56,8 @@ from shared.settings import start
 from shared.store import Store
 
 if TYPE_CHECKING:
-    from shared.rekeying import NumberAfter
     from services.healer.health.worker import HealthWorker
+    from shared.rekeying import NumberAfter
 
 _CANARY_STEP_S = 5.0
 _PAUSE_S = 0.1

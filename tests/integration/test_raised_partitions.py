@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from services.detector.main import Detector
 from services.detector.settings import Settings
-from shared.machine import partition_of
 from shared.samples import encode, from_rows
+from shared.topology import partition_of
 from tests.brokers import BrokerUnderTest
 from tests.waiting import eventually
 

@@ -20,13 +20,13 @@ from services.predictor.rekeying import select as select_predictor
 from services.predictor.settings import EngineSettings as PredictorEngine
 from services.predictor.worker import PredictorWorker
 from shared.contracts import Message
-from shared.machine import partition_of
 from shared.rekeying import NotTakenOver, PartitionSnapshots
 from shared.samples import encode, from_rows
 from shared.service import PartitionWorker
 from shared.settings import ServiceSettings
 from shared.snapshots import SnapshotStore
 from shared.store import Store
+from shared.topology import partition_of
 
 HOSTS, STEPS, STEP_MS = 10, 40, 60_000
 START_MS = 1_750_000_000_000

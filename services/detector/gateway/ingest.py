@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from services.detector.gateway.senders import Senders
 from services.detector.labels import label_batch
 from shared.contracts import AnomalyJudged
-from shared.machine import partition_of
 from shared.samples import SampleBatch, concatenate, encode
 from shared.topology import partition_of
 

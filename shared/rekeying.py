@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from shared.columns import Array
 from shared.settings import ServiceSettings
-from shared.snapshots import pack, snapshot_places, snapshot_store, unpack
+from shared.snapshots import SnapshotStore, pack, snapshot_places, snapshot_store, unpack
 from shared.topology import partition_of
 from shared.unavailable import Unavailable
 
@@ -131,9 +131,11 @@ class PartitionSnapshots:
             settings.metric_partitions_before or now, now, select, number_after
         )
         self._partition = partition
-        self._kept = lambda: snapshot_places(settings, service, remote=remote)
-        self._at = lambda place: snapshot_store(settings, f"{service}/{place}", remote=remote)
+        self._settings, self._service, self._remote = settings, service, remote
         self._own = self._at(f"{now}/{partition}")
+
+    def _at(self, place: str) -> SnapshotStore:
+        return snapshot_store(self._settings, f"{self._service}/{place}", remote=self._remote)
 
     def write(self, offset: int, data: bytes) -> None:
         """Keep ``data``."""
@@ -145,7 +147,7 @@ class PartitionSnapshots:
         Raises:
             NotTakenOver: see there.
         """
-        kept = self._kept()
+        kept = snapshot_places(self._settings, self._service, remote=self._remote)
         if f"{self._rekeying.now}/{self._partition}" in kept:
             yield from self._own.newest_first()
         elif self._raised:

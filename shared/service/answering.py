@@ -59,7 +59,7 @@ class Answering:
         if not question.waits(ctx.now):
             return
         machine, owners = question.machine(), self._owners
-        if machine:
+        if machine and owners:  # a detector that is a gateway alone has none
             owners = [owners[partition_of(machine, len(owners))]]
         answer: Callable[[Any], Any] = partial(self._answers[type(question)], question)
         try:

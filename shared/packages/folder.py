@@ -33,7 +33,8 @@ class Folder:
 
     def __init__(self, folder: Path, bounds: Bounds) -> None:
         if not (folder / "code").is_dir():
-            raise PackageError(f"{folder} has no folder 'code'")
+            beside = "" if not any(folder.glob("*.py")) else "; its programs belong there"
+            raise PackageError(f"{folder} has no folder 'code'{beside}")
         name = folder.resolve().name
         good = usable(name) and parts_of(name) and not too_long([name], bounds)
         self.name = name if good else "package"

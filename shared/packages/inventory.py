@@ -161,6 +161,14 @@ class Inventory:
         """Names of what lies in the package itself."""
         return tuple(self._root.children)
 
+    def names_in(self, path: str) -> tuple[str, ...]:
+        """Names of what lies in a folder of the package."""
+        try:
+            place = self._walk(self._root, path.split("/"), 0)
+        except (_LeadsOutError, _TooManyLinksError):
+            return ()
+        return () if place.missing else tuple(place.node.children)
+
     def kind(self, path: str) -> Kind | None:
         """What a path leads to; None when that is nothing in the package."""
         try:

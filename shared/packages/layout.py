@@ -24,7 +24,9 @@ def layout_faults(inventory: Inventory, main: str | None) -> Iterator[str]:
     if code is None:
         yield _no_code_folder(inventory)
     elif main is not None and inventory.kind(f"{code}/{main}") is not Kind.FILE:
-        yield f"the package's code folder holds no main program {main}"
+        programs = [name for name in inventory.names_in(code) if name.endswith(".py")]
+        there = f"; there is {_listed(sorted(programs))}" if programs else ""
+        yield f"the package's code folder holds no main program {main}{there}"
 
 
 def _code_folders(inventory: Inventory) -> list[str]:

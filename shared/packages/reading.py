@@ -132,9 +132,15 @@ class Archive:
             raise PackageRefused([f"more than {self._bounds.global_headers} global headers"])
 
 
+_PROGRAMS = {".py", ".ipynb", ".sh"}
+
+
 @contextmanager
 def opened(path: Path, bounds: Bounds) -> Iterator[Archive]:
     """The archive; whatever a broken one raises while it is read is a refusal."""
+    if path.suffix.lower() in _PROGRAMS:
+        reason = f"{path.name} is a program, not a package: put it into FOLDER/code, give FOLDER"
+        raise PackageRefused([reason])
     other = _other_kind(path)
     if other:
         raise PackageRefused([f"not a tar.gz but {other}: pack it with `tshell pack` or `tar czf`"])

@@ -154,7 +154,8 @@ def ending(view: dict[str, Any]) -> str:
         text += f"\n{count} ({view['stored']['size']:,} bytes) {are} stored"
         text += f": tshell get {view['job_id']}"
     if left_out := view["stored"]["left_out"]:
-        text += f"\n{left_out} files or links were not stored: see tshell describe {view['job_id']}"
+        what = "files or links were" if left_out > 1 else "file or link was"
+        text += f"\n{left_out} {what} not stored: see tshell describe {view['job_id']}"
     if view["submit"]:
         until = ended + timedelta(seconds=view["submit"]["ttl_s"])
         text += f"\nlogs and results are kept until {until:%Y-%m-%d %H:%M} UTC"

@@ -27,12 +27,12 @@ def test_notice(now: datetime) -> Summary:
     )
 
 
-def tried(channel: Channel, told: Summary, tools: Tools) -> dict[str, str]:
+def tried(channel: Channel, notice: Summary, tools: Tools) -> dict[str, str]:
     """Send it to every recipient; what went wrong, by recipient."""
     failed = {}
     for recipient in channel.recipients():
         try:
-            channel.send(told, recipient, tools)
+            channel.send(notice, recipient, tools)
         except (ChannelUnavailable, ChannelRefused) as error:
             failed[recipient or channel.name] = str(error)
     return failed

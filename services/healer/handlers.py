@@ -166,7 +166,7 @@ class Handlers:
         return ()
 
     def remediation_executed(self, message: RemediationExecuted, ctx: Context) -> Iterable[Message]:
-        """A machine did what it was told, or says why not."""
+        """A machine carried its order out, or says why not."""
         if registered().get(message.remediation, Remediation).PLACE == "node":
             heard(message.host, ctx)
         handling = self._course.handling
@@ -179,11 +179,11 @@ class Handlers:
             problem = "It was a dry run: nothing was changed."
         undoing = self._awaiting(message.command_id, Phase.UNDOING, ctx)
         if undoing is not None:
-            return handling.verifying.undone(undoing, _told_steps(message), problem, ctx)
+            return handling.verifying.undone(undoing, _steps(message), problem, ctx)
         incident = self._awaiting(message.command_id, Phase.ACTING, ctx)
         if incident is None:
             return ()
-        return handling.verifying.remedied(incident, message, _told_steps(message), problem, ctx)
+        return handling.verifying.remedied(incident, message, _steps(message), problem, ctx)
 
     def item_observed(self, message: ItemObserved, ctx: Context) -> Iterable[Message]:
         """The item's value after a remediation."""
@@ -221,7 +221,7 @@ class Handlers:
             ctx.records.delete(SILENCES, silence.silence_id)
 
     def flush(self, ctx: Context) -> None:
-        """Tell people what is to be told by now."""
+        """Notify people of what is due by now."""
         self._announcer.flush(ctx)
 
     @staticmethod
@@ -255,7 +255,7 @@ def _is_alarm(message: AnomalyDetected) -> bool:
     return beyond >= 0 if item is None or item.above else beyond <= 0
 
 
-def _told_steps(message: RemediationExecuted) -> list[str]:
+def _steps(message: RemediationExecuted) -> list[str]:
     """What was done, in words: a summary, then the first steps."""
     verb = "would do" if message.dry_run else "did"
     many = counted(message.total_steps, "step")

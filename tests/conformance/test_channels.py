@@ -164,14 +164,16 @@ def test_every_channel_tells_later_from_never(kind: str, server: Server) -> None
 
 
 def test_a_template_decides_and_a_broken_one_loses_nothing(server: Server) -> None:
-    fine = made("webhook", server, title_template="{{ told.kind|upper }} {{ lines|length }}")
+    fine = made("webhook", server, title_template="{{ notice.kind|upper }} {{ lines|length }}")
     fine.send(told(), "", Tools())
     assert server.bodies()[0]["title"] == "FIRING 2"
-    broken = made("webhook", server, title_template="{{ told.nothing.more }}")
+    broken = made("webhook", server, title_template="{{ notice.nothing.more }}")
     broken.send(told(), "", Tools())
     assert "df.bytes.used.percent on host17" in server.bodies()[1]["title"]
     with pytest.raises(ValueError, match="not a usable template"):
         made("webhook", server, text_template="{% for %}")
+    with pytest.raises(ValueError, match="unknown in a template: told; `told` is called `notice`"):
+        made("webhook", server, title_template="{{ told.kind }}")
     sly = made("webhook", server, text_template="{{ ''.__class__.__mro__ }}")
     sly.send(told(), "", Tools())
     assert "object" not in server.bodies()[2]["text"].split("template")[0]

@@ -181,7 +181,7 @@ class Acting:
     def change(
         self, action: Action, state: ActionState, ctx: Context, reason: str = ""
     ) -> Iterator[Message]:
-        """The action comes to a state: stored, in the audit, told; an end frees the target."""
+        """The action comes to a state: stored, in the audit, published; an end frees the target."""
         ended = state not in OPEN_ACTIONS
         forget = ctx.now + timedelta(days=self._settings.keep_days)
         changed = action.becomes(state, reason, forget if ended else action.due)
@@ -222,7 +222,7 @@ class Acting:
         )
 
     def planned(self, action_id: str, message: RemediationExecuted, ctx: Context) -> Action | None:
-        """The plan of a proposal came: from now on it can be decided, and is told."""
+        """The plan of a proposal came: from now on it can be decided, and is published."""
         action = ctx.records.get(ACTIONS, action_id)
         if action is None or action.state is not ActionState.PROPOSED or action.planned:
             return None

@@ -29,7 +29,7 @@ def remediation_execute(
 
 
 def healing_stop(message: HealingStop, ctx: Context, *, host: str) -> Iterable[Message]:
-    """No further step of any remediation, until told otherwise."""
+    """No further step of any remediation, until healing is resumed."""
     if fnmatchcase(host, message.hosts):
         old = ctx.records.get(HALTS, message.hosts)
         if old is None or old.at <= message.at:

@@ -183,7 +183,7 @@ def health(
 
 @routes.get("/health/{name}/hours")
 def hours(healer: Provided, name: str) -> Past:
-    """A machine's last day, hour by hour: what its trend and use are told from."""
+    """A machine's last day, hour by hour: its trend and use follow from it."""
     with healer.unit() as unit:
         past = unit.records.get(PASTS, name)
     if past is None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from services.healer.api.dependencies import Provided
 from services.healer.channel_test import test_notice, tried
 from services.healer.model.incident import INCIDENTS, Incident
-from services.healer.model.notification import CHANNEL_FAILURES, DELIVERIES, STANDINGS, shown_status
+from services.healer.model.notification import CHANNEL_FAILURES, DELIVERIES, STANDINGS
 from services.healer.notify.channels import Channel
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts.alerts import Severity
@@ -94,7 +94,7 @@ def alerts(
             severity=s.severity,
             state=s.tell,
             since=s.since.isoformat(),
-            status=shown_status(s.status),
+            status=s.status.shown,
             held_by=s.held_by,
             cause=s.cause,
             acknowledged=s.acknowledged,

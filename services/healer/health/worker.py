@@ -65,8 +65,8 @@ class Machine:
 
 class HealthWorker:
     """See ``shared.service.PartitionWorker``. A report is made once a minute of the samples' own
-    time, and told when the score moved by a point, the verdict changed, or a quarter of an hour
-    has passed.
+    time, and published when the score moved by a point, the verdict changed, or a quarter of an
+    hour has passed.
     """
 
     def __init__(self, partition: int, store: SnapshotStore, memory: Memory) -> None:

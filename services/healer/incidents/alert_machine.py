@@ -29,9 +29,9 @@ def located(
     found = [understood(alert, now, timeout, machine) for machine in named]
     if len(found) == 1:
         return found[0]
-    told = (each for each in found if open_incident(records, each.series) is not None)
+    known_open = (each for each in found if open_incident(records, each.series) is not None)
     known = (each for each in found if _is_known(each.series.host, records))
-    return next(told, None) or next(known, found[0])
+    return next(known_open, None) or next(known, found[0])
 
 
 def _is_known(host: str, records: Records) -> bool:

@@ -72,14 +72,14 @@ class Canary:
 
     def _complete(self, began: datetime, ctx: Context) -> None:
         CANARY_ROUNDS.labels("complete").inc()
-        told = Summary(
+        notice = Summary(
             message_id=message_id(deterministic_id("canary", began.isoformat()), 1),
             kind="canary",
             severity=Severity.INFO,
             headline="the test alarm came and went",
             at=ctx.now,
         )
-        self._dispatch.put(told, ctx)
+        self._dispatch.put(notice, ctx)
         for old in incidents_of(ctx.records, SERIES)[_KEPT:]:
             ctx.records.delete(INCIDENTS, old.incident_id)
 

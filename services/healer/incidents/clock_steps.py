@@ -57,7 +57,7 @@ class ClockSteps:
 
     Args:
         uptime: seconds by a clock that nobody sets. What the clock of contexts gains over it is a
-            step; without it only steps back can be told from time that passed.
+            step; without it only steps back differ from time that passed.
     """
 
     def __init__(self, uptime: Callable[[], float] | None = None) -> None:

@@ -19,7 +19,7 @@ from shared.service import Context
 
 
 class Asking:
-    """What is asked before people are told, under these settings."""
+    """What is asked before people are notified, under these settings."""
 
     def __init__(self, settings: HealerSettings, chronicle: Chronicle) -> None:
         self._settings = settings
@@ -29,24 +29,24 @@ class Asking:
         self, incident: Incident, tell: Told, ctx: Context, *, planning: bool = False
     ) -> tuple[Incident, list[Message]]:
         """Towards a notice: first the machine's evidence, and the plan that was asked for."""
-        told = incident.telling(tell)
+        notified = incident.telling(tell)
         if not planning or incident.handling != "approve":
-            told = told.handled_by("mail")
+            notified = notified.handled_by("mail")
         storm = ctx.records.get(STORM, "storm")
         # Thousands of machines are not asked for what nobody will read row by row.
         stormy = storm is not None and storm.active
-        asks = told.family in ASKABLE and not stormy
+        asks = notified.family in ASKABLE and not stormy
         if not asks and not planning:
-            note = answers.STORM if told.family in ASKABLE else ""
-            telling = self._chronicle.tell(told, tell, ctx, note=note)
+            note = answers.STORM if notified.family in ASKABLE else ""
+            telling = self._chronicle.tell(notified, tell, ctx, note=note)
             return telling.complete(*telling.missing).resting(), []
-        self._chronicle.expect(told, ctx)
+        self._chronicle.expect(notified, ctx)
         wait = timedelta(seconds=self._settings.evidence_wait_s)
-        command_id = self._chronicle.asking(told, Phase.EVIDENCE, wait, ctx)
+        command_id = self._chronicle.asking(notified, Phase.EVIDENCE, wait, ctx)
         missing: tuple[Missing, ...] = ("evidence",) if asks else ()
         if planning:
             missing = (*missing, "plan")
-        asking = told.awaiting(command_id, ctx.now + wait, missing)
+        asking = notified.awaiting(command_id, ctx.now + wait, missing)
         if not asks:
             return asking, []
         question = EvidenceCollect(
@@ -68,12 +68,12 @@ class Asking:
         if incident.missing or incident.phase is not Phase.EVIDENCE:
             ctx.records.put(INCIDENTS, incident)
             return
-        told = self._chronicle.tell(incident, incident.tell, ctx, incident.evidence)
-        ctx.records.put(INCIDENTS, told.resting())
+        notified = self._chronicle.tell(incident, incident.tell, ctx, incident.evidence)
+        ctx.records.put(INCIDENTS, notified.resting())
 
     @collected
     def escalate(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
-        """Automatic handling failed: a person is told, with the evidence."""
+        """Automatic handling failed: a person is notified, with the evidence."""
         failed = incident.noted(reason).tells(Decided(at=ctx.now, words=reason))
         if not failed.signals:
             yield from self._chronicle.close(failed, f"ended by itself; {reason}", ctx)
@@ -83,15 +83,15 @@ class Asking:
         yield from commands
 
     def overdue(self, incident: Incident, ctx: Context) -> None:
-        """What was asked did not come in time: people are told what is known."""
+        """What was asked did not come in time: people are notified of what is known."""
         note = self._silence(incident, ctx)
-        told = self._chronicle.tell(
+        notified = self._chronicle.tell(
             incident.complete(*incident.missing).tells(Answered(at=ctx.now, note=note)),
             incident.tell,
             ctx,
             note=note,
         )
-        ctx.records.put(INCIDENTS, told.resting())
+        ctx.records.put(INCIDENTS, notified.resting())
 
     def _silence(self, incident: Incident, ctx: Context) -> str:
         """What did not come in time, in words."""

@@ -128,7 +128,7 @@ class Handling:
 
     @collected
     def expired(self, action: Action, ctx: Context) -> Iterator[Message]:
-        """Nobody decided in time: nothing is done, and people are told once more."""
+        """Nobody decided in time: nothing is done, and people are notified once more."""
         incident = ctx.records.get(INCIDENTS, action.incident_id)
         open_still = incident is not None and bool(incident.signals)
         if action.level is not Level.APPROVE:

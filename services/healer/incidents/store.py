@@ -12,7 +12,7 @@ from datetime import timedelta
 from services.healer.model.commands import COMMANDS, Command
 from services.healer.model.incident import INCIDENTS, Incident, Told
 from services.healer.model.narrative import Ended
-from services.healer.model.notification import STANDINGS, Standing
+from services.healer.model.notification import STANDINGS, Standing, StandingStatus
 from services.healer.model.policy import worse
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.standings import standing_of
@@ -85,10 +85,10 @@ class Chronicle:
         found: EvidenceCollected | None = None,
         note: str = "",
     ) -> Incident:
-        """People are to be told; when and how is the announcer's business."""
+        """People are to be notified; when and how is the announcer's business."""
         if found is not None and not found.rows:
             note = note or f"{found.title}: nothing was found."
-        told = incident.notified(found)
+        notified = incident.notified(found)
         known = incident.mails or incident.phase is not Phase.WAITING
         old = ctx.records.get(STANDINGS, incident.incident_id) if known else None
         fires = incident.state is AlertState.FIRING
@@ -98,11 +98,11 @@ class Chronicle:
             or (fires and old.state is AlertState.PREDICTED)
         )
         if old is not None and old.said == tell and not rises:
-            return told  # a storm's summary has told it already
+            return notified  # a storm's summary has said it already
         critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
         new = self._standing(incident)
         changes = {
-            "status": "pending",
+            "status": StandingStatus.PENDING,
             "tell": tell,
             "note": note,
             "severity": new.severity,
@@ -117,10 +117,10 @@ class Chronicle:
             "urgent": tell == "escalated" or (rises and critical),
         }
         ctx.records.put(STANDINGS, (old or new).model_copy(update=changes))
-        return told
+        return notified
 
     def expect(self, incident: Incident, ctx: Context) -> None:
-        """People will be told when the machine has answered; a storm does not wait for that."""
+        """People will be notified when the machine has answered; a storm does not wait for that."""
         if incident.mails:
             self.come(incident, ctx)
         else:

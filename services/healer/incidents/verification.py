@@ -43,7 +43,7 @@ class Verifying:
         problem: str,
         ctx: Context,
     ) -> Iterator[Message]:
-        """The machine did as told, or could not: ``problem`` says why."""
+        """The machine carried its order out, or could not: ``problem`` says why."""
         did = Executed(
             at=ctx.now,
             remediation=incident.remediation,

@@ -105,7 +105,7 @@ class JobNotices:
         return known.model_copy(update=update)
 
     def _go_on(self, watch: JobWatch, ctx: Context) -> Iterable[Message]:
-        """Tell what is to be told by now, and keep what is known."""
+        """Notify of what is due by now, and keep what is known."""
         watch = self._told(watch, ctx)
         ctx.records.put(JOB_WATCHES, watch.model_copy(update={"due": self._due(watch, ctx)}))
         return ()
@@ -120,14 +120,14 @@ class JobNotices:
         if not targets:
             return watch
         before = sum(each.startswith(kind) for each in watch.told)
-        told = _summary(watch, kind, before + 1, ctx)
+        notice = _summary(watch, kind, before + 1, ctx)
         # What a rule names for another kind of notice the job itself may not name for this one.
         ruled = {target for wish in due if wish is not watch.notify for target in wish.to}
-        refused = self._dispatch.hand(told, targets, ctx, ruled)
+        refused = self._dispatch.hand(notice, targets, ctx, ruled)
         if refused:
             # Whoever may submit jobs must not be able to write to anybody.
             log.warning("job_notice_refused", job_id=watch.job_id, targets=refused)
-        log.info("job_notified", job_id=watch.job_id, said=kind, message_id=told.message_id)
+        log.info("job_notified", job_id=watch.job_id, said=kind, message_id=notice.message_id)
         heard = (f"{kind} {target}" for target in targets)
         return watch.model_copy(update={"told": (*watch.told, *heard)})
 
@@ -154,7 +154,7 @@ def _unheard(watch: JobWatch, kind: str, wishes: Sequence[JobNotify]) -> list[st
 
 
 def _waiting(watch: JobWatch) -> list[JobNotify]:
-    """The wishes that a long wait of the job will still be told to."""
+    """The wishes that a long wait of the job will still be notified to."""
     return [w for w in _wishes(watch, "pending") if _unheard(watch, "pending", [w])]
 
 

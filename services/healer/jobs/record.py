@@ -11,7 +11,7 @@ from shared.store import Collection
 
 
 class JobWatch(BaseModel):
-    """A job that may be told of; its events may come in any order, and more than once."""
+    """A job that people may hear of; its events may come in any order, and more than once."""
 
     model_config = ConfigDict(frozen=True)
 

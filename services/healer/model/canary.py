@@ -33,7 +33,7 @@ CANARIES = Collection("canary", CanaryState, key=lambda state: state.name)
 
 
 def about_canary(series: SeriesRef) -> bool:
-    """Whether it is the canary's machine: nobody is told of it."""
+    """Whether it is the canary's machine: nobody is notified of it."""
     return series.host == SERIES.host
 
 

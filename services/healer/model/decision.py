@@ -49,4 +49,4 @@ class Decision(BaseModel):
     remediation: str = ""
     reason: str = ""
     exhausted: bool = False
-    """Whether acting again is what was forbidden: a person must be told that it did not last."""
+    """Whether acting again is what was forbidden: a person must hear that it did not last."""

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model import decision_log
 from services.healer.model.commands import ENDED
-from services.healer.model.narrative import Fact, Narrative, told
+from services.healer.model.narrative import Fact, Narrative, extended
 from services.healer.model.notice import SignalWord
 from services.healer.model.notification import Flaps, series_key
 from services.healer.model.policy import worst
@@ -36,7 +36,7 @@ from shared.store import Collection, Records
 Handling = Literal["none", "mail", "approve", "automatic"]
 Missing = Literal["evidence", "plan"]
 Told = Literal["predicted", "firing", "handled", "escalated", "resolved"]
-"""What a change of an incident makes people be told."""
+"""What people are notified of by a change of an incident."""
 
 
 REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING, Phase.UNDOING)
@@ -84,7 +84,7 @@ class Incident(BaseModel):
     tell: Told = "firing"
     """What the notice in preparation says."""
     mails: int = 0
-    """How often people were to be told."""
+    """How often people were to be notified."""
     evidence: EvidenceCollected | None = None
     """What the machine last said of the cause."""
     after: Point | None = None
@@ -92,7 +92,7 @@ class Incident(BaseModel):
     acknowledged_by: str = ""
     flapping: Flaps = ""
     left_at: float | None = None
-    """The value as its end told it."""
+    """The value that the message of its end carried."""
     narrative: Narrative = ()
     """Its story; what people were notified of, and what not, is in the standing's history."""
 
@@ -139,7 +139,7 @@ class Incident(BaseModel):
     def tells(self, *facts: Fact) -> Incident:
         """Its story goes on; every fact is in the log, too."""
         decision_log.write(self.incident_id, self.series, *facts)
-        return self._with(narrative=told(self.narrative, *facts))
+        return self._with(narrative=extended(self.narrative, *facts))
 
     def left(self, value: float | None) -> Incident:
         """The value with which it ends, if that is known."""

@@ -146,7 +146,7 @@ Fact = Annotated[
 Narrative = tuple[Fact, ...]
 
 
-def told(narrative: Narrative, *facts: Fact) -> Narrative:
+def extended(narrative: Narrative, *facts: Fact) -> Narrative:
     """The story with further facts; a fact that says what the last one said is left out."""
     kept = list(narrative)
     for fact in facts:

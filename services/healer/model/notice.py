@@ -26,7 +26,7 @@ Kind = Literal[
     "unanswered",
     "flapping",
 ]
-"""What is told of one alert."""
+"""The kinds of notice about one alert."""
 SignalWord = Literal["alarm", "anomaly", "prediction"]
 """A threshold was crossed; something is unlike itself; something is to come."""
 ENDINGS = frozenset({"handled", "resolved"})
@@ -55,7 +55,7 @@ class Line(_Said):
 
 
 class Notice(_Said):
-    """What is told of an alert, and with it of others of its group; stored until it is sent."""
+    """A notice about an alert, and with it about others of its group; stored until it is sent."""
 
     form: Literal["alert"] = "alert"
     message_id: str = Field(description="Deterministic, without <>; makes a repetition known.")
@@ -111,7 +111,9 @@ class Notice(_Said):
     )
     acknowledged_by: str = ""
     approval_id: str = Field(default="", description="What may be approved by a link, if any.")
-    also: tuple[Line, ...] = Field(default=(), description="Others of its group, told here.")
+    also: tuple[Line, ...] = Field(
+        default=(), description="The other alerts of its group that this notice is about."
+    )
     attached: tuple[Line, ...] = Field(default=(), description="What follows from it: some.")
     attached_total: int = 0
     since: AwareDatetime | None = None
@@ -143,7 +145,7 @@ class Notice(_Said):
 
 
 class Summary(_Said):
-    """What is told of many alerts at once, or of none: a storm, a digest, a test, a channel."""
+    """A notice about many alerts at once, or about none: a storm, a digest, a test, a channel."""
 
     form: Literal["summary"] = "summary"
     message_id: str
@@ -168,4 +170,4 @@ class Summary(_Said):
 
 
 Told = Annotated[Notice | Summary, Field(discriminator="form")]
-"""Whatever is told to people."""
+"""Whatever people are sent."""

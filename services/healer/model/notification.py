@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from functools import lru_cache
 from typing import Literal
 
@@ -19,17 +20,30 @@ class _Record(BaseModel):
 
 
 Flaps = Literal["", "begins", "goes on"]
-StandingStatus = Literal["waiting", "pending", "held", "told"]
-"""Waiting for evidence; about to be notified; held back for now; notified."""
 
 
-def shown_status(status: StandingStatus) -> str:
-    """The word of the status in metrics and answers; records keep the one they were stored with."""
-    return "notified" if status == "told" else status
+class StandingStatus(StrEnum):
+    """How far people are notified of an alert.
+
+    The values are those of records that older versions stored; metrics and answers say ``shown``.
+    """
+
+    WAITING = "waiting"
+    """The evidence is still collected."""
+    PENDING = "pending"
+    """People are to be notified with the next notice of the group."""
+    HELD = "held"
+    """Something keeps it back for now."""
+    NOTIFIED = "told"
+
+    @property
+    def shown(self) -> str:
+        """The word for people and programs."""
+        return self.name.lower()
 
 
 class Standing(_Record):
-    """What people know of one incident, and what they are to be told next."""
+    """What people know of one incident, and what the next notice is to say."""
 
     incident_id: str
     series: SeriesRef
@@ -40,25 +54,25 @@ class Standing(_Record):
     labels: dict[str, str]
     severity: Severity
     state: AlertState = AlertState.FIRING
-    """The incident's state when it last asked that people be told."""
+    """The incident's state when it last asked that people be notified."""
     crossing_ms: int | None = None
-    """When what a prediction foretells is due, if there is nothing but the prediction to tell."""
+    """When the predicted crossing is due, if people are to be notified of nothing else."""
     since: AwareDatetime
     status: StandingStatus
     tell: Kind
-    """What is to be told, or was told last."""
+    """The kind of the next notice, or of the last one."""
     announces: bool = False
     """Its next notice says that the series flaps."""
     note: str = ""
     ended: bool = False
-    """The incident is over: once that is told, nothing more will be."""
+    """The incident is over: the notice of that is the last one."""
     urgent: bool = False
     """Not to wait for the group's interval."""
     flapping: Flaps = ""
     group: str
     due: AwareDatetime | None = None
     said: Kind | None = None
-    """What people were told last."""
+    """The kind of the last notice that was sent."""
     notices: int = 0
     thread_id: str = ""
     held_by: str = ""
@@ -119,7 +133,7 @@ class Flap(_Record):
 
 
 class Group(_Record):
-    """When alerts of a group were last told."""
+    """When people were last notified of alerts of a group."""
 
     group: str
     told_at: AwareDatetime
@@ -127,7 +141,7 @@ class Group(_Record):
 
 
 class StormState(_Record):
-    """Whether there is a storm, and how many alerts were told lately, or attached to others."""
+    """Whether there is a storm, and of how many alerts people were notified lately."""
 
     name: str = "storm"
     recent: tuple[tuple[AwareDatetime, int], ...] = ()
@@ -177,7 +191,7 @@ class Delivery(_Record):
 
 
 class Quota(_Record):
-    """When a recipient was told lately, and when the next digest is due."""
+    """When a recipient was sent notices lately, and when the next digest is due."""
 
     recipient: str
     jobs: bool = False
@@ -201,7 +215,7 @@ class ChannelFailure(_Record):
     recipient: str
     since: AwareDatetime
     announced: bool = False
-    """Whether the other channels were told."""
+    """Whether the other channels were notified."""
 
 
 class LinkKey(_Record):

@@ -45,7 +45,7 @@ class Signal(_Record):
 
 
 class Sight(_Record):
-    """The curve as it was last told."""
+    """The newest curve of the forecast."""
 
     value: float
     threshold: float | None

@@ -1,8 +1,8 @@
-"""Who is told what, and when: the one place where a notice to people comes into being.
+"""Who is notified of what, and when: the one place where a notice to people comes into being.
 
 Everything happens in the transaction of one pass: an alert's standing, the notice that tells of
 it, and the deliveries that carry it. So however often a pass is interrupted, and however many
-replicas make passes, a change is told in one notice.
+replicas make passes, a change is in one notice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from services.healer.model import decision_log
 from services.healer.model.action import ACTIONS
 from services.healer.model.incident import INCIDENTS, Incident
-from services.healer.model.narrative import Held, Notified, NotNotified, told
+from services.healer.model.narrative import Held, Notified, NotNotified, extended
 from services.healer.model.notice import Kind, Notice, Summary
 from services.healer.model.notification import (
     FLAPS,
@@ -24,6 +24,7 @@ from services.healer.model.notification import (
     Group,
     Heard,
     Standing,
+    StandingStatus,
     StormState,
     series_key,
 )
@@ -42,13 +43,14 @@ from shared.observe import (
 from shared.service import Context
 
 _MAX_NOTIFICATIONS = 20_000
+_PENDING = StandingStatus.PENDING
 _MAX_REPEATS = 200
 _ATTACHED_SHOWN = 50
 _ESCALATED_OF_A_STORM = 10
 
 
 class Announcer:
-    """Tells people of what the incidents' standings say is to be told."""
+    """Notifies people of what the incidents' standings say."""
 
     def __init__(self, settings: HealerSettings, dispatch: Dispatch) -> None:
         self._alerting = settings.alerting
@@ -91,15 +93,18 @@ class Announcer:
         """What is due, and with it all else that waits in the same groups."""
         find = ctx.records.find
         due = find(
-            STANDINGS, status=("pending", "held"), due_before=ctx.now, limit=_MAX_NOTIFICATIONS
+            STANDINGS,
+            status=(_PENDING, StandingStatus.HELD),
+            due_before=ctx.now,
+            limit=_MAX_NOTIFICATIONS,
         )
-        groups = {standing.group for standing in due if standing.status == "pending"}
-        # What still waits for its group counts, too: a storm is seen before half of it is told.
-        waiting = ctx.records.count(STANDINGS).get("pending", 0) if groups else 0
+        groups = {standing.group for standing in due if standing.status is _PENDING}
+        # What still waits for its group counts, too: a storm is seen before half of it is notified.
+        waiting = ctx.records.count(STANDINGS).get(_PENDING, 0) if groups else 0
         if waiting > self._alerting.storm.alerts:
-            more = find(STANDINGS, status="pending", limit=_MAX_NOTIFICATIONS)
+            more = find(STANDINGS, status=_PENDING, limit=_MAX_NOTIFICATIONS)
         else:
-            more = [s for g in groups for s in find(STANDINGS, status="pending", group=g)]
+            more = [s for g in groups for s in find(STANDINGS, status=_PENDING, group=g)]
         return list({standing.incident_id: standing for standing in (*due, *more)}.values())
 
     def _sifted(
@@ -121,11 +126,16 @@ class Announcer:
                     flap_notices.dropped(standing, ctx)
                     self._over(standing, NotNotified(at=ctx.now, why=why), ctx)
                 case Hold(by, until, cause):
-                    update = {"status": "held", "held_by": by, "due": until, "cause": cause}
+                    update = {
+                        "status": StandingStatus.HELD,
+                        "held_by": by,
+                        "due": until,
+                        "cause": cause,
+                    }
                     fact = Held(at=ctx.now, by=by, until=until, cause=cause)
-                    update["history"] = told(standing.history, fact)
+                    update["history"] = extended(standing.history, fact)
                     held.append(standing.model_copy(update=update))
-                    if standing.status != "held":
+                    if standing.status is not StandingStatus.HELD:
                         decision_log.write(standing.incident_id, standing.series, fact)
                         newly.append(held[-1])
                         ALERTS_HELD.labels(by.partition(" ")[0]).inc()
@@ -135,10 +145,10 @@ class Announcer:
     def _tell_group(
         self, group: str, members: list[Standing], filters: Filters, ctx: Context
     ) -> int:
-        """One notice for the group, unless it was told just now; how many alerts it told of."""
+        """One notice for the group, unless it had one just now; how many alerts that is about."""
         last = ctx.records.get(GROUPS, group)
         if last is not None and ctx.now < last.due and not any(s.urgent for s in members):
-            later = [s.model_copy(update={"status": "pending", "due": last.due}) for s in members]
+            later = [s.model_copy(update={"status": _PENDING, "due": last.due}) for s in members]
             ctx.records.put_all(STANDINGS, later)
             return 0
         members.sort(key=lambda s: (s.ended, -RANK[s.severity], s.since))
@@ -159,7 +169,7 @@ class Announcer:
         deliveries = self._dispatch.put(notice, ctx)
         pause = timedelta(seconds=self._alerting.group_interval_s)
         ctx.records.put(GROUPS, Group(group=group, told_at=ctx.now, due=ctx.now + pause))
-        self._told(members, notice, deliveries, ctx, len(members))
+        self._note(members, notice, deliveries, ctx, len(members))
         return len(members)
 
     def _composed(self, standing: Standing, incident: Incident, kind: Kind, ctx: Context) -> Notice:
@@ -199,7 +209,9 @@ class Announcer:
         ctx: Context,
     ) -> None:
         how = self._alerting.storm
-        waiting = ctx.records.find(STANDINGS, status="waiting", limit=_MAX_NOTIFICATIONS)
+        waiting = ctx.records.find(
+            STANDINGS, status=StandingStatus.WAITING, limit=_MAX_NOTIFICATIONS
+        )
         more, effects = self._sifted(waiting, filters, ctx)
         tell = [*tell, *more]
         attached = [s for s in (*held, *effects) if s.cause]
@@ -207,12 +219,12 @@ class Announcer:
         now_state = storms.goes_on(state, len(tell) + len(attached), ctx.now, how)
         summary = storms.summary(now_state, tell, attached, ctx.now, how, over=over)
         deliveries = self._dispatch.put(summary, ctx)
-        self._told(tell, summary, deliveries, ctx, _ESCALATED_OF_A_STORM)
+        self._note(tell, summary, deliveries, ctx, _ESCALATED_OF_A_STORM)
         if over:
             now_state = storms.noted(StormState(), len(tell), len(attached), ctx.now, how)
         ctx.records.put(STORM, now_state)
 
-    def _told(
+    def _note(
         self,
         standings: Sequence[Standing],
         notice: Notice | Summary,
@@ -220,7 +232,7 @@ class Announcer:
         ctx: Context,
         escalated: int,
     ) -> None:
-        """Note what people know now; what has ended needs no further note."""
+        """Note what people know now; what has ended is no longer kept."""
         kept, thread = [], notice.thread_id or notice.message_id
         for number, standing in enumerate(standings):
             fact = Notified(
@@ -232,8 +244,8 @@ class Announcer:
             decision_log.write(standing.incident_id, standing.series, fact)
             known = standing.model_copy(
                 update={
-                    "history": told(standing.history, fact),
-                    "status": "told",
+                    "history": extended(standing.history, fact),
+                    "status": StandingStatus.NOTIFIED,
                     "said": standing.kind,
                     "announces": False,
                     "notices": standing.notices + 1,
@@ -244,12 +256,12 @@ class Announcer:
                     "due": self._escalates_at(standing, ctx.now) if number < escalated else None,
                 }
             )
-            flap_notices.told(known, ctx)
+            flap_notices.notified(known, ctx)
             if standing.ended:
                 self._over(known, None, ctx)
             elif standing.announces:
                 # It waits to be notified by itself if it lasts.
-                kept.append(known.model_copy(update={"status": "pending", "due": ctx.now}))
+                kept.append(known.model_copy(update={"status": _PENDING, "due": ctx.now}))
             else:
                 kept.append(known)
         ctx.records.put_all(STANDINGS, kept)
@@ -258,7 +270,7 @@ class Announcer:
         """Nothing more is to be said of it; what was, and what not, is remembered."""
         facts = [last] if last else []
         decision_log.write(standing.incident_id, standing.series, *facts)
-        history = told(standing.history, *facts)
+        history = extended(standing.history, *facts)
         heard = Heard(incident_id=standing.incident_id, history=history, due=ctx.now + self._keep)
         ctx.records.put(HEARD, heard)
         ctx.records.delete(STANDINGS, standing.incident_id)
@@ -273,9 +285,9 @@ class Announcer:
         return now + timedelta(seconds=step.after_s)
 
     def _escalate(self, ctx: Context) -> None:
-        """Nobody said that they take care of it: tell the next ones."""
+        """Nobody said that they take care of it: the next ones are notified."""
         for standing in ctx.records.find(
-            STANDINGS, status="told", due_before=ctx.now, limit=_MAX_REPEATS
+            STANDINGS, status=StandingStatus.NOTIFIED, due_before=ctx.now, limit=_MAX_REPEATS
         ):
             incident = ctx.records.get(INCIDENTS, standing.incident_id)
             step = self._alerting.escalation[standing.step : standing.step + 1]
@@ -292,7 +304,7 @@ class Announcer:
 
 
 def _shared_notice(standing: Standing) -> str:
-    """Which alerts one notice tells of: those of a group.
+    """The key of the alerts that share a notice: those of a group.
 
     What a remediation ended is a story of its own. In a notice about the other ends of its machine
     nobody would look for it.

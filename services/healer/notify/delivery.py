@@ -72,15 +72,15 @@ class Deliverer:
             failures = 0
             # One notice may be bad in itself; two that fail in a row say the other side is.
             while failures < 2 and (taken := self._take(recipient)) is not None:  # noqa: PLR2004
-                delivery, told = taken
-                tried = self._try(delivery, told)
+                delivery, notice = taken
+                tried = self._try(delivery, notice)
                 failures = failures + 1 if tried.status == "pending" else 0
                 with self._unit() as unit:
                     held = unit.records.get(DELIVERIES, delivery.delivery_id)
                     if held is not None and held.holder == self._name:
                         unit.records.put(DELIVERIES, tried)
                         ctx = Context(self._clock(), "", 1, unit.records)
-                        self._failing.tried(self._channel.name, tried, told, ctx)
+                        self._failing.tried(self._channel.name, tried, notice, ctx)
                     if tried.status == "sent" and recipient in self._away:
                         self._hurry(recipient, unit)
                         self._away.discard(recipient)
@@ -125,12 +125,12 @@ class Deliverer:
                 return taken, record.notice
         return None
 
-    def _try(self, delivery: Delivery, told: Notice | Summary) -> Delivery:
+    def _try(self, delivery: Delivery, notice: Notice | Summary) -> Delivery:
         self._may_send()
         attempts, channel = delivery.attempts + 1, self._channel.name
         about = {"message_id": delivery.message_id, "channel": channel}
         try:
-            self._channel.send(told, delivery.recipient, self._tools)
+            self._channel.send(notice, delivery.recipient, self._tools)
         except ChannelUnavailable as error:
             pause = min(_FIRST_PAUSE_S * 2 ** min(delivery.attempts, 10), _LONGEST_PAUSE_S)
             pause_s = max(pause, min(error.after_s or 0, 3600))

@@ -36,7 +36,7 @@ class Dispatch:
         self._keep = keep
 
     def put(
-        self, told: Notice | Summary, ctx: Context, only: Sequence[str] = (), without: str = ""
+        self, notice: Notice | Summary, ctx: Context, only: Sequence[str] = (), without: str = ""
     ) -> int:
         """Store the notice with its deliveries; how many there are.
 
@@ -46,13 +46,13 @@ class Dispatch:
         wanted = [
             channel
             for channel in self._channels
-            if channel.name != without and (channel.name in only if only else channel.wants(told))
+            if channel.name != without and (channel.name in only if only else channel.wants(notice))
         ]
         if not wanted:
             return 0
-        ctx.records.put(NOTICES, NoticeRecord(notice=told, due=ctx.now + self._keep))
+        ctx.records.put(NOTICES, NoticeRecord(notice=notice, due=ctx.now + self._keep))
         deliveries = [
-            self._delivery(told, channel, recipient, ctx, limited=not only)
+            self._delivery(notice, channel, recipient, ctx, limited=not only)
             for channel in wanted
             for recipient in channel.recipients()
         ]
@@ -60,13 +60,13 @@ class Dispatch:
         return len(deliveries)
 
     def hand(
-        self, told: Summary, targets: Sequence[str], ctx: Context, ruled: Collection[str] = ()
+        self, notice: Summary, targets: Sequence[str], ctx: Context, ruled: Collection[str] = ()
     ) -> list[str]:
         """Store a notice for those whom a job names; returns the targets it may not name.
 
         ``ruled``: those of the targets that a rule names, which may be anybody.
         """
-        if ctx.records.get(NOTICES, told.message_id) is not None:
+        if ctx.records.get(NOTICES, notice.message_id) is not None:
             return []
         refused = []
         deliveries: dict[str, Delivery] = {}
@@ -79,10 +79,10 @@ class Dispatch:
             if not found:
                 refused.append(target)
             for channel, recipient in found:
-                delivery = self._delivery(told, channel, recipient, ctx, limited=True)
+                delivery = self._delivery(notice, channel, recipient, ctx, limited=True)
                 deliveries.setdefault(delivery.delivery_id, delivery)
         if deliveries:
-            ctx.records.put(NOTICES, NoticeRecord(notice=told, due=ctx.now + self._keep))
+            ctx.records.put(NOTICES, NoticeRecord(notice=notice, due=ctx.now + self._keep))
             ctx.records.put_all(DELIVERIES, [*deliveries.values()])
         return refused
 
@@ -97,7 +97,7 @@ class Dispatch:
 
     def _delivery(
         self,
-        told: Notice | Summary,
+        notice: Notice | Summary,
         channel: Channel,
         recipient: str,
         ctx: Context,
@@ -105,15 +105,15 @@ class Dispatch:
         limited: bool,
     ) -> Delivery:
         delivery = Delivery(
-            delivery_id=deterministic_id("delivery", told.message_id, channel.name, recipient),
-            message_id=told.message_id,
-            thread=told.thread_id or told.message_id,
+            delivery_id=deterministic_id("delivery", notice.message_id, channel.name, recipient),
+            message_id=notice.message_id,
+            thread=notice.thread_id or notice.message_id,
             channel=channel.name,
             recipient=recipient,
             due=ctx.now,
         )
-        about_job = told.kind == "job"
-        if not about_job and (isinstance(told, Summary) or not (channel.LIMITED and limited)):
+        about_job = notice.kind == "job"
+        if not about_job and (isinstance(notice, Summary) or not (channel.LIMITED and limited)):
             return delivery
         fresh = Quota(recipient=f"{channel.name} {recipient}", jobs=about_job)
         quota = ctx.records.get(QUOTAS, fresh.key) or fresh

@@ -1,4 +1,4 @@
-"""Why an alert is not told now: a silence, a cause that is told instead, or flapping."""
+"""Why people are not notified of an alert now: a silence, a cause that they know, flapping."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from services.healer.model.notification import FLAPS, STANDINGS, Flap, Standing, series_key
+from services.healer.model.notification import (
+    FLAPS,
+    STANDINGS,
+    Flap,
+    Standing,
+    StandingStatus,
+    series_key,
+)
 from services.healer.notify.flapping import held_until
 from services.healer.notify.inhibition import INHIBITIONS, Causes, Inhibition
 from services.healer.notify.settings import Alerting
@@ -77,7 +84,7 @@ class Filters:
         return self._flapping(standing)
 
     def _overdue(self, standing: Standing) -> Hold | None:
-        """A prediction says nothing once what it foretold is past: the alarm itself would."""
+        """A prediction says nothing once its crossing is past: the alarm itself would."""
         crossing = standing.crossing_ms
         if crossing is None or crossing > self._now.timestamp() * 1000:
             return None
@@ -95,10 +102,10 @@ class Filters:
             and rule.is_source(cause.labels)
             and rule.is_target(standing.labels)
             and rule.place(cause.labels) == rule.place(standing.labels)
-            and self._is_told(cause, {standing.incident_id})
+            and self._is_notified(cause, {standing.incident_id})
         )
 
-    def _is_told(self, cause: Standing, under: set[str]) -> bool:
+    def _is_notified(self, cause: Standing, under: set[str]) -> bool:
         """Whether people know of the cause or will within moments, itself or as part of another's.
 
         ``under``: what would be attached to it; causes that wait for each other hold nothing back.
@@ -107,10 +114,10 @@ class Filters:
             return False
         if cause.known:
             return True
-        if cause.status == "held" and cause.cause:
+        if cause.status is StandingStatus.HELD and cause.cause:
             root = self._records.get(STANDINGS, cause.cause)
-            return root is not None and self._is_told(root, under | {cause.incident_id})
-        if cause.status == "held":
+            return root is not None and self._is_notified(root, under | {cause.incident_id})
+        if cause.status is StandingStatus.HELD:
             return False
         holds = (self._silenced(cause), self._overdue(cause), self._damped_until(cause))
         return all(hold is None for hold in holds) or self._unannounced(cause)
@@ -164,8 +171,8 @@ class Filters:
     @cached_property
     def _causes(self) -> Causes:
         found = [s for s in self.open if any(rule.is_source(s.labels) for rule in self._rules)]
-        told = [(s.incident_id, s.labels) for s in found if self._is_told(s, set())]
-        return Causes(self._rules, told)
+        notified = [(s.incident_id, s.labels) for s in found if self._is_notified(s, set())]
+        return Causes(self._rules, notified)
 
     def _of_ended(self, standing: Standing) -> Verdict:
         """The end of what people were notified of is notified; of anything else it is not."""

@@ -7,7 +7,14 @@ from datetime import timedelta
 
 from services.healer.model.incident import INCIDENTS, open_incident
 from services.healer.model.notice import ENDINGS
-from services.healer.model.notification import FLAPS, STANDINGS, Flap, Standing, series_key
+from services.healer.model.notification import (
+    FLAPS,
+    STANDINGS,
+    Flap,
+    Standing,
+    StandingStatus,
+    series_key,
+)
 from services.healer.model.transitions import Phase
 from services.healer.notify.standings import standing_of
 from shared.service import Context
@@ -15,7 +22,7 @@ from shared.service import Context
 _LATER = timedelta(seconds=60)
 
 
-def told(standing: Standing, ctx: Context) -> None:
+def notified(standing: Standing, ctx: Context) -> None:
     """People were notified, as the standing says, of an alert whose series may flap."""
     flap = ctx.records.get(FLAPS, series_key(standing.series)) if standing.flapping else None
     if flap is None:
@@ -63,7 +70,7 @@ def _end(flap: Flap, group_by: Sequence[str], ctx: Context) -> None:
         elif not standing.known:
             ctx.records.put(STANDINGS, standing.model_copy(update=said))
         return
-    over = {"status": "pending", "tell": "resolved", "ended": True, "due": ctx.now}
+    over = {"status": StandingStatus.PENDING, "tell": "resolved", "ended": True, "due": ctx.now}
     if standing is None:
         standing = standing_of(current, group_by).model_copy(update={"notices": flap.notices})
     ctx.records.put(STANDINGS, standing.model_copy(update=said | over))

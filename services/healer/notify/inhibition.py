@@ -1,4 +1,4 @@
-"""Inhibition: what follows from another alert is attached to it instead of being told."""
+"""Inhibition: what follows from another alert is attached to it and has no notice of its own."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _MAX_LENGTH = 512
 _ADDRESSES = frozenset({"instance", "node", "nodename", "hostname"})
 """Labels that name a machine too; an alert lacks those that say no more than its ``host``."""
 _OPTIONS = re2.Options()
-_OPTIONS.log_errors = False  # what is wrong is told to the one who sent it
+_OPTIONS.log_errors = False  # who sent it gets what is wrong as the answer
 _OPTIONS.max_mem = 1 << 20
 
 

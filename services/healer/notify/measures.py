@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from services.healer.model.narrative import Held
-from services.healer.model.notification import STANDINGS, Standing, StandingStatus, shown_status
+from services.healer.model.notification import STANDINGS, Standing, StandingStatus
 from services.healer.notify.filters import Hold, Verdict
 from shared.contracts.alerts import Severity
 from shared.observe import ALERTS_HELD_SECONDS, ALERTS_OPEN, OLDEST_UNNOTIFIED
@@ -18,8 +16,8 @@ _LOOKED_AT = 200
 def standings(ctx: Context) -> None:
     """How many alerts stand where with people, and the oldest critical one nobody knows of."""
     counted = ctx.records.count(STANDINGS)
-    for status in get_args(StandingStatus):
-        ALERTS_OPEN.labels(shown_status(status)).set(counted.get(status, 0))
+    for status in StandingStatus:
+        ALERTS_OPEN.labels(status.shown).set(counted.get(status, 0))
     OLDEST_UNNOTIFIED.set(_oldest_unnotified(ctx))
 
 

@@ -1,4 +1,4 @@
-"""When people are told: settings of grouping, silences, flapping, storms and escalation."""
+"""When people are notified: settings of grouping, silences, flapping, storms and escalation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Part(BaseModel):
 
 
 class Flapping(_Part):
-    """An alert that opens again and again is told once, and again when it is calm.
+    """An alert that opens again and again is notified once, and again when it is calm.
 
     The score is the number of its openings, each counting less with age.
     """
@@ -82,7 +82,7 @@ class Storm(_Part):
 
 
 class Escalation(_Part):
-    """Who is told when nobody acknowledges."""
+    """Who is notified when nobody acknowledges."""
 
     after_s: float = Field(
         gt=0, description="How long after the last notice of the alert this step comes."
@@ -96,7 +96,7 @@ class Escalation(_Part):
 
 
 class Alerting(_Part):
-    """When people are told of what."""
+    """When people are notified of what."""
 
     group_by: tuple[str, ...] = Field(
         default=("host",),

@@ -1,4 +1,4 @@
-"""Silences and maintenance windows: who wants not to be told of what, why, and until when."""
+"""Silences and maintenance windows: who wants no notices of what, why, and until when."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.healer.model.incident import Incident
-from services.healer.model.notification import Standing
+from services.healer.model.notification import Standing, StandingStatus
 from services.healer.notify.matchers import labels_of
 from shared.contracts.alerts import AlertState
 
@@ -14,7 +14,7 @@ def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
     """What people are to know of the incident, before they have heard anything."""
     labels = labels_of(incident.series, incident.family, incident.severity)
     # Once a remediation was tried there is more to say than that something is predicted.
-    foretold = incident.state is AlertState.PREDICTED and not incident.attempts
+    predicted = incident.state is AlertState.PREDICTED and not incident.attempts
     return Standing(
         incident_id=incident.incident_id,
         series=incident.series,
@@ -25,9 +25,9 @@ def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
         labels=labels,
         severity=incident.severity,
         state=incident.state,
-        crossing_ms=incident.sight.crossing_ms if foretold else None,
+        crossing_ms=incident.sight.crossing_ms if predicted else None,
         since=incident.opened_at,
-        status="waiting",
+        status=StandingStatus.WAITING,
         tell=incident.tell,
         group=",".join(f"{name}={labels.get(name, '')}" for name in group_by),
         flapping=incident.flapping,

@@ -13,7 +13,7 @@ from services.healer.incidents.store import Chronicle
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.narrative import Acknowledged
 from services.healer.model.notice import Line
-from services.healer.model.notification import STANDINGS
+from services.healer.model.notification import STANDINGS, StandingStatus
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
@@ -60,7 +60,7 @@ class People:
 
     @collected
     def acknowledge(self, incident_id: str, by: str, ctx: Context) -> Iterator[Message]:
-        """Somebody takes care of it: nobody else is called; the end is told all the same.
+        """Somebody takes care of it: nobody else is called; its end is notified all the same.
 
         Raises:
             NotFound: when there is no such open incident.
@@ -74,7 +74,7 @@ class People:
         standing = ctx.records.get(STANDINGS, incident_id)
         if standing is not None:
             calm: dict[str, object] = {"acknowledged": True}
-            if standing.status == "told":
+            if standing.status is StandingStatus.NOTIFIED:
                 calm |= {"due": None, "notices": standing.notices + 1}
                 notice = compose(standing, taken, "acknowledged", ctx.now)
                 self.dispatch.put(notice, ctx)
@@ -90,7 +90,7 @@ class People:
             return ()
 
     def silence(self, silence: Silence, ctx: Context) -> None:
-        """From now on these alerts are not told, as the silence says."""
+        """From now on nobody is notified of these alerts, as the silence says."""
         ctx.records.put(SILENCES, silence)
 
     def silence_incident(self, incident_id: str, by: str, ctx: Context) -> Silence:
@@ -162,8 +162,8 @@ class People:
         )
 
     def _look_again(self, ctx: Context) -> None:
-        """What a silence held back may be told now."""
-        held = ctx.records.find(STANDINGS, status="held", limit=_MAX_RECORDS)
+        """People may now be notified of what a silence held back."""
+        held = ctx.records.find(STANDINGS, status=StandingStatus.HELD, limit=_MAX_RECORDS)
         again = [
             s.model_copy(update={"due": ctx.now}) for s in held if s.held_by.startswith("silence")
         ]

@@ -19,8 +19,8 @@ from services.healer.model.notification import (
     STANDINGS,
     STORM,
     Standing,
+    StandingStatus,
     series_key,
-    shown_status,
 )
 from services.healer.notify.channels.base import Channel
 from services.healer.notify.opening import opening
@@ -168,9 +168,9 @@ def _stands(
     if standing is None:
         return "not for people", "", None
     storm = ctx.records.get(STORM, "storm")
-    if standing.status == "pending" and storm is not None and storm.active:
+    if standing.status is StandingStatus.PENDING and storm is not None and storm.active:
         return "held", "storm: the next summary tells of it", storm.next_at
-    return shown_status(standing.status), standing.held_by, standing.due
+    return standing.status.shown, standing.held_by, standing.due
 
 
 def _deliveries(

@@ -167,7 +167,7 @@ class Remediation(BaseModel, ABC):
 
     @classmethod
     def target(cls, series: SeriesRef) -> str:
-        """What is acted on, as a key for leases: the machine unless told otherwise."""
+        """What is acted on, as a key for leases: the machine unless the class says otherwise."""
         return series.host
 
 

@@ -29,19 +29,19 @@ class Alertmanager(Channel):
     )
     _is_http = field_validator("url")(http_address)
 
-    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
         """One request; a test is sent as an alert named BarographTest."""
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
-        post(self.url, self.body(told, tools), headers | {"Idempotency-Key": told.message_id})
+        post(self.url, self.body(notice, tools), headers | {"Idempotency-Key": notice.message_id})
 
-    def body(self, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
+    def body(self, notice: Notice | Summary, tools: Tools) -> dict[str, Any]:
         """Version 4 of the webhook's data."""
-        rows = told.lines()
-        why = self.why(told)
-        alerts = [_alert(row, told, tools, why) for row in rows[:_MAX_ALERTS]]
+        rows = notice.lines()
+        why = self.why(notice)
+        alerts = [_alert(row, notice, tools, why) for row in rows[:_MAX_ALERTS]]
         if not alerts:
-            alerts = [_about_barograph(told, tools)]
-        group = told.group if isinstance(told, Notice) else told.kind
+            alerts = [_about_barograph(notice, tools)]
+        group = notice.group if isinstance(notice, Notice) else notice.kind
         firing = any(alert["status"] == "firing" for alert in alerts)
         return {
             "version": "4",
@@ -57,44 +57,44 @@ class Alertmanager(Channel):
         }
 
 
-def _alert(row: Line, told: Notice | Summary, tools: Tools, why: str) -> dict[str, Any]:
+def _alert(row: Line, notice: Notice | Summary, tools: Tools, why: str) -> dict[str, Any]:
     over = row.kind in ENDINGS
     notes = {"summary": row.sentence, "value": f"{row.value:g}", "kind": row.kind, "why": why}
-    if isinstance(told, Notice) and row.incident_id == told.incident_id:
-        notes |= _narrated(told)
+    if isinstance(notice, Notice) and row.incident_id == notice.incident_id:
+        notes |= _narrated(notice)
     return {
         "status": "resolved" if over else "firing",
         "labels": row.labels | {"alertname": row.series.item, "instance": row.series.host},
         "annotations": notes,
         "startsAt": row.since.isoformat(),
-        "endsAt": told.at.isoformat() if over else _OPEN,
+        "endsAt": notice.at.isoformat() if over else _OPEN,
         "generatorURL": page_of(row, tools.page_url),
         "fingerprint": row.incident_id.replace("-", "")[:16],
     }
 
 
-def _narrated(told: Notice) -> dict[str, str]:
+def _narrated(notice: Notice) -> dict[str, str]:
     """What the incident's narrative says, under the names that Alertmanager's templates know."""
-    story = "\n".join(f"{at} {sentence}" for at, sentence in told.story)
+    story = "\n".join(f"{at} {sentence}" for at, sentence in notice.story)
     found = {
-        "summary": told.opening,
+        "summary": notice.opening,
         "description": story,
-        "next_step": told.next_step,
-        "runbook_url": told.runbook_url,
+        "next_step": notice.next_step,
+        "runbook_url": notice.runbook_url,
     }
     return {name: text for name, text in found.items() if text}
 
 
-def _about_barograph(told: Notice | Summary, tools: Tools) -> dict[str, Any]:
-    name = "Barograph" + told.kind.title().replace(" ", "")
-    over = told.kind in {"storm over", "test", "job"}
+def _about_barograph(notice: Notice | Summary, tools: Tools) -> dict[str, Any]:
+    name = "Barograph" + notice.kind.title().replace(" ", "")
+    over = notice.kind in {"storm over", "test", "job"}
     return {
         "status": "resolved" if over else "firing",
-        "labels": {"alertname": name, "severity": told.severity.value},
-        "annotations": {"summary": getattr(told, "headline", "")},
-        "startsAt": told.at.isoformat(),
-        "endsAt": told.at.isoformat() if over else _OPEN,
-        "generatorURL": page_of(told, tools.page_url),
+        "labels": {"alertname": name, "severity": notice.severity.value},
+        "annotations": {"summary": getattr(notice, "headline", "")},
+        "startsAt": notice.at.isoformat(),
+        "endsAt": notice.at.isoformat() if over else _OPEN,
+        "generatorURL": page_of(notice, tools.page_url),
         "fingerprint": deterministic_id(name).replace("-", "")[:16],
     }
 

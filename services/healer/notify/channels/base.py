@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from jinja2 import TemplateError
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -22,6 +23,7 @@ from shared.contracts.alerts import Severity
 from shared.registry import Registry
 
 _TEMPLATES = SandboxedEnvironment(autoescape=False)
+_VARIABLES = frozenset({"notice", "title", "text", "lines", "why"})
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class Tools:
 
 
 class Channel(BaseModel):
-    """One configured way to tell people.
+    """One configured way to notify people.
 
-    Whoever receives must tell a repetition by its id (a mail's Message-ID, ``Idempotency-Key``,
+    Whoever receives must know a repetition by its id (a mail's Message-ID, ``Idempotency-Key``,
     PagerDuty's ``dedup_key``): after a crash in the moment of sending it may come again.
     """
 
@@ -88,10 +90,15 @@ class Channel(BaseModel):
     @classmethod
     def _parses(cls, value: str) -> str:
         try:
-            _TEMPLATES.parse(value)
+            unknown = find_undeclared_variables(_TEMPLATES.parse(value))
         except TemplateError as error:
             msg = f"not a usable template: {error}"
             raise ValueError(msg) from error
+        if unknown := unknown - _VARIABLES - set(_TEMPLATES.globals):
+            old = "; `told` is called `notice`" if "told" in unknown else ""
+            names = ", ".join(sorted(unknown))
+            msg = f"unknown in a template: {names}{old} (known: {', '.join(sorted(_VARIABLES))})"
+            raise ValueError(msg)
         return value
 
     def recipients(self) -> tuple[str, ...]:
@@ -110,44 +117,44 @@ class Channel(BaseModel):
         mail = target.startswith("mail:") and self.TYPE == "mail"
         return tuple(r for r in self.recipients() if mail and parseaddr(r)[1].lower() == wanted)
 
-    def wants(self, told: Notice | Summary) -> bool:
-        """Whether any of what is told concerns this channel."""
-        if isinstance(told, Summary) and told.kind == "canary":
+    def wants(self, notice: Notice | Summary) -> bool:
+        """Whether the notice is about anything that concerns this channel."""
+        if isinstance(notice, Summary) and notice.kind == "canary":
             return self.canary
-        if isinstance(told, Summary):
-            return not self.escalation_only and RANK[told.severity] >= RANK[self.min_severity]
+        if isinstance(notice, Summary):
+            return not self.escalation_only and RANK[notice.severity] >= RANK[self.min_severity]
         return not self.escalation_only and any(
             all_match(self.only, row.labels)
             and RANK[row.severity] >= RANK[self.min_severity]
             and (self.kinds is None or row.kind in self.kinds)
             and (self.resolved or row.kind not in {"resolved", "handled"})
-            for row in told.lines()
+            for row in notice.lines()
         )
 
-    def title(self, told: Notice | Summary) -> str:
+    def title(self, notice: Notice | Summary) -> str:
         """One line, by the template if there is one."""
-        return one_line(self._rendered(self.title_template, told) or title(told))
+        return one_line(self._rendered(self.title_template, notice) or title(notice))
 
-    def text(self, told: Notice | Summary) -> str:
+    def text(self, notice: Notice | Summary) -> str:
         """Several lines, by the template if there is one."""
-        return self._rendered(self.text_template, told) or plain(told, why=self.why(told))
+        return self._rendered(self.text_template, notice) or plain(notice, why=self.why(notice))
 
-    def why(self, told: Notice | Summary) -> str:
+    def why(self, notice: Notice | Summary) -> str:
         """Why this channel's readers get it: the policy's rule, and what the channel takes."""
         matchers = ", ".join(matcher.text() for matcher in self.only)
         taken = f"alerts that match {matchers}" if matchers else "every alert"
         least = "" if self.min_severity is Severity.INFO else f" from {self.min_severity} on"
-        if isinstance(told, Summary) and told.kind == "job":
+        if isinstance(notice, Summary) and notice.kind == "job":
             return f"the job, or a rule about jobs, names channel {self.name}."
-        if isinstance(told, Summary):
+        if isinstance(notice, Summary):
             return f"channel {self.name} takes {taken}{least}."
         reason = f"channel {self.name} takes {taken}{least}"
-        if told.kind == "unanswered":
+        if notice.kind == "unanswered":
             reason = f"channel {self.name} is a step of the escalation, and nobody has answered"
-        return f"{told.rule}; {reason}." if told.rule else f"{reason}."
+        return f"{notice.rule}; {reason}." if notice.rule else f"{reason}."
 
     @abstractmethod
-    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
         """Hand it over; returns when the other side has it.
 
         Raises:
@@ -155,21 +162,21 @@ class Channel(BaseModel):
             ChannelRefused: never try again.
         """
 
-    def _rendered(self, template: str, told: Notice | Summary) -> str:
+    def _rendered(self, template: str, notice: Notice | Summary) -> str:
         if not template:
             return ""
         values = {
-            "told": told,
-            "title": title(told),
-            "text": plain(told),
-            "lines": told.lines(),
-            "why": self.why(told),
+            "notice": notice,
+            "title": title(notice),
+            "text": plain(notice),
+            "lines": notice.lines(),
+            "why": self.why(notice),
         }
         try:
             return _TEMPLATES.from_string(template).render(values)
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             # The notice must arrive even if its dress does not fit.
-            return f"{title(told)} (template of {self.name}: {one_line(str(error), 100)})"
+            return f"{title(notice)} (template of {self.name}: {one_line(str(error), 100)})"
 
 
 C = TypeVar("C", bound=type[Channel])

@@ -21,11 +21,11 @@ class Deadman(Channel):
     canary: bool = Field(default=True, description="Whether it is pinged after complete rounds.")
     _is_http = field_validator("url")(http_address)
 
-    def wants(self, told: Notice | Summary) -> bool:
+    def wants(self, notice: Notice | Summary) -> bool:
         """Only the canary."""
-        return isinstance(told, Summary) and told.kind == "canary"
+        return isinstance(notice, Summary) and notice.kind == "canary"
 
-    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
-        """POST what was told."""
-        body = {"id": told.message_id, "kind": told.kind, "at": told.at.isoformat()}
-        post(self.url, body, {"Idempotency-Key": told.message_id})
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
+        """POST the notice."""
+        body = {"id": notice.message_id, "kind": notice.kind, "at": notice.at.isoformat()}
+        post(self.url, body, {"Idempotency-Key": notice.message_id})

@@ -57,7 +57,7 @@ def post(
     except TimeoutError as error:
         raise ChannelUnavailable(f"no whole answer within {whole_s:g} s") from error
     except (httpx.HTTPError, OSError) as error:
-        # The address may hold a token: only the kind of failure and its reason are told.
+        # The address may hold a token: only the kind of failure and its reason are reported.
         raise ChannelUnavailable(f"{type(error).__name__}: {error}") from error
     if 200 <= status < 300:  # noqa: PLR2004 - HTTP's successes
         return

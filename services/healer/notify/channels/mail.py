@@ -37,20 +37,20 @@ class Mail(Channel):
         """The addresses."""
         return self.to
 
-    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
         """One SMTP session."""
         if not tools.smtp_url:
             raise ChannelUnavailable("no SMTP_URL is set")
-        heading = self.title(told) if self.title_template else ""
+        heading = self.title(notice) if self.title_template else ""
         try:
             letter = build(
-                told,
+                notice,
                 tools.mail_from,
                 (recipient,),
                 tools.page_url,
                 links=tools.links,
                 heading=heading,
-                why=self.why(told),
+                why=self.why(notice),
             )
             send(tools.smtp_url, letter)
         except MailUnavailable as error:

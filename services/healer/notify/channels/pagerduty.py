@@ -29,65 +29,67 @@ class PagerDuty(Channel):
     )
     _is_http = field_validator("url")(http_address)
 
-    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
         """One event for each alert; of a storm, one for all."""
-        for event in self.events(told, tools):
+        for event in self.events(notice, tools):
             post(self.url, event, {})
 
-    def events(self, told: Notice | Summary, tools: Tools) -> Iterator[dict[str, Any]]:
+    def events(self, notice: Notice | Summary, tools: Tools) -> Iterator[dict[str, Any]]:
         """The events in the order they are sent."""
-        if isinstance(told, Summary):
-            yield self._summary(told, "resolve" if told.kind == "storm over" else "trigger", tools)
-            if told.kind in {"test", "digest", "canary", "job"}:
-                yield self._summary(told, "resolve", tools)
+        if isinstance(notice, Summary):
+            yield self._summary(
+                notice, "resolve" if notice.kind == "storm over" else "trigger", tools
+            )
+            if notice.kind in {"test", "digest", "canary", "job"}:
+                yield self._summary(notice, "resolve", tools)
             return
-        for row in told.lines():
-            yield self._event(row, told, tools)
+        for row in notice.lines():
+            yield self._event(row, notice, tools)
 
-    def _event(self, row: Line, told: Notice, tools: Tools) -> dict[str, Any]:
+    def _event(self, row: Line, notice: Notice, tools: Tools) -> dict[str, Any]:
         action = "trigger"
         if row.kind in ENDINGS:
             action = "resolve"
         elif row.kind == "acknowledged":
             action = "acknowledge"
         details: dict[str, Any] = {"sentence": row.sentence, "value": row.value, **row.labels}
-        if row.incident_id == told.incident_id:
+        if row.incident_id == notice.incident_id:
             details |= {
-                "opening": told.opening,
-                "why": self.why(told),
-                "next_step": told.next_step,
-                "story": [f"{at} {sentence}" for at, sentence in told.story],
-                "actions": list(told.actions),
-                "evidence": [dict(e.columns) for e in told.evidence],
-                "suggested_command": told.suggested_command,
-                "attached": told.attached_total,
+                "opening": notice.opening,
+                "why": self.why(notice),
+                "next_step": notice.next_step,
+                "story": [f"{at} {sentence}" for at, sentence in notice.story],
+                "actions": list(notice.actions),
+                "evidence": [dict(e.columns) for e in notice.evidence],
+                "suggested_command": notice.suggested_command,
+                "attached": notice.attached_total,
             }
-        page, own = page_of(row, tools.page_url), row.incident_id == told.incident_id
-        runbook = told.runbook_url if own else ""
+        page, own = page_of(row, tools.page_url), row.incident_id == notice.incident_id
+        runbook = notice.runbook_url if own else ""
         return self._envelope(action, row.incident_id, page, runbook) | {
             "payload": {
-                "summary": one_line(claim(row, told.at), _SUMMARY),
+                "summary": one_line(claim(row, notice.at), _SUMMARY),
                 "source": row.series.host,
                 "severity": row.severity.value,
-                "timestamp": told.at.isoformat(),
+                "timestamp": notice.at.isoformat(),
                 "component": row.series.item,
-                "group": told.group,
+                "group": notice.group,
                 "class": row.family,
                 "custom_details": details,
             }
         }
 
-    def _summary(self, told: Summary, action: str, tools: Tools) -> dict[str, Any]:
-        return self._envelope(action, told.thread_id or told.message_id, tools.page_url) | {
+    def _summary(self, notice: Summary, action: str, tools: Tools) -> dict[str, Any]:
+        return self._envelope(action, notice.thread_id or notice.message_id, tools.page_url) | {
             "payload": {
-                "summary": one_line(f"{told.kind}: {told.headline}", _SUMMARY),
+                "summary": one_line(f"{notice.kind}: {notice.headline}", _SUMMARY),
                 "source": "barograph",
-                "severity": told.severity.value,
-                "timestamp": told.at.isoformat(),
+                "severity": notice.severity.value,
+                "timestamp": notice.at.isoformat(),
                 "custom_details": {
-                    "text": self.text(told)[:8000],
-                    "why": self.why(told),
-                    "counts": dict(told.counts),
+                    "text": self.text(notice)[:8000],
+                    "why": self.why(notice),
+                    "counts": dict(notice.counts),
                 },
             }
         }

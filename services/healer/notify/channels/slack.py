@@ -25,13 +25,13 @@ class Slack(Channel):
     url: SecretStr = Field(description="The webhook's address; it holds its own token.")
     _is_http = field_validator("url")(http_address)
 
-    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
         """One request."""
-        post(self.url, self.body(told, tools), {"Idempotency-Key": told.message_id})
+        post(self.url, self.body(notice, tools), {"Idempotency-Key": notice.message_id})
 
-    def body(self, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
+    def body(self, notice: Notice | Summary, tools: Tools) -> dict[str, Any]:
         """The message as Slack's blocks."""
-        head, text = _escaped(self.title(told)), _escaped(self.text(told))
+        head, text = _escaped(self.title(notice)), _escaped(self.text(notice))
         # Who writes a template may call people by it.
         head = (head if self.title_template else _inert(head))[:_TITLE]
         if len(text) > _SECTION:
@@ -41,13 +41,13 @@ class Slack(Channel):
             {"type": "section", "text": {"type": "mrkdwn", "text": f"*{head}*"[:_TITLE]}},
             {"type": "section", "text": {"type": "mrkdwn", "text": f"{fence}{text}{fence}"}},
         ]
-        links = [f"<{page_of(told, tools.page_url)}|Open the page>"] if tools.page_url else []
-        runbook = told.runbook_url if isinstance(told, Notice) else ""
+        links = [f"<{page_of(notice, tools.page_url)}|Open the page>"] if tools.page_url else []
+        runbook = notice.runbook_url if isinstance(notice, Notice) else ""
         links += [f"<{_escaped(runbook).replace('|', '%7C')}|Runbook>"] if runbook else []
         if links:
             elements = [{"type": "mrkdwn", "text": link} for link in links]
             blocks.append({"type": "context", "elements": elements})
-        return {"text": head, "attachments": [{"color": colour(told), "blocks": blocks}]}
+        return {"text": head, "attachments": [{"color": colour(notice), "blocks": blocks}]}
 
 
 def _escaped(text: str) -> str:

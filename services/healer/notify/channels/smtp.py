@@ -33,7 +33,7 @@ def check_url(url: str) -> str:
     """What is wrong with a mail URL, '' for nothing."""
     try:
         place = urlsplit(url)
-        _ = place.port  # a port that is no number is told only when it is asked for
+        _ = place.port  # a port that is no number raises only when it is asked for
     except ValueError as error:
         return str(error)
     usable = place.scheme in _PORTS and place.hostname

@@ -34,50 +34,50 @@ class Webhook(Channel):
     )
     _is_http = field_validator("url")(http_address)
 
-    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
         """One request."""
-        body = orjson.dumps(self.body(told, tools))
+        body = orjson.dumps(self.body(notice, tools))
         headers = {name: value.get_secret_value() for name, value in self.headers.items()}
-        headers |= {"Content-Type": "application/json", "Idempotency-Key": told.message_id}
+        headers |= {"Content-Type": "application/json", "Idempotency-Key": notice.message_id}
         secret = self.secret.get_secret_value()
         if secret:
             signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
             headers["X-Barograph-Signature"] = f"sha256={signature}"
         post(self.url, body, headers)
 
-    def body(self, told: Notice | Summary, tools: Tools) -> dict[str, Any]:
+    def body(self, notice: Notice | Summary, tools: Tools) -> dict[str, Any]:
         """What is sent."""
-        rows = told.lines()
+        rows = notice.lines()
         found: dict[str, Any] = {
             "version": "1",
-            "id": told.message_id,
-            "thread": told.thread_id or told.message_id,
-            "kind": told.kind,
-            "severity": told.severity.value,
-            "title": self.title(told),
-            "text": self.text(told),
-            "at": told.at.isoformat(),
-            "url": page_of(told, tools.page_url),
-            "why": self.why(told),
+            "id": notice.message_id,
+            "thread": notice.thread_id or notice.message_id,
+            "kind": notice.kind,
+            "severity": notice.severity.value,
+            "title": self.title(notice),
+            "text": self.text(notice),
+            "at": notice.at.isoformat(),
+            "url": page_of(notice, tools.page_url),
+            "why": self.why(notice),
             "alerts": [row.model_dump(mode="json") for row in rows[:_MAX_ALERTS]],
             "alerts_total": len(rows),
         }
-        if isinstance(told, Summary):
-            return found | {"counts": dict(told.counts)}
+        if isinstance(notice, Summary):
+            return found | {"counts": dict(notice.counts)}
         return found | {
-            "evidence": [row.columns for row in told.evidence],
-            "evidence_title": told.evidence_title,
+            "evidence": [row.columns for row in notice.evidence],
+            "evidence_title": notice.evidence_title,
             "evidence_more": [
                 {"title": found.title, "rows": [row.columns for row in found.rows]}
-                for found in told.evidence_more
+                for found in notice.evidence_more
             ],
-            "opening": told.opening,
-            "story": [{"at": at, "sentence": sentence} for at, sentence in told.story],
-            "next_step": told.next_step,
-            "runbook_url": told.runbook_url,
-            "actions": told.actions,
-            "suggested_command": told.suggested_command,
-            "crossing_ms": told.crossing_ms,
-            "anomaly_kind": told.anomaly_kind,
-            "attached_total": told.attached_total,
+            "opening": notice.opening,
+            "story": [{"at": at, "sentence": sentence} for at, sentence in notice.story],
+            "next_step": notice.next_step,
+            "runbook_url": notice.runbook_url,
+            "actions": notice.actions,
+            "suggested_command": notice.suggested_command,
+            "crossing_ms": notice.crossing_ms,
+            "anomaly_kind": notice.anomaly_kind,
+            "attached_total": notice.attached_total,
         }

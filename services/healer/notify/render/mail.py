@@ -46,7 +46,7 @@ _PAGES = Environment(
 
 
 def build(
-    told: Notice | Summary,
+    notice: Notice | Summary,
     sender: str,
     recipients: tuple[str, ...],
     page_url: str = "",
@@ -58,7 +58,7 @@ def build(
     """The whole mail, in which whatever the notice's texts hold stays text.
 
     Args:
-        told: the notice.
+        notice: the notice.
         sender: the From address.
         recipients: the To addresses.
         page_url: where the web page is; linked when given.
@@ -67,42 +67,42 @@ def build(
         why: why the recipients get it.
     """
     mail = EmailMessage(policy=_POLICY)
-    mail["Subject"] = one_line(heading) or title(told)
+    mail["Subject"] = one_line(heading) or title(notice)
     mail["From"] = _address(sender)
     mail["To"] = [_address(recipient) for recipient in recipients]
-    _add_headers(mail, told)
-    offered = links.of(told, recipients[0]) if links else []
-    picture = _plot(told) if isinstance(told, Notice) else None
-    mail.set_content(plain(told, page_url, offered, why))
-    page = _html(told, page_of(told, page_url), offered, why, has_plot=picture is not None)
+    _add_headers(mail, notice)
+    offered = links.of(notice, recipients[0]) if links else []
+    picture = _plot(notice) if isinstance(notice, Notice) else None
+    mail.set_content(plain(notice, page_url, offered, why))
+    page = _html(notice, page_of(notice, page_url), offered, why, has_plot=picture is not None)
     mail.add_alternative(page, subtype="html")
     if picture is not None:
         html = mail.get_payload(1)
         assert isinstance(html, EmailMessage)  # noqa: S101 - what add_alternative makes
         html.add_related(picture, "image", "png", cid="<plot>", filename="plot.png")
-    if isinstance(told, Summary) and told.rows:
-        mail.add_attachment(as_csv(told), subtype="csv", filename="alerts.csv")
-    if isinstance(told, Notice) and any(found.hidden for found in evidence(told)):
-        mail.add_attachment(whole_evidence(told), filename="evidence.txt")
+    if isinstance(notice, Summary) and notice.rows:
+        mail.add_attachment(as_csv(notice), subtype="csv", filename="alerts.csv")
+    if isinstance(notice, Notice) and any(found.hidden for found in evidence(notice)):
+        mail.add_attachment(whole_evidence(notice), filename="evidence.txt")
     return mail
 
 
-def _add_headers(mail: EmailMessage, told: Notice | Summary) -> None:
+def _add_headers(mail: EmailMessage, notice: Notice | Summary) -> None:
     """The headers by which mail programs thread, sort and mark the mail."""
-    mail["Date"] = format_datetime(told.at)
-    mail["Message-ID"] = f"<{told.message_id}>"
-    threads = [t for t in dict.fromkeys((told.thread_id, *told.references)) if t]
+    mail["Date"] = format_datetime(notice.at)
+    mail["Message-ID"] = f"<{notice.message_id}>"
+    threads = [t for t in dict.fromkeys((notice.thread_id, *notice.references)) if t]
     if threads:
         mail["In-Reply-To"] = f"<{threads[0]}>"
         mail["References"] = " ".join(f"<{thread}>" for thread in threads[:_REFERENCES])
     mail["Auto-Submitted"] = "auto-generated"
-    family = told.family if isinstance(told, Notice) else "barograph"
-    mail["X-Barograph-Alert"] = f"{told.kind} {told.severity} {one_line(family, 40)}"
-    if told.severity is Severity.CRITICAL and told.kind in _URGENT:
+    family = notice.family if isinstance(notice, Notice) else "barograph"
+    mail["X-Barograph-Alert"] = f"{notice.kind} {notice.severity} {one_line(family, 40)}"
+    if notice.severity is Severity.CRITICAL and notice.kind in _URGENT:
         mail["Importance"] = "high"
 
 
-def as_csv(told: Summary) -> str:
+def as_csv(notice: Summary) -> str:
     """Every alert of a summary, for a spreadsheet; what could be a formula there is made text."""
     out = io.StringIO()
     writer = csv.writer(out)
@@ -121,7 +121,7 @@ def as_csv(told: Summary) -> str:
             "why",
         ]
     )
-    for row in told.rows:
+    for row in notice.rows:
         labels = ",".join(f"{k}={v}" for k, v in sorted(row.series.labels.items()))
         writer.writerow(
             _cell(str(value))
@@ -149,39 +149,42 @@ def _cell(text: str) -> str:
 
 
 def _html(
-    told: Notice | Summary, page: str, links: list[tuple[str, str]], why: str, *, has_plot: bool
+    notice: Notice | Summary, page: str, links: list[tuple[str, str]], why: str, *, has_plot: bool
 ) -> str:
     values: dict[str, Any] = {
-        "subject": title(told),
-        "colour": colour(told),
-        "told": told,
+        "subject": title(notice),
+        "colour": colour(notice),
+        "notice": notice,
         "links": links,
         "page_url": page,
         "why": why,
     }
-    if isinstance(told, Summary):
-        rows = told.rows[: told.listed]
-        values |= {"rows": alert_table(rows, told.attached), "hidden": len(told.rows) - len(rows)}
+    if isinstance(notice, Summary):
+        rows = notice.rows[: notice.listed]
+        values |= {
+            "rows": alert_table(rows, notice.attached),
+            "hidden": len(notice.rows) - len(rows),
+        }
         return _PAGES.get_template("summary.html").render(values)
     values |= {
-        "word": word(told),
-        "claim": short_claim(told),
-        "facts": facts(told),
-        "evidence": evidence(told),
-        "advice": advice(told),
-        "also": alert_table(told.also, {}),
-        "attached": alert_table(told.attached, {}),
-        "follow": follow(told),
+        "word": word(notice),
+        "claim": short_claim(notice),
+        "facts": facts(notice),
+        "evidence": evidence(notice),
+        "advice": advice(notice),
+        "also": alert_table(notice.also, {}),
+        "attached": alert_table(notice.attached, {}),
+        "follow": follow(notice),
         "has_plot": has_plot,
     }
     return _PAGES.get_template("alarm.html").render(values)
 
 
-def _plot(told: Notice) -> bytes | None:
+def _plot(notice: Notice) -> bytes | None:
     # matplotlib takes seconds to import: a healer that starts again must not wait for it.
     from services.healer.notify.render.plot import png  # noqa: PLC0415
 
-    return png(told)
+    return png(notice)
 
 
 def _address(text: str) -> Address:

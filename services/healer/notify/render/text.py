@@ -53,18 +53,18 @@ class LinkMaker:
     offered: frozenset[Purpose] = frozenset({"acknowledge", "silence"})
     """What the healer can do when such a link is followed."""
 
-    def of(self, told: Notice | Summary, recipient: str) -> list[tuple[str, str]]:
+    def of(self, notice: Notice | Summary, recipient: str) -> list[tuple[str, str]]:
         """Label and address of what the recipient can do about it."""
-        if not isinstance(told, Notice) or told.kind in ENDINGS or not told.incident_id:
+        if not isinstance(notice, Notice) or notice.kind in ENDINGS or not notice.incident_id:
             return []
         wanted: list[tuple[str, Purpose, str]] = [
-            ("Approve", "approve", told.approval_id),
-            ("Deny", "deny", told.approval_id),
-            ("Acknowledge", "acknowledge", "" if told.acknowledged_by else told.incident_id),
-            ("Silence", "silence", told.incident_id),
-            ("Not an anomaly", "not-an-anomaly", told.incident_id),
+            ("Approve", "approve", notice.approval_id),
+            ("Deny", "deny", notice.approval_id),
+            ("Acknowledge", "acknowledge", "" if notice.acknowledged_by else notice.incident_id),
+            ("Silence", "silence", notice.incident_id),
+            ("Not an anomaly", "not-an-anomaly", notice.incident_id),
         ]
-        expires = told.at + self.valid
+        expires = notice.at + self.valid
         return [
             (label, self.links.url(self.base, Link(purpose, subject, recipient, expires)))
             for label, purpose, subject in wanted
@@ -72,24 +72,24 @@ class LinkMaker:
         ]
 
 
-def colour(told: Notice | Summary) -> str:
+def colour(notice: Notice | Summary) -> str:
     """Of the kind: red calls, amber warns, green ends."""
-    return _COLOURS[told.kind]
+    return _COLOURS[notice.kind]
 
 
-def title(told: Notice | Summary) -> str:
+def title(notice: Notice | Summary) -> str:
     """E.g. ``[critical] predicted: df.bytes.used.percent on host17 reaches 90 % in 3 h 20 min``."""
-    if isinstance(told, Summary):
-        return one_line(f"[{told.severity}] {told.kind}: {told.headline}")
-    where = f"{told.series.item} on {told.series.host}"
-    more = f" (and {len(told.also)} more)" if told.also else ""
-    said = f"[{told.severity}] {word(told)}: {where} {short_claim(told)}"
+    if isinstance(notice, Summary):
+        return one_line(f"[{notice.severity}] {notice.kind}: {notice.headline}")
+    where = f"{notice.series.item} on {notice.series.host}"
+    more = f" (and {len(notice.also)} more)" if notice.also else ""
+    said = f"[{notice.severity}] {word(notice)}: {where} {short_claim(notice)}"
     return one_line(said, 200 - len(more)) + more
 
 
-def word(told: Notice | Line) -> str:
+def word(notice: Notice | Line) -> str:
     """What kind of notice it is: an alarm is a threshold crossed, an anomaly is unlike itself."""
-    return told.signal if told.kind == "firing" else WORDS[told.kind]
+    return notice.signal if notice.kind == "firing" else WORDS[notice.kind]
 
 
 def short_claim(notice: Notice) -> str:
@@ -192,18 +192,18 @@ def _labels(row: Line) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(row.series.labels.items())]
 
 
-def page_of(told: Notice | Summary | Line, page_url: str) -> str:
+def page_of(notice: Notice | Summary | Line, page_url: str) -> str:
     """The address of an alert's own page, or of the first page for many; empty if there is none."""
-    if isinstance(told, Summary):
-        path = told.path and f"/{told.path}"
+    if isinstance(notice, Summary):
+        path = notice.path and f"/{notice.path}"
         return f"{page_url.rstrip('/')}{path}" if page_url and path else page_url
-    if not page_url or not told.incident_id:
+    if not page_url or not notice.incident_id:
         return page_url
-    return f"{page_url.rstrip('/')}/alerts/{told.incident_id}"
+    return f"{page_url.rstrip('/')}/alerts/{notice.incident_id}"
 
 
 def plain(
-    told: Notice | Summary,
+    notice: Notice | Summary,
     page_url: str = "",
     links: Sequence[tuple[str, str]] = (),
     why: str = "",
@@ -211,19 +211,19 @@ def plain(
     """The whole notice as plain text.
 
     Args:
-        told: the notice.
+        notice: the notice.
         page_url: where the web page is.
         links: label and address of what the reader can do.
         why: why this reader gets it.
     """
-    if isinstance(told, Summary):
-        lines = [*_summary_lines(told), *_reason(why)]
+    if isinstance(notice, Summary):
+        lines = [*_summary_lines(notice), *_reason(why)]
     else:
-        lines = _notice_lines(told, why)
+        lines = _notice_lines(notice, why)
     for label, url in links:
         lines += ["", f"{label}: {url}"]
     if page_url:
-        lines += ["", page_of(told, page_url)]
+        lines += ["", page_of(notice, page_url)]
     return "\n".join(lines) + "\n"
 
 
@@ -257,8 +257,8 @@ def _notice_lines(notice: Notice, why: str) -> list[str]:
         lines += ["", one_line(notice.evidence_note, 1000)]
     lines += [] if notice.planned else command
     if notice.story:
-        told = [f"  {at}  {one_line(text, 1000)}" for at, text in notice.story]
-        lines += ["", "What happened (UTC):", *told]
+        story = [f"  {at}  {one_line(text, 1000)}" for at, text in notice.story]
+        lines += ["", "What happened (UTC):", *story]
     return [*lines, "", f"How it was found: {one_line(notice.sentence, 1000)}"]
 
 
@@ -286,14 +286,14 @@ def follow(notice: Notice) -> str:
     return f"{what} from it" + (f"; {some}" if total > shown else "")
 
 
-def _summary_lines(told: Summary) -> list[str]:
-    lines = [one_line(sentence, 1000) for sentence in told.sentences]
-    if told.counts:
-        width = max(len(str(count)) for _, count in told.counts)
-        lines += ["", *(f"  {count:>{width}}  {one_line(what)}" for what, count in told.counts)]
-    if told.rows:
-        shown = told.rows[: told.listed]
-        lines += ["", *aligned(*alert_table(shown, told.attached))]
-    if len(told.rows) > told.listed:
-        lines += ["", f"and {len(told.rows) - told.listed} more, in the attached table"]
+def _summary_lines(notice: Summary) -> list[str]:
+    lines = [one_line(sentence, 1000) for sentence in notice.sentences]
+    if notice.counts:
+        width = max(len(str(count)) for _, count in notice.counts)
+        lines += ["", *(f"  {count:>{width}}  {one_line(what)}" for what, count in notice.counts)]
+    if notice.rows:
+        shown = notice.rows[: notice.listed]
+        lines += ["", *aligned(*alert_table(shown, notice.attached))]
+    if len(notice.rows) > notice.listed:
+        lines += ["", f"and {len(notice.rows) - notice.listed} more, in the attached table"]
     return lines

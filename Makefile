@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 600
 # Without STATE it is where `barograph up` keeps its files by default.
 PLACE = $(if $(STATE),--state '$(STATE)')
 
-.PHONY: help setup setup-embedded demo up down test unit test-cluster check docs audit fuzz generate lock bench bench-peers clean
+.PHONY: help setup setup-embedded demo up down test unit test-cluster check docs audit fuzz generate lock bench bench-peers release clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -81,6 +81,9 @@ bench: setup ## Measure messages per second against other libraries
 
 bench-peers: ## Install what benchmarks of detection and forecasting measure beside ours
 	@scripts/setup.sh peers
+
+release: setup ## Package the chart with SBOMs, list of images, provenance and sums, publishing nothing (OUT=directory)
+	@$(PYTHON) scripts/release.py $(or $(OUT),build/release)
 
 clean: ## Remove the virtual environment and caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

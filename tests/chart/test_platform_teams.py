@@ -46,7 +46,7 @@ def test_common_metadata_is_on_the_quickstarts_objects_too() -> None:
 def test_what_is_given_for_one_service_is_its_own(everything: list[Manifest]) -> None:
     client = named(everything, "Deployment", "client")["spec"]["template"]["spec"]
     (own, sidecar) = client["containers"]
-    assert (own["name"], sidecar["name"]) == ("client", "wait")
+    assert (own["name"], sidecar["name"]) == ("client", "ship")
     assert client["initContainers"][0]["name"] == "wait"
     assert {"name": "branding", "mountPath": "/etc/branding", "readOnly": True} in own[
         "volumeMounts"

@@ -47,6 +47,14 @@ class Callers:
         found = self._tokens.caller(presented, datetime.now(UTC))
         return self._sessions.begin(found[0].name, found[0].id) if found else None
 
+    def browser(self, cookie: str) -> str | None:
+        """Which browser asks to sign in; None for one from which nobody has yet."""
+        return self._sessions.read_browser(cookie)
+
+    def begin_browser(self) -> str:
+        """The cookie by which a browser from which somebody signed in is known again."""
+        return self._sessions.begin_browser()
+
     def _session(self, cookie: str) -> Session | None:
         session = self._sessions.read(cookie)
         if session is None or self._model.has_ended(session):

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from services.client.access import Role
 from shared.service.http import same
 
+BROWSER_KNOWN_S = 366 * 86_400
+"""How long a browser counts by itself."""
 LASTS_S = 12 * 3600
 """How long after signing in a session ends."""
 _FAILURES, _WITHIN_S, _MAX_ADDRESSES = 10, 60.0, 10_000
@@ -70,13 +72,28 @@ class Sessions:
             return None
         return Session(own, name, until, self._signed("form", body), *more)
 
+    def begin_browser(self) -> str:
+        """A cookie for a browser from which somebody has signed in."""
+        own = secrets.token_hex(16)
+        return f"{own}.{self._signed('browser', own)}"
+
+    def read_browser(self, cookie: str) -> str | None:
+        """Which browser it is; None for one from which nobody has signed in yet."""
+        own, _, signature = cookie.partition(".")
+        good = self._usable and same(signature, self._signed("browser", own))
+        return own if good else None
+
     def _signed(self, purpose: str, body: str) -> str:
         told = f"{purpose}\0{body}".encode(errors="replace")
         return hmac.new(self._key, told, hashlib.sha256).hexdigest()
 
 
 class Attempts:
-    """Failed attempts to sign in, of each address: ten a minute, so that nobody tries on and on."""
+    """Failed attempts to sign in, of each browser or address: ten a minute and no more.
+
+    Many share an address, behind a proxy. So a browser from which somebody has signed in before is
+    counted by itself: whoever guesses beside it does not keep it out.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._failures: OrderedDict[str, list[float]] = OrderedDict()

@@ -113,6 +113,25 @@ def test_who_guesses_cannot_pass_for_many_addresses(desk: Desk) -> None:
     assert answers == [403] * 10 + [429]
 
 
+def test_who_guesses_keeps_nobody_out_who_signed_in_before(desk: Desk) -> None:
+    right, wrong = {"token": "right"}, {"token": "guess"}
+    entered = desk.call("POST", "/login", data=right)
+    known = [
+        text.partition(";")[0]
+        for text in entered.headers.get_list("set-cookie")
+        if text.startswith("barograph_browser=")
+    ]
+    made_up = [{"cookie": text} for text in ("barograph_browser=a.b", f"{known[0]}0")]
+    for headers in made_up * 5:
+        assert desk.call("POST", "/login", data=wrong, headers=headers).status_code == 403
+    for headers in ({}, *made_up):
+        assert desk.call("POST", "/login", data=right, headers=headers).status_code == 429
+    own = {"cookie": known[0]}
+    assert desk.call("POST", "/login", data=right, headers=own).status_code == 303
+    for status in [403] * 10 + [429]:
+        assert desk.call("POST", "/login", data=wrong, headers=own).status_code == status
+
+
 NAMES = (".", "..", "%2e", "%2e%2e", "...", "!" * 20_000, "%C3%A9" * 9_000, "a%3fb", "a%23", "%00")
 
 

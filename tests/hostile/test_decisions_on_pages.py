@@ -132,6 +132,26 @@ def test_who_guesses_keeps_nobody_out_who_signed_in_before(desk: Desk) -> None:
         assert desk.call("POST", "/login", data=wrong, headers=own).status_code == status
 
 
+@pytest.mark.parametrize("claimed", [{}, {"submitted_by": "boss"}, {"submitted_by": 5}])
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/plans"])
+def test_a_job_is_handed_in_under_its_tokens_name_alone(
+    desk: Desk, path: str, claimed: dict[str, object]
+) -> None:
+    root = {"Authorization": "Bearer right"}
+    asked = {"name": "S" * 200, "role": "submitter"}
+    made = desk.call("POST", "/api/v1/tokens", json=asked, headers=root).json()
+    job = {n: value for n, value in JOB.items() if n != "package" or not path.endswith("plans")}
+    own = {"Authorization": f"Bearer {made['token']}"}
+    assert desk.call("POST", path, json=job | claimed, headers=own).status_code == 202
+    (sent,) = desk.sent
+    assert getattr(sent, "job", sent).submitted_by == "S" * 128
+    desk.sent.clear()
+    if claimed.get("submitted_by") != 5:
+        desk.call("POST", path, json=job | claimed | {"job_id": "other"}, headers=root)
+        (sent,) = desk.sent
+        assert getattr(sent, "job", sent).submitted_by == claimed.get("submitted_by", "")
+
+
 NAMES = (".", "..", "%2e", "%2e%2e", "...", "!" * 20_000, "%C3%A9" * 9_000, "a%3fb", "a%23", "%00")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel, Field
 
-from services.client.access import CALLER
+from services.client.access import CALLER, UNNAMED
 from services.client.api import notice_targets
 from services.client.api.faults import Faults, Refusal, refusal
 from services.client.description import Description
@@ -20,6 +20,7 @@ from shared.contracts import JobCancel, JobRemove, JobSubmit
 from shared.messaging import Publisher
 
 JobId = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
+_MAX_WHO = 128
 _FAULTS: dict[int | str, dict[str, Any]] = {
     404: {"model": Faults},
     409: {"model": Faults},
@@ -75,6 +76,13 @@ def known_already(model: ReadModel, message: JobSubmit) -> bool:
     return True
 
 
+def in_own_name(body: dict[str, Any]) -> JobSubmit:
+    """The job a caller asks for. Whoever has a named token hands in under that name alone."""
+    caller = CALLER.get()
+    named = {} if caller.name in ("", UNNAMED) else {"submitted_by": caller.name[:_MAX_WHO]}
+    return JobSubmit.model_validate(body | named)
+
+
 def allowed(message: JobSubmit, healer: HealerApi) -> None:
     """A 422 when it wants its end told to somebody whom no job may name."""
     if found := notice_targets.faults(message, healer):
@@ -99,7 +107,7 @@ def router(publisher: Publisher, model: ReadModel, healer: HealerApi) -> APIRout
     def submit(body: Annotated[dict[str, Any], Body()]) -> Handed:
         """Hand in a job. The same job_id again is the same job, so repeating is harmless."""
         body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
-        message = JobSubmit.model_validate(body)
+        message = in_own_name(body)
         known = known_already(model, message)
         allowed(message, healer)
         publisher.publish([message])

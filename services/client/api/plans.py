@@ -12,13 +12,13 @@ from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel
 
 from services.client.api.faults import Faults, refusal
-from services.client.api.jobs import allowed, known_already
+from services.client.api.jobs import allowed, in_own_name, known_already
 from services.client.healer_api import HealerApi
 from services.client.logs import Followers
 from services.client.model import ReadModel
 from services.client.records import PlanView
 from services.client.settings import ClientSettings
-from shared.contracts import JobPlan, JobSubmit
+from shared.contracts import JobPlan
 from shared.messaging import Publisher
 from shared.storage import ObjectStore
 
@@ -61,7 +61,7 @@ def router(
         digest = body.get("package_sha256") or "not-uploaded"
         body.setdefault("package", f"{settings.s3_bucket}:packages:{digest}.tar.gz")
         body.setdefault("job_id", request_id[: len("plan-") + 12])
-        job = JobSubmit.model_validate(body)
+        job = in_own_name(body)
         known_already(model, job)
         allowed(job, healer)
         if named and not _is_there(job.package):

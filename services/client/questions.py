@@ -24,7 +24,8 @@ from shared.service import Context
 
 WITHIN_S = 2.0
 """Whoever knows answers within milliseconds; a page waits no longer than this."""
-_MAX_OPEN, _MAX_ANSWERS = 200, 1_000
+_MAX_OPEN, _MAX_ANSWERS = 16, 1_000
+"""Questions at one time: each takes one of the 40 threads that answer requests, for seconds."""
 
 Answer = SeriesFound | CurveTold | SettingsTold
 Enough = Callable[[Sequence[Any]], bool]

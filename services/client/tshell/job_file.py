@@ -19,6 +19,8 @@ from shared.tfjob import UnreadableError, amount, document, memory
 from shared.visible import visible
 
 _OF_KUBERNETES = {"apiVersion", "kind", "metadata", "spec", "items"}
+_OWN = "x-"
+"""Begins the names of a file's own parts, which its anchors lie in."""
 _STAND_INS = {"job_id": "checked", "name": "checked", "main": "main.py"} | {
     "package": "checked:packages:checked.tar.gz"
 }
@@ -49,7 +51,11 @@ def read_job_file(data: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         text = "must hold a job's fields (main, args, resources, …), each with its name"
         raise FaultyJobFileError(text)
-    body = {name: value for name, value in found.items() if value is not None}
+    body = {
+        name: value
+        for name, value in found.items()
+        if value is not None and not name.startswith(_OWN)
+    }
     for part in (body.get("resources"), *_parts(body.get("role_resources"))):
         _quantities(part)
     try:

@@ -47,6 +47,11 @@ def test_other_systems_write_the_same_file_otherwise(written: bytes) -> None:
     assert read_job_file(written) == read_job_file(JOB)
 
 
+def test_parts_of_a_files_own_hold_its_anchors() -> None:
+    body = read_job_file(b"x-big: &big {cpu: 4, memory: 8Gi}\nresources: *big\n")
+    assert body == {"resources": {"cpu": 4.0, "memory": "8Gi"}}
+
+
 def test_json_is_a_job_file_as_well() -> None:
     written = json.dumps(
         {"main": "m.py", "args": ["--lr", 0.1], "ps": 1, "workers": 1, "type": "d"}

@@ -17,6 +17,7 @@ from pika.channel import Channel
 from pika.frame import Method
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shared.messaging.kept_channel import KeptChannel
 from shared.messaging.link import Link
 from shared.topology import REPLICAS, Principal, own_queues_exchange
 
@@ -75,7 +76,7 @@ class Membership:
         self.own = f"{instance[:200]}/{token or uuid4().hex[:8]}"
         self._exchange = own_queues_exchange(principal)
         self._clock = clock
-        self._voice = _Voice(self._exchange)
+        self._voice = KeptChannel()
         publishing.add(self._voice)
         self._link: Link | None = None
         self._heard: dict[str, _Heard] = {}
@@ -123,9 +124,11 @@ class Membership:
         self.lost()
 
     def beat(self) -> None:
-        """Tell the others how things are now."""
+        """Publish to the others how things are now."""
         said = Heartbeat(replica=self.own, holds=tuple(self.holds()), leaving=self._leaving)
-        self._voice.say(said.model_dump_json().encode())
+        body = said.model_dump_json().encode()
+        # What cannot be said now is left unsaid: the next heartbeat comes soon.
+        self._voice.call(lambda channel: channel.basic_publish(self._exchange, REPLICAS, body))
 
     def leave(self) -> None:
         """This replica takes no share any more; the others hear of it at once."""
@@ -185,37 +188,3 @@ class Membership:
             log.info("replica_found", replica=said.replica)
             self.beat()
         self.changed()
-
-
-class _Voice:
-    """The channel on which heartbeats are published; what cannot be said now is left unsaid."""
-
-    def __init__(self, exchange: str) -> None:
-        self._exchange = exchange
-        self._link: Link | None = None
-        self._channel: Channel | None = None
-
-    def connected(self, link: Link) -> None:
-        self._link = link
-        link.open_channel(self._on_channel)
-
-    def disconnected(self) -> None:
-        self._channel = None
-
-    def say(self, body: bytes) -> None:
-        if self._link is not None:
-            self._link.call(lambda: self._publish(body))
-
-    def _publish(self, body: bytes) -> None:
-        if self._channel is not None and self._channel.is_open:
-            self._channel.basic_publish(self._exchange, REPLICAS, body)
-
-    def _on_channel(self, channel: Channel) -> None:
-        channel.add_on_close_callback(self._on_closed)
-        self._channel = channel
-
-    def _on_closed(self, _channel: Channel, _reason: Exception) -> None:
-        self._channel = None
-        link = self._link
-        if link is not None and link.up:
-            link.later(_DEAF_S, lambda: link.open_channel(self._on_channel))

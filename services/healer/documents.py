@@ -24,15 +24,6 @@ What Alertmanager, people's links and `barograph healing` use, served at the hea
 a token is set, each request has it as `Authorization: Bearer TOKEN`; a signed link needs none. The
 whole as OpenAPI: `GET /api/v1/openapi.json`. A refusal's body is
 `{"faults": [{"field", "problem"}]}`."""
-_RIGHTS = {
-    "restart-pod": "`evictPods`; with `evict: false` `deletePods`",
-    "rollout-restart": "`rolloutRestart`",
-    "scale-deployment": "`scale`",
-    "expand-claim": "`expandClaims`",
-    "cordon-node": "`cordonNodes`",
-    "drain-node": "`drainNodes`",
-}
-"""Which value below healer.remediations.kubernetes of the chart grants what it needs."""
 
 
 def pages() -> dict[Path, str]:
@@ -86,20 +77,13 @@ def events() -> str:
 
 def page(name: str, cls: type[Remediation]) -> str:
     """One remediation's page."""
-    where = (
-        "On the machine, by its node agent: allowed in `BAROGRAPH_AGENT_REMEDIATIONS`"
-        + (" or `BAROGRAPH_AGENT_CLEAN`" if name == "clean-logs" else "")
-        if cls.PLACE == "node"
-        else "Through the Kubernetes API, by the healer: allowed in "
-        f"`BAROGRAPH_HEALER_REMEDIATIONS`. Right in the chart: {_RIGHTS[name]}"
-    )
     back = "Taken back if the value is no better." if cls.UNDOABLE else "Cannot be taken back."
     settle = f"The item is read again after {cls.SETTLE_S:g} s at the earliest. "
     return document(
         f"# {name}",
         (cls.__doc__ or "").replace("\n    ", "\n").strip(),
         f"Against: {_helps(cls)}.",
-        f"{where}.",
+        f"{_place(name, cls)}.",
         f"{settle if cls.SETTLE_S else ''}{back}",
         "## Settings",
         settings_table(cls),
@@ -107,6 +91,16 @@ def page(name: str, cls: type[Remediation]) -> str:
         "## Risks",
         "\n".join(f"- {risk}" for risk in cls.RISKS),
     )
+
+
+def _place(name: str, cls: type[Remediation]) -> str:
+    if issubclass(cls, OnCluster):
+        return (
+            "Through the Kubernetes API, by the healer: allowed in "
+            f"`BAROGRAPH_HEALER_REMEDIATIONS`. Right in the chart: {cls.RIGHT}"
+        )
+    also = " or `BAROGRAPH_AGENT_CLEAN`" if name == "clean-logs" else ""
+    return f"On the machine, by its node agent: allowed in `BAROGRAPH_AGENT_REMEDIATIONS`{also}"
 
 
 def _helps(cls: type[Remediation]) -> str:

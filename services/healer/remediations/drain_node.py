@@ -22,6 +22,7 @@ class CordonNode(OnCluster):
 
     KIND: ClassVar[str] = "node"
     LABELS: ClassVar[tuple[str, ...]] = ("node", "nodename")
+    RIGHT: ClassVar[str] = "`cordonNodes`"
     COLLECTION: ClassVar[str] = "/api/v1/nodes"
     UNDOABLE: ClassVar[bool] = True
     RISKS: ClassVar[tuple[str, ...]] = (
@@ -85,6 +86,7 @@ class DrainNode(CordonNode):
     left alone, too, and said.
     """
 
+    RIGHT: ClassVar[str] = "`drainNodes`"
     SETTLE_S: ClassVar[float] = 60
     RISKS: ClassVar[tuple[str, ...]] = (
         "The other nodes must have room for its pods.",

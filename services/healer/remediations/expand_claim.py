@@ -32,6 +32,7 @@ class ExpandClaim(OnCluster):
 
     KIND: ClassVar[str] = "persistentvolumeclaim"
     LABELS: ClassVar[tuple[str, ...]] = ("persistentvolumeclaim",)
+    RIGHT: ClassVar[str] = "`expandClaims`"
     COLLECTION: ClassVar[str] = "/api/v1/namespaces/{namespace}/persistentvolumeclaims"
     SETTLE_S: ClassVar[float] = 120
     RISKS: ClassVar[tuple[str, ...]] = (

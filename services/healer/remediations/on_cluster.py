@@ -47,6 +47,8 @@ class OnCluster(Stepwise[Object]):
     """Of the object; empty: as the label that names it."""
     COLLECTION: ClassVar[str] = ""
     """The API's path of the kind's objects, with ``{namespace}`` and maybe ``{kind}``."""
+    RIGHT: ClassVar[str] = "none of its own: bind the healer's service account to a role of yours"
+    """The value below ``healer.remediations.kubernetes`` of the chart that grants what it needs."""
 
     kubeconfig: Path | None = Field(
         default=None, description="The kubeconfig file; none: the healer's own service account."

@@ -23,6 +23,7 @@ class RestartPod(OnCluster):
 
     KIND: ClassVar[str] = "pod"
     LABELS: ClassVar[tuple[str, ...]] = ("pod", "pod_name")
+    RIGHT: ClassVar[str] = "`evictPods`; with `evict: false` `deletePods`"
     COLLECTION: ClassVar[str] = "/api/v1/namespaces/{namespace}/pods"
     SETTLE_S: ClassVar[float] = 30
     RISKS: ClassVar[tuple[str, ...]] = (

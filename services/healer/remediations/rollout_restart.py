@@ -21,6 +21,7 @@ class RolloutRestart(OnCluster):
     """
 
     LABELS: ClassVar[tuple[str, ...]] = ("deployment", "statefulset", "daemonset")
+    RIGHT: ClassVar[str] = "`rolloutRestart`"
     COLLECTION: ClassVar[str] = "/apis/apps/v1/namespaces/{namespace}/{kind}s"
     SETTLE_S: ClassVar[float] = 60
     RISKS: ClassVar[tuple[str, ...]] = (

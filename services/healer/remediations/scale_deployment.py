@@ -21,6 +21,7 @@ class ScaleDeployment(OnCluster):
 
     KIND: ClassVar[str] = "deployment"
     LABELS: ClassVar[tuple[str, ...]] = ("deployment",)
+    RIGHT: ClassVar[str] = "`scale`"
     COLLECTION: ClassVar[str] = "/apis/apps/v1/namespaces/{namespace}/deployments"
     SETTLE_S: ClassVar[float] = 60
     UNDOABLE: ClassVar[bool] = True

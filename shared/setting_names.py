@@ -20,6 +20,9 @@ RENAMED = {
     "most_series": "max_series",
 }
 """Names of earlier versions, and what they are called now."""
+OF_COMMANDS = frozenset({"BAROGRAPH_HEALER_URL", "BAROGRAPH_HEALER_TOKEN"})
+"""Variables of `barograph`'s own options that begin as a service's: where they are exported, a
+service that starts there is not meant."""
 
 
 def meant(name: str, names: Iterable[str], prefix: str = "") -> str:

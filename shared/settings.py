@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.registry import Registry
-from shared.setting_names import fault, meant
+from shared.setting_names import OF_COMMANDS, fault, meant
 from shared.trust import VARIABLE, UntrustedError, trust
 
 
@@ -125,7 +125,7 @@ class ServiceSettings(BaseSettings):
         values: dict[str, Any] = {}
         unknown = []
         for name, value in os.environ.items():
-            if name.startswith(own):
+            if name.startswith(own) and name not in OF_COMMANDS:
                 field = name.removeprefix(own).lower()
                 if field in cls.model_fields:
                     values[field] = value

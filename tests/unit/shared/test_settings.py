@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
+from typer.main import get_command
 
+from services.healer.settings import HealerSettings
+from shared import cli
+from shared.setting_names import OF_COMMANDS
 from shared.settings import ServiceSettings, SettingsError
 
 
@@ -56,6 +61,21 @@ def test_a_fault_inside_json_names_the_variable_and_the_place(
         ["BAROGRAPH_TRY_INNER", "hight"],
         ["BAROGRAPH_TRY_LISTED", "Value error, not JSON"],
     ]
+
+
+def test_an_exported_variable_of_a_command_is_no_setting_of_the_service_it_reads_like(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commands: list[Any] = [get_command(cli.app)]
+    seen: set[str] = set()
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        seen |= {each.envvar for each in command.params if isinstance(each.envvar, str)}
+    read_alike = {name for name in seen if name.split("_")[1].lower() in SERVICES}
+    assert read_alike == OF_COMMANDS
+    for name in read_alike:
+        monkeypatch.setenv(name, "http://127.0.0.1:8081")
+    HealerSettings.load("healer")
 
 
 SERVICES = ["client", "task", "autospec", "detector", "predictor", "healer"]

@@ -11,9 +11,8 @@ import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
 
-from replay.cli import replay
 from replay.sources import UnreadableError, clock_of, read, ticks
-from shared.cli import app
+from shared.cli import complete
 
 _DISK = "df.bytes.used.percent"
 _BEGIN_S = 1_700_000_400
@@ -64,10 +63,8 @@ def _prometheus(path: Path) -> Path:
 
 
 def _run(*arguments: str) -> dict:
-    if "replay" not in {command.name for command in app.registered_commands}:
-        app.command("replay")(replay)
     done = CliRunner().invoke(
-        app, ["replay", *arguments, "--json", "--policy", json.dumps(_POLICY)]
+        complete(), ["replay", *arguments, "--json", "--policy", json.dumps(_POLICY)]
     )
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
@@ -133,8 +130,7 @@ def test_events_are_written_as_they_would_have_been_published(tmp_path: Path) ->
 
 
 def test_a_table_is_printed_for_people(tmp_path: Path) -> None:
-    app.command("replay")(replay)
-    done = CliRunner().invoke(app, ["replay", str(_csv(tmp_path / "recorded.csv"))])
+    done = CliRunner().invoke(complete(), ["replay", str(_csv(tmp_path / "recorded.csv"))])
     assert done.exit_code == 0
     assert "Alarms with and without the system" in done.stdout
 
@@ -154,8 +150,7 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(
     path.write_text(text)
     with pytest.raises(UnreadableError, match=said):
         read([path])
-    app.command("replay")(replay)
-    done = CliRunner().invoke(app, ["replay", str(path)])
+    done = CliRunner().invoke(complete(), ["replay", str(path)])
     assert done.exit_code == 2
     assert "cannot replay" in done.stderr
 

@@ -1,4 +1,4 @@
-"""``POST /api/v1/write``: Prometheus remote write 1.0 and 2.0.
+"""``POST /api/v1/write``: Prometheus remote write 1.0 and 2.0; ``POST /v1/metrics``: OTLP.
 
 204 only after the broker has confirmed every sample. 400 and the faults for what must never be
 sent again as it is, after the good samples of the request are written; 413 and 415 likewise, for
@@ -14,8 +14,10 @@ from collections.abc import Callable
 import structlog
 from fastapi import FastAPI, Request, Response
 
+from services.detector.gateway import otlp_http
 from services.detector.gateway.ingest import InFlight, Ingest
 from services.detector.gateway.intake import Intake
+from services.detector.gateway.otlp import Otlp
 from services.detector.gateway.remote_write import Message, Received
 from services.detector.gateway.senders import sender_name
 from services.detector.settings import Settings
@@ -64,6 +66,27 @@ def make_app(settings: Settings, ingest: Ingest, away: Callable[[], str] = lambd
             in_flight.leave()
         return Response(status_code=204, headers=_written(kind, received))
 
+    @app.post("/v1/metrics")
+    async def metrics(request: Request) -> Response:
+        """Take metrics from OpenTelemetry (OTLP/HTTP; protobuf or JSON, gzip or none)."""
+        encoded = Otlp.PROTOBUF
+        if not in_flight.enter():
+            return otlp_http.refusal(encoded, 429, "too many requests at once")
+        try:
+            encoded = _otlp_of(request)
+            encoding = _check_otlp(request, token)
+            _check_broker(away())
+            body = await _body(request, settings.gateway_body_bytes)
+            received = await _taken(intake, body, encoding, encoded, _sender_of(request))
+        except _RefusedError as refused:
+            if refused.received.taken or refused.received.ignored:
+                return otlp_http.accepted(encoded, refused.received)
+            log.warning("metrics_refused", status=refused.status, reason=refused.text[:500])
+            return otlp_http.refusal(encoded, refused.status, refused.text)
+        finally:
+            in_flight.leave()
+        return otlp_http.accepted(encoded, received)
+
     return app
 
 
@@ -81,7 +104,7 @@ def _sender_of(request: Request) -> str:
 
 
 async def _taken(
-    intake: Intake, body: bytes, encoding: str, kind: Message, sender: str
+    intake: Intake, body: bytes, encoding: str, kind: Message | Otlp, sender: str
 ) -> Received:
     """What was kept of a body that is good as a whole; raises _RefusedError otherwise."""
     try:
@@ -110,10 +133,7 @@ def _written(kind: Message, received: Received) -> dict[str, str]:
 def _check_headers(request: Request, token: str) -> tuple[Message, str]:
     """Which message the body is and how it is compressed; both may go without saying."""
     headers = request.headers
-    if token and not same(presented(headers.get("authorization", "")), token):
-        raise _RefusedError(401, "a bearer token is needed (or the token as a password)")
-    if "origin" in headers:
-        raise _RefusedError(403, "a page in a browser may not write here")
+    _check_sender(request, token)
     kind = _message_of(headers.get("content-type", _PROTOBUF))
     encoding = headers.get("content-encoding", "snappy").strip().lower()
     if encoding not in ("snappy", "zstd"):
@@ -126,6 +146,31 @@ def _check_headers(request: Request, token: str) -> tuple[Message, str]:
             f"remote write version {version[:20]!r} is not {wanted}.x, as it must be with {kind}",
         )
     return kind, encoding
+
+
+def _check_sender(request: Request, token: str) -> None:
+    if token and not same(presented(request.headers.get("authorization", "")), token):
+        raise _RefusedError(401, "a bearer token is needed (or the token as a password)")
+    if "origin" in request.headers:
+        raise _RefusedError(403, "a page in a browser may not write here")
+
+
+def _otlp_of(request: Request) -> Otlp:
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    try:
+        return Otlp(media)
+    except ValueError:
+        known = " or ".join(Otlp)
+        raise _RefusedError(415, f"Content-Type must be {known}") from None
+
+
+def _check_otlp(request: Request, token: str) -> str:
+    """How the body is compressed."""
+    _check_sender(request, token)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip"):
+        raise _RefusedError(415, "Content-Encoding must be gzip or left out")
+    return encoding
 
 
 def _check_broker(away: str) -> None:

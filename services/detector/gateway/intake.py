@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from services.detector.gateway.ingest import Ingest
 from services.detector.gateway.known import Limits
+from services.detector.gateway.otlp import Otlp, parsed, translated, unpacked
+from services.detector.gateway.otlp_totals import Totals
 from services.detector.gateway.remote_write import Message, Received, Receiver, decompress
 from services.detector.settings import Settings, series_that_fit
 from shared.messaging import MessagingError
@@ -37,7 +40,7 @@ _GROUP_BYTES = 2_000_000
 class _Waiting:
     body: bytes
     encoding: str
-    message: Message
+    message: Message | Otlp
     sender: str
     done: asyncio.Future[Received]
     received: Received = field(default_factory=Received)
@@ -62,12 +65,13 @@ class Intake:
         # What reads requests is compiled now, not while the first sender waits.
         for second in (False, True):
             self._receiver.known.read(np.empty(0, dtype=np.uint8), second=second)
+        self._totals = Totals(limits.series)
         self._reading = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
         self._groups: set[asyncio.Task[None]] = set()
 
     async def take(
-        self, body: bytes, encoding: str, message: Message, sender: str = ""
+        self, body: bytes, encoding: str, message: Message | Otlp, sender: str = ""
     ) -> Received:
         """Return when the broker has every sample that is good.
 
@@ -133,16 +137,27 @@ class Intake:
 
     def _read(self, request: _Waiting) -> None:
         try:
+            if isinstance(request.message, Otlp):
+                self._read_otlp(request, request.message)
+                return
             data = decompress(request.body, request.encoding, self._raw_bytes)
-            request.received = self._receiver.read(
-                data,
-                request.message,
-                self._ingest.now_ms(),
-                self._ingest.ahead_ms,
-                request.sender,
-            )
+            request.received = self._received(data, request.message, request.sender)
         except InvalidBatch as error:
             request.error = error
         except Exception:
             log.exception("request_not_read", bytes=len(request.body))
             request.error = InvalidBatch(["the gateway could not read this; its log says why"])
+
+    def _read_otlp(self, request: _Waiting, encoded: Otlp) -> None:
+        data = unpacked(request.body, request.encoding, self._raw_bytes)
+        told = translated(parsed(data, encoded), self._totals, self._raw_bytes)
+        received = self._received(
+            np.frombuffer(told.body, dtype=np.uint8), Message.V1, request.sender
+        )
+        received.refused = told.samples - received.taken - received.ignored + len(told.faults)
+        received.add(told.faults)
+        request.received = received
+
+    def _received(self, data: NDArray[np.uint8], message: Message, sender: str) -> Received:
+        now, ahead = self._ingest.now_ms(), self._ingest.ahead_ms
+        return self._receiver.read(data, message, now, ahead, sender)

@@ -40,6 +40,8 @@ class Received:
     """Samples that are kept."""
     ignored: int = 0
     """Samples of series nobody wants: taken, and dropped."""
+    refused: int = 0
+    """Samples of OpenTelemetry's that are not kept."""
     faults: list[str] = field(default_factory=list)
 
     def add(self, faults: Sequence[str]) -> None:

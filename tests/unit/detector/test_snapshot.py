@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,20 @@ def test_what_was_packed_is_unpacked() -> None:
     offset, arrays = unpack(pack(41, {"a": np.arange(3), "b": np.array([np.nan])}))
     assert offset == 41
     assert arrays["a"].tolist() == [0, 1, 2]
+
+
+def test_a_snapshot_of_before_they_were_compressed_is_read() -> None:
+    plain = io.BytesIO()
+    np.savez(plain, offset=np.int64(7), a=np.arange(3))
+    digest = hashlib.sha256(plain.getvalue()).digest()
+
+    offset, arrays = unpack(b"BAROSN01" + digest + plain.getvalue())
+
+    assert (offset, arrays["a"].tolist()) == (7, [0, 1, 2])
+
+
+def test_columns_as_they_begin_take_hardly_any_room() -> None:
+    assert len(pack(7, {"a": np.full(1_000_000, np.nan)})) < 10_000
 
 
 @pytest.mark.parametrize("at", [0, 5, 10, 45, 100, -1])

@@ -100,7 +100,7 @@ class Inlets:
         service.bus.publish_prepared = self._publish  # type: ignore[method-assign]
         self._inlet = Inlet(
             service.bus,
-            service._handlers,
+            service._answering.handlers() | service._handlers,
             service.store,
             service._clock,
             read_ahead=service._read_ahead,

@@ -168,7 +168,7 @@ def parsed(command: Any, arguments: list[str]) -> None:
 
 def known(command: Any, words: list[str]) -> None:
     """The subcommands and options exist; arguments may be missing in a sentence."""
-    while words and hasattr(command, "commands") and re.match(r"[a-z-]+$", words[0]):
+    while words and hasattr(command, "commands") and re.match(r"[a-z][a-z-]*$", words[0]):
         assert words[0] in command.commands, (command.name, words)
         command, words = command.commands[words[0]], words[1:]
     options = {option for parameter in command.params for option in parameter.opts} | {"--help"}

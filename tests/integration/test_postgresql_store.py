@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from pydantic import BaseModel
 
 from shared.embedded.process import EmbeddedError
 from shared.store import Collection, Store, StoreUnavailable
-from tests.postgresql import PrivatePostgres
+from tests.postgresql import PrivatePostgres, binaries
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,3 +120,39 @@ def migrate(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=120,
         check=False,
     )
+
+
+_HOW_TO = (ROOT / "docs/how-to/back-up.md").read_text()
+
+
+def _documented(program: str, database: PrivatePostgres, service: str, file: Path) -> None:
+    """Run the documented command of ``program`` for this service's database and dump."""
+    joined = _HOW_TO.replace("\\\n", " ")
+    (line,) = [text for text in joined.splitlines() if text.strip().startswith(f"{program} ")]
+    address = database.url(service).replace("+psycopg", "")
+    line = re.sub(r"postgresql://\$s:[^\"]*", address, line).replace("$s.dump", str(file))
+    command = [str(binaries() / program), *shlex.split(line)[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_database_comes_back_from_its_backup_also_on_an_empty_server(
+    database: PrivatePostgres, tmp_path: Path
+) -> None:
+    file = tmp_path / "task.dump"
+    store = Store(database.url())
+    with store.transaction() as records:
+        records.put(COUNTS, Count(name="kept", value=7))
+    _documented("pg_dump", database, "task", file)
+    with store.transaction() as records:
+        records.put(COUNTS, Count(name="kept", value=8))
+        records.put(COUNTS, Count(name="later", value=1))
+    store.close()
+    for service in ("task", "healer"):  # over what is there, and as if on an empty server
+        _documented("pg_restore", database, service, file)
+        restored = Store(database.url(service))
+        with restored.transaction() as records:
+            assert records.get(COUNTS, "kept") == Count(name="kept", value=7)
+            assert records.get(COUNTS, "later") is None
+            records.put(COUNTS, Count(name="kept", value=9))
+        restored.close()

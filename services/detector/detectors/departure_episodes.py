@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from services.detector.detectors import departure_blocks as blocks
 from services.detector.detectors import departure_kernel as of
 from shared.compiled import kernel
 
@@ -13,12 +14,14 @@ Row = NDArray[Any]
 
 _WEEK_MS = 604_800_000
 _SHIFT, _MAX_SHIFT = 1.0, 2.0
+_HALF = 0.7
+"""Nats: half as rare."""
 
 
 @kernel
 def control(pace: Row, tally: Row, onset: bool, weekly: float, step_ms: float) -> None:
     """Shift the threshold up with every alarm, and down with the time that the budget gives it."""
-    trust = tally[of.BLOCKS] / (tally[of.BLOCKS] + of.TRUST_BLOCKS)
+    trust = tally[of.BLOCKS] / (tally[of.BLOCKS] + blocks.TRUST_BLOCKS)
     pull = _SHIFT * trust * trust
     shift = pace[of.SHIFT] - pull * weekly * min(step_ms, 3_600_000.0) / _WEEK_MS
     if onset:
@@ -32,7 +35,8 @@ def speak(
 ) -> tuple[bool, bool]:
     """Whether an episode begins with this point, and whether one is going on."""
     if rarest < passes:
-        return False, tally[of.FIRING] > 0 and rarest >= passes / 2
+        # Under a large budget the threshold is near what is usual: half of it is never left.
+        return False, tally[of.FIRING] > 0 and rarest >= max(passes / 2, passes - _HALF)
     # Within the rest it is the same episode; one that has ended does not begin again.
     resting = time_ms - course[of.TOLD_MS] <= rest_ms
     return not resting, tally[of.FIRING] > 0

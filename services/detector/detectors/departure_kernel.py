@@ -32,15 +32,15 @@ WEEK_SLOTS = 84
 SLOW, FAST, LAST, DRIFT, LEVEL, TOLD_MS = 0, 3, 6, 9, 10, 11
 COURSE = 12
 ERROR, SPREAD, Z1, Z2, S1, S2, MEANS, ENERGY = 0, 9, 10, 11, 12, 13, 14, 17
-LOG_BLOCKS, WEEKS, HIGHEST, SHIFT, PEAK = 18, 19, 20, 21, 22
-PACE = 23
+LOG_BLOCKS, WEEKS, HIGHEST, SHIFT, PEAK, SLOPE, MOVING = 18, 19, 20, 21, 22, 23, 24
+PACE = 25
 POINTS, BEST, RUN, CHANGES, IN_BLOCK, BLOCKS, HELD, TODAY, FIRING = range(9)
 TALLY = 9
 TOPS, OPEN, RANKED = 0, CHANNELS * KEPT, CHANNELS * KEPT + CHANNELS
 KEEPS = RANKED + PEAKS
 
-_DAY_MS, _WEEK_MS, _SLOT_MS, _MONDAY_MS = 86_400_000, 604_800_000, 7_200_000, 345_600_000
-_SPANS = np.array([1, 1, 1, 3, 12, 3, 3, 1, 1])
+_WEEK_MS, _SLOT_MS, _MONDAY_MS = 604_800_000, 7_200_000, 345_600_000
+SPANS = np.array([1, 1, 1, 3, 12, 3, 3, 1, 1])
 """Blocks that one entry of a channel's largest stands for: slow sizes do not change sooner."""
 _GAINS = np.array([1 / 6, 1 / 24, 1 / 96])
 """Of the running means: about 12, 48 and 192 points."""
@@ -48,17 +48,18 @@ _LOGS = np.array([math.log(at + 0.5) for at in range(KEPT + 1)])
 _TYPICAL = np.array([4.0, 3.0, 1.8, 1.2, 0.8, 1.7, 1.7, 8.0, 6.0], dtype=np.float32)
 """What the largest of a block is on a typical series; believed while there is no history."""
 _TYPICAL_CODES = _TYPICAL.view(np.int32) >> 16
-_NAT = math.log(2.0) / 128
-"""Nats in one step of a kept size."""
-TRUST_BLOCKS, _PRIOR_BLOCKS, _LEAD = 150.0, 25.0, 0.8
+TWICE = 128
+_NAT = math.log(2.0) / TWICE
+"""Steps of a kept size that double it; nats in one."""
+_PRIOR_BLOCKS = 25.0
+_MIN_MOVING = 0.1
+"""Least share of points that differ from the one before, in the measure of usual deviations."""
 _LONG_SPAN = 3
-_MAX_BEYOND, _USUAL, NEVER = 10.0, 2.0, 99.0
+_MAX_BEYOND, NEVER = 10.0, 99.0
 _NOTHING, NOISE = 0.02, 0.8
 """Mean deviations that are none, and the usual ones of what was just begun."""
-_MIN_RUN, _UNSETTLED, _LEARNED = 6, 2, 10
-"""Equal values that are a run; blocks not counted; points before distances mean something."""
-_STEPS = 256.0
-"""Of a nat, in which rarities are kept."""
+_MIN_RUN, _LEARNED = 6, 10
+"""Equal values that are a run; points before distances mean something."""
 _EXTREME = 1e30
 
 
@@ -101,6 +102,18 @@ def choose(pace: Row, best: int) -> int:
         if pace[ERROR + at] < 0.93 * pace[ERROR + best]:
             best = at
     return best
+
+
+@kernel
+def moving(pace: Row) -> float:
+    """The share of points that differ from the one before."""
+    return max(_MIN_MOVING, float(pace[MOVING]))
+
+
+@kernel
+def usual(pace: Row, best: int) -> float:
+    """What a predictor leaves over of a point that moves: of normal noise, its deviation."""
+    return float(1.25 * pace[ERROR + best] / moving(pace))
 
 
 @kernel
@@ -175,7 +188,7 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[floa
     trust = blocks / (blocks + _PRIOR_BLOCKS)
     most, where = 0.0, 0
     for channel in range(CHANNELS):
-        start, span = TOPS + channel * KEPT, _SPANS[channel]
+        start, span = TOPS + channel * KEPT, SPANS[channel]
         past = blocks if span == 1 else (longest if span > _LONG_SPAN else long)
         code = codes[channel] >> 16
         held = min(past, KEPT)
@@ -194,58 +207,6 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[floa
 
 
 @kernel
-def insert(tops: Row, start: int, room: int, held: int, code: int) -> None:
-    """Keep ``code`` among the ``room`` largest, descending, of which ``held`` are there."""
-    at = min(held, room - 1)
-    if held == room and code <= tops[start + at]:
-        return
-    while at > 0 and tops[start + at - 1] < code:
-        tops[start + at] = tops[start + at - 1]
-        at -= 1
-    tops[start + at] = code
-
-
-@kernel
-def close(pace: Row, tally: Row, tops: Row, weeks: float) -> None:
-    """End a block: its largest sizes and rarity become history."""
-    blocks = tally[BLOCKS]
-    for channel in range(CHANNELS):
-        if (blocks + 1) % _SPANS[channel] == 0:
-            held = min(blocks // _SPANS[channel], KEPT)
-            insert(tops, TOPS + channel * KEPT, KEPT, held, tops[OPEN + channel])
-            tops[OPEN + channel] = 0
-    tally[BLOCKS], tally[IN_BLOCK] = min(blocks + 1, 1_000_000_000), 0
-    pace[LOG_BLOCKS] = math.log(tally[BLOCKS] + 1.0)
-    if blocks >= _UNSETTLED:
-        insert(tops, RANKED, PEAKS, tally[HELD], round(pace[HIGHEST] * _STEPS))
-        tally[HELD] = min(tally[HELD] + 1, PEAKS)
-    pace[HIGHEST] = 0.0
-    pace[WEEKS] += weeks
-    if pace[WEEKS] >= 1.0:
-        # The memory is half a week to a week long: every second rarity goes.
-        pace[WEEKS] /= 2
-        tally[HELD] = (tally[HELD] + 1) // 2
-        for at in range(tally[HELD]):
-            tops[RANKED + at] = tops[RANKED + 2 * at]
-
-
-@kernel
-def threshold(pace: Row, tally: Row, tops: Row, weekly: float) -> float:
-    """The rarity that the series' own past ones reach as often as the budget allows.
-
-    That is extrapolated from the one that was reached four times as often, and four times more:
-    some faults in the past do not move it. A young series' rarities are drawn towards those of
-    others, hence smaller; and what came of past thresholds shifts it.
-    """
-    allowed = weekly * pace[WEEKS]
-    rank = max(1, min(tally[HELD], int(4 * allowed) + 4))
-    reached = tops[RANKED + rank - 1] / _STEPS if tally[HELD] > 0 else _USUAL
-    lead = _LEAD * TRUST_BLOCKS / (tally[BLOCKS] + TRUST_BLOCKS)
-    found = reached + math.log(rank / max(allowed, 1e-9))
-    return float(found - lead + pace[SHIFT])
-
-
-@kernel
 def follow(
     course: Row, pace: Row, tally: Row, value: float, seasons: Row, errors: Row, holiday: bool
 ) -> None:
@@ -258,6 +219,7 @@ def follow(
         if n > _LEARNED and error > 0:
             size = min(size, 5 * error)
         pace[ERROR + at] += gain * (size - error)
+    pace[MOVING] += gain * ((1.0 if value != course[LAST] else 0.0) - pace[MOVING])
     away, spread = value - course[LEVEL], pace[SPREAD]
     most = 3.0 * spread if n > _LEARNED and spread > 0 else _EXTREME
     gain = max(1.0 / (n + 1), 0.001)

@@ -70,5 +70,5 @@ def shape(where: int, pace: Row, slots: Row, value: float, expected: float, best
     """The channel that decided, or ``MISSING`` where it saw what a rhythm left out."""
     if best < _RHYTHMS or where in (of.STILL, of.QUIET):
         return where
-    usual = 1.25 * pace[of.ERROR + best]
+    usual = of.usual(pace, best)
     return MISSING if missing(slots, value, expected, usual) else where

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from services.detector.detectors import departure_blocks as blocks
 from services.detector.detectors import departure_kernel as of
 from services.detector.detectors.departure_episodes import control, rest, speak
 from services.detector.detectors.departure_shape import UNWANTED, shape, way
@@ -89,15 +90,19 @@ def scratch() -> Scratch:
 def away(
     course: Row, pace: Row, tally: Row, errors: Row, value: float, floor: float, best: int
 ) -> tuple[float, float]:
-    """How far from what was expected, and from the level, in the series' usual deviations."""
+    """How far from what was expected, and from the level, in the series' usual deviations.
+
+    Those of the points that move: a series of zeros with a few ones is usually one off when it
+    moves at all, however long it rests between.
+    """
     level = abs(value - course[of.LEVEL])
     tiny = 1e-9 * (abs(value) + abs(course[of.LAST]))
-    usual = max(1.25 * pace[of.ERROR + best], tiny)
+    usual = max(of.usual(pace, best), tiny)
     z, far = 0.0, 0.0
     if tally[of.POINTS] >= _FEW and usual > 0 and abs(errors[best]) >= floor:
         z = max(-1e6, min(1e6, errors[best] / usual))
     if tally[of.POINTS] >= 2 * _FEW and pace[of.SPREAD] > tiny and level >= floor:
-        far = min(level / pace[of.SPREAD], 1e6)
+        far = min(level * of.moving(pace) / pace[of.SPREAD], 1e6)
     return z, far
 
 
@@ -126,25 +131,6 @@ def season(week: Row, place: tuple[int, int, float], left: float, step_ms: float
 
 
 @kernel
-def account(
-    pace: Row, tally: Row, tops: Row, room: Scratch, rarest: float, told: bool, ended: bool
-) -> None:
-    """Make the point part of the block that is going on; keep the running numbers."""
-    for channel in range(of.CHANNELS):
-        code = room.codes[channel] >> 16
-        # What is told does not become usual by its size, only by how often it is told.
-        if channel != of.STILL and not told and code > tops[of.OPEN + channel]:
-            tops[of.OPEN + channel] = code
-    code = room.codes[of.CHANNELS] >> 16
-    if ended and code > tops[of.OPEN + of.STILL]:
-        tops[of.OPEN + of.STILL] = code
-    pace[of.HIGHEST] = max(pace[of.HIGHEST], rarest)
-    for at in range(of.Z1, of.ENERGY + 1):
-        pace[at] = room.fresh[at]
-    tally[of.IN_BLOCK] += 1
-
-
-@kernel
 def learn(
     state: State,
     at: int,
@@ -164,7 +150,7 @@ def learn(
     if not holiday and tally[of.POINTS] * step_ms > _DAY_MS:
         season(state.week[at], place, value - room.seasons[1], step_ms)
     if tally[of.IN_BLOCK] >= of.BLOCK:
-        of.close(pace, tally, state.tops[at], of.BLOCK * step_ms / _WEEK_MS)
+        blocks.close(pace, tally, state.tops[at], of.BLOCK * step_ms / _WEEK_MS)
     if day != tally[of.TODAY] or (tally[of.POINTS] < _YOUNG and tally[of.IN_BLOCK] == 0):
         tally[of.TODAY] = day
         tally[of.BEST] = of.choose(pace, tally[of.BEST])
@@ -186,6 +172,7 @@ def start(course: Row, pace: Row, tally: Row, value: float, day: int) -> None:
     """Learn the first point of a series."""
     course[of.SLOW] = course[of.FAST] = course[of.LAST] = course[of.LEVEL] = value
     course[of.TOLD_MS], pace[of.ENERGY] = -_EXTREME, of.NOISE
+    pace[of.SLOPE], pace[of.MOVING] = 1.0, 1.0
     tally[of.POINTS], tally[of.TODAY], tally[of.CHANGES] = 1, day, 1
 
 
@@ -262,7 +249,7 @@ def step(
         rarest, where = of.rarest(pace, tally, state.tops[at], room.codes, run)
         budget = points.budgets[i]
         weekly = rules.alarms_per_week if math.isnan(budget) else budget
-        passes = of.threshold(pace, tally, state.tops[at], weekly)
+        passes = blocks.threshold(pace, tally, state.tops[at], weekly, steps[at])
         onset, going_on = speak(course, tally, rarest, passes, time_ms, rules.rest_ms)
         lean = way(where, z, three, room.fresh, rules.spike, rules.drop)
         judged = tally[of.POINTS] >= rules.min_points and not points.broken[i]
@@ -279,6 +266,7 @@ def step(
         if rarest >= passes and judged:
             rest(course, pace, rarest, time_ms, rules.rest_ms, rules.margin)
         tally[of.FIRING] = told
-        control(pace, tally, told and onset, weekly, steps[at])
-        account(pace, tally, state.tops[at], room, rarest, rarest >= passes, run == 0)
+        opened, passed, tops = told and onset, rarest >= passes, state.tops[at]
+        control(pace, tally, opened, weekly, steps[at])
+        blocks.account(pace, tally, tops, room.codes, room.fresh, rarest, passed, opened, run == 0)
         learn(state, at, value, place, holiday, steps[at], day, room)

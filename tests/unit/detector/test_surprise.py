@@ -16,7 +16,7 @@ from shared.contracts import AnomalyDetected
 from shared.contracts.alerts import AnomalyKind
 from shared.samples import from_rows
 
-_MINUTE = 60_000
+_MINUTE, _HOUR_MS = 60_000, 3_600_000
 
 
 def _wave(at: int) -> float:
@@ -88,20 +88,39 @@ def _tops() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_the_threshold_is_what_was_reached_four_times_as_often_and_a_quarter_of_it() -> None:
+    from services.detector.detectors import departure_blocks as blocks
     from services.detector.detectors import departure_kernel as of
 
     pace, tally, tops = _tops()
+    pace[of.SLOPE] = 1.0
     pace[of.WEEKS], tally[of.BLOCKS] = 0.8, 1_000_000
     for nats in range(1, 13):
-        of.insert(tops, of.RANKED, of.PEAKS, tally[of.HELD], nats * 256)
+        blocks.insert(tops, of.RANKED, of.PEAKS, tally[of.HELD], nats * 256)
         tally[of.HELD] += 1
 
+    def found(weekly: float) -> float:
+        return blocks.threshold(pace, tally, tops, weekly, _HOUR_MS)
+
     # 0.5 a week allow 0.4 in 0.8 weeks: the fifth largest of 1 to 12 is 8.
-    assert of.threshold(pace, tally, tops, 0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
-    assert of.threshold(pace, tally, tops, 0.05) > of.threshold(pace, tally, tops, 0.5)
+    assert found(0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
+    assert found(0.05) > found(0.5)
     # The largest ones, which may have been faults, do not move it.
     tops[of.RANKED] = 30_000
-    assert of.threshold(pace, tally, tops, 0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
+    assert found(0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
+
+
+def test_a_heavy_tail_is_told_by_its_ranks_once_a_tenth_of_the_blocks_is_kept() -> None:
+    from services.detector.detectors import departure_blocks as blocks
+    from services.detector.detectors import departure_kernel as of
+
+    tops = np.zeros(of.KEEPS, dtype=np.int16)
+    # Ranked rarities of an exponential tail whose mean is two nats.
+    for rank in range(24):
+        tops[of.RANKED + rank] = round(2 * (3 + math.log(24 / (rank + 1))) * 256)
+
+    assert blocks.slope(tops, 24, 100) == 1.0
+    assert 1.0 < blocks.slope(tops, 24, 150) < blocks.slope(tops, 24, 200)
+    assert blocks.slope(tops, 24, 10_000) == pytest.approx(1.75, abs=0.1)
 
 
 def test_every_alarm_lifts_the_threshold_and_quiet_weeks_lower_it() -> None:
@@ -120,12 +139,13 @@ def test_every_alarm_lifts_the_threshold_and_quiet_weeks_lower_it() -> None:
 
 
 def test_rarity_of_a_block_is_its_rank_and_beyond_all_a_heavy_tail() -> None:
+    from services.detector.detectors import departure_blocks as blocks
     from services.detector.detectors import departure_kernel as of
 
     _, _, tops = _tops()
     codes = (np.arange(1, 13, dtype=np.float32).view(np.int32) >> 16).tolist()
     for at, code in enumerate(codes):
-        of.insert(tops, 0, of.KEPT, at, code)
+        blocks.insert(tops, 0, of.KEPT, at, code)
     logs = math.log(101)
     third = of.rarity(tops, 0, of.KEPT, codes[9], 100, logs)
     assert third == pytest.approx(logs - math.log(3.5))
@@ -235,3 +255,31 @@ def test_the_engine_asks_it_unless_told_otherwise() -> None:
 def test_an_unknown_time_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone 'Mars/Olympus'"):
         EngineSettings(zone="Mars/Olympus")
+
+
+def test_usual_deviations_are_those_of_points_that_move() -> None:
+    from services.detector.detectors import departure_kernel as of
+
+    def usual(values: list[float]) -> float:
+        _, state = _run(values)
+        return of.usual(state["pace"][0], int(state["tally"][0, of.BEST]))
+
+    rng = np.random.default_rng(11)
+    noise = rng.normal(size=1000)
+    assert usual(noise.tolist()) == pytest.approx(1.0, rel=0.2)
+    # A one among zeros every tenth point is half a one off for each of its two moves.
+    ones = (np.arange(1000) % 10 == 0).astype(float)
+    assert 0.5 < usual(ones.tolist()) < 1.5
+
+
+def test_an_episode_ends_at_half_as_rare_however_low_the_threshold() -> None:
+    from services.detector.detectors import departure_kernel as of
+    from services.detector.detectors.departure_episodes import speak
+
+    _, tally, _ = _tops()
+    course = np.zeros(of.COURSE)
+    tally[of.FIRING] = 1
+
+    # Under a large budget the threshold may be two nats, and usual points have one.
+    assert speak(course, tally, 1.5, 2.0, 0, 0.0) == (False, True)
+    assert speak(course, tally, 1.1, 2.0, 0, 0.0) == (False, False)

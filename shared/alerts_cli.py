@@ -39,7 +39,9 @@ Watch = Annotated[
 ]
 Matchers = Annotated[
     list[str],
-    typer.Argument(help="What all must hold, such as 'host=\"db7\"' or 'item=~\"df[.].*\"'."),
+    typer.Argument(
+        help="A matcher that all alerts must meet, such as 'host=\"db7\"' or 'item=~\"df[.].*\"'."
+    ),
 ]
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -104,7 +106,7 @@ def acknowledge(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Say that you take care of an alert: it is not repeated, nor told to anybody else."""
+    """Say that you take care of an alert: it is not repeated, and nobody else is notified."""
     alert = the_alert(alert, state, url, token)
     path = f"alerts/{quote(alert, safe='')}/acknowledge"
     call("POST", path, state, url, token, {"by": getpass.getuser()})
@@ -128,7 +130,7 @@ def list_silences(
 def add(
     matchers: Matchers,
     lasting: Annotated[
-        str, typer.Option("--for", help="How long it mutes, such as 30m, 2h or 1d12h.")
+        str, typer.Option("--for", help="The length of the silence, such as 30m, 2h or 1d12h.")
     ] = "2h",
     reason: Annotated[str, typer.Option("--reason", help="Why; people read it.")] = "",
     preview: Annotated[
@@ -160,7 +162,7 @@ def add(
 
 @silences.command()
 def end(silence_id: str, state: State = DEFAULT_STATE, url: Url = "", token: Token = "") -> None:
-    """End a silence now; what it held back and still holds is told."""
+    """End a silence now; people are notified of what it held back and still holds."""
     call("DELETE", f"silences/{quote(silence_id, safe='')}", state, url, token)
     typer.echo(f"{visible(silence_id)}: ended")
 

@@ -1,4 +1,4 @@
-"""Which series only grow until they are reset, and are told as rates.
+"""Which series only grow until they are reset, and are kept as rates.
 
 A name that ends in ``_total`` says so, as does the exporter's own declaration. ``_count``, ``_sum``
 and ``_bucket`` are counters in every histogram and summary, but people end the names of gauges so,

@@ -1,4 +1,4 @@
-"""``barograph doctor``: whether all of it works, from samples that come in to people told."""
+"""``barograph doctor``: whether all of it works, from samples that come in to people notified."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ S = TypeVar("S", bound=ServiceSettings)
 def start(settings: type[S], service: str, run: Callable[[S], None]) -> int:
     """Run a service with its settings; its exit status.
 
-    0 when it was told to stop, 2 for settings that are not usable, with one line for each fault.
+    0 when it was asked to stop, 2 for settings that are not usable, with one line for each fault.
     """
     try:
         found = settings.load(service)

@@ -45,14 +45,14 @@ Token = Annotated[
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is; decisions and the audit carry it.")],
-    role: Annotated[Role, typer.Option(help="What its holder may do.")] = Role.VIEWER,
+    role: Annotated[Role, typer.Option(help="The rights of its holder.")] = Role.VIEWER,
     days: Annotated[int, typer.Option(help="After so many days it ends.", min=1, max=3660)] = 90,
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make a token and print it: it is told once and not kept."""
+    """Make a token and print it: it is shown once and not kept."""
     asked = {"name": name, "role": role.value, "days": days}
     made = _call("POST", "tokens", state, url, token, asked)
     if as_json:

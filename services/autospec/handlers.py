@@ -55,7 +55,7 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
             yield _fenced(known, reported.member, _unwanted(known, reported.member))
     known = known.model_copy(update={"reported": kept})
     if before.status == "open" and before.roles == known.roles and not known.missing():
-        # Nothing changed, or the replacements reported before we were told of them.
+        # Nothing changed, or the replacements reported before we heard of them.
         ctx.records.put(RENDEZVOUS, known.model_copy(update={"due": None}))
     else:
         yield from _settle(known, ctx)

@@ -32,5 +32,5 @@ def build(settings: AutospecSettings) -> Service:
 
 
 def main() -> int:
-    """Run until told to stop; the exit status is ``settings.start``'s."""
+    """Run until a signal asks for the end; the exit status is ``settings.start``'s."""
     return start(AutospecSettings, "autospec", lambda settings: build(settings).run())

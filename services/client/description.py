@@ -56,7 +56,7 @@ class JobUsage(_Frozen):
     gpu_asked: int
     running: int
     measured: int
-    """How many members told what they use."""
+    """The number of members that reported what they use."""
     cpu_used: float
     memory_used: int
     members: tuple[MemberShown, ...] = ()
@@ -115,7 +115,7 @@ def shown_members(view: JobView, members: Iterable[MemberView]) -> list[MemberSh
 
 
 def memory_share(member: MemberShown) -> float | None:
-    """Which part of its memory limit a member used at its most, None when it told nothing."""
+    """Which part of its memory limit a member used at its most, None when it reported nothing."""
     if member.memory_peak_bytes is None:
         return None
     return member.memory_peak_bytes / memory_bytes(member.asked.memory)

@@ -131,7 +131,7 @@ class Client:
 
 
 def main() -> int:
-    """Run until told to stop; the exit status is ``settings.start``'s."""
+    """Run until a signal asks for the end; the exit status is ``settings.start``'s."""
     return start(ClientSettings, "client", _run)
 
 

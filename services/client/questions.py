@@ -67,7 +67,7 @@ class Questions:
             return self._answers(request_id, _every_partition)
 
     def curve(self, series: SeriesRef) -> list[CurveTold]:
-        """What detector and predictor told in time; raises as ``search``."""
+        """What detector and predictor answered in time; raises as ``search``."""
         with self._asked() as request_id:
             asked = CurveAsk(request_id=request_id, at=datetime.now(UTC), series=series)
             self._bus.publish([asked], timeout_s=self._within_s)

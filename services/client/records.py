@@ -78,7 +78,7 @@ class JobView(_Frozen):
 
 
 class MemberView(_Frozen):
-    """The newest incarnation of a member, as it told of itself."""
+    """The newest incarnation of a member, by its own events."""
 
     job_id: str
     role: Role

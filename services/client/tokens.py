@@ -26,7 +26,7 @@ class Tokens:
         self._model = model
 
     def create(self, name: str, role: Role, days: int, by: str, now: datetime) -> tuple[Token, str]:
-        """A new token, and what its holder presents: it is told now and never again.
+        """A new token, and what its holder presents: it is shown now and never again.
 
         Raises:
             NameTaken: another token that has not ended has the name, or there are too many.

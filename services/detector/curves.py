@@ -23,7 +23,7 @@ from shared.samples import labels_from, labels_text
 from shared.series import SeriesIndex
 
 _BAND_STEP_MS, _BAND_POINTS = 900_000, 97
-"""The band is told for the last day, as finely as the time of day is remembered."""
+"""The band is sent for the last day, as finely as the time of day is remembered."""
 Longs = NDArray[np.int64]
 
 

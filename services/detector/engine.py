@@ -98,7 +98,7 @@ class Engine:
         return sum(columns.bytes_per_series for columns in parts)
 
     def process(self, batch: SampleBatch) -> list[Message]:
-        """Take in a batch; what is to be told because of it."""
+        """Take in a batch; what is to be published because of it."""
         events: list[Message] = []
         for label in parsed(batch.judged):
             self._judged(label)

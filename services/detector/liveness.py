@@ -1,4 +1,4 @@
-"""Silence: which machines that reported have stopped to, and who is to be told of it.
+"""Silence: which machines that reported have stopped to, and who is to hear of it.
 
 Time is the partition's own clock: the newest of all sample times and gateway heartbeats seen in
 the stream, so that a replay finds the same silence at the same place. A jump of that clock means

@@ -85,7 +85,7 @@ class Detector:
         return DetectorWorker(partition, self._judging, snapshots)
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Work until a signal asks for the end."""
         if self._gateway is None:
             self.service.run()
             return
@@ -97,5 +97,5 @@ class Detector:
 
 
 def run() -> int:
-    """Run until told to stop; the exit status is ``settings.start``'s."""
+    """Run until a signal asks for the end; the exit status is ``settings.start``'s."""
     return start(Settings, "detector", lambda settings: Detector(settings).run())

@@ -65,7 +65,7 @@ class SeriesRule(_Strict):
         "threshold.",
     )
     direction: Literal["both", "spike", "drop"] | None = Field(
-        None, description="Which departures from usual behaviour are anomalies."
+        None, description="The departures from usual behaviour that are anomalies."
     )
     min_deviation: float | None = Field(
         None,
@@ -77,7 +77,7 @@ class SeriesRule(_Strict):
         None,
         gt=0,
         le=1000,
-        description="How many false alarms a week are acceptable; the detector surprise chooses "
+        description="The acceptable number of false alarms a week; the detector surprise chooses "
         "its limit by it.",
     )
     minimum: float | None = Field(

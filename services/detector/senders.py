@@ -17,7 +17,7 @@ _NAMES = "sender.names"
 
 
 class KnownSenders:
-    """When each sender was last heard by any gateway, and whether its silence was told."""
+    """When each sender was last heard by any gateway, and whether its silence was reported."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -51,7 +51,7 @@ class KnownSenders:
         return int(self._state["last_silent_ms"][sender])
 
     def heard(self, marks: Sequence[Sender]) -> Iterator[int]:
-        """Take a gateway's word of its senders; those whose told silence is over."""
+        """Take a gateway's word of its senders; those whose reported silence is over."""
         state = self._state
         for mark in marks:
             sender = self.number(mark.name)
@@ -82,7 +82,7 @@ class KnownSenders:
         return last if self._state["machines"][known].max() > 1 else None
 
     def fall_silent(self, sender: int) -> bool:
-        """Note that its silence is told; false: it was before."""
+        """Note that its silence is reported; false: it was before."""
         state = self._state
         if state["silent_ms"][sender] != _NEVER:
             return False

@@ -128,7 +128,8 @@ class EngineSettings(BaseModel):
         description="Local dates that are unlike other days: 2026-11-23, or 12-25 for every year.",
     )
     overrides: Overrides = Field(
-        default=Overrides(), description="What is different for some series, as in OVERRIDES_FILE."
+        default=Overrides(),
+        description="The settings that differ for some series, as in OVERRIDES_FILE.",
     )
 
     @model_validator(mode="before")

@@ -67,7 +67,7 @@ class DetectorWorker:
         return events
 
     def snapshot(self, offset: int) -> None:
-        """Store state and offset as one; a store that fails is told of and tried again."""
+        """Store state and offset as one; a store that fails is logged and tried again."""
         self._export_stages()
         try:
             self._store.write(offset, pack(offset, self._engine.snapshot()))

@@ -39,10 +39,11 @@ class HealerSettings(ServiceSettings):
     )
     policy: Policy = Field(
         default=Policy(),
-        description="Which alerts a machine may handle and which need a person, as JSON.",
+        description="The policy, as JSON: which alerts a machine may handle, which need a person.",
     )
     alerting: Alerting = Field(
-        default=Alerting(), description="When people are notified of which alerts, as JSON."
+        default=Alerting(),
+        description="The rules of notification, as JSON: grouping, silences, storms, escalation.",
     )
     channels: tuple[Channel, ...] = Field(
         default=(),
@@ -108,16 +109,16 @@ class HealerSettings(ServiceSettings):
         default="", description="The web page's address as people reach it, for links in mails."
     )
     evidence_wait_s: float = Field(
-        default=15, gt=0, description="How long a mail waits for the machine's evidence."
+        default=15, gt=0, description="The time that a mail waits for the machine's evidence."
     )
     remediation_wait_s: float = Field(
-        default=300, gt=0, description="How long a remediation may take."
+        default=300, gt=0, description="The longest time that a remediation may take."
     )
     settle_s: float = Field(
         default=5, ge=0, description="Pause between a remediation and reading the item again."
     )
     read_wait_s: float = Field(
-        default=30, gt=0, description="How long reading the item again may take."
+        default=30, gt=0, description="The longest time that reading the item again may take."
     )
     alarm_wait_s: float = Field(
         default=600,
@@ -128,9 +129,11 @@ class HealerSettings(ServiceSettings):
     delivery_lease_s: float = Field(
         default=180,
         gt=0,
-        description="How long a replica may take to send a notice before another one does.",
+        description="The time that a replica has to send a notice before another one does.",
     )
-    keep_days: float = Field(default=30, gt=0, description="How long ended incidents are kept.")
+    keep_days: float = Field(
+        default=30, gt=0, description="The time for which ended incidents are kept."
+    )
     snapshots: Literal["file", "s3"] = Field(
         default="file",
         description="Whether snapshots of machines' health are kept in STATE_DIR or in the object "

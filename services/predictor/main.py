@@ -36,5 +36,5 @@ def make_service(settings: Settings) -> Service:
 
 
 def run() -> int:
-    """Run until told to stop; the exit status is ``settings.start``'s."""
+    """Run until a signal asks for the end; the exit status is ``settings.start``'s."""
     return start(Settings, "predictor", lambda settings: make_service(settings).run())

@@ -88,7 +88,7 @@ class PredictorWorker:
         return events
 
     def snapshot(self, offset: int) -> None:
-        """Store state and offset as one; a store that fails is told of and tried again."""
+        """Store state and offset as one; a store that fails is logged and tried again."""
         try:
             self._store.write(offset, pack(offset, self._engine.snapshot()))
         except (StorageError, OSError) as error:

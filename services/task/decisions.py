@@ -43,7 +43,7 @@ def note_running(record: JobRecord, ctx: Context) -> Iterator[Message]:
 
 
 _REPEAT = timedelta(seconds=30)
-"""A cause that stays is told again with other words after this."""
+"""A cause that stays is published again with other words after this."""
 
 
 def is_news(told: PendingNote | None, found: Pending | None, now: datetime) -> bool:
@@ -54,7 +54,7 @@ def is_news(told: PendingNote | None, found: Pending | None, now: datetime) -> b
         return True
     if found.reason == told.reason:
         return False
-    # More words are told at once; others, which may change all the time, now and then.
+    # More words are published at once; others, which may change all the time, now and then.
     return found.reason.startswith(told.reason) or now - told.at >= _REPEAT
 
 
@@ -101,7 +101,7 @@ def member_ended(
 
 
 def conclude(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
-    """The end is decided; it is told once everything is stored and gone."""
+    """The end is decided; it is published once everything is stored and gone."""
     yield from _maybe_finish(record.model_copy(update={"verdict": verdict}), ctx)
 
 

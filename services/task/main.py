@@ -130,7 +130,7 @@ def _local(settings: TaskSettings, unit: Unit) -> LocalRuntime:
 
 
 def main() -> int:
-    """Run until told to stop; ``sweep`` instead stops all members this machine runs.
+    """Run until a signal asks for the end; ``sweep`` instead stops all members this machine runs.
 
     The exit status is ``settings.start``'s.
     """

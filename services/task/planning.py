@@ -1,4 +1,4 @@
-"""What a job would be and whether it could run, told without creating anything.
+"""What a job would be and whether it could run, found without creating anything.
 
 A handler only records that somebody asks; ``Planning`` answers, since a planner may have to ask
 an API server.

@@ -100,7 +100,7 @@ class Reconciler:
             or record.job_id in (changed or ())
             or (now_and_then and record.job_id in self._restless)
         }
-        # Should this pass be broken off: what was told to have changed was not looked at.
+        # Should this pass be broken off: what was reported to have changed was not looked at.
         after, self._all_at = self._all_at, 0.0
         try:
             self._look(due, everything, {record.job_id for record in live}, ctx)
@@ -180,7 +180,7 @@ class Reconciler:
                 told += [event, *decisions.rendezvous(record, ctx)]
                 admitted.append(record)
             elif not waiting.waiting:
-                # Told once; the free capacity changes all the time and is nobody's news.
+                # Published once; the free capacity changes all the time and is nobody's news.
                 record, waits = states.wait(waiting, reason, ctx.now)
                 told.append(waits)
             else:

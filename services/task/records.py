@@ -41,7 +41,7 @@ class Exit(_Frozen):
 
 
 class MemberRecord(_Frozen):
-    """One member: the incarnation that is wanted, and what it told."""
+    """One member: the incarnation that is wanted, and the end that it reported."""
 
     role: Role
     index: int
@@ -68,7 +68,7 @@ class MemberRecord(_Frozen):
 
 
 class PendingNote(_Frozen):
-    """A reason that was told, and when."""
+    """A reason that was published, and when."""
 
     cause: PendingCause
     reason: str
@@ -100,7 +100,7 @@ class JobRecord(_Frozen):
     attempt: int = 1
     retries: dict[FailureClass, int] = {}
     pending: PendingNote | None = None
-    """Why it has not got all its members yet, as it was told last."""
+    """Why it has not got all its members yet, as it was published last."""
     waiting: str = ""
     """Why it has not started yet, if it waits."""
     epoch: int = 0

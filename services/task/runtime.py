@@ -1,4 +1,4 @@
-"""Where members run. A runtime is told again and again what should be; it holds no truth."""
+"""Where members run. A runtime hears again and again what should be; it holds no truth."""
 
 from __future__ import annotations
 

@@ -91,11 +91,11 @@ class TaskSettings(ServiceSettings):
         " the first of their numbers. None of them may be anybody else's.",
     )
     uids: int = Field(
-        default=2000, ge=1, le=100_000, description="How many such users there are, one a job."
+        default=2000, ge=1, le=100_000, description="The number of such users, one a job."
     )
 
     runtime: Literal["local", "kubernetes"] = Field(
-        default="local", description="Where members run: on this machine, or in pods."
+        default="local", description="The place where members run: this machine, or pods."
     )
     namespace: str = Field(default="default", description="Kubernetes namespace of the jobs' pods.")
     owner: str = Field(
@@ -116,7 +116,7 @@ class TaskSettings(ServiceSettings):
         default="", description="The image of programs whose job names none."
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
-        default="IfNotPresent", description="When the nodes pull images."
+        default="IfNotPresent", description="The policy by which nodes pull images."
     )
     priority_class: str = Field(default="", description="The PriorityClass of jobs that name none.")
     queue: str = Field(default="", description="The Kueue LocalQueue of jobs that name none.")
@@ -152,7 +152,7 @@ class TaskSettings(ServiceSettings):
     allowed_secrets: tuple[KubernetesName, ...] = Field(
         default=(),
         description="Secrets of the jobs' namespace that jobs may read, or pull images with, each"
-        " by its name: what launchers are told lies in Secrets beside them.",
+        " by its name: what launchers are given lies in Secrets beside them.",
     )
     allowed_nfs: tuple[str, ...] = Field(
         default=(),
@@ -190,7 +190,7 @@ class TaskSettings(ServiceSettings):
     pod_grace_s: int = Field(
         default=120,
         ge=10,
-        description="Seconds a pod that is told to go may take to store results.",
+        description="The seconds that a pod has to store results once it is to go.",
     )
     node_loss_s: int = Field(
         default=30,

@@ -1,4 +1,4 @@
-"""What a launcher is told: everything it needs to run one member of a job."""
+"""What a launcher is given: everything it needs to run one member of a job."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def member_key(job_id: str, member: Member) -> str:
 
 
 class PodSpec(BaseModel):
-    """What all pods of a job are told; who each of them is, Kubernetes tells it."""
+    """What all pods of a job are given; who each of them is, Kubernetes says."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -67,7 +67,7 @@ def accept(submit: JobSubmit, now: datetime) -> tuple[JobRecord, JobAccepted]:
 
 
 def announced(record: JobRecord) -> JobAccepted:
-    """The event of its acceptance, the same however often it is told."""
+    """The event of its acceptance, the same however often it is published."""
     return JobAccepted(
         job_id=record.job_id,
         name=record.submit.name,

@@ -150,8 +150,8 @@ class AnomalyDetected(Message):
     periodic: bool | None = Field(description="The series' kind; None when not yet known.")
     stage: Stage | None = Field(
         default=None,
-        description="How much history of its own the series is judged by: silent (none yet: only "
-        "static thresholds speak), coarse (little: only what is far outside is told), own.",
+        description="The history of its own by which the series is judged: silent (none yet: only "
+        "static thresholds speak), coarse (little: only what is far outside is an anomaly), own.",
     )
     votes: tuple[Vote, ...]
     sentence: str = Field(description="Why, in one sentence.")
@@ -198,9 +198,11 @@ class AlarmPredicted(Message):
     value: float = Field(description="The last value.")
     threshold: float
     above: bool = Field(description="Whether the alarm is above (true) or below the threshold.")
-    crossing_ms: int = Field(description="When the mean crosses, Unix milliseconds.")
-    earliest_ms: int = Field(description="When the nearer bound crosses.")
-    latest_ms: int | None = Field(description="When the further bound crosses; None: open.")
+    crossing_ms: int = Field(description="The time at which the mean crosses, Unix milliseconds.")
+    earliest_ms: int = Field(description="The time at which the nearer bound crosses.")
+    latest_ms: int | None = Field(
+        description="The time at which the further bound crosses; None: open."
+    )
     predicted_value: float = Field(description="Forecast at the end of the horizon.")
     probability: float | None = Field(
         default=None, ge=0, le=1, description="Of reaching the threshold within the horizon."
@@ -252,7 +254,7 @@ class EvidenceCollect(Message):
 
     command_id: EventId
     host: HostName
-    family: str = Field(description="What to look at: cpu, memory, disk, net, load.")
+    family: str = Field(description="The family to look at: cpu, memory, disk, net, load.")
     path: str = Field(default="", max_length=4096, description="For disk: below which directory.")
     reply_by: AwareDatetime
 
@@ -288,7 +290,7 @@ class EvidenceCollected(Message):
     command_id: EventId
     host: HostName
     family: str
-    title: str = Field(description="e.g. 'Processes by CPU'.")
+    title: str = Field(description="The heading, e.g. 'Processes by CPU'.")
     rows: tuple[EvidenceRow, ...] = Field(default=(), max_length=50)
     truncated: bool = Field(default=False, description="Whether a bound cut it short.")
     more: tuple[EvidenceTable, ...] = Field(
@@ -342,16 +344,19 @@ class RemediationExecute(Message):
 class RemediationStep(Part):
     """One thing done, or in a dry run to be done."""
 
-    action: str = Field(description="e.g. delete.")
+    action: str = Field(description="The kind of step, e.g. delete.")
     target: str
     freed_bytes: int = Field(default=0, ge=0)
     error: str = ""
     identity: str = Field(
-        default="", description="What tells this target from a later one of the same name."
+        default="",
+        description="The mark that distinguishes this target from a later one of the same name.",
     )
     diff: str = Field(default="", max_length=500, description="From what to what, e.g. 3 -> 5.")
     command: str = Field(
-        default="", max_length=1000, description="What a person would type to do the same."
+        default="",
+        max_length=1000,
+        description="The command that a person would type to do the same.",
     )
 
 
@@ -452,11 +457,13 @@ class AlertChanged(Message):
     series: SeriesRef
     value: float
     threshold: float | None = None
-    crossing_ms: int | None = Field(default=None, description="When predicted: Unix milliseconds.")
+    crossing_ms: int | None = Field(
+        default=None, description="The predicted time of the crossing, Unix milliseconds."
+    )
     sentence: str
     handling: Literal["none", "mail", "approve", "automatic"] = "none"
-    acknowledged_by: str = Field(default="", description="Who said that they take care of it.")
-    outcome: str = Field(default="", description="When resolved: how, in words.")
+    acknowledged_by: str = Field(default="", description="The person who takes care of it.")
+    outcome: str = Field(default="", description="The way it ended, in words, once it is resolved.")
     at: AwareDatetime
 
     def routing_key(self) -> str:

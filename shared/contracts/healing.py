@@ -1,7 +1,7 @@
 """Messages of people and machines about handling: approval, kill switch, rules, labels, health.
 
 What is done about an alarm is an *action*: planned, proposed or begun, verified, and in between
-approved, refused, expired or stopped. Its states are told in ``action.changed``.
+approved, refused, expired or stopped. Its states are published as ``action.changed``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from shared.contracts.metrics import ItemName
 
 Reason = Annotated[str, Field(max_length=500, description="Why, in words for people.")]
 Person = Annotated[
-    str, Field(min_length=1, max_length=200, description="Who says so, as audits name them.")
+    str,
+    Field(min_length=1, max_length=200, description="The person who says so, as audits name them."),
 ]
 HostPattern = Annotated[
     str,
@@ -154,13 +155,13 @@ class ActionChanged(Message):
     level: Level
     remediation: Identifier
     series: SeriesRef
-    target: str = Field(description="What is acted on: the machine, or namespace/kind/name.")
+    target: str = Field(description="The target: the machine, or namespace/kind/name.")
     steps: tuple[RemediationStep, ...] = Field(
         default=(), max_length=1000, description="The plan; after execution, what was done."
     )
     total_steps: int = Field(default=0, ge=0, description="May exceed the steps listed.")
     expires: AwareDatetime | None = Field(default=None, description="Until when to decide.")
-    by: str = Field(default="", description="Who approved or refused it.")
+    by: str = Field(default="", description="The person who approved or refused it.")
     reason: str = Field(default="", description="Why it came to this state, in words.")
     at: AwareDatetime
 
@@ -239,7 +240,7 @@ class RuleDecide(Message):
 class CorrelationChanged(Message):
     """A rule "when A alarms, B alarms in the same window": found, decided on, or out of date.
 
-    While accepted, an alarm of B with A open is attached to A's instead of being told.
+    While accepted, an alarm of B with A open is attached to A's and has no notice of its own.
     """
 
     TYPE: ClassVar[str] = "correlation.changed"
@@ -270,7 +271,7 @@ class CorrelationChanged(Message):
 class HealthTerm(Part):
     """One summand of a health: how many points it costs, and why."""
 
-    name: str = Field(description="e.g. cpu, disk used, open alarms.")
+    name: str = Field(description="The name of the part, e.g. cpu, disk used, open alarms.")
     value: float | None = Field(default=None, description="The item's value; None: no item.")
     lost: float = Field(ge=0, description="Points taken from 100.")
     sentence: str
@@ -293,9 +294,9 @@ class HealthReported(Message):
     verdict: Literal["healthy", "watch", "sick", "unknown"]
     terms: tuple[HealthTerm, ...] = Field(max_length=100, description="Most costly first.")
     trend: float | None = Field(default=None, description="Points a day, over the last day.")
-    first: str = Field(default="", description="What to fix first, in one sentence.")
+    first: str = Field(default="", description="The thing to fix first, in one sentence.")
     usage: Literal["idle", "normal", "overloaded", "unknown"] = "unknown"
-    advice: str = Field(default="", description="What follows from the usage, in one sentence.")
+    advice: str = Field(default="", description="The conclusion from the usage, in one sentence.")
     reclaimable_cpu_percent: float = Field(
         default=0, ge=0, le=100, description="Of its CPU, beyond a day's peak and a quarter of it."
     )

@@ -16,7 +16,7 @@ ObjectRef = Annotated[
         max_length=1200,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]:[^:\x00-\x1f]+:[^:/\x00-\x1f]+$",
         examples=["barograph:packages:digits.tar.gz"],
-        description="Where the package lies: bucket:key prefix:file name.",
+        description="The place of the package: bucket:key prefix:file name.",
     ),
 ]
 
@@ -128,7 +128,7 @@ class Resources(Part):
     memory: MemoryQuantity = "2048Mi"
     gpu_resource: ExtendedResource = Field(
         default="nvidia.com/gpu",
-        description="What a GPU is called on the nodes: also a MIG slice or a shared GPU.",
+        description="The name of the GPU resource on the nodes: also a MIG slice or a shared GPU.",
     )
     gpu_model: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9]([\w.-]*\w)?$")] | None = (
         Field(

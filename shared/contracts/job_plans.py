@@ -44,7 +44,9 @@ class JobPlanned(Message):
     TYPE: ClassVar[str] = "job.planned"
 
     request_id: Identifier
-    runtime: Literal["local", "kubernetes"] = Field(description="Where it would run.")
+    runtime: Literal["local", "kubernetes"] = Field(
+        description="The runtime in which it would run."
+    )
     faults: Faults = Field(
         default=(), description="Why a submit would be refused, every reason; empty: it would not."
     )
@@ -55,7 +57,9 @@ class JobPlanned(Message):
     fits_now: bool | None = Field(
         default=None, description="Whether it could start at once; null: nobody can tell."
     )
-    waiting_reason: Sentence = Field(default="", description="What it would wait for, in words.")
+    waiting_reason: Sentence = Field(
+        default="", description="The things it would wait for, in words."
+    )
     notes: Sentences = Field(default=(), description="Warnings, in words.")
     manifests: tuple[dict[str, JsonValue], ...] = Field(
         default=(),

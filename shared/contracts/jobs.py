@@ -118,7 +118,7 @@ class JobSubmit(Message):
         " only.",
     )
     scheduling: Scheduling = Field(
-        default=Scheduling(), description="Which nodes its members run on; in pods only."
+        default=Scheduling(), description="The nodes on which its members run; in pods only."
     )
     role_scheduling: dict[Role, Scheduling] = Field(
         default_factory=dict,
@@ -147,15 +147,23 @@ class JobSubmit(Message):
         default=3, ge=0, le=100, description="Replacements of members lost to infrastructure."
     )
     ttl_s: float = Field(
-        default=604_800, ge=0, le=31_536_000, description="How long the record is kept afterwards."
+        default=604_800,
+        ge=0,
+        le=31_536_000,
+        description="The time for which the record is kept afterwards.",
     )
-    submitted_by: str = Field(default="", max_length=128, description="Who asked; for people.")
+    submitted_by: str = Field(
+        default="", max_length=128, description="The name of who asked, for people."
+    )
     labels: JobLabels = Field(
         default_factory=dict,
-        description="What it belongs to, such as a project, for rules about notices.",
+        description="The labels of the job, such as its project, for rules about notices.",
         examples=[{"project": "vision"}],
     )
-    notify: JobNotify | None = Field(default=None, description="Who hears of its end or its wait.")
+    notify: JobNotify | None = Field(
+        default=None,
+        description="The people and channels that are notified of its end or its wait.",
+    )
 
     @model_validator(mode="after")
     def _shape_matches_type(self) -> JobSubmit:

@@ -59,7 +59,7 @@ RelativePath = Annotated[
 
 
 def cut_to(most: int) -> BeforeValidator:
-    """Keeps the first ``most`` characters or elements: what is told loses its end, not its whole.
+    """Keeps the first ``most`` characters or elements: a long text loses its end, not its whole.
 
     For what the platform says of others; what somebody asks for is refused instead.
     """
@@ -118,8 +118,8 @@ class Message(Part):
     TYPE: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
     ONCE: ClassVar[bool] = True
-    """Whether a second delivery must be kept from having an effect. False for what is told again
-    and again and only ever says how things are now: remembering each would fill the inbox."""
+    """Whether a second delivery must be kept from having an effect. False for what is published
+    again and again and only ever says how things are now: remembering each would fill the inbox."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -162,9 +162,7 @@ class Fault(Part):
     field: Annotated[str, cut_to(500)] = Field(
         max_length=500, description="Where: a dotted path into the message, or '' for the whole."
     )
-    problem: Sentence = Field(
-        description="What is wrong, and what would be right, in one sentence."
-    )
+    problem: Sentence = Field(description="The problem and what would be right, in one sentence.")
 
 
 Faults = Annotated[tuple[Fault, ...], Field(max_length=100), cut_to(100)]

@@ -29,7 +29,9 @@ MAX_SAMPLES = 50_000
 class Sample(Part):
     """One value of one series at one time."""
 
-    item: ItemName = Field(description="What is measured, e.g. cpu.idle or a Prometheus name.")
+    item: ItemName = Field(
+        description="The name of the measured quantity, e.g. cpu.idle or a Prometheus name."
+    )
     time_ms: int = Field(ge=0, le=253_402_300_799_999, description="Unix time, milliseconds.")
     value: Annotated[float, Field(allow_inf_nan=False)] = Field(
         description="In the item's unit (percent, bytes, seconds ...)."
@@ -37,7 +39,7 @@ class Sample(Part):
     labels: dict[LabelName, LabelValue] = Field(
         default_factory=dict,
         max_length=MAX_LABELS,
-        description="What tells series of an item apart.",
+        description="The labels that distinguish the series of an item.",
     )
 
 

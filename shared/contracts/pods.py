@@ -36,7 +36,9 @@ class Toleration(Part):
         default=None, description="The taint's effect; default: every one."
     )
     seconds: int | None = Field(
-        default=None, ge=0, description="How long `NoExecute` is tolerated; default: for ever."
+        default=None,
+        ge=0,
+        description="The time for which `NoExecute` is tolerated; default: for ever.",
     )
 
     @model_validator(mode="after")
@@ -76,17 +78,21 @@ class NodeTerm(Part):
 class PreferredNodes(NodeTerm):
     """Nodes that are taken rather than others."""
 
-    weight: int = Field(default=100, ge=1, le=100, description="How much they are preferred.")
+    weight: int = Field(default=100, ge=1, le=100, description="The weight of the preference.")
 
 
 class TopologySpread(Part):
     """How evenly the job's members lie over zones, racks or nodes."""
 
     topology_key: LabelKey = Field(description="The node label whose values are compared.")
-    max_skew: int = Field(default=1, ge=1, description="How many members one may have more.")
+    max_skew: int = Field(
+        default=1, ge=1, description="The number of members that one may have more."
+    )
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = "ScheduleAnyway"
     min_domains: int | None = Field(
-        default=None, ge=1, description="How many values there must be, with `DoNotSchedule`."
+        default=None,
+        ge=1,
+        description="The number of values that there must be, with `DoNotSchedule`.",
     )
 
     @model_validator(mode="after")
@@ -141,7 +147,7 @@ class Mount(Part):
     """A volume of the job in one of its own containers."""
 
     volume: PartName = Field(description="The volume's name.")
-    path: MountPath = Field(description="Where the container finds it.")
+    path: MountPath = Field(description="The path at which the container finds it.")
     sub_path: RelativePath | None = Field(
         default=None, description="Only this directory or file of it."
     )

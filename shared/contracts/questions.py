@@ -29,7 +29,7 @@ class Question(Message):
     ONCE: ClassVar[bool] = False
 
     request_id: RequestId
-    at: AwareDatetime = Field(description="When it was asked; an old question is not answered.")
+    at: AwareDatetime = Field(description="The time of the question; an old one is not answered.")
 
     def machine(self) -> str:
         """The machine whose partition it is about; '' for all partitions."""
@@ -52,14 +52,14 @@ class SeriesSearch(Question):
 
 
 class SeriesFound(Message):
-    """Series of one partition that match; the others of a search are told by other partitions."""
+    """Series of one partition that match; the others of a search come from other partitions."""
 
     TYPE: ClassVar[str] = "series.found"
     ONCE: ClassVar[bool] = False
 
     request_id: RequestId
     partition: int = Field(ge=0)
-    partitions: int = Field(ge=1, description="How many partitions there are.")
+    partitions: int = Field(ge=1, description="The number of partitions.")
     series: Annotated[tuple[SeriesRef, ...], cut_to(MAX_FOUND)] = Field(max_length=MAX_FOUND)
     more: bool = Field(default=False, description="Whether the partition has more of them.")
 
@@ -79,19 +79,23 @@ class Curve(Part):
     """What a model keeps of a series."""
 
     points: Annotated[tuple[Point, ...], cut_to(2000)] = Field(
-        default=(), max_length=2000, description="What was measured, oldest first."
+        default=(), max_length=2000, description="The measured values, oldest first."
     )
     step_ms: int = Field(default=0, ge=0, description="A point's mean is over so long; 0: a value.")
     band: Annotated[tuple[BandPoint, ...], cut_to(2000)] = Field(
-        default=(), max_length=2000, description="What is usual at these times."
+        default=(), max_length=2000, description="The usual values at these times."
     )
     forecast: Annotated[tuple[BandPoint, ...], cut_to(500)] = Field(default=(), max_length=500)
     threshold: float | None = Field(default=None, description="The static alarm's.")
     above: bool = Field(default=True, description="Whether the alarm lies above the threshold.")
     votes: Annotated[tuple[Vote, ...], cut_to(50)] = Field(
-        default=(), max_length=50, description="What detectors would say if the last value stayed."
+        default=(),
+        max_length=50,
+        description="The votes of the detectors if the last value stayed.",
     )
-    why: dict[str, str] = Field(default_factory=dict, description="What the forecast rests on.")
+    why: dict[str, str] = Field(
+        default_factory=dict, description="The history on which the forecast rests."
+    )
     probability: float | None = Field(
         default=None, ge=0, le=1, description="Of reaching the threshold within the forecast."
     )

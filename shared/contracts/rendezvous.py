@@ -34,9 +34,9 @@ class RendezvousOpen(Message):
 
     job_id: Identifier
     roles: dict[Role, Annotated[int, Field(ge=0, le=10_000)]] = Field(
-        description="How many members of each role are expected."
+        description="The number of members that are expected of each role."
     )
-    deadline: AwareDatetime = Field(description="When to give up and name the missing.")
+    deadline: AwareDatetime = Field(description="The time to give up and name the missing.")
     incarnations: dict[MemberName, Annotated[int, Field(ge=1, lt=2**31)]] = Field(
         default_factory=dict,
         max_length=50_000,
@@ -97,7 +97,7 @@ class ClusterSpecReady(_OfJob):
     epoch: int = Field(ge=1, description="Grows with every change of membership.")
     cluster: dict[Role, tuple[str, ...]] = Field(description="host:port of each member by index.")
     members: tuple[Member, ...] = Field(description="The incarnations this spec holds.")
-    at: AwareDatetime | None = Field(default=None, description="When it was told.")
+    at: AwareDatetime | None = Field(default=None, description="The time of the publication.")
 
     def subject(self) -> str:
         return self.job_id
@@ -175,7 +175,7 @@ class LogAppended(_OfMember):
 
 
 class PodMeasured(_OfMember):
-    """What a member's program uses now; told about every ten seconds while it runs."""
+    """What a member's program uses now; published about every ten seconds while it runs."""
 
     TYPE: ClassVar[str] = "pod.measured"
     ONCE: ClassVar[bool] = False
@@ -197,7 +197,8 @@ class PodExited(_OfMember):
     )
     oom: bool = Field(default=False, description="Killed for going over its memory limit.")
     fault: Sentence = Field(
-        default="", description="What stopped the container before or around the program, if any."
+        default="",
+        description="The reason why the container stopped before or around the program, if any.",
     )
     infrastructure: bool = Field(
         default=False, description="Whether ``fault`` is the platform's, so a retry may help."

@@ -79,7 +79,7 @@ class Volume(Part):
 
     path: MountPath | None = Field(
         default=None,
-        description="Where the program finds it; left out where only `containers` mount it.",
+        description="The path for the program; left out where only `containers` mount it.",
         examples=["/mnt/data"],
     )
     name: PartName | None = Field(
@@ -138,7 +138,7 @@ class EnvironmentSource(Part):
     config_map: KubernetesName | None = Field(default=None, description="A ConfigMap's entries.")
     secret: KubernetesName | None = Field(default=None, description="A Secret's entries.")
     prefix: Annotated[str, Field(max_length=64, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = Field(
-        default="", description="What is put before each name."
+        default="", description="The text that is put before each name."
     )
     optional: bool = Field(default=False, description="Whether pods start without the object.")
     roles: Roles = Field(default=(), description="Whose members have them; default: all.")

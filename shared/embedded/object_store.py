@@ -28,7 +28,7 @@ from shared.embedded.process import (
 _START_TIMEOUT_S = 60.0
 _SOCKET_BYTES = 107
 """Longest path of a Unix socket."""
-# SeaweedFS listens for gRPC 10,000 above each of its ports unless told otherwise.
+# SeaweedFS listens for gRPC 10,000 above each of its ports unless it is configured otherwise.
 _GRPC_OFFSET = 10_000
 _DOORS = ("s3", "master", "volume", "filer", "admin")
 

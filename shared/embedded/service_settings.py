@@ -1,4 +1,4 @@
-"""What each service of a stack is told of the others: addresses and credentials it needs."""
+"""What each service of a stack knows of the others: addresses and credentials it needs."""
 
 from __future__ import annotations
 

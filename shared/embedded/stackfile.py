@@ -32,7 +32,9 @@ class StackFile(BaseModel):
     client_token: str = Field(
         default="", description="Bearer token of its API; also what the page's login takes."
     )
-    gateway_url: str = Field(description="Where samples are sent, e.g. by Prometheus.")
+    gateway_url: str = Field(
+        description="The address to which samples are sent, e.g. by Prometheus."
+    )
     gateway_token: str = Field(description="Bearer token senders present.")
     healer_url: str = Field(default="", description="Alerts in, links, silences.")
     healer_token: str = Field(default="", description="Bearer token of its API.")
@@ -40,7 +42,7 @@ class StackFile(BaseModel):
     s3_access_key: str
     s3_secret_key: str
     smtp_url: str
-    maildir: str = Field(description="Where mail arrives.")
+    maildir: str = Field(description="The directory in which mail arrives.")
     broker_admin_url: str = Field(description="RabbitMQ's management, as administrator.")
     broker_urls: dict[str, str] = Field(description="AMQP URL per principal.")
     health: dict[str, str] = Field(description="Base URL of /livez, /readyz, /metrics a service.")

@@ -233,7 +233,7 @@ def _faults(error: ValidationError) -> tuple[Fault, ...]:
     """What is wrong, in bounded words: a sender chooses field names and how many faults."""
     count = error.error_count()
     if count > _MAX_FAULTS:
-        problem = f"{count} faults; of so many only the number is told"
+        problem = f"{count} faults; of so many only the number is given"
         return (Fault(field="", problem=problem),)
     return tuple(
         Fault(

@@ -36,7 +36,7 @@ class Reject(MessagingError):
 class Declined(Reject):
     """Raised by a handler: the request was understood, and the answer is no.
 
-    Its sender is told why; nobody has to look at it again, so it is no dead letter.
+    Its sender is answered why; nobody has to look at it again, so it is no dead letter.
     """
 
 

@@ -19,7 +19,7 @@ _MAX_FAULTS = 20
 
 
 def accepted(batch: SampleBatch) -> tuple[SampleBatch, list[str]]:
-    """The rows whose names, time and value can be told of, under the names they are kept by.
+    """The rows whose names, time and value can be named, under the names they are kept by.
 
     A row that is left out costs no other; the faults name what was wrong.
     """

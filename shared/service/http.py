@@ -83,7 +83,7 @@ class HttpServer:
         app: the application.
         host: address to listen on.
         port: 0 for any free one.
-        grace_s: seconds after which what is being answered is cut off when told to stop; None
+        grace_s: seconds after which what is being answered is cut off at a stop; None
             waits for it.
     """
 
@@ -95,7 +95,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
-            # Whoever asks may write X-Forwarded-For: callers are told apart by their connection.
+            # Whoever asks may write X-Forwarded-For: callers are distinguished by their connection.
             proxy_headers=False,
             lifespan="off",
             timeout_graceful_shutdown=grace_s,

@@ -120,7 +120,7 @@ class Inlet:
             outgoing += [self._bus.prepare(m, envelope) for m in produced]
         # What was put may not be storable: that must show while the batch can be taken apart.
         unit.records.flush()
-        # Nothing is counted or told before it is sure that the batch is not taken apart.
+        # Nothing is counted or published before it is sure that the batch is not taken apart.
         for delivery, refusal in refused:
             outgoing += self._rejected(delivery, refusal.reason, refusal.faults)
         MESSAGES.labels(deliveries[0].queue, "duplicate").inc(duplicates)
@@ -131,7 +131,7 @@ class Inlet:
         try:
             self._bus.publish_prepared(outgoing)
         except Unroutable as error:
-            # The others are published; without a store this one can only be told of.
+            # The others are published; without a store this one can only be reported.
             log.warning("unroutable", detail=str(error))
 
     def _settle(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:

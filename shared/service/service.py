@@ -39,7 +39,7 @@ _ANSWERED_AT_ONCE = 4
 
 
 class Service:
-    """Runs one service until told to stop.
+    """Runs one service until a signal asks for its end.
 
     Args:
         principal: who it is; decides what it may publish and consume.
@@ -129,7 +129,7 @@ class Service:
 
     @property
     def stopping(self) -> threading.Event:
-        """Set when the service has been told to stop."""
+        """Set when the service is to stop."""
         return self._stop
 
     def wake(self, name: str | None = None) -> None:

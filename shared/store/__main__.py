@@ -73,12 +73,19 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m shared.store", description=__doc__)
-    parser.add_argument("--wait", type=float, default=0.0, help="seconds; default: try once")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0.0,
+        help="The seconds to wait for the database; default: one try.",
+    )
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("set-aside", help="show messages of the outbox that cannot be published")
+    commands.add_parser("set-aside", help="Show messages of the outbox that cannot be published.")
     for name, what in (("retry", "let the service send them once more"), ("drop", "forget them")):
         command = commands.add_parser(name, help=what)
-        command.add_argument("id", type=int, nargs="+", help="as set-aside shows it")
+        command.add_argument(
+            "id", type=int, nargs="+", help="The number of a message, as set-aside shows it."
+        )
     return parser.parse_args()
 
 

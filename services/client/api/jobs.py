@@ -30,7 +30,7 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
 
 
 class Handed(BaseModel):
-    """The broker has the request; what becomes of it is told by the job's state."""
+    """The broker has the request; what becomes of it is in the job's state."""
 
     job_id: str
     known: bool = Field(default=False, description="Whether this very job was handed in before.")
@@ -84,7 +84,7 @@ def in_own_name(body: dict[str, Any]) -> JobSubmit:
 
 
 def allowed(message: JobSubmit, healer: HealerApi) -> None:
-    """A 422 when it wants its end told to somebody whom no job may name."""
+    """A 422 when it wants somebody notified whom no job may name."""
     if found := notice_targets.faults(message, healer):
         raise Refusal(422, *found)
 

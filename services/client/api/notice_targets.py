@@ -1,4 +1,4 @@
-"""Whether a job may have its end told to whom it names, as far as the healer can be asked."""
+"""Whether a job may notify those it names of its end, as far as the healer can be asked."""
 
 from __future__ import annotations
 

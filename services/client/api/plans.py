@@ -1,4 +1,4 @@
-"""Plans: what a job would be, told by the task service before anything is handed in."""
+"""Plans: what a job would be, as the task service answers before anything is handed in."""
 
 from __future__ import annotations
 

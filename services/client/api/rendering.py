@@ -38,7 +38,7 @@ SAID = {
     "stop": "Healing is stopped there, at once.",
     "resume": "Healing goes on there.",
     "silence": "The silence holds.",
-    "unsilence": "The silence has ended; what it held back is told.",
+    "unsilence": "The silence has ended; people are notified of what it held back.",
     "rule": "Decided; the rule is shown as the healer has it.",
     "channel": "The channel took a test.",
 }

@@ -41,7 +41,7 @@ class CurveAnswer(BaseModel):
     series: SeriesRef
     detector: Told | None = Field(description="Newest values, usual range and votes.")
     predictor: Told | None = Field(description="History of means, and what would be forecast.")
-    notes: list[str] = Field(description="What is missing, and why.")
+    notes: list[str] = Field(description="The parts of the answer that are missing, and why.")
 
 
 def router(questions: Questions) -> APIRouter:

@@ -24,7 +24,7 @@ class TokenAsked(BaseModel):
     """A token that somebody is to have."""
 
     name: str = Field(min_length=1, max_length=200, description="Whose it is: decisions carry it.")
-    role: Role = Field(default=Role.VIEWER, description="What its holder may do.")
+    role: Role = Field(default=Role.VIEWER, description="The rights of its holder.")
     days: int = Field(default=90, ge=1, le=3660, description="After so many days it ends.")
 
 
@@ -42,7 +42,7 @@ class TokenShown(BaseModel):
 class TokenMade(TokenShown):
     """A new token."""
 
-    token: str = Field(description="What its holder presents; it is told now and never again.")
+    token: str = Field(description="What its holder presents; it is shown now and never again.")
 
 
 def router(model: ReadModel, tokens: Tokens, settings: ClientSettings) -> APIRouter:

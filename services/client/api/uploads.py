@@ -39,7 +39,7 @@ class UploadBegun(BaseModel):
     Every part has exactly its size, which is signed with its URL.
     """
 
-    package: str = Field(description="What to submit: bucket:key:file.")
+    package: str = Field(description="The name of the package for `submit`: bucket:key:file.")
     exists: bool = Field(description="Whether the store has the package; then nothing is to do.")
     upload_id: str = Field(default="", description="Secret; who has it can continue the upload.")
     part_bytes: int = 0

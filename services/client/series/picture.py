@@ -1,4 +1,4 @@
-"""What detector and predictor told of one series, for a plot, a table and CSV; pure."""
+"""What detector and predictor answered about one series, for a plot, a table and CSV; pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Picture:
     why: dict[str, str]
     probability: float | None
     notes: tuple[str, ...]
-    """What is missing, and why."""
+    """The parts of the answer that are missing, and why."""
     week: tuple[float, ...]
     """The history's means of the last week, whatever the window."""
 

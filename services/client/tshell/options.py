@@ -81,7 +81,7 @@ class JobOptions:
         list[str] | None,
         typer.Option(
             "--label",
-            help="What the job belongs to, as NAME=VALUE, such as project=vision; may be given "
+            help="A label of the job, NAME=VALUE, such as project=vision; may be given "
             "several times.",
         ),
     ] = None
@@ -97,7 +97,7 @@ class JobOptions:
         str,
         typer.Option(
             "--notify-on",
-            help="What of the job is notified: failed, succeeded, pending, separated by commas.",
+            help="The kinds of notice, separated by commas: failed, succeeded, pending.",
         ),
     ] = "failed,succeeded,pending"
     notify_pending_s: Annotated[

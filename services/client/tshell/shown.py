@@ -233,7 +233,7 @@ def _fits(answer: dict[str, Any]) -> str:
     if answer["faults"]:
         return "a submit would be refused; nothing was created"
     if answer["fits_now"] is None:
-        return "whether it fits now cannot be told; nothing was created"
+        return "whether it fits now cannot be said; nothing was created"
     if answer["fits_now"]:
         return "it could start now; nothing was created"
     return f"it would wait: {answer['waiting_reason']}; nothing was created"

@@ -169,7 +169,7 @@ class Receiver:
             senders.brings(sender, [self.known.hosts[host] for host in hosts])
 
     def tell_senders_again(self) -> None:
-        """Who brings what counts as not yet told."""
+        """Who brings what counts as not yet published."""
         self._sender_codes.clear()
         self.known.sender[:] = -1
 

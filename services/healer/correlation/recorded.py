@@ -40,7 +40,7 @@ class Recorded(BaseModel):
         min_length=1, max_length=2000, description="Name to pairs of Unix time (s) and value."
     )
     alarms: tuple[Time, ...] = Field(
-        default=(), max_length=_MAX_SAMPLES, description="When it came, Unix time (s)."
+        default=(), max_length=_MAX_SAMPLES, description="Its time, Unix time (s)."
     )
     item: str = Field(
         default="", max_length=200, description="Instead of alarms: those of this item, as known."

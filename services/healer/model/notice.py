@@ -69,7 +69,7 @@ class Notice(_Said):
     severity: Severity
     series: SeriesRef
     family: str
-    labels: dict[str, str] = Field(default={}, description="What matchers see.")
+    labels: dict[str, str] = Field(default={}, description="The labels that matchers see.")
     value: float
     unit: str
     threshold: float | None = None
@@ -80,13 +80,17 @@ class Notice(_Said):
         default=AnomalyKind.OTHER, description="The anomaly's shape, e.g. level_up."
     )
     opening: str = Field(default="", description="The first sentences, for whom it wakes.")
-    outcome: str = Field(default="", description="What a remediation changed, for the headline.")
-    story: tuple[tuple[str, str], ...] = Field(
-        default=(), description="What happened so far: time and sentence of each fact."
+    outcome: str = Field(
+        default="", description="The change that a remediation made, for the headline."
     )
-    next_step: str = Field(default="", description="What happens next if nobody acts.")
-    runbook_url: str = Field(default="", description="Where to read what to do.")
-    rule: str = Field(default="", description="What the policy says of it, in words.")
+    story: tuple[tuple[str, str], ...] = Field(
+        default=(), description="The story so far: time and sentence of each fact."
+    )
+    next_step: str = Field(default="", description="The next step if nobody acts.")
+    runbook_url: str = Field(
+        default="", description="The address of the page that says what to do."
+    )
+    rule: str = Field(default="", description="The rule of the policy for it, in words.")
     crossing_ms: int | None = None
     earliest_ms: int | None = None
     latest_ms: int | None = None
@@ -103,18 +107,20 @@ class Notice(_Said):
     evidence_more: tuple[EvidenceTable, ...] = Field(
         default=(), description="Further looks at the machine; their first rows are shown."
     )
-    evidence_note: str = Field(default="", description="What must be said of the evidence.")
-    actions: tuple[str, ...] = Field(default=(), description="What was done, in sentences.")
+    evidence_note: str = Field(default="", description="A remark about the evidence.")
+    actions: tuple[str, ...] = Field(default=(), description="The actions so far, in sentences.")
     suggested_command: str = Field(default="", description="Shell command, already quoted.")
     planned: bool = Field(
         default=False, description="Whether the command is what a remediation would run."
     )
     acknowledged_by: str = ""
-    approval_id: str = Field(default="", description="What may be approved by a link, if any.")
+    approval_id: str = Field(default="", description="The action that a link may approve, if any.")
     also: tuple[Line, ...] = Field(
         default=(), description="The other alerts of its group that this notice is about."
     )
-    attached: tuple[Line, ...] = Field(default=(), description="What follows from it: some.")
+    attached: tuple[Line, ...] = Field(
+        default=(), description="Some of the alerts that follow from it."
+    )
     attached_total: int = 0
     since: AwareDatetime | None = None
     at: AwareDatetime
@@ -156,7 +162,9 @@ class Summary(_Said):
     headline: str = Field(description="One short line.")
     sentences: tuple[str, ...] = ()
     counts: tuple[tuple[str, int], ...] = Field(default=(), description="What, and how often.")
-    listed: int = Field(default=100, description="How many rows are shown; all are attached.")
+    listed: int = Field(
+        default=100, description="The number of rows that are shown; all are attached."
+    )
     rows: tuple[Line, ...] = Field(default=(), description="Every alert it tells of, roots first.")
     path: str = Field(default="", description="The page about it, below the web page's address.")
     attached: dict[str, int] = Field(

@@ -58,7 +58,7 @@ class Rule(Strict):
     approval_s: float | None = Field(
         default=None,
         gt=0,
-        description="How long people can decide on proposals of this rule; null: as the policy.",
+        description="The time to decide on proposals of this rule; null: as the policy.",
     )
     runbook_url: str = Field(
         default="",

@@ -85,7 +85,7 @@ class Escalation(_Part):
     """Who is notified when nobody acknowledges."""
 
     after_s: float = Field(
-        gt=0, description="How long after the last notice of the alert this step comes."
+        gt=0, description="The time from the last notice of the alert to this step."
     )
     channels: tuple[str, ...] = Field(
         min_length=1, description="The names of the channels that are notified."
@@ -114,7 +114,7 @@ class Alerting(_Part):
         description="The pause between two notices of a group; critical alarms do not wait for it.",
     )
     keep_firing_s: float = Field(
-        default=0, ge=0, description="How long an alert stays open after its cause has gone."
+        default=0, ge=0, description="The time that an alert stays open after its cause has gone."
     )
     clear_margin: float = Field(
         default=0.02,
@@ -135,7 +135,8 @@ class Alerting(_Part):
         "long.",
     )
     inhibit: tuple[Inhibition, ...] = Field(
-        default=(), description="Which alerts are held back while another, their cause, is open."
+        default=(),
+        description="The rules by which alerts are held back while another, their cause, is open.",
     )
     windows: tuple[Silence, ...] = Field(
         default=(),
@@ -143,20 +144,24 @@ class Alerting(_Part):
     )
     escalation: tuple[Escalation, ...] = Field(
         default=(),
-        description="Who is notified when nobody acknowledges an alert, one step after another.",
+        description="The steps of escalation while nobody acknowledges an alert.",
     )
     flapping: Flapping = Field(
-        default=Flapping(), description="When an alert that opens again and again is held back."
+        default=Flapping(),
+        description="The conditions in which an alert that opens again and again is held back.",
     )
     storm: Storm = Field(
-        default=Storm(), description="When many alerts are notified in summaries only."
+        default=Storm(),
+        description="The conditions in which alerts are notified in summaries only.",
     )
     silence_link_s: float = Field(
         default=14_400,
         gt=0,
-        description="How long the silence lasts that the link in a mail makes.",
+        description="The length of the silence that the link in a mail makes.",
     )
-    link_valid_s: float = Field(default=86_400, gt=0, description="How long a mail's links work.")
+    link_valid_s: float = Field(
+        default=86_400, gt=0, description="The time for which a mail's links work."
+    )
     mails_per_hour: int = Field(
         default=30,
         ge=1,

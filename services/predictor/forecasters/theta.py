@@ -36,7 +36,7 @@ class Theta(Forecaster):
     )
 
     def least_points(self, season: int) -> int:
-        """So many that a slope can be told from noise."""
+        """So many that a slope can be distinguished from noise."""
         return 10
 
     def means(self, values: Floats, horizon: int, season: int) -> Floats:

@@ -1,4 +1,4 @@
-"""Clean-ups of a history found and levelled; what they are is told in ``behaviour``."""
+"""Clean-ups of a history found and levelled; what they are is explained in ``behaviour``."""
 
 from __future__ import annotations
 

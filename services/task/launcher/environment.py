@@ -1,4 +1,4 @@
-"""What the user's program is told: environment and arguments; pure."""
+"""What the user's program is given: environment and arguments; pure."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Ground(Protocol):
     notes: list[str]
     """What could not be honoured of what was asked, in words."""
     sees_all: bool
-    """Whether it knows why it is told to end; a pod does not."""
+    """Whether it knows why it is to end; a pod does not."""
     owner: int | None
     """Whose files count as the program's; None: everybody's."""
 
@@ -83,4 +83,4 @@ class Ground(Protocol):
         """Store what would be lost with this ground; raises StorageError."""
 
     def close(self, end: PodExited | None) -> None:
-        """The end is told and confirmed: leave."""
+        """The end is published and confirmed: leave."""

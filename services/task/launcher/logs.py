@@ -1,4 +1,4 @@
-"""The program's output: cut into chunks, kept on disk until stored, told live.
+"""The program's output: cut into chunks, kept on disk until stored, published live.
 
 A chunk is closed after ``FLUSH_S`` or at ``MAX_BYTES``, written to the spool, put into the
 object store, announced, and only then deleted. So neither the store nor the broker being away

@@ -121,7 +121,7 @@ class Launcher:
         self._news.put(Terminated())
 
     def run(self) -> None:
-        """The whole life; returns when the end is told and confirmed."""
+        """The whole life; returns when the end is published and confirmed."""
         self._ground.record()
         port = HeldPort()
         places: environment.Places | None = None
@@ -141,7 +141,7 @@ class Launcher:
         port.release()
 
     def _watch(self, places: environment.Places, main_program: Path) -> PodExited | None:
-        """Until the program or its membership ends; None when nothing more may be told."""
+        """Until the program or its membership ends; None when nothing more may be published."""
         if self._spec.job.type == "single":
             self._start(places, main_program, None)
         while True:

@@ -92,7 +92,7 @@ class Membership:
             self._news.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until everything told is confirmed; False when that took too long."""
+        """Wait until everything published is confirmed; False when that took too long."""
         with self._news:
             return self._news.wait_for(lambda: not self._queue, timeout_s)
 

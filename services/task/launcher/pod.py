@@ -91,7 +91,7 @@ def trust_ours() -> None:
 
 
 def fetch() -> int:
-    """Everything the program needs, put where it will find it; a failure is left to be told."""
+    """Everything the program needs, put where it will find it; a failure is left to be reported."""
     configure_logging()
     trust_ours()
     spec = member_spec(read_spec())

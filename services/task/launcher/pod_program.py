@@ -128,7 +128,7 @@ class Run:
 
 
 class Wrapper:
-    """Obeys the orders in ``directory`` until told to leave."""
+    """Obeys the orders in ``directory`` until one of them is to leave."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory

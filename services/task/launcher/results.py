@@ -2,8 +2,8 @@
 
 Everything is opened by descriptor, from the directory down and following no link, because the
 program could put a link in a directory's place, before it ended or while we read. Links that end
-inside are read for their contents. What cannot be read is told with its reason, never left out in
-silence.
+inside are read for their contents. What cannot be read is reported with its reason, never left
+out in silence.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Results:
 
     Args:
         owner: whose files are taken; None: everybody's.
-        left_out: told what is not.
+        left_out: called with what is not.
         most_files: of all directories together.
         most_steps: names looked at in all directories together.
     """

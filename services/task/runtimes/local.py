@@ -43,7 +43,7 @@ class LocalRuntime:
 
     Args:
         work_dir: where members have their directories.
-        spec: what the launcher of a member is told, whose program runs as that user; without it
+        spec: what the launcher of a member is given, whose program runs as that user; without it
             nothing can be started.
         users: who programs run as; None: as we are.
     """
@@ -204,11 +204,11 @@ class LocalRuntime:
 
 
 def specs(settings: TaskSettings) -> Spec:
-    """What launchers of this machine are told."""
+    """What launchers of this machine are given."""
 
     def spec(submit: JobSubmit, member: Member, uid: int | None) -> MemberSpec:
         base = settings.work_dir / submit.job_id
-        # For the launcher's whole life: it outlives us, and what it is told it is told once.
+        # For the launcher's whole life: it outlives us, and what it is given it is given once.
         lifetime_s = submit.timeouts.start_s + submit.timeouts.run_s + _SLACK_S
         return MemberSpec(
             job=submit,

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 _DELETED = "its TFJob was deleted"
 _SUSPENDED = "its TFJob was suspended"
 _MAX_HANDED_IN = 50
-"""In one pass: whoever applies thousands at once must not keep what runs from being told of."""
+"""In one pass: whoever applies thousands at once must not keep what runs from being reported."""
 _MAX_FAILED = 3
 """One after the other, before a pass ends."""
 _ELSEWHERE = "begun by another operator, so left alone; delete and apply it again to run it here"

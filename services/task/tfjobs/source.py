@@ -1,4 +1,4 @@
-"""The TFJobs of some namespaces: watched, their status written, events told about them."""
+"""The TFJobs of some namespaces: watched, their status written, events written about them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TFJobSource(Protocol):
         """
 
     def tell(self, tfjob: TFJob, condition: Condition) -> None:
-        """An event about it; the same is told once. It is lost when it cannot be written now."""
+        """An event about it; the same is written once. It is lost when it cannot be written now."""
 
     def delete(self, tfjob: TFJob) -> None:
         """Delete the object, unless it is gone.
@@ -102,7 +102,7 @@ class ClusterTFJobs:
         try:
             self._cluster.create(path_of("v1", "events", tfjob.namespace), event)
         except Conflict:
-            pass  # told before a restart
+            pass  # written before a restart
         except ClusterUnavailable as error:
             log.warning("tfjob_event_postponed", tfjob=tfjob.name, error=str(error))
             return

@@ -129,7 +129,7 @@ class Allowed:
         """The ConfigMap or Secret that is named of the jobs' namespace."""
         if source.config_map is not None and not {source.config_map, ANY} & {*self.config_maps}:
             yield _not_allowed(f"{field}.config_map", self.config_maps, "ALLOWED_CONFIG_MAPS")
-        # No word stands for all Secrets: what other jobs' launchers are told is among them.
+        # No word stands for all Secrets: what other jobs' launchers are given is among them.
         if source.secret is not None and source.secret not in self.secrets:
             yield _not_allowed(f"{field}.secret", self.secrets, "ALLOWED_SECRETS")
 

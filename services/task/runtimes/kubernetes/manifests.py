@@ -24,7 +24,7 @@ _EXCHANGE = "1Gi"
 
 
 def secret(template: Template, submit: JobSubmit, spec: str) -> Object:
-    """What fetch and launcher of every member are told; owner of the job's Jobs."""
+    """The Secret with what fetch and launcher of every member need; it owns the job's Jobs."""
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -84,7 +84,6 @@ def job(
         names.BASE: str(base),
     }
     queue = template.queue_of(submit)
-    limits = submit.timeouts
     metadata: Object = {
         "name": name,
         "namespace": template.namespace,
@@ -92,42 +91,39 @@ def job(
         "annotations": notes,
     }
     if owner_uid:
-        metadata["ownerReferences"] = [
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "name": names.base_name(submit.job_id),
-                "uid": owner_uid,
-            }
-        ]
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": metadata,
-        "spec": {
-            "completionMode": "Indexed",
-            "completions": completions,
-            "parallelism": completions,
-            "backoffLimitPerIndex": _RECOVERIES,
-            "maxFailedIndexes": completions,
-            "podReplacementPolicy": "Failed",
-            # A disruption is nobody's failure; what else ended a pod is judged by us.
-            "podFailurePolicy": {
-                "rules": [
-                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]},
-                ]
-            },
-            # Should nobody be there to end it.
-            "activeDeadlineSeconds": int(limits.start_s + limits.run_s + _SLACK_S),
-            "suspend": bool(queue),
-            "template": {
-                "metadata": {
-                    "labels": marks | names.training_labels(submit, group, completions),
-                    "annotations": notes,
-                },
-                "spec": _pod(template, submit, group),
-            },
+        metadata["ownerReferences"] = [_owner(submit, owner_uid)]
+    pod = {
+        "metadata": {
+            "labels": marks | names.training_labels(submit, group, completions),
+            "annotations": notes,
         },
+        "spec": _pod(template, submit, group),
+    }
+    spec = _spec(submit, completions) | {"suspend": bool(queue), "template": pod}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _owner(submit: JobSubmit, uid: str) -> Object:
+    """The job's Secret, with which its Jobs go."""
+    name = names.base_name(submit.job_id)
+    return {"apiVersion": "v1", "kind": "Secret", "name": name, "uid": uid}
+
+
+def _spec(submit: JobSubmit, completions: int) -> Object:
+    limits = submit.timeouts
+    return {
+        "completionMode": "Indexed",
+        "completions": completions,
+        "parallelism": completions,
+        "backoffLimitPerIndex": _RECOVERIES,
+        "maxFailedIndexes": completions,
+        "podReplacementPolicy": "Failed",
+        # A disruption is nobody's failure; what else ended a pod is judged by us.
+        "podFailurePolicy": {
+            "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+        },
+        # Should nobody be there to end it.
+        "activeDeadlineSeconds": int(limits.start_s + limits.run_s + _SLACK_S),
     }
 
 

@@ -247,7 +247,7 @@ class KubernetesRuntime:
         self._cleared.add(job_id)
 
     def _bury(self) -> None:
-        """End pods whose node has fallen silent after they were told to go.
+        """End pods whose node has fallen silent after they were to go.
 
         As Kubernetes' own pod collector does on nodes known to be dead: failed first, so that the
         Job may replace it, then deleted. Should it still run, it is fenced. One that has ended

@@ -14,7 +14,7 @@ from services.task.runtimes.kubernetes.room import Free, Need
 from shared.cluster import Cluster, Mirror, Object, path_of
 
 _MAX_BEFORE = 8
-"""Earlier incarnations that are still told of."""
+"""The number of earlier incarnations that are still reported."""
 
 
 class View:
@@ -185,7 +185,7 @@ class View:
             fates[member.name, member.incarnation] = self._fate(pod)
 
     def _fate(self, pod: Object) -> Exit:
-        """How a pod ended; one that Kueue has taken its place from was told to go by its Job."""
+        """How a pod ended; one that Kueue has taken its place from was ended by its Job."""
         fate = pods.fate(pod)
         job = self._jobs.get(self._namespace, pods.job_name(pod))
         taken = job is not None and _suspended(job) and pod["metadata"]["deletionTimestamp"]

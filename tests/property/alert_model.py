@@ -15,6 +15,8 @@ from shared.contracts.alerts import SeriesRef, Severity
 
 KNOWN = frozenset({"predicted", "firing", "escalated"})
 ENDS = frozenset({"resolved", "handled"})
+_NEAR = 0.01
+"""A score so near to that of its calm may count as either."""
 _RANK = [Severity.INFO, Severity.WARNING, Severity.CRITICAL]
 
 
@@ -49,6 +51,8 @@ class Flapping:
     active: bool = False
     announced: int = 0
     unannounced_since: datetime | None = None
+    unsure: bool = False
+    """It opened again at the very moment of its calm: whether it flaps anew is not asked then."""
 
     def score(self, now: datetime, half_life_s: float) -> float:
         ages = (max((now - at).total_seconds(), 0.0) for at in self.openings)
@@ -97,7 +101,8 @@ class Model:
         if not flap.active and flap.score(now, how.half_life_s) >= how.start:
             flap.active, flap.announced = True, 0
         # Calls for a person after a remediation are never damped, so they announce nothing.
-        if flap.active and not flap.announced and not life.series.item.startswith("df."):
+        wanted = flap.active and not flap.announced and not flap.unsure
+        if wanted and not life.series.item.startswith("df."):
             flap.unannounced_since = now
 
     def _not_counted(self, life: Life) -> None:
@@ -108,8 +113,10 @@ class Model:
         how = self.how.flapping
         before = [at for at in flap.openings if at < now] or flap.openings
         score = sum(0.5 ** ((now - at).total_seconds() / how.half_life_s) for at in before)
-        if flap.active and score <= how.stop + 0.01:
-            flap.active, flap.unannounced_since = False, None
+        if flap.active and score <= how.stop + _NEAR:
+            flap.active, flap.unannounced_since, flap.unsure = False, None, True
+        if score < how.stop - _NEAR:
+            flap.unsure = False
 
     def notified(self, told: Notice | Summary, now: datetime) -> None:
         for row in told.lines():
@@ -125,7 +132,7 @@ class Model:
                 flap = self.flaps[life.series.text()]
                 flap.announced += 1
                 flap.unannounced_since = None
-                assert flap.announced == 1, "flapping is announced once"
+                assert flap.announced == 1 or flap.unsure, "flapping is announced once"
             self._ends_what_was_heard(life, row.kind)
             life.rows.append((now, row.kind))
             said = Counter(kind for _, kind in life.rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.detector.detectors import make
@@ -65,6 +65,8 @@ def test_a_fall_by_day_is_a_dip_and_no_missing_pattern() -> None:
     assert named.count(AnomalyKind.DIP) >= 0.8 * len(named)
 
 
+# The first call compiles what it calls, which takes as long as it takes.
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=96),
     st.floats(-1e6, 1e6),

@@ -94,6 +94,9 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", f"{_API}/jobs/{{job_id}}/cancel"): Role.SUBMITTER,
     ("DELETE", f"{_API}/jobs/{{job_id}}"): Role.SUBMITTER,
     ("POST", f"{_API}/plans"): Role.SUBMITTER,
+    ("GET", "/submit"): Role.SUBMITTER,
+    ("POST", "/submit"): Role.SUBMITTER,
+    ("PUT", f"{_API}/packages"): Role.SUBMITTER,
     ("POST", f"{_API}/uploads"): Role.SUBMITTER,
     ("POST", f"{_API}/uploads/finish"): Role.SUBMITTER,
     # Decisions. Mails hold links by which whoever has one decides.

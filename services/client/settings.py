@@ -56,6 +56,13 @@ class ClientSettings(ServiceSettings):
         description="The size in bytes of the largest package that may be uploaded.",
     )
 
+    max_page_upload_bytes: int = Field(
+        default=256 * 2**20,
+        gt=0,
+        description="The size in bytes of the largest package that may be uploaded through the "
+        "page; such packages pass through this service's temporary directory.",
+    )
+
     @property
     def hosts(self) -> frozenset[str]:
         """The allowed names, in lower case."""

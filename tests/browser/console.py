@@ -24,7 +24,9 @@ class Console:
 
     def __init__(self, folder: Path) -> None:
         env = {"BAROGRAPH_HEALER_ALERTING": json.dumps(ALERTING)}
-        modules = {name: MODULES[name] for name in ("client", "healer", "detector", "predictor")}
+        modules = {
+            name: MODULES[name] for name in ("client", "task", "healer", "detector", "predictor")
+        }
         self.stack = Stack(folder / "stack", env=env, modules=modules)
         self.stack.start()
         self.url = self.stack.file.client_url
@@ -78,6 +80,13 @@ class Console:
             f".find((b) => b.textContent === {json.dumps(words)}); b?.click(); return !!b"
         )
         assert found, f"no button {words}"
+
+    def press_link(self, words: str) -> None:
+        found = self.browser.run(
+            "const a = [...document.querySelectorAll('main a')]"
+            f".find((a) => a.textContent === {json.dumps(words)}); a?.click(); return !!a"
+        )
+        assert found, f"no link {words}"
 
     def ask(self, path: str) -> Any:
         return self.healer.get(f"/api/v1/{path}").raise_for_status().json()

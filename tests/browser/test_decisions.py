@@ -33,6 +33,7 @@ PAGES = (
     "/rules",
     "/audit",
     "/settings",
+    "/submit",
     "/channels",
 )
 ACTION = deterministic_id("an action that waits")
@@ -178,6 +179,32 @@ def test_every_service_tells_its_settings_and_no_secret(console: Console) -> Non
     secrets = (file.client_token, file.healer_token, file.gateway_token, file.s3_secret_key)
     passwords = [url.split("@")[0].split(":")[-1] for url in file.broker_urls.values()]
     assert not [each for each in (*secrets, *passwords) if each in text]
+
+
+def test_a_folder_is_submitted_from_the_page_and_its_result_is_there(
+    console: Console, tmp_path: Path
+) -> None:
+    folder = tmp_path / "digits"
+    (folder / "code").mkdir(parents=True)
+    program = "import os, pathlib\npathlib.Path(os.environ['BAROGRAPH_MODEL_DIR'], 'w.txt').write_text('7')"
+    (folder / "code" / "train.py").write_text(program)
+    browser = console.browser
+    browser.open(f"{console.url}/submit")
+    browser.choose_file("[data-folder]", folder)
+    until(lambda: "uploaded, " in browser.text(), 60)
+    for name, value in (("name", "digits"), ("main", "train.py"), ("resources.memory", "256Mi")):
+        console.fill(f"'{name}'", value)
+    console.press("Show the plan")
+    until(lambda: "The plan" in browser.text() or browser.count(".fault"), 60)
+    assert not browser.count(".fault"), browser.text()
+    browser.picture(tmp_path / "plan.png")
+    console.press("Submit")
+    until(lambda: "succeeded" in browser.text(), WAIT_S)
+    until(lambda: "model/w.txt" in browser.text(), 20)
+    browser.picture(tmp_path / "job.png")
+    assert browser.run("return document.querySelector('a[download]').href").endswith("model/w.txt")
+    console.press_link("Run again, with changes")
+    until(lambda: browser.count("input[name=main][value='train.py']") == 1, 20)
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -85,6 +85,15 @@ class Browser:
         )
         return int(answer.json()["value"])
 
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file, or a folder where the control takes one, as a person would."""
+        asked = {"using": "css selector", "value": selector}
+        found = self._http.post(f"{self._session}/element", json=asked).json()["value"]
+        (element,) = found.values()
+        chosen = {"text": str(path)}
+        answer = self._http.post(f"{self._session}/element/{element}/value", json=chosen)
+        answer.raise_for_status()
+
     def command(self, name: str, **parameters: Any) -> None:
         """A command of the DevTools protocol."""
         body = {"cmd": name, "params": parameters}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -20,12 +21,14 @@ from services.client.api import (
     login,
     logs,
     overview,
+    packages,
     pages,
     plans,
     results,
     series,
     settings_page,
     silence_pages,
+    submit_pages,
     uploads,
     usage,
 )
@@ -70,18 +73,25 @@ def create_app(
     callers = Callers(settings, model, tokens)
     healer = HealerApi(settings)
     own_uploads = uploads.Uploads(objects, model, settings)
+    asked = plans.Plans(publisher, model, objects, settings, healer)
+
+    def hand_in(body: dict[str, Any]) -> str:
+        return jobs.hand_in(publisher, model, healer, body).job_id
+
     api = (
         jobs.router(publisher, model, healer),
-        plans.router(publisher, model, objects, followers, settings, healer),
+        plans.router(asked, model, followers),
         usage.router(model),
         logs.router(model, log, followers),
         results.router(objects, model, settings.s3_bucket),
         uploads.router(own_uploads),
+        packages.router(objects, settings),
         series.router(questions),
         token_routes.router(model, tokens, settings),
     )
     shown = (
         series.pages(questions, page),
+        submit_pages.router(page, model, objects, settings, asked, hand_in),
         settings_page.router(questions, settings, page),
         overview.router(model, alerts, page),
         alert_pages.router(alerts, page, settings, healer),

@@ -14,6 +14,7 @@ from services.client.access import CALLER, STRANGER, Access
 from services.client.api import bodies
 from services.client.api.bodies import Refused
 from services.client.api.faults import answer
+from services.client.api.packages import PATH as PACKAGES
 from services.client.api.rendering import ADDRESS
 from services.client.callers import Callers
 from services.client.sessions import CURRENT
@@ -67,7 +68,7 @@ class Guard:
             self._admit(scope, headers)
             if not static:
                 await self._identify(scope, headers)
-            if scope["method"] not in _SAFE:
+            if scope["method"] not in _SAFE and scope["path"] != PACKAGES:
                 receive = await _bounded(scope, headers, receive)
         except Refused as refused:
             await _refuse(refused, scope, headers)(scope, receive, guarded)

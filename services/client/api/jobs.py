@@ -89,6 +89,19 @@ def allowed(message: JobSubmit, healer: HealerApi) -> None:
         raise Refusal(422, *found)
 
 
+def hand_in(
+    publisher: Publisher, model: ReadModel, healer: HealerApi, body: dict[str, Any]
+) -> Handed:
+    """Publish the job in the body, unless its id is another job's."""
+    body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
+    message = in_own_name(body)
+    known = known_already(model, message)
+    allowed(message, healer)
+    publisher.publish([message])
+    model.submitted(message, datetime.now(UTC))
+    return Handed(job_id=message.job_id, known=known)
+
+
 def router(publisher: Publisher, model: ReadModel, healer: HealerApi) -> APIRouter:
     """The routes below /jobs."""
     routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
@@ -106,13 +119,7 @@ def router(publisher: Publisher, model: ReadModel, healer: HealerApi) -> APIRout
     )
     def submit(body: Annotated[dict[str, Any], Body()]) -> Handed:
         """Hand in a job. The same job_id again is the same job, so repeating is harmless."""
-        body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
-        message = in_own_name(body)
-        known = known_already(model, message)
-        allowed(message, healer)
-        publisher.publish([message])
-        model.submitted(message, datetime.now(UTC))
-        return Handed(job_id=message.job_id, known=known)
+        return hand_in(publisher, model, healer, body)
 
     @routes.get("")
     def jobs(

@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
@@ -18,10 +19,11 @@ from services.client.api.jobs import JobId
 from services.client.api.rendering import Render
 from services.client.drawing import MAX_ROWS, draw
 from services.client.model import ReadModel
-from services.client.records import ENDED
+from services.client.records import ENDED, JobView
 from services.client.settings import ClientSettings
+from shared.contracts import Artifact
 
-_PAGE = 50
+_PAGE, _MAX_RESULTS = 50, 200
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
 """What Python's mail parser raises for headers and bodies that break the standards."""
 
@@ -51,6 +53,7 @@ def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRoute
             described=described,
             most_rows=MAX_ROWS,
             drawing=drawing,
+            results=_results(described.job),
         )
 
     @routes.get("/mail")
@@ -66,6 +69,18 @@ def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRoute
         return _part(settings, key, part)
 
     return routes
+
+
+def _results(job: JobView) -> list[tuple[str, str, Artifact]]:
+    """Each stored file with its path below the job, and where it is fetched; '' where nowhere."""
+    own = f"jobs/{job.job_id}/"
+    found = []
+    for file in job.artifacts[:_MAX_RESULTS]:
+        path = file.key.removeprefix(own)
+        is_result = file.key.startswith(own) and path.startswith(("model/", "output/"))
+        way = f"/api/v1/jobs/{job.job_id}/results/{quote(path)}" if is_result else ""
+        found.append((path, way, file))
+    return found
 
 
 def _box(settings: ClientSettings) -> mailbox.Maildir:

@@ -31,14 +31,48 @@ class Asked(BaseModel):
     request_id: str
 
 
-def router(
-    publisher: Publisher,
-    model: ReadModel,
-    objects: ObjectStore,
-    followers: Followers,
-    settings: ClientSettings,
-    healer: HealerApi,
-) -> APIRouter:
+class Plans:
+    """Asks the task service what jobs would be."""
+
+    def __init__(
+        self,
+        publisher: Publisher,
+        model: ReadModel,
+        objects: ObjectStore,
+        settings: ClientSettings,
+        healer: HealerApi,
+    ) -> None:
+        self._publisher = publisher
+        self._model = model
+        self._objects = objects
+        self._settings = settings
+        self._healer = healer
+
+    def ask(self, body: dict[str, Any], *, server: bool) -> str:
+        """The id by which the answer is found. Its package need not be uploaded, or named."""
+        request_id = f"plan-{uuid.uuid4().hex}"
+        named = "package" in body
+        digest = body.get("package_sha256") or "not-uploaded"
+        body.setdefault("package", f"{self._settings.s3_bucket}:packages:{digest}.tar.gz")
+        body.setdefault("job_id", request_id[: len("plan-") + 12])
+        job = in_own_name(body)
+        known_already(self._model, job)
+        allowed(job, self._healer)
+        if named and not self._is_there(job.package):
+            raise refusal(409, "there is no such package; upload it first", "package")
+        self._model.ask(request_id, datetime.now(UTC))
+        self._publisher.publish([JobPlan(request_id=request_id, job=job, server=server)])
+        return request_id
+
+    def _is_there(self, package: str) -> bool:
+        """Whether a package that lies in our own bucket does."""
+        bucket, prefix, name = package.split(":")
+        if bucket != self._settings.s3_bucket:
+            return True  # not ours to look at
+        return self._objects.head(bucket, f"{prefix}/{name}") is not None
+
+
+def router(plans: Plans, model: ReadModel, followers: Followers) -> APIRouter:
     """The routes below /plans."""
     routes = APIRouter(
         prefix="/plans",
@@ -46,29 +80,10 @@ def router(
         responses={404: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults}},
     )
 
-    def _is_there(package: str) -> bool:
-        """Whether a package that lies in our own bucket does."""
-        bucket, prefix, name = package.split(":")
-        if bucket != settings.s3_bucket:
-            return True  # not ours to look at
-        return objects.head(bucket, f"{prefix}/{name}") is not None
-
     @routes.post("", status_code=202)
     def ask(body: Annotated[dict[str, Any], Body()], server: bool = True) -> Asked:
         """Ask what the job in the body would be. Its package need not be uploaded, or named."""
-        request_id = f"plan-{uuid.uuid4().hex}"
-        named = "package" in body
-        digest = body.get("package_sha256") or "not-uploaded"
-        body.setdefault("package", f"{settings.s3_bucket}:packages:{digest}.tar.gz")
-        body.setdefault("job_id", request_id[: len("plan-") + 12])
-        job = in_own_name(body)
-        known_already(model, job)
-        allowed(job, healer)
-        if named and not _is_there(job.package):
-            raise refusal(409, "there is no such package; upload it first", "package")
-        model.ask(request_id, datetime.now(UTC))
-        publisher.publish([JobPlan(request_id=request_id, job=job, server=server)])
-        return Asked(request_id=request_id)
+        return Asked(request_id=plans.ask(body, server=server))
 
     @routes.get("/{request_id}")
     async def answer(

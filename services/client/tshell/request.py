@@ -75,12 +75,12 @@ def from_file(
     file: Path, folder: Path | None, spoken: dict[str, Any], made: Path, force: bool
 ) -> Request:
     """The fields of a job's file or of a TFJob; what was said on the command line wins."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
-    from services.client.tshell.job_file import (  # noqa: PLC0415
+    from services.client.job_file import (  # noqa: PLC0415
         FaultyJobFileError,
         is_of_kubernetes,
         read_job_file,
     )
+    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
     from shared.tfjob import NotImportableError  # noqa: PLC0415
 
     data = _bytes_of(file)

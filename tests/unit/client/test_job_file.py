@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.client.tshell.job_file import FaultyJobFileError, is_of_kubernetes, read_job_file
+from services.client.job_file import FaultyJobFileError, is_of_kubernetes, read_job_file
 
 JOB = b"""\
 name: digits

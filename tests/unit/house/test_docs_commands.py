@@ -28,9 +28,9 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from services.client.api.app import create_app as client_app
+from services.client.job_file import read_job_file
 from services.client.settings import ClientSettings
 from services.client.tshell.app import app as tshell
-from services.client.tshell.job_file import read_job_file
 from services.detector.overrides import Overrides
 from services.detector.settings import EngineSettings
 from services.healer.api.app import create_app as healer_app

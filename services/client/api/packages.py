@@ -1,0 +1,115 @@
+"""Packages that come through this service, from a browser: bounded while they are read.
+
+A browser may send to no other address than the page's own, so it cannot use the links to the
+object store that ``/uploads`` gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+
+from services.client.api.faults import Faults, Refusal, refusal
+from services.client.settings import ClientSettings
+from shared.contracts import Fault
+from shared.packages import check
+from shared.storage import AlreadyExists, ObjectStore
+
+PATH = "/api/v1/packages"
+_AT_ONCE, _A_PIECE_S, _WHOLE_S = 4, 30.0, 1800.0
+
+
+class PackageStored(BaseModel):
+    """What to name in a job."""
+
+    package: str = Field(description="bucket:key prefix:file name.")
+    package_sha256: str = Field(description="Its digest.")
+    size: int = Field(description="Bytes.")
+
+
+def router(objects: ObjectStore, settings: ClientSettings) -> APIRouter:
+    """PUT /packages."""
+    routes = APIRouter(tags=["uploads"])
+    coming: set[object] = set()
+
+    @routes.put(
+        "/packages",
+        responses={code: {"model": Faults} for code in (408, 411, 413, 422, 503)},
+        openapi_extra={"requestBody": {"required": True, "content": {"application/gzip": {}}}},
+    )
+    async def put(request: Request) -> PackageStored:
+        """Store a package (a tar.gz with ``code`` and maybe ``data``) sent as the body."""
+        most = settings.max_page_upload_bytes
+        declared = request.headers.get("content-length", "")
+        if not declared.isdecimal():
+            raise refusal(411, "say with Content-Length how many bytes will come")
+        if int(declared[:20]) > most:
+            raise refusal(413, f"at most {most} bytes are taken here; tshell submit takes more")
+        if len(coming) >= _AT_ONCE:
+            raise refusal(503, f"{_AT_ONCE} packages are coming already")
+        own = object()
+        coming.add(own)
+        try:
+            with tempfile.TemporaryDirectory(prefix="barograph-package-") as folder:
+                path = Path(folder) / "package.tar.gz"
+                digest = await _received(request, path, most)
+                return await run_in_threadpool(stored, objects, settings, path, digest)
+        finally:
+            coming.discard(own)
+
+    return routes
+
+
+async def _received(request: Request, path: Path, most: int) -> str:
+    """Write the body to ``path``; its digest."""
+    digest, size = hashlib.sha256(), 0
+    pieces = request.stream().__aiter__()
+    try:
+        with path.open("wb") as file:
+            async with asyncio.timeout(_WHOLE_S):
+                while True:
+                    async with asyncio.timeout(_A_PIECE_S):
+                        piece = await anext(pieces, None)
+                    if piece is None:
+                        return digest.hexdigest()
+                    size += len(piece)
+                    if size > most:
+                        raise refusal(413, f"at most {most} bytes are taken here")
+                    digest.update(piece)
+                    await run_in_threadpool(file.write, piece)
+    except TimeoutError:
+        raise refusal(408, "the package did not come in time") from None
+    except ClientDisconnect:
+        raise refusal(400, "the package broke off") from None
+
+
+def stored(
+    objects: ObjectStore, settings: ClientSettings, path: Path, digest: str
+) -> PackageStored:
+    """Keep an archive under its digest if it is a package.
+
+    Raises:
+        Refusal: naming every reason why it is none.
+    """
+    if faults := check(path):
+        found = [Fault(field="package", problem=fault) for fault in faults[:100]]
+        raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, *found)
+    bucket = settings.s3_bucket
+    objects.ensure_bucket(bucket)
+    try:
+        objects.put(bucket, f"packages/{digest}.tar.gz", path, only_if_absent=True)
+    except AlreadyExists:
+        pass  # the same bytes
+    return PackageStored(
+        package=f"{bucket}:packages:{digest}.tar.gz",
+        package_sha256=digest,
+        size=path.stat().st_size,
+    )

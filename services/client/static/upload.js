@@ -1,0 +1,86 @@
+"use strict";
+// Packs a chosen folder as a tar.gz and uploads it, or an archive as it is, and names it in the form.
+
+const BLOCK = 512;
+const encoder = new TextEncoder();
+
+function put(header, text, at, width) {
+  header.set(encoder.encode(text).subarray(0, width), at);
+}
+
+function header(path, size) {
+  const name = encoder.encode(path);
+  let split = 0;
+  if (name.length > 100) {
+    // The format keeps a name as 155 and 100 bytes, cut at a slash.
+    split = path.indexOf("/", Math.max(0, path.length - 101));
+    const [before, after] = [path.slice(0, split), path.slice(split + 1)].map((each) => encoder.encode(each).length);
+    if (split < 1 || before > 155 || after > 100) throw new Error("the name is too long: " + path);
+  }
+  const block = new Uint8Array(BLOCK);
+  put(block, split ? path.slice(split + 1) : path, 0, 100);
+  put(block, "0000644\0", 100, 8);
+  put(block, "0000000\0", 108, 8);
+  put(block, "0000000\0", 116, 8);
+  put(block, size.toString(8).padStart(11, "0") + "\0", 124, 12);
+  put(block, "00000000000\0", 136, 12);
+  put(block, "        ", 148, 8);
+  put(block, "0", 156, 1);
+  put(block, "ustar\u000000", 257, 8);
+  if (split) put(block, path.slice(0, split), 345, 155);
+  const sum = block.reduce((total, byte) => total + byte, 0);
+  put(block, sum.toString(8).padStart(6, "0") + "\0 ", 148, 8);
+  return block;
+}
+
+async function packed(files) {
+  const parts = [];
+  for (const file of [...files].sort((a, b) => (a.webkitRelativePath < b.webkitRelativePath ? -1 : 1))) {
+    parts.push(header(file.webkitRelativePath, file.size), file, new Uint8Array((BLOCK - (file.size % BLOCK)) % BLOCK));
+  }
+  parts.push(new Uint8Array(2 * BLOCK));
+  const zipped = new Blob(parts).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Response(zipped).blob();
+}
+
+function upload(body, bar) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", "/api/v1/packages");
+    request.setRequestHeader("Content-Type", "application/gzip");
+    request.upload.addEventListener("progress", (event) => { bar.value = event.loaded / (event.total || 1); });
+    request.addEventListener("error", () => reject(new Error("the upload broke off")));
+    request.addEventListener("load", () => {
+      let answer = {};
+      try { answer = JSON.parse(request.responseText); } catch { /* not ours: the status says enough */ }
+      if (request.status === 200) resolve(answer);
+      else reject(new Error(answer.faults?.map((fault) => fault.problem).join("; ") || "status " + request.status));
+    });
+    request.send(body);
+  });
+}
+
+const sheet = document.querySelector("[data-upload]");
+sheet?.addEventListener("change", async (event) => {
+  const input = event.target;
+  if (input.type !== "file" || !input.files.length) return;
+  const [bar, told, form] = [sheet.querySelector("progress"), sheet.querySelector("[data-told]"), input.form];
+  const buttons = form.querySelectorAll("button");
+  buttons.forEach((each) => { each.disabled = true; });
+  bar.hidden = false;
+  bar.value = 0;
+  try {
+    told.textContent = "packing";
+    const body = "folder" in input.dataset ? await packed(input.files) : input.files[0];
+    if (body.size > Number(sheet.dataset.most)) throw new Error("it is larger than may be uploaded here");
+    told.textContent = "uploading";
+    const stored = await upload(body, bar);
+    form.elements.package.value = stored.package;
+    form.elements.package_sha256.value = stored.package_sha256;
+    told.textContent = "uploaded, " + stored.size + " bytes";
+  } catch (error) {
+    told.textContent = "not uploaded: " + error.message;
+  }
+  bar.hidden = true;
+  buttons.forEach((each) => { each.disabled = false; });
+});

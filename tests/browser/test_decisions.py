@@ -186,7 +186,10 @@ def test_a_folder_is_submitted_from_the_page_and_its_result_is_there(
 ) -> None:
     folder = tmp_path / "digits"
     (folder / "code").mkdir(parents=True)
-    program = "import os, pathlib\npathlib.Path(os.environ['BAROGRAPH_MODEL_DIR'], 'w.txt').write_text('7')"
+    program = (
+        "import os, pathlib\n"
+        "pathlib.Path(os.environ['BAROGRAPH_MODEL_DIR'], 'w.txt').write_text('7')"
+    )
     (folder / "code" / "train.py").write_text(program)
     browser = console.browser
     browser.open(f"{console.url}/submit")

@@ -195,8 +195,11 @@ def test_a_folder_is_submitted_from_the_page_and_its_result_is_there(
     browser.open(f"{console.url}/submit")
     browser.choose_file("[data-folder]", folder)
     until(lambda: "uploaded, " in browser.text(), 60)
-    for name, value in (("name", "digits"), ("main", "train.py"), ("resources.memory", "256Mi")):
-        console.fill(f"'{name}'", value)
+    console.fill("name", "digits")
+    console.fill("main", "train.py")
+    assert browser.run(
+        "return document.querySelector('#submit').elements['resources.memory'].value = '256Mi'"
+    )
     console.press("Show the plan")
     until(lambda: "The plan" in browser.text() or browser.count(".fault"), 60)
     assert not browser.count(".fault"), browser.text()

@@ -50,19 +50,28 @@ class Console:
         bus.stop()
 
     def history(self, host: str, days: int) -> None:
-        """A disk that fills, every 15 minutes until now, through the gateway."""
+        """A disk that fills and a busy processor, hour by hour until now, through the gateway."""
         now_ms = time.time_ns() // 1_000_000
         times = range(now_ms - days * 86_400_000, now_ms, 900_000)
-        labels = {"__name__": "df.bytes.used.percent", "instance": host, "mount": "/var"}
-        points = [(at, 40 + 20 * n / len(times) + n % 3) for n, at in enumerate(times)]
+        disk = [(at, 50 + 28 * n / len(times) + n % 3) for n, at in enumerate(times)]
+        busy = [(at, 18.0 + n % 5) for n, at in enumerate(times)]
+        named = {"instance": host}
         headers = {
             "Authorization": f"Bearer {self.stack.file.gateway_token}",
             "Content-Type": V1,
             "Content-Encoding": "snappy",
         }
-        address = f"{self.stack.file.gateway_url}/api/v1/write"
-        body = compressed(request_1((labels, points)))
-        httpx.post(address, content=body, headers=headers, timeout=60).raise_for_status()
+        with httpx.Client(headers=headers, timeout=60, trust_env=False) as http:
+            for at in range(0, len(times), 4):
+                body = request_1(
+                    (
+                        {"__name__": "df.bytes.used.percent", "mount": "/var", **named},
+                        disk[at : at + 4],
+                    ),
+                    ({"__name__": "cpu.idle", **named}, busy[at : at + 4]),
+                )
+                address = f"{self.stack.file.gateway_url}/api/v1/write"
+                http.post(address, content=compressed(body)).raise_for_status()
 
     def fill(self, name: str, text: str) -> None:
         self.browser.run(

@@ -27,6 +27,8 @@ PAGES = (
     "/silences",
     "/silences/new",
     "/machines",
+    "/machines/db1",
+    "/machines/h1",
     "/metrics",
     SERIES,
     "/ledger",
@@ -211,6 +213,18 @@ def test_a_folder_is_submitted_from_the_page_and_its_result_is_there(
     assert browser.run("return document.querySelector('a[download]').href").endswith("model/w.txt")
     console.press_link("Run again, with changes")
     until(lambda: browser.count("input[name=main][value='train.py']") == 1, 20)
+
+
+def test_a_machines_page_says_what_costs_it_points_hour_by_hour(console: Console) -> None:
+    until(lambda: _shows(console, "/machines", "db1"), WAIT_S)
+    console.press_link("db1")
+    until(lambda: console.browser.count("ol.strip li") > 12, 20)
+    text = console.browser.text()
+    assert "disk used" in text
+    assert "cpu" in text
+    console.press_link("All its series")
+    until(lambda: console.browser.count("main tbody tr") == 2, 20)
+    assert _shows(console, "/machines/h1", "health has not been told yet", "too many")
 
 
 @pytest.mark.parametrize("page", PAGES)

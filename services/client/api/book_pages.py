@@ -39,20 +39,25 @@ def _machines(routes: APIRouter, healer: HealerApi, alerts: AlertModel, page: Re
     @routes.get("/machines/{name}")
     def machine(name: str) -> HTMLResponse:
         known = [each for each in healer.get("health", limit=5_000) if each["name"] == name]
-        if not known:
-            what = f"No health of a machine {name} is known."
+        found = [
+            alert
+            for alert in alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
+            if alert.host == name
+        ]
+        if not (known or found):
+            what = f"Nothing is known of a machine {name}."
             return page("missing.html", 404, here="machines", what=what)
         try:
             hours = healer.get("health", name, "hours")["hours"]
         except HealerRefused:
             hours = []  # none has ended yet
-        found = alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
         return page(
             "machine.html",
             here="machines",
-            machine=known[0],
+            name=name,
+            machine=known[0] if known else None,
             hours=[_of_hour(each) for each in hours],
-            alerts=[each for each in found if each.host == name],
+            alerts=found,
         )
 
     @routes.post("/healing/{change}")

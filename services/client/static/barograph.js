@@ -14,9 +14,9 @@ function refreshing(id) {
       const fresh = page.getElementById(id);
       const focused = section.contains(document.activeElement) || section.querySelector("input:checked");
       if (fresh && !focused) {
-        // What was opened stays open.
-        const open = [...section.querySelectorAll("details")].map((each) => each.open);
-        fresh.querySelectorAll("details").forEach((each, n) => { each.open = open[n] ?? false; });
+        // What was opened stays open, unless there are others now.
+        const [shown, coming] = [section, fresh].map((part) => [...part.querySelectorAll("details")]);
+        if (shown.length === coming.length) coming.forEach((each, n) => { each.open = shown[n].open; });
         section.replaceWith(fresh);
       }
     } catch {

@@ -139,7 +139,8 @@ def test_healing_is_stopped_on_a_machine_and_goes_on(console: Console) -> None:
 def test_a_series_is_found_and_shown_as_its_models_see_it(console: Console) -> None:
     browser = console.browser
     until(lambda: _shows(console, "/metrics?search=db1", "df.bytes.used.percent"), WAIT_S)
-    browser.run("document.querySelector('main table a').click()")
+    console.press_link("df.bytes.used.percent")
+    until(lambda: browser.count("#curve") == 1, 60)
     whole = browser.run("return location.href")
     # The predictor compiles its code before its first forecast: until then it is said to be late.
     until(lambda: _shows(console, SERIES, "probability"), WAIT_S)

@@ -50,28 +50,26 @@ class Console:
         bus.stop()
 
     def history(self, host: str, days: int) -> None:
-        """A disk that fills and a busy processor, hour by hour until now, through the gateway."""
+        """A disk that fills, and a clock that is wrong hour by hour, until now."""
         now_ms = time.time_ns() // 1_000_000
         times = range(now_ms - days * 86_400_000, now_ms, 900_000)
-        disk = [(at, 50 + 28 * n / len(times) + n % 3) for n, at in enumerate(times)]
-        busy = [(at, 18.0 + n % 5) for n, at in enumerate(times)]
-        named = {"instance": host}
+        disk = [(at, 40 + 20 * n / len(times) + n % 3) for n, at in enumerate(times)]
+        named = {"__name__": "df.bytes.used.percent", "instance": host, "mount": "/var"}
+        # At once: the predictor forecasts after each hour that is told by itself.
+        self._write(request_1((named, disk)))
+        for at in times[::4]:
+            clock = {"__name__": "sys.ntpd.offset", "instance": host}
+            self._write(request_1((clock, [(at, 300.0 + at % 7), (at + 1_800_000, 310.0)])))
+
+    def _write(self, body: bytes) -> None:
         headers = {
             "Authorization": f"Bearer {self.stack.file.gateway_token}",
             "Content-Type": V1,
             "Content-Encoding": "snappy",
         }
-        with httpx.Client(headers=headers, timeout=60, trust_env=False) as http:
-            for at in range(0, len(times), 4):
-                body = request_1(
-                    (
-                        {"__name__": "df.bytes.used.percent", "mount": "/var", **named},
-                        disk[at : at + 4],
-                    ),
-                    ({"__name__": "cpu.idle", **named}, busy[at : at + 4]),
-                )
-                address = f"{self.stack.file.gateway_url}/api/v1/write"
-                http.post(address, content=compressed(body)).raise_for_status()
+        address = f"{self.stack.file.gateway_url}/api/v1/write"
+        answer = httpx.post(address, content=compressed(body), headers=headers, timeout=60)
+        answer.raise_for_status()
 
     def fill(self, name: str, text: str) -> None:
         self.browser.run(

@@ -55,11 +55,11 @@ class Console:
         times = range(now_ms - days * 86_400_000, now_ms, 900_000)
         disk = [(at, 40 + 20 * n / len(times) + n % 3) for n, at in enumerate(times)]
         named = {"__name__": "df.bytes.used.percent", "instance": host, "mount": "/var"}
-        # At once: the predictor forecasts after each hour that is told by itself.
-        self._write(request_1((named, disk)))
         for at in times[::4]:
             clock = {"__name__": "sys.ntpd.offset", "instance": host}
             self._write(request_1((clock, [(at, 300.0 + at % 7), (at + 1_800_000, 310.0)])))
+        # At once: the predictor forecasts after each hour that is told by itself.
+        self._write(request_1((named, disk)))
 
     def _write(self, body: bytes) -> None:
         headers = {

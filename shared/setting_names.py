@@ -20,6 +20,11 @@ RENAMED = {
     "most_series": "max_series",
 }
 """Names of earlier versions, and what they are called now."""
+REMOVED = {
+    "combination": ("seasonal_naive", "it is gone: all forecasters named are combined by weight"),
+    "doubt": ("preference", "it is gone: preference says how forecasters are weighed"),
+}
+"""Names that mean nothing any more: a name beside which they stood, and what there is instead."""
 OF_COMMANDS = frozenset({"BAROGRAPH_HEALER_URL", "BAROGRAPH_HEALER_TOKEN"})
 """Variables of `barograph`'s own options that begin as a service's: where they are exported, a
 service that starts there is not meant."""
@@ -32,6 +37,8 @@ def meant(name: str, names: Iterable[str], prefix: str = "") -> str:
     '; it is called min_severity now'
     >>> meant("nmae", ["name", "min_severity"])
     '; is name meant?'
+    >>> meant("doubt", ["preference"])
+    '; it is gone: preference says how forecasters are weighed'
     >>> meant("colour", ["name", "min_severity"])
     ''
     """
@@ -40,6 +47,9 @@ def meant(name: str, names: Iterable[str], prefix: str = "") -> str:
     for new in (now,) if isinstance(now, str) else now:
         if new in known:
             return f"; it is called {_shown(prefix, new)} now"
+    beside, instead = REMOVED.get(name, ("", ""))
+    if beside in known:
+        return f"; {instead}"
     close = difflib.get_close_matches(name, known, n=1)
     return f"; is {_shown(prefix, close[0])} meant?" if close else ""
 

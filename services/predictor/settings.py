@@ -8,9 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.predictor.forecasters import REGISTRY, registered
 from shared.items import Behaviour
+from shared.setting_names import meant
 from shared.settings import ServiceSettings
 
 DAY_S = 86_400
+
+
+def _unknown(name: str) -> str:
+    return f"no forecaster {name!r}{meant(name, registered())}"
 
 
 class EngineSettings(BaseModel):
@@ -115,7 +120,7 @@ class EngineSettings(BaseModel):
     @field_validator("forecasters")
     @classmethod
     def _known(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        faults = [f"no forecaster {name!r}" for name in value if name not in registered()]
+        faults = [_unknown(name) for name in value if name not in registered()]
         if faults:
             raise ValueError("; ".join(faults) + f"; there are {', '.join(registered())}")
         for name, fields in value.items():
@@ -135,7 +140,7 @@ class EngineSettings(BaseModel):
         cls, value: dict[Behaviour, tuple[str, ...]]
     ) -> dict[Behaviour, tuple[str, ...]]:
         names = [name for models in value.values() for name in models]
-        faults = [f"no forecaster {name!r}" for name in names if name not in registered()]
+        faults = [_unknown(name) for name in names if name not in registered()]
         faults += [f"no model for {kind} series" for kind in Behaviour if not value.get(kind)]
         if faults:
             raise ValueError("; ".join(faults) + f"; there are {', '.join(registered())}")

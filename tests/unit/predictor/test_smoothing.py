@@ -63,3 +63,17 @@ def test_one_model_may_be_named_instead_of_several() -> None:
     assert settings.models[Behaviour.STABLE] == ("holt",)
     with pytest.raises(ValueError, match="no forecaster 'nonsense'"):
         EngineSettings(models={Behaviour.STABLE: "nonsense", Behaviour.VOLATILE: "ets"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"models": {"stable": ["combination"], "volatile": ["arima"]}}, "combined by weight"),
+        ({"forecasters": {"combination": {}}}, "combined by weight"),
+    ],
+)
+def test_a_forecaster_that_is_gone_is_refused_with_what_there_is_instead(
+    settings: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        EngineSettings.model_validate(settings)

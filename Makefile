@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 600
 # Without STATE it is where `barograph up` keeps its files by default.
 PLACE = $(if $(STATE),--state '$(STATE)')
 
-.PHONY: help setup setup-embedded demo up down test unit test-cluster check docs audit fuzz generate lock bench bench-peers release clean
+.PHONY: help setup setup-embedded demo up down test unit coverage test-cluster check docs audit fuzz generate lock bench bench-peers release clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,6 +40,9 @@ endif
 
 unit: setup ## Run the tests that need no server
 	@$(PYTHON) -m pytest -q -n 2 tests/unit $(ARGS)
+
+coverage: setup ## Measure which branches the unit tests take (ARGS=tests/unit/task: of a part)
+	@$(PYTHON) -m pytest -q -n 2 $(or $(ARGS),tests/unit) --cov --cov-report=term
 
 # Make takes over an environment's KUBECONFIG: only one given on its command line counts.
 ifeq ($(origin KUBECONFIG),command line)

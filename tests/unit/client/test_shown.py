@@ -77,7 +77,7 @@ def test_a_failed_members_end_and_last_lines_are_shown(
     [
         ({"fits_now": True}, "it could start now"),
         ({"fits_now": False, "waiting_reason": "waits behind job x"}, "wait: waits behind job x"),
-        ({}, "whether it fits now cannot be told"),
+        ({}, "whether it fits now cannot be said"),
         (
             {"faults": ({"field": "resources.cpu", "problem": "largest node has 4"},)},
             "refused: resources.cpu: largest node has 4",

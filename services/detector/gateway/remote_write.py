@@ -170,6 +170,8 @@ class Receiver:
 
     def tell_senders_again(self) -> None:
         """Who brings what counts as not yet published."""
+        if self._senders is not None:
+            self._senders.unpublished()
         self._sender_codes.clear()
         self.known.sender[:] = -1
 

@@ -77,6 +77,11 @@ class Senders:
         with self._lock:
             return tuple(Sender(name, k.heard_ms, k.machines) for name, k in self._known.items())
 
+    def unpublished(self) -> None:
+        """What was news may not have reached the streams: it is news again when it comes again."""
+        with self._lock:
+            self._of_machine.clear()
+
     def begin_again(self) -> bool:
         """Whether it is time to tell again who brings what; then all of it is news again."""
         now = self._clock_ms()

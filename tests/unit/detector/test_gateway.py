@@ -175,6 +175,20 @@ def test_a_staleness_marker_has_no_value(client: httpx.Client, streams: _Streams
     assert row[3] != row[3]
 
 
+def test_who_brings_a_machine_is_told_with_what_is_sent_again_after_an_outage() -> None:
+    # Or each machine would be reported by itself when its Prometheus stops.
+    streams = _Streams(trusted=True)
+    with _serving(make_app(Settings(), Ingest(streams, 4, lambda: _NOW))) as client:
+        body = _request(({"__name__": "a", "host": "db7"}, [(_NOW, 1.0)]))
+        streams.down = True
+        assert _post(client, body).status_code == 503
+        streams.down = False
+        assert _post(client, body).status_code == 204
+        assert _post(client, body).status_code == 204
+    told = [batch.brought for _, batch in streams.appended if len(batch.time_ms)]
+    assert [[machine for machine, _ in each] for each in told] == [["db7"], []]
+
+
 def test_the_sender_is_told_to_come_again_when_the_broker_does_not_confirm(
     client: httpx.Client, streams: _Streams
 ) -> None:

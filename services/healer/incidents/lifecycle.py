@@ -45,7 +45,7 @@ class Course:
         elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
             now = now.telling(now.state.value)
             self.chronicle.come(now, ctx)
-        elif now.phase is Phase.WAITING:
+        else:
             self.chronicle.come(now, ctx)
         yield from self.chronicle.store(before, now, ctx)
         yield from commands

@@ -327,3 +327,12 @@ def test_a_storm_calls_nothing_a_prediction_that_has_come_meanwhile() -> None:
         told = [record.notice for record in records.find(NOTICES)]
     said = [row.kind for notice in told for row in notice.lines() if row.series == DISK]
     assert said[:1] == ["firing"]
+
+
+def test_what_is_acted_on_is_no_prediction_any_more_once_the_alarm_has_come() -> None:
+    desk = Desk(AUTOMATIC | {"min_probability": 0.5}, group_wait_s=5)
+    desk.take(prediction().model_copy(update={"probability": 0.2}))
+    desk.take(prediction(revision=20).model_copy(update={"probability": 0.9}))
+    desk.take(anomaly(DISK))
+    desk.later(16)
+    assert "predicted" not in kinds(desk)

@@ -329,10 +329,12 @@ def test_a_storm_calls_nothing_a_prediction_that_has_come_meanwhile() -> None:
     assert said[:1] == ["firing"]
 
 
-def test_what_is_acted_on_is_no_prediction_any_more_once_the_alarm_has_come() -> None:
-    desk = Desk(AUTOMATIC | {"min_probability": 0.5}, group_wait_s=5)
+def test_a_storm_calls_what_is_acted_on_no_prediction_once_the_alarm_has_come() -> None:
+    desk = Desk(AUTOMATIC | {"min_probability": 0.5}, group_wait_s=5, storm={"alerts": 1})
     desk.take(prediction().model_copy(update={"probability": 0.2}))
-    desk.take(prediction(revision=20).model_copy(update={"probability": 0.9}))
-    desk.take(anomaly(DISK))
     desk.later(16)
-    assert "predicted" not in kinds(desk)
+    desk.take(prediction(revision=20).model_copy(update={"probability": 0.9}))
+    desk.take(anomaly(DISK), trouble("host2"), trouble("host3"))
+    desk.later(5)
+    rows = [row for told in desk.notices() for row in told.lines()]
+    assert "predicted" not in {row.kind for row in rows if row.series == DISK}

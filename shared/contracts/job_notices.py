@@ -21,9 +21,16 @@ NoticeTarget = Annotated[
 class JobNotify(Part):
     """A wish for notices; the healer's channels with ``jobs`` say whom a job may name."""
 
-    to: tuple[NoticeTarget, ...] = Field(min_length=1, max_length=10)
+    to: tuple[NoticeTarget, ...] = Field(
+        min_length=1,
+        max_length=10,
+        description="Who is notified: a channel's name, or mail: and an address.",
+    )
     on: tuple[Literal["failed", "succeeded", "pending"], ...] = Field(
-        default=("failed", "succeeded", "pending"), min_length=1, max_length=3
+        default=("failed", "succeeded", "pending"),
+        min_length=1,
+        max_length=3,
+        description="What is notified: a failure, a success, or a wait longer than `pending_s`.",
     )
     pending_s: float = Field(
         default=900, ge=10, le=2_678_400, description="Seconds without running that are too long."

@@ -59,25 +59,13 @@ def kernel(function: _F) -> _F:
     """Compile ``function`` on its first call, for the types it is called with.
 
     Array indices are not checked and division by zero gives inf or NaN, as in numpy's arrays.
-    The interpreter's lock is released while it runs.
+    The interpreter's lock is released while it runs. Sums are added up as written, no ``fastmath``:
+    a kernel is compiled once by itself and once into each caller, which copy runs depends on what
+    was loaded first, and copies in which sums were reordered would differ in their last bits.
     """
     compiled = numba.njit(cache=bool(numba.config.CACHE_DIR), nogil=True, error_model="numpy")(
         function
     )
-    return cast(_F, compiled)
-
-
-def summing_kernel(function: _F) -> _F:
-    """As ``kernel``; sums may be added up in any order, so that several are added at once.
-
-    Results may differ in their last bits from machine to machine, not from call to call.
-    """
-    compiled = numba.njit(
-        cache=bool(numba.config.CACHE_DIR),
-        nogil=True,
-        error_model="numpy",
-        fastmath={"reassoc", "contract", "nsz", "arcp"},
-    )(function)
     return cast(_F, compiled)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 
 Floats = NDArray[np.float64]
 
@@ -18,7 +18,7 @@ SHORTEST = 12
 _SINGULAR = 1e-10
 
 
-@summing_kernel
+@kernel
 def dot(a: Floats, b: Floats) -> float:
     """Sum of products."""
     total = 0.0
@@ -27,7 +27,7 @@ def dot(a: Floats, b: Floats) -> float:
     return total
 
 
-@summing_kernel
+@kernel
 def kpss(y: Floats) -> float:
     """Statistic of stationarity around a level; large speaks against it. 0 for a constant."""
     n = y.shape[0]
@@ -54,7 +54,7 @@ def kpss(y: Floats) -> float:
     return float(total / (n * n) / variance)
 
 
-@summing_kernel
+@kernel
 def adf(y: Floats, longest: int = -1) -> float:
     """The t value of a unit root; very negative speaks against it. NaN for collinear lags.
 
@@ -82,7 +82,7 @@ def adf(y: Floats, longest: int = -1) -> float:
     return _nested(design, target, rss)
 
 
-@summing_kernel
+@kernel
 def _lagged(y: Floats, lags: int) -> tuple[Floats, Floats]:
     """Columns 1, y(t-1), dy(t-1) .. dy(t-lags), and dy(t)."""
     steps = np.diff(y)
@@ -95,7 +95,7 @@ def _lagged(y: Floats, lags: int) -> tuple[Floats, Floats]:
     return design, steps[lags:]
 
 
-@summing_kernel
+@kernel
 def _nested(design: Floats, target: Floats, rss: Floats) -> float:
     """Least squares by one Cholesky factor: ``rss[j]`` on columns 0..j; t of column 1 on all."""
     k, n = design.shape
@@ -140,7 +140,7 @@ def _nested(design: Floats, target: Floats, rss: Floats) -> float:
     return float(b[1] / np.sqrt(left / (n - k) * inverse))
 
 
-@summing_kernel
+@kernel
 def differences(y: Floats, most: int, kpss_limit: float, adf_limit: float) -> int:
     """Fewest differences after which KPSS does not reject stationarity or ADF rejects a root."""
     w = y

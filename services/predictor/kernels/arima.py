@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from services.predictor.kernels.orders import best_order, criterion_of
 from services.predictor.kernels.season import take_rhythms
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 from shared.stationarity import differences, dot
 
 Floats = NDArray[np.float64]
@@ -20,7 +20,7 @@ P, Q, KEPT, FITTED, FAILED, D, DAY, WEEK, PERIOD, LAGS, COUNTS = range(11)
 VARIANCE, LIKELIHOOD, CRITERION, LJUNG_BOX, NUMBERS = range(5)
 
 
-@summing_kernel
+@kernel
 def fit_all(
     values: Floats,
     whole: Longs,
@@ -58,7 +58,7 @@ def fit_all(
             deviation[row, h] = np.sqrt(deviation[row, h] ** 2 + added)
 
 
-@summing_kernel
+@kernel
 def _constant_after(y: Floats, flat: float) -> int:
     """0 for a constant, 1 for constant steps, else -1."""
     if y.max() - y.min() <= flat:
@@ -67,7 +67,7 @@ def _constant_after(y: Floats, flat: float) -> int:
     return 1 if steps.max() - steps.min() <= flat else -1
 
 
-@summing_kernel
+@kernel
 def _differenced(y: Floats, d: int) -> Floats:
     w = y
     for _ in range(d):
@@ -75,7 +75,7 @@ def _differenced(y: Floats, d: int) -> Floats:
     return w
 
 
-@summing_kernel
+@kernel
 def _searched(
     y: Floats, d: int, whole: Longs, x: Floats, count: Longs
 ) -> tuple[int, Floats, Floats, float, float]:
@@ -97,7 +97,7 @@ def _searched(
         d += 1
 
 
-@summing_kernel
+@kernel
 def _search(w: Floats, d: int, whole: Longs, x: Floats, errors: Floats, count: Longs) -> float:
     """S of the best order; inf where none could be fitted."""
     drift = whole[4]
@@ -120,7 +120,7 @@ def _search(w: Floats, d: int, whole: Longs, x: Floats, errors: Floats, count: L
     )
 
 
-@summing_kernel
+@kernel
 def _describe(
     errors: Floats, squares: float, scale: float, kind: int, count: Longs, number: Floats
 ) -> None:
@@ -137,7 +137,7 @@ def _describe(
         number[LJUNG_BOX] += n * (n + 2.0) * r * r / (n - lag)
 
 
-@summing_kernel
+@kernel
 def _forecast(
     w: Floats,
     errors: Floats,
@@ -174,7 +174,7 @@ def _forecast(
         deviation[h] = np.sqrt(total * number[VARIANCE])
 
 
-@summing_kernel
+@kernel
 def _integrate(y: Floats, d: int, mean: Floats) -> None:
     """Undo ``d`` differences, in place."""
     for level in range(d - 1, -1, -1):

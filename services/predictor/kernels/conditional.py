@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.kernels.polynomial import SIZE, solve, stable
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 from shared.stationarity import dot
 
 Floats = NDArray[np.float64]
@@ -21,7 +21,7 @@ _MIN_DAMPING, _FIRST_DAMPING, _MAX_DAMPING = 1e-9, 1e-4, 1e8
 _ATTEMPTS, _HALVINGS = 6, 6
 
 
-@summing_kernel
+@kernel
 def over_ma(x: Floats, theta: Floats, q: int, start: int) -> None:
     """Divide ``x`` by theta(B) in place from ``start`` on; q up to 3 stays in registers."""
     n = x.shape[0]
@@ -48,7 +48,7 @@ def over_ma(x: Floats, theta: Floats, q: int, start: int) -> None:
             x[t] = now
 
 
-@summing_kernel
+@kernel
 def times_ar(w: Floats, mu: float, phi: Floats, p: int, start: int, out: Floats) -> None:
     """``out = phi(B) (w - mu)`` from ``start`` on, with zeros before the sample."""
     n = w.shape[0]
@@ -59,13 +59,13 @@ def times_ar(w: Floats, mu: float, phi: Floats, p: int, start: int, out: Floats)
             out[t] -= phi[i] * (w[t - 1 - i] - mu)
 
 
-@summing_kernel
+@kernel
 def _errors(w: Floats, x: Floats, p: int, q: int, mean: int, e: Floats) -> None:
     times_ar(w, x[0] if mean else 0.0, x[mean:], p, 0, e)
     over_ma(e, x[mean + p :], q, 0)
 
 
-@summing_kernel
+@kernel
 def _jacobian(w: Floats, x: Floats, p: int, q: int, mean: int, e: Floats, out: Floats) -> None:
     """Rows of ``out``: derivatives of e by mu, phi, theta."""
     n = w.shape[0]
@@ -93,7 +93,7 @@ def _jacobian(w: Floats, x: Floats, p: int, q: int, mean: int, e: Floats, out: F
             out[row + i, i:] = base[: n - i]
 
 
-@summing_kernel
+@kernel
 def _try_step(x: Floats, step: Floats, p: int, q: int, mean: int, y: Floats) -> bool:
     """Sets y = x + step, the step halved until y is stationary and invertible."""
     part = 1.0
@@ -106,7 +106,7 @@ def _try_step(x: Floats, step: Floats, p: int, q: int, mean: int, y: Floats) -> 
     return False
 
 
-@summing_kernel
+@kernel
 def fit_conditional(
     w: Floats, start: int, p: int, q: int, mean: int, x: Floats, most: int, scratch: Floats
 ) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from services.predictor.kernels.conditional import over_ma, times_ar
 from services.predictor.kernels.polynomial import MAX_ORDER, SIZE, from_free, solve, to_free
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 from shared.stationarity import dot
 
 Floats = NDArray[np.float64]
@@ -25,7 +25,7 @@ _ATTEMPTS = 8
 _RING = MAX_ORDER + 1
 
 
-@summing_kernel
+@kernel
 def autocovariances(phi: Floats, p: int, theta: Floats, q: int, most: int, out: Floats) -> bool:
     """``out[k]`` = gamma(k)/sigma^2 for k = 0..most; False where they cannot be had."""
     right = np.zeros(MAX_ORDER + 1)
@@ -53,7 +53,7 @@ def autocovariances(phi: Floats, p: int, theta: Floats, q: int, most: int, out: 
     return bool(out[0] > 0.0)
 
 
-@summing_kernel
+@kernel
 def _eliminate(system: Floats, out: Floats) -> bool:
     """Solve (n, n+1) by elimination with pivots."""
     n = system.shape[0]
@@ -78,7 +78,7 @@ def _eliminate(system: Floats, out: Floats) -> bool:
     return True
 
 
-@summing_kernel
+@kernel
 def _kappas(
     phi: Floats, p: int, theta: Floats, q: int, gamma: Floats, late: Floats, mixed: Floats
 ) -> None:
@@ -95,7 +95,7 @@ def _kappas(
         mixed[lag] = s
 
 
-@summing_kernel
+@kernel
 def innovations(
     w: Floats, mu: float, phi: Floats, p: int, theta: Floats, q: int, u: Floats
 ) -> float:
@@ -149,7 +149,7 @@ def innovations(
     return logs
 
 
-@summing_kernel
+@kernel
 def _scaled(w: Floats, z: Floats, p: int, q: int, mean: int, u: Floats) -> float:
     """S at the free coordinates z = (mu if mean, ...), ``u`` its scaled errors."""
     phi, theta = np.zeros(MAX_ORDER), np.zeros(MAX_ORDER)
@@ -164,7 +164,7 @@ def _scaled(w: Floats, z: Floats, p: int, q: int, mean: int, u: Floats) -> float
     return dot(u, u)
 
 
-@summing_kernel
+@kernel
 def fit_exact(
     w: Floats, p: int, q: int, mean: int, x: Floats, most: int, enough: float, scratch: Floats
 ) -> float:

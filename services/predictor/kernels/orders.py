@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from services.predictor.kernels.conditional import fit_conditional
 from services.predictor.kernels.exact import fit_exact
 from services.predictor.kernels.polynomial import SIZE, shrink, solve, stable
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 from shared.stationarity import dot
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ _POINTS_A_PARAMETER = 5
 _MIN_GAIN = 0.05
 
 
-@summing_kernel
+@kernel
 def criterion_of(kind: int, squares: float, k: int, n: int) -> float:
     """AIC, AICc or BIC, up to what depends on n only, of k parameters and the variance."""
     value = float(n * np.log(squares / n))
@@ -41,7 +41,7 @@ def criterion_of(kind: int, squares: float, k: int, n: int) -> float:
     return value
 
 
-@summing_kernel
+@kernel
 def _burg(x: Floats, order: int) -> Floats:
     """One-step errors of a long autoregression by Burg's method."""
     forward, backward = x.copy(), x.copy()
@@ -61,7 +61,7 @@ def _burg(x: Floats, order: int) -> Floats:
     return forward
 
 
-@summing_kernel
+@kernel
 def _regressions(
     w: Floats, max_p: int, max_q: int, mean: int, kind: int, starts: Floats, values: Floats
 ) -> None:
@@ -103,7 +103,7 @@ def _regressions(
                 values[p, q] = criterion_of(kind, left, k, n_obs)
 
 
-@summing_kernel
+@kernel
 def _regression(
     gram: Floats, right: Floats, total: float, columns: Longs, k: int, found: Floats
 ) -> float:
@@ -121,7 +121,7 @@ def _regression(
     return max(left, 1e-12 * total)
 
 
-@summing_kernel
+@kernel
 def _admissible(x: Floats, p: int, q: int, mean: int, center: float) -> None:
     """From a regression's constant to the mean, and inside the admissible region."""
     if mean:
@@ -133,7 +133,7 @@ def _admissible(x: Floats, p: int, q: int, mean: int, center: float) -> None:
     shrink(x[mean + p :], q, -1.0, _START_BEYOND)
 
 
-@summing_kernel
+@kernel
 def best_order(
     w: Floats,
     max_p: int,

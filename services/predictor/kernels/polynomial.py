@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 
 Floats = NDArray[np.float64]
 
@@ -21,7 +21,7 @@ _NEAREST = 0.9999
 _SINGULAR = 1e-13
 
 
-@summing_kernel
+@kernel
 def _step_down(a: Floats, b: Floats, order: int) -> float:
     """From coefficients of ``order`` to those of one less; the partial autocorrelation."""
     r = a[order - 1]
@@ -32,7 +32,7 @@ def _step_down(a: Floats, b: Floats, order: int) -> float:
     return float(r)
 
 
-@summing_kernel
+@kernel
 def stable(coefficients: Floats, order: int, sign: float, beyond: float) -> bool:
     """Whether all roots of ``1 - sum(sign*c_i*z^i)`` are larger than ``beyond``."""
     a, b = np.empty(MAX_ORDER), np.empty(MAX_ORDER)
@@ -47,7 +47,7 @@ def stable(coefficients: Floats, order: int, sign: float, beyond: float) -> bool
     return True
 
 
-@summing_kernel
+@kernel
 def shrink(coefficients: Floats, order: int, sign: float, beyond: float) -> None:
     """Pull the roots outwards, in place, until all are larger than ``beyond``."""
     for _ in range(100):
@@ -60,7 +60,7 @@ def shrink(coefficients: Floats, order: int, sign: float, beyond: float) -> None
     coefficients[:order] = 0.0
 
 
-@summing_kernel
+@kernel
 def to_free(coefficients: Floats, order: int, sign: float, free: Floats) -> None:
     """Coordinates without bounds: the inverse tanh of the partial autocorrelations."""
     a, b = np.empty(MAX_ORDER), np.empty(MAX_ORDER)
@@ -71,7 +71,7 @@ def to_free(coefficients: Floats, order: int, sign: float, free: Floats) -> None
         free[m - 1] = np.arctanh(_step_down(a, b, m))
 
 
-@summing_kernel
+@kernel
 def from_free(free: Floats, order: int, sign: float, coefficients: Floats) -> None:
     """The inverse of ``to_free``."""
     b = np.empty(MAX_ORDER)
@@ -86,7 +86,7 @@ def from_free(free: Floats, order: int, sign: float, coefficients: Floats) -> No
         coefficients[i] *= sign
 
 
-@summing_kernel
+@kernel
 def solve(matrix: Floats, right: Floats, damping: float, k: int, x: Floats) -> bool:
     """Cholesky for ``(A + damping*diag(A)) x = right``; False where A is not positive definite."""
     factor = np.empty((SIZE, SIZE))

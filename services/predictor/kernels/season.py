@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.kernels.period import CYCLES, season_of
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -26,7 +26,7 @@ _TREND_WORTH = 0.95
 _RATES = np.array(RATES)
 
 
-@summing_kernel
+@kernel
 def _level(y: Floats, season: int) -> Floats:
     """Centred mean over a season, continued over the outermost half seasons.
 
@@ -54,7 +54,7 @@ def _level(y: Floats, season: int) -> Floats:
     return level
 
 
-@summing_kernel
+@kernel
 def _persistence(level: Floats, span: int) -> float:
     """Share (0 to 1) of its growth over ``span`` that a level repeats over the next, by regression.
 
@@ -73,7 +73,7 @@ def _persistence(level: Floats, span: int) -> float:
     return float(share) if left < _TREND_WORTH * total else 0.0
 
 
-@summing_kernel
+@kernel
 def _follow(table: Floats, rate: float, states: Floats) -> float:
     """States (cycles, season) after each cycle of ``table``; sum of squared cycle-ahead errors."""
     errors = 0.0
@@ -87,7 +87,7 @@ def _follow(table: Floats, rate: float, states: Floats) -> float:
     return errors
 
 
-@summing_kernel
+@kernel
 def take_season(y: Floats, season: int, worth: float, ahead: Floats) -> tuple[int, float]:
     """Take the season out of ``y``, in place; add the next season's to ``ahead``, repeated.
 
@@ -125,7 +125,7 @@ def take_season(y: Floats, season: int, worth: float, ahead: Floats) -> tuple[in
     return chosen, rate * best / ((cycles - 1) * season)
 
 
-@summing_kernel
+@kernel
 def take_rhythms(
     y: Floats, season: int, worth: float, ahead: Floats, rates: Longs
 ) -> tuple[int, float]:
@@ -141,7 +141,7 @@ def take_rhythms(
     return season, day + week
 
 
-@summing_kernel
+@kernel
 def take_seasons(
     values: Floats, season: int, worth: float, ahead: Floats, variances: Floats
 ) -> None:
@@ -151,7 +151,7 @@ def take_seasons(
         _, variances[row] = take_rhythms(values[row], season, worth, ahead[row], rates)
 
 
-@summing_kernel
+@kernel
 def _smooth(states: Floats, rate: float) -> None:
     """What a past cycle's season was, seen from the end: later cycles tell of it, too."""
     last = states.shape[0] - 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import summing_kernel
+from shared.compiled import kernel
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -23,7 +23,7 @@ _MIN_ALPHA, _MIN_WEIGHT = 1e-4, 1e-5
 _FINE, _ROUNDS = 2e-3, 60
 
 
-@summing_kernel
+@kernel
 def _run(y: Floats, x: Floats, state: Floats, season: Floats) -> float:
     """Sum of squared errors; ``state`` (level, trend) and ``season`` go from begin to end."""
     level, trend, cycle = state[0], state[1], season.shape[0]
@@ -41,7 +41,7 @@ def _run(y: Floats, x: Floats, state: Floats, season: Floats) -> float:
     return total
 
 
-@summing_kernel
+@kernel
 def _begin(y: Floats, trended: bool, state: Floats, season: Floats) -> None:
     """Level, trend and season of the first cycles."""
     cycle, n = season.shape[0], y.shape[0]
@@ -57,7 +57,7 @@ def _begin(y: Floats, trended: bool, state: Floats, season: Floats) -> None:
             season[t % cycle] += (y[t] - y[:first].mean() - slope * (t - middle)) / 2.0
 
 
-@summing_kernel
+@kernel
 def _usable(x: Floats, kind: int, seasonal: bool) -> bool:
     fine = _MIN_ALPHA <= x[_ALPHA] <= 1.0 - _MIN_ALPHA
     if kind != NO_TREND:
@@ -69,7 +69,7 @@ def _usable(x: Floats, kind: int, seasonal: bool) -> bool:
     return bool(fine)
 
 
-@summing_kernel
+@kernel
 def fit_one(y: Floats, kind: int, cycle: int, x: Floats, state: Floats, season: Floats) -> float:
     """Parameters x by pattern search; ``state`` and ``season`` at the end; squared errors."""
     begin, begin_season = np.empty(2), np.empty(cycle)
@@ -109,7 +109,7 @@ def fit_one(y: Floats, kind: int, cycle: int, x: Floats, state: Floats, season: 
     return _run(y, x, state, season)
 
 
-@summing_kernel
+@kernel
 def _project(
     x: Floats, state: Floats, season: Floats, n: int, variance: float, mean: Floats, dev: Floats
 ) -> None:
@@ -127,7 +127,7 @@ def _project(
         total += weight * weight
 
 
-@summing_kernel
+@kernel
 def fit_smoothing(
     values: Floats, kinds: Longs, seasons: Longs, mean: Floats, dev: Floats, found: Floats
 ) -> None:
@@ -157,7 +157,7 @@ def fit_smoothing(
                 _project(x, state, season, n, variance, mean[row], dev[row])
 
 
-@summing_kernel
+@kernel
 def fit_theta(values: Floats, mean: Floats, dev: Floats, found: Floats) -> None:
     """Theta with lines 0 and 2 (Assimakopoulos and Nikolopoulos 2000; Hyndman and Billah 2003).
 

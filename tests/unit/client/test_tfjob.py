@@ -480,7 +480,7 @@ def test_args_that_begin_with_a_program_are_the_command() -> None:
 
 def test_the_tfjob_of_the_documentation_can_be_imported() -> None:
     text = (Path(__file__).parents[3] / "docs" / "how-to" / "run-a-job.md").read_text()
-    example = text.split("```yaml\n")[1].split("```")[0]
+    example = text.split("## Bring a TFJob")[1].split("```yaml\n")[1].split("```")[0]
     assert submit(import_tfjob(example.encode())).roles() == {"ps": 1, "worker": 2}
 
 

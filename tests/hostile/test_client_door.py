@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from services.client import handlers, model
-from services.client.api import bodies, logs, pages
+from services.client.api import bodies, logs, packages, pages
 from services.client.model import ReadModel
 from shared.contracts import JobFailed
 from shared.service import http as served
@@ -110,7 +110,7 @@ def test_no_route_reads_a_body_before_it_knows_who_asks(desk: Desk) -> None:
 
 def test_no_route_takes_more_than_its_bound(desk: Desk) -> None:
     for method, path, _ in operations(desk):
-        if method in {"GET", "HEAD"}:
+        if method in {"GET", "HEAD"} or path == packages.PATH:
             continue
         most = bodies.MAX_BYTES_OF_A_FORM if path == "/login" else bodies.MAX_BYTES
         status, taken = asked(desk, method, path, endless(), authorization="Bearer right")
@@ -121,6 +121,40 @@ def test_no_route_takes_more_than_its_bound(desk: Desk) -> None:
             desk, method, path, endless(), authorization="Bearer right", content_length=declared
         )
         assert (status, taken) == (413, 0), path
+
+
+PACKAGE_BYTES = 100_000
+
+
+@pytest.mark.parametrize(
+    ("declared", "status", "most"),
+    [
+        ("", 411, 0),
+        ("-1", 411, 0),
+        (str(PACKAGE_BYTES + 1), 413, 0),
+        ("9" * 5_000, 413, 0),
+        ("1", 413, PACKAGE_BYTES + 2**16),
+        ("0" * 5_000 + "9" * 20, 413, PACKAGE_BYTES + 2**16),
+    ],
+)
+def test_a_package_says_how_long_it_is_and_is_not_believed(
+    declared: str, status: int, most: int
+) -> None:
+    desk = Desk(api_token="right", max_page_upload_bytes=PACKAGE_BYTES)
+    headers = {"content_length": declared} if declared else {}
+    answered, taken = asked(
+        desk, "PUT", packages.PATH, endless(), authorization="Bearer right", **headers
+    )
+    assert answered == status
+    assert taken <= most
+    desk.store.close()
+
+
+def test_only_the_package_route_is_asked_before_its_body_is_read(desk: Desk) -> None:
+    for method, path in (("POST", packages.PATH), ("PUT", packages.PATH + "/")):
+        status, taken = asked(desk, method, path, endless(), authorization="Bearer right")
+        assert status in {405, 413}
+        assert taken <= bodies.MAX_BYTES + 2**16
 
 
 def test_a_body_that_never_ends_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

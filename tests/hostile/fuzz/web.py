@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import re
+import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +37,17 @@ _NO_TOKEN_NEEDED = re.compile(r"^(/static/|/login|/livez|/links/|/api/v1/openapi
 _UNFIT = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
 """What no HTTP server hands on in a header."""
 _UNFIT_PATH = re.compile(rb"[^\x21-\x7e]|[?#]")
+
+
+@schemathesis.serializer("application/gzip")
+def _package(_context: object, value: Any) -> bytes:
+    """A package with the drawn value as its program, so that it is looked into at all."""
+    program = value if isinstance(value, bytes) else repr(value).encode("utf-8", "replace")
+    member, packed = tarfile.TarInfo("code/main.py"), io.BytesIO()
+    member.size = len(program)
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        archive.addfile(member, io.BytesIO(program))
+    return gzip.compress(packed.getvalue(), mtime=0)
 
 
 def _inner(app: Any) -> FastAPI:

@@ -51,8 +51,11 @@ def variables(manifests: list[Manifest], service: str) -> dict[str, str]:
             if manifest["kind"] == "ConfigMap":
                 found |= manifest["data"]
             elif manifest["kind"] in {"Deployment", "StatefulSet", "DaemonSet"}:
-                (container,) = manifest["spec"]["template"]["spec"]["containers"]
-                found |= {each["name"]: str(each["valueFrom"]) for each in container["env"]}
+                pod = manifest["spec"]["template"]["spec"]
+                # The values may put sidecars beside the service.
+                (container,) = [each for each in pod["containers"] if each["name"] == service]
+                for each in container["env"]:
+                    found[each["name"]] = each.get("value") or str(each["valueFrom"])
     return found
 
 

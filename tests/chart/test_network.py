@@ -44,13 +44,14 @@ def test_a_service_reaches_the_servers_it_uses_and_no_other() -> None:
     found = policies(render(values={"objectStore": {"port": 8443}}))
     broker, store, objects, api = 5672, 5432, 8443, {443, 6443}
 
+    # The healer's snapshots of machines' health are in the object store: a standby reads them.
     assert {name: out(found[name]) for name in found if name} == {
         "client": {broker, store, objects, 8081},
         "task": {broker, store, objects} | api,
         "autospec": {broker, store},
         "detector": {broker, objects},
         "predictor": {broker, objects},
-        "healer": {broker, store},
+        "healer": {broker, store, objects},
         "agent": {broker},
         "schema": {store},
         "uninstall": api,
@@ -152,7 +153,7 @@ def test_services_lead_to_ports_of_their_pods() -> None:
         assert {p["targetPort"] for p in service["spec"]["ports"]} <= ports
 
 
-def test_the_ingress_leads_to_page_and_gateway() -> None:
+def test_the_ingress_leads_to_page_gateway_and_healer() -> None:
     manifests = render("everything")
     (ingress,) = [m for m in manifests if m["kind"] == "Ingress"]
     leads = {
@@ -163,6 +164,7 @@ def test_the_ingress_leads_to_page_and_gateway() -> None:
     assert leads == {
         "barograph.example.com": {"name": "demo-barograph-client", "port": {"name": "http"}},
         "metrics.example.com": {"name": "demo-barograph-detector", "port": {"name": "http"}},
+        "healer.example.com": {"name": "demo-barograph-healer", "port": {"name": "http"}},
     }
     assert set(leads) == set(ingress["spec"]["tls"][0]["hosts"])
     hosts = named(manifests, "ConfigMap", "client")["data"]["BAROGRAPH_CLIENT_ALLOWED_HOSTS"]

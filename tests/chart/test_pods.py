@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+import yaml
 
-from tests.chart.rendering import SCENARIOS, Manifest, containers, named, pods, render
+from tests.chart.rendering import CHART, SCENARIOS, Manifest, containers, named, pods, render
 
 AGENT = "demo-barograph-agent"
 
@@ -14,6 +15,19 @@ AGENT = "demo-barograph-agent"
 @cache
 def every_pod(scenario: str) -> list[tuple[str, Manifest]]:
     return list(pods(render(scenario)))
+
+
+def own_containers(scenario: str, pod: Manifest) -> list[Manifest]:
+    """The pod's containers that the chart makes, without those the values bring whole."""
+    values = yaml.safe_load((CHART / f"ci/{scenario}-values.yaml").read_text())
+    sections = [values, *(each for each in values.values() if isinstance(each, dict))]
+    brought = [
+        container
+        for section in sections
+        for place in ("initContainers", "sidecars")
+        for container in section.get("pods", {}).get(place, [])
+    ]
+    return [each for each in containers(pod) if each not in brought]
 
 
 def test_all_pods_are_looked_at() -> None:
@@ -31,13 +45,25 @@ def test_all_pods_are_looked_at() -> None:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
+def test_all_containers_are_looked_at_but_those_the_values_bring(scenario: str) -> None:
+    for name, pod in every_pod(scenario):
+        component = name.removeprefix("demo-barograph-")
+        kept = {each["name"] for each in own_containers(scenario, pod)}
+        left_out = {each["name"] for each in containers(pod)} - kept
+
+        assert kept >= ({"schema-task"} if component == "schema" else {component}), name
+        brings = (scenario, component) == ("everything", "client")
+        assert left_out == ({"wait", "ship"} if brings else set()), name
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_pod_is_confined(scenario: str) -> None:
     for name, pod in every_pod(scenario):
         security = pod["securityContext"]
         assert security["runAsNonRoot"] is True, name
         assert security["runAsUser"] > 0, name
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in containers(pod):
+        for container in own_containers(scenario, pod):
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
@@ -81,7 +107,7 @@ def test_a_pod_gets_no_variables_of_services(scenario: str) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_container_says_what_it_needs(scenario: str) -> None:
     for name, pod in every_pod(scenario):
-        for container in containers(pod):
+        for container in own_containers(scenario, pod):
             assert {"cpu", "memory"} <= set(container["resources"]["requests"]), container["name"]
             assert "memory" in container["resources"]["limits"], container["name"]
             mounted = [m["mountPath"] for m in container.get("volumeMounts", [])]
@@ -93,7 +119,8 @@ def test_what_runs_for_ever_is_probed(scenario: str) -> None:
     for name, pod in every_pod(scenario):
         if pod.get("restartPolicy") == "Never":
             continue
-        for container in pod["containers"]:
+        own = own_containers(scenario, pod)
+        for container in (each for each in own if each in pod["containers"]):
             assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(container)
             declared = {port["name"] for port in container["ports"]}
             for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

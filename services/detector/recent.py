@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from shared.columns import Column, Columns, Rows, indices
 from shared.contracts.alerts import Point, curve_of
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class Recent:
     """A ring of (time, value) a series; values in single precision, which a plot cannot show."""
@@ -25,6 +27,8 @@ class Recent:
     def add(self, rows: Rows, time_ms: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Take in one point a series."""
         added = self.state["added"][rows]
+        # Kept as infinite, a value beyond single precision would end every event of its series.
+        values = np.clip(values, -_LARGEST, _LARGEST)
         at = (indices(rows), added % self._points)
         self.state["time_ms"][at], self.state["value"][at] = time_ms, values
         self.state["added"][rows] = added + 1

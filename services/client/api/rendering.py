@@ -26,7 +26,7 @@ from shared.contracts import retry_budgets
 from shared.visible import finalized
 
 Render = Callable[..., HTMLResponse]
-"""``render(template, status=200, here=page, **values)``."""
+"""``render(template, status, here=page, **values)``."""
 ADDRESS: ContextVar[tuple[str, str]] = ContextVar("address", default=("/", ""))
 """Path and query of the request that is being answered."""
 
@@ -68,11 +68,12 @@ def renderer(settings: ClientSettings) -> Render:
         and settings.healer_token.get_secret_value()
     )
 
-    def render(name: str, status: int = 200, here: str = "", **values: Any) -> HTMLResponse:
+    # What the template is called is no keyword: a page may well show a ``name``.
+    def render(template: str, status: int = 200, /, here: str = "", **values: Any) -> HTMLResponse:
         values |= {"has_mail": settings.maildir is not None, "here": here}
         values |= {"session": CURRENT.get(), "has_healer": has_healer}
         values |= _by_role() | _of_address(ADDRESS.get())
-        return HTMLResponse(templates.get_template(name).render(values), status)
+        return HTMLResponse(templates.get_template(template).render(values), status)
 
     return render
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from services.client.healer_api import HealerApi
+from services.client.healer_api import HealerApi, HealerRefused
 from tests.unit.client.alerts.events import ALERT, NOW, action, an_id, changed
 from tests.unit.client.alerts.test_alert_pages import hear
 from tests.unit.client.test_api import JOB, Desk
@@ -82,6 +82,43 @@ def test_a_late_change_of_an_action_changes_nothing() -> None:
     found = desk.alerts.incident(ALERT)
     assert found is not None
     assert found.actions == ()
+    desk.store.close()
+
+
+@pytest.mark.parametrize("health", ["told", "not told"])
+@pytest.mark.parametrize("hours", ["ended", "none has ended"])
+def test_the_page_of_a_machine_shows_what_is_known_of_it(
+    health: str, hours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {
+        "name": "h7",
+        "score": 61.0,
+        "verdict": "watch",
+        "terms": [{"name": "cpu", "lost": 20.0, "sentence": "cpu.idle is 0 %"}],
+        "trend": -2.0,
+        "first": "cpu.idle is 0 %: 20 points",
+        "usage": "unknown",
+        "advice": "",
+        "at": "2026-01-01T12:00:00Z",
+    }
+
+    def answering(_: HealerApi, _method: str, *way: str, **_options: Any) -> httpx.Response:
+        if way == ("health",):
+            return httpx.Response(200, json=[known] if health == "told" else [])
+        assert way == ("health", "h7", "hours")
+        if hours != "ended":
+            raise HealerRefused(["no hour of such a machine has ended yet"])
+        return httpx.Response(200, json={"name": "h7", "hours": [{"hour": 491_000, "score": 61}]})
+
+    monkeypatch.setattr(HealerApi, "ask", answering)
+    desk = Desk(**AWAY)
+    hear(desk, changed(1, "firing"))
+    page = desk.call("GET", "/machines/h7")
+    assert page.status_code == 200
+    assert "the disk is nearly full" in page.text
+    assert ("health has not been told yet" in page.text) == (health != "told")
+    assert ("cpu.idle is 0 %: 20 points" in page.text) == (health == "told")
+    assert ('class="card strip"' in page.text) == ((health, hours) == ("told", "ended"))
     desk.store.close()
 
 

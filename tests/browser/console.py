@@ -57,7 +57,7 @@ class Console:
         named = {"__name__": "df.bytes.used.percent", "instance": host, "mount": "/var"}
         for at in times[::4]:
             clock = {"__name__": "sys.ntpd.offset", "instance": host}
-            self._write(request_1((clock, [(at, 300.0 + at % 7), (at + 1_800_000, 310.0)])))
+            self._write(request_1((clock, [(at, 300.0 + at % 7), (at + 2_700_000, 310.0)])))
         # At once: the predictor forecasts after each hour that is told by itself.
         self._write(request_1((named, disk)))
 

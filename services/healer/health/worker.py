@@ -61,12 +61,19 @@ class Machine:
     hour: int = 0
     said_ms: int = 0
     said: tuple[float, str] = (-1.0, "")
+    told_ms: int = 0
+    """The time of its last report, whether that was published or not."""
+
+    @property
+    def newest_ms(self) -> int:
+        """The time of its newest value."""
+        return max((time_ms for time_ms, _ in self.values.values()), default=0)
 
 
 class HealthWorker:
     """See ``shared.service.PartitionWorker``. A report is made once a minute of the samples' own
-    time, and published when the score moved by a point, the verdict changed, or a quarter of an
-    hour has passed.
+    time, or once a quarter of an hour of it where samples come late, and published when the score
+    moved by a point, the verdict changed, or a quarter of an hour has passed.
     """
 
     def __init__(self, partition: int, store: SnapshotStore, memory: Memory) -> None:
@@ -103,13 +110,31 @@ class HealthWorker:
         known = len(self._machines)
         self._take_points(points)
         self._recall(list(islice(self._machines, known, None)))
-        if newest < self._next_ms:
-            return ()
-        self._next_ms = newest + _EVERY_MS
-        reports = list(self._reports(newest))
+        due = self._due(newest, points)
+        reports = list(self._reports(due)) if due else []
         if reports:
             self._memory.keep(reports)
         return reports
+
+    def _due(self, newest: int, points: SampleBatch) -> dict[str, int]:
+        """Of which machines a report is due, and of which time.
+
+        A machine whose samples come late, after an outage or from a file, has reports of the
+        samples' own time: the partition's clock, which heartbeats move, has gone on without it.
+        """
+        if newest >= self._next_ms:
+            self._next_ms = newest + _EVERY_MS
+            due = dict.fromkeys(self._machines, newest)
+        else:
+            due = {}
+        live_ms = self._next_ms - _EVERY_MS - _STALE_MS
+        for host in {points.hosts[code] for code in np.unique(points.host_code)}:
+            machine = self._machines.get(host)
+            if machine is not None and machine.newest_ms < live_ms:
+                due.pop(host, None)
+                if machine.newest_ms - machine.told_ms >= _SAID_MS:
+                    due[host] = machine.newest_ms
+        return due
 
     def _recall(self, hosts: Sequence[str]) -> None:
         """Join what is remembered of machines with what is known of them."""
@@ -149,10 +174,11 @@ class HealthWorker:
         smooth = value if old is None else old[1] + _SMOOTH * (value - old[1])
         machine.values[key] = (time_ms, smooth)
 
-    def _reports(self, now_ms: int) -> Iterator[HealthReported]:
+    def _reports(self, due: Mapping[str, int]) -> Iterator[HealthReported]:
         alarms = self._memory.alarms()
         ended: dict[str, Sequence[Hour]] = {}
-        for host, machine in self._machines.items():
+        for host, now_ms in due.items():
+            machine = self._machines[host]
             values = {k: v for k, (t, v) in machine.values.items() if now_ms - t <= _STALE_MS}
             if not values:
                 continue
@@ -160,6 +186,7 @@ class HealthWorker:
             report = HealthReported.model_validate(
                 {"name": host, "at": datetime.fromtimestamp(now_ms / 1000, UTC), **fields}
             )
+            machine.told_ms = now_ms
             if _count(machine, report.score, values, now_ms):
                 ended[host] = machine.hours
             score, verdict = machine.said
@@ -176,6 +203,7 @@ class HealthWorker:
                 "values": [[*key, *value] for key, value in machine.values.items()],
                 "hours": [asdict(hour) for hour in machine.hours],
                 "rest": [machine.sums, machine.hour, machine.said_ms, machine.said],
+                "told_ms": machine.told_ms,
             }
             for host, machine in self._machines.items()
         }
@@ -192,6 +220,7 @@ class HealthWorker:
                 hour,
                 said_ms,
                 tuple(said),
+                kept.get("told_ms", said_ms),
             )
         self._machines, self._next_ms = machines, int(str(state["next_ms"]))
 

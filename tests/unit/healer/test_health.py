@@ -152,6 +152,28 @@ def test_a_machines_day_outlives_the_replica_that_saw_it(snapshot: bool) -> None
     assert len(hours) == 8, "all but the one that ran"
 
 
+def test_a_day_that_comes_late_counts_though_heartbeats_have_moved_the_clock() -> None:
+    store, memory = Snapshots(), Remembered()
+    worker = HealthWorker(0, store, memory)
+    day_later = NOW_MS + 24 * 3_600_000
+    heartbeat = encode(from_rows([], day_later))
+    assert list(worker.process(0, heartbeat)) == []
+    for step in range(24 * 12):
+        at = NOW_MS + step * 300_000
+        worker.process(2 * step + 1, encode(from_rows([("h1", "cpu.idle", "", at, 80.0)])))
+        worker.process(2 * step + 2, encode(from_rows([], day_later + step * 5_000)))
+        if step == 100:
+            worker.snapshot(step)
+            worker = HealthWorker(0, store, memory)
+            assert worker.restore() == step
+    assert len(memory.past(["h1"])["h1"]) in (23, 24), "all but the one that runs"
+    times = [report.at for report in memory.told]
+    assert times == sorted(set(times))
+    assert (times[0].timestamp() * 1000, len(times)) == (NOW_MS, 24 * 4), "a quarter each"
+    again = worker.process(999, encode(from_rows([("h1", "cpu.idle", "", NOW_MS, 5.0)])))
+    assert list(again) == [], "what was sent twice counts once"
+
+
 def test_machines_and_groups_are_kept_with_their_alarms() -> None:
     desk = Desk()
     desk.take(anomaly(), prediction())

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typer.main import get_command
 
 from services.healer.settings import HealerSettings
+from services.task.settings import TaskSettings
 from shared import cli
 from shared.setting_names import OF_COMMANDS
 from shared.settings import ServiceSettings, SettingsError
@@ -76,6 +77,20 @@ def test_an_exported_variable_of_a_command_is_no_setting_of_the_service_it_reads
     for name in read_alike:
         monkeypatch.setenv(name, "http://127.0.0.1:8081")
     HealerSettings.load("healer")
+
+
+@pytest.mark.parametrize(("name", "settings"), [("task", TaskSettings), ("healer", HealerSettings)])
+def test_several_replicas_of_a_service_need_a_database_of_several_processes(
+    monkeypatch: pytest.MonkeyPatch, name: str, settings: type[ServiceSettings]
+) -> None:
+    own = f"BAROGRAPH_{name.upper()}_"
+    monkeypatch.setenv(f"{own}STORE_URL", "sqlite:////tmp/jobs.db")
+    settings.load(name)
+    monkeypatch.setenv(f"{own}REPLICAS", "2")
+    with pytest.raises(SettingsError, match="2 replicas need PostgreSQL"):
+        settings.load(name)
+    monkeypatch.setenv(f"{own}STORE_URL", "postgresql+psycopg://barograph@localhost/barograph")
+    settings.load(name)
 
 
 SERVICES = ["client", "task", "autospec", "detector", "predictor", "healer"]

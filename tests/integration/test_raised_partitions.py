@@ -56,10 +56,13 @@ def points(detector: Detector) -> dict[str, int]:
     found: dict[str, int] = {}
     for owner in detector.service._owners:
         engine = getattr(owner._made, "_engine", None)
-        for row, (host, _, _) in enumerate(engine._series.names if engine else ()):
+        # Its thread names new series first and makes room for their points then.
+        added = engine._recent.state["added"].tolist() if engine else []
+        names = engine._series.names if engine else []
+        for (host, _, _), count in zip(names, added, strict=False):
             if host in HOSTS:
                 assert partition_of(host, len(detector.service._owners)) == owner.partition
-                found[host] = int(engine._recent.state["added"][row])
+                found[host] = count
     return found
 
 

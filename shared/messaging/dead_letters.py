@@ -93,12 +93,10 @@ class DeadLetters:
         """
         replayed = 0
         with self._channel() as channel:
-            present = _count(channel, dead_letter_name(queue))
+            if _count(channel, dead_letter_name(queue)) is None:
+                return 0
             channel.confirm_delivery()
-            for _ in range(present or 0):
-                method, properties, body = channel.basic_get(dead_letter_name(queue))
-                if method is None:
-                    break
+            for method, properties, body in _present(channel, dead_letter_name(queue)):
                 if message_id not in (None, properties.message_id):
                     continue
                 headers = dict(properties.headers or {})
@@ -189,6 +187,22 @@ def _count(channel: BlockingChannel, queue: str) -> int | None:
         if error.reply_code == _NOT_FOUND:
             return None
         raise
+
+
+def _present(channel: BlockingChannel, queue: str) -> Iterator[tuple[Any, Any, bytes]]:
+    """What is in the queue when the first is taken, but nothing that comes while this goes on.
+
+    How many these are is told with the first. A passive declaration may tell an older number, in
+    which those are missing that somebody has looked into and given back just before.
+    """
+    method, properties, body = channel.basic_get(queue)
+    further = method.message_count if method is not None else 0
+    while method is not None:
+        yield method, properties, body
+        if further == 0:
+            return
+        further -= 1
+        method, properties, body = channel.basic_get(queue)
 
 
 def _letter(queue: str, properties: pika.BasicProperties, body: bytes) -> DeadLetter:

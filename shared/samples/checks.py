@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.machine import machine_of
 from shared.samples.batch import InvalidBatch, SampleBatch
 from shared.samples.names import item_of, kept_labels
-from shared.samples.times import fault_of, no_milliseconds
+from shared.samples.times import fault_of, in_no_calendar
 
 _MAX_FAULTS = 20
 """Of one column that are named; a person reads no more."""
@@ -83,7 +83,7 @@ def _labels_of(text: str) -> str | None:
 
 
 def _in_range(batch: SampleBatch, faults: list[str]) -> NDArray[np.bool_]:
-    bad_time = no_milliseconds(batch.time_ms)
+    bad_time = in_no_calendar(batch.time_ms)
     infinite = np.isinf(batch.value)
     if bad_time.any():
         at = int(np.argmax(bad_time))

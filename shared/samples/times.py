@@ -12,10 +12,15 @@ _SECONDS = (10**8, 10**11)
 _UNITS = ((10**15, "microseconds"), (10**18, "nanoseconds"))
 
 
+def in_no_calendar(times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the times no contract can carry."""
+    return np.asarray((times < 0) | (times > MAX_TIME_MS))
+
+
 def no_milliseconds(times: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the times are none: out of every calendar, or Unix times in seconds."""
+    """Which of a stranger's times are none: in no calendar, or Unix times in seconds."""
     seconds = (times >= _SECONDS[0]) & (times < _SECONDS[1])
-    return np.asarray((times < 0) | (times > MAX_TIME_MS) | seconds)
+    return np.asarray(in_no_calendar(times) | seconds)
 
 
 def fault_of(time: int) -> str:

@@ -237,6 +237,24 @@ def test_a_json_batch_without_anything_good_is_refused(
     assert len(bus.reasons) == 1
 
 
+@pytest.mark.parametrize("kind", ["JSON", "Arrow"])
+def test_times_in_seconds_are_named_and_cost_no_good_sample(
+    inlet: SampleInlet, streams: _Streams, bus: _Published, kind: str
+) -> None:
+    times = (_NOW // 1000, 10**8, 10**11 - 1, 10**11, _NOW, _NOW + 10**6)
+    if kind == "JSON":
+        sent = _delivery(_json(*(_sample(time_ms=time, value=time) for time in times)))
+    else:
+        rows = [("h1", "a", "", time, float(time)) for time in times]
+        sent = _delivery(encode(from_rows(rows)), ARROW)
+    inlet.handle([sent])
+    assert streams.rows == [("h1", "a", 1e11), ("h1", "a", float(_NOW))]
+    (reason,) = bus.reasons
+    said = f"3 samples, the first of h1: {_NOW // 1000} is not a Unix time in ms"
+    assert f"{said}; it looks like seconds" in reason
+    assert "1 samples lie more than 60 s in the future" in reason
+
+
 def test_what_nobody_foresaw_in_an_arrow_batch_is_dead_lettered(
     inlet: SampleInlet, streams: _Streams, bus: _Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from services.detector.gateway.senders import Senders
 from services.detector.labels import label_batch
 from shared.contracts import AnomalyJudged
 from shared.samples import SampleBatch, concatenate, encode
+from shared.samples.times import fault_of, no_milliseconds
 from shared.topology import partition_of
 
 _MESSAGE_SAMPLES = 10_000
@@ -62,22 +63,27 @@ class Ingest:
         return self._clock_ms()
 
     def in_time(self, batch: SampleBatch) -> tuple[SampleBatch, list[str]]:
-        """The samples that do not lie in the future, and a fault for the others.
+        """The samples whose times are some, and not in the future, and a fault for the others.
 
-        Those would move the partition's time.
+        Samples of the future would move the partition's time.
         """
         now = self._clock_ms()
-        ahead = batch.time_ms > now + self.ahead_ms
-        if not ahead.any():
-            return batch, []
-        at = int(np.flatnonzero(ahead)[0])
-        host = batch.hosts[batch.host_code[at]]
-        by_s = (int(batch.time_ms[at]) - now) / 1000
-        fault = (
-            f"{int(ahead.sum())} samples lie more than {self.ahead_ms / 1000:g} s in the future, "
-            f"the first of {host} by {by_s:.0f} s: look at that machine's clock"
-        )
-        return batch.select(~ahead), [fault]
+        senseless = no_milliseconds(batch.time_ms)
+        ahead = ~senseless & (batch.time_ms > now + self.ahead_ms)
+        faults = []
+        if senseless.any():
+            at = int(np.argmax(senseless))
+            words = f"{_host(batch, at)}: {fault_of(int(batch.time_ms[at]))}"
+            faults.append(f"{int(senseless.sum())} samples, the first of {words}")
+        if ahead.any():
+            at = int(np.argmax(ahead))
+            by_s = (int(batch.time_ms[at]) - now) / 1000
+            faults.append(
+                f"{int(ahead.sum())} samples lie more than {self.ahead_ms / 1000:g} s in the "
+                f"future, the first of {_host(batch, at)} by {by_s:.0f} s: "
+                "look at that machine's clock"
+            )
+        return (batch.select(~(senseless | ahead)), faults) if faults else (batch, [])
 
     def publish(self, batches: Sequence[SampleBatch]) -> None:
         """Return when the broker has every sample; raises as the bus does.
@@ -141,6 +147,10 @@ class Ingest:
         self._publisher.publish_partitions(
             [(number, body, f"heartbeat-{number}-{now}") for number in range(self._partitions)]
         )
+
+
+def _host(batch: SampleBatch, at: int) -> str:
+    return batch.hosts[int(batch.host_code[at])]
 
 
 def _slice(batch: SampleBatch, piece: slice) -> SampleBatch:

@@ -31,7 +31,6 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from services.detector.gateway.otlp_totals import Totals
 from services.detector.gateway.write_request import series
 from shared.samples import InvalidBatch
-from shared.samples.times import MAX_TIME_MS
 
 
 class Otlp(StrEnum):
@@ -46,6 +45,8 @@ _CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 _NO_VALUE = 1
 """Flag of a point: the series has ended."""
 _MAX_SAMPLES = 50_000
+_FIRST_NS = 10**17
+"""Times before 1973 are times in another unit, or none."""
 _GZIP = 16 + zlib.MAX_WBITS
 _UNITS = {
     "s": "seconds",
@@ -149,10 +150,11 @@ def _metric(metric: Metric, common: Labels, totals: Totals, told: Told) -> Itera
         return
     name = _name(metric.name, metric.unit, kind, bool(getattr(data, "is_monotonic", False)))
     for point in data.data_points:
-        time_ms = point.time_unix_nano // 1_000_000
-        if not 0 < time_ms < MAX_TIME_MS:
-            told.faults.append(f"metric {metric.name[:200]}: a point has no time")
+        if point.time_unix_nano < _FIRST_NS:
+            said = f"{point.time_unix_nano} is no Unix time in ns" if point.time_unix_nano else ""
+            told.faults.append(f"metric {metric.name[:200]}: {said or 'a point has no time'}")
             continue
+        time_ms = point.time_unix_nano // 1_000_000
         labels = common | _labels(point.attributes)
         for own, value in _values(kind, name, point):
             full = labels | own

@@ -160,6 +160,15 @@ def test_json_is_read_as_well_and_what_is_bad_costs_itself_alone(
     assert streams.rows() == [("db1", "load", {}, 1.5), ("db1", "load", {"disk": "a"}, 3.5)]
 
 
+def test_a_point_whose_time_is_in_another_unit_is_named(
+    client: httpx.Client, streams: Streams
+) -> None:
+    for time in (_NOW // 1000, _NOW, _NOW * 1000):
+        told = _post(client, _gauge(_point() | {"timeUnixNano": str(time)}, _point())).json()
+        assert f"{time} is no Unix time in ns" in told["partialSuccess"]["errorMessage"]
+    assert {row[3] for row in streams.rows()} == {1.5}
+
+
 def test_a_delta_that_is_sent_again_counts_once_and_the_broker_is_asked_again(
     client: httpx.Client, streams: Streams
 ) -> None:

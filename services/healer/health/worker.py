@@ -29,6 +29,7 @@ _SAID_MS = 15 * 60_000
 _STALE_MS = 10 * 60_000
 _SMOOTH = 0.3
 _HOURS = 24
+_CPU, _MEMORY = ("cpu.idle", ""), ("mem.memused.percent", "")
 _STATE = "state"
 _MAX_SERIES = 1_000_000
 
@@ -237,13 +238,20 @@ def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: 
     count, scores, cpu, memory = machine.sums
     over = hour != machine.hour and count > 0
     if over:
-        ended = Hour(machine.hour, scores / count, cpu / count, memory / count)
+        # Of a machine that never tells its CPU or memory the use is not known, and not none.
+        tells_cpu, tells_memory = _CPU in machine.values, _MEMORY in machine.values
+        ended = Hour(
+            machine.hour,
+            scores / count,
+            cpu / count if tells_cpu else None,
+            memory / count if tells_memory else None,
+        )
         known = _in_order([*machine.hours, ended])
         machine.hours = [past for past in known if past.hour >= hour - _HOURS]
         count = scores = cpu = memory = 0.0
     machine.hour = hour
-    used = 100 - values.get(("cpu.idle", ""), 100.0)
-    held = values.get(("mem.memused.percent", ""), 0.0)
+    used = 100 - values.get(_CPU, 100.0)
+    held = values.get(_MEMORY, 0.0)
     machine.sums = [count + 1, scores + score, cpu + used, memory + held]
     return over
 

@@ -166,7 +166,10 @@ def test_a_day_that_comes_late_counts_though_heartbeats_have_moved_the_clock() -
             worker.snapshot(step)
             worker = HealthWorker(0, store, memory)
             assert worker.restore() == step
-    assert len(memory.past(["h1"])["h1"]) in (23, 24), "all but the one that runs"
+    hours = memory.past(["h1"])["h1"]
+    assert len(hours) in (23, 24), "all but the one that runs"
+    assert {(hour.cpu, hour.memory) for hour in hours} == {(20.0, None)}
+    assert {report.usage for report in memory.told} == {"unknown"}, "its memory was never told"
     times = [report.at for report in memory.told]
     assert times == sorted(set(times))
     assert (times[0].timestamp() * 1000, len(times)) == (NOW_MS, 24 * 4), "a quarter each"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,18 +11,10 @@ import typer
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
 from shared.healer_door import AsJson, State, ask, fail, show_rows
+from shared.roles import Role
 from shared.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-
-
-class Role(StrEnum):
-    """What a token's holder may do; each may do all that the ones before it may."""
-
-    VIEWER = "viewer"
-    SUBMITTER = "submitter"
-    OPERATOR = "operator"
-    ADMIN = "admin"
 
 
 Url = Annotated[

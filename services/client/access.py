@@ -5,26 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import StrEnum
 from re import Pattern
 
 from starlette.routing import compile_path
 
-
-class Role(StrEnum):
-    """What a caller may do; each role may do all that the ones before it may."""
-
-    VIEWER = "viewer"
-    SUBMITTER = "submitter"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-
-    def allows(self, wanted: Role) -> bool:
-        """Whether a caller of this role may do what ``wanted`` is needed for."""
-        return _ORDER.index(self) >= _ORDER.index(wanted)
-
-
-_ORDER = tuple(Role)
+from shared.roles import Role
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from services.client.access import NOBODY, UNNAMED, Caller, Role
+from services.client.access import NOBODY, UNNAMED, Caller
 from services.client.model import ReadModel
 from services.client.sessions import Session, Sessions
 from services.client.settings import ClientSettings
 from services.client.tokens import Tokens
+from shared.roles import Role
 from shared.service.http import same
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from services.client.access import Role
+from shared.roles import Role
 from shared.service.http import same
 
 BROWSER_KNOWN_S = 366 * 86_400

@@ -6,9 +6,10 @@ import hashlib
 import secrets
 from datetime import datetime, timedelta
 
-from services.client.access import Caller, Role
+from services.client.access import Caller
 from services.client.model import ReadModel
 from services.client.records import Token
+from shared.roles import Role
 from shared.service.http import same
 
 _PREFIX = "barograph_"

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
 
-from services.client.access import CALLER, Role
+from services.client.access import CALLER
 from services.client.alerts.wording import (
     clock,
     crossing_range,
@@ -23,6 +23,7 @@ from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from services.client.spans import span
 from shared.contracts import retry_budgets
+from shared.roles import Role
 from shared.visible import finalized
 
 Render = Callable[..., HTMLResponse]

@@ -9,11 +9,12 @@ import structlog
 from fastapi import APIRouter, Path
 from pydantic import AwareDatetime, BaseModel, Field
 
-from services.client.access import CALLER, Role
+from services.client.access import CALLER
 from services.client.api.faults import Faults, refusal
 from services.client.model import ReadModel
 from services.client.settings import ClientSettings
 from services.client.tokens import NameTaken, Tokens
+from shared.roles import Role
 from shared.visible import visible
 
 log = structlog.get_logger(__name__)

@@ -1,0 +1,21 @@
+"""What the holder of a token may do: the roles of the client's API and pages."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a caller may do; each role may do all that the ones before it may."""
+
+    VIEWER = "viewer"
+    SUBMITTER = "submitter"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def allows(self, wanted: Role) -> bool:
+        """Whether a caller of this role may do what ``wanted`` is needed for."""
+        return _ORDER.index(self) >= _ORDER.index(wanted)
+
+
+_ORDER = tuple(Role)

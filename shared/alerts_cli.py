@@ -16,18 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shared.cli_options import AsJson, State
 from shared.embedded.stackfile import DEFAULT_STATE
-from shared.healer_door import (
-    AsJson,
-    State,
-    Token,
-    Url,
-    call,
-    fail,
-    open_alerts,
-    show_rows,
-    the_alert,
-)
+from shared.healer_door import Token, Url, call, fail, open_alerts, show_rows, the_alert
 from shared.visible import visible
 
 silences = typer.Typer(no_args_is_help=True, help="Mute alerts for a while, see and end silences.")

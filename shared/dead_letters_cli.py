@@ -12,29 +12,21 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from shared.cli_options import AsJson, State
 from shared.embedded.process import EmbeddedError
-from shared.embedded.stackfile import DEFAULT_STATE, STATE_WORDS, read_stack_file
+from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.errors import MessagingError
 from shared.visible import visible
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
-State = Annotated[
-    Path,
-    typer.Option(
-        "--state",
-        help="The directory in which the running stack keeps its files.",
-        show_default=STATE_WORDS,
-    ),
-]
 Url = Annotated[
     str,
     typer.Option(
         "--broker", envvar="BAROGRAPH_BROKER_URL", help="The AMQP URL of the broker user operator."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 @app.command("list")

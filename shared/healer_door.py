@@ -16,18 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.embedded.process import EmbeddedError
-from shared.embedded.stackfile import STATE_WORDS, read_stack_file
+from shared.embedded.stackfile import read_stack_file
 from shared.healing_story import is_alert
 from shared.visible import visible
 
-State = Annotated[
-    Path,
-    typer.Option(
-        "--state",
-        help="The directory in which the running stack keeps its files.",
-        show_default=STATE_WORDS,
-    ),
-]
 Url = Annotated[
     str,
     typer.Option(
@@ -42,7 +34,6 @@ Token = Annotated[
         "--token", envvar="BAROGRAPH_HEALER_TOKEN", help="The bearer token of the healer's API."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 _MAX_ALERTS = 5000
 _MAX_NAMED = 5

@@ -11,8 +11,9 @@ from urllib.parse import quote, urlencode
 
 import typer
 
+from shared.cli_options import AsJson, State
 from shared.embedded.stackfile import DEFAULT_STATE
-from shared.healer_door import AsJson, State, Token, Url, call, fail, said, show_rows, the_alert
+from shared.healer_door import Token, Url, call, fail, said, show_rows, the_alert
 from shared.healing_story import is_alert, tell
 from shared.visible import visible
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from shared.cli_options import AsJson, State
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
-from shared.healer_door import AsJson, State, ask, fail, show_rows
+from shared.healer_door import ask, fail, show_rows
 from shared.roles import Role
 from shared.visible import visible
 

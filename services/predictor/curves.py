@@ -30,26 +30,28 @@ def curve_of(subject: Subject, foreseen: Foreseen | None, settings: EngineSettin
     resolution, history = settings.resolution_ms, subject.history
     known = np.flatnonzero(np.isfinite(history))
     times = (subject.open_step - len(history) + known) * resolution + resolution // 2
-    told = Curve(
+    ahead: tuple[BandPoint, ...] = ()
+    why: dict[str, str] = {}
+    if foreseen is not None:
+        made = foreseen.forecast
+        why = foreseen.why | made.why
+        rows = zip(made.mean.tolist(), made.lower.tolist(), made.upper.tolist(), strict=True)
+        ahead = tuple(
+            BandPoint(
+                time_ms=round((subject.open_step + k + 0.5) * resolution),
+                mean=m,
+                lower=low,
+                upper=up,
+            )
+            for k, (m, low, up) in enumerate(rows)
+        )
+    return Curve(
         points=points_of(times.tolist(), history[known].tolist()),
         step_ms=resolution,
+        forecast=ahead,
         threshold=subject.threshold,
         above=subject.above,
+        why=why,
+        probability=foreseen.probability if foreseen else None,
         note="" if foreseen else _TOO_SHORT,
     )
-    if foreseen is None:
-        return told
-    made = foreseen.forecast
-    rows = zip(made.mean.tolist(), made.lower.tolist(), made.upper.tolist(), strict=True)
-    ahead = tuple(
-        BandPoint(
-            time_ms=round((subject.open_step + k + 0.5) * resolution), mean=m, lower=low, upper=up
-        )
-        for k, (m, low, up) in enumerate(rows)
-    )
-    changes = {
-        "forecast": ahead,
-        "probability": foreseen.probability,
-        "why": foreseen.why | made.why,
-    }
-    return told.model_copy(update=changes)

@@ -47,15 +47,7 @@ def _build(directory: Path) -> Path:
     command.append(f"{MODULE}/cmd/helm@{VERSION}")
     with tempfile.TemporaryDirectory(dir=directory.parent) as partial:
         subprocess.run(
-            [
-                go,
-                "install",
-                "-p",
-                "2",
-                "-ldflags",
-                f"-s -w {version}",
-                f"{MODULE}/cmd/helm@{VERSION}",
-            ],
+            command,
             env=dict(os.environ) | {"GOBIN": partial, "CGO_ENABLED": "0"},
             check=True,
         )

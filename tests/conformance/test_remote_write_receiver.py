@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx
@@ -21,9 +21,8 @@ from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import Ingest
 from services.detector.settings import Settings
 from shared.contracts.metrics import Sample
-from shared.messaging import BrokerUnavailable
-from shared.samples import SampleBatch, decode, labels_from, labels_text
-from shared.service.http import HttpServer
+from shared.samples import labels_from, labels_text
+from tests.gateways import Streams, serving
 from tests.remote_write import (
     NAN,
     STALE_BITS,
@@ -44,15 +43,8 @@ MEMORY = {"__name__": "memory", "host": "h2"}
 WRITTEN = "x-prometheus-remote-write-samples-written"
 
 
-class Streams:
-    def __init__(self) -> None:
-        self.batches: list[SampleBatch] = []
-        self.down = False
-
-    def publish_partitions(self, batches: Sequence[tuple[int, bytes, str]]) -> None:
-        if self.down:
-            raise BrokerUnavailable("no confirm")
-        self.batches += [decode(body) for _, body, _ in batches]
+class Rows(Streams):
+    """Their samples, a row each."""
 
     def rows(self) -> list[tuple[str, str, str, int, float]]:
         return sorted(
@@ -67,7 +59,7 @@ class Streams:
 class Sender:
     """A sender of one message and one compression."""
 
-    def __init__(self, http: httpx.Client, streams: Streams, message: str, encoding: str) -> None:
+    def __init__(self, http: httpx.Client, streams: Rows, message: str, encoding: str) -> None:
         self.http, self.streams, self.message, self.encoding = http, streams, message, encoding
         self.second = message == V2
         self.request: Callable[..., bytes] = request_2 if self.second else request_1
@@ -87,13 +79,10 @@ class Sender:
 
 
 @contextmanager
-def serving(streams: Streams, **limits: object) -> Iterator[httpx.Client]:
+def _serving(streams: Rows, **limits: object) -> Iterator[httpx.Client]:
     app = make_app(Settings.model_validate(limits), Ingest(streams, 4, lambda: NOW))
-    gateway = HttpServer(app, "127.0.0.1", 0, grace_s=None)
-    gateway.start()
-    with httpx.Client(base_url=gateway.url, timeout=60) as client:
+    with serving(app) as client:
         yield client
-    gateway.stop()
 
 
 @pytest.fixture(
@@ -102,8 +91,8 @@ def serving(streams: Streams, **limits: object) -> Iterator[httpx.Client]:
     ids=["v1-snappy", "v1-zstd", "v2-snappy", "v2-zstd"],
 )
 def running(request: pytest.FixtureRequest) -> Iterator[Sender]:
-    streams = Streams()
-    with serving(streams, gateway_raw_bytes=1_000_000) as client:
+    streams = Rows()
+    with _serving(streams, gateway_raw_bytes=1_000_000) as client:
         yield Sender(client, streams, *request.param)
 
 
@@ -156,16 +145,16 @@ def test_what_is_not_understood_is_an_unsupported_media_type(
 
 def test_the_message_is_the_one_that_the_content_type_names() -> None:
     for header in (f"{V1}; proto=prometheus.WriteRequest", f'{V1};proto="prometheus.WriteRequest"'):
-        streams = Streams()
-        with serving(streams) as client:
+        streams = Rows()
+        with _serving(streams) as client:
             sent = Sender(client, streams, header, "snappy").send((CPU, [(NOW, 1.0)]))
         assert sent.status_code == 204
         assert len(streams.rows()) == 1
 
 
 def test_a_sender_that_says_nothing_sends_the_first_message_with_snappy() -> None:
-    streams = Streams()
-    with serving(streams) as client:
+    streams = Rows()
+    with _serving(streams) as client:
         body = compressed(request_1((CPU, [(NOW, 1.0)])))
         assert client.post("/api/v1/write", content=body).status_code == 204
     assert len(streams.rows()) == 1
@@ -280,8 +269,8 @@ def test_labels_too_long_or_too_many_are_cut_and_still_tell_series_apart(sender:
 
 def test_labels_that_are_not_text_are_a_fault_of_their_series() -> None:
     bad = field(1, field(1, field(1, b"__name__") + field(2, b"\xff\xfe")) + sample(NOW, 1.0))
-    streams = Streams()
-    with serving(streams) as client:
+    streams = Rows()
+    with _serving(streams) as client:
         sender = Sender(client, streams, V1, "snappy")
         answer = sender.post(bad + request_1((MEMORY, [(NOW, 2.0)])))
     assert answer.status_code == 400
@@ -333,8 +322,8 @@ def test_exemplars_metadata_and_unknown_fields_are_passed_over(sender: Sender) -
 def test_labels_may_come_after_the_samples_and_in_pieces() -> None:
     name = field(1, field(1, b"__name__") + field(2, b"memory"))
     host = field(1, field(1, b"host") + field(2, b"h2"))
-    streams = Streams()
-    with serving(streams) as client:
+    streams = Rows()
+    with _serving(streams) as client:
         sender = Sender(client, streams, V1, "snappy")
         raw = field(1, name + sample(NOW, 1.0) + host) + field(
             1, sample(NOW + 1, 2.0) + name + host
@@ -344,8 +333,8 @@ def test_labels_may_come_after_the_samples_and_in_pieces() -> None:
 
 
 def test_references_of_the_second_message_may_be_unpacked_but_must_lead_somewhere() -> None:
-    streams = Streams()
-    with serving(streams) as client:
+    streams = Rows()
+    with _serving(streams) as client:
         sender = Sender(client, streams, V2, "snappy")
         assert sender.post(request_2((CPU, [(NOW, 1.0)]), packed=False)).status_code == 204
         good = request_2((MEMORY, [(NOW, 1.0)]))
@@ -358,17 +347,17 @@ def test_references_of_the_second_message_may_be_unpacked_but_must_lead_somewher
 
 
 def test_both_messages_mean_the_same_series() -> None:
-    streams = Streams()
-    with serving(streams, gateway_series=1) as client:
+    streams = Rows()
+    with _serving(streams, gateway_series=1) as client:
         for message in (V1, V2):
             assert Sender(client, streams, message, "zstd").send((CPU, [(NOW, 1.0)])).is_success
     assert len({row[:3] for row in streams.rows()}) == 1
 
 
 def test_a_machine_with_too_many_series_gets_no_new_ones() -> None:
-    streams = Streams()
+    streams = Rows()
     many = [({**CPU, "n": str(n)}, [(NOW, 1.0)]) for n in range(60)]
-    with serving(streams, gateway_host_series=50) as client:
+    with _serving(streams, gateway_host_series=50) as client:
         answer = Sender(client, streams, V1, "snappy").send(*many, (MEMORY, [(NOW, 1.0)]))
     assert answer.status_code == 400
     assert "h1 has 50 series and gets no new ones (GATEWAY_HOST_SERIES)" in answer.text
@@ -376,8 +365,8 @@ def test_a_machine_with_too_many_series_gets_no_new_ones() -> None:
 
 
 def test_a_full_gateway_takes_known_series_and_refuses_new_ones() -> None:
-    streams = Streams()
-    with serving(streams, gateway_series=2) as client:
+    streams = Rows()
+    with _serving(streams, gateway_series=2) as client:
         sender = Sender(client, streams, V1, "snappy")
         assert sender.send((CPU, [(NOW, 1.0)]), (MEMORY, [(NOW, 1.0)])).is_success
         answer = sender.send((CPU, [(NOW + 1, 1.0)]), ({**CPU, "n": "1"}, [(NOW, 1.0)]))

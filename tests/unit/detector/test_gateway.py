@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,7 +13,6 @@ import cramjam
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,8 +26,8 @@ from shared.contracts.metrics import Sample
 from shared.messaging import BrokerUnavailable, Bus, Delivery
 from shared.messaging.bus import ARROW
 from shared.samples import InvalidBatch, SampleBatch, decode, encode, from_rows
-from shared.service.http import HttpServer
 from shared.topology import partition_of
+from tests.gateways import serving
 
 _NOW = 1_700_000_000_000
 Labels = dict[str, str]
@@ -90,19 +88,10 @@ def streams() -> _Streams:
     return _Streams()
 
 
-@contextmanager
-def _serving(app: FastAPI) -> Iterator[httpx.Client]:
-    gateway = HttpServer(app, "127.0.0.1", 0, grace_s=None)
-    gateway.start()
-    with httpx.Client(base_url=gateway.url, timeout=60) as client:
-        yield client
-    gateway.stop()
-
-
 @pytest.fixture
 def client(streams: _Streams) -> Iterator[httpx.Client]:
     limits = Settings(gateway_body_bytes=2000, gateway_raw_bytes=5000)
-    with _serving(make_app(limits, Ingest(streams, 4, lambda: _NOW))) as client:
+    with serving(make_app(limits, Ingest(streams, 4, lambda: _NOW))) as client:
         yield client
 
 
@@ -178,7 +167,7 @@ def test_a_staleness_marker_has_no_value(client: httpx.Client, streams: _Streams
 def test_who_brings_a_machine_is_told_with_what_is_sent_again_after_an_outage() -> None:
     # Or each machine would be reported by itself when its Prometheus stops.
     streams = _Streams(trusted=True)
-    with _serving(make_app(Settings(), Ingest(streams, 4, lambda: _NOW))) as client:
+    with serving(make_app(Settings(), Ingest(streams, 4, lambda: _NOW))) as client:
         body = _request(({"__name__": "a", "host": "db7"}, [(_NOW, 1.0)]))
         streams.down = True
         assert _post(client, body).status_code == 503
@@ -201,7 +190,7 @@ def test_the_sender_is_told_to_come_again_when_the_broker_does_not_confirm(
 def test_while_nothing_can_be_published_no_request_is_held(streams: _Streams) -> None:
     reasons = ["low on disk"]
     app = make_app(Settings(), Ingest(streams, 4, lambda: _NOW), lambda: "".join(reasons))
-    with _serving(app) as client:
+    with serving(app) as client:
         refused = _post(client, _request((_LOAD, [(_NOW, 1.0)])))
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
         assert "low on disk" in refused.text
@@ -252,7 +241,7 @@ def test_under_back_pressure_the_answer_is_429(streams: _Streams) -> None:
             answers.append(_post(app_holder[0], _request((_LOAD, [(_NOW, 1.0)]))))
 
     app = make_app(narrow, Ingest(_Slow(), 4, lambda: _NOW))
-    with _serving(app) as client, httpx.Client(base_url=client.base_url, timeout=60) as another:
+    with serving(app) as client, httpx.Client(base_url=client.base_url, timeout=60) as another:
         app_holder.append(another)
         assert _post(client, _request((_LOAD, [(_NOW, 1.0)]))).status_code == 204
     assert [answer.status_code for answer in answers] == [429]
@@ -261,7 +250,7 @@ def test_under_back_pressure_the_answer_is_429(streams: _Streams) -> None:
 
 def test_a_token_is_asked_for_where_one_is_set(streams: _Streams) -> None:
     guarded = Settings.model_validate({"gateway_token": "secret"})
-    with _serving(make_app(guarded, Ingest(streams, 4, lambda: _NOW))) as client:
+    with serving(make_app(guarded, Ingest(streams, 4, lambda: _NOW))) as client:
         body = _request((_LOAD, [(_NOW, 1.0)]))
         assert _post(client, body).status_code == 401
         assert _post(client, body, authorization="Bearer wrong").status_code == 401
@@ -384,7 +373,7 @@ def test_heartbeats_tell_every_partition_the_time(streams: _Streams) -> None:
 def test_the_streams_hear_who_brings_a_machine_and_when_it_sent_last() -> None:
     streams = _Streams(trusted=True)
     ingest = Ingest(streams, 4, lambda: _NOW)
-    with _serving(make_app(Settings(), ingest)) as client:
+    with serving(make_app(Settings(), ingest)) as client:
         for _ in range(2):
             _post(client, _request((_LOAD, [(_NOW, 1.0)])), user_agent="Prometheus/2.53.0")
         _post(client, _request((_LOAD, [(_NOW, 1.0)])), user_agent="vmagent <x>")
@@ -410,7 +399,7 @@ def test_a_request_that_nobody_can_store_costs_no_other(
         whole(self, parts)
 
     monkeypatch.setattr(Ingest, "publish_parts", failing)
-    with _serving(make_app(Settings(), Ingest(streams, 4, lambda: _NOW))) as client:
+    with serving(make_app(Settings(), Ingest(streams, 4, lambda: _NOW))) as client:
         answer = _post(client, _request((_LOAD, [(_NOW, float("nan"))])))
         assert answer.status_code == 400
         assert "could not store" in answer.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,26 +26,15 @@ from services.detector.gateway.http import make_app
 from services.detector.gateway.ingest import Ingest
 from services.detector.gateway.otlp_totals import Totals
 from services.detector.settings import Settings
-from shared.messaging.errors import BrokerUnavailable
-from shared.samples import SampleBatch, decode
-from shared.service.http import HttpServer
+from tests.gateways import Streams, serving
 
 _NOW = 1_700_000_000_000
 _FAR = 2**62 // 10**6
 """Whatever the clock of the exporter's machine says is in time."""
 
 
-class Streams:
-    """Keeps what is appended to the streams."""
-
-    def __init__(self) -> None:
-        self.batches: list[SampleBatch] = []
-        self.down = False
-
-    def publish_partitions(self, batches: Sequence[tuple[int, bytes, str]]) -> None:
-        if self.down:
-            raise BrokerUnavailable("no confirm")
-        self.batches += [decode(body) for _, body, _ in batches]
+class Rows(Streams):
+    """Their samples, a row each."""
 
     def rows(self) -> list[tuple[str, str, dict[str, str], float]]:
         return [
@@ -59,28 +48,25 @@ class Streams:
 
 
 @pytest.fixture
-def streams() -> Streams:
-    return Streams()
+def streams() -> Rows:
+    return Rows()
 
 
 @contextmanager
-def _serving(streams: Streams, now: int = _NOW, **settings: Any) -> Iterator[httpx.Client]:
+def _serving(streams: Rows, now: int = _NOW, **settings: Any) -> Iterator[httpx.Client]:
     app: FastAPI = make_app(Settings(**settings), Ingest(streams, 4, lambda: now))
-    gateway = HttpServer(app, "127.0.0.1", 0, grace_s=None)
-    gateway.start()
-    with httpx.Client(base_url=gateway.url, timeout=60) as client:
+    with serving(app) as client:
         yield client
-    gateway.stop()
 
 
 @pytest.fixture
-def client(streams: Streams) -> Iterator[httpx.Client]:
+def client(streams: Rows) -> Iterator[httpx.Client]:
     limits = {"gateway_body_bytes": 20_000, "gateway_raw_bytes": 60_000}
     with _serving(streams, gateway_token="", **limits) as client:
         yield client
 
 
-def test_a_real_exporter_brings_every_kind_of_metric(streams: Streams) -> None:
+def test_a_real_exporter_brings_every_kind_of_metric(streams: Rows) -> None:
     delta = {Counter: AggregationTemporality.DELTA, Histogram: AggregationTemporality.DELTA}
     resource = Resource.create(
         {
@@ -149,7 +135,7 @@ def _post(client: httpx.Client, body: Any, **headers: str) -> httpx.Response:
 
 
 def test_json_is_read_as_well_and_what_is_bad_costs_itself_alone(
-    client: httpx.Client, streams: Streams
+    client: httpx.Client, streams: Rows
 ) -> None:
     body = _gauge(_point(), _point(2.5, at_ms=0), _point(3.5, disk="a"), **{"host.name": "db1"})
     answer = _post(client, body)
@@ -161,7 +147,7 @@ def test_json_is_read_as_well_and_what_is_bad_costs_itself_alone(
 
 
 def test_a_point_whose_time_is_in_another_unit_is_named(
-    client: httpx.Client, streams: Streams
+    client: httpx.Client, streams: Rows
 ) -> None:
     for time in (_NOW // 1000, _NOW, _NOW * 1000):
         told = _post(client, _gauge(_point() | {"timeUnixNano": str(time)}, _point())).json()
@@ -170,7 +156,7 @@ def test_a_point_whose_time_is_in_another_unit_is_named(
 
 
 def test_a_delta_that_is_sent_again_counts_once_and_the_broker_is_asked_again(
-    client: httpx.Client, streams: Streams
+    client: httpx.Client, streams: Rows
 ) -> None:
     body = _gauge(_point(5.0), **{"host.name": "db1"})
     metric = body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]
@@ -208,7 +194,7 @@ REFUSED: dict[str, tuple[int, Any, dict[str, str]]] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_request_is_refused_in_the_encoding_that_was_asked(
-    client: httpx.Client, streams: Streams, what: str
+    client: httpx.Client, streams: Rows, what: str
 ) -> None:
     status, body, headers = REFUSED[what]
     answer = _post(client, body, **headers)
@@ -217,7 +203,7 @@ def test_what_is_no_request_is_refused_in_the_encoding_that_was_asked(
     assert streams.rows() == []
 
 
-def test_a_sender_without_the_token_is_not_read(streams: Streams) -> None:
+def test_a_sender_without_the_token_is_not_read(streams: Rows) -> None:
     with _serving(streams, gateway_token="secret") as client:
         assert _post(client, _gauge(_point())).status_code == 401
         good = _post(client, _gauge(_point()), authorization="Bearer secret")
@@ -239,7 +225,7 @@ ODD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", ODD)
 def test_a_metric_that_says_too_little_is_named_and_its_neighbours_are_kept(
-    client: httpx.Client, streams: Streams, what: str
+    client: httpx.Client, streams: Rows, what: str
 ) -> None:
     body = _gauge(_point(), **{"host.name": "db1"})
     body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"].append(ODD[what])

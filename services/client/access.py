@@ -63,6 +63,7 @@ _READ = (
     f"{_API}/jobs/{{job_id}}/results",
     f"{_API}/jobs/{{job_id}}/results/{{path:path}}",
     f"{_API}/jobs/{{job_id}}/usage",
+    f"{_API}/jobs/{{job_id}}/usage.csv",
     f"{_API}/openapi.json",
     f"{_API}/plans/{{request_id}}",
     f"{_API}/series",

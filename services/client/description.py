@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 from services.client import moments
 from services.client.moments import Line, how_ended
 from services.client.records import ENDED, JobView, MemberView, Moment
-from shared.contracts import JobState, Resources, Role, memory_bytes
+from services.client.usage_curve import UsageCurve
+from shared.contracts import JobState, Resources, Role, memory_bytes, twice_the_memory
 
 MAX_MEMBERS = 200
 _ROLES = list(Role)
+_LEAK_SHARE = 0.02
+"""Of its limit: who grows by so much each minute, to the end, seems to free nothing."""
 
 
 class _Frozen(BaseModel):
@@ -26,6 +29,9 @@ class MemberShown(MemberView):
     stands: str
     """``awaited``, ``pending``, ``reported``, ``running``; ``ended`` (well), ``failed``, ``lost``
     (to the infrastructure), ``replacing``; ``stopped`` or ``never ran`` with the job's end."""
+
+    memory_advice: str = ""
+    """For a member that ran out of memory: what was measured before, and what to try."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -63,11 +69,24 @@ class JobUsage(_Frozen):
 
 
 def describe(
-    view: JobView, members: Iterable[MemberView], noted: Iterable[Moment], now: AwareDatetime
+    view: JobView,
+    members: Iterable[MemberView],
+    noted: Iterable[Moment],
+    now: AwareDatetime,
+    curve_of: Callable[[MemberView], UsageCurve | None],
 ) -> Description:
-    """The job as ``tshell describe`` and its page show it."""
+    """The job as ``tshell describe`` and its page show it.
+
+    ``curve_of`` is asked for the members that ran out of memory alone.
+    """
     shown = shown_members(view, members)
     first = sorted(shown, key=_trouble)[:MAX_MEMBERS]
+    first = [
+        member.model_copy(update={"memory_advice": _memory_advice(member, curve_of(member))})
+        if member.oom
+        else member
+        for member in first
+    ]
     return Description(
         job=view,
         members=tuple(first),
@@ -112,6 +131,21 @@ def shown_members(view: JobView, members: Iterable[MemberView]) -> list[MemberSh
         )
         for member in sorted(known.values(), key=lambda m: (_ROLES.index(m.role), m.index))
     ]
+
+
+def _memory_advice(member: MemberShown, curve: UsageCurve | None) -> str:
+    asked = member.asked.memory
+    tried = f"try -m {twice_the_memory(asked)}"
+    if member.memory_peak_bytes is None:
+        return f"It ran out of its {asked} before it was measured; {tried}."
+    told = f"It held {member.memory_peak_bytes / 2**20:.0f}Mi of its {asked} when measured"
+    growth = curve.memory_growth() if curve else 0.0
+    if growth >= _LEAK_SHARE * memory_bytes(asked):
+        return (
+            f"{told}, and grew by about {growth / 2**20:.0f}Mi a minute until the end: {tried}, and"
+            " look for what it never frees, for more memory may only put the end off."
+        )
+    return f"{told}, so it asked for more at once near its end; {tried}."
 
 
 def memory_share(member: MemberShown) -> float | None:

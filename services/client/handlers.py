@@ -14,12 +14,14 @@ from services.client.records import (
     PLANS,
     REFUSED,
     REMOVED,
+    USAGE,
     JobView,
     LogChunk,
     MemberView,
     Moment,
     Pending,
 )
+from services.client.usage_curve import UsageCurve
 from shared.contracts import (
     ClusterSpecReady,
     JobEvent,
@@ -168,7 +170,7 @@ def pod_started(message: PodStarted, ctx: Context) -> tuple[()]:
 
 
 def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
-    """What a member uses now, and the most memory it ever used."""
+    """What a member uses now, the most memory it ever used, and both over time."""
     known = _member(message.job_id, message.member, ctx)
     if known is None or (known.measured_at is not None and message.at <= known.measured_at):
         return ()
@@ -179,6 +181,10 @@ def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
         "measured_at": message.at,
     }
     ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    name = message.member.name
+    curve = ctx.records.get(USAGE, f"{message.job_id}/{name}")
+    curve = curve or UsageCurve(job_id=message.job_id, member=name)
+    ctx.records.put(USAGE, curve.measured(message.at, message.cpu_cores, message.memory_bytes))
     return ()
 
 

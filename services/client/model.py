@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from services.client.description import Description, JobUsage, describe, usage
@@ -19,6 +19,7 @@ from services.client.records import (
     SUBMITTED,
     TOKENS,
     UPLOADS,
+    USAGE,
     JobView,
     LeftSession,
     LogChunk,
@@ -29,6 +30,7 @@ from services.client.records import (
     Upload,
 )
 from services.client.sessions import Session
+from services.client.usage_curve import UsageCurve
 from shared.contracts import JobState, JobSubmit
 from shared.store import Records, Store
 
@@ -92,7 +94,8 @@ class ReadModel:
             view = records.get(JOBS, job_id)
             if view is None or view.state == REMOVED:
                 return None
-            return describe(view, _members(records, job_id), _noted(records, job_id), now)
+            members, noted = _members(records, job_id), _noted(records, job_id)
+            return describe(view, members, noted, now, lambda m: records.get(USAGE, MEMBERS.key(m)))
 
     def moments(self, job_id: str) -> list[Moment]:
         """All that is noted of a job and its members."""
@@ -112,6 +115,20 @@ class ReadModel:
                 usage(view, _members(records, view.job_id), each=job_id is not None)
                 for view in views
             ]
+
+    def usage_curves(self, job_id: str, offset: int, limit: int) -> list[UsageCurve]:
+        """What members of a job used over time, in the order in which they were first measured."""
+        with self._store.reading() as records:
+            return records.find(USAGE, group=job_id, offset=offset, limit=limit)
+
+    def largest_curves(self, members: Iterable[MemberView], limit: int) -> list[UsageCurve]:
+        """The curves of those members that held the most memory."""
+        measured = [m for m in members if m.memory_peak_bytes is not None]
+        chosen = sorted(measured, key=lambda m: -(m.memory_peak_bytes or 0))[:limit]
+        keys = [MEMBERS.key(member) for member in chosen]
+        with self._store.reading() as records:
+            records.read_ahead(USAGE, keys=keys)
+            return [curve for key in keys if (curve := records.get(USAGE, key))]
 
     def incarnations(self, job_id: str) -> dict[str, int]:
         """The newest incarnation of each member that was heard of."""

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from services.task.records import Exit, JobRecord
-from shared.contracts import FailureClass, memory_bytes, retry_budgets
+from shared.contracts import FailureClass, retry_budgets, twice_the_memory
 
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}
 _SHELL_SIGNALS = 128
@@ -57,7 +57,8 @@ def may_retry(record: JobRecord, failure: FailureClass) -> bool:
 def describe(name: str, end: Exit, memory: str) -> str:
     """One sentence for people."""
     if end.oom:
-        return f"{name} needed more memory than its limit of {memory}; try -m {_twice(memory)}"
+        tried = twice_the_memory(memory)
+        return f"{name} needed more memory than its limit of {memory}; try -m {tried}"
     if end.fault:
         return f"{name}: {end.fault}"
     how = f"{name} ended with exit code {end.exit_code}"
@@ -74,11 +75,6 @@ def last_words(lines: Sequence[str]) -> str:
     exceptions = [line for line in telling[-_NEAR_THE_END:] if _EXCEPTION.match(line)]
     found = (exceptions or telling or [""])[-1]
     return "".join(c for c in found if c.isprintable())[:_LONGEST_WORDS]
-
-
-def _twice(memory: str) -> str:
-    mebibytes = -(-2 * memory_bytes(memory) // 2**20)
-    return f"{mebibytes // 1024}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"
 
 
 def _signal_name(number: int) -> str:

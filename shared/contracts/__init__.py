@@ -79,7 +79,7 @@ from shared.contracts.message import (
     routing_word,
 )
 from shared.contracts.metrics import MAX_SAMPLES, MetricBatch, Sample
-from shared.contracts.names import KubernetesName, Role, memory_bytes
+from shared.contracts.names import KubernetesName, Role, memory_bytes, twice_the_memory
 from shared.contracts.pods import (
     Container,
     Mount,
@@ -229,4 +229,5 @@ __all__ = [
     "message_types",
     "retry_budgets",
     "routing_word",
+    "twice_the_memory",
 ]

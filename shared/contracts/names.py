@@ -55,3 +55,9 @@ def memory_bytes(quantity: str) -> int:
         if quantity.endswith(suffix):
             return int(quantity.removesuffix(suffix)) * factor
     return int(quantity)
+
+
+def twice_the_memory(text: str) -> str:
+    """The next thing to try for who ran out of memory, e.g. ``2Gi`` of ``1024Mi``."""
+    mebibytes = -(-2 * memory_bytes(text) // 2**20)
+    return f"{mebibytes // 1024}Gi" if mebibytes % 1024 == 0 else f"{mebibytes}Mi"

@@ -10,7 +10,7 @@ from services.client.alerts.records import Curve
 from services.client.alerts.wording import clock, short_clock
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 280, 76, 16, 12, 28
-_LINES = 5
+GRID_LINES = 5
 _MIN_SHARE = 0.05
 """Of the height, left free above and below."""
 _BEYOND = 2.0
@@ -48,7 +48,7 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """From time and value to a place in the picture."""
 
     first: int
@@ -79,10 +79,10 @@ def plot(curve: Curve, what: str) -> Plot | None:
     scale = _scale(curve)
     if scale is None:
         return None
-    step = (scale.high - scale.low) / (_LINES - 1)
-    heights = [scale.low + n * step for n in range(_LINES)]
+    step = (scale.high - scale.low) / (GRID_LINES - 1)
+    heights = [scale.low + n * step for n in range(GRID_LINES)]
     span = scale.last - scale.first
-    times = [scale.first + span * n // (_LINES - 1) for n in range(_LINES)]
+    times = [scale.first + span * n // (GRID_LINES - 1) for n in range(GRID_LINES)]
     return Plot(
         line=scale.path(curve.recent),
         band=scale.area(curve.band),
@@ -97,7 +97,7 @@ def plot(curve: Curve, what: str) -> Plot | None:
     )
 
 
-def _scale(curve: Curve) -> _Scale | None:
+def _scale(curve: Curve) -> Scale | None:
     """Values, the threshold and the forecast's mean are seen whole; a band may be cut."""
     if not curve.recent:
         return None
@@ -115,7 +115,7 @@ def _scale(curve: Curve) -> _Scale | None:
     times += [row[0] for row in (*curve.band, *curve.forecast)]
     if not (math.isfinite(high - low) and high > low):
         return None
-    return _Scale(min(times), max(times), low, high)
+    return Scale(min(times), max(times), low, high)
 
 
 def _sentence(curve: Curve, what: str) -> str:

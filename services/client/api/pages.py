@@ -21,6 +21,7 @@ from services.client.drawing import MAX_ROWS, draw
 from services.client.model import ReadModel
 from services.client.records import ENDED, JobView
 from services.client.settings import ClientSettings
+from services.client.usage_plot import MAX_LINES, plots, rows
 from shared.contracts import Artifact
 
 _PAGE, _MAX_RESULTS = 50, 200
@@ -44,7 +45,7 @@ def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRoute
         described = model.description(job_id, datetime.now(UTC))
         if described is None:
             return page("missing.html", 404, here="jobs", what=f"There is no job {job_id}.")
-        drawing = draw(described, model.moments(job_id))
+        curves = model.largest_curves(described.members, MAX_LINES)
         return page(
             "job.html",
             here="jobs",
@@ -52,7 +53,9 @@ def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRoute
             ended=described.job.state in ENDED,
             described=described,
             most_rows=MAX_ROWS,
-            drawing=drawing,
+            drawing=draw(described, model.moments(job_id)),
+            used=plots(curves, described.members),
+            used_rows=rows(curves, described.members),
             results=_results(described.job),
         )
 

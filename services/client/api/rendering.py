@@ -22,6 +22,7 @@ from services.client.alerts.wording import (
 from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from services.client.spans import span
+from services.client.usage_plot import memory_text
 from shared.contracts import retry_budgets
 from shared.roles import Role
 from shared.visible import finalized
@@ -58,6 +59,7 @@ def renderer(settings: ClientSettings) -> Render:
         "crossing_range": crossing_range,
         "forecast_sentence": forecast_sentence,
         "mebibytes": lambda size: f"{size / 2**20:.0f}Mi",
+        "memory_text": memory_text,
         "number": number,
         "retry_budgets": retry_budgets,
         "span": span,

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from collections.abc import Iterator
 
-from services.client.api.jobs import JobId, missing
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from services.client.api.jobs import JobId, found, missing
 from services.client.description import JobUsage
 from services.client.model import ReadModel
+from services.client.usage_curve import CSV_HEAD, csv_rows
+
+_AT_ONCE = 100
 
 
 def router(model: ReadModel) -> APIRouter:
-    """/usage and /jobs/{job_id}/usage."""
+    """/usage, /jobs/{job_id}/usage and the same over time."""
     routes = APIRouter(tags=["jobs"])
 
     @routes.get("/usage")
@@ -26,4 +32,23 @@ def router(model: ReadModel) -> APIRouter:
             raise missing(job_id)
         return used[0]
 
+    @routes.get("/jobs/{job_id}/usage.csv", response_class=StreamingResponse)
+    def over_time(job_id: JobId) -> StreamingResponse:
+        """What each member used over time: mean cores and most memory of each step.
+
+        It is kept after the job's end, until the job is removed.
+        """
+        found(model, job_id)
+        headers = {"content-disposition": f'attachment; filename="{job_id}-usage.csv"'}
+        return StreamingResponse(_table(model, job_id), media_type="text/csv", headers=headers)
+
     return routes
+
+
+def _table(model: ReadModel, job_id: str) -> Iterator[str]:
+    yield CSV_HEAD
+    offset = 0
+    while curves := model.usage_curves(job_id, offset, _AT_ONCE):
+        offset += len(curves)
+        for curve in curves:
+            yield csv_rows(curve)

@@ -16,6 +16,7 @@ from shared.contracts import retry_budgets
 from shared.visible import visible_value
 
 _MIB = 2**20
+_ADVISED = 3
 _COLOURS = {
     "running": "cyan",
     "succeeded": "green",
@@ -64,6 +65,8 @@ def description(described: dict[str, Any]) -> None:
     parts += [Text(line) for line in _facts(job)]
     parts += [Text(f"{f['field']}: {f['problem']}", "red") for f in job["faults"]]
     parts.append(_members(described))
+    advised = [m for m in described["members"] if m["memory_advice"]]
+    parts += [Text(f"{_name(m)}: {m['memory_advice']}", "yellow") for m in advised[:_ADVISED]]
     tails = [m for m in described["members"] if m["stands"] == "failed" and m["last_lines"]]
     for member in tails[:3]:
         text = Text("\n".join(member["last_lines"][-10:]))
@@ -124,14 +127,13 @@ def members_usage(used: dict[str, Any]) -> None:
     table = Table("member", "stands", "node", "cores", "memory", "most memory", "GPUs")
     for member in used["members"]:
         asked = member["asked"]
-        peak = member["memory_peak_bytes"]
         table.add_row(
             _name(member),
             _state(member["stands"]),
             member["node"] or "-",
             _of(member["cpu_cores"], asked["cpu"], _cores),
             _of(member["memory_bytes"], asked["memory"], _bytes),
-            "-" if peak is None else _bytes(peak),
+            _peak(member),
             str(asked["gpu"] or "-"),
         )
     _console().print(table)
@@ -166,7 +168,9 @@ def _pending(pending: dict[str, Any], reason: str, now: str) -> Panel:
 
 
 def _members(described: dict[str, Any]) -> Table:
-    table = Table("member", "stands", "address", "pod, node", "how it ended", "cores", "memory")
+    table = Table(
+        "member", "stands", "address", "pod, node", "how it ended", "cores", "memory", "at most"
+    )
     for member in described["members"]:
         asked = member["asked"]
         where = " on ".join(word for word in (member["pod"], member["node"]) if word)
@@ -178,6 +182,7 @@ def _members(described: dict[str, Any]) -> Table:
             Text(member["how"]),
             _of(member["cpu_cores"], asked["cpu"], _cores),
             _of(member["memory_bytes"], asked["memory"], _bytes),
+            _peak(member),
         )
     more = described["members_total"] - len(described["members"])
     if more:
@@ -204,6 +209,12 @@ def _timeline(described: dict[str, Any]) -> Table:
 def _name(member: dict[str, Any]) -> str:
     again = f"/{member['incarnation']}" if member["incarnation"] > 1 else ""
     return f"{member['role']}-{member['index']}{again}"
+
+
+def _peak(member: dict[str, Any]) -> str:
+    """The most memory that was ever measured of it."""
+    peak = member["memory_peak_bytes"]
+    return "-" if peak is None else _bytes(peak)
 
 
 def _state(state: str) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,6 +79,16 @@ def desk_with_a_cluster() -> Iterator[Desk]:
 
 
 desk = pytest.fixture(desk_with_a_cluster, name="desk")
+
+
+def measured(member: Member, seconds: float, cores: float, memory: int) -> PodMeasured:
+    return PodMeasured(
+        job_id="a", member=member, cpu_cores=cores, memory_bytes=memory, at=at(seconds)
+    )
+
+
+def removed_job() -> JobRemoved:
+    return JobRemoved(job_id="a", name="x", state="succeeded", sequence=999, at=at(999))
 
 
 def hear(desk: Desk, *messages: Any) -> None:
@@ -194,12 +204,7 @@ def test_what_is_stopped_at_a_good_end_did_not_fail(desk: Desk) -> None:
 def test_use_is_the_newest_told_and_the_peak_stays(desk: Desk) -> None:
     hear(desk, started(ONE, 2), started(PS, 2))
     for seconds, cores, memory in ((10, 1.5, 900), (30, 0.5, 500), (20, 9.0, 700)):
-        hear(
-            desk,
-            PodMeasured(
-                job_id="a", member=ONE, cpu_cores=cores, memory_bytes=memory, at=at(seconds)
-            ),
-        )
+        hear(desk, measured(ONE, seconds, cores, memory))
     (job,) = desk.call("GET", "/api/v1/usage").json()
     assert (job["running"], job["measured"], job["cpu_used"], job["memory_used"]) == (
         2,
@@ -213,6 +218,44 @@ def test_use_is_the_newest_told_and_the_peak_stays(desk: Desk) -> None:
     hear(desk, event(JobSucceeded, 5, "succeeded"))
     assert desk.call("GET", "/api/v1/usage").json() == []
     assert desk.call("GET", "/api/v1/jobs/none/usage").status_code == 404
+
+
+def test_use_is_kept_over_time_after_the_end_and_drawn_on_the_page(desk: Desk) -> None:
+    hear(desk, started(ONE, 2), started(PS, 2))
+    for seconds in range(10, 130, 10):
+        hear(desk, measured(ONE, seconds, 1.5, seconds * 2**20), measured(PS, seconds, 0.1, 2**25))
+    hear(desk, event(JobSucceeded, 200, "succeeded"))
+    table = desk.call("GET", "/api/v1/jobs/a/usage.csv").text.splitlines()
+    assert table[0] == "member,time,cpu_cores,memory_bytes,seconds"
+    assert table[12] == "worker-0,2026-01-01T00:02:00+00:00,1.5,125829120,10"
+    assert len(table) == 1 + 2 * 12
+    page = desk.call("GET", "/jobs/a").text
+    assert "worker-0 at most 1.5 cores, last 1.5 cores; ps-0 at most 0.1 cores" in page
+    assert page.count('<polyline class="line m1"') == 2
+    assert "120 MiB of 2048Mi" in page
+    hear(desk, removed_job())
+    assert desk.call("GET", "/api/v1/jobs/a/usage.csv").status_code == 404
+    assert desk.model.usage_curves("a", 0, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ((), "It ran out of its 2048Mi before it was measured; try -m 4Gi."),
+        ((900, 900, 900, 900), "It held 900Mi of its 2048Mi when measured, so it asked for more"),
+        (range(200, 2000, 50), "and grew by about 300Mi a minute until the end: try -m 4Gi"),
+    ],
+)
+def test_who_ran_out_of_memory_is_told_what_was_measured(
+    desk: Desk, held: Sequence[int], said: str
+) -> None:
+    hear(desk, started(ONE, 2))
+    for number, mebibytes in enumerate(held):
+        hear(desk, measured(ONE, 10 + 10 * number, 1, mebibytes * 2**20))
+    hear(desk, exited(ONE, 900, 137, oom=True))
+    (member,) = [m for m in described(desk)["members"] if m["oom"]]
+    assert said in member["memory_advice"]
+    assert said in desk.call("GET", "/jobs/a").text
 
 
 def test_many_members_are_told_in_one_line_and_few_in_the_list(desk: Desk) -> None:

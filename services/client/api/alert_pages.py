@@ -13,11 +13,9 @@ from services.client.alerts.model import AlertModel, Filter
 from services.client.alerts.plot import Plot, plot
 from services.client.alerts.records import OPEN_RANKS, RESOLVED, Episode
 from services.client.alerts.timeline import timeline
+from services.client.api.dependencies import Provided
 from services.client.api.narrative import told_by_healer
-from services.client.api.rendering import Render
-from services.client.healer_api import HealerApi
 from services.client.series.addresses import way_of
-from services.client.settings import ClientSettings
 from shared.contracts.alerts import AlertState
 
 _PAGE, _MAX_DRAWN = 100, 10
@@ -26,73 +24,69 @@ _OFFSET = Query(ge=0, le=1_000_000)
 State = Literal["", "open", "predicted", "firing", "resolved"]
 SeverityName = Literal["", "critical", "warning", "info"]
 AlertId = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
+routes = APIRouter(include_in_schema=False)
 
 
-def router(
-    model: AlertModel, page: Render, settings: ClientSettings, healer: HealerApi
-) -> APIRouter:
-    """/alerts, /alerts/{id} and /forecasts."""
-    routes = APIRouter(include_in_schema=False)
+@routes.get("/alerts")
+def alerts(
+    client: Provided,
+    state: State = "",
+    severity: SeverityName = "",
+    host: Annotated[str, _TEXT] = "",
+    item: Annotated[str, _TEXT] = "",
+    search: Annotated[str, _TEXT] = "",
+    offset: Annotated[int, _OFFSET] = 0,
+) -> HTMLResponse:
+    wanted = Filter(state=state, severity=severity, host=host, item=item, search=search)
+    found = client.alerts.alerts(wanted, _PAGE + 1, offset)
+    counts = client.alerts.counts()
+    return client.page(
+        "alerts.html",
+        here="alerts",
+        alerts=found[:_PAGE],
+        wanted=wanted,
+        now=datetime.now(UTC),
+        open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
+        ended_alerts=counts[RESOLVED],
+        **_ways("/alerts", wanted.model_dump(), offset, more=len(found) > _PAGE),
+    )
 
-    @routes.get("/alerts")
-    def alerts(
-        state: State = "",
-        severity: SeverityName = "",
-        host: Annotated[str, _TEXT] = "",
-        item: Annotated[str, _TEXT] = "",
-        search: Annotated[str, _TEXT] = "",
-        offset: Annotated[int, _OFFSET] = 0,
-    ) -> HTMLResponse:
-        wanted = Filter(state=state, severity=severity, host=host, item=item, search=search)
-        found = model.alerts(wanted, _PAGE + 1, offset)
-        counts = model.counts()
-        return page(
-            "alerts.html",
-            here="alerts",
-            alerts=found[:_PAGE],
-            wanted=wanted,
-            now=datetime.now(UTC),
-            open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
-            ended_alerts=counts[RESOLVED],
-            **_ways("/alerts", wanted.model_dump(), offset, more=len(found) > _PAGE),
-        )
 
-    @routes.get("/alerts/{alert_id}")
-    def incident(alert_id: AlertId) -> HTMLResponse:
-        found = model.incident(alert_id)
-        if found is None:
-            what = "There is no such alert; an ended one is kept for 30 days."
-            return page("missing.html", 404, here="alerts", what=what)
-        name = f"{found.alert.item} on {found.alert.host}"
-        story = told_by_healer(alert_id, healer)
-        return page(
-            "incident.html",
-            here="alerts",
-            incident=found,
-            alert=found.alert,
-            story=story,
-            entries=story.entries if story else timeline(found),
-            curve=found.curve,
-            plot=plot(found.curve, name) if found.curve else None,
-            series_way=way_of(found.alert),
-            over=found.alert.state is AlertState.RESOLVED,
-            healer=settings.healer_url.rstrip("/"),
-            now=datetime.now(UTC),
-        )
+@routes.get("/alerts/{alert_id}")
+def incident(client: Provided, alert_id: AlertId) -> HTMLResponse:
+    found = client.alerts.incident(alert_id)
+    if found is None:
+        what = "There is no such alert; an ended one is kept for 30 days."
+        return client.page("missing.html", 404, here="alerts", what=what)
+    name = f"{found.alert.item} on {found.alert.host}"
+    story = told_by_healer(alert_id, client.healer)
+    return client.page(
+        "incident.html",
+        here="alerts",
+        incident=found,
+        alert=found.alert,
+        story=story,
+        entries=story.entries if story else timeline(found),
+        curve=found.curve,
+        plot=plot(found.curve, name) if found.curve else None,
+        series_way=way_of(found.alert),
+        over=found.alert.state is AlertState.RESOLVED,
+        healer=client.settings.healer_url.rstrip("/"),
+        now=datetime.now(UTC),
+    )
 
-    @routes.get("/forecasts")
-    def forecasts(offset: Annotated[int, _OFFSET] = 0) -> HTMLResponse:
-        found = model.forecasts(_PAGE + 1, offset)
-        return page(
-            "forecasts.html",
-            here="forecasts",
-            forecasts=[(each, way_of(each)) for each in found[:_PAGE]],
-            plots={e.event_id: _drawn(model, e) for e in found[:_MAX_DRAWN]},
-            total=model.open_forecasts(),
-            **_ways("/forecasts", {}, offset, more=len(found) > _PAGE),
-        )
 
-    return routes
+@routes.get("/forecasts")
+def forecasts(client: Provided, offset: Annotated[int, _OFFSET] = 0) -> HTMLResponse:
+    found = client.alerts.forecasts(_PAGE + 1, offset)
+    return client.page(
+        "forecasts.html",
+        here="forecasts",
+        forecasts=[(each, way_of(each)) for each in found[:_PAGE]],
+        plots={e.event_id: _drawn(client.alerts, e) for e in found[:_MAX_DRAWN]},
+        total=client.alerts.open_forecasts(),
+        **_ways("/forecasts", {}, offset, more=len(found) > _PAGE),
+    )
 
 
 def _drawn(model: AlertModel, episode: Episode) -> Plot | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -33,6 +32,7 @@ from services.client.api import (
     usage,
 )
 from services.client.api import tokens as token_routes
+from services.client.api.dependencies import Client
 from services.client.api.guard import Guard
 from services.client.api.rendering import renderer
 from services.client.callers import Callers
@@ -46,6 +46,33 @@ from shared.messaging import Publisher
 from shared.storage import ObjectStore
 
 _API = "/api/v1"
+
+
+_OF_API = (
+    jobs.routes,
+    plans.routes,
+    usage.routes,
+    logs.routes,
+    results.routes,
+    uploads.routes,
+    packages.routes,
+    series.routes,
+    token_routes.routes,
+)
+_OF_PAGES = (
+    series.pages,
+    submit_pages.routes,
+    settings_page.routes,
+    overview.routes,
+    alert_pages.routes,
+    pages.routes,
+    login.routes,
+    decisions.routes,
+    silence_pages.routes,
+    book_pages.routes,
+)
+_ROUTED = [(router, _API) for router in _OF_API] + [(router, "") for router in _OF_PAGES]
+"""Every router with the prefix of its paths, in the order in which they are tried."""
 
 
 def create_app(
@@ -67,45 +94,27 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    page = renderer(settings)
-    faults.install(app, page)
-    tokens = Tokens(model)
+    page, tokens = renderer(settings), Tokens(model)
     callers = Callers(settings, model, tokens)
-    healer = HealerApi(settings)
-    own_uploads = uploads.Uploads(objects, model, settings)
-    asked = plans.Plans(publisher, model, objects, settings, healer)
-
-    def hand_in(body: dict[str, Any]) -> str:
-        return jobs.hand_in(publisher, model, healer, body).job_id
-
-    api = (
-        jobs.router(publisher, model, healer),
-        plans.router(asked, model, followers),
-        usage.router(model),
-        logs.router(model, log, followers),
-        results.router(objects, model, settings.s3_bucket),
-        uploads.router(own_uploads),
-        packages.router(objects, settings),
-        series.router(questions),
-        token_routes.router(model, tokens, settings),
+    app.state.client = Client(
+        settings=settings,
+        publisher=publisher,
+        model=model,
+        alerts=alerts,
+        objects=objects,
+        log=log,
+        followers=followers,
+        questions=questions,
+        page=page,
+        tokens=tokens,
+        callers=callers,
+        healer=HealerApi(settings),
     )
-    shown = (
-        series.pages(questions, page),
-        submit_pages.router(page, model, objects, settings, asked, hand_in),
-        settings_page.router(questions, settings, page),
-        overview.router(model, alerts, page),
-        alert_pages.router(alerts, page, settings, healer),
-        pages.router(model, page, settings),
-        login.router(page, callers, model),
-        decisions.router(publisher, alerts),
-        silence_pages.router(healer, alerts, page),
-        book_pages.router(healer, alerts, page),
-    )
-    routed = [(router, _API) for router in api] + [(router, "") for router in shown]
-    for router, prefix in routed:
+    faults.install(app, page)
+    for router, prefix in _ROUTED:
         app.include_router(router, prefix=prefix)
     app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))
-    access = Access([("GET", f"{_API}/openapi.json"), *_listed(routed)])
+    access = Access([("GET", f"{_API}/openapi.json"), *_listed(_ROUTED)])
     app.add_middleware(Guard, settings=settings, callers=callers, access=access)
     return app
 

@@ -9,100 +9,97 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
-from services.client.alerts.model import AlertModel, Filter
+from services.client.alerts.model import Filter
+from services.client.api.dependencies import Provided
 from services.client.api.forms import SentForm
-from services.client.api.rendering import Render
-from services.client.healer_api import HealerApi, HealerRefused
+from services.client.healer_api import HealerRefused
 
 _MAX_MACHINES, _MAX_ALERTS, _AUDIT_PAGE = 2_000, 50, 100
+routes = APIRouter(include_in_schema=False)
 
 
-def router(healer: HealerApi, alerts: AlertModel, page: Render) -> APIRouter:
-    """/machines, /ledger, /rules, /audit and /channels."""
-    routes = APIRouter(include_in_schema=False)
-    _machines(routes, healer, alerts, page)
-    _books(routes, healer, page)
-    return routes
+@routes.get("/machines")
+def machines(client: Provided) -> HTMLResponse:
+    return client.page(
+        "machines.html",
+        here="machines",
+        machines=client.healer.get("health", limit=_MAX_MACHINES),
+        groups=client.healer.get("health", scope="group"),
+        stopped=client.healer.get("healing"),
+    )
 
 
-def _machines(routes: APIRouter, healer: HealerApi, alerts: AlertModel, page: Render) -> None:
-    @routes.get("/machines")
-    def machines() -> HTMLResponse:
-        return page(
-            "machines.html",
-            here="machines",
-            machines=healer.get("health", limit=_MAX_MACHINES),
-            groups=healer.get("health", scope="group"),
-            stopped=healer.get("healing"),
-        )
-
-    @routes.get("/machines/{name}")
-    def machine(name: str) -> HTMLResponse:
-        known = [each for each in healer.get("health", limit=5_000) if each["name"] == name]
-        found = [
-            alert
-            for alert in alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
-            if alert.host == name
-        ]
-        if not (known or found):
-            what = f"Nothing is known of a machine {name}."
-            return page("missing.html", 404, here="machines", what=what)
-        try:
-            hours = healer.get("health", name, "hours")["hours"]
-        except HealerRefused:
-            hours = []  # none has ended yet
-        return page(
-            "machine.html",
-            here="machines",
-            name=name,
-            machine=known[0] if known else None,
-            hours=[_of_hour(each) for each in hours],
-            alerts=found,
-        )
-
-    @routes.post("/healing/{change}")
-    def switch(change: Literal["stop", "resume"], form: SentForm) -> Response:
-        said = {"by": form.by, "reason": form.text("reason"), "hosts": form.text("hosts") or "*"}
-        healer.ask("POST", "healing", change, json=said)
-        return form.back(change, "/machines")
+@routes.get("/machines/{name}")
+def machine(client: Provided, name: str) -> HTMLResponse:
+    known = [each for each in client.healer.get("health", limit=5_000) if each["name"] == name]
+    found = [
+        alert
+        for alert in client.alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
+        if alert.host == name
+    ]
+    if not (known or found):
+        what = f"Nothing is known of a machine {name}."
+        return client.page("missing.html", 404, here="machines", what=what)
+    try:
+        hours = client.healer.get("health", name, "hours")["hours"]
+    except HealerRefused:
+        hours = []  # none has ended yet
+    return client.page(
+        "machine.html",
+        here="machines",
+        name=name,
+        machine=known[0] if known else None,
+        hours=[_of_hour(each) for each in hours],
+        alerts=found,
+    )
 
 
-def _books(routes: APIRouter, healer: HealerApi, page: Render) -> None:
-    @routes.get("/ledger")
-    def ledger() -> HTMLResponse:
-        return page("ledger.html", here="ledger", ledger=healer.get("ledger"))
+@routes.post("/healing/{change}")
+def switch(client: Provided, change: Literal["stop", "resume"], form: SentForm) -> Response:
+    said = {"by": form.by, "reason": form.text("reason"), "hosts": form.text("hosts") or "*"}
+    client.healer.ask("POST", "healing", change, json=said)
+    return form.back(change, "/machines")
 
-    @routes.get("/rules")
-    def rules() -> HTMLResponse:
-        found = healer.get("rules")
-        order = ("proposed", "accepted", "retired", "rejected")
-        found.sort(key=lambda rule: (order.index(rule["state"]), -rule["pair"]["lift"]))
-        return page("rules.html", here="rules", rules=found)
 
-    @routes.get("/audit")
-    def audit(before: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
-        newest = int(healer.ask("GET", "audit", params={"after": 2**62}).headers["audit-number"])
-        last = min(before - 1, newest) if before else newest
-        first = max(0, last - _AUDIT_PAGE)
-        lines = healer.ask("GET", "audit", params={"after": first}).text.splitlines()
-        entries = [_entry(first + 1 + n, line) for n, line in enumerate(lines[: last - first])]
-        older = f"/audit?before={first + 1}" if first else None
-        shown = {"entries": entries[::-1], "newest": newest, "older": older}
-        return page("audit.html", here="audit", **shown)
+@routes.get("/ledger")
+def ledger(client: Provided) -> HTMLResponse:
+    return client.page("ledger.html", here="ledger", ledger=client.healer.get("ledger"))
 
-    @routes.get("/channels")
-    def channels() -> HTMLResponse:
-        found = healer.get("channels")
-        for each in found:
-            for name in ("last_sent", "failing_since"):
-                each[name] = each[name] and datetime.fromisoformat(each[name])
-        problems = healer.get("reachability")["problems"]
-        return page("channels.html", here="channels", channels=found, problems=problems)
 
-    @routes.post("/channels/{name}/test")
-    def test(name: str, form: SentForm) -> Response:
-        healer.ask("POST", "channels", name, "test")
-        return form.back("channel", "/channels")
+@routes.get("/rules")
+def rules(client: Provided) -> HTMLResponse:
+    found = client.healer.get("rules")
+    order = ("proposed", "accepted", "retired", "rejected")
+    found.sort(key=lambda rule: (order.index(rule["state"]), -rule["pair"]["lift"]))
+    return client.page("rules.html", here="rules", rules=found)
+
+
+@routes.get("/audit")
+def audit(client: Provided, before: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
+    newest = int(client.healer.ask("GET", "audit", params={"after": 2**62}).headers["audit-number"])
+    last = min(before - 1, newest) if before else newest
+    first = max(0, last - _AUDIT_PAGE)
+    lines = client.healer.ask("GET", "audit", params={"after": first}).text.splitlines()
+    entries = [_entry(first + 1 + n, line) for n, line in enumerate(lines[: last - first])]
+    older = f"/audit?before={first + 1}" if first else None
+    shown = {"entries": entries[::-1], "newest": newest, "older": older}
+    return client.page("audit.html", here="audit", **shown)
+
+
+@routes.get("/channels")
+def channels(client: Provided) -> HTMLResponse:
+    found = client.healer.get("channels")
+    for each in found:
+        for name in ("last_sent", "failing_since"):
+            each[name] = each[name] and datetime.fromisoformat(each[name])
+    problems = client.healer.get("reachability")["problems"]
+    return client.page("channels.html", here="channels", channels=found, problems=problems)
+
+
+@routes.post("/channels/{name}/test")
+def test(client: Provided, name: str, form: SentForm) -> Response:
+    client.healer.ask("POST", "channels", name, "test")
+    return form.back("channel", "/channels")
 
 
 def _of_hour(hour: dict[str, Any]) -> dict[str, Any]:

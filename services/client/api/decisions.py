@@ -11,68 +11,75 @@ from fastapi.responses import Response
 
 from services.client.alerts.model import AlertModel
 from services.client.alerts.records import AlertView
+from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import refusal
 from services.client.api.forms import Form, SentForm
 from shared.contracts import ActionDecide, AnomalyJudge, IncidentAcknowledge, Message, RuleDecide
 from shared.contracts.alerts import AlertState
-from shared.messaging import Publisher
 
 _MAX_ALERTS = 100
 Id = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
+routes = APIRouter(include_in_schema=False)
 
 
-def router(publisher: Publisher, alerts: AlertModel) -> APIRouter:
-    """Forms of the lists of alerts and rules and of an incident's page."""
-    routes = APIRouter(include_in_schema=False)
+def _publish(
+    client: Client, form: Form, message_of: Callable[[AlertView], Message], *, ended: bool
+) -> None:
+    chosen = of_alerts(client.alerts, form)
+    if not ended:
+        chosen = [each for each in chosen if each.state is not AlertState.RESOLVED]
+    if not chosen:
+        raise refusal(422, "choose alerts that have not ended")
+    client.publisher.publish([message_of(each) for each in chosen])
 
-    def tell(form: Form, message_of: Callable[[AlertView], Message], *, ended: bool) -> None:
-        chosen = of_alerts(alerts, form)
-        if not ended:
-            chosen = [each for each in chosen if each.state is not AlertState.RESOLVED]
-        if not chosen:
-            raise refusal(422, "choose alerts that have not ended")
-        publisher.publish([message_of(each) for each in chosen])
 
-    @routes.post("/alerts/acknowledge")
-    def acknowledge(form: SentForm) -> Response:
-        tell(form, lambda a: IncidentAcknowledge(alert_id=a.alert_id, by=form.by), ended=False)
-        return form.back("acknowledge", "/alerts")
+@routes.post("/alerts/acknowledge")
+def acknowledge(client: Provided, form: SentForm) -> Response:
+    _publish(
+        client, form, lambda a: IncidentAcknowledge(alert_id=a.alert_id, by=form.by), ended=False
+    )
+    return form.back("acknowledge", "/alerts")
 
-    @routes.post("/alerts/judge")
-    def judge(form: SentForm) -> Response:
-        now, reason = datetime.now(UTC), form.text("reason")
 
-        def judged(alert: AlertView) -> Message:
-            told = {"alert_id": alert.alert_id, "by": form.by, "reason": reason, "at": now}
-            return AnomalyJudge.model_validate(told | {"anomaly": False})
+@routes.post("/alerts/judge")
+def judge(client: Provided, form: SentForm) -> Response:
+    now, reason = datetime.now(UTC), form.text("reason")
 
-        tell(form, judged, ended=True)
-        return form.back("judge", "/alerts")
+    def judged(alert: AlertView) -> Message:
+        told = {"alert_id": alert.alert_id, "by": form.by, "reason": reason, "at": now}
+        return AnomalyJudge.model_validate(told | {"anomaly": False})
 
-    @routes.post("/actions/{action_id}/{decision}")
-    def decide(action_id: Id, decision: Literal["approve", "refuse"], form: SentForm) -> Response:
-        told = ActionDecide(
-            action_id=action_id,
-            approve=decision == "approve",
-            by=form.by,
-            reason=form.text("reason"),
-        )
-        publisher.publish([told])
-        return form.back(decision, "/")
+    _publish(client, form, judged, ended=True)
+    return form.back("judge", "/alerts")
 
-    @routes.post("/rules/{rule_id}/{decision}")
-    def rule(rule_id: Id, decision: Literal["accept", "reject"], form: SentForm) -> Response:
-        told = RuleDecide(
-            rule_id=rule_id,
-            accept=decision == "accept",
-            by=form.by,
-            reason=form.text("reason"),
-            at=datetime.now(UTC),
-        )
-        publisher.publish([told])
-        return form.back("rule", "/rules")
 
-    return routes
+@routes.post("/actions/{action_id}/{decision}")
+def decide(
+    client: Provided, action_id: Id, decision: Literal["approve", "refuse"], form: SentForm
+) -> Response:
+    told = ActionDecide(
+        action_id=action_id,
+        approve=decision == "approve",
+        by=form.by,
+        reason=form.text("reason"),
+    )
+    client.publisher.publish([told])
+    return form.back(decision, "/")
+
+
+@routes.post("/rules/{rule_id}/{decision}")
+def rule(
+    client: Provided, rule_id: Id, decision: Literal["accept", "reject"], form: SentForm
+) -> Response:
+    told = RuleDecide(
+        rule_id=rule_id,
+        accept=decision == "accept",
+        by=form.by,
+        reason=form.text("reason"),
+        at=datetime.now(UTC),
+    )
+    client.publisher.publish([told])
+    return form.back("rule", "/rules")
 
 
 def of_alerts(alerts: AlertModel, form: Form) -> Sequence[AlertView]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -47,23 +46,48 @@ def answer(status: int, found: Iterable[Fault]) -> JSONResponse:
     return JSONResponse(body, status_code=status, headers=headers)
 
 
+_OF_OTHERS: dict[type[Exception], tuple[int, str]] = {
+    Unpublishable: (422, "it cannot be sent"),
+    BrokerUnavailable: (503, "the broker is not reachable"),
+    Unroutable: (503, "the service it is for is not there yet"),
+    HealerUnavailable: (503, "this page needs the healer"),
+    TooManyQuestions: (503, "the services are asked too much"),
+    StoreUnavailable: (503, "the database is away"),
+    StorageUnavailable: (503, "the object store is away"),
+    NotFound: (404, "not in the object store"),
+    StorageError: (502, "the object store refused"),
+}
+"""Errors of what the service works with: the status and the words before the error's own."""
+
+
 def install(app: FastAPI, page: Render) -> None:
     """Give every expected error its status and faults."""
+    _of_requests(app)
 
-    def told(request: Request, status: int, found: Iterable[Fault]) -> Response:
+    def shown(request: Request, status: int, *listed: Fault) -> Response:
         """A page for who looks at pages, JSON for programs."""
-        listed = list(found)
         if request.url.path.startswith("/api/") or "text/html" not in _accepted(request):
             return answer(status, listed)
-        return page("refused.html", status, faults=listed)
+        return page("refused.html", status, faults=list(listed))
 
     @app.exception_handler(Refusal)
     def _refused(request: Request, error: Refusal) -> Response:
-        return told(request, error.status, error.faults)
+        return shown(request, error.status, *error.faults)
 
     @app.exception_handler(HealerRefused)
     def _healer_refused(request: Request, error: HealerRefused) -> Response:
-        return told(request, 422, [Fault(field="", problem=text) for text in error.faults])
+        return shown(request, 422, *(Fault(field="", problem=text) for text in error.faults))
+
+    def other(request: Request, error: Exception) -> Response:
+        status, text = next(_OF_OTHERS[kind] for kind in type(error).__mro__ if kind in _OF_OTHERS)
+        return shown(request, status, Fault(field="", problem=f"{text}: {error}"))
+
+    for kind in _OF_OTHERS:
+        app.add_exception_handler(kind, other)
+
+
+def _of_requests(app: FastAPI) -> None:
+    """Answer requests that do not fit their route as JSON: forms of pages send what fits."""
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -78,22 +102,6 @@ def install(app: FastAPI, page: Render) -> None:
         response = answer(error.status_code, [Fault(field="", problem=str(error.detail))])
         response.headers.update(error.headers or {})
         return response
-
-    def single(status: int, text: str) -> Any:
-        def handle(request: Request, error: Exception) -> Response:
-            return told(request, status, [Fault(field="", problem=f"{text}: {error}")])
-
-        return handle
-
-    app.add_exception_handler(Unpublishable, single(422, "it cannot be sent"))
-    app.add_exception_handler(BrokerUnavailable, single(503, "the broker is not reachable"))
-    app.add_exception_handler(Unroutable, single(503, "the service it is for is not there yet"))
-    app.add_exception_handler(HealerUnavailable, single(503, "this page needs the healer"))
-    app.add_exception_handler(TooManyQuestions, single(503, "the services are asked too much"))
-    app.add_exception_handler(StoreUnavailable, single(503, "the database is away"))
-    app.add_exception_handler(StorageUnavailable, single(503, "the object store is away"))
-    app.add_exception_handler(NotFound, single(404, "not in the object store"))
-    app.add_exception_handler(StorageError, single(502, "the object store refused"))
 
 
 def _accepted(request: Request) -> str:

@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 
 from services.client.access import CALLER, UNNAMED
 from services.client.api import notice_targets
+from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import Faults, Refusal, refusal
 from services.client.description import Description
 from services.client.healer_api import HealerApi
 from services.client.model import SHOWN_STATES, ReadModel
 from services.client.records import ENDED, REFUSED, JobView
 from shared.contracts import JobCancel, JobRemove, JobSubmit
-from shared.messaging import Publisher
 
 JobId = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
 _MAX_WHO = 128
@@ -89,80 +89,81 @@ def allowed(message: JobSubmit, healer: HealerApi) -> None:
         raise Refusal(422, *found)
 
 
-def hand_in(
-    publisher: Publisher, model: ReadModel, healer: HealerApi, body: dict[str, Any]
-) -> Handed:
+def hand_in(client: Client, body: dict[str, Any]) -> Handed:
     """Publish the job in the body, unless its id is another job's."""
     body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
     message = in_own_name(body)
-    known = known_already(model, message)
-    allowed(message, healer)
-    publisher.publish([message])
-    model.submitted(message, datetime.now(UTC))
+    known = known_already(client.model, message)
+    allowed(message, client.healer)
+    client.publisher.publish([message])
+    client.model.submitted(message, datetime.now(UTC))
     return Handed(job_id=message.job_id, known=known)
 
 
-def router(publisher: Publisher, model: ReadModel, healer: HealerApi) -> APIRouter:
-    """The routes below /jobs."""
-    routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
+routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
 
-    @routes.post(
-        "",
-        status_code=202,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "description": "The message job.submit; job_id may be left out.",
-                "content": {"application/json": {"schema": {"type": "object"}}},
-            }
-        },
-    )
-    def submit(body: Annotated[dict[str, Any], Body()]) -> Handed:
-        """Hand in a job. The same job_id again is the same job, so repeating is harmless."""
-        return hand_in(publisher, model, healer, body)
 
-    @routes.get("")
-    def jobs(
-        state: Annotated[list[str] | None, Query()] = None,
-        limit: Annotated[int, Query(ge=1, le=500)] = 50,
-        offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-    ) -> JobPage:
-        """List jobs, newest first."""
-        unknown = sorted(set(state or ()) - set(SHOWN_STATES))
-        if unknown:
-            raise refusal(422, f"no such state: {', '.join(unknown)}", "state")
-        views = model.jobs(tuple(state or ()), limit + 1, offset)
-        more = offset + limit if len(views) > limit else None
-        return JobPage(jobs=views[:limit], next_offset=more)
+@routes.post(
+    "",
+    status_code=202,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "description": "The message job.submit; job_id may be left out.",
+            "content": {"application/json": {"schema": {"type": "object"}}},
+        }
+    },
+)
+def submit(client: Provided, body: Annotated[dict[str, Any], Body()]) -> Handed:
+    """Hand in a job. The same job_id again is the same job, so repeating is harmless."""
+    return hand_in(client, body)
 
-    @routes.get("/{job_id}")
-    def job(job_id: JobId) -> JobView:
-        """One job, with its reason, artifacts and what it was handed in with."""
-        return found(model, job_id)
 
-    @routes.get("/{job_id}/description")
-    def description(job_id: JobId) -> Description:
-        """Everything known of a job: members, why it does not go on, and its timeline."""
-        described = model.description(job_id, datetime.now(UTC))
-        if described is None:
-            raise missing(job_id)
-        return described
+@routes.get("")
+def jobs(
+    client: Provided,
+    state: Annotated[list[str] | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+) -> JobPage:
+    """List jobs, newest first."""
+    unknown = sorted(set(state or ()) - set(SHOWN_STATES))
+    if unknown:
+        raise refusal(422, f"no such state: {', '.join(unknown)}", "state")
+    views = client.model.jobs(tuple(state or ()), limit + 1, offset)
+    more = offset + limit if len(views) > limit else None
+    return JobPage(jobs=views[:limit], next_offset=more)
 
-    @routes.post("/{job_id}/cancel", status_code=202)
-    def cancel(job_id: JobId, body: CancelReason | None = None) -> Handed:
-        """Stop a job; what it has done so far is stored."""
-        found(model, job_id)
-        reason = (body or CancelReason()).reason or f"cancelled by {CALLER.get().told}"
-        publisher.publish([JobCancel(job_id=job_id, reason=reason)])
-        return Handed(job_id=job_id)
 
-    @routes.delete("/{job_id}", status_code=202)
-    def remove(job_id: JobId) -> Handed:
-        """Forget an ended job: its record, logs and model."""
-        view = found(model, job_id)
-        if view.state not in ENDED:
-            raise refusal(409, f"the job is {view.state}; cancel it first", "job_id")
-        publisher.publish([JobRemove(job_id=job_id)])
-        return Handed(job_id=job_id)
+@routes.get("/{job_id}")
+def job(client: Provided, job_id: JobId) -> JobView:
+    """One job, with its reason, artifacts and what it was handed in with."""
+    return found(client.model, job_id)
 
-    return routes
+
+@routes.get("/{job_id}/description")
+def description(client: Provided, job_id: JobId) -> Description:
+    """Everything known of a job: members, why it does not go on, and its timeline."""
+    described = client.model.description(job_id, datetime.now(UTC))
+    if described is None:
+        raise missing(job_id)
+    return described
+
+
+@routes.post("/{job_id}/cancel", status_code=202)
+def cancel(client: Provided, job_id: JobId, body: CancelReason | None = None) -> Handed:
+    """Stop a job; what it has done so far is stored."""
+    found(client.model, job_id)
+    reason = (body or CancelReason()).reason or f"cancelled by {CALLER.get().told}"
+    client.publisher.publish([JobCancel(job_id=job_id, reason=reason)])
+    return Handed(job_id=job_id)
+
+
+@routes.delete("/{job_id}", status_code=202)
+def remove(client: Provided, job_id: JobId) -> Handed:
+    """Forget an ended job: its record, logs and model."""
+    view = found(client.model, job_id)
+    if view.state not in ENDED:
+        raise refusal(409, f"the job is {view.state}; cancel it first", "job_id")
+    client.publisher.publish([JobRemove(job_id=job_id)])
+    return Handed(job_id=job_id)

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
+from services.client.api.dependencies import Provided
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId, found
-from services.client.logs import Followers, LogEvent, Logs
-from services.client.model import ReadModel
+from services.client.logs import LogEvent
 
 _RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
 _MAX_FOLLOWERS = 1_000
@@ -31,74 +31,75 @@ class Part(BaseModel):
     """Bytes."""
 
 
-def router(model: ReadModel, log: Logs, followers: Followers) -> APIRouter:
-    """The routes below /jobs/{job_id}/logs."""
-    routes = APIRouter(prefix="/jobs/{job_id}/logs", tags=["logs"])
-    following: set[object] = set()
+routes = APIRouter(prefix="/jobs/{job_id}/logs", tags=["logs"])
 
-    @routes.get("", response_class=StreamingResponse)
-    def whole(
-        job_id: JobId,
-        member: Member = None,
-        incarnation: Incarnation = None,
-        previous: bool = False,
-        range_header: Annotated[str | None, Header(alias="Range")] = None,
-    ) -> Response:
-        """All members' logs one after the other, or one's; ``Range`` is honoured."""
-        found(model, job_id)
-        parts = log.parts(job_id, member, incarnation, previous=previous)
-        chunks = [info for part in parts for info in part.chunks]
-        size = sum(info.size for info in chunks)
-        start, end = _span(range_header, size)
-        headers = {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
-        if range_header and (start, end) != (0, size):
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-        status = 206 if "Content-Range" in headers else 200
-        return StreamingResponse(
-            log.read(chunks, start, end), status, headers, "text/plain; charset=utf-8"
-        )
 
-    @routes.get("/parts")
-    def parts(
-        job_id: JobId,
-        member: Member = None,
-        incarnation: Incarnation = None,
-        previous: bool = False,
-    ) -> list[Part]:
-        """Which logs there are: of whom, of which incarnation, how long."""
-        found(model, job_id)
-        return [
-            Part(member=part.member, incarnation=part.incarnation, size=part.size)
-            for part in log.parts(job_id, member, incarnation, previous=previous)
-        ]
+@routes.get("", response_class=StreamingResponse)
+def whole(
+    client: Provided,
+    job_id: JobId,
+    member: Member = None,
+    incarnation: Incarnation = None,
+    previous: bool = False,
+    range_header: Annotated[str | None, Header(alias="Range")] = None,
+) -> Response:
+    """All members' logs one after the other, or one's; ``Range`` is honoured."""
+    found(client.model, job_id)
+    parts = client.log.parts(job_id, member, incarnation, previous=previous)
+    chunks = [info for part in parts for info in part.chunks]
+    size = sum(info.size for info in chunks)
+    start, end = _span(range_header, size)
+    headers = {"Accept-Ranges": "bytes", "Content-Length": str(end - start)}
+    if range_header and (start, end) != (0, size):
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    status = 206 if "Content-Range" in headers else 200
+    return StreamingResponse(
+        client.log.read(chunks, start, end), status, headers, "text/plain; charset=utf-8"
+    )
 
-    @routes.get("/follow", response_class=StreamingResponse)
-    def follow(
-        job_id: JobId,
-        last_event_id: Annotated[str, Header(pattern=r"^\d{0,12}$")] = "",
-        after: Annotated[int, Query(ge=0, le=10**12)] = 0,
-    ) -> StreamingResponse:
-        """Server-sent events: ``log`` for each chunk, ``end`` with the job's last state."""
-        found(model, job_id)
-        if len(following) >= _MAX_FOLLOWERS:
-            raise refusal(503, f"{_MAX_FOLLOWERS} logs are followed already")
-        position = int(last_event_id) if last_event_id else after
 
-        async def events() -> AsyncIterator[str]:
-            own = object()
-            following.add(own)
-            try:
-                yield "retry: 2000\n\n"
-                async for event in log.follow(job_id, position, followers):
-                    yield _sse(event)
-            finally:
-                following.discard(own)
+@routes.get("/parts")
+def parts(
+    client: Provided,
+    job_id: JobId,
+    member: Member = None,
+    incarnation: Incarnation = None,
+    previous: bool = False,
+) -> list[Part]:
+    """Which logs there are: of whom, of which incarnation, how long."""
+    found(client.model, job_id)
+    return [
+        Part(member=part.member, incarnation=part.incarnation, size=part.size)
+        for part in client.log.parts(job_id, member, incarnation, previous=previous)
+    ]
 
-        return StreamingResponse(
-            events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
 
-    return routes
+@routes.get("/follow", response_class=StreamingResponse)
+def follow(
+    client: Provided,
+    job_id: JobId,
+    last_event_id: Annotated[str, Header(pattern=r"^\d{0,12}$")] = "",
+    after: Annotated[int, Query(ge=0, le=10**12)] = 0,
+) -> StreamingResponse:
+    """Server-sent events: ``log`` for each chunk, ``end`` with the job's last state."""
+    found(client.model, job_id)
+    if len(client.followed) >= _MAX_FOLLOWERS:
+        raise refusal(503, f"{_MAX_FOLLOWERS} logs are followed already")
+    position = int(last_event_id) if last_event_id else after
+
+    async def events() -> AsyncIterator[str]:
+        own = object()
+        client.followed.add(own)
+        try:
+            yield "retry: 2000\n\n"
+            async for event in client.log.follow(job_id, position, client.followers):
+                yield _sse(event)
+        finally:
+            client.followed.discard(own)
+
+    return StreamingResponse(
+        events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
 
 
 def _sse(event: LogEvent | str) -> str:

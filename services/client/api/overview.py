@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from services.client.alerts.model import AlertModel
 from services.client.alerts.records import OPEN_RANKS
+from services.client.api.dependencies import Provided
 from services.client.api.rendering import Render
 from services.client.model import ReadModel
 from services.client.records import SUBMITTED, JobView
@@ -25,17 +26,16 @@ _MAX_BEGUN = 60
 _CRITICAL = tuple(rank for rank in OPEN_RANKS if rank.endswith(Severity.CRITICAL))
 
 
-def router(model: ReadModel, alerts: AlertModel, page: Render) -> APIRouter:
-    """/, from where the list of jobs has moved to /jobs."""
-    routes = APIRouter(include_in_schema=False)
+routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/", response_model=None)
-    def overview(offset: Annotated[int | None, Query(ge=0, le=10_000_000)] = None) -> Response:
-        if offset is not None:
-            return RedirectResponse(f"/jobs?offset={offset}", 308)
-        return _overview(model, alerts, page)
 
-    return routes
+@routes.get("/", response_model=None)
+def overview(
+    client: Provided, offset: Annotated[int | None, Query(ge=0, le=10_000_000)] = None
+) -> Response:
+    if offset is not None:
+        return RedirectResponse(f"/jobs?offset={offset}", 308)
+    return _overview(client.model, client.alerts, client.page)
 
 
 def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLResponse:

@@ -17,6 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
+from services.client.api.dependencies import Provided
 from services.client.api.faults import Faults, Refusal, refusal
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
@@ -35,37 +36,33 @@ class PackageStored(BaseModel):
     size: int = Field(description="Bytes.")
 
 
-def router(objects: ObjectStore, settings: ClientSettings) -> APIRouter:
-    """PUT /packages."""
-    routes = APIRouter(tags=["uploads"])
-    coming: set[object] = set()
+routes = APIRouter(tags=["uploads"])
 
-    @routes.put(
-        "/packages",
-        responses={code: {"model": Faults} for code in (408, 411, 413, 422, 503)},
-        openapi_extra={"requestBody": {"required": True, "content": {"application/gzip": {}}}},
-    )
-    async def put(request: Request) -> PackageStored:
-        """Store a package (a tar.gz with ``code`` and maybe ``data``) sent as the body."""
-        most = settings.max_page_upload_bytes
-        declared = request.headers.get("content-length", "")
-        if not declared.isdecimal():
-            raise refusal(411, "say with Content-Length how many bytes will come")
-        if int(declared[:20]) > most:
-            raise refusal(413, f"at most {most} bytes are taken here; tshell submit takes more")
-        if len(coming) >= _AT_ONCE:
-            raise refusal(503, f"{_AT_ONCE} packages are coming already")
-        own = object()
-        coming.add(own)
-        try:
-            with tempfile.TemporaryDirectory(prefix="barograph-package-") as folder:
-                path = Path(folder) / "package.tar.gz"
-                digest = await _received(request, path, most)
-                return await run_in_threadpool(stored, objects, settings, path, digest)
-        finally:
-            coming.discard(own)
 
-    return routes
+@routes.put(
+    "/packages",
+    responses={code: {"model": Faults} for code in (408, 411, 413, 422, 503)},
+    openapi_extra={"requestBody": {"required": True, "content": {"application/gzip": {}}}},
+)
+async def put(client: Provided, request: Request) -> PackageStored:
+    """Store a package (a tar.gz with ``code`` and maybe ``data``) sent as the body."""
+    most = client.settings.max_page_upload_bytes
+    declared = request.headers.get("content-length", "")
+    if not declared.isdecimal():
+        raise refusal(411, "say with Content-Length how many bytes will come")
+    if int(declared[:20]) > most:
+        raise refusal(413, f"at most {most} bytes are taken here; tshell submit takes more")
+    if len(client.received) >= _AT_ONCE:
+        raise refusal(503, f"{_AT_ONCE} packages are coming already")
+    own = object()
+    client.received.add(own)
+    try:
+        with tempfile.TemporaryDirectory(prefix="barograph-package-") as folder:
+            path = Path(folder) / "package.tar.gz"
+            digest = await _received(request, path, most)
+            return await run_in_threadpool(stored, client.objects, client.settings, path, digest)
+    finally:
+        client.received.discard(own)
 
 
 async def _received(request: Request, path: Path, most: int) -> str:

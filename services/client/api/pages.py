@@ -14,11 +14,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
+from services.client.api.dependencies import Provided
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId
-from services.client.api.rendering import Render
 from services.client.drawing import MAX_ROWS, draw
-from services.client.model import ReadModel
 from services.client.records import ENDED, JobView
 from services.client.settings import ClientSettings
 from services.client.usage_plot import MAX_LINES, plots, rows
@@ -29,49 +28,50 @@ _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
 """What Python's mail parser raises for headers and bodies that break the standards."""
 
 
-def router(model: ReadModel, page: Render, settings: ClientSettings) -> APIRouter:
-    """/jobs, /jobs/{id} and /mail."""
-    routes = APIRouter(include_in_schema=False)
+routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/jobs")
-    def jobs(offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0) -> HTMLResponse:
-        found = model.jobs((), _PAGE + 1, offset)
-        more = offset + _PAGE if len(found) > _PAGE else None
-        back = max(0, offset - _PAGE) if offset else None
-        return page("jobs.html", here="jobs", jobs=found[:_PAGE], older=more, newer=back)
 
-    @routes.get("/jobs/{job_id}")
-    def job(job_id: JobId) -> HTMLResponse:
-        described = model.description(job_id, datetime.now(UTC))
-        if described is None:
-            return page("missing.html", 404, here="jobs", what=f"There is no job {job_id}.")
-        curves = model.largest_curves(described.members, MAX_LINES)
-        return page(
-            "job.html",
-            here="jobs",
-            job=described.job,
-            ended=described.job.state in ENDED,
-            described=described,
-            most_rows=MAX_ROWS,
-            drawing=draw(described, model.moments(job_id)),
-            used=plots(curves, described.members),
-            used_rows=rows(curves, described.members),
-            results=_results(described.job),
-        )
+@routes.get("/jobs")
+def jobs(client: Provided, offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0) -> HTMLResponse:
+    found = client.model.jobs((), _PAGE + 1, offset)
+    more = offset + _PAGE if len(found) > _PAGE else None
+    back = max(0, offset - _PAGE) if offset else None
+    return client.page("jobs.html", here="jobs", jobs=found[:_PAGE], older=more, newer=back)
 
-    @routes.get("/mail")
-    def mails() -> HTMLResponse:
-        return page("mail.html", here="mail", mails=_mails(settings))
 
-    @routes.get("/api/v1/mail")
-    def mail_list() -> list[dict[str, str]]:
-        return _mails(settings)
+@routes.get("/jobs/{job_id}")
+def job(client: Provided, job_id: JobId) -> HTMLResponse:
+    described = client.model.description(job_id, datetime.now(UTC))
+    if described is None:
+        return client.page("missing.html", 404, here="jobs", what=f"There is no job {job_id}.")
+    curves = client.model.largest_curves(described.members, MAX_LINES)
+    return client.page(
+        "job.html",
+        here="jobs",
+        job=described.job,
+        ended=described.job.state in ENDED,
+        described=described,
+        most_rows=MAX_ROWS,
+        drawing=draw(described, client.model.moments(job_id)),
+        used=plots(curves, described.members),
+        used_rows=rows(curves, described.members),
+        results=_results(described.job),
+    )
 
-    @routes.get("/api/v1/mail/{key}/{part}")
-    def mail_part(key: str, part: int) -> Response:
-        return _part(settings, key, part)
 
-    return routes
+@routes.get("/mail")
+def mails(client: Provided) -> HTMLResponse:
+    return client.page("mail.html", here="mail", mails=_mails(client.settings))
+
+
+@routes.get("/api/v1/mail")
+def mail_list(client: Provided) -> list[dict[str, str]]:
+    return _mails(client.settings)
+
+
+@routes.get("/api/v1/mail/{key}/{part}")
+def mail_part(client: Provided, key: str, part: int) -> Response:
+    return _part(client.settings, key, part)
 
 
 def _results(job: JobView) -> list[tuple[str, str, Artifact]]:

@@ -9,10 +9,9 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
+from services.client.api.dependencies import Provided
 from services.client.api.faults import Faults, refusal
 from services.client.api.jobs import JobId, found
-from services.client.model import ReadModel
-from shared.storage import ObjectStore
 
 _KINDS = ("model/", "output/")
 _LINK_S = 3600
@@ -33,47 +32,54 @@ class ResultPage(BaseModel):
     next_after: str | None
 
 
-def router(objects: ObjectStore, model: ReadModel, bucket: str) -> APIRouter:
-    """The routes below /jobs/{job_id}/results."""
-    routes = APIRouter(
-        prefix="/jobs/{job_id}/results",
-        tags=["results"],
-        responses={404: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults}},
+routes = APIRouter(
+    prefix="/jobs/{job_id}/results",
+    tags=["results"],
+    responses={404: {"model": Faults}, 422: {"model": Faults}, 503: {"model": Faults}},
+)
+
+
+@routes.get("")
+def results(
+    client: Provided,
+    job_id: JobId,
+    below: Annotated[str, Query(max_length=1024)] = "",
+    after: Annotated[str, Query(max_length=1024)] = "",
+    limit: Annotated[int, Query(ge=1, le=_MAX_FILES)] = _MAX_FILES,
+) -> ResultPage:
+    """The files a job left, of all or ``below`` a path."""
+    found(client.model, job_id)
+    own = f"jobs/{job_id}/"
+    each = (
+        ResultFile(path=info.key.removeprefix(own), size=info.size)
+        for kind in _KINDS
+        for info in client.objects.list(client.settings.s3_bucket, own + kind)
+    )
+    wanted = (file for file in each if file.path > after and _is_below(file.path, below))
+    files = list(islice(wanted, limit + 1))
+    return ResultPage(
+        files=files[:limit], next_after=files[limit - 1].path if len(files) > limit else None
     )
 
-    @routes.get("")
-    def results(
-        job_id: JobId,
-        below: Annotated[str, Query(max_length=1024)] = "",
-        after: Annotated[str, Query(max_length=1024)] = "",
-        limit: Annotated[int, Query(ge=1, le=_MAX_FILES)] = _MAX_FILES,
-    ) -> ResultPage:
-        """The files a job left, of all or ``below`` a path."""
-        found(model, job_id)
-        own = f"jobs/{job_id}/"
-        each = (
-            ResultFile(path=info.key.removeprefix(own), size=info.size)
-            for kind in _KINDS
-            for info in objects.list(bucket, own + kind)
-        )
-        wanted = (file for file in each if file.path > after and _is_below(file.path, below))
-        files = list(islice(wanted, limit + 1))
-        return ResultPage(
-            files=files[:limit], next_after=files[limit - 1].path if len(files) > limit else None
-        )
 
-    @routes.get("/{path:path}", status_code=307, response_class=RedirectResponse)
-    def result(job_id: JobId, path: Annotated[str, Path(max_length=1024)]) -> RedirectResponse:
-        """One file: leads to where the object store gives it, for an hour."""
-        found(model, job_id)
-        key = f"jobs/{job_id}/{path}"
-        usable = path.startswith(_KINDS) and not {"", ".", ".."} & {*path.split("/")}
-        info = objects.head(bucket, key) if usable and path.isprintable() else None
-        if info is None:
-            raise refusal(404, "the job left no such file", "path")
-        return RedirectResponse(objects.presign_get(bucket, key, _LINK_S), 307)
-
-    return routes
+@routes.get("/{path:path}", status_code=307, response_class=RedirectResponse)
+def result(
+    client: Provided, job_id: JobId, path: Annotated[str, Path(max_length=1024)]
+) -> RedirectResponse:
+    """One file: leads to where the object store gives it, for an hour."""
+    found(client.model, job_id)
+    key = f"jobs/{job_id}/{path}"
+    usable = path.startswith(_KINDS) and not {"", ".", ".."} & {*path.split("/")}
+    info = (
+        client.objects.head(client.settings.s3_bucket, key)
+        if usable and path.isprintable()
+        else None
+    )
+    if info is None:
+        raise refusal(404, "the job left no such file", "path")
+    return RedirectResponse(
+        client.objects.presign_get(client.settings.s3_bucket, key, _LINK_S), 307
+    )
 
 
 def _is_below(path: str, below: str) -> bool:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from services.client.alerts.plot import plot
 from services.client.alerts.records import Curve
+from services.client.api.dependencies import Provided
 from services.client.api.faults import refusal
-from services.client.api.rendering import Render
 from services.client.questions import Questions
 from services.client.series.addresses import query_of
 from services.client.series.picture import DAY_MS, Picture, Window, picture_of
@@ -44,78 +44,78 @@ class CurveAnswer(BaseModel):
     notes: list[str] = Field(description="The parts of the answer that are missing, and why.")
 
 
-def router(questions: Questions) -> APIRouter:
-    """/series and /curve of the API."""
-    routes = APIRouter(tags=["series"])
-
-    @routes.get("/series")
-    def series(
-        host: _Text = "",
-        item: _Text = "",
-        search: _Text = "",
-        limit: Annotated[int, Query(ge=1, le=500)] = _MAX_LISTED,
-    ) -> SeriesPage:
-        """Series by parts of their names, in any case of letters."""
-        return _page_of(questions.search(host, item, search, limit), limit)
-
-    @routes.get("/curve")
-    def curve(host: _Text, item: _Text, label: _Label = None) -> CurveAnswer:
-        """What the models know of one series now."""
-        told, picture = _asked(questions, _series(host, item, label or []), Window())
-        curves = {each.source: each.curve for each in told}
-        return CurveAnswer(
-            series=picture.series,
-            detector=curves.get("detector"),
-            predictor=curves.get("predictor"),
-            notes=list(picture.notes),
-        )
-
-    @routes.get("/curve.csv", response_class=Response)
-    def table(
-        host: _Text,
-        item: _Text,
-        label: _Label = None,
-        begin: Annotated[_Moment, Query(alias="from")] = "",
-        until: _Moment = "",
-    ) -> Response:
-        """The same as a table: what, time, value, lower, upper."""
-        window = Window(_milliseconds(begin, "from"), _milliseconds(until, "until"))
-        _, picture = _asked(questions, _series(host, item, label or []), window)
-        headers = {"content-disposition": 'attachment; filename="series.csv"'}
-        return Response(picture.csv(), media_type="text/csv; charset=utf-8", headers=headers)
-
-    return routes
+routes = APIRouter(tags=["series"])
 
 
-def pages(questions: Questions, page: Render) -> APIRouter:
-    """/metrics and /metrics/series."""
-    routes = APIRouter(include_in_schema=False)
+@routes.get("/series")
+def series(
+    client: Provided,
+    host: _Text = "",
+    item: _Text = "",
+    search: _Text = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = _MAX_LISTED,
+) -> SeriesPage:
+    """Series by parts of their names, in any case of letters."""
+    return _page_of(client.questions.search(host, item, search, limit), limit)
 
-    @routes.get("/metrics")
-    def metrics(host: _Text = "", item: _Text = "", search: _Text = "") -> HTMLResponse:
-        found = _page_of(questions.search(host, item, search, _MAX_LISTED), _MAX_LISTED)
-        wanted = {"host": host, "item": item, "search": search}
-        listed = [
-            {"series": each, "way": f"/metrics/series?{query_of(each)}"} for each in found.series
-        ]
-        return page("metrics.html", here="metrics", found=found, listed=listed, wanted=wanted)
 
-    @routes.get("/metrics/series")
-    def series(
-        host: _Text,
-        item: _Text,
-        label: _Label = None,
-        begin: Annotated[_Moment, Query(alias="from")] = "",
-        until: _Moment = "",
-        threshold: Annotated[str, Query(max_length=40)] = "",
-    ) -> HTMLResponse:
-        asked = _series(host, item, label or [])
-        window = Window(_milliseconds(begin, "from"), _milliseconds(until, "until"))
-        _, picture = _asked(questions, asked, window)
-        tried = _number(threshold) if threshold.strip() else picture.threshold
-        return page("series.html", here="metrics", **_shown(picture, window, tried))
+@routes.get("/curve")
+def curve(client: Provided, host: _Text, item: _Text, label: _Label = None) -> CurveAnswer:
+    """What the models know of one series now."""
+    told, picture = _asked(client.questions, _series(host, item, label or []), Window())
+    curves = {each.source: each.curve for each in told}
+    return CurveAnswer(
+        series=picture.series,
+        detector=curves.get("detector"),
+        predictor=curves.get("predictor"),
+        notes=list(picture.notes),
+    )
 
-    return routes
+
+@routes.get("/curve.csv", response_class=Response)
+def table(
+    client: Provided,
+    host: _Text,
+    item: _Text,
+    label: _Label = None,
+    begin: Annotated[_Moment, Query(alias="from")] = "",
+    until: _Moment = "",
+) -> Response:
+    """The same as a table: what, time, value, lower, upper."""
+    window = Window(_milliseconds(begin, "from"), _milliseconds(until, "until"))
+    _, picture = _asked(client.questions, _series(host, item, label or []), window)
+    headers = {"content-disposition": 'attachment; filename="series.csv"'}
+    return Response(picture.csv(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+pages = APIRouter(include_in_schema=False)
+
+
+@pages.get("/metrics")
+def metrics(
+    client: Provided, host: _Text = "", item: _Text = "", search: _Text = ""
+) -> HTMLResponse:
+    found = _page_of(client.questions.search(host, item, search, _MAX_LISTED), _MAX_LISTED)
+    wanted = {"host": host, "item": item, "search": search}
+    listed = [{"series": each, "way": f"/metrics/series?{query_of(each)}"} for each in found.series]
+    return client.page("metrics.html", here="metrics", found=found, listed=listed, wanted=wanted)
+
+
+@pages.get("/metrics/series")
+def series_page(
+    client: Provided,
+    host: _Text,
+    item: _Text,
+    label: _Label = None,
+    begin: Annotated[_Moment, Query(alias="from")] = "",
+    until: _Moment = "",
+    threshold: Annotated[str, Query(max_length=40)] = "",
+) -> HTMLResponse:
+    asked = _series(host, item, label or [])
+    window = Window(_milliseconds(begin, "from"), _milliseconds(until, "until"))
+    _, picture = _asked(client.questions, asked, window)
+    tried = _number(threshold) if threshold.strip() else picture.threshold
+    return client.page("series.html", here="metrics", **_shown(picture, window, tried))
 
 
 def _page_of(found: Sequence[SeriesFound], limit: int) -> SeriesPage:

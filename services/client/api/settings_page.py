@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from services.client.api.rendering import Render
-from services.client.questions import Questions
-from services.client.settings import ClientSettings
+from services.client.api.dependencies import Provided
 from shared.contracts import SettingsTold
 
 
@@ -24,24 +22,21 @@ class Row:
     """Whether another replica of the service runs with another value."""
 
 
-def router(questions: Questions, own: ClientSettings, page: Render) -> APIRouter:
-    """/settings."""
-    routes = APIRouter(include_in_schema=False)
+routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/settings")
-    def settings() -> HTMLResponse:
-        told = sorted(questions.settings(), key=lambda each: (each.service, each.instance))
-        mine = {
-            "request_id": "00000000-0000-0000-0000-000000000000",
-            "service": "client",
-            "instance": own.instance,
-            "settings": own.shown(),
-        }
-        every = [SettingsTold.model_validate(mine), *told]
-        services = [(each, _rows(each, every)) for each in every]
-        return page("settings.html", here="settings", services=services)
 
-    return routes
+@routes.get("/settings")
+def settings(client: Provided) -> HTMLResponse:
+    told = sorted(client.questions.settings(), key=lambda each: (each.service, each.instance))
+    mine = {
+        "request_id": "00000000-0000-0000-0000-000000000000",
+        "service": "client",
+        "instance": client.settings.instance,
+        "settings": client.settings.shown(),
+    }
+    every = [SettingsTold.model_validate(mine), *told]
+    services = [(each, _rows(each, every)) for each in every]
+    return client.page("settings.html", here="settings", services=services)
 
 
 def _rows(told: SettingsTold, every: Sequence[SettingsTold]) -> list[Row]:

@@ -10,68 +10,66 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
 
-from services.client.alerts.model import AlertModel
 from services.client.alerts.records import AlertView
 from services.client.api.decisions import of_alerts
+from services.client.api.dependencies import Provided
 from services.client.api.forms import Form, SentForm
-from services.client.api.rendering import Render
-from services.client.healer_api import HealerApi, HealerRefused
+from services.client.healer_api import HealerRefused
 
 _CALENDAR_DAYS = 14
 _EMPTY = {"matchers": "", "hours": "2", "reason": "", "rule": "", "first": "", "timezone": "UTC"}
 _EMPTY |= {"window_hours": "1"}
+routes = APIRouter(include_in_schema=False)
 
 
-def router(healer: HealerApi, alerts: AlertModel, page: Render) -> APIRouter:
-    """/silences and the forms on it."""
-    routes = APIRouter(include_in_schema=False)
+@routes.get("/silences")
+def silences(client: Provided) -> HTMLResponse:
+    now = datetime.now(UTC)
+    found = [_told(each) for each in client.healer.get("silences")]
+    held = [a["held_by"] for a in client.healer.get("alerts", limit=5000) if a["status"] == "held"]
+    return client.page(
+        "silences.html",
+        here="silences",
+        now=now,
+        silences=[each for each in found if each["ends_at"] > now],
+        ended=[each for each in found if each["ends_at"] <= now][:50],
+        muted=sum(by.startswith("silence") for by in held),
+        days=_calendar(client.healer.get("silences", "calendar", days=_CALENDAR_DAYS), found, now),
+    )
 
-    @routes.get("/silences")
-    def silences() -> HTMLResponse:
-        now = datetime.now(UTC)
-        found = [_told(each) for each in healer.get("silences")]
-        held = [a["held_by"] for a in healer.get("alerts", limit=5000) if a["status"] == "held"]
-        return page(
-            "silences.html",
-            here="silences",
-            now=now,
-            silences=[each for each in found if each["ends_at"] > now],
-            ended=[each for each in found if each["ends_at"] <= now][:50],
-            muted=sum(by.startswith("silence") for by in held),
-            days=_calendar(healer.get("silences", "calendar", days=_CALENDAR_DAYS), found, now),
-        )
 
-    @routes.get("/silences/new")
-    def blank() -> HTMLResponse:
-        return page("silence.html", here="silences", asked=_EMPTY)
+@routes.get("/silences/new")
+def blank(client: Provided) -> HTMLResponse:
+    return client.page("silence.html", here="silences", asked=_EMPTY)
 
-    @routes.post("/silences/draft")
-    def draft(form: SentForm) -> HTMLResponse:
-        chosen = of_alerts(alerts, form)
-        asked = _EMPTY | {"matchers": _matchers_of(chosen)}
-        return page("silence.html", here="silences", asked=asked | {"back": form.text("back")})
 
-    @routes.post("/silences/new")
-    def make(form: SentForm) -> Response:
-        asked = {name: form.text(name, 4000) for name in (*_EMPTY, "back")}
-        silence, wrong = _silence(asked, form), []
-        preview: Any = None
-        try:
-            if form.text("do") == "make":
-                healer.ask("POST", "silences", json=silence)
-                return form.back("silence", "/silences")
-            preview = healer.ask("POST", "silences", "preview", json=silence).json()
-        except HealerRefused as refused:
-            wrong = refused.faults
-        shown = {"asked": asked, "preview": preview, "wrong": wrong}
-        return page("silence.html", 422 if wrong else 200, here="silences", **shown)
+@routes.post("/silences/draft")
+def draft(client: Provided, form: SentForm) -> HTMLResponse:
+    chosen = of_alerts(client.alerts, form)
+    asked = _EMPTY | {"matchers": _matchers_of(chosen)}
+    return client.page("silence.html", here="silences", asked=asked | {"back": form.text("back")})
 
-    @routes.post("/silences/{silence_id}/end")
-    def end(silence_id: str, form: SentForm) -> Response:
-        healer.ask("DELETE", "silences", silence_id)
-        return form.back("unsilence", "/silences")
 
-    return routes
+@routes.post("/silences/new")
+def make(client: Provided, form: SentForm) -> Response:
+    asked = {name: form.text(name, 4000) for name in (*_EMPTY, "back")}
+    silence, wrong = _silence(asked, form), []
+    preview: Any = None
+    try:
+        if form.text("do") == "make":
+            client.healer.ask("POST", "silences", json=silence)
+            return form.back("silence", "/silences")
+        preview = client.healer.ask("POST", "silences", "preview", json=silence).json()
+    except HealerRefused as refused:
+        wrong = refused.faults
+    shown = {"asked": asked, "preview": preview, "wrong": wrong}
+    return client.page("silence.html", 422 if wrong else 200, here="silences", **shown)
+
+
+@routes.post("/silences/{silence_id}/end")
+def end(client: Provided, silence_id: str, form: SentForm) -> Response:
+    client.healer.ask("DELETE", "silences", silence_id)
+    return form.back("unsilence", "/silences")
 
 
 def _told(silence: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from fastapi import APIRouter, Path
 from pydantic import AwareDatetime, BaseModel, Field
 
 from services.client.access import CALLER
+from services.client.api.dependencies import Provided
 from services.client.api.faults import Faults, refusal
-from services.client.model import ReadModel
-from services.client.settings import ClientSettings
-from services.client.tokens import NameTaken, Tokens
+from services.client.tokens import NameTaken
 from shared.roles import Role
 from shared.visible import visible
 
@@ -46,39 +45,38 @@ class TokenMade(TokenShown):
     token: str = Field(description="What its holder presents; it is shown now and never again.")
 
 
-def router(model: ReadModel, tokens: Tokens, settings: ClientSettings) -> APIRouter:
-    """The routes below /tokens."""
-    routes = APIRouter(
-        prefix="/tokens",
-        tags=["tokens"],
-        responses={409: {"model": Faults}, 422: {"model": Faults}},
-    )
+routes = APIRouter(
+    prefix="/tokens",
+    tags=["tokens"],
+    responses={409: {"model": Faults}, 422: {"model": Faults}},
+)
 
-    @routes.post("", status_code=201)
-    def create(asked: TokenAsked) -> TokenMade:
-        """Make a token of a name and role."""
-        if not settings.api_token.get_secret_value():
-            raise refusal(409, "nobody is asked for a token here: set BAROGRAPH_CLIENT_API_TOKEN")
-        name, by = visible(asked.name).strip(), CALLER.get().name
-        if not name:
-            raise refusal(422, "it must have a visible character", "name")
-        try:
-            made, presented = tokens.create(name, asked.role, asked.days, by, datetime.now(UTC))
-        except NameTaken as error:
-            raise refusal(409, str(error), "name") from None
-        log.info("token_created", token=made.id, name=name, role=made.role, by=by)
-        return TokenMade(**made.model_dump(exclude={"digest"}), token=presented)
 
-    @routes.get("")
-    def listed() -> list[TokenShown]:
-        """Every token that has not been revoked, by name; an expired one is kept for a month."""
-        return [TokenShown(**each.model_dump(exclude={"digest"})) for each in model.tokens()]
+@routes.post("", status_code=201)
+def create(client: Provided, asked: TokenAsked) -> TokenMade:
+    """Make a token of a name and role."""
+    if not client.settings.api_token.get_secret_value():
+        raise refusal(409, "nobody is asked for a token here: set BAROGRAPH_CLIENT_API_TOKEN")
+    name, by = visible(asked.name).strip(), CALLER.get().name
+    if not name:
+        raise refusal(422, "it must have a visible character", "name")
+    try:
+        made, presented = client.tokens.create(name, asked.role, asked.days, by, datetime.now(UTC))
+    except NameTaken as error:
+        raise refusal(409, str(error), "name") from None
+    log.info("token_created", token=made.id, name=name, role=made.role, by=by)
+    return TokenMade(**made.model_dump(exclude={"digest"}), token=presented)
 
-    @routes.delete("/{token_id}", status_code=204)
-    def revoke(token_id: TokenId) -> None:
-        """End a token now, and every session that was begun with it."""
-        if not model.drop_token(token_id):
-            raise refusal(404, "there is no such token", "token_id")
-        log.info("token_revoked", token=token_id, by=CALLER.get().name)
 
-    return routes
+@routes.get("")
+def listed(client: Provided) -> list[TokenShown]:
+    """Every token that has not been revoked, by name; an expired one is kept for a month."""
+    return [TokenShown(**each.model_dump(exclude={"digest"})) for each in client.model.tokens()]
+
+
+@routes.delete("/{token_id}", status_code=204)
+def revoke(client: Provided, token_id: TokenId) -> None:
+    """End a token now, and every session that was begun with it."""
+    if not client.model.drop_token(token_id):
+        raise refusal(404, "there is no such token", "token_id")
+    log.info("token_revoked", token=token_id, by=CALLER.get().name)

@@ -14,6 +14,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import refusal
 from services.client.model import ReadModel
 from services.client.records import UPLOAD_KEPT, Upload
@@ -149,18 +150,20 @@ def _key(sha256: str) -> str:
     return f"packages/{sha256}.tar.gz"
 
 
-def router(uploads: Uploads) -> APIRouter:
-    """The routes below /uploads."""
-    routes = APIRouter(prefix="/uploads", tags=["uploads"])
+routes = APIRouter(prefix="/uploads", tags=["uploads"])
 
-    @routes.post("")
-    def begin(asked: UploadAsked) -> UploadBegun:
-        """Begin an upload, or continue an interrupted one."""
-        return uploads.begin(asked)
 
-    @routes.post("/finish")
-    def finish(done: UploadDone) -> UploadBegun:
-        """Put the parts together; what does not have its digest is deleted again."""
-        return uploads.finish(done)
+@routes.post("")
+def begin(client: Provided, asked: UploadAsked) -> UploadBegun:
+    """Begin an upload, or continue an interrupted one."""
+    return _uploads(client).begin(asked)
 
-    return routes
+
+@routes.post("/finish")
+def finish(client: Provided, done: UploadDone) -> UploadBegun:
+    """Put the parts together; what does not have its digest is deleted again."""
+    return _uploads(client).finish(done)
+
+
+def _uploads(client: Client) -> Uploads:
+    return Uploads(client.objects, client.model, client.settings)

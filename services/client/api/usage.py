@@ -7,42 +7,40 @@ from collections.abc import Iterator
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from services.client.api.dependencies import Provided
 from services.client.api.jobs import JobId, found, missing
 from services.client.description import JobUsage
 from services.client.model import ReadModel
 from services.client.usage_curve import CSV_HEAD, csv_rows
 
 _AT_ONCE = 100
+routes = APIRouter(tags=["jobs"])
 
 
-def router(model: ReadModel) -> APIRouter:
-    """/usage, /jobs/{job_id}/usage and the same over time."""
-    routes = APIRouter(tags=["jobs"])
+@routes.get("/usage")
+def all_jobs(client: Provided) -> list[JobUsage]:
+    """Of each job that has not ended, newest first."""
+    return client.model.usage()
 
-    @routes.get("/usage")
-    def all_jobs() -> list[JobUsage]:
-        """Of each job that has not ended, newest first."""
-        return model.usage()
 
-    @routes.get("/jobs/{job_id}/usage")
-    def one_job(job_id: JobId) -> JobUsage:
-        """Of one job and each of its members."""
-        used = model.usage(job_id)
-        if not used:
-            raise missing(job_id)
-        return used[0]
+@routes.get("/jobs/{job_id}/usage")
+def one_job(client: Provided, job_id: JobId) -> JobUsage:
+    """Of one job and each of its members."""
+    used = client.model.usage(job_id)
+    if not used:
+        raise missing(job_id)
+    return used[0]
 
-    @routes.get("/jobs/{job_id}/usage.csv", response_class=StreamingResponse)
-    def over_time(job_id: JobId) -> StreamingResponse:
-        """What each member used over time: mean cores and most memory of each step.
 
-        It is kept after the job's end, until the job is removed.
-        """
-        found(model, job_id)
-        headers = {"content-disposition": f'attachment; filename="{job_id}-usage.csv"'}
-        return StreamingResponse(_table(model, job_id), media_type="text/csv", headers=headers)
+@routes.get("/jobs/{job_id}/usage.csv", response_class=StreamingResponse)
+def over_time(client: Provided, job_id: JobId) -> StreamingResponse:
+    """What each member used over time: mean cores and most memory of each step.
 
-    return routes
+    It is kept after the job's end, until the job is removed.
+    """
+    found(client.model, job_id)
+    headers = {"content-disposition": f'attachment; filename="{job_id}-usage.csv"'}
+    return StreamingResponse(_table(client.model, job_id), media_type="text/csv", headers=headers)
 
 
 def _table(model: ReadModel, job_id: str) -> Iterator[str]:

@@ -1,0 +1,54 @@
+"""What the routes work with, and how each of them gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
+
+from services.client.alerts.model import AlertModel
+from services.client.api.rendering import Render
+from services.client.callers import Callers
+from services.client.healer_api import HealerApi
+from services.client.logs import Followers, Logs
+from services.client.model import ReadModel
+from services.client.questions import Questions
+from services.client.sessions import Attempts
+from services.client.settings import ClientSettings
+from services.client.tokens import Tokens
+from shared.messaging import Publisher
+from shared.storage import ObjectStore
+
+
+@dataclass(frozen=True)
+class Client:
+    """What the routes work with."""
+
+    settings: ClientSettings
+    publisher: Publisher
+    model: ReadModel
+    alerts: AlertModel
+    objects: ObjectStore
+    log: Logs
+    followers: Followers
+    questions: Questions
+    page: Render
+    tokens: Tokens
+    callers: Callers
+    healer: HealerApi
+    attempts: Attempts = field(default_factory=Attempts)
+    """Failed attempts to sign in, by who made them."""
+    followed: set[object] = field(default_factory=set)
+    """One entry for each log that is being followed."""
+    received: set[object] = field(default_factory=set)
+    """One entry for each package that is being received."""
+
+
+async def _of_app(request: Request) -> Client:
+    client: Client = request.app.state.client
+    return client
+
+
+Provided: TypeAlias = Annotated[Client, Depends(_of_app)]
+"""The parameter by which a route takes what ``create_app`` was given."""

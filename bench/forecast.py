@@ -124,7 +124,7 @@ def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[
     for method, (forecast, count) in runs.items():
         if not count or (options.only and method not in options.only):
             continue
-        # What is compiled or imported on first use is not measured.
+        # The first use compiles and imports, which is not to be measured.
         forecast(cases[:1])
         begin = time.process_time()
         made = forecast(cases[:count])

@@ -50,7 +50,7 @@ class Told:
 
 
 def told(values: Floats) -> list[Told | None]:
-    """Of each series (a row), judged side by side; None where its fault was not told."""
+    """The anomaly of each series (a row), judged side by side; None where its fault was missed."""
     detector, n = make("surprise", {}), len(values)
     state = Columns(detector.columns())
     state.grow(n)

@@ -130,7 +130,7 @@ def run_mode(mode: str, files: list[File]) -> tuple[list[Floats], list[Floats], 
 
 
 def held_out(files: list[File], scores: list[Floats], profile: Profile) -> dict[str, float]:
-    """Of each group: its score at the threshold that is best for all other groups."""
+    """The score of each group at the threshold that is best for all other groups."""
     found = {}
     for group in sorted({file.group for file in files}):
         inside = [at for at, file in enumerate(files) if file.group == group]

@@ -43,7 +43,7 @@ class File:
     """Number of the window a row lies in, -1: none."""
     windows: int
     worth: Floats
-    """Of the row: its share of a whole window's worth; outside, -1 to 0."""
+    """The row's share of a whole window's worth; outside of windows, -1 to 0."""
     probation: int
 
     @property

@@ -76,7 +76,7 @@ def _replay(
 ) -> tuple[dict[str, object], dict[str, int]]:
     samples = read([path])
     if warm is not None:
-        # What is compiled on first use is not measured.
+        # The first use compiles, which is not to be measured.
         samples = samples.select(samples.host_code < len(warm))
     course = Course(Detector(), Predictor(), Policy.model_validate(_POLICY))
     events = counts(course.run(samples, _HOUR_MS, processes=processes or processes_for(samples)))

@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Scored:
-    """Of one series: scores, and the places where an episode opens."""
+    """The scores of one series, and the places where an episode opens."""
 
     scores: Floats
     opened: NDArray[np.intp]

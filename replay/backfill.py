@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _A_REQUEST = 10_000
 """Samples sent at once."""
 _MAX_POINTS = 10_000
-"""Of a series in one answer; Prometheus refuses queries for more than 11,000."""
+"""Points of a series in one answer; Prometheus refuses queries for more than 11,000."""
 _AGAIN = (429, 503)
 _TRIES = 8
 

@@ -36,11 +36,11 @@ class ItemOutcome:
     alarms: int = 0
     """That came, by the detector."""
     announced: int = 0
-    """Of these: a prediction was open."""
+    """The number of these alarms for which a prediction was open."""
     handled: int = 0
-    """Of these: the policy would have let a machine act in time."""
+    """The number of these on which the policy would have let a machine act in time."""
     mailed: int = 0
-    """Of these: a person would have been mailed in time."""
+    """The number of these of which a person would have been mailed in time."""
     lead_ms: int = 0
     """Sum over the announced ones."""
     anomalies: int = 0

@@ -58,7 +58,7 @@ class Clock:
 
     tick_ms: int
     numbers: NDArray[np.int64]
-    """Of each tick: Unix milliseconds over ``tick_ms``."""
+    """The number of each tick: Unix milliseconds over ``tick_ms``."""
     newest_ms: NDArray[np.int64]
     """The newest sample's time in each."""
 

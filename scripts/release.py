@@ -26,7 +26,7 @@ CHART = ROOT / "charts/barograph"
 OURS = ("client", "task", "autospec", "detector", "predictor", "healer", "agent")
 _IMAGE = re.compile(r"^\s*(?:- )?image: \"?([^\s\"]+)\"?$", re.MULTILINE)
 _OWN = re.compile(f"barograph-({'|'.join(OURS)})[:@]")
-# What must be said for the chart to render; the quickstart's servers are in it.
+# The chart renders only with these values; the quickstart's servers are in it.
 _EVALUATION = ("--set", "quickstart.enabled=true", "--kube-version", "1.34.0")
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://slsa.dev/provenance/v1"
@@ -108,7 +108,7 @@ def publishing(out: Path, package: str, names: list[str]) -> list[str]:
 
 
 def _sbom(service: str, path: Path) -> None:
-    """Of the packages that the service's image installs, each with its hashes."""
+    """The SBOM of the packages that the service's image installs, each with its hashes."""
     program = Path(sys.executable).with_name("cyclonedx-py")
     lock = ROOT / f"requirements/{service}.txt"
     options = ("--output-format", "JSON", "--output-reproducible", "--output-file", str(path))

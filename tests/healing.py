@@ -168,7 +168,7 @@ class Machine:
             "BAROGRAPH_AGENT_REMEDIATIONS": json.dumps({"kill-runaway": runaway}),
         }
 
-    # What happens to the machine
+    # Events on the machine
 
     def fill(self, name: str, percent: float, files: int = 50) -> list[Path]:
         """Old finished logs that take so much of a volume, there all at once."""
@@ -193,7 +193,7 @@ class Machine:
         for number, value in enumerate(values):
             self._publish(host or self.host, mount, began + number * STEP_S, value)
 
-    # What is seen of it
+    # Observations of the machine
 
     def said(self, key: str, label: str) -> list[dict[str, Any]]:
         """Messages of a type about the series with this label, oldest first."""

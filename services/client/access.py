@@ -32,7 +32,7 @@ NOBODY = Caller("", Role.ADMIN)
 STRANGER = Caller("", Role.VIEWER)
 """Who has presented nothing, and sees the login."""
 CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
-"""Of the request that is being answered."""
+"""The caller whose request is being answered."""
 
 _API = "/api/v1"
 _READ = (

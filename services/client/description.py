@@ -15,7 +15,7 @@ from shared.contracts import JobState, Resources, Role, memory_bytes, twice_the_
 MAX_MEMBERS = 200
 _ROLES = list(Role)
 _LEAK_SHARE = 0.02
-"""Of its limit: who grows by so much each minute, to the end, seems to free nothing."""
+"""A program that grows by this share of its limit each minute to the end seems to leak."""
 
 
 class _Frozen(BaseModel):

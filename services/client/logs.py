@@ -101,7 +101,7 @@ class Logs:
         ]
 
     def _before_the_newest(self, job_id: str, found: Iterable[tuple[str, int]]) -> dict[str, int]:
-        """Of each member, the newest incarnation with a log that is not its present one."""
+        """The newest incarnation of each member that has a log and is not its present one."""
         present = self._model.incarnations(job_id)
         for name, number in found:
             present[name] = max(number, present.get(name, 1))

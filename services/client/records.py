@@ -59,7 +59,7 @@ class JobView(_Frozen):
     retries: dict[FailureClass, int] = {}
     """Members replaced so far, by why they were lost."""
     epoch: int = 0
-    """Of the newest ClusterSpec, 0 while there is none."""
+    """The generation of the newest ClusterSpec, 0 while there is none."""
     failure_class: str | None = None
     member: str = ""
     exit_code: int | None = None

@@ -36,7 +36,7 @@ class Session:
     until: float
     csrf: str
     token_id: str = ""
-    """Of the named token it was begun with; '' for the API token."""
+    """The id of the named token it was begun with; '' for the API token."""
     role: Role = Role.ADMIN
 
     def may(self, role: str) -> bool:
@@ -45,7 +45,7 @@ class Session:
 
 
 CURRENT: ContextVar[Session | None] = ContextVar("session", default=None)
-"""Of the request that is being answered; None for programs, and where no token is asked for."""
+"""The session of the request in hand; None for programs, and where no token is asked for."""
 
 
 class Sessions:

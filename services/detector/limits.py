@@ -26,7 +26,7 @@ _COLUMNS: dict[str, tuple[str, dict[str | bool, float] | None]] = {
     "alarms_per_week": ("budget", None),
     "judged": ("muted", {True: False, False: True}),
 }
-"""Of an entry's fields the column, and what their words mean there."""
+"""The column for each field of an entry, and the number for each word it may hold."""
 
 
 class Limits:

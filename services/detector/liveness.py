@@ -33,7 +33,7 @@ _NO_NAME = NameHashes().of([""])
 _STALE_BITS = 0x7FF0000000000002
 """Prometheus' staleness marker: a NaN that no computation gives."""
 _SENDERS = 4
-"""Of one machine that are remembered."""
+"""So many senders of one machine are remembered."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def add_all(rings: Row, ordereds: Row, seen: Row, rows: Row, values: Row) -> Non
 
 @kernel
 def medians(ordereds: Row, seen: Row, rows: Row, median: Row, deviation: Row) -> None:
-    """Of each window the median (n,) and the median absolute deviation from it (n,)."""
+    """The median (n,) of each window and the median absolute deviation from it (n,)."""
     for i in range(len(rows)):
         ordered = ordereds[rows[i]]
         held = min(seen[rows[i]], len(ordered))
@@ -102,7 +102,7 @@ def medians(ordereds: Row, seen: Row, rows: Row, median: Row, deviation: Row) ->
 
 @kernel
 def bins(ordereds: Row, seen: Row, rows: Row, values: Row, count: int, edges: Row) -> None:
-    """Of each window how many points share the bin of a value, and the bin: ``edges`` (n, 3).
+    """The number of points of each window that share a value's bin, and the bin: ``edges`` (n, 3).
 
     ``count`` bins of one width from the least to the largest; the last one is closed. A value
     outside lies in a bin of its own, with no point.

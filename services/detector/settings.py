@@ -159,7 +159,7 @@ class EngineSettings(BaseModel):
         return self
 
     def calendar(self) -> Calendar:
-        """Of the series that no override gives another."""
+        """The calendar of the series to which no override gives another."""
         return Calendar(zone=self.zone, holidays=self.holidays)
 
     @field_validator("combination")
@@ -184,7 +184,7 @@ class EngineSettings(BaseModel):
 
 
 _SERIES_BYTES = 8 * 1024
-"""Of memory, for a series with its state in all detectors and its names."""
+"""The memory that a series takes, with its state in all detectors and its names."""
 _SHARE_OF_SERIES = 0.6
 
 

@@ -17,7 +17,7 @@ from services.predictor.forecasters import Forecaster
 from services.predictor.forecasters.base import Floats
 
 _MIN_SHARE = 0.4
-"""Of a history is left to forecast from at the first origin."""
+"""This share of a history is left to forecast from at the first origin."""
 _REACH = 6
 """A history is at least so many times as long as what is forecast of it."""
 

@@ -56,7 +56,7 @@ class Coverage:
     def came(
         self, rows: Longs, steps: Longs, beyond: NDArray[np.bool_]
     ) -> tuple[Longs, Floats, NDArray[np.bool_]]:
-        """Of which of the closed ``rows`` the probability is decided, it, and whether it came."""
+        """The closed ``rows`` whose forecast is decided, its probability, whether it came true."""
         chance, begin = self.state["chance"][rows], self.state["begin"][rows]
         open_ = np.isfinite(chance)
         left = np.where(open_, begin, 0) + self._horizon - 1 - steps

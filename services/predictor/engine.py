@@ -121,7 +121,7 @@ class Engine:
         episodes = self.episodes.ledger.episodes
         if episodes:
             near |= np.isin(closed, np.fromiter(episodes, dtype=np.int64))
-        # What was forecast rests, unless it does what that forecast did not hold.
+        # A series that was forecast rests, unless it leaves that forecast.
         near &= (self._histories.state["open"][closed] >= self._made["rest"][closed]) | surprised
         # Long enough, and not there already.
         first, opened = (self._histories.state[name][closed] for name in ("first", "open"))

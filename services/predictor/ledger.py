@@ -46,7 +46,7 @@ class Score(BaseModel):
     chances: int = 0
     """Forecasts whose probability of an alarm within the horizon has been judged."""
     came: int = 0
-    """Of these: the alarm came within it."""
+    """The number of these within which the alarm came."""
     squares: float = 0.0
     """Sum over them of (probability - 1 or 0)^2."""
 

@@ -26,7 +26,7 @@ _MIN_POINTS = 24
 
 
 class Nearness:
-    """Of all series of a partition; values are signed so that the threshold lies above."""
+    """The columns of a partition's series; values are signed so that the threshold lies above."""
 
     def __init__(self, horizon: int) -> None:
         self._horizon = horizon

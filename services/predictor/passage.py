@@ -41,7 +41,7 @@ class Passage:
 
     @property
     def probability(self) -> float:
-        """Of reaching it within the horizon."""
+        """The probability of reaching the threshold within the horizon."""
         return float(self.reached[-1])
 
     def quantile(self, share: float) -> float:

@@ -173,7 +173,7 @@ def _tables(
 
 
 def _widening(tested: Backtest, weights: Floats) -> Floats:
-    """Of each series' interval, by the combination of what was forecast from the origins."""
+    """The coverage of each series' interval, by the combination of the backtest's forecasts."""
     origins = range(tested.actual.shape[1])
     curves = np.stack([combined(tested.curves[:, :, at], weights) for at in origins], axis=1)
     return widening_of(curves, tested.actual)

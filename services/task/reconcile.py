@@ -308,7 +308,7 @@ def _lost(record: JobRecord, member: MemberRecord, fate: Exit, ctx: Context) -> 
     if newest is None or newest.incarnation != member.incarnation or newest.phase == "exited":
         return ()
     if newest.told is not None:
-        # What it said itself, but for its program's end, which it did not see.
+        # The launcher's own messages, without the exit of a program that ended while it was away.
         seen = newest.told if fate is _LOST else fate
         fate = seen.model_copy(update={"last_lines": newest.told.last_lines})
     return decisions.member_ended(record, newest, fate, ctx)

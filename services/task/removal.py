@@ -42,7 +42,7 @@ class Removal:
         self._unit, self._context = unit, context
 
     def strays(self, known: Collection[str], observed: Mapping[str, list[Observed]]) -> None:
-        """Of these jobs, which are not live, end the members nobody remembers.
+        """End the members that nobody remembers of these jobs, which are not live.
 
         What was live when a pass began is remembered, or was cleaned up by it.
         """

@@ -145,7 +145,7 @@ def retry(
 
 def finish(record: JobRecord, verdict: Verdict, now: datetime) -> tuple[JobRecord, JobEvent]:
     """The one and only end."""
-    # Of a job that was never started there is nothing to take away; thousands may end like that.
+    # A job that was never started left nothing to take away; thousands may end like that.
     untouched = record.state is S.ACCEPTED
     ended = {"verdict": verdict, "ended_at": now, "suspect": None, "cleaned": untouched}
     record = _to(record, verdict.state, now, **ended)

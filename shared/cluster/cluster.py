@@ -229,7 +229,7 @@ class Watch:
         except urllib3.exceptions.HTTPError as error:
             raise ClusterUnavailable(f"{self._what}: {error}") from error
         except orjson.JSONDecodeError as error:
-            # What a connection that breaks off leaves; its reader goes on with another.
+            # A connection that broke off leaves half a line; its reader goes on with another.
             raise ClusterUnavailable(f"{self._what}: not an event: {error}") from error
 
     def cancel(self) -> None:

@@ -205,7 +205,10 @@ class AlarmPredicted(Message):
     )
     predicted_value: float = Field(description="Forecast at the end of the horizon.")
     probability: float | None = Field(
-        default=None, ge=0, le=1, description="Of reaching the threshold within the horizon."
+        default=None,
+        ge=0,
+        le=1,
+        description="Probability of reaching the threshold within the horizon.",
     )
     likely_from_ms: int | None = Field(
         default=None, description="Between this time and likely_until_ms lie 80 % of probability."

@@ -129,7 +129,7 @@ class HealingSwitched(Message):
 
     TYPE: ClassVar[str] = "healing.switched"
 
-    switch_id: EventId = Field(description="Of the message that changed it.")
+    switch_id: EventId = Field(description="The id of the message that changed it.")
     hosts: HostPattern
     stopped: bool
     by: Person
@@ -252,7 +252,7 @@ class CorrelationChanged(Message):
     cause: ItemName = Field(description="A.")
     effect: ItemName = Field(description="B.")
     support: float = Field(ge=0, le=1, description="Share of transactions with A and B.")
-    confidence: float = Field(ge=0, le=1, description="Of those with A, the share with B.")
+    confidence: float = Field(ge=0, le=1, description="The share of those with A that have B.")
     lift: float = Field(ge=0, description="Confidence over the share of all that have B.")
     lag_s: float = Field(description="Median of B's time minus A's, seconds.")
     count: int = Field(ge=0, description="Transactions with A and B.")
@@ -298,7 +298,7 @@ class HealthReported(Message):
     usage: Literal["idle", "normal", "overloaded", "unknown"] = "unknown"
     advice: str = Field(default="", description="The conclusion from the usage, in one sentence.")
     reclaimable_cpu_percent: float = Field(
-        default=0, ge=0, le=100, description="Of its CPU, beyond a day's peak and a quarter of it."
+        default=0, ge=0, le=100, description="Percent of its CPU beyond a day's peak and a quarter."
     )
     reclaimable_memory_percent: float = Field(default=0, ge=0, le=100, description="Likewise.")
     machines: int = Field(default=1, ge=0, description="In a group.")

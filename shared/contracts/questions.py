@@ -97,7 +97,10 @@ class Curve(Part):
         default_factory=dict, description="The history on which the forecast rests."
     )
     probability: float | None = Field(
-        default=None, ge=0, le=1, description="Of reaching the threshold within the forecast."
+        default=None,
+        ge=0,
+        le=1,
+        description="Probability of reaching the threshold within the forecast.",
     )
     note: Sentence = Field(default="", description="Why something is missing, for people.")
 

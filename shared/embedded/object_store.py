@@ -54,7 +54,7 @@ class EmbeddedObjectStore:
 
     @property
     def port(self) -> int:
-        """Of the S3 API."""
+        """The port of the S3 API."""
         return self._ports["s3"]
 
     @property

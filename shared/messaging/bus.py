@@ -204,7 +204,7 @@ class Bus:
             body=body,
             message_id=message_id,
             headers=headers_for(message, message_id, self._source, cause),
-            # What is addressed to one instance has a deadline for the answer instead: a machine
+            # A message for one instance has a deadline for its answer instead: a machine
             # without an agent has no queue, and its command must not wait for one for ever.
             mandatory=any(
                 s.kind is QueueKind.QUORUM and not s.narrowed and s.awaited for s in route.consumers
@@ -292,7 +292,7 @@ class Bus:
         self._declarer.add(head)
 
     def number_after(self, partition: int, offset: int, timeout_s: float = 5.0) -> int | None:
-        """Of how many partitions the next batch after ``offset`` of a stream is one.
+        """The number of partitions of which the next batch after a stream's ``offset`` is one.
 
         0: of a gateway that does not say so; None: none has come in time. Not to be called from
         the consuming connection's own thread.

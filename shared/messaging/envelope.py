@@ -30,7 +30,7 @@ ACQUIRED_COUNT = "x-acquired-count"
 PUBLISHED_MS = "x-published-ms"
 """When a batch of samples was handed to its stream."""
 PARTITION_COUNT = "x-partitions"
-"""Of how many partitions a batch of samples is one."""
+"""The header with the number of partitions that the sender of a batch of samples counts."""
 
 OWN_QUEUES = frozenset(topology.own_queues_exchange(principal) for principal in Principal)
 MAX_BODY_BYTES = 8 * 1024 * 1024

@@ -6,7 +6,7 @@ MAX_HELD_BYTES = 64 * 1024 * 1024
 """Bodies that one consumer holds; with more of them it takes fewer messages at a time."""
 
 NARROW_PREFETCH = 4
-"""Of the largest messages a broker takes, so many are within the bound."""
+"""The bound holds so many of the largest messages that a broker takes."""
 
 _LARGE_BYTES = 256 * 1024
 _SMALL_ONES = 500

@@ -127,7 +127,7 @@ class Membership:
         """Publish to the others how things are now."""
         said = Heartbeat(replica=self.own, holds=tuple(self.holds()), leaving=self._leaving)
         body = said.model_dump_json().encode()
-        # What cannot be said now is left unsaid: the next heartbeat comes soon.
+        # A heartbeat that cannot be sent now is dropped: the next one comes soon.
         self._voice.call(lambda channel: channel.basic_publish(self._exchange, REPLICAS, body))
 
     def leave(self) -> None:

@@ -23,7 +23,7 @@ class StreamHead:
         self._link: Link | None = None
         self._channel: Channel | None = None
         self.offset: int | None = None
-        """Of the first message of the last chunk; None before the first answer."""
+        """The offset of the last chunk's first message; None before the first answer."""
 
     def connected(self, link: Link) -> None:
         self._link = link

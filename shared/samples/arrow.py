@@ -37,7 +37,7 @@ _CLOCK_DIGITS = 15
 _TEXT_COLUMNS = ("host", "item", "labels")
 _COLUMNS = (*_TEXT_COLUMNS, "time_ms", "value")
 _HEADER_SLOT, _DICTIONARY_DATA_SLOT, _COMPRESSION_SLOT = 2, 1, 3
-"""Of the flatbuffer tables Message, DictionaryBatch and RecordBatch (Arrow's Message.fbs)."""
+"""Fields of the flatbuffer tables Message, DictionaryBatch, RecordBatch (Arrow's Message.fbs)."""
 
 
 class _Names(Sequence[str]):

@@ -15,7 +15,7 @@ from shared.samples.names import item_of, kept_labels
 from shared.samples.times import fault_of, in_no_calendar
 
 _MAX_FAULTS = 20
-"""Of one column that are named; a person reads no more."""
+"""So many faults of one column are named; a person reads no more."""
 
 
 def accepted(batch: SampleBatch) -> tuple[SampleBatch, list[str]]:

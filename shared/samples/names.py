@@ -26,7 +26,7 @@ CUT_LABEL = "labels_cut"
 """Stands for the labels of a series that has too many."""
 
 _MAX_BYTES = 8192
-"""Of a series' labels: an event's header names them, beside others, within one AMQP frame."""
+"""The bound on a series' labels: an event's header names them within one AMQP frame."""
 _UNPRINTABLE = re.compile(UNPRINTABLE)
 
 

@@ -118,7 +118,7 @@ class Inlet:
             new.discard(effect)
             produced = self._call(message, effect, delivery, unit)
             outgoing += [self._bus.prepare(m, envelope) for m in produced]
-        # What was put may not be storable: that must show while the batch can be taken apart.
+        # A record that cannot be stored must show while the batch can still be taken apart.
         unit.records.flush()
         # Nothing is counted or published before it is sure that the batch is not taken apart.
         for delivery, refusal in refused:

@@ -131,7 +131,7 @@ class PartitionOwner:
         """Export how late this replica is, and look again where the stream ends."""
         lag = 0.0
         if self.behind:
-            # Of what comes next only its turn will tell how old it is; at least so old it is.
+            # The age of the next batch is known only when it is read; it is at least this old.
             standing = self._clock() - self._moved_at
             known = 0.0 if self._published_s is None else time.time() - self._published_s
             lag = max(standing, known)

@@ -270,7 +270,7 @@ class Service:
         except StoreInUse as error:
             log.error("store_in_use", error=str(error))  # noqa: TRY400 - a sentence for people
             raise SystemExit(str(error)) from None
-        # What start-up left lives as long as the process; a collection need not walk it each time.
+        # Objects of the start-up live as long as the process: no collection need walk them again.
         gc.collect()
         gc.freeze()
         try:

@@ -26,12 +26,12 @@ class Upkeep:
         self.error = ""
         """Why the database did not answer when it was looked at last."""
         self.look = Periodic("store", 5.0, self._look)
-        """Of every replica."""
+        """The periodic work of every replica."""
         self.work = (
             Periodic("outbox", 2.0, self._relay),
             Periodic("inbox", 3600.0, self._forget),
         )
-        """Of those that work."""
+        """The periodic work of the replicas that lead."""
 
     def _relay(self) -> None:
         """Send what a crash or an absent broker left in the outbox."""

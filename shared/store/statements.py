@@ -27,7 +27,7 @@ DELETE = delete(RECORDS).where(
 
 
 def _newest() -> Select[Any]:
-    """Of each group its newest records, oldest of them first."""
+    """The newest records of each group, oldest of them first."""
     order = (RECORDS.c.ordinal, RECORDS.c.key)
     place = func.row_number().over(
         partition_by=RECORDS.c.group_key, order_by=[column.desc() for column in order]

@@ -151,7 +151,7 @@ class Store:
     def unsent(self, limit: int = 500, older_than_s: float = 0.0) -> list[Queued]:
         """Messages of the outbox that were not confirmed yet, oldest first."""
         now, age = datetime.now(UTC), timedelta(seconds=older_than_s)
-        # What comes from the future was written before the clock was set back: it is old as well.
+        # A row from the future was written before the clock was set back: it is old as well.
         old = or_(OUTBOX.c.created_at <= now - age, OUTBOX.c.created_at > now + age)
         return self._queued(old, OUTBOX.c.set_aside.is_(None), limit=limit)
 

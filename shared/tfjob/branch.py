@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 MAX_ENTRIES = 500
-"""Of containers, volumes, mounts or variables: beyond what any job may have, some of them twice."""
+"""A list (containers, volumes, mounts, variables) has at most so many: more than a job may."""
 _MUST_BE = {
     str: "text; put a number or a date in quotes",
     list: "a list, e.g. [python3, train.py]",

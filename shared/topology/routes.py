@@ -203,7 +203,7 @@ ROUTES: tuple[Route, ...] = (
     _order(c.ItemRead),
     Route(c.ItemObserved, (P.AGENT,), _to(P.HEALER)),
     _news(c.RemediationVerified, *_ALERTS),
-    # What people decide, and what becomes of it.
+    # People's decisions, and what becomes of them.
     _decision(c.IncidentAcknowledge),
     _decision(c.ActionDecide),
     _news(c.ActionChanged, *_ALERTS),
@@ -221,7 +221,7 @@ ROUTES: tuple[Route, ...] = (
     _decision(c.RuleDecide),
     _news(c.CorrelationChanged),
     _news(c.HealthReported),
-    # What pages ask, and who answers.
+    # The questions of pages, and who answers.
     Route(c.SeriesSearch, (P.CLIENT,), _asked(P.DETECTOR)),
     Route(c.SeriesFound, (P.DETECTOR,), _ANSWERS),
     Route(c.CurveAsk, (P.CLIENT,), _asked(P.DETECTOR, P.PREDICTOR)),

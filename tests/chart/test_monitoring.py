@@ -143,7 +143,7 @@ def test_rules_and_dashboards_group_and_select_by_labels_that_the_metrics_have()
             for text in m["data"].values():
                 panels = json.loads(text)["panels"]
                 expressions += [target["expr"] for panel in panels for target in panel["targets"]]
-    # What Prometheus adds to every series it scrapes.
+    # Prometheus adds these to every series it scrapes.
     added = {"namespace", "job", "pod", "le"}
     own = {
         f"{metric._name}{suffix}": set(metric._labelnames)

@@ -16,7 +16,7 @@ from tests.chart.rendering import CHART, Manifest, containers, named, pods, rend
 SERVICES = ("client", "task", "autospec", "detector", "predictor", "healer")
 # The oldest that the chart allows, and the newest it is tried with.
 VERSIONS = ("1.31.0", "1.35.0")
-# Of operators: their kinds are in no release of Kubernetes.
+# The API groups of operators, whose kinds are in no release of Kubernetes.
 _OPERATORS = ("monitoring.coreos.com/", "keda.sh/", "gateway.networking.k8s.io/")
 _CONNECTED = {"BAROGRAPH_BROKER_URL", "BAROGRAPH_STORE_URL", "BAROGRAPH_S3_ACCESS_KEY"}
 

@@ -12,7 +12,7 @@ from tests.chart.helm import ChartError
 from tests.chart.rendering import SCENARIOS, Manifest, render
 from tests.chart.renew import SETTINGS, settings_class, variables
 
-# What stands in for values that come from Secrets and from the pod itself.
+# Stand-ins for values that come from Secrets and from the pod itself.
 _SECRET = {
     "BAROGRAPH_BROKER_URL": "amqp://user:secret@broker:5672/%2F",
     "BAROGRAPH_STORE_URL": "postgresql+psycopg://user:secret@database/name",

@@ -39,7 +39,7 @@ _SYSTEMS = {
     "servers": ("trixie", "rabbitmq-server,postgresql,ca-certificates"),
 }
 _STATIC = ("pause", "coredns", "netpol")
-# What the examples import beyond the predictor's packages.
+# The examples import these beyond the predictor's packages.
 _EXAMPLES = ("scikit-learn", "joblib", "threadpoolctl", "cloudpickle", "narwhals")
 _KEPT_BUILDS = 2
 
@@ -257,7 +257,7 @@ def _locked(names: tuple[str, ...]) -> str:
 
 
 def _sources_hash() -> str:
-    """Of everything that goes into an image."""
+    """The digest of everything that goes into an image."""
     files = [ROOT / "Dockerfile", ROOT / ".dockerignore", Path(__file__)]
     files += sorted((ROOT / "requirements").glob("*.txt"))
     for directory in (RECIPES, ROOT / "tests/cluster/build", ROOT / "shared", ROOT / "services"):

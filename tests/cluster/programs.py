@@ -14,7 +14,7 @@ class PrivateNetwork:
     """The network namespace this process runs in."""
 
     address: str
-    """Of the control plane and of the node; not a loopback address."""
+    """The address of the control plane and of the node; not a loopback address."""
     programs: Path
 
     def program(self, name: str) -> Path:

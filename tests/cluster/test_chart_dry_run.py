@@ -9,7 +9,7 @@ from kubernetes import client
 from tests.chart.rendering import SCENARIOS, Manifest, render
 from tests.cluster.kube import Kube
 
-# Of operators that a cluster may have; ours has none.
+# The API groups of operators that a cluster may have; the tests' cluster has none.
 _OPERATORS = {"monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io"}
 
 # Classes that the scenarios name, and a cluster must have.

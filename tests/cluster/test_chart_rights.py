@@ -14,7 +14,7 @@ from tests.cluster.kube import Kube
 from tests.waiting import eventually
 
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
-# What a job is made of, what would betray secrets or give rights, and what else a cluster has.
+# The parts of a job, what would betray secrets or give rights, and what else a cluster has.
 _RESOURCES = (
     ("batch", "jobs", ""),
     ("batch", "jobs", "status"),

@@ -22,7 +22,7 @@ from tests.conftest import ObjectStoreUnderTest
 from tests.waiting import eventually
 
 JOBS, BATCH, SEED = 200, 25, 4
-# Of each of its lives, once it is ready.
+# The length of each of the service's lives, once it is ready.
 LIFE_S = (0.0, 10.0)
 PATIENCE_S = 400.0
 

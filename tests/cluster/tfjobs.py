@@ -81,7 +81,7 @@ class TFJobs:
         return [each["metadata"]["name"] for each in found]
 
     def reasons(self, name: str) -> set[str]:
-        """Of the events about it."""
+        """The reasons of the events about it."""
         selector = f"--field-selector=involvedObject.kind=TFJob,involvedObject.name={name}"
         found = self.kube.get("events", "-n", self.namespace, selector)["items"]
         return {each["reason"] for each in found}

@@ -210,7 +210,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_everything_is_killed_once(tmp_pat
             ours = (e for e in verdicts.take() if e["series"]["host"].startswith(SOURCE))
             return {_verdict(event) for event in ours}
 
-        # What was killed on a busy machine may take minutes to go on.
+        # A service that was killed on a busy machine may take minutes to go on.
         with suppress(EmbeddedError):
             _until(lambda: seen() >= set(expected), "the verdicts of the undisturbed run")
         _until(lambda: _quiet(stack, verdicts), "all verdicts")

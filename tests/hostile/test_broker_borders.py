@@ -235,7 +235,7 @@ def test_a_dead_letter_exchange_leads_nowhere(watched: Watched, who: Principal) 
         for target in ("", *targets()):
             arguments = {"x-dead-letter-exchange": target}
             may = one.may("queue_declare", "", arguments=arguments)
-            # What it may publish to itself it may have dead-lettered there as well.
+            # An exchange it may publish to may be its dead-letter exchange as well.
             own = re.fullmatch(topology.permissions(who).write, target)
             assert may <= bool(target and own), target
     assert _of_others(watched, who) == []
@@ -317,7 +317,7 @@ def test_nobody_reads_what_is_not_for_them(watched: Watched, who: Principal) -> 
         for exchange in targets():
             if exchange in own_to(who):
                 continue
-            # What may not be read at all may not be read with one key more than with another.
+            # An exchange that may not be read at all is refused for every key alike.
             for key in keys if _readable(who, exchange) else ["#", "job.submit"]:
 
                 def bind(c: BlockingChannel, exchange: str = exchange, key: str = key) -> None:

@@ -106,7 +106,7 @@ def test_a_pattern_of_machines_is_written_as_their_names_are(written: str, kept:
         # The absence of a label can still be asked for.
         ('instance=""', {}, True),
         ('instance!=""', {}, False),
-        # What does not name a machine is compared as it is.
+        # A label that does not name a machine is compared as it is.
         ('device="SDA"', {"device": "sda"}, False),
         ('item="LOAD.5min"', {}, False),
     ],

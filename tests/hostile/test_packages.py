@@ -261,7 +261,7 @@ def test_a_sparse_file_whose_pieces_overlap_is_refused(tmp_path: Path) -> None:
     assert "'p/s': neither a file" in _refused(path)
 
 
-# What tar programs really write.
+# Archives as tar programs really write them.
 
 
 def _tar(*arguments: str, at: Path) -> Path:

@@ -103,7 +103,7 @@ def test_a_partition_goes_on_after_what_it_cannot_take_and_keeps_it_with_its_pla
     letters = DeadLetters(broker.url("operator"))
 
     def kept() -> dict[str, DeadLetter]:
-        # What was set aside before the state was restored is so again: by the same id.
+        # A batch set aside before the state was restored is set aside again, by the same id.
         return {letter.message_id: letter for letter in letters.look("detector.partitions")}
 
     soon(lambda: kept().keys() == {"0-1", "0-2"}, "what was set aside")

@@ -181,7 +181,7 @@ def test_the_program_can_reach_no_credential(platform: JobPlatform) -> None:
         "print('user', os.getuid(), 'secrets', SECRETS_FOUND)\n"
     )
     secrets = [platform.s3.secret_key, platform.broker.url("member").split("@")[0][-12:]]
-    # Of the launcher's token its first part, which is the same in all of them.
+    # The first part of the launcher's token, which is the same in all of them.
     secrets += [platform.settings.member_broker_url_of("x", 60).split(":")[2].split(".")[0]]
     # The program gets the secrets' reversed text, or it would find its own source.
     hidden = [secret[::-1] for secret in secrets]

@@ -71,7 +71,7 @@ class Model:
         )
         """What may pass before people are notified: waits, one more look, and the clock's noise."""
 
-    # What comes out
+    # The model's output
 
     def published(self, change: AlertChanged, now: datetime) -> None:
         life = self.lives.get(change.alert_id)
@@ -146,7 +146,7 @@ class Model:
         )
         assert heard, "the end of what nobody heard of is not notified"
 
-    # What must hold at every moment
+    # Invariants, checked at every moment
 
     def check(
         self,

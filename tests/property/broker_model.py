@@ -48,7 +48,7 @@ class World:
         self.now = end
 
     def sleep(self, seconds: float) -> None:
-        """Of a pool's work: let others go on meanwhile."""
+        """Let others go on while a pool works."""
         work = self.at_work
         assert work is not None, "only a pool's work takes time"
         self.after(seconds, work.go_on)

@@ -185,7 +185,7 @@ class Lives(RuleBasedStateMachine):
             return SWITCH
         return BEHIND if self.circular and series == SWITCH else None
 
-    # What may happen
+    # Events that may happen
 
     @rule(pause=PAUSES)
     def time_passes(self, pause: int) -> None:

@@ -41,7 +41,7 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (EPISODES, (OTHER,), 40_000),
     (CURVES, None, 2_000),
 )
-"""Of each collection and standing, how many are kept: the newest, whatever a storm brings."""
+"""So many newest records of each collection and standing are kept, whatever a storm brings."""
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES = 100
 _SLACK_MS = 300_000

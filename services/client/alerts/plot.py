@@ -12,7 +12,7 @@ from services.client.alerts.wording import clock, short_clock
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 280, 76, 16, 12, 28
 GRID_LINES = 5
 _MIN_SHARE = 0.05
-"""Of the height, left free above and below."""
+"""The share of the height that is left free above and below."""
 _BEYOND = 2.0
 """A band wider than this many times the values' own range is cut, so that values stay visible."""
 

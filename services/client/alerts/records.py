@@ -86,7 +86,7 @@ class Episode(_Frozen):
     received_at: AwareDatetime
     """When the client heard of it first."""
     revision: int = 0
-    """Of the newest event that opened or revised it; 0 when only its end was received."""
+    """The time of the newest event that opened or revised it; 0 if only its end was received."""
     opened_ms: int | None = None
     revised_ms: int | None = None
     ended_ms: int | None = None

@@ -137,6 +137,6 @@ def _refuse(refused: Refused, scope: Scope, headers: Headers) -> Response:
     else:
         response = answer(refused.status, [Fault(field="", problem=refused.problem)])
     if scope["method"] not in _SAFE:
-        # What is left of the body is not worth reading.
+        # The connection is closed, since the rest of the body is not worth reading.
         response.headers["connection"] = "close"
     return response

@@ -71,7 +71,7 @@ def renderer(settings: ClientSettings) -> Render:
         and settings.healer_token.get_secret_value()
     )
 
-    # What the template is called is no keyword: a page may well show a ``name``.
+    # The template's name is positional only: a page may well show a value called ``template``.
     def render(template: str, status: int = 200, /, here: str = "", **values: Any) -> HTMLResponse:
         values |= {"has_mail": settings.maildir is not None, "here": here}
         values |= {"session": CURRENT.get(), "has_healer": has_healer}

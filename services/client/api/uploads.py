@@ -31,7 +31,7 @@ class UploadAsked(BaseModel):
 
     sha256: Digest
     size: int = Field(gt=0, lt=2**63, description="Bytes.")
-    upload_id: UploadId = Field(default="", description="Of the upload to continue; '': a new one.")
+    upload_id: UploadId = Field(default="", description="The upload to continue; '' for a new one.")
 
 
 class UploadBegun(BaseModel):

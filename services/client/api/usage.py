@@ -19,13 +19,13 @@ routes = APIRouter(tags=["jobs"])
 
 @routes.get("/usage")
 def all_jobs(client: Provided) -> list[JobUsage]:
-    """Of each job that has not ended, newest first."""
+    """The use of each job that has not ended, newest first."""
     return client.model.usage()
 
 
 @routes.get("/jobs/{job_id}/usage")
 def one_job(client: Provided, job_id: JobId) -> JobUsage:
-    """Of one job and each of its members."""
+    """The use of one job and of each of its members."""
     used = client.model.usage(job_id)
     if not used:
         raise missing(job_id)

@@ -38,7 +38,7 @@ class Picture:
 
     series: SeriesRef
     step_ms: int
-    """Of the hourly history: each of its points is a mean over so long; 0: there is none."""
+    """Each point of the history is a mean over so long; 0: there is no history."""
     history: tuple[tuple[int, float], ...]
     recent: tuple[tuple[int, float], ...]
     """Values as they were measured."""

@@ -28,7 +28,7 @@ _PRIOR_RANKS, _MAX_RANKED = 6.0, 4.0
 _USUAL, _UNSETTLED = 2.0, 2
 """Rarity that is reached where there is no history; blocks not counted."""
 _STEPS = 256.0
-"""Of a nat, in which rarities are kept."""
+"""Rarities are kept as whole numbers of this fraction of a nat."""
 
 
 @kernel

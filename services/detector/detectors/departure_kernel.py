@@ -43,7 +43,7 @@ _WEEK_MS, _SLOT_MS, _MONDAY_MS = 604_800_000, 7_200_000, 345_600_000
 SPANS = np.array([1, 1, 1, 3, 12, 3, 3, 1, 1])
 """Blocks that one entry of a channel's largest stands for: slow sizes do not change sooner."""
 _GAINS = np.array([1 / 6, 1 / 24, 1 / 96])
-"""Of the running means: about 12, 48 and 192 points."""
+"""The gains of the running means: over about 12, 48 and 192 points."""
 _LOGS = np.array([math.log(at + 0.5) for at in range(KEPT + 1)])
 _TYPICAL = np.array([4.0, 3.0, 1.8, 1.2, 0.8, 1.7, 1.7, 8.0, 6.0], dtype=np.float32)
 """What the largest of a block is on a typical series; believed while there is no history."""

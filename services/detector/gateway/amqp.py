@@ -69,7 +69,7 @@ class SampleInlet(Inlet):
         except Reject as error:
             return self._rejected(delivery, error.reason, error.faults)
         except Exception as error:
-            # What nobody foresaw in a stranger's bytes must not be handed out again and again.
+            # A batch that fails in an unforeseen way must not be delivered again and again.
             log.exception("batch_not_read", queue=delivery.queue, key=delivery.original_key)
             return self._rejected(delivery, f"not a readable Arrow batch: {error!r}"[:2000], ())
         batch, ahead = self._ingest.in_time(batch)

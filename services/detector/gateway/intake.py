@@ -62,7 +62,7 @@ class Intake:
         self._receiver = Receiver(
             settings.gateway_ignore, ingest.partition_of, limits, senders=ingest.senders
         )
-        # What reads requests is compiled now, not while the first sender waits.
+        # The reader of requests is compiled now, not while the first sender waits.
         for second in (False, True):
             self._receiver.known.read(np.empty(0, dtype=np.uint8), second=second)
         self._totals = Totals(limits.series)

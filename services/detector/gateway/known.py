@@ -48,11 +48,11 @@ _FORGET_EVERY_S = 60.0
 """Forgetting looks at every series: not more often than this."""
 _FULL = 0.9
 _SERIES_BYTES = 1024
-"""Of names and labels, for each of the series that may be known: some have more, most have less."""
+"""Bytes of names and labels for each series that may be known: most need less than this."""
 _EVERY_READS = 64
 _MAX_UNDECIDED = 20_000
 MAX_SAMPLES = 50_000
-"""Of one request."""
+"""One request may carry so many samples."""
 _COLUMNS = ("kind", "host", "item", "label_hash", "partition", "sender", "_heard_s")
 
 
@@ -62,7 +62,7 @@ class Limits:
 
     series: int = 2_000_000
     host_series: int = 20_000
-    """Of one machine."""
+    """So many series of one machine are kept."""
     forget_s: float = _HOUR_S
     """Series not heard of for so long make room."""
     machine_label: str = ""

@@ -13,7 +13,7 @@ from shared.compiled import kernel
 
 # ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in ``wire``
 MAX_LABEL_BYTES = 262_144
-"""Of one series; more is a fault of that series."""
+"""One series has at most so many bytes of labels; more is a fault of that series."""
 
 TOO_LONG, LOST = -1, -3
 """Instead of a length: the labels are too long; their references lead to no symbol."""

@@ -20,7 +20,7 @@ class Table(NamedTuple):
     """What the kernels see of a ``SeriesTable``."""
 
     seed: Word
-    """Of the hash."""
+    """The seed of the hash."""
     slots: NDArray[np.int32]
     """Numbers of series, -1 where free; a power of two long."""
     hashes: Words
@@ -60,7 +60,7 @@ class SeriesTable:
 
     @property
     def label_bytes(self) -> int:
-        """Of all labels together."""
+        """Bytes that all labels take together."""
         return int(self.kernels.used[1])
 
     @property

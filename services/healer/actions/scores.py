@@ -34,7 +34,7 @@ class Score(BaseModel):
     alarms: int = 0
     """Times the item went beyond its threshold."""
     missed: int = 0
-    """Of these, the ones that no prediction was open for."""
+    """The number of these for which no prediction was open."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -46,7 +46,7 @@ class Rule(BaseModel):
     state: RuleState
     scope: str
     hosts: str = "*"
-    """Of a group's scope: the pattern of its machines."""
+    """The pattern of the machines, where the scope is a group."""
     pair: Pair
     by: str = ""
     reason: str = ""

@@ -58,7 +58,7 @@ class Machine:
     """Smoothed value by series, with the time it was last heard of."""
     hours: list[Hour] = field(default_factory=list)
     sums: list[float] = field(default_factory=lambda: [0.0] * 4)
-    """Of the hour that runs: reports, scores, CPU used, memory used."""
+    """Sums over the present hour: reports, scores, CPU used, memory used."""
     hour: int = 0
     said_ms: int = 0
     said: tuple[float, str] = (-1.0, "")
@@ -118,7 +118,7 @@ class HealthWorker:
         return reports
 
     def _due(self, newest: int, points: SampleBatch) -> dict[str, int]:
-        """Of which machines a report is due, and of which time.
+        """The machines whose report is due, and the time it is about.
 
         A machine whose samples come late, after an outage or from a file, has reports of the
         samples' own time: the partition's clock, which heartbeats move, has gone on without it.
@@ -238,7 +238,7 @@ def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: 
     count, scores, cpu, memory = machine.sums
     over = hour != machine.hour and count > 0
     if over:
-        # Of a machine that never tells its CPU or memory the use is not known, and not none.
+        # A machine that never reports its CPU or memory has an unknown use, which is not zero.
         tells_cpu, tells_memory = _CPU in machine.values, _MEMORY in machine.values
         ended = Hour(
             machine.hour,

@@ -34,7 +34,7 @@ from shared.machine import OTHER_LABELS, is_scraped, machine_for, machine_of
 _OTHER_HOST_LABELS = (*OTHER_LABELS, "pod")
 _NOT_ITEM = re.compile(r"[^A-Za-z0-9_:.\-]+")
 _VERSIONS = ("4", "1")
-"""Of Alertmanager's webhook, and of Grafana's, which has the same fields."""
+"""The versions of Alertmanager's webhook and of Grafana's, which has the same fields."""
 _ZERO_YEAR = 1
 """Go's zero time, which Alertmanager's clients send for "not set"."""
 _MAX_LABELS, _MAX_NAME, _MAX_VALUE, _MAX_TEXT = 64, 128, 512, 2000

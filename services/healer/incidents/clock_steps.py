@@ -146,7 +146,7 @@ def _move(records: Records, step: _Step) -> None:
     step.shift(records, CLUSTER_ORDERS, "due", "claimed_until", status=("pending",))
     step.shift(records, RUNS, "at", "due")
     whole = step if step.by < timedelta() else _Step(step.by, lambda _: True)
-    # What works on a target keeps all of its time.
+    # An action at work on a target keeps all of its time.
     whole.shift(records, LEASES, "until", status=("held",))
     for incident in records.find(INCIDENTS, status=_OPEN, limit=_LIMIT):
         acts = incident.phase in _ACTING

@@ -77,7 +77,7 @@ class Course:
             for key, signal in incident.signals.items()
             if signal.ends is None or signal.ends > ctx.now
         }
-        # What was not repeated may be repeated again; what its source ended may not.
+        # A signal that was not repeated may be repeated again; one that its source ended may not.
         now_ms = int(ctx.now.timestamp() * 1000)
         gone = {
             key: now_ms if signal.until is None else FOREVER

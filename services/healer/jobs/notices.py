@@ -53,7 +53,7 @@ class JobNotices:
         notify = message.submit.notify
         rules = tuple(rule for rule in self._rules if rule.is_about(message.submit))
         if notify is None and not rules:
-            # What came before its acceptance need not be kept either.
+            # Events from before its acceptance need not be kept either.
             ctx.records.delete(JOB_WATCHES, message.job_id)
             return ()
         update = {
@@ -121,7 +121,7 @@ class JobNotices:
             return watch
         before = sum(each.startswith(kind) for each in watch.told)
         notice = _summary(watch, kind, before + 1, ctx)
-        # What a rule names for another kind of notice the job itself may not name for this one.
+        # A target that a rule names for other notices is no leave for the job to name it for this.
         ruled = {target for wish in due if wish is not watch.notify for target in wish.to}
         refused = self._dispatch.hand(notice, targets, ctx, ruled)
         if refused:

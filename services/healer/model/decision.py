@@ -35,7 +35,7 @@ class Facts(BaseModel):
     held_by: str = ""
     """The action that holds the target's lease; empty: free."""
     probability: float | None = None
-    """Of the alarm, while it is only predicted; None: it fires, or nobody knows."""
+    """The alarm's probability while it is only predicted; None: it fires, or nobody knows."""
     kind: AnomalyKind = AnomalyKind.OTHER
     """The anomaly's shape, which rules may ask for."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 MAX_FACTS = 100
-"""Of a longer story the first facts and the latest are kept."""
+"""A longer story keeps its first facts and its latest."""
 _FIRST = 20
 
 

@@ -117,7 +117,7 @@ def _within(narrow: str, wide: str) -> bool:
     """Whether all that fits one shell pattern surely fits the other one."""
     if narrow == wide or not _WILD.search(narrow):
         return fnmatchcase(narrow, wide) or narrow == wide
-    # Of patterns that only end in a star, or begin with one, the rest decides.
+    # Where a pattern's only star is its end or its beginning, the rest of it decides.
     if wide.endswith("*") and not _WILD.search(wide[:-1]):
         return narrow.startswith(wide[:-1])
     if wide.startswith("*") and not _WILD.search(wide[1:]):

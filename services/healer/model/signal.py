@@ -65,7 +65,7 @@ class Sight(_Record):
     votes: tuple[str, ...] = ()
     """The detectors that call it anomalous."""
     probability: float | None = None
-    """Of a predicted alarm; None: not known."""
+    """The probability of a predicted alarm; None: not known."""
     recent: tuple[Point, ...] = ()
     band: tuple[BandPoint, ...] = ()
 

@@ -99,7 +99,7 @@ class Announcer:
             limit=_MAX_NOTIFICATIONS,
         )
         groups = {standing.group for standing in due if standing.status is _PENDING}
-        # What still waits for its group counts, too: a storm is seen before half of it is notified.
+        # Alerts that wait for their group count, too: a storm is seen before half is notified.
         waiting = ctx.records.count(STANDINGS).get(_PENDING, 0) if groups else 0
         if waiting > self._alerting.storm.alerts:
             more = find(STANDINGS, status=_PENDING, limit=_MAX_NOTIFICATIONS)
@@ -186,7 +186,7 @@ class Announcer:
             ctx.now,
             runbook_url=(rule and rule.runbook_url) or self._alerting.runbook(incident.series.item),
             rule=in_words(self._policy, incident.series, incident.sight.kind),
-            # What is damped does not go on as usual, and the first sentences say how.
+            # A flapping alert does not go on as usual, and the first sentences say how.
             next_step="" if kind == "flapping" else self._next_step(standing, ctx.now),
             flap=ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None,
             action=action if asked else None,

@@ -47,7 +47,7 @@ class FactView(BaseModel):
     sentence: str
     fact: dict[str, Any]
     deliveries: tuple[dict[str, str], ...] = ()
-    """Of a notice: to whom it goes, and what became of it."""
+    """The deliveries of a notice: to whom it goes, and what became of it."""
 
 
 class Story(BaseModel):

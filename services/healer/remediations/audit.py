@@ -53,7 +53,7 @@ class Audit:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path, self._most_bytes = path, most_bytes
         self._lock = threading.Lock()
-        # Of the directory: the file is another one after it was set aside.
+        # The directory is kept open, since the file is another one after it was set aside.
         self._directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(self._directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,7 +191,7 @@ def verify_lines(whole: Iterable[bytes], head: str | None = None) -> list[str]:
     lines = list(enumerate(whole, start=1))
     first = _parsed(lines[0][1]) if lines else None
     if first is not None and first.get("event") == _CONTINUED:
-        # What it follows from was in a file that is older than those that are kept.
+        # The entry before it was in a file that is older than those that are kept.
         previous = str(first.get("previous"))
     for number, line in lines:
         entry = _parsed(line)

@@ -44,7 +44,7 @@ class OnCluster(Stepwise[Object]):
     LABELS: ClassVar[tuple[str, ...]] = ()
     """Labels that may name the object; kube-state-metrics' names."""
     KIND: ClassVar[str] = ""
-    """Of the object; empty: as the label that names it."""
+    """The object's kind; empty: the kind is that of the label that names it."""
     COLLECTION: ClassVar[str] = ""
     """The API's path of the kind's objects, with ``{namespace}`` and maybe ``{kind}``."""
     RIGHT: ClassVar[str] = "none of its own: bind the healer's service account to a role of yours"
@@ -66,7 +66,7 @@ class OnCluster(Stepwise[Object]):
 
     @classmethod
     def kind(cls, series: SeriesRef) -> str:
-        """Of the object the labels name; empty where they name none."""
+        """The kind of the object that the labels name; empty where they name none."""
         return cls.KIND or next((n for n in cls.LABELS if series.labels.get(n)), "")
 
     @classmethod

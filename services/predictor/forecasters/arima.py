@@ -44,9 +44,11 @@ class Arima(Forecaster):
     max_p: int = Field(3, ge=0, le=5, description="Largest autoregressive order tried.")
     max_q: int = Field(3, ge=0, le=5, description="Largest moving-average order tried.")
     max_d: int = Field(2, ge=0, le=2, description="Most differences taken.")
-    significance: float = Field(0.05, gt=0, lt=0.5, description="Of the stationarity tests.")
+    significance: float = Field(
+        0.05, gt=0, lt=0.5, description="The significance level of the stationarity tests."
+    )
     drift: Literal["auto", "always", "never"] = Field(
-        "auto", description="Of one difference: by the criterion, or always, or never."
+        "auto", description="The drift of one difference: by the criterion, always, or never."
     )
     seasonal: bool = Field(True, description="Take a season out first, where that pays.")
     season_worth: float = Field(

@@ -41,8 +41,10 @@ class ArimaStatsmodels(Forecaster):
     max_p: int = Field(3, ge=0, le=5, description="Largest autoregressive order tried.")
     max_q: int = Field(3, ge=0, le=5, description="Largest moving-average order tried.")
     max_d: int = Field(2, ge=0, le=2, description="Most differences taken.")
-    significance: float = Field(0.05, gt=0, lt=0.5, description="Of the stationarity tests.")
-    max_iterations: int = Field(50, ge=5, le=1000, description="Of one likelihood maximisation.")
+    significance: float = Field(
+        0.05, gt=0, lt=0.5, description="The significance level of the stationarity tests."
+    )
+    max_iterations: int = Field(50, ge=5, le=1000, description="Steps of one maximisation.")
     order: Order | None = Field(None, description="Fixed (p,d,q); None: searched.")
 
     def least_points(self, season: int) -> int:

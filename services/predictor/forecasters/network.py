@@ -20,8 +20,8 @@ class Network(Forecaster):
     """Base of forecasters that train such networks on normalised series."""
 
     window: int = Field(168, ge=2 * INPUTS, le=10_000, description="Latest steps trained on.")
-    learning_rate: float = Field(0.01, gt=0, lt=1, description="Of Adam.")
-    seed: int = Field(7, ge=0, description="Of the first weights.")
+    learning_rate: float = Field(0.01, gt=0, lt=1, description="Adam's learning rate.")
+    seed: int = Field(7, ge=0, description="The seed of the first weights.")
 
     def least_points(self, season: int) -> int:
         """Two seasons, and never fewer than two input windows."""

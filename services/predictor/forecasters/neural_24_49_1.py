@@ -53,9 +53,9 @@ class Neural24x49x1(Network):
         (1e-3, 1e-2, 1e-1),
         min_length=1,
         max_length=20,
-        description="Of the output's squared weights; the one of least leave-one-out error counts.",
+        description="Penalties on the output's weights; the least leave-one-out error chooses one.",
     )
-    seed: int = Field(7, ge=0, description="Of the hidden layer's first weights.")
+    seed: int = Field(7, ge=0, description="The seed of the first weights.")
 
     def normalised(self, normal: Singles, horizon: int) -> tuple[Singles, Singles]:
         """Each series by its own weights."""

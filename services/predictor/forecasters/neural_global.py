@@ -33,11 +33,11 @@ class NeuralGlobal(Network):
     NAME: ClassVar[str] = "neural_global"
 
     steps: int = Field(600, ge=1, le=100_000, description="Adam steps.")
-    samples: int = Field(512, ge=16, le=65_536, description="Of each Adam step.")
-    learning_rate: float = Field(0.01, gt=0, lt=1, description="Of Adam, falling to 0.")
+    samples: int = Field(512, ge=16, le=65_536, description="Samples of an Adam step.")
+    learning_rate: float = Field(0.01, gt=0, lt=1, description="Adam's rate, falling to 0.")
     weight_decay: float = Field(1e-4, ge=0, lt=1, description="L2 penalty on the weights.")
     residual: bool = Field(True, description="Say what differs from the value a day before.")
-    seed: int = Field(7, ge=0, description="Of the first weights and of the order of samples.")
+    seed: int = Field(7, ge=0, description="The seed of first weights and sample order.")
 
     def normalised(self, normal: Singles, horizon: int) -> tuple[Singles, Singles]:
         """All series by the same weights."""

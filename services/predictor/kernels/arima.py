@@ -148,7 +148,7 @@ def _forecast(
     mean: Floats,
     deviation: Floats,
 ) -> None:
-    """Of w, and the deviations after the differences are undone, from the psi weights."""
+    """Forecasts of w, and the deviations once the differences are undone, from psi weights."""
     p, q, d, n, horizon = count[P], count[Q], count[D], w.shape[0], mean.shape[0]
     path, psi = np.empty(p + horizon), np.zeros(horizon)
     for i in range(p):

@@ -115,12 +115,12 @@ class Fits:
 
     @property
     def lags(self) -> Longs:
-        """Of the Ljung-Box statistic."""
+        """The lags that the Ljung-Box statistic takes in."""
         return self.counts[:, LAGS]
 
     @property
     def variance(self) -> Floats:
-        """Of the innovations."""
+        """The variance of the innovations."""
         return self.numbers[:, VARIANCE]
 
     @property

@@ -23,7 +23,7 @@ def _share(first: Longs, total: int) -> Floats:
 
 @kernel
 def share_of_paths(mean: Floats, growth: Floats, normal: Floats, limit: float) -> Floats:
-    """Of paths ``mean + cumsum(growth * normal[path])``, the share that has reached ``limit``.
+    """The share of the paths ``mean + cumsum(growth * normal[path])`` that has reached ``limit``.
 
     ``mean``, ``growth``: (horizon,); ``normal``: (paths, horizon). (horizon,), never falls.
     """
@@ -40,8 +40,8 @@ def share_of_paths(mean: Floats, growth: Floats, normal: Floats, limit: float) -
 
 @kernel
 def share_of_moments(values: Floats, distance: float, horizon: int) -> Floats:
-    """Of the moments of ``values`` with ``horizon`` steps after them, the share from which they
-    rose by ``distance`` within 1.. steps: (horizon,), never falls.
+    """The share of the moments of ``values`` from which they rose by ``distance`` within 1..
+    steps, among those with ``horizon`` steps after them: (horizon,), never falls.
     """
     first, moments = np.zeros(horizon, np.int64), values.shape[0] - horizon
     for moment in range(moments):

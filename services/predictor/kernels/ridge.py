@@ -48,7 +48,7 @@ def _lags(n: int, season: int) -> Longs:
 
 @kernel
 def _moments(z: Floats, lags: Longs) -> tuple[Floats, Floats, Floats, float, float]:
-    """Of the lagged columns: means, sums of products, those with the target; its mean, power."""
+    """Means and sums of products of the lagged columns, also with the target; its mean, power."""
     n, k, most = z.shape[0], lags.shape[0], lags[-1]
     rows = n - most
     target = z[most:] - z[most:].mean()

@@ -92,7 +92,7 @@ class TFJobs:
             if failed >= _MAX_FAILED:
                 break  # nobody answers, and each would wait in vain
         for record in missing.values():
-            # Of a namespace that was not listed, or is not watched any more, nothing is known.
+            # Nothing is known of a namespace that was not listed, or is not watched any more.
             if record.namespace in found:
                 self._gone(record)
 

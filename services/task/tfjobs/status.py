@@ -16,7 +16,7 @@ Status = dict[str, Any]
 
 
 def running(tfjob: TFJob, record: TFJobRecord, job: JobRecord, now: datetime) -> Status:
-    """Of a TFJob whose job is under way or has ended."""
+    """The status of a TFJob whose job is under way or has ended."""
     status = _with(tfjob, _news(tfjob, record, job), now)
     status["replicaStatuses"] = _replicas(tfjob, job)
     status["startTime"] = moment(job.created_at)
@@ -26,19 +26,19 @@ def running(tfjob: TFJob, record: TFJobRecord, job: JobRecord, now: datetime) ->
 
 
 def refused(tfjob: TFJob, faults: Sequence[str], now: datetime) -> Status:
-    """Of a TFJob that cannot be taken over: every reason is named."""
+    """The status of a TFJob that cannot be taken over, with every reason."""
     text = f"{KIND} {tfjob.namespace}/{tfjob.name} cannot be run: {'; '.join(faults)}"
     return _ended(tfjob, _said("Failed", "FailedValidation", text), now)
 
 
 def lost(tfjob: TFJob, now: datetime) -> Status:
-    """Of a TFJob whose job somebody removed before its end was written here."""
+    """The status of a TFJob whose job somebody removed before its end was written here."""
     text = f"{KIND} {tfjob.namespace}/{tfjob.name} has failed because its job was removed."
     return _ended(tfjob, _said("Failed", "Failed", text), now)
 
 
 def suspended(tfjob: TFJob, now: datetime) -> Status:
-    """Of a TFJob that is not to run at present."""
+    """The status of a TFJob that is suspended."""
     text = f"{KIND} {tfjob.name} is suspended."
     news = [_created(tfjob, "")]
     if tfjob.has("Running"):

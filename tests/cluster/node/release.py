@@ -91,7 +91,7 @@ class Release:
         path.write_text(yaml.safe_dump(values))
         return path
 
-    # What runs
+    # The running platform
 
     def state_of_pods(self) -> str:
         """For a person: what each pod is at, and the last lines of those that are not ready."""
@@ -130,7 +130,7 @@ class Release:
 
         def settled() -> bool:
             pods = self.kube.core.list_namespaced_pod(NAMESPACE).items
-            # What hooks have run has ended.
+            # The pods of hooks have ended.
             live = [pod for pod in pods if pod.status.phase != "Succeeded"]
             return self.ready_services() == set(SERVICES) and all(
                 status.ready and not pod.metadata.deletion_timestamp

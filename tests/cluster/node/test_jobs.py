@@ -21,7 +21,7 @@ print('begun', flush=True)
 while not pathlib.Path('/tmp/go').exists(): time.sleep(0.1)
 """
 
-# What a program finds around itself. It prints one line of JSON.
+# This program prints what it finds around itself as one line of JSON.
 _LOOK = r"""
 import json, os, pathlib
 
@@ -60,7 +60,7 @@ print("FOUND " + json.dumps({
 }), flush=True)
 """
 
-# What a program reaches; HOSTS is a dict of names and ports.
+# This program prints which hosts it reaches; HOSTS is a dict of names and ports.
 _REACH = r"""
 import json, socket
 

@@ -40,7 +40,7 @@ def test_a_tfjob_applied_by_kubectl_trains_and_its_deletion_leaves_nothing(relea
     assert tfjobs.names() == []
     release.wait_for_no_pods(job)
     eventually(lambda: release.kube.batch.list_namespaced_job(JOBS).items == [], "no Jobs left")
-    # What it has left is kept, as of any job.
+    # The job's results are kept, as any job's.
     assert any(key.startswith(f"jobs/{job}/model/digits/") for key in release.stored(job))
 
 

@@ -188,7 +188,7 @@ class RealNode:
         program = str(self.plane.network.program("kube-proxy"))
         self._start("kube-proxy", [program, f"--config={configuration}"])
 
-    # What a cluster has from its installer
+    # The parts of a cluster that its installer brings
 
     def _furnish(self) -> None:
         """Names, network policies, and volumes with a default class: static ones."""
@@ -210,7 +210,7 @@ class RealNode:
         known = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "RETURN"]
         local = ["-m", "addrtype", "--src-type", "LOCAL", "-j", "RETURN"]
         ask = ["-j", "NFQUEUE", "--queue-num", _QUEUE]
-        # What is for the node itself, as the API server is here, does not pass POSTROUTING.
+        # Packets for the node itself, as those for the API server are, do not pass POSTROUTING.
         for rule in (
             ["INPUT", *known],
             ["INPUT", "-s", PODS, *ask],

@@ -19,8 +19,10 @@ _KEPT = Path("build/fuzz")
 
 def fuzz(
     seconds: Annotated[float, typer.Option(help="For all doors together.", min=0)] = 600,
-    seed: Annotated[int | None, typer.Option(help="Of all that is made up.")] = None,
-    door: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(DOORS)}.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The seed of all inputs.")] = None,
+    door: Annotated[
+        list[str] | None, typer.Option(help=f"A door to fuzz: {', '.join(DOORS)}.")
+    ] = None,
     again: Annotated[Path | None, typer.Option(help="A kept input, tried once more.")] = None,
     kept: Annotated[Path, typer.Option(help="Where an input that broke a door goes.")] = _KEPT,
 ) -> None:

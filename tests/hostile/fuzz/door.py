@@ -29,7 +29,7 @@ MAX_GROWTH_MIB = 512
 """What a door may add to the peak of the process: its libraries, its caches, its largest input."""
 _SEEDS = 30
 _MUTATIONS = 100
-"""Of each seed, before new ones are drawn."""
+"""The number of mutations of each seed before new seeds are drawn."""
 
 
 class ViolationError(AssertionError):

@@ -24,7 +24,7 @@ def _backups(rng: np.random.Generator, days: int, *, height: float) -> np.ndarra
 
 
 def _kinds(values: np.ndarray) -> list[list[AnomalyKind]]:
-    """Of each series (a row) the kinds told of its last day, in order."""
+    """The kinds of the anomalies of each series' last day, in order."""
     detector, n = make("surprise", {}), len(values)
     state = Columns(detector.columns())
     state.grow(n)

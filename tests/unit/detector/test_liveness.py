@@ -33,7 +33,7 @@ def _batch(
     batch = from_rows(rows, clock_ms=at)
     batch.value[len(hosts) :].view(np.int64)[:] = 0x7FF0000000000002
     told = replace(batch, senders=tuple(senders), brought=tuple(brought))
-    # What reaches a partition has travelled: a marker must still be one.
+    # A batch reaches a partition encoded: a marker must still be one after that.
     return decode(encode(told), trusted=True)
 
 

@@ -165,7 +165,7 @@ def test_the_median_and_its_deviation_are_the_textbooks() -> None:
     assert not one.fires(8)
     assert one.fires(8.01)
     assert one.fires(-4.01)
-    # Of an even number both middle values count: median 2.5, distances .5, .5, 1.5, 1.5.
+    # Both middle values of an even number count: median 2.5, distances .5, .5, 1.5, 1.5.
     even = _One("median_absolute_deviation", min_points=3)
     even.learn(1, 2, 3, 4)
     assert even.judge(3).numbers["deviation"][0] == 1

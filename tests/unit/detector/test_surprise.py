@@ -42,7 +42,7 @@ def test_rarity_is_minus_the_logarithm_of_the_share_of_points_as_far_out() -> No
 
     row = _kept([float(n) for n in range(1, 101)])
 
-    # Of 100 points, five are at least 96: ln(100/5.5).
+    # Five of 100 points are at least 96: ln(100/5.5).
     assert rarity(row, 0, 32, 96.0, math.log(100)) == pytest.approx(math.log(100 / 5.5))
     # Below the 32 that are kept (69 to 100) it falls in proportion: half of ln(100/32.5).
     assert rarity(row, 0, 32, 34.5, math.log(100)) == pytest.approx(math.log(100 / 32.5) / 2)

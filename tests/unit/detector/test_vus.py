@@ -42,7 +42,7 @@ def test_a_near_miss_is_worth_something_only_with_a_buffer() -> None:
 
 
 def test_half_of_the_runs_are_worth_less_than_half_of_their_area() -> None:
-    # Of two runs one is found: recall is halved by its points and again by its runs.
+    # One of two runs is found: recall is halved by its points and again by its runs.
     labels = _labels(1000, (100, 119), (500, 519))
     one = _labels(1000, (100, 119)) + np.linspace(0, 1e-6, 1000)
     assert 0.2 < vus_pr(labels, one, 0) < 0.5

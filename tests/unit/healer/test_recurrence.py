@@ -30,7 +30,7 @@ def plain_days() -> st.SearchStrategy[str]:
 
 
 def numbered_days() -> st.SearchStrategy[str]:
-    # Of plain and numbered days together dateutil takes only what is both, the RFC either.
+    # With plain and numbered days together dateutil takes what is both, the RFC what is either.
     one = st.tuples(st.sampled_from(["1", "-1", "2", "+4", "-5"]), st.sampled_from(DAYS))
     numbered = st.lists(one.map("".join), min_size=1, max_size=3, unique=True).map(",".join)
     return st.one_of(plain_days(), numbered)

@@ -225,7 +225,7 @@ def read_by_program(module: str, source: str, arguments: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", read)
         patch.setattr(sys, "argv", [module, *arguments])
-        # Of a package its ``__main__`` is run; the package itself is other tests', too.
+        # A package's ``__main__`` is run: other tests use the package itself, too.
         program = f"{module}.__main__" if hasattr(sys.modules.get(module), "__path__") else module
         patch.delitem(sys.modules, program, raising=False)
         with pytest.raises(Read):

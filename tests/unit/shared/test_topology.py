@@ -124,7 +124,7 @@ def test_what_a_jobs_members_are_granted_is_of_their_rows_and_their_job() -> Non
 def test_no_two_jobs_share_a_word_and_none_has_a_part_of_anothers_queue(a: str, b: str) -> None:
     assert (job_word(a) == job_word(b)) == (a == b)
     assert "." not in job_word(a)
-    # What a wildcard behind the word takes in is that job's alone.
+    # A wildcard behind the word takes in that job's alone.
     assert f"{job_word(b)}.worker-0.1".startswith(f"{job_word(a)}.") == (a == b)
 
 

@@ -39,7 +39,7 @@ def _trees(principal: Principal) -> tuple[ast.AST, ...]:
     inner = [other for other in others if _folder(principal) in other.parents]
     files = [f for f in _folder(principal).rglob("*.py") if not set(inner) & set(f.parents)]
     if principal is not Principal.MEMBER:
-        # What a service answers with on behalf of all: ``request.refused``.
+        # The answer that every service may give: ``request.refused``.
         files.append(_ROOT / "shared" / "service" / "refusals.py")
     if f"{principal}.asked" in topology.subscriptions(principal):
         files.append(_ROOT / "shared" / "service" / "answering.py")

@@ -22,7 +22,7 @@ class Asked:
     family: str
     """The item's family: cpu, memory, disk, net, ..."""
     path: str
-    """Of a disk: the mount point; else empty."""
+    """The mount point of a disk; empty for anything else."""
     wait: Wait
 
 

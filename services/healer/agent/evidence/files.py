@@ -81,7 +81,7 @@ class _Walk:
                 if stat.S_ISDIR(status.st_mode):
                     waiting.append(entry.path)
                 elif stat.S_ISREG(status.st_mode):
-                    # What it takes on the disk, which for a sparse file is less than its length.
+                    # Blocks on the disk, which for a sparse file are less than its length.
                     size = status.st_blocks * 512
                     direct += size
                     _keep(self.files, size, entry.path)

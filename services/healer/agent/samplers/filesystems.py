@@ -82,7 +82,7 @@ def mount_points(mounts: str, types: str) -> list[str]:
         place, _, source = line.partition(" - ")
         _, _, device, _, mount, *_ = place.split(" ")
         kind, _, options = source.split(" ", 2)
-        # What is mounted over another hides it.
+        # A file system that is mounted over another one hides it.
         seen[_ESCAPED.sub(lambda m: chr(int(m[1], 8)), mount)] = (device, kind, options)
     points: dict[str, str] = {}
     for mount, (device, kind, options) in seen.items():

@@ -73,7 +73,7 @@ class LinkMaker:
 
 
 def colour(notice: Notice | Summary) -> str:
-    """Of the kind: red calls, amber warns, green ends."""
+    """The colour of the notice's kind: red calls, amber warns, green ends."""
     return _COLOURS[notice.kind]
 
 

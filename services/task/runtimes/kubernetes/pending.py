@@ -39,7 +39,7 @@ _ADVICE = {
 }
 _RANK = {cause: number for number, cause in enumerate(PendingCause)}
 _QUOTA_WORDS = "exceeded quota"
-# What follows the first sentence is about preemption.
+# The sentences after the first are about preemption.
 _AVAILABLE = re.compile(r"^\d+/(\d+) nodes are available: (.*?)(?:\.\s.*|\.)?$", re.DOTALL)
 _MAX_REASON = 400
 
@@ -62,7 +62,7 @@ class Seen:
 
 
 def given_back() -> Pending:
-    """Of a cluster part of which holds nodes while the rest finds none."""
+    """The cause where part of a gang holds nodes while the rest of it finds none."""
     return Pending(
         cause=PendingCause.GANG,
         reason="only part of its pods found nodes; it gives them back and tries again",

@@ -172,7 +172,7 @@ class KubernetesPlanner:
             for field, problem in error.causes or (("", str(error)),):
                 yield Fault(field=f"{kind}.{field}".strip("."), problem=problem)
         except ClusterError as error:
-            # What is full today may be free tomorrow; who may make Jobs need not make pods.
+            # A quota that is full today may be free tomorrow; who may make Jobs need not make pods.
             passes = _QUOTA in str(error) or (kind == "Pod" and _NO_RIGHT in str(error))
             if not passes:
                 yield Fault(field=kind, problem=str(error))

@@ -142,7 +142,7 @@ class KubernetesRuntime:
             self._view.forget(job_id)
             return True
         self.end(job_id, (), 0.0)
-        # What a start that is under way makes is to go, too.
+        # Objects that a start under way still makes are to go, too.
         if job_id not in self._cleared and not self._acts.under_way(_start_of(job_id)):
             self._acts.do(Lane.TIDY, f"remove {job_id}", lambda: self._remove_rest(job_id))
         return False

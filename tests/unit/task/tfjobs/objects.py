@@ -127,7 +127,7 @@ class House:
         """Conditions as type and status, in their order."""
         return {c["type"]: c["status"] for c in self.status(uid).get("conditions", [])}
 
-    # What the rest of the service does
+    # The rest of the service
 
     def begins(self) -> None:
         """Every member runs."""

@@ -61,8 +61,8 @@ def spread(values: Iterable[float]) -> Figures:
     if not found.size:
         return {"n": 0}
     quantiles = {"p50_s": 0.5, "p95_s": 0.95, "max_s": 1.0}
-    told = {name: round(float(np.quantile(found, q)), 3) for name, q in quantiles.items()}
-    return {"n": int(found.size), **told}
+    shares = {name: round(float(np.quantile(found, q)), 3) for name, q in quantiles.items()}
+    return {"n": int(found.size), **shares}
 
 
 def launched(
@@ -79,9 +79,9 @@ def launched(
     return {f"to_{name}": spread(values) for name, values in first.items()}
 
 
-def last(told: dict[str, float]) -> str:
-    """The newest of what was told of a job."""
-    return max(told, key=lambda name: told[name], default="nothing")
+def last(seen: dict[str, float]) -> str:
+    """The name of the newest thing that was seen of a job."""
+    return max(seen, key=lambda name: seen[name], default="nothing")
 
 
 class Parts:
@@ -118,9 +118,9 @@ class Parts:
                 launched(rig.jobs, rig.pods, handed)
                 late[name] += [min(rig.jobs.seen[i].values()) - at for i, at in handed.items()]
                 self._drained(ids, 120)
-        told = {name: spread(values) for name, values in late.items()}
+        spreads = {name: spread(values) for name, values in late.items()}
         ratio = float(np.median(late["with"]) / np.median(late["without"]))
-        return {**told, "ratio_p50": round(ratio, 3), "finished_jobs": options.history}
+        return {**spreads, "ratio_p50": round(ratio, 3), "finished_jobs": options.history}
 
     def bare(self) -> Figures:
         """The control plane alone: the same objects from a plain loop, then all deleted at once."""
@@ -131,8 +131,8 @@ class Parts:
         before, began = rig.cpu(), time.monotonic()
         handed = bare.submit(ids, options.rate)
         took = time.monotonic() - began
-        told = launched(bare.jobs, bare.pods, handed, 150)
-        figures = told | self._load(before, began, took, len(ids))
+        parts = launched(bare.jobs, bare.pods, handed, 150)
+        figures = parts | self._load(before, began, took, len(ids))
         time.sleep(_SETTLE_S)
         rest = ids[: options.together]
         before, began = rig.cpu(), time.monotonic()
@@ -153,9 +153,9 @@ class Parts:
         before, began = rig.cpu(), time.monotonic()
         handed = rig.submit(ids, options.rate)
         took = time.monotonic() - began
-        told = launched(rig.jobs, rig.pods, handed, 150)
+        parts = launched(rig.jobs, rig.pods, handed, 150)
         until(lambda: set(ids) <= set(rig.events.having("job.running")), 120)
-        figures = told | self._told(handed) | self._load(before, began, took, len(ids))
+        figures = parts | self._events(handed) | self._load(before, began, took, len(ids))
         self._running = ids
         running = len(set(ids) & set(rig.events.having("job.running")))
         before, began = rig.cpu(), time.monotonic()
@@ -179,12 +179,12 @@ class Parts:
         ids = [f"gpu-{number}" for number in range(self._options.stuck)]
         rig.submit(ids, 2, resources=_GPU)
 
-        def told(job_id: str) -> float | None:
+        def pending_at(job_id: str) -> float | None:
             return rig.events.at[job_id].get("job.pending")
 
-        until(lambda: all(told(each) and each in rig.pods.stuck for each in ids), 60)
+        until(lambda: all(pending_at(each) and each in rig.pods.stuck for each in ids), 60)
         stuck = rig.pods.stuck
-        late = [at - stuck[each] for each in ids if (at := told(each)) and each in stuck]
+        late = [at - stuck[each] for each in ids if (at := pending_at(each)) and each in stuck]
         rig.events.publish(JobCancel(job_id=each) for each in [*ids, *first])
         return spread(late)
 
@@ -207,10 +207,10 @@ class Parts:
         before, began = rig.cpu(), time.monotonic()
         rig.end(rest)
         together = self._together(rig.pods, rest, began)
-        told = self._load(before, began, 0.0, len(rest))
-        return {"one_by_one": one, "together": together, **told}
+        parts = self._load(before, began, 0.0, len(rest))
+        return {"one_by_one": one, "together": together, **parts}
 
-    def _told(self, handed: dict[str, float]) -> Figures:
+    def _events(self, handed: dict[str, float]) -> Figures:
         """From handing a job over until its events were at a client."""
         at = self._rig.events.at
         return {
@@ -278,12 +278,12 @@ class Parts:
 
     def _drained(self, ids: Sequence[str], timeout_s: float) -> bool:
         """End these jobs once they run; whether all are gone in time."""
-        rig, told = self._rig, set[str]()
+        rig, ended = self._rig, set[str]()
 
         def gone() -> bool:
-            running = (set(ids) & set(rig.events.having("job.running"))) - told
+            running = (set(ids) & set(rig.events.having("job.running"))) - ended
             rig.end(running)
-            told.update(running)
+            ended.update(running)
             return all(each in rig.jobs.gone for each in ids)
 
         # Ten thousand jobs are not gone through twenty times a second.
@@ -331,8 +331,8 @@ def main() -> int:
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        told = _measured(Rig(Path(name), stack), options)
-    failed = any("error" in figures for figures in told.values())
+        parts = _measured(Rig(Path(name), stack), options)
+    failed = any("error" in figures for figures in parts.values())
     surroundings: Figures = {
         "options": vars(options),
         "kubernetes": "1.34",
@@ -341,7 +341,7 @@ def main() -> int:
         "load_after": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
     }
-    print(json.dumps(told | surroundings))
+    print(json.dumps(parts | surroundings))
     return int(failed)
 
 
@@ -352,7 +352,7 @@ def _measured(rig: Rig, options: argparse.Namespace) -> dict[str, Figures]:
         part: Callable[[], Figures] = getattr(parts, name)
         try:
             found[name] = part()
-        except Exception as error:  # noqa: BLE001 - the other parts' figures are still told
+        except Exception as error:  # noqa: BLE001 - the other parts' figures are still printed
             traceback.print_exc()
             found[name] = {"error": repr(error)}
         # The API server ends a watch that is too slow; ours go on, later.

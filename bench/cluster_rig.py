@@ -90,9 +90,9 @@ class Rig:
     def end(self, ids: Iterable[str]) -> None:
         """What the jobs' launchers would say when the programs have ended well."""
         member, now = Member(role=Role.WORKER, index=0, incarnation=1), datetime.now(UTC)
-        told = [PodExited(job_id=each, member=member, exit_code=0, at=now) for each in ids]
-        for first in range(0, len(told), _CHUNK):
-            self._member.publish(told[first : first + _CHUNK], timeout_s=120)
+        exits = [PodExited(job_id=each, member=member, exit_code=0, at=now) for each in ids]
+        for first in range(0, len(exits), _CHUNK):
+            self._member.publish(exits[first : first + _CHUNK], timeout_s=120)
 
     def restart(self, history: Iterable[JobRecord]) -> None:
         """The task service anew, with these jobs in its history."""

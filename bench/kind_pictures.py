@@ -1,8 +1,8 @@
 """Draw each kind of anomaly as the default detector tells it: ``python -m bench.kind_pictures``.
 
 Series of ``bench.synthetic`` with two weeks of history get a fault; the day before it and a day of
-it are drawn, from the point told on in red, with what was expected in grey. Of some series the
-first is drawn whose fault is told as the kind in question. An SVG a kind in docs/algorithms/kinds.
+it are drawn, from the anomaly on in red, with what was expected in grey. Of some series the
+first is drawn whose fault is named as the kind in question. An SVG a kind in docs/algorithms/kinds.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Told:
+class Found:
     """What the detector said of one series: where first after the fault, and what it expected."""
 
     at: int
@@ -49,12 +49,12 @@ class Told:
     expected: Floats
 
 
-def told(values: Floats) -> list[Told | None]:
+def anomalies(values: Floats) -> list[Found | None]:
     """The anomaly of each series (a row), judged side by side; None where its fault was missed."""
     detector, n = make("surprise", {}), len(values)
     state = Columns(detector.columns())
     state.grow(n)
-    found: list[Told | None] = [None] * n
+    found: list[Found | None] = [None] * n
     expected = np.empty((n, _END))
     for at in range(_END):
         now = np.full(n, START_MS + at * STEP_MS)
@@ -64,7 +64,7 @@ def told(values: Floats) -> list[Told | None]:
             if found[row] is None:
                 numbers = {name: float(array[row]) for name, array in votes.numbers.items()}
                 kind = detector.kind(numbers, int(votes.direction[row]))
-                found[row] = Told(at, kind, expected[row])
+                found[row] = Found(at, kind, expected[row])
     return found
 
 
@@ -77,7 +77,7 @@ def _line(values: Floats, first: int, low: float, scale: float, style: str) -> s
     return f'<polyline points="{points}" fill="none" {style}/>'
 
 
-def picture(values: Floats, one: Told) -> str:
+def picture(values: Floats, one: Found) -> str:
     """The SVG of the day before the fault and the day of it."""
     begin = _END - _SHOWN
     shown, expected = values[begin:], one.expected[begin:]
@@ -96,13 +96,13 @@ def picture(values: Floats, one: Told) -> str:
 
 
 def main() -> None:
-    """Draw all kinds; says what share of each case's faults was told, and as what."""
+    """Draw all kinds; says what share of each case's faults was found, and as what."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for kind, (series, fault) in CASES.items():
         values = np.array(
             [faulty(series, fault, _SEED, number, _END, _AT)[0] for number in range(_TRIED)]
         )
-        found = told(values)
+        found = anomalies(values)
         kinds = [one.kind.value for one in found if one]
         print(f"{kind.value}: {fault} of {series}: { ({k: kinds.count(k) for k in set(kinds)}) }")
         for row, one in enumerate(found):

@@ -57,7 +57,7 @@ def _measured(desk: Desk, options: argparse.Namespace) -> dict[str, object]:
         time.sleep(max(0.0, began + options.minutes * 60 * number / len(hosts) - time.monotonic()))
         desk.say(alarm(host, "app.errors"))
         if number % max(1, len(hosts) // 10) == 0:
-            print(f"{time.monotonic() - began:.0f} s: {number + 1} alarms told", flush=True)
+            print(f"{time.monotonic() - began:.0f} s: {number + 1} alarms sent", flush=True)
     time.sleep(max(0.0, began + options.minutes * 60 - time.monotonic()))
     desk.mailbox.start()
     back = time.monotonic()

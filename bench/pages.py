@@ -68,8 +68,8 @@ def main() -> int:
         finally:
             server.stop()
             store.close()
-    told = {"records": options.records, "median_ms": taken, "surroundings": surroundings()}
-    print(json.dumps(told))
+    fields = {"records": options.records, "median_ms": taken, "surroundings": surroundings()}
+    print(json.dumps(fields))
     return 0
 
 
@@ -104,7 +104,7 @@ def _named(number: int) -> dict[str, str]:
 
 
 def _alert(number: int, now: datetime) -> AlertView:
-    told = {
+    fields = {
         "alert_id": deterministic_id("alert", number),
         "sequence": 1,
         "state": ("firing", "predicted", "resolved")[number % 3],
@@ -120,12 +120,12 @@ def _alert(number: int, now: datetime) -> AlertView:
         "first_at": now,
         "at": now,
     }
-    return AlertView.model_validate(told | _named(number))
+    return AlertView.model_validate(fields | _named(number))
 
 
 def _prediction(number: int, now: datetime) -> Episode:
     now_ms = round(now.timestamp() * 1000)
-    told = {
+    fields = {
         "event_id": deterministic_id("prediction", number),
         "kind": "prediction",
         "received_at": now,
@@ -138,7 +138,7 @@ def _prediction(number: int, now: datetime) -> Episode:
         "latest_ms": now_ms + 90_000_000,
         "probability": 0.9,
     }
-    return Episode.model_validate(told | _named(number))
+    return Episode.model_validate(fields | _named(number))
 
 
 def _job(number: int, now: datetime) -> JobView:

@@ -1,7 +1,7 @@
 """How a detector, ours or a peer's, sees series that come point by point.
 
 A scorer takes series and a false-alarm budget and gives for each its scores (0 where it does not
-judge) and where it would open an episode. Ours run as in the service: side by side, with gaps told.
+judge) and where it would open an episode. Ours run as in the service: side by side and with gaps.
 Peers see one series at a time and have no budget: they tell three sigma of their own score's past.
 """
 
@@ -81,7 +81,7 @@ def of_detector(name: str, *, budgeted: bool = False) -> Scorer:
 
 
 def of_points(make_model: Callable[[], Callable[[float], float]]) -> Scorer:
-    """A model that scores a value and then learns it; told: three sigma of its past scores."""
+    """A model that scores a value, then learns it; its threshold is three sigma of past scores."""
 
     def one(series: Series) -> Scored:
         model, scores = make_model(), np.zeros(len(series.values))

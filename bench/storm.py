@@ -4,7 +4,7 @@ A rack's switch fails, and with it everything on its machines: each root alarm h
 effects. Alerts are published at a fixed rate; measured are the time from handing an alert to the
 broker until its change arrives at a subscriber (p50, p99), the notices people get, and whether
 every root alarm stands in them by name and every alert in their tables. With ``--kill`` the healer
-is killed when half of the alerts are published, and started again; what is lost or told twice is
+is killed when half of the alerts are published, and started again; what is lost or sent twice is
 counted. The last line is JSON.
 """
 

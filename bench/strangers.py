@@ -6,7 +6,7 @@
 first points of each series, streaming, 0 where nothing is judged; at the production threshold the
 windows hit, false alarms a series and week, and the delay. Reported for every group by itself, too.
 ``calibration``: alarms a series and week on series without faults, where the budget says 5, 0.5 and
-0.05. ``power``: of 50 faults a kind of fault and series, how many are told within a day, beside an
+0.05. ``power``: of 50 faults a kind of fault and series, how many are found within a day, beside an
 oracle of the same false-alarm rate that knows the series' truth. Settings are chosen with other
 seeds than the default one. Peers come with ``make bench-peers``. The last line is JSON.
 """
@@ -73,7 +73,7 @@ def volume(one: Labelled, scored: Scored) -> float | None:
     return vus_pr(labels, scored.scores[known], period(one.series.values[known]))
 
 
-def told(files: list[Labelled], scored: list[Scored]) -> dict[str, float]:
+def production(files: list[Labelled], scored: list[Scored]) -> dict[str, float]:
     """What the production threshold gives: windows hit, false alarms, delay."""
     hit, windows, false, weeks = 0, 0, 0, 0.0
     delays: list[int] = []
@@ -111,7 +111,7 @@ def labelled(files: list[Labelled], scorer: Scorer) -> dict[str, object]:
         "series": len(every),
         "groups": means,
         "worst_group": min(means.values()),
-        **told(files, scored),
+        **production(files, scored),
     }
 
 
@@ -143,7 +143,7 @@ def cases() -> Iterable[tuple[str, str]]:
 
 
 def power(scorer: Scorer, seed: int, number: int) -> dict[str, dict[str, float]]:
-    """Share of the faults of each case that is told within a day."""
+    """Share of the faults of each case that is found within a day."""
     at = _HISTORY_DAYS * DAY + DAY // 2
     found: dict[str, dict[str, float]] = {kind: {} for kind in KINDS}
     for kind in KINDS:

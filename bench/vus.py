@@ -70,15 +70,15 @@ def vus_pr(labels: Bools, scores: Floats, longest: int) -> float:
     spans, n = runs(labels), len(labels)
     ranked = -np.sort(-scores)
     thresholds = ranked[np.linspace(0, n - 1, _THRESHOLDS).astype(int)]
-    told = scores >= thresholds[:, None]
-    predicted = told.sum(axis=1)
-    before = np.concatenate([np.zeros((len(told), 1)), told.cumsum(axis=1)], axis=1)
+    predicted_at = scores >= thresholds[:, None]
+    predicted = predicted_at.sum(axis=1)
+    before = np.concatenate([np.zeros((len(predicted_at), 1)), predicted_at.cumsum(axis=1)], axis=1)
     marked = float(labels.sum())
     areas = []
     for buffer in range(longest + 1):
         wide = _widened(labels, spans, buffer)
-        caught = told @ wide
-        present = marked + told @ np.where(labels, 0.0, wide)
+        caught = predicted_at @ wide
+        present = marked + predicted_at @ np.where(labels, 0.0, wide)
         joined = _joined(spans, buffer, n)
         begin, end = np.array(joined).T
         touched = (before[:, end + 1] > before[:, begin]).mean(axis=1)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from replay.partitions import Told, run
+from replay.partitions import Emitted, run
 from services.detector.settings import EngineSettings as DetectorSettings
 from services.healer.model.decision import Facts
 from services.healer.model.policy import Policy
@@ -22,7 +22,7 @@ from shared.contracts.healing import Level
 from shared.samples import SampleBatch
 
 _THRESHOLD = "threshold"
-_TOLD = (Level.SUGGEST, Level.APPROVE)
+_ASKS_PEOPLE = (Level.SUGGEST, Level.APPROVE)
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _WEEK_MS = 7 * _DAY_MS
 _SAMPLES_A_PROCESS = 500_000
@@ -103,7 +103,7 @@ class Course:
 
     def run(
         self, samples: SampleBatch, tick_ms: int, *, processes: int = 1, texts: bool = False
-    ) -> Iterator[Told]:
+    ) -> Iterator[Emitted]:
         """Every event, as live, in virtual time; ``outcome`` is whole when it has ended.
 
         ``processes``: so many partitions work side by side; the events are the same.
@@ -115,7 +115,7 @@ class Course:
             out.begin_ms, out.end_ms = int(samples.time_ms[0]), int(samples.time_ms[-1])
         for step in run(samples, tick_ms, self._settings, processes=processes, texts=texts):
             for one in step:
-                if isinstance(one, Told):
+                if isinstance(one, Emitted):
                     self._note(one.event)
                     yield one
                 else:
@@ -172,7 +172,7 @@ class Course:
         found.announced += 1
         found.lead_ms += event.time_ms - announced.since_ms
         found.handled += announced.level is Level.AUTOMATIC
-        found.mailed += announced.level in _TOLD
+        found.mailed += announced.level in _ASKS_PEOPLE
 
     def _came_true(self, series: SeriesRef, time_ms: int) -> _Open | None:
         """The prediction that this alarm ended: once, and only if it was not long ago."""
@@ -182,9 +182,9 @@ class Course:
         return ended[1]
 
 
-def counts(events: Iterator[Told]) -> Counter[str]:
+def counts(events: Iterator[Emitted]) -> Counter[str]:
     """Run to the end; how many events of each type there were."""
-    return Counter(told.event.TYPE for told in events)
+    return Counter(each.event.TYPE for each in events)
 
 
 def processes_for(samples: SampleBatch) -> int:

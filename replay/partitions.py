@@ -31,7 +31,7 @@ _TOGETHER = 24
 
 
 @dataclass(frozen=True)
-class Told:
+class Emitted:
     """An event of a tick."""
 
     event: Message
@@ -60,7 +60,7 @@ class Partition:
     predictor: PredictorSettings
     texts: bool
 
-    def run(self) -> Iterator[list[Told] | Kept]:
+    def run(self) -> Iterator[list[Emitted] | Kept]:
         """Each tick's events, and last what is kept."""
         detector = Detector(self.detector)
         # Replicas enough: nothing waits for its turn.
@@ -71,17 +71,17 @@ class Partition:
         for batch in ticks(self.samples, self.clock):
             events = [(0, event) for event in predictor.process(batch)]
             events += [(1, event) for event in detector.process(batch)]
-            yield [self._told(turn, event) for turn, event in events]
+            yield [self._emitted(turn, event) for turn, event in events]
         yield Kept(detector.series, predictor.episodes.ledger.scores)
 
-    def _told(self, turn: int, event: Message) -> Told:
+    def _emitted(self, turn: int, event: Message) -> Emitted:
         text = None
         if self.texts:
             text = orjson.dumps({"type": event.TYPE, **event.model_dump(mode="json")})
         curves = {"recent", "forecast"} & type(event).model_fields.keys()
         slim = event.model_copy(update=dict.fromkeys(curves, ()))
         series = getattr(event, "series", None)
-        return Told(slim, text, (turn, series.text() if series else ""))
+        return Emitted(slim, text, (turn, series.text() if series else ""))
 
 
 def run(
@@ -91,7 +91,7 @@ def run(
     *,
     processes: int,
     texts: bool,
-) -> Iterator[list[Told] | list[Kept]]:
+) -> Iterator[list[Emitted] | list[Kept]]:
     """Each tick's events in order, and last what all partitions have kept."""
     clock = clock_of(samples, tick_ms)
     number = np.array([partition_of(host, processes) for host in samples.hosts], dtype=np.int64)
@@ -110,15 +110,15 @@ def run(
 
 
 def _merged(
-    parts: Sequence[Iterator[list[Told] | Kept]],
-) -> Iterator[list[Told] | list[Kept]]:
+    parts: Sequence[Iterator[list[Emitted] | Kept]],
+) -> Iterator[list[Emitted] | list[Kept]]:
     for step in zip(*parts, strict=True):
         kept = [one for one in step if isinstance(one, Kept)]
         if kept:
             yield kept
         else:
-            told = [event for one in step if isinstance(one, list) for event in one]
-            yield sorted(told, key=lambda event: event.order)
+            emitted = [event for one in step if isinstance(one, list) for event in one]
+            yield sorted(emitted, key=lambda event: event.order)
 
 
 class _Beside:
@@ -133,10 +133,10 @@ class _Beside:
         there.close()
         self._here.send(part)
 
-    def __iter__(self) -> Iterator[list[Told] | Kept]:
+    def __iter__(self) -> Iterator[list[Emitted] | Kept]:
         while True:
             try:
-                ticks_: list[list[Told] | Kept] = self._here.recv()
+                ticks_: list[list[Emitted] | Kept] = self._here.recv()
             except EOFError:
                 msg = "a process of the replay has ended; its error is above"
                 raise RuntimeError(msg) from None
@@ -157,7 +157,7 @@ class _Beside:
 
 def _work(pipe: Connection) -> None:
     part: Partition = pipe.recv()
-    waiting: list[list[Told] | Kept] = []
+    waiting: list[list[Emitted] | Kept] = []
     try:
         for step in part.run():
             waiting.append(step)

@@ -131,8 +131,8 @@ def status(
     ready = {name: is_ready(url) for name, url in stack.health.items()}
     if as_json:
         shown = _ADDRESSES + (_TOKENS if tokens else ())
-        told = {name: getattr(stack, name) for name in shown}
-        typer.echo(json.dumps({**told, "health": stack.health, "ready": ready}))
+        addresses = {name: getattr(stack, name) for name in shown}
+        typer.echo(json.dumps({**addresses, "health": stack.health, "ready": ready}))
     else:
         table = Table("service", "ready", "health")
         for name, url in stack.health.items():

@@ -144,8 +144,8 @@ def _of_messages(name: str, samples: Samples) -> Iterator[Finding]:
     detail = f"{waiting:.0f} messages wait, {stuck:.0f} can never be published"
     yield Finding(f"{name}: outbox", waiting <= _MAX_WAITING and not stuck, detail)
     dead = {labels["queue"]: n for labels, n in samples.get("barograph_dead_letters", ()) if n}
-    told = ", ".join(f"{count:.0f} of {queue}" for queue, count in sorted(dead.items()))
-    yield Finding(f"{name}: dead letters", not dead, told or "none")
+    counts = ", ".join(f"{count:.0f} of {queue}" for queue, count in sorted(dead.items()))
+    yield Finding(f"{name}: dead letters", not dead, counts or "none")
     for labels, stands in samples.get("barograph_no_progress", ()):
         if stands:
             yield Finding(f"{name}: progress", ok=False, detail=f"none of {labels['part']}")

@@ -112,7 +112,7 @@ def _gone(job_id: str) -> bool | None:
 
 
 def logs(scene: Scene) -> list[Row]:
-    """Logs fill a volume: predicted before the threshold, cleaned, verified, told."""
+    """Logs fill a volume: predicted before the threshold, cleaned, verified, notified."""
     scene.console.rule("logs fill a volume")
     threshold = ITEMS[_DISK].threshold or 0.0
     fill_s = _FILL_S * min(slowness(), _MAX_SLOWNESS)

@@ -29,7 +29,7 @@ class Rendezvous(BaseModel):
     """One job's gathering.
 
     ``awaited`` before ``rendezvous.open`` came (reports may overtake it), ``open`` until the job
-    ends, then ``closed`` for a while so that late members are still told to go.
+    ends, then ``closed`` for a while so that late members are still sent away.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -4,7 +4,7 @@ Consumes: job.accepted, job.starting, job.pending, job.running, job.retrying, jo
 job.failed, job.cancelled, job.removed, job.planned, request.refused, pod.reported,
 clusterspec.ready, pod.started, pod.measured, pod.exited, log.appended,
 alert.changed, action.changed, remediation.verified, anomaly.detected, anomaly.cleared,
-alarm.predicted, prediction.withdrawn, series.found, curve.told, settings.told.
+alarm.predicted, prediction.withdrawn, series.found, curve.answered, settings.answered.
 Publishes: job.submit, job.plan, job.cancel, job.remove, incident.acknowledge, action.decide,
 anomaly.judge, correlation.decide, series.search, curve.ask, settings.ask.
 

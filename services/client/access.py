@@ -20,8 +20,8 @@ class Caller:
     role: Role
 
     @property
-    def told(self) -> str:
-        """Who it is, in words for people."""
+    def described(self) -> str:
+        """The caller in a sentence for people."""
         return "the user" if self.name in ("", UNNAMED) else self.name
 
 

@@ -91,7 +91,7 @@ def describe(
         job=view,
         members=tuple(first),
         members_total=len(shown),
-        timeline=tuple(moments.told(noted)),
+        timeline=tuple(moments.lines_of(noted)),
         now=now,
     )
 
@@ -138,14 +138,14 @@ def _memory_advice(member: MemberShown, curve: UsageCurve | None) -> str:
     tried = f"try -m {twice_the_memory(asked)}"
     if member.memory_peak_bytes is None:
         return f"It ran out of its {asked} before it was measured; {tried}."
-    told = f"It held {member.memory_peak_bytes / 2**20:.0f}Mi of its {asked} when measured"
+    measured = f"It held {member.memory_peak_bytes / 2**20:.0f}Mi of its {asked} when measured"
     growth = curve.memory_growth() if curve else 0.0
     if growth >= _LEAK_SHARE * memory_bytes(asked):
         return (
-            f"{told}, and grew by about {growth / 2**20:.0f}Mi a minute until the end: {tried}, and"
-            " look for what it never frees, for more memory may only put the end off."
+            f"{measured}, and grew by about {growth / 2**20:.0f}Mi a minute until the end: {tried},"
+            " and look for what it never frees, for more memory may only put the end off."
         )
-    return f"{told}, so it asked for more at once near its end; {tried}."
+    return f"{measured}, so it asked for more at once near its end; {tried}."
 
 
 def memory_share(member: MemberShown) -> float | None:

@@ -41,7 +41,15 @@ from shared.contracts import (
 )
 from shared.service import Context
 
-_TOLD = ("attempt", "failure_class", "member", "exit_code", "last_lines", "artifacts", "stored")
+_TAKEN_OVER = (
+    "attempt",
+    "failure_class",
+    "member",
+    "exit_code",
+    "last_lines",
+    "artifacts",
+    "stored",
+)
 _AT_ONCE = 500
 MAX_MOMENTS = 500
 """Moments that are kept of a job and, beside them, of its members: the newest."""
@@ -75,7 +83,7 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
         "faults": (),
         "pending": _pending(event, view),
     }
-    changes |= {name: getattr(event, name) for name in _TOLD if hasattr(event, name)}
+    changes |= {name: getattr(event, name) for name in _TAKEN_OVER if hasattr(event, name)}
     isolation = getattr(event, "isolation", None)
     if isolation is not None:
         changes["notes"] = isolation.notes

@@ -32,7 +32,7 @@ class FaultyJobFileError(Exception):
 
 
 def is_of_kubernetes(data: bytes) -> bool:
-    """Whether a file is an object of Kubernetes, such as a TFJob, or cannot be told from one.
+    """Whether a file is an object of Kubernetes, such as a TFJob, or may be one.
 
     Raises:
         FaultyJobFileError: when nothing can be read in it.

@@ -41,29 +41,29 @@ def inputs(filled: Mapping[str, str]) -> list[Input]:
 def _inputs(
     schema: Mapping[str, Any], properties: Mapping[str, Any], prefix: str, filled: Mapping[str, str]
 ) -> Iterator[Input]:
-    for name, told in properties.items():
+    for name, declared in properties.items():
         if not prefix and name in _OF_OTHERS:
             continue
         if name == _RESOURCES:
-            inner = schema["$defs"][told["$ref"].rpartition("/")[2]]["properties"]
+            inner = schema["$defs"][declared["$ref"].rpartition("/")[2]]["properties"]
             yield from _inputs(schema, inner, f"{name}.", filled)
             continue
-        kind, options = _kind(told)
+        kind, options = _kind(declared)
         if kind:
             full = f"{prefix}{name}"
             yield Input(
                 full,
                 kind,
-                told.get("description", ""),
-                filled.get(full, "" if kind == "truth" else _default(told)),
+                declared.get("description", ""),
+                filled.get(full, "" if kind == "truth" else _default(declared)),
                 options,
                 first=full in _FIRST or full in ("resources.cpu", "resources.memory"),
             )
 
 
-def _kind(told: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+def _kind(declared: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """How a field is filled in; '' for one that takes more than a value a line."""
-    forms = told.get("anyOf", [told])
+    forms = declared.get("anyOf", [declared])
     optional = any(form.get("type") == "null" for form in forms)
     form: Mapping[str, Any] = next((each for each in forms if each.get("type") != "null"), {})
     if "enum" in form:
@@ -74,8 +74,8 @@ def _kind(told: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     return kinds.get(str(form.get("type")), ""), ()
 
 
-def _default(told: Mapping[str, Any]) -> str:
-    value = told.get("default")
+def _default(declared: Mapping[str, Any]) -> str:
+    value = declared.get("default")
     return "" if value is None or isinstance(value, list | dict) else str(value)
 
 

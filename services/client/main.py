@@ -20,7 +20,7 @@ from shared.contracts import (
     AnomalyCleared,
     AnomalyDetected,
     ClusterSpecReady,
-    CurveTold,
+    CurveAnswered,
     JobAccepted,
     JobCancelled,
     JobFailed,
@@ -40,7 +40,7 @@ from shared.contracts import (
     RemediationVerified,
     RequestRefused,
     SeriesFound,
-    SettingsTold,
+    SettingsAnswered,
 )
 from shared.service import Context, Handler, Periodic, Service
 from shared.service.http import HttpServer
@@ -95,7 +95,7 @@ class Client:
             PodMeasured: handlers.pod_measured,
             PodExited: handlers.pod_exited,
         }
-        listeners |= dict.fromkeys((SeriesFound, CurveTold, SettingsTold), self._answered)
+        listeners |= dict.fromkeys((SeriesFound, CurveAnswered, SettingsAnswered), self._answered)
         self.service = Service(
             "client",
             settings,

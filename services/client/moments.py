@@ -91,7 +91,7 @@ class Line(BaseModel):
         return named(self.members)
 
 
-def told(noted: Iterable[Moment]) -> list[Line]:
+def lines_of(noted: Iterable[Moment]) -> list[Line]:
     """The timeline, oldest first."""
     lines: list[Line] = []
     for moment in sorted(noted, key=lambda m: m.at):

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from shared.contracts import (
+    CurveAnswered,
     CurveAsk,
-    CurveTold,
     Message,
     SeriesFound,
     SeriesRef,
     SeriesSearch,
+    SettingsAnswered,
     SettingsAsk,
-    SettingsTold,
 )
 from shared.service import Context
 
@@ -27,7 +27,7 @@ WITHIN_S = 2.0
 _MAX_OPEN, _MAX_ANSWERS = 16, 1_000
 """Questions at one time: each takes one of the 40 threads that answer requests, for seconds."""
 
-Answer = SeriesFound | CurveTold | SettingsTold
+Answer = SeriesFound | CurveAnswered | SettingsAnswered
 Enough = Callable[[Sequence[Any]], bool]
 
 
@@ -66,14 +66,14 @@ class Questions:
             )
             return self._answers(request_id, _every_partition)
 
-    def curve(self, series: SeriesRef) -> list[CurveTold]:
+    def curve(self, series: SeriesRef) -> list[CurveAnswered]:
         """What detector and predictor answered in time; raises as ``search``."""
         with self._asked() as request_id:
             asked = CurveAsk(request_id=request_id, at=datetime.now(UTC), series=series)
             self._bus.publish([asked], timeout_s=self._within_s)
-            return self._answers(request_id, lambda told: len({a.source for a in told}) > 1)
+            return self._answers(request_id, lambda answers: len({a.source for a in answers}) > 1)
 
-    def settings(self) -> list[SettingsTold]:
+    def settings(self) -> list[SettingsAnswered]:
         """What every replica that answered in time runs with; raises as ``search``."""
         with self._asked() as request_id:
             asked = SettingsAsk(request_id=request_id, at=datetime.now(UTC))
@@ -105,10 +105,10 @@ class Questions:
 
     def _answers(self, request_id: str, enough: Enough) -> list[Any]:
         deadline = time.monotonic() + self._within_s
-        told = self._open[request_id]
+        answers = self._open[request_id]
         with self._changed:
-            self._changed.wait_for(lambda: enough(told), max(0.0, deadline - time.monotonic()))
-            return list(told)
+            self._changed.wait_for(lambda: enough(answers), max(0.0, deadline - time.monotonic()))
+            return list(answers)
 
 
 def _every_partition(found: Sequence[SeriesFound]) -> bool:

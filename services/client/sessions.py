@@ -58,8 +58,8 @@ class Sessions:
 
     def begin(self, name: str, token_id: str = "") -> str:
         """The cookie of a new session."""
-        told = [name[:_LONGEST_NAME], self._clock() + LASTS_S, secrets.token_hex(8), token_id]
-        body = json.dumps(told).encode().hex()
+        fields = [name[:_LONGEST_NAME], self._clock() + LASTS_S, secrets.token_hex(8), token_id]
+        body = json.dumps(fields).encode().hex()
         return f"{body}.{self._signed('cookie', body)}"
 
     def read(self, cookie: str) -> Session | None:
@@ -84,8 +84,8 @@ class Sessions:
         return own if good else None
 
     def _signed(self, purpose: str, body: str) -> str:
-        told = f"{purpose}\0{body}".encode(errors="replace")
-        return hmac.new(self._key, told, hashlib.sha256).hexdigest()
+        signed = f"{purpose}\0{body}".encode(errors="replace")
+        return hmac.new(self._key, signed, hashlib.sha256).hexdigest()
 
 
 class Attempts:

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 MAX_POINTS = 240
 FIRST_EVERY_S = 10
 _GAP = 3
-"""So many steps without a measurement are a gap: nothing ran, or nobody told."""
+"""So many steps without a measurement are a gap: nothing ran, or nobody measured."""
 
 
 class UsagePoint(NamedTuple):

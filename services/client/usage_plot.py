@@ -12,7 +12,7 @@ from services.client.usage_curve import UsageCurve, UsagePoint
 from shared.contracts import memory_bytes
 
 MAX_LINES = 8
-"""Lines in one picture: so many colours are still told from each other."""
+"""Lines in one picture: so many colours can still be distinguished."""
 _DAY_S = 86_400
 _HEADROOM = 1.05
 
@@ -141,13 +141,13 @@ def _sentence(
     limit: float | None,
     said: Callable[[float], str],
 ) -> str:
-    told = [
+    sentences = [
         f"{curve.member} at most {said(max(of(point) for point in curve.points))},"
         f" last {said(of(curve.points[-1]))}"
         for curve in curves
     ]
     asked = "" if limit is None else f"; each asked for {said(limit)}"
-    return f"{title} by member: {'; '.join(told)}{asked}."
+    return f"{title} by member: {'; '.join(sentences)}{asked}."
 
 
 def _mean(curve: UsageCurve) -> float:

@@ -2,6 +2,6 @@
 
 Consumes: samples.publish, anomaly.judged, series.search, curve.ask, settings.ask; and its
 partitions of the sample streams.
-Publishes: anomaly.detected, anomaly.cleared, request.refused, series.found, curve.told,
-settings.told; and the sample streams.
+Publishes: anomaly.detected, anomaly.cleared, request.refused, series.found, curve.answered,
+settings.answered; and the sample streams.
 """

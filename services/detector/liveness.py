@@ -7,7 +7,7 @@ that the whole pipeline stood still, not the machines: it is not counted against
 Not every machine that stops reporting is dead:
 
 - Prometheus ends the series of a target that it was told to forget with staleness markers. A
-  machine whose newest samples are such markers has *left*: nothing is told.
+  machine whose newest samples are such markers has *left*: nothing is reported.
 - When everything that a sender brings has stopped with the sender itself, that is one notice about
   the sender. Its machines are watched anew once it is back.
 """
@@ -169,7 +169,7 @@ class Liveness:
         heard, silent = state["heard_ms"][:size], state["silent_ms"][:size]
         patience = np.maximum(self._silent_after_ms, 3 * state["interval_ms"][:size])
         left = state["ended_ms"][:size] > state["value_ms"][:size]
-        told: list[int] = []
+        named: list[int] = []
         for row in np.flatnonzero(
             (silent == _NEVER) & (heard != _NEVER) & (now - heard > patience)
         ):
@@ -180,10 +180,10 @@ class Liveness:
             stopped = self._senders.stopped_with(state["sender"][row], until)
             state["untold"][row] = left[row] or stopped is not None or host == UNKNOWN
             if stopped is not None and not left[row]:
-                told.append(stopped)
+                named.append(stopped)
             elif not state["untold"][row]:
                 yield Silence(host, False, int(heard[row]), now)
-        for sender in dict.fromkeys(told):
+        for sender in dict.fromkeys(named):
             if self._senders.fall_silent(sender):
                 yield self._about(sender, alive=False)
 

@@ -36,7 +36,7 @@ class Detector:
             periodic=[heartbeat] if takes_in and settings.heartbeat_s else [],
             answers={
                 SeriesSearch: lambda asked, worker: worker.found(asked, settings.metric_partitions),
-                CurveAsk: lambda asked, worker: worker.told(asked),
+                CurveAsk: lambda asked, worker: worker.answer(asked),
             },
         )
         self._gateway = self._opened() if takes_in else None

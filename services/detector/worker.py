@@ -11,8 +11,8 @@ from services.detector.settings import EngineSettings
 from services.detector.turns import Counts
 from shared.contracts import (
     AnomalyDetected,
+    CurveAnswered,
     CurveAsk,
-    CurveTold,
     Message,
     SeriesFound,
     SeriesSearch,
@@ -92,10 +92,10 @@ class DetectorWorker:
             more=more,
         )
 
-    def told(self, question: CurveAsk) -> CurveTold:
+    def answer(self, question: CurveAsk) -> CurveAnswered:
         """What is known of a series."""
         curve = self._engine.curves.of(question.series)
-        return CurveTold(request_id=question.request_id, source="detector", curve=curve)
+        return CurveAnswered(request_id=question.request_id, source="detector", curve=curve)
 
     def _export(self, events: Iterable[Message]) -> None:
         now, before = self._engine.counts, self._exported

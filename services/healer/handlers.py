@@ -47,7 +47,7 @@ from shared.contracts.healing import ActionState
 from shared.items import ITEMS
 from shared.service import Context
 
-_STEPS_TOLD = 5
+_MAX_STEPS_SHOWN = 5
 _ALARMS = frozenset({"threshold", "alive"})
 """Detectors of which a threshold is asked, not what is usual."""
 _DONE = ("sent", "refused", "digested")
@@ -264,7 +264,7 @@ def _steps(message: RemediationExecuted) -> list[str]:
         f"{step.action} {step.target}"
         + (f" ({quantity(step.freed_bytes, 'bytes')})" if step.freed_bytes else "")
         + (f": {step.error}" if step.error else "")
-        for step in message.steps[:_STEPS_TOLD]
+        for step in message.steps[:_MAX_STEPS_SHOWN]
     ]
     rest = message.total_steps - len(steps)
     more = [f"and {rest} more, in the audit of {message.host}"] if rest > 0 else []

@@ -1,5 +1,5 @@
 """Predictor: keeps a history per series, and says when an alarm lies ahead.
 
 Consumes: its partitions of the sample streams; curve.ask, settings.ask.
-Publishes: alarm.predicted, prediction.withdrawn, curve.told, settings.told.
+Publishes: alarm.predicted, prediction.withdrawn, curve.answered, settings.answered.
 """

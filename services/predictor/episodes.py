@@ -21,7 +21,7 @@ from shared.contracts.message import deterministic_id
 from shared.items import family_of
 from shared.observe import MISSED_ALARMS, PREDICTIONS
 
-_TOLD: dict[Outcome, Literal["came_true", "did_not_come", "averted"]] = {
+_OUTCOME_NAMES: dict[Outcome, Literal["came_true", "did_not_come", "averted"]] = {
     "hit": "came_true",
     "false": "did_not_come",
     "averted": "averted",
@@ -135,15 +135,15 @@ class Episodes:
 
     def _end(self, row: int, subject: Subject, outcome: Outcome) -> PredictionWithdrawn:
         episode = self.ledger.close(row, subject.series.item, outcome, subject.time_ms)
-        told = _TOLD[outcome]
-        PREDICTIONS.labels(told).inc()
+        outcome_name = _OUTCOME_NAMES[outcome]
+        PREDICTIONS.labels(outcome_name).inc()
         return PredictionWithdrawn(
             event_id=episode.event_id,
             series=subject.series,
             family=family_of(subject.series.item),
             time_ms=subject.time_ms,
             value=subject.value,
-            outcome=told,
+            outcome=outcome_name,
         )
 
     def _at(self, subject: Subject, steps: float) -> int:

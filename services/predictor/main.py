@@ -30,7 +30,7 @@ def make_service(settings: Settings) -> Service:
         settings,
         partition_worker=worker,
         snapshot_every_s=settings.snapshot_every_s,
-        answers={CurveAsk: lambda asked, worker: worker.told(asked)},
+        answers={CurveAsk: lambda asked, worker: worker.answer(asked)},
     )
     return service
 

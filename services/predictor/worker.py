@@ -10,7 +10,7 @@ from prometheus_client import Gauge
 
 from services.predictor.engine import Engine
 from services.predictor.settings import EngineSettings
-from shared.contracts import CurveAsk, CurveTold, Message
+from shared.contracts import CurveAnswered, CurveAsk, Message
 from shared.messaging.errors import Reject
 from shared.observe import (
     ALARM_REDUCTION,
@@ -95,10 +95,10 @@ class PredictorWorker:
             # Forecasting goes on; the one before still serves, and the next interval tries again.
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
-    def told(self, question: CurveAsk) -> CurveTold:
+    def answer(self, question: CurveAsk) -> CurveAnswered:
         """What is known of a series, and what would be forecast of it now."""
         curve = self._heavy.submit(self._engine.curve, question.series).result()
-        return CurveTold(request_id=question.request_id, source="predictor", curve=curve)
+        return CurveAnswered(request_id=question.request_id, source="predictor", curve=curve)
 
     def close(self) -> None:
         """Its lag and its ledger are the next owner's to show."""

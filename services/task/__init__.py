@@ -4,7 +4,7 @@ Consumes: job.submit, job.plan, job.cancel, job.remove, clusterspec.ready, rende
 pod.started, pod.exited, settings.ask.
 Publishes: job.planned, job.accepted, job.starting, job.pending, job.running, job.retrying,
 job.succeeded, job.failed, job.cancelled, job.removed, request.refused, rendezvous.open,
-rendezvous.close, settings.told.
+rendezvous.close, settings.answered.
 
 Handlers decide and record; the reconciler alone touches the runtime, again and again, until it
 looks as the records want it to. So the service may be killed at any instruction.

@@ -46,16 +46,16 @@ _REPEAT = timedelta(seconds=30)
 """A cause that stays is published again with other words after this."""
 
 
-def is_news(told: PendingNote | None, found: Pending | None, now: datetime) -> bool:
+def is_news(known: PendingNote | None, found: Pending | None, now: datetime) -> bool:
     """Whether a reason, or its passing, should be noted."""
-    if found is None or told is None:
-        return found is not None or told is not None
-    if found.cause is not told.cause:
+    if found is None or known is None:
+        return found is not None or known is not None
+    if found.cause is not known.cause:
         return True
-    if found.reason == told.reason:
+    if found.reason == known.reason:
         return False
     # More words are published at once; others, which may change all the time, now and then.
-    return found.reason.startswith(told.reason) or now - told.at >= _REPEAT
+    return found.reason.startswith(known.reason) or now - known.at >= _REPEAT
 
 
 def note_pending(record: JobRecord, found: Pending | None, ctx: Context) -> Iterator[Message]:

@@ -142,7 +142,7 @@ def pod_exited(message: PodExited, ctx: Context) -> Iterator[Message]:
     record = record.with_results(known.name, message)
     if not message.witnessed:
         # The runtime knows better how it ended; see the reconciler.
-        ctx.records.put(JOBS, record.with_member(known.model_copy(update={"told": end})))
+        ctx.records.put(JOBS, record.with_member(known.model_copy(update={"reported": end})))
         return
     yield from decisions.member_ended(record, known, end, ctx)
 
@@ -152,8 +152,8 @@ def _active(ctx: Context, job_id: str) -> JobRecord | None:
     return record if record is not None and record.state in ACTIVE_STATES else None
 
 
-def _current(known: Member, told: Member) -> bool:
-    return known.incarnation == told.incarnation
+def _current(known: Member, reported: Member) -> bool:
+    return known.incarnation == reported.incarnation
 
 
 def _one(field: str, problem: str) -> tuple[Fault, ...]:

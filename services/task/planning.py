@@ -178,7 +178,7 @@ class Planning:
             with self._unit() as unit:
                 unit.records.delete(PLANS, request.asked.request_id)
                 if answer is not None:
-                    unit.emit(self._told(request.asked, answer))
+                    unit.emit(self._planned(request.asked, answer))
 
     def _answer(self, asked: JobPlan) -> Plan:
         try:
@@ -186,7 +186,7 @@ class Planning:
         except RuntimeUnavailable as error:
             return Plan(notes=(f"the runtime cannot be asked now, try again: {error}",))
 
-    def _told(self, asked: JobPlan, plan: Plan) -> JobPlanned:
+    def _planned(self, asked: JobPlan, plan: Plan) -> JobPlanned:
         job = asked.job
         return JobPlanned(
             request_id=asked.request_id,

@@ -173,20 +173,20 @@ class Reconciler:
         self, unit: ServiceUnit, ctx: Context, decided: Iterable[tuple[JobRecord, str]]
     ) -> list[JobRecord]:
         """Start those that need not wait; their records."""
-        told, admitted = list[Message](), list[JobRecord]()
+        messages, admitted = list[Message](), list[JobRecord]()
         for waiting, reason in decided:
             if not reason:
                 record, event = states.start(waiting, ctx.now)
-                told += [event, *decisions.rendezvous(record, ctx)]
+                messages += [event, *decisions.rendezvous(record, ctx)]
                 admitted.append(record)
             elif not waiting.waiting:
                 # Published once; the free capacity changes all the time and is nobody's news.
                 record, waits = states.wait(waiting, reason, ctx.now)
-                told.append(waits)
+                messages.append(waits)
             else:
                 continue
             unit.records.put(JOBS, record)
-        unit.emit(*told)
+        unit.emit(*messages)
         return admitted
 
     def _job(self, record: JobRecord, observed: list[Observed], ctx: Context) -> bool:
@@ -287,16 +287,16 @@ class Reconciler:
         if not decided and not cleaned:
             return
         with self._unit() as unit:
-            ctx, told = self._context(unit), list[Message]()
+            ctx, messages = self._context(unit), list[Message]()
             for job_id, decide in decided:
                 newest = unit.records.get(JOBS, job_id)
                 if newest is not None and newest.state in ACTIVE_STATES:
-                    told += decide(newest, ctx)
+                    messages += decide(newest, ctx)
             for job_id in cleaned:
                 newest = unit.records.get(JOBS, job_id)
                 if newest is not None:
                     unit.records.put(JOBS, newest.model_copy(update={"cleaned": True}))
-            unit.emit(*told)
+            unit.emit(*messages)
 
 
 Decide = Callable[[JobRecord, Context], Iterable[Message]]
@@ -307,8 +307,8 @@ def _lost(record: JobRecord, member: MemberRecord, fate: Exit, ctx: Context) -> 
     newest = record.members.get(member.name)
     if newest is None or newest.incarnation != member.incarnation or newest.phase == "exited":
         return ()
-    if newest.told is not None:
+    if newest.reported is not None:
         # The launcher's own messages, without the exit of a program that ended while it was away.
-        seen = newest.told if fate is _LOST else fate
-        fate = seen.model_copy(update={"last_lines": newest.told.last_lines})
+        seen = newest.reported if fate is _LOST else fate
+        fate = seen.model_copy(update={"last_lines": newest.reported.last_lines})
     return decisions.member_ended(record, newest, fate, ctx)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.contracts import (
     MAX_ARTIFACTS,
@@ -50,8 +50,8 @@ class MemberRecord(_Frozen):
     epoch: int = -1
     notes: tuple[str, ...] = ()
     exit: Exit | None = None
-    told: Exit | None = None
-    """What it said of an end it did not see: its pod knows better."""
+    reported: Exit | None = Field(default=None, validation_alias=AliasChoices("reported", "told"))
+    """The launcher's report of an end that only its pod knows; `told` in old records."""
 
     @property
     def member(self) -> Member:

@@ -59,7 +59,7 @@ class Runtime(Protocol):
     def changed(self) -> set[str] | None:
         """Jobs of which something else may be seen than when this was asked last.
 
-        None where the runtime is not told of changes: it may be any.
+        None where the runtime does not hear of changes: any job may have changed.
         """
 
     def observe(self, job_ids: Collection[str] | None = None) -> list[Observed]:

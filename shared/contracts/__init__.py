@@ -90,13 +90,13 @@ from shared.contracts.pods import (
 )
 from shared.contracts.questions import (
     Curve,
+    CurveAnswered,
     CurveAsk,
-    CurveTold,
     Question,
     SeriesFound,
     SeriesSearch,
+    SettingsAnswered,
     SettingsAsk,
-    SettingsTold,
 )
 from shared.contracts.rendezvous import (
     ClusterSpecReady,
@@ -140,8 +140,8 @@ __all__ = [
     "Container",
     "CorrelationChanged",
     "Curve",
+    "CurveAnswered",
     "CurveAsk",
-    "CurveTold",
     "Direction",
     "EmptyDirectory",
     "EnvironmentSource",
@@ -214,8 +214,8 @@ __all__ = [
     "SeriesRef",
     "SeriesSearch",
     "ServiceAccount",
+    "SettingsAnswered",
     "SettingsAsk",
-    "SettingsTold",
     "Severity",
     "Stored",
     "Timeouts",

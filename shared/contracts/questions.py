@@ -105,10 +105,10 @@ class Curve(Part):
     note: Sentence = Field(default="", description="Why something is missing, for people.")
 
 
-class CurveTold(Message):
+class CurveAnswered(Message):
     """A series' detector or predictor answers; without a curve it does not know the series."""
 
-    TYPE: ClassVar[str] = "curve.told"
+    TYPE: ClassVar[str] = "curve.answered"
     ONCE: ClassVar[bool] = False
 
     request_id: RequestId
@@ -122,10 +122,10 @@ class SettingsAsk(Question):
     TYPE: ClassVar[str] = "settings.ask"
 
 
-class SettingsTold(Message):
+class SettingsAnswered(Message):
     """One replica's settings, secrets masked."""
 
-    TYPE: ClassVar[str] = "settings.told"
+    TYPE: ClassVar[str] = "settings.answered"
     ONCE: ClassVar[bool] = False
 
     request_id: RequestId

@@ -192,7 +192,7 @@ def _count(channel: BlockingChannel, queue: str) -> int | None:
 def _present(channel: BlockingChannel, queue: str) -> Iterator[tuple[Any, Any, bytes]]:
     """What is in the queue when the first is taken, but nothing that comes while this goes on.
 
-    How many these are is told with the first. A passive declaration may tell an older number, in
+    The broker gives their number with the first. A passive declaration may tell an older number, in
     which those are missing that somebody has looked into and given back just before.
     """
     method, properties, body = channel.basic_get(queue)

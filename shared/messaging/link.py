@@ -57,7 +57,7 @@ class Link:
 
     def __init__(self, address: Address, name: str) -> None:
         self._address = address
-        self._url = self._told()
+        self._url = self._current_url()
         self._parameters = _parameters(self._url, name)
         self._name = name
         self._parts: list[LinkPart] = []
@@ -165,15 +165,15 @@ class Link:
                 self._stopping.wait(pause)
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
 
-    def _told(self) -> str:
+    def _current_url(self) -> str:
         return self._address if isinstance(self._address, str) else self._address()
 
     def _take(self) -> bool:
         """Whether the URL has changed; it holds from the next connection on."""
-        told = self._told()
-        if told == self._url:
+        url = self._current_url()
+        if url == self._url:
             return False
-        self._url, self._parameters = told, _parameters(told, self._name)
+        self._url, self._parameters = url, _parameters(url, self._name)
         return True
 
     def _one_connection(self) -> None:

@@ -15,7 +15,7 @@ class StreamHead:
     """Looks at the last chunk of a stream each time it is asked to, as a reader of its own.
 
     A passive declaration counts what retention has left, not where the stream ends; only a reader
-    is told offsets. An empty stream answers when something comes.
+    is given offsets. An empty stream answers when something comes.
     """
 
     def __init__(self, stream: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from shared.contracts import Message, Question, SettingsAsk, SettingsTold
+from shared.contracts import Message, Question, SettingsAnswered, SettingsAsk
 from shared.contracts.questions import ANSWERED_WITHIN_S
 from shared.service.context import Context, Handler
 from shared.service.partitions import PartitionOwner
@@ -44,11 +44,11 @@ class Answering:
 
     def handlers(self) -> dict[type[Message], Handler]:
         """A function for each question that this replica may be able to answer."""
-        return {SettingsAsk: self._told} | dict.fromkeys(self._answers, self._asked)
+        return {SettingsAsk: self._settings_asked} | dict.fromkeys(self._answers, self._asked)
 
-    def _told(self, question: SettingsAsk, ctx: Context) -> Iterable[Message]:
+    def _settings_asked(self, question: SettingsAsk, ctx: Context) -> Iterable[Message]:
         if question.waits(ctx.now):
-            yield SettingsTold(
+            yield SettingsAnswered(
                 request_id=question.request_id,
                 service=self._service,
                 instance=self._settings.instance,

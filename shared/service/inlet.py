@@ -204,15 +204,15 @@ class Inlet:
 
     def _refused(self, delivery: Delivery, error: Reject) -> list[Outgoing]:
         """A dead letter, unless a handler declined a request and there is somebody to answer."""
-        told = None
+        refused = None
         if isinstance(error, Declined):
             reason = error.reason[:_MAX_REASON]
-            told = answer(self._bus, delivery, reason, error.faults, self._clock())
-        if told is None:
+            refused = answer(self._bus, delivery, reason, error.faults, self._clock())
+        if refused is None:
             return self._rejected(delivery, error.reason, error.faults)
         MESSAGES.labels(delivery.queue, "declined").inc()
         log.info("declined", queue=delivery.queue, reason=error.reason[:_MAX_REASON])
-        return [told]
+        return [refused]
 
     def _rejected(
         self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]

@@ -186,7 +186,7 @@ def _field(asked: Branch, findings: Findings) -> dict[str, Any] | None:
     if match := _SUBSCRIPT.fullmatch(path):
         return {match[1].removesuffix("s"): match[2]}
     if path not in get_args(get_args(PodField)[0]):
-        findings.unsupported(asked.at("fieldPath"), "not a field that a program may be told")
+        findings.unsupported(asked.at("fieldPath"), "not a field that a program may read")
         return None
     return {"field": path}
 

@@ -108,7 +108,7 @@ _SHOWN = (Subscription(P.CLIENT, "client.members"),)
 _LOGS = (Subscription(P.CLIENT, "client.logs"),)
 _MEASURED = (replace(_SHOWN[0], awaited=False),)
 _ALERTS = (Subscription(P.CLIENT, "client.alerts", awaited=False),)
-_TOLD = (Subscription(P.HEALER, "healer.jobs", awaited=False),)
+_NOTICES = (Subscription(P.HEALER, "healer.jobs", awaited=False),)
 _MEMBER = (Subscription(P.MEMBER, "member.{instance}", QueueKind.EXCLUSIVE, narrowed=True),)
 _AGENT = (Subscription(P.AGENT, "agent.{instance}", narrowed=True),)
 _ASKERS = (P.CLIENT, P.OUTSIDE)
@@ -159,9 +159,9 @@ ROUTES: tuple[Route, ...] = (
         "request.refused.{request}",
         outlet=JOB_EVENTS,
     ),
-    _job_event(c.JobAccepted, *_TOLD),
+    _job_event(c.JobAccepted, *_NOTICES),
     _job_event(c.JobStarting),
-    _job_event(c.JobPending, *_TOLD),
+    _job_event(c.JobPending, *_NOTICES),
     Route(c.RendezvousOpen, (P.TASK,), _to(P.AUTOSPEC)),
     _of_member(c.PodReported, *_to(P.AUTOSPEC), *_SHOWN),
     Route(
@@ -173,15 +173,15 @@ ROUTES: tuple[Route, ...] = (
     Route(c.PodFenced, (P.AUTOSPEC,), _MEMBER, "pod.fenced.{job}"),
     Route(c.RendezvousTimedOut, (P.AUTOSPEC,), _to(P.TASK)),
     _of_member(c.PodStarted, *_to(P.TASK), *_SHOWN),
-    _job_event(c.JobRunning, *_TOLD),
+    _job_event(c.JobRunning, *_NOTICES),
     _of_member(c.LogAppended, *_LOGS),
     _of_member(c.PodMeasured, *_MEASURED),
     _of_member(c.PodExited, *_to(P.TASK), *_SHOWN),
     _job_event(c.JobRetrying),
     Route(c.RendezvousClose, (P.TASK,), _to(P.AUTOSPEC)),
-    _job_event(c.JobSucceeded, *_TOLD),
-    _job_event(c.JobFailed, *_TOLD),
-    _job_event(c.JobCancelled, *_TOLD),
+    _job_event(c.JobSucceeded, *_NOTICES),
+    _job_event(c.JobFailed, *_NOTICES),
+    _job_event(c.JobCancelled, *_NOTICES),
     _job_event(c.JobRemoved),
     # A sample's way.
     Route(
@@ -225,9 +225,9 @@ ROUTES: tuple[Route, ...] = (
     Route(c.SeriesSearch, (P.CLIENT,), _asked(P.DETECTOR)),
     Route(c.SeriesFound, (P.DETECTOR,), _ANSWERS),
     Route(c.CurveAsk, (P.CLIENT,), _asked(P.DETECTOR, P.PREDICTOR)),
-    Route(c.CurveTold, (P.DETECTOR, P.PREDICTOR), _ANSWERS),
+    Route(c.CurveAnswered, (P.DETECTOR, P.PREDICTOR), _ANSWERS),
     Route(c.SettingsAsk, (P.CLIENT,), _asked(*_KNOWING)),
-    Route(c.SettingsTold, _KNOWING, _ANSWERS),
+    Route(c.SettingsAnswered, _KNOWING, _ANSWERS),
 )
 """Every message of the platform, in flow order."""
 

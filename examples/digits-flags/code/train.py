@@ -1,4 +1,4 @@
-"""TensorFlow 1 style: ps and workers told by flags, a graph per worker, a monitored session."""
+"""TensorFlow 1 style: ps and workers named by flags, a graph per worker, a monitored session."""
 
 import argparse
 import os

@@ -191,8 +191,8 @@ def _episode(event_id: str, kind: str, series: SeriesRef, ctx: Context) -> Episo
     known = ctx.records.get(EPISODES, event_id)
     if known is not None:
         return known
-    told = {"event_id": event_id, "kind": kind, "received_at": ctx.now} | _of_series(series)
-    return Episode.model_validate(told)
+    fields = {"event_id": event_id, "kind": kind, "received_at": ctx.now} | _of_series(series)
+    return Episode.model_validate(fields)
 
 
 def _of_series(series: SeriesRef) -> dict[str, Any]:

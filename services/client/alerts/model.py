@@ -72,8 +72,8 @@ class Filter(BaseModel):
         """Whether the alert is wanted; parts of names are enough, in any case of letters."""
         if self.severity and alert.severity != self.severity:
             return False
-        told = (alert.series, alert.sentence, alert.outcome, alert.acknowledged_by)
-        wanted = ((self.host, (alert.host,)), (self.item, (alert.item,)), (self.search, told))
+        searched = (alert.series, alert.sentence, alert.outcome, alert.acknowledged_by)
+        wanted = ((self.host, (alert.host,)), (self.item, (alert.item,)), (self.search, searched))
         return all(
             any(part.casefold() in text.casefold() for text in texts) for part, texts in wanted
         )

@@ -14,7 +14,7 @@ from services.client.alerts.plot import Plot, plot
 from services.client.alerts.records import OPEN_RANKS, RESOLVED, Episode
 from services.client.alerts.timeline import timeline
 from services.client.api.dependencies import Provided
-from services.client.api.narrative import told_by_healer
+from services.client.api.narrative import story_of
 from services.client.series.addresses import way_of
 from shared.contracts.alerts import AlertState
 
@@ -59,7 +59,7 @@ def incident(client: Provided, alert_id: AlertId) -> HTMLResponse:
         what = "There is no such alert; an ended one is kept for 30 days."
         return client.page("missing.html", 404, here="alerts", what=what)
     name = f"{found.alert.item} on {found.alert.host}"
-    story = told_by_healer(alert_id, client.healer)
+    story = story_of(alert_id, client.healer)
     return client.page(
         "incident.html",
         here="alerts",

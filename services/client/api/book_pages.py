@@ -110,11 +110,11 @@ def _of_hour(hour: dict[str, Any]) -> dict[str, Any]:
 
 def _entry(number: int, line: str) -> dict[str, Any]:
     """An entry in its parts: who and what first, the rest as it was written."""
-    told = json.loads(line)
-    at = datetime.fromisoformat(told.pop("at"))
-    told.pop("previous", None)
-    event, by = told.pop("event"), told.pop("by", "")
-    about = told.pop("about", "")
-    rest = {name: value for name, value in told.items() if value not in ("", None, about)}
+    entry = json.loads(line)
+    at = datetime.fromisoformat(entry.pop("at"))
+    entry.pop("previous", None)
+    event, by = entry.pop("event"), entry.pop("by", "")
+    about = entry.pop("about", "")
+    rest = {name: value for name, value in entry.items() if value not in ("", None, about)}
     words = ", ".join(f"{name} {json.dumps(value)}" for name, value in rest.items())
     return {"number": number, "at": at, "event": event, "by": by, "about": about, "rest": words}

@@ -46,8 +46,8 @@ def judge(client: Provided, form: SentForm) -> Response:
     now, reason = datetime.now(UTC), form.text("reason")
 
     def judged(alert: AlertView) -> Message:
-        told = {"alert_id": alert.alert_id, "by": form.by, "reason": reason, "at": now}
-        return AnomalyJudge.model_validate(told | {"anomaly": False})
+        fields = {"alert_id": alert.alert_id, "by": form.by, "reason": reason, "at": now}
+        return AnomalyJudge.model_validate(fields | {"anomaly": False})
 
     _publish(client, form, judged, ended=True)
     return form.back("judge", "/alerts")
@@ -57,13 +57,13 @@ def judge(client: Provided, form: SentForm) -> Response:
 def decide(
     client: Provided, action_id: Id, decision: Literal["approve", "refuse"], form: SentForm
 ) -> Response:
-    told = ActionDecide(
+    decision_made = ActionDecide(
         action_id=action_id,
         approve=decision == "approve",
         by=form.by,
         reason=form.text("reason"),
     )
-    client.publisher.publish([told])
+    client.publisher.publish([decision_made])
     return form.back(decision, "/")
 
 
@@ -71,14 +71,14 @@ def decide(
 def rule(
     client: Provided, rule_id: Id, decision: Literal["accept", "reject"], form: SentForm
 ) -> Response:
-    told = RuleDecide(
+    decided = RuleDecide(
         rule_id=rule_id,
         accept=decision == "accept",
         by=form.by,
         reason=form.text("reason"),
         at=datetime.now(UTC),
     )
-    client.publisher.publish([told])
+    client.publisher.publish([decided])
     return form.back("rule", "/rules")
 
 

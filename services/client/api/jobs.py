@@ -154,7 +154,7 @@ def description(client: Provided, job_id: JobId) -> Description:
 def cancel(client: Provided, job_id: JobId, body: CancelReason | None = None) -> Handed:
     """Stop a job; what it has done so far is stored."""
     found(client.model, job_id)
-    reason = (body or CancelReason()).reason or f"cancelled by {CALLER.get().told}"
+    reason = (body or CancelReason()).reason or f"cancelled by {CALLER.get().described}"
     client.publisher.publish([JobCancel(job_id=job_id, reason=reason)])
     return Handed(job_id=job_id)
 

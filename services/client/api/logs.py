@@ -104,8 +104,8 @@ def follow(
 
 def _sse(event: LogEvent | str) -> str:
     if isinstance(event, LogEvent):
-        told = {"member": event.member, "incarnation": event.incarnation, "text": event.text}
-        data = json.dumps(told)
+        shown = {"member": event.member, "incarnation": event.incarnation, "text": event.text}
+        data = json.dumps(shown)
         return f"id: {event.position}\nevent: log\ndata: {data}\n\n"
     if not event:
         return ": still here\n\n"

@@ -31,30 +31,30 @@ class Story:
     entries: tuple[Entry, ...]
 
 
-def told_by_healer(alert_id: str, healer: HealerApi) -> Story | None:
+def story_of(alert_id: str, healer: HealerApi) -> Story | None:
     """The alert's story; None where the healer cannot be asked, or has forgotten the alert."""
     if not healer.known:
         return None
     way = ("alerts", alert_id, "narrative")
     try:
-        told = healer.ask("GET", *way, timeout=_TIMEOUT_S).json()
-        return _story(told)
+        narrative = healer.ask("GET", *way, timeout=_TIMEOUT_S).json()
+        return _story(narrative)
     except (HealerUnavailable, HealerRefused) as error:
-        log.info("narrative_not_told", alert_id=alert_id, reason=str(error))
+        log.info("narrative_not_available", alert_id=alert_id, reason=str(error))
     except (LookupError, TypeError, ValueError) as error:
         # A healer of another version must not cost the page.
         log.warning("narrative_not_read", alert_id=alert_id, reason=repr(error))
     return None
 
 
-def _story(told: dict[str, Any]) -> Story:
-    until = told["until"]
+def _story(narrative: dict[str, Any]) -> Story:
+    until = narrative["until"]
     return Story(
-        opening=told["opening"],
-        standing=told["standing"],
-        held_by=told["held_by"],
+        opening=narrative["opening"],
+        standing=narrative["standing"],
+        held_by=narrative["held_by"],
         until=until and datetime.fromisoformat(until),
-        entries=tuple(_entry(number, fact) for number, fact in enumerate(told["facts"])),
+        entries=tuple(_entry(number, fact) for number, fact in enumerate(narrative["facts"])),
     )
 
 

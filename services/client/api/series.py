@@ -18,8 +18,8 @@ from services.client.api.faults import refusal
 from services.client.questions import Questions
 from services.client.series.addresses import query_of
 from services.client.series.picture import DAY_MS, Picture, Window, picture_of
-from shared.contracts import Curve as Told
-from shared.contracts import CurveTold, SeriesFound, SeriesRef
+from shared.contracts import Curve as KnownCurve
+from shared.contracts import CurveAnswered, SeriesFound, SeriesRef
 
 _MAX_LISTED, _DAY_SPANS = 200, (1, 7, 28)
 _Text = Annotated[str, Query(max_length=200)]
@@ -39,8 +39,10 @@ class CurveAnswer(BaseModel):
     """What the models know of one series."""
 
     series: SeriesRef
-    detector: Told | None = Field(description="Newest values, usual range and votes.")
-    predictor: Told | None = Field(description="History of means, and what would be forecast.")
+    detector: KnownCurve | None = Field(description="Newest values, usual range and votes.")
+    predictor: KnownCurve | None = Field(
+        description="History of means, and what would be forecast."
+    )
     notes: list[str] = Field(description="The parts of the answer that are missing, and why.")
 
 
@@ -62,8 +64,8 @@ def series(
 @routes.get("/curve")
 def curve(client: Provided, host: _Text, item: _Text, label: _Label = None) -> CurveAnswer:
     """What the models know of one series now."""
-    told, picture = _asked(client.questions, _series(host, item, label or []), Window())
-    curves = {each.source: each.curve for each in told}
+    answers, picture = _asked(client.questions, _series(host, item, label or []), Window())
+    curves = {each.source: each.curve for each in answers}
     return CurveAnswer(
         series=picture.series,
         detector=curves.get("detector"),
@@ -145,12 +147,12 @@ def _series(host: str, item: str, labels: Sequence[str]) -> SeriesRef:
 
 def _asked(
     questions: Questions, series: SeriesRef, window: Window
-) -> tuple[list[CurveTold], Picture]:
-    told = questions.curve(series)
-    picture = picture_of(series, told, window)
+) -> tuple[list[CurveAnswered], Picture]:
+    answers = questions.curve(series)
+    picture = picture_of(series, answers, window)
     if picture is None:
         raise refusal(404, f"no detector has seen a series {series.text()}", "series")
-    return told, picture
+    return answers, picture
 
 
 def _shown(picture: Picture, window: Window, tried: float | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from services.client.api.dependencies import Provided
-from shared.contracts import SettingsTold
+from shared.contracts import SettingsAnswered
 
 
 @dataclass(frozen=True)
@@ -27,26 +27,26 @@ routes = APIRouter(include_in_schema=False)
 
 @routes.get("/settings")
 def settings(client: Provided) -> HTMLResponse:
-    told = sorted(client.questions.settings(), key=lambda each: (each.service, each.instance))
+    answers = sorted(client.questions.settings(), key=lambda each: (each.service, each.instance))
     mine = {
         "request_id": "00000000-0000-0000-0000-000000000000",
         "service": "client",
         "instance": client.settings.instance,
         "settings": client.settings.shown(),
     }
-    every = [SettingsTold.model_validate(mine), *told]
+    every = [SettingsAnswered.model_validate(mine), *answers]
     services = [(each, _rows(each, every)) for each in every]
     return client.page("settings.html", here="settings", services=services)
 
 
-def _rows(told: SettingsTold, every: Sequence[SettingsTold]) -> list[Row]:
+def _rows(answer: SettingsAnswered, every: Sequence[SettingsAnswered]) -> list[Row]:
     """By name. Replicas differ in their instance; what else differs is worth a look."""
-    others = [each.settings for each in every if each.service == told.service]
+    others = [each.settings for each in every if each.service == answer.service]
     return [
         Row(
-            f"BAROGRAPH_{told.service}_{name}".upper(),
+            f"BAROGRAPH_{answer.service}_{name}".upper(),
             value,
             name != "instance" and any(other.get(name) != value for other in others),
         )
-        for name, value in sorted(told.settings.items())
+        for name, value in sorted(answer.settings.items())
     ]

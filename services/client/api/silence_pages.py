@@ -25,7 +25,7 @@ routes = APIRouter(include_in_schema=False)
 @routes.get("/silences")
 def silences(client: Provided) -> HTMLResponse:
     now = datetime.now(UTC)
-    found = [_told(each) for each in client.healer.get("silences")]
+    found = [_shown(each) for each in client.healer.get("silences")]
     held = [a["held_by"] for a in client.healer.get("alerts", limit=5000) if a["status"] == "held"]
     return client.page(
         "silences.html",
@@ -72,7 +72,7 @@ def end(client: Provided, silence_id: str, form: SentForm) -> Response:
     return form.back("unsilence", "/silences")
 
 
-def _told(silence: dict[str, Any]) -> dict[str, Any]:
+def _shown(silence: dict[str, Any]) -> dict[str, Any]:
     times = {name: datetime.fromisoformat(silence[name]) for name in ("starts_at", "ends_at")}
     text = [f'{m["name"]}{m["op"]}"{m["value"]}"' for m in silence["matchers"]]
     return silence | times | {"text": ", ".join(text)}

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared.contracts import Curve as Told
-from shared.contracts import CurveTold, SeriesRef, Vote
+from shared.contracts import Curve as KnownCurve
+from shared.contracts import CurveAnswered, SeriesRef, Vote
 from shared.contracts.alerts import BandPoint, Point
 
 DAY_MS = 86_400_000
@@ -98,14 +98,16 @@ class Picture:
         return times
 
 
-def picture_of(series: SeriesRef, told: Sequence[CurveTold], window: Window) -> Picture | None:
+def picture_of(
+    series: SeriesRef, answers: Sequence[CurveAnswered], window: Window
+) -> Picture | None:
     """None where everybody who answered says that there is no such series."""
-    curves: dict[str, Told | None] = {each.source: each.curve for each in told}
+    curves: dict[str, KnownCurve | None] = {each.source: each.curve for each in answers}
     detector, predictor = curves.get("detector"), curves.get("predictor")
     if curves and detector is None and predictor is None and "detector" in curves:
         return None
     recent, history = _points(detector), _points(predictor)
-    known = detector or predictor or Told()
+    known = detector or predictor or KnownCurve()
     newest = max((time_ms for time_ms, _ in (*recent, *history)), default=0)
     return Picture(
         series=series,
@@ -126,7 +128,7 @@ def picture_of(series: SeriesRef, told: Sequence[CurveTold], window: Window) -> 
     )
 
 
-def _notes(curves: dict[str, Told | None], predictor: Told | None) -> Iterator[str]:
+def _notes(curves: dict[str, KnownCurve | None], predictor: KnownCurve | None) -> Iterator[str]:
     if "detector" not in curves:
         yield (
             "The detector that works this machine's partition did not answer in time: the newest"
@@ -142,7 +144,7 @@ def _notes(curves: dict[str, Told | None], predictor: Told | None) -> Iterator[s
         yield predictor.note
 
 
-def _points(curve: Told | None) -> list[tuple[int, float]]:
+def _points(curve: KnownCurve | None) -> list[tuple[int, float]]:
     given: Sequence[Point] = curve.points if curve else ()
     return [(point.time_ms, point.value) for point in given if math.isfinite(point.value)]
 

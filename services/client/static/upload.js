@@ -64,22 +64,22 @@ const sheet = document.querySelector("[data-upload]");
 sheet?.addEventListener("change", async (event) => {
   const input = event.target;
   if (input.type !== "file" || !input.files.length) return;
-  const [bar, told, form] = [sheet.querySelector("progress"), sheet.querySelector("[data-told]"), input.form];
+  const [bar, report, form] = [sheet.querySelector("progress"), sheet.querySelector("[data-progress]"), input.form];
   const buttons = form.querySelectorAll("button");
   buttons.forEach((each) => { each.disabled = true; });
   bar.hidden = false;
   bar.value = 0;
   try {
-    told.textContent = "packing";
+    report.textContent = "packing";
     const body = "folder" in input.dataset ? await packed(input.files) : input.files[0];
     if (body.size > Number(sheet.dataset.most)) throw new Error("it is larger than may be uploaded here");
-    told.textContent = "uploading";
+    report.textContent = "uploading";
     const stored = await upload(body, bar);
     form.elements.package.value = stored.package;
     form.elements.package_sha256.value = stored.package_sha256;
-    told.textContent = "uploaded, " + stored.size + " bytes";
+    report.textContent = "uploaded, " + stored.size + " bytes";
   } catch (error) {
-    told.textContent = "not uploaded: " + error.message;
+    report.textContent = "not uploaded: " + error.message;
   }
   bar.hidden = true;
   buttons.forEach((each) => { each.disabled = false; });

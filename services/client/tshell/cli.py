@@ -184,11 +184,11 @@ def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
             state = data["state"]
     printer.close()
     if not as_json:
-        print(visible(_told(door, job, state)), file=sys.stderr)
+        print(visible(_last_sentence(door, job, state)), file=sys.stderr)
     end(state)
 
 
-def _told(door: Door, job: str, state: str) -> str:
+def _last_sentence(door: Door, job: str, state: str) -> str:
     from services.client.tshell.door import Stop  # noqa: PLC0415
 
     try:

@@ -176,14 +176,14 @@ class Door:
             link = begun.headers["location"]
             with httpx.stream("GET", link, timeout=60, trust_env=False) as answer:
                 answer.raise_for_status()
-                told = _written(answer.iter_raw(), partial)
+                written = _written(answer.iter_raw(), partial)
         except httpx.HTTPStatusError as error:
             raise Stop(Code.REFUSED, f"the object store refused {path}: {error}") from error
         except httpx.HTTPError as error:
             raise Stop(Code.UNREACHABLE, f"{path} was not fetched whole: {error}") from error
         except OSError as error:
             raise Stop(Code.BAD_INPUT, f"{target}: {error.strerror or error}") from error
-        if told[0] != size or sha256 not in {None, told[1]}:
+        if written[0] != size or sha256 not in {None, written[1]}:
             partial.unlink(missing_ok=True)
             raise Stop(Code.REFUSED, f"{path} is not what the job stored")
         partial.replace(target)

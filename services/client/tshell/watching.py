@@ -171,8 +171,8 @@ def logs(
         whom = member or "any member"
         raise Stop(Code.NOT_FOUND, f"no {'previous ' if previous else ''}log of {whom} is stored")
     if as_json:
-        told = [part | {"text": "".join(_text(door, job, part))} for part in parts]
-        print(json.dumps({"text": "".join(each["text"] for each in told), "parts": told}))
+        texts = [part | {"text": "".join(_text(door, job, part))} for part in parts]
+        print(json.dumps({"text": "".join(each["text"] for each in texts), "parts": texts}))
         return
     alone = speaks_alone(view, member)
     printer = LogPrinter()

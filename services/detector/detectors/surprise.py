@@ -79,7 +79,7 @@ class Surprise(Detector):
     floor_absolute: float = Field(0.0, ge=0, description="Least distance, in the item's unit.")
     floor_relative: float = Field(0.0, ge=0, description="Least distance, share of abs(mean).")
     direction: Literal["both", "spike", "drop"] = Field(
-        "both", description="Which departures from the mean are told."
+        "both", description="The departures from the mean that are reported."
     )
 
     def columns(self) -> list[Column]:
@@ -223,6 +223,6 @@ class Surprise(Detector):
         return (
             f"{numbers['value']:.6g} where {numbers['expected']:.6g} was expected, "
             f"{numbers['score']:.3g} usual deviations over three points; rarity "
-            f"{numbers['rarity']:.2f}, seen once in {7 / max(rate, 1e-9):.3g} days; told from "
+            f"{numbers['rarity']:.2f}, seen once in {7 / max(rate, 1e-9):.3g} days; reported from "
             f"{numbers['threshold']:.2f}" + (f"; {reasons}" if reasons else "")
         )

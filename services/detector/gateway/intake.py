@@ -150,12 +150,14 @@ class Intake:
 
     def _read_otlp(self, request: _Waiting, encoded: Otlp) -> None:
         data = unpacked(request.body, request.encoding, self._raw_bytes)
-        told = translated(parsed(data, encoded), self._totals, self._raw_bytes)
+        translation = translated(parsed(data, encoded), self._totals, self._raw_bytes)
         received = self._received(
-            np.frombuffer(told.body, dtype=np.uint8), Message.V1, request.sender
+            np.frombuffer(translation.body, dtype=np.uint8), Message.V1, request.sender
         )
-        received.refused = told.samples - received.taken - received.ignored + len(told.faults)
-        received.add(told.faults)
+        received.refused = (
+            translation.samples - received.taken - received.ignored + len(translation.faults)
+        )
+        received.add(translation.faults)
         request.received = received
 
     def _received(self, data: NDArray[np.uint8], message: Message, sender: str) -> Received:

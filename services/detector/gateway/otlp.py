@@ -78,7 +78,7 @@ Sample = tuple[Labels, int, float]
 
 
 @dataclass
-class Told:
+class Translation:
     """A remote write request (1.0), and what of the metrics is not in it."""
 
     body: bytearray
@@ -117,42 +117,48 @@ def parsed(data: bytes, encoded: Otlp) -> ExportMetricsServiceRequest:
     return message
 
 
-def translated(request: ExportMetricsServiceRequest, totals: Totals, most_bytes: int) -> Told:
+def translated(
+    request: ExportMetricsServiceRequest, totals: Totals, most_bytes: int
+) -> Translation:
     """What the gateway reads; deltas are added up in ``totals``.
 
     Raises InvalidBatch when it is more than one request may hold.
     """
-    told = Told(bytearray())
+    translation = Translation(bytearray())
     for resource in request.resource_metrics:
         common = _resource_labels(resource.resource.attributes)
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                for sample in _metric(metric, common, totals, told):
-                    told.samples += 1
-                    told.body += series(*sample)
-                    if told.samples > _MAX_SAMPLES:
+                for sample in _metric(metric, common, totals, translation):
+                    translation.samples += 1
+                    translation.body += series(*sample)
+                    if translation.samples > _MAX_SAMPLES:
                         raise InvalidBatch([f"more than {_MAX_SAMPLES} samples in one request"])
-                    if len(told.body) > most_bytes:
+                    if len(translation.body) > most_bytes:
                         # A resource's attributes are said once, and of each sample here.
                         raise InvalidBatch([f"its labels take more than {most_bytes} bytes"])
-    return told
+    return translation
 
 
-def _metric(metric: Metric, common: Labels, totals: Totals, told: Told) -> Iterator[Sample]:
+def _metric(
+    metric: Metric, common: Labels, totals: Totals, translation: Translation
+) -> Iterator[Sample]:
     kind = metric.WhichOneof("data")
     if kind is None or not metric.name:
-        told.faults.append(f"metric {metric.name[:200] or '?'}: it has no name or no data")
+        translation.faults.append(f"metric {metric.name[:200] or '?'}: it has no name or no data")
         return
     data: Any = getattr(metric, kind)
     temporality = getattr(data, "aggregation_temporality", _CUMULATIVE)
     if temporality not in (_DELTA, _CUMULATIVE):
-        told.faults.append(f"metric {metric.name[:200]}: it is neither cumulative nor delta")
+        translation.faults.append(f"metric {metric.name[:200]}: it is neither cumulative nor delta")
         return
     name = _name(metric.name, metric.unit, kind, bool(getattr(data, "is_monotonic", False)))
     for point in data.data_points:
         if point.time_unix_nano < _FIRST_NS:
             said = f"{point.time_unix_nano} is no Unix time in ns" if point.time_unix_nano else ""
-            told.faults.append(f"metric {metric.name[:200]}: {said or 'a point has no time'}")
+            translation.faults.append(
+                f"metric {metric.name[:200]}: {said or 'a point has no time'}"
+            )
             continue
         time_ms = point.time_unix_nano // 1_000_000
         labels = common | _labels(point.attributes)

@@ -21,7 +21,7 @@ _MAX_FAULTS = 20
 def good_samples(body: bytes) -> tuple[SampleBatch, list[Fault]]:
     """The samples that can be kept, and what is wrong with the first of the others.
 
-    Empty without a body that names a machine: then no sample can be told of.
+    Empty without a body that names a machine: then no sample can be named.
     """
     try:
         message = orjson.loads(body.removeprefix(codecs.BOM_UTF8))

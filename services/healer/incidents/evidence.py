@@ -8,7 +8,7 @@ from datetime import timedelta
 from services.healer.incidents import answers
 from services.healer.incidents.answers import no_evidence, no_plan
 from services.healer.incidents.store import Chronicle
-from services.healer.model.incident import INCIDENTS, Incident, Missing, Told
+from services.healer.model.incident import INCIDENTS, Incident, Missing, News
 from services.healer.model.narrative import Answered, Decided
 from services.healer.model.notification import STORM
 from services.healer.model.transitions import Phase, collected
@@ -26,7 +26,7 @@ class Asking:
         self._chronicle = chronicle
 
     def why(
-        self, incident: Incident, tell: Told, ctx: Context, *, planning: bool = False
+        self, incident: Incident, tell: News, ctx: Context, *, planning: bool = False
     ) -> tuple[Incident, list[Message]]:
         """Towards a notice: first the machine's evidence, and the plan that was asked for."""
         notified = incident.telling(tell)

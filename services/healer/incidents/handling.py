@@ -14,7 +14,7 @@ from services.healer.incidents.store import Chronicle
 from services.healer.incidents.verification import Verifying
 from services.healer.model.action import ACTIONS, Action
 from services.healer.model.decision import Decision
-from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, Told
+from services.healer.model.incident import INCIDENTS, REMEDYING, Incident, News
 from services.healer.model.incident import Handling as HandledBy
 from services.healer.model.narrative import Decided
 from services.healer.model.transitions import Phase, collected
@@ -46,7 +46,7 @@ class Handling:
         if decision.level is Level.AUTOMATIC:
             acting, messages = self._act(incident, None, decision, ctx)
             return acting, [*old, *messages]
-        tell: Told = "escalated" if decision.exhausted else incident.state.value
+        tell: News = "escalated" if decision.exhausted else incident.state.value
         if not decision.remediation:
             asking, questions = self.asking.why(incident, tell, ctx)
             return asking, [*old, *questions]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from services.healer.model.commands import COMMANDS, Command
-from services.healer.model.incident import INCIDENTS, Incident, Told
+from services.healer.model.incident import INCIDENTS, Incident, News
 from services.healer.model.narrative import Ended
 from services.healer.model.notification import STANDINGS, Standing, StandingStatus
 from services.healer.model.policy import worse
@@ -66,7 +66,7 @@ class Chronicle:
         incident: Incident,
         outcome: str,
         ctx: Context,
-        tell: Told = "resolved",
+        tell: News = "resolved",
         until_ms: int = FOREVER,
     ) -> Iterator[Message]:
         """The end; signals still open count as dealt with up to ``until_ms``."""
@@ -80,7 +80,7 @@ class Chronicle:
     def tell(
         self,
         incident: Incident,
-        tell: Told,
+        tell: News,
         ctx: Context,
         found: EvidenceCollected | None = None,
         note: str = "",

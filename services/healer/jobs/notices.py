@@ -106,11 +106,11 @@ class JobNotices:
 
     def _go_on(self, watch: JobWatch, ctx: Context) -> Iterable[Message]:
         """Notify of what is due by now, and keep what is known."""
-        watch = self._told(watch, ctx)
+        watch = self._notified(watch, ctx)
         ctx.records.put(JOB_WATCHES, watch.model_copy(update={"due": self._due(watch, ctx)}))
         return ()
 
-    def _told(self, watch: JobWatch, ctx: Context) -> JobWatch:
+    def _notified(self, watch: JobWatch, ctx: Context) -> JobWatch:
         kind = watch.ended or ("" if watch.runs else "pending")
         if watch.accepted_at is None or not kind:
             return watch
@@ -119,7 +119,7 @@ class JobNotices:
         targets = _unheard(watch, kind, due)
         if not targets:
             return watch
-        before = sum(each.startswith(kind) for each in watch.told)
+        before = sum(each.startswith(kind) for each in watch.notified)
         notice = _summary(watch, kind, before + 1, ctx)
         # A target that a rule names for other notices is no leave for the job to name it for this.
         ruled = {target for wish in due if wish is not watch.notify for target in wish.to}
@@ -129,7 +129,7 @@ class JobNotices:
             log.warning("job_notice_refused", job_id=watch.job_id, targets=refused)
         log.info("job_notified", job_id=watch.job_id, said=kind, message_id=notice.message_id)
         heard = (f"{kind} {target}" for target in targets)
-        return watch.model_copy(update={"told": (*watch.told, *heard)})
+        return watch.model_copy(update={"notified": (*watch.notified, *heard)})
 
     @staticmethod
     def _due(watch: JobWatch, ctx: Context) -> datetime:
@@ -150,7 +150,7 @@ def _wishes(watch: JobWatch, kind: str) -> list[JobNotify]:
 def _unheard(watch: JobWatch, kind: str, wishes: Sequence[JobNotify]) -> list[str]:
     """Whom these wishes name and who has not heard of it."""
     named = dict.fromkeys(target for wish in wishes for target in wish.to)
-    return [target for target in named if not {kind, f"{kind} {target}"} & {*watch.told}]
+    return [target for target in named if not {kind, f"{kind} {target}"} & {*watch.notified}]
 
 
 def _waiting(watch: JobWatch) -> list[JobNotify]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.contracts.job_notices import JobNotify
 from shared.store import Collection
@@ -29,8 +29,8 @@ class JobWatch(BaseModel):
     ended: Literal["", "failed", "succeeded", "cancelled"] = ""
     reason: str = ""
     last_lines: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
-    """The kinds of notices that were made, each with whom it was for."""
+    notified: tuple[str, ...] = Field(default=(), validation_alias=AliasChoices("notified", "told"))
+    """The kinds of notices that were made, each with whom it was for; `told` in old records."""
     due: AwareDatetime
 
 

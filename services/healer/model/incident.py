@@ -35,7 +35,7 @@ from shared.store import Collection, Records
 
 Handling = Literal["none", "mail", "approve", "automatic"]
 Missing = Literal["evidence", "plan"]
-Told = Literal["predicted", "firing", "handled", "escalated", "resolved"]
+News = Literal["predicted", "firing", "handled", "escalated", "resolved"]
 """What people are notified of by a change of an incident."""
 
 
@@ -81,7 +81,7 @@ class Incident(BaseModel):
     """What the notice in preparation waits for."""
     attempts: int = 0
     actions: tuple[str, ...] = ()
-    tell: Told = "firing"
+    tell: News = "firing"
     """What the notice in preparation says."""
     mails: int = 0
     """How often people were to be notified."""
@@ -165,7 +165,7 @@ class Incident(BaseModel):
         """Who handles it from now on."""
         return self._with(handling=handling)
 
-    def telling(self, tell: Told) -> Incident:
+    def telling(self, tell: News) -> Incident:
         """What the notice in preparation says."""
         return self._with(tell=tell)
 

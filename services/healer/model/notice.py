@@ -177,5 +177,5 @@ class Summary(_Said):
         return self.rows
 
 
-Told = Annotated[Notice | Summary, Field(discriminator="form")]
+AnyNotice = Annotated[Notice | Summary, Field(discriminator="form")]
 """Whatever people are sent."""

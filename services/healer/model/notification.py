@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.narrative import Narrative
-from services.healer.model.notice import Kind, SignalWord, Told
+from services.healer.model.notice import AnyNotice, Kind, SignalWord
 from shared.contracts.alerts import AlertState, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
 from shared.store import Collection
@@ -161,7 +161,7 @@ class StormState(_Record):
 class NoticeRecord(_Record):
     """A notice; its deliveries refer to it."""
 
-    notice: Told
+    notice: AnyNotice
     due: AwareDatetime
 
 

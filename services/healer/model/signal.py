@@ -40,7 +40,7 @@ class Signal(_Record):
         return self.model_copy(update={"until": until, "ending": ending})
 
     def firing(self) -> Signal:
-        """What it foretold has come."""
+        """The alarm that it predicted fires."""
         return self.model_copy(update={"state": AlertState.FIRING})
 
 
@@ -87,6 +87,6 @@ class Sight(_Record):
         return Crossed(at=at, value=self.value, threshold=self.threshold, sentence=self.sentence)
 
     def reached(self, value: float) -> Sight:
-        """What was foretold has come, with this value."""
+        """The predicted alarm fires, with this value."""
         gone = dict.fromkeys(("crossing_ms", "earliest_ms", "latest_ms", "predicted_value"))
         return self.model_copy(update={"value": value, **gone})

@@ -14,9 +14,9 @@ from services.healer.model.notice import Kind
 from services.healer.model.notification import Flap
 from services.healer.notify.render.numbers import percent, quantity, span
 from services.healer.notify.render.story import (
+    as_predicted,
     clock,
     clock_ms,
-    foretold,
     last_prediction,
     subject,
 )
@@ -136,7 +136,7 @@ def _handled(incident: Incident, now: datetime) -> str:
     fired = any(fact.kind == "alarm" for fact in incident.narrative)
     parts = [f"{name}:"]
     if predicted is not None:
-        parts.append(f"{foretold(predicted, unit, now)};")
+        parts.append(f"{as_predicted(predicted, unit, now)};")
     did = next((f for f in reversed(incident.narrative) if isinstance(f, Executed)), None)
     if did is not None:
         parts.append(f"{did.words.rstrip('.')} at {clock(did.at, now)} UTC;")
@@ -162,7 +162,7 @@ def _resolved(incident: Incident, now: datetime) -> str:
     length = span((incident.closed_at or now) - incident.opened_at)
     predicted = last_prediction(incident.narrative)
     if predicted is not None and not any(f.kind == "alarm" for f in incident.narrative):
-        said = foretold(predicted, unit, now)
+        said = as_predicted(predicted, unit, now)
         return f"{name} is out of danger{at}: it was {said}, and that did not come. Nothing to do."
     return f"{name} is well again{at}, after {length}. Nothing to do."
 

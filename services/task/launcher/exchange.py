@@ -142,8 +142,8 @@ class RemoteProgram:
 
     def used(self) -> Usage | None:
         """What the other container tells of itself; the program could tell it, too."""
-        told = self._exchange.heard("used.json") or {}
-        seconds, memory = told.get("cpu_seconds"), told.get("memory_bytes")
+        used = self._exchange.heard("used.json") or {}
+        seconds, memory = used.get("cpu_seconds"), used.get("memory_bytes")
         if not isinstance(seconds, int | float) or not isinstance(memory, int):
             return None
         if not (0 <= seconds < _MAX_USED and 0 <= memory < _MAX_USED):

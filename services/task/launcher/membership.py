@@ -36,7 +36,7 @@ _REPORT_S = 1.0
 _REMIND_S = 10.0
 _PUBLISH_S = 10.0
 _RETRY_S = 1.0
-_MAX_TOLD = 500
+_MAX_QUEUED = 500
 _TOGETHER = 50
 
 
@@ -86,7 +86,7 @@ class Membership:
         Dropped lines lie in the object store all the same; old measurements are no loss.
         """
         with self._news:
-            if isinstance(message, LogAppended | PodMeasured) and len(self._queue) >= _MAX_TOLD:
+            if isinstance(message, LogAppended | PodMeasured) and len(self._queue) >= _MAX_QUEUED:
                 return
             self._queue.append(message)
             self._news.notify_all()
@@ -153,20 +153,20 @@ class Membership:
             with self._news:
                 self._news.wait_for(lambda: self._queue or self._stop.is_set())
                 batch = [self._queue[i] for i in range(min(_TOGETHER, len(self._queue)))]
-            if batch and self._told(batch):
+            if batch and self._published(batch):
                 with self._news:
                     for _ in batch:
                         self._queue.popleft()
                     self._news.notify_all()
 
-    def _told(self, batch: Sequence[Message]) -> bool:
+    def _published(self, batch: Sequence[Message]) -> bool:
         try:
             self._bus.publish(batch, timeout_s=_PUBLISH_S)
         except Unroutable:
             # Nobody follows logs live where no client service ever ran; the rest must get out.
             rest = [message for message in batch if not isinstance(message, LogAppended)]
             if len(rest) < len(batch):
-                return self._told(rest)
+                return self._published(rest)
             time.sleep(_RETRY_S)
             return False
         except Unpublishable as error:

@@ -59,12 +59,14 @@ def read_spec() -> PodSpec:
 
 def member_spec(spec: PodSpec) -> MemberSpec:
     """Who this pod is, by its Job's index and the failures counted before it."""
-    told = os.environ
-    failures = [told.get(f"BAROGRAPH_{name}") or "0" for name in ("BASE", "FAILED", "IGNORED")]
+    environment = os.environ
+    failures = [
+        environment.get(f"BAROGRAPH_{name}") or "0" for name in ("BASE", "FAILED", "IGNORED")
+    ]
     member = member_at(
-        told["BAROGRAPH_ROLES"],
-        told["BAROGRAPH_GROUP"],
-        int(told["BAROGRAPH_INDEX"]),
+        environment["BAROGRAPH_ROLES"],
+        environment["BAROGRAPH_GROUP"],
+        int(environment["BAROGRAPH_INDEX"]),
         1 + sum(map(int, failures)),
     )
     if member is None:
@@ -75,9 +77,9 @@ def member_spec(spec: PodSpec) -> MemberSpec:
         primary=member.name == primary(spec.job),
         directory=str(PodPlaces.PRIVATE),
         checkpoints=str(PodPlaces.CHECKPOINTS),
-        host=told["BAROGRAPH_HOST"],
-        pod=told["BAROGRAPH_POD"],
-        node=told["BAROGRAPH_NODE"],
+        host=environment["BAROGRAPH_HOST"],
+        pod=environment["BAROGRAPH_POD"],
+        node=environment["BAROGRAPH_NODE"],
         program_grace_s=spec.program_grace_s,
         credentials=Credentials(broker_url=spec.broker_url, bucket=spec.bucket),
     )

@@ -76,7 +76,7 @@ class Program:
         stdin = self._process.stdin
         if stdin is not None:
             with suppress(BrokenPipeError):
-                stdin.write(self._told())
+                stdin.write(self._input())
                 stdin.close()
         threading.Thread(target=self._wait, args=(ended,), name="program", daemon=True).start()
 
@@ -132,9 +132,9 @@ class Program:
             return [first, *first.children(recursive=True)]
         return []
 
-    def _told(self) -> bytes:
+    def _input(self) -> bytes:
         command = self._command
-        told = {
+        start = {
             "argv": command.argv,
             "env": command.env,
             "cwd": str(command.cwd),
@@ -143,7 +143,7 @@ class Program:
             "parent": os.getpid(),
             "cgroups": self._cgroup.entrances,
         }
-        return json.dumps(told).encode()
+        return json.dumps(start).encode()
 
     def _wait(self, ended: Callable[[Program], None]) -> None:
         while True:

@@ -44,7 +44,7 @@ def updated(conditions: list[Condition], news: Iterable[News], now: datetime) ->
 
 def _with(conditions: list[Condition], news: News, now: str) -> list[Condition]:
     known = next((c for c in conditions if c.get("type") == news.type), None)
-    told = {
+    condition = {
         "type": news.type,
         "status": news.status,
         "reason": news.reason,
@@ -53,14 +53,14 @@ def _with(conditions: list[Condition], news: News, now: str) -> list[Condition]:
         "lastTransitionTime": now,
     }
     if known is not None and known.get("status") == news.status:
-        told["lastTransitionTime"] = known.get("lastTransitionTime", now)
+        condition["lastTransitionTime"] = known.get("lastTransitionTime", now)
         if known.get("reason") == news.reason:
-            if known.get("message") == told["message"]:
+            if known.get("message") == condition["message"]:
                 return conditions
             # Other words for the same: no change of state, so it keeps its place.
-            return [told if c is known else c for c in conditions]
+            return [condition if c is known else c for c in conditions]
     left = [_stopped(c, news) for c in conditions if _stays(c, news)]
-    return [*left, told]
+    return [*left, condition]
 
 
 def _stays(condition: Condition, news: News) -> bool:

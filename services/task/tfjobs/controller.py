@@ -166,10 +166,10 @@ class TFJobs:
                 notes=found.notes,
             )
             with self._unit() as unit:
-                told = list(self._submit(found.submit, self._context(unit)))
+                messages = list(self._submit(found.submit, self._context(unit)))
                 unit.records.put(TFJOBS, record)
                 job = unit.records.get(JOBS, record.job_id)
-                unit.emit(*told)
+                unit.emit(*messages)
         except (Refused, Declined) as error:
             self._refuse(tfjob, error, ctx)
             return
@@ -207,9 +207,9 @@ class TFJobs:
     def _cancel(self, job: str, reason: str, record: TFJobRecord, *, stage: str) -> None:
         with self._unit() as unit:
             ctx = self._context(unit)
-            told = list(handlers.job_cancel(JobCancel(job_id=job, reason=reason), ctx))
+            messages = list(handlers.job_cancel(JobCancel(job_id=job, reason=reason), ctx))
             unit.records.put(TFJOBS, record.model_copy(update={"stage": stage}))
-            unit.emit(*told)
+            unit.emit(*messages)
 
     def _keep(self, record: TFJobRecord, *, stage: str) -> None:
         with self._unit() as unit:

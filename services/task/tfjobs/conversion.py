@@ -84,6 +84,6 @@ def _validated(body: dict[str, Any]) -> JobSubmit:
     try:
         return JobSubmit.model_validate(body)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_input=False, include_context=False)
-        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in told]
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in errors]
         raise Refused([fault.removeprefix(": ")[:_MAX_FAULT] for fault in faults]) from error

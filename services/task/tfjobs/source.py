@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 _WARNINGS = {"Failed", "Restarting", "Pending", "Ignored"}
 _MAX_NOTE = 1000
-_MAX_TOLD = 10_000
+_MAX_POSTED = 10_000
 _COMPONENT = "barograph-task"
 
 
@@ -67,7 +67,7 @@ class ClusterTFJobs:
             namespace: Mirror(cluster, path_of(VERSION, PLURAL, namespace), keep=_keep)
             for namespace in namespaces
         }
-        self._told: set[str] = set()
+        self._posted: set[str] = set()
 
     def start(self) -> None:
         for mirror in self._mirrors.values():
@@ -97,7 +97,7 @@ class ClusterTFJobs:
         """See the protocol."""
         event = _event(tfjob, condition)
         name = event["metadata"]["name"]
-        if name in self._told:
+        if name in self._posted:
             return
         try:
             self._cluster.create(path_of("v1", "events", tfjob.namespace), event)
@@ -108,9 +108,9 @@ class ClusterTFJobs:
             return
         except ClusterError as error:
             log.warning("tfjob_event_refused", tfjob=tfjob.name, error=str(error))
-        if len(self._told) >= _MAX_TOLD:
-            self._told.clear()  # the server still knows the newer ones by their names
-        self._told.add(name)
+        if len(self._posted) >= _MAX_POSTED:
+            self._posted.clear()  # the server still knows the newer ones by their names
+        self._posted.add(name)
 
     def delete(self, tfjob: TFJob) -> None:
         """See the protocol."""
@@ -140,8 +140,8 @@ def changed(before: Sequence[Condition], after: Sequence[Condition]) -> list[Con
 
 def _event(tfjob: TFJob, condition: Condition) -> Object:
     kind, at = condition["type"], condition["lastTransitionTime"]
-    told = (tfjob.uid, kind, condition["reason"], condition["message"], at)
-    digest = hashlib.sha256("\x1f".join(told).encode()).hexdigest()
+    parts = (tfjob.uid, kind, condition["reason"], condition["message"], at)
+    digest = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
     return {
         "apiVersion": "v1",
         "kind": "Event",

@@ -85,7 +85,7 @@ def test_a_late_change_of_an_action_changes_nothing() -> None:
     desk.store.close()
 
 
-@pytest.mark.parametrize("health", ["told", "not told"])
+@pytest.mark.parametrize("health", ["reported", "not reported"])
 @pytest.mark.parametrize("hours", ["ended", "none has ended"])
 def test_the_page_of_a_machine_shows_what_is_known_of_it(
     health: str, hours: str, monkeypatch: pytest.MonkeyPatch
@@ -104,7 +104,7 @@ def test_the_page_of_a_machine_shows_what_is_known_of_it(
 
     def answering(_: HealerApi, _method: str, *way: str, **_options: Any) -> httpx.Response:
         if way == ("health",):
-            return httpx.Response(200, json=[known] if health == "told" else [])
+            return httpx.Response(200, json=[known] if health == "reported" else [])
         assert way == ("health", "h7", "hours")
         if hours != "ended":
             raise HealerRefused(["no hour of such a machine has ended yet"])
@@ -116,9 +116,9 @@ def test_the_page_of_a_machine_shows_what_is_known_of_it(
     page = desk.call("GET", "/machines/h7")
     assert page.status_code == 200
     assert "the disk is nearly full" in page.text
-    assert ("health has not been told yet" in page.text) == (health != "told")
-    assert ("cpu.idle is 0 %: 20 points" in page.text) == (health == "told")
-    assert ('class="card strip"' in page.text) == ((health, hours) == ("told", "ended"))
+    assert ("health has not been reported yet" in page.text) == (health != "reported")
+    assert ("cpu.idle is 0 %: 20 points" in page.text) == (health == "reported")
+    assert ('class="card strip"' in page.text) == ((health, hours) == ("reported", "ended"))
     desk.store.close()
 
 

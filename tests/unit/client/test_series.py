@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.client.questions import Questions, TooManyQuestions
 from services.client.series.addresses import labels_in
 from services.client.series.picture import Window, picture_of
-from shared.contracts import Curve, CurveAsk, CurveTold, SeriesFound, SeriesRef, SeriesSearch
+from shared.contracts import Curve, CurveAnswered, CurveAsk, SeriesFound, SeriesRef, SeriesSearch
 from shared.contracts.alerts import Point
 from shared.service import Context
 from tests.unit.client.test_api import NOW, Desk
@@ -39,7 +39,7 @@ class Knowing:
         if isinstance(message, CurveAsk):
             for source in self.sources:
                 curve = Curve(points=(Point(time_ms=HOUR_MS, value=50.0),), threshold=80)
-                told = CurveTold(request_id=message.request_id, source=source, curve=curve)
+                told = CurveAnswered(request_id=message.request_id, source=source, curve=curve)
                 self.questions.take(told, context)
         if isinstance(message, SeriesSearch):
             for partition in range(self.answered):
@@ -75,7 +75,7 @@ def test_whoever_is_silent_is_named_and_the_rest_is_shown(sources: tuple[str, ..
 
 def test_answers_to_others_and_late_ones_are_dropped() -> None:
     questions = Knowing().questions
-    told = CurveTold(request_id="0" * 8 + "-0000-0000-0000-" + "0" * 12, source="detector")
+    told = CurveAnswered(request_id="0" * 8 + "-0000-0000-0000-" + "0" * 12, source="detector")
     assert questions.take(told, Context(NOW, "m", 1, None)) == ()
     assert not questions._open
 
@@ -91,7 +91,7 @@ def test_how_often_a_threshold_would_have_fired_counts_its_beginnings() -> None:
     values = [10, 60, 70, 20, 60, 20, 20, 90]
     points = tuple(Point(time_ms=n * HOUR_MS, value=v) for n, v in enumerate(values))
     curve = Curve(points=points, step_ms=HOUR_MS, threshold=80)
-    told = [CurveTold(request_id="0" * 36, source="predictor", curve=curve)]
+    told = [CurveAnswered(request_id="0" * 36, source="predictor", curve=curve)]
     picture = picture_of(SERIES, told, Window(until_ms=2 * HOUR_MS))
     assert picture is not None
     assert [picture.fired(at) for at in (60, 80, 95, 5)] == [3, 1, 0, 1]

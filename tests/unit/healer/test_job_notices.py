@@ -301,3 +301,8 @@ def test_a_rule_that_names_nobody_stops_the_start() -> None:
     rules = [{"to": ["board"]}, {"to": ["mail:ann@example.org", "pager"]}]
     with pytest.raises(ValidationError, match=r"job_notices.1.to: no channel .* is pager"):
         HealerSettings.model_validate({"channels": CHANNELS, "job_notices": rules})
+
+
+def test_a_watch_of_an_older_version_keeps_what_was_notified() -> None:
+    old = {"job_id": "j1", "name": "digits", "told": ["pending slack"], "due": NOW}
+    assert JOB_WATCHES.model.model_validate(old).notified == ("pending slack",)

@@ -11,7 +11,7 @@ import pytest
 
 from services.task import reconcile, states
 from services.task.reconcile import Reconciler
-from services.task.records import JOBS, JobRecord, Verdict
+from services.task.records import JOBS, JobRecord, MemberRecord, Verdict
 from services.task.runtime import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes.pending import given_back
 from services.task.settings import TaskSettings
@@ -249,3 +249,10 @@ def test_more_words_of_the_same_reason_are_told_as_soon_as_they_are_known(house:
     house.runtime.waits["a"] = waits(PendingCause.QUEUE, other)
     house.run(after_s=reconcile._RESTLESS_S)
     assert reasons(house) == ["waits in Kueue's queue q", more]
+
+
+def test_a_member_of_an_older_version_keeps_the_end_that_its_launcher_reported() -> None:
+    old = {"role": "worker", "index": 0, "told": {"exit_code": 3}}
+    read = MemberRecord.model_validate(old)
+    assert read.reported is not None
+    assert read.reported.exit_code == 3

@@ -51,7 +51,7 @@ def last_prediction(narrative: Narrative) -> Predicted | None:
     return next((f for f in reversed(narrative) if isinstance(f, Predicted)), None)
 
 
-def foretold(fact: Predicted, unit: str, now: datetime) -> str:
+def as_predicted(fact: Predicted, unit: str, now: datetime) -> str:
     """E.g. ``predicted to reach 90 % at 20:26:30 (31 %, between 20:25:10 and 20:28:00)``."""
     verb = "reach" if fact.threshold >= fact.value else "fall to"
     details = [percent(fact.probability)] if fact.probability is not None else []
@@ -72,7 +72,7 @@ def sentence(fact: Fact, unit: str, now: datetime) -> str:
 @sentence.register
 def _(fact: Predicted, unit: str, now: datetime) -> str:
     by = f", says {fact.forecaster}" if fact.forecaster else ""
-    return f"at {quantity(fact.value, unit)}, {foretold(fact, unit, now)}{by}"
+    return f"at {quantity(fact.value, unit)}, {as_predicted(fact, unit, now)}{by}"
 
 
 @sentence.register

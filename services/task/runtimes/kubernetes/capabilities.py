@@ -28,8 +28,8 @@ def detect(cluster: Cluster) -> Capabilities:
     Raises:
         ClusterError: when it is too old, or does not answer.
     """
-    told = cluster.get("/version")
-    version = str(told.get("gitVersion", ""))
+    answer = cluster.get("/version")
+    version = str(answer.get("gitVersion", ""))
     numbers = re.findall(r"\d+", version)[:2]
     if len(numbers) < len(MIN_VERSION) or tuple(map(int, numbers)) < MIN_VERSION:
         least = ".".join(map(str, MIN_VERSION))

@@ -32,14 +32,14 @@ def ours(template: Template, name: str, way: str, group: str) -> Object:
             {"name": "TMPDIR", "value": str(PodPlaces.PRIVATE)},
             {"name": "PYTHONNOUSERSITE", "value": "1"},
             {"name": "BAROGRAPH_GROUP", "value": group},
-            _told("BAROGRAPH_ROLES", f"metadata.annotations['{names.ROLES}']"),
-            _told("BAROGRAPH_INDEX", f"metadata.annotations['{names.INDEX}']"),
-            _told("BAROGRAPH_BASE", f"metadata.annotations['{names.BASE}']"),
-            _told("BAROGRAPH_FAILED", f"metadata.annotations['{names.FAILED}']"),
-            _told("BAROGRAPH_IGNORED", f"metadata.annotations['{names.IGNORED}']"),
-            _told("BAROGRAPH_HOST", "status.podIP"),
-            _told("BAROGRAPH_POD", "metadata.name"),
-            _told("BAROGRAPH_NODE", "spec.nodeName"),
+            _from_field("BAROGRAPH_ROLES", f"metadata.annotations['{names.ROLES}']"),
+            _from_field("BAROGRAPH_INDEX", f"metadata.annotations['{names.INDEX}']"),
+            _from_field("BAROGRAPH_BASE", f"metadata.annotations['{names.BASE}']"),
+            _from_field("BAROGRAPH_FAILED", f"metadata.annotations['{names.FAILED}']"),
+            _from_field("BAROGRAPH_IGNORED", f"metadata.annotations['{names.IGNORED}']"),
+            _from_field("BAROGRAPH_HOST", "status.podIP"),
+            _from_field("BAROGRAPH_POD", "metadata.name"),
+            _from_field("BAROGRAPH_NODE", "spec.nodeName"),
             *_trusting(template),
         ],
         "resources": _OURS,
@@ -64,7 +64,7 @@ def _trusting(template: Template) -> list[Object]:
     return [{"name": trust.VARIABLE, "value": file}] if template.trust else []
 
 
-def _told(name: str, path: str) -> Object:
+def _from_field(name: str, path: str) -> Object:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 

@@ -109,9 +109,9 @@ def _creation(seen: Seen) -> Iterator[tuple[PendingCause, str, str]]:
         job = uids.get(event["involvedObject"].get("uid", ""))
         if job is None or event.get("reason") != "FailedCreate" or _complete(job):
             continue
-        told = str(event.get("message", ""))
-        cause = PendingCause.QUOTA if _QUOTA_WORDS in told else PendingCause.ADMISSION
-        yield cause, f"pods cannot be made: {told}", ""
+        text = str(event.get("message", ""))
+        cause = PendingCause.QUOTA if _QUOTA_WORDS in text else PendingCause.ADMISSION
+        yield cause, f"pods cannot be made: {text}", ""
         return
 
 
@@ -127,16 +127,16 @@ def _queue(seen: Seen) -> Iterator[tuple[PendingCause, str, str]]:
         queue = (job["metadata"].get("labels") or {}).get(names.QUEUE)
         if not queue or not job["spec"].get("suspend"):
             continue
-        told = f"waits in Kueue's queue {queue}"
+        text = f"waits in Kueue's queue {queue}"
         for workload in seen.workloads:
             owners = workload["metadata"].get("ownerReferences") or []
             if any(owner["uid"] == job["metadata"]["uid"] for owner in owners):
-                told += "".join(
+                text += "".join(
                     f": {each['message']}"
                     for each in (workload.get("status") or {}).get("conditions") or []
                     if each["type"] == "QuotaReserved" and each["status"] == "False"
                 )
-        yield PendingCause.QUEUE, told, ""
+        yield PendingCause.QUEUE, text, ""
 
 
 def _pod(pod: Object, warnings: Iterable[Object]) -> Iterator[tuple[PendingCause, str, str]]:
@@ -145,8 +145,8 @@ def _pod(pod: Object, warnings: Iterable[Object]) -> Iterator[tuple[PendingCause
     uid = pod["metadata"]["uid"]
     for container, reason, message in pods.waiting(pod):
         if reason in _IMAGE:
-            told = _pull_message(uid, warnings) or message or reason
-            yield PendingCause.IMAGE, f"{container}: {reason}: {told}", name
+            text = _pull_message(uid, warnings) or message or reason
+            yield PendingCause.IMAGE, f"{container}: {reason}: {text}", name
         elif reason in _CONTAINER:
             yield PendingCause.ADMISSION, f"{container}: {reason}: {message}", name
     scheduled = pods.condition(pod, "PodScheduled")

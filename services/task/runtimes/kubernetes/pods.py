@@ -121,8 +121,8 @@ def condition(pod: Object, kind: str) -> Object:
 
 def overdue(pod: Object, now: datetime, slack_s: float) -> bool:
     """Whether it should have ended long ago, and nobody on its node says so."""
-    told = pod["metadata"].get("deletionTimestamp")
-    return bool(told) and (now - instant(told)).total_seconds() > slack_s
+    deleted_at = pod["metadata"].get("deletionTimestamp")
+    return bool(deleted_at) and (now - instant(deleted_at)).total_seconds() > slack_s
 
 
 def instant(text: str) -> datetime:

@@ -120,9 +120,9 @@ class KubernetesRuntime:
     def stop(self, job_id: str, member: Member, grace_s: float) -> None:
         """Delete the incarnation's pod; its grace is the pod's own."""
         for pod in self._view.pods(job_id):
-            told = pods.member(pod)
+            of_pod = pods.member(pod)
             leaving = pod["metadata"].get("deletionTimestamp")
-            if told == member and pods.alive(pod) and not leaving:
+            if of_pod == member and pods.alive(pod) and not leaving:
                 self._delete(pod, self._pod_path(pod))
 
     def end(self, job_id: str, members: Sequence[Member], grace_s: float) -> None:

@@ -173,8 +173,8 @@ class View:
             for (name, number), fate in list(self._fates.get(job_id, {}).items()):
                 known = there.get((name, number))
                 if known is None or not (known.alive or known.fate):
-                    told = names.member_named(name, number)
-                    there[name, number] = Observed(job_id, told, alive=False, fate=fate)
+                    member = names.member_named(name, number)
+                    there[name, number] = Observed(job_id, member, alive=False, fate=fate)
             yield from there.values()
 
     def _deleted(self, pod: Object) -> None:
@@ -191,8 +191,8 @@ class View:
         taken = job is not None and _suspended(job) and pod["metadata"]["deletionTimestamp"]
         if not taken or fate.exit_code == 0 or fate.oom:
             return fate
-        told = {"fault": "Kueue suspended the job", "infrastructure": True, "preempted": True}
-        return fate.model_copy(update=told)
+        fields = {"fault": "Kueue suspended the job", "infrastructure": True, "preempted": True}
+        return fate.model_copy(update=fields)
 
 
 def _owner(workload: Object) -> str:

@@ -36,14 +36,14 @@ def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], s
             writes=store.presign_prefix(own, f"jobs/{submit.job_id}/", _ACCESS_S, _MAX_BYTES),
             reads={f"{own}/{key}": store.presign_get(own, key, _ACCESS_S) for key in reads},
         )
-        told = PodSpec(
+        contents = PodSpec(
             job=submit,
             program_grace_s=settings.program_grace_s,
             broker_url=settings.member_broker_url_of(submit.job_id, _ACCESS_S),
             bucket=own,
             access=access,
         )
-        return told.model_dump_json()
+        return contents.model_dump_json()
 
     return spec
 

@@ -16,6 +16,7 @@ RUN python3 -m venv /opt/barograph \
  && /opt/barograph/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
 
 # The agent runs on every node: it gets the part of the healer's code that it needs, and no more.
+# Modules are compiled here, as a service's user may not write there and would at every start.
 FROM ${BASE} AS code
 ARG SERVICE
 COPY LICENSE /app/
@@ -25,7 +26,8 @@ RUN mkdir /app/services && cd /tmp/services && cp __init__.py /app/services/ \
  && if [ "$SERVICE" = agent ]; then \
       mkdir /app/services/healer && cd healer \
       && cp -r __init__.py masking.py agent remediations /app/services/healer/; \
-    else cp -r "$SERVICE" /app/services/; fi
+    else cp -r "$SERVICE" /app/services/; fi \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash /app
 
 FROM ${BASE}
 ARG SERVICE

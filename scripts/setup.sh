@@ -111,7 +111,15 @@ install_python_packages() {
   # The commands `barograph` and `tshell`, straight from this work tree. The peers' environment
   # serves every work tree: there, the code comes from where a benchmark is started.
   [[ $profile == peers ]] || .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
+  compile_modules "$venv"/lib/python*/site-packages
   echo "$wanted" >"$stamp"
+}
+
+# Compiled here once. Otherwise every process compiles for seconds all that it imports, where
+# PYTHONDONTWRITEBYTECODE is set or its user may not write here, as the users of jobs. Files that
+# Python cannot compile (a few packages bring templates) are never imported.
+compile_modules() {
+  "$venv/bin/python" -m compileall -qq -j 2 -x '/tests/' "$@" || true
 }
 
 install_node_packages() {
@@ -128,4 +136,5 @@ fi
 mapfile -t missing < <(missing_packages)
 if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
 install_python_packages
+compile_modules examples replay services shared
 install_node_packages

@@ -12,9 +12,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from shared import machine
-from shared.contracts.alerts import Direction, EventId, RemediationStep, SeriesRef
+from shared.contracts.alerts import Direction, EventId, SeriesRef
 from shared.contracts.message import Identifier, Message, Part
 from shared.contracts.metrics import ItemName
+from shared.contracts.remediation import RemediationStep
 
 Reason = Annotated[str, Field(max_length=500, description="Why, in words for people.")]
 Person = Annotated[

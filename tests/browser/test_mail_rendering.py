@@ -16,7 +16,8 @@ from services.healer.model.notice import Line, Notice, Summary
 from services.healer.notify.links import Links
 from services.healer.notify.render.mail import build
 from services.healer.notify.render.text import LinkMaker
-from shared.contracts.alerts import EvidenceRow, EvidenceTable, SeriesRef, Severity
+from shared.contracts.alerts import SeriesRef, Severity
+from shared.contracts.remediation import EvidenceRow, EvidenceTable
 from tests.browser.test_page import Browser
 from tests.unit.healer.stories import STORIES
 from tests.unit.healer.test_mail import NOW, notice

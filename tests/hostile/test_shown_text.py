@@ -19,7 +19,7 @@ from services.healer.notify.compose import exact_command
 from services.healer.notify.render.mail import build
 from services.healer.remediations.base import Step
 from shared import dead_letters_cli, healer_door
-from shared.contracts.alerts import RemediationStep
+from shared.contracts.remediation import RemediationStep
 from shared.visible import visible
 from tests.conformance.test_channels import told
 

@@ -18,7 +18,7 @@ import pytest
 
 from services.healer.remediations.audit import verify
 from shared.contracts import Message, SeriesRef
-from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
+from shared.contracts.remediation import EvidenceCollect, ItemRead, RemediationExecute
 from shared.embedded.process import OwnedProcess
 from tests.brokers import BrokerUnderTest
 

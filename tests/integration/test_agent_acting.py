@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.contracts.alerts import EvidenceCollect, RemediationExecute
 from shared.contracts.healing import HealingResume, HealingStop
+from shared.contracts.remediation import EvidenceCollect, RemediationExecute
 from tests.brokers import BrokerUnderTest
 from tests.integration.test_agent import Agent, begun_to_delete
 from tests.troubles import BURN, program, started

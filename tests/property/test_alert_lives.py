@@ -43,8 +43,9 @@ from shared.contracts import (
     RemediationExecute,
     RemediationExecuted,
 )
-from shared.contracts.alerts import Direction, RemediationStep, SeriesRef, Severity
+from shared.contracts.alerts import Direction, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
+from shared.contracts.remediation import RemediationStep
 from shared.service import Context
 from shared.store import Store
 from tests.property.alert_model import Model

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from services.healer.agent.records import COMMANDS, HALTS, Command, Halt
 from shared.contracts import Message
-from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
 from shared.contracts.healing import HealingResume, HealingStop
+from shared.contracts.remediation import EvidenceCollect, ItemRead, RemediationExecute
 from shared.service import Context
 
 

@@ -19,8 +19,8 @@ from services.healer.agent.settings import AgentSettings
 from services.healer.masking import mask_also
 from services.healer.remediations.audit import Audit
 from shared.contracts import Message
-from shared.contracts.alerts import EvidenceCollect, ItemRead, RemediationExecute
 from shared.contracts.healing import HealingResume, HealingStop
+from shared.contracts.remediation import EvidenceCollect, ItemRead, RemediationExecute
 from shared.service import Handler, Periodic, Service
 from shared.service.inlet import utc_now
 from shared.settings import start

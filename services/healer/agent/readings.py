@@ -8,7 +8,8 @@ from datetime import datetime
 
 from services.healer.agent.records import Command
 from services.healer.agent.samplers import Sampler
-from shared.contracts.alerts import ItemObserved, ItemRead, SeriesRef
+from shared.contracts.alerts import SeriesRef
+from shared.contracts.remediation import ItemObserved, ItemRead
 
 _SPAN_S = 1.0
 _MAX_ATTEMPTS = 3

@@ -12,7 +12,7 @@ import structlog
 from services.healer.agent.records import Command
 from services.healer.remediations import Outcome, Remediation, Step, StepFailed, Stopped
 from services.healer.remediations.audit import Book, CommandJournal, intended
-from shared.contracts.alerts import RemediationExecute, RemediationExecuted, RemediationStep
+from shared.contracts.remediation import RemediationExecute, RemediationExecuted, RemediationStep
 from shared.observe import REMEDIATIONS
 
 log = structlog.get_logger(__name__)

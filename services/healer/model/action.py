@@ -9,14 +9,9 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.transitions import STATES, checked
-from shared.contracts.alerts import (
-    EventId,
-    RemediationExecute,
-    RemediationExecuted,
-    RemediationStep,
-    SeriesRef,
-)
+from shared.contracts.alerts import EventId, SeriesRef
 from shared.contracts.healing import ActionState, Level
+from shared.contracts.remediation import RemediationExecute, RemediationExecuted, RemediationStep
 from shared.store import Collection, Records
 
 OPEN_ACTIONS = (

@@ -24,13 +24,8 @@ from shared.contracts import (
     Message,
     PredictionWithdrawn,
 )
-from shared.contracts.alerts import (
-    AlertState,
-    Point,
-    RemediationStep,
-    SeriesRef,
-    Severity,
-)
+from shared.contracts.alerts import AlertState, Point, SeriesRef, Severity
+from shared.contracts.remediation import RemediationStep
 from shared.store import Collection, Records
 
 Handling = Literal["none", "mail", "approve", "automatic"]

@@ -6,15 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from shared.contracts.alerts import (
-    AnomalyKind,
-    BandPoint,
-    EvidenceRow,
-    EvidenceTable,
-    Point,
-    SeriesRef,
-    Severity,
-)
+from shared.contracts.alerts import AnomalyKind, BandPoint, Point, SeriesRef, Severity
+from shared.contracts.remediation import EvidenceRow, EvidenceTable
 
 Kind = Literal[
     "predicted",

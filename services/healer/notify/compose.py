@@ -14,7 +14,8 @@ from services.healer.notify.opening import opening, outcome
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.story import lines
 from services.healer.remediations.base import pasteable
-from shared.contracts.alerts import RemediationStep, SeriesRef
+from shared.contracts.alerts import SeriesRef
+from shared.contracts.remediation import RemediationStep
 from shared.items import ITEMS
 
 ASKABLE = frozenset({"cpu", "memory", "disk", "net", "load"})

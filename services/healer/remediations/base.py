@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from shared.contracts import SeriesRef
-from shared.contracts.alerts import RemediationStep
+from shared.contracts.remediation import RemediationStep
 from shared.registry import Registry
 from shared.setting_names import faults
 

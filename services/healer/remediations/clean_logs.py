@@ -25,7 +25,7 @@ from services.healer.remediations.base import (
 from services.healer.remediations.confined import ChangedError, Confined, File, opened
 from services.healer.remediations.open_files import HeldError, OpenFiles, alone_with
 from shared.contracts import SeriesRef
-from shared.contracts.alerts import RemediationStep
+from shared.contracts.remediation import RemediationStep
 
 _DELETE = "delete"
 

@@ -35,8 +35,9 @@ from shared.contracts import (
     RemediationExecuted,
     RemediationVerified,
 )
-from shared.contracts.alerts import AnomalyKind, RemediationStep, SeriesRef, Severity
+from shared.contracts.alerts import AnomalyKind, SeriesRef, Severity
 from shared.contracts.healing import ActionState, Level
+from shared.contracts.remediation import RemediationStep
 from shared.service import Context
 from shared.store import Collection
 from tests.unit.healer import test_incidents as base

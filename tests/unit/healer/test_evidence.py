@@ -19,7 +19,7 @@ from services.healer.agent.evidence import Collector
 from services.healer.agent.evidence.files import biggest
 from services.healer.agent.evidence.found import MAX_ROWS, Found, table
 from services.healer.agent.records import Command
-from shared.contracts.alerts import EvidenceCollect
+from shared.contracts.remediation import EvidenceCollect
 from shared.service.inlet import utc_now
 
 _SECRET = "Zk9qTr4Lw7Xc2Vb8"

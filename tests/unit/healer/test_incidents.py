@@ -38,8 +38,9 @@ from shared.contracts import (
     RemediationVerified,
     Vote,
 )
-from shared.contracts.alerts import Direction, EvidenceRow, RemediationStep, SeriesRef, Severity
+from shared.contracts.alerts import Direction, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
+from shared.contracts.remediation import EvidenceRow, RemediationStep
 from shared.service import Context
 from shared.store import Store
 

@@ -15,7 +15,8 @@ from services.healer.model.notice import Notice
 from services.healer.notify.render.mail import build
 from services.healer.notify.render.numbers import quantity, span
 from services.healer.notify.render.text import title as subject
-from shared.contracts.alerts import BandPoint, EvidenceRow, EvidenceTable, Point, SeriesRef
+from shared.contracts.alerts import BandPoint, Point, SeriesRef
+from shared.contracts.remediation import EvidenceRow, EvidenceTable
 
 NOW = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)

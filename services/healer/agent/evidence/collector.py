@@ -13,7 +13,12 @@ from services.healer.agent.evidence import files, processes
 from services.healer.agent.evidence.base import Asked, collectors
 from services.healer.agent.evidence.found import Found
 from services.healer.agent.records import Command
-from shared.contracts.alerts import EvidenceCollect, EvidenceCollected, EvidenceRow, EvidenceTable
+from shared.contracts.remediation import (
+    EvidenceCollect,
+    EvidenceCollected,
+    EvidenceRow,
+    EvidenceTable,
+)
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.healer.model.notice import Notice
 from services.healer.notify.render.numbers import one_line
-from shared.contracts.alerts import EvidenceRow, EvidenceTable
+from shared.contracts.remediation import EvidenceRow, EvidenceTable
 
 _COLUMN, _LONGEST = 60, 300
 _WIDE = ("command", "message", "path")

@@ -1,0 +1,207 @@
+"""Looking into an alarm on its machine, and mending it: evidence, remediations, values read."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from shared.contracts.alerts import EventId, SeriesRef
+from shared.contracts.message import HostName, Identifier, Message, Part, routing_word
+
+
+class EvidenceCollect(Message):
+    """Agent: say what on this machine causes the alert, within bounds."""
+
+    TYPE: ClassVar[str] = "evidence.collect"
+
+    command_id: EventId
+    host: HostName
+    family: str = Field(description="The family to look at: cpu, memory, disk, net, load.")
+    path: str = Field(default="", max_length=4096, description="For disk: below which directory.")
+    reply_by: AwareDatetime
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{routing_word(self.host)}"
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class EvidenceRow(Part):
+    """One cause: a process, a directory, a connection."""
+
+    columns: dict[str, str]
+
+
+class EvidenceTable(Part):
+    """One look at the machine."""
+
+    title: str
+    rows: tuple[EvidenceRow, ...] = Field(default=(), max_length=50)
+    truncated: bool = False
+
+
+class EvidenceCollected(Message):
+    """What was found on the machine; secrets are masked."""
+
+    TYPE: ClassVar[str] = "evidence.collected"
+
+    command_id: EventId
+    host: HostName
+    family: str
+    title: str = Field(description="The heading, e.g. 'Processes by CPU'.")
+    rows: tuple[EvidenceRow, ...] = Field(default=(), max_length=50)
+    truncated: bool = Field(default=False, description="Whether a bound cut it short.")
+    more: tuple[EvidenceTable, ...] = Field(
+        default=(), max_length=10, description="Further looks: deleted files, kernel messages ..."
+    )
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class RemediationExecute(Message):
+    """Agent: carry out this remediation; the same ``command_id`` is done once."""
+
+    TYPE: ClassVar[str] = "remediation.execute"
+
+    command_id: EventId
+    host: HostName
+    incident_id: EventId
+    remediation: Identifier = Field(description="Registered name, e.g. clean-logs.")
+    series: SeriesRef
+    dry_run: bool = Field(
+        default=False, description="true: actions are planned and reported, and nothing is changed."
+    )
+    expires: AwareDatetime = Field(description="Not to be started after this.")
+    only: tuple[str, ...] | None = Field(
+        default=None,
+        max_length=1000,
+        description="Identities of the plan's steps that were approved; others are left alone.",
+    )
+    fence: int = Field(
+        default=0, ge=0, description="Grows with every lease of the target; an older one is late."
+    )
+    undoes: EventId | None = Field(
+        default=None, description="Take back what this earlier command did, where possible."
+    )
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{routing_word(self.host)}"
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class RemediationStep(Part):
+    """One thing done, or in a dry run to be done."""
+
+    action: str = Field(description="The kind of step, e.g. delete.")
+    target: str
+    freed_bytes: int = Field(default=0, ge=0)
+    error: str = ""
+    identity: str = Field(
+        default="",
+        description="The mark that distinguishes this target from a later one of the same name.",
+    )
+    diff: str = Field(default="", max_length=500, description="From what to what, e.g. 3 -> 5.")
+    command: str = Field(
+        default="",
+        max_length=1000,
+        description="The command that a person would type to do the same.",
+    )
+
+
+class RemediationExecuted(Message):
+    """What the agent did."""
+
+    TYPE: ClassVar[str] = "remediation.executed"
+
+    command_id: EventId
+    incident_id: EventId
+    host: HostName
+    remediation: Identifier
+    dry_run: bool
+    succeeded: bool
+    steps: tuple[RemediationStep, ...] = Field(default=(), max_length=1000)
+    total_steps: int = Field(ge=0, description="May exceed the steps listed.")
+    freed_bytes: int = Field(default=0, ge=0)
+    detail: str = ""
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.host
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class ItemRead(Message):
+    """Agent: read this item now."""
+
+    TYPE: ClassVar[str] = "item.read"
+
+    command_id: EventId
+    incident_id: EventId
+    series: SeriesRef
+
+    def routing_key(self) -> str:
+        return f"{self.TYPE}.{routing_word(self.series.host)}"
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class ItemObserved(Message):
+    """The item's value as the agent just read it; None when it cannot be read."""
+
+    TYPE: ClassVar[str] = "item.observed"
+
+    command_id: EventId
+    incident_id: EventId
+    series: SeriesRef
+    value: float | None
+    detail: str = ""
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.command_id
+
+
+class RemediationVerified(Message):
+    """The metric was read again after a remediation."""
+
+    TYPE: ClassVar[str] = "remediation.verified"
+
+    incident_id: EventId
+    command_id: EventId
+    series: SeriesRef
+    remediation: Identifier
+    before: float
+    after: float
+    effective: bool = Field(description="Whether the value left the danger zone.")
+    saved: bool = Field(default=False, description="Whether a predicted alarm never had to fire.")
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.series.text()
+
+    def dedupe_key(self) -> str:
+        return self.command_id

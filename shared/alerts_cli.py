@@ -109,7 +109,7 @@ def list_silences(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
     """Show all silences and maintenance windows."""
-    found = json.loads(call("GET", "silences", state, url, token))
+    found = call("GET", "silences", state, url, token)
     rows = [each | {"matchers": _written(each["matchers"])} for each in found]
     if as_json:
         typer.echo(json.dumps(found))
@@ -139,8 +139,8 @@ def add(
         fail(f"{lasting} is no time to last; write 30m, 2h or 1d12h")
     body = {"matchers": matchers, "ends_at": ends.isoformat(), "owner": getpass.getuser()}
     body["reason"] = reason or "said on the command line"
-    looked = json.loads(call("POST", "silences/preview", state, url, token, body))
-    made = {} if preview else json.loads(call("POST", "silences", state, url, token, body))
+    looked = call("POST", "silences/preview", state, url, token, body)
+    made = {} if preview else call("POST", "silences", state, url, token, body)
     if as_json:
         typer.echo(json.dumps({"preview": looked, "silence": made or None}))
         return

@@ -1,12 +1,12 @@
-"""The healer's API as commands of `barograph` use it: where it is, and how answers are shown."""
+"""The two APIs as commands of `barograph` use them: refusals end a command, answers are shown."""
 
 from __future__ import annotations
 
 import getpass
 import json
 import re
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -15,8 +15,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.embedded.process import EmbeddedError
-from shared.embedded.stackfile import read_stack_file
 from shared.healing_story import is_alert
 from shared.visible import visible
 
@@ -35,20 +33,17 @@ Token = Annotated[
     ),
 ]
 
-_MAX_ALERTS = 5000
 _MAX_NAMED = 5
 _BEGINNING = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f-]*)?")
 
 
 def open_alerts(state: Path, url: str, token: str) -> list[dict[str, Any]]:
     """Every alert that has not ended, oldest first."""
-    found: list[dict[str, Any]] = []
-    while True:
-        path = f"alerts?limit={_MAX_ALERTS}&offset={len(found)}"
-        page = json.loads(call("GET", path, state, url, token))
-        found += page
-        if len(page) < _MAX_ALERTS:
-            return found
+    # httpx, behind it, takes long to import: help and the other commands do without.
+    from shared.client.client import Client, open_alerts  # noqa: PLC0415
+
+    with ended_by_errors(), Client(healer_url=url, healer_token=token, state=state) as barograph:
+        return open_alerts(barograph.alerts_api)
 
 
 def the_alert(text: str, state: Path, url: str, token: str) -> str:
@@ -69,43 +64,45 @@ def said(reason: str, **more: Any) -> dict[str, Any]:
 
 def call(
     method: str, path: str, state: Path, url: str, token: str, body: dict[str, Any] | None = None
-) -> bytes:
-    """The answer's body; ends the command with what a refusal says."""
-    if not url:
-        try:
-            stack = read_stack_file(state)
-        except EmbeddedError as error:
-            fail(str(error))
-        url, token = stack.healer_url, stack.healer_token
-    return ask(method, path, url, token, body)
+) -> Any:
+    """The healer's answer; ends the command with what a refusal says."""
+    from shared.client import Client  # noqa: PLC0415
+
+    with ended_by_errors(), Client(healer_url=url, healer_token=token, state=state) as barograph:
+        return barograph.alerts_api.call(method, f"/{path}", **_with(body))
 
 
-def ask(method: str, path: str, url: str, token: str, body: dict[str, Any] | None = None) -> bytes:
-    """The answer of an API of ours at ``url``; ends the command with what a refusal says."""
-    if not url.startswith(("http://", "https://")):
-        fail(f"{url} is not an http address")
-    headers = {"Content-Type": "application/json"}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(  # noqa: S310 - the scheme was checked
-        f"{url.rstrip('/')}/api/v1/{path}", data, headers, method=method
-    )
+def call_for_bytes(path: str, state: Path, url: str, token: str) -> bytes:
+    """What the healer has at ``path``, byte for byte."""
+    from shared.client import Client  # noqa: PLC0415
+
+    with ended_by_errors(), Client(healer_url=url, healer_token=token, state=state) as barograph:
+        return bytes(barograph.alerts_api.request("GET", f"/{path}").content)
+
+
+def call_client(
+    method: str, path: str, state: Path, url: str, token: str, body: dict[str, Any] | None = None
+) -> Any:
+    """The client service's answer; ends the command with what a refusal says."""
+    from shared.client import Client  # noqa: PLC0415
+
+    with ended_by_errors(), Client(url, token, state=state) as barograph:
+        return barograph.jobs_api.call(method, f"/{path}", **_with(body))
+
+
+@contextmanager
+def ended_by_errors() -> Iterator[None]:
+    """End the command with every fault that an API named."""
+    from shared.client import ClientError  # noqa: PLC0415
+
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
-            return bytes(answer.read())
-    except urllib.error.HTTPError as error:
-        fail(_problems(error))
-    except (urllib.error.URLError, OSError) as error:
-        fail(f"{url} does not answer: {error}")
+        yield
+    except ClientError as error:
+        fail(visible(str(error)))
 
 
-def _problems(error: urllib.error.HTTPError) -> str:
-    try:
-        faults = json.loads(error.read())["faults"]
-        return "\n".join(f"{f['field']}: {f['problem']}".removeprefix(": ") for f in faults)
-    except (ValueError, KeyError, TypeError):
-        return f"{error.code} {error.reason}"
+def _with(body: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if body is None else {"json": body}
 
 
 def show_rows(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> None:

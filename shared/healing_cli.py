@@ -13,7 +13,7 @@ import typer
 
 from shared.cli_options import AsJson, State
 from shared.embedded.stackfile import DEFAULT_STATE
-from shared.healer_door import Token, Url, call, fail, said, show_rows, the_alert
+from shared.healer_door import Token, Url, call, call_for_bytes, fail, said, show_rows, the_alert
 from shared.healing_story import is_alert, tell
 from shared.visible import visible
 
@@ -30,7 +30,7 @@ def list_actions(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
     """Show open actions: what is proposed, until when to decide, what is under way."""
-    found = json.loads(call("GET", "actions", state, url, token))
+    found = call("GET", "actions", state, url, token)
     show_rows(
         found, as_json, ("action_id", "state", "remediation", "target", "total_steps", "expires")
     )
@@ -46,7 +46,7 @@ def show(
 ) -> None:
     """Show one alert: why, what was done, what is planned, and the evidence of its machine."""
     alert_id = the_alert(alert_id, state, url, token)
-    found = json.loads(call("GET", f"alerts/{quote(alert_id, safe='')}", state, url, token))
+    found = call("GET", f"alerts/{quote(alert_id, safe='')}", state, url, token)
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -84,10 +84,10 @@ def why(
     alert_or_host = the_alert(alert_or_host, state, url, token)
     if is_alert(alert_or_host):
         path = f"alerts/{quote(alert_or_host, safe='')}/narrative"
-        stories = [json.loads(call("GET", path, state, url, token))]
+        stories = [call("GET", path, state, url, token)]
     else:
         asked = {"host": alert_or_host, "item": item} | ({"at": at} if at else {})
-        stories = json.loads(call("GET", f"why?{urlencode(asked)}", state, url, token))
+        stories = call("GET", f"why?{urlencode(asked)}", state, url, token)
     if as_json:
         typer.echo(json.dumps(stories))
         return
@@ -102,7 +102,7 @@ def doctor(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
     """Say what keeps a critical alert from people; exit status 1 if anything does."""
-    found = json.loads(call("GET", "reachability", state, url, token))
+    found = call("GET", "reachability", state, url, token)
     lines = [visible(problem) for problem in found["problems"]]
     typer.echo(json.dumps(found) if as_json else "\n".join(lines) or "people can be reached")
     if lines:
@@ -155,7 +155,7 @@ def resume(
     token: Token = "",
 ) -> None:
     """Let acting go on where it was stopped with the same pattern."""
-    left = json.loads(call("POST", "healing/resume", state, url, token, said(reason, hosts=hosts)))
+    left = call("POST", "healing/resume", state, url, token, said(reason, hosts=hosts))
     still = ", ".join(switch["hosts"] for switch in left)
     typer.echo(f"resumed on {hosts}" + (f"; still stopped: {still}" if still else ""))
 
@@ -165,7 +165,7 @@ def rules(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
     """Show correlation rules: which alarms go together, how surely, and what was decided."""
-    found = json.loads(call("GET", "rules", state, url, token))
+    found = call("GET", "rules", state, url, token)
     flat = [rule | rule.pop("pair") for rule in found]
     columns = ("rule_id", "state", "scope", "cause", "effect", "support", "confidence", "lift")
     show_rows(flat, as_json, (*columns, "lag_s", "count"))
@@ -230,7 +230,7 @@ def related(
             body["alarms"] = [_unix_s(line) for line in alarms.read_text().split("\n") if line]
     except (OSError, ValueError, KeyError) as error:
         fail(f"cannot read it: {error}")
-    answer = json.loads(call("POST", "associations", state, url, token, body | {"item": item}))
+    answer = call("POST", "associations", state, url, token, body | {"item": item})
     if not as_json:
         typer.echo(f"{answer['alarms']} alarms")
     show_rows(answer["metrics"], as_json, ("metric", "related", "z", "gain_ratio", "windows"))
@@ -262,7 +262,7 @@ def health(
 ) -> None:
     """Show how well machines are, worst first, and what to fix first."""
     path = f"health?scope={'group' if groups else 'machine'}"
-    found = json.loads(call("GET", path, state, url, token))
+    found = call("GET", path, state, url, token)
     show_rows(found, as_json, ("name", "score", "verdict", "trend", "first", "usage", "advice"))
 
 
@@ -271,7 +271,7 @@ def ledger(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
     """Show how many alarms never had to happen, how many nobody foresaw, what did not help."""
-    found = json.loads(call("GET", "ledger", state, url, token))
+    found = call("GET", "ledger", state, url, token)
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -291,7 +291,7 @@ def audit(
     token: Token = "",
 ) -> None:
     """Export the audit; check it with `python -m services.healer audit-verify FILE`."""
-    text = call("GET", "audit", state, url, token)
+    text = call_for_bytes("audit", state, url, token)
     with target.open("xb") as file:
         file.write(text)
     typer.echo(f"{len(text.splitlines())} entries in {target}")
@@ -322,7 +322,7 @@ def _decide(
     action_id: str, decision: str, wanted: str, reason: str, state: Path, url: str, token: str
 ) -> None:
     path = f"actions/{quote(action_id, safe='')}/{decision}"
-    action = json.loads(call("POST", path, state, url, token, said(reason)))
+    action = call("POST", path, state, url, token, said(reason))
     if action["state"] != wanted:
         fail(f"it is {action['state']}: {action['reason'] or 'somebody else decided before'}")
     typer.echo(f"{action['remediation']} on {action['target']}: {wanted}")

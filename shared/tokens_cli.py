@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from shared.cli_options import AsJson, State
-from shared.embedded.process import EmbeddedError
-from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
-from shared.healer_door import ask, fail, show_rows
+from shared.embedded.stackfile import DEFAULT_STATE
+from shared.healer_door import call_client, fail, show_rows
 from shared.roles import Role
 from shared.visible import visible
 
@@ -46,7 +44,7 @@ def create(
 ) -> None:
     """Make a token and print it: it is shown once and not kept."""
     asked = {"name": name, "role": role.value, "days": days}
-    made = _call("POST", "tokens", state, url, token, asked)
+    made = call_client("POST", "tokens", state, url, token, asked)
     if as_json:
         typer.echo(json.dumps(made))
         return
@@ -60,7 +58,7 @@ def list_tokens(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
     """Show every token that was not revoked, by name."""
-    rows = _call("GET", "tokens", state, url, token)
+    rows = call_client("GET", "tokens", state, url, token)
     show_rows(rows, as_json, ("id", "name", "role", "expires_at", "created_by"))
 
 
@@ -74,18 +72,5 @@ def revoke(
     """End a token now, and every session that was begun with it."""
     if not (len(token_id) < 100 and token_id.isalnum() and token_id.isascii()):  # noqa: PLR2004
         fail(f"{visible(token_id)} is no token's id; see `barograph tokens list`")
-    _call("DELETE", f"tokens/{token_id}", state, url, token)
+    call_client("DELETE", f"tokens/{token_id}", state, url, token)
     typer.echo("revoked")
-
-
-def _call(
-    method: str, path: str, state: Path, url: str, token: str, body: dict[str, Any] | None = None
-) -> Any:
-    if not url:
-        try:
-            stack = read_stack_file(state)
-        except EmbeddedError as error:
-            fail(str(error))
-        url, token = stack.client_url, token or stack.client_token
-    text = ask(method, path, url, token, body)
-    return json.loads(text) if text else None

@@ -45,6 +45,12 @@ def blocks(*languages: str) -> list[Block]:
     return [block for block in found if block.language in languages]
 
 
+def program(page: str, number: int) -> str:
+    """The fenced block of a page with this number, which is in Python."""
+    (found,) = (b for b in blocks("python") if str(b) == f"{page}#{number}")
+    return found.text
+
+
 def indented(page: Path) -> str:
     """The lines of a page that Markdown shows as they are because they are indented."""
     return "".join(_INDENTED.findall(_FENCE.sub("", page.read_text())))

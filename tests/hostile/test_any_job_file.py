@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from services.client import wording
 from services.client.tshell.app import app
-from services.client.tshell.door import Stop
+from services.client.tshell.stop import code_of
 from shared.contracts import JobSubmit
 from shared.tfjob import NotImportableError, import_tfjob
 from tests.unit.client.test_tfjob import PS_JOB, container, submit, tfjob
@@ -31,8 +31,8 @@ AT_MOST_S = 20.0
 def handed_in(file: Path) -> tuple[int, str]:
     """Exit code and what is said; any exception but the command's own is a fault of this test."""
     result = CliRunner().invoke(app, ["submit", "-f", str(file), "--dry-run", "client"])
-    if isinstance(result.exception, Stop):
-        return int(result.exception.code), str(result.exception)
+    if result.exception and (code := code_of(result.exception)) is not None:
+        return int(code), str(result.exception)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
 

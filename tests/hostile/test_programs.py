@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.client.tshell.door import Address, Door
+from shared.client import Client
 from shared.embedded.stack import Stack
 from shared.packages import pack
 
@@ -80,9 +80,9 @@ def ran(stack: Stack, folder: Path, program: str, *arguments: str) -> tuple[dict
     (folder / "code" / "main.py").write_text(program)
     archive = folder.with_suffix(".tar.gz")
     packed = pack(folder, archive)
-    door = Door(Address(stack.file.client_url, stack.file.client_token))
+    client = Client(stack.file.client_url, stack.file.client_token)
     try:
-        package = door.upload(archive, packed.sha256, lambda _: None)
+        package = client.upload_archive(archive, packed.sha256)
         job = {
             "name": "looks",
             "package": package,
@@ -90,14 +90,14 @@ def ran(stack: Stack, folder: Path, program: str, *arguments: str) -> tuple[dict
             "args": list(arguments),
             "resources": {"cpu": 0.5, "memory": "512Mi"},
         }
-        job_id = door.call("POST", "/jobs", json=job)["job_id"]
+        job_id = client.jobs_api.call("POST", "/jobs", json=job)["job_id"]
         deadline = time.monotonic() + 180
-        while (seen := door.call("GET", f"/jobs/{job_id}"))["state"] not in _ENDS:
+        while (seen := client.jobs_api.call("GET", f"/jobs/{job_id}"))["state"] not in _ENDS:
             assert time.monotonic() < deadline, seen
             time.sleep(0.2)
-        return seen, "".join(door.text(f"/jobs/{job_id}/logs"))
+        return seen, "".join(client.jobs_api.text(f"/jobs/{job_id}/logs"))
     finally:
-        door.close()
+        client.close()
 
 
 def test_a_program_finds_its_interpreter_and_reaches_nothing_of_the_stack(
@@ -134,19 +134,19 @@ def test_two_jobs_at_once_are_two_users_and_neither_reaches_the_other(
     waits = (
         "import os, time; print(os.getuid(), os.getcwd(), flush=True)\nwhile True: time.sleep(1)"
     )
-    door = Door(Address(stack.file.client_url, stack.file.client_token))
+    client = Client(stack.file.client_url, stack.file.client_token)
     folder = tmp_path / "waits"
     (folder / "code").mkdir(parents=True)
     (folder / "code" / "main.py").write_text(waits)
     archive = tmp_path / "waits.tar.gz"
     packed = pack(folder, archive)
-    package = door.upload(archive, packed.sha256, lambda _: None)
+    package = client.upload_archive(archive, packed.sha256)
     resources = {"cpu": 0.1, "memory": "256Mi"}
     body = {"name": "victim", "package": package, "main": "main.py", "resources": resources}
-    victim = door.call("POST", "/jobs", json=body)["job_id"]
+    victim = client.jobs_api.call("POST", "/jobs", json=body)["job_id"]
     try:
         deadline = time.monotonic() + 120
-        while not (text := "".join(door.text(f"/jobs/{victim}/logs"))):
+        while not (text := "".join(client.jobs_api.text(f"/jobs/{victim}/logs"))):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         uid, place = text.split()
@@ -166,7 +166,7 @@ def test_two_jobs_at_once_are_two_users_and_neither_reaches_the_other(
         job, text = ran(stack, tmp_path / "spies", spies, uid, place)
         assert job["state"] == "succeeded", text
         assert text == "another user\n"
-        assert door.call("GET", f"/jobs/{victim}")["state"] == "running"
+        assert client.jobs_api.call("GET", f"/jobs/{victim}")["state"] == "running"
     finally:
-        door.call("POST", f"/jobs/{victim}/cancel", json={"reason": "over"})
-        door.close()
+        client.jobs_api.call("POST", f"/jobs/{victim}/cancel", json={"reason": "over"})
+        client.close()

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from services.client.tshell.door import Address, Stop, address
 from shared.cli import app
+from shared.client import UnreachableError
+from shared.client.addresses import Address, of_jobs
 from shared.embedded.stackfile import StackFile, write_stack_file
 from tests.strangers import as_stranger, open_way_to
 
@@ -38,15 +39,15 @@ def test_tshell_finds_its_token_and_shows_it_to_that_stack_alone(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = Address("http://127.0.0.1:1", "secret-of-client_token")
-    assert address() == own
+    assert of_jobs() == own
     assert "secret" not in repr(own)
 
     monkeypatch.setenv("BAROGRAPH_URL", "http://127.0.0.1:1/")
-    assert address() == own
+    assert of_jobs() == own
     monkeypatch.setenv("BAROGRAPH_URL", "https://elsewhere.example")
-    assert address() == Address("https://elsewhere.example", "")
+    assert of_jobs() == Address("https://elsewhere.example", "")
     monkeypatch.setenv("BAROGRAPH_TOKEN", "given")
-    assert address() == Address("https://elsewhere.example", "given")
+    assert of_jobs() == Address("https://elsewhere.example", "given")
 
 
 def test_without_a_stack_tshell_says_what_to_do(
@@ -55,8 +56,8 @@ def test_without_a_stack_tshell_says_what_to_do(
     monkeypatch.delenv("BAROGRAPH_URL", raising=False)
     monkeypatch.setenv("BAROGRAPH_STATE", str(tmp_path / "none"))
 
-    with pytest.raises(Stop, match="barograph up"):
-        address()
+    with pytest.raises(UnreachableError, match="barograph up"):
+        of_jobs()
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

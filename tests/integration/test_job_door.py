@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.client import Client, NotFoundError, RefusedError
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
+from tests.documented import program
 from tests.doors import JobDoor, job_door
 
+PYTHON_PAGE = "docs/how-to/use-from-python.md"
 PROGRAM = """
 import json, os
 task = json.loads(os.environ["TF_CONFIG"])["task"]
@@ -160,6 +163,35 @@ def test_what_a_job_left_is_fetched_whole_and_its_end_says_how(door: JobDoor) ->
     other = door.tshell("submit", str(folder), "--id", "leaving-1", "--wait")
     assert (other.returncode, other.stdout) == (4, "")
     assert "belongs to another job" in other.stderr
+
+
+def test_the_documented_programs_submit_wait_fetch_and_remove(
+    door: JobDoor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = door.platform.directory / "python"
+    (place / "my-model" / "code").mkdir(parents=True)
+    (place / "my-model" / "code" / "main.py").write_text(LEAVING)
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("BAROGRAPH_URL", door.url)
+    exec(program(PYTHON_PAGE, 0))
+    said = capsys.readouterr().out
+    assert "worker-0 half a line, " in said
+    assert "succeeded" in said
+    assert "fetched results/output/scores.csv" in said
+    assert (place / "results" / "output" / "scores.csv").read_text() == "a,b\n"
+    (place / "my-model" / "code" / "main.py").write_text("raise SystemExit(3)\n")
+    with Client() as barograph:
+        failed = barograph.wait(barograph.submit("my-model", main="main.py").job_id, 90)
+        assert (failed.state, failed.succeeded, failed.exit_code) == ("failed", False, 3)
+        with pytest.raises(RefusedError) as refused:
+            barograph.submit("my-model", main="other.py", resources={"memory": "1Mi", "cpu": 640})
+        assert {"resources.memory", "resources.cpu"} <= {f.field for f in refused.value.faults}
+        with pytest.raises(NotFoundError, match="there is no job nobody"):
+            barograph.job("nobody")
+        exec(program(PYTHON_PAGE, 1))
+        removed = failed.job_id
+        assert removed in capsys.readouterr().out
+        door.platform.until(lambda: not list(barograph.jobs(["failed"])), 60, "removal", removed)
 
 
 def test_what_cannot_run_is_refused_and_what_fails_says_why(door: JobDoor) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -16,8 +15,8 @@ from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
 from services.client.questions import Questions
 from services.client.settings import ClientSettings
-from services.client.tshell.door import Address, Code, Door, Stop
-from services.client.tshell.memory import UploadMemory
+from shared.client import BadInputError, Client
+from shared.client.memory import UploadMemory
 from shared.embedded.process import LOOPBACK
 from shared.service.http import HttpServer
 from shared.storage import S3Store
@@ -85,8 +84,8 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
     def cut(_bytes: int) -> None:
         raise CutError
 
-    with closing(Door(Address(url))) as door, pytest.raises(CutError):
-        door.upload(path, digest, cut)
+    with Client(url) as barograph, pytest.raises(CutError):
+        barograph.upload_archive(path, digest, cut)
     kept = UploadMemory(digest).recall()
     asked = {"sha256": digest, "size": SIZE, "upload_id": kept}
     begun = httpx.post(f"{url}/api/v1/uploads", json=asked).json()
@@ -94,8 +93,8 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
     assert len(begun["parts"]) > 1
 
     seen: list[int] = []
-    with closing(Door(Address(url))) as door:
-        name = door.upload(path, digest, seen.append)
+    with Client(url) as barograph:
+        name = barograph.upload_archive(path, digest, seen.append)
     assert sum(seen) == SIZE
     assert name == f"barograph:packages:{digest}.tar.gz"
     objects.fetch("barograph", f"packages/{digest}.tar.gz", tmp_path / "back")
@@ -108,7 +107,6 @@ def test_a_package_that_changed_on_the_way_is_refused_and_not_kept(
 ) -> None:
     path, _ = package(tmp_path, 2)
     wrong = hashlib.sha256(b"something else").hexdigest()
-    with closing(Door(Address(url))) as door, pytest.raises(Stop, match="digest") as caught:
-        door.upload(path, wrong, lambda _: None)
-    assert caught.value.code is Code.BAD_INPUT
+    with Client(url) as barograph, pytest.raises(BadInputError, match="digest"):
+        barograph.upload_archive(path, wrong, lambda _: None)
     assert objects.head("barograph", f"packages/{wrong}.tar.gz") is None

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from services.client.tshell.door import Door
     from services.client.tshell.request import Request
+    from shared.client import Client
 
-PLAN_S = 30
 _REQUIREMENTS = ("requirements.txt", "environment.yml", "Pipfile")
 
 
@@ -32,7 +31,7 @@ def check_package(request: Request) -> None:
 
 def check_path(path: Path, main: str | None = None) -> None:
     """Stop with every reason why a folder or an archive is no package."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
     from shared.packages import check  # noqa: PLC0415
 
     try:
@@ -61,22 +60,20 @@ def syntax_fault(request: Request) -> str:
     return ""
 
 
-def planned(door: Door, body: dict[str, Any]) -> dict[str, Any] | None:
+def planned(client: Client, body: dict[str, Any]) -> dict[str, Any] | None:
     """The installation's answer to what the job would be; None when none came in time."""
-    asked = door.call("POST", "/plans", json=body)
-    path = f"/plans/{asked['request_id']}"
-    answer = door.call("GET", path, params={"wait_s": PLAN_S}, timeout=PLAN_S + 10)["answer"]
-    return answer if answer is None else dict(answer)
+    answer = client.plan(**body)
+    return None if answer is None else answer.model_dump(mode="json")
 
 
-def check_plan(door: Door, request: Request) -> None:
+def check_plan(client: Client, request: Request) -> None:
     """Stop with every reason why the installation would refuse the job."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
     syntax = syntax_fault(request)
-    answer = planned(door, request.body)
+    answer = planned(client, request.body)
     if answer is None:
-        text = f"note: nobody answered within {PLAN_S} s whether it can run; handed in all the same"
+        text = "note: nobody answered in time whether it can run; handed in all the same"
         print(text, file=sys.stderr)
         return
     faults = [f"{f['field']}: {f['problem']}".removeprefix(": ") for f in answer["faults"]]

@@ -14,7 +14,7 @@ import typer
 from shared.visible import visible
 
 if TYPE_CHECKING:
-    from services.client.tshell.door import Door
+    from shared.client import Client
 
 _HELP = """Hand in TensorFlow jobs, watch them, read their logs.
 
@@ -65,15 +65,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 def _begun(incomplete: str) -> Iterator[tuple[str, str]]:
     """Ids that begin so, for a shell to complete; none when the API does not answer."""
-    from services.client.tshell.door import Door, Stop, address  # noqa: PLC0415
+    from shared.client import Client, ClientError  # noqa: PLC0415
 
     try:
-        door = Door(address())
-        try:
-            newest = door.call("GET", "/jobs", params={"limit": 500}, timeout=_COMPLETION_S)["jobs"]
-        finally:
-            door.close()
-    except Stop:
+        with Client() as client:
+            newest = client.jobs_api.call(
+                "GET", "/jobs", params={"limit": 500}, timeout=_COMPLETION_S
+            )["jobs"]
+    except ClientError:
         return
     for each in newest:
         if each["job_id"].startswith(incomplete):
@@ -88,13 +87,13 @@ JobId = Annotated[
 ]
 
 
-def the_door() -> Door:
+def the_client() -> Client:
     """A connection to the API, closed with the command."""
-    from services.client.tshell.door import Door, address  # noqa: PLC0415
+    from shared.client import Client  # noqa: PLC0415
 
-    door = Door(address())
-    _opened.callback(door.close)
-    return door
+    client = Client()
+    _opened.callback(client.close)
+    return client
 
 
 def _say_version(asked: bool) -> None:
@@ -116,17 +115,17 @@ def _common(
     context.call_on_close(_opened.close)
 
 
-def the_job(door: Door, job: str) -> dict[str, Any]:
+def the_job(client: Client, job: str) -> dict[str, Any]:
     """A job by its id, by what only its id begins with, or by a name that only it has."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    from shared.client import NotFoundError  # noqa: PLC0415
 
     if _ID.fullmatch(job):
         try:
-            return dict(door.call("GET", f"/jobs/{job}"))
-        except Stop as stop:
-            if stop.code is not Code.NOT_FOUND:
-                raise
-    newest = door.call("GET", "/jobs", params={"limit": 500})["jobs"]
+            return dict(client.jobs_api.call("GET", f"/jobs/{job}"))
+        except NotFoundError:
+            pass  # it may be the beginning of one, or a name
+    newest = client.jobs_api.call("GET", "/jobs", params={"limit": 500})["jobs"]
     found = [each for each in newest if each["job_id"].startswith(job)] if job else []
     found = found or [each for each in newest if each["name"] == job]
     if not found:
@@ -135,7 +134,7 @@ def the_job(door: Door, job: str) -> dict[str, Any]:
         ids = ", ".join(each["job_id"] for each in found[:_MAX_NAMED])
         more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
         raise Stop(Code.BAD_INPUT, f"{job!r} may be {ids}{more}; say more of the id")
-    return dict(door.call("GET", f"/jobs/{found[0]['job_id']}"))
+    return dict(client.jobs_api.call("GET", f"/jobs/{found[0]['job_id']}"))
 
 
 def ending(view: dict[str, Any]) -> str:
@@ -167,14 +166,14 @@ def say(value: Any, text: str, as_json: bool) -> None:
     print(json.dumps(value) if as_json else visible(text))
 
 
-def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
+def follow(client: Client, job: str, as_json: bool, member: str = "") -> None:
     """Print a job's log until its end; ends with the code of that end."""
     from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
 
-    alone = speaks_alone(door.call("GET", f"/jobs/{job}"), member)
+    alone = speaks_alone(client.jobs_api.call("GET", f"/jobs/{job}"), member)
     printer = LogPrinter()
     state = ""
-    for event, data in door.follow(job):
+    for event, data in client.jobs_api.events(f"/jobs/{job}/logs/follow"):
         if as_json:
             if member in {"", data.get("member", member)}:
                 print(json.dumps({"event": event} | data), flush=True)
@@ -184,16 +183,16 @@ def follow(door: Door, job: str, as_json: bool, member: str = "") -> None:
             state = data["state"]
     printer.close()
     if not as_json:
-        print(visible(_last_sentence(door, job, state)), file=sys.stderr)
+        print(visible(_last_sentence(client, job, state)), file=sys.stderr)
     end(state)
 
 
-def _last_sentence(door: Door, job: str, state: str) -> str:
-    from services.client.tshell.door import Stop  # noqa: PLC0415
+def _last_sentence(client: Client, job: str, state: str) -> str:
+    from shared.client import ClientError  # noqa: PLC0415
 
     try:
-        return ending(door.call("GET", f"/jobs/{job}"))
-    except Stop:  # removed meanwhile
+        return ending(client.jobs_api.call("GET", f"/jobs/{job}"))
+    except ClientError:  # removed meanwhile
         return f"{job}: {state}"
 
 

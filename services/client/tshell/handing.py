@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,19 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.client.tshell.checking import (
-    PLAN_S,
     check_package,
     check_path,
     check_plan,
     planned,
     syntax_fault,
 )
-from services.client.tshell.cli import Json, WaitForIt, app, follow, say, the_door
+from services.client.tshell.cli import Json, WaitForIt, app, follow, say, the_client
 from services.client.tshell.options import JobOptions, takes_job_options
 from services.client.tshell.request import Request, from_file, from_options, is_file
 
 if TYPE_CHECKING:
-    from services.client.tshell.door import Door
+    from shared.client import Client
 
 
 class DryRun(StrEnum):
@@ -36,31 +34,13 @@ class DryRun(StrEnum):
     SERVER = "server"
 
 
-def _packed(folder: Path, archive: Path) -> Any:
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
-    from shared.packages import PackageError, pack  # noqa: PLC0415
+def _archive_of(path: Path) -> AbstractContextManager[tuple[Path, str]]:
+    from shared.client.packages import archive_of  # noqa: PLC0415
 
-    try:
-        return pack(folder, archive)
-    except (PackageError, OSError) as error:
-        raise Stop(Code.BAD_INPUT, str(error)) from error
+    return archive_of(path)
 
 
-@contextmanager
-def _archive(path: Path) -> Iterator[tuple[Path, str]]:
-    """The package of a folder, or a package as it is, and its SHA-256."""
-    import hashlib  # noqa: PLC0415
-
-    with tempfile.TemporaryDirectory() as directory:
-        archive = path
-        if path.is_dir():
-            archive = _packed(path, Path(directory) / "package.tar.gz").path
-        with archive.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        yield archive, digest
-
-
-def _upload(door: Door, archive: Path, digest: str, quiet: bool) -> str:
+def _upload(client: Client, archive: Path, digest: str, quiet: bool) -> str:
     """Upload a package with a progress bar; returns bucket:key:file."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
@@ -68,7 +48,7 @@ def _upload(door: Door, archive: Path, digest: str, quiet: bool) -> str:
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("upload", total=archive.stat().st_size)
-        return door.upload(archive, digest, lambda n: bar.advance(task, n))
+        return client.upload_archive(archive, digest, lambda n: bar.advance(task, n))
 
 
 @app.command()
@@ -80,7 +60,9 @@ def pack(
     as_json: Json = False,
 ) -> None:
     """Pack FOLDER/code and FOLDER/data; equal contents give equal bytes."""
-    packed = _packed(folder, output or Path(f"{folder.resolve().name}.tar.gz"))
+    from shared.client.packages import packed as packed_folder  # noqa: PLC0415
+
+    packed = packed_folder(folder, output or Path(f"{folder.resolve().name}.tar.gz"))
     value = {"path": str(packed.path), "sha256": packed.sha256, "size": packed.size}
     say(value, f"{packed.path}  {packed.size} bytes  sha256 {packed.sha256}", as_json)
 
@@ -94,8 +76,8 @@ def upload(
 ) -> None:
     """Upload a package; an interrupted upload is continued."""
     check_path(path)
-    with _archive(path) as (archive, digest):
-        package = _upload(the_door(), archive, digest, as_json)
+    with _archive_of(path) as (archive, digest):
+        package = _upload(the_client(), archive, digest, as_json)
     say({"package": package, "sha256": digest}, package, as_json)
 
 
@@ -160,23 +142,23 @@ def submit(
 
 def hand_in(request: Request, wait: bool, as_json: bool) -> None:
     """Ask whether the job can run, and only then upload its package and hand it in."""
-    door = the_door()
+    client = the_client()
     with ExitStack() as stack:
         archive = None
         if request.upload is not None:
-            archive, digest = stack.enter_context(_archive(request.upload))
+            archive, digest = stack.enter_context(_archive_of(request.upload))
             request.body["package_sha256"] = digest
-        check_plan(door, request)
+        check_plan(client, request)
         if archive is not None:
-            request.body["package"] = _upload(door, archive, digest, as_json)
-    handed = door.call("POST", "/jobs", json=request.body)
+            request.body["package"] = _upload(client, archive, digest, as_json)
+    handed = client.jobs_api.call("POST", "/jobs", json=request.body)
     job = handed["job_id"]
     if handed["known"]:
         print(f"{job} was handed in before, with the same code and options", file=sys.stderr)
     if not wait or not as_json:
         say(handed, job, as_json)
     if wait:
-        follow(door, job, as_json)
+        follow(client, job, as_json)
     elif not as_json:
         print(f"follow it: tshell logs -f {job}", file=sys.stderr)
 
@@ -198,16 +180,16 @@ def plan(context: typer.Context) -> None:
 
 def _dry_run(request: Request, by: DryRun, manifests: bool, as_json: bool) -> None:
     if request.upload is not None:
-        with _archive(request.upload) as (_archived, digest):
+        with _archive_of(request.upload) as (_archived, digest):
             request.body["package_sha256"] = digest
     if by is DryRun.CLIENT:
         _checked_here(request.body, as_json)
         return
-    answer = planned(the_door(), request.body)
+    answer = planned(the_client(), request.body)
     if answer is None:
-        from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+        from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
-        raise Stop(Code.UNREACHABLE, f"the task service did not answer within {PLAN_S} s")
+        raise Stop(Code.UNREACHABLE, "the task service did not answer in time")
     if answer["runtime"] == "local" and (fault := syntax_fault(request)):
         field, _, problem = fault.partition(": ")
         answer["faults"] = [*answer["faults"], {"field": field, "problem": problem}]
@@ -225,7 +207,7 @@ def _checked_here(body: dict[str, Any], as_json: bool) -> None:
     """What the contract alone can tell; needs no Barograph."""
     from pydantic import ValidationError  # noqa: PLC0415
 
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
     from services.client.wording import faults  # noqa: PLC0415
     from shared.contracts import JobSubmit  # noqa: PLC0415
 

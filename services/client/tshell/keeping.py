@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,16 +18,12 @@ from services.client.tshell.cli import (
     end,
     ending,
     say,
-    the_door,
+    the_client,
     the_job,
 )
 from services.client.tshell.handing import hand_in
 from services.client.tshell.request import Request, given
-
-if TYPE_CHECKING:
-    from services.client.tshell.door import Door
-
-_LOOK_S = 1.0
+from shared.visible import visible
 
 
 @app.command()
@@ -53,11 +47,11 @@ def get(
     as_json: Json = False,
 ) -> None:
     """Fetch what a job left: its model and its output files."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
-    door = the_door()
-    view = the_job(door, job)
-    files = list(_results(door, view["job_id"], path))
+    client = the_client()
+    view = the_job(client, job)
+    files = [each.model_dump() for each in client.results(view["job_id"], path)]
     if not files:
         what = f"nothing below {path}" if path else "no model and no output files"
         raise Stop(Code.NOT_FOUND, f"{view['job_id']}, which is {view['state']}, has left {what}")
@@ -66,13 +60,9 @@ def get(
         say({"files": files}, "\n".join(lines), as_json)
         return
     folder = output or Path(view["job_id"])
-    own = f"jobs/{view['job_id']}/"
-    digests = {each["key"].removeprefix(own): each["sha256"] for each in view["artifacts"]}
-    for file in files:
-        target = _place(folder, file["path"])
-        door.download(view["job_id"], file["path"], target, file["size"], digests.get(file["path"]))
+    for target in client.get(view["job_id"], folder, path):
         if not as_json:
-            print(target)
+            print(visible(str(target)))
     if as_json:
         print(json.dumps({"folder": str(folder), "files": files}))
 
@@ -89,9 +79,9 @@ def rerun(
     as_json: Json = False,
 ) -> None:
     """Hand in a job again, as a new one with the same code, data and options."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
-    view = the_job(the_door(), job)
+    view = the_job(the_client(), job)
     if view["submit"] is None:
         raise Stop(
             Code.NOT_FOUND, f"what {view['job_id']} was handed in with is not known any more"
@@ -117,38 +107,9 @@ def wait(
     as_json: Json = False,
 ) -> None:
     """Wait until a job has ended, without its log; ends with 1 when it failed."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
-
-    door = the_door()
-    view = the_job(door, job)
-    deadline = time.monotonic() + timeout_s
-    while not view["ended"]:
-        if timeout_s and time.monotonic() > deadline:
-            raise Stop(
-                Code.UNREACHABLE, f"{view['job_id']} is {view['state']} after {timeout_s:g} s"
-            )
-        time.sleep(_LOOK_S)
-        view = door.call("GET", f"/jobs/{view['job_id']}")
+    client = the_client()
+    view = the_job(client, job)
+    client.wait(view["job_id"], timeout_s or None)
+    view = client.jobs_api.call("GET", f"/jobs/{view['job_id']}")
     say(view, ending(view), as_json)
     end(view["state"])
-
-
-def _results(door: Door, job: str, below: str) -> Iterator[dict[str, Any]]:
-    wanted: dict[str, Any] = {"below": below}
-    while True:
-        page = door.call("GET", f"/jobs/{job}/results", params=wanted)
-        yield from page["files"]
-        if page["next_after"] is None:
-            return
-        wanted["after"] = page["next_after"]
-
-
-def _place(folder: Path, path: str) -> Path:
-    """Where a file goes; never out of ``folder``, whatever the job called it."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
-
-    target = folder / path
-    inside = target.resolve().is_relative_to(folder.resolve())
-    if not inside or {"", ".", ".."} & {*path.split("/")} or "\x00" in path:
-        raise Stop(Code.REFUSED, f"{path!r} would be written outside of {folder}")
-    return target

@@ -38,7 +38,7 @@ def is_file(file: str) -> bool:
 
 def environment(said: list[str] | None) -> dict[str, str]:
     """Variables of ``-e NAME=VALUE``; ``-e NAME`` passes on this shell's own."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
     found = {}
     for each in said or []:
@@ -60,7 +60,7 @@ def job_name(folder: Path) -> str:
 
 def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Request:
     """A job of a folder, a package, or one that was uploaded before."""
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
     if bool(folder) == bool(file):
         text = "give either a folder (or package), -f bucket:key:file or -f job.yaml"
@@ -80,7 +80,7 @@ def from_file(
         is_of_kubernetes,
         read_job_file,
     )
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
     from shared.tfjob import NotImportableError  # noqa: PLC0415
 
     data = _bytes_of(file)
@@ -97,7 +97,7 @@ def from_file(
 
 
 def _bytes_of(file: Path) -> bytes:
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
     from shared.tfjob import MAX_BYTES  # noqa: PLC0415
 
     try:
@@ -112,7 +112,7 @@ def _bytes_of(file: Path) -> bytes:
 
 
 def _from_fields(body: dict[str, Any], folder: Path | None, spoken: dict[str, Any]) -> Request:
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
     if folder is None and "package" not in body:
         text = "no code: give its folder beside the file, or name its package in the file"

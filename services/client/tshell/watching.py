@@ -17,12 +17,12 @@ from services.client.tshell.cli import (
     follow,
     say,
     speaks_alone,
-    the_door,
+    the_client,
     the_job,
 )
 
 if TYPE_CHECKING:
-    from services.client.tshell.door import Door
+    from shared.client import Client
 
 _WATCH_S = 3.0
 _MAX_PAGE = 500
@@ -46,9 +46,9 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first."""
     states = [each for given in state or [] for each in given.split(",") if each]
-    door = the_door()
+    client = the_client()
     while True:
-        found = _found(door, states, search.casefold(), limit)
+        found = _found(client, states, search.casefold(), limit)
         if as_json:
             print(json.dumps(found), flush=True)
         else:
@@ -60,15 +60,15 @@ def list_jobs(
         time.sleep(_WATCH_S)
 
 
-def _found(door: Door, states: list[str], search: str, limit: int) -> dict[str, Any]:
+def _found(client: Client, states: list[str], search: str, limit: int) -> dict[str, Any]:
     """A page of jobs; with a search, of those that fit, however many lie between them."""
     if not search:
-        return dict(door.call("GET", "/jobs", params={"limit": limit, "state": states}))
+        return dict(client.jobs_api.call("GET", "/jobs", params={"limit": limit, "state": states}))
     fitting: list[dict[str, Any]] = []
     offset: int | None = 0
     while offset is not None and len(fitting) < limit:
         asked = {"limit": _MAX_PAGE, "state": states, "offset": offset}
-        page = door.call("GET", "/jobs", params=asked)
+        page = client.jobs_api.call("GET", "/jobs", params=asked)
         fitting += [each for each in page["jobs"] if search in _named(each)]
         offset = page["next_offset"]
     return {"jobs": fitting[:limit], "next_offset": offset}
@@ -81,9 +81,9 @@ def _named(job: dict[str, Any]) -> str:
 @app.command("open")
 def open_page(job: JobId) -> None:
     """Open a job's page in the browser; without one, print where it is."""
-    from services.client.tshell.door import address  # noqa: PLC0415
+    from shared.client.addresses import of_jobs  # noqa: PLC0415
 
-    page = f"{address().url}/jobs/{the_job(the_door(), job)['job_id']}"
+    page = f"{of_jobs().url}/jobs/{the_job(the_client(), job)['job_id']}"
     print(page)
     typer.launch(page)
 
@@ -91,7 +91,7 @@ def open_page(job: JobId) -> None:
 @app.command()
 def status(job: JobId, as_json: Json = False) -> None:
     """State and reason; ends with 1 when the job failed."""
-    view = the_job(the_door(), job)
+    view = the_job(the_client(), job)
     advice = f"\n  {view['pending']['advice']}" if view["pending"] else ""
     say(view, f"{view['state']}  {view['reason']}{advice}", as_json)
     end(view["state"])
@@ -100,8 +100,8 @@ def status(job: JobId, as_json: Json = False) -> None:
 @app.command()
 def describe(job: JobId, as_json: Json = False) -> None:
     """Everything known of a job: members, why it does not go on, and its timeline."""
-    door = the_door()
-    described = door.call("GET", f"/jobs/{the_job(door, job)['job_id']}/description")
+    client = the_client()
+    described = client.jobs_api.call("GET", f"/jobs/{the_job(client, job)['job_id']}/description")
     if as_json:
         print(json.dumps(described))
         return
@@ -118,9 +118,9 @@ def top(
     as_json: Json = False,
 ) -> None:
     """What jobs, or a job's members, asked for and what they use."""
-    door = the_door()
-    path = f"/jobs/{the_job(door, job)['job_id']}/usage" if job else "/usage"
-    used = door.call("GET", path)
+    client = the_client()
+    path = f"/jobs/{the_job(client, job)['job_id']}/usage" if job else "/usage"
+    used = client.jobs_api.call("GET", path)
     if as_json:
         print(json.dumps(used))
         return
@@ -154,24 +154,24 @@ def logs(
     Several logs come one after the other, each line with its member (and, from its second
     incarnation on, its incarnation); one alone comes as it was printed.
     """
-    from services.client.tshell.door import Code, Stop  # noqa: PLC0415
     from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
 
-    door = the_door()
+    client = the_client()
     if follow_it and previous:
         raise Stop(Code.BAD_INPUT, "a previous incarnation says nothing new; leave out -f")
-    view = the_job(door, job)
+    view = the_job(client, job)
     job = view["job_id"]
     if follow_it:
-        follow(door, job, as_json, member)
+        follow(client, job, as_json, member)
         return
     wanted: dict[str, Any] = {"previous": previous} | ({"member": member} if member else {})
-    parts = door.call("GET", f"/jobs/{job}/logs/parts", params=wanted)
+    parts = client.jobs_api.call("GET", f"/jobs/{job}/logs/parts", params=wanted)
     if not parts and (member or previous):
         whom = member or "any member"
         raise Stop(Code.NOT_FOUND, f"no {'previous ' if previous else ''}log of {whom} is stored")
     if as_json:
-        texts = [part | {"text": "".join(_text(door, job, part))} for part in parts]
+        texts = [part | {"text": "".join(_text(client, job, part))} for part in parts]
         print(json.dumps({"text": "".join(each["text"] for each in texts), "parts": texts}))
         return
     alone = speaks_alone(view, member)
@@ -179,7 +179,7 @@ def logs(
     for part in parts:
         one = alone and len(parts) == 1
         before = "" if one else prefix(part["member"], part["incarnation"], alone=alone)
-        for piece in _text(door, job, part):
+        for piece in _text(client, job, part):
             printer.print(before, piece)
         printer.close()
 
@@ -191,20 +191,20 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Stop a job; what it has done so far is stored."""
-    door = the_door()
-    job = the_job(door, job)["job_id"]
-    handed = door.call("POST", f"/jobs/{job}/cancel", json={"reason": reason})
+    client = the_client()
+    job = the_job(client, job)["job_id"]
+    handed = client.jobs_api.call("POST", f"/jobs/{job}/cancel", json={"reason": reason})
     say(handed, f"{job}: cancel handed in", as_json)
 
 
 @app.command()
 def rm(job: JobId, as_json: Json = False) -> None:
     """Forget an ended job: its record, logs and model."""
-    door = the_door()
-    job = the_job(door, job)["job_id"]
-    say(door.call("DELETE", f"/jobs/{job}"), f"{job}: removal handed in", as_json)
+    client = the_client()
+    job = the_job(client, job)["job_id"]
+    say(client.jobs_api.call("DELETE", f"/jobs/{job}"), f"{job}: removal handed in", as_json)
 
 
-def _text(door: Door, job: str, part: dict[str, Any]) -> Iterator[str]:
+def _text(client: Client, job: str, part: dict[str, Any]) -> Iterator[str]:
     wanted = {"member": part["member"], "incarnation": part["incarnation"]}
-    return door.text(f"/jobs/{job}/logs", params=wanted)
+    return client.jobs_api.text(f"/jobs/{job}/logs", params=wanted)

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from services.client import handlers
 from services.client.tshell.app import app
-from services.client.tshell.door import Stop
-from services.client.tshell.keeping import _place
+from services.client.tshell.stop import code_of
+from shared.client import RefusedError
+from shared.client.packages import place
 from shared.contracts import Fault, JobFailed, JobPlan, JobPlanned, JobSubmit, JobSucceeded
 from shared.service.http import HttpServer
 from tests.unit.client.test_api import JOB, NOW, Desk, event
@@ -68,8 +69,8 @@ def folder(tmp_path: Path) -> Path:
 def tshell(*arguments: object) -> tuple[int, str]:
     """Exit code and all that was said."""
     result = CliRunner().invoke(app, [str(each) for each in arguments])
-    if isinstance(result.exception, Stop):
-        return int(result.exception.code), str(result.exception) + result.output
+    if result.exception and (code := code_of(result.exception)) is not None:
+        return int(code), str(result.exception) + result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
 
@@ -243,8 +244,8 @@ def test_only_results_are_given_out(desk: PlanningDesk, path: str) -> None:
 def test_nothing_is_written_outside_of_its_folder(tmp_path: Path, path: str) -> None:
     (tmp_path / "to").mkdir()
     (tmp_path / "to" / "link").symlink_to("/tmp")
-    with pytest.raises(Stop, match="outside"):
-        _place(tmp_path / "to", path)
+    with pytest.raises(RefusedError, match="outside"):
+        place(tmp_path / "to", path)
 
 
 def test_the_version_is_told(desk: PlanningDesk) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from typer.testing import CliRunner
 
 from shared.cli import app
+from shared.client import BadInputError, Client, NotFoundError
 from shared.service.http import HttpServer
+from tests.documented import program
 from tests.unit.healer.test_api import Door, posted
 from tests.unit.healer.test_incidents import prediction
 
@@ -90,3 +93,21 @@ def test_a_silence_is_tried_made_listed_and_ended(door: Door) -> None:
     assert barograph("silences", "end", said.splitlines()[-1].split()[0])[0] == 0
     for wrong in (["host=a,b"], ['host="a"', "--for", "2 hours"], ['host="a"', "--for", "0m"]):
         assert barograph("silences", "add", *wrong)[0] == 1
+
+
+def test_the_documented_program_acknowledges_and_mutes(
+    door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door.post(named("Down", "critical"))
+    exec(program("docs/how-to/use-from-python.md", 2))
+    said = capsys.readouterr().out
+    assert "critical firing Down is" in said
+    assert "1 would be muted" in said
+    assert "['new disks']" in said
+    with Client() as client:
+        assert [each.acknowledged for each in client.alerts()] == [True]
+        with pytest.raises(BadInputError) as refused:
+            client.silence(["host=a,b"], timedelta(hours=1), reason="no matcher")
+        assert refused.value.faults
+        with pytest.raises(NotFoundError):
+            client.end_silence("nobody's")

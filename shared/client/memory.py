@@ -1,4 +1,4 @@
-"""What ``tshell`` remembers from one command to the next: uploads that broke off."""
+"""What is remembered on this machine from one process to the next: uploads that broke off."""
 
 from __future__ import annotations
 

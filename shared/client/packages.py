@@ -1,0 +1,88 @@
+"""Folders and archives on their way to a job, and files on their way back."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from shared.client.connection import Connection, fetch, put_part
+from shared.client.errors import BadInputError, RefusedError
+from shared.client.memory import UploadMemory
+from shared.packages import PackageError, Packed, pack
+
+
+def packed(folder: Path, archive: Path) -> Packed:
+    """Pack ``folder``/code and ``folder``/data; equal contents give equal bytes."""
+    try:
+        return pack(folder, archive)
+    except (PackageError, OSError) as error:
+        raise BadInputError(str(error)) from error
+
+
+@contextmanager
+def archive_of(path: Path) -> Iterator[tuple[Path, str]]:
+    """The package of a folder, or a package as it is, and its SHA-256."""
+    with tempfile.TemporaryDirectory() as directory:
+        archive = path
+        if path.is_dir():
+            archive = packed(path, Path(directory) / "package.tar.gz").path
+        try:
+            with archive.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadInputError(f"{path}: {error.strerror or error}") from error
+        yield archive, digest
+
+
+def upload(
+    connection: Connection, archive: Path, sha256: str, progress: Callable[[int], object]
+) -> str:
+    """Upload a package, or what is missing of it; returns bucket:key:file."""
+    size = archive.stat().st_size
+    memory = UploadMemory(sha256)
+    asked = {"sha256": sha256, "size": size, "upload_id": memory.recall()}
+    begun = connection.call("POST", "/uploads", json=asked)
+    if begun["exists"]:
+        progress(size)
+        return str(begun["package"])
+    memory.keep(begun["upload_id"])
+    with archive.open("rb") as file:
+        for number, url in enumerate(begun["parts"], 1):
+            part = file.read(begun["part_bytes"])
+            if number not in begun["done"]:
+                put_part(url, part)
+            progress(len(part))
+    done = {"sha256": sha256, "upload_id": begun["upload_id"]}
+    finished = connection.call("POST", "/uploads/finish", json=done, timeout=3600)
+    memory.forget()
+    return str(finished["package"])
+
+
+def place(folder: Path, path: str) -> Path:
+    """Where a file goes; never out of ``folder``, whatever the job called it."""
+    target = folder / path
+    inside = target.resolve().is_relative_to(folder.resolve())
+    if not inside or {"", ".", ".."} & {*path.split("/")} or "\x00" in path:
+        raise RefusedError(f"{path!r} would be written outside of {folder}")
+    return target
+
+
+def download(
+    connection: Connection, job_id: str, path: str, target: Path, size: int, sha256: str | None
+) -> None:
+    """Fetch one of a job's files to ``target``, whole or not at all."""
+    partial = target.with_name(f".{target.name[:200]}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        begun = connection.request("GET", f"/jobs/{job_id}/results/{quote(path)}")
+        told = fetch(begun.headers["location"], partial)
+        if told[0] != size or sha256 not in {None, told[1]}:
+            partial.unlink(missing_ok=True)
+            raise RefusedError(f"{path} is not what the job stored")
+        partial.replace(target)
+    except OSError as error:
+        raise BadInputError(f"{target}: {error.strerror or error}") from error

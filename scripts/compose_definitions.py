@@ -1,7 +1,8 @@
 """Write RabbitMQ definitions for compose.yaml: a user per principal, passwords from .env.
 
 ``python scripts/compose_definitions.py`` writes ``.state/compose/`` and ``.env`` once, and later
-what a newer version has more; both hold secrets and are never committed.
+what a newer version has more; both hold secrets and are never committed. So is an empty
+``barograph.toml``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from shared.messaging.tokens import new_signing_key, public_key  # noqa: E402
 def main() -> None:
     """Write what is not there."""
     env, target = ROOT / ".env", ROOT / ".state" / "compose"
+    settings = ROOT / "barograph.toml"
+    if not settings.exists():
+        # The services' users must read it; no secret belongs there.
+        _write(settings, "# Settings of the services: docs/how-to/configure.md\n", 0o644)
     if env.exists():
         known = env.read_text()
         added = _added(known, target)

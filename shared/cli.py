@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared import alerts_cli, healing_cli, tokens_cli, topology
+from shared import alerts_cli, config_cli, healing_cli, tokens_cli, topology
 from shared.dead_letters_cli import app as dead_letters
 from shared.embedded.files import own_directory
 from shared.embedded.log_files import open_log
@@ -36,6 +36,7 @@ app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(healing_cli.app, name="healing")
 app.add_typer(alerts_cli.silences, name="silences")
 app.add_typer(tokens_cli.app, name="tokens")
+app.add_typer(config_cli.app, name="config")
 for _command in (
     alerts_cli.alerts,
     alerts_cli.forecasts,
@@ -62,7 +63,7 @@ _TOKENS = ("client_token", "gateway_token", "healer_token")
 
 
 @app.command()
-def up(state: State = DEFAULT_STATE) -> None:
+def up(state: State = DEFAULT_STATE, config: config_cli.ConfigOption = None) -> None:
     """Start broker, object store, mailbox, the six services and the node agent."""
     state = state.expanduser().resolve()
     if _running(state):
@@ -73,6 +74,7 @@ def up(state: State = DEFAULT_STATE) -> None:
     except (EmbeddedError, OSError) as error:
         _fail(str(error))
     (state / StackFile.NAME).unlink(missing_ok=True)
+    file = config_cli.checked(config, state)
     log = state / "log" / "supervisor.log"
     typer.echo("starting broker, object store, mailbox and services ...")
     with open_log(log) as output:
@@ -82,7 +84,7 @@ def up(state: State = DEFAULT_STATE) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            env=dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[1])} | file,
             start_new_session=True,
             umask=0o077,
         )

@@ -9,6 +9,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+
+class SettingsError(Exception):
+    """The settings are not usable; the text names every fault."""
+
+
 RENAMED = {
     "least": "min_severity",
     "least_points": "min_points",

@@ -1,4 +1,4 @@
-"""Settings every service has, read from the environment; unknown keys are errors."""
+"""Settings every service has, from environment and file; unknown names are errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
@@ -21,19 +21,26 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.registry import Registry
-from shared.setting_names import OF_COMMANDS, fault, meant
+from shared.setting_names import SettingsError, fault
+from shared.setting_sources import ConfigFile, Given, given, named_config
 from shared.trust import VARIABLE, UntrustedError, trust
 
-
-class SettingsError(Exception):
-    """The settings are not usable; the text names every fault."""
+__all__ = [
+    "ServiceSettings",
+    "SettingsError",
+    "check_replicas",
+    "from_json",
+    "host_name",
+    "start",
+]
 
 
 class ServiceSettings(BaseSettings):
     """What all services share. A service's own class adds fields under its own prefix.
 
     Every field ``x`` of service ``task`` is read from ``BAROGRAPH_TASK_X``, and if that is not
-    set from ``BAROGRAPH_X``. Lists, maps and models are read as JSON.
+    set from ``BAROGRAPH_X``; then from the file that ``BAROGRAPH_CONFIG`` names. In variables,
+    lists, maps and models are JSON.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
@@ -112,7 +119,7 @@ class ServiceSettings(BaseSettings):
 
     @classmethod
     def load(cls, service: str) -> Self:
-        """Read the settings of ``service`` from the environment.
+        """Read the settings of ``service`` from the environment and ``barograph.toml``.
 
         Raises:
             SettingsError: naming every unknown key and every bad value, or every plug-in that
@@ -121,32 +128,35 @@ class ServiceSettings(BaseSettings):
         unusable = [fault for registry in cls.REGISTRIES for fault in registry.faults()]
         if unusable:
             raise SettingsError("\n".join(unusable))
-        own, common = f"BAROGRAPH_{service.upper()}_", "BAROGRAPH_"
-        values: dict[str, Any] = {}
-        unknown = []
-        for name, value in os.environ.items():
-            if name.startswith(own) and name not in OF_COMMANDS:
-                field = name.removeprefix(own).lower()
-                if field in cls.model_fields:
-                    values[field] = value
-                else:
-                    near = meant(field, cls.model_fields, own)
-                    unknown.append(f"{name}: no such setting{near}")
-        for field in cls.model_fields:
-            shared_value = os.environ.get(common + field.upper())
-            if shared_value is not None and field in ServiceSettings.model_fields:
-                values.setdefault(field, shared_value)
+        return cls.of(service, os.environ, named_config(os.environ))
+
+    @classmethod
+    def of(cls, service: str, env: Mapping[str, str], file: ConfigFile | None) -> Self:
+        """The settings that an environment and a file give.
+
+        Raises:
+            SettingsError: naming every unknown key and every bad value.
+        """
+        found, faults = cls.given(service, env, file)
+        values = {name: each.text for name, each in found.items()}
         try:
             settings = cls.model_validate_strings(values) if values else cls()
         except ValidationError as error:
-            unknown += [
-                _fault(own, e["loc"], fault(cls, e["loc"], e["msg"]))
+            faults += [
+                _fault(service, e["loc"], fault(cls, e["loc"], e["msg"]), found)
                 for e in error.errors(include_url=False)
             ]
-            raise SettingsError("\n".join(unknown)) from None
-        if unknown:
-            raise SettingsError("\n".join(unknown))
+            raise SettingsError("\n".join(faults)) from None
+        if faults:
+            raise SettingsError("\n".join(faults))
         return settings
+
+    @classmethod
+    def given(
+        cls, service: str, env: Mapping[str, str], file: ConfigFile | None
+    ) -> tuple[dict[str, Given], list[str]]:
+        """What environment and file say of each setting, and a line for each unknown name."""
+        return given(service, cls.model_fields, ServiceSettings.model_fields, env, file)
 
     @classmethod
     def settings_customise_sources(cls, *_args: object, **kwargs: Any) -> tuple[Any, ...]:
@@ -181,13 +191,16 @@ def _is_composite(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
-def _fault(prefix: str, place: tuple[int | str, ...], problem: str) -> str:
-    """One line: the variable, where inside its JSON, and what is wrong."""
+def _fault(
+    service: str, place: tuple[int | str, ...], problem: str, found: Mapping[str, Given]
+) -> str:
+    """One line: the variable or the place in the file, where inside of it, and what is wrong."""
     if not place:
         return problem
     name, *inside = map(str, place)
     where = f"{'.'.join(inside)}: " if inside else ""
-    return f"{prefix}{name.upper()}: {where}{problem}"
+    origin = found[name].origin if name in found else f"BAROGRAPH_{service.upper()}_{name.upper()}"
+    return f"{origin}: {where}{problem}"
 
 
 def check_replicas(replicas: int, store_url: SecretStr) -> None:

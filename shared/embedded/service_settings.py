@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from shared.embedded.stackfile import StackFile
+from shared.setting_sources import ConfigFile
 from shared.topology import Principal
 
+DECIDED = (
+    *("broker_url", "store_url", "state_dir", "health_port"),
+    *("s3_url", "s3_access_key", "s3_secret_key"),
+)
+"""Settings of all services that a stack gives to each of its own; by a service's name alone they
+may be given otherwise."""
 _USES_OBJECTS = frozenset({"client", "task", "detector"})
 """Who gets the object store's keys."""
 
@@ -18,6 +27,14 @@ def object_settings(name: str, file: StackFile) -> dict[str, str]:
         "BAROGRAPH_S3_ACCESS_KEY": file.s3_access_key,
         "BAROGRAPH_S3_SECRET_KEY": file.s3_secret_key,
     }
+
+
+def decided_here(env: Mapping[str, str], file: ConfigFile | None) -> list[str]:
+    """Where somebody gives for all services what a stack has to decide for each."""
+    for_all = {name: given.origin for name, given in (file.of_all() if file else ())}
+    variables = {name: f"BAROGRAPH_{name.upper()}" for name in DECIDED}
+    found = [variables[name] for name in DECIDED if variables[name] in env]
+    return found + [for_all[name] for name in DECIDED if name in for_all]
 
 
 def own_settings(name: str, file: StackFile) -> dict[str, str]:

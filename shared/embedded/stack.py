@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from shared.embedded.asked_settings import AskedSettings
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.files import close_to_others, own_directory
 from shared.embedded.log_files import rotate
@@ -88,6 +89,7 @@ class Stack:
         own_directory(self.state)
         self._ports = KeptPorts(self.state / "ports.json", self.default_ports)
         self.jobs = JobsPlace.of(self.state)
+        self._asked = AskedSettings()
         self.broker = EmbeddedBroker(self.state / "broker", choose=self._ports)
         self.object_store = EmbeddedObjectStore(self.state / "object-store", choose=self._ports)
         self.mailbox = EmbeddedMailbox(self.state / "mailbox", choose=self._ports)
@@ -165,8 +167,8 @@ class Stack:
 
     def plan_addresses(self) -> None:
         """Choose the services' ports and note where everything is; the servers have theirs."""
-        ports = self._ports("services", ("client", "gateway", "healer"), 0)
-        tokens = kept_tokens(self.state, ("client", "gateway", "healer"))
+        ports = self._ports("services", ("client", "gateway", "healer"), 0) | self._asked.ports()
+        tokens = kept_tokens(self.state, ("client", "gateway", "healer")) | self._asked.tokens()
         health = self._ports("health", tuple(self.modules), 0)
         self.file = StackFile(
             supervisor_pid=os.getpid(),
@@ -214,7 +216,7 @@ class Stack:
             dict(os.environ)
             | settings
             | object_settings(name, self.file)
-            | {f"BAROGRAPH_{name.upper()}_{key}": value for key, value in own.items()}
+            | self._asked.variables(name, own)
             | {"PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1"}
             | dict(self.env)
         )

@@ -42,9 +42,11 @@ from services.healer.notify.settings import Alerting
 from services.healer.notify.silences import Silence
 from services.healer.settings import HealerSettings
 from shared import cli
+from shared.config_cli import faults_of
 from shared.contracts import JobSubmit
 from shared.documents.http_page import ABSENT
 from shared.documents.settings_page import service_settings
+from shared.setting_sources import ConfigFile
 from shared.settings import ServiceSettings
 from shared.tfjob.importing import import_tfjob
 from tests.documented import PAGES, ROOT, Block, assignments, blocks, commands, indented, inline
@@ -88,7 +90,14 @@ JSON: dict[str, Callable[[Any], object]] = {
     "docs/algorithms/detection.md#0": EngineSettings.model_validate,
 }
 """What reads each JSON block."""
+
+
+def _all_settings(content: dict[str, Any]) -> None:
+    assert faults_of(ConfigFile(Path("barograph.toml"), content), {}) == []
+
+
 TOML: dict[str, Callable[[Any], object]] = {
+    "docs/how-to/configure.md#0": _all_settings,
     "docs/how-to/tune-detection.md#0": Overrides.model_validate,
     "docs/how-to/write-a-plug-in.md#2": lambda project: [
         GROUPS[group] for group in project["project"]["entry-points"]

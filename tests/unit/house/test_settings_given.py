@@ -38,9 +38,14 @@ def settings_class(module: str) -> type[ServiceSettings]:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_compose_gives_a_service_only_what_it_knows(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for key, value in COMPOSE["services"][name]["environment"].items():
+    (file,) = COMPOSE["services"][name]["configs"]
+    given = dict(COMPOSE["services"][name]["environment"])
+    assert given["BAROGRAPH_CONFIG"] == file["target"]
+    given["BAROGRAPH_CONFIG"] = str(tmp_path / "barograph.toml")
+    (tmp_path / "barograph.toml").write_text("# as the script writes it\n")
+    for key, value in given.items():
         monkeypatch.setenv(key, tokens.new_signing_key() if key.endswith("_SIGNING_KEY") else value)
 
     settings = settings_class(f"services.{name}").load(name)

@@ -1,0 +1,56 @@
+"""What somebody gave for a service of a stack by its name: it counts before the stack's word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from shared.embedded.service_settings import DECIDED
+from shared.setting_sources import Given, asked, named_config
+
+_PORTS = {
+    "client": ("client", "http_port"),
+    "gateway": ("detector", "gateway_port"),
+    "healer": ("healer", "http_port"),
+}
+_TOKENS = {
+    "client": ("client", "api_token"),
+    "gateway": ("detector", "gateway_token"),
+    "healer": ("healer", "http_token"),
+}
+"""Which settings say on what port a service listens, and which token it asks for."""
+
+
+class AskedSettings:
+    """What environment and ``barograph.toml`` give, as they were when the stack was made."""
+
+    def __init__(self) -> None:
+        self._env = dict(os.environ)
+        self._file = named_config(self._env)
+
+    def ports(self) -> dict[str, int]:
+        """The ports that somebody chose; the stack's file has them, too."""
+        chosen = self._of(_PORTS)
+        return {name: int(text) for name, text in chosen.items() if text.isdecimal() and int(text)}
+
+    def tokens(self) -> dict[str, str]:
+        """The access tokens that somebody chose."""
+        return self._of(_TOKENS)
+
+    def variables(self, service: str, own: Mapping[str, str]) -> dict[str, str]:
+        """The stack's settings for a service as its variables, without what was asked for.
+
+        What is asked for by the service's name alone, and the stack gives to all of them, is
+        added: it counts more.
+        """
+        left = {name: value for name, value in own.items() if not self._given(service, name)}
+        named = ((name, self._given(service, name)) for name in DECIDED)
+        left |= {name: given.text for name, given in named if given}
+        return {f"BAROGRAPH_{service}_{name}".upper(): value for name, value in left.items()}
+
+    def _of(self, places: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+        found = {name: self._given(*place) for name, place in places.items()}
+        return {name: given.text for name, given in found.items() if given}
+
+    def _given(self, service: str, setting: str) -> Given | None:
+        return asked(service, setting.lower(), self._env, self._file)

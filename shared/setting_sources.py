@@ -1,0 +1,150 @@
+"""Where settings come from: the environment, then ``barograph.toml``, then the defaults.
+
+The file has what all services share at its top, and a table for each service:
+
+    log_level = "WARNING"
+
+    [task]
+    max_workers = 16
+
+``BAROGRAPH_CONFIG`` names it.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+from shared.setting_names import OF_COMMANDS, SettingsError, meant
+
+VARIABLE = "BAROGRAPH_CONFIG"
+FILE = "barograph.toml"
+SERVICES = ("client", "task", "autospec", "detector", "predictor", "healer", "agent")
+"""Whose tables the file may have."""
+DEFAULT = "default"
+_MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Given:
+    """A setting's value as text, and who said so."""
+
+    text: str = field(repr=False)
+    origin: str
+    """The variable, or the file with the place in it."""
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What ``barograph.toml`` says."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def of_all(self) -> Iterator[tuple[str, Given]]:
+        """What it says at its top, for all services."""
+        for name, value in self.content.items():
+            if not (name in SERVICES and isinstance(value, dict)):
+                yield name, Given(_text(value), f"{self.path}: {name}")
+
+    def of(self, service: str) -> Iterator[tuple[str, Given]]:
+        """What the service's own table says."""
+        own = self.content.get(service, {})
+        for name, value in own.items() if isinstance(own, dict) else ():
+            yield name, Given(_text(value), f"{self.path}: {service}.{name}")
+
+
+def read_config(path: Path) -> ConfigFile:
+    """The file at ``path``.
+
+    Raises:
+        SettingsError: it is not there, not readable, or no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    if len(data) > _MAX_BYTES:
+        raise SettingsError(f"{path}: larger than {_MAX_BYTES} bytes, which no settings are")
+    try:
+        return ConfigFile(path, tomllib.loads(data.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: no TOML: {error}") from None
+
+
+def named_config(env: Mapping[str, str]) -> ConfigFile | None:
+    """The file that the environment names; None for none.
+
+    Raises:
+        SettingsError: as ``read_config``.
+    """
+    named = env.get(VARIABLE, "")
+    return read_config(Path(named)) if named else None
+
+
+def given(
+    service: str,
+    fields: Collection[str],
+    common: Collection[str],
+    env: Mapping[str, str],
+    file: ConfigFile | None,
+) -> tuple[dict[str, Given], list[str]]:
+    """Each setting of a service that somebody gave, and a line for each name that is none.
+
+    Args:
+        service: its name.
+        fields: the names of all of its settings.
+        common: those that all services have; they are also read without the service's name.
+        env: the environment, which counts before the file.
+        file: the file.
+    """
+    own = f"BAROGRAPH_{service.upper()}_"
+    found: dict[str, Given] = {}
+    unknown: list[str] = []
+    for name, each in file.of_all() if file else ():
+        if name in common:
+            found[name] = each
+        else:
+            near = meant(name, [*common, *SERVICES])
+            unknown.append(f"{each.origin}: no such setting of all services, and no service{near}")
+    for name, each in file.of(service) if file else ():
+        if name in fields:
+            found[name] = each
+        else:
+            unknown.append(f"{each.origin}: no such setting{meant(name, fields)}")
+    for name in common:
+        variable = f"BAROGRAPH_{name.upper()}"
+        if variable in env:
+            found[name] = Given(env[variable], variable)
+    for variable, text in env.items():
+        name = variable.removeprefix(own).lower()
+        if not variable.startswith(own) or variable in OF_COMMANDS:
+            continue
+        if name in fields:
+            found[name] = Given(text, variable)
+        else:
+            unknown.append(f"{variable}: no such setting{meant(name, fields, own)}")
+    return found, unknown
+
+
+def asked(service: str, name: str, env: Mapping[str, str], file: ConfigFile | None) -> Given | None:
+    """What somebody gave for one service's setting by the service's name; None for nothing."""
+    variable = f"BAROGRAPH_{service.upper()}_{name.upper()}"
+    if variable in env and variable not in OF_COMMANDS:
+        return Given(env[variable], variable)
+    return dict(file.of(service)).get(name) if file else None
+
+
+def _text(value: Any) -> str:
+    """A value of the file as a variable would say it: lists and tables as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, date | time):  # a datetime is a date
+        return value.isoformat()
+    return json.dumps(value, default=str)

@@ -168,10 +168,10 @@ def settings_class(service: str) -> type[ServiceSettings]:
     from shared.embedded.stack import MODULES  # noqa: PLC0415 - it starts servers
 
     module = f"{MODULES[service]}.settings"
-    for value in vars(importlib.import_module(module)).values():
-        own = isinstance(value, type) and value.__module__ == module
-        if own and issubclass(value, ServiceSettings):
-            return value
+    kinds = [v for v in vars(importlib.import_module(module)).values() if isinstance(v, type)]
+    for kind in kinds:
+        if issubclass(kind, ServiceSettings) and kind.__module__ == module:
+            return kind
     raise AssertionError(f"{module} has no settings")
 
 

@@ -11,8 +11,8 @@ class ClientError(Exception):
     """Something was not done; its text has every fault on a line of its own."""
 
     def __init__(self, text: str = "", faults: Sequence[Fault] = ()) -> None:
-        told = [f"{each.field}: {each.problem}".removeprefix(": ") for each in faults]
-        super().__init__(text or "\n".join(told))
+        lines = [f"{each.field}: {each.problem}".removeprefix(": ") for each in faults]
+        super().__init__(text or "\n".join(lines))
         self.faults = tuple(faults) or (Fault(field="", problem=text),)
 
 

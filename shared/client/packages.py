@@ -79,8 +79,8 @@ def download(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         begun = connection.request("GET", f"/jobs/{job_id}/results/{quote(path)}")
-        told = fetch(begun.headers["location"], partial)
-        if told[0] != size or sha256 not in {None, told[1]}:
+        written = fetch(begun.headers["location"], partial)
+        if written[0] != size or sha256 not in {None, written[1]}:
             partial.unlink(missing_ok=True)
             raise RefusedError(f"{path} is not what the job stored")
         partial.replace(target)

@@ -23,7 +23,7 @@ from services.healer.model.incident import INCIDENTS, Incident, incidents_of, op
 from services.healer.model.notification import DELIVERIES
 from services.healer.model.signal import Sight, Signal
 from services.healer.model.transitions import Phase, collected
-from services.healer.notify.announcer import Announcer
+from services.healer.notify.announcer import ALERTS_AT_ONCE, Announcer
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.render.numbers import counted, quantity
 from services.healer.notify.silences import SILENCES
@@ -60,13 +60,18 @@ _OUTCOMES = {
 class Handlers:
     """The healer's handlers under its settings; ``uptime`` as for `ClockSteps`."""
 
-    def __init__(self, settings: HealerSettings, uptime: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        settings: HealerSettings,
+        uptime: Callable[[], float] | None = None,
+        alerts_at_once: int = ALERTS_AT_ONCE,
+    ) -> None:
         self._clock_steps = ClockSteps(uptime)
         self._course = Course(settings)
         self._signals = Signals(settings, self._course)
         self._keep = timedelta(days=settings.keep_days)
         self.dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
-        self._announcer = Announcer(settings, self.dispatch)
+        self.announcer = Announcer(settings, self.dispatch, alerts_at_once)
         self.deciding = Deciding(settings, self._course.handling)
         self.canary = Canary(settings.canary_every_s, self.dispatch)
         self.jobs = JobNotices(self.dispatch, settings.job_notices)
@@ -219,10 +224,6 @@ class Handlers:
             ctx.records.delete(MACHINES, machine.host)
         for silence in ctx.records.find(SILENCES, due_before=ctx.now - self._keep):
             ctx.records.delete(SILENCES, silence.silence_id)
-
-    def flush(self, ctx: Context) -> None:
-        """Notify people of what is due by now."""
-        self._announcer.flush(ctx)
 
     @staticmethod
     def _planning(command_id: str, ctx: Context) -> Incident | None:

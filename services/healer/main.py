@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 _CANARY_STEP_S = 5.0
 _PAUSE_S = 0.1
+_TURN_S = 0.001
 """In a storm, what follows from batches is done for several of them at once."""
 log = structlog.get_logger(__name__)
 
@@ -75,6 +77,7 @@ class HealerService(Service):
         store = Store(settings.store_url.get_secret_value())
         links = Links(_keys(settings, store))
         tools = _tools(settings, links, frozenset(handlers.clicks))
+        self._records = store
         super().__init__(
             "healer",
             settings,
@@ -153,8 +156,17 @@ class HealerService(Service):
             unit.emit(*self._healing.expire(self.context(unit.records)))
 
     def _flush(self) -> None:
+        announcer = self._healing.announcer
         with self.unit() as unit:
-            self._healing.flush(self.context(unit.records))
+            announcer.upkeep(self.context(unit.records))
+        with self._records.reading() as records:
+            parts = announcer.parts(self.context(records))
+        for part in parts:
+            with self.unit() as unit:
+                part(self.context(unit.records))
+            # Whoever gives up SQLite's one writer's turn gets it again before those who wait for it
+            # have woken up: messages must not wait for all parts.
+            time.sleep(_TURN_S)
 
     def _judge_groups(self) -> None:
         with self.unit() as unit:

@@ -113,5 +113,7 @@ class MemoryStore:
         finally:
             self._records.before = {}
 
+    reading = transaction
+
     def close(self) -> None:
         """There is nothing to give up."""

@@ -48,6 +48,7 @@ from shared.contracts.message import deterministic_id
 from shared.contracts.remediation import RemediationStep
 from shared.service import Context
 from shared.store import Store
+from tests.notification_passes import KilledError, notify
 from tests.property.alert_model import Model
 from tests.property.memory_store import MemoryStore
 
@@ -70,10 +71,6 @@ PAUSES = st.sampled_from([1, 6, 31, 61, 130, 310, 700])
 WHICH = st.sampled_from(SERIES)
 
 
-class _CrashError(Exception):
-    """The process dies before its transaction is complete."""
-
-
 class Lives(RuleBasedStateMachine):
     """What may happen to alerts, in any order."""
 
@@ -94,7 +91,7 @@ class Lives(RuleBasedStateMachine):
             **MAIL,  # type: ignore[arg-type]
         )
         self.store: Any = Store("sqlite://") if LIVES <= LIVES_BY_DEFAULT else MemoryStore()
-        self.replicas = [Handlers(self.settings), Handlers(self.settings)]
+        self.replicas = [self._replica(), self._replica()]
         # Writing what was decided costs as much as deciding it.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
         self.turn = 0
@@ -147,13 +144,16 @@ class Lives(RuleBasedStateMachine):
         with self.store.transaction() as records:
             answers = list(handlers.expire(Context(self.now, "", 1, records)))
         self._heard(answers)
+        notify(handlers, self.store, self.now)
+        self._read_notices()
+        self._check()
+
+    def _read_notices(self) -> None:
         with self.store.transaction() as records:
-            handlers.flush(Context(self.now, "", 1, records))
             for record in reversed(records.find(NOTICES, limit=30, newest_first=True)):
                 if record.notice.message_id not in self.seen:
                     self.seen.add(record.notice.message_id)
                     self.model.notified(record.notice, self.now)
-        self._check()
 
     def _check(self) -> None:
         with self.store.transaction() as records:
@@ -388,14 +388,19 @@ class Lives(RuleBasedStateMachine):
             again = self.last
             self.take(again)
 
-    @rule()
-    def a_replica_dies_in_the_middle_of_a_pass(self) -> None:
-        with suppress(_CrashError), self.store.transaction() as records:
-            context = Context(self.now, "", 1, records)
-            list(self.replicas[0].expire(context))
-            self.replicas[0].flush(context)
-            raise _CrashError
-        self.replicas[0] = Handlers(self.settings)
+    @rule(part=st.integers(0, 6))
+    def a_replica_dies_in_the_middle_of_a_pass(self, part: int) -> None:
+        with suppress(KilledError), self.store.transaction() as records:
+            list(self.replicas[0].expire(Context(self.now, "", 1, records)))
+            raise KilledError
+        with suppress(KilledError):
+            notify(self.replicas[0], self.store, self.now, killed_in=part)
+        self._read_notices()
+        self.replicas[0] = self._replica()
+
+    def _replica(self) -> Handlers:
+        """One whose transactions are small, so that there is much between which it may die."""
+        return Handlers(self.settings, alerts_at_once=2)
 
     def _ms(self) -> int:
         return int(self.now.timestamp() * 1000)

@@ -140,6 +140,14 @@ class Group(_Record):
     due: AwareDatetime
 
 
+class Settling(_Record):
+    """A summary that is sent, and how many of its rows are written down as notified."""
+
+    message_id: str
+    deliveries: int
+    done: int = 0
+
+
 class StormState(_Record):
     """Whether there is a storm, and of how many alerts people were notified lately."""
 
@@ -152,6 +160,7 @@ class StormState(_Record):
     total: int = 0
     next_at: AwareDatetime | None = None
     thread_id: str = ""
+    settling: Settling | None = None
 
     @property
     def active(self) -> bool:

@@ -1,96 +1,105 @@
 """Who is notified of what, and when: the one place where a notice to people comes into being.
 
-Everything happens in the transaction of one pass: an alert's standing, the notice that tells of
-it, and the deliveries that carry it. So however often a pass is interrupted, and however many
-replicas make passes, a change is in one notice.
+A pass looks at the standings without writing anything, and makes parts of what is to be done. Each
+part is a transaction of its own: an alert's standing, the notice that tells of it, and the
+deliveries that carry it. A part leaves out what has changed since the look, which the next pass
+finds. So however often a pass is interrupted, and however many replicas make passes, a change is
+in one notice; and a storm of thousands of alerts keeps no message waiting for long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
-from services.healer.model import decision_log
-from services.healer.model.action import ACTIONS
 from services.healer.model.incident import INCIDENTS, Incident
-from services.healer.model.narrative import Held, Notified, NotNotified, extended
-from services.healer.model.notice import Kind, Notice, Summary
+from services.healer.model.narrative import Notified
+from services.healer.model.notice import Kind, Line, Notice
 from services.healer.model.notification import (
-    FLAPS,
     GROUPS,
-    HEARD,
     STANDINGS,
     STORM,
     Group,
-    Heard,
     Standing,
     StandingStatus,
     StormState,
-    series_key,
 )
 from services.healer.model.policy import RANK
-from services.healer.notify import flap_notices, measures, storms
-from services.healer.notify.compose import compose, line
+from services.healer.notify import escalation, flap_notices, measures, storms
+from services.healer.notify.compose import line
 from services.healer.notify.dispatch import Dispatch
-from services.healer.notify.filters import Announce, Drop, Filters, Hold
-from services.healer.notify.policy_words import in_words
+from services.healer.notify.filters import Drop, Filters, Hold
+from services.healer.notify.notices import notice_of
+from services.healer.notify.notification_log import NotificationLog
+from services.healer.notify.sifting import Sifted, sifted, without
+from services.healer.notify.storm_summary import StormSummaries
 from services.healer.settings import HealerSettings
-from shared.contracts.healing import ActionState
-from shared.observe import (
-    ALERTS_HELD,
-    STORMING,
-)
+from shared.observe import STORMING
 from shared.service import Context
 
+Part = Callable[[Context], None]
+"""The work of one transaction of a pass."""
+
+ALERTS_AT_ONCE = 200
+"""Alerts that one transaction of a pass writes: some hundredths of a second."""
 _MAX_NOTIFICATIONS = 20_000
 _PENDING = StandingStatus.PENDING
 _MAX_REPEATS = 200
 _ATTACHED_SHOWN = 50
-_ESCALATED_OF_A_STORM = 10
 
 
 class Announcer:
-    """Notifies people of what the incidents' standings say."""
+    """Notifies people of what the incidents' standings say.
 
-    def __init__(self, settings: HealerSettings, dispatch: Dispatch) -> None:
+    ``at_once``: the number of alerts that one transaction writes at most.
+    """
+
+    def __init__(self, settings: HealerSettings, dispatch: Dispatch, at_once: int) -> None:
         self._alerting = settings.alerting
-        self._dispatch = dispatch
         self._policy = settings.policy
-        self._keep = timedelta(days=settings.keep_days)
+        self._dispatch = dispatch
+        self._at_once = at_once
+        self._log = NotificationLog(timedelta(days=settings.keep_days))
+        self._summaries = StormSummaries(settings.alerting, dispatch, self._log, at_once)
 
-    def flush(self, ctx: Context) -> None:
-        """One pass."""
+    def upkeep(self, ctx: Context) -> None:
+        """The first transaction: escalations, calm after flapping, digests and metrics."""
         state = ctx.records.get(STORM, "storm") or StormState()
         self._escalate(ctx)
         if state.next_at is None or ctx.now >= state.next_at:
             flap_notices.calmed(self._alerting.group_by, ctx)
-            self._announce(state, ctx)
         for group in ctx.records.find(GROUPS, due_before=ctx.now):
             ctx.records.delete(GROUPS, group.group)
         self._dispatch.digests(ctx)
         STORMING.set(state.active)
         measures.standings(ctx)
 
-    def _announce(self, state: StormState, ctx: Context) -> None:
+    def parts(self, ctx: Context) -> list[Part]:
+        """The parts of this pass, found by reading alone; each runs in a transaction, in order."""
+        state = ctx.records.get(STORM, "storm") or StormState()
+        if state.settling is not None:
+            return self._summaries.rest(state.settling, ctx)
+        if state.next_at is not None and ctx.now < state.next_at:
+            return []
         candidates = self._candidates(ctx)
         if not candidates and not state.active:
-            return
+            return []
         filters = Filters(self._alerting, ctx.records, ctx.now)
-        tell, held = self._sifted(candidates, filters, ctx)
-        attached, how = sum(bool(standing.cause) for standing in held), self._alerting.storm
-        if state.active or storms.breaks_out(state, len(tell), attached, ctx.now, how):
-            self._summarise(state, tell, held, filters, ctx)
-            return
-        many = 0
-        for group in dict.fromkeys(map(_shared_notice, tell)):
-            many += self._tell_group(
-                group, [s for s in tell if _shared_notice(s) == group], filters, ctx
+        found, how = sifted(candidates, filters), self._alerting.storm
+        fresh, attached = len(found.tell), len(found.attached())
+        if state.active or storms.breaks_out(state, fresh, attached, ctx.now, how):
+            waiting = ctx.records.find(
+                STANDINGS, status=StandingStatus.WAITING, limit=_MAX_NOTIFICATIONS
             )
-        if many or attached:
-            ctx.records.put(STORM, storms.noted(state, many, attached, ctx.now, how))
+            found += sifted(waiting, filters)
+            written = found.attached()
+            summary = self._summaries.parts(state, found.tell, written, ctx.now)
+            return [*summary, *self._held_and_dropped(without(found, written))]
+        return [*self._groups(found.tell, filters), *self._held_and_dropped(found)]
 
     def _candidates(self, ctx: Context) -> list[Standing]:
-        """What is due, and with it all else that waits in the same groups."""
+        """Alerts that are due, and with them all others that wait in the same groups."""
         find = ctx.records.find
         due = find(
             STANDINGS,
@@ -107,182 +116,96 @@ class Announcer:
             more = [s for g in groups for s in find(STANDINGS, status=_PENDING, group=g)]
         return list({standing.incident_id: standing for standing in (*due, *more)}.values())
 
-    def _sifted(
-        self, candidates: Sequence[Standing], filters: Filters, ctx: Context
-    ) -> tuple[list[Standing], list[Standing]]:
-        """Those to tell now, and those held back for the first time; the rest is forgotten."""
-        tell: list[Standing] = []
-        held: list[Standing] = []
-        newly: list[Standing] = []
-        newest_first = sorted(candidates, key=lambda standing: standing.since, reverse=True)
-        verdicts = {each.incident_id: filters.verdict(each) for each in newest_first}
-        for standing in candidates:
-            measures.hold(standing, verdicts[standing.incident_id], ctx)
-            match verdicts[standing.incident_id]:
-                case None | Announce() as verdict:
-                    announces = isinstance(verdict, Announce)
-                    tell.append(standing.model_copy(update={"announces": announces}))
-                case Drop(why):
-                    flap_notices.dropped(standing, ctx)
-                    self._over(standing, NotNotified(at=ctx.now, why=why), ctx)
-                case Hold(by, until, cause):
-                    update = {
-                        "status": StandingStatus.HELD,
-                        "held_by": by,
-                        "due": until,
-                        "cause": cause,
-                    }
-                    fact = Held(at=ctx.now, by=by, until=until, cause=cause)
-                    update["history"] = extended(standing.history, fact)
-                    held.append(standing.model_copy(update=update))
-                    if standing.status is not StandingStatus.HELD:
-                        decision_log.write(standing.incident_id, standing.series, fact)
-                        newly.append(held[-1])
-                        ALERTS_HELD.labels(by.partition(" ")[0]).inc()
-        ctx.records.put_all(STANDINGS, held)
-        return tell, newly
+    def _held_and_dropped(self, found: Sifted) -> list[Part]:
+        every: list[tuple[Standing, Hold | Drop]] = [*found.dropped, *found.held]
+        attached = found.attached()
+        starts = range(0, len(every), self._at_once)
+        return [partial(self._write, every[s : s + self._at_once], attached) for s in starts]
+
+    def _write(
+        self,
+        some: Sequence[tuple[Standing, Hold | Drop]],
+        attached: dict[str, tuple[Standing, Hold]],
+        ctx: Context,
+    ) -> None:
+        ctx.records.read_ahead(STANDINGS, keys=[standing.incident_id for standing, _ in some])
+        fresh = 0
+        for standing, verdict in some:
+            if ctx.records.get(STANDINGS, standing.incident_id) != standing:
+                continue
+            if isinstance(verdict, Drop):
+                self._log.drop(standing, verdict, ctx)
+            else:
+                self._log.hold(standing, verdict, ctx)
+                fresh += standing.incident_id in attached
+        self._count(0, fresh, ctx)
+
+    def _count(self, told: int, attached: int, ctx: Context) -> None:
+        """Note of how many alerts people heard: more than they read are a storm."""
+        if told or attached:
+            state = ctx.records.get(STORM, "storm") or StormState()
+            how = self._alerting.storm
+            ctx.records.put(STORM, storms.noted(state, told, attached, ctx.now, how))
+
+    def _groups(self, tell: Sequence[Standing], filters: Filters) -> list[Part]:
+        groups: dict[str, list[Standing]] = {}
+        for standing in tell:
+            groups.setdefault(_shared_notice(standing), []).append(standing)
+        found: list[Part] = []
+        for group, members in groups.items():
+            members.sort(key=lambda s: (s.ended, -RANK[s.severity], s.since))
+            effects = filters.effects(members[0].incident_id)
+            lines = tuple(line(s, s.tell, s.cause) for s in effects[:_ATTACHED_SHOWN])
+            found.append(partial(self._tell_group, group, members, lines, len(effects)))
+        return found
 
     def _tell_group(
-        self, group: str, members: list[Standing], filters: Filters, ctx: Context
-    ) -> int:
-        """One notice for the group, unless it had one just now; how many alerts that is about."""
+        self,
+        group: str,
+        members: Sequence[Standing],
+        effects: tuple[Line, ...],
+        attached: int,
+        ctx: Context,
+    ) -> None:
+        """One notice for the group, unless it had one just now or a member has changed."""
+        if any(_changed(standing, ctx) for standing in members):
+            return
         last = ctx.records.get(GROUPS, group)
         if last is not None and ctx.now < last.due and not any(s.urgent for s in members):
-            later = [s.model_copy(update={"status": _PENDING, "due": last.due}) for s in members]
-            ctx.records.put_all(STANDINGS, later)
-            return 0
-        members.sort(key=lambda s: (s.ended, -RANK[s.severity], s.since))
+            later = {"status": _PENDING, "due": last.due, "announces": False}
+            ctx.records.put_all(STANDINGS, [s.model_copy(update=later) for s in members])
+            return
         main = members[0]
         incident = ctx.records.get(INCIDENTS, main.incident_id)
         if incident is None:
             ctx.records.delete(STANDINGS, main.incident_id)
-            return 0
-        effects = filters.effects(main.incident_id)
-        notice = self._composed(main, incident, main.kind, ctx).model_copy(
+            return
+        notice = self._notice(main, incident, main.kind, ctx).model_copy(
             update={
                 "also": tuple(line(s, s.kind) for s in members[1:]),
                 "references": tuple(s.thread_id for s in members[1:] if s.thread_id),
-                "attached": tuple(line(s, s.tell, s.cause) for s in effects[:_ATTACHED_SHOWN]),
-                "attached_total": len(effects),
+                "attached": effects,
+                "attached_total": attached,
             }
         )
         deliveries = self._dispatch.put(notice, ctx)
         pause = timedelta(seconds=self._alerting.group_interval_s)
         ctx.records.put(GROUPS, Group(group=group, told_at=ctx.now, due=ctx.now + pause))
-        self._note(members, notice, deliveries, ctx, len(members))
-        return len(members)
-
-    def _composed(self, standing: Standing, incident: Incident, kind: Kind, ctx: Context) -> Notice:
-        """The notice, with what the settings and records say beside the incident."""
-        rule = self._policy.rule(incident.series, incident.sight.kind)
-        action = None
-        if incident.handling == "approve" and incident.action_id:
-            action = ctx.records.get(ACTIONS, incident.action_id)
-        asked = action is not None and action.state is ActionState.PROPOSED
-        return compose(
-            standing,
-            incident,
-            kind,
-            ctx.now,
-            runbook_url=(rule and rule.runbook_url) or self._alerting.runbook(incident.series.item),
-            rule=in_words(self._policy, incident.series, incident.sight.kind),
-            # A flapping alert does not go on as usual, and the first sentences say how.
-            next_step="" if kind == "flapping" else self._next_step(standing, ctx.now),
-            flap=ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None,
-            action=action if asked else None,
-        )
-
-    def _next_step(self, standing: Standing, now: datetime) -> str:
-        """What happens next if nobody acts, in words."""
-        due = self._escalates_at(standing, now)
-        if due is None:
-            return "Nobody else is called. You hear again when it ends or grows worse."
-        names = ", ".join(self._alerting.escalation[standing.step].channels)
-        return f"If nobody acknowledges it until {due:%H:%M:%S} UTC, it goes to {names}."
-
-    def _summarise(
-        self,
-        state: StormState,
-        tell: list[Standing],
-        held: list[Standing],
-        filters: Filters,
-        ctx: Context,
-    ) -> None:
-        how = self._alerting.storm
-        waiting = ctx.records.find(
-            STANDINGS, status=StandingStatus.WAITING, limit=_MAX_NOTIFICATIONS
-        )
-        more, effects = self._sifted(waiting, filters, ctx)
-        tell = [*tell, *more]
-        attached = [s for s in (*held, *effects) if s.cause]
-        over = state.active and len(tell) + len(attached) <= how.alerts // 2
-        now_state = storms.goes_on(state, len(tell) + len(attached), ctx.now, how)
-        summary = storms.summary(now_state, tell, attached, ctx.now, how, over=over)
-        deliveries = self._dispatch.put(summary, ctx)
-        self._note(tell, summary, deliveries, ctx, _ESCALATED_OF_A_STORM)
-        if over:
-            now_state = storms.noted(StormState(), len(tell), len(attached), ctx.now, how)
-        ctx.records.put(STORM, now_state)
-
-    def _note(
-        self,
-        standings: Sequence[Standing],
-        notice: Notice | Summary,
-        deliveries: int,
-        ctx: Context,
-        escalated: int,
-    ) -> None:
-        """Note what people know now; what has ended is no longer kept."""
-        kept, thread = [], notice.thread_id or notice.message_id
-        for number, standing in enumerate(standings):
+        thread = notice.thread_id or notice.message_id
+        for standing in members:
             fact = Notified(
                 at=ctx.now,
                 said=standing.kind,
                 message_id=notice.message_id,
                 deliveries=deliveries,
             )
-            decision_log.write(standing.incident_id, standing.series, fact)
-            known = standing.model_copy(
-                update={
-                    "history": extended(standing.history, fact),
-                    "status": StandingStatus.NOTIFIED,
-                    "said": standing.kind,
-                    "announces": False,
-                    "notices": standing.notices + 1,
-                    "thread_id": standing.thread_id or thread,
-                    "held_by": "",
-                    "cause": "",
-                    "urgent": False,
-                    "due": self._escalates_at(standing, ctx.now) if number < escalated else None,
-                }
-            )
-            flap_notices.notified(known, ctx)
-            if standing.ended:
-                self._over(known, None, ctx)
-            elif standing.announces:
-                # It waits to be notified by itself if it lasts.
-                kept.append(known.model_copy(update={"status": _PENDING, "due": ctx.now}))
-            else:
-                kept.append(known)
-        ctx.records.put_all(STANDINGS, kept)
+            said, due = (standing.kind, standing.severity), self._escalates_at(standing, ctx)
+            seen = standing.model_copy(update={"announces": False})
+            self._log.notified(seen, said, fact, thread, due, ctx)
+        self._count(len(members), 0, ctx)
 
-    def _over(self, standing: Standing, last: NotNotified | None, ctx: Context) -> None:
-        """Nothing more is to be said of it; what was, and what not, is remembered."""
-        facts = [last] if last else []
-        decision_log.write(standing.incident_id, standing.series, *facts)
-        history = extended(standing.history, *facts)
-        heard = Heard(incident_id=standing.incident_id, history=history, due=ctx.now + self._keep)
-        ctx.records.put(HEARD, heard)
-        ctx.records.delete(STANDINGS, standing.incident_id)
-
-    def _escalates_at(self, standing: Standing, now: datetime) -> datetime | None:
-        steps = self._alerting.escalation
-        if standing.acknowledged or standing.step >= len(steps):
-            return None
-        step = steps[standing.step]
-        if RANK[standing.severity] < RANK[step.min_severity]:
-            return None
-        return now + timedelta(seconds=step.after_s)
+    def _notice(self, standing: Standing, incident: Incident, kind: Kind, ctx: Context) -> Notice:
+        return notice_of(standing, incident, kind, self._alerting, self._policy, ctx)
 
     def _escalate(self, ctx: Context) -> None:
         """Nobody said that they take care of it: the next ones are notified."""
@@ -294,13 +217,22 @@ class Announcer:
             if incident is None or not step or standing.acknowledged:
                 ctx.records.put(STANDINGS, standing.model_copy(update={"due": None}))
                 continue
-            notice = self._composed(standing, incident, "unanswered", ctx)
+            notice = self._notice(standing, incident, "unanswered", ctx)
             self._dispatch.put(notice, ctx, only=step[0].channels)
-            next_step = standing.model_copy(
+            following = standing.model_copy(
                 update={"step": standing.step + 1, "notices": standing.notices + 1}
             )
-            due = self._escalates_at(next_step, ctx.now)
-            ctx.records.put(STANDINGS, next_step.model_copy(update={"due": due}))
+            due = self._escalates_at(following, ctx)
+            ctx.records.put(STANDINGS, following.model_copy(update={"due": due}))
+
+    def _escalates_at(self, standing: Standing, ctx: Context) -> datetime | None:
+        return escalation.due_at(standing, ctx.now, self._alerting)
+
+
+def _changed(seen: Standing, ctx: Context) -> bool:
+    """True if the standing is no longer as it was when it was looked at."""
+    now = ctx.records.get(STANDINGS, seen.incident_id)
+    return now != seen.model_copy(update={"announces": False})
 
 
 def _shared_notice(standing: Standing) -> str:

@@ -36,19 +36,26 @@ class Dispatch:
         self._keep = keep
 
     def put(
-        self, notice: Notice | Summary, ctx: Context, only: Sequence[str] = (), without: str = ""
+        self,
+        notice: Notice | Summary,
+        ctx: Context,
+        only: Sequence[str] = (),
+        without: str = "",
+        *,
+        keep: bool = False,
     ) -> int:
         """Store the notice with its deliveries; how many there are.
 
         ``only`` names the channels of an escalation: they get it whatever they want else.
         ``without`` names a channel that does not get it.
+        With ``keep`` the notice is stored even if no channel wants it.
         """
         wanted = [
             channel
             for channel in self._channels
             if channel.name != without and (channel.name in only if only else channel.wants(notice))
         ]
-        if not wanted:
+        if not wanted and not keep:
             return 0
         ctx.records.put(NOTICES, NoticeRecord(notice=notice, due=ctx.now + self._keep))
         deliveries = [

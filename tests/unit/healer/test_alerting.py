@@ -21,6 +21,7 @@ from shared.contracts import AlertChanged, AnomalyCleared, AnomalyDetected
 from shared.contracts.alerts import Direction, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
 from shared.service import Context
+from tests.notification_passes import notify
 from tests.unit.healer.test_incidents import NOW, NOW_MS, Desk, anomaly, cleared
 
 OBSERVED_MAIL = {"rules": [{"mode": "mail"}]}
@@ -78,8 +79,8 @@ def do(desk: Desk, action: Any) -> Any:
         context = Context(desk.now, "", 1, records)
         found = action(desk.handlers.people, context)
         found = list(found) if hasattr(found, "__next__") else found
-        desk.handlers.flush(context)
-        return found
+    notify(desk.handlers, desk.store, desk.now)
+    return found
 
 
 def kinds(desk: Desk) -> list[str]:

@@ -43,6 +43,7 @@ from shared.contracts.message import deterministic_id
 from shared.contracts.remediation import EvidenceRow, RemediationStep
 from shared.service import Context
 from shared.store import Store
+from tests.notification_passes import notify
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -95,7 +96,7 @@ class Desk:
             for message in messages:
                 context = Context(self.now, "", 1, records)
                 answers += self._table[type(message)](message, context)
-            self.handlers.flush(Context(self.now, "", 1, records))
+        notify(self.handlers, self.store, self.now)
         return answers
 
     def later(self, seconds: float) -> list[Message]:
@@ -104,8 +105,8 @@ class Desk:
         with self.store.transaction() as records:
             context = Context(self.now, "", 1, records)
             answers = list(self.handlers.expire(context))
-            self.handlers.flush(context)
-            return answers
+        notify(self.handlers, self.store, self.now)
+        return answers
 
     def notices(self) -> list[Notice | Summary]:
         with self.store.transaction() as records:

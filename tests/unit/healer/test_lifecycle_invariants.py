@@ -12,7 +12,7 @@ from services.healer.model.notification import FLAPS, NOTICES, STANDINGS
 from services.healer.model.policy import Policy
 from shared.contracts import AlertChanged, ItemRead, RemediationExecute
 from shared.contracts.alerts import Direction, Point, SeriesRef, Severity
-from shared.service import Context
+from tests.notification_passes import notify
 from tests.unit.healer.test_alerting import RULE, kinds, over, put, silence, trouble
 from tests.unit.healer.test_incidents import (
     AUTOMATIC,
@@ -240,8 +240,7 @@ def test_two_replicas_notify_of_a_change_once() -> None:
     desk, other = Desk(), Desk()
     desk.take(trouble())
     other.store = desk.store
-    with desk.store.transaction() as records:
-        other.handlers.flush(Context(desk.now, "", 1, records))
+    notify(other.handlers, desk.store, desk.now)
     assert kinds(desk) == ["firing"]
 
 

@@ -1,0 +1,57 @@
+"""The verdict on each alert that is due: told, held back or dropped; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from services.healer.model.notification import Standing, StandingStatus
+from services.healer.notify.filters import Announce, Drop, Filters, Hold
+
+
+@dataclass
+class Sifted:
+    """Each standing as it was seen, by what becomes of it."""
+
+    tell: list[Standing] = field(default_factory=list)
+    held: list[tuple[Standing, Hold]] = field(default_factory=list)
+    dropped: list[tuple[Standing, Drop]] = field(default_factory=list)
+
+    def attached(self) -> dict[str, tuple[Standing, Hold]]:
+        """The alerts newly attached to a cause, with the hold, by incident."""
+        return {
+            standing.incident_id: (standing, hold)
+            for standing, hold in self.held
+            if hold.cause and standing.status is not StandingStatus.HELD
+        }
+
+    def __add__(self, other: Sifted) -> Sifted:
+        return Sifted(self.tell + other.tell, self.held + other.held, self.dropped + other.dropped)
+
+
+def sifted(candidates: Sequence[Standing], filters: Filters) -> Sifted:
+    """The candidates under these filters, in their order."""
+    found = Sifted()
+    # Of a series' alerts the newest must be asked about first.
+    newest_first = sorted(candidates, key=lambda standing: standing.since, reverse=True)
+    verdicts = {each.incident_id: filters.verdict(each) for each in newest_first}
+    for standing in candidates:
+        match verdicts[standing.incident_id]:
+            case Hold() as hold:
+                found.held.append((standing, hold))
+            case Drop() as drop:
+                found.dropped.append((standing, drop))
+            case verdict:
+                announces = isinstance(verdict, Announce)
+                found.tell.append(standing.model_copy(update={"announces": announces}))
+    return found
+
+
+def without(sifted: Sifted, incidents: Iterable[str]) -> Sifted:
+    """The held and dropped alerts, but for these incidents."""
+    left_out = set(incidents)
+    return Sifted(
+        [],
+        [each for each in sifted.held if each[0].incident_id not in left_out],
+        [each for each in sifted.dropped if each[0].incident_id not in left_out],
+    )

@@ -1,0 +1,137 @@
+"""The summaries of a storm: sent in one transaction, and written down row by row in further ones.
+
+A summary tells of thousands of alerts. How far its rows are written down is part of the storm's
+state, so whoever continues after a crash begins where the other one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+
+from services.healer.model.narrative import Notified
+from services.healer.model.notice import Summary
+from services.healer.model.notification import (
+    NOTICES,
+    STANDINGS,
+    STORM,
+    Settling,
+    Standing,
+    StandingStatus,
+    StormState,
+)
+from services.healer.notify import escalation, storms
+from services.healer.notify.dispatch import Dispatch
+from services.healer.notify.filters import Filters, Hold
+from services.healer.notify.notification_log import NotificationLog
+from services.healer.notify.settings import Alerting
+from services.healer.notify.sifting import sifted
+from shared.service import Context
+
+_ESCALATED = 10
+_UNHEARD = frozenset({StandingStatus.WAITING, StandingStatus.PENDING})
+Holds = Mapping[str, Hold]
+"""By incident, what holds the alerts of a summary that are attached to a cause."""
+
+
+class StormSummaries:
+    """Sends them, and notes what people know by them, ``at_once`` rows in a transaction."""
+
+    def __init__(
+        self, alerting: Alerting, dispatch: Dispatch, log: NotificationLog, at_once: int
+    ) -> None:
+        self._alerting = alerting
+        self._dispatch = dispatch
+        self._log = log
+        self._at_once = at_once
+
+    def parts(
+        self,
+        state: StormState,
+        tell: Sequence[Standing],
+        attached: Mapping[str, tuple[Standing, Hold]],
+        now: datetime,
+    ) -> list[Callable[[Context], None]]:
+        """The next summary of the storm, and how it is written down."""
+        how, fresh = self._alerting.storm, len(tell) + len(attached)
+        over = state.active and fresh <= how.alerts // 2
+        after = storms.goes_on(state, fresh, now, how)
+        effects = [s.model_copy(update={"cause": hold.cause}) for s, hold in attached.values()]
+        summary = storms.summary(after, tell, effects, now, how, over=over)
+        if over:
+            after = storms.noted(StormState(), len(tell), len(attached), now, how)
+        holds = {incident: hold for incident, (_, hold) in attached.items()}
+        send = partial(self._send, summary, state, after)
+        return [send, *self._writing(summary, holds, 0)]
+
+    def rest(self, settling: Settling, ctx: Context) -> list[Callable[[Context], None]]:
+        """How a summary is written down whose writing was interrupted."""
+        record = ctx.records.get(NOTICES, settling.message_id)
+        if record is None or not isinstance(record.notice, Summary):
+            return [self._settled]
+        left = [row.incident_id for row in record.notice.rows[settling.done :] if row.cause]
+        ctx.records.read_ahead(STANDINGS, keys=left)
+        found = [standing for each in left if (standing := ctx.records.get(STANDINGS, each))]
+        filters = Filters(self._alerting, ctx.records, ctx.now)
+        held = sifted(found, filters).attached()
+        holds = {incident: hold for incident, (_, hold) in held.items()}
+        return self._writing(record.notice, holds, settling.done)
+
+    def _send(self, summary: Summary, before: StormState, after: StormState, ctx: Context) -> None:
+        if (ctx.records.get(STORM, "storm") or StormState()) != before:
+            return  # another summary was sent meanwhile, or the clock was set
+        deliveries = self._dispatch.put(summary, ctx, keep=True)
+        settling = Settling(message_id=summary.message_id, deliveries=deliveries)
+        ctx.records.put(STORM, after.model_copy(update={"settling": settling}))
+
+    def _writing(
+        self, summary: Summary, holds: Holds, done: int
+    ) -> list[Callable[[Context], None]]:
+        starts = range(done, len(summary.rows), self._at_once)
+        return [*(partial(self._write, summary, holds, start) for start in starts), self._settled]
+
+    def _write(self, summary: Summary, holds: Holds, start: int, ctx: Context) -> None:
+        """Write down some of its rows, unless that was done."""
+        state = ctx.records.get(STORM, "storm")
+        settling = state.settling if state else None
+        if state is None or settling is None or settling.done != start:
+            return
+        if settling.message_id != summary.message_id:
+            return
+        end = start + self._at_once
+        rows = summary.rows[start:end]
+        ctx.records.read_ahead(STANDINGS, keys=[row.incident_id for row in rows])
+        thread = summary.thread_id or summary.message_id
+        for number, row in enumerate(rows, start):
+            standing = ctx.records.get(STANDINGS, row.incident_id)
+            if standing is None:
+                continue
+            if row.cause:
+                self._attach(standing, holds.get(row.incident_id), ctx)
+                continue
+            fact = Notified(
+                at=ctx.now,
+                said=row.kind,
+                message_id=settling.message_id,
+                deliveries=settling.deliveries,
+            )
+            due = escalation.due_at(standing, ctx.now, self._alerting)
+            escalates_at = due if number < _ESCALATED else None
+            said = (row.kind, row.severity)
+            self._log.notified(standing, said, fact, thread, escalates_at, ctx)
+        ctx.records.put(
+            STORM,
+            state.model_copy(update={"settling": settling.model_copy(update={"done": end})}),
+        )
+
+    def _attach(self, standing: Standing, hold: Hold | None, ctx: Context) -> None:
+        """It is held by its cause, unless it has changed; then the next summary tells of it."""
+        if hold is not None and not standing.ended and standing.status in _UNHEARD:
+            self._log.hold(standing, hold, ctx)
+
+    @staticmethod
+    def _settled(ctx: Context) -> None:
+        state = ctx.records.get(STORM, "storm")
+        if state is not None and state.settling is not None:
+            ctx.records.put(STORM, state.model_copy(update={"settling": None}))

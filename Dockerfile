@@ -14,6 +14,10 @@ ARG REQUIREMENTS=${SERVICE}
 COPY requirements/${REQUIREMENTS}.txt /tmp/requirements.txt
 RUN python3 -m venv /opt/barograph \
  && /opt/barograph/bin/pip install --no-cache-dir --require-hashes -r /tmp/requirements.txt
+# Services can send spans to a collector (TRACES_URL); the agent, which is on every node, does not.
+COPY requirements/traces.txt /tmp/traces.txt
+RUN [ "$SERVICE" = agent ] \
+ || /opt/barograph/bin/pip install --no-cache-dir --require-hashes -r /tmp/traces.txt
 
 # The agent runs on every node: it gets the part of the healer's code that it needs, and no more.
 # Modules are compiled here, as a service's user may not write there and would at every start.

@@ -15,7 +15,7 @@ compile() {
 
 mkdir -p requirements
 compile --extra dev --output-file requirements/dev.txt
-for name in embedded peers "$@"; do
+for name in embedded peers traces "$@"; do
   compile --extra "$name" --constraint requirements/dev.txt --output-file "requirements/$name.txt"
 done
 if grep -nE 'https?://' requirements/*.txt; then

@@ -15,6 +15,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -110,9 +112,22 @@ def publishing(out: Path, package: str, names: list[str]) -> list[str]:
 def _sbom(service: str, path: Path) -> None:
     """The SBOM of the packages that the service's image installs, each with its hashes."""
     program = Path(sys.executable).with_name("cyclonedx-py")
-    lock = ROOT / f"requirements/{service}.txt"
     options = ("--output-format", "JSON", "--output-reproducible", "--output-file", str(path))
-    _run(str(program), "requirements", *options, str(lock))
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as lock:
+        lock.write("\n".join(_locked(service)))
+        lock.flush()
+        _run(str(program), "requirements", *options, lock.name)
+
+
+def _locked(service: str) -> Iterable[str]:
+    """Each package once, with its hashes, as the Dockerfile has them installed."""
+    names = [service] if service == "agent" else [service, "traces"]
+    found: dict[str, str] = {}
+    for name in names:
+        lock = (ROOT / f"requirements/{name}.txt").read_text()
+        for block in re.findall(r"^\S[^\n]*==(?:[^\n]*\\\n)*[^\n]*$", lock, re.MULTILINE):
+            found.setdefault(re.split(r"==|\[", block)[0], block)
+    return found.values()
 
 
 def _run(*command: str) -> str:

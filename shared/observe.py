@@ -26,6 +26,11 @@ OUTBOX = Gauge("barograph_outbox_messages", "Messages decided on but not yet con
 DEAD_LETTERS = Gauge(
     "barograph_dead_letters", "Messages nobody could handle, waiting for an operator.", ["queue"]
 )
+SPANS = Counter(
+    "barograph_spans_total",
+    "Spans for the collector of traces, by outcome: sent, dropped (it did not take them).",
+    ["outcome"],
+)
 CONNECTIONS_LOST = Counter(
     "barograph_broker_connections_lost_total",
     "Open connections to the broker that ended.",

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
 
@@ -85,6 +86,18 @@ class ServiceSettings(BaseSettings):
         " all that connects to broker, object store, mail server and web hooks.",
     )
     log_level: str = Field(default="INFO", description="Events below this level are not logged.")
+    traces_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/]+/.*)?$",
+        description="Where spans are sent by OTLP over HTTP, such as"
+        " http://collector:4318/v1/traces; empty: nowhere. Needs the extra `traces`.",
+    )
+    traces_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Of all traces, the part that is sent; all services should have the same.",
+    )
     metric_partitions: int = Field(
         default=4,
         ge=1,
@@ -232,8 +245,26 @@ def start(settings: type[S], service: str, run: Callable[[S], None]) -> int:
         except UntrustedError as error:
             sys.stderr.write(f"{VARIABLE}: {error}\n")
             return 2
-    run(found)
+    try:
+        traced = _traced(found, service)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    with traced:
+        run(found)
     return 0
+
+
+def _traced(settings: ServiceSettings, service: str) -> AbstractContextManager[None]:
+    """While it is entered spans are sent where the settings say."""
+    if not settings.traces_url:
+        return nullcontext()
+    try:
+        from shared.traces_otlp import exporting  # noqa: PLC0415 - an extra, and not quick
+    except ImportError as error:
+        problem = f"BAROGRAPH_TRACES_URL needs the packages of barograph[traces]: {error}"
+        raise SettingsError(problem) from error
+    return exporting(settings.traces_url, service, settings.instance, settings.traces_ratio)
 
 
 def host_name() -> str:

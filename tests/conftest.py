@@ -17,6 +17,7 @@ from shared.embedded.process import EmbeddedError
 from shared.embedded.stack import Stack
 from shared.topology import outlet_queues
 from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker
+from tests.collector import Collector, collecting
 
 # A submission is judged by the same made-up inputs each time; new ones are tried everywhere else,
 # and by `make fuzz`.
@@ -114,9 +115,16 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack_collector() -> Iterator[Collector]:
+    """Where the services of ``stack`` send their spans."""
+    yield from collecting()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, stack_collector: Collector) -> Iterator[Stack]:
     """The whole platform: all services and the node agent on private servers."""
-    whole = Stack(tmp_path_factory.mktemp("stack"))
+    env = {"BAROGRAPH_TRACES_URL": stack_collector.url}
+    whole = Stack(tmp_path_factory.mktemp("stack"), env=env)
     try:
         whole.start()
     except EmbeddedError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.client import moments
+from services.client import job_trace, moments
 from services.client.records import (
     CHUNKS,
     JOBS,
@@ -22,6 +22,7 @@ from services.client.records import (
     Pending,
 )
 from services.client.usage_curve import UsageCurve
+from shared import traces
 from shared.contracts import (
     ClusterSpecReady,
     JobEvent,
@@ -99,7 +100,11 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
             "submit": None,
         }
         _forget(event.job_id, ctx)
-    ctx.records.put(JOBS, view.model_copy(update=changes))
+    view = view.model_copy(update=changes)
+    ctx.records.put(JOBS, view)
+    if event.state.terminal and view.state != REMOVED:
+        for span in job_trace.spans(view, ctx.records.find(MOMENTS, group=event.job_id)):
+            traces.export(span)
     return ()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import quote
 
-from shared import topology
+from shared import topology, traces
 from shared.contracts import Message
 from shared.messaging.consumer import QueueConsumer
 from shared.messaging.crash_marks import CrashMarks
@@ -231,7 +231,9 @@ class Bus:
         if self.principal is not PARTITION_PUBLISHER:
             raise NotInTopology(f"{self.principal} may not publish samples to partitions")
         now = time.time_ns() // 1_000_000
-        headers = {PUBLISHED_MS: now, PARTITION_COUNT: self._partitions}
+        headers: dict[str, Any] = {PUBLISHED_MS: now, PARTITION_COUNT: self._partitions}
+        if cause := traces.current():
+            headers["traceparent"] = cause
         messages = [
             Outgoing(PARTITIONS, str(partition), body, message_id, headers, ARROW)
             for partition, body, message_id in batches

@@ -5,17 +5,16 @@ from __future__ import annotations
 import codecs
 import hashlib
 import re
-import secrets
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from shared import topology
+from shared import topology, traces
 from shared.contracts import Fault, Message, message_types
 from shared.messaging.errors import Reject
 from shared.topology import Principal
@@ -43,7 +42,6 @@ _MAX_FAULTS = 100
 _MAX_FAULT_FIELD = 200
 _MAX_FAULT_PROBLEM = 500
 _TYPE = re.compile(r"^(?:barograph\.)?(?P<name>[a-z.-]{1,100}?)(?:\.v(?P<major>[0-9]{1,6}))?$")
-_TRACEPARENT = re.compile(r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _TIMESTAMP_HEADER = PREFIX + "time"
 
 
@@ -122,8 +120,12 @@ class Envelope:
     @property
     def trace_id(self) -> str:
         """The trace's id alone; empty without a trace."""
-        parts = self.traceparent.split("-")
-        return parts[1] if len(parts) > 1 else ""
+        found = traces.parts(self.traceparent)
+        return found[0] if found else ""
+
+    def within(self, traceparent: str) -> Envelope:
+        """The same, as what follows from handling it has it for its cause."""
+        return replace(self, traceparent=traceparent)
 
     @classmethod
     def of(cls, delivery: Delivery) -> Envelope:
@@ -154,14 +156,16 @@ def _attribute(headers: Mapping[str, Any], name: str) -> str:
 def headers_for(
     message: Message, message_id: str, source: str, cause: Envelope | None
 ) -> dict[str, Any]:
-    """The AMQP headers of a new message; its trace continues the cause's."""
+    """The AMQP headers of a new message; its trace is its job's, or continues the cause's."""
     headers: dict[str, Any] = {
         PREFIX + "specversion": "1.0",
         PREFIX + "id": message_id,
         PREFIX + "type": event_type(type(message)),
         PREFIX + "source": source,
         _TIMESTAMP_HEADER: datetime.fromtimestamp(time.time(), UTC).isoformat(),
-        "traceparent": child_trace(cause.traceparent if cause else ""),
+        "traceparent": traces.following(
+            cause.traceparent if cause else "", getattr(message, "job_id", "")
+        ),
     }
     subject = message.subject()
     if subject:
@@ -172,13 +176,6 @@ def headers_for(
 def event_type(message_type: type[Message]) -> str:
     """The CloudEvents ``type``, e.g. ``barograph.job.submit.v1``."""
     return f"barograph.{message_type.TYPE}.v{message_type.VERSION}"
-
-
-def child_trace(parent: str) -> str:
-    """A W3C ``traceparent`` in the same trace as ``parent``, or in a new one."""
-    match = _TRACEPARENT.match(parent)
-    trace = match.group(1) if match else secrets.token_hex(16)
-    return f"00-{trace}-{secrets.token_hex(8)}-01"
 
 
 def message_class(delivery: Delivery) -> type[Message]:

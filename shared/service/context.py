@@ -23,6 +23,8 @@ class Context:
     message_id: str
     attempt: int = 1
     _records: Records | None = None
+    traceparent: str = ""
+    """The trace context of handling the message."""
 
     @property
     def records(self) -> Records:

@@ -16,6 +16,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from shared.service.traced_http import TracedRequests
+
 HEAD_WITHIN_S = 10.0
 """A request's line and headers must have come by then, on new and on kept connections."""
 _UNREAD_MS = 60_000
@@ -90,7 +92,7 @@ class HttpServer:
     def __init__(self, app: Any, host: str, port: int, grace_s: int | None = 3) -> None:
         self._socket = socket.create_server((host, port), backlog=256)
         config = uvicorn.Config(
-            app,
+            TracedRequests(app),
             http=PunctualProtocol,
             log_config=None,
             access_log=False,

@@ -26,11 +26,13 @@ from shared.messaging import (
 from shared.messaging.crash_marks import MAX_CRASHES
 from shared.messaging.envelope import ATTEMPT
 from shared.observe import HANDLING, MESSAGES
+from shared.service import spans
 from shared.service.context import Context, Handler, ReadAhead
 from shared.service.copies import copy, kept_headers
 from shared.service.outbox import as_queued, send_or_leave
 from shared.service.refusals import answer
 from shared.store import Queued, Store, StoreUnavailable, Unit
+from shared.traces import Span
 from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
@@ -112,12 +114,15 @@ class Inlet:
         if self._read_ahead is not None:
             fresh = [message for _, message, _, effect in readable if effect in new]
             self._read_ahead(fresh, unit.records)
+        handled: list[tuple[Message, Span]] = []
         for delivery, message, envelope, effect in readable:
             if effect not in new:
                 continue
             new.discard(effect)
-            produced = self._call(message, effect, delivery, unit)
-            outgoing += [self._bus.prepare(m, envelope) for m in produced]
+            span = spans.of_message(delivery, message, envelope)
+            handled.append((message, span))
+            produced = self._call(message, effect, delivery, unit, span)
+            outgoing += [self._bus.prepare(m, envelope.within(span.traceparent)) for m in produced]
         # A record that cannot be stored must show while the batch can still be taken apart.
         unit.records.flush()
         # Nothing is counted or published before it is sure that the batch is not taken apart.
@@ -125,6 +130,8 @@ class Inlet:
             outgoing += self._rejected(delivery, refusal.reason, refusal.faults)
         MESSAGES.labels(deliveries[0].queue, "duplicate").inc(duplicates)
         MESSAGES.labels(deliveries[0].queue, "handled").inc(len(readable) - duplicates)
+        for message, span in handled:
+            spans.finish(message, span)
         return outgoing
 
     def _publish_all(self, outgoing: Sequence[Outgoing]) -> None:
@@ -147,16 +154,17 @@ class Inlet:
         try:
             message, envelope, effect = _read(delivery)
             structlog.contextvars.bind_contextvars(trace_id=envelope.trace_id)
-            if unit is None:
-                produced = list(self._call(message, effect, delivery, None))
-            else:
-                with unit.part():
-                    first = not message.ONCE or unit.first_times(delivery.queue, [effect])
-                    produced = list(self._call(message, effect, delivery, unit)) if first else []
-                if not first:
-                    MESSAGES.labels(delivery.queue, "duplicate").inc()
-                    return []
-            outgoing = [self._bus.prepare(m, envelope) for m in produced]
+            with spans.handling(delivery, message, envelope) as span:
+                if unit is None:
+                    produced = list(self._call(message, effect, delivery, None, span))
+                else:
+                    with unit.part():
+                        if message.ONCE and not unit.first_times(delivery.queue, [effect]):
+                            MESSAGES.labels(delivery.queue, "duplicate").inc()
+                            return []
+                        produced = list(self._call(message, effect, delivery, unit, span))
+                within = envelope.within(span.traceparent)
+                outgoing = [self._bus.prepare(m, within) for m in produced]
         except Reject as error:
             return self._refused(delivery, error)
         except Retry as error:
@@ -174,13 +182,14 @@ class Inlet:
         return outgoing
 
     def _call(
-        self, message: Message, effect: str, delivery: Delivery, unit: Unit | None
+        self, message: Message, effect: str, delivery: Delivery, unit: Unit | None, span: Span
     ) -> Iterable[Message]:
         handler = self._handlers.get(type(message))
         if handler is None:
             raise Reject(f"{self._bus.principal} does not handle {message.TYPE}")
         records = unit.records if unit is not None else None
-        return handler(message, Context(self._clock(), effect, delivery.attempt, records))
+        now, trace = self._clock(), span.traceparent
+        return handler(message, Context(now, effect, delivery.attempt, records, trace))
 
     def _retried(self, delivery: Delivery, reason: str, after_s: float | None) -> list[Outgoing]:
         delays = topology.RETRY_DELAYS_S

@@ -15,6 +15,7 @@ from shared.messaging import Bus, Delivery, Outgoing, QueueConsumer
 from shared.messaging.envelope import PUBLISHED_MS
 from shared.messaging.stream_head import StreamHead
 from shared.observe import PARTITION_LAG, SNAPSHOTS
+from shared.service import spans
 from shared.service.batches import Batches
 from shared.service.context import PartitionWorker
 from shared.topology import partition_queue
@@ -265,7 +266,8 @@ class PartitionOwner:
                 worker, apart = self._batches.apart(worker, self._offset, offset, delivery.body)
                 outgoing += apart
             else:
-                outgoing += self._batches.processed(worker, offset, delivery.body)
+                with spans.batch(delivery, offset):
+                    outgoing += self._batches.processed(worker, offset, delivery.body)
             newest = offset
         # One wait for the confirms of all. Should they not come, the worker is made anew from
         # its snapshot, and the batches come again.

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import httpx
 
+from shared import traces
 from shared.embedded.process import LOOPBACK, free_ports
 from shared.embedded.stack import Stack
 from tests.chart.rendering import named, render
+from tests.collector import Collector, Seen
+from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,7 +35,41 @@ def helm_test(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_sees_a_job_through_and_an_alert_come_and_go(stack: Stack) -> None:
+def job_is_one_trace(collector: Collector, job_id: str) -> None:
+    """From its submit to its end, whichever service told of it."""
+    whole = traces.of_job(job_id)
+
+    def seen() -> dict[str, Seen]:
+        return {each.name: each for each in collector.trace(whole.trace_id)}
+
+    wanted = {"process job.submit", "process pod.started", "process pod.exited", "running"}
+    wanted |= {"process job.succeeded", "program of worker-0"}
+    eventually(lambda: wanted <= seen().keys(), f"{wanted} in the trace of {job_id}")
+    (root,) = [each for each in seen().values() if not each.parent_id]
+    assert (root.span_id, root.attributes["barograph.job.state"]) == (whole.span_id, "succeeded")
+    assert "process pod.reported" not in seen(), "a heartbeat is no span"
+
+
+def alert_is_one_trace(collector: Collector, host: str) -> None:
+    """From the sample that came in to the healer that heard of it."""
+
+    def seen() -> dict[str, Seen]:
+        for told in collector.spans:
+            if host in str(told.attributes.get("barograph.subject")):
+                found = {each.name: each for each in collector.trace(told.trace_id)}
+                if "process anomaly.detected" in found:
+                    return found
+        return {}
+
+    way = ["take samples", "process samples", "process anomaly.detected"]
+    spans = eventually(seen, f"a trace of what happened on {host}")
+    known = {each.span_id for each in collector.spans}
+    assert [name for name in way if spans[name].parent_id not in known] == ["take samples"]
+
+
+def test_it_sees_a_job_through_and_an_alert_come_and_go(
+    stack: Stack, stack_collector: Collector
+) -> None:
     done = helm_test(
         {
             "BAROGRAPH_URL": stack.file.client_url,
@@ -55,6 +92,8 @@ def test_it_sees_a_job_through_and_an_alert_come_and_go(stack: Stack) -> None:
     )
     assert left.status_code == 200
     assert "helm-test" not in left.text, "it tidies up"
+    job_is_one_trace(stack_collector, job.split()[1])
+    alert_is_one_trace(stack_collector, "node-1.example")
 
 
 def test_without_a_broker_user_for_outsiders_it_says_what_it_leaves_out(stack: Stack) -> None:

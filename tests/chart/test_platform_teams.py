@@ -173,3 +173,29 @@ def test_every_object_fits_the_schemas_of_kubernetes(scenario: str) -> None:
     for version in VERSIONS:
         for manifest in manifests:
             kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_every_service_sends_its_spans_where_it_is_told_and_the_agent_sends_none() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}
+    values: dict[str, Any] = {
+        "traces": {
+            "url": "http://collector.observability:4318/v1/traces",
+            "ratio": 0.25,
+            "headersSecret": "collector",
+        },
+        "networkPolicy": {"traces": [peer]},
+    }
+    manifests = render("external", values)
+    for service in SERVICES:
+        told = named(manifests, "ConfigMap", service)["data"]
+        assert told["BAROGRAPH_TRACES_URL"] == values["traces"]["url"]
+        assert told["BAROGRAPH_TRACES_RATIO"] == "0.25"
+        (own,) = [
+            c for _, pod in pods(manifests) for c in pod["containers"] if c["name"] == service
+        ]
+        headers = {"secretKeyRef": {"name": "collector", "key": "headers"}}
+        assert {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": headers} in own["env"]
+        egress = named(manifests, "NetworkPolicy", service)["spec"]["egress"]
+        assert {"ports": [{"port": 4318}], "to": [peer]} in egress
+    assert "BAROGRAPH_TRACES_URL" not in named(manifests, "ConfigMap", "agent")["data"]
+    assert "4318" not in json.dumps(render("external"))

@@ -63,8 +63,10 @@ def test_each_image_has_an_sbom_of_what_is_locked_for_it(made: tuple[Path, list[
         version = SchemaVersion.from_version(found["specVersion"])
         assert JsonStrictValidator(version).validate_str(text) is None
         parts = {each["name"] for each in found["components"]}
-        lock = (ROOT / f"requirements/{service}.txt").read_text()
+        names = [service] if service == "agent" else [service, "traces"]
+        lock = "\n".join((ROOT / f"requirements/{name}.txt").read_text() for name in names)
         assert parts == {*re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==", lock, re.MULTILINE)}
+        assert len(parts) == len(found["components"])
         assert all(each["externalReferences"][0]["hashes"] for each in found["components"])
 
 

@@ -46,6 +46,13 @@
   {{- end }}
 {{- end -}}
 
+{{- define "barograph.egress.traces" -}}
+- ports: [{port: {{ .Values.traces.port }}}]
+  {{- with .Values.networkPolicy.traces }}
+  to: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end -}}
+
 {{/* The client shows what the healer keeps. */}}
 {{- define "barograph.egress.healer" -}}
 - to:

@@ -22,6 +22,13 @@ BAROGRAPH_METRIC_PARTITIONS_BEFORE: {{ . | toJson | quote }}
 {{- end }}
 {{- end -}}
 
+{{- define "barograph.settings.traces" -}}
+{{- with .Values.traces }}{{ if .url }}
+BAROGRAPH_TRACES_URL: {{ .url }}
+BAROGRAPH_TRACES_RATIO: {{ .ratio | toJson | quote }}
+{{- end }}{{ end }}
+{{- end -}}
+
 {{- define "barograph.settings.objects" -}}
 BAROGRAPH_S3_URL: {{ include "barograph.objectStoreUrl" . }}
 BAROGRAPH_S3_BUCKET: {{ .Values.objectStore.bucket }}
@@ -122,6 +129,7 @@ BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{- $facts := index (include "barograph.services" $context | fromYaml) $service -}}
 {{- $all := include "barograph.settings.all" $context | fromYaml -}}
 {{- if $facts.objects }}{{ $all = merge $all (include "barograph.settings.objects" $context | fromYaml) }}{{ end -}}
+{{- $all = merge $all (include "barograph.settings.traces" $context | fromYaml) -}}
 {{- $all = merge $all (include (printf "barograph.settings.%s" $service) $context | fromYaml) -}}
 {{- include "barograph.settings.merged" (list $all $service (index $context.Values $service).settings) -}}
 {{- end -}}
@@ -142,6 +150,9 @@ BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{- if $facts.objects }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_S3_ACCESS_KEY" $objects "access-key") }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_S3_SECRET_KEY" $objects "secret-key") }}
+{{- end }}
+{{- with $context.Values.traces.headersSecret }}
+{{ include "barograph.secretEnv" (list "OTEL_EXPORTER_OTLP_HEADERS" . "headers") }}
 {{- end }}
 {{- if eq $service "client" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_API_TOKEN" $tokens "client") }}

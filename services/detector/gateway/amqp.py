@@ -15,7 +15,7 @@ from shared.messaging import Bus, Delivery, Outgoing, Reject, message_class
 from shared.messaging.bus import ARROW
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch, SampleBatch, decode_partly, from_message
-from shared.service import Context
+from shared.service import Context, spans
 from shared.service.inlet import Inlet, refuse_crashers
 from shared.store import Unit
 
@@ -40,10 +40,14 @@ class SampleInlet(Inlet):
     def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Publish all good samples with confirms; only then may the deliveries be acked."""
         self._taken = []
-        super().handle(deliveries)
-        if self._taken:
-            self._ingest.publish(self._taken)
-            SAMPLES.labels("received").inc(sum(map(len, self._taken)))
+        if not deliveries:
+            return
+        # What goes to the streams together is in the trace of the first.
+        with spans.taking(deliveries[0]):
+            super().handle(deliveries)
+            if self._taken:
+                self._ingest.publish(self._taken)
+                SAMPLES.labels("received").inc(sum(map(len, self._taken)))
 
     def _json(self, message: MetricBatch, _context: Context) -> Iterable[Message]:
         batch, ahead = self._ingest.in_time(from_message(message))

@@ -25,6 +25,7 @@ from services.detector.gateway.otlp import Otlp, parsed, translated, unpacked
 from services.detector.gateway.otlp_totals import Totals
 from services.detector.gateway.remote_write import Message, Received, Receiver, decompress
 from services.detector.settings import Settings, series_that_fit
+from shared import traces
 from shared.messaging import MessagingError
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch
@@ -43,6 +44,7 @@ class _Waiting:
     message: Message | Otlp
     sender: str
     done: asyncio.Future[Received]
+    traceparent: str
     received: Received = field(default_factory=Received)
     error: Exception | None = None
 
@@ -79,7 +81,7 @@ class Intake:
         broker did not confirm.
         """
         done: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(body, encoding, message, sender, done))
+        self._waiting.append(_Waiting(body, encoding, message, sender, done, traces.current()))
         if len(self._groups) < _GROUPS:
             group = asyncio.create_task(self._work())
             self._groups.add(group)
@@ -118,7 +120,9 @@ class Intake:
                 for request in group:
                     self._read(request)
                 batches = self._receiver.batches()
-            self._ingest.publish_parts(batches)
+            # What went to the broker together is in the trace of the first.
+            with traces.within(group[0].traceparent):
+                self._ingest.publish_parts(batches)
         except MessagingError as error:
             self._receiver.tell_senders_again()
             for request in group:

@@ -68,6 +68,7 @@ class Signals:
                 sight=sight,
                 signals={signal.event_id: signal},
                 foreseen=sight if signal.state is AlertState.PREDICTED else None,
+                traceparent=ctx.traceparent,
             ).tells(sight.fact(signal.state, ctx.now))
             yield from self._course.changed(None, self._flapping(opened, past, ctx), ctx)
             return

@@ -62,6 +62,8 @@ class Incident(BaseModel):
     """Ended signals: event id to the time (Unix ms) up to which they count as dealt with."""
     sequence: int = 0
     """Alert changes published."""
+    traceparent: str = ""
+    """The trace context of the signal that opened it."""
     handling: Handling = "none"
     phase: Phase = Phase.WAITING
     due: AwareDatetime | None = None

@@ -196,6 +196,8 @@ class Delivery(_Record):
     """Who is sending it, until ``due``."""
     asked: bool = False
     """The other side has asked to wait until ``due``."""
+    traceparent: str = ""
+    """The trace context of what the notice is about."""
     due: AwareDatetime
 
 

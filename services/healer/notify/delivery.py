@@ -19,9 +19,11 @@ from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import DELIVERIES, NOTICES, Delivery
 from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
 from services.healer.notify.failing_channels import FailingChannels
+from shared import traces
 from shared.observe import DELIVERIES as COUNTED
 from shared.observe import DELIVERIES_WAITING
 from shared.service import Context, ServiceUnit
+from shared.traces import Kind
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +131,9 @@ class Deliverer:
         self._may_send()
         attempts, channel = delivery.attempts + 1, self._channel.name
         about = {"message_id": delivery.message_id, "channel": channel}
+        span = traces.begin(f"notify {channel}", Kind.CLIENT, delivery.traceparent, about)
+        if isinstance(notice, Notice):
+            span.attributes["barograph.alert.id"] = notice.incident_id
         try:
             self._channel.send(notice, delivery.recipient, self._tools)
         except ChannelUnavailable as error:
@@ -154,4 +159,5 @@ class Deliverer:
         else:
             COUNTED.labels(channel, "sent").inc()
             update = {"status": "sent", "due": self._clock() + self._keep}
+        span.end(str(update.get("problem", "")))
         return delivery.model_copy(update={"attempts": attempts, "holder": "", **update})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
+from services.healer.model.incident import INCIDENTS
 from services.healer.model.notice import Line, Notice, Summary
 from services.healer.model.notification import (
     DELIVERIES,
@@ -118,6 +119,7 @@ class Dispatch:
             channel=channel.name,
             recipient=recipient,
             due=ctx.now,
+            traceparent=ctx.traceparent or _trace_of(notice, ctx),
         )
         about_job = notice.kind == "job"
         if not about_job and (isinstance(notice, Summary) or not (channel.LIMITED and limited)):
@@ -178,3 +180,11 @@ class Dispatch:
         )
         ctx.records.put_all(DELIVERIES, [*done, letter])
         return len(waiting) == _AT_ONCE
+
+
+def _trace_of(notice: Notice | Summary, ctx: Context) -> str:
+    """The trace of the alert that a notice is about; a summary is of many."""
+    if isinstance(notice, Summary):
+        return ""
+    incident = ctx.records.get(INCIDENTS, notice.incident_id)
+    return incident.traceparent if incident is not None else ""

@@ -18,6 +18,7 @@ from services.healer.model.notification import DELIVERIES
 from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
 from services.healer.notify.delivery import Deliverer
 from services.healer.notify.failing_channels import FailingChannels
+from shared import traces
 from tests.unit.healer.test_alerting import over, trouble
 from tests.unit.healer.test_incidents import Desk
 
@@ -91,6 +92,28 @@ def test_what_cannot_be_sent_for_ten_minutes_arrives_once_and_in_order() -> None
     assert len(notices) == 6
     first, last = (n for n in notices if n.startswith(notices[0].split(".")[0]))
     assert post.other.taken.index(first) < post.other.taken.index(last)
+
+
+def test_a_notice_is_a_span_in_the_trace_of_the_signal_that_it_tells_of() -> None:
+    told: list[traces.Span] = []
+    traces.export_to(told.append)
+    try:
+        post = Post()
+        post.other.answer = lambda _id: ChannelUnavailable("nobody listens")
+        context = traces.begin("signal", traces.Kind.CONSUMER).traceparent
+        post.desk.take(trouble("host1"), trace=context)
+        replica = post.replica()
+        for _ in range(12):
+            post.desk.later(10)
+            replica.run()
+            post.other.answer = lambda _id: None
+    finally:
+        traces.export_to(None)
+    first, *_, last = told
+    assert {(each.name, each.trace_id, each.parent_id) for each in told} == {
+        ("notify spoken", *(traces.parts(context) or ()))
+    }
+    assert (first.problem, last.problem) == ("nobody listens", "")
 
 
 def test_when_the_other_side_is_back_nothing_waits_out_its_pause() -> None:

@@ -90,11 +90,11 @@ class Desk:
             ItemObserved: handlers.item_observed,
         }
 
-    def take(self, *messages: Message) -> list[Message]:
+    def take(self, *messages: Message, trace: str = "") -> list[Message]:
         answers: list[Message] = []
         with self.store.transaction() as records:
             for message in messages:
-                context = Context(self.now, "", 1, records)
+                context = Context(self.now, "", 1, records, trace)
                 answers += self._table[type(message)](message, context)
         notify(self.handlers, self.store, self.now)
         return answers

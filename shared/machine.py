@@ -27,6 +27,10 @@ PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*::[0-9A-Fa-
 
 _MAX_READ = 1024
 """Characters of a text that are looked at."""
+_MAX_PORTS = 4
+"""That are cut off one text: nobody writes two."""
+_MAX_FOREIGN = 100
+"""Characters of a name outside ASCII: what makes DNS' form of it is slow."""
 _SLUG_LENGTH = 180
 _NAME = re.compile(PATTERN)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
@@ -118,9 +122,9 @@ def _host_in(text: str) -> str:
 
 
 def _without_ports(authority: str) -> str:
-    while not _whole(authority):
+    for _ in range(_MAX_PORTS):
         host, colon, port = authority.rpartition(":")
-        if not colon or (port and not _PORT.fullmatch(port)):
+        if not colon or (port and not _PORT.fullmatch(port)) or _whole(authority):
             break
         authority = host
     return authority
@@ -145,6 +149,8 @@ def _name(text: str) -> str | None:
     """A DNS name in small letters and ASCII, without the final dot."""
     text = text.rstrip(".").lower()
     if not text.isascii():
+        if len(text) > _MAX_FOREIGN:
+            return None
         try:
             text = text.encode("idna").decode("ascii").rstrip(".")
         except UnicodeError:

@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from services.detector.gateway.ingest import Ingest
 from services.detector.gateway.known import Limits
 from services.detector.gateway.otlp import Otlp, parsed, translated, unpacked
+from services.detector.gateway.otlp_size import check_protobuf
 from services.detector.gateway.otlp_totals import Totals
 from services.detector.gateway.remote_write import Message, Received, Receiver, decompress
 from services.detector.settings import Settings, series_that_fit
@@ -67,6 +68,7 @@ class Intake:
         # The reader of requests is compiled now, not while the first sender waits.
         for second in (False, True):
             self._receiver.known.read(np.empty(0, dtype=np.uint8), second=second)
+        check_protobuf(b"")
         self._totals = Totals(limits.series)
         self._reading = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
@@ -154,12 +156,13 @@ class Intake:
 
     def _read_otlp(self, request: _Waiting, encoded: Otlp) -> None:
         data = unpacked(request.body, request.encoding, self._raw_bytes)
-        translation = translated(parsed(data, encoded), self._totals, self._raw_bytes)
+        latest = self._ingest.now_ms() + self._ingest.ahead_ms
+        translation = translated(parsed(data, encoded), self._totals, self._raw_bytes, latest)
         received = self._received(
             np.frombuffer(translation.body, dtype=np.uint8), Message.V1, request.sender
         )
         received.refused = (
-            translation.samples - received.taken - received.ignored + len(translation.faults)
+            translation.samples - received.taken - received.ignored + translation.refused
         )
         received.add(translation.faults)
         request.received = received

@@ -33,7 +33,7 @@ from services.detector.gateway.request_reader import (
 )
 from services.detector.gateway.series_labels import LOST, MAX_LABEL_BYTES, TOO_LONG
 from services.detector.gateway.series_table import SeriesTable
-from services.detector.gateway.wire import Symbols, locate, measure
+from services.detector.gateway.wire import Places, Sizes, locate, measure
 from shared.machine import is_scraped
 from shared.name_hashes import name_hash
 from shared.observe import SERIES_CUT
@@ -53,6 +53,16 @@ _EVERY_READS = 64
 _MAX_UNDECIDED = 20_000
 MAX_SAMPLES = 50_000
 """One request may carry so many samples."""
+_MOST = Sizes(
+    series=MAX_SAMPLES,
+    samples=MAX_SAMPLES,
+    histograms=MAX_SAMPLES,
+    symbols=40 * MAX_SAMPLES,
+    metadata=MAX_SAMPLES,
+    labels=40 * MAX_SAMPLES,
+)
+_NEW_LABEL_BYTES = 2**26
+"""Of the new series of one request: 2.0's symbols are said once and may be meant often."""
 _COLUMNS = ("kind", "host", "item", "label_hash", "partition", "sender", "_heard_s")
 
 
@@ -136,19 +146,11 @@ class KnownSeries:
 
         Raises InvalidBatch for a request that is damaged.
         """
-        sizes = np.zeros(5, dtype=np.int64)
-        at = measure(data, second, sizes)
-        if at >= 0:
-            raise InvalidBatch([f"not a write request: damaged at byte {at}"])
-        if not sizes[0] and sizes[4 if second else 3]:
-            other = _PROTO_1 if second else _PROTO_2
-            raise InvalidBatch([f"no series; Content-Type must name {other}, as it looks like"])
-        if sizes[1] > MAX_SAMPLES:
-            raise InvalidBatch([f"more than {MAX_SAMPLES} samples in one request"])
-        symbols = Symbols(*np.empty((2, int(sizes[3]) if second else 0), dtype=np.int64))
+        sizes = _sizes(data, second=second)
+        symbols = Places(*np.empty((2, sizes.symbols if second else 0), dtype=np.int64))
         if second:
-            locate(data, symbols)
-        columns = columns_for(int(sizes[1]), int(sizes[2]))
+            locate(data, 4, symbols)
+        columns = columns_for(sizes.samples, sizes.histograms)
         before = len(self._table)
         self._read(Request(data, symbols, second), columns)
         self._heard_s[columns.series[columns.series >= 0]] = self._clock()
@@ -158,10 +160,11 @@ class KnownSeries:
 
     def _read(self, request: Request, columns: Columns) -> None:
         table = self._table
-        max_series = self._limits.series if self._has_bytes() else len(table)
-        at = 0
+        at, before = 0, table.label_bytes
         try:
             while at >= 0:
+                room = self._has_bytes() and table.label_bytes - before < _NEW_LABEL_BYTES
+                max_series = self._limits.series if room else len(table)
                 at = int(
                     read_request(request, at, table.kernels, max_series, self._scratch, columns)
                 )
@@ -180,7 +183,7 @@ class KnownSeries:
         data: NDArray[np.uint8],
         series: NDArray[np.int64],
         before: int,
-        sizes: NDArray[np.int64],
+        sizes: Sizes,
         *,
         second: bool,
     ) -> None:
@@ -190,8 +193,8 @@ class KnownSeries:
         and now and then.
         """
         self._reads += 1
-        if not second and sizes[4]:
-            self.declared.read_1(data)
+        if not second and sizes.metadata:
+            self.declared.read_1(data, sizes.metadata)
         elif second and (len(self._table) > before or self._reads % _EVERY_READS == 0):
             known = series >= 0
             known[known] = self.kind[series[known]] == TAKEN
@@ -343,3 +346,23 @@ class KnownSeries:
                 new = np.empty(self._table.room, dtype=old.dtype)
                 new[: len(old)] = old
                 setattr(self, name, new)
+
+
+def _sizes(data: NDArray[np.uint8], *, second: bool) -> Sizes:
+    """What a request holds; raises InvalidBatch for one that is damaged or holds too much."""
+    counted = np.zeros(len(Sizes._fields), dtype=np.int64)
+    at = measure(data, second, counted)
+    if at >= 0:
+        raise InvalidBatch([f"not a write request: damaged at byte {at}"])
+    sizes = Sizes(*counted.tolist())._replace(labels=int(counted[-1]) // 2)
+    if not sizes.series and (sizes.metadata if second else sizes.symbols):
+        other = _PROTO_1 if second else _PROTO_2
+        raise InvalidBatch([f"no series; Content-Type must name {other}, as it looks like"])
+    over = [
+        name for name, size, most in zip(Sizes._fields, sizes, _MOST, strict=True) if size > most
+    ]
+    if over:
+        raise InvalidBatch(
+            [f"more than {getattr(_MOST, each)} {each} in one request" for each in over]
+        )
+    return sizes

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import blake2b
 
-Key = tuple[tuple[str, str], ...]
+import orjson
 
 
 class Totals:
@@ -15,20 +18,27 @@ class Totals:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._known: OrderedDict[Key, tuple[int, float]] = OrderedDict()
+        # By a digest: what a series takes here does not grow with the length of its labels.
+        self._known: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def add(self, key: Key, time_ms: int, delta: float) -> float | None:
+    def add(self, labels: Mapping[str, str], time_ms: int, delta: float) -> float | None:
         """The total with this delta; None when it is no later than the one before.
 
-        What a sender repeats since it heard no answer must not count twice.
+        What a sender repeats since it heard no answer must not count twice. A sum beyond what a
+        double holds begins anew: it could never come down again.
         """
+        key = blake2b(
+            orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS), digest_size=16
+        ).digest()
         before = self._known.get(key)
         if before is not None and time_ms <= before[0]:
             return None
         total = delta if before is None else before[1] + delta
+        if not math.isfinite(total):
+            total = delta
         self._known[key] = (time_ms, total)
         self._known.move_to_end(key)
         if len(self._known) > self._most:

@@ -19,7 +19,7 @@ from services.detector.gateway.wire import (
     Bytes,
     Int,
     Longs,
-    Symbols,
+    Places,
     Word,
     Words,
     read_field,
@@ -37,7 +37,7 @@ class Request(NamedTuple):
     """A request that was measured (see ``wire.measure``)."""
 
     data: Bytes
-    symbols: Symbols
+    symbols: Places
     second: bool
     """Whether it is a 2.0 request."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.detector.gateway.wire import Bytes, Int, Symbols, read_field, read_number
+from services.detector.gateway.wire import Bytes, Int, Places, read_field, read_number
 from shared.compiled import kernel
 
 # ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in ``wire``
-MAX_LABEL_BYTES = 262_144
+MAX_LABEL_BYTES = 65_536
 """One series has at most so many bytes of labels; more is a fault of that series."""
 
 TOO_LONG, LOST = -1, -3
@@ -52,7 +52,7 @@ def _put_text(data: Bytes, start: Int, end: Int, field: Int, out: Bytes, at: Int
 
 
 @kernel
-def _put_label(data: Bytes, symbols: Symbols, name: Int, value: Int, out: Bytes, at: Int) -> Int:
+def _put_label(data: Bytes, symbols: Places, name: Int, value: Int, out: Bytes, at: Int) -> Int:
     """One label of two symbols, as 1.0 writes it; where it ends, or -1 when there is no room."""
     named = symbols.ends[name] - symbols.starts[name]
     valued = symbols.ends[value] - symbols.starts[value]
@@ -99,7 +99,7 @@ def labels_1(data: Bytes, at: Int, end: Int, out: Bytes) -> Int:
 
 
 @kernel
-def labels_2(data: Bytes, at: Int, end: Int, symbols: Symbols, out: Bytes) -> Int:
+def labels_2(data: Bytes, at: Int, end: Int, symbols: Places, out: Bytes) -> Int:
     """The same of a 2.0 series; LOST also for a name without a value."""
     length: Int = np.int64(0)
     name = np.int64(-1)

@@ -31,11 +31,23 @@ Int: TypeAlias = int | np.int64
 _CUT_OFF = -1
 
 
-class Symbols(NamedTuple):
-    """Where the symbols of a 2.0 request lie in it; of 1.0 there are none."""
+class Places(NamedTuple):
+    """Where the fields of one number lie in a request: its symbols in 2.0, metadata in 1.0."""
 
     starts: Longs
     ends: Longs
+
+
+class Sizes(NamedTuple):
+    """How much of each kind a request holds."""
+
+    series: int
+    samples: int
+    histograms: int
+    symbols: int
+    metadata: int
+    """Of 1.0: pieces of metadata; of 2.0: series."""
+    labels: int
 
 
 @kernel
@@ -78,16 +90,31 @@ def read_field(data: Bytes, at: Int, end: Int) -> tuple[Int, Int, Int, Int]:
 
 
 @kernel
-def _measure_one(data: Bytes, at: Int, end: Int, histogram_field: Int, sizes: Longs) -> Int:
+def _references(data: Bytes, at: Int, end: Int) -> Int:
+    """How many numbers are packed there: each has one byte that says it is the last."""
+    count = np.int64(0)
+    for k in range(at, end):
+        if data[k] < 0x80:
+            count += 1
+    return count
+
+
+@kernel
+def _measure_one(data: Bytes, at: Int, end: Int, second: bool, sizes: Longs) -> Int:
     """The part of ``measure`` for one series."""
+    histogram_field = 3 if second else 4
     while at < end:
         part, wire, begin, last = read_field(data, at, end)
         if last < 0:
             return at
         at = last
+        if part == 1 and wire == 0:
+            sizes[5] += 1
         if wire != 2:
             continue
-        if part == histogram_field:
+        if part == 1:
+            sizes[5] += _references(data, begin, last) if second else 2
+        elif part == histogram_field:
             sizes[2] += 1
         elif part == 2:
             sizes[1] += 1
@@ -103,11 +130,10 @@ def _measure_one(data: Bytes, at: Int, end: Int, histogram_field: Int, sizes: Lo
 def measure(data: Bytes, second: bool, sizes: Longs) -> Int:
     """Count what a request (of 2.0: ``second``) holds and prove that it is whole.
 
-    Writes the numbers of series, samples, native histograms, symbols of 2.0 and pieces of metadata
-    (in a 2.0 request: series) of 1.0 to ``sizes``. Returns the byte at which the request is
-    damaged, or -1.
+    Writes the numbers of ``Sizes`` to ``sizes``, of labels twice as many. Returns the byte at which
+    the request is damaged, or -1.
     """
-    series_field, histogram_field = (5, 3) if second else (1, 4)
+    series_field = 5 if second else 1
     at: Int = np.int64(0)
     end = np.int64(len(data))
     sizes[:] = 0
@@ -125,7 +151,7 @@ def measure(data: Bytes, second: bool, sizes: Longs) -> Int:
         if number != series_field:
             continue
         sizes[0] += 1
-        wrong = _measure_one(data, start, stop, histogram_field, sizes)
+        wrong = _measure_one(data, start, stop, second, sizes)
         if wrong >= 0:
             return wrong
     return np.int64(-1)
@@ -159,13 +185,13 @@ def declared(data: Bytes, kinds: NDArray[np.int8]) -> None:
 
 
 @kernel
-def locate(data: Bytes, symbols: Symbols) -> None:
-    """Where each symbol of a measured 2.0 request begins and ends."""
+def locate(data: Bytes, wanted: Int, places: Places) -> None:
+    """Where each field with the number ``wanted`` of a measured request begins and ends."""
     at: Int = np.int64(0)
     end = np.int64(len(data))
     found = 0
     while at < end:
         number, wire, start, at = read_field(data, at, end)
-        if number == 4 and wire == 2:
-            symbols.starts[found], symbols.ends[found] = start, at
+        if number == wanted and wire == 2:
+            places.starts[found], places.ends[found] = start, at
             found += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Mapping
 
@@ -12,13 +11,13 @@ _STALE = struct.pack("<Q", 0x7FF0000000000002)
 """Prometheus' mark of a series that has ended."""
 
 
-def series(labels: Mapping[str, str], time_ms: int, value: float) -> bytes:
-    """One series with one sample: Unix milliseconds, value (NaN: the series has ended)."""
+def series(labels: Mapping[str, str], time_ms: int, value: float | None) -> bytes:
+    """One series with one sample: Unix milliseconds, value (None: the series has ended)."""
     pairs = (
         _field(1, _field(1, name.encode()) + _field(2, text.encode()))
         for name, text in sorted(labels.items())
     )
-    number = _STALE if math.isnan(value) else struct.pack("<d", value)
+    number = _STALE if value is None else struct.pack("<d", value)
     sample = bytes([1 << 3 | _DOUBLE]) + number + bytes([2 << 3 | _VARINT]) + _varint(time_ms)
     return _field(1, b"".join(pairs) + _field(2, sample))
 

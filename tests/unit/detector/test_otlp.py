@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -27,6 +28,7 @@ from services.detector.gateway.ingest import Ingest
 from services.detector.gateway.otlp_totals import Totals
 from services.detector.settings import Settings
 from tests.gateways import Streams, serving
+from tests.remote_write import STALE_BITS
 
 _NOW = 1_700_000_000_000
 _FAR = 2**62 // 10**6
@@ -126,6 +128,12 @@ def _point(value: float = 1.5, at_ms: int = _NOW, **attributes: str) -> dict[str
     return {"timeUnixNano": str(at_ms * 10**6), "asDouble": value, "attributes": pairs}
 
 
+def _as_delta(body: dict[str, Any]) -> dict[str, Any]:
+    metric = body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]
+    metric["sum"] = metric.pop("gauge") | {"aggregationTemporality": 1, "isMonotonic": True}
+    return body
+
+
 def _post(client: httpx.Client, body: Any, **headers: str) -> httpx.Response:
     sent = {"content-type": "application/json"} | {
         k.replace("_", "-"): v for k, v in headers.items()
@@ -158,10 +166,8 @@ def test_a_point_whose_time_is_in_another_unit_is_named(
 def test_a_delta_that_is_sent_again_counts_once_and_the_broker_is_asked_again(
     client: httpx.Client, streams: Rows
 ) -> None:
-    body = _gauge(_point(5.0), **{"host.name": "db1"})
-    metric = body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]
-    points = metric.pop("gauge")
-    metric["sum"] = points | {"aggregationTemporality": 1, "isMonotonic": True}
+    body = _as_delta(_gauge(_point(5.0), **{"host.name": "db1"}))
+    points = body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["sum"]
     assert _post(client, body).status_code == 200
     assert _post(client, body).status_code == 200
     points["dataPoints"][0]["timeUnixNano"] = str((_NOW + 1000) * 10**6)
@@ -170,6 +176,73 @@ def test_a_delta_that_is_sent_again_counts_once_and_the_broker_is_asked_again(
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
     streams.down = False
     assert streams.values("load_total") == [5.0]
+
+
+def test_a_delta_from_a_wrong_clock_does_not_silence_those_in_time(
+    client: httpx.Client, streams: Rows
+) -> None:
+    ahead = _post(client, _as_delta(_gauge(_point(5.0, _NOW + 10**9))))
+    assert "in the future" in ahead.json()["message"]
+    assert _post(client, _as_delta(_gauge(_point(7.0)))).json() == {}
+    assert streams.values("load_total") == [7.0]
+
+
+def test_a_delta_beyond_all_numbers_does_not_spoil_the_total_for_ever(
+    client: httpx.Client, streams: Rows
+) -> None:
+    for number, value in enumerate(("Infinity", "NaN", 3.0, 1e308, 1e308, 2.0)):
+        _post(client, _as_delta(_gauge(_point(0, _NOW - 1000 + number) | {"asDouble": value})))
+    assert [v for v in streams.values("load_total") if math.isfinite(v)] == [3, 1e308, 1e308, 1e308]
+
+
+def test_bounds_of_a_histogram_keep_all_their_digits(client: httpx.Client, streams: Rows) -> None:
+    body = _gauge(**{"host.name": "db1"})
+    point = _point() | {
+        "explicitBounds": [0.005, 10, 1000001, 1000002],
+        "bucketCounts": ["1", "1", "1", "1", "1"],
+        "count": "5",
+    }
+    metric = {"name": "d", "histogram": {"aggregationTemporality": 2, "dataPoints": [point]}}
+    body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"] = [metric]
+    assert _post(client, body).json() == {}
+    bounds = {r[2]["le"] for r in streams.rows() if r[1] == "d_bucket"}
+    assert bounds == {"0.005", "10", "1000001", "1000002", "+Inf"}
+
+
+def test_what_a_point_says_of_a_host_is_not_where_it_was_measured(
+    client: httpx.Client, streams: Rows
+) -> None:
+    resource = {"host.name": "web1", "service.name": "shop"}
+    _post(client, _gauge(_point(host="evil.example", job="x"), **resource))
+    [(host, _, labels, _)] = streams.rows()
+    assert host == "web1"
+    assert labels == {"job": "shop", "exported_host": "evil.example", "exported_job": "x"}
+
+
+def test_metrics_named_in_other_scripts_are_not_one(client: httpx.Client, streams: Rows) -> None:
+    for number, name in enumerate(("磁盘.使用", "内存", "Температура")):
+        _post(client, _gauge(_point(number, größe="a"), name=name))
+    assert [(r[1], r[3]) for r in streams.rows()] == [
+        ("磁盘_使用", 0),
+        ("内存", 1),
+        ("Температура", 2),
+    ]
+    assert {*streams.rows()[0][2]} == {"größe"}
+
+
+def test_a_gauge_that_is_no_number_has_not_ended(client: httpx.Client, streams: Rows) -> None:
+    _post(client, _gauge(_point(0) | {"asDouble": "NaN"}, _point(0, _NOW + 1) | {"flags": 1}))
+    ended = [bool(np.float64(row[3]).view(np.uint64) == STALE_BITS) for row in streams.rows()]
+    assert ended == [False, True]
+
+
+def test_a_body_compressed_in_several_parts_is_read_whole(
+    client: httpx.Client, streams: Rows
+) -> None:
+    text = json.dumps(_gauge(_point())).encode()
+    parts = gzip.compress(text[:50]) + gzip.compress(text[50:])
+    assert _post(client, parts, content_encoding="gzip").json() == {}
+    assert streams.values("load") == [1.5]
 
 
 REFUSED: dict[str, tuple[int, Any, dict[str, str]]] = {
@@ -237,7 +310,7 @@ def test_a_metric_that_says_too_little_is_named_and_its_neighbours_are_kept(
 
 def test_totals_are_bounded_and_the_longest_silent_series_makes_room() -> None:
     totals = Totals(2)
-    a, b, c = ((("n", each),) for each in "abc")
+    a, b, c = ({"n": each} for each in "abc")
     assert [totals.add(a, 1, 1.0), totals.add(b, 1, 1.0), totals.add(a, 2, 1.0)] == [1, 1, 2]
     assert totals.add(c, 1, 1.0) == 1
     assert len(totals) == 2

@@ -121,6 +121,8 @@ def _cell(value: object) -> Text:
     """As plain text: what machines and people sent is no markup."""
     if isinstance(value, float):
         return Text(f"{value:.3g}")
+    if isinstance(value, list):
+        return Text(visible(", ".join(map(str, value))))
     return Text("-" if value is None or value == "" else visible(str(value)))
 
 

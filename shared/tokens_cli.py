@@ -36,6 +36,13 @@ Token = Annotated[
 def create(
     name: Annotated[str, typer.Argument(help="Whose it is; decisions and the audit carry it.")],
     role: Annotated[Role, typer.Option(help="The rights of its holder.")] = Role.VIEWER,
+    project: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A project in which it opens things, * for every one; may be given several times. "
+            "By default the project default; an admin's token opens every one."
+        ),
+    ] = None,
     days: Annotated[int, typer.Option(help="After so many days it ends.", min=1, max=3660)] = 90,
     state: State = DEFAULT_STATE,
     url: Url = "",
@@ -43,14 +50,16 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a token and print it: it is shown once and not kept."""
-    asked = {"name": name, "role": role.value, "days": days}
+    asked = {"name": name, "role": role.value, "projects": project or [], "days": days}
     made = call_client("POST", "tokens", state, url, token, asked)
     if as_json:
         typer.echo(json.dumps(made))
         return
     typer.echo(made["token"])
     until = made["expires_at"][:10]
-    typer.echo(f"{visible(made['name'])}, {made['role']}, until {until}; id {made['id']}", err=True)
+    projects = ", ".join(made["projects"]).replace("*", "every project")
+    told = f"{visible(made['name'])}, {made['role']} of {projects}, until {until}; id {made['id']}"
+    typer.echo(told, err=True)
 
 
 @app.command("list")
@@ -59,7 +68,7 @@ def list_tokens(
 ) -> None:
     """Show every token that was not revoked, by name."""
     rows = call_client("GET", "tokens", state, url, token)
-    show_rows(rows, as_json, ("id", "name", "role", "expires_at", "created_by"))
+    show_rows(rows, as_json, ("id", "name", "role", "projects", "expires_at", "created_by"))
 
 
 @app.command()

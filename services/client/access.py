@@ -9,6 +9,7 @@ from re import Pattern
 
 from starlette.routing import compile_path
 
+from services.client.projects import ALL, NONE, Projects
 from shared.roles import Role
 
 
@@ -18,6 +19,7 @@ class Caller:
 
     name: str
     role: Role
+    projects: Projects = NONE
 
     @property
     def described(self) -> str:
@@ -27,7 +29,7 @@ class Caller:
 
 UNNAMED = "the holder of the token"
 """Whoever presents the API token and gives no name."""
-NOBODY = Caller("", Role.ADMIN)
+NOBODY = Caller("", Role.ADMIN, ALL)
 """Where no token is asked for, everybody may do everything."""
 STRANGER = Caller("", Role.VIEWER)
 """Who has presented nothing, and sees the login."""

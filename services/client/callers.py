@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 from services.client.access import NOBODY, UNNAMED, Caller
 from services.client.model import ReadModel
+from services.client.projects import ALL
 from services.client.sessions import Session, Sessions
 from services.client.settings import ClientSettings
-from services.client.tokens import Tokens
+from services.client.tokens import Tokens, caller_of
 from shared.roles import Role
 from shared.service.http import same
 
@@ -31,11 +32,13 @@ class Callers:
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() == "bearer":
             return self._bearer(given), session
-        return (Caller(session.name, session.role), session) if session else (None, None)
+        if session is None:
+            return None, None
+        return Caller(session.name, session.role, session.projects), session
 
     def _bearer(self, given: str) -> Caller | None:
         if same(given, self._token):
-            return Caller(UNNAMED, Role.ADMIN)
+            return Caller(UNNAMED, Role.ADMIN, ALL)
         found = self._tokens.caller(given, datetime.now(UTC))
         return found[1] if found else None
 
@@ -64,4 +67,7 @@ class Callers:
             return session
         # With its token ends what was begun with it.
         token = self._tokens.valid(session.token_id, datetime.now(UTC))
-        return replace(session, role=Role(token.role)) if token else None
+        if token is None:
+            return None
+        caller = caller_of(token)
+        return replace(session, role=caller.role, projects=caller.projects)

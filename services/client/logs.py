@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 
 from services.client.model import ReadModel
+from services.client.projects import Projects
 from services.client.records import ENDED
 from shared.storage import NotFound, ObjectInfo, ObjectStore
 
@@ -134,7 +135,7 @@ class Logs:
             return ""  # removed meanwhile
 
     async def follow(
-        self, job_id: str, position: int, followers: Followers
+        self, job_id: str, position: int, followers: Followers, projects: Projects
     ) -> AsyncIterator[LogEvent | str]:
         """Chunks after ``position`` as they come; at last the job's state.
 
@@ -148,7 +149,7 @@ class Logs:
                 position = event.position
             if news:
                 continue
-            view = await asyncio.to_thread(self._model.job, job_id)
+            view = await asyncio.to_thread(self._model.job, job_id, projects)
             if view is None or view.state in ENDED:
                 # The last chunks come over another queue than the end of the job.
                 deadline = deadline or time.monotonic() + _GRACE_S

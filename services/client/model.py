@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from services.client.description import Description, JobUsage, describe, usage
 from services.client.handlers import MAX_MOMENTS
+from services.client.projects import Projects
 from services.client.records import (
     CHUNKS,
     ENDED,
@@ -15,6 +16,7 @@ from services.client.records import (
     MEMBERS,
     MOMENTS,
     PLANS,
+    REFUSED,
     REMOVED,
     SUBMITTED,
     TOKENS,
@@ -28,6 +30,8 @@ from services.client.records import (
     PlanView,
     Token,
     Upload,
+    state_of,
+    status_in,
 )
 from services.client.sessions import Session
 from services.client.usage_curve import UsageCurve
@@ -48,21 +52,29 @@ class ReadModel:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def job(self, job_id: str) -> JobView | None:
-        """The job, None if it is not known or has been removed."""
+    def job(self, job_id: str, projects: Projects) -> JobView | None:
+        """The job, None if it is not known in these projects or has been removed."""
+        with self._store.reading() as records:
+            return _shown(records, job_id, projects)
+
+    def is_taken(self, job_id: str, projects: Projects) -> bool:
+        """Whether the id is that of a job of another project."""
         with self._store.reading() as records:
             view = records.get(JOBS, job_id)
-        return None if view is None or view.state == REMOVED else view
+        return view is not None and view.state not in (REFUSED, REMOVED) and not _of(view, projects)
 
-    def jobs(self, states: tuple[str, ...], limit: int, offset: int) -> list[JobView]:
+    def jobs(
+        self, states: tuple[str, ...], limit: int, offset: int, projects: Projects
+    ) -> list[JobView]:
         """Newest first, as they are listed; all states but removed when none is named."""
         with self._store.reading() as records:
-            return _listed(records, states or SHOWN_STATES, limit, offset)
+            return _listed(records, states or SHOWN_STATES, limit, offset, projects)
 
-    def oldest(self, states: Sequence[str], limit: int) -> list[JobView]:
+    def oldest(self, states: Sequence[str], limit: int, projects: Projects) -> list[JobView]:
         """Jobs of these states that were handed in first."""
         with self._store.reading() as records:
-            return _lightly(records, records.keys(JOBS, states, limit=limit))
+            statuses = _statuses(records, states, projects)
+            return _lightly(records, records.keys(JOBS, statuses, limit=limit))
 
     def submitted(self, message: JobSubmit, now: datetime) -> JobView:
         """Show a job that the broker has, before the task service has answered."""
@@ -88,11 +100,11 @@ class ReadModel:
         with self._store.reading() as records:
             return records.find(CHUNKS, group=job_id, offset=offset, limit=limit)
 
-    def description(self, job_id: str, now: datetime) -> Description | None:
-        """Everything known of a job; None when there is none."""
+    def description(self, job_id: str, now: datetime, projects: Projects) -> Description | None:
+        """Everything known of a job; None when there is none in these projects."""
         with self._store.reading() as records:
-            view = records.get(JOBS, job_id)
-            if view is None or view.state == REMOVED:
+            view = _shown(records, job_id, projects)
+            if view is None:
                 return None
             members, noted = _members(records, job_id), _noted(records, job_id)
             return describe(view, members, noted, now, lambda m: records.get(USAGE, MEMBERS.key(m)))
@@ -102,15 +114,15 @@ class ReadModel:
         with self._store.reading() as records:
             return _noted(records, job_id)
 
-    def usage(self, job_id: str | None = None) -> list[JobUsage]:
+    def usage(self, projects: Projects, job_id: str | None = None) -> list[JobUsage]:
         """What the jobs that have not ended use, or one job with each of its members."""
         with self._store.reading() as records:
             if job_id is None:
                 living = [state for state in SHOWN_STATES if state not in ENDED]
-                views = _listed(records, living, _MAX_JOBS_MEASURED)
+                views = _listed(records, living, _MAX_JOBS_MEASURED, 0, projects)
             else:
-                view = records.get(JOBS, job_id)
-                views = [] if view is None or view.state == REMOVED else [view]
+                view = _shown(records, job_id, projects)
+                views = [] if view is None else [view]
             return [
                 usage(view, _members(records, view.job_id), each=job_id is not None)
                 for view in views
@@ -135,18 +147,20 @@ class ReadModel:
         with self._store.reading() as records:
             return {m.name: m.incarnation for m in _members(records, job_id)}
 
-    def ask(self, request_id: str, now: datetime) -> None:
-        """Expect the answer to a plan."""
+    def ask(self, request_id: str, now: datetime, project: str) -> None:
+        """Expect the answer to a plan of a job of this project."""
         with self._store.transaction() as records:
-            records.put(PLANS, PlanView(request_id=request_id, asked_at=now))
+            asked = PlanView(request_id=request_id, asked_at=now, project=project)
+            records.put(PLANS, asked)
             # Every submit asks first, and an answer may be large: only the newest are kept.
             for old in records.find(PLANS, newest_first=True, offset=MAX_PLANS, limit=_AT_ONCE):
                 records.delete(PLANS, old.request_id)
 
-    def plan(self, request_id: str) -> PlanView | None:
-        """A plan that was asked for; None for one that was not, or long ago."""
+    def plan(self, request_id: str, projects: Projects) -> PlanView | None:
+        """A plan that was asked for in these projects; None for one that was not, or long ago."""
         with self._store.reading() as records:
-            return records.get(PLANS, request_id)
+            plan = records.get(PLANS, request_id)
+        return plan if plan is not None and plan.project in projects else None
 
     def begin(self, upload: Upload, most: int) -> bool:
         """Note an upload; False when ``most`` others are unfinished."""
@@ -156,10 +170,11 @@ class ReadModel:
             records.put(UPLOADS, upload)
             return True
 
-    def upload(self, upload_id: str) -> Upload | None:
-        """An upload that was begun and neither finished nor given up."""
+    def upload(self, upload_id: str, project: str) -> Upload | None:
+        """An upload that was begun in this project and neither finished nor given up."""
         with self._store.reading() as records:
-            return records.get(UPLOADS, upload_id)
+            upload = records.get(UPLOADS, upload_id)
+        return upload if upload is not None and upload.project == project else None
 
     def overdue_uploads(self, now: datetime) -> list[Upload]:
         """Those that were not finished in time."""
@@ -229,13 +244,34 @@ def _noted(records: Records, job_id: str) -> list[Moment]:
     return records.find(MOMENTS, group=job_id, limit=2 * MAX_MOMENTS + 1)
 
 
-def _listed(records: Records, states: Sequence[str], limit: int, offset: int = 0) -> list[JobView]:
+def _of(view: JobView, projects: Projects) -> bool:
+    """Whether a job is of these projects; one that is not known yet is of nobody's."""
+    return projects.every or (bool(view.project) and view.project in projects)
+
+
+def _shown(records: Records, job_id: str, projects: Projects) -> JobView | None:
+    view = records.get(JOBS, job_id)
+    return None if view is None or view.state == REMOVED or not _of(view, projects) else view
+
+
+def _statuses(records: Records, states: Sequence[str], projects: Projects) -> list[str]:
+    """By what the jobs of these states and projects are found."""
+    if not projects.every:
+        return [status_in(project, state) for project in projects.names for state in states]
+    return [each for each in records.statuses(JOBS) if state_of(each) in states]
+
+
+def _listed(
+    records: Records, states: Sequence[str], limit: int, offset: int, projects: Projects
+) -> list[JobView]:
     """Jobs without what can be large of each: variables, arguments and the names of files.
 
     A job may have megabytes of them, so that few are held at once, and none is kept.
     """
-    keys = records.keys(JOBS, states, limit=limit, offset=offset, newest_first=True)
-    return _lightly(records, keys)
+    statuses = _statuses(records, states, projects)
+    keys = records.keys(JOBS, statuses, limit=limit, offset=offset, newest_first=True)
+    # Of what an earlier version kept as the default project's, some is of nobody known.
+    return [view for view in _lightly(records, keys) if _of(view, projects)]
 
 
 def _lightly(records: Records, keys: Sequence[str]) -> list[JobView]:

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 from services.client.usage_curve import UsageCurve
 from shared.contracts import (
+    DEFAULT_PROJECT,
     Artifact,
     FailureClass,
     Fault,
@@ -77,6 +78,12 @@ class JobView(_Frozen):
         """Whether nothing more becomes of it."""
         return self.state in ENDED
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def project(self) -> str:
+        """Who owns it; '' while nothing was heard of what was handed in."""
+        return self.submit.project if self.submit else ""
+
 
 class MemberView(_Frozen):
     """The newest incarnation of a member, by its own events."""
@@ -134,6 +141,7 @@ class PlanView(_Frozen):
 
     request_id: str
     asked_at: AwareDatetime
+    project: str = DEFAULT_PROJECT
     answer: JobPlanned | None = None
 
 
@@ -147,15 +155,17 @@ class Token(_Frozen):
     created_at: AwareDatetime
     created_by: str
     expires_at: AwareDatetime
+    projects: tuple[str, ...] = (DEFAULT_PROJECT,)
 
 
 class Upload(_Frozen):
-    """A package that somebody began to upload; whoever knows ``id`` may go on with it."""
+    """A package that somebody began to upload; who knows ``id`` may go on, in its project."""
 
     id: str
     sha256: str
     size: int
     begun_at: AwareDatetime
+    project: str = DEFAULT_PROJECT
 
     @property
     def key(self) -> str:
@@ -186,11 +196,23 @@ class LogChunk(_Frozen):
         return f"{self.job_id}/{self.member}/{self.incarnation}/{self.chunk:08d}"
 
 
+def status_in(project: str, state: str) -> str:
+    """By what jobs of a project and a state are found; of the default project, the state alone."""
+    return state if project == DEFAULT_PROJECT else f"{state}@{project}"
+
+
+def state_of(status: str) -> str:
+    """The state in what ``status_in`` made."""
+    return status.partition("@")[0]
+
+
 JOBS = Collection(
     "client-jobs",
     JobView,
     key=lambda v: v.job_id,
-    status=lambda v: v.state,
+    # The index keeps the jobs of each project and state in order, so that a list costs what it
+    # shows, whatever there is of other projects.
+    status=lambda v: status_in(v.project, v.state),
     # Removed and refused jobs have nobody else to forget them.
     due=lambda v: v.updated_at + _KEPT if v.state in (REFUSED, REMOVED) else None,
 )

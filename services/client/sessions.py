@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from services.client.projects import ALL, Projects
 from shared.roles import Role
 from shared.service.http import same
 
@@ -38,6 +39,7 @@ class Session:
     token_id: str = ""
     """The id of the named token it was begun with; '' for the API token."""
     role: Role = Role.ADMIN
+    projects: Projects = ALL
 
     def may(self, role: str) -> bool:
         """Whether this person may do what a role is needed for."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from services.client.access import Caller
 from services.client.model import ReadModel
+from services.client.projects import ALL, Projects
 from services.client.records import Token
+from shared.contracts import DEFAULT_PROJECT
 from shared.roles import Role
 from shared.service.http import same
 
@@ -26,7 +29,9 @@ class Tokens:
     def __init__(self, model: ReadModel) -> None:
         self._model = model
 
-    def create(self, name: str, role: Role, days: int, by: str, now: datetime) -> tuple[Token, str]:
+    def create(
+        self, name: str, role: Role, projects: Sequence[str], days: int, by: str, now: datetime
+    ) -> tuple[Token, str]:
         """A new token, and what its holder presents: it is shown now and never again.
 
         Raises:
@@ -41,6 +46,7 @@ class Tokens:
             created_at=now,
             created_by=by,
             expires_at=now + timedelta(days=days),
+            projects=tuple(projects) or (DEFAULT_PROJECT,),
         )
         fault = self._model.keep_token(token, MAX_TOKENS)
         if fault:
@@ -55,12 +61,18 @@ class Tokens:
         token = self.valid(token_id, now)
         if token is None or not same(_digest(secret), token.digest):
             return None
-        return token, Caller(token.name, Role(token.role))
+        return token, caller_of(token)
 
     def valid(self, token_id: str, now: datetime) -> Token | None:
         """The token, while it lasts."""
         token = self._model.token(token_id)
         return token if token is not None and token.expires_at > now else None
+
+
+def caller_of(token: Token) -> Caller:
+    """Whoever presents this token; an admin works in every project."""
+    role = Role(token.role)
+    return Caller(token.name, role, ALL if role is Role.ADMIN else Projects.of(token.projects))
 
 
 def _digest(secret: str) -> str:

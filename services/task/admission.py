@@ -49,16 +49,18 @@ def admit(
     free = total
     for record in active:
         free -= demand(record)
-    ahead = ""
+    ahead: JobRecord | None = None
     for record in waiting:
         needed = demand(record)
-        if ahead:
-            yield record, f"waits behind job {ahead}"
+        if ahead is not None:
+            # People of one project are told nothing of another's jobs, not even their ids.
+            same = ahead.submit.project == record.submit.project
+            yield record, f"waits behind {f'job {ahead.job_id}' if same else 'another job'}"
         elif free.holds(needed):
             free -= needed
             yield record, ""
         else:
-            ahead = record.job_id
+            ahead = record
             if free.jobs < 1:
                 yield record, f"waits for one of {total.jobs} active jobs to end"
             else:

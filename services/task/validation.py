@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from services.task.records import first_members
 from shared.contracts import Fault, JobSubmit, Resources, is_reserved_variable, memory_bytes
+from shared.packages.places import is_package, prefix_of
 
-PACKAGES = "packages"
-"""What the keys of all packages begin with."""
 _MIN_MEMORY = 2**20 * 16
 
 
@@ -33,7 +32,7 @@ def faults(submit: JobSubmit, quotas: Quotas) -> tuple[Fault, ...]:
     """Everything wrong with a job; empty when it can run."""
     return tuple(
         Fault(field=field, problem=problem)
-        for check in (_roles, _resources, _package, _program, _environment)
+        for check in (_roles, _resources, _package, _labels, _program, _environment)
         for field, problem in check(submit, quotas)
     )
 
@@ -79,16 +78,17 @@ def _sum(submit: JobSubmit, said: Callable[[Resources], str]) -> str:
     return f"{total}, beside its own containers," if submit.containers else total
 
 
-def is_package(reference: str, bucket: str) -> bool:
-    """Whether ``bucket:prefix:name`` means a package of this installation."""
-    found, prefix, name = reference.split(":", 2)
-    return (found, prefix) == (bucket, PACKAGES) and name not in (".", "..")
-
-
 def _package(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
-    """Only what was uploaded as a package: who signs for a job may read much more."""
-    if not is_package(submit.package, quotas.bucket):
-        yield "package", f"must be {quotas.bucket}:{PACKAGES}:NAME, as `tshell upload` says it"
+    """Only what was uploaded as its project's: who signs for a job may read much more."""
+    if not is_package(submit.package, quotas.bucket, submit.project):
+        place = f"{quotas.bucket}:{prefix_of(submit.project)}:NAME"
+        yield "package", f"must be {place}, as `tshell upload` says it for the job's project"
+
+
+def _labels(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:
+    """A label could say another project than the one whose people see the job."""
+    if "project" in submit.labels:
+        yield "labels.project", f"this is a field of its own: project: {submit.labels['project']}"
 
 
 _MADE_PYTHON = {

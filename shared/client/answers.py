@@ -21,6 +21,8 @@ class Job(_Answer):
     state: str
     """``submitted``, ``accepted``, ``starting``, ``running``, ``retrying``, ``succeeded``,
     ``failed``, ``cancelled`` or ``refused``."""
+    project: str = ""
+    """Who owns it; '' while that is not known."""
     ended: bool
     """Whether nothing more becomes of it."""
     reason: str = ""

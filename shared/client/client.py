@@ -101,7 +101,8 @@ class Client:
         with packages.archive_of(folder) as (archive, digest):
             body["package_sha256"] = digest
             self._refuse_faults(self.plan(**body))
-            body["package"] = self.upload_archive(archive, digest)
+            project = str(body.get("project", ""))
+            body["package"] = self.upload_archive(archive, digest, project)
         return self._handed_in(body)
 
     def plan(self, **fields: Any) -> JobPlanned | None:
@@ -112,29 +113,31 @@ class Client:
         answer = self.jobs_api.call("GET", path, params=wait, timeout=PLAN_S + 10)["answer"]
         return None if answer is None else JobPlanned.model_validate(answer)
 
-    def upload(self, package: Path | str) -> str:
-        """Upload a folder or a packed one; returns its name, bucket:key:file."""
+    def upload(self, package: Path | str, project: str = "") -> str:
+        """Upload a folder or a packed one for jobs of a project; returns bucket:key:file."""
         with packages.archive_of(Path(package)) as (archive, digest):
-            return self.upload_archive(archive, digest)
+            return self.upload_archive(archive, digest, project)
 
     def upload_archive(
         self,
         archive: Path,
         sha256: str,
+        project: str = "",
         progress: Callable[[int], object] = lambda sent: None,  # noqa: ARG005
     ) -> str:
         """Upload a packed folder of this digest, or what is missing of it after a break."""
-        return packages.upload(self.jobs_api, archive, sha256, progress)
+        return packages.upload(self.jobs_api, archive, sha256, project, progress)
 
     def job(self, job_id: str) -> Job:
         """One job as it stands now."""
         return Job.model_validate(self.jobs_api.call("GET", f"/jobs/{_part(job_id)}"))
 
-    def jobs(self, states: Sequence[str] = ()) -> Iterator[Job]:
-        """Every job in these states, or in any; the newest first."""
+    def jobs(self, states: Sequence[str] = (), project: str = "") -> Iterator[Job]:
+        """Every job in these states and this project, or in any; the newest first."""
         offset: int | None = 0
         while offset is not None:
-            asked = {"limit": _PAGE, "offset": offset, "state": list(states)}
+            asked: dict[str, Any] = {"limit": _PAGE, "offset": offset, "state": list(states)}
+            asked["project"] = project
             page = self.jobs_api.call("GET", "/jobs", params=asked)
             yield from map(Job.model_validate, page["jobs"])
             offset = page["next_offset"]

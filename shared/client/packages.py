@@ -39,12 +39,16 @@ def archive_of(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def upload(
-    connection: Connection, archive: Path, sha256: str, progress: Callable[[int], object]
+    connection: Connection,
+    archive: Path,
+    sha256: str,
+    project: str,
+    progress: Callable[[int], object],
 ) -> str:
     """Upload a package, or what is missing of it; returns bucket:key:file."""
     size = archive.stat().st_size
     memory = UploadMemory(sha256)
-    asked = {"sha256": sha256, "size": size, "upload_id": memory.recall()}
+    asked = {"sha256": sha256, "size": size, "project": project, "upload_id": memory.recall()}
     begun = connection.call("POST", "/uploads", json=asked)
     if begun["exists"]:
         progress(size)
@@ -56,7 +60,7 @@ def upload(
             if number not in begun["done"]:
                 put_part(url, part)
             progress(len(part))
-    done = {"sha256": sha256, "upload_id": begun["upload_id"]}
+    done = {"sha256": sha256, "upload_id": begun["upload_id"], "project": project}
     finished = connection.call("POST", "/uploads/finish", json=done, timeout=3600)
     memory.forget()
     return str(finished["package"])

@@ -70,7 +70,14 @@ from shared.contracts.message import (
     routing_word,
 )
 from shared.contracts.metrics import MAX_SAMPLES, MetricBatch, Sample
-from shared.contracts.names import KubernetesName, Role, memory_bytes, twice_the_memory
+from shared.contracts.names import (
+    DEFAULT_PROJECT,
+    KubernetesName,
+    ProjectName,
+    Role,
+    memory_bytes,
+    twice_the_memory,
+)
 from shared.contracts.pods import (
     Container,
     Mount,
@@ -122,6 +129,7 @@ from shared.contracts.volumes import (
 )
 
 __all__ = [
+    "DEFAULT_PROJECT",
     "MAX_ARTIFACTS",
     "MAX_REASONS",
     "MAX_SAMPLES",
@@ -197,6 +205,7 @@ __all__ = [
     "PodStarted",
     "Point",
     "PredictionWithdrawn",
+    "ProjectName",
     "Question",
     "RemediationExecute",
     "RemediationExecuted",

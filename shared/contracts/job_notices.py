@@ -8,6 +8,9 @@ from pydantic import Field
 
 from shared.contracts.message import Part
 
+PROJECT_HEADER = "X-Barograph-Project"
+"""The header of a mail about jobs that names their projects, with spaces between them."""
+
 NoticeTarget = Annotated[
     str,
     Field(

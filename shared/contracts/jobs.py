@@ -17,7 +17,13 @@ from shared.contracts.job_parts import (
     Timeouts,
 )
 from shared.contracts.message import Faults, Identifier, Message, RelativePath, cut_to
-from shared.contracts.names import KubernetesName, Role, memory_bytes
+from shared.contracts.names import (
+    DEFAULT_PROJECT,
+    KubernetesName,
+    ProjectName,
+    Role,
+    memory_bytes,
+)
 from shared.contracts.pods import (
     Container,
     Scheduling,
@@ -155,10 +161,15 @@ class JobSubmit(Message):
     submitted_by: str = Field(
         default="", max_length=128, description="The name of who asked, for people."
     )
+    project: ProjectName = Field(
+        default=DEFAULT_PROJECT,
+        description="The project that owns the job, its package, its log and its results.",
+    )
     labels: JobLabels = Field(
         default_factory=dict,
-        description="The labels of the job, such as its project, for rules about notices.",
-        examples=[{"project": "vision"}],
+        description="The labels of the job, for rules about notices. None is named project: that"
+        " is the field `project`.",
+        examples=[{"team": "perception"}],
     )
     notify: JobNotify | None = Field(
         default=None,

@@ -19,6 +19,18 @@ KubernetesName = Annotated[
     str, Field(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", examples=["research"])
 ]
 
+DEFAULT_PROJECT = "default"
+"""The project of whatever names none."""
+ProjectName = Annotated[
+    str,
+    Field(
+        max_length=50,
+        pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        examples=["vision"],
+        description="The name of a project, which owns jobs, packages, logs and results.",
+    ),
+]
+
 _LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 LabelKey = Annotated[
     str,

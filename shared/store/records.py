@@ -211,6 +211,12 @@ class Records:
         found.sort(reverse=newest_first)
         return [key for _, key in found[offset : offset + limit]]
 
+    def statuses(self, collection: Collection[T]) -> list[str]:
+        """Every status that a record of the collection has, at the price of their number."""
+        self._write(collection.name)
+        rows = self._connection.execute(statements.STATUSES, {"collection": collection.name})
+        return [row.status for row in rows]
+
     def _found(
         self, name: str, values: dict[str, Any], first: statements.First
     ) -> list[tuple[str, str]]:

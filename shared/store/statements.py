@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Integer, Select, bindparam, delete, func, select
+from sqlalchemy import Integer, Select, bindparam, delete, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.store.tables import RECORDS
@@ -47,6 +47,22 @@ def _newest() -> Select[Any]:
 
 
 NEWEST = _newest()
+
+
+# From each status to the next one in the index: a DISTINCT would read every record's entry.
+STATUSES = text(
+    """
+    WITH RECURSIVE each(status) AS (
+        SELECT min(status) FROM records WHERE collection = :collection
+        UNION ALL
+        SELECT (
+            SELECT min(status) FROM records
+            WHERE collection = :collection AND status > each.status
+        ) FROM each WHERE each.status IS NOT NULL
+    )
+    SELECT status FROM each WHERE status IS NOT NULL
+    """
+)
 
 
 @cache

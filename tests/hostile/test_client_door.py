@@ -24,6 +24,7 @@ from starlette.types import Message
 from services.client import handlers, model
 from services.client.api import bodies, logs, packages, pages
 from services.client.model import ReadModel
+from services.client.projects import ALL
 from shared.contracts import JobFailed
 from shared.service import http as served
 from shared.service.http import HttpServer
@@ -294,8 +295,8 @@ def test_reading_waits_for_no_writer(tmp_path: Path) -> None:
     model = ReadModel(store)
     other = sqlite3.connect(file, isolation_level=None, timeout=0)
     other.execute("BEGIN IMMEDIATE")  # as a writer that hangs
-    assert model.jobs((), 10, 0) == []
-    assert model.job("a") is None
+    assert model.jobs((), 10, 0, ALL) == []
+    assert model.job("a", ALL) is None
     other.execute("ROLLBACK")
     other.close()
     store.close()

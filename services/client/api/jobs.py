@@ -13,6 +13,7 @@ from services.client.access import CALLER, UNNAMED
 from services.client.api import notice_targets
 from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import Faults, Refusal, refusal
+from services.client.api.projects import OfProject, own_package, own_project
 from services.client.description import Description
 from services.client.healer_api import HealerApi
 from services.client.model import SHOWN_STATES, ReadModel
@@ -53,8 +54,8 @@ class CancelReason(BaseModel):
 
 
 def found(model: ReadModel, job_id: str) -> JobView:
-    """The job; a 404 when there is none."""
-    view = model.job(job_id)
+    """The job; a 404 when there is none in the caller's projects."""
+    view = model.job(job_id, CALLER.get().projects)
     if view is None:
         raise missing(job_id)
     return view
@@ -67,7 +68,10 @@ def missing(job_id: str) -> Refusal:
 
 def known_already(model: ReadModel, message: JobSubmit) -> bool:
     """Whether this very job was handed in before; a 409 when its id is another job's."""
-    view = model.job(message.job_id)
+    projects = CALLER.get().projects
+    if model.is_taken(message.job_id, projects):
+        raise refusal(409, "this id cannot be used; choose a new one", "job_id")
+    view = model.job(message.job_id, projects)
     if view is None or view.state == REFUSED or view.submit is None:
         return False
     if view.submit != message:
@@ -77,10 +81,13 @@ def known_already(model: ReadModel, message: JobSubmit) -> bool:
 
 
 def in_own_name(body: dict[str, Any]) -> JobSubmit:
-    """The job a caller asks for. Whoever has a named token hands in under that name alone."""
+    """The job a caller asks for, in their name where they have one, in a project of theirs."""
     caller = CALLER.get()
     named = {} if caller.name in ("", UNNAMED) else {"submitted_by": caller.name[:_MAX_WHO]}
-    return JobSubmit.model_validate(body | named)
+    own = {} if body.get("project") else {"project": own_project("")}
+    job = JobSubmit.model_validate(body | named | own)
+    own_project(job.project)
+    return job
 
 
 def allowed(message: JobSubmit, healer: HealerApi) -> None:
@@ -94,6 +101,7 @@ def hand_in(client: Client, body: dict[str, Any]) -> Handed:
     body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
     message = in_own_name(body)
     known = known_already(client.model, message)
+    own_package(message, client.settings.s3_bucket)
     allowed(message, client.healer)
     client.publisher.publish([message])
     client.model.submitted(message, datetime.now(UTC))
@@ -123,6 +131,7 @@ def submit(client: Provided, body: Annotated[dict[str, Any], Body()]) -> Handed:
 def jobs(
     client: Provided,
     state: Annotated[list[str] | None, Query()] = None,
+    project: OfProject = "",
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> JobPage:
@@ -130,7 +139,8 @@ def jobs(
     unknown = sorted(set(state or ()) - set(SHOWN_STATES))
     if unknown:
         raise refusal(422, f"no such state: {', '.join(unknown)}", "state")
-    views = client.model.jobs(tuple(state or ()), limit + 1, offset)
+    projects = CALLER.get().projects.only(project)
+    views = client.model.jobs(tuple(state or ()), limit + 1, offset, projects)
     more = offset + limit if len(views) > limit else None
     return JobPage(jobs=views[:limit], next_offset=more)
 
@@ -144,7 +154,7 @@ def job(client: Provided, job_id: JobId) -> JobView:
 @routes.get("/{job_id}/description")
 def description(client: Provided, job_id: JobId) -> Description:
     """Everything known of a job: members, why it does not go on, and its timeline."""
-    described = client.model.description(job_id, datetime.now(UTC))
+    described = client.model.description(job_id, datetime.now(UTC), CALLER.get().projects)
     if described is None:
         raise missing(job_id)
     return described

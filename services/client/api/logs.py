@@ -11,6 +11,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 
+from services.client.access import CALLER
 from services.client.api.dependencies import Provided
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId, found
@@ -86,13 +87,14 @@ def follow(
     if len(client.followed) >= _MAX_FOLLOWERS:
         raise refusal(503, f"{_MAX_FOLLOWERS} logs are followed already")
     position = int(last_event_id) if last_event_id else after
+    projects = CALLER.get().projects
 
     async def events() -> AsyncIterator[str]:
         own = object()
         client.followed.add(own)
         try:
             yield "retry: 2000\n\n"
-            async for event in client.log.follow(job_id, position, client.followers):
+            async for event in client.log.follow(job_id, position, client.followers, projects):
                 yield _sse(event)
         finally:
             client.followed.discard(own)

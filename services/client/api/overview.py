@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from services.client.access import CALLER
 from services.client.alerts.model import AlertModel
 from services.client.alerts.records import OPEN_RANKS
 from services.client.api.dependencies import Provided
@@ -41,8 +42,9 @@ def overview(
 def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLResponse:
     now = datetime.now(UTC)
     counts = alerts.counts()
-    failed = model.jobs((JobState.FAILED,), _MAX_ROWS, 0)
-    begun = model.oldest(_BEFORE_RUNNING, _MAX_BEGUN)
+    projects = CALLER.get().projects
+    failed = model.jobs((JobState.FAILED,), _MAX_ROWS, 0, projects)
+    begun = model.oldest(_BEFORE_RUNNING, _MAX_BEGUN, projects)
     return page(
         "overview.html",
         here="overview",
@@ -52,7 +54,7 @@ def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLRespons
         stuck=[job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS],
         open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
         open_forecasts=alerts.open_forecasts(),
-        recent=model.jobs((), 5, 0),
+        recent=model.jobs((), 5, 0, projects),
         now=now,
         to_decide=alerts.proposed(now, _MAX_ROWS),
     )

@@ -11,18 +11,20 @@ import hashlib
 import tempfile
 from http import HTTPStatus
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from services.client.api.dependencies import Provided
+from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import Faults, Refusal, refusal
-from services.client.settings import ClientSettings
+from services.client.api.projects import NamedProject, own_project
 from shared.contracts import Fault
 from shared.packages import check
-from shared.storage import AlreadyExists, ObjectStore
+from shared.packages.places import prefix_of
+from shared.storage import AlreadyExists
 
 PATH = "/api/v1/packages"
 _AT_ONCE, _A_PIECE_S, _WHOLE_S = 4, 30.0, 1800.0
@@ -44,8 +46,11 @@ routes = APIRouter(tags=["uploads"])
     responses={code: {"model": Faults} for code in (408, 411, 413, 422, 503)},
     openapi_extra={"requestBody": {"required": True, "content": {"application/gzip": {}}}},
 )
-async def put(client: Provided, request: Request) -> PackageStored:
+async def put(
+    client: Provided, request: Request, project: Annotated[NamedProject, Query()] = ""
+) -> PackageStored:
     """Store a package (a tar.gz with ``code`` and maybe ``data``) sent as the body."""
+    owner = own_project(project)
     most = client.settings.max_page_upload_bytes
     declared = request.headers.get("content-length", "")
     if not declared.isdecimal():
@@ -60,7 +65,7 @@ async def put(client: Provided, request: Request) -> PackageStored:
         with tempfile.TemporaryDirectory(prefix="barograph-package-") as folder:
             path = Path(folder) / "package.tar.gz"
             digest = await _received(request, path, most)
-            return await run_in_threadpool(stored, client.objects, client.settings, path, digest)
+            return await run_in_threadpool(stored, client, owner, path, digest)
     finally:
         client.received.discard(own)
 
@@ -88,10 +93,8 @@ async def _received(request: Request, path: Path, most: int) -> str:
         raise refusal(400, "the package broke off") from None
 
 
-def stored(
-    objects: ObjectStore, settings: ClientSettings, path: Path, digest: str
-) -> PackageStored:
-    """Keep an archive under its digest if it is a package.
+def stored(client: Client, project: str, path: Path, digest: str) -> PackageStored:
+    """Keep an archive as a project's, under its digest, if it is a package.
 
     Raises:
         Refusal: naming every reason why it is none.
@@ -99,14 +102,14 @@ def stored(
     if faults := check(path):
         found = [Fault(field="package", problem=fault) for fault in faults[:100]]
         raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, *found)
-    bucket = settings.s3_bucket
-    objects.ensure_bucket(bucket)
+    bucket, prefix = client.settings.s3_bucket, prefix_of(project)
+    client.objects.ensure_bucket(bucket)
     try:
-        objects.put(bucket, f"packages/{digest}.tar.gz", path, only_if_absent=True)
+        client.objects.put(bucket, f"{prefix}/{digest}.tar.gz", path, only_if_absent=True)
     except AlreadyExists:
         pass  # the same bytes
     return PackageStored(
-        package=f"{bucket}:packages:{digest}.tar.gz",
+        package=f"{bucket}:{prefix}:{digest}.tar.gz",
         package_sha256=digest,
         size=path.stat().st_size,
     )

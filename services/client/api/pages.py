@@ -8,22 +8,26 @@ import mailbox
 import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from itertools import islice
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
+from services.client.access import CALLER
 from services.client.api.dependencies import Provided
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId
+from services.client.api.projects import OfProject
 from services.client.drawing import MAX_ROWS, draw
 from services.client.records import ENDED, JobView
 from services.client.settings import ClientSettings
 from services.client.usage_plot import MAX_LINES, plots, rows
 from shared.contracts import Artifact
+from shared.contracts.job_notices import PROJECT_HEADER
 
-_PAGE, _MAX_RESULTS = 50, 200
+_PAGE, _MAX_RESULTS, _MAX_READ = 50, 200, 1_000
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
 """What Python's mail parser raises for headers and bodies that break the standards."""
 
@@ -32,16 +36,27 @@ routes = APIRouter(include_in_schema=False)
 
 
 @routes.get("/jobs")
-def jobs(client: Provided, offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0) -> HTMLResponse:
-    found = client.model.jobs((), _PAGE + 1, offset)
-    more = offset + _PAGE if len(found) > _PAGE else None
-    back = max(0, offset - _PAGE) if offset else None
-    return client.page("jobs.html", here="jobs", jobs=found[:_PAGE], older=more, newer=back)
+def jobs(
+    client: Provided,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    project: OfProject = "",
+) -> HTMLResponse:
+    projects = CALLER.get().projects
+    found = client.model.jobs((), _PAGE + 1, offset, projects.only(project))
+    return client.page(
+        "jobs.html",
+        here="jobs",
+        jobs=found[:_PAGE],
+        older=_jobs_from(offset + _PAGE, project) if len(found) > _PAGE else None,
+        newer=_jobs_from(max(0, offset - _PAGE), project) if offset else None,
+        project=project,
+        projects=projects,
+    )
 
 
 @routes.get("/jobs/{job_id}")
 def job(client: Provided, job_id: JobId) -> HTMLResponse:
-    described = client.model.description(job_id, datetime.now(UTC))
+    described = client.model.description(job_id, datetime.now(UTC), CALLER.get().projects)
     if described is None:
         return client.page("missing.html", 404, here="jobs", what=f"There is no job {job_id}.")
     curves = client.model.largest_curves(described.members, MAX_LINES)
@@ -72,6 +87,11 @@ def mail_list(client: Provided) -> list[dict[str, str]]:
 @routes.get("/api/v1/mail/{key}/{part}")
 def mail_part(client: Provided, key: str, part: int) -> Response:
     return _part(client.settings, key, part)
+
+
+def _jobs_from(offset: int, project: str) -> str:
+    asked = {"offset": str(offset)} | ({"project": project} if project else {})
+    return f"/jobs?{urlencode(asked)}"
 
 
 def _results(job: JobView) -> list[tuple[str, str, Artifact]]:
@@ -108,8 +128,20 @@ def _read(box: mailbox.Maildir, key: str) -> EmailMessage:
 def _mails(settings: ClientSettings) -> list[dict[str, str]]:
     """The newest mails, newest first, with text and the number of an inline picture."""
     box = _box(settings)
-    keys = sorted(box.keys(), key=_delivered, reverse=True)[:_PAGE]
-    return [_shown(key, _read(box, key)) for key in keys]
+    newest = sorted(box.keys(), key=_delivered, reverse=True)[:_MAX_READ]
+    mails = ((key, _read(box, key)) for key in newest)
+    shown = (_shown(key, mail) for key, mail in mails if _is_for_caller(mail))
+    return list(islice(shown, _PAGE))
+
+
+def _is_for_caller(mail: EmailMessage) -> bool:
+    """Mails about jobs are for those of all their projects, all others for whoever reads mails."""
+    projects = CALLER.get().projects
+    try:
+        named = str(mail[PROJECT_HEADER] or "").split()
+    except _UNREADABLE:
+        return projects.every
+    return all(project in projects for project in named)
 
 
 def _shown(key: str, mail: EmailMessage) -> dict[str, str]:
@@ -133,7 +165,8 @@ def _delivered(key: str) -> tuple[int, ...]:
 
 def _part(settings: ClientSettings, key: str, part: int) -> Response:
     """A picture of a mail; nothing else is ever served as it came."""
-    for number, piece in enumerate(_read(_box(settings), key).walk()):
+    mail = _read(_box(settings), key)
+    for number, piece in enumerate(mail.walk() if _is_for_caller(mail) else ()):
         if number == part and piece.get_content_type() in {"image/png", "image/jpeg"}:
             content = piece.get_payload(decode=True)
             return Response(content, media_type=piece.get_content_type())

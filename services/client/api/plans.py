@@ -11,11 +11,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Path, Query
 from pydantic import BaseModel
 
+from services.client.access import CALLER
 from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import Faults, refusal
 from services.client.api.jobs import allowed, in_own_name, known_already
+from services.client.api.projects import own_package, own_project
 from services.client.records import PlanView
 from shared.contracts import JobPlan
+from shared.packages.places import prefix_of
 
 _LONGEST_S = 60.0
 
@@ -33,24 +36,24 @@ def ask_for_plan(client: Client, body: dict[str, Any], *, server: bool) -> str:
     """
     request_id = f"plan-{uuid.uuid4().hex}"
     named = "package" in body
+    bucket = client.settings.s3_bucket
     digest = body.get("package_sha256") or "not-uploaded"
-    body.setdefault("package", f"{client.settings.s3_bucket}:packages:{digest}.tar.gz")
+    to_come = f"{bucket}:{prefix_of(own_project(body.get('project')))}:{digest}.tar.gz"
     body.setdefault("job_id", request_id[: len("plan-") + 12])
-    job = in_own_name(body)
+    job = in_own_name({"package": to_come} | body)
     known_already(client.model, job)
     allowed(job, client.healer)
+    own_package(job, bucket)
     if named and not _is_there(client, job.package):
         raise refusal(409, "there is no such package; upload it first", "package")
-    client.model.ask(request_id, datetime.now(UTC))
+    client.model.ask(request_id, datetime.now(UTC), job.project)
     client.publisher.publish([JobPlan(request_id=request_id, job=job, server=server)])
     return request_id
 
 
 def _is_there(client: Client, package: str) -> bool:
-    """Whether a package that is said to be in this installation's bucket is there."""
+    """Whether a package of this installation's bucket is there."""
     bucket, prefix, name = package.split(":")
-    if bucket != client.settings.s3_bucket:
-        return True  # only the job's own credentials can tell
     return client.objects.head(bucket, f"{prefix}/{name}") is not None
 
 
@@ -76,7 +79,7 @@ async def answer(
     """The answer; null while there is none, for which ``wait_s`` is waited."""
     deadline = time.monotonic() + wait_s
     while True:
-        plan = await asyncio.to_thread(client.model.plan, request_id)
+        plan = await asyncio.to_thread(client.model.plan, request_id, CALLER.get().projects)
         if plan is None:
             raise refusal(404, f"there is no plan {request_id}", "request_id")
         left = deadline - time.monotonic()

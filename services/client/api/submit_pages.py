@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +12,16 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import ValidationError
 
+from services.client.access import CALLER
 from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import Refusal
 from services.client.api.forms import SentForm
 from services.client.api.jobs import hand_in
 from services.client.api.packages import stored
 from services.client.api.plans import ask_for_plan
+from services.client.api.projects import own_project
 from services.client.job_file import FaultyJobFileError
-from services.client.job_form import body_of, filled_by, inputs, is_tfjob
+from services.client.job_form import Input, body_of, filled_by, inputs, is_tfjob
 from services.client.wording import faults
 from shared.contracts import Fault, JobPlanned
 from shared.packages import pack
@@ -37,7 +40,7 @@ def _shown(
         "submit.html",
         status,
         here="jobs",
-        inputs=inputs(fields),
+        inputs=[_in_own_projects(each) for each in inputs(fields)],
         fields=fields,
         rest=rest,
         most=client.settings.max_page_upload_bytes,
@@ -45,9 +48,19 @@ def _shown(
     )
 
 
+def _in_own_projects(field: Input) -> Input:
+    """The field as it is, but for the project: a choice among the caller's, where these are few."""
+    projects = CALLER.get().projects
+    if field.name != "project" or projects.every:
+        return field
+    names = tuple(projects.listed)
+    chosen = field.value if field.value in projects else projects.usual
+    return replace(field, kind="choice", options=names, value=chosen, first=len(names) > 1)
+
+
 @routes.get("/submit")
 def empty(client: Provided, again: Annotated[str, Query(max_length=128)] = "") -> HTMLResponse:
-    job = client.model.job(again) if again else None
+    job = client.model.job(again, CALLER.get().projects) if again else None
     if job is None or job.submit is None:
         return _shown(client, {}, "")
     fields, rest = filled_by(job.submit)
@@ -89,14 +102,14 @@ def _body(
     if not is_tfjob(rest):
         return body_of(fields, rest) | package, ()
     found = import_tfjob(rest.encode(), own_code=bool(package))
-    body = {"main": "main.py"} | found.body | package
+    project = fields.get("project", "").strip()
+    body = {"main": "main.py"} | found.body | package | ({"project": project} if project else {})
     if not package:
         with tempfile.TemporaryDirectory(prefix="barograph-tfjob-") as folder:
             write(found.commands, Path(folder) / "package")
             packed = pack(Path(folder) / "package", Path(folder) / "package.tar.gz")
-            body["package"] = stored(
-                client.objects, client.settings, packed.path, packed.sha256
-            ).package
+            kept = stored(client, own_project(project), packed.path, packed.sha256)
+            body["package"] = kept.package
     return body, found.notes
 
 
@@ -105,7 +118,7 @@ def _planned(client: Client, body: dict[str, Any]) -> JobPlanned | None:
     request_id = ask_for_plan(client, body, server=True)
     deadline = time.monotonic() + _PLAN_S
     while time.monotonic() < deadline:
-        plan = client.model.plan(request_id)
+        plan = client.model.plan(request_id, CALLER.get().projects)
         if plan is not None and plan.answer is not None:
             return plan.answer
         time.sleep(_LOOK_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Path
@@ -12,7 +12,9 @@ from pydantic import AwareDatetime, BaseModel, Field
 from services.client.access import CALLER
 from services.client.api.dependencies import Provided
 from services.client.api.faults import Faults, refusal
-from services.client.tokens import NameTaken
+from services.client.records import Token
+from services.client.tokens import NameTaken, caller_of
+from shared.contracts import ProjectName
 from shared.roles import Role
 from shared.visible import visible
 
@@ -25,6 +27,12 @@ class TokenAsked(BaseModel):
 
     name: str = Field(min_length=1, max_length=200, description="Whose it is: decisions carry it.")
     role: Role = Field(default=Role.VIEWER, description="The rights of its holder.")
+    projects: list[ProjectName | Literal["*"]] = Field(
+        default=[],
+        max_length=100,
+        description="The projects it is for; * is every one, none the default project. An admin's"
+        " is for every one.",
+    )
     days: int = Field(default=90, ge=1, le=3660, description="After so many days it ends.")
 
 
@@ -37,6 +45,7 @@ class TokenShown(BaseModel):
     created_at: AwareDatetime
     created_by: str
     expires_at: AwareDatetime
+    projects: list[str]
 
 
 class TokenMade(TokenShown):
@@ -61,17 +70,21 @@ def create(client: Provided, asked: TokenAsked) -> TokenMade:
     if not name:
         raise refusal(422, "it must have a visible character", "name")
     try:
-        made, presented = client.tokens.create(name, asked.role, asked.days, by, datetime.now(UTC))
+        made, presented = client.tokens.create(
+            name, asked.role, asked.projects, asked.days, by, datetime.now(UTC)
+        )
     except NameTaken as error:
         raise refusal(409, str(error), "name") from None
-    log.info("token_created", token=made.id, name=name, role=made.role, by=by)
-    return TokenMade(**made.model_dump(exclude={"digest"}), token=presented)
+    shown = _shown(made)
+    told = {"name": name, "role": made.role, "projects": shown["projects"]}
+    log.info("token_created", token=made.id, by=by, **told)
+    return TokenMade(**shown, token=presented)
 
 
 @routes.get("")
 def listed(client: Provided) -> list[TokenShown]:
     """Every token that has not been revoked, by name; an expired one is kept for a month."""
-    return [TokenShown(**each.model_dump(exclude={"digest"})) for each in client.model.tokens()]
+    return [TokenShown(**_shown(each)) for each in client.model.tokens()]
 
 
 @routes.delete("/{token_id}", status_code=204)
@@ -80,3 +93,8 @@ def revoke(client: Provided, token_id: TokenId) -> None:
     if not client.model.drop_token(token_id):
         raise refusal(404, "there is no such token", "token_id")
     log.info("token_revoked", token=token_id, by=CALLER.get().name)
+
+
+def _shown(token: Token) -> dict[str, Any]:
+    found = caller_of(token).projects.listed
+    return token.model_dump(exclude={"digest"}) | {"projects": found}

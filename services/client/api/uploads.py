@@ -16,9 +16,11 @@ from pydantic import BaseModel, Field
 
 from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import refusal
+from services.client.api.projects import NamedProject, own_project
 from services.client.model import ReadModel
 from services.client.records import UPLOAD_KEPT, Upload
 from services.client.settings import ClientSettings
+from shared.packages.places import prefix_of
 from shared.storage import Incomplete, NotFound, ObjectStore
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the package.")]
@@ -32,6 +34,7 @@ class UploadAsked(BaseModel):
     sha256: Digest
     size: int = Field(gt=0, lt=2**63, description="Bytes.")
     upload_id: UploadId = Field(default="", description="The upload to continue; '' for a new one.")
+    project: NamedProject = ""
 
 
 class UploadBegun(BaseModel):
@@ -53,6 +56,7 @@ class UploadDone(BaseModel):
 
     sha256: Digest
     upload_id: UploadId
+    project: NamedProject = ""
 
 
 class Uploads:
@@ -66,14 +70,16 @@ class Uploads:
         """Begin an upload, or continue one of the caller's own."""
         if asked.size > self._most_bytes:
             raise refusal(422, f"a package has at most {self._most_bytes} bytes", "size")
+        project = own_project(asked.project)
+        package = self._package(project, asked.sha256)
         self._objects.ensure_bucket(self._bucket)
-        if self._is_there(asked.sha256):
-            return UploadBegun(package=self._package(asked.sha256), exists=True)
-        upload = self._continued(asked) or self._new(asked)
+        if self._is_there(project, asked.sha256):
+            return UploadBegun(package=package, exists=True)
+        upload = self._continued(asked, project) or self._new(asked, project)
         expires_s = int(UPLOAD_KEPT.total_seconds())
         begun = self._objects.begin_upload(self._bucket, upload.key, upload.size, expires_s)
         return UploadBegun(
-            package=self._package(asked.sha256),
+            package=package,
             exists=False,
             upload_id=upload.id,
             part_bytes=begun.part_bytes,
@@ -83,11 +89,14 @@ class Uploads:
 
     def finish(self, done: UploadDone) -> UploadBegun:
         """Put the parts together, and make them the package if they are."""
-        answer = UploadBegun(package=self._package(done.sha256), exists=True)
-        upload = self._model.upload(done.upload_id)
+        project = own_project(done.project)
+        answer = UploadBegun(package=self._package(project, done.sha256), exists=True)
+        upload = self._model.upload(done.upload_id, project)
         if upload is not None and upload.sha256 != done.sha256:
             upload = None
-        if self._is_there(done.sha256):  # somebody else's, or ours, and the answer was lost
+        if self._is_there(
+            project, done.sha256
+        ):  # somebody else's, or ours, and the answer was lost
             if upload is not None:
                 self._give_up(upload)
             return answer
@@ -101,7 +110,7 @@ class Uploads:
             self._give_up(upload)
             text = f"what was uploaded has the digest {digest.hexdigest()}"
             raise refusal(422, text, "sha256")
-        self._objects.copy(self._bucket, upload.key, _key(upload.sha256))
+        self._objects.copy(self._bucket, upload.key, _key(project, upload.sha256))
         self._give_up(upload)
         return answer
 
@@ -110,15 +119,18 @@ class Uploads:
         for upload in self._model.overdue_uploads(now):
             self._give_up(upload)
 
-    def _continued(self, asked: UploadAsked) -> Upload | None:
-        upload = self._model.upload(asked.upload_id) if asked.upload_id else None
+    def _continued(self, asked: UploadAsked, project: str) -> Upload | None:
+        upload = self._model.upload(asked.upload_id, project) if asked.upload_id else None
         same = upload is not None and (upload.sha256, upload.size) == (asked.sha256, asked.size)
         return upload if same else None
 
-    def _new(self, asked: UploadAsked) -> Upload:
-        now = datetime.now(UTC)
+    def _new(self, asked: UploadAsked, project: str) -> Upload:
         upload = Upload(
-            id=secrets.token_hex(16), sha256=asked.sha256, size=asked.size, begun_at=now
+            id=secrets.token_hex(16),
+            sha256=asked.sha256,
+            size=asked.size,
+            begun_at=datetime.now(UTC),
+            project=project,
         )
         if not self._model.begin(upload, _MAX_UNFINISHED):
             raise refusal(429, f"{_MAX_UNFINISHED} uploads are unfinished; try again later")
@@ -139,15 +151,15 @@ class Uploads:
         self._objects.delete(self._bucket, [upload.key])
         self._model.end_upload(upload.id)
 
-    def _is_there(self, sha256: str) -> bool:
-        return self._objects.head(self._bucket, _key(sha256)) is not None
+    def _is_there(self, project: str, sha256: str) -> bool:
+        return self._objects.head(self._bucket, _key(project, sha256)) is not None
 
-    def _package(self, sha256: str) -> str:
-        return f"{self._bucket}:packages:{sha256}.tar.gz"
+    def _package(self, project: str, sha256: str) -> str:
+        return f"{self._bucket}:{prefix_of(project)}:{sha256}.tar.gz"
 
 
-def _key(sha256: str) -> str:
-    return f"packages/{sha256}.tar.gz"
+def _key(project: str, sha256: str) -> str:
+    return f"{prefix_of(project)}/{sha256}.tar.gz"
 
 
 routes = APIRouter(prefix="/uploads", tags=["uploads"])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from services.client.access import CALLER
 from services.client.api.dependencies import Provided
 from services.client.api.jobs import JobId, found, missing
 from services.client.description import JobUsage
@@ -20,13 +21,13 @@ routes = APIRouter(tags=["jobs"])
 @routes.get("/usage")
 def all_jobs(client: Provided) -> list[JobUsage]:
     """The use of each job that has not ended, newest first."""
-    return client.model.usage()
+    return client.model.usage(CALLER.get().projects)
 
 
 @routes.get("/jobs/{job_id}/usage")
 def one_job(client: Provided, job_id: JobId) -> JobUsage:
     """The use of one job and of each of its members."""
-    used = client.model.usage(job_id)
+    used = client.model.usage(CALLER.get().projects, job_id)
     if not used:
         raise missing(job_id)
     return used[0]

@@ -43,10 +43,10 @@ async function packed(files) {
   return new Response(zipped).blob();
 }
 
-function upload(body, bar) {
+function upload(body, project, bar) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
-    request.open("PUT", "/api/v1/packages");
+    request.open("PUT", "/api/v1/packages?project=" + encodeURIComponent(project));
     request.setRequestHeader("Content-Type", "application/gzip");
     request.upload.addEventListener("progress", (event) => { bar.value = event.loaded / (event.total || 1); });
     request.addEventListener("error", () => reject(new Error("the upload broke off")));
@@ -74,7 +74,7 @@ sheet?.addEventListener("change", async (event) => {
     const body = "folder" in input.dataset ? await packed(input.files) : input.files[0];
     if (body.size > Number(sheet.dataset.most)) throw new Error("it is larger than may be uploaded here");
     report.textContent = "uploading";
-    const stored = await upload(body, bar);
+    const stored = await upload(body, form.elements.project?.value ?? "", bar);
     form.elements.package.value = stored.package;
     form.elements.package_sha256.value = stored.package_sha256;
     report.textContent = "uploaded, " + stored.size + " bytes";

@@ -79,6 +79,14 @@ def _begun(incomplete: str) -> Iterator[tuple[str, str]]:
             yield each["job_id"], visible(f"{each['name']}, {each['state']}")
 
 
+Project = Annotated[
+    str,
+    typer.Option(
+        "--project",
+        envvar="BAROGRAPH_PROJECT",
+        help="The project; by default that of who is of one alone, else the project default.",
+    ),
+]
 JobId = Annotated[
     str,
     typer.Argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from contextlib import AbstractContextManager, ExitStack
@@ -19,7 +20,7 @@ from services.client.tshell.checking import (
     planned,
     syntax_fault,
 )
-from services.client.tshell.cli import Json, WaitForIt, app, follow, say, the_client
+from services.client.tshell.cli import Json, Project, WaitForIt, app, follow, say, the_client
 from services.client.tshell.options import JobOptions, takes_job_options
 from services.client.tshell.request import Request, from_file, from_options, is_file
 
@@ -40,7 +41,7 @@ def _archive_of(path: Path) -> AbstractContextManager[tuple[Path, str]]:
     return archive_of(path)
 
 
-def _upload(client: Client, archive: Path, digest: str, quiet: bool) -> str:
+def _upload(client: Client, archive: Path, digest: str, project: str, quiet: bool) -> str:
     """Upload a package with a progress bar; returns bucket:key:file."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
@@ -48,7 +49,7 @@ def _upload(client: Client, archive: Path, digest: str, quiet: bool) -> str:
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task("upload", total=archive.stat().st_size)
-        return client.upload_archive(archive, digest, lambda n: bar.advance(task, n))
+        return client.upload_archive(archive, digest, project, lambda n: bar.advance(task, n))
 
 
 @app.command()
@@ -72,12 +73,13 @@ def upload(
     path: Annotated[
         Path, typer.Argument(exists=True, help="The folder, or a package made by `pack`.")
     ],
+    project: Project = "",
     as_json: Json = False,
 ) -> None:
     """Upload a package; an interrupted upload is continued."""
     check_path(path)
     with _archive_of(path) as (archive, digest):
-        package = _upload(the_client(), archive, digest, as_json)
+        package = _upload(the_client(), archive, digest, project, as_json)
     say({"package": package, "sha256": digest}, package, as_json)
 
 
@@ -133,6 +135,8 @@ def submit(
             request = from_file(Path(file), folder, spoken, Path(directory) / "tfjob", force)
         else:
             request = from_options(folder, file, job.body())
+        if project := os.environ.get("BAROGRAPH_PROJECT"):
+            request.body.setdefault("project", project)
         check_package(request)
         if dry_run is not None:
             _dry_run(request, dry_run, manifests, as_json)
@@ -150,7 +154,8 @@ def hand_in(request: Request, wait: bool, as_json: bool) -> None:
             request.body["package_sha256"] = digest
         check_plan(client, request)
         if archive is not None:
-            request.body["package"] = _upload(client, archive, digest, as_json)
+            project = request.body.get("project", "")
+            request.body["package"] = _upload(client, archive, digest, project, as_json)
     handed = client.jobs_api.call("POST", "/jobs", json=request.body)
     job = handed["job_id"]
     if handed["known"]:

@@ -15,7 +15,7 @@ from services.client.tshell.request import environment
 
 _RESOURCES = ("cpu", "gpu", "memory", "gpu_model", "device_class")
 _LEFT_OUT = (*_RESOURCES, "env", "label", "notify", "notify_on", "notify_pending_s")
-_OPTIONAL = ("name", "image", "queue", "priority_class", "job_id")
+_OPTIONAL = ("name", "project", "image", "queue", "priority_class", "job_id")
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,19 @@ class JobOptions:
     host_network: Annotated[
         bool, typer.Option("--host-network", help="Let the pods use the node's network.")
     ] = False
+    project: Annotated[
+        str,
+        typer.Option(
+            "--project",
+            help="The project that owns the job, its package, its log and its results; by default "
+            "BAROGRAPH_PROJECT, else your only one, else the project default.",
+        ),
+    ] = ""
     label: Annotated[
         list[str] | None,
         typer.Option(
             "--label",
-            help="A label of the job, NAME=VALUE, such as project=vision; may be given "
-            "several times.",
+            help="A label of the job, NAME=VALUE, such as team=vision; may be given several times.",
         ),
     ] = None
     notify: Annotated[

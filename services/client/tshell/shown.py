@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.client.spans import span
-from shared.contracts import retry_budgets
+from shared.contracts import DEFAULT_PROJECT, retry_budgets
 from shared.visible import visible_value
 
 _MIB = 2**20
@@ -45,12 +45,14 @@ def jobs(found: list[dict[str, Any]], *, anew: bool = False) -> None:
     found = visible_value(found)
     table = Table()
     table.add_column("job", no_wrap=True, overflow="fold")  # an id is for copying
-    for heading in ("name", "state", "changed", "why"):
+    projects = any(job["project"] != DEFAULT_PROJECT for job in found)
+    for heading in ("name", *(["project"] if projects else []), "state", "changed", "why"):
         table.add_column(heading)
     for job in found:
         changed = job["updated_at"][:19].replace("T", " ")
         why = f"{job['reason']}. {job['pending']['advice']}" if job["pending"] else job["reason"]
-        table.add_row(job["job_id"], job["name"], _state(job["state"]), changed, Text(why))
+        whose = [job["project"] or "?"] if projects else []
+        table.add_row(job["job_id"], job["name"], *whose, _state(job["state"]), changed, Text(why))
     console.print(table)
 
 
@@ -146,6 +148,8 @@ def _facts(job: dict[str, Any]) -> list[str]:
             f"{job['retries'].get(why, 0)} of {most} for {why}"
             for why, most in retry_budgets(job["submit"]["max_retries"]).items()
         ]
+        if job["project"] != DEFAULT_PROJECT:
+            facts.append(f"project {job['project']}")
         facts.append(f"attempt {max(job['attempt'], 1)}; replaced: {', '.join(used)}")
     if job["epoch"]:
         facts.append(f"ClusterSpec epoch {job['epoch']}")

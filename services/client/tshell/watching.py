@@ -37,6 +37,9 @@ def list_jobs(
     search: Annotated[
         str, typer.Option("--search", help="Show only jobs with this in their id or name.")
     ] = "",
+    project: Annotated[
+        str, typer.Option("--project", help="Show only the jobs of this project.")
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 50,
     watch: Annotated[
         bool,
@@ -48,7 +51,8 @@ def list_jobs(
     states = [each for given in state or [] for each in given.split(",") if each]
     client = the_client()
     while True:
-        found = _found(client, states, search.casefold(), limit)
+        asked = {"state": states, "project": project}
+        found = _found(client, asked, search.casefold(), limit)
         if as_json:
             print(json.dumps(found), flush=True)
         else:
@@ -60,15 +64,15 @@ def list_jobs(
         time.sleep(_WATCH_S)
 
 
-def _found(client: Client, states: list[str], search: str, limit: int) -> dict[str, Any]:
+def _found(client: Client, asked: dict[str, Any], search: str, limit: int) -> dict[str, Any]:
     """A page of jobs; with a search, of those that fit, however many lie between them."""
     if not search:
-        return dict(client.jobs_api.call("GET", "/jobs", params={"limit": limit, "state": states}))
+        return dict(client.jobs_api.call("GET", "/jobs", params=asked | {"limit": limit}))
     fitting: list[dict[str, Any]] = []
     offset: int | None = 0
     while offset is not None and len(fitting) < limit:
-        asked = {"limit": _MAX_PAGE, "state": states, "offset": offset}
-        page = client.jobs_api.call("GET", "/jobs", params=asked)
+        part = asked | {"limit": _MAX_PAGE, "offset": offset}
+        page = client.jobs_api.call("GET", "/jobs", params=part)
         fitting += [each for each in page["jobs"] if search in _named(each)]
         offset = page["next_offset"]
     return {"jobs": fitting[:limit], "next_offset": offset}

@@ -60,6 +60,7 @@ class JobNotices:
             "notify": notify,
             "rules": rules,
             "submitted_by": message.submit.submitted_by,
+            "project": message.submit.project,
             "accepted_at": message.at,
         }
         return self._go_on(watch.model_copy(update=update), ctx)
@@ -176,5 +177,6 @@ def _summary(watch: JobWatch, kind: str, number: int, ctx: Context) -> Summary:
         headline=f"{watch.name} {words}",
         sentences=tuple(sentences),
         path=f"jobs/{watch.job_id}",
+        project=watch.project,
         at=ctx.now,
     )

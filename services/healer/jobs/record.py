@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
 
+from shared.contracts import DEFAULT_PROJECT
 from shared.contracts.job_notices import JobNotify
 from shared.store import Collection
 
@@ -22,6 +23,7 @@ class JobWatch(BaseModel):
     rules: tuple[JobNotify, ...] = ()
     """Who else hears of what, by the rules about jobs."""
     submitted_by: str = ""
+    project: str = DEFAULT_PROJECT
     accepted_at: AwareDatetime | None = None
     runs: bool = False
     waits_for: str = ""

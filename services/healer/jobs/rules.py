@@ -1,10 +1,10 @@
-"""Rules about jobs: who hears of them unasked, by their names, owners, queues and labels."""
+"""Rules about jobs: who hears of them unasked, by names, owners, projects, queues and labels."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from shared.contracts import JobSubmit
 from shared.contracts.job_notices import JobNotify
@@ -21,20 +21,32 @@ class JobRule(JobNotify):
     submitted_by: str = Field(
         default="*", description="Whose jobs it is about, as a shell pattern of `submitted_by`."
     )
+    projects: str = Field(
+        default="*", description="The projects it is about, as a shell pattern, such as vision-*."
+    )
     queues: str = Field(
         default="*",
         description="A shell pattern of queues; * also fits a job that names no queue.",
     )
     labels: dict[str, str] = Field(
         default={},
-        description="A shell pattern for each label, such as project: vision-*; all must fit.",
+        description="A shell pattern for each label, such as team: vision-*; all must fit.",
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _has_no_project(cls, labels: dict[str, str]) -> dict[str, str]:
+        if "project" in labels:
+            msg = f"a job's project is no label: write projects: {labels['project']}"
+            raise ValueError(msg)
+        return labels
 
     def is_about(self, job: JobSubmit) -> bool:
         """Whether the job is one of those it names."""
         return (
             fnmatchcase(job.name, self.names)
             and fnmatchcase(job.submitted_by, self.submitted_by)
+            and fnmatchcase(job.project, self.projects)
             and fnmatchcase(job.queue or "", self.queues)
             and all(
                 name in job.labels and fnmatchcase(job.labels[name], pattern)

@@ -160,6 +160,9 @@ class Summary(_Said):
     )
     rows: tuple[Line, ...] = Field(default=(), description="Every alert it tells of, roots first.")
     path: str = Field(default="", description="The page about it, below the web page's address.")
+    project: str = Field(
+        default="", description="The project of each job it tells of; empty: it tells of none."
+    )
     attached: dict[str, int] = Field(
         default={}, description="Incident to the number of alerts that follow from it."
     )

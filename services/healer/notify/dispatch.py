@@ -143,11 +143,14 @@ class Dispatch:
             return False
         rows: list[Line] = []
         titles: list[str] = []
+        projects: set[str] = set()
         for delivery in waiting:
             record = ctx.records.get(NOTICES, delivery.message_id)
             if record is not None:
                 rows += record.notice.lines()
                 titles.append(title(record.notice))
+                if isinstance(record.notice, Summary):
+                    projects |= {*record.notice.project.split()}
         first = waiting[0]
         digest = Summary(
             message_id=message_id(deterministic_id("digest", first.delivery_id), 1),
@@ -162,6 +165,7 @@ class Dispatch:
                 *titles[:_TITLES],
             ),
             rows=tuple(rows),
+            project=" ".join(sorted(projects)),
             at=ctx.now,
         )
         ctx.records.put(NOTICES, NoticeRecord(notice=digest, due=ctx.now + self._keep))

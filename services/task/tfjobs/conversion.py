@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.task.tfjobs.tfjob import TFJob
-from services.task.validation import PACKAGES
-from shared.contracts import JobSubmit
+from shared.contracts import DEFAULT_PROJECT, JobSubmit
 from shared.packages import pack
+from shared.packages.places import prefix_of
 from shared.storage import ObjectStore
 from shared.tfjob import NotImportableError, import_tfjob, write
 
@@ -69,7 +69,7 @@ def convert(tfjob: TFJob, run: int, store: ObjectStore, bucket: str) -> Converte
             "job_id": job_id(tfjob, run),
             "name": tfjob.name[:_MAX_NAME].rstrip(".-"),
             "main": "main.py",
-            "package": f"{bucket}:{PACKAGES}:{file}",
+            "package": f"{bucket}:{prefix_of(DEFAULT_PROJECT)}:{file}",
             "package_sha256": packed.sha256,
             "submitted_by": f"TFJob {tfjob.namespace}/{tfjob.name}"[:_MAX_WHO],
         }

@@ -12,6 +12,7 @@ from services.client import handlers
 from services.client.description import MAX_MEMBERS
 from services.client.drawing import draw
 from services.client.moments import named, told
+from services.client.projects import ALL
 from services.client.records import MOMENTS, Moment
 from shared.contracts import (
     ClusterSpecReady,
@@ -378,7 +379,7 @@ def test_the_timeline_is_drawn_to_scale_with_every_end_marked(desk: Desk) -> Non
     )
     with desk.store.transaction() as records:
         noted = records.find(MOMENTS, group="a")
-    drawing = draw(desk.model.description("a", at(99)), noted)
+    drawing = draw(desk.model.description("a", at(99), ALL), noted)
     rows = {row.name: row for row in drawing.rows}
     assert list(rows) == ["job", "ps-0", "worker-0", "worker-1"]
     waited, ran = rows["job"].bars

@@ -38,12 +38,12 @@ def test_the_options_are_the_jobs_wish() -> None:
 
 
 def test_labels_are_names_with_values() -> None:
-    body = JobOptions(label=["project=vision", "team=a=b", "empty="]).body()
+    body = JobOptions(label=["area=vision", "team=a=b", "empty="]).body()
     labels = JobSubmit.model_validate(JOB | {"labels": body["labels"]}).labels
-    assert labels == {"project": "vision", "team": "a=b", "empty": ""}
+    assert labels == {"area": "vision", "team": "a=b", "empty": ""}
     assert "label" not in body
     with pytest.raises(typer.BadParameter, match="NAME=VALUE"):
-        JobOptions(label=["project"]).body()
+        JobOptions(label=["area"]).body()
 
 
 @pytest.mark.parametrize("labels", [{"": "a"}, {"a b": "c"}, {"a": "b\nc"}, {"a": "b" * 254}])

@@ -73,9 +73,7 @@ class Desk(BaseDesk):
         return record.notice
 
 
-def accepted(
-    job_id: str = "j1", labels: dict[str, str] | None = None, **notify: Any
-) -> JobAccepted:
+def accepted(job_id: str = "j1", project: str = "default", **notify: Any) -> JobAccepted:
     submit = JobSubmit.model_validate(
         {
             "job_id": job_id,
@@ -85,7 +83,7 @@ def accepted(
             "main": "main.py",
             "submitted_by": "ann",
             "queue": "vision",
-            "labels": labels or {},
+            "project": project,
             "notify": notify or None,
         }
     )
@@ -244,13 +242,13 @@ def test_what_is_over_is_forgotten() -> None:
         assert records.find(JOB_WATCHES) == []
 
 
-RULE = {"labels": {"project": "vision-*"}, "to": ["board"], "on": ["failed", "pending"]}
+RULE = {"projects": "vision-*", "to": ["board"], "on": ["failed", "pending"]}
 
 
 def test_a_rule_tells_of_a_projects_jobs_that_ask_for_nothing() -> None:
     desk = Desk(RULE)
-    desk.take(accepted("j1", {"project": "vision-2"}), failed("j1"))
-    desk.take(accepted("j2", {"project": "speech"}), failed("j2"))
+    desk.take(accepted("j1", "vision-2"), failed("j1"))
+    desk.take(accepted("j2", "speech"), failed("j2"))
     desk.take(accepted("j3"), failed("j3"))
     assert desk.sent() == [("digits has failed", "board", "")]
 
@@ -259,7 +257,7 @@ def test_a_rule_lets_a_job_itself_name_nobody() -> None:
     """It tells ``board`` of failures alone, and nobody else may write to it."""
     desk = Desk(RULE)
     end = JobSucceeded(**WHO | {"sequence": 5})
-    desk.take(accepted("j1", {"project": "vision-2"}, to=["board", "oncall"]), end)
+    desk.take(accepted("j1", "vision-2", to=["board", "oncall"]), end)
     assert desk.sent() == []
 
 
@@ -283,8 +281,7 @@ def test_all_patterns_of_a_rule_must_fit(pattern: dict[str, str], fits: bool) ->
 
 def test_each_hears_once_of_a_wait_after_its_own_time_and_of_the_end() -> None:
     desk = Desk(RULE | {"to": ["board", "slack"], "pending_s": 600})
-    labels = {"project": "vision-1"}
-    desk.take(accepted("j1", labels, to=["slack", "mail:boss@example.org"], pending_s=60))
+    desk.take(accepted("j1", "vision-1", to=["slack", "mail:boss@example.org"], pending_s=60))
     desk.later(70)
     desk.later(600)
     desk.later(600)
@@ -295,6 +292,12 @@ def test_each_hears_once_of_a_wait_after_its_own_time_and_of_the_end() -> None:
         ("digits has failed", "slack", ""),
         ("digits has failed", "board", ""),
     ]
+
+
+def test_a_rule_that_means_a_project_by_a_label_stops_the_start() -> None:
+    """Jobs' projects were labels once; a rule that never fits again must not stay unnoticed."""
+    with pytest.raises(ValidationError, match=r"write projects: vision-\*"):
+        JobRule.model_validate({"labels": {"project": "vision-*"}, "to": ["board"]})
 
 
 def test_a_rule_that_names_nobody_stops_the_start() -> None:

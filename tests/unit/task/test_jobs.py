@@ -332,6 +332,14 @@ def test_jobs_start_in_order_and_only_as_a_whole() -> None:
     assert reasons[1] == f"waits behind job {big.job_id}"
 
 
+def test_a_waiting_job_is_told_nothing_of_another_projects_jobs() -> None:
+    big, small = (
+        states.accept(m, NOW)[0] for m in (cluster(project="vision"), submit(project="speech"))
+    )
+    reasons = [why for _, why in admit([big, small], [], Capacity(cpu=1, memory=1, jobs=9))]
+    assert reasons[1] == "waits behind another job"
+
+
 def test_an_end_is_classified_by_whose_fault_it_is() -> None:
     ends = {
         Exit(exit_code=1): FailureClass.USER_ERROR,

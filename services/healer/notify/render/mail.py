@@ -30,6 +30,7 @@ from services.healer.notify.render.text import (
     word,
 )
 from shared.contracts.alerts import Severity
+from shared.contracts.job_notices import PROJECT_HEADER
 from shared.visible import finalized
 
 # Python breaks a longer subject after "Subject:", and every reader then shows a leading space.
@@ -98,6 +99,9 @@ def _add_headers(mail: EmailMessage, notice: Notice | Summary) -> None:
     mail["Auto-Submitted"] = "auto-generated"
     family = notice.family if isinstance(notice, Notice) else "barograph"
     mail["X-Barograph-Alert"] = f"{notice.kind} {notice.severity} {one_line(family, 40)}"
+    if isinstance(notice, Summary) and notice.project:
+        # The page shows a mail about a job to those of its project alone.
+        mail[PROJECT_HEADER] = notice.project
     if notice.severity is Severity.CRITICAL and notice.kind in _URGENT:
         mail["Importance"] = "high"
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.task.runtimes.kubernetes import pods
+from services.task.runtimes.kubernetes import names, pods
 from services.task.runtimes.kubernetes.room import Free, Need
 from shared.cluster import Object
+from shared.contracts import DEFAULT_PROJECT
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,12 @@ class Gang:
     created: str
     total: int
     pods: Sequence[Object]
+
+    @property
+    def project(self) -> str:
+        """Whose job it is; pods of an earlier version say none."""
+        labels = self.pods[0]["metadata"]["labels"] if self.pods else {}
+        return str(labels.get(names.PROJECT, DEFAULT_PROJECT))
 
     @property
     def gated(self) -> list[Object]:
@@ -66,15 +73,15 @@ class Keeper:
             for gang in seeking:
                 free.pack([Need.of_pod(pod) for pod in gang.unplaced])
         held: dict[str, str] = {}
-        ahead = seeking[0].job_id if seeking and free is None else ""
+        ahead = seeking[0] if seeking and free is None else None
         for gang in waiting:
             sentence = self._sentence(gang, free, ahead, now)
             if sentence:
                 held[gang.job_id] = sentence
-                ahead = ahead or gang.job_id
+                ahead = ahead or gang
             else:
                 opening.append(gang)
-                ahead = gang.job_id if free is None else ahead
+                ahead = gang if free is None else ahead
         return opening, held, overdue
 
     def forget(self, known: set[str]) -> None:
@@ -83,11 +90,13 @@ class Keeper:
             for job_id in memory.keys() - known:
                 del memory[job_id]
 
-    def _sentence(self, gang: Gang, free: Free | None, ahead: str, now: float) -> str:
+    def _sentence(self, gang: Gang, free: Free | None, ahead: Gang | None, now: float) -> str:
         if len(gang.pods) < gang.total:
             return f"{len(gang.pods)} of its {gang.total} pods are made"
-        if ahead:
-            return f"waits behind job {ahead}"
+        if ahead is not None:
+            # People of one project are told nothing of another's jobs, not even their ids.
+            same = ahead.project == gang.project
+            return f"waits behind {f'job {ahead.job_id}' if same else 'another job'}"
         if now < self._resting.get(gang.job_id, 0.0):
             return "gave back nodes that were not enough for all of it; tries again soon"
         if free is not None and not free.pack([Need.of_pod(pod) for pod in gang.pods]):

@@ -78,6 +78,7 @@ def job(
     """
     name = f"{names.base_name(submit.job_id)}-{group}"
     marks = {**names.labels(template.owner, submit.job_id), names.GROUP: group}
+    marks[names.PROJECT] = submit.project
     notes = {
         names.JOB_ID: submit.job_id,
         names.ROLES: names.roles_text(submit),

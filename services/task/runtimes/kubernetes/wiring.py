@@ -12,9 +12,10 @@ from services.task.runtimes.kubernetes.template import Template
 from services.task.runtimes.kubernetes.view import View
 from services.task.settings import TaskSettings
 from services.task.spec import PodSpec, checkpoint_key
-from services.task.validation import Quotas, is_package
+from services.task.validation import Quotas
 from shared.cluster import Cluster
 from shared.contracts import JobSubmit
+from shared.packages.places import is_package
 from shared.storage import ObjectStore, PresignedAccess
 
 _ACCESS_S = 48 * 3600
@@ -30,7 +31,7 @@ def specs(settings: TaskSettings, store: ObjectStore) -> Callable[[JobSubmit], s
         own = settings.s3_bucket
         reads = [checkpoint_key(submit.job_id)]
         # Validation refuses others; should one come here, its launcher is refused the object.
-        if is_package(submit.package, own):
+        if is_package(submit.package, own, submit.project):
             reads.append("/".join(submit.package.split(":", 2)[1:]))
         access = PresignedAccess(
             writes=store.presign_prefix(own, f"jobs/{submit.job_id}/", _ACCESS_S, _MAX_BYTES),

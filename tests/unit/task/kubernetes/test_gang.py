@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from services.task.runtimes.kubernetes import names
 from services.task.runtimes.kubernetes.gang import Gang, Keeper
 from services.task.runtimes.kubernetes.room import Free
 from tests.unit.task.kubernetes.objects import node, pod
@@ -58,6 +59,14 @@ def test_a_small_one_does_not_overtake_a_large_one_that_waits() -> None:
     opening, held, _ = decide([gang("a", size=9), gang("b", size=1)], room(4))
     assert not opening
     assert held["b"] == "waits behind job a"
+
+
+def test_a_gang_is_told_nothing_of_another_projects_jobs() -> None:
+    ahead, behind = gang("a", size=9), gang("b", size=1)
+    for each in behind.pods:
+        each["metadata"]["labels"][names.PROJECT] = "speech"
+    _, held, _ = decide([ahead, behind], room(4))
+    assert held["b"] == "waits behind another job"
 
 
 def test_what_looks_for_nodes_already_has_its_room_kept() -> None:

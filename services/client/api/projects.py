@@ -1,0 +1,53 @@
+"""In which of their projects a caller asks for something, and what a project's job may name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import Field
+
+from services.client.access import CALLER
+from services.client.api.faults import refusal
+from shared.contracts import JobSubmit
+from shared.packages.places import is_package, prefix_of
+
+_PATTERN = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$"
+OfProject = Annotated[
+    str, Query(max_length=50, pattern=_PATTERN, description="A project; all of yours if empty.")
+]
+NamedProject = Annotated[
+    str,
+    Field(
+        max_length=50,
+        pattern=_PATTERN,
+        description="Whose it is; empty: the project of who has one, or the default project.",
+    ),
+]
+
+
+def own_project(named: object) -> str:
+    """The project in which a caller wants something done, '' and None for the usual one.
+
+    Raises:
+        Refusal: when the caller is not of it, or has several and names none.
+    """
+    projects = CALLER.get().projects
+    project = str(named or projects.usual)
+    if not project:
+        told = ", ".join(projects.listed) or "none"
+        raise refusal(422, f"name one of your projects, which are: {told}", "project")
+    if project not in projects:
+        raise refusal(403, f"you are not of a project {project}", "project")
+    return project
+
+
+def own_package(job: JobSubmit, bucket: str) -> None:
+    """See that a job names a package of its project.
+
+    Raises:
+        Refusal: when it names any other object, which its launcher could then read.
+    """
+    if not is_package(job.package, bucket, job.project):
+        place = f"{bucket}:{prefix_of(job.project)}:NAME"
+        raise refusal(422, f"packages of project {job.project} are named {place}", "package")

@@ -11,7 +11,7 @@ import pytest
 from services.client import handlers
 from services.client.description import MAX_MEMBERS
 from services.client.drawing import draw
-from services.client.moments import named, told
+from services.client.moments import lines_of, named
 from services.client.projects import ALL
 from services.client.records import MOMENTS, Moment
 from shared.contracts import (
@@ -296,7 +296,7 @@ def test_lines_are_joined_only_where_they_say_the_same() -> None:
             member=member,
         )
 
-    lines = told(
+    lines = lines_of(
         [
             moment("worker-0", 1, "exit code 0"),
             moment("ps-0", 2, "stopped"),

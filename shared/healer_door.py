@@ -32,6 +32,10 @@ Token = Annotated[
         "--token", envvar="BAROGRAPH_HEALER_TOKEN", help="The bearer token of the healer's API."
     ),
 ]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, which the audit keeps.")]
+Hosts = Annotated[
+    str, typer.Option("--hosts", help="The machines, as a shell pattern of their names.")
+]
 
 _MAX_NAMED = 5
 _BEGINNING = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f-]*)?")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from services.healer.correlation.association import associate
 from services.healer.correlation.recorded import on_steps
-from shared import healing_cli
+from shared import correlation_cli, healing_cli
 from tests.unit.healer.test_api import Door
 from tests.unit.healer.test_incidents import NOW, anomaly, cleared
 
@@ -117,10 +117,10 @@ def test_the_command_line_reads_a_table_and_a_list_of_times(
             writer.writerow([at, quiet, rising if rising < 100 else ""])
     times.write_text("\n".join(str(at) for at in alarms) + "\n")
 
-    def call(method: str, path: str, *_: Any) -> bytes:
-        return door.http.request(method, f"/api/v1/{path}", json=_[-1]).content
+    def call(method: str, path: str, *_: Any) -> Any:
+        return door.http.request(method, f"/api/v1/{path}", json=_[-1]).json()
 
-    monkeypatch.setattr(healing_cli, "call", call)
+    monkeypatch.setattr(correlation_cli, "call", call)
     done = CliRunner().invoke(
         healing_cli.app, ["related", str(table), "--alarms", str(times), "--json"]
     )

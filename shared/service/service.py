@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -24,6 +25,7 @@ from shared.service.liveness import Liveness
 from shared.service.outbox import send_or_leave
 from shared.service.partitions import PartitionOwner
 from shared.service.periodics import Periodics
+from shared.service.readiness import wrong_of
 from shared.service.sharing import Sharing
 from shared.service.unit import ServiceUnit
 from shared.service.upkeep import Upkeep
@@ -79,13 +81,10 @@ class Service:
         leading: Sequence[Callable[[], None]] = (),
         answers: Mapping[type[Question], Answer] | None = None,
     ) -> None:
-        self.settings = settings
-        self.store = store
-        self._clock = clock
-        self._closing = closing
-        self._read_ahead = read_ahead
-        self._elected = elected
-        self._leading = leading
+        self.settings, self.store = settings, store
+        self._clock, self._closing, self._read_ahead = clock, closing, read_ahead
+        self._elected, self._leading = elected, leading
+        self._prefetch, self._concurrency = prefetch, concurrency
         self.bus = Bus(
             settings.broker_url.get_secret_value(),
             principal,
@@ -96,17 +95,14 @@ class Service:
         )
         self._handlers = dict(handlers or {})
         self._consumers: list[QueueConsumer] = []
-        self._prefetch = prefetch
-        self._concurrency = concurrency
         self._periodic = [*periodic]
         self._owners = [
-            PartitionOwner(self.bus, number, _bound(partition_worker, number), snapshot_every_s)
+            PartitionOwner(self.bus, number, partial(partition_worker, number), snapshot_every_s)
             for number in range(settings.metric_partitions)
             if partition_worker is not None
         ]
         self._answering = Answering(self.bus.principal, settings, self._owners, answers or {})
-        self._stop = threading.Event()
-        self._resigned = threading.Event()
+        self._stop, self._resigned = threading.Event(), threading.Event()
         self._health: HealthServer | None = None
         self._sharing: Sharing | None = None
         self._liveness = Liveness(self.bus, self._owners)
@@ -298,26 +294,5 @@ class Service:
                 self.bus.consume(name, inlet.handle, concurrency=_ANSWERED_AT_ONCE)
 
     def _ready(self) -> dict[str, str]:
-        wrong = {}
-        if not self.bus.ready:
-            wrong["broker"] = self.bus.last_error or "not connected yet"
-        if blocked := self.bus.blocked:
-            wrong["publishing"] = f"the broker blocks publishers: {blocked}"
-        if self._upkeep is not None and self._upkeep.error:
-            wrong["store"] = self._upkeep.error
-        if outage := self.bus.outage:
-            wrong["handling"] = f"waits: {outage}"
-        if self._sharing is not None:
-            wrong |= self._sharing.wrong()
-        if self._stop.is_set():
-            wrong["service"] = "stopping"
-        return wrong
-
-
-def _bound(
-    worker: Callable[[int], PartitionWorker] | None, number: int
-) -> Callable[[], PartitionWorker]:
-    if worker is None:
-        msg = "no partition worker"
-        raise LookupError(msg)
-    return lambda: worker(number)
+        wrong = wrong_of(self.bus, self._upkeep, self._sharing)
+        return wrong | ({"service": "stopping"} if self._stop.is_set() else {})

@@ -1,0 +1,23 @@
+"""Reasons why a service is not ready, by the part that has them: the truth behind ``/readyz``."""
+
+from __future__ import annotations
+
+from shared.messaging import Bus
+from shared.service.sharing import Sharing
+from shared.service.upkeep import Upkeep
+
+
+def wrong_of(bus: Bus, upkeep: Upkeep | None, sharing: Sharing | None) -> dict[str, str]:
+    """The reasons, by name; empty while messages are consumed, handled and stored."""
+    wrong = {}
+    if not bus.ready:
+        wrong["broker"] = bus.last_error or "not connected yet"
+    if blocked := bus.blocked:
+        wrong["publishing"] = f"the broker blocks publishers: {blocked}"
+    if upkeep is not None and upkeep.error:
+        wrong["store"] = upkeep.error
+    if outage := bus.outage:
+        wrong["handling"] = f"waits: {outage}"
+    if sharing is not None:
+        wrong |= sharing.wrong()
+    return wrong

@@ -212,3 +212,29 @@ def waiting(pod: Object) -> Iterator[tuple[str, str, str]]:
         waits = status["state"].get("waiting")
         if waits:
             yield status["name"], str(waits.get("reason", "")), str(waits.get("message", ""))
+
+
+def idle(job: Object, wanted: dict[int, Member]) -> bool:
+    """Whether a Job will not make the pods of these incarnations by itself."""
+    status = job.get("status") or {}
+    if any(
+        c["type"] in {"Complete", "Failed"} and c["status"] == "True"
+        for c in status.get("conditions") or []
+    ):
+        return True
+    newest = max(member.incarnation for member in wanted.values())
+    if job["spec"].get("suspend") and newest > base(job) + 1:
+        return True
+    over = _indexes(status.get("completedIndexes")) | _indexes(status.get("failedIndexes"))
+    return any(
+        index in over and member.incarnation > base(job) + 1 for index, member in wanted.items()
+    )
+
+
+def _indexes(text: str | None) -> set[int]:
+    """``1,3-5`` as numbers."""
+    found: set[int] = set()
+    for part in filter(None, (text or "").split(",")):
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found

@@ -8,17 +8,14 @@ restart could not do without.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-
-import structlog
 
 from services.task.runtime import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes import manifests, names, pending, pods
 from services.task.runtimes.kubernetes.acts import Acts, Lane
 from services.task.runtimes.kubernetes.gang import Gang, Keeper
+from services.task.runtimes.kubernetes.pod_upkeep import PodUpkeep
 from services.task.runtimes.kubernetes.template import Template
 from services.task.runtimes.kubernetes.view import View
 from services.task.spec import SPEC_FILE
@@ -33,11 +30,8 @@ from shared.cluster import (
 )
 from shared.contracts import JobSubmit, Member
 
-log = structlog.get_logger(__name__)
-
 _RENEW_S = 12 * 3600.0
 _LOOK_AT_ACCESS_S = 60.0
-_BURIAL_SLACK_S = 15.0
 
 
 class KubernetesRuntime:
@@ -73,6 +67,7 @@ class KubernetesRuntime:
         self._cleared: set[str] = set()
         """Jobs being removed whose Secret is gone."""
         self._acts = Acts()
+        self._pods = PodUpkeep(cluster, view, self._acts, template.namespace)
 
     # The port
 
@@ -100,9 +95,9 @@ class KubernetesRuntime:
         """
         if not self._view.synced:
             raise RuntimeUnavailable("the cluster has not been listed yet")
-        self._bury()
+        self._pods.bury()
         self._open_gangs()
-        self._mark()
+        self._pods.mark()
         if time.monotonic() >= self._renewing_at:
             self._renewing_at = time.monotonic() + _LOOK_AT_ACCESS_S
             self._renew()
@@ -123,7 +118,7 @@ class KubernetesRuntime:
             of_pod = pods.member(pod)
             leaving = pod["metadata"].get("deletionTimestamp")
             if of_pod == member and pods.alive(pod) and not leaving:
-                self._delete(pod, self._pod_path(pod))
+                self._delete(pod, self._pods.path(pod))
 
     def end(self, job_id: str, members: Sequence[Member], grace_s: float) -> None:
         """Delete the job's Jobs, and so its pods; what waits to be made is not made."""
@@ -168,7 +163,7 @@ class KubernetesRuntime:
             name = f"{names.base_name(submit.job_id)}-{group}"
             job = self._view.job(name)
             if job is None or (
-                not job["metadata"].get("deletionTimestamp") and _idle(job, indexes)
+                not job["metadata"].get("deletionTimestamp") and pods.idle(job, indexes)
             ):
                 base = max(member.incarnation for member in indexes.values()) - 1
                 yield group, name, job, base
@@ -246,32 +241,6 @@ class KubernetesRuntime:
                 pass
         self._cleared.add(job_id)
 
-    def _bury(self) -> None:
-        """End pods whose node has fallen silent after they were to go.
-
-        As Kubernetes' own pod collector does on nodes known to be dead: failed first, so that the
-        Job may replace it, then deleted. Should it still run, it is fenced. One that has ended
-        already is only to be deleted: nothing else would, as long as its node is not given up.
-        """
-        now = datetime.now(UTC)
-        for pod in self._view.all_pods():
-            going = pod["metadata"]["deletionTimestamp"]
-            if going and pods.overdue(pod, now, _BURIAL_SLACK_S):
-                path, alive = self._pod_path(pod), pods.alive(pod)
-                self._acts.do(Lane.END, f"bury {path}", partial(self._bury_one, path, alive=alive))
-
-    def _bury_one(self, path: str, *, alive: bool) -> None:
-        gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = {"phase": "Failed", "conditions": [gone | {"lastTransitionTime": now}]}
-        try:
-            if alive:
-                self._cluster.patch(f"{path}/status", {"status": status})
-            self._cluster.delete(path, gracePeriodSeconds=0)
-        except NotFound:
-            return
-        log.warning("pod_of_a_lost_node_removed", pod=path)
-
     def _open_gangs(self) -> None:
         gangs = [
             Gang(job_id, created, total, [p for p in members if pods.alive(p)])
@@ -281,29 +250,7 @@ class KubernetesRuntime:
         opening, self._held, self._overdue = self._keeper.decide(gangs, free, time.monotonic())
         self._keeper.forget({gang.job_id for gang in gangs})
         for gang in opening:
-            self._acts.do(Lane.LAUNCH, f"open {gang.job_id}", partial(self._open, gang.gated))
-
-    def _open(self, gated: Iterable[Object]) -> None:
-        for pod in gated:
-            others = [g for g in pod["spec"]["schedulingGates"] if g["name"] != names.GATE]
-            opened = {"spec": {"schedulingGates": others or None}, **_marks(pod)}
-            try:
-                self._cluster.patch(self._pod_path(pod), opened)
-            except NotFound:
-                continue
-
-    def _mark(self) -> None:
-        """See that pods which no gate holds carry the labels of their own member, too."""
-        for pod in self._view.all_pods():
-            known = names.REPLICA_INDEX in pod["metadata"]["labels"]
-            marks = {} if known or pods.gated(pod) or not pods.alive(pod) else _marks(pod)
-            if marks:
-                act = partial(self._mark_one, self._pod_path(pod), marks)
-                self._acts.do(Lane.TIDY, f"mark {pod['metadata']['uid']}", act)
-
-    def _mark_one(self, path: str, marks: Object) -> None:
-        with suppress(NotFound):
-            self._cluster.patch(path, marks)
+            self._acts.do(Lane.LAUNCH, f"open {gang.job_id}", partial(self._pods.open, gang.gated))
 
     def _renew(self) -> None:
         """Presigned access expires; the kubelet brings a changed Secret into running pods.
@@ -324,45 +271,6 @@ class KubernetesRuntime:
     def _path(self, version: str, kind: str, name: str = "") -> str:
         return path_of(version, kind, self._template.namespace, name)
 
-    def _pod_path(self, pod: Object) -> str:
-        return self._path("v1", "pods", pod["metadata"]["name"])
-
-
-def _marks(pod: Object) -> Object:
-    """The change of a pod that gives it its member's labels; nothing if it is no member's."""
-    member = pods.member(pod)
-    if member is None:
-        return {}
-    roles = pod["metadata"]["annotations"].get(names.ROLES, "")
-    return {"metadata": {"labels": names.member_labels(roles, member)}}
-
 
 def _start_of(job_id: str) -> str:
     return f"start {job_id}"
-
-
-def _idle(job: Object, wanted: dict[int, Member]) -> bool:
-    """Whether a Job will not make the pods of these incarnations by itself."""
-    status = job.get("status") or {}
-    if any(
-        c["type"] in {"Complete", "Failed"} and c["status"] == "True"
-        for c in status.get("conditions") or []
-    ):
-        return True
-    newest = max(member.incarnation for member in wanted.values())
-    if job["spec"].get("suspend") and newest > pods.base(job) + 1:
-        return True
-    over = _indexes(status.get("completedIndexes")) | _indexes(status.get("failedIndexes"))
-    return any(
-        index in over and member.incarnation > pods.base(job) + 1
-        for index, member in wanted.items()
-    )
-
-
-def _indexes(text: str | None) -> set[int]:
-    """``1,3-5`` as numbers."""
-    found: set[int] = set()
-    for part in filter(None, (text or "").split(",")):
-        first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found

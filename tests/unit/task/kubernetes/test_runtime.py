@@ -184,7 +184,7 @@ def test_a_pod_its_node_does_not_take_away_is_removed_whether_it_had_ended_or_no
             pod("worker-3", node="n", phase="Running"),
         ],
     )
-    runtime._bury()
+    runtime._pods.bury()
     runtime.close()
     asked = {(verb, path.partition("/pods/")[2]) for verb, path in cluster.asked}
     assert asked == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from services.client import job_trace, moments
@@ -26,6 +27,7 @@ from shared import traces
 from shared.contracts import (
     ClusterSpecReady,
     JobEvent,
+    JobNotifyRefused,
     JobPending,
     JobPlanned,
     JobRemoved,
@@ -58,14 +60,7 @@ MAX_MOMENTS = 500
 
 def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
     """Show the job as its newest event says."""
-    view = ctx.records.get(JOBS, event.job_id) or JobView(
-        job_id=event.job_id,
-        name=event.name,
-        state="",
-        sequence=0,
-        created_at=event.at,
-        updated_at=event.at,
-    )
+    view = ctx.records.get(JOBS, event.job_id) or _unknown(event.job_id, event.name, event.at)
     if view.state == REMOVED:
         return ()
     submit = getattr(event, "submit", None)
@@ -130,6 +125,20 @@ def request_refused(message: RequestRefused, ctx: Context) -> tuple[()]:
         )
     ctx.records.put(JOBS, view.model_copy(update={"faults": message.faults}))
     return ()
+
+
+def notify_refused(message: JobNotifyRefused, ctx: Context) -> tuple[()]:
+    """Show whom the job named for notices in vain."""
+    view = ctx.records.get(JOBS, message.job_id)
+    view = view or _unknown(message.job_id, message.job_id, message.at)
+    if view.state != REMOVED:
+        ctx.records.put(JOBS, view.model_copy(update={"not_notified": message.faults}))
+    return ()
+
+
+def _unknown(job_id: str, name: str, at: datetime) -> JobView:
+    """A job of which no event has come yet."""
+    return JobView(job_id=job_id, name=name, state="", sequence=0, created_at=at, updated_at=at)
 
 
 def job_planned(message: JobPlanned, ctx: Context) -> tuple[()]:

@@ -24,6 +24,7 @@ from shared.contracts import (
     JobAccepted,
     JobCancelled,
     JobFailed,
+    JobNotifyRefused,
     JobPending,
     JobPlanned,
     JobRemoved,
@@ -87,6 +88,7 @@ class Client:
         listeners |= _OF_ALERTS
         listeners |= {
             RequestRefused: handlers.request_refused,
+            JobNotifyRefused: handlers.notify_refused,
             LogAppended: handlers.log_appended,
             JobPlanned: handlers.job_planned,
             PodReported: handlers.pod_reported,

@@ -71,6 +71,8 @@ class JobView(_Frozen):
     stored: Stored = Stored()
     faults: tuple[Fault, ...] = ()
     """Why the last request about this job was refused."""
+    not_notified: tuple[Fault, ...] = ()
+    """Whom the job named for notices in vain."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property

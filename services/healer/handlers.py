@@ -74,7 +74,7 @@ class Handlers:
         self.announcer = Announcer(settings, self.dispatch, alerts_at_once)
         self.deciding = Deciding(settings, self._course.handling)
         self.canary = Canary(settings.canary_every_s, self.dispatch)
-        self.jobs = JobNotices(self.dispatch, settings.job_notices)
+        self.jobs = JobNotices(self.dispatch, settings.job_notices, settings.all_channels)
         self.people = People(settings, self._course.chronicle, self.dispatch)
         self.clicks = clicks(self.people, self.deciding)
 

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from shared.contracts.job_parts import FailureClass, JobState
 from shared.contracts.jobs import JobSubmit
-from shared.contracts.message import Identifier, Message, Part, Sentence, Sentences, cut_to
+from shared.contracts.message import Faults, Identifier, Message, Part, Sentence, Sentences, cut_to
 
 MemberName = Annotated[str, Field(max_length=64, examples=["worker-1"]), cut_to(64)]
 
@@ -177,6 +177,22 @@ class JobCancelled(JobEvent):
 
     artifacts: Artifacts = ()
     stored: Stored = Stored()
+
+
+class JobNotifyRefused(Message):
+    """A job named people whom it may not have notified; it runs all the same."""
+
+    TYPE: ClassVar[str] = "job.notify_refused"
+
+    job_id: Identifier
+    faults: Faults = Field(min_length=1)
+    at: AwareDatetime
+
+    def subject(self) -> str:
+        return self.job_id
+
+    def dedupe_key(self) -> str:
+        return self.job_id
 
 
 class JobRemoved(JobEvent):

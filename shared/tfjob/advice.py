@@ -14,7 +14,6 @@ _OWN_POD = "the program shares nothing with the node or other containers; remove
 DOCUMENT = {"status": _OF_THE_CLUSTER}
 METADATA = {
     "namespace": "left out: jobs run in the installation's namespace for jobs",
-    "labels": "left out: pods carry labels of the platform only",
     "annotations": "left out: pods carry annotations of the platform only",
 } | dict.fromkeys(
     (
@@ -39,7 +38,7 @@ SPEC = dict.fromkeys(
 RUN_POLICY = {"managedBy": "only Barograph runs this job; remove it"}
 SCHEDULING = {"minResources": "a whole cluster is admitted or none of it; remove it"}
 TEMPLATE_METADATA = {
-    "labels": METADATA["labels"],
+    "labels": "left out: pods carry labels of the platform only",
     "annotations": METADATA["annotations"],
     "creationTimestamp": _OF_THE_CLUSTER,
     "name": _OF_THE_PLATFORM,

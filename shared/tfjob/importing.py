@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.tfjob import advice
 from shared.tfjob.branch import Branch, Findings
+from shared.tfjob.noticing import notices
 from shared.tfjob.reading import UnreadableError, document
 from shared.tfjob.replica import Replica, replica
 from shared.tfjob.run_command import expanded, variables
@@ -66,6 +67,7 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
     body["name"] = metadata.take("name", str) or (made_up or "").rstrip("-.")
     if not body["name"]:
         findings.missing("metadata.name", "is missing; it becomes the job's name")
+    body |= notices(metadata, findings)
     metadata.close(harmless=advice.METADATA)
     spec = root.branch("spec")
     body |= _run_policy(spec.branch("runPolicy"), findings)

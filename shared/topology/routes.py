@@ -104,6 +104,7 @@ _FLOW = {
     P.DETECTOR: "samples",
     P.HEALER: "observations",
 }
+_UNAWAITED = (replace(_to(P.CLIENT)[0], awaited=False),)
 _SHOWN = (Subscription(P.CLIENT, "client.members"),)
 _LOGS = (Subscription(P.CLIENT, "client.logs"),)
 _MEASURED = (replace(_SHOWN[0], awaited=False),)
@@ -160,6 +161,7 @@ ROUTES: tuple[Route, ...] = (
         outlet=JOB_EVENTS,
     ),
     _job_event(c.JobAccepted, *_NOTICES),
+    Route(c.JobNotifyRefused, (P.HEALER,), _UNAWAITED, outlet=JOB_EVENTS),
     _job_event(c.JobStarting),
     _job_event(c.JobPending, *_NOTICES),
     Route(c.RendezvousOpen, (P.TASK,), _to(P.AUTOSPEC)),

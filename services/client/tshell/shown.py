@@ -142,7 +142,8 @@ def members_usage(used: dict[str, Any]) -> None:
 
 
 def _facts(job: dict[str, Any]) -> list[str]:
-    facts = list(job["notes"])
+    facts = [f"{each['field']}: {each['problem']}" for each in job.get("not_notified", ())]
+    facts += job["notes"]
     if job["submit"]:
         used = [
             f"{job['retries'].get(why, 0)} of {most} for {why}"

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from services.healer.api.dependencies import Provided
+from services.healer.jobs import targets
 from shared.contracts.job_notices import NoticeTarget
 
 routes = APIRouter(prefix="/job-notices", tags=["jobs"])
@@ -27,6 +28,6 @@ def refused(
     """Which of these targets a job may not name."""
     channels = healer.settings.all_channels
     return Refused(
-        refused=tuple(t for t in to if not any(c.for_job(t) for c in channels)),
+        refused=targets.refused(to, channels),
         channels=tuple(channel.name for channel in channels if channel.jobs),
     )

@@ -135,10 +135,13 @@ class Chronicle:
         old, new = ctx.records.get(STANDINGS, incident.incident_id), self._standing(incident)
         if old is None or old.ended or old.status not in {"waiting", "pending", "held"}:
             return
-        moved = new.state is not old.state or new.crossing_ms not in {None, old.crossing_ms}
+        to_come = incident.state is AlertState.PREDICTED
+        crossing_ms = incident.sight.crossing_ms if to_come else None
+        moved = new.state is not old.state or crossing_ms not in {None, old.crossing_ms}
         if old.tell == "predicted" and moved:
-            fields = ("state", "crossing_ms", "value", "sentence", "signal", "severity", "labels")
-            now = {name: getattr(new, name) for name in fields} | {"tell": new.state.value}
+            fields = ("state", "value", "sentence", "signal", "severity", "labels")
+            now = {name: getattr(new, name) for name in fields}
+            now |= {"tell": new.state.value, "crossing_ms": crossing_ms}
             ctx.records.put(STANDINGS, old.model_copy(update=now))
 
     def _standing(self, incident: Incident) -> Standing:

@@ -7,16 +7,19 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from services.healer.jobs import targets
 from services.healer.jobs.record import JOB_WATCHES, JobWatch
 from services.healer.jobs.rules import JobRule
 from services.healer.masking import masked, masked_text
 from services.healer.model.notice import Summary
+from services.healer.notify.channels.base import Channel
 from services.healer.notify.compose import message_id
 from services.healer.notify.dispatch import Dispatch
 from shared.contracts import (
     JobAccepted,
     JobCancelled,
     JobFailed,
+    JobNotifyRefused,
     JobPending,
     JobRunning,
     JobSucceeded,
@@ -43,9 +46,15 @@ class JobNotices:
     the kind of notice. So a repeated event makes no second one.
     """
 
-    def __init__(self, dispatch: Dispatch, rules: Sequence[JobRule] = ()) -> None:
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        rules: Sequence[JobRule] = (),
+        channels: Sequence[Channel] = (),
+    ) -> None:
         self._dispatch = dispatch
         self._rules = rules
+        self._channels = channels
 
     def accepted(self, message: JobAccepted, ctx: Context) -> Iterable[Message]:
         """A job was accepted; it says who wants to hear of it."""
@@ -63,7 +72,19 @@ class JobNotices:
             "project": message.submit.project,
             "accepted_at": message.at,
         }
-        return self._go_on(watch.model_copy(update=update), ctx)
+        self._go_on(watch.model_copy(update=update), ctx)
+        return self._refusal(message, ctx)
+
+    def _refusal(self, message: JobAccepted, ctx: Context) -> Iterable[Message]:
+        """The answer to a job that names people in vain; nobody has checked it in the broker."""
+        notify = message.submit.notify
+        faults = targets.faults(notify.to, self._channels) if notify is not None else ()
+        if not faults:
+            return ()
+        # Whoever may submit jobs must not be able to write to anybody.
+        problems = [fault.problem for fault in faults]
+        log.warning("job_notice_refused", job_id=message.job_id, problems=problems)
+        return (JobNotifyRefused(job_id=message.job_id, faults=faults, at=ctx.now),)
 
     def pending(self, message: JobPending, ctx: Context) -> Iterable[Message]:
         """It waits for something."""
@@ -117,19 +138,16 @@ class JobNotices:
             return watch
         waited_s = (ctx.now - watch.accepted_at).total_seconds()
         due = [wish for wish in _wishes(watch, kind) if watch.ended or waited_s >= wish.pending_s]
-        targets = _unheard(watch, kind, due)
-        if not targets:
+        wanted = _unheard(watch, kind, due)
+        if not wanted:
             return watch
         before = sum(each.startswith(kind) for each in watch.notified)
         notice = _summary(watch, kind, before + 1, ctx)
         # A target that a rule names for other notices is no leave for the job to name it for this.
         ruled = {target for wish in due if wish is not watch.notify for target in wish.to}
-        refused = self._dispatch.hand(notice, targets, ctx, ruled)
-        if refused:
-            # Whoever may submit jobs must not be able to write to anybody.
-            log.warning("job_notice_refused", job_id=watch.job_id, targets=refused)
+        self._dispatch.hand(notice, wanted, ctx, ruled)
         log.info("job_notified", job_id=watch.job_id, said=kind, message_id=notice.message_id)
-        heard = (f"{kind} {target}" for target in targets)
+        heard = (f"{kind} {target}" for target in wanted)
         return watch.model_copy(update={"notified": (*watch.notified, *heard)})
 
     @staticmethod

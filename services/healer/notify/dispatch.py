@@ -69,14 +69,13 @@ class Dispatch:
 
     def hand(
         self, notice: Summary, targets: Sequence[str], ctx: Context, ruled: Collection[str] = ()
-    ) -> list[str]:
-        """Store a notice for those whom a job names; returns the targets it may not name.
+    ) -> None:
+        """Store a notice for those whom a job names, without those it may not name.
 
         ``ruled``: those of the targets that a rule names, which may be anybody.
         """
         if ctx.records.get(NOTICES, notice.message_id) is not None:
-            return []
-        refused = []
+            return
         deliveries: dict[str, Delivery] = {}
         for target in targets:
             found = [
@@ -84,15 +83,12 @@ class Dispatch:
                 for channel in self._channels
                 for recipient in (channel.named if target in ruled else channel.for_job)(target)
             ]
-            if not found:
-                refused.append(target)
             for channel, recipient in found:
                 delivery = self._delivery(notice, channel, recipient, ctx, limited=True)
                 deliveries.setdefault(delivery.delivery_id, delivery)
         if deliveries:
             ctx.records.put(NOTICES, NoticeRecord(notice=notice, due=ctx.now + self._keep))
             ctx.records.put_all(DELIVERIES, [*deliveries.values()])
-        return refused
 
     def digests(self, ctx: Context) -> None:
         """Send each recipient, in one notice, what was too much for them."""

@@ -16,6 +16,7 @@ from services.client.questions import Questions
 from services.client.settings import ClientSettings
 from shared.contracts import (
     JobFailed,
+    JobNotifyRefused,
     JobRemoved,
     JobRunning,
     JobSubmit,
@@ -123,6 +124,18 @@ def test_a_refused_submit_is_shown_with_its_faults(desk: Desk) -> None:
     )
     view = desk.call("GET", "/api/v1/jobs/a").json()
     assert (view["state"], view["faults"]) == ("refused", [fault])
+
+
+def test_whom_a_job_names_in_vain_stays_shown_while_it_runs(desk: Desk) -> None:
+    fault = {"field": "notify.to.0", "problem": "jobs may not name board"}
+    refused = JobNotifyRefused(job_id="a", faults=(fault,), at=NOW)
+    desk.hear(handlers.notify_refused, refused)
+    desk.hear(handlers.job_event, event(JobRunning, 2, "running", attempt=1))
+    view = desk.call("GET", "/api/v1/jobs/a").json()
+    assert (view["state"], view["not_notified"]) == ("running", [fault])
+    desk.hear(handlers.job_event, event(JobRemoved, 4, "failed"))
+    desk.hear(handlers.notify_refused, refused)
+    assert desk.call("GET", "/api/v1/jobs/a").status_code == 404
 
 
 def test_a_log_is_read_whole_in_ranges_and_followed_from_where_one_was(desk: Desk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts import JobSubmit
-from shared.tfjob import NotImportableError, import_tfjob, write
+from shared.tfjob import Imported, NotImportableError, import_tfjob, write
 from shared.tfjob.quantities import amount, memory
 
 PS_JOB = b"""
@@ -102,6 +103,43 @@ def test_a_parameter_server_job_keeps_what_it_asked_for() -> None:
     argv = ["python3", "/opt/train.py", "--steps=$(STEPS)"]
     assert imported.commands["ps"] == imported.commands["worker"]
     assert imported.commands["ps"] == {"argv": argv, "env": [("STEPS", "100")], "cwd": ""}
+
+
+def told_by(labels: object = None, **annotations: str) -> Imported:
+    document = yaml.safe_load(PS_JOB)
+    words = {f"barograph.io/{name.replace('_', '-')}": text for name, text in annotations.items()}
+    document["metadata"] |= {"labels": labels, "annotations": words | {"example.org/x": "y"}}
+    return import_tfjob(yaml.safe_dump(document).encode())
+
+
+def test_its_labels_and_annotations_say_who_is_notified() -> None:
+    labels = {"project": "vision", "app.kubernetes.io/name": "digits", "bad key": "x", "n": 1}
+    asked = {"notify": "mail:ann@example.org, slack", "notify_pending_seconds": "60"}
+    imported = told_by(labels, **asked, notify_on="failed")
+    assert imported.body["labels"] == {"project": "vision", "app.kubernetes.io/name": "digits"}
+    assert imported.body["notify"] == {
+        "to": ["mail:ann@example.org", "slack"],
+        "on": ["failed"],
+        "pending_s": 60,
+    }
+    notes = "\n".join(imported.notes)
+    assert "metadata.labels: left out: 2 of them" in notes
+    assert "metadata.annotations.example.org/x: left out" in notes
+    assert len(told_by({f"l{n}": "" for n in range(50)}).body["labels"]) == 32
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"notify": "ann@example.org"}, "barograph.io/notify"),
+        ({"notify": "slack", "notify_on": "sometimes"}, "barograph.io/notify-on"),
+        ({"notify": "slack", "notify_pending_seconds": "-1"}, "barograph.io/notify-pending"),
+        ({"notify_on": "failed"}, "nobody is named"),
+    ],
+)
+def test_what_is_wrong_with_its_annotations_is_named(wrong, words) -> None:
+    with pytest.raises(NotImportableError, match=re.escape(words)):
+        told_by(None, **wrong)
 
 
 def test_what_is_left_out_without_harm_is_said() -> None:

@@ -21,6 +21,7 @@ from shared.contracts import (
     JobAccepted,
     JobCancelled,
     JobFailed,
+    JobNotifyRefused,
     JobPending,
     JobRunning,
     JobSubmit,
@@ -46,7 +47,7 @@ class Desk(BaseDesk):
     def __init__(self, *rules: dict[str, Any], **alerting: Any) -> None:
         super().__init__(channels=CHANNELS, **alerting)
         of_jobs = tuple(JobRule.model_validate(rule) for rule in rules)
-        jobs = self.handlers.jobs = JobNotices(self.handlers.dispatch, of_jobs)
+        jobs = self.handlers.jobs = JobNotices(self.handlers.dispatch, of_jobs, CHANNELS)
         self._table |= {
             JobAccepted: jobs.accepted,
             JobPending: jobs.pending,
@@ -132,10 +133,14 @@ def test_events_may_come_in_any_order() -> None:
 
 
 @pytest.mark.parametrize("target", ["mail:boss@example.org", "mail:x@evil.org", "board", "oncall"])
-def test_a_job_can_name_nobody_who_is_not_allowed(target: str) -> None:
+def test_a_job_can_name_nobody_who_is_not_allowed_and_learns_of_it(target: str) -> None:
     desk = Desk()
-    desk.take(accepted(to=[target]), failed())
+    (answer,) = desk.take(accepted(to=["slack", target], on=["succeeded"]), failed())
     assert desk.sent() == []
+    assert isinstance(answer, JobNotifyRefused)
+    (fault,) = answer.faults
+    assert (answer.job_id, fault.field) == ("j1", "notify.to.1")
+    assert fault.problem == f"jobs may not name {target}; channels that they may name: jobs, slack"
 
 
 @pytest.mark.parametrize(

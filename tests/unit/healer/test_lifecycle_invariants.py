@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from services.healer.model.notification import FLAPS, NOTICES, STANDINGS
 from services.healer.model.policy import Policy
-from shared.contracts import AlertChanged, ItemRead, RemediationExecute
+from shared.contracts import AlarmPredicted, AlertChanged, ItemRead, RemediationExecute
 from shared.contracts.alerts import Direction, Point, SeriesRef, Severity
 from tests.notification_passes import notify
 from tests.unit.healer.test_alerting import RULE, kinds, over, put, silence, trouble
@@ -253,6 +253,26 @@ def test_a_held_prediction_is_no_prediction_any_more_once_the_alarm_has_come() -
     desk.take(anomaly(DISK))
     desk.later(5)
     assert kinds(desk) == ["firing"]
+
+
+def test_a_held_prediction_that_is_acted_on_at_last_is_not_told_by_an_older_ones_time() -> None:
+    desk = Desk(AUTOMATIC | {"min_probability": 0.7})
+
+    def foreseen(revision: int, seconds: int, probability: float) -> AlarmPredicted:
+        crossing_ms = NOW_MS + 1000 * seconds
+        update = {"crossing_ms": crossing_ms, "earliest_ms": crossing_ms}
+        return prediction(revision=revision).model_copy(
+            update=update | {"probability": probability}
+        )
+
+    desk.take(foreseen(1, 10, 0.3))
+    desk.later(16)
+    desk.take(foreseen(2, 930, 0.3))
+    orders = desk.take(foreseen(3, 30, 0.9))
+    assert [m.dry_run for m in orders if isinstance(m, RemediationExecute)] == [False]
+    desk.later(40)
+    desk.later(40)
+    assert "predicted" not in kinds(desk)
 
 
 def test_metrics_say_how_long_alerts_were_held_and_how_old_the_oldest_unknown_one_is() -> None:

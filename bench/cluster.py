@@ -296,7 +296,7 @@ class Parts:
         self._drained(ids, 120)
 
     def _load(self, before: Spent, began: float, handing_s: float, jobs: int) -> Figures:
-        """What each program took since ``before``."""
+        """The wall time and each program's processor time since ``before``."""
         took = time.monotonic() - began
         cpu = self._rig.cpu() - before
         return {

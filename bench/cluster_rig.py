@@ -1,4 +1,4 @@
-"""What `bench.cluster` measures on: everything that runs, what was seen of it, what it took."""
+"""The rig of `bench.cluster`: everything that runs, what was seen of it, what it took."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Rig:
         return paced(ids, rate, hand)
 
     def end(self, ids: Iterable[str]) -> None:
-        """What the jobs' launchers would say when the programs have ended well."""
+        """Publish what the jobs' launchers would when the programs have ended well."""
         member, now = Member(role=Role.WORKER, index=0, incarnation=1), datetime.now(UTC)
         exits = [PodExited(job_id=each, member=member, exit_code=0, at=now) for each in ids]
         for first in range(0, len(exits), _CHUNK):

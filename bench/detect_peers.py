@@ -1,4 +1,4 @@
-"""What detectors are measured beside: a plain EWMA, river and PyOD, each as its users run it.
+"""The detectors ours are measured beside: a plain EWMA, river and PyOD, as their users run them.
 
 A peer takes the curves (points, series) and how many points of them are past, learns the past,
 and gives a function that judges and learns some points after it and returns how many.

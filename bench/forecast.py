@@ -183,7 +183,7 @@ def _own(name: str) -> Method:
 
 
 def _choice(cases: list[Case]) -> list[Floats | None]:
-    """What the predictor would say: the choice by backtest, then its forecast."""
+    """The predictor's forecast: the choice by backtest, then its forecast."""
     made: list[Floats | None] = [None] * len(cases)
     for (horizon, season), members in _groups(cases).items():
         settings = EngineSettings(horizon=horizon, resolution_s=DAY_S / season)

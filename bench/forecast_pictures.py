@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _found(name: str, history: NDArray[np.float64]) -> Forecast | CannotForecast:
-    """What the forecaster says; the combination is that of the predictor, by backtests."""
+    """The forecaster's forecast; the combination is that of the predictor, by backtests."""
     if name != "combination":
         return make(name).forecast([history], _AHEAD, DAY_S)[0]
     selector = Selector(EngineSettings(horizon=_AHEAD, resolution_s=1))

@@ -25,7 +25,7 @@ class Case:
     future: Floats
     season: int
     scale: float | None = None
-    """What MASE divides by, where it is of more than ``history``."""
+    """The scale by which MASE divides, where it is of more than ``history``."""
 
 
 def simulated(count: int, points: int) -> Iterator[Case]:

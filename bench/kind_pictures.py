@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Found:
-    """What the detector said of one series: where first after the fault, and what it expected."""
+    """The detector's first anomaly after the fault of one series, and what it expected."""
 
     at: int
     kind: AnomalyKind

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Profile:
-    """What an alarm in a window, a missed window and an alarm outside are worth."""
+    """The worth of an alarm in a window, a missed window and an alarm outside."""
 
     name: str
     tp: float
@@ -136,7 +136,7 @@ class Curve:
 
 
 def curve(files: list[File], scores: list[Floats]) -> Curve:
-    """What every threshold gives over ``files``, for one score a row each."""
+    """The score of every threshold over ``files``, for one score a row each."""
     parts: list[tuple[Floats, Floats, Floats, Floats, Floats]] = []
     for file, score in zip(files, scores, strict=True):
         counted = np.arange(len(score)) >= file.probation

@@ -1,4 +1,4 @@
-"""What could be seen at all: a test that knows the series' truth and the kind of fault.
+"""An upper bound: a test that knows the series' truth and the kind of fault.
 
 It is given the clean course and the noise's deviation, and only waits for the one kind of fault.
 Its threshold is the one that it passes as often as the budget allows on series without faults.
@@ -23,7 +23,7 @@ def _means(residual: Floats, window: int) -> Floats:
 
 
 def residual_of(values: Floats, one: Made) -> Floats:
-    """What is left of the values without their clean course, in deviations of the noise."""
+    """The values without their clean course, in deviations of the noise."""
     left = (values - one.clean) / one.sigma
     return np.diff(left, prepend=0.0) if one.walk else left
 

@@ -56,7 +56,7 @@ def write_request() -> Any:
 
 
 class _Protobuf:
-    """What is to be had with protobuf's own reader."""
+    """A reader of the same requests by protobuf, to compare with."""
 
     def __init__(self) -> None:
         self._message = write_request()

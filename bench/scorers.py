@@ -127,7 +127,7 @@ def ewma(series: Sequence[Series], _budget: float) -> list[Scored]:
 
 
 def random(series: Sequence[Series], _budget: float) -> list[Scored]:
-    """What knows nothing."""
+    """A scorer that knows nothing."""
     rng = np.random.default_rng(1)
     return [Scored(rng.random(len(one.values)), np.zeros(0, dtype=np.intp)) for one in series]
 

@@ -74,7 +74,7 @@ def volume(one: Labelled, scored: Scored) -> float | None:
 
 
 def production(files: list[Labelled], scored: list[Scored]) -> dict[str, float]:
-    """What the production threshold gives: windows hit, false alarms, delay."""
+    """The figures at the production threshold: windows hit, false alarms, delay."""
     hit, windows, false, weeks = 0, 0, 0, 0.0
     delays: list[int] = []
     for one, found in zip(files, scored, strict=True):

@@ -1,4 +1,4 @@
-"""What a benchmark ran on and beside, for the last line of each."""
+"""The machine and load of a benchmark, for the last line of each."""
 
 from __future__ import annotations
 

@@ -27,14 +27,14 @@ class BackfillError(Exception):
 
 @dataclass
 class Sent:
-    """What has become of the history."""
+    """The counts of a history that was sent to the gateway."""
 
     series: int = 0
     samples: int = 0
     left_out: int = 0
     """Not finite."""
     refused: str = ""
-    """What the gateway last said that it does not want."""
+    """The faults that the gateway named last."""
 
 
 def backfill(

@@ -31,7 +31,7 @@ _SAMPLES_A_PROCESS = 500_000
 
 @dataclass
 class ItemOutcome:
-    """What became of one item's alarms and predictions."""
+    """The outcome of one item's alarms and predictions."""
 
     alarms: int = 0
     """That came, by the detector."""
@@ -145,7 +145,7 @@ class Course:
                 pass
 
     def _decide(self, event: AlarmPredicted) -> Level:
-        """What the policy says, with what it has let run before in virtual time."""
+        """The policy's decision, with what it has let run before in virtual time."""
         host, key, now = event.series.host, event.series.text(), event.time_ms
         self._runs = [run for run in self._runs if now - run.time_ms < _DAY_MS]
         same = [run for run in self._runs if run.series == key]

@@ -44,7 +44,7 @@ class Emitted:
 
 @dataclass(frozen=True)
 class Kept:
-    """What a partition knows at the end."""
+    """The counts of a partition when the replay has ended."""
 
     series: int
     scores: dict[str, Score]

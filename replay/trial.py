@@ -32,7 +32,7 @@ class Anomaly:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a detector said of one series."""
+    """A detector's verdicts on one series."""
 
     name: str
     time_ms: NDArray[np.int64]

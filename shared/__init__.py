@@ -1,4 +1,4 @@
-"""What every service stands on: contracts, topology, messaging, the runner, the store.
+"""The ground of every service: contracts, topology, messaging, the runner, the store.
 
 Nothing in here knows a service; services import this package and never each other.
 """

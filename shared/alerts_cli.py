@@ -231,7 +231,7 @@ def _written(matchers: list[dict[str, str]]) -> str:
 
 
 def _span(text: str) -> timedelta:
-    """What 1d12h lasts.
+    """The duration that a text such as 1d12h names.
 
     Raises:
         ValueError: when it is no such time, or none at all.

@@ -20,7 +20,7 @@ _TIMEOUT_S = 30.0
 _MAX_SKEW_S, _MAX_LAG_S, _MAX_WAITING = 5.0, 60.0, 1000.0
 _CANARY_LATE, _UNNOTIFIED_S = 4.0, 900.0
 Samples = Mapping[str, list[tuple[dict[str, str], float]]]
-"""What a service measures: by metric, labels and value."""
+"""A service's measurements: by metric, labels and value."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _of_partitions(measured: Mapping[str, Samples]) -> Iterator[Finding]:
 
 
 def _of_messages(name: str, samples: Samples) -> Iterator[Finding]:
-    """What waits, what nobody could handle, what makes no progress."""
+    """Messages that wait or that nobody could handle, and parts that make no progress."""
     waiting = _total(samples, "barograph_outbox_messages")
     stuck = _total(samples, "barograph_outbox_set_aside_messages")
     detail = f"{waiting:.0f} messages wait, {stuck:.0f} can never be published"

@@ -62,7 +62,7 @@ def the_alert(text: str, state: Path, url: str, token: str) -> str:
 
 
 def said(reason: str, **more: Any) -> dict[str, Any]:
-    """What a person decided, with whose decision it is."""
+    """A person's decision as the API takes it, with that person's name."""
     return {"by": getpass.getuser(), "reason": reason, **more}
 
 
@@ -77,7 +77,7 @@ def call(
 
 
 def call_for_bytes(path: str, state: Path, url: str, token: str) -> bytes:
-    """What the healer has at ``path``, byte for byte."""
+    """The healer's answer at ``path``, byte for byte."""
     from shared.client import Client  # noqa: PLC0415
 
     with ended_by_errors(), Client(healer_url=url, healer_token=token, state=state) as barograph:

@@ -1,4 +1,4 @@
-"""What a machine is called: one name for it, whichever door its name comes through.
+"""Names of machines: one name for each, whichever door it comes through.
 
 Exporters, alert rules, agents and people write the same machine in many ways: with the scrape
 port, as a URL, with IPv6 in brackets, fully qualified with a final dot, in capitals. Every door
@@ -23,7 +23,7 @@ recording rules, of OpenTelemetry."""
 MAX_LENGTH = 253
 """Characters of a name, as in DNS."""
 PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*)$"
-"""What every name of a machine looks like: DNS' characters and underscores, or an address."""
+"""The form of every machine's name: DNS' characters and underscores, or an address."""
 
 _MAX_READ = 1024
 """Characters of a text that are looked at."""

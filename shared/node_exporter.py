@@ -1,4 +1,4 @@
-"""What Prometheus node_exporter's series mean in terms of our items (see ``shared.items``).
+"""Prometheus node_exporter's series in terms of our items (see ``shared.items``).
 
 Each rule says: a series of this metric with these labels feeds an operand of an item. An item is
 the formula of its operands' sums (and of how many series each sum has) at one scrape.
@@ -164,7 +164,7 @@ FEEDS: dict[str, tuple[Feed, ...]] = {
 
 
 def feeds_of(item: str, labels: Mapping[str, str]) -> list[tuple[Feed, dict[str, str]]]:
-    """What a series feeds, each with the labels of the item's series; empty for others."""
+    """The items a series feeds, each with the labels of the item's series; empty for others."""
     return [
         (feed, {new: labels[old] for old, new in feed.labels.items() if old in labels})
         for feed in FEEDS.get(item, ())

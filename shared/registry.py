@@ -29,7 +29,7 @@ class RegistryError(ValueError):
 
 
 class Registry(Generic[T]):
-    """What is registered under a name. Nothing is imported before somebody asks for it."""
+    """The plug-ins registered under names. Nothing is imported before somebody asks for it."""
 
     def __init__(self, kind: str, package: str, group: str) -> None:
         self.kind, self.group = kind, group

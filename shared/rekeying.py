@@ -35,7 +35,7 @@ BEFORE_THE_FIRST = -1
 
 
 class NotTakenOver(Unavailable):
-    """What the old partitions hold cannot be taken over as the settings are."""
+    """The state of the old partitions cannot be taken over as the settings are."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the holder of a token may do: the roles of the client's API and pages."""
+"""The rights of the holder of a token: the roles of the client's API and pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a caller may do; each role may do all that the ones before it may."""
+    """The rights of a caller; each role may do all that the ones before it may."""
 
     VIEWER = "viewer"
     SUBMITTER = "submitter"

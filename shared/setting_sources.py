@@ -41,19 +41,19 @@ class Given:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What ``barograph.toml`` says."""
+    """The contents of ``barograph.toml``."""
 
     path: Path
     content: Mapping[str, Any]
 
     def of_all(self) -> Iterator[tuple[str, Given]]:
-        """What it says at its top, for all services."""
+        """The settings at the file's top, for all services."""
         for name, value in self.content.items():
             if not (name in SERVICES and isinstance(value, dict)):
                 yield name, Given(_text(value), f"{self.path}: {name}")
 
     def of(self, service: str) -> Iterator[tuple[str, Given]]:
-        """What the service's own table says."""
+        """The settings of the service's own table."""
         own = self.content.get(service, {})
         for name, value in own.items() if isinstance(own, dict) else ():
             yield name, Given(_text(value), f"{self.path}: {service}.{name}")
@@ -134,7 +134,7 @@ def given(
 
 
 def asked(service: str, name: str, env: Mapping[str, str], file: ConfigFile | None) -> Given | None:
-    """What somebody gave for one service's setting by the service's name; None for nothing."""
+    """The value that somebody gave for one service's setting by its name; None for none."""
     variable = f"BAROGRAPH_{service.upper()}_{name.upper()}"
     if variable in env and variable not in OF_COMMANDS:
         return Given(env[variable], variable)

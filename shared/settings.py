@@ -37,7 +37,7 @@ __all__ = [
 
 
 class ServiceSettings(BaseSettings):
-    """What all services share. A service's own class adds fields under its own prefix.
+    """The settings that all services share. A service's own class adds fields under its own prefix.
 
     Every field ``x`` of service ``task`` is read from ``BAROGRAPH_TASK_X``, and if that is not
     set from ``BAROGRAPH_X``; then from the file that ``BAROGRAPH_CONFIG`` names. In variables,
@@ -168,7 +168,7 @@ class ServiceSettings(BaseSettings):
     def given(
         cls, service: str, env: Mapping[str, str], file: ConfigFile | None
     ) -> tuple[dict[str, Given], list[str]]:
-        """What environment and file say of each setting, and a line for each unknown name."""
+        """The value of each setting by environment and file, and a line for each unknown name."""
         return given(service, cls.model_fields, ServiceSettings.model_fields, env, file)
 
     @classmethod
@@ -182,7 +182,7 @@ class ServiceSettings(BaseSettings):
 
 
 def from_json(value: object) -> object:
-    """What a setting that is no single value says; it comes as JSON.
+    """The value of a setting that is no single value; it comes as JSON.
 
     Raises:
         ValueError: it is text that is no JSON.

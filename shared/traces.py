@@ -25,7 +25,7 @@ Value = str | int | float | bool
 
 
 class Kind(StrEnum):
-    """What a span is to the one it follows from, in OpenTelemetry's words."""
+    """The relation of a span to the one it follows from, in OpenTelemetry's words."""
 
     INTERNAL = "internal"
     SERVER = "server"
@@ -112,7 +112,7 @@ def current() -> str:
 
 @contextmanager
 def within(traceparent: str) -> Iterator[None]:
-    """What is published in the block follows from this."""
+    """Messages that are published in the block follow from this."""
     token = _CURRENT.set(traceparent)
     try:
         yield

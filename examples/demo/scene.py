@@ -122,11 +122,11 @@ class Scene:
         return child
 
     def mails(self) -> list[EmailMessage]:
-        """What was mailed so far, oldest first."""
+        """The mails so far, oldest first."""
         return self.stack.mailbox.messages()
 
     def wait_for(self, what: str, look: Callable[[], _T | None], patience_s: float) -> _T:
-        """What ``look`` finds; PartFailedError when it finds nothing in ``patience_s`` seconds.
+        """The result of ``look``; PartFailedError when it finds nothing in ``patience_s`` seconds.
 
         The seconds are those of an idle machine (see ``patience``); the error says what was seen
         instead, and where to look.

@@ -108,7 +108,7 @@ def rendezvous_close(message: RendezvousClose, ctx: Context) -> Iterable[Message
 
 
 def expire(ctx: Context) -> Iterator[Message]:
-    """What the clock brings: time-outs of open gatherings, and forgetting ended ones."""
+    """The work of the clock: time-outs of open gatherings, and forgetting ended ones."""
     for known in ctx.records.find(RENDEZVOUS, due_before=ctx.now):
         if known.status != "open":
             ctx.records.delete(RENDEZVOUS, known.job_id)

@@ -1,4 +1,4 @@
-"""What autospec remembers of each job."""
+"""The records that autospec keeps of each job."""
 
 from __future__ import annotations
 

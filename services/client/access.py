@@ -114,7 +114,7 @@ class Unlisted(LookupError):
 
 
 class Access:
-    """What each of an application's routes needs, found as the router finds the route.
+    """The role each of an application's routes needs, found as the router finds the route.
 
     Args:
         routes: method and path of every route, in the order in which the router tries them.

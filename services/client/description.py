@@ -52,7 +52,7 @@ class Description(_Frozen):
 
 
 class JobUsage(_Frozen):
-    """What a job asked for and what its running members use."""
+    """The resources that a job asked for and that its running members use."""
 
     job_id: str
     name: str
@@ -97,7 +97,7 @@ def describe(
 
 
 def usage(view: JobView, members: Iterable[MemberView], *, each: bool) -> JobUsage:
-    """What a job asked for and uses; with its members where ``each``."""
+    """The resources a job asked for and uses; with its members where ``each``."""
     shown = shown_members(view, members)
     running = [m for m in shown if m.stands == "running"]
     measured = [m for m in running if m.measured_at is not None]

@@ -192,7 +192,7 @@ def pod_started(message: PodStarted, ctx: Context) -> tuple[()]:
 
 
 def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
-    """What a member uses now, the most memory it ever used, and both over time."""
+    """Keep a member's present use, the most memory it ever used, and both over time."""
     known = _member(message.job_id, message.member, ctx)
     if known is None or (known.measured_at is not None and message.at <= known.measured_at):
         return ()

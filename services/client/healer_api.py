@@ -45,7 +45,7 @@ class HealerApi:
         """Whether there is a healer to ask."""
 
     def get(self, *path: str, **query: str | int | Sequence[str]) -> Any:
-        """What the healer answers to a question; see ``ask``."""
+        """The healer's answer to a question; see ``ask``."""
         answer = self.ask("GET", *path, params=query)
         try:
             return answer.json()

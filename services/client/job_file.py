@@ -24,7 +24,7 @@ _OWN = "x-"
 _STAND_INS = {"job_id": "checked", "name": "checked", "main": "main.py"} | {
     "package": "checked:packages:checked.tar.gz"
 }
-"""What ``submit`` itself adds where the file says nothing."""
+"""The fields that ``submit`` itself adds where the file has none."""
 
 
 class FaultyJobFileError(Exception):

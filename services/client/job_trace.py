@@ -15,7 +15,7 @@ _PHASES = {
     "running": "running",
     "retrying": "replacing members",
 }
-"""What a job does after an event of this kind, until the next."""
+"""The phase of a job after an event of this kind, until the next."""
 _BEGUN, _EXITED = "started", "exited"
 
 

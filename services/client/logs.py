@@ -59,7 +59,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class LogPart:
-    """What one incarnation of a member has printed: its stored chunks, in order."""
+    """The output of one incarnation of a member: its stored chunks, in order."""
 
     member: str
     incarnation: int
@@ -72,7 +72,7 @@ class LogPart:
 
 
 class Logs:
-    """What the members of jobs have printed."""
+    """The output of jobs' members."""
 
     def __init__(self, model: ReadModel, objects: ObjectStore, bucket: str) -> None:
         self._model, self._objects, self._bucket = model, objects, bucket

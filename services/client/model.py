@@ -115,7 +115,7 @@ class ReadModel:
             return _noted(records, job_id)
 
     def usage(self, projects: Projects, job_id: str | None = None) -> list[JobUsage]:
-        """What the jobs that have not ended use, or one job with each of its members."""
+        """The use of the jobs that have not ended, or of one job with each of its members."""
         with self._store.reading() as records:
             if job_id is None:
                 living = [state for state in SHOWN_STATES if state not in ENDED]
@@ -129,7 +129,7 @@ class ReadModel:
             ]
 
     def usage_curves(self, job_id: str, offset: int, limit: int) -> list[UsageCurve]:
-        """What members of a job used over time, in the order in which they were first measured."""
+        """The use of a job's members over time, in the order in which they were first measured."""
         with self._store.reading() as records:
             return records.find(USAGE, group=job_id, offset=offset, limit=limit)
 

@@ -1,4 +1,4 @@
-"""What is noted of a job's way, and how it is shown: many of a kind at a time become one line."""
+"""Notes on a job's way, and how they are shown: many of a kind at a time become one line."""
 
 from __future__ import annotations
 

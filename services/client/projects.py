@@ -20,7 +20,7 @@ class Projects:
 
     @classmethod
     def of(cls, listed: Iterable[str]) -> Projects:
-        """What a list of names means."""
+        """The projects that a list of names means."""
         names = frozenset(listed)
         return ALL if EVERY in names else cls(names)
 

@@ -67,14 +67,14 @@ class Questions:
             return self._answers(request_id, _every_partition)
 
     def curve(self, series: SeriesRef) -> list[CurveAnswered]:
-        """What detector and predictor answered in time; raises as ``search``."""
+        """The answers of detector and predictor that came in time; raises as ``search``."""
         with self._asked() as request_id:
             asked = CurveAsk(request_id=request_id, at=datetime.now(UTC), series=series)
             self._bus.publish([asked], timeout_s=self._within_s)
             return self._answers(request_id, lambda answers: len({a.source for a in answers}) > 1)
 
     def settings(self) -> list[SettingsAnswered]:
-        """What every replica that answered in time runs with; raises as ``search``."""
+        """The settings of every replica that answered in time; raises as ``search``."""
         with self._asked() as request_id:
             asked = SettingsAsk(request_id=request_id, at=datetime.now(UTC))
             self._bus.publish([asked], timeout_s=self._within_s)

@@ -36,7 +36,7 @@ class _Frozen(BaseModel):
 
 
 class Pending(_Frozen):
-    """What keeps a job from going on; the job's ``reason`` says it in words."""
+    """The cause that keeps a job from going on; the job's ``reason`` says it in words."""
 
     cause: PendingCause
     advice: str
@@ -248,4 +248,4 @@ TOKENS = Collection(
     "client-tokens", Token, key=lambda t: t.id, due=lambda t: t.expires_at + _TOKEN_LISTED
 )
 OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS, USAGE)
-"""What goes with a job when it is removed; found by its id as their group."""
+"""The records that go with a job when it is removed; found by its id as their group."""

@@ -10,7 +10,7 @@ from shared.settings import ServiceSettings
 
 
 class ClientSettings(ServiceSettings):
-    """What can be set for the client service."""
+    """The settings of the client service."""
 
     http_host: str = Field(
         default="127.0.0.1",

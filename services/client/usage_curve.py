@@ -1,4 +1,4 @@
-"""What a member used over time, kept within a bounded size however long it runs; pure."""
+"""A member's use over time, kept within a bounded size however long it runs; pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GAP = 3
 
 
 class UsagePoint(NamedTuple):
-    """What was measured within one step of time."""
+    """The measurements within one step of time."""
 
     at_s: int
     """When the step begins, in seconds since 1970."""

@@ -1,4 +1,4 @@
-"""What members used over time as two pictures, one of processors and one of memory; pure."""
+"""The use of members over time as two pictures, one of processors and one of memory; pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class UsageRow:
 
 
 def rows(curves: Sequence[UsageCurve], members: Sequence[MemberShown]) -> list[UsageRow]:
-    """What each curve comes to."""
+    """The rows of the table beside the pictures, one for each curve."""
     asked = {member.name: member.asked for member in members}
     return [
         UsageRow(

@@ -27,7 +27,7 @@ _SHAPES = {
     "env": "a variable's name: letters, digits and '_', no digit first",
     "member": "a member's name, e.g. worker-0",
 }
-"""What a field with a pattern must be."""
+"""The form that a field with a pattern must have, in words."""
 _KINDS = {
     "dict_type": "must be a mapping of names to values",
     "list_type": "must be a list",

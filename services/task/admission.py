@@ -30,12 +30,12 @@ class Capacity:
 
 
 def capacity(settings: TaskSettings) -> Capacity:
-    """What all jobs together may have."""
+    """The resources that all jobs together may have."""
     return Capacity(settings.cpu, settings.memory, settings.max_active)
 
 
 def demand(record: JobRecord) -> Capacity:
-    """What all members of a job need together."""
+    """The resources that all members of a job need together."""
     return Capacity(record.submit.total_cpu, record.submit.total_memory, 1)
 
 

@@ -1,4 +1,4 @@
-"""What follows from a member's start or end; shared by the handlers and the reconciler.
+"""The consequences of a member's start or end; shared by the handlers and the reconciler.
 
 Pure but for ``ctx.records``: the changed record is stored, the messages are returned.
 """

@@ -14,7 +14,7 @@ _SHELL_SIGNALS = 128
 _NEAR_THE_END = 8
 _LONGEST_WORDS = 300
 _FRAME = " |\t\n\v\f"
-"""What stands around a line: blanks, and the bars of an exception group."""
+"""The frame of a line: blanks, and the bars of an exception group."""
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Interrupt|Exit)(?::.*)?$"
 )

@@ -1,4 +1,4 @@
-"""What a job would be and whether it could run, found without creating anything.
+"""Plans: a job as it would be and whether it could run, found without creating anything.
 
 A handler only records that somebody asks; ``Planning`` answers, since a planner may have to ask
 an API server.
@@ -42,7 +42,7 @@ Unit = Callable[[], AbstractContextManager[ServiceUnit]]
 
 
 class Plan(BaseModel):
-    """What a runtime says of a job it was not asked to start."""
+    """A runtime's verdict on a job it was not asked to start."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,7 @@ class Plan(BaseModel):
     fits_now: bool | None = None
     """Whether it could start at once; None when nobody can tell."""
     waiting_reason: str = ""
-    """What it would wait for when ``fits_now`` is False."""
+    """The reason for which it would wait when ``fits_now`` is False."""
     checked: bool = False
     """Whether an API server has checked the manifests."""
 
@@ -74,7 +74,7 @@ class Planner(Protocol):
         """The same, and where there is an API server what that one says, if it answers."""
 
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
-        """What would become of ``submit``.
+        """The plan of ``submit``.
 
         Args:
             submit: the job; its package need not have been uploaded.
@@ -128,7 +128,7 @@ class LocalPlanner:
 
 
 def _in_pods_only(submit: JobSubmit) -> Iterable[Fault]:
-    """What a program would miss where it is no pod."""
+    """The features that a program would miss where it is no pod."""
     for field in ("volumes", "env_from", "env_value_from", "containers", "service_account"):
         if getattr(submit, field):
             yield Fault(
@@ -137,7 +137,7 @@ def _in_pods_only(submit: JobSubmit) -> Iterable[Fault]:
 
 
 def _notes(submit: JobSubmit) -> Iterable[str]:
-    """What a local run does not honour."""
+    """The fields that a local run does not honour."""
     asked = [submit.resources, *submit.role_resources.values()]
     ignored = {
         "image": submit.image or submit.role_images,

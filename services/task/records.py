@@ -1,4 +1,4 @@
-"""What the task service remembers of each job."""
+"""The records that the task service keeps of each job."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class JobRecord(_Frozen):
 
     @property
     def all_stored(self) -> Stored:
-        """What of all members together is in the store, and what is not."""
+        """The results of all members together that are in the store, and those that are not."""
         return sum((self.stored[name] for name in sorted(self.stored)), Stored())
 
     def with_results(self, member: str, end: PodExited) -> JobRecord:
@@ -144,7 +144,7 @@ class JobRecord(_Frozen):
 
 
 def _group(record: JobRecord) -> str | None:
-    """What the reconciler still has to look at, and what it has to delete."""
+    """The work that the reconciler still has to do: what to look at, and what to delete."""
     if record.cleaned:
         return "removing" if record.removing else None
     return None if record.state is JobState.ACCEPTED else "live"

@@ -1,4 +1,4 @@
-"""What is over goes: members of jobs nobody remembers, and records with what is stored of them."""
+"""Removal of what is over: members nobody remembers, records and what is stored of them."""
 
 from __future__ import annotations
 

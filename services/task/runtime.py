@@ -25,7 +25,7 @@ class Observed:
     member: Member
     alive: bool
     end: PodExited | None = None
-    """What a dead one said last, where the runtime knows: it was not lost."""
+    """The last report of a dead one, where the runtime has it: it was not lost."""
     fate: Exit | None = None
     """How a dead one ended as its surroundings saw it."""
 
@@ -69,7 +69,7 @@ class Runtime(Protocol):
         """Ids of the jobs of which anything is there."""
 
     def pending(self, job_id: str) -> Pending | None:
-        """What keeps a job from starting, None where nothing is known to."""
+        """The cause that keeps a job from starting, None where none is known."""
 
     def stop(self, job_id: str, member: Member, grace_s: float) -> None:
         """Ask it to store its results and end; ``grace_s`` after the first asking, end it."""

@@ -20,7 +20,7 @@ _CPU_OVERCOMMIT = 4
 
 
 class TaskSettings(ServiceSettings):
-    """What can be set for the task service."""
+    """The settings of the task service."""
 
     replicas: int = Field(
         default=1,
@@ -241,7 +241,7 @@ class TaskSettings(ServiceSettings):
         return self
 
     def member_broker_url_of(self, job_id: str, lifetime_s: float) -> str:
-        """What the launchers of a job may know of the broker, for so many seconds."""
+        """The broker's address for the launchers of a job, good for so many seconds."""
         url, key = self.member_broker_url.get_secret_value(), self.member_signing_key
         if not key.get_secret_value():
             return url

@@ -1,4 +1,4 @@
-"""What a launcher is given: everything it needs to run one member of a job."""
+"""The specification of a member: everything a launcher needs to run it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.storage import PresignedAccess
 
 
 class Credentials(BaseModel):
-    """What the launcher may know and the user's program may not; only ever sent on stdin."""
+    """Secrets that the launcher may know and the user's program may not; sent on stdin only."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +55,7 @@ def member_key(job_id: str, member: Member) -> str:
 
 
 class PodSpec(BaseModel):
-    """What all pods of a job are given; who each of them is, Kubernetes says."""
+    """The part that all pods of a job are given; who each of them is, Kubernetes says."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -93,7 +93,7 @@ EXIT_FILE = "exit.json"
 
 
 class LauncherProcess(BaseModel):
-    """What a launcher leaves in its directory so that it can be found and cleaned up after."""
+    """A launcher's note in its directory by which it can be found and cleaned up after."""
 
     model_config = ConfigDict(frozen=True)
 

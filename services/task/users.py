@@ -117,7 +117,7 @@ class Ground:
         self._works = os.geteuid() != 0
 
     def problem(self) -> str:
-        """What is in the way and what to do; '' when nothing is."""
+        """The obstacle and what to do about it; '' when there is none."""
         if self._works:
             return ""
         problem = self._tried()

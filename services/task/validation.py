@@ -1,4 +1,4 @@
-"""What makes a job impossible here, all of it named at once.
+"""The reasons that make a job impossible here, all of them named at once.
 
 The contract has checked each field by itself; this looks at fields together, and at what this
 installation allows.
@@ -18,7 +18,7 @@ _MIN_MEMORY = 2**20 * 16
 
 @dataclass(frozen=True)
 class Quotas:
-    """What one job may have: cores and bytes over all members, GPUs and members."""
+    """The resources that one job may have: cores and bytes over all members, GPUs and members."""
 
     cpu: float
     memory: float

@@ -1,4 +1,4 @@
-"""What the two APIs answer, as far as programs need it; unknown fields are ignored."""
+"""The answers of the two APIs, as far as programs need them; unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Line(_Answer):
 
 
 class Preview(_Answer):
-    """What a silence would mute."""
+    """The alerts that a silence would mute."""
 
     open: tuple[Line, ...] = ()
     """Alerts that are open now."""

@@ -106,7 +106,7 @@ class Client:
         return self._handed_in(body)
 
     def plan(self, **fields: Any) -> JobPlanned | None:
-        """What a job of these fields would be; None when nobody answers in time."""
+        """The plan of a job of these fields; None when nobody answers in time."""
         asked = self.jobs_api.call("POST", "/plans", json=fields)
         path = f"/plans/{asked['request_id']}"
         wait = {"wait_s": PLAN_S}
@@ -156,7 +156,7 @@ class Client:
         return job
 
     def logs(self, job_id: str, member: str = "") -> Iterator[LogPiece]:
-        """What is stored of a job's output, one member and incarnation after the other."""
+        """The stored part of a job's output, one member and incarnation after the other."""
         path = f"/jobs/{_part(job_id)}/logs"
         wanted = {"member": member} if member else {}
         for part in self.jobs_api.call("GET", f"{path}/parts", params=wanted):
@@ -223,7 +223,7 @@ class Client:
         return Silence.model_validate(self.alerts_api.call("POST", "/silences", json=body))
 
     def preview(self, matchers: Sequence[str], lasting: timedelta) -> Preview:
-        """What such a silence would mute; nothing is muted."""
+        """The alerts that such a silence would mute; nothing is muted."""
         body = silence_body(matchers, lasting, "preview", "")
         answer = self.alerts_api.call("POST", "/silences/preview", json=body)
         return Preview.model_validate(answer)

@@ -1,4 +1,4 @@
-"""What Barograph did not do, and every fault that it named."""
+"""Errors for requests that Barograph did not carry out, with every fault that it named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class UnreachableError(ClientError):
 
 
 class BadInputError(ClientError):
-    """What was given is no job, no silence, no package; asking again changes nothing."""
+    """The input is no job, no silence, no package; asking again changes nothing."""
 
 
 class RefusedError(ClientError):

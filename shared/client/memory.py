@@ -1,4 +1,4 @@
-"""What is remembered on this machine from one process to the next: uploads that broke off."""
+"""Uploads that broke off, remembered on this machine from one process to the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong with a Kubernetes API server; which class says what to do about it."""
+"""Failures of a Kubernetes API server; the class of each says what to do about it."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class Mirror:
             return self._items.get((namespace, name))
 
     def of(self, group: str) -> list[Object]:
-        """What belongs to ``group``, as of now."""
+        """The objects that belong to ``group``, as of now."""
         with self._turn:
             return list(self._groups.get(group, {}).values())
 

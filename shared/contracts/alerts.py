@@ -36,7 +36,7 @@ class Direction(StrEnum):
 
 
 class AnomalyKind(StrEnum):
-    """What shape an anomaly has."""
+    """The shape of an anomaly."""
 
     SPIKE = "spike"
     DIP = "dip"
@@ -92,7 +92,7 @@ class SeriesRef(Part):
 
 
 class Vote(Part):
-    """What one detector said of one point, and the numbers it compared."""
+    """One detector's verdict on one point, and the numbers it compared."""
 
     detector: str
     judged: bool = Field(description="False when it had too little history to judge.")

@@ -126,7 +126,7 @@ class HealingResume(_Switch):
 
 
 class HealingSwitched(Message):
-    """What the kill switch stands at now."""
+    """The kill switch as it stands now."""
 
     TYPE: ClassVar[str] = "healing.switched"
 

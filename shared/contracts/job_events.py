@@ -1,4 +1,4 @@
-"""What happens to a job, in order: accepted, pending, running, its end, removed."""
+"""The events of a job, in order: accepted, pending, running, its end, removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LastLines = Annotated[
 
 
 class Isolation(Part):
-    """What a runtime could not honour of what was asked, in words; empty when all was."""
+    """The part of a request that a runtime could not honour, in words; empty when all was."""
 
     notes: Sentences = ()
 
@@ -61,7 +61,7 @@ class JobStarting(JobEvent):
 
 
 class PendingCause(StrEnum):
-    """What keeps a job from running, worst first: the first four do not heal by waiting."""
+    """Causes why a job does not run, worst first: the first four do not heal by waiting."""
 
     IMAGE = "image"
     ADMISSION = "admission"
@@ -130,7 +130,7 @@ Artifacts = Annotated[
 
 
 class Stored(Part):
-    """What of the files a program left is in the object store, and what is not."""
+    """The files a program left that are in the object store, and those that are not."""
 
     files: int = Field(default=0, ge=0, lt=2**63, description="Files stored.")
     size: int = Field(default=0, ge=0, lt=2**63, description="Bytes of all of them.")

@@ -1,4 +1,4 @@
-"""What messages about jobs are made of: names, states, resources, time limits."""
+"""The parts of messages about jobs: names, states, resources, time limits."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def retry_budgets(max_retries: int) -> dict[FailureClass, int]:
 
 
 class Resources(Part):
-    """What each container of the job gets."""
+    """The resources that each container of the job gets."""
 
     cpu: float = Field(default=1.0, gt=0, le=1024, description="CPU cores.")
     gpu: int = Field(default=0, ge=0, le=64, description="GPUs; none unless asked for.")

@@ -1,4 +1,4 @@
-"""What is asked of jobs: to hand one in, to cancel or to remove it; and the refusal."""
+"""Requests about jobs: to submit one, to cancel or to remove it; and the refusal."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ class JobSubmit(Message):
         return self
 
     def _absent_roles(self) -> Iterator[str]:
-        """What is given to roles the job has not got."""
+        """The fields that are given to roles the job has not got."""
         for name in ("volumes", "env_from", "env_value_from", "containers"):
             for number, each in enumerate(getattr(self, name)):
                 if absent := sorted({*each.roles} - {*self.roles()}):
@@ -213,7 +213,7 @@ class JobSubmit(Message):
         return self.job_id
 
     def volumes_of(self, role: Role) -> tuple[Volume, ...]:
-        """What is mounted for the members of this role."""
+        """The volumes that are mounted for the members of this role."""
         return tuple(each for each in self.volumes if _is_of(role, each.roles))
 
     def containers_of(self, role: Role) -> tuple[Container, ...]:
@@ -245,7 +245,7 @@ class JobSubmit(Message):
         return {role: number for role, number in numbers.items() if number}
 
     def resources_of(self, role: Role) -> Resources:
-        """What each container of this role gets."""
+        """The resources that each container of this role gets."""
         return self.role_resources.get(role, self.resources)
 
     def image_of(self, role: Role) -> str | None:

@@ -135,11 +135,11 @@ class Message(Part):
         return self.TYPE
 
     def subject(self) -> str:
-        """What the message is about (CloudEvents ``subject``), for people and traces."""
+        """The message's subject in the sense of CloudEvents, for people and traces."""
         return ""
 
     def dedupe_key(self) -> str | None:
-        """What makes two deliveries the same effect, or None when every publish is its own."""
+        """The key that makes two deliveries the same effect; None when every publish is its own."""
         return None
 
     def message_id(self) -> str:

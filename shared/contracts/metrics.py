@@ -9,7 +9,7 @@ from pydantic import Field
 from shared.contracts.message import HostName, Message, Part, routing_word
 
 MAX_ITEM_LENGTH, MAX_LABELS, LABEL_NAME_LENGTH, LABEL_VALUE_LENGTH = 200, 32, 128, 512
-"""What events can carry."""
+"""The bounds on names and labels: events' headers carry them."""
 UNPRINTABLE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
 """Control characters and line breaks: they stand in no name and in no label's value."""
 _PRINTABLE = rf"^{UNPRINTABLE.replace('[', '[^', 1)}*$"
@@ -18,7 +18,7 @@ ItemName = Annotated[
     str,
     Field(min_length=1, max_length=MAX_ITEM_LENGTH, pattern=_PRINTABLE),
 ]
-"""What is measured: any UTF-8 text on one line, as a metric's name in Prometheus 3."""
+"""The name of a metric: any UTF-8 text on one line, as in Prometheus 3."""
 LabelName = Annotated[str, Field(min_length=1, max_length=LABEL_NAME_LENGTH, pattern=_PRINTABLE)]
 LabelValue = Annotated[str, Field(max_length=LABEL_VALUE_LENGTH, pattern=_PRINTABLE)]
 

@@ -51,7 +51,7 @@ class Toleration(Part):
 
 
 class NodeExpression(Part):
-    """What must hold of one label of a node."""
+    """A condition on one label of a node."""
 
     key: LabelKey
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = "In"
@@ -216,7 +216,7 @@ def faults_of_containers(
 
 
 def demand(program: float, containers: Sequence[tuple[str, float]]) -> float:
-    """What a pod asks for: its sidecars beside the program, or beside an init container before.
+    """A pod's resources: its sidecars beside the program, or beside an init container before.
 
     ``containers`` are the kinds of the job's own and what each of them asks for, in their order.
     """

@@ -24,7 +24,7 @@ _Text = Annotated[str, Field(max_length=200)]
 
 
 class Question(Message):
-    """What every question has."""
+    """The part that every question has."""
 
     ONCE: ClassVar[bool] = False
 
@@ -65,7 +65,7 @@ class SeriesFound(Message):
 
 
 class CurveAsk(Question):
-    """What do the models know of this series?"""
+    """Ask the models for a series' curve."""
 
     TYPE: ClassVar[str] = "curve.ask"
 
@@ -76,7 +76,7 @@ class CurveAsk(Question):
 
 
 class Curve(Part):
-    """What a model keeps of a series."""
+    """The part of a series that a model keeps."""
 
     points: Annotated[tuple[Point, ...], cut_to(2000)] = Field(
         default=(), max_length=2000, description="The measured values, oldest first."

@@ -46,7 +46,7 @@ class EvidenceTable(Part):
 
 
 class EvidenceCollected(Message):
-    """What was found on the machine; secrets are masked."""
+    """The evidence that was found on the machine; secrets are masked."""
 
     TYPE: ClassVar[str] = "evidence.collected"
 
@@ -124,7 +124,7 @@ class RemediationStep(Part):
 
 
 class RemediationExecuted(Message):
-    """What the agent did."""
+    """The outcome of a remediation, step by step, as the agent reports it."""
 
     TYPE: ClassVar[str] = "remediation.executed"
 

@@ -175,7 +175,7 @@ class LogAppended(_OfMember):
 
 
 class PodMeasured(_OfMember):
-    """What a member's program uses now; published about every ten seconds while it runs."""
+    """A member's present use of its machine; published about every ten seconds while it runs."""
 
     TYPE: ClassVar[str] = "pod.measured"
     ONCE: ClassVar[bool] = False

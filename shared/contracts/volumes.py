@@ -1,4 +1,4 @@
-"""What a job's program finds in its pods beside its package: volumes and settings by reference.
+"""Volumes and settings that a job's program finds in its pods beside its package, by reference.
 
 A job names objects of the jobs' namespace; what they hold never passes through the broker.
 """

@@ -1,4 +1,4 @@
-"""What a RabbitMQ of your own needs: the chart's definitions, derived from the topology."""
+"""The needs of a RabbitMQ of your own: the chart's definitions, derived from the topology."""
 
 from __future__ import annotations
 

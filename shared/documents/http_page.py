@@ -14,7 +14,7 @@ class _Absent:
 
 
 ABSENT: Any = _Absent()
-"""What an application's routes work with: they need it when they answer, not to be described."""
+"""A stand-in for what routes work with: they need it when they answer, not to be described."""
 
 
 def http_page(title: str, introduction: str, openapi: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What somebody gave for a service of a stack by its name: it counts before the stack's word."""
+"""Settings given for a service of a stack by its name: they come before the stack's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOKENS = {
 
 
 class AskedSettings:
-    """What environment and ``barograph.toml`` give, as they were when the stack was made."""
+    """The settings of environment and ``barograph.toml`` from when the stack was made."""
 
     def __init__(self) -> None:
         self._env = dict(os.environ)

@@ -1,4 +1,4 @@
-"""What an administrator gives a RabbitMQ: a user per principal with its rights, and the exchanges.
+"""The administrator's part of a RabbitMQ: a user with its rights per principal, and the exchanges.
 
 No principal may declare an exchange, so what is here must be there before any service connects.
 """

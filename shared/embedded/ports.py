@@ -20,7 +20,7 @@ DEFAULTS: Mapping[str, int] = {
     "broker.management": 15672,
     "object-store.s3": 8333,
 }
-"""What `barograph up` takes when it starts for the first time and they are free."""
+"""The ports of `barograph up` when it starts for the first time and they are free."""
 _LAST_PORT = 65_535
 
 

@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 _FIRST_PORT, _LAST_PORT = 10_300, 22_000
 _POLL_S = 0.05
 _UMASK = 0o077
-"""What our servers write is for nobody else's eyes."""
+"""The mask of the servers' files: nobody else may read them."""
 
 
 class EmbeddedError(RuntimeError):

@@ -1,4 +1,4 @@
-"""What each service of a stack knows of the others: addresses and credentials it needs."""
+"""Each service's settings in a stack: the addresses and credentials of the others it needs."""
 
 from __future__ import annotations
 

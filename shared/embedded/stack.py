@@ -50,7 +50,7 @@ _READY_TIMEOUT_S = 180.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _STEADY_S = 60.0
 _PORT_TAKEN = ("Address already in use", "eaddrinuse")
-"""What a server's log says when another program was quicker."""
+"""The words of a server's log when another program took its port first."""
 _WATCH_S = 0.25
 _STOP_TIMEOUT_S = 30.0
 

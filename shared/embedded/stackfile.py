@@ -74,7 +74,7 @@ def kept_tokens(state: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def read_stack_file(state: Path = DEFAULT_STATE) -> StackFile:
-    """What runs under ``state``; EmbeddedError when nothing does."""
+    """The stack that runs under ``state``; EmbeddedError when none does."""
     path = state.expanduser() / StackFile.NAME
     try:
         return StackFile.model_validate_json(path.read_bytes())

@@ -81,7 +81,7 @@ class JobsPlace:
                 write_private(self.directory / _NOTE, json.dumps(note))
 
     def settings(self) -> dict[str, str]:
-        """What the task service knows of it."""
+        """The settings by which the task service uses these directories and user ids."""
         if self.root is None:
             return {"JOBS_DIR": str(self.directory)}
         if (first := _noted(self.directory)) is None:

@@ -36,7 +36,7 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 
 class Publisher(Protocol):
-    """What code that only publishes depends on."""
+    """The interface for code that only publishes."""
 
     def publish(self, messages: Iterable[Message], *, cause: Envelope | None = None) -> None:
         """Return once the broker has confirmed every message."""
@@ -99,12 +99,12 @@ class Bus:
 
     @property
     def consumers(self) -> Sequence[QueueConsumer]:
-        """What consumes on this bus."""
+        """The consumers of this bus."""
         return tuple(self._consumers)
 
     @property
     def outage(self) -> str:
-        """What handlers wait for because it is away; nothing while they do not wait."""
+        """The absent part for which handlers wait; empty while they do not wait."""
         waits = (consumer.handling.outage for consumer in self._consumers)
         return next(filter(None, waits), "")
 
@@ -274,7 +274,7 @@ class Bus:
         return consumer
 
     def marks(self, queue: str) -> CrashMarks:
-        """What remembers over which message of ``queue`` this instance died."""
+        """The file that remembers over which message of ``queue`` this instance died."""
         return CrashMarks(self.state_file(f"{queue}.json"))
 
     def state_file(self, name: str) -> Path | None:
@@ -304,13 +304,13 @@ class Bus:
         return None if headers is None else int(headers.get(PARTITION_COUNT, 0))
 
     def membership(self) -> Membership:
-        """What tells the replicas of this principal of each other."""
+        """The membership by which the replicas of this principal know of each other."""
         membership = Membership(self.principal, self.instance, self._out)
         self._declarer.add(membership)
         return membership
 
     def dead_letter_depth(self, queues: Sequence[str]) -> DeadLetterDepth:
-        """What exports how many dead letters these own work queues have."""
+        """The metric of how many dead letters these own work queues have."""
         depth = DeadLetterDepth(queues)
         self._declarer.add(depth)
         return depth

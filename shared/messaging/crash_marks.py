@@ -1,4 +1,4 @@
-"""What a process had in hand when it died, in a file that outlives it.
+"""The messages a process had in hand when it died, in a file that outlives it.
 
 The broker counts how often a message came back, but an outage brings messages back as well as a
 crash, and a crash brings back all that the process held. Only the process itself can say which

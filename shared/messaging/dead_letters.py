@@ -26,7 +26,7 @@ _NOT_REPLAYED = (
     *(ATTEMPT, "x-reason", "x-dead-lettered-at", "x-delivery-count"),
     *("x-death", "x-first-death-", "x-last-death-"),
 )
-"""What headers begin with that are about the time before."""
+"""Headers about earlier deliveries, by their beginnings: a replay leaves them out."""
 _STRANGERS = (Principal.OUTSIDE, Principal.MEMBER, Principal.AGENT)
 """Senders that are no services, the least trusted first."""
 _NOT_FOUND = 404
@@ -190,7 +190,7 @@ def _count(channel: BlockingChannel, queue: str) -> int | None:
 
 
 def _present(channel: BlockingChannel, queue: str) -> Iterator[tuple[Any, Any, bytes]]:
-    """What is in the queue when the first is taken, but nothing that comes while this goes on.
+    """The letters in the queue when the first is taken, but none that comes while this goes on.
 
     The broker gives their number with the first. A passive declaration may tell an older number, in
     which those are missing that somebody has looked into and given back just before.

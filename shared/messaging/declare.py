@@ -45,7 +45,7 @@ class Declarer:
             link.call(lambda: part.connected(link) if self.done.is_set() else None)
 
     def name_of(self, queue: str) -> str:
-        """What the broker calls one of the queues; it chooses the names of exclusive ones."""
+        """The broker's name of one of the queues; it chooses the names of exclusive ones."""
         return self._names.get(queue, queue)
 
     def connected(self, link: Link) -> None:

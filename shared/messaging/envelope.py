@@ -103,7 +103,7 @@ class Delivery:
 
     @property
     def identity(self) -> str:
-        """What tells it from other messages; short, and text that any store takes."""
+        """The id that tells it from other messages; short, and text that any store takes."""
         return bounded_identity(self.message_id or hashlib.sha256(self.body).hexdigest())
 
 
@@ -129,7 +129,7 @@ class Envelope:
 
     @classmethod
     def of(cls, delivery: Delivery) -> Envelope:
-        """What the headers of ``delivery`` say; absent parts get neutral values."""
+        """The envelope that the headers of ``delivery`` give; absent parts get neutral values."""
         headers = delivery.headers
         return cls(
             id=bounded_identity(
@@ -227,7 +227,7 @@ def decode(delivery: Delivery) -> Message:
 
 
 def _faults(error: ValidationError) -> tuple[Fault, ...]:
-    """What is wrong, in bounded words: a sender chooses field names and how many faults."""
+    """The faults, in bounded words: a sender chooses field names and how many faults there are."""
     count = error.error_count()
     if count > _MAX_FAULTS:
         problem = f"{count} faults; of so many only the number is given"

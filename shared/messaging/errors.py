@@ -1,4 +1,4 @@
-"""What can go wrong with a message, and who may try again."""
+"""Errors with a message, and who may try again."""
 
 from __future__ import annotations
 

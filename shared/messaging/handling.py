@@ -29,14 +29,14 @@ PAUSES_S = (1.0, 2.0, 5.0, 10.0)
 """Between attempts while something outside is away; the last for as long as it stays so."""
 
 _SUSPECT_RETURNS = 2
-"""What came back to its queue so often may be what ends the process: it is handled alone."""
+"""A message that came back this often may be what ends the process: it is handled alone."""
 
 _ATTEMPTS_ALONE = 3
 
 
 @dataclass
 class Outcome:
-    """What became of a batch, by delivery tag; what is in neither list is given back."""
+    """The outcome of a batch, by delivery tag; a tag in neither list is given back."""
 
     done: list[int] = field(default_factory=list)
     set_aside: list[int] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Handling:
         self.stopped = threading.Event()
         """Set when no further attempt is to be begun."""
         self.outage = ""
-        """What is away, so that handling pauses; nothing while it does not."""
+        """The part that is away, so that handling pauses; empty while none is."""
 
     @property
     def busy_s(self) -> float:
@@ -141,7 +141,7 @@ class Handling:
 
 
 def _mark(queue: str, delivery: Delivery) -> str:
-    """What names this very message: an id alone may be another sender's, too."""
+    """The key of this very message: an id alone may be another sender's, too."""
     digest = hashlib.sha256(delivery.body)
     digest.update(delivery.identity.encode("utf-8", "replace"))
     return f"{queue} {digest.hexdigest()}"

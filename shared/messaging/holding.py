@@ -22,7 +22,7 @@ class Holding:
         self._bytes = 0
         self._small = 0
         self.prefetch = prefetch
-        """What the next channel is to ask for."""
+        """The prefetch for which the next channel is to ask."""
 
     def take(self, tag: int, size: int) -> bool:
         """Count a delivery; whether the channel is to be set up anew, with another prefetch."""

@@ -27,7 +27,7 @@ class KeptChannel:
         self._channel = None
 
     def opened(self, channel: Channel) -> None:
-        """What is to be done as soon as the channel is open, in the connection's thread."""
+        """Do what is due as soon as the channel is open, in the connection's thread."""
 
     def call(self, act: Callable[[Channel], None]) -> None:
         """Do something on the channel, from any thread; it is left undone where none is open."""

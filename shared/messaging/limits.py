@@ -1,4 +1,4 @@
-"""What AMQP and the broker take of one message: checked before it is stored or published.
+"""The limits of AMQP and the broker on one message: checked before it is stored or published.
 
 A message that breaks a limit ends the connection it is published on, and everything after it
 waits; it comes from the outbox again on the next connection. So it is found here, alone.

@@ -34,7 +34,7 @@ _DEAF_S = 5.0
 
 
 class Heartbeat(BaseModel):
-    """What a replica says of itself."""
+    """A replica's report of itself."""
 
     model_config = ConfigDict(frozen=True)
 

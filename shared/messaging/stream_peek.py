@@ -23,7 +23,7 @@ class StreamPeek:
         self._channel: Channel | None = None
 
     def headers(self, timeout_s: float) -> dict[str, Any] | None:
-        """What it says, or None if it has not come in time; not from the link's own thread."""
+        """The answer, or None if it has not come in time; not from the link's own thread."""
         self._link.call(lambda: self._link.open_channel(self._on_channel))
         self._answered.wait(timeout_s)
         self._link.call(self._close)

@@ -115,7 +115,7 @@ def _unpacked(layout: struct.Struct, encoded: bytes, offset: int, end: int) -> t
 
 
 def _sized(kind: str, encoded: bytes, begin: int, end: int, depth: int) -> Any:
-    """What says its own length: text, bytes, an array or a table."""
+    """A value that carries its own length: text, bytes, an array or a table."""
     if kind == "S":
         text = encoded[begin:end]
         try:

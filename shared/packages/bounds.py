@@ -25,7 +25,7 @@ class Bounds:
     ratio_from_bytes: int = 2 * 2**30
     """The ratio is judged from this unpacked size on: a data file of zeros is no attack."""
     header_bytes: int = 256 * 2**10
-    """What stands before one member's contents, long names and extended attributes included."""
+    """The headers before one member's contents, long names and extended attributes included."""
     global_headers: int = 64
     names_bytes: int = 64 * 2**20
     """All names and targets of links together, as they are held in memory."""

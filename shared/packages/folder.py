@@ -1,4 +1,4 @@
-"""What of a folder goes into its package, judged by the package's own rules."""
+"""The selection of a folder's files for its package, by the package's own rules."""
 
 from __future__ import annotations
 

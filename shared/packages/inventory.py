@@ -19,7 +19,7 @@ _MAX_LINKS = 40
 
 
 class Kind(Enum):
-    """What a member is."""
+    """The kind of a member."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -170,7 +170,7 @@ class Inventory:
         return () if place.missing else tuple(place.node.children)
 
     def kind(self, path: str) -> Kind | None:
-        """What a path leads to; None when that is nothing in the package."""
+        """The member to which a path leads; None when that is nothing in the package."""
         try:
             place = self._walk(self._root, path.split("/"), 0)
         except (_LeadsOutError, _TooManyLinksError):

@@ -19,7 +19,7 @@ def code_folder(inventory: Inventory) -> str | None:
 
 
 def layout_faults(inventory: Inventory, main: str | None) -> Iterator[str]:
-    """What keeps the package from being run; ``main`` is relative to the code folder."""
+    """The faults that keep a package from being run; ``main`` is relative to the code folder."""
     code = code_folder(inventory)
     if code is None:
         yield _no_code_folder(inventory)

@@ -8,7 +8,7 @@ _ALL = "packages"
 
 
 def prefix_of(project: str) -> str:
-    """What the keys of a project's packages begin with."""
+    """The beginning of the keys of a project's packages."""
     return _ALL if project == DEFAULT_PROJECT else f"{_ALL}/{project}"
 
 

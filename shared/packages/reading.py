@@ -45,7 +45,7 @@ _BROKEN = (
 
 
 class _Stream(gzip.GzipFile):
-    """What the archive yields. ``tarfile`` reads headers from it, and seeks over contents."""
+    """The bytes of the archive. ``tarfile`` reads headers from it, and seeks over contents."""
 
     def __init__(self, archive: Path, bounds: Bounds) -> None:
         super().__init__(archive, "rb")
@@ -118,7 +118,7 @@ class Archive:
                 raise PackageRefused([*inventory.faults, "more follows behind its end"])
 
     def contents(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        """What a file holds, in pieces."""
+        """The contents of a file, in pieces."""
         self._stream.begin_contents()
         source = self._tar.extractfile(member)
         if source is None:
@@ -156,7 +156,7 @@ def opened(path: Path, bounds: Bounds) -> Iterator[Archive]:
 
 
 def _other_kind(path: Path) -> str:
-    """What the file is, where that is known and no tar.gz."""
+    """The kind of a file that is no tar.gz, where it is known."""
     with path.open("rb") as file:
         start = file.read(_USTAR_AT + 5)
     if start[_USTAR_AT:] == b"ustar" and not start.startswith(_GZIP):

@@ -1,4 +1,4 @@
-"""What is taken of a stranger's batch: good rows as events can name them, faults of the others."""
+"""Checks of a stranger's batch: good rows as events can name them, faults of the others."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def item_of(name: str) -> str | None:
 
 
 def kept_labels(labels: Mapping[str, str]) -> Labels:
-    """What is kept of labels; one without a name or a value is no label."""
+    """The labels that are kept; one without a name or a value is no label."""
     if _is_plain(labels):
         return Labels(labels_text(labels), cut=False)
     shown = {

@@ -24,7 +24,7 @@ def no_milliseconds(times: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def fault_of(time: int) -> str:
-    """What is wrong with one of those."""
+    """The fault of a time that is none, with the unit it looks like."""
     unit = "seconds" if _SECONDS[0] <= time < _SECONDS[1] else ""
     for least, name in _UNITS:
         unit = name if time >= least else unit

@@ -35,7 +35,7 @@ class OtherStateError(Exception):
 
 
 class Batches:
-    """What one partition's batches lead to.
+    """The handling of one partition's batches.
 
     A batch that fails leaves the worker in a state that nobody knows. So the first time its
     exception goes to the caller, who restores the worker and reads the stream again; when the
@@ -58,7 +58,7 @@ class Batches:
         return offset in self._failed
 
     def processed(self, worker: PartitionWorker, offset: int, body: bytes) -> list[Outgoing]:
-        """What follows from a batch, or why it is set aside; raises what the worker raised."""
+        """The effects of a batch, or why it is set aside; raises what the worker raised."""
         deaths = self._mark.deaths(offset)
         if deaths >= MAX_CRASHES:
             reason = f"the process ended {deaths} times while it worked on this batch"

@@ -1,4 +1,4 @@
-"""What handlers and workers are given, and what they must look like."""
+"""The arguments of handlers and workers, and the form these must have."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.store import Records
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a handler may know beside the message.
+    """The surroundings of a message that a handler may know.
 
     ``records`` belongs to the transaction the handler runs in; a service without a store has
     none, and asking for it is an error.

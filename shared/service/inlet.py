@@ -256,7 +256,7 @@ def _read(delivery: Delivery) -> tuple[Message, Envelope, str]:
 
 
 def _effect_id(message: Message, envelope: Envelope) -> str:
-    """What names the effect: the message's own key, or else the sender's id of the event."""
+    """The key of the effect: the message's own key, or else the sender's id of the event."""
     return envelope.id if message.dedupe_key() is None else message.message_id()
 
 

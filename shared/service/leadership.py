@@ -38,7 +38,7 @@ class Row(Protocol):
 
 
 class Role(Enum):
-    """What this replica is to the others."""
+    """The relation of this replica to the others."""
 
     STANDBY = auto()
     LEADER = auto()

@@ -1,4 +1,4 @@
-"""What of a service must make progress, and within which time: the truth behind ``/livez``."""
+"""The parts of a service that must make progress, and how fast: the truth behind ``/livez``."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Liveness:
         self._shown: set[str] = set()
 
     def wrong(self) -> dict[str, str]:
-        """What makes no progress, by name; empty when all is well."""
+        """The parts that make no progress, by name; empty when all is well."""
         found = {} if self._bus.alive else {"messaging": "its thread has ended"}
         found |= self._links() | self._consumers() | self._partitions()
         turns = {f"periodic {name}": turn.wrong() for name, turn in list(self.turns.items())}

@@ -1,4 +1,4 @@
-"""What a transaction has to say: in the store's outbox until the broker has confirmed it."""
+"""A transaction's messages: in the store's outbox until the broker has confirmed them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.store import Queued, Store
 log = structlog.get_logger(__name__)
 
 _MAX_REFUSALS = 5
-"""What the broker refused so often, sent alone, it will not take at all."""
+"""A message that the broker refused so often, sent alone, it will not take at all."""
 
 
 def as_queued(out: Outgoing) -> Queued:

@@ -123,7 +123,7 @@ class PartitionOwner:
         return 0.0 if waits else self._clock() - self._moved_at
 
     def look(self, question: Callable[[PartitionWorker], T]) -> Future[T | None]:
-        """What ``question`` finds in the state between two batches; None where it is another's."""
+        """The answer to ``question`` between two batches; None where another replica has it."""
         return self.consumer.submit(
             lambda: None if self._worker is None else question(self._worker)
         )

@@ -64,7 +64,7 @@ class Sharing:
             owner.show_lag()
 
     def wrong(self) -> dict[str, str]:
-        """What keeps partitions of this replica's share from being worked on, by name."""
+        """The reasons why partitions of this replica's share are not worked on, by name."""
         found = {"replicas": self._membership.error} if self._membership.error else {}
         now = self._clock()
         for partition, since in list(self._since.items()):

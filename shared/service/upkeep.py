@@ -1,4 +1,4 @@
-"""What a service's store needs besides its work: the outbox sent, the inbox shortened, a look."""
+"""The upkeep of a service's store: the outbox sent, the inbox shortened, a look."""
 
 from __future__ import annotations
 

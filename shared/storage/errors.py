@@ -1,4 +1,4 @@
-"""What can go wrong with an object store."""
+"""Failures of an object store."""
 
 from shared.unavailable import Unavailable
 

@@ -91,7 +91,7 @@ class MemoryStore:
         return PresignedUpload(bucket, key, upload_id, part_bytes, urls, tuple(sorted(parts)))
 
     def accept(self, url: str, data: bytes) -> None:
-        """What an HTTP PUT to one of its upload URLs would do."""
+        """Take the bytes that an HTTP PUT to one of its upload URLs would bring."""
         act, *path = url.removeprefix("memory://").split("?")[0].split("/")
         if act == "part":
             self._uploads[path[0]][2][int(path[1])] = data

@@ -20,7 +20,7 @@ _TIMEOUT = urllib3.Timeout(connect=10.0, read=120.0)
 
 @dataclass(frozen=True)
 class PresignedAccess:
-    """What may be written, and the URL of each object that may be read, by ``bucket/key``."""
+    """Keys that may be written, and the URL of each object that may be read, by ``bucket/key``."""
 
     writes: PresignedPrefix
     reads: Mapping[str, str]
@@ -120,7 +120,7 @@ def _measure(data: bytes | Path) -> tuple[int, str]:
 
 
 def _envelope(boundary: str, fields: Mapping[str, str]) -> tuple[bytes, bytes]:
-    """What comes before and after the file in a form (RFC 7578)."""
+    """The bytes before and after the file in a form (RFC 7578)."""
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()

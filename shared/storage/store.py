@@ -103,7 +103,7 @@ class ObjectStore(Protocol):
         """Download the object to ``path``; nothing is left there when it fails."""
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
-        """What is known of the object, None when there is none."""
+        """The object's size and digests; None when there is none."""
 
     def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
         """Objects whose key begins with ``prefix``, by key."""

@@ -31,7 +31,7 @@ class Collection(Generic[T]):
     due: Callable[[T], datetime | None] | None = None
 
     def row(self, record: T) -> dict[str, Any]:
-        """What is stored of ``record``: the columns it is looked up by, and the record."""
+        """The row of ``record``: the columns it is looked up by, and the record."""
         return {
             "collection": self.name,
             "key": fitted(self.key(record)),

@@ -1,4 +1,4 @@
-"""What can keep a service from its database."""
+"""Failures that keep a service from its database."""
 
 from __future__ import annotations
 

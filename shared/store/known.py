@@ -1,4 +1,4 @@
-"""What a transaction knows of its records without asking the database again.
+"""The records that a transaction knows without asking the database again.
 
 A unit of the store holds the database's one write lock from its begin to its end, so what it has
 read stays true until it changes it itself.
@@ -43,11 +43,11 @@ class Known:
         return self._groups.get(group)
 
     def learn(self, records: Mapping[str, Any]) -> None:
-        """What the database says, None for a key it has not."""
+        """The database's record, None for a key it has not."""
         self._keys.update(records)
 
     def learn_group(self, group: str, known: KnownGroup) -> None:
-        """What the database says of a group."""
+        """The database's records of a group."""
         self.learn(known.records)
         self._groups[group] = known
         self._group_of |= dict.fromkeys(known.records, group)

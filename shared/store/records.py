@@ -249,7 +249,7 @@ class Records:
         *,
         newest_first: bool,
     ) -> list[T] | None:
-        """What ``find`` is asked for, from a group that was read ahead; None if that is not all."""
+        """The answer to ``find`` from a group that was read ahead; None if that is not all."""
         known = self._known[collection.name].group(group)
         if known is None or not (known.complete or newest_first):
             return None

@@ -1,4 +1,4 @@
-"""What to do instead of each field of a TFJob that has no counterpart here."""
+"""Advice for each field of a TFJob that has no counterpart here."""
 
 from __future__ import annotations
 

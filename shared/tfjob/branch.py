@@ -19,18 +19,18 @@ _MUST_BE = {
 
 @dataclass
 class Findings:
-    """What is wrong with a document, and what is worth knowing, each with its path."""
+    """A document's faults and notes, each with its path."""
 
     faults: list[str] = field(default_factory=list)
     surplus: list[str] = field(default_factory=list)
-    """What is asked for and not supported: a job without it can run, if people want that."""
+    """The fields that are not supported: a job without them can run, if people want that."""
     _notes: dict[str, None] = field(default_factory=dict)
     _wrong: set[str] = field(default_factory=set)
     """The paths of the faults."""
 
     @property
     def notes(self) -> list[str]:
-        """What is worth knowing."""
+        """The notes that are worth knowing."""
         return list(self._notes)
 
     def fault(self, path: str, problem: str) -> None:

@@ -18,7 +18,7 @@ _RESTRICTED = {
     "seccompProfile": ({"type": "RuntimeDefault"},),
     "fsGroupChangePolicy": ("OnRootMismatch", "Always"),
 }
-"""What a security context may ask for without asking for anything: pods have it here."""
+"""The fields of a security context that ask for nothing new: pods have it so here."""
 
 
 def beside(

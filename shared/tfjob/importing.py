@@ -196,7 +196,7 @@ def _shape(replicas: dict[str, Replica], policy: str | None, findings: Findings)
 def _together(
     body: dict[str, Any], replicas: dict[str, Replica], findings: Findings, own_code: bool
 ) -> dict[str, dict[str, Any]]:
-    """What a job has once and TFJob for each role; the commands by role."""
+    """The fields that a job has once and a TFJob for each role; the commands by role."""
     images = {role: each.image for role, each in replicas.items() if each.image}
     if len({*images.values()}) == 1 and len(images) == len(replicas):
         (body["image"],) = {*images.values()}
@@ -251,7 +251,7 @@ def _by_role(replicas: dict[str, Replica]) -> dict[str, Any]:
 def _shared(
     replicas: dict[str, Replica], of: Callable[[Replica], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """What the roles have, each once, with ``roles`` where not all have it."""
+    """The values of the roles, each once, with ``roles`` where not all have it."""
     lists = {role: of(each) for role, each in replicas.items()}
     if all(each == next(iter(lists.values())) for each in lists.values()):
         return next(iter(lists.values()), [])

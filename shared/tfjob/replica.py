@@ -26,7 +26,7 @@ _RESTARTS = {
 
 @dataclass
 class Replica:
-    """What one entry of tfReplicaSpecs says."""
+    """The contents of one entry of tfReplicaSpecs."""
 
     path: str
     replicas: int = 1

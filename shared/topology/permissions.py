@@ -1,4 +1,4 @@
-"""What each principal's broker user may do: no more than its rows of the table need.
+"""The rights of each principal's broker user: no more than its rows of the table need.
 
 RabbitMQ checks topic permissions of what is published to an exchange directly, and of its first
 routing key only (before 4.1); not of what reaches an exchange by a binding, an alternate exchange
@@ -37,10 +37,10 @@ from shared.topology.routes import (
 )
 
 SUBSCRIBERS_QUEUES = "outside."
-"""What the names of users' own queues begin with."""
+"""The beginnings of the names of users' own queues."""
 
 _NAMED_BY_BROKER = "amq.gen-"
-"""What the names that the broker gives begin with; nobody can give it to an exchange."""
+"""The beginnings of names that the broker gives; nobody can give one to an exchange."""
 
 _STREAMS = r"metrics\.\d+"
 
@@ -57,7 +57,7 @@ class Permissions:
 
 
 def permissions(principal: Principal) -> Permissions:
-    """What ``principal``'s broker user may do."""
+    """The rights of ``principal``'s broker user."""
     if principal is Principal.OPERATOR:
         return Permissions(".*", ".*", ".*", ())
     own = list(_own_queues(principal))
@@ -90,7 +90,7 @@ class Grant:
 
 
 def grants(principal: Principal, word: str) -> list[Grant]:
-    """What the instances need whose routing keys carry ``word``: no other's.
+    """The rights of the instances whose routing keys carry ``word``: no other's.
 
     Their queues are named by the broker. A right to make queues of a given name would also be one
     to make an exchange of that name, whose messages no topic permission is asked about.

@@ -97,7 +97,7 @@ def partition_of(machine: str, partitions: int) -> int:
 
 
 def partitions_of(principal: Principal) -> str:
-    """What a principal's work on the streams is called: its dead letters are kept under it."""
+    """The name of a principal's work on the streams: its dead letters are kept under it."""
     return f"{principal}.partitions"
 
 

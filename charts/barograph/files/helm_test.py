@@ -1,4 +1,4 @@
-"""What `helm test` runs: a tiny job from hand-in to log, and an alert from sample to event.
+"""The program of `helm test`: a tiny job from hand-in to log, an alert from sample to event.
 
 Uses the doors users have: tshell for the job, any AMQP client for samples and alerts.
 """

@@ -48,7 +48,7 @@ def call(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str
 
 
 def names(path: str) -> list[str]:
-    """What a list holds."""
+    """The items of a list."""
     return [item["metadata"]["name"] for item in call("GET", path).get("items") or []]
 
 

@@ -37,7 +37,7 @@ class Network(tf.Module):
 
 
 def serve(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> None:
-    """What ps and workers do: wait for the chief, for ever. The platform ends them."""
+    """The work of ps and workers: wait for the chief, for ever. The platform ends them."""
     server = tf.distribute.Server(
         resolver.cluster_spec(),
         job_name=resolver.task_type,
@@ -49,7 +49,7 @@ def serve(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> None:
 
 
 def train(resolver: tf.distribute.cluster_resolver.ClusterResolver, steps: int) -> None:
-    """What the chief does."""
+    """The work of the chief."""
     pixels, digits = load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(
         (pixels / 16).astype("float32"), digits, test_size=0.25, random_state=0

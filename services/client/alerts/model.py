@@ -182,7 +182,7 @@ class AlertModel:
         return Incident(alert=alert, events=events, episodes=episodes, curve=curve, actions=found)
 
     def curve(self, event_id: str) -> Curve | None:
-        """What an episode's newest event had for a plot."""
+        """The numbers of an episode's newest event, for a plot."""
         with self._store.reading() as records:
             return records.get(CURVES, event_id)
 

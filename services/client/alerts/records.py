@@ -1,4 +1,4 @@
-"""What is kept of alerts: each as last heard of, its history, and the signals of its series."""
+"""The records of alerts: each as last heard of, its history, and the signals of its series."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class AlertEvent(_Frozen):
     text: str
     by: str = ""
     order: int = 0
-    """What comes first of what happened at the same time: a cause before what follows from it."""
+    """The order of things that happened at the same time: a cause before what follows from it."""
     sequence: int = 0
 
 
@@ -109,7 +109,7 @@ class Episode(_Frozen):
 
 
 class Curve(_Frozen):
-    """What an episode's newest event had for a plot; at most ``MAX_POINTS`` of each."""
+    """The numbers of an episode's newest event, for a plot; at most ``MAX_POINTS`` of each."""
 
     event_id: str
     received_at: AwareDatetime

@@ -25,7 +25,7 @@ class Entry:
     text: str
     by: str = ""
     order: tuple[int, int] = (0, 0)
-    """What comes first of what happened at the same time."""
+    """The order of things that happened at the same time."""
 
     @property
     def time(self) -> str:

@@ -1,4 +1,4 @@
-"""What people decide on the pages: it goes out as messages, in their name."""
+"""Decisions that people make on the pages: they go out as messages, in their name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes work with, and how each of them gets it."""
+"""The parts that the routes work with, and how each route gets them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shared.storage import ObjectStore
 
 @dataclass(frozen=True)
 class Client:
-    """What the routes work with."""
+    """The parts that the routes work with."""
 
     settings: ClientSettings
     publisher: Publisher

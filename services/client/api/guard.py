@@ -1,4 +1,4 @@
-"""What stands before every request: names, origins, the token, bodies, protective headers."""
+"""The guard before every request: names, origins, the token, bodies, protective headers."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def leave(client: Provided, form: SentForm) -> Response:
 
 
 class _SafeCookie(TypedDict):
-    """What keeps a cookie from scripts, other sites and unencrypted connections."""
+    """Options that keep a cookie from scripts, other sites and unencrypted connections."""
 
     httponly: bool
     samesite: Literal["strict"]

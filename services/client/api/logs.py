@@ -24,7 +24,7 @@ Incarnation = Annotated[int | None, Query(ge=1, le=1_000_000)]
 
 
 class Part(BaseModel):
-    """What one incarnation of a member has printed."""
+    """The output of one incarnation of a member."""
 
     member: str
     incarnation: int

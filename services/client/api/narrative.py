@@ -21,10 +21,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Story:
-    """What the healer says of an alert."""
+    """An alert's story as the healer tells it."""
 
     opening: str
-    """What is the matter, what was done, and what is wanted of whom."""
+    """A summary: what is the matter, what was done, and what is wanted of whom."""
     standing: str
     held_by: str
     until: datetime | None

@@ -31,7 +31,7 @@ _AT_ONCE, _A_PIECE_S, _WHOLE_S = 4, 30.0, 1800.0
 
 
 class PackageStored(BaseModel):
-    """What to name in a job."""
+    """The fields of a job that name the stored package."""
 
     package: str = Field(description="bucket:key prefix:file name.")
     package_sha256: str = Field(description="Its digest.")

@@ -29,7 +29,7 @@ from shared.contracts.job_notices import PROJECT_HEADER
 
 _PAGE, _MAX_RESULTS, _MAX_READ = 50, 200, 1_000
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
-"""What Python's mail parser raises for headers and bodies that break the standards."""
+"""The exceptions of Python's mail parser for headers and bodies that break the standards."""
 
 
 routes = APIRouter(include_in_schema=False)

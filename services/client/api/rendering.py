@@ -44,11 +44,11 @@ SAID = {
     "rule": "Decided; the rule is shown as the healer has it.",
     "channel": "The channel took a test.",
 }
-"""What a page says after a form was taken."""
+"""The sentence on a page after a form was taken."""
 
 
 def renderer(settings: ClientSettings) -> Render:
-    """What draws a page from its template's name and values."""
+    """The function that draws a page from its template's name and values."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parents[1] / "templates"),
         autoescape=True,
@@ -93,7 +93,7 @@ def _by_role() -> dict[str, Any]:
 
 
 def _of_address(address: tuple[str, str]) -> dict[str, str]:
-    """What was done by the form that led here, and the way back here for the next one."""
+    """The sentence about the form that led here, and the way back here for the next one."""
     path, query = address
     fields = dict(parse_qsl(query))
     said = SAID.get(fields.pop("said", ""), "")

@@ -1,4 +1,4 @@
-"""What a job left: its files one by one, straight from the object store."""
+"""A job's results: its files one by one, straight from the object store."""
 
 from __future__ import annotations
 

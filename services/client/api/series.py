@@ -36,7 +36,7 @@ class SeriesPage(BaseModel):
 
 
 class CurveAnswer(BaseModel):
-    """What the models know of one series."""
+    """The models' knowledge of one series."""
 
     series: SeriesRef
     detector: KnownCurve | None = Field(description="Newest values, usual range and votes.")
@@ -63,7 +63,7 @@ def series(
 
 @routes.get("/curve")
 def curve(client: Provided, host: _Text, item: _Text, label: _Label = None) -> CurveAnswer:
-    """What the models know of one series now."""
+    """Show what the models know of one series now."""
     answers, picture = _asked(client.questions, _series(host, item, label or []), Window())
     curves = {each.source: each.curve for each in answers}
     return CurveAnswer(

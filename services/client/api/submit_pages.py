@@ -114,7 +114,7 @@ def _body(
 
 
 def _planned(client: Client, body: dict[str, Any]) -> JobPlanned | None:
-    """What the installation says the job would be; None when it did not say so in time."""
+    """The installation's plan of the job; None when it did not come in time."""
     request_id = ask_for_plan(client, body, server=True)
     deadline = time.monotonic() + _PLAN_S
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""What jobs asked for and what they use."""
+"""The resources that jobs asked for and use."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def one_job(client: Provided, job_id: JobId) -> JobUsage:
 
 @routes.get("/jobs/{job_id}/usage.csv", response_class=StreamingResponse)
 def over_time(client: Provided, job_id: JobId) -> StreamingResponse:
-    """What each member used over time: mean cores and most memory of each step.
+    """The use of each member over time: mean cores and most memory of each step.
 
     It is kept after the job's end, until the job is removed.
     """

@@ -14,7 +14,7 @@ _LABEL = re.compile(rf"{_NAME}={_NAME}(?:,|$)")
 
 
 class Named(Protocol):
-    """What knows a series by its canonical text, beside its machine and item."""
+    """Anything that knows a series by its canonical text, beside its machine and item."""
 
     @property
     def host(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What detector and predictor answered about one series, for a plot, a table and CSV; pure."""
+"""The answers about one series, arranged for a plot, a table and CSV; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What speaks against a job before anything of it is uploaded."""
+"""Checks of a job before anything of it is uploaded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def check_path(path: Path, main: str | None = None) -> None:
 
 
 def syntax_fault(request: Request) -> str:
-    """What this machine's Python finds wrong with the main program; '' for nothing."""
+    """The fault that this machine's Python finds in the main program; '' for none."""
     if request.upload is None or not request.upload.is_dir():
         return ""
     path = request.upload / "code" / request.body["main"]

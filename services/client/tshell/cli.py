@@ -1,4 +1,4 @@
-"""What all commands share: the application, its common options, and how results are said."""
+"""The ground of all commands: the application, its common options, and how results are shown."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def hand_in(request: Request, wait: bool, as_json: bool) -> None:
     add_help_option=False,
 )
 def plan(context: typer.Context) -> None:
-    """What `submit` with the same arguments would create, and whether it fits; creates nothing."""
+    """Show what `submit` with the same arguments would create, if it fits; creates nothing."""
     group = context.parent
     if group is None or not hasattr(group.command, "get_command"):
         raise AssertionError("plan runs below the application")
@@ -209,7 +209,7 @@ def _dry_run(request: Request, by: DryRun, manifests: bool, as_json: bool) -> No
 
 
 def _checked_here(body: dict[str, Any], as_json: bool) -> None:
-    """What the contract alone can tell; needs no Barograph."""
+    """The part of the checks that needs no Barograph: the contract's."""
     from pydantic import ValidationError  # noqa: PLC0415
 
     from services.client.tshell.stop import Code, Stop  # noqa: PLC0415

@@ -20,7 +20,7 @@ _OPTIONAL = ("name", "project", "image", "queue", "priority_class", "job_id")
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What a command line says of a job. Fields are named as those of `job.submit`."""
+    """The options of a job on a command line. Fields are named as those of `job.submit`."""
 
     main: Annotated[
         str, typer.Option("-d", "--main", help="The program to run, as a path below code/.")

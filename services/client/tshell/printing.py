@@ -10,11 +10,11 @@ from typing import TextIO
 from shared.visible import sign
 
 _COMMAND = re.compile(r"\x1b(?!\[[0-9;:]*m)|[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f-\x9f]")
-"""What could move a terminal's cursor, rename its window or answer for its user; colours stay."""
+"""Sequences that move a terminal's cursor, rename its window or answer for its user."""
 
 
 def prefix(member: str, incarnation: int, *, alone: bool) -> str:
-    """What stands before each line of a member's log; nothing for the only one of its job."""
+    """The prefix of each line of a member's log; empty for the only one of its job."""
     if incarnation > 1:
         return f"{member}/{incarnation}  "
     return "" if alone else f"{member}  "

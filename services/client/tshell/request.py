@@ -1,4 +1,4 @@
-"""What is handed in: from options, or from a job's file and what was said beside it."""
+"""The request to be submitted: from options, or from a job's file and options beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``tshell`` draws for people: tables, a plan, a job with its timeline."""
+"""The tables, plans and descriptions that ``tshell`` draws for people."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def description(described: dict[str, Any]) -> None:
 
 
 def plan(answer: dict[str, Any], manifests: bool) -> None:
-    """What a job would be."""
+    """The plan of a job, for people."""
     answer = visible_value(answer)
     console = _console()
     table = Table("role", "members", "cores", "memory", "GPUs")
@@ -106,7 +106,7 @@ def plan(answer: dict[str, Any], manifests: bool) -> None:
 
 
 def jobs_usage(used: list[dict[str, Any]]) -> None:
-    """What every job that has not ended uses."""
+    """The use of every job that has not ended, for people."""
     used = visible_value(used)
     table = Table("job", "name", "state", "members", "cores", "memory", "GPUs")
     for job in used:
@@ -124,7 +124,7 @@ def jobs_usage(used: list[dict[str, Any]]) -> None:
 
 
 def members_usage(used: dict[str, Any]) -> None:
-    """What the members of a job use."""
+    """The use of a job's members, for people."""
     used = visible_value(used)
     table = Table("member", "stands", "node", "cores", "memory", "most memory", "GPUs")
     for member in used["members"]:

@@ -121,7 +121,7 @@ def top(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """What jobs, or a job's members, asked for and what they use."""
+    """Show what jobs, or a job's members, asked for and what they use."""
     client = the_client()
     path = f"/jobs/{the_job(client, job)['job_id']}/usage" if job else "/usage"
     used = client.jobs_api.call("GET", path)

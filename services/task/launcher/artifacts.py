@@ -1,4 +1,4 @@
-"""What the program leaves: model and outputs, uploaded with their checksums."""
+"""The files the program leaves: model and outputs, uploaded with their checksums."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RETRY_S = 2.0
 
 @dataclass
 class Uploaded:
-    """What is in the store: the first artifacts, how many there are, and what is not there."""
+    """The files in the store: the first artifacts, how many there are, and what is not there."""
 
     artifacts: list[Artifact] = field(default_factory=list)
     files: int = 0

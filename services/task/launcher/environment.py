@@ -1,4 +1,4 @@
-"""What the user's program is given: environment and arguments; pure."""
+"""The environment and arguments that the user's program is given; pure."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _MAX_BYTES = 65_536
 _MAX_USED = 1e15
 """More seconds or bytes than this are none."""
 _EXIT_CODES = range(-64, 256)
-"""What a program can end with; negative are signals."""
+"""The exit codes a program can end with; negative are signals."""
 
 
 class Exchange:
@@ -43,7 +43,7 @@ class Exchange:
         temporary.rename(self._directory / name)
 
     def heard(self, name: str) -> dict[str, Any] | None:
-        """What the other side wrote, None before it has."""
+        """The other side's file, None before it has written it."""
         data = self._read(name, 0, _MAX_BYTES)
         if data is None:
             return None
@@ -141,7 +141,7 @@ class RemoteProgram:
         self.stop(0.0)
 
     def used(self) -> Usage | None:
-        """What the other container tells of itself; the program could tell it, too."""
+        """The other container's report of itself; the program could have written it, too."""
         used = self._exchange.heard("used.json") or {}
         seconds, memory = used.get("cpu_seconds"), used.get("memory_bytes")
         if not isinstance(seconds, int | float) or not isinstance(memory, int):

@@ -1,4 +1,4 @@
-"""What a launcher stands on: this machine, or the containers of a pod."""
+"""The ground of a launcher: this machine, or the containers of a pod."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.contracts import PodExited
 
 @dataclass(frozen=True)
 class Order:
-    """What to run: arguments after the interpreter, the whole environment, the directory."""
+    """A program to run: arguments after the interpreter, the whole environment, the directory."""
 
     argv: list[str]
     env: dict[str, str]
@@ -22,7 +22,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a program and all it started use: seconds of processors so far, bytes held now."""
+    """The use of a program and all it started: seconds of processors so far, bytes held now."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -52,14 +52,14 @@ class RunningProgram(Protocol):
         """End it and everything it started."""
 
     def used(self) -> Usage | None:
-        """What it uses; None where nobody can tell."""
+        """The program's use; None where nobody can tell."""
 
 
 class Ground(Protocol):
     """Prepares and runs the program of one incarnation."""
 
     notes: list[str]
-    """What could not be honoured of what was asked, in words."""
+    """The part of the request that could not be honoured, in words."""
     sees_all: bool
     """Whether it knows why it is to end; a pod does not."""
     owner: int | None

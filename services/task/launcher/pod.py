@@ -185,7 +185,7 @@ class Pod:
         (PodPlaces.PRIVATE / LAUNCHER_FILE).write_text("{}")
 
     def prepare(self) -> tuple[Places, Path]:
-        """What the init container found.
+        """The report of the init container.
 
         Raises:
             Unusable: with its reason.

@@ -29,7 +29,7 @@ _WRAPPER = Path(__file__).with_name("exec_program.py")
 
 @dataclass(frozen=True)
 class Command:
-    """What to run and as whom; ``uid`` None means as we are."""
+    """A program to run and its user; ``uid`` None means the launcher's own."""
 
     argv: list[str]
     env: dict[str, str]
@@ -82,7 +82,7 @@ class Program:
 
     @property
     def fault(self) -> str:
-        """What kept it from starting shows in its log and exit code."""
+        """Always empty: a program that did not start shows why in its log and exit code."""
         return ""
 
     @property

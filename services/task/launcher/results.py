@@ -47,7 +47,7 @@ class LeftFile:
 
 
 class LeftOut:
-    """What was not stored: how many, and the first of them with their reasons."""
+    """The files that were not stored: how many, and the first of them with their reasons."""
 
     def __init__(self, most_reasons: int = 1000) -> None:
         self.number = 0

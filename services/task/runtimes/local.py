@@ -116,7 +116,7 @@ class LocalRuntime:
         """Nobody tells us: each time everything is looked at."""
 
     def observe(self, job_ids: Collection[str] | None = None) -> list[Observed]:
-        """What the directories tell, checked against the running processes."""
+        """The members that the directories name, checked against the running processes."""
         for key in [key for key, pid in self._children.items() if not _child_lives(pid)]:
             del self._children[key]
         found = []
@@ -204,7 +204,7 @@ class LocalRuntime:
 
 
 def specs(settings: TaskSettings) -> Spec:
-    """What launchers of this machine are given."""
+    """The function that makes the specification of a member on this machine."""
 
     def spec(submit: JobSubmit, member: Member, uid: int | None) -> MemberSpec:
         base = settings.work_dir / submit.job_id

@@ -68,6 +68,6 @@ def _stays(condition: Condition, news: News) -> bool:
 
 
 def _stopped(condition: Condition, news: News) -> Condition:
-    """What has ended does not run any more."""
+    """The condition after the news: a TFJob that has ended does not run any more."""
     ended = news.type in {"Succeeded", "Failed"} and condition.get("type") == "Running"
     return condition | {"status": "False"} if ended else condition

@@ -1,4 +1,4 @@
-"""What the task service remembers of each TFJob whose job is not over."""
+"""The records that the task service keeps of each TFJob whose job is not over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TFJobRecord(BaseModel):
     """How many jobs there have been: each time it is resumed, it is another one."""
     stage: Literal["active", "suspending", "suspended"] = "active"
     notes: tuple[str, ...] = ()
-    """What of it is done otherwise than it says."""
+    """Notes on fields that are carried out otherwise than the TFJob says."""
 
 
 TFJOBS = Collection("tfjobs", TFJobRecord, key=lambda r: r.uid)

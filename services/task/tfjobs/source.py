@@ -30,7 +30,7 @@ _COMPONENT = "barograph-task"
 
 
 class TFJobSource(Protocol):
-    """What the controller needs of the cluster; every call may be repeated."""
+    """The controller's needs of the cluster; every call may be repeated."""
 
     def found(self) -> dict[str, list[TFJob]]:
         """All of them, as of now, by namespace; one that was never listed so far is missing."""

@@ -72,7 +72,7 @@ def _created(tfjob: TFJob, more: str) -> News:
 
 
 def _news(tfjob: TFJob, record: TFJobRecord, job: JobRecord) -> Iterator[News]:
-    """What holds of a job that was handed in, in the order in which it comes to hold."""
+    """The conditions that hold of a submitted job, in the order in which they come to hold."""
     whole = f"{KIND} {tfjob.namespace}/{tfjob.name}"
     yield _created(tfjob, _details(record, job))
     if tfjob.has("Suspended"):

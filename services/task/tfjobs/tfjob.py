@@ -92,7 +92,7 @@ class TFJob:
         return found
 
     def described(self) -> Object:
-        """What the import is to read: the job itself, without what is dealt with here."""
+        """The document for the import: the job itself, without what is dealt with here."""
         spec = dict(_mapping(self.item.get("spec")))
         policy = {
             key: value

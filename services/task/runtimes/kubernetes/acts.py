@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class Lane(Enum):
-    """What an act is for; the value says how many of a kind are asked for at once.
+    """The purpose of an act; the value says how many of a kind are asked for at once.
 
     Each has threads of its own: neither hundreds of ends nor what is only tidied up stand before
     a launch, and nothing stands before an end.
@@ -31,7 +31,7 @@ class Lane(Enum):
 
 
 class Acts:
-    """What is asked of the API server, while the passes go on."""
+    """Requests to the API server that are sent while the passes go on."""
 
     def __init__(self) -> None:
         self._under_way: set[str] = set()

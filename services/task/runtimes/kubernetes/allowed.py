@@ -29,7 +29,7 @@ _NODE_STATES = "node.kubernetes.io/"
 
 @dataclass(frozen=True)
 class Allowed:
-    """What jobs may name; what the installation itself names is always among it.
+    """The objects jobs may name; those the installation itself names are always among them.
 
     ``images`` are repositories, without tag, or what repositories begin with, ending in ``/``;
     ``*`` stands for all.
@@ -52,7 +52,7 @@ class Allowed:
     storage: str = ""
     """The most that a container may take of its node's disk; empty: anything."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
-    """What the installation asks of every job's nodes."""
+    """The installation's conditions on every job's nodes."""
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Allowed:
@@ -74,7 +74,7 @@ class Allowed:
         )
 
     def faults(self, submit: JobSubmit) -> Iterator[Fault]:
-        """What a job names and may not."""
+        """The objects that a job names and may not."""
         yield from self._program(submit)
         yield from self._brought(submit)
         yield from self._scheduling("scheduling", submit.scheduling)
@@ -98,7 +98,7 @@ class Allowed:
             yield _not_allowed("queue", self.queues, "ALLOWED_QUEUES")
 
     def _brought(self, submit: JobSubmit) -> Iterator[Fault]:
-        """What its pods take from their namespace, and its own containers."""
+        """The features that its pods take from their namespace, and its own containers."""
         for number, volume in enumerate(submit.volumes):
             yield from self._volume(f"volumes.{number}", volume)
         yield from self._variables("", submit.env_from, submit.env_value_from)

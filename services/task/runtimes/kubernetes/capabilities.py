@@ -1,4 +1,4 @@
-"""What the API server can do; asked at start, never assumed."""
+"""The features of the API server; asked at start, never assumed."""
 
 from __future__ import annotations
 

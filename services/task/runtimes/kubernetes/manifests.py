@@ -16,7 +16,7 @@ from shared.cluster import Object
 from shared.contracts import JobSubmit, Role
 
 _SLACK_S = 900
-"""What fetching and storing may add to a job's own time limits."""
+"""The time that fetching and storing may add to a job's own time limits."""
 _RECOVERIES = 1000
 """The task service decides about failures; Kubernetes' own limit must never come first."""
 _EXCHANGE = "1Gi"

@@ -1,4 +1,4 @@
-"""What a job brings from its namespace into its containers, and only there; pure."""
+"""Volumes and settings that a job brings into its containers, and only there; pure."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _has_token(submit: JobSubmit) -> bool:
 
 
 def _identity() -> Object:
-    """What Kubernetes itself mounts for a service account; here only into the program."""
+    """The mounts that Kubernetes itself makes for a service account; here only in the program."""
     authority = {"key": "ca.crt", "path": "ca.crt"}
     namespace = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
     return {

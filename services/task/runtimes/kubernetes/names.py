@@ -46,18 +46,18 @@ def digest(job_id: str) -> str:
 
 
 def base_name(job_id: str) -> str:
-    """What the names of a job's objects begin with; no two jobs share it."""
+    """The beginning of the names of a job's objects; no two jobs share it."""
     slug = re.sub(r"[^a-z0-9]+", "-", job_id.lower())[:_SLUG].strip("-")
     return f"{slug}-{digest(job_id)[:10]}" if slug else f"job-{digest(job_id)[:10]}"
 
 
 def labels(owner: str, job_id: str) -> dict[str, str]:
-    """What every object of a job carries."""
+    """The labels that every object of a job carries."""
     return {MANAGED: "barograph", OWNER: owner, JOB: digest(job_id)}
 
 
 def training_labels(submit: JobSubmit, group: str, completions: int) -> dict[str, str]:
-    """What the Training Operator's pods carry, as far as all pods of a group have it in common."""
+    """The labels that the Training Operator gives to all pods of a group alike."""
     name = re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$", "", submit.name[:_MAX_LABEL])
     found = {f"{TRAINING}/job-name": name}
     if group != ALL:

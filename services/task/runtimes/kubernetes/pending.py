@@ -46,7 +46,7 @@ _MAX_REASON = 400
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of one job.
+    """The observations about one job that waits.
 
     ``warnings`` are the namespace's Warning events about its objects, newest last; ``workloads``
     Kueue's; ``held`` why its gates are not opened, '' when they are.

@@ -1,4 +1,4 @@
-"""What a job would be on this cluster, and what speaks against it."""
+"""Plans of jobs on this cluster, and what speaks against them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class KubernetesPlanner:
         )
 
     def _kinds(self, submit: JobSubmit) -> Iterator[Fault]:
-        """What this cluster or installation does not have."""
+        """The features that this cluster or installation does not have."""
         queue, able = self._template.queue_of(submit), self._view.capabilities
         if queue and not able.kueue:
             yield Fault(field="queue", problem="Kueue is not installed in this cluster")
@@ -149,7 +149,7 @@ class KubernetesPlanner:
             yield manifests.job(template, submit, group, size, base=0, owner_uid="")
 
     def _refusals(self, objects: Sequence[Object]) -> Iterator[Fault]:
-        """What the API server says against the objects, and against the pods of the Jobs.
+        """The API server's objections to the objects, and to the pods of the Jobs.
 
         Only of pods it looks at what they name and at the namespace's Pod Security level.
         """

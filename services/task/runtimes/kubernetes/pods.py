@@ -1,4 +1,4 @@
-"""What a pod's object says of its member; pure."""
+"""A pod's object read as its member's state; pure."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def fate(pod: Object) -> Exit:
 
 
 def _taken(pod: Object) -> tuple[str, bool]:
-    """What took it from outside, '' if nothing; and whether that was a more important pod."""
+    """The outside cause of its end, '' if none; and whether that was a more important pod."""
     disruption = condition(pod, "DisruptionTarget")
     cause = str(disruption.get("reason", "")) if disruption.get("status") == "True" else ""
     if cause in _PREEMPTED:

@@ -26,7 +26,7 @@ _SUFFIX = {
     "Ei": 2.0**60,
 }
 _SIDE_CPU, _SIDE_MEMORY = 0.05, 96 * 2**20
-"""What the launcher's container requests beside the program's."""
+"""The requests of the launcher's container beside the program's."""
 _SLACK = 1e-9
 _BYTES = {"memory", "ephemeral-storage"}
 _GPU_MODEL = "nvidia.com/gpu.product"
@@ -62,7 +62,7 @@ def keep(node: Object) -> Object:
 
 @dataclass(frozen=True)
 class Need:
-    """What one pod asks of its node."""
+    """The resources one pod asks of its node."""
 
     amounts: Mapping[str, float]
     labels: Mapping[str, str]
@@ -71,7 +71,7 @@ class Need:
 
     @classmethod
     def of_pod(cls, pod: Object) -> Need:
-        """What a pod requests, all its containers together."""
+        """The requests of a pod, all its containers together."""
         amounts: dict[str, float] = {}
         for requests in pod["spec"]["requests"]:
             for name, amount in requests.items():
@@ -80,7 +80,7 @@ class Need:
 
     @classmethod
     def of(cls, template: Template, submit: JobSubmit, role: Role) -> Need:
-        """What a member of this role will ask for."""
+        """The requests that a member of this role will make."""
         asked = submit.resources_of(role)
         amounts = {
             "cpu": submit.cpu_of(role) + _SIDE_CPU,

@@ -228,7 +228,7 @@ class KubernetesRuntime:
         self._acts.do(Lane.END, f"delete {uid}", act)
 
     def _remove_rest(self, job_id: str) -> None:
-        """What is not Jobs' and pods': the Secret, and claim templates."""
+        """Remove what is not Jobs' and pods': the Secret, and claim templates."""
         paths = [self._path("v1", "secrets", names.base_name(job_id))]
         if self._view.capabilities.claims:
             for job in self._view.jobs(job_id):

@@ -1,4 +1,4 @@
-"""What an installation adds to every job's objects."""
+"""The installation's additions to every job's objects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.contracts import JobSubmit
 
 @dataclass(frozen=True)
 class Template:
-    """What this installation adds to every job."""
+    """The installation's additions to every job."""
 
     namespace: str
     owner: str

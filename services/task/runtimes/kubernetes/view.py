@@ -1,4 +1,4 @@
-"""What is there of our jobs: mirrors of pods, Jobs, warnings and nodes, arranged by job."""
+"""The objects of our jobs: mirrors of pods, Jobs, warnings and nodes, arranged by job."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class View:
             yield from there.values()
 
     def _deleted(self, pod: Object) -> None:
-        """What a pod said last; asked for until its job is forgotten."""
+        """Keep a deleted pod's last report; it is asked for until its job is forgotten."""
         job_id, member = pods.job_id(pod), pods.member(pod)
         if job_id and member is not None:
             fates = self._fates.setdefault(job_id, {})

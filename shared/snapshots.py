@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from shared.columns import Array
+from shared.memory import memory_bytes
 from shared.settings import ServiceSettings
 from shared.storage import ObjectStore, S3Store
 
@@ -29,7 +30,9 @@ _MAGIC = b"BAROSN02"
 _UNCOMPRESSED = b"BAROSN01"
 """How snapshots began that were not compressed: they are read, and not written any more."""
 _LENGTH = struct.Struct("<Q")
-_MAX_BYTES = 2**38
+_UNREADABLE = (ValueError, TypeError, OSError, struct.error, zipfile.BadZipFile, MemoryError)
+UNFIT = (ValueError, KeyError, TypeError, IndexError, MemoryError)
+"""What may be raised by taking in state that was not written by this version."""
 _DIGEST = 32
 _KEPT = 2
 
@@ -62,19 +65,29 @@ def unpack(data: bytes) -> tuple[int, dict[str, Array]]:
         raise DamagedSnapshotError(f"checksum differs over {len(body)} bytes: damaged or cut off")
     try:
         whole = _decompressed(body) if magic == _MAGIC else body
-        with np.load(io.BytesIO(whole), allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, struct.error, zipfile.BadZipFile) as error:
+        arrays = _arrays(whole)
+        offset = int(arrays.pop("offset"))
+    except KeyError as error:
+        raise DamagedSnapshotError("it names no stream offset") from error
+    except _UNREADABLE as error:
         raise DamagedSnapshotError(f"not readable: {error}") from error
-    if "offset" not in arrays:
-        raise DamagedSnapshotError("it names no stream offset")
-    return int(arrays.pop("offset")), arrays
+    return offset, arrays
+
+
+def _arrays(whole: memoryview) -> dict[str, Array]:
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        # Entries are written uncompressed: those of a stranger could be a thousand times larger.
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > len(whole):
+        raise ValueError(f"its entries have {size} bytes, in {len(whole)}")
+    with np.load(io.BytesIO(whole), allow_pickle=False) as loaded:
+        return {name: loaded[name] for name in loaded.files}
 
 
 def _decompressed(body: memoryview) -> memoryview:
     (length,) = _LENGTH.unpack_from(body)
-    if length > _MAX_BYTES:
-        raise ValueError(f"{length} bytes are no snapshot")
+    if length > memory_bytes():
+        raise ValueError(f"{length} bytes when decompressed, more than this process may hold")
     whole = pa.Codec("zstd").decompress(body[_LENGTH.size :], length)
     return memoryview(whole)
 

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import ssl
 import tempfile
+import time
 from pathlib import Path
 
 VARIABLE = "BAROGRAPH_CA_FILE"
+_MAX_BYTES = 16 * 2**20
+"""A file of all public authorities has a fiftieth of it."""
+_CERTIFICATE = re.compile(
+    rb"-----BEGIN (CERTIFICATE|TRUSTED CERTIFICATE|X509 CERTIFICATE)-----[^-]*-----END \1-----"
+)
+_OTHERS = (
+    (b"PRIVATE KEY-----", "it is a private key"),
+    (b"BEGIN CERTIFICATE REQUEST-----", "it is a request for a certificate"),
+    (b"BEGIN CERTIFICATE-----", "its certificate is cut off"),
+    (b"BEGIN PKCS7-----", "it is PKCS #7: openssl pkcs7 -print_certs makes PEM of it"),
+)
 _READERS = ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 
 
@@ -29,18 +42,55 @@ def trust(own: Path) -> Path:
         UntrustedError: when the file cannot be read, or is no PEM of certificates.
     """
     try:
-        pem = own.read_text(encoding="ascii")
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+        pem = _certificates(own)
     except (OSError, ValueError, ssl.SSLError) as error:
         raise UntrustedError(f"{own} holds no certificates of authorities: {error}") from error
     public = _public()
-    known = public.read_text(encoding="utf-8") if public is not None else ""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="authorities-", suffix=".pem", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"{known.rstrip()}\n{pem}")
+    known = public.read_bytes() if public is not None else b""
+    with tempfile.NamedTemporaryFile(prefix="authorities-", suffix=".pem", delete=False) as file:
+        file.write(known.rstrip() + b"\n" + pem)
     os.environ.update(dict.fromkeys(_READERS, file.name))
     return Path(file.name)
+
+
+def _certificates(own: Path) -> bytes:
+    """The certificates in a file alone, without the comments and keys that may stand beside them.
+
+    Raises OSError, ValueError or SSLError, which say what the file is instead.
+    """
+    size = own.stat().st_size
+    if size > _MAX_BYTES:
+        raise ValueError(f"it has {size} bytes, more than {_MAX_BYTES}")
+    with own.open("rb") as file:
+        data = file.read(_MAX_BYTES)
+    found = [match[0] for match in _CERTIFICATE.finditer(data)]
+    if not found:
+        raise ValueError(_described(data))
+    expiries = [_expiry(number, each) for number, each in enumerate(found, start=1)]
+    if max(expiries) < time.time():
+        date = time.strftime("%Y-%m-%d", time.gmtime(max(expiries)))
+        raise ValueError(f"expired on {date}")
+    return b"\n".join(found) + b"\n"
+
+
+def _expiry(number: int, certificate: bytes) -> float:
+    """When an authority's certificate ends, in Unix seconds; a server's own is not looked into."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cadata=certificate.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        raise ValueError(f"certificate {number} is damaged ({error})") from error
+    ends = [str(each["notAfter"]) for each in context.get_ca_certs()]
+    return max(map(ssl.cert_time_to_seconds, ends), default=float("inf"))
+
+
+def _described(data: bytes) -> str:
+    """What a file without a certificate in PEM is."""
+    if not data.strip():
+        return "it is empty"
+    if data.startswith(b"\x30") and data[1:2] >= b"\x80":
+        return "it is DER: openssl x509 -inform der makes PEM of it"
+    return next((words for mark, words in _OTHERS if mark in data), "it has none in PEM")
 
 
 def _public() -> Path | None:

@@ -20,7 +20,7 @@ from shared.contracts import (
 from shared.messaging.errors import Reject
 from shared.observe import ANOMALIES, SAMPLES, SERIES
 from shared.samples import InvalidBatch, decode
-from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
+from shared.snapshots import UNFIT, SnapshotStore, pack, unpack
 from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class DetectorWorker:
                 offset, arrays = unpack(data)
                 engine = Engine(self._settings)
                 engine.restore(arrays)
-            except (DamagedSnapshotError, ValueError, KeyError) as error:
+            except UNFIT as error:
                 log.warning(
                     "snapshot_refused", partition=self._partition, snapshot=name, reason=str(error)
                 )

@@ -23,7 +23,7 @@ from shared.observe import (
     SAMPLES,
 )
 from shared.samples import InvalidBatch, decode
-from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
+from shared.snapshots import UNFIT, SnapshotStore, pack, unpack
 from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)
@@ -65,7 +65,7 @@ class PredictorWorker:
                 offset, arrays = unpack(data)
                 engine = Engine(self._settings)
                 engine.restore(arrays)
-            except (DamagedSnapshotError, ValueError, KeyError) as error:
+            except UNFIT as error:
                 log.warning(
                     "snapshot_refused", partition=self._partition, snapshot=name, reason=str(error)
                 )

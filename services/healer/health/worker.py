@@ -19,7 +19,7 @@ from shared.contracts import HealthReported, Message
 from shared.derivation import Deriver
 from shared.messaging.errors import Reject
 from shared.samples import InvalidBatch, SampleBatch, decode, labels_from
-from shared.snapshots import DamagedSnapshotError, SnapshotStore, pack, unpack
+from shared.snapshots import UNFIT, SnapshotStore, pack, unpack
 from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ class HealthWorker:
                 offset, arrays = unpack(data)
                 self._deriver = Deriver.restored(_part(arrays, "deriver"), _MAX_SERIES)
                 self._take(json.loads(arrays[_STATE].tobytes()))
-            except (DamagedSnapshotError, ValueError, KeyError, TypeError) as error:
+            except UNFIT as error:
                 log.warning("snapshot_refused", snapshot=name, reason=str(error))
                 continue
             # Another replica may have had the partition since.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from services.detector.engine import Engine
@@ -116,3 +118,51 @@ def test_a_snapshot_of_the_older_default_detector_begins_that_anew_and_keeps_the
     assert restored["detector.surprise/counts"].tolist() == [[0] * 5]
     np.testing.assert_array_equal(restored["recent/value"], arrays["recent/value"])
     assert restored["alignment/last_ms"].tolist() == arrays["alignment/last_ms"].tolist()
+
+
+def _sealed(whole: bytes, length: int | None = None) -> bytes:
+    """A snapshot as whoever may write to the store can make it: its digest fits."""
+    body = struct.pack("<Q", len(whole) if length is None else length)
+    body += pa.Codec("zstd").compress(whole).to_pybytes()
+    return b"BAROSN02" + hashlib.sha256(body).digest() + body
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+STRANGE = {
+    "a length of 200 GB": _sealed(_npz(offset=np.int64(1)), 200 * 10**9),
+    "a length of nothing": _sealed(_npz(offset=np.int64(1)), 0),
+    "entries a thousand times larger": _sealed(_npz(offset=np.int64(1), a=np.zeros(10**6))),
+    "two offsets": _sealed(_npz(offset=np.array([1, 2]))),
+    "no archive": _sealed(b"PK"),
+    "objects": _sealed(_npz(offset=np.array(["x"]))),
+}
+
+
+@pytest.mark.parametrize("what", STRANGE)
+def test_a_strangers_snapshot_is_refused_and_the_one_before_is_taken(
+    what: str, store: SnapshotStore
+) -> None:
+    engine = EngineSettings()
+    store.write(5, pack(5, Engine(engine).snapshot()))
+    store.write(6, STRANGE[what])
+    assert DetectorWorker(0, engine, store).restore() == 5
+
+
+@pytest.mark.parametrize("part", ["deriver/", "series/", "liveness/"])
+def test_a_snapshot_with_parts_that_do_not_fit_is_refused(part: str, tmp_path: Path) -> None:
+    engine, store = EngineSettings(), SnapshotDirectory(tmp_path)
+    worker = DetectorWorker(0, engine, store)
+    list(worker.process(0, encode(from_rows([("h", "cpu.idle", "", 10**12, 1.0)]))))
+    good = worker._engine.snapshot()
+    own = [name for name in good if name.startswith(part)]
+    for strange in (None, np.array(["x"]), np.zeros(1), np.zeros((2, 2), dtype=np.int8)):
+        arrays = {k: v for k, v in good.items() if k not in own}
+        if strange is not None:
+            arrays |= dict.fromkeys(own, strange)
+        store.write(7, pack(7, arrays))
+        assert DetectorWorker(0, engine, store).restore() is None

@@ -6,10 +6,16 @@ import os
 import socket
 import ssl
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import urllib3
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from shared.embedded.object_store_tls import new_identity
 from shared.settings import ServiceSettings, start
@@ -54,20 +60,76 @@ def _answer(listening: socket.socket, context: ssl.SSLContext) -> None:
         wrapped.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 
 
-@pytest.mark.parametrize(
-    "content", [None, "", "no certificate", "\x00", "-----BEGIN CERTIFICATE-----"]
-)
+def _authority(*, days: int) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+    unsigned = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1)
+        .not_valid_before(now - timedelta(days=400))
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    )
+    return unsigned.sign(key, hashes.SHA256()), key
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _files() -> dict[str, tuple[bytes | None, str]]:
+    certificate, key = _authority(days=9)
+    old, _ = _authority(days=-30)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    damaged = _pem(certificate).replace(b"MII", b"!!!", 1)
+    return {
+        "missing": (None, "No such file"),
+        "empty": (b"", "it is empty"),
+        "text": (b"no certificate", "it has none in PEM"),
+        "zeros": (b"\x00", "it has none in PEM"),
+        "cut off": (_pem(certificate)[:200], "its certificate is cut off"),
+        "DER": (certificate.public_bytes(Encoding.DER), "it is DER"),
+        "a key": (secret, "it is a private key"),
+        "expired": (_pem(old), "expired on"),
+        "damaged": (_pem(old) + damaged, "certificate 2 is damaged"),
+        "large": (b"#" * (16 * 2**20 + 1), "more than 16777216"),
+    }
+
+
+FILES = _files()
+
+
+@pytest.mark.parametrize("what", [*FILES, "a directory"])
 def test_a_file_without_certificates_stops_a_service_with_a_sentence(
-    content: str | None,
+    what: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "ca.crt"
-    if content is not None:
-        file.write_text(content)
+    content, said = FILES.get(what, (None, "Is a directory"))
+    if what == "a directory":
+        file.mkdir()
+    elif content is not None:
+        file.write_bytes(content)
     with pytest.raises(UntrustedError):
         trust(file)
     monkeypatch.setenv("BAROGRAPH_CA_FILE", str(file))
     assert start(ServiceSettings, "test", lambda _settings: pytest.fail("it started")) == 2
-    assert capsys.readouterr().err.startswith(f"BAROGRAPH_CA_FILE: {file} holds no certificates")
+    told = capsys.readouterr().err
+    assert told.startswith(f"BAROGRAPH_CA_FILE: {file} holds no certificates")
+    assert said in told
+    assert told.count("\n") == 1
+
+
+def test_what_stands_beside_certificates_is_no_fault_and_goes_nowhere(tmp_path: Path) -> None:
+    certificate, key = _authority(days=9)
+    old, _ = _authority(days=-30)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem = b"\xef\xbb\xbf# F\xc5\x91tan\xfas\xedtv\xe1ny\n" + _pem(old) + secret + _pem(certificate)
+    file = tmp_path / "ca.crt"
+    file.write_bytes(pem.replace(b"\n", b"\r\n"))
+    known = trust(file).read_bytes()
+    assert b"PRIVATE KEY" not in known
+    context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+    names = [name for each in context.get_ca_certs() for name in each["subject"]]
+    assert names.count((("commonName", "authority"),)) == 2  # the expired one, too

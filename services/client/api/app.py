@@ -34,6 +34,7 @@ from services.client.api import (
 from services.client.api import tokens as token_routes
 from services.client.api.dependencies import Client
 from services.client.api.guard import Guard
+from services.client.api.reach import Reaching
 from services.client.api.rendering import renderer
 from services.client.callers import Callers
 from services.client.healer_api import HealerApi
@@ -96,6 +97,7 @@ def create_app(
     )
     page, tokens = renderer(settings), Tokens(model)
     callers = Callers(settings, model, tokens)
+    healer = HealerApi(settings)
     app.state.client = Client(
         settings=settings,
         publisher=publisher,
@@ -108,7 +110,8 @@ def create_app(
         page=page,
         tokens=tokens,
         callers=callers,
-        healer=HealerApi(settings),
+        healer=healer,
+        reaching=Reaching(healer),
     )
     faults.install(app, page)
     for router, prefix in _ROUTED:

@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 from fastapi import Depends, Request
 
 from services.client.alerts.model import AlertModel
+from services.client.api.reach import Reaching
 from services.client.api.rendering import Render
 from services.client.callers import Callers
 from services.client.healer_api import HealerApi
@@ -37,6 +38,7 @@ class Client:
     tokens: Tokens
     callers: Callers
     healer: HealerApi
+    reaching: Reaching
     attempts: Attempts = field(default_factory=Attempts)
     """Failed attempts to sign in, by who made them."""
     followed: set[object] = field(default_factory=set)

@@ -12,6 +12,7 @@ from services.client.access import CALLER
 from services.client.alerts.model import AlertModel
 from services.client.alerts.records import OPEN_RANKS
 from services.client.api.dependencies import Provided
+from services.client.api.reach import Reach
 from services.client.api.rendering import Render
 from services.client.model import ReadModel
 from services.client.records import SUBMITTED, JobView
@@ -36,10 +37,10 @@ def overview(
 ) -> Response:
     if offset is not None:
         return RedirectResponse(f"/jobs?offset={offset}", 308)
-    return _overview(client.model, client.alerts, client.page)
+    return _overview(client.model, client.alerts, client.reaching.now(), client.page)
 
 
-def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLResponse:
+def _overview(model: ReadModel, alerts: AlertModel, reach: Reach, page: Render) -> HTMLResponse:
     now = datetime.now(UTC)
     counts = alerts.counts()
     projects = CALLER.get().projects
@@ -48,6 +49,7 @@ def _overview(model: ReadModel, alerts: AlertModel, page: Render) -> HTMLRespons
     return page(
         "overview.html",
         here="overview",
+        reach=reach,
         critical=alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
         due=alerts.forecasts(_MAX_ROWS, before=now + _SOON),
         failed=[job for job in failed if now - job.updated_at < _LATELY],

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel
 from services.healer.api.dependencies import Provided
 from services.healer.incidents.answers import ANSWERED, Answered
 from services.healer.people.reachability import problems
+from services.healer.people.unheard import Unheard, unheard
 from services.healer.people.why import Story, story, why
 
 routes = APIRouter(tags=["alerts"])
@@ -22,6 +23,8 @@ class Reachability(BaseModel):
     problems: tuple[str, ...]
     agents: tuple[Answered, ...] = ()
     """The node agents that have answered, and when each did last."""
+    unheard: tuple[Unheard, ...] = ()
+    """Open critical alerts of which nobody was notified, the oldest first."""
     canary_every_s: float = 0
     """Pause between the canary's rounds; 0: there are none."""
 
@@ -51,10 +54,12 @@ def of_machine(
 def reachability(healer: Provided) -> Reachability:
     """What keeps a critical alert from people; an empty list: nothing does."""
     with healer.unit() as unit:
-        found = problems(healer.settings, healer.context(unit.records))
+        context = healer.context(unit.records)
+        found, missed = problems(healer.settings, context), unheard(context)
         agents = unit.records.find(ANSWERED, newest_first=True, limit=_AGENTS)
     return Reachability(
         problems=tuple(found),
         agents=tuple(agents),
+        unheard=tuple(missed),
         canary_every_s=healer.settings.canary_every_s,
     )

@@ -42,7 +42,7 @@ class Desk:
         self.alerts = AlertModel(self.store)
         self.objects.ensure_bucket("barograph")
         self.questions = Questions(self, within_s=0.05)
-        app = create_app(
+        self.app = create_app(
             ClientSettings.model_validate(settings),
             self,
             self.model,
@@ -52,7 +52,7 @@ class Desk:
             Followers(),
             self.questions,
         )
-        self.transport = httpx.ASGITransport(app)
+        self.transport = httpx.ASGITransport(self.app)
 
     def publish(self, messages, *, cause=None, timeout_s=60.0) -> None:
         self.sent += list(messages)

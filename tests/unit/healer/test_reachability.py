@@ -10,8 +10,10 @@ import pytest
 from services.healer.model.notification import DELIVERIES
 from services.healer.notify.channels.webhook import Webhook
 from services.healer.people.reachability import problems
+from services.healer.people.unheard import Unheard, unheard
+from shared.contracts import AlertChanged
 from shared.service import Context
-from tests.unit.healer.test_alerting import put, silence, trouble
+from tests.unit.healer.test_alerting import over, put, silence, trouble
 from tests.unit.healer.test_incidents import NOW, Desk
 
 
@@ -106,3 +108,21 @@ def test_a_channel_that_does_not_take_its_notices_is_named_with_the_reason() -> 
         records.put(DELIVERIES, delivery.model_copy(update=failed))
     assert "Channel mail has not taken 1 notices" in found(desk)
     assert "connection refused" in found(desk)
+
+
+def test_each_open_critical_alert_that_nobody_heard_of_is_named_with_what_holds_it() -> None:
+    desk = Desk(group_wait_s=5)
+    put(desk, silence())
+    (held,) = [m.alert_id for m in desk.take(trouble()) if isinstance(m, AlertChanged)]
+    desk.take(trouble("told"), trouble("mild", severity="warning"))
+    desk.later(5)
+
+    def missed() -> list[Unheard]:
+        with desk.store.transaction() as records:
+            return unheard(Context(desk.now, "", 1, records))
+
+    (found,) = missed()
+    assert (found.alert_id, found.why) == (held, "held back by silence s1")
+    assert found.until == NOW + timedelta(hours=1)
+    desk.take(over(trouble()))
+    assert missed() == []

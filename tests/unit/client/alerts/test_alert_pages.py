@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
 
 from services.client.alerts.records import ALERTS, EPISODES
+from services.client.api.reach import Reaching
 from services.client.handlers import job_event
+from services.client.healer_api import HealerUnavailable
 from services.client.main import _OF_ALERTS
 from shared.contracts import JobFailed, Message
 from tests.unit.client.alerts.events import (
@@ -178,6 +182,38 @@ def test_no_page_of_ten_thousand_alerts_is_large_and_every_alert_can_be_reached(
     assert "host=h&amp;offset=9800" in last, "the filter stays"
     assert "<bdi>h9998</bdi>" in text_of(desk, "/alerts?host=h9998")
     assert "10000 open predictions" in text_of(desk, "/forecasts")
+
+
+def test_the_overview_says_what_keeps_critical_alerts_from_people(desk: Desk) -> None:
+    hear(desk, changed(1, "firing", alert_id=an_id("held"), series=HOSTILE_SERIES))
+    missed = {"alert_id": an_id("held"), "why": f"held back by silence {HOSTILE}"}
+    answer = {
+        "problems": [f"Silence {HOSTILE} of ann mutes every alert until 2027-01-01 00:00 UTC."],
+        "unheard": [missed | {"until": "2027-01-01T00:00:00Z"}],
+    }
+    asked, clock = [], [0.0]
+
+    class Healer:
+        known = True
+
+        def ask(self, *path: str, timeout: float) -> httpx.Response:
+            asked.append((path, timeout))
+            if len(asked) > 1:
+                raise HealerUnavailable
+            return httpx.Response(200, json=answer)
+
+    reaching = Reaching(Healer(), lambda: clock[0])  # type: ignore[arg-type]
+    desk.app.state.client = replace(desk.app.state.client, reaching=reaching)
+    for _ in range(3):
+        page = text_of(desk, "/")
+    assert len(asked) == 1, "whoever looks, the healer is asked a few times a minute"
+    assert "What keeps critical alerts from people" in page
+    assert "Nobody was notified: held back by silence" in page
+    assert "until 2027-01-01 00:00:00 UTC" in page
+    assert "Nothing needs a person now" not in page
+    assert "<script>alert" not in page
+    clock[0] = 60.0
+    assert "The healer does not answer" in text_of(desk, "/")
 
 
 def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(

@@ -1,0 +1,44 @@
+"""The open critical alerts of which nobody was notified, and what holds each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import AwareDatetime, BaseModel
+
+from services.healer.model.notification import STANDINGS, Standing, StandingStatus
+from shared.contracts.alerts import Severity
+from shared.service import Context
+
+_MOST, _LOOKED_AT = 50, 2000
+_USUAL = timedelta(seconds=60)
+"""An alert waits for its evidence and its group for moments, which nobody need see."""
+
+
+class Unheard(BaseModel):
+    """An open critical alert that nobody heard of."""
+
+    alert_id: str
+    since: AwareDatetime
+    why: str
+    until: AwareDatetime | None = None
+    """When it is looked at again."""
+
+
+def unheard(ctx: Context) -> list[Unheard]:
+    """The oldest of them; a prediction that is past, and what follows from a cause, are none."""
+    waiting = (StandingStatus.WAITING, StandingStatus.PENDING, StandingStatus.HELD)
+    found = ctx.records.find(STANDINGS, status=waiting, limit=_LOOKED_AT)
+    missed = [
+        Unheard(alert_id=s.incident_id, since=s.since, why=_why(s), until=s.due)
+        for s in found
+        if s.severity is Severity.CRITICAL and not s.ended and not s.known and not s.cause
+        if s.crossing_ms is None and (s.held_by or ctx.now - s.since > _USUAL)
+    ]
+    return missed[:_MOST]
+
+
+def _why(standing: Standing) -> str:
+    if standing.status is StandingStatus.HELD:
+        return f"held back by {standing.held_by}"
+    return "it waits for the next summary or for its group's turn"

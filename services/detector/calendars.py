@@ -24,7 +24,7 @@ Bools = NDArray[np.bool_]
 
 
 class Calendar(BaseModel):
-    """What the clock shows where a series' users live, and when they do not work."""
+    """The clock and the days off where a series' users live."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -88,7 +88,7 @@ def _offset_ms(zone: str, hour: int) -> int:
 
 
 def local_ms(time_ms: Longs, zone: str) -> Longs:
-    """What a clock in ``zone`` shows at ``time_ms`` (n,), as milliseconds since 1970.
+    """The time on a clock in ``zone`` at ``time_ms`` (n,), as milliseconds since 1970.
 
     Offsets change at whole hours of UTC in every zone that has daylight saving.
     """

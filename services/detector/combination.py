@@ -43,7 +43,7 @@ SKYLINE = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is concluded for each of n points."""
+    """The conclusion for each of n points."""
 
     judged: Bools
     anomalous: Bools

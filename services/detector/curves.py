@@ -1,4 +1,4 @@
-"""What the detector knows of one series, for a page: its newest points, what is usual, its votes.
+"""The detector's knowledge of one series, for a page: newest points, usual range, votes.
 
 Reading changes nothing: judging a point again says the same, and no series is registered.
 """
@@ -91,7 +91,7 @@ class Curves:
         return ()
 
     def _votes(self, row: int, value: float) -> tuple[Vote, ...]:
-        """What each detector would say of a next point with the last one's value."""
+        """The votes that each detector would give on a next point with the last one's value."""
         step_ms = int(self._aligned["step_ms"][row])
         times = np.array([int(self._aligned["last_ms"][row]) + step_ms])
         local, holiday = self._local(row, times)

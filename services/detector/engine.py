@@ -76,7 +76,7 @@ class Engine:
 
     @property
     def curves(self) -> Curves:
-        """What pages may ask of the state, which is not changed by it."""
+        """A view of the state for pages, which cannot change it."""
         return Curves(
             self._series,
             self._detectors,

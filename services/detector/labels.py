@@ -1,4 +1,4 @@
-"""What people said of past verdicts: values that are normal for a series after all.
+"""People's judgements of past verdicts: values that are normal for a series after all.
 
 "Not an anomaly" moves the series' own limit, for the shape that was judged (spikes or drops), to
 the judged value; from then on only what lies beyond it is an anomaly. "It was one" at or within

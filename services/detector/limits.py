@@ -1,4 +1,4 @@
-"""What holds for each series by itself: valid range, alarm threshold, what is reported of it.
+"""The limits of each series by itself: valid range, alarm threshold, what is reported of it.
 
 From the catalogue of items (``shared.items``), then from the overrides. Worked out anew at every
 start, so that a changed file holds at once; no snapshot has it.

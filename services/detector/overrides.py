@@ -1,4 +1,4 @@
-"""What is different for some series, from a TOML file that lives under version control.
+"""Exceptions for some series, from a TOML file that lives under version control.
 
 ```toml
 [calendars.japan]
@@ -46,7 +46,7 @@ class _Strict(BaseModel):
 
 
 class SeriesRule(_Strict):
-    """What holds for the series it names; a field that is not given changes nothing."""
+    """The settings of the series it names; a field that is not given changes nothing."""
 
     hosts: HostPattern = Field(
         "*", description="The machines it is about, as a shell pattern of their names."

@@ -14,7 +14,7 @@ Points = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 @dataclass
 class Counts:
-    """What became of the samples, since the engine was made."""
+    """The outcomes of the samples, since the engine was made."""
 
     judged: int = 0
     not_judged: int = 0

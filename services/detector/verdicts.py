@@ -170,7 +170,7 @@ class Writer:
 
 
 def vote_of(detector: Detector, votes: Votes, at: int) -> Vote:
-    """What a detector said of one point, for people, too."""
+    """A detector's vote on one point, for people, too."""
     numbers = {key: float(array[at]) for key, array in votes.numbers.items()}
     judged = bool(votes.judged[at])
     finite = {key: value for key, value in numbers.items() if np.isfinite(value)}
@@ -202,7 +202,7 @@ def _silent(change: Silence) -> tuple[SeriesRef, str]:
 
 
 def _episode(change: Silence) -> tuple[object, ...]:
-    """What names it: partitions that notice a sender's silence apart tell the same one."""
+    """The parts of an event's id: partitions that notice a sender's silence apart give the same."""
     return (change.host, change.heard_ms, *(["sender"] if change.machines else []))
 
 

@@ -93,7 +93,7 @@ class DetectorWorker:
         )
 
     def answer(self, question: CurveAsk) -> CurveAnswered:
-        """What is known of a series."""
+        """Answer with what is known of a series."""
         curve = self._engine.curves.of(question.series)
         return CurveAnswered(request_id=question.request_id, source="detector", curve=curve)
 

@@ -16,7 +16,7 @@ from shared.settings import SettingsError
 
 
 def test_notice(now: datetime) -> Summary:
-    """What a test says."""
+    """The notice that a test sends."""
     return Summary(
         message_id=message_id(f"test-{secrets.token_hex(8)}", 1),
         kind="test",

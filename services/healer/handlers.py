@@ -203,7 +203,7 @@ class Handlers:
 
     @collected
     def expire(self, ctx: Context) -> Iterator[Message]:
-        """What the clock brings: answers that did not come, and forgetting."""
+        """The work of the clock: answers that did not come, and forgetting."""
         self._clock_steps.follow(ctx)
         leases.end_overdue(ctx)
         for incident in ctx.records.find(INCIDENTS, due_before=ctx.now):
@@ -257,7 +257,7 @@ def _is_alarm(message: AnomalyDetected) -> bool:
 
 
 def _steps(message: RemediationExecuted) -> list[str]:
-    """What was done, in words: a summary, then the first steps."""
+    """The remediation's outcome in words: a summary, then the first steps."""
     verb = "would do" if message.dry_run else "did"
     many = counted(message.total_steps, "step")
     freed = f" and freed {quantity(message.freed_bytes, 'bytes')}" if message.freed_bytes else ""

@@ -135,7 +135,7 @@ class HealerService(Service):
             yield Periodic(f"channel-{each.name}", 1.0, deliverer.run, pause_s=_PAUSE_S)
 
     def _orders(self, settings: HealerSettings, store: Store) -> Iterator[Periodic]:
-        """What carries out the remediations that are the healer's own: those of the cluster."""
+        """The periodic work of the healer's own remediations: those of the cluster."""
         if not settings.remediations:
             return
         allowed = {name: make(name, fields) for name, fields in settings.remediations.items()}

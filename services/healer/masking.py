@@ -90,7 +90,7 @@ _more: tuple[re.Pattern[str], ...] = ()
 
 
 def mask_also(patterns: Iterable[str]) -> None:
-    """What this machine's owner calls secret, too; once, at the agent's start.
+    """Mask what this machine's owner calls secret, too; once, at the agent's start.
 
     Raises re.error for a pattern that is no regular expression.
     """

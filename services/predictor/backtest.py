@@ -24,7 +24,7 @@ _REACH = 6
 
 @dataclass(frozen=True)
 class Backtest:
-    """What was forecast from the origins, latest first, and what came."""
+    """The forecasts from the origins, latest first, and the values that came."""
 
     curves: Floats
     """(forecasters, series, origins, 3, steps): means and bounds; NaN where one cannot speak."""

@@ -67,13 +67,13 @@ def season_share(values: Floats, season: int) -> float:
 
 @dataclass(frozen=True)
 class CleanUps:
-    """What log rotation and the like did to a history."""
+    """The traces of log rotation and the like in a history."""
 
     levelled: Floats
     """The history as if nothing had been cleaned up."""
     count: int
     fall: float = 0.0
-    """What a clean-up takes away, in the item's unit, always positive."""
+    """The amount a clean-up takes away, in the item's unit, always positive."""
     next_in: float | None = None
     """Steps until the next one is due; None: they have no rhythm."""
     every: float = 0.0

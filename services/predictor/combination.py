@@ -13,7 +13,7 @@ import numpy as np
 from services.predictor.forecasters.base import Floats
 
 _MIN_WEIGHT = 0.02
-"""What weighs less is left out: it costs as much time as the others."""
+"""A forecaster that weighs less is left out: it costs as much time as the others."""
 _EXACT = 1e-9
 """Share of a series' size below which an error is none."""
 

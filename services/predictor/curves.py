@@ -1,4 +1,4 @@
-"""What the predictor knows of one series, for a page: its history and what would be forecast."""
+"""The predictor's knowledge of one series, for a page: its history and its forecast."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Engine:
         self._name(range(start, len(self._series)))
 
     def _name(self, rows: range) -> None:
-        """What the rows' items say: threshold, its side, the item's number."""
+        """Set the rows' thresholds by their items: threshold, its side, the item's number."""
         for row in rows:
             item = self._series.names[row][1]
             if item not in self._items:
@@ -241,7 +241,7 @@ class Engine:
         return _Ready(row, subject, clean_ups)
 
     def curve(self, series: SeriesRef) -> Curve | None:
-        """What is known of a series and would be forecast now; it changes nothing."""
+        """The history of a series and what would be forecast now; it changes nothing."""
         row = self._series.find(series.host, series.item, labels_text(series.labels))
         if row is None:
             return None

@@ -95,7 +95,7 @@ class Episodes:
     def forecast_made(
         self, row: int, subject: Subject, prediction: Prediction | None, clean_ups: int
     ) -> Iterator[Message]:
-        """What a new forecast means for the series' episode."""
+        """Draw the consequences of a new forecast for the series' episode."""
         episode = self.ledger.episodes.get(row)
         if prediction is not None:
             yield from self._crosses(row, subject, prediction, episode, clean_ups)

@@ -30,7 +30,7 @@ class Episode(BaseModel):
 
 
 class Score(BaseModel):
-    """What became of one item's predictions and alarms."""
+    """The outcomes of one item's predictions and alarms."""
 
     opened: int = 0
     hit: int = 0

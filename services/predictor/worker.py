@@ -36,7 +36,7 @@ _LEDGER_GAUGES = {
     INTERVAL_COVERAGE: "coverage",
     BRIER_SCORE: "brier",
 }
-"""What is shown of the ledger, and which attribute of its scores it is."""
+"""The metrics of the ledger, and the attribute of its scores that each shows."""
 
 
 class PredictorWorker:
@@ -96,7 +96,7 @@ class PredictorWorker:
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
     def answer(self, question: CurveAsk) -> CurveAnswered:
-        """What is known of a series, and what would be forecast of it now."""
+        """Answer with what is known of a series, and what would be forecast of it now."""
         curve = self._heavy.submit(self._engine.curve, question.series).result()
         return CurveAnswered(request_id=question.request_id, source="predictor", curve=curve)
 

@@ -1,4 +1,4 @@
-"""What a detector is: settings as fields, state as columns, one step judges one point a series.
+"""Detectors: settings as fields, state as columns, one step judges one point a series.
 
 A new detector is one file, here or in a package of one's own: a frozen class with ``NAME``,
 ``columns``, ``judge``, ``learn`` and ``explain``, decorated with ``@detector``. The suite
@@ -41,7 +41,7 @@ class Tick:
     above: Bools
     """Whether the alarm lies above ``limit`` (else below)."""
     local_ms: NDArray[np.int64]
-    """What the clock shows where the series is looked at, milliseconds since 1970."""
+    """The time on the clock where the series is looked at, milliseconds since 1970."""
     holiday: Bools
     """Whether it is one there: the time of day and week say nothing, and are not learned."""
     floor: Floats
@@ -71,7 +71,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Votes:
-    """What one detector says of a tick's n points."""
+    """One detector's verdicts on a tick's n points."""
 
     judged: Bools
     """False: too little history (or no value) to say anything."""
@@ -79,7 +79,7 @@ class Votes:
     direction: NDArray[np.int8]
     """1 spike, -1 drop, 0 none."""
     numbers: dict[str, Array]
-    """What was compared, by name; each of length n."""
+    """The numbers that were compared, by name; each of length n."""
     coarse: Bools | None = None
     """Where it was judged by less history than the detector wants; None: nowhere."""
 

@@ -46,7 +46,7 @@ _GAINS = np.array([1 / 6, 1 / 24, 1 / 96])
 """The gains of the running means: over about 12, 48 and 192 points."""
 _LOGS = np.array([math.log(at + 0.5) for at in range(KEPT + 1)])
 _TYPICAL = np.array([4.0, 3.0, 1.8, 1.2, 0.8, 1.7, 1.7, 8.0, 6.0], dtype=np.float32)
-"""What the largest of a block is on a typical series; believed while there is no history."""
+"""The largest of a block on a typical series; believed while there is no history."""
 _TYPICAL_CODES = _TYPICAL.view(np.int32) >> 16
 TWICE = 128
 _NAT = math.log(2.0) / TWICE
@@ -75,7 +75,7 @@ def week_place(local_ms: int) -> tuple[int, int, float]:
 
 @kernel
 def leave(course: Row, value: float, seasons: Row, errors: Row) -> None:
-    """What each predictor leaves of the value: ``errors`` (9,), three of each season."""
+    """The errors that each predictor leaves of the value: ``errors`` (9,), three of each season."""
     for season in range(3):
         rest = value - seasons[season]
         drift = course[DRIFT] if season == 0 else 0.0
@@ -86,7 +86,7 @@ def leave(course: Row, value: float, seasons: Row, errors: Row) -> None:
 
 @kernel
 def expected(course: Row, seasons: Row, best: int) -> float:
-    """What a predictor makes of this moment."""
+    """A predictor's value for this moment."""
     season, kind = best // 3, best % 3
     drift = course[DRIFT] if season == 0 else 0.0
     return float(seasons[season] + course[3 * kind + season] + drift)
@@ -112,7 +112,7 @@ def moving(pace: Row) -> float:
 
 @kernel
 def usual(pace: Row, best: int) -> float:
-    """What a predictor leaves over of a point that moves: of normal noise, its deviation."""
+    """The rest that a predictor leaves of a point that moves: for normal noise, its deviation."""
     return float(1.25 * pace[ERROR + best] / moving(pace))
 
 

@@ -18,7 +18,7 @@ Row = NDArray[Any]
 
 EXPECTED, SCORE, RARITY, THRESHOLD, KIND, WEEKLY, ONSET = range(7)
 NUMBERS = 7
-"""What is written of every point, in this order."""
+"""The numbers that are written of every point, in this order."""
 
 _DAY_MS, _WEEK_MS, _SLOT_MS = 86_400_000, 604_800_000, 7_200_000
 _EXTREME = 1e30
@@ -39,7 +39,7 @@ class Limits(NamedTuple):
 
 
 class Points(NamedTuple):
-    """What comes in a tick: a row, times, value and so on of every point."""
+    """The points of a tick: a row, times, value and so on of each."""
 
     rows: Row
     time_ms: Row
@@ -52,7 +52,7 @@ class Points(NamedTuple):
 
 
 class Verdicts(NamedTuple):
-    """What is said of every point; ``numbers`` (n, NUMBERS)."""
+    """The verdict on every point; ``numbers`` (n, NUMBERS)."""
 
     numbers: Row
     judged: Row
@@ -110,7 +110,7 @@ def away(
 def look(
     week: Row, course: Row, daily: float, place: tuple[int, int, float], value: float, room: Scratch
 ) -> None:
-    """What the seasons make of this moment, and what each predictor leaves of the value."""
+    """The seasons' values for this moment, and the error that each predictor leaves."""
     first, second, share = place
     seasons = room.seasons
     seasons[0] = 0.0

@@ -36,7 +36,7 @@ _SAID = {
 }
 _VIEWED = ("mean", "report", *VIEWS)
 _JUDGED = ("expected", "score", "rarity", "threshold", "kind", "budget", "onset")
-"""What the two kernels write of every point, in their order."""
+"""The numbers that the two kernels write of every point, in their order."""
 _SHAPES = {
     0: (AnomalyKind.SPIKE, AnomalyKind.DIP),
     1: (AnomalyKind.SPIKE, AnomalyKind.DIP),
@@ -83,7 +83,7 @@ class Surprise(Detector):
     )
 
     def columns(self) -> list[Column]:
-        """What the kernels keep: 2.5 kB a series."""
+        """The columns that the kernels keep: 2.5 kB a series."""
         return [
             Column("memory", np.float32, np.nan, (_MEMORY,)),
             Column("counts", np.int32, 0, (_COUNTS,)),

@@ -106,7 +106,7 @@ def _sender_of(request: Request) -> str:
 async def _taken(
     intake: Intake, body: bytes, encoding: str, kind: Message | Otlp, sender: str
 ) -> Received:
-    """What was kept of a body that is good as a whole; raises _RefusedError otherwise."""
+    """The counts of a body that is good as a whole; raises _RefusedError otherwise."""
     try:
         received = await intake.take(body, encoding, kind, sender)
     except InvalidBatch as error:
@@ -120,7 +120,7 @@ async def _taken(
 
 
 def _written(kind: Message, received: Received) -> dict[str, str]:
-    """What 2.0 wants to know of every answer. Dropped on purpose counts as written."""
+    """The headers that 2.0 wants of every answer. Dropped on purpose counts as written."""
     if kind is not Message.V2:
         return {}
     return {

@@ -202,7 +202,7 @@ class KnownSeries:
             self.declared.read_2(kinds, self.item[series[known]], self.items)
 
     def fault(self, series: int) -> str:
-        """What is wrong with a series that is not taken."""
+        """The fault of a series that is not taken."""
         if series == TOO_LONG:
             return f"a series' labels have more than {MAX_LABEL_BYTES} bytes"
         if series == NO_ROOM:
@@ -349,7 +349,7 @@ class KnownSeries:
 
 
 def _sizes(data: NDArray[np.uint8], *, second: bool) -> Sizes:
-    """What a request holds; raises InvalidBatch for one that is damaged or holds too much."""
+    """The contents of a request; raises InvalidBatch for one that is damaged or holds too much."""
     counted = np.zeros(len(Sizes._fields), dtype=np.int64)
     at = measure(data, second, counted)
     if at >= 0:

@@ -1,4 +1,4 @@
-"""What exporters declare their series to be: of interest is which of them are counters."""
+"""Exporters' declarations of their series: of interest is which of them are counters."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _MAX_TARGETS = 50_000
 
 @dataclass(frozen=True)
 class Understood:
-    """What a series is called here."""
+    """A series under the names that it has here."""
 
     host: str
     item: str
@@ -88,7 +88,7 @@ class Targets:
 
 
 def target_of(labels: Mapping[str, str]) -> tuple[str, str]:
-    """What tells the target of a series from others."""
+    """The values of the labels that name the target of a series."""
     return labels.get("job", ""), labels.get("instance", "")
 
 
@@ -113,7 +113,7 @@ def read_labels(encoded: bytes) -> tuple[dict[str, str], str]:
 def understand(
     encoded: bytes, ignore: str, machine_label: str = "", targets: Targets | None = None
 ) -> Understood | str | None:
-    """What a series is; or what is wrong with it; or None for one that is ignored.
+    """The name of a series; or what is wrong with it; or None for one that is ignored.
 
     Args:
         encoded: the labels, as remote write 1.0 has them.

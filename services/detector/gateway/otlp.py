@@ -144,7 +144,7 @@ def parsed(data: bytes, encoded: Otlp) -> ExportMetricsServiceRequest:
 def translated(
     request: ExportMetricsServiceRequest, totals: Totals, most_bytes: int, latest_ms: int
 ) -> Translation:
-    """What the gateway reads; deltas up to ``latest_ms`` are added up in ``totals``.
+    """The samples for the gateway; deltas up to ``latest_ms`` are added up in ``totals``.
 
     Raises InvalidBatch when it is more than one request may hold.
     """
@@ -247,7 +247,7 @@ def _number(point: NumberDataPoint) -> float:
 
 
 def _name(name: str, unit: str, kind: str, monotonic: bool) -> str:
-    """What Prometheus calls a metric: unit and ``_total`` at its end."""
+    """Prometheus' name of a metric: unit and ``_total`` at its end."""
     base = _sanitized(name)
     suffix = _UNITS.get(unit, "")
     if unit == "1" and kind == "gauge":

@@ -1,4 +1,4 @@
-"""What OTLP/HTTP answers: in the encoding of the request, also where it is refused."""
+"""Answers of OTLP/HTTP: in the encoding of the request, also where it is refused."""
 
 from __future__ import annotations
 

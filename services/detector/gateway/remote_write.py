@@ -34,7 +34,7 @@ class Message(StrEnum):
 
 @dataclass
 class Received:
-    """What became of one request."""
+    """The outcome of one request."""
 
     taken: int = 0
     """Samples that are kept."""
@@ -82,7 +82,7 @@ def _snappy_size(body: bytes) -> int:
 
 
 def _zstd_size(body: bytes) -> int | None:
-    """What the frame's header says of its content (RFC 8878, 3.1.1.1); None: nothing."""
+    """The size of the content by the frame's header (RFC 8878, 3.1.1.1); None: it has none."""
     if body[:4] != _ZSTD_MAGIC or len(body) < len(_ZSTD_MAGIC) + 1:
         raise InvalidBatch(["not zstd: no frame header"])
     descriptor = body[4]

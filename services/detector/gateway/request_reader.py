@@ -43,7 +43,7 @@ class Request(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What a request holds, as far as it has been read."""
+    """The contents of a request, as far as it has been read."""
 
     series: Longs
     """(samples,) number of the series, or TOO_LONG, NO_ROOM, LOST."""

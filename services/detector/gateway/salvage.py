@@ -1,4 +1,4 @@
-"""What can be kept of a JSON batch that is not as its contract says: every sample that is good."""
+"""Salvage from a JSON batch that is not as its contract says: every sample that is good."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class _Known:
 
 
 def sender_name(address: str, user_agent: str) -> str:
-    """What a sender is called: ``10.0.0.5 Prometheus/2.53.0``."""
+    """The name of a sender: ``10.0.0.5 Prometheus/2.53.0``."""
     product = _PRODUCT.match(user_agent)
     return f"{address} {product[0]}" if product else address
 
@@ -78,7 +78,7 @@ class Senders:
             return tuple(Sender(name, k.heard_ms, k.machines) for name, k in self._known.items())
 
     def unpublished(self) -> None:
-        """What was news may not have reached the streams: it is news again when it comes again."""
+        """News may not have reached the streams: it is news again when it comes again."""
         with self._lock:
             self._of_machine.clear()
 

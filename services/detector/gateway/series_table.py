@@ -17,7 +17,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Table(NamedTuple):
-    """What the kernels see of a ``SeriesTable``."""
+    """The part of a ``SeriesTable`` that kernels see."""
 
     seed: Word
     """The seed of the hash."""

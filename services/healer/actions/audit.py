@@ -177,7 +177,7 @@ class StoreBook:
             self.head = note(records, self._clock(), event, about, **fields)
 
     def entries(self, command_id: str) -> list[dict[str, Any]]:
-        """What was noted for one command, in order."""
+        """The entries for one command, in order."""
         with self._transaction() as records:
             found = records.find(ENTRIES, group=command_id, limit=10_000)
         entries = [json.loads(entry.line) for entry in found]

@@ -22,7 +22,7 @@ _KEPT = timedelta(days=8)
 
 Units = Callable[[], AbstractContextManager[ServiceUnit]]
 Answered = Callable[[RemediationExecuted, Context], Iterable[Message]]
-"""What follows from an answer, as if a node agent had sent it."""
+"""The effects of an answer, as if a node agent had sent it."""
 
 
 class StoreEnvelope:

@@ -55,7 +55,7 @@ class Acting:
         self._sizes: dict[str, tuple[datetime, int]] = {}
 
     def decide(self, incident: Incident, ctx: Context) -> Decision:
-        """What the policy says about the incident now."""
+        """The policy's decision about the incident now."""
         if self.policy.rule(incident.series, incident.sight.kind) is None:
             # Nothing could be done about it, so there is nothing to weigh and nothing to audit;
             # in a storm that is most alerts.
@@ -74,7 +74,7 @@ class Acting:
         return decision
 
     def facts(self, incident: Incident, ctx: Context) -> Facts:
-        """What is true now, as far as the envelope cares."""
+        """The facts of this moment that the safety envelope looks at."""
         records, series = ctx.records, incident.series
         on_host = records.find(RUNS, group=series.host)
         most = self.policy.all_runs_per_hour + 1
@@ -231,7 +231,7 @@ class Acting:
         return planned
 
     def done(self, action_id: str, message: RemediationExecuted, ctx: Context) -> Action | None:
-        """What was done is noted in the action."""
+        """Note in the action what was done."""
         action = ctx.records.get(ACTIONS, action_id)
         if action is None:
             return None

@@ -1,4 +1,4 @@
-"""What predicting and acting were good for, by item: counted once a message, whoever repeats it.
+"""The success of predicting and acting, by item: counted once a message, whoever repeats it.
 
 The three measures of effect are accuracy, reduction and, beside them, the alarms nobody foresaw.
 """

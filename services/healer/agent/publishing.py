@@ -90,7 +90,7 @@ class Publishing:
         return True
 
     def read(self, time_ms: int) -> list[Sample]:
-        """What the samplers say now; one that fails is named once and left out.
+        """The samplers' values now; one that fails is named once and left out.
 
         So is a reading that is no sample, such as of a process whose name is no text.
         """

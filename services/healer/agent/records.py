@@ -1,4 +1,4 @@
-"""What the agent remembers of the commands it was given."""
+"""The agent's records of the commands it was given."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _LISTED_STEPS = 1000
 
 
 class Checks(Protocol):
-    """What may end a remediation before or between its steps."""
+    """Asked before a remediation and between its steps whether it must end."""
 
     def stopped(self, host: str) -> str:
         """Who threw the kill switch for this machine, and why; empty when nobody did."""

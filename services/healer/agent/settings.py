@@ -116,7 +116,7 @@ class AgentSettings(ServiceSettings):
         return checked(value, "node")
 
     def remediations_of(self) -> dict[str, Remediation]:
-        """What this machine allows, by name."""
+        """The remediations that this machine allows, by name."""
         allowed = {name: make(name, fields) for name, fields in self.remediations.items()}
         if self.clean:
             allowed.setdefault(CleanLogs.NAME, CleanLogs(roots=self.clean))

@@ -52,7 +52,7 @@ class Judged(Said):
 
 
 class Ledger(BaseModel):
-    """What acting was good for."""
+    """The success of acting."""
 
     saved: int
     """Predicted alarms that never had to fire."""

@@ -69,7 +69,7 @@ def webhook(healer: Provided, body: Posted) -> JSONResponse:
 
 @routes.get("/api/v2/status")
 def status() -> dict[str, Any]:
-    """What asks whether this is an Alertmanager."""
+    """Answer clients that ask whether this is an Alertmanager."""
     return {"cluster": {"status": "disabled", "peers": []}, "versionInfo": {}, "config": {}}
 
 

@@ -25,7 +25,7 @@ class Association(BaseModel):
     z: float
     """How many standard deviations more often than by chance windows before alarms are alike."""
     gain_ratio: float
-    """What related metrics are ranked by: information about the alarm in level or movement."""
+    """Information about the alarm in level or movement, by which related metrics are ordered."""
     windows: int
     """Windows before alarms that could be used."""
 

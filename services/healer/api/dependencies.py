@@ -1,4 +1,4 @@
-"""What the routes work with, and how each of them gets it."""
+"""The parts that the routes work with, and how each route gets them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.service import Context, ServiceUnit
 
 @dataclass(frozen=True)
 class Healer:
-    """What the routes work with."""
+    """The parts that the routes work with."""
 
     settings: HealerSettings
     handlers: Handlers

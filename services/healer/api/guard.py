@@ -1,4 +1,4 @@
-"""What stands before every request: names, the token, sizes, and protective headers."""
+"""The guard before every request: names, the token, sizes, and protective headers."""
 
 from __future__ import annotations
 

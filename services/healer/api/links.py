@@ -30,7 +30,7 @@ class _Answer(Exception):
 
 
 class _Followed:
-    """What both methods of a link need."""
+    """The part of a link that both of its methods need."""
 
     def __init__(self, healer: Healer) -> None:
         self._healer = healer

@@ -31,7 +31,7 @@ class Reachability(BaseModel):
 
 @routes.get("/alerts/{alert_id}/narrative")
 def narrative(healer: Provided, alert_id: str) -> Story:
-    """What was seen, decided and sent about one alert, open or ended."""
+    """Say what was seen, decided and sent about one alert, open or ended."""
     channels = healer.settings.all_channels
     with healer.unit() as unit:
         return story(alert_id, channels, healer.context(unit.records))
@@ -52,7 +52,7 @@ def of_machine(
 
 @routes.get("/reachability")
 def reachability(healer: Provided) -> Reachability:
-    """What keeps a critical alert from people; an empty list: nothing does."""
+    """Say what keeps a critical alert from people; an empty list: nothing does."""
     with healer.unit() as unit:
         context = healer.context(unit.records)
         found, missed = problems(healer.settings, context), unheard(context)

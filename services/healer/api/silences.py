@@ -49,7 +49,7 @@ def calendar(healer: Provided, days: Annotated[int, Query(ge=1, le=60)] = 14) ->
 
 @routes.post("/preview")
 def preview(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Preview:
-    """What the silence would mute: open alerts, its next windows, the past week."""
+    """Say what the silence would mute: open alerts, its next windows, the past week."""
     now = healer.clock()
     with healer.unit() as unit:
         return healer.handlers.people.preview(_silence(body, now), healer.context(unit.records))

@@ -24,7 +24,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Weight:
-    """What an item may cost: nothing at ``fine``, ``points`` at ``bad``."""
+    """The cost of an item: nothing at ``fine``, ``points`` at ``bad``."""
 
     name: str
     fine: float

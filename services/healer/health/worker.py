@@ -35,7 +35,7 @@ _MAX_SERIES = 1_000_000
 
 
 class Memory(Protocol):
-    """What all replicas share, and what outlives a replica's own snapshots."""
+    """The state that all replicas share, and that outlives a replica's own snapshots."""
 
     def alarms(self) -> Mapping[str, Alarms]:
         """Open alarms by machine, as of now."""
@@ -52,7 +52,7 @@ class Memory(Protocol):
 
 @dataclass
 class Machine:
-    """What is known of one machine."""
+    """The values and scores of one machine."""
 
     values: dict[Key, tuple[int, float]] = field(default_factory=dict)
     """Smoothed value by series, with the time it was last heard of."""

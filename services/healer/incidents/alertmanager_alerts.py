@@ -118,7 +118,7 @@ class OutsideAlert(BaseModel):
 
 @dataclass(frozen=True)
 class Outside:
-    """What the healer makes of it."""
+    """An alert of a foreign Alertmanager as the healer reads it."""
 
     series: SeriesRef
     family: str

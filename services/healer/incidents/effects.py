@@ -1,4 +1,4 @@
-"""What a healing does to the very series that is watched, be it ours or a person's.
+"""The effects of a healing on the very series that is watched, be it ours or a person's.
 
 Its own effect is neither an alarm nor a prediction: people know of it, or brought it about.
 """

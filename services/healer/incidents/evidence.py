@@ -19,7 +19,7 @@ from shared.service import Context
 
 
 class Asking:
-    """What is asked before people are notified, under these settings."""
+    """Asks for evidence and plans before people are notified, under these settings."""
 
     def __init__(self, settings: HealerSettings, chronicle: Chronicle) -> None:
         self._settings = settings
@@ -83,7 +83,7 @@ class Asking:
         yield from commands
 
     def overdue(self, incident: Incident, ctx: Context) -> None:
-        """What was asked did not come in time: people are notified of what is known."""
+        """Notify people of what is known, since an answer did not come in time."""
         note = self._silence(incident, ctx)
         notified = self._chronicle.tell(
             incident.complete(*incident.missing).tells(Answered(at=ctx.now, note=note)),
@@ -94,7 +94,7 @@ class Asking:
         ctx.records.put(INCIDENTS, notified.resting())
 
     def _silence(self, incident: Incident, ctx: Context) -> str:
-        """What did not come in time, in words."""
+        """The parts that did not come in time, in words."""
         wait = self._settings.evidence_wait_s
         missing = incident.missing or ("evidence",)
         notes = []

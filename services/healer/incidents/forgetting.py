@@ -1,4 +1,4 @@
-"""What is remembered for a while only."""
+"""Forgetting of what is remembered for a while only."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from shared.service import Context
 
 
 class Handling:
-    """What is done about incidents, under these settings."""
+    """Handles incidents under these settings."""
 
     def __init__(self, settings: HealerSettings, chronicle: Chronicle) -> None:
         self._settings = settings
@@ -35,7 +35,7 @@ class Handling:
         self.verifying = Verifying(settings, self.acting, self.asking, chronicle)
 
     def begin(self, incident: Incident, ctx: Context) -> tuple[Incident, list[Message]]:
-        """What the policy says is begun: nothing, a notice, a proposal, or acting."""
+        """Begin what the policy says: nothing, a notice, a proposal, or acting."""
         old = self._withdraw(incident, "the alarm has changed", ctx)
         decision = self.acting.decide(incident, ctx)
         if decision.level is Level.OBSERVE:

@@ -20,7 +20,7 @@ from shared.service import Context
 
 
 class Course:
-    """What follows, under these settings."""
+    """Carries incidents through their phases, under these settings."""
 
     def __init__(self, settings: HealerSettings) -> None:
         self.chronicle = Chronicle(settings)

@@ -1,4 +1,4 @@
-"""What the words mean by which others say how bad an alert is."""
+"""The words by which others say how bad an alert is, as our severities."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def severity_of(labels: Mapping[str, str]) -> Severity:
 
 
 def severity_in(text: str) -> Severity | None:
-    """What ``text`` means; None where it is no word of severity."""
+    """The severity that ``text`` means; None where it is no word of severity."""
     text = text[:_READ].strip().lower()
     ranked = _RANKED.match(text)
     if ranked:

@@ -1,4 +1,4 @@
-"""What a signal does to its series' incident: opens it, changes it, ends it or keeps it alive."""
+"""A signal's effect on its series' incident: it opens it, changes it, ends it or keeps it alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written down of an incident, and what follows from that for others.
+"""The store of incidents, and the effects of storing one on notices and subscribers.
 
 Storing an incident publishes its change to the subscribers of alerts; telling it puts a notice to
 people on its way; asking remembers a command whose answer is awaited.
@@ -127,7 +127,7 @@ class Chronicle:
             ctx.records.put(STANDINGS, self._standing(incident))
 
     def come(self, incident: Incident, ctx: Context) -> None:
-        """What still waits to be notified as a prediction is what it has become meanwhile.
+        """Give a notice that still waits as a prediction what the alert has become meanwhile.
 
         It is no prediction once the alarm has come, and it is to come when the newest one says so:
         by an older one it would be held back as past.
@@ -159,7 +159,7 @@ class Chronicle:
 
 
 def _as_seen(incident: Incident) -> tuple[object, ...]:
-    """What an alert's subscribers can tell apart."""
+    """The fields by which an alert's subscribers see a change."""
     predicted = incident.state is AlertState.PREDICTED
     crossing_ms = incident.sight.crossing_ms if predicted else None
     return (

@@ -24,7 +24,7 @@ from shared.service import Context
 
 
 class Verifying:
-    """What follows from what a remediation did, under these settings."""
+    """Verifies what a remediation did, under these settings."""
 
     def __init__(
         self, settings: HealerSettings, acting: Acting, asking: Asking, chronicle: Chronicle
@@ -142,7 +142,7 @@ class Verifying:
     def undone(
         self, incident: Incident, words: Sequence[str], problem: str, ctx: Context
     ) -> Iterator[Message]:
-        """What did not help was taken back, or could not be."""
+        """Go on after a remediation that did not help was taken back, or could not be."""
         action = ctx.records.get(ACTIONS, incident.action_id)
         state = ActionState.FAILED if problem else ActionState.UNDONE
         if action is not None:

@@ -1,4 +1,4 @@
-"""What is remembered of a job until its owner was notified of its end."""
+"""The record of a job until its owner was notified of its end."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the healer remembers, and the pure rules about it: incidents, actions, policy."""
+"""The healer's records, and the pure rules about them: incidents, actions, policy."""

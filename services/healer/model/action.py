@@ -1,4 +1,4 @@
-"""What the healer remembers of acting: actions, leases, the kill switch, machines, outcomes."""
+"""The healer's records of acting: actions, leases, the kill switch, machines, outcomes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Record(BaseModel):
 
 
 class Action(_Record):
-    """What is planned, done or was done about one incident."""
+    """An action about one incident: planned, under way or done."""
 
     action_id: EventId
     incident_id: EventId
@@ -75,7 +75,7 @@ class Action(_Record):
         return self._with(command_id=command_id, fence=fence, due=None)
 
     def done_as(self, message: RemediationExecuted) -> Action:
-        """What was done, or would be."""
+        """This action with the steps that were done, or would be."""
         return self._with(steps=message.steps, total_steps=message.total_steps)
 
     def _with(self, **changes: object) -> Action:

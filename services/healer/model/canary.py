@@ -1,4 +1,4 @@
-"""What is remembered of the canary: its series, and where its round stands."""
+"""The record of the canary: its series, and where its round stands."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from shared.contracts.healing import Level
 
 
 class Facts(BaseModel):
-    """What was true when a decision was made."""
+    """The facts of the moment at which a decision was made."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,7 +41,7 @@ class Facts(BaseModel):
 
 
 class Decision(BaseModel):
-    """What to do, and where a rule's wish was not followed, why not."""
+    """The level that was decided on and, where a rule's wish was not followed, why not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What the healer remembers: incidents, commands on their way, ends that overtook."""
+"""The healer's records of incidents, commands on their way, ends that overtook."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from shared.store import Collection, Records
 Handling = Literal["none", "mail", "approve", "automatic"]
 Missing = Literal["evidence", "plan"]
 News = Literal["predicted", "firing", "handled", "escalated", "resolved"]
-"""What people are notified of by a change of an incident."""
+"""The news of a change of an incident of which people are notified."""
 
 
 REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING, Phase.UNDOING)
@@ -54,9 +54,9 @@ class Incident(BaseModel):
     severity: Severity
     sight: Sight
     foreseen: Sight | None = None
-    """What its last prediction says; shown again when its alarm ends before that does."""
+    """The observation of its last prediction; shown again when its alarm ends before that."""
     acted_on: Sight | None = None
-    """What was seen when the last remediation began: the cleaning itself may be a signal since."""
+    """The observation when the last remediation began: cleaning itself may be a signal since."""
     signals: dict[str, Signal]
     ended: dict[str, int] = {}
     """Ended signals: event id to the time (Unix ms) up to which they count as dealt with."""
@@ -73,17 +73,17 @@ class Incident(BaseModel):
     action_id: str = ""
     """The action planned or begun last."""
     plan: tuple[RemediationStep, ...] = ()
-    """What it would do, by its dry run."""
+    """The plan of the remediation, by its dry run."""
     missing: tuple[Missing, ...] = ()
-    """What the notice in preparation waits for."""
+    """The answers for which the notice in preparation waits."""
     attempts: int = 0
     actions: tuple[str, ...] = ()
     tell: News = "firing"
-    """What the notice in preparation says."""
+    """The news of the notice in preparation."""
     mails: int = 0
     """How often people were to be notified."""
     evidence: EvidenceCollected | None = None
-    """What the machine last said of the cause."""
+    """The evidence of the cause that the machine sent last."""
     after: Point | None = None
     """The value as it was read after the last remediation."""
     acknowledged_by: str = ""
@@ -95,7 +95,7 @@ class Incident(BaseModel):
 
     @property
     def signal(self) -> SignalWord:
-        """What it is about, in the word that is used for it everywhere."""
+        """The kind of its signal, in the word that is used for it everywhere."""
         if self.state is AlertState.PREDICTED:
             return "prediction"
         return "anomaly" if self.sight.strange else "alarm"
@@ -109,7 +109,7 @@ class Incident(BaseModel):
         return changed.seen(sight) if signal.state is changed.state else changed
 
     def foreseeing(self, sight: Sight) -> Incident:
-        """What the prediction says, for when nothing but it is left."""
+        """Keep the prediction's observation, for when nothing but the prediction is left."""
         return self._with(foreseen=sight)
 
     def with_signals(self, signals: dict[str, Signal]) -> Incident:
@@ -151,7 +151,7 @@ class Incident(BaseModel):
         return self._with(sequence=self.sequence + 1)
 
     def flapping_as(self, flapping: Flaps) -> Incident:
-        """What its opening says of its series' flapping."""
+        """Keep how its series flaps, for the opening of its notice."""
         return self._with(flapping=flapping)
 
     def acknowledged(self, by: str) -> Incident:
@@ -163,7 +163,7 @@ class Incident(BaseModel):
         return self._with(handling=handling)
 
     def telling(self, tell: News) -> Incident:
-        """What the notice in preparation says."""
+        """Set the news of the notice in preparation."""
         return self._with(tell=tell)
 
     def notified(self, evidence: EvidenceCollected | None) -> Incident:
@@ -264,7 +264,7 @@ _SIGNALS = (AnomalyDetected, AnomalyCleared, AlarmPredicted, PredictionWithdrawn
 
 
 def read_ahead(messages: Sequence[Message], records: Records) -> None:
-    """What a batch of signals will ask for, in two statements instead of two for each."""
+    """Read ahead what a batch of signals will ask for: two statements instead of two for each."""
     signals = [message for message in messages if isinstance(message, _SIGNALS)]
     groups = {series_key(signal.series) for signal in signals}
     records.read_ahead(INCIDENTS, groups=groups, newest=_LOOK_BACK)

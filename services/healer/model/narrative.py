@@ -85,7 +85,7 @@ class NotNotified(_Fact):
 
 
 class Decided(_Fact):
-    """What the policy or a person said about acting."""
+    """A decision of the policy or of a person about acting."""
 
     kind: Literal["decided"] = "decided"
     words: str

@@ -23,7 +23,7 @@ Kind = Literal[
 SignalWord = Literal["alarm", "anomaly", "prediction"]
 """A threshold was crossed; something is unlike itself; something is to come."""
 ENDINGS = frozenset({"handled", "resolved"})
-"""What says that an alert is over."""
+"""The kinds that say that an alert is over."""
 
 
 class _Said(BaseModel):

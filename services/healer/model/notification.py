@@ -1,4 +1,4 @@
-"""What the healer remembers of telling: where each alert stands, notices, deliveries, storms."""
+"""The healer's records of notifying: where each alert stands, notices, deliveries, storms."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class StandingStatus(StrEnum):
 
 
 class Standing(_Record):
-    """What people know of one incident, and what the next notice is to say."""
+    """The state of notifying people of one incident, and the next notice about it."""
 
     incident_id: str
     series: SeriesRef
@@ -82,11 +82,11 @@ class Standing(_Record):
     step: int = 0
     """Escalation steps taken."""
     history: Narrative = ()
-    """What held it, what people were notified of, and what not."""
+    """The facts of notifying: what held it, what people were notified of, and what not."""
 
     @property
     def kind(self) -> Kind:
-        """What its next notice says."""
+        """The kind of its next notice."""
         return "flapping" if self.announces else self.tell
 
     @property
@@ -103,7 +103,7 @@ class SeriesSeen(_Record):
 
 
 class Heard(_Record):
-    """What people heard of an incident that is over, and what not."""
+    """The notifications about an incident that is over, and those that were held."""
 
     incident_id: str
     history: Narrative
@@ -186,7 +186,7 @@ class Delivery(_Record):
     message_id: str
     """The notice's."""
     thread: str
-    """What belongs together arrives in order."""
+    """Deliveries of the same thread arrive in order."""
     channel: str
     recipient: str = ""
     status: DeliveryStatus = "pending"

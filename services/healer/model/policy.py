@@ -175,7 +175,7 @@ class Policy(Strict):
         return next((g for g in self.groups if fnmatchcase(host, g.hosts)), None)
 
     def decide(self, series: SeriesRef, severity: Severity, facts: Facts) -> Decision:
-        """What to do about an alarm of this severity on this series."""
+        """Decide what to do about an alarm of this severity on this series."""
         rule = self.rule(series, facts.kind)
         if rule is None:
             return Decision(level=Level.SUGGEST)

@@ -22,7 +22,7 @@ class Strict(BaseModel):
 
 
 class Rule(Strict):
-    """What holds for the items, machines and namespaces it names; patterns are the shell's."""
+    """The rule for the items, machines and namespaces it names; patterns are the shell's."""
 
     items: str = Field(
         default="*", description="The items it is about, as a shell pattern of their names."

@@ -1,4 +1,4 @@
-"""What is wrong with a series, and what was seen of it."""
+"""Signals: the trouble of a series, and what was seen of it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Sight(_Record):
     band: tuple[BandPoint, ...] = ()
 
     def fact(self, state: AlertState, at: datetime) -> Fact:
-        """What this says of the story of an incident."""
+        """The fact that this adds to an incident's narrative."""
         if state is AlertState.PREDICTED and self.threshold is not None and self.crossing_ms:
             return Predicted(
                 at=at,

@@ -1,4 +1,4 @@
-"""What an incident's phase and an action's state may become; nothing else ever happens."""
+"""The transitions of an incident's phase and an action's state; there are no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mail about an incident says."""
+"""Composition of a notice about an incident from its records."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
 
 
 def exact_command(plan: Sequence[RemediationStep]) -> str:
-    """What a person would type to do what is planned, with what it changes: the first of it."""
+    """The commands by which a person would do the first of what is planned, with their effects."""
     commands = {step.command: step for step in plan if pasteable(step.command)}
     lines = []
     for command, step in list(commands.items())[:_COMMANDS_SHOWN]:

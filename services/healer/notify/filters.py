@@ -26,7 +26,7 @@ _RECHECK = timedelta(seconds=60)
 """Within this time what a cause held back is looked at again."""
 _BY_RULE = "inhibited by "
 OVERDUE = "prediction past its time"
-"""What holds a prediction whose crossing is past and of which nobody heard in time."""
+"""The reason that holds a prediction whose crossing is past and of which nobody heard in time."""
 _MAX_NOTIFICATIONS = 50_000
 
 
@@ -56,7 +56,7 @@ Verdict = Hold | Drop | Announce | None
 
 
 class Filters:
-    """What holds alerts back at one moment."""
+    """The reasons to hold alerts back at one moment, asked alert by alert."""
 
     def __init__(self, settings: Alerting, records: Records, now: datetime) -> None:
         self._settings = settings
@@ -64,10 +64,10 @@ class Filters:
         self._now = now
         self._announcing: set[str] = set()
         self._attached: dict[str, str] = {}
-        """What was attached to which cause at this moment."""
+        """The cause to which each alert was attached at this moment."""
 
     def verdict(self, standing: Standing) -> Verdict:
-        """What becomes of it now; of a series' alerts the newest must be asked about first."""
+        """Decide on an alert now; of a series' alerts the newest must be asked about first."""
         if standing.ended:
             return self._of_ended(standing)
         if (hold := self._silenced(standing)) is not None:
@@ -152,7 +152,7 @@ class Filters:
 
     @cached_property
     def _effects(self) -> dict[str, list[Standing]]:
-        """What follows from each cause."""
+        """The effects of each cause."""
         found: dict[str, list[Standing]] = {}
         for standing in self.open if self._rules else ():
             why = self._causes.of(standing.incident_id, standing.labels)
@@ -194,7 +194,7 @@ class Filters:
         return Hold(f"silence {silence.silence_id}", until)
 
     def _flapping(self, standing: Standing) -> Hold | Announce | None:
-        """What flaps is announced once; then only what lasts is notified, or was known before."""
+        """Announce flapping once; then notify only of what lasts, or was known before."""
         if self._unannounced(standing) and _damped(standing):
             return self._announce(standing)
         until = self._damped_until(standing)

@@ -36,7 +36,7 @@ class LinkExpired(LinkRefused):
 
 @dataclass(frozen=True)
 class Link:
-    """What a link allows."""
+    """The act that a link allows, for whom and until when."""
 
     purpose: Purpose
     subject: str

@@ -126,7 +126,7 @@ def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
 
 
 def labels_of(series: SeriesRef, family: str, severity: Severity) -> dict[str, str]:
-    """What matchers see of an alert; the series' own labels never hide ours."""
+    """The labels of an alert for matchers; the series' own labels never hide ours."""
     own = {"host": series.host, "item": series.item, "family": family, "severity": severity.value}
     return dict(series.labels) | own
 

@@ -1,4 +1,4 @@
-"""What metrics say of alerts and people: how many wait, how long they are held, the oldest."""
+"""Metrics of alerts and people: how many wait, how long they are held, the oldest."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _SHAPES = {
     AnomalyKind.STUCK: "a standstill",
     AnomalyKind.PATTERN_MISSING: "a missing pattern",
 }
-"""What a kind of anomaly is called in a sentence."""
+"""The name of a kind of anomaly in a sentence."""
 
 
 def opening(
@@ -65,7 +65,7 @@ def _unit(incident: Incident) -> str:
 
 
 def _matter(incident: Incident, now: datetime) -> str:
-    """What is the matter, since when, how bad."""
+    """The sentence about what is the matter, since when, and how bad."""
     sight, unit, name = incident.sight, _unit(incident), subject(incident.series)
     since = f"since {clock(incident.opened_at, now)} ({span(now - incident.opened_at)})"
     if incident.state is AlertState.PREDICTED and sight.crossing_ms is not None:
@@ -109,7 +109,7 @@ def _move(incident: Incident) -> str:
 
 
 def _done(incident: Incident) -> str:
-    """What was done about it so far."""
+    """The sentence about what was done so far."""
     verified = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
     if verified is not None and not verified.effective:
         return f"{verified.remediation} did not help ({_change(verified, _unit(incident))}). "
@@ -120,7 +120,7 @@ def _done(incident: Incident) -> str:
 
 
 def _wanted(kind: Kind, action: Action | None, now: datetime) -> str:
-    """What is wanted of the reader, and until when."""
+    """The sentence that asks something of the reader, and until when."""
     if action is not None and action.expires is not None:
         until = clock(action.expires, now)
         return f"Please approve or refuse {action.remediation} until {until} UTC."
@@ -130,7 +130,7 @@ def _wanted(kind: Kind, action: Action | None, now: datetime) -> str:
 
 
 def _handled(incident: Incident, now: datetime) -> str:
-    """What was to come or had come, what was done at which time, and that nothing is to do."""
+    """The whole story of a handled alarm: its trouble, what was done, and that nothing is to do."""
     unit, name = _unit(incident), subject(incident.series)
     predicted = last_prediction(incident.narrative)
     fired = any(fact.kind == "alarm" for fact in incident.narrative)
@@ -147,7 +147,7 @@ def _handled(incident: Incident, now: datetime) -> str:
 
 
 def outcome(incident: Incident) -> str:
-    """What a remediation changed, e.g. ``93 % → 28 %``; empty where nothing was read again."""
+    """The change by a remediation, e.g. ``93 % → 28 %``; empty where nothing was read again."""
     read = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
     return "" if read is None else _change(read, _unit(incident))
 

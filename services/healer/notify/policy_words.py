@@ -1,4 +1,4 @@
-"""What the policy says of an alert, for people who wonder why they are notified of it."""
+"""The policy about an alert in words, for people who wonder why they are notified of it."""
 
 from __future__ import annotations
 

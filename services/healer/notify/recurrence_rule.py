@@ -174,7 +174,7 @@ def _times(numbers: dict[str, tuple[int, ...]], first: datetime) -> tuple[time, 
 
 
 def _completed(rule: Rule) -> Rule:
-    """What the rule does not say of the day comes from its first start."""
+    """Take from the first start what the rule does not say of the day."""
     if rule.weeks and not (rule.weekdays or rule.month_days or rule.year_days):
         return rule._replace(weekdays=((0, rule.first.weekday()),))
     if rule.weekdays or rule.month_days or rule.year_days or rule.weeks:

@@ -11,7 +11,7 @@ from shared.contracts.alerts import AlertState
 
 
 def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
-    """What people are to know of the incident, before they have heard anything."""
+    """The news that people are to have of the incident, before they have heard anything."""
     labels = labels_of(incident.series, incident.family, incident.severity)
     # Once a remediation was tried there is more to say than that something is predicted.
     predicted = incident.state is AlertState.PREDICTED and not incident.attempts

@@ -1,1 +1,1 @@
-"""What people decide: acknowledgements, approvals and the links of a mail."""
+"""People's decisions: acknowledgements, approvals and the links of a mail."""

@@ -1,4 +1,4 @@
-"""What people do to alerts: acknowledge them, silence them, and see beforehand what that mutes."""
+"""People's acts on alerts: acknowledge them, silence them, and see beforehand what that mutes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NotFound(LookupError):
 
 
 class Preview(BaseModel):
-    """What a silence would mean."""
+    """The effect that a silence would have."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -146,7 +146,7 @@ class People:
         return [*self.windows, *ctx.records.find(SILENCES)]
 
     def preview(self, silence: Silence, ctx: Context, days: float = 7) -> Preview:
-        """What it would mute: now, next, and had it been there before."""
+        """Say what it would mute: now, next, and had it been there before."""
         since = ctx.now - timedelta(days=days)
         past = [i for i in _incidents(ctx.records) if i.opened_at >= since and _about(silence, i)]
         muted = [i for i in past if _would_have_muted(silence, i.opened_at)]

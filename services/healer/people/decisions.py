@@ -1,4 +1,4 @@
-"""What people say to the healer: approve, refuse, stop, resume, accept a rule, judge an alarm."""
+"""People's orders: approve, refuse, stop, resume, accept a rule, judge an alarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a followed link asks, and what its button does: one entry for each purpose."""
+"""The question of a followed link, and the effect of its button: one entry for each purpose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.contracts.healing import ActionState
 from shared.service import Context
 
 Question: TypeAlias = Callable[[Link, Context], str]
-"""What is asked, in one sentence. Raises NotFound when there is nothing left to do."""
+"""The question in one sentence. Raises NotFound when there is nothing left to do."""
 Deed: TypeAlias = Callable[[Link, Context], tuple[str, Iterable[Message]]]
 """Does it; what to say, and what follows. Raises NotFound. Twice is the same as once."""
 
@@ -31,11 +31,11 @@ class Click:
     question: Question
     deed: Deed
     details: Question = lambda _link, _ctx: ""
-    """What else to show before somebody clicks, as lines of text."""
+    """The lines of text to show before somebody clicks."""
 
 
 class _Deeds:
-    """What a click does, through the parts that do the same for other ways of asking."""
+    """Carries out clicks, through the parts that do the same for other ways of asking."""
 
     def __init__(self, people: People, deciding: Deciding) -> None:
         self._people, self._deciding = people, deciding
@@ -69,7 +69,7 @@ class _Deeds:
 
 
 def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
-    """What people can do to alerts by a link."""
+    """The acts on alerts that links offer."""
     deeds = _Deeds(people, deciding)
     hours = people.settings.alerting.silence_link_s / 3600
     return {

@@ -30,7 +30,7 @@ _ENDLESS = timedelta(days=366)
 
 
 def problems(settings: HealerSettings, ctx: Context) -> list[str]:
-    """What keeps an open critical alert from people, one sentence each; empty: nothing does."""
+    """The obstacles between an open critical alert and people, one sentence each; empty: none."""
     return [
         *_of_channels(settings.all_channels),
         *_of_deliveries(settings.all_channels, ctx),

@@ -145,7 +145,7 @@ def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Sto
 
 
 def _opening(incident: Incident, standing: Standing | None, ctx: Context) -> str:
-    """What is the matter, what was done, and what is wanted of whom."""
+    """A summary: what is the matter, what was done, and what is wanted of whom."""
     action = ctx.records.get(ACTIONS, incident.action_id) if incident.action_id else None
     asked = action is not None and action.state is ActionState.PROPOSED
     if incident.closed_at is not None:

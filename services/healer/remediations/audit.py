@@ -101,7 +101,7 @@ class Audit:
         return os.open(self.path, flags, 0o600)
 
     def entries(self, command_id: str) -> list[dict[str, Any]]:
-        """What was noted for one command, in order."""
+        """The entries for one command, in order."""
         found = []
         for line in _lines(self.path):
             if command_id.encode() in line:
@@ -137,7 +137,7 @@ class Book(Protocol):
         """Append an entry; when this returns it is durable. Raises OSError when it cannot be."""
 
     def entries(self, command_id: str) -> list[dict[str, Any]]:
-        """What was noted for one command, in order."""
+        """The entries for one command, in order."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What a remediation is: settings as fields, a plan, and steps noted as they are done.
+"""Remediations: settings as fields, a plan, and steps noted as they are done.
 
 A new remediation is one file, here or in a package of one's own: a frozen class decorated with
 ``@remediation("its-name")``. Most derive from ``Stepwise``: ``applies`` says whether it can help at
@@ -97,7 +97,7 @@ class Journal(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run did, or in a dry run would do."""
+    """The steps that a run did, or in a dry run would do."""
 
     succeeded: bool
     """False when it could not be tried at all, or when every step failed."""
@@ -124,7 +124,7 @@ class Remediation(BaseModel, ABC):
     HELPS: ClassVar[str] = ""
     """Against alarms of which series it can be tried, for the page about it."""
     RISKS: ClassVar[tuple[str, ...]] = ()
-    """What can go wrong with it, for the page about it."""
+    """The ways in which it can go wrong, for the page about it."""
 
     @abstractmethod
     def run(
@@ -167,7 +167,7 @@ class Remediation(BaseModel, ABC):
 
     @classmethod
     def target(cls, series: SeriesRef) -> str:
-        """What is acted on, as a key for leases: the machine unless the class says otherwise."""
+        """The target as a key for leases: the machine unless the class says otherwise."""
         return series.host
 
 
@@ -191,7 +191,7 @@ class Stepwise(Remediation, Generic[Seen]):
 
     @abstractmethod
     def plan(self, series: SeriesRef, seen: Seen) -> tuple[list[Step], str]:
-        """What is to be done, in order, and what must be said about it. Pure."""
+        """The steps to be done, in order, and what must be said about them. Pure."""
 
     @abstractmethod
     def perform(self, step: Step) -> None:

@@ -178,7 +178,7 @@ class _Run:
         return True
 
     def detail(self) -> str:
-        """What was spared and what could not be known, for people."""
+        """The files that were spared or could not be judged, for people."""
         notes = [f"{count} files spared: {why}" for why, count in sorted(self._spared.items())]
         if self._open.unseen:
             notes.append(

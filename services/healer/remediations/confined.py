@@ -50,7 +50,7 @@ class File:
 
 
 class ChangedError(Exception):
-    """What was found is no longer there, or is something else; the text says what."""
+    """A file that was found is no longer there, or is something else; the text says what."""
 
 
 class Confined:

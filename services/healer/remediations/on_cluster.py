@@ -1,4 +1,4 @@
-"""What remediations through the Kubernetes API share: the way in, the allow-list, errors."""
+"""The common part of remediations by the Kubernetes API: the way in, the allow-list, errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def connected(kubeconfig: Path | None) -> Cluster:
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """What the API server says becomes the step's failure."""
+    """The API server's error becomes the step's failure."""
     try:
         yield
     except ClusterError as error:

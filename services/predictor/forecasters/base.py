@@ -1,4 +1,4 @@
-"""What a forecaster is: settings as fields, one method from histories to forecasts.
+"""Forecasters: settings as fields, one method from histories to forecasts.
 
 A new forecaster is one file, here or in a package of one's own: a frozen class with ``NAME``,
 ``least_points`` and ``_forecast``, decorated with ``@forecaster``. The suite
@@ -33,7 +33,7 @@ class Forecast:
     lower: Floats
     upper: Floats
     why: dict[str, str] = field(default_factory=dict)
-    """What was decided on the way (order, criterion, p-values), for people."""
+    """The decisions on the way (order, criterion, p-values), for people."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the 24-49-1 networks share: scaling, feeding back, and the errors on what was trained on."""
+"""The common part of the 24-49-1 networks: scaling, feeding back, and the errors in training."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ DRIFTS = {"never": 0, "always": 1, "auto": DRIFT_AUTO}
 
 @dataclass(frozen=True)
 class Options:
-    """What is searched."""
+    """The orders that are searched."""
 
     max_p: int
     max_q: int

@@ -153,7 +153,7 @@ def take_seasons(
 
 @kernel
 def _smooth(states: Floats, rate: float) -> None:
-    """What a past cycle's season was, seen from the end: later cycles tell of it, too."""
+    """Smooth the season of past cycles from the end on: later cycles tell of them, too."""
     last = states.shape[0] - 1
     for c in range(last - 1, -1, -1):
         for at in range(states.shape[1]):

@@ -1,4 +1,4 @@
-"""What an evidence collector is: a function that looks at the machine and answers with a table.
+"""Evidence collectors: functions that look at the machine and answer with a table.
 
 A new one is one file, here or in a package of one's own, with a function of ``Asked`` decorated
 with ``@evidence_collector``. It runs as the agent's user, within the seconds that the question
@@ -17,7 +17,7 @@ from shared.registry import Registry
 
 @dataclass(frozen=True)
 class Asked:
-    """What is wrong on this machine."""
+    """A request for evidence about one family of items of this machine."""
 
     family: str
     """The item's family: cpu, memory, disk, net, ..."""

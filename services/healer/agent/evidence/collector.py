@@ -82,7 +82,7 @@ class Collector:
         return tuple(found)
 
     def look(self, family: str, path: str = "") -> Found:
-        """What a family is about; processes by CPU for families without a look of their own."""
+        """Look for a family's causes; processes by CPU for families without a look of their own."""
         if family == "disk":
             start = PurePosixPath(path or "/")
             if not start.is_absolute():

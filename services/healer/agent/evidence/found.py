@@ -1,4 +1,4 @@
-"""What a look at the machine yields, whatever it looked at."""
+"""The findings of a look at the machine, whatever it looked at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at beside the causes of an alert themselves."""
+"""Further looks at the machine, beside the causes of an alert themselves."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def processes_by_io(asked: Asked) -> Found:
 
 @evidence_collector("oom-kills", "memory")
 def oom_kills(_asked: Asked) -> Found:
-    """What the kernel killed for want of memory."""
+    """The processes that the kernel killed for want of memory."""
     return system.oom_kills()
 
 
 @evidence_collector("interfaces", "net")
 def interfaces(asked: Asked) -> Found:
-    """What each network interface carries."""
+    """The traffic of each network interface."""
     return system.interfaces(asked.wait)
 
 

@@ -87,7 +87,7 @@ def kernel_messages() -> Found:
 
 
 def oom_kills() -> Found:
-    """What the kernel killed for want of memory, newest first."""
+    """The processes that the kernel killed for want of memory, newest first."""
     title = "Killed for want of memory"
     try:
         found = list(_kernel_log())
@@ -115,7 +115,7 @@ def by_io(wait: Wait) -> Found:
 
 
 def interfaces(wait: Wait) -> Found:
-    """What each interface carries, and its errors and drops since it came up."""
+    """The traffic of each interface, and its errors and drops since it came up."""
     before = psutil.net_io_counters(pernic=True)
     wait(_SPAN_S)
     now = psutil.net_io_counters(pernic=True)

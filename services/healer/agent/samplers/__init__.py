@@ -18,7 +18,7 @@ from services.healer.agent.settings import Volume, Watched
 def makers(
     volumes: Sequence[Volume] = (), programs: Sequence[Watched] = ()
 ) -> list[Callable[[], Sampler]]:
-    """What makes each sampler; each one made counts from then on, for itself."""
+    """The maker of each sampler; each one made counts from then on, for itself."""
     watched: list[Callable[[], Sampler]] = [lambda: Volumes(volumes)] if volumes else []
     if programs:
         watched.append(lambda: ProgramsCpu(programs))

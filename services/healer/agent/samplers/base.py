@@ -1,4 +1,4 @@
-"""What a sampler is: it reads a few items of this machine each time it is asked."""
+"""Samplers: each reads a few items of this machine each time it is asked."""
 
 from __future__ import annotations
 

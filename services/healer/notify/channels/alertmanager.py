@@ -74,7 +74,7 @@ def _alert(row: Line, notice: Notice | Summary, tools: Tools, why: str) -> dict[
 
 
 def _narrated(notice: Notice) -> dict[str, str]:
-    """What the incident's narrative says, under the names that Alertmanager's templates know."""
+    """The incident's narrative under the names that Alertmanager's templates know."""
     story = "\n".join(f"{at} {sentence}" for at, sentence in notice.story)
     found = {
         "summary": notice.opening,

@@ -1,4 +1,4 @@
-"""What every channel has: whom it tells of what, how it is sent, how it may fail."""
+"""The base of every channel: whom it notifies of what, how it sends, how it may fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _VARIABLES = frozenset({"notice", "title", "text", "lines", "why"})
 
 @dataclass(frozen=True)
 class Tools:
-    """What a channel is given to send with."""
+    """The tools that a channel is given to send with."""
 
     smtp_url: str = ""
     mail_from: str = ""

@@ -30,7 +30,7 @@ class MailRefused(Exception):
 
 
 def check_url(url: str) -> str:
-    """What is wrong with a mail URL, '' for nothing."""
+    """The fault of a mail URL, '' for none."""
     try:
         place = urlsplit(url)
         _ = place.port  # a port that is no number raises only when it is asked for

@@ -46,7 +46,7 @@ class Webhook(Channel):
         post(self.url, body, headers)
 
     def body(self, notice: Notice | Summary, tools: Tools) -> dict[str, Any]:
-        """What is sent."""
+        """The body that is sent."""
         rows = notice.lines()
         found: dict[str, Any] = {
             "version": "1",

@@ -101,5 +101,5 @@ def _when(time_ms: int) -> datetime:
 
 
 def _drawable(text: str, most: int) -> str:
-    """What the built-in font has; a label may hold any character."""
+    """The text in characters that the built-in font has; a label may hold any."""
     return one_line(text, most).encode("latin-1", "replace").decode("latin-1")

@@ -38,7 +38,7 @@ def clock_ms(time_ms: int, now: datetime) -> str:
 
 
 def subject(series: SeriesRef) -> str:
-    """What it is about, the way people say it, e.g. ``/var on db7``."""
+    """The subject the way people say it, e.g. ``/var on db7``."""
     label = next((series.labels[n] for n in _NAMING if n in series.labels), "")
     return f"{label} on {series.host}" if label else f"{series.item} on {series.host}"
 

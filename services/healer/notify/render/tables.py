@@ -35,7 +35,7 @@ class Shown:
 
     @property
     def rest(self) -> str:
-        """What is not shown, in words."""
+        """The number of rows that are not shown, in words."""
         return f"and {self.hidden} more, in the attached evidence" if self.hidden else ""
 
 

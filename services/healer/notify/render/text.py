@@ -51,7 +51,7 @@ class LinkMaker:
     base: str
     valid: timedelta
     offered: frozenset[Purpose] = frozenset({"acknowledge", "silence"})
-    """What the healer can do when such a link is followed."""
+    """The purposes of links that the healer can serve."""
 
     def of(self, notice: Notice | Summary, recipient: str) -> list[tuple[str, str]]:
         """Label and address of what the recipient can do about it."""
@@ -88,12 +88,12 @@ def title(notice: Notice | Summary) -> str:
 
 
 def word(notice: Notice | Line) -> str:
-    """What kind of notice it is: an alarm is a threshold crossed, an anomaly is unlike itself."""
+    """The kind of notice in words: an alarm is a threshold crossed, an anomaly is unlike itself."""
     return notice.signal if notice.kind == "firing" else WORDS[notice.kind]
 
 
 def short_claim(notice: Notice) -> str:
-    """What is the matter, after the series' name."""
+    """The trouble, after the series' name."""
     match notice.kind:
         case "handled":
             return f"is out of danger: {notice.outcome}" if notice.outcome else "is out of danger"
@@ -270,7 +270,7 @@ def _command(notice: Notice) -> list[str]:
 
 
 def advice(notice: Notice) -> str:
-    """What the command is for; empty where there is none, or nothing to do any more."""
+    """The purpose of the command; empty where there is none, or nothing to do any more."""
     if not notice.suggested_command or notice.kind in ENDINGS:
         return ""
     if not notice.planned:

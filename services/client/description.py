@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 from services.client import moments
 from services.client.moments import Line, how_ended
+from services.client.progress import Progress
 from services.client.records import ENDED, JobView, MemberView, Moment
 from services.client.usage_curve import UsageCurve
 from shared.contracts import JobState, Resources, Role, memory_bytes, twice_the_memory
@@ -49,6 +50,8 @@ class Description(_Frozen):
     members_total: int
     timeline: tuple[Line, ...]
     now: AwareDatetime
+    progress: Progress | None = None
+    """None for a program that says nothing of it."""
 
 
 class JobUsage(_Frozen):

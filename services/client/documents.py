@@ -6,7 +6,7 @@ from pathlib import Path
 
 from services.client.api.app import create_app
 from services.client.settings import ClientSettings
-from services.client.tshell import handing, keeping, watching  # noqa: F401 - they add commands
+from services.client.tshell import handing, keeping, training, watching  # noqa: F401 - they add commands
 from services.client.tshell.cli import app
 from shared.documents.commands import commands_page
 from shared.documents.http_page import ABSENT, http_page

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from services.client import job_trace, moments
+from services.client.progress import advanced, last_step
 from services.client.records import (
     CHUNKS,
     JOBS,
@@ -13,6 +14,7 @@ from services.client.records import (
     MOMENTS,
     OF_A_JOB,
     PLANS,
+    PROGRESS,
     REFUSED,
     REMOVED,
     USAGE,
@@ -231,7 +233,7 @@ def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
 
 
 def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
-    """Note where the chunk lies."""
+    """Note where the chunk lies, and how far the program says it is."""
     if _removed(ctx.records.get(JOBS, message.job_id)):
         return ()
     chunk = LogChunk(
@@ -242,8 +244,14 @@ def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
         object_key=message.key,
         at=message.at,
     )
-    if ctx.records.get(CHUNKS, chunk.key) is None:
-        ctx.records.put(CHUNKS, chunk)
+    if ctx.records.get(CHUNKS, chunk.key) is not None:
+        return ()
+    ctx.records.put(CHUNKS, chunk)
+    if step := last_step(message.text):
+        known = ctx.records.get(PROGRESS, message.job_id)
+        new = advanced(known, message.job_id, message.member, step, message.at)
+        if new is not None:
+            ctx.records.put(PROGRESS, new)
     return ()
 
 

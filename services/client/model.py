@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from services.client.description import Description, JobUsage, describe, usage
 from services.client.handlers import MAX_MOMENTS
+from services.client.progress import Progress
 from services.client.projects import Projects
 from services.client.records import (
     CHUNKS,
@@ -16,6 +17,7 @@ from services.client.records import (
     MEMBERS,
     MOMENTS,
     PLANS,
+    PROGRESS,
     REFUSED,
     REMOVED,
     SUBMITTED,
@@ -107,7 +109,17 @@ class ReadModel:
             if view is None:
                 return None
             members, noted = _members(records, job_id), _noted(records, job_id)
-            return describe(view, members, noted, now, lambda m: records.get(USAGE, MEMBERS.key(m)))
+            described = describe(
+                view, members, noted, now, lambda m: records.get(USAGE, MEMBERS.key(m))
+            )
+            return described.model_copy(update={"progress": records.get(PROGRESS, job_id)})
+
+    def progress(self, job_ids: Sequence[str]) -> dict[str, Progress]:
+        """How far those of these jobs are whose programs say so."""
+        with self._store.reading() as records:
+            records.read_ahead(PROGRESS, keys=job_ids)
+            found = (records.get(PROGRESS, job_id) for job_id in job_ids)
+            return {each.job_id: each for each in found if each}
 
     def moments(self, job_id: str) -> list[Moment]:
         """All that is noted of a job and its members."""

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
+from services.client.progress import Progress
 from services.client.usage_curve import UsageCurve
 from shared.contracts import (
     DEFAULT_PROJECT,
@@ -222,6 +223,7 @@ CHUNKS = Collection("client-log-chunks", LogChunk, key=lambda c: c.key, group=la
 MEMBERS = Collection(
     "client-members", MemberView, key=lambda m: f"{m.job_id}/{m.name}", group=lambda m: m.job_id
 )
+PROGRESS = Collection("client-progress", Progress, key=lambda p: p.job_id, group=lambda p: p.job_id)
 USAGE = Collection(
     "client-usage", UsageCurve, key=lambda c: f"{c.job_id}/{c.member}", group=lambda c: c.job_id
 )
@@ -247,5 +249,5 @@ LEFT_SESSIONS = Collection(
 TOKENS = Collection(
     "client-tokens", Token, key=lambda t: t.id, due=lambda t: t.expires_at + _TOKEN_LISTED
 )
-OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS, USAGE)
 """The records that go with a job when it is removed; found by its id as their group."""
+OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS, PROGRESS, USAGE)

@@ -44,6 +44,7 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
 """So many newest records of each collection and standing are kept, whatever a storm brings."""
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES = 100
+_MAX_OF_A_HOST = 200
 _SLACK_MS = 300_000
 """A signal that ended this long before its alert's first change may still be its cause."""
 
@@ -162,6 +163,17 @@ class AlertModel:
             found = [records.get(ALERTS, each) for each in dict.fromkeys(alert_ids)]
         return [alert for alert in found if alert is not None]
 
+    def of_machines(
+        self, hosts: Sequence[str], begin: datetime, end: datetime, limit: int
+    ) -> list[AlertView]:
+        """Alerts of these machines that were open within a time, the earliest first."""
+        found: list[AlertView] = []
+        with self._store.reading() as records:
+            for host in hosts:
+                known = records.find(ALERTS, group=host, newest_first=True, limit=_MAX_OF_A_HOST)
+                found += [a for a in known if a.first_at <= end and (_is_open(a) or a.at >= begin)]
+        return sorted(found, key=lambda a: a.first_at)[:limit]
+
     def incident(self, alert_id: str) -> Incident | None:
         """An alert with its history and signals; None for one that is not known."""
         with self._store.reading() as records:
@@ -207,6 +219,10 @@ class AlertModel:
                 return
 
 
+def _is_open(alert: AlertView) -> bool:
+    return alert.state is not AlertState.RESOLVED
+
+
 def _ranked(
     records: Records, ranks: Sequence[str], may_match: Callable[[str], bool] = lambda _: True
 ) -> Iterator[AlertView]:
@@ -219,7 +235,7 @@ def _concerns(episode: Episode, alert: AlertView) -> bool:
     first_ms = _milliseconds(alert.first_at) - _SLACK_MS
     if episode.ended_ms is not None and episode.ended_ms < first_ms:
         return False
-    over = alert.state is AlertState.RESOLVED
+    over = not _is_open(alert)
     began_ms = episode.opened_ms if episode.opened_ms is not None else episode.ended_ms
     return not over or (began_ms or 0) <= _milliseconds(alert.at)
 

@@ -134,7 +134,12 @@ def _due(episode: Episode) -> datetime:
 
 
 ALERTS = Collection(
-    "client-alerts", AlertView, key=lambda a: a.alert_id, status=lambda a: a.rank, due=_end_of
+    "client-alerts",
+    AlertView,
+    key=lambda a: a.alert_id,
+    group=lambda a: a.host,
+    status=lambda a: a.rank,
+    due=_end_of,
 )
 EVENTS = Collection(
     "client-alert-events",

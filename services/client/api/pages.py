@@ -16,18 +16,23 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
 from services.client.access import CALLER
-from services.client.api.dependencies import Provided
+from services.client.alerts.records import AlertView
+from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId
 from services.client.api.projects import OfProject
+from services.client.description import Description
 from services.client.drawing import MAX_ROWS, draw
 from services.client.records import ENDED, JobView
 from services.client.settings import ClientSettings
 from services.client.usage_plot import MAX_LINES, plots, rows
 from shared.contracts import Artifact
 from shared.contracts.job_notices import PROJECT_HEADER
+from shared.machine import machine_of
 
 _PAGE, _MAX_RESULTS, _MAX_READ = 50, 200, 1_000
+
+_MAX_MACHINES, _MAX_ALARMS = 50, 50
 _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
 """The exceptions of Python's mail parser for headers and bodies that break the standards."""
 
@@ -51,6 +56,8 @@ def jobs(
         newer=_jobs_from(max(0, offset - _PAGE), project) if offset else None,
         project=project,
         projects=projects,
+        progress=client.model.progress([job.job_id for job in found[:_PAGE]]),
+        now=datetime.now(UTC),
     )
 
 
@@ -68,6 +75,7 @@ def job(client: Provided, job_id: JobId) -> HTMLResponse:
         described=described,
         most_rows=MAX_ROWS,
         drawing=draw(described, client.model.moments(job_id)),
+        alarms=_alarms(client, described),
         used=plots(curves, described.members),
         used_rows=rows(curves, described.members),
         results=_results(described.job),
@@ -92,6 +100,18 @@ def mail_part(client: Provided, key: str, part: int) -> Response:
 def _jobs_from(offset: int, project: str) -> str:
     asked = {"offset": str(offset)} | ({"project": project} if project else {})
     return f"/jobs?{urlencode(asked)}"
+
+
+def _alarms(client: Client, described: Description) -> list[tuple[AlertView, list[str]]]:
+    """Alerts of the machines that ran the job, while it ran, each with the members there."""
+    names: dict[str, list[str]] = {}
+    for member in described.members:
+        if machine := machine_of(member.node):
+            names.setdefault(machine, []).append(member.name)
+    ended = described.job.state in ENDED
+    begin, end = described.job.created_at, described.job.updated_at if ended else described.now
+    found = client.alerts.of_machines(list(names)[:_MAX_MACHINES], begin, end, _MAX_ALARMS)
+    return [(alert, names[alert.host]) for alert in found]
 
 
 def _results(job: JobView) -> list[tuple[str, str, Artifact]]:

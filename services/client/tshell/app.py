@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from services.client.tshell import handing, keeping, watching  # noqa: F401 - they add their commands
+from services.client.tshell import handing, keeping, training, watching  # noqa: F401 - they add their commands
 from services.client.tshell.cli import app
 from services.client.tshell.stop import code_of
 from shared.visible import visible

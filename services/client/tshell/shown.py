@@ -64,6 +64,8 @@ def description(described: dict[str, Any]) -> None:
     parts: list[RenderableType] = [head, Text(job["reason"])]
     if job["pending"]:
         parts.append(_pending(job["pending"], job["reason"], described["now"]))
+    if described["progress"] and not job["ended"]:
+        parts.append(Text(_progress(described["progress"], described["now"])))
     parts += [Text(line) for line in _facts(job)]
     parts += [Text(f"{f['field']}: {f['problem']}", "red") for f in job["faults"]]
     parts.append(_members(described))
@@ -214,6 +216,14 @@ def _timeline(described: dict[str, Any]) -> Table:
 def _name(member: dict[str, Any]) -> str:
     again = f"/{member['incarnation']}" if member["incarnation"] > 1 else ""
     return f"{member['role']}-{member['index']}{again}"
+
+
+def _progress(progress: dict[str, Any], now: str) -> str:
+    text = f"{progress['percent']:g} % done ({progress['done']:g} of {progress['total']:g})"
+    if progress["remaining_s"] is not None:
+        since = (_time(now) - _time(progress["at"])).total_seconds()
+        text += f", about {span(max(0.0, progress['remaining_s'] - since))} left"
+    return f"{text}: {progress['text']}" if progress["text"] else text
 
 
 def _peak(member: dict[str, Any]) -> str:

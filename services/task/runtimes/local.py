@@ -28,6 +28,7 @@ from services.task.settings import TaskSettings
 from services.task.spec import EXIT_FILE, LAUNCHER_FILE, Credentials, LauncherProcess
 from services.task.users import Users
 from shared.contracts import JobSubmit, Member, PodExited, Role
+from shared.settings import host_name
 
 log = structlog.get_logger(__name__)
 
@@ -219,6 +220,7 @@ def specs(settings: TaskSettings) -> Spec:
             scratch=str(directories.scratch(settings.work_dir, member_key(submit.job_id, member))),
             uid=uid,
             host=settings.member_host,
+            node=host_name(),
             program_grace_s=settings.program_grace_s,
             credentials=Credentials(
                 broker_url=settings.member_broker_url_of(submit.job_id, lifetime_s),

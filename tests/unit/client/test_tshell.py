@@ -12,9 +12,10 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from services.client import handlers
+from services.client.tshell import training
 from services.client.tshell.app import app
 from services.client.tshell.stop import code_of
-from shared.client import RefusedError
+from shared.client import RefusedError, packages
 from shared.client.packages import place
 from shared.contracts import Fault, JobFailed, JobPlan, JobPlanned, JobSubmit, JobSucceeded
 from shared.service.http import HttpServer
@@ -246,6 +247,28 @@ def test_nothing_is_written_outside_of_its_folder(tmp_path: Path, path: str) -> 
     (tmp_path / "to" / "link").symlink_to("/tmp")
     with pytest.raises(RefusedError, match="outside"):
         place(tmp_path / "to", path)
+
+
+def test_event_files_are_shown_by_tensorboard_where_there_are_any(
+    desk: PlanningDesk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed(desk)
+    shown = tmp_path / "shown"
+    program = tmp_path / "bin" / "tensorboard"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.setattr(training.importlib.util, "find_spec", lambda _: None)
+    code, said = tshell("tensorboard", "a")
+    assert (code, "pip install tensorboard" in said) == (2, True)
+    program.write_text(f'#!/bin/sh\necho "$@" > {shown}\nexit 7\n')
+    program.chmod(0o755)
+    code, said = tshell("tensorboard", "a")
+    assert (code, "has left no event files" in said) == (5, True)
+    desk.objects.put("barograph", "jobs/a/output/logs/events.out.tfevents.1.host", b"x")
+    monkeypatch.setattr(packages, "fetch", lambda _, target: (target.write_bytes(b"x"), None))
+    assert tshell("tensorboard", "a", "--port", 7007, "-o", tmp_path / "to")[0] == 7
+    assert (tmp_path / "to/output/logs/events.out.tfevents.1.host").read_bytes() == b"x"
+    assert shown.read_text() == f"--logdir {tmp_path / 'to'} --host 127.0.0.1 --port 7007\n"
 
 
 def test_the_version_is_told(desk: PlanningDesk) -> None:

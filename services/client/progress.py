@@ -17,7 +17,7 @@ _SAID = "BAROGRAPH_PROGRESS"
 _NUMBER = r"\d{1,15}(?:\.\d{1,6})?"
 _LINE = re.compile(
     rf"{_SAID} +(?:(?P<done>{_NUMBER}) ?/ ?(?P<total>{_NUMBER})|(?P<percent>{_NUMBER}) ?%)"
-    rf"(?P<text>[^\r\n]*)"
+    r"(?P<text>(?:\s[^\r\n]*)?)"
 )
 _EPOCH = re.compile(r"Epoch (?P<epoch>\d{1,9})/(?P<epochs>\d{1,9})\s*")
 _MAX_TEXT = 120

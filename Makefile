@@ -19,8 +19,8 @@ setup: ## Install everything for development: servers, browser, Python packages
 setup-embedded: ## Install only what running it on this machine needs
 	@scripts/setup.sh embedded
 
-demo: setup-embedded ## Show both flows end to end, in a stack of its own
-	@$(PYTHON) -m examples.demo
+demo: setup-embedded ## Show both flows end to end, in a stack of its own (ARGS=--keep: and leave it)
+	@$(PYTHON) -m examples.demo $(ARGS)
 
 up: setup-embedded ## Start the stack and keep it running (STATE=directory)
 	@$(PYTHON) -m shared.cli up $(PLACE)

@@ -1,4 +1,4 @@
-"""``python -m examples.demo``: show both flows, then a table of what happened.
+"""``python -m examples.demo``: show both flows, then say what happened.
 
 Exit status: 0 when every part showed what it should, 1 when one did not, 2 when the machine
 lacks something, 130 after Ctrl-C.
@@ -10,19 +10,17 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import astuple
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from examples.demo import parts
-from examples.demo.parts import Row
+from examples.demo import parts, summary
 from examples.demo.scene import PartFailedError, Scene
+from examples.demo.summary import Chapter
 from shared.embedded.process import EmbeddedError
 
-_PARTS: dict[str, Callable[[Scene], list[Row]]] = {
+_PARTS: dict[str, Callable[[Scene], Iterator[Chapter]]] = {
     "jobs": parts.jobs,
     "logs": parts.logs,
     "cpu": parts.cpu,
@@ -37,45 +35,36 @@ def main() -> int:
     options = parser.parse_args()
     # Whoever ends the demonstration ends what it started.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = Console(width=None if sys.stdout.isatty() else 100)
     begin = time.monotonic()
-    rows: list[Row] = []
+    chapters: list[Chapter] = []
     problems: list[str] = []
     try:
         with Scene(console, keep=options.keep) as scene:
             for name in options.only or _PARTS:
                 try:
-                    rows += _PARTS[name](scene)
+                    chapters.extend(_PARTS[name](scene))
                 except PartFailedError as error:
                     problems.append(f"{name}: {error}")
                     console.print(f"[red]{name} failed:[/] {escape(str(error))}")
-            _summary(console, scene, rows)
+            summary.show(console, chapters, scene.stack.file)
             if options.keep:
                 console.print("It keeps running; Ctrl-C stops it.")
                 signal.pause()
-            if problems:
-                scene.keep = True
+            scene.keep = bool(problems)
     except EmbeddedError as error:
         console.print(f"[red]cannot start:[/] {escape(str(error))}")
         return 2
     except KeyboardInterrupt:
         return 130
-    console.print(
-        escape("; ".join(problems)) or f"All parts passed in {time.monotonic() - begin:.0f} s."
-    )
+    for problem in problems:
+        console.print(f"[red]failed:[/] {escape(problem)}")
+    if not problems:
+        console.print(
+            f"All parts passed in {time.monotonic() - begin:.0f} s. Everything is stopped again; "
+            "`make demo ARGS=--keep` leaves it running, so that the links can be opened."
+        )
     return 1 if problems else 0
-
-
-def _summary(console: Console, scene: Scene, rows: list[Row]) -> None:
-    table = Table(title="What happened", show_lines=True)
-    for heading in ("part", "seen", "predicted (UTC)", "due (UTC)", "what was done", "where"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in astuple(row)))
-    console.print(table)
-    file = scene.stack.file
-    places = f"page {file.client_url}  mail {file.maildir}  logs {file.logs}"
-    console.print(f"{places}\nthe page's token: {file.client_token}", soft_wrap=True)
 
 
 if __name__ == "__main__":

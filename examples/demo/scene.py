@@ -85,9 +85,10 @@ class Scene:
                 raise
         file = self.stack.file
         self.console.print(
-            f"Barograph runs ({time.monotonic() - begin:.0f} s). Watch it at {file.client_url} "
-            f"(token {file.client_token}).",
+            f"Barograph runs ({time.monotonic() - begin:.0f} s). Watch it at\n  {file.client_url}\n"
+            f"with the token\n  {file.client_token}",
             soft_wrap=True,
+            highlight=False,
         )
         self.alerts = Tap(
             self.stack.broker.admin_url,
@@ -111,7 +112,11 @@ class Scene:
         with self.console.status("stopping everything"):
             self.stack.stop()
         if self.keep or kind is not None:
-            self.console.print(f"logs and mails are kept in {self.directory}")
+            file = self.stack.file
+            self.console.print(
+                f"The services' logs are in\n  {file.logs}\nand the mails in\n  {file.maildir}",
+                soft_wrap=True,
+            )
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -140,8 +145,7 @@ class Scene:
                 status.update(f"waiting for {what} ({spent:.0f} s)")
         raise PartFailedError(
             f"{what} did not come within {spent:.0f} s, which on this machine are as good as "
-            f"{patience_s:.0f} s on an idle one. {self._seen()} The services' logs are in "
-            f"{self.stack.file.logs}, the mails in {self.stack.file.maildir}."
+            f"{patience_s:.0f} s on an idle one. {self._seen()}"
         )
 
     def _seen(self) -> str:

@@ -57,6 +57,7 @@ def own_settings(name: str, file: StackFile) -> dict[str, str]:
             "HTTP_PORT": _port(file.healer_url),
             "HTTP_TOKEN": file.healer_token,
             "PUBLIC_URL": file.healer_url,
+            "PAGE_URL": file.client_url,
         },
     }
     return dict(settings.get(name, {}))

@@ -20,12 +20,12 @@ RATE = 0.1
 class Network(tf.Module):
     """64 pixels, 64 hidden units, 10 digits."""
 
-    def __init__(self, values: list[np.ndarray] | None = None) -> None:
-        if values is None:
-            random = np.random.default_rng(0)
-            shapes = ((64, 64), (64,), (64, 10), (10,))
-            values = [random.normal(0, 0.1, shape).astype("float32") for shape in shapes]
-        self.parts = [tf.Variable(value) for value in values]
+    def __init__(self) -> None:
+        random = np.random.default_rng(0)
+        shapes = ((64, 64), (64,), (64, 10), (10,))
+        self.parts = [
+            tf.Variable(random.normal(0, 0.1, shape).astype("float32")) for shape in shapes
+        ]
 
     @tf.function(input_signature=[tf.TensorSpec((None, 64), tf.float32)])
     def __call__(self, pixels: tf.Tensor) -> tf.Tensor:
@@ -57,7 +57,7 @@ def train(resolver: tf.distribute.cluster_resolver.ClusterResolver, steps: int) 
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     with strategy.scope():
-        network, done = Network(), tf.Variable(0, dtype=tf.int64)
+        network = Network()
 
     @tf.function
     def step(batches: tf.data.Iterator) -> tf.Tensor:
@@ -74,24 +74,30 @@ def train(resolver: tf.distribute.cluster_resolver.ClusterResolver, steps: int) 
         return data.shuffle(2000).repeat().batch(BATCH)
 
     iterator = iter(coordinator.create_per_worker_dataset(batches))
-    checkpoint = tf.train.Checkpoint(network=network, done=done)
-    # The chief alone writes: the members of a cluster need not share a file system.
-    here = tf.train.CheckpointOptions(experimental_io_device="/job:chief")
+    # A copy that the chief has by itself is what it stores: TensorFlow traces a new function each
+    # time it stores variables that lie with several members, who need not share a file system.
+    kept, done = Network(), tf.Variable(0, dtype=tf.int64)
+    checkpoint = tf.train.Checkpoint(network=kept, done=done)
     keeper = tf.train.CheckpointManager(checkpoint, os.environ["BAROGRAPH_CHECKPOINT_DIR"], 2)
-    if keeper.latest_checkpoint:
-        checkpoint.restore(keeper.latest_checkpoint, options=here)
+    if keeper.restore_or_initialize():
+        copy(kept, network)
     first = int(done.numpy())
     print(f"training from step {first} of {steps}")
     for begin in range(first, steps, 100):
         losses = [coordinator.schedule(step, args=(iterator,)) for _ in range(100)]
         coordinator.join()
+        copy(network, kept)
         done.assign(begin + 100)
-        keeper.save(options=here)
+        keeper.save()
         print(f"step {begin + 100}/{steps} loss {np.mean(coordinator.fetch(losses)):.4f}")
-    trained = Network([part.numpy() for part in network.parts])
-    accuracy = np.mean(np.argmax(trained(test_x), axis=1) == test_y)
-    tf.saved_model.save(trained, Path(os.environ["BAROGRAPH_MODEL_DIR"]) / "digits")
+    accuracy = np.mean(np.argmax(kept(test_x), axis=1) == test_y)
+    tf.saved_model.save(kept, Path(os.environ["BAROGRAPH_MODEL_DIR"]) / "digits")
     print(f"done: test accuracy {accuracy:.3f}")
+
+
+def copy(source: Network, target: Network) -> None:
+    for value, variable in zip(source.parts, target.parts, strict=True):
+        variable.assign(value)
 
 
 def main() -> None:

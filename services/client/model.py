@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from services.client.description import Description, JobUsage, describe, usage
@@ -198,14 +198,16 @@ class ReadModel:
         with self._store.transaction() as records:
             records.delete(UPLOADS, upload_id)
 
-    def keep_token(self, token: Token, most: int) -> str:
-        """Keep a named token; why not, where it cannot be."""
+    def keep_token(self, token: Token, most: int, spelt: Callable[[str], str]) -> str:
+        """Keep a named token; why not, where it cannot be: ``spelt`` says which names are one."""
         with self._store.transaction() as records:
             known = records.find(TOKENS, limit=most)
             if len(known) >= most:
                 return f"there are {most} tokens already; revoke some"
-            if any(t.name == token.name and t.expires_at > token.created_at for t in known):
-                return f"another token is named {token.name}; revoke it, or choose another name"
+            lasting = (t.name for t in known if t.expires_at > token.created_at)
+            same = next((name for name in lasting if spelt(name) == spelt(token.name)), "")
+            if same:
+                return f"another token is named {same}; revoke it, or choose another name"
             records.put(TOKENS, token)
             return ""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from services.client.access import Caller
+from services.client.access import UNNAMED, Caller
 from services.client.model import ReadModel
 from services.client.projects import ALL, Projects
 from services.client.records import Token
@@ -16,6 +17,8 @@ from shared.roles import Role
 from shared.service.http import same
 
 _PREFIX = "barograph_"
+_RESERVED = frozenset({UNNAMED, "the user"})
+"""What decisions of the API token's holder are signed with."""
 MAX_TOKENS = 1_000
 
 
@@ -48,7 +51,9 @@ class Tokens:
             expires_at=now + timedelta(days=days),
             projects=tuple(projects) or (DEFAULT_PROJECT,),
         )
-        fault = self._model.keep_token(token, MAX_TOKENS)
+        if _spelt(name) in _RESERVED:
+            raise NameTaken(f"{name} is what the holder of the API token is called")
+        fault = self._model.keep_token(token, MAX_TOKENS, _spelt)
         if fault:
             raise NameTaken(fault)
         return token, f"{_PREFIX}{token_id}_{secret}"
@@ -73,6 +78,13 @@ def caller_of(token: Token) -> Caller:
     """Whoever presents this token; an admin works in every project."""
     role = Role(token.role)
     return Caller(token.name, role, ALL if role is Role.ADMIN else Projects.of(token.projects))
+
+
+def _spelt(name: str) -> str:
+    """What names that read alike have in common: case and width tell no people apart."""
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    dashes = "".join("-" if unicodedata.category(each) == "Pd" else each for each in folded)
+    return " ".join(dashes.split())
 
 
 def _digest(secret: str) -> str:

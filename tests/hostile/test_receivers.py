@@ -57,6 +57,16 @@ def http(status: int, *headers: str, body: str = "no") -> bytes:
     return "\r\n".join([*lines, "", body]).encode()
 
 
+@pytest.mark.parametrize("value", ["Bearer für uns", "a\r\nX-Other: b", "\x00", "Bearer \u202e"])
+def test_a_header_that_cannot_be_sent_keeps_the_notice_and_shows_no_secret(value: str) -> None:
+    with (
+        answering(http(200)) as place,
+        pytest.raises(ChannelUnavailable, match="'Authorization'") as told,
+    ):
+        post(SecretStr(f"http://{place}/"), {}, {"Authorization": value})
+    assert value not in str(told.value)
+
+
 @pytest.mark.parametrize(
     "parts",
     [(b"",), (b"HTTP/1.1 500 X\r\n",), (b"HTTP/1.1 500 X\r\nContent-Length: 99999\r\n\r\n",)],

@@ -66,7 +66,7 @@ def create(client: Provided, asked: TokenAsked) -> TokenMade:
     """Make a token of a name and role."""
     if not client.settings.api_token.get_secret_value():
         raise refusal(409, "nobody is asked for a token here: set BAROGRAPH_CLIENT_API_TOKEN")
-    name, by = visible(asked.name).strip(), CALLER.get().name
+    name, by = " ".join(visible(asked.name).split()), CALLER.get().name
     if not name:
         raise refusal(422, "it must have a visible character", "name")
     try:

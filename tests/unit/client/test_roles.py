@@ -112,6 +112,27 @@ def test_a_token_is_kept_as_a_digest_and_ends_when_it_is_revoked(desk: Desk) -> 
     assert desk.call("GET", "/api/v1/jobs", headers=bearer).status_code == 401
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Night-Shift",
+        "night-shift ",
+        "night‐shift",
+        "\uff4eight-shift",
+        "the User",
+        "the\nholder of the  token",
+    ],
+)
+def test_no_token_has_a_name_that_reads_like_somebody_elses(desk: Desk, name: str) -> None:
+    taken = [token.name for token in desk.model.tokens()]
+    if "night-shift" not in taken:
+        _bearer(desk, "night-shift", Role.VIEWER)
+    asked = {"name": name, "role": "viewer"}
+    refused = desk.call("POST", "/api/v1/tokens", json=asked, headers=_ROOT)
+    assert refused.status_code == 409
+    assert refused.json()["faults"][0]["field"] == "name"
+
+
 def test_an_expired_token_opens_nothing_and_its_name_is_free_again(desk: Desk) -> None:
     bearer = _bearer(desk, "old", Role.ADMIN)
     with desk.store.transaction() as records:

@@ -49,8 +49,13 @@ def post(
         ChannelRefused: the other side will not take this body.
     """
     content = {"content": body} if isinstance(body, bytes) else {"json": body}
+    address = _address(url)
+    for name, value in headers.items():
+        if not (name + value).isascii() or not (name + value).isprintable():
+            # As with the address: what waits is sent once the configuration is mended.
+            raise ChannelUnavailable(f"the header {name!r} has more than printable ASCII in it")
     request = httpx.Request(
-        "POST", _address(url), headers={"User-Agent": "barograph", **headers}, **content
+        "POST", address, headers={"User-Agent": "barograph", **headers}, **content
     )
     try:
         status, text, after = asyncio.run(_answer(request, whole_s))

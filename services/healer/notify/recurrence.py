@@ -18,7 +18,7 @@ from services.healer.notify.recurrence_rule import Rule, parsed
 HORIZON = timedelta(days=40 * 366)
 """How far ahead a rule is followed: each weekday falls on each 29 February within 40 years."""
 _DAY = timedelta(days=1)
-_LAST = date(8999, 12, 31)
+LAST = date(8999, 12, 31)
 """Nothing is looked for later, so that no sum of dates and intervals leaves the calendar."""
 
 
@@ -48,13 +48,13 @@ def starts(rule: Rule, begin: date, end: date) -> tuple[datetime, ...]:
 
 def walk(rule: Rule, begin: date) -> Iterator[datetime]:
     """Local starts from day ``begin`` on, in order, as far as ``HORIZON``."""
-    end = date.fromordinal(min(_LAST.toordinal(), begin.toordinal() + HORIZON.days))
+    end = date.fromordinal(min(LAST.toordinal(), begin.toordinal() + HORIZON.days))
     return (start for start in _walk(rule, begin, end) if start.date() >= begin)
 
 
 def _walk(rule: Rule, begin: date, end: date) -> Iterator[datetime]:
     """Starts of the periods that overlap the span, never before the rule's first start."""
-    begin, end = max(begin, rule.first.date()), min(end, _LAST)
+    begin, end = max(begin, rule.first.date()), min(end, LAST)
     if rule.until is not None:
         end = min(end, rule.until.date())
     for days in _PERIODS[rule.freq](rule, begin, end):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime, time
 from itertools import product
 from typing import NamedTuple
@@ -12,8 +13,8 @@ MAX_STARTS_A_DAY = 96
 MAX_COUNT = 10_000
 _FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 _WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-_WEEKDAY = re.compile(r"([+-]?\d{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
-_UNTIL = re.compile(r"(\d{8})(?:T(\d{6})(Z)?)?")
+_WEEKDAY = re.compile(r"([+-]?[0-9]{1,2})?(MO|TU|WE|TH|FR|SA|SU)")
+_UNTIL = re.compile(r"([0-9]{8})(?:T([0-9]{6})(Z)?)?")
 _NUMBERS = {
     "BYSECOND": (0, 59, False),
     "BYMINUTE": (0, 59, False),
@@ -160,7 +161,9 @@ def _until(text: str, zone: ZoneInfo) -> datetime:
         return datetime.combine(datetime.strptime(match[1], "%Y%m%d").date(), time.max)  # noqa: DTZ007 - a date has no zone
     moment = datetime.strptime(match[1] + match[2], "%Y%m%d%H%M%S")  # noqa: DTZ007 - local time
     if match[3]:
-        moment = moment.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone).replace(tzinfo=None)
+        # Calendars write the last second of the year 9999 for ever: no zone leads out of it.
+        with suppress(OverflowError):
+            moment = moment.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone).replace(tzinfo=None)
     return moment
 
 

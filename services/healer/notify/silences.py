@@ -75,6 +75,8 @@ class Recurrence(BaseModel):
         """Windows (UTC) that are open at some time from ``begin`` to ``end``, in order."""
         zone, length = ZoneInfo(self.timezone), timedelta(seconds=self.duration_s)
         rule = recurrence.bounded(self.rule, self.first, zone)
+        if begin.year >= recurrence.LAST.year:
+            return  # rules end there, and no zone leads out of the calendar
         after = begin.astimezone(zone).replace(tzinfo=None) - length - _DAY
         for local in recurrence.walk(rule, after.date()):
             start = local.replace(tzinfo=zone).astimezone(UTC)

@@ -157,3 +157,17 @@ def test_a_window_far_in_the_future_or_without_an_end_costs_no_more() -> None:
     assert window.open_at(datetime(8999, 12, 30, 22, 30, tzinfo=UTC)) is not None
     ever = window.between(datetime(8998, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC), 3)
     assert len(list(ever)) == 3
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "Etc/GMT+12", "UTC"])
+@pytest.mark.parametrize("until", ["99991231T235959Z", "99991231", "00010101T000000Z"])
+def test_the_ends_of_the_calendar_are_days_like_others_in_every_zone(until: str, zone: str) -> None:
+    rule = f"FREQ=DAILY;UNTIL={until}"
+    if until.startswith("0001"):
+        with pytest.raises(ValueError, match="it gives no date"):
+            recurrence.bounded(rule, FIRST, ZoneInfo(zone))
+        return
+    window = Recurrence(rule=rule, first=FIRST, timezone=zone, duration_s=60)
+    assert window.open_at(FIRST.replace(tzinfo=ZoneInfo(zone))) is not None
+    last = datetime.max.replace(tzinfo=UTC)
+    assert list(window.between(last, last)) == []

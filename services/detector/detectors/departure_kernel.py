@@ -25,23 +25,27 @@ Row = NDArray[Any]
 
 CHANNELS = 9
 ONE, THREE, HOUR, HOURS, DAY, LOUD, QUIET, STILL, SCORE = range(CHANNELS)
-BLOCK, KEPT, PEAKS = 12, 12, 24
+BLOCK, KEPT = 12, 12
+GROUPS, PEAKS = 2, 12
+"""Single points and what lasts: each group has ranked rarities and a threshold of its own."""
 WEEK_SLOTS = 84
 
 # Columns of state: ``course`` (float64), ``pace`` (float32), ``tally`` (int32), ``tops`` (int16).
 SLOW, FAST, LAST, DRIFT, LEVEL, TOLD_MS = 0, 3, 6, 9, 10, 11
 COURSE = 12
 ERROR, SPREAD, Z1, Z2, S1, S2, MEANS, ENERGY = 0, 9, 10, 11, 12, 13, 14, 17
-LOG_BLOCKS, WEEKS, HIGHEST, SHIFT, PEAK, SLOPE, MOVING = 18, 19, 20, 21, 22, 23, 24
-PACE = 25
-POINTS, BEST, RUN, CHANGES, IN_BLOCK, BLOCKS, HELD, TODAY, FIRING = range(9)
-TALLY = 9
+LOG_BLOCKS, WEEKS, SHIFT, PEAK, MOVING, HIGHEST, BASE = 18, 19, 20, 21, 22, 23, 25
+PACE = 27
+POINTS, BEST, RUN, CHANGES, IN_BLOCK, BLOCKS, HELD, TODAY, FIRING, JUDGED = range(10)
+TALLY = 10
 TOPS, OPEN, RANKED = 0, CHANNELS * KEPT, CHANNELS * KEPT + CHANNELS
-KEEPS = RANKED + PEAKS
+KEEPS = RANKED + GROUPS * PEAKS
 
 _WEEK_MS, _SLOT_MS, _MONDAY_MS = 604_800_000, 7_200_000, 345_600_000
 SPANS = np.array([1, 1, 1, 3, 12, 3, 3, 1, 1])
 """Blocks that one entry of a channel's largest stands for: slow sizes do not change sooner."""
+LASTING = np.array([0, 0, 1, 1, 1, 1, 1, 1, 0])
+"""The group of each channel: 1 where one point cannot decide."""
 _GAINS = np.array([1 / 6, 1 / 24, 1 / 96])
 """The gains of the running means: over about 12, 48 and 192 points."""
 _LOGS = np.array([math.log(at + 0.5) for at in range(KEPT + 1)])
@@ -49,8 +53,14 @@ _TYPICAL = np.array([4.0, 3.0, 1.8, 1.2, 0.8, 1.7, 1.7, 8.0, 6.0], dtype=np.floa
 """The largest of a block on a typical series; believed while there is no history."""
 _TYPICAL_CODES = _TYPICAL.view(np.int32) >> 16
 TWICE = 128
+TAIL_BLOCKS = 100
+"""Blocks of which the largest kept are the tail, a tenth: before, they are as likely faults."""
 _NAT = math.log(2.0) / TWICE
 """Steps of a kept size that double it; nats in one."""
+STEPS = 256.0
+"""Rarities are kept as whole numbers of this fraction of a nat."""
+_WORTH_FORGETTING, _FIRST_RANK = TWICE // 4, 6.0
+"""Steps by which a rhythm must explain more; the largest rarity of a week on a typical series."""
 _PRIOR_BLOCKS = 25.0
 _MIN_MOVING = 0.1
 """Least share of points that differ from the one before, in the measure of usual deviations."""
@@ -93,15 +103,38 @@ def expected(course: Row, seasons: Row, best: int) -> float:
 
 
 @kernel
-def choose(pace: Row, best: int) -> int:
+def choose(pace: Row, tops: Row, blocks: int, best: int) -> int:
     """The predictor with the least error, if clearly less; the slow ones are preferred."""
+    before = best
     for at in range(0, 9, 3):
-        if pace[ERROR + at] < 0.97 * pace[ERROR + best]:
+        # A fast one, chosen by chance, would follow a slow fault; it is worse by 2.5 % only.
+        if pace[ERROR + at] < pace[ERROR + best]:
             best = at
     for at in range(9):
         if pace[ERROR + at] < 0.93 * pace[ERROR + best]:
             best = at
+    if best // 3 > before // 3 and blocks > TAIL_BLOCKS:
+        cut = round(math.log(pace[ERROR + before] / max(pace[ERROR + best], 1e-30)) / _NAT)
+        if cut > _WORTH_FORGETTING:
+            forget(tops, cut)
     return best
+
+
+@kernel
+def forget(tops: Row, cut: int) -> None:
+    """Lower what was far out by ``cut`` steps, though not below what is on a typical series.
+
+    The largest distances from a rhythm that was not known yet say nothing of it once it is.
+    """
+    for channel in range(CHANNELS):
+        if channel != STILL:
+            for at in range(channel * KEPT, (channel + 1) * KEPT):
+                tops[at] = min(tops[at], max(tops[at] - cut, _TYPICAL_CODES[channel]))
+    for at in range(PEAKS):
+        most = round((_FIRST_RANK - math.log(at + 1.0)) * STEPS)
+        for group in range(GROUPS):
+            ranked = RANKED + group * PEAKS + at
+            tops[ranked] = min(tops[ranked], most)
 
 
 @kernel
@@ -117,12 +150,12 @@ def usual(pace: Row, best: int) -> float:
 
 
 @kernel
-def measure(pace: Row, tally: Row, z: float, level: float, fresh: Row) -> None:
+def measure(pace: Row, tally: Row, z: float, slow: float, level: float, fresh: Row) -> None:
     """The running numbers as they are with this point: ``fresh``, in the order of ``pace``."""
     n = tally[POINTS] + 1
     share = 1.0 / n
-    clipped = max(-4.0, min(4.0, z))
     for at in range(3):
+        clipped = max(-4.0, min(4.0, z if at == 0 else slow))
         old = pace[MEANS + at]
         fresh[MEANS + at] = old + (clipped - old) * max(_GAINS[at], share)
     old = pace[ENERGY]
@@ -180,15 +213,16 @@ def still(tally: Row, run: int, own: float) -> float:
 
 
 @kernel
-def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[float, int]:
-    """The largest rarity of all channels, and whose it is."""
+def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int, found: Row, where: Row) -> None:
+    """The largest rarity of each group's channels, and whose it is."""
     blocks, logs = tally[BLOCKS], pace[LOG_BLOCKS]
     # Two divisions instead of one a channel.
     long, longest = blocks // 3, blocks // 12
     trust = blocks / (blocks + _PRIOR_BLOCKS)
-    most, where = 0.0, 0
+    for group in range(GROUPS):
+        found[group], where[group] = 0.0, 0
     for channel in range(CHANNELS):
-        start, span = TOPS + channel * KEPT, SPANS[channel]
+        start, span, group = TOPS + channel * KEPT, SPANS[channel], LASTING[channel]
         past = blocks if span == 1 else (longest if span > _LONG_SPAN else long)
         code = codes[channel] >> 16
         held = min(past, KEPT)
@@ -197,13 +231,12 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int) -> tuple[floa
                 held -= 1
         own = rarity(tops, start, held, code, past, logs) if held > 0 else -1.0
         if channel == STILL:
-            found = still(tally, run, own)
+            rare = still(tally, run, own)
         else:
             typical = 3.0 * _NAT * (code - _TYPICAL_CODES[channel])
-            found = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MAX_BEYOND)
-        if found > most:
-            most, where = found, channel
-    return most, where
+            rare = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MAX_BEYOND)
+        if rare > found[group]:
+            found[group], where[group] = rare, channel
 
 
 @kernel

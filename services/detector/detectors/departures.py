@@ -20,7 +20,7 @@ EXPECTED, SCORE, RARITY, THRESHOLD, KIND, WEEKLY, ONSET = range(7)
 NUMBERS = 7
 """The numbers that are written of every point, in this order."""
 
-_DAY_MS, _WEEK_MS, _SLOT_MS = 86_400_000, 604_800_000, 7_200_000
+_DAY_MS, _SLOT_MS = 86_400_000, 7_200_000
 _EXTREME = 1e30
 _FEW, _YOUNG = 5, 100
 
@@ -78,12 +78,22 @@ class Scratch(NamedTuple):
     fresh: Row
     sizes: Row
     codes: Row
+    rarities: Row
+    channels: Row
 
 
 def scratch() -> Scratch:
     """Room for one call."""
     sizes = np.zeros(of.CHANNELS + 1, dtype=np.float32)
-    return Scratch(np.zeros(3), np.zeros(9), np.zeros(of.PACE), sizes, sizes.view(np.int32))
+    return Scratch(
+        np.zeros(3),
+        np.zeros(9),
+        np.zeros(of.PACE),
+        sizes,
+        sizes.view(np.int32),
+        np.zeros(of.GROUPS),
+        np.zeros(of.GROUPS, dtype=np.int64),
+    )
 
 
 @kernel
@@ -139,6 +149,7 @@ def learn(
     holiday: bool,
     step_ms: float,
     day: int,
+    weekly: float,
     room: Scratch,
 ) -> None:
     """Let predictors, seasons and blocks learn the point."""
@@ -150,10 +161,11 @@ def learn(
     if not holiday and tally[of.POINTS] * step_ms > _DAY_MS:
         season(state.week[at], place, value - room.seasons[1], step_ms)
     if tally[of.IN_BLOCK] >= of.BLOCK:
-        blocks.close(pace, tally, state.tops[at], of.BLOCK * step_ms / _WEEK_MS)
+        blocks.close(pace, tally, state.tops[at], weekly, step_ms, day == tally[of.JUDGED])
+        tally[of.JUDGED] = day
     if day != tally[of.TODAY] or (tally[of.POINTS] < _YOUNG and tally[of.IN_BLOCK] == 0):
         tally[of.TODAY] = day
-        tally[of.BEST] = of.choose(pace, tally[of.BEST])
+        tally[of.BEST] = of.choose(pace, state.tops[at], tally[of.BLOCKS], tally[of.BEST])
     tally[of.POINTS] = min(tally[of.POINTS] + 1, 1_000_000_000)
 
 
@@ -172,7 +184,8 @@ def start(course: Row, pace: Row, tally: Row, value: float, day: int) -> None:
     """Learn the first point of a series."""
     course[of.SLOW] = course[of.FAST] = course[of.LAST] = course[of.LEVEL] = value
     course[of.TOLD_MS], pace[of.ENERGY] = -_EXTREME, of.NOISE
-    pace[of.SLOPE], pace[of.MOVING] = 1.0, 1.0
+    pace[of.MOVING] = 1.0
+    pace[of.BASE : of.BASE + of.GROUPS] = of.NEVER
     tally[of.POINTS], tally[of.TODAY], tally[of.CHANGES] = 1, day, 1
 
 
@@ -194,11 +207,28 @@ def size_up(
     look(state.week[at], course, daily, place, value, room)
     best = tally[of.BEST] % 3 if holiday else tally[of.BEST]
     z, far = away(course, pace, tally, room.errors, value, least, best)
-    of.measure(pace, tally, z, far, room.fresh)
+    # The last value knows a new level at once, the slow mean of its season only after a day.
+    slow = z
+    if tally[of.BLOCKS] > of.TAIL_BLOCKS:
+        slow, _ = away(course, pace, tally, room.errors, value, least, best - best % 3)
+    of.measure(pace, tally, z, slow, far, room.fresh)
     run = tally[of.RUN] + 1 if value == course[of.LAST] else 0
     three = of.sizes_of(pace, z, run, room.fresh, room.sizes)
     room.sizes[of.CHANNELS] = tally[of.RUN]
     return best, run, z, three
+
+
+@kernel
+def weigh(state: State, at: int, run: int, room: Scratch) -> tuple[float, float, int]:
+    """Rarity, threshold and channel of the group that is nearest to its threshold, or beyond."""
+    pace, tally, tops = state.pace[at], state.tally[at], state.tops[at]
+    of.rarest(pace, tally, tops, room.codes, run, room.rarities, room.channels)
+    rarest, passes, where = 0.0, of.NEVER, 0
+    for group in range(of.GROUPS):
+        needed = pace[of.BASE + group] + pace[of.SHIFT]
+        if room.rarities[group] - needed > rarest - passes:
+            rarest, passes, where = room.rarities[group], needed, room.channels[group]
+    return rarest, passes, where
 
 
 @kernel
@@ -246,10 +276,9 @@ def step(
         least = rules.floor_relative * abs(course[of.LEVEL])
         least = max(points.floors[i], rules.floor_absolute, least)
         best, run, z, three = size_up(state, at, now, place, value, least, holiday, room)
-        rarest, where = of.rarest(pace, tally, state.tops[at], room.codes, run)
         budget = points.budgets[i]
         weekly = rules.alarms_per_week if math.isnan(budget) else budget
-        passes = blocks.threshold(pace, tally, state.tops[at], weekly, steps[at])
+        rarest, passes, where = weigh(state, at, run, room)
         onset, going_on = speak(course, tally, rarest, passes, time_ms, rules.rest_ms)
         lean = way(where, z, three, room.fresh, rules.spike, rules.drop)
         judged = tally[of.POINTS] >= rules.min_points and not points.broken[i]
@@ -268,5 +297,7 @@ def step(
         tally[of.FIRING] = told
         opened, passed, tops = told and onset, rarest >= passes, state.tops[at]
         control(pace, tally, opened, weekly, steps[at])
-        blocks.account(pace, tally, tops, room.codes, room.fresh, rarest, passed, opened, run == 0)
-        learn(state, at, value, place, holiday, steps[at], day, room)
+        blocks.account(
+            pace, tally, tops, room.codes, room.fresh, room.rarities, passed, opened, run == 0
+        )
+        learn(state, at, value, place, holiday, steps[at], day, weekly, room)

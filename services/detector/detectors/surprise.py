@@ -4,10 +4,12 @@ What is expected comes from nine predictors, of which the best of late speaks. W
 over is measured in the series' own deviations in nine ways: one point, three, an hour and more of
 them; more or less noise; standing still; and the ``score``, the mean over three points of the
 distance from the expected and from the level. Each has a *rarity*, minus the logarithm of the share
-of the series' past blocks that came as far. The largest of the nine decides.
+of the series' past blocks that came as far. Single points and what lasts are judged apart: of each
+group the largest rarity decides.
 
-The threshold comes from the series' own past rarities: what they reached four times as often as the
-false-alarm budget ``alarms_per_week`` allows, plus what a quarter of that is worth; every alarm
+A group's threshold comes from the series' own past rarities: what they reached four times as often
+as its half of the false-alarm budget ``alarms_per_week`` allows, plus what a quarter of that is
+worth. It is taken once a day, so that a slow fault cannot raise it ahead of itself; every alarm
 lifts it a little and quiet weeks lower it, so that the budget holds on any kind of series.
 After an alarm nothing new is begun for ``rest_hours``.
 
@@ -51,7 +53,7 @@ _SHAPES = {
 }
 """The shape that a channel's rarity shows, upwards and downwards."""
 _MEMORY, _COUNTS, _EXACT = 394, 5, 6
-_WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 25, 9, 141
+_WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 27, 10, 141
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _BEGAN_MS = 5
 

@@ -92,14 +92,14 @@ def test_the_threshold_is_what_was_reached_four_times_as_often_and_a_quarter_of_
     from services.detector.detectors import departure_kernel as of
 
     pace, tally, tops = _tops()
-    pace[of.SLOPE] = 1.0
-    pace[of.WEEKS], tally[of.BLOCKS] = 0.8, 1_000_000
+    pace[of.WEEKS], tally[of.BLOCKS] = 0.8, of.TAIL_BLOCKS
+    young = blocks.TRUST_BLOCKS / (of.TAIL_BLOCKS + blocks.TRUST_BLOCKS)
     for nats in range(1, 13):
         blocks.insert(tops, of.RANKED, of.PEAKS, tally[of.HELD], nats * 256)
         tally[of.HELD] += 1
 
     def found(weekly: float) -> float:
-        return blocks.threshold(pace, tally, tops, weekly, _HOUR_MS)
+        return blocks.base(pace, tally, tops, 0, weekly, _HOUR_MS) + young
 
     # 0.5 a week allow 0.4 in 0.8 weeks: the fifth largest of 1 to 12 is 8.
     assert found(0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
@@ -109,18 +109,41 @@ def test_the_threshold_is_what_was_reached_four_times_as_often_and_a_quarter_of_
     assert found(0.5) == pytest.approx(8 + math.log(5 / 0.4), abs=0.01)
 
 
+def test_once_tails_are_known_each_group_has_its_share_of_the_budget() -> None:
+    from services.detector.detectors import departure_blocks as blocks
+    from services.detector.detectors import departure_kernel as of
+
+    pace, tally, tops = _tops()
+    pace[of.WEEKS], tally[of.BLOCKS], tally[of.HELD] = 0.8, 1_000_000_000, of.PEAKS
+    # The same rarities in both groups, of an exponential tail whose mean is one nat.
+    for rank in range(of.PEAKS):
+        code = round((3 + math.log(12 / (rank + 1))) * 256)
+        tops[of.RANKED + rank] = tops[of.RANKED + of.PEAKS + rank] = code
+    first, second = (blocks.base(pace, tally, tops, group, 0.5, _HOUR_MS) for group in (0, 1))
+    assert first == second == pytest.approx(3 + math.log(12 / 0.2), abs=0.3)
+    # A heavier tail of single points leaves the threshold of what lasts where it is.
+    for rank in range(of.PEAKS):
+        tops[of.RANKED + rank] *= 2
+    assert blocks.base(pace, tally, tops, 0, 0.5, _HOUR_MS) > first + 3
+    assert blocks.base(pace, tally, tops, 1, 0.5, _HOUR_MS) == second
+
+
 def test_a_heavy_tail_is_told_by_its_ranks_once_a_tenth_of_the_blocks_is_kept() -> None:
     from services.detector.detectors import departure_blocks as blocks
     from services.detector.detectors import departure_kernel as of
 
     tops = np.zeros(of.KEEPS, dtype=np.int16)
     # Ranked rarities of an exponential tail whose mean is two nats.
-    for rank in range(24):
-        tops[of.RANKED + rank] = round(2 * (3 + math.log(24 / (rank + 1))) * 256)
+    for rank in range(of.PEAKS):
+        tops[of.RANKED + rank] = round(2 * (3 + math.log(of.PEAKS / (rank + 1))) * 256)
 
-    assert blocks.slope(tops, 24, 100) == 1.0
-    assert 1.0 < blocks.slope(tops, 24, 150) < blocks.slope(tops, 24, 200)
-    assert blocks.slope(tops, 24, 10_000) == pytest.approx(1.75, abs=0.1)
+    def slope(known: int) -> float:
+        return blocks.slope(tops, of.RANKED, of.PEAKS, known)
+
+    assert slope(100) == 1.0
+    assert 1.0 < slope(150) < slope(200)
+    # Eleven distances of nearly two nats, drawn towards one by six.
+    assert slope(10_000) == pytest.approx(1.55, abs=0.1)
 
 
 def test_every_alarm_lifts_the_threshold_and_quiet_weeks_lower_it() -> None:
@@ -270,6 +293,49 @@ def test_usual_deviations_are_those_of_points_that_move() -> None:
     # A one among zeros every tenth point is half a one off for each of its two moves.
     ones = (np.arange(1000) % 10 == 0).astype(float)
     assert 0.5 < usual(ones.tolist()) < 1.5
+
+
+def test_a_slow_trend_is_told_before_it_is_known() -> None:
+    rng = np.random.default_rng(20)
+    usual, day = rng.normal(size=14 * 288 + 144), 288
+    ramp = 10 * np.arange(day) / day + rng.normal(size=day)
+    told, _ = _run([*usual, *ramp])
+    first = [at - len(usual) for at in told if at >= len(usual)]
+    assert first[0] < day // 2
+    assert len(told) <= 3, "a budget of one in two weeks, and the trend"
+
+
+def test_what_a_slow_fault_reaches_hardly_becomes_usual_before_it_is_told() -> None:
+    from services.detector.detectors import departure_blocks as blocks
+    from services.detector.detectors import departure_kernel as of
+
+    pace, tally, tops = _tops()
+    tally[of.BLOCKS] = of.TAIL_BLOCKS + 1
+    usual, far = (int(np.float32(size).view(np.int32) >> 16) for size in (1.0, 4.0))
+    for channel in range(of.CHANNELS):
+        tops[channel * of.KEPT] = usual
+    codes = np.full(of.CHANNELS + 1, far << 16, dtype=np.int32)
+    rarities, fresh = np.zeros(of.GROUPS), np.zeros(of.PACE)
+    blocks.account(pace, tally, tops, codes, fresh, rarities, False, False, False)
+    assert tops[of.OPEN + of.DAY] - usual < 0.1 * of.TWICE
+    # One point may be far out at once, for a heavy tail is known by such.
+    assert tops[of.OPEN + of.ONE] - usual == of.TWICE
+
+
+def test_what_was_far_out_before_a_rhythm_was_known_is_forgotten() -> None:
+    from services.detector.detectors import departure_kernel as of
+
+    pace, _, tops = _tops()
+    day, week, far = 3, 6, int(np.float32(4.0).view(np.int32) >> 16)
+    pace[of.ERROR : of.ERROR + 9] = 8.0
+    pace[of.ERROR + week] = 1.0
+    tops[: of.CHANNELS * of.KEPT] = far
+    young = tops.copy()
+    assert of.choose(pace, young, of.TAIL_BLOCKS, day) == week
+    np.testing.assert_array_equal(young, tops)
+    assert of.choose(pace, tops, of.TAIL_BLOCKS + 1, day) == week
+    assert tops[of.HOURS * of.KEPT] == np.float32(1.2).view(np.int32) >> 16
+    assert tops[of.STILL * of.KEPT] == far
 
 
 def test_an_episode_ends_at_half_as_rare_however_low_the_threshold() -> None:

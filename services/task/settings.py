@@ -11,7 +11,7 @@ from typing import Literal, Self
 import psutil
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from shared.contracts import KubernetesName, job_word
+from shared.contracts import KubernetesName, ProjectName, job_word
 from shared.messaging.tokens import check_signing_key, url_with_token
 from shared.settings import ServiceSettings, check_replicas
 from shared.topology import Principal
@@ -98,6 +98,11 @@ class TaskSettings(ServiceSettings):
         default="local", description="The place where members run: this machine, or pods."
     )
     namespace: str = Field(default="default", description="Kubernetes namespace of the jobs' pods.")
+    project_namespaces: dict[ProjectName, KubernetesName] = Field(
+        default_factory=dict,
+        description="Kubernetes namespaces for the jobs of some projects, by project; the pods of"
+        " all others run in NAMESPACE. What jobs may name (allowed_…) is looked up in each.",
+    )
     owner: str = Field(
         default="barograph",
         max_length=63,
@@ -233,6 +238,14 @@ class TaskSettings(ServiceSettings):
         if pem:
             check_signing_key(pem)
         return SecretStr(pem)
+
+    @model_validator(mode="after")
+    def _projects_are_apart(self) -> Self:
+        taken = [self.namespace, *self.project_namespaces.values()]
+        twice = sorted({name for name in taken if taken.count(name) > 1})
+        if twice:
+            raise ValueError(f"project_namespaces: {', '.join(twice)} would be shared")
+        return self
 
     @model_validator(mode="after")
     def _tfjobs_need_a_cluster(self) -> TaskSettings:

@@ -17,6 +17,7 @@ from shared.cluster.errors import (
     NotFound,
 )
 from shared.cluster.mirror import Mirror
+from shared.cluster.mirrors import Mirrors
 
 __all__ = [
     "MERGE_PATCH",
@@ -29,6 +30,7 @@ __all__ = [
     "Gone",
     "Invalid",
     "Mirror",
+    "Mirrors",
     "NotFound",
     "Object",
     "path_of",

@@ -60,6 +60,8 @@ class Mirror:
         self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._synced = threading.Event()
+        self.refused = False
+        """Whether the API server lets nothing be seen here: no rights, or no such namespace."""
         self._watching: Watch | None = None
         self._thread = threading.Thread(target=self._follow, name=f"watch {path}", daemon=True)
 
@@ -121,6 +123,7 @@ class Mirror:
                 continue
             except (Forbidden, NotFound) as error:
                 log.warning("watch_refused", path=self._path, error=str(error))
+                self.refused = True
                 pause = _MAX_PAUSE_S
             except ClusterError as error:
                 log.warning("watch_interrupted", path=self._path, error=str(error))
@@ -151,6 +154,7 @@ class Mirror:
             for key, item in found.items():
                 self._put(key, item)
         self._synced.set()
+        self.refused = False
         return str(page["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from tests.chart.helm import ChartError
 from tests.chart.rendering import NAMESPACE, SCENARIOS, Manifest, named, render
 
 ROLES = {"Role", "ClusterRole"}
@@ -175,3 +178,44 @@ def test_jobs_run_where_pods_must_be_restricted_and_nothing_of_ours_lies() -> No
     assert namespace["metadata"]["name"] not in {s["metadata"]["namespace"] for s in secrets}
     task = named(manifests, "ConfigMap", "task")["data"]
     assert task["BAROGRAPH_TASK_NAMESPACE"] == namespace["metadata"]["name"]
+
+
+PROJECTS = {
+    "vision": {"namespace": "team-vision", "createNamespace": True, "quota": {"pods": 5}},
+    "speech": {"namespace": "team-speech"},
+}
+
+
+def test_a_project_has_its_namespace_with_the_rights_quota_and_policy_of_any_other() -> None:
+    manifests = render(values={"jobs": {"projects": PROJECTS}})
+    found = rights(manifests, "demo-barograph-task")
+    of_home = {kind: verbs for (place, kind), verbs in found.items() if place == "barograph-jobs"}
+    for namespace in ("team-vision", "team-speech"):
+        assert {kind: v for (place, kind), v in found.items() if place == namespace} == of_home
+    assert {place for place, _ in found} == {"", "barograph-jobs", "team-vision", "team-speech"}
+    made = [m["metadata"]["name"] for m in manifests if m["kind"] == "Namespace"]
+    assert made == ["barograph-jobs", "team-vision"]
+    quotas = [m for m in manifests if m["kind"] == "ResourceQuota"]
+    assert [(m["metadata"]["namespace"], m["spec"]["hard"]) for m in quotas] == [
+        ("team-vision", {"pods": 5})
+    ]
+    policies = {
+        m["metadata"]["namespace"]: m["spec"]
+        for m in manifests
+        if m["kind"] == "NetworkPolicy" and m["metadata"]["namespace"] != NAMESPACE
+    }
+    assert policies.keys() == {"barograph-jobs", "team-vision", "team-speech"}
+    # What comes in comes from pods of the same namespace: no project reaches another's.
+    assert all(each["ingress"] == [{"from": [{"podSelector": {}}]}] for each in policies.values())
+    told = named(manifests, "ConfigMap", "task")["data"]["BAROGRAPH_TASK_PROJECT_NAMESPACES"]
+    assert json.loads(told) == {"vision": "team-vision", "speech": "team-speech"}
+    deleting = named(manifests, "Job", "uninstall")["spec"]["template"]["spec"]["containers"][0]
+    (jobs,) = [each["value"] for each in deleting["env"] if each["name"] == "JOBS"]
+    assert jobs == "barograph-jobs,team-speech,team-vision"
+
+
+@pytest.mark.parametrize("taken", [NAMESPACE, "barograph-jobs", "team-vision"])
+def test_no_two_projects_and_no_project_and_the_release_share_a_namespace(taken: str) -> None:
+    projects = PROJECTS | {"speech": {"namespace": taken}}
+    with pytest.raises(ChartError, match=f'"{taken}" is the release.s own, the jobs. or another'):
+        render(values={"jobs": {"projects": projects}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from tests.brokers import BrokerUnderTest
 from tests.cluster.jobs import PACKAGE, ClusterJobs, cluster, running_jobs
 from tests.cluster.kube import Kube
 from tests.cluster.kwok import FakeNodes
+from tests.cluster.launchers import FakeLaunchers
 from tests.conftest import ObjectStoreUnderTest
 from tests.waiting import eventually
 
@@ -335,3 +337,51 @@ def test_many_jobs_that_end_together_leave_nothing(
         ),
         "removal of every Job and pod",
     )
+
+
+def test_jobs_of_a_project_run_in_its_own_namespace_and_leave_nothing_in_either(
+    kube: Kube,
+    namespace: str,
+    broker: BrokerUnderTest,
+    object_store: ObjectStoreUnderTest,
+    tmp_path_factory: pytest.TempPathFactory,
+    kwok_nodes: FakeNodes,
+) -> None:
+    kwok_nodes(2)
+    vision = kube.new_namespace()
+    directory = tmp_path_factory.mktemp("jobs")
+    others = FakeLaunchers(kube, vision, broker)
+    with running_jobs(
+        kube,
+        namespace,
+        broker,
+        object_store,
+        directory,
+        project_namespaces={"vision": vision},
+    ) as platform:
+        others.start()
+        try:
+            of_vision = platform.submit(
+                "barograph:packages/vision:any.tar.gz", project="vision", **cluster()
+            )
+            of_nobody = platform.submit(PACKAGE)
+            for job_id in (of_vision, of_nobody):
+                platform.wait_for(job_id, "job.running")
+            places = {
+                pod.metadata.annotations["barograph.io/job-id"]: pod.metadata.namespace
+                for pod in kube.core.list_pod_for_all_namespaces().items
+                if pod.metadata.namespace in {vision, namespace}
+            }
+            assert places == {of_vision: vision, of_nobody: namespace}
+            # A service that begins anew finds the jobs of both.
+            platform.restart_task()
+            platform.publish(JobCancel(job_id=of_vision, reason="enough"))
+            platform.end_pod(of_nobody, 0)
+            assert platform.wait_end(of_vision).state is JobState.CANCELLED
+            assert platform.wait_end(of_nobody).state is JobState.SUCCEEDED
+            eventually(lambda: platform.nothing_left(of_nobody), "removal in the jobs' namespace")
+            left = functools.partial(kube.core.list_namespaced_secret, vision)
+            eventually(lambda: not left().items, "removal of the project's Secret")
+            assert kube.batch.list_namespaced_job(vision).items == []
+        finally:
+            others.stop()

@@ -69,12 +69,16 @@ def main() -> None:
     call("PATCH", f"{deployment}/scale", {"spec": {"replicas": 0}})
     pods = f"/api/v1/namespaces/{release}/pods?labelSelector={selector}"
     wait_until_empty(pods, "pods of the task service", deadline)
-    mine = f"/apis/batch/v1/namespaces/{jobs}/jobs?labelSelector={LABEL}"
-    found = names(mine)
-    call("DELETE", f"{mine}&propagationPolicy=Foreground")
-    wait_until_empty(mine, "jobs", deadline)
-    left = f"/api/v1/namespaces/{jobs}/pods?labelSelector={LABEL}"
-    wait_until_empty(left, "pods of jobs", deadline)
+    namespaces = jobs.split(",")
+    mine = [f"/apis/batch/v1/namespaces/{each}/jobs?labelSelector={LABEL}" for each in namespaces]
+    found = [name for path in mine for name in names(path)]
+    for path in mine:
+        call("DELETE", f"{path}&propagationPolicy=Foreground")
+    for path in mine:
+        wait_until_empty(path, "jobs", deadline)
+    for each in namespaces:
+        left = f"/api/v1/namespaces/{each}/pods?labelSelector={LABEL}"
+        wait_until_empty(left, "pods of jobs", deadline)
     print(f"deleted {len(found)} jobs: {', '.join(found) or 'there were none'}")
 
 

@@ -112,3 +112,18 @@ http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace
 {{- define "barograph.tfjobNamespaces" -}}
 {{- .Values.tfjob.namespaces | default (list (include "barograph.jobsNamespace" .)) | uniq | toJson -}}
 {{- end -}}
+
+{{- /* Namespaces in which jobs run, as a JSON array of {name, create, quota}: that of all projects first. */}}
+{{- define "barograph.jobsNamespaces" -}}
+{{- $home := include "barograph.jobsNamespace" . -}}
+{{- $found := list (dict "name" $home "create" .Values.jobs.createNamespace "quota" .Values.jobs.quota) -}}
+{{- $names := list $home .Release.Namespace -}}
+{{- range $project, $of := .Values.jobs.projects -}}
+{{- if has $of.namespace $names -}}
+{{- fail (printf "jobs.projects.%s.namespace %q is the release's own, the jobs' or another project's: what runs there could read the other's Secrets" $project $of.namespace) -}}
+{{- end -}}
+{{- $names = append $names $of.namespace -}}
+{{- $found = append $found (dict "name" $of.namespace "create" ($of.createNamespace | default false) "quota" ($of.quota | default dict)) -}}
+{{- end -}}
+{{- $found | toJson -}}
+{{- end -}}

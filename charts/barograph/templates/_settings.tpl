@@ -55,6 +55,11 @@ BAROGRAPH_TASK_RUNTIME: kubernetes
 BAROGRAPH_TASK_REPLICAS: {{ .Values.task.replicas | default 1 | toJson | quote }}
 BAROGRAPH_TASK_OWNER: {{ printf "%s.%s" .Release.Namespace .Release.Name | trunc 63 | trimSuffix "." | trimSuffix "-" }}
 BAROGRAPH_TASK_NAMESPACE: {{ include "barograph.jobsNamespace" . }}
+{{- with .Values.jobs.projects }}
+{{- $namespaces := dict }}
+{{- range $project, $of := . }}{{ $_ := set $namespaces $project $of.namespace }}{{ end }}
+BAROGRAPH_TASK_PROJECT_NAMESPACES: {{ toJson $namespaces | quote }}
+{{- end }}
 BAROGRAPH_TASK_LAUNCHER_IMAGE: {{ include "barograph.image" (list . "task") }}
 BAROGRAPH_TASK_PROGRAM_IMAGE: {{ .Values.jobs.programImage }}
 BAROGRAPH_TASK_IMAGE_PULL_POLICY: {{ .Values.jobs.imagePullPolicy }}

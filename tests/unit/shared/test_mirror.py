@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.cluster import Mirror, Object
+from shared.cluster import Forbidden, Mirror, Mirrors, Object
+from tests.waiting import eventually
 
 
 def item(name: str, group: str, version: int = 1) -> Object:
@@ -105,3 +106,54 @@ def test_an_own_answer_is_taken_in_unless_it_is_older_than_what_is_known() -> No
     assert things.take_changed() == set()
     things.learn(item("e", "z", 6))
     assert things.take_changed() == {"z"}
+
+
+class Namespaces:
+    """An API server that lists what lies in some namespaces, and refuses all others."""
+
+    def __init__(self, **items: list[Object]) -> None:
+        self.items = items
+
+    def get(self, path: str, **_query: str) -> Object:
+        namespace = path.split("/")[4]
+        if namespace not in self.items:
+            raise Forbidden(f"{namespace} is not yours", 403)
+        return {"metadata": {"resourceVersion": "9"}, "items": self.items[namespace]}
+
+    def watch(self, _path: str, *_: Any, **_query: str) -> Any:
+        raise Forbidden("no watching here", 403)
+
+
+def in_namespace(namespace: str, name: str, group: str) -> Object:
+    found = item(name, group)
+    return found | {"metadata": found["metadata"] | {"namespace": namespace}}
+
+
+def test_several_namespaces_are_read_as_one_and_a_refusing_one_holds_up_its_own_alone() -> None:
+    server: Any = Namespaces(
+        home=[in_namespace("home", "a", "x")], vision=[in_namespace("vision", "a", "y")]
+    )
+    pods = Mirrors(
+        server, ("v1", "pods"), ["home", "vision", "gone"], group=lambda kept: str(kept["g"])
+    )
+    assert not pods.synced
+    pods.start()
+    eventually(lambda: pods.synced, "lists of both namespaces")
+    pods.stop()
+    assert pods.groups() == {"x", "y"} == pods.take_changed()
+    (found,) = pods.of("y")
+    assert found == pods.get("vision", "a") != pods.get("home", "a")
+    assert pods.get("gone", "a") is None
+    assert len(pods.items()) == 2
+    pods.learn(in_namespace("vision", "b", "y"))
+    assert len(pods.of("y")) == 2
+
+
+def test_without_its_home_nothing_is_taken_for_listed() -> None:
+    server: Any = Namespaces(vision=[])
+    pods = Mirrors(server, ("v1", "pods"), ["home", "vision"])
+    pods.start()
+    refused = pods._of["home"]
+    eventually(lambda: refused.refused and pods._of["vision"].synced, "both answers")
+    assert not pods.synced
+    pods.stop()

@@ -30,7 +30,7 @@ def secret(template: Template, submit: JobSubmit, spec: str) -> Object:
         "kind": "Secret",
         "metadata": {
             "name": names.base_name(submit.job_id),
-            "namespace": template.namespace,
+            "namespace": template.namespace_of(submit),
             "labels": names.labels(template.owner, submit.job_id),
             "annotations": {names.JOB_ID: submit.job_id},
         },
@@ -50,7 +50,7 @@ def claim_template(template: Template, submit: JobSubmit, group: str) -> Object 
         "kind": "ResourceClaimTemplate",
         "metadata": {
             "name": f"{names.base_name(submit.job_id)}-{group}",
-            "namespace": template.namespace,
+            "namespace": template.namespace_of(submit),
             "labels": names.labels(template.owner, submit.job_id),
         },
         "spec": {"spec": {"devices": {"requests": [request]}}},
@@ -87,7 +87,7 @@ def job(
     queue = template.queue_of(submit)
     metadata: Object = {
         "name": name,
-        "namespace": template.namespace,
+        "namespace": template.namespace_of(submit),
         "labels": marks | ({names.QUEUE: queue} if queue else {}),
         "annotations": notes,
     }

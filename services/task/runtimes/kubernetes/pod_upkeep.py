@@ -20,15 +20,15 @@ _BURIAL_SLACK_S = 15.0
 
 
 class PodUpkeep:
-    """Asks the API server for what pods of a namespace need, by ``acts``."""
+    """Asks the API server for what pods need, by ``acts``."""
 
-    def __init__(self, cluster: Cluster, view: View, acts: Acts, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, view: View, acts: Acts) -> None:
         self._cluster, self._view, self._acts = cluster, view, acts
-        self._namespace = namespace
 
     def path(self, pod: Object) -> str:
         """The API's path of a pod."""
-        return path_of("v1", "pods", self._namespace, pod["metadata"]["name"])
+        metadata = pod["metadata"]
+        return path_of("v1", "pods", metadata["namespace"], metadata["name"])
 
     def bury(self) -> None:
         """End pods whose node has fallen silent after they were to go.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 from services.task.runtime import Observed, Pending, RuntimeUnavailable
@@ -24,6 +25,7 @@ from shared.cluster import (
     ClusterError,
     ClusterUnavailable,
     Conflict,
+    Forbidden,
     NotFound,
     Object,
     path_of,
@@ -35,7 +37,7 @@ _LOOK_AT_ACCESS_S = 60.0
 
 
 class KubernetesRuntime:
-    """Runs members as pods of one namespace.
+    """Runs members as pods, of a namespace for each project that has one.
 
     Args:
         cluster: the API server.
@@ -67,7 +69,7 @@ class KubernetesRuntime:
         self._cleared: set[str] = set()
         """Jobs being removed whose Secret is gone."""
         self._acts = Acts()
-        self._pods = PodUpkeep(cluster, view, self._acts, template.namespace)
+        self._pods = PodUpkeep(cluster, view, self._acts)
 
     # The port
 
@@ -125,7 +127,7 @@ class KubernetesRuntime:
         self._ending.add(job_id)
         for job in self._view.jobs(job_id):
             if not job["metadata"].get("deletionTimestamp"):
-                self._delete(job, self._path("batch/v1", "jobs", job["metadata"]["name"]))
+                self._delete(job, _path_of_item("batch/v1", "jobs", job))
 
     def remove(self, job_id: str) -> bool:
         """Delete everything that carries the job's mark; True when nothing is left."""
@@ -152,8 +154,8 @@ class KubernetesRuntime:
 
     def _lacking(
         self, submit: JobSubmit, members: Sequence[Member]
-    ) -> Iterator[tuple[str, str, Object | None, int]]:
-        """Jobs that will not make these incarnations: group, name, what is there, base."""
+    ) -> Iterator[tuple[str, Object | None, int]]:
+        """Jobs that will not make these incarnations: group, what is there, base."""
         queued = bool(self._template.queue_of(submit))
         wanted: dict[str, dict[int, Member]] = {}
         for member in members:
@@ -161,12 +163,12 @@ class KubernetesRuntime:
             wanted.setdefault(group, {})[index] = member
         for group, indexes in wanted.items():
             name = f"{names.base_name(submit.job_id)}-{group}"
-            job = self._view.job(name)
+            job = self._view.job(self._template.namespace_of(submit), name)
             if job is None or (
                 not job["metadata"].get("deletionTimestamp") and pods.idle(job, indexes)
             ):
                 base = max(member.incarnation for member in indexes.values()) - 1
-                yield group, name, job, base
+                yield group, job, base
 
     def _ensure(self, submit: JobSubmit, members: Sequence[Member]) -> None:
         if submit.job_id in self._ending:
@@ -174,13 +176,13 @@ class KubernetesRuntime:
         sizes = names.groups(submit, queued=bool(self._template.queue_of(submit)))
         owner = ""
         try:
-            for group, name, job, base in self._lacking(submit, members):
+            for group, job, base in self._lacking(submit, members):
                 if job is None:
                     owner = owner or self._secret(submit)
                     self._create(submit, group, sizes[group], base, owner)
                 else:
                     # It will not make these pods any more: begin it anew, after all before.
-                    self._delete(job, self._path("batch/v1", "jobs", name))
+                    self._delete(job, _path_of_item("batch/v1", "jobs", job))
         except ClusterUnavailable:
             raise
         except ClusterError as error:
@@ -193,9 +195,9 @@ class KubernetesRuntime:
     ) -> None:
         claims = manifests.claim_template(self._template, submit, group)
         if claims is not None:
-            self._make(self._path("resource.k8s.io/v1", "resourceclaimtemplates"), claims)
+            self._make(self._path(submit, "resource.k8s.io/v1", "resourceclaimtemplates"), claims)
         body = manifests.job(self._template, submit, group, completions, base=base, owner_uid=owner)
-        made = self._make(self._path("batch/v1", "jobs"), body)
+        made = self._make(self._path(submit, "batch/v1", "jobs"), body)
         if made is not None:
             self._view.learn(made)
 
@@ -209,7 +211,7 @@ class KubernetesRuntime:
     def _secret(self, submit: JobSubmit) -> str:
         """The uid of the job's Secret, made if it is not there."""
         body = manifests.secret(self._template, submit, self._spec(submit))
-        path = self._path("v1", "secrets")
+        path = self._path(submit, "v1", "secrets")
         made = self._make(path, body)
         if made is None:
             made = self._cluster.get(f"{path}/{body['metadata']['name']}")
@@ -228,17 +230,19 @@ class KubernetesRuntime:
         self._acts.do(Lane.END, f"delete {uid}", act)
 
     def _remove_rest(self, job_id: str) -> None:
-        """Remove what is not Jobs' and pods': the Secret, and claim templates."""
-        paths = [self._path("v1", "secrets", names.base_name(job_id))]
+        """Remove what is not Jobs' and pods': the Secret, and claim templates.
+
+        Of a job that was begun before this process nobody knows the project any more.
+        """
+        secret = names.base_name(job_id)
+        paths = [path_of("v1", "secrets", each, secret) for each in self._template.namespaces]
         if self._view.capabilities.claims:
-            for job in self._view.jobs(job_id):
-                name = job["metadata"]["name"]
-                paths.append(self._path("resource.k8s.io/v1", "resourceclaimtemplates", name))
+            claims = ("resource.k8s.io/v1", "resourceclaimtemplates")
+            paths += [_path_of_item(*claims, job) for job in self._view.jobs(job_id)]
         for path in paths:
-            try:
+            # In a project's namespace that is gone, or that was taken from us, nothing is ours.
+            with suppress(NotFound, Forbidden):
                 self._cluster.delete(path)
-            except NotFound:
-                pass
         self._cleared.add(job_id)
 
     def _open_gangs(self) -> None:
@@ -265,11 +269,15 @@ class KubernetesRuntime:
                 self._acts.do(Lane.TIDY, f"renew {job_id}", partial(self._renew_one, submit))
 
     def _renew_one(self, submit: JobSubmit) -> None:
-        path = self._path("v1", "secrets", names.base_name(submit.job_id))
+        path = self._path(submit, "v1", "secrets", names.base_name(submit.job_id))
         self._cluster.patch(path, {"stringData": {SPEC_FILE: self._spec(submit)}})
 
-    def _path(self, version: str, kind: str, name: str = "") -> str:
-        return path_of(version, kind, self._template.namespace, name)
+    def _path(self, submit: JobSubmit, version: str, kind: str, name: str = "") -> str:
+        return path_of(version, kind, self._template.namespace_of(submit), name)
+
+
+def _path_of_item(version: str, kind: str, item: Object) -> str:
+    return path_of(version, kind, item["metadata"]["namespace"], item["metadata"]["name"])
 
 
 def _start_of(job_id: str) -> str:

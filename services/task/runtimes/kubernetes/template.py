@@ -28,6 +28,7 @@ class Template:
     storage: str = "64Gi"
     trust: str = ""
     """The ConfigMap with the authorities that launchers trust."""
+    project_namespaces: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: TaskSettings) -> Template:
@@ -47,7 +48,17 @@ class Template:
             uid=settings.program_uid,
             storage=settings.program_storage,
             trust=settings.trust_config_map,
+            project_namespaces=settings.project_namespaces,
         )
+
+    @property
+    def namespaces(self) -> list[str]:
+        """Every namespace in which jobs may run."""
+        return list(dict.fromkeys([self.namespace, *self.project_namespaces.values()]))
+
+    def namespace_of(self, submit: JobSubmit) -> str:
+        """Where a job runs: in its project's own namespace, if that has one."""
+        return self.project_namespaces.get(submit.project, self.namespace)
 
     def queue_of(self, submit: JobSubmit) -> str:
         """Kueue's LocalQueue for this job, '' for none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from services.task.records import Exit
@@ -11,7 +11,7 @@ from services.task.runtimes.kubernetes import names, pods, room
 from services.task.runtimes.kubernetes.capabilities import Capabilities
 from services.task.runtimes.kubernetes.pending import Seen
 from services.task.runtimes.kubernetes.room import Free, Need
-from shared.cluster import Cluster, Mirror, Object, path_of
+from shared.cluster import Cluster, Mirror, Mirrors, Object, path_of
 
 _MAX_BEFORE = 8
 """The number of earlier incarnations that are still reported."""
@@ -22,47 +22,50 @@ class View:
 
     Args:
         cluster: the API server.
-        namespace: where jobs run.
+        namespaces: where jobs run; first that of projects which have none of their own.
         owner: whose jobs.
         capabilities: what the API server can do.
     """
 
     def __init__(
-        self, cluster: Cluster, namespace: str, owner: str, capabilities: Capabilities
+        self, cluster: Cluster, namespaces: Sequence[str], owner: str, capabilities: Capabilities
     ) -> None:
         self.capabilities = capabilities
-        self._namespace = namespace
         mine = names.selector(owner)
-        self._pods = Mirror(
+        self._pods = Mirrors(
             cluster,
-            path_of("v1", "pods", namespace),
+            ("v1", "pods"),
+            namespaces,
             selector=mine,
             keep=pods.keep,
             group=pods.job_id,
             on_deleted=self._deleted,
         )
-        self._jobs = Mirror(
+        self._jobs = Mirrors(
             cluster,
-            path_of("batch/v1", "jobs", namespace),
+            ("batch/v1", "jobs"),
+            namespaces,
             selector=mine,
             keep=_keep_job,
             group=pods.job_id,
         )
-        self._warnings = Mirror(
+        self._warnings = Mirrors(
             cluster,
-            path_of("v1", "events", namespace),
+            ("v1", "events"),
+            namespaces,
             fields="type=Warning",
             keep=_keep_event,
             group=lambda event: str(event["involvedObject"]["uid"]),
         )
         self._nodes = Mirror(cluster, path_of("v1", "nodes"), keep=room.keep)
         self._needed = [self._pods, self._jobs]
-        self._wanted = [self._warnings, self._nodes]
-        self._workloads: Mirror | None = None
+        self._wanted: list[Mirror | Mirrors] = [self._warnings, self._nodes]
+        self._workloads: Mirrors | None = None
         if capabilities.kueue:
-            self._workloads = Mirror(
+            self._workloads = Mirrors(
                 cluster,
-                path_of(capabilities.kueue, "workloads", namespace),
+                (capabilities.kueue, "workloads"),
+                namespaces,
                 keep=_keep_workload,
                 group=_owner,
             )
@@ -110,9 +113,9 @@ class View:
     def jobs(self, job_id: str) -> list[Object]:
         return self._jobs.of(job_id)
 
-    def job(self, name: str) -> Object | None:
+    def job(self, namespace: str, name: str) -> Object | None:
         """A Job as it is now."""
-        return self._jobs.get(self._namespace, name)
+        return self._jobs.get(namespace, name)
 
     def nodes(self) -> list[Object]:
         """Nodes; empty where we may not see them."""
@@ -187,7 +190,7 @@ class View:
     def _fate(self, pod: Object) -> Exit:
         """How a pod ended; one that Kueue has taken its place from was ended by its Job."""
         fate = pods.fate(pod)
-        job = self._jobs.get(self._namespace, pods.job_name(pod))
+        job = self._jobs.get(pod["metadata"]["namespace"], pods.job_name(pod))
         taken = job is not None and _suspended(job) and pod["metadata"]["deletionTimestamp"]
         if not taken or fate.exit_code == 0 or fate.oom:
             return fate

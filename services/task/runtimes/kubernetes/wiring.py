@@ -59,8 +59,8 @@ def build(
     """
     cluster = Cluster(settings.kubeconfig, may_act)
     capabilities = detect(cluster)
-    view = View(cluster, settings.namespace, settings.owner, capabilities)
     template = Template.of(settings)
+    view = View(cluster, template.namespaces, settings.owner, capabilities)
     runtime = KubernetesRuntime(cluster, template, view, specs(settings, store), settings.gang_s)
     # GPUs are the nodes' to count.
     quotas = Quotas(

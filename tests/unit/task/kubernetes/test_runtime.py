@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -76,8 +77,10 @@ class Seen:
     def jobs(self, _job_id: str) -> list[Object]:
         return self._jobs
 
-    def job(self, name: str) -> Object | None:
-        return next((job for job in self._jobs if job["metadata"]["name"] == name), None)
+    def job(self, namespace: str, name: str) -> Object | None:
+        wanted = (namespace, name)
+        places = ((job["metadata"].get("namespace"), job["metadata"]["name"]) for job in self._jobs)
+        return dict(zip(places, self._jobs, strict=True)).get(wanted)
 
     def learn(self, job: Object) -> None:
         self._jobs.append(job)
@@ -102,8 +105,45 @@ WORKER = [Member(role=Role.WORKER, index=0, incarnation=1)]
 MANY = 50
 
 
-def named(name: str) -> Object:
-    return {"metadata": {"name": name, "uid": f"uid-{name}"}, "spec": {}}
+def named(name: str, namespace: str = TEMPLATE.namespace) -> Object:
+    return {"metadata": {"name": name, "namespace": namespace, "uid": f"uid-{name}"}, "spec": {}}
+
+
+def test_a_job_of_a_project_has_its_objects_in_the_projects_namespace_and_none_elsewhere() -> None:
+    cluster = Recorded()
+    template = replace(TEMPLATE, project_namespaces={"vision": "team-vision"})
+    view: Any = Seen()
+    server: Any = cluster
+    runtime = KubernetesRuntime(server, template, view, lambda _submit: "{}", gang_s=1.0)
+    of_vision, of_nobody = submit(job_id="a", project="vision"), submit(job_id="b")
+    runtime.start(of_vision, WORKER)
+    runtime.start(of_nobody, WORKER)
+    runtime._acts.close()
+    places = {(verb, path.split("/namespaces/")[1].split("/")[0]) for verb, path in cluster.asked}
+    assert places == {("create", "team-vision"), ("create", TEMPLATE.namespace)}
+    made = {path.rpartition("/namespaces/")[2] for _, path in cluster.asked}
+    assert made == {
+        f"{namespace}/{kind}"
+        for namespace in ("team-vision", TEMPLATE.namespace)
+        for kind in ("secrets", "jobs")
+    }
+
+
+def test_what_is_left_of_a_removed_job_is_looked_for_wherever_jobs_may_run() -> None:
+    cluster = Recorded()
+    template = replace(TEMPLATE, project_namespaces={"vision": "team-vision"})
+    view: Any = Seen(named("j", "team-vision"))
+    server: Any = cluster
+    runtime = KubernetesRuntime(server, template, view, lambda _submit: "{}", gang_s=1.0)
+    runtime.remove("from-before-a-restart")
+    runtime._acts.close()
+    deleted = {path.split("/namespaces/")[1] for verb, path in cluster.asked if verb == "delete"}
+    secret = names.base_name("from-before-a-restart")
+    assert deleted == {
+        "team-vision/jobs/j",
+        f"team-vision/secrets/{secret}",
+        f"{TEMPLATE.namespace}/secrets/{secret}",
+    }
 
 
 def test_a_launch_does_not_wait_for_the_deletions_before_it() -> None:

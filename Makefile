@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 600
 # Without STATE it is where `barograph up` keeps its files by default.
 PLACE = $(if $(STATE),--state '$(STATE)')
 
-.PHONY: help setup setup-embedded demo up down test unit coverage test-cluster check docs audit fuzz generate lock bench bench-peers release clean
+.PHONY: help setup setup-embedded demo up down test unit coverage test-cluster check docs pictures audit fuzz generate lock bench bench-peers release clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -66,6 +66,10 @@ check: setup ## Format, lint, types, import contracts, fresh generated files
 
 docs: setup ## Build the documentation's site into build/site; a broken link fails it
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet --strict --site-dir build/site
+
+pictures: setup ## Photograph the pages by their browser tests, for the documentation (build/pictures)
+	@mkdir -p build/pictures
+	@PICTURES=$(CURDIR)/build/pictures $(PYTHON) -m pytest -q tests/browser/test_alert_pages.py tests/browser/test_decisions.py
 
 audit: setup ## Ask for known vulnerabilities of everything that is locked
 	@scripts/audit.sh

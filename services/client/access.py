@@ -54,6 +54,7 @@ _READ = (
     "/rules",
     "/silences",
     "/silences/new",
+    "/wall",
     f"{_API}/curve",
     f"{_API}/curve.csv",
     f"{_API}/jobs",

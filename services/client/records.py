@@ -249,5 +249,5 @@ LEFT_SESSIONS = Collection(
 TOKENS = Collection(
     "client-tokens", Token, key=lambda t: t.id, due=lambda t: t.expires_at + _TOKEN_LISTED
 )
-"""The records that go with a job when it is removed; found by its id as their group."""
 OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS, PROGRESS, USAGE)
+"""The records that go with a job when it is removed; found by its id as their group."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from services.client.alerts.plot import GRID_LINES, Mark, Scale
+from services.client.alerts.plot import GRID_LINES, Mark, Scale, round_values
 from services.client.alerts.wording import clock
 from services.client.description import MemberShown
 from services.client.usage_curve import UsageCurve, UsagePoint
@@ -118,10 +118,16 @@ def _plot(
         title=title,
         lines=tuple(_line(curve, of, scale) for curve in curves),
         limit=None if limit is None else scale.y(limit),
-        values=tuple(Mark(scale.y(high * share), said(high * share)) for share in shares),
+        values=tuple(Mark(scale.y(value), said(value)) for value in _values(scale)),
         times=tuple(Mark(scale.x(at), clock(at, layout)) for at in moments),
         sentence=_sentence(title, curves, of, limit, said),
     )
+
+
+def _values(scale: Scale) -> list[float]:
+    """Values to draw lines at; of memory they are round in the unit in which they are said."""
+    unit = next((each for each in (2**30, 2**20) if scale.high >= each), 1)
+    return [value * unit for value in round_values(replace(scale, high=scale.high / unit))]
 
 
 def _line(curve: UsageCurve, of: Measure, scale: Scale) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -37,6 +38,7 @@ from tests.unit.client.alerts.events import (
 )
 
 PAGES = ("/", "/alerts", f"/alerts/{ALERT}", "/forecasts", "/jobs")
+WALL = "/wall"
 HOSTILE = '"><script>alert(1)</script>' + "a-name-without-any-space" * 12
 _NAMES = count()
 
@@ -131,6 +133,12 @@ def as_it_was(browser: Browser) -> Iterator[None]:
     browser.command("Emulation.setEmulatedMedia", features=[])
 
 
+def named(page: str) -> str:
+    """What a page's picture is called: without the ids and questions in its address."""
+    words = re.findall(r"[a-z]+", page.replace(ALERT, "incident").partition("?")[0])
+    return "-".join(words) or "overview"
+
+
 def dark(browser: Browser) -> None:
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.command("Emulation.setEmulatedMedia", features=features)
@@ -142,7 +150,7 @@ def wide(browser: Browser, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1920])
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, WALL])
 def test_no_page_scrolls_sideways(
     page: str, width: int, browser: Browser, door: Door, tmp_path: Path
 ) -> None:
@@ -165,7 +173,7 @@ def test_every_page_reads_without_script(page: str, browser: Browser, door: Door
     assert browser.count("main h1") == 1
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, WALL])
 def test_no_page_violates_its_policy_or_runs_a_strangers_text(
     page: str, browser: Browser, door: Door
 ) -> None:
@@ -177,14 +185,14 @@ def test_no_page_violates_its_policy_or_runs_a_strangers_text(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, WALL])
 def test_axe_finds_nothing_in_light_and_dark(
     page: str, scheme: str, browser: Browser, door: Door, tmp_path: Path
 ) -> None:
     if scheme == "dark":
         dark(browser)
     browser.open(door.url + page)
-    browser.picture(tmp_path / "page.png")
+    browser.picture(tmp_path / f"{named(page)}-{scheme}.png")
     is_dark = browser.run("return matchMedia('(prefers-color-scheme: dark)').matches")
     assert is_dark == (scheme == "dark")
     assert violations(browser) == []
@@ -226,3 +234,30 @@ def test_a_list_that_is_open_shows_a_new_alert_by_itself(browser: Browser, door:
     until(lambda: "fresh-1" in browser.text(), 20)
     door.hear(changed(2, "resolved", alert_id=an_id("fresh"), series=series, outcome="it fell"))
     until(lambda: "it fell" in browser.text(), 20)
+
+
+def test_the_wall_is_read_from_afar_is_live_and_says_when_it_is_not(
+    browser: Browser, door: Door
+) -> None:
+    wide(browser, 1920)
+    browser.open(door.url + WALL)
+    assert "A person is needed" in browser.text()
+    sizes = (
+        "return [...document.querySelectorAll('main :is(h1, strong, span, small, p, a, time)')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert min(browser.run(sizes)) >= 24, "an eighth of a thumb at three metres"
+    assert browser.run("return document.documentElement.scrollHeight <= window.innerHeight")
+    dark_page = "return getComputedStyle(document.body).backgroundColor"
+    assert browser.run(dark_page) == "rgb(11, 17, 22)"
+    before = browser.run("return document.querySelector('.tiles .bad strong').textContent")
+    series = {"host": "wall-1", "item": "cpu.user"}
+    door.hear(changed(1, "firing", alert_id=an_id("wall"), series=series))
+    until(
+        lambda: (
+            browser.run("return document.querySelector('.tiles .bad strong').textContent") != before
+        ),
+        20,
+    )
+    browser.run("window.fetch = () => Promise.reject(new Error('away')); return 1")
+    until(lambda: browser.count("#wall.stale") == 1, 20)

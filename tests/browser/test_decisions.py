@@ -18,7 +18,7 @@ from shared.messaging import Bus
 from shared.topology import Principal
 from tests.browser.axe import violations
 from tests.browser.console import WAIT_S, Console
-from tests.browser.test_alert_pages import dark, wide
+from tests.browser.test_alert_pages import dark, named, wide
 from tests.browser.test_page import until
 from tests.unit.client.alerts.events import action
 
@@ -211,11 +211,11 @@ def test_a_folder_is_submitted_from_the_page_and_its_result_is_there(
     console.press("Show the plan")
     until(lambda: "The plan" in browser.text() or browser.count(".fault"), 60)
     assert not browser.count(".fault"), browser.text()
-    browser.picture(tmp_path / "plan.png")
+    browser.picture(tmp_path / "plan-light.png")
     console.press("Submit")
     until(lambda: "succeeded" in browser.text(), WAIT_S)
     until(lambda: "model/w.txt" in browser.text(), 20)
-    browser.picture(tmp_path / "job.png")
+    browser.picture(tmp_path / "job-light.png")
     assert browser.run("return document.querySelector('a[download]').href").endswith("model/w.txt")
     console.press_link("Run again, with changes")
     until(lambda: browser.count("input[name=main][value='train.py']") == 1, 20)
@@ -246,7 +246,7 @@ def test_every_page_is_readable_in_any_width_and_light(
                 wide(browser, width)
                 browser.log()
                 browser.open(console.url + page)
-                browser.picture(tmp_path / f"{re.sub('[^a-z]+', '-', page)}-{scheme}-{width}.png")
+                browser.picture(tmp_path / f"{named(page)}-{scheme}{'-narrow' * (width < 500)}.png")
                 assert browser.log() == []
                 assert browser.count("main h1") == 1
                 wider = "return document.documentElement.scrollWidth - window.innerWidth"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -105,8 +107,11 @@ class Browser:
         return [str(entry["message"]) for entry in answer.raise_for_status().json()["value"]]
 
     def picture(self, path: Path) -> None:
+        """Photograph what is seen; where `make pictures` asks for it, for the documentation."""
         shot = self._http.get(f"{self._session}/screenshot").json()["value"]
         path.write_bytes(base64.b64decode(shot))
+        if folder := os.environ.get("PICTURES"):
+            shutil.copyfile(path, Path(folder) / path.name)
 
     def stop(self) -> None:
         if self._session:

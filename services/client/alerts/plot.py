@@ -79,8 +79,6 @@ def plot(curve: Curve, what: str) -> Plot | None:
     scale = _scale(curve)
     if scale is None:
         return None
-    step = (scale.high - scale.low) / (GRID_LINES - 1)
-    heights = [scale.low + n * step for n in range(GRID_LINES)]
     span = scale.last - scale.first
     times = [scale.first + span * n // (GRID_LINES - 1) for n in range(GRID_LINES)]
     return Plot(
@@ -89,7 +87,7 @@ def plot(curve: Curve, what: str) -> Plot | None:
         forecast=scale.path((row[0], row[1]) for row in curve.forecast),
         forecast_band=scale.area(curve.forecast),
         threshold=None if curve.threshold is None else scale.y(curve.threshold),
-        values=tuple(Mark(scale.y(value), f"{value:.4g}") for value in heights),
+        values=tuple(Mark(scale.y(value), f"{value:.6g}") for value in round_values(scale)),
         times=tuple(Mark(scale.x(t), short_clock(t)) for t in times),
         sentence=_sentence(curve, what),
         first_ms=scale.first,
@@ -116,6 +114,16 @@ def _scale(curve: Curve) -> Scale | None:
     if not (math.isfinite(high - low) and high > low):
         return None
     return Scale(min(times), max(times), low, high)
+
+
+def round_values(scale: Scale) -> list[float]:
+    """Values to draw lines at: few, and such as people count by."""
+    room = (scale.high - scale.low) / (GRID_LINES - 1)
+    power = 10.0 ** math.floor(math.log10(room))
+    step = next((each * power for each in (1, 2, 2.5, 5) if each * power >= room), 10 * power)
+    first = math.ceil(scale.low / step)
+    count = min(int(scale.high / step - first) + 1, 2 * GRID_LINES)
+    return [(first + n) * step for n in range(count)]
 
 
 def _sentence(curve: Curve, what: str) -> str:

@@ -61,7 +61,8 @@ def _story(narrative: dict[str, Any]) -> Story:
 def _entry(number: int, fact: dict[str, Any]) -> Entry:
     at = datetime.fromisoformat(fact["at"])
     sent = [
-        f"{each['channel']} {each['recipient']}: {each['status']} {each['problem']}".strip()
+        f"{each['channel']} {each['recipient']}".strip()
+        + f": {each['status']} {each['problem']}".rstrip()
         for each in fact["deliveries"]
     ]
     text = ". ".join([fact["sentence"], *sent])

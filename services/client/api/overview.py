@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from services.client.access import CALLER
-from services.client.alerts.model import AlertModel
 from services.client.alerts.records import OPEN_RANKS
-from services.client.api.dependencies import Provided
-from services.client.api.reach import Reach
-from services.client.api.rendering import Render
-from services.client.model import ReadModel
+from services.client.api.dependencies import Client, Provided
 from services.client.records import SUBMITTED, JobView
 from shared.contracts import JobState
 from shared.contracts.alerts import Severity
@@ -37,29 +33,45 @@ def overview(
 ) -> Response:
     if offset is not None:
         return RedirectResponse(f"/jobs?offset={offset}", 308)
-    return _overview(client.model, client.alerts, client.reaching.now(), client.page)
+    return client.page("overview.html", here="overview", **_needed(client))
 
 
-def _overview(model: ReadModel, alerts: AlertModel, reach: Reach, page: Render) -> HTMLResponse:
-    now = datetime.now(UTC)
+@routes.get("/wall")
+def wall(client: Provided) -> HTMLResponse:
+    """The same for a screen on the wall: large, dark, live, and nothing to press."""
+    needed = _needed(client)
+    lines = {
+        "lines_of_critical": [f"{a.item} on {a.host}" for a in needed["critical"]],
+        "lines_to_decide": [f"{a.remediation} on {a.target}" for a in needed["to_decide"]],
+        "lines_due": [f"{e.item} on {e.host}" for e in needed["due"]],
+        "lines_failed": [job.name for job in needed["failed"]],
+        "lines_stuck": [job.name for job in needed["stuck"]],
+    }
+    asking = ("critical", "to_decide", "due", "failed", "stuck")
+    calm = not (needed["reach"].problems or any(needed[name] for name in asking))
+    return client.page("wall.html", calm=calm, **needed, **lines)
+
+
+def _needed(client: Client) -> dict[str, Any]:
+    """What needs a person now, and how much there is beside it."""
+    now, alerts, model = datetime.now(UTC), client.alerts, client.model
     counts = alerts.counts()
     projects = CALLER.get().projects
     failed = model.jobs((JobState.FAILED,), _MAX_ROWS, 0, projects)
     begun = model.oldest(_BEFORE_RUNNING, _MAX_BEGUN, projects)
-    return page(
-        "overview.html",
-        here="overview",
-        reach=reach,
-        critical=alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
-        due=alerts.forecasts(_MAX_ROWS, before=now + _SOON),
-        failed=[job for job in failed if now - job.updated_at < _LATELY],
-        stuck=[job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS],
-        open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
-        open_forecasts=alerts.open_forecasts(),
-        recent=model.jobs((), 5, 0, projects),
-        now=now,
-        to_decide=alerts.proposed(now, _MAX_ROWS),
-    )
+    return {
+        "reach": client.reaching.now(),
+        "critical": alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
+        "due": alerts.forecasts(_MAX_ROWS, before=now + _SOON),
+        "failed": [job for job in failed if now - job.updated_at < _LATELY],
+        "stuck": [job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS],
+        "open_alerts": sum(counts[rank] for rank in OPEN_RANKS),
+        "open_forecasts": alerts.open_forecasts(),
+        "recent": model.jobs((), 5, 0, projects),
+        "now": now,
+        "most": _MAX_ROWS,
+        "to_decide": alerts.proposed(now, _MAX_ROWS),
+    }
 
 
 def _since(job: JobView) -> datetime:

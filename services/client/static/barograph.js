@@ -19,8 +19,11 @@ function refreshing(id) {
         if (shown.length === coming.length) coming.forEach((each, n) => { each.open = shown[n].open; });
         section.replaceWith(fresh);
       }
+      if (!answer.ok) throw new Error(answer.statusText);
+      section.classList.remove("stale");
     } catch {
-      // The server is away for a moment; the next round tries again.
+      // The server is away for a moment; the next round tries again. A screen on a wall says so.
+      section.classList.toggle("stale", id === "wall");
     }
     refreshing(id);
   }, seconds * 1000);

@@ -10,7 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from services.client.alerts.plot import GRID_LINES, Scale, round_values
 from services.client.alerts.records import ALERTS, EPISODES
 from services.client.api.reach import Reaching
 from services.client.handlers import job_event
@@ -92,6 +95,16 @@ def test_an_empty_store_is_said_to_be_empty(desk: Desk) -> None:
     assert "No alarm is predicted" in text_of(desk, "/forecasts")
     assert "No jobs yet" in text_of(desk, "/jobs")
     assert "There is no such alert" in text_of(desk, f"/alerts/{ALERT}", 404)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e12))
+def test_a_plots_lines_are_few_and_at_round_values(low: float, extent: float) -> None:
+    values = round_values(Scale(0, 1, low, low + extent))
+    assert 1 <= len(values) <= 2 * GRID_LINES
+    slack = 1e-6 * (abs(low) + extent)
+    assert all(low - slack <= value <= low + extent + slack for value in values)
+    assert round_values(Scale(0, 1, 0, 100)) == [0, 25, 50, 75, 100]
+    assert round_values(Scale(0, 1, 27.77, 92.96)) == [40, 60, 80]
 
 
 def test_the_list_of_jobs_has_moved_and_old_addresses_lead_to_it(desk: Desk) -> None:
@@ -243,6 +256,12 @@ def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(
         name for name in ("soon", "late", "unseen", "taken", "mild") if f"<bdi>{name}</bdi>" in page
     ]
     assert shown == ["soon", "unseen"]
-    assert "3 open alerts" in page
-    assert "2 open predictions" in page
+    assert '<a href="/alerts?state=open">3</a>' in page
+    assert '<a href="/forecasts">2</a>' in page
+    wall = text_of(desk, "/wall")
+    assert "A person is needed" in wall
+    assert "<strong>1</strong><span>critical alert that nobody has acknowledged" in wall
+    assert "cpu.user on unseen" in wall
+    assert "cpu.user on taken" not in wall
+    assert "3 open alerts, 2 open predictions" in wall
     assert NOW.strftime("%Y-%m-%d") in page

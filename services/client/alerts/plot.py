@@ -13,6 +13,8 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 280, 76, 16, 12, 28
 GRID_LINES = 5
 _MIN_SHARE = 0.05
 """The share of the height that is left free above and below."""
+_ORDINARY = 1e-300
+"""Numbers nearer to nothing, or to the end of all numbers, have no round ones between them."""
 _BEYOND = 2.0
 """A band wider than this many times the values' own range is cut, so that values stay visible."""
 
@@ -119,6 +121,8 @@ def _scale(curve: Curve) -> Scale | None:
 def round_values(scale: Scale) -> list[float]:
     """Values to draw lines at: few, and such as people count by."""
     room = (scale.high - scale.low) / (GRID_LINES - 1)
+    if not _ORDINARY < room < 1 / _ORDINARY:
+        return [scale.low + n * room for n in range(GRID_LINES)]
     power = 10.0 ** math.floor(math.log10(room))
     step = next((each * power for each in (1, 2, 2.5, 5) if each * power >= room), 10 * power)
     first = math.ceil(scale.low / step)

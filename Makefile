@@ -5,6 +5,8 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 SERVICES := client task autospec detector predictor healer
 FUZZ_SECONDS ?= 600
+# What one process compiles, tests and their assertions included, the next one loads.
+unexport PYTHONDONTWRITEBYTECODE
 # Without STATE it is where `barograph up` keeps its files by default.
 PLACE = $(if $(STATE),--state '$(STATE)')
 

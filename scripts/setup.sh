@@ -107,6 +107,8 @@ install_python_packages() {
   sed -n '/^uv==/,/[^\\]$/p' requirements/dev.txt >"$venv/uv.txt"
   [[ -x $venv/bin/uv ]] ||
     "$venv/bin/pip" install --quiet --require-hashes -r "$venv/uv.txt"
+  # Like pip, uv trusts whom this machine trusts: a company's own authority, for one.
+  if [[ -f /etc/ssl/certs/ca-certificates.crt ]]; then export UV_SYSTEM_CERTS=true; fi
   "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes -r "$lock"
   # The commands `barograph` and `tshell`, straight from this work tree. The peers' environment
   # serves every work tree: there, the code comes from where a benchmark is started.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from services.autospec.records import RENDEZVOUS, Rendezvous, Reported
+from shared.changes import with_changes
 from shared.contracts import (
     ClusterSpecReady,
     Member,
@@ -36,27 +37,26 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
         return  # an older or repeated open
     if known.status == "closed":
         # The same job id, submitted anew after its removal: nothing of the old cluster counts.
-        known = known.model_copy(update={"reported": {}, "least": {}})
+        known = with_changes(known, reported={}, least={})
     names = {*known.least, *message.incarnations}
     least = {n: max(known.least.get(n, 1), message.incarnations.get(n, 1)) for n in names}
     before = known
-    known = known.model_copy(
-        update={
-            "status": "open",
-            "roles": message.roles,
-            "least": least,
-            "deadline": message.deadline,
-            "due": message.deadline,
-        }
+    known = with_changes(
+        known,
+        status="open",
+        roles=message.roles,
+        least=least,
+        deadline=message.deadline,
+        due=message.deadline,
     )
     kept = {n: r for n, r in known.reported.items() if not _unwanted(known, r.member)}
     for name, reported in known.reported.items():
         if name not in kept:
             yield _fenced(known, reported.member, _unwanted(known, reported.member))
-    known = known.model_copy(update={"reported": kept})
+    known = with_changes(known, reported=kept)
     if before.status == "open" and before.roles == known.roles and not known.missing():
         # Nothing changed, or the replacements reported before we heard of them.
-        ctx.records.put(RENDEZVOUS, known.model_copy(update={"due": None}))
+        ctx.records.put(RENDEZVOUS, with_changes(known, due=None))
     else:
         yield from _settle(known, ctx)
 
@@ -85,7 +85,7 @@ def pod_reported(message: PodReported, ctx: Context) -> Iterable[Message]:
     if before is not None:
         yield _fenced(known, before.member, "it has been replaced")
     reported = Reported(member=message.member, host=message.host, port=message.port)
-    known = known.model_copy(update={"reported": known.reported | {message.member.name: reported}})
+    known = with_changes(known, reported=known.reported | {message.member.name: reported})
     if known.status == "open":
         yield from _settle(known, ctx)
     else:
@@ -99,9 +99,7 @@ def rendezvous_close(message: RendezvousClose, ctx: Context) -> Iterable[Message
         known = Rendezvous(job_id=message.job_id, status="awaited")
     if known.status == "closed":
         return
-    closed = known.model_copy(
-        update={"status": "closed", "due": ctx.now + timedelta(seconds=AWAITED_S)}
-    )
+    closed = with_changes(known, status="closed", due=ctx.now + timedelta(seconds=AWAITED_S))
     ctx.records.put(RENDEZVOUS, closed)
     for reported in known.reported.values():
         yield _fenced(known, reported.member, "the job has ended")
@@ -113,7 +111,7 @@ def expire(ctx: Context) -> Iterator[Message]:
         if known.status != "open":
             ctx.records.delete(RENDEZVOUS, known.job_id)
             continue
-        ctx.records.put(RENDEZVOUS, known.model_copy(update={"due": None}))
+        ctx.records.put(RENDEZVOUS, with_changes(known, due=None))
         if known.missing():
             yield RendezvousTimedOut(
                 job_id=known.job_id, missing=tuple(known.missing()), at=ctx.now
@@ -124,7 +122,7 @@ def _settle(known: Rendezvous, ctx: Context) -> Iterator[Message]:
     """Store the record; with all members there, it makes the next epoch."""
     complete = not known.missing()
     if complete:
-        known = known.model_copy(update={"epoch": known.epoch + 1, "due": None})
+        known = with_changes(known, epoch=known.epoch + 1, due=None)
     ctx.records.put(RENDEZVOUS, known)
     if complete:
         yield _spec(known, ctx)

@@ -11,6 +11,7 @@ from services.client.moments import Line, how_ended
 from services.client.progress import Progress
 from services.client.records import ENDED, JobView, MemberView, Moment
 from services.client.usage_curve import UsageCurve
+from shared.changes import with_changes
 from shared.contracts import JobState, Resources, Role, memory_bytes, twice_the_memory
 
 MAX_MEMBERS = 200
@@ -85,7 +86,7 @@ def describe(
     shown = shown_members(view, members)
     first = sorted(shown, key=_trouble)[:MAX_MEMBERS]
     first = [
-        member.model_copy(update={"memory_advice": _memory_advice(member, curve_of(member))})
+        with_changes(member, memory_advice=_memory_advice(member, curve_of(member)))
         if member.oom
         else member
         for member in first

@@ -26,6 +26,7 @@ from services.client.records import (
 )
 from services.client.usage_curve import UsageCurve
 from shared import traces
+from shared.changes import with_changes
 from shared.contracts import (
     ClusterSpecReady,
     JobEvent,
@@ -68,9 +69,9 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
     submit = getattr(event, "submit", None)
     if _note(moments.of_job(event), ctx) and isinstance(event, JobRetrying):
         number = view.retries.get(event.failure_class, 0) + 1
-        view = view.model_copy(update={"retries": view.retries | {event.failure_class: number}})
+        view = with_changes(view, retries=view.retries | {event.failure_class: number})
     if event.sequence <= view.sequence:
-        ctx.records.put(JOBS, view.model_copy(update={"submit": view.submit or submit}))
+        ctx.records.put(JOBS, with_changes(view, submit=view.submit or submit))
         return ()
     changes: dict[str, Any] = {
         "name": event.name,
@@ -97,7 +98,7 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
             "submit": None,
         }
         _forget(event.job_id, ctx)
-    view = view.model_copy(update=changes)
+    view = with_changes(view, **changes)
     ctx.records.put(JOBS, view)
     if event.state.terminal and view.state != REMOVED:
         for span in job_trace.spans(view, ctx.records.find(MOMENTS, group=event.job_id)):
@@ -122,10 +123,13 @@ def request_refused(message: RequestRefused, ctx: Context) -> tuple[()]:
             reason=reason,
         )
     elif view.sequence == 0 and message.request_type == JobSubmit.TYPE:
-        view = view.model_copy(
-            update={"state": REFUSED, "reason": reason, "updated_at": message.at}
+        view = with_changes(
+            view,
+            state=REFUSED,
+            reason=reason,
+            updated_at=message.at,
         )
-    ctx.records.put(JOBS, view.model_copy(update={"faults": message.faults}))
+    ctx.records.put(JOBS, with_changes(view, faults=message.faults))
     return ()
 
 
@@ -134,7 +138,7 @@ def notify_refused(message: JobNotifyRefused, ctx: Context) -> tuple[()]:
     view = ctx.records.get(JOBS, message.job_id)
     view = view or _unknown(message.job_id, message.job_id, message.at)
     if view.state != REMOVED:
-        ctx.records.put(JOBS, view.model_copy(update={"not_notified": message.faults}))
+        ctx.records.put(JOBS, with_changes(view, not_notified=message.faults))
     return ()
 
 
@@ -147,7 +151,7 @@ def job_planned(message: JobPlanned, ctx: Context) -> tuple[()]:
     """Keep the answer for who asked here; others' answers are none of our business."""
     asked = ctx.records.get(PLANS, message.request_id)
     if asked is not None:
-        ctx.records.put(PLANS, asked.model_copy(update={"answer": message}))
+        ctx.records.put(PLANS, with_changes(asked, answer=message))
     return ()
 
 
@@ -161,7 +165,7 @@ def pod_reported(message: PodReported, ctx: Context) -> tuple[()]:
     if known.phase == "awaited":
         changes["phase"] = "reported"
         _note(moments.reported(message), ctx)
-    ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    ctx.records.put(MEMBERS, with_changes(known, **changes))
     return ()
 
 
@@ -171,7 +175,7 @@ def clusterspec_ready(message: ClusterSpecReady, ctx: Context) -> tuple[()]:
     if not _removed(view):
         _note(moments.gathered(message, ctx.now), ctx)
     if view is not None and not _removed(view) and message.epoch > view.epoch:
-        ctx.records.put(JOBS, view.model_copy(update={"epoch": message.epoch}))
+        ctx.records.put(JOBS, with_changes(view, epoch=message.epoch))
     return ()
 
 
@@ -189,7 +193,7 @@ def pod_started(message: PodStarted, ctx: Context) -> tuple[()]:
             "pod": message.pod or known.pod,
             "node": message.node or known.node,
         }
-        ctx.records.put(MEMBERS, known.model_copy(update=changes))
+        ctx.records.put(MEMBERS, with_changes(known, **changes))
     return ()
 
 
@@ -204,7 +208,7 @@ def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
         "memory_peak_bytes": max(message.memory_bytes, known.memory_peak_bytes or 0),
         "measured_at": message.at,
     }
-    ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    ctx.records.put(MEMBERS, with_changes(known, **changes))
     name = message.member.name
     curve = ctx.records.get(USAGE, f"{message.job_id}/{name}")
     curve = curve or UsageCurve(job_id=message.job_id, member=name)
@@ -228,7 +232,7 @@ def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
         "infrastructure": message.infrastructure,
         "last_lines": message.last_lines,
     }
-    ctx.records.put(MEMBERS, known.model_copy(update=changes))
+    ctx.records.put(MEMBERS, with_changes(known, **changes))
     return ()
 
 

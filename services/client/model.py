@@ -37,6 +37,7 @@ from services.client.records import (
 )
 from services.client.sessions import Session
 from services.client.usage_curve import UsageCurve
+from shared.changes import with_changes
 from shared.contracts import JobState, JobSubmit
 from shared.store import Records, Store
 
@@ -295,5 +296,10 @@ def _lightly(records: Records, keys: Sequence[str]) -> list[JobView]:
 
 
 def _light(view: JobView) -> JobView:
-    submit = view.submit and view.submit.model_copy(update={"env": {}, "args": ()})
-    return view.model_copy(update={"submit": submit, "artifacts": (), "last_lines": ()})
+    submit = view.submit and with_changes(view.submit, env={}, args=())
+    return with_changes(
+        view,
+        submit=submit,
+        artifacts=(),
+        last_lines=(),
+    )

@@ -9,6 +9,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
 from services.client.records import Moment
+from shared.changes import with_changes
 from shared.contracts import (
     ClusterSpecReady,
     JobEvent,
@@ -36,8 +37,9 @@ def of_job(event: JobEvent) -> Moment:
 def reported(message: PodReported) -> Moment:
     """A member is up."""
     where = f" ({message.node})" if message.node else ""
-    return _of(message.job_id, message.member, "reported", message.at).model_copy(
-        update={"text": f"{message.host}:{message.port}{where}"}
+    return with_changes(
+        _of(message.job_id, message.member, "reported", message.at),
+        text=f"{message.host}:{message.port}{where}",
     )
 
 
@@ -56,14 +58,14 @@ def started(message: PodStarted) -> Moment:
     """A member runs the program with the spec of an epoch."""
     moment = _of(message.job_id, message.member, "started", message.at)
     text = f"epoch {message.epoch}" if message.epoch else ""
-    return moment.model_copy(update={"id": f"{moment.id}/{message.epoch}", "text": text})
+    return with_changes(moment, id=f"{moment.id}/{message.epoch}", text=text)
 
 
 def exited(message: PodExited) -> Moment:
     """A member has ended."""
     moment = _of(message.job_id, message.member, "exited", message.at)
     text = how_ended(message.exit_code, message.oom, message.fault)
-    return moment.model_copy(update={"text": text})
+    return with_changes(moment, text=text)
 
 
 def how_ended(exit_code: int | None, oom: bool, fault: str) -> str:
@@ -112,7 +114,7 @@ def lines_of(noted: Iterable[Moment]) -> list[Line]:
             # Addresses differ by nature; what all of them say stays.
             text = line.text if line.text == moment.text else ""
             grown = {"until": moment.at, "members": (*line.members, moment.member), "text": text}
-            lines[number] = line.model_copy(update=grown)
+            lines[number] = with_changes(line, **grown)
     return lines
 
 

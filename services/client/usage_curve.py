@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from shared.changes import with_changes
+
 MAX_POINTS = 240
 FIRST_EVERY_S = 10
 _GAP = 3
@@ -52,7 +54,7 @@ class UsageCurve(BaseModel):
         while len(points) > MAX_POINTS:
             every_s *= 2
             points = _merged(points, every_s)
-        return self.model_copy(update={"points": points, "every_s": every_s})
+        return with_changes(self, points=points, every_s=every_s)
 
     def memory_growth(self) -> float:
         """Bytes a minute, where memory grew through all of the newest run; 0 where it did not."""

@@ -20,6 +20,7 @@ from services.task.records import (
     deciders,
 )
 from services.task.runtime import Pending
+from shared.changes import with_changes
 from shared.contracts import (
     FailureClass,
     JobState,
@@ -63,7 +64,7 @@ def note_pending(record: JobRecord, found: Pending | None, ctx: Context) -> Iter
     if record.state is JobState.RUNNING or record.verdict is not None:
         return
     if found is None:
-        ctx.records.put(JOBS, record.model_copy(update={"pending": None}))
+        ctx.records.put(JOBS, with_changes(record, pending=None))
         return
     record, event = states.pend(record, found, ctx.now)
     ctx.records.put(JOBS, record)
@@ -75,7 +76,7 @@ def requeue(record: JobRecord, ctx: Context) -> Iterator[Message]:
     if record.verdict is not None or record.state is JobState.RUNNING:
         return
     members = {n: m if m.phase == "running" else m.replaced() for n, m in record.members.items()}
-    record = record.model_copy(update={"members": members})
+    record = with_changes(record, members=members)
     ctx.records.put(JOBS, record)
     yield from rendezvous(record, ctx)
 
@@ -85,7 +86,7 @@ def member_ended(
 ) -> Iterator[Message]:
     """Decide about the job after one member's end."""
     outdated = member.phase == "running" and member.epoch < record.least_epoch
-    member = member.model_copy(update={"phase": "exited", "exit": end})
+    member = with_changes(member, phase="exited", exit=end)
     record = record.with_member(member)
     if record.verdict is not None:
         yield from _maybe_finish(record, ctx)
@@ -102,7 +103,7 @@ def member_ended(
 
 def conclude(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
     """The end is decided; it is published once everything is stored and gone."""
-    yield from _maybe_finish(record.model_copy(update={"verdict": verdict}), ctx)
+    yield from _maybe_finish(with_changes(record, verdict=verdict), ctx)
 
 
 def finish(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
@@ -174,7 +175,7 @@ def _ended_badly(
     if not alone and not lost and not _own_fault(end):
         # TensorFlow's members fall over when a peer is lost: wait whether one was.
         suspect = record.suspect or verdict
-        ctx.records.put(JOBS, record.model_copy(update={"suspect": suspect}))
+        ctx.records.put(JOBS, with_changes(record, suspect=suspect))
     else:
         yield from retry_or_fail(record, verdict, ctx)
 
@@ -186,7 +187,7 @@ def retry_or_fail(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator
         tries = record.retries.get(failure, 0)
         if tries:
             reason = f"{verdict.reason} (after {tries} retries)"
-            verdict = verdict.model_copy(update={"reason": reason})
+            verdict = with_changes(verdict, reason=reason)
         yield from conclude(record, verdict, ctx)
         return
     lost = record.members[verdict.member]

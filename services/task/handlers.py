@@ -14,6 +14,7 @@ from services.task.records import (
     PlanRequest,
     Verdict,
 )
+from shared.changes import with_changes
 from shared.contracts import (
     ClusterSpecReady,
     FailureClass,
@@ -69,7 +70,7 @@ def job_cancel(message: JobCancel, ctx: Context) -> Iterator[Message]:
     if record is None or record.state.terminal or record.verdict is not None:
         return
     verdict = Verdict(state=JobState.CANCELLED, reason=message.reason, at=ctx.now)
-    record = record.model_copy(update={"verdict": verdict})
+    record = with_changes(record, verdict=verdict)
     if record.state is JobState.ACCEPTED:
         yield from decisions.finish(record, verdict, ctx)
     else:
@@ -84,7 +85,7 @@ def job_remove(message: JobRemove, ctx: Context) -> Iterable[Message]:
     if not record.state.terminal:
         problem = f"the job is {record.state}; cancel it first"
         raise Declined(f"job {message.job_id}: {problem}", _one("job_id", problem))
-    ctx.records.put(JOBS, record.model_copy(update={"removing": True}))
+    ctx.records.put(JOBS, with_changes(record, removing=True))
     return ()
 
 
@@ -92,7 +93,7 @@ def clusterspec_ready(message: ClusterSpecReady, ctx: Context) -> Iterable[Messa
     """Remember the newest epoch."""
     record = ctx.records.get(JOBS, message.job_id)
     if record is not None and message.epoch > record.epoch and not record.state.terminal:
-        ctx.records.put(JOBS, record.model_copy(update={"epoch": message.epoch}))
+        ctx.records.put(JOBS, with_changes(record, epoch=message.epoch))
     return ()
 
 
@@ -120,7 +121,7 @@ def pod_started(message: PodStarted, ctx: Context) -> Iterator[Message]:
     if known.phase == "exited" or message.epoch < known.epoch:
         return
     changes = {"phase": "running", "epoch": message.epoch, "notes": message.isolation.notes}
-    record = record.with_member(known.model_copy(update=changes))
+    record = record.with_member(with_changes(known, **changes))
     yield from decisions.note_running(record, ctx)
 
 
@@ -142,7 +143,7 @@ def pod_exited(message: PodExited, ctx: Context) -> Iterator[Message]:
     record = record.with_results(known.name, message)
     if not message.witnessed:
         # The runtime knows better how it ended; see the reconciler.
-        ctx.records.put(JOBS, record.with_member(known.model_copy(update={"reported": end})))
+        ctx.records.put(JOBS, record.with_member(with_changes(known, reported=end)))
         return
     yield from decisions.member_ended(record, known, end, ctx)
 

@@ -20,6 +20,7 @@ from services.task.removal import Removal
 from services.task.runtime import Observed, Pending, Runtime, RuntimeUnavailable
 from services.task.settings import TaskSettings
 from services.task.spec import member_key
+from shared.changes import with_changes
 from shared.contracts import JobState, Member, Message, PendingCause
 from shared.observe import JOBS as JOBS_GAUGE
 from shared.service import Context, ServiceUnit
@@ -295,7 +296,7 @@ class Reconciler:
             for job_id in cleaned:
                 newest = unit.records.get(JOBS, job_id)
                 if newest is not None:
-                    unit.records.put(JOBS, newest.model_copy(update={"cleaned": True}))
+                    unit.records.put(JOBS, with_changes(newest, cleaned=True))
             unit.emit(*messages)
 
 
@@ -310,5 +311,5 @@ def _lost(record: JobRecord, member: MemberRecord, fate: Exit, ctx: Context) -> 
     if newest.reported is not None:
         # The launcher's own messages, without the exit of a program that ended while it was away.
         seen = newest.reported if fate is _LOST else fate
-        fate = seen.model_copy(update={"last_lines": newest.reported.last_lines})
+        fate = with_changes(seen, last_lines=newest.reported.last_lines)
     return decisions.member_ended(record, newest, fate, ctx)

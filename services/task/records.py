@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
 
+from shared.changes import with_changes
 from shared.contracts import (
     MAX_ARTIFACTS,
     Artifact,
@@ -131,16 +132,15 @@ class JobRecord(_Frozen):
         """This job with what a member left; of what is stored only the first files are kept."""
         others = {name: found for name, found in self.artifacts.items() if name != member}
         room = max(0, MAX_ARTIFACTS - sum(map(len, others.values())))
-        return self.model_copy(
-            update={
-                "artifacts": others | {member: end.artifacts[:room]},
-                "stored": self.stored | {member: end.stored},
-            }
+        return with_changes(
+            self,
+            artifacts=others | {member: end.artifacts[:room]},
+            stored=self.stored | {member: end.stored},
         )
 
     def with_member(self, member: MemberRecord) -> JobRecord:
         """This job with one member replaced."""
-        return self.model_copy(update={"members": self.members | {member.name: member}})
+        return with_changes(self, members=self.members | {member.name: member})
 
 
 def _group(record: JobRecord) -> str | None:

@@ -18,6 +18,7 @@ from services.task.records import (
     first_members,
 )
 from services.task.runtime import Pending
+from shared.changes import with_changes
 from shared.contracts import (
     FailureClass,
     Isolation,
@@ -95,7 +96,7 @@ def start(record: JobRecord, now: datetime) -> tuple[JobRecord, JobStarting]:
 def pend(record: JobRecord, found: Pending, now: datetime) -> tuple[JobRecord, JobPending]:
     """The job cannot go on so far; tells the one reason that matters."""
     note = PendingNote(cause=found.cause, reason=found.reason, at=now)
-    record = record.model_copy(update={"pending": note, "sequence": record.sequence + 1})
+    record = with_changes(record, pending=note, sequence=record.sequence + 1)
     return record, JobPending(
         **_event(record, found.reason, now),
         cause=found.cause,
@@ -175,7 +176,7 @@ def _to(record: JobRecord, state: JobState, since: datetime, **changes: object) 
     if state not in ALLOWED[record.state]:
         raise TransitionError(f"{record.job_id}: {record.state} -> {state}")
     update = {"state": state, "since": since, "sequence": record.sequence + 1, **changes}
-    return record.model_copy(update=update)
+    return with_changes(record, **update)
 
 
 def _event(record: JobRecord, reason: str, now: datetime) -> dict[str, object]:

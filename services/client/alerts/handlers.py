@@ -17,6 +17,7 @@ from services.client.alerts.records import (
     Curve,
     Episode,
 )
+from shared.changes import with_changes
 from shared.contracts import (
     ActionChanged,
     AlarmPredicted,
@@ -58,7 +59,7 @@ def alert_changed(event: AlertChanged, ctx: Context) -> tuple[()]:
     known = ctx.records.get(ALERTS, event.alert_id)
     if known is not None and event.sequence <= known.sequence:
         if event.at < known.first_at:
-            ctx.records.put(ALERTS, known.model_copy(update={"first_at": event.at}))
+            ctx.records.put(ALERTS, with_changes(known, first_at=event.at))
         return ()
     first_at = min(known.first_at, event.at) if known else event.at
     view = AlertView(
@@ -132,7 +133,7 @@ def anomaly_detected(event: AnomalyDetected, ctx: Context) -> tuple[()]:
         "threshold": _finite(event.threshold),
         "sentence": event.sentence,
     }
-    ctx.records.put(EPISODES, known.model_copy(update=changes))
+    ctx.records.put(EPISODES, with_changes(known, **changes))
     _keep_curve(event.event_id, event.threshold, event.recent, event.band, (), ctx)
     return ()
 
@@ -142,7 +143,7 @@ def alarm_predicted(event: AlarmPredicted, ctx: Context) -> tuple[()]:
     known = _episode(event.event_id, "prediction", event.series, ctx)
     opened_ms = min(event.time_ms, known.opened_ms or event.time_ms)
     if event.revision <= known.revision:
-        ctx.records.put(EPISODES, known.model_copy(update={"opened_ms": opened_ms}))
+        ctx.records.put(EPISODES, with_changes(known, opened_ms=opened_ms))
         return ()
     likely = event.likely_from_ms is not None and event.likely_until_ms is not None
     changes = {
@@ -158,7 +159,7 @@ def alarm_predicted(event: AlarmPredicted, ctx: Context) -> tuple[()]:
         "latest_ms": event.likely_until_ms if likely else event.latest_ms,
         "probability": _finite(event.probability),
     }
-    ctx.records.put(EPISODES, known.model_copy(update=changes))
+    ctx.records.put(EPISODES, with_changes(known, **changes))
     _keep_curve(event.event_id, event.threshold, event.recent, (), event.forecast, ctx)
     return ()
 
@@ -183,7 +184,7 @@ def _ended(
             "end_value": _finite(event.value),
             "outcome": outcome,
         }
-        ctx.records.put(EPISODES, known.model_copy(update=changes))
+        ctx.records.put(EPISODES, with_changes(known, **changes))
     return ()
 
 

@@ -28,6 +28,7 @@ from services.client.alerts.records import (
     Curve,
     Episode,
 )
+from shared.changes import with_changes
 from shared.contracts import ActionState
 from shared.contracts.alerts import AlertState
 from shared.store import Collection, Records, Store
@@ -246,7 +247,7 @@ def _together(curves: Sequence[Curve]) -> Curve | None:
         return None
     band = next((c.band for c in curves if c.band), ())
     forecast = next((c.forecast for c in curves if c.forecast), ())
-    return curves[0].model_copy(update={"band": band, "forecast": forecast})
+    return with_changes(curves[0], band=band, forecast=forecast)
 
 
 def _milliseconds(at: datetime) -> int:

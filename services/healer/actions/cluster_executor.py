@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from services.healer.agent.records import Command
 from services.healer.agent.remediate import Remediator
 from services.healer.model.action import CLUSTER_ORDERS, LEASES, ClusterOrder, stopped
+from shared.changes import with_changes
 from shared.contracts import Message, RemediationExecute, RemediationExecuted
 from shared.service import Context, ServiceUnit
 
@@ -75,7 +76,7 @@ class ClusterOrders:
                 if now is None or now.status == "answered":
                     continue  # another replica has finished what we were too slow for
                 done = {"status": "answered", "due": self._clock() + _KEPT}
-                unit.records.put(CLUSTER_ORDERS, now.model_copy(update=done))
+                unit.records.put(CLUSTER_ORDERS, with_changes(now, **done))
                 ctx = Context(self._clock(), "", 1, unit.records)
                 unit.emit(*self._answered(answer, ctx))
         self._forget()
@@ -87,12 +88,11 @@ class ClusterOrders:
                 free = order.claimed_until is None or order.claimed_until <= now
                 if not free and order.claimed_by != self._instance:
                     continue
-                claimed = order.model_copy(
-                    update={
-                        "attempts": order.attempts + 1,
-                        "claimed_by": self._instance,
-                        "claimed_until": now + _CLAIM,
-                    }
+                claimed = with_changes(
+                    order,
+                    attempts=order.attempts + 1,
+                    claimed_by=self._instance,
+                    claimed_until=now + _CLAIM,
                 )
                 unit.records.put(CLUSTER_ORDERS, claimed)
                 return claimed

@@ -31,6 +31,7 @@ from services.healer.model.notification import STORM, series_key
 from services.healer.model.transitions import collected
 from services.healer.remediations import Remediation, registered
 from services.healer.settings import HealerSettings
+from shared.changes import with_changes
 from shared.contracts import ActionChanged, Message, RemediationExecute, RemediationExecuted
 from shared.contracts.alerts import AlertState
 from shared.contracts.healing import ActionState, Level
@@ -159,7 +160,7 @@ class Acting:
         order = self._order(running, dry_run=self.policy.dry_run, expires_in=wait, ctx=ctx)
         if approved:
             only = tuple(step.identity for step in running.steps if step.identity)
-            order = order.model_copy(update={"only": only})
+            order = with_changes(order, only=only)
         changed = self.change(running, ActionState.RUNNING, ctx)
         return running, [*changed, *self._send(order, ctx)]
 
@@ -173,7 +174,7 @@ class Acting:
         ctx.records.put(COMMANDS, command)
         undoing = action.ordered(command_id)
         order = self._order(undoing, dry_run=False, expires_in=wait, ctx=ctx)
-        order = order.model_copy(update={"undoes": action.command_id})
+        order = with_changes(order, undoes=action.command_id)
         changed = self.change(undoing, ActionState.UNDOING, ctx)
         return undoing, [*changed, *self._send(order, ctx)]
 

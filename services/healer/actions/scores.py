@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from services.healer.model.canary import about_canary
 from services.healer.model.incident import Incident
+from shared.changes import with_changes
 from shared.contracts import AlarmPredicted, AnomalyDetected, PredictionWithdrawn
 from shared.contracts.alerts import AlertState, SeriesRef
 from shared.service import Context
@@ -91,7 +92,7 @@ def saved(series: SeriesRef, ctx: Context) -> None:
 def _count(series: SeriesRef, ctx: Context, *fields: str) -> None:
     old = ctx.records.get(SCORES, series.item) or Score(item=series.item)
     update = {name: getattr(old, name) + 1 for name in fields}
-    ctx.records.put(SCORES, old.model_copy(update=update))
+    ctx.records.put(SCORES, with_changes(old, **update))
 
 
 def _share(part: int, whole: int) -> float | None:

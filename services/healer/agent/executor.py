@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from services.healer.agent.records import COMMANDS, KEPT, Command
+from shared.changes import with_changes
 from shared.contracts import Message
 from shared.service import Service
 
@@ -43,9 +44,7 @@ class Executor:
                 )
                 if waiting:
                     command = waiting[0]
-                    begun = command.model_copy(
-                        update={"status": "begun", "attempts": command.attempts + 1}
-                    )
+                    begun = with_changes(command, status="begun", attempts=command.attempts + 1)
                     unit.records.put(COMMANDS, begun)
                     return begun
         return None
@@ -54,7 +53,7 @@ class Executor:
         with self._service.unit() as unit:
             forget_at = self._service.context().now + KEPT
             unit.records.put(
-                COMMANDS, command.model_copy(update={"status": "answered", "forget_at": forget_at})
+                COMMANDS, with_changes(command, status="answered", forget_at=forget_at)
             )
             unit.emit(answer)
         log.info("command_answered", type=command.type, command_id=command.command_id)

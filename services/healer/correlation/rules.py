@@ -26,6 +26,7 @@ from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.policy import Group
 from services.healer.model.transitions import collected
 from services.healer.notify.inhibition import INHIBITIONS, Inhibition
+from shared.changes import with_changes
 from shared.contracts import CorrelationChanged, Message, RuleDecide
 from shared.contracts.healing import RuleState
 from shared.contracts.message import deterministic_id
@@ -82,7 +83,7 @@ def decided(message: RuleDecide, ctx: Context) -> Iterator[Message]:
     if not message.accept and rule.state is RuleState.ACCEPTED:
         wanted = RuleState.RETIRED
     update = {"by": message.by, "reason": message.reason}
-    yield from _change(rule.model_copy(update=update), wanted, ctx)
+    yield from _change(with_changes(rule, **update), wanted, ctx)
 
 
 def _alarms(incidents: Iterable[Incident], scope: str, hosts: str) -> Iterator[Alarm]:
@@ -98,7 +99,7 @@ def _propose(scope: str, hosts: str, pair: Pair, ctx: Context) -> Iterator[Messa
     known = ctx.records.get(RULES, rule_id)
     if known is not None and known.state is not RuleState.RETIRED:
         # Its numbers are kept up to date; a person's decision stands.
-        ctx.records.put(RULES, known.model_copy(update={"pair": pair}))
+        ctx.records.put(RULES, with_changes(known, pair=pair))
         return
     if known is not None and known.by:
         return  # a person retired it; drift alone may be taken back by the data
@@ -131,12 +132,12 @@ def _retire(
                 f"followed {now.count} times only"
             )
             update = {"pair": now, "reason": reason, "by": ""}
-            yield from _change(rule.model_copy(update=update), RuleState.RETIRED, ctx)
+            yield from _change(with_changes(rule, **update), RuleState.RETIRED, ctx)
 
 
 @collected
 def _change(rule: Rule, state: RuleState, ctx: Context) -> Iterator[Message]:
-    changed = rule.model_copy(update={"state": state, "sequence": rule.sequence + 1})
+    changed = with_changes(rule, state=state, sequence=rule.sequence + 1)
     ctx.records.put(RULES, changed)
     if state is RuleState.ACCEPTED:
         ctx.records.put(INHIBITIONS, inhibition(changed))

@@ -15,6 +15,7 @@ from services.healer.model.incident import INCIDENTS, incidents_of, open_inciden
 from services.healer.model.notice import Summary
 from services.healer.notify.compose import message_id
 from services.healer.notify.dispatch import Dispatch
+from shared.changes import with_changes
 from shared.contracts import MetricBatch, Sample
 from shared.contracts.alerts import Severity
 from shared.contracts.message import deterministic_id
@@ -64,7 +65,7 @@ class Canary:
             if state.step == "raise":
                 return _stepped(state, "clear", now)
             self._complete(began, ctx)
-            return _stepped(state, "rest", now).model_copy(update={"ok_at": now})
+            return with_changes(_stepped(state, "rest", now), ok_at=now)
         if now - since > _PATIENCE * self._every:
             CANARY_ROUNDS.labels("failed").inc()
             return _stepped(state, "rest", now)
@@ -91,4 +92,4 @@ def _stepped(
     began: datetime | None = None,
 ) -> CanaryState:
     update = {"step": step, "since": now, "began": began or state.began or now}
-    return state.model_copy(update=update)
+    return with_changes(state, **update)

@@ -15,6 +15,7 @@ from services.healer.model.notice import Summary
 from services.healer.notify.channels.base import Channel
 from services.healer.notify.compose import message_id
 from services.healer.notify.dispatch import Dispatch
+from shared.changes import with_changes
 from shared.contracts import (
     JobAccepted,
     JobCancelled,
@@ -72,7 +73,7 @@ class JobNotices:
             "project": message.submit.project,
             "accepted_at": message.at,
         }
-        self._go_on(watch.model_copy(update=update), ctx)
+        self._go_on(with_changes(watch, **update), ctx)
         return self._refusal(message, ctx)
 
     def _refusal(self, message: JobAccepted, ctx: Context) -> Iterable[Message]:
@@ -124,12 +125,12 @@ class JobNotices:
         known = ctx.records.get(JOB_WATCHES, message.job_id) or JobWatch(
             job_id=message.job_id, name=message.name, due=ctx.now + _FORGOTTEN_AFTER
         )
-        return known.model_copy(update=update)
+        return with_changes(known, **update)
 
     def _go_on(self, watch: JobWatch, ctx: Context) -> Iterable[Message]:
         """Notify of what is due by now, and keep what is known."""
         watch = self._notified(watch, ctx)
-        ctx.records.put(JOB_WATCHES, watch.model_copy(update={"due": self._due(watch, ctx)}))
+        ctx.records.put(JOB_WATCHES, with_changes(watch, due=self._due(watch, ctx)))
         return ()
 
     def _notified(self, watch: JobWatch, ctx: Context) -> JobWatch:
@@ -148,7 +149,7 @@ class JobNotices:
         self._dispatch.hand(notice, wanted, ctx, ruled)
         log.info("job_notified", job_id=watch.job_id, said=kind, message_id=notice.message_id)
         heard = (f"{kind} {target}" for target in wanted)
-        return watch.model_copy(update={"notified": (*watch.notified, *heard)})
+        return with_changes(watch, notified=(*watch.notified, *heard))
 
     @staticmethod
     def _due(watch: JobWatch, ctx: Context) -> datetime:

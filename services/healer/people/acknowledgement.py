@@ -20,6 +20,7 @@ from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.matchers import labels_of
 from services.healer.notify.silences import SILENCES, Silence
 from services.healer.settings import HealerSettings
+from shared.changes import with_changes
 from shared.contracts import IncidentAcknowledge, Message
 from shared.contracts.message import deterministic_id
 from shared.service import Context
@@ -78,7 +79,7 @@ class People:
                 calm |= {"due": None, "notices": standing.notices + 1}
                 notice = compose(standing, taken, "acknowledged", ctx.now)
                 self.dispatch.put(notice, ctx)
-            ctx.records.put(STANDINGS, standing.model_copy(update=calm))
+            ctx.records.put(STANDINGS, with_changes(standing, **calm))
         yield from self.chronicle.store(incident, taken, ctx)
 
     def incident_acknowledge(self, message: IncidentAcknowledge, ctx: Context) -> Iterable[Message]:
@@ -131,7 +132,7 @@ class People:
         if silence is None or silence.ends_at <= ctx.now:
             raise NotFound("the silence is over, or there is none with this id")
         begins = min(silence.starts_at, ctx.now - timedelta(milliseconds=1))
-        ended = silence.model_copy(update={"starts_at": begins, "ends_at": ctx.now})
+        ended = with_changes(silence, starts_at=begins, ends_at=ctx.now)
         ctx.records.put(SILENCES, ended)
         self._look_again(ctx)
         return ended
@@ -164,9 +165,7 @@ class People:
     def _look_again(self, ctx: Context) -> None:
         """People may now be notified of what a silence held back."""
         held = ctx.records.find(STANDINGS, status=StandingStatus.HELD, limit=_MAX_RECORDS)
-        again = [
-            s.model_copy(update={"due": ctx.now}) for s in held if s.held_by.startswith("silence")
-        ]
+        again = [with_changes(s, due=ctx.now) for s in held if s.held_by.startswith("silence")]
         ctx.records.put_all(STANDINGS, again)
 
 

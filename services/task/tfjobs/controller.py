@@ -22,6 +22,7 @@ from services.task.tfjobs.records import TFJOBS, TFJobRecord
 from services.task.tfjobs.source import TFJobSource, changed
 from services.task.tfjobs.status import Status
 from services.task.tfjobs.tfjob import TFJob
+from shared.changes import with_changes
 from shared.cluster import ClusterError, ClusterUnavailable, NotFound
 from shared.contracts import JobCancel, JobState, JobSubmit, Message
 from shared.messaging.errors import Declined
@@ -208,12 +209,12 @@ class TFJobs:
         with self._unit() as unit:
             ctx = self._context(unit)
             messages = list(handlers.job_cancel(JobCancel(job_id=job, reason=reason), ctx))
-            unit.records.put(TFJOBS, record.model_copy(update={"stage": stage}))
+            unit.records.put(TFJOBS, with_changes(record, stage=stage))
             unit.emit(*messages)
 
     def _keep(self, record: TFJobRecord, *, stage: str) -> None:
         with self._unit() as unit:
-            unit.records.put(TFJOBS, record.model_copy(update={"stage": stage}))
+            unit.records.put(TFJOBS, with_changes(record, stage=stage))
 
     def _forget(self, record: TFJobRecord) -> None:
         with self._unit() as unit:

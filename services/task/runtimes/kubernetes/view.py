@@ -11,6 +11,7 @@ from services.task.runtimes.kubernetes import names, pods, room
 from services.task.runtimes.kubernetes.capabilities import Capabilities
 from services.task.runtimes.kubernetes.pending import Seen
 from services.task.runtimes.kubernetes.room import Free, Need
+from shared.changes import with_changes
 from shared.cluster import Cluster, Mirror, Mirrors, Object, path_of
 
 _MAX_BEFORE = 8
@@ -171,7 +172,7 @@ class View:
                 key = member.name, member.incarnation
                 there[key] = Observed(job_id, member, alive, fate=fate)
                 for before in range(max(1, key[1] - _MAX_BEFORE), key[1]):
-                    old = member.model_copy(update={"incarnation": before})
+                    old = with_changes(member, incarnation=before)
                     there.setdefault((member.name, before), Observed(job_id, old, alive=False))
             for (name, number), fate in list(self._fates.get(job_id, {}).items()):
                 known = there.get((name, number))
@@ -195,7 +196,7 @@ class View:
         if not taken or fate.exit_code == 0 or fate.oom:
             return fate
         fields = {"fault": "Kueue suspended the job", "infrastructure": True, "preempted": True}
-        return fate.model_copy(update=fields)
+        return with_changes(fate, **fields)
 
 
 def _owner(workload: Object) -> str:

@@ -71,7 +71,9 @@ class Handlers:
         self._signals = Signals(settings, self._course)
         self._keep = timedelta(days=settings.keep_days)
         self.dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
-        self.announcer = Announcer(settings, self.dispatch, alerts_at_once)
+        self.announcer = Announcer(
+            settings.alerting, settings.policy, self._keep, self.dispatch, alerts_at_once
+        )
         self.deciding = Deciding(settings, self._course.handling)
         self.canary = Canary(settings.canary_every_s, self.dispatch)
         self.jobs = JobNotices(self.dispatch, settings.job_notices, settings.all_channels)

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 import structlog
 
 from services.healer.actions import audit, leases, scores
+from services.healer.actions.waits import Waits
 from services.healer.model.action import (
     ACTIONS,
     CLUSTER_ORDERS,
@@ -28,9 +29,9 @@ from services.healer.model.commands import COMMANDS, RUNS, Command, Run
 from services.healer.model.decision import Decision, Facts
 from services.healer.model.incident import Incident
 from services.healer.model.notification import STORM, series_key
+from services.healer.model.policy import Policy
 from services.healer.model.transitions import collected
 from services.healer.remediations import Remediation, registered
-from services.healer.settings import HealerSettings
 from shared.changes import with_changes
 from shared.contracts import ActionChanged, Message, RemediationExecute, RemediationExecuted
 from shared.contracts.alerts import AlertState
@@ -48,11 +49,11 @@ _COUNTED_FOR = timedelta(seconds=60)
 
 
 class Acting:
-    """The actions of all incidents, under these settings."""
+    """The actions of all incidents, under this policy and these waits."""
 
-    def __init__(self, settings: HealerSettings) -> None:
-        self._settings = settings
-        self.policy = settings.policy
+    def __init__(self, policy: Policy, waits: Waits) -> None:
+        self._waits = waits
+        self.policy = policy
         self._sizes: dict[str, tuple[datetime, int]] = {}
 
     def decide(self, incident: Incident, ctx: Context) -> Decision:
@@ -120,7 +121,7 @@ class Acting:
     ) -> tuple[Action, list[Message]]:
         """Ask for the plan: a dry run, whose steps people are shown."""
         action = self._new(incident, decision)
-        wait = timedelta(seconds=self._settings.evidence_wait_s)
+        wait = self._waits.plan
         approval = timedelta(seconds=self.policy.decidable_s(incident.series, incident.sight.kind))
         expires = ctx.now + (approval if decision.level is Level.APPROVE else wait)
         command_id = deterministic_id("command", action.action_id, "plan")
@@ -139,9 +140,9 @@ class Acting:
         """Take the lease and give the order; ``action`` is a proposal somebody approved."""
         approved = action is not None and action.level is Level.APPROVE
         action = action or self._new(incident, decision)
-        wait = timedelta(seconds=self._settings.remediation_wait_s)
+        wait = self._waits.remediation
         group = self.policy.group(incident.series.host)
-        lasts = 2 * wait + timedelta(seconds=self._settings.settle_s)
+        lasts = 2 * wait + self._waits.settling
         lease = leases.take(action, group.name if group else "", lasts, ctx)
         command_id = deterministic_id("command", action.action_id, "execute")
         run = Run(
@@ -166,7 +167,7 @@ class Acting:
 
     def take_back(self, action: Action, ctx: Context) -> tuple[Action, list[Message]]:
         """Undo what was done and did not help."""
-        wait = timedelta(seconds=self._settings.remediation_wait_s)
+        wait = self._waits.remediation
         command_id = deterministic_id("command", action.action_id, "undo")
         command = Command(
             command_id=command_id, incident_id=action.incident_id, due=ctx.now + _DAY + wait
@@ -184,7 +185,7 @@ class Acting:
     ) -> Iterator[Message]:
         """The action comes to a state: stored, in the audit, published; an end frees the target."""
         ended = state not in OPEN_ACTIONS
-        forget = ctx.now + timedelta(days=self._settings.keep_days)
+        forget = ctx.now + self._waits.keep
         changed = action.becomes(state, reason, forget if ended else action.due)
         ctx.records.put(ACTIONS, changed)
         if ended:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from services.healer.actions.execution import Acting
+from services.healer.actions.waits import Waits
 from services.healer.incidents.evidence import Asking
 from services.healer.incidents.store import Chronicle
 from services.healer.incidents.verification import Verifying
@@ -30,7 +31,13 @@ class Handling:
     def __init__(self, settings: HealerSettings, chronicle: Chronicle) -> None:
         self._settings = settings
         self._chronicle = chronicle
-        self.acting = Acting(settings)
+        waits = Waits(
+            plan=timedelta(seconds=settings.evidence_wait_s),
+            remediation=timedelta(seconds=settings.remediation_wait_s),
+            settling=timedelta(seconds=settings.settle_s),
+            keep=timedelta(days=settings.keep_days),
+        )
+        self.acting = Acting(settings.policy, waits)
         self.asking = Asking(settings, chronicle)
         self.verifying = Verifying(settings, self.acting, self.asking, chronicle)
 

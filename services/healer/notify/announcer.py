@@ -25,16 +25,16 @@ from services.healer.model.notification import (
     StandingStatus,
     StormState,
 )
-from services.healer.model.policy import RANK
+from services.healer.model.policy import RANK, Policy
 from services.healer.notify import escalation, flap_notices, measures, storms
 from services.healer.notify.compose import line
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.filters import Drop, Filters, Hold
 from services.healer.notify.notices import notice_of
 from services.healer.notify.notification_log import NotificationLog
+from services.healer.notify.settings import Alerting
 from services.healer.notify.sifting import Sifted, sifted, without
 from services.healer.notify.storm_summary import StormSummaries
-from services.healer.settings import HealerSettings
 from shared.observe import STORMING
 from shared.service import Context
 
@@ -52,16 +52,28 @@ _ATTACHED_SHOWN = 50
 class Announcer:
     """Notifies people of what the incidents' standings say.
 
-    ``at_once``: the number of alerts that one transaction writes at most.
+    Args:
+        alerting: when and how people are notified.
+        policy: what a notice says of the rules about its alert.
+        keep: how long the notices of an ended incident are remembered.
+        dispatch: where notices go.
+        at_once: the number of alerts that one transaction writes at most.
     """
 
-    def __init__(self, settings: HealerSettings, dispatch: Dispatch, at_once: int) -> None:
-        self._alerting = settings.alerting
-        self._policy = settings.policy
+    def __init__(
+        self,
+        alerting: Alerting,
+        policy: Policy,
+        keep: timedelta,
+        dispatch: Dispatch,
+        at_once: int,
+    ) -> None:
+        self._alerting = alerting
+        self._policy = policy
         self._dispatch = dispatch
         self._at_once = at_once
-        self._log = NotificationLog(timedelta(days=settings.keep_days))
-        self._summaries = StormSummaries(settings.alerting, dispatch, self._log, at_once)
+        self._log = NotificationLog(keep)
+        self._summaries = StormSummaries(alerting, dispatch, self._log, at_once)
 
     def upkeep(self, ctx: Context) -> None:
         """The first transaction: escalations, calm after flapping, digests and metrics."""

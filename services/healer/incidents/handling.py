@@ -44,7 +44,7 @@ class Handling:
     def begin(self, incident: Incident, ctx: Context) -> tuple[Incident, list[Message]]:
         """Begin what the policy says: nothing, a notice, a proposal, or acting."""
         old = self._withdraw(incident, "the alarm has changed", ctx)
-        decision = self.acting.decide(incident, ctx)
+        decision = self.acting.envelope.decide(incident, ctx)
         if decision.level is Level.OBSERVE:
             return incident.handled_by("none"), old
         if decision.reason:
@@ -119,7 +119,7 @@ class Handling:
 
     @collected
     def _approved(self, incident: Incident, action: Action, ctx: Context) -> Iterator[Message]:
-        facts = self.acting.facts(incident, ctx)
+        facts = self.acting.envelope.facts(incident, ctx)
         forbidden = self.acting.policy.forbids(action.remediation, facts)
         if not action.planned:
             forbidden = f"{action.remediation} did not run: its plan has not come yet."

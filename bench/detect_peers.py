@@ -100,12 +100,6 @@ def _half_space_trees() -> object:
     return Pipeline(MinMaxScaler(), HalfSpaceTrees(seed=1))
 
 
-def _local_outlier_factor() -> object:
-    from river.anomaly import LocalOutlierFactor
-
-    return LocalOutlierFactor(n_neighbors=10)
-
-
 def _pyod(module: str, name: str, **fields: object) -> Peer:
     def peer(data: Floats, past: int) -> Work:
         import importlib

@@ -152,13 +152,6 @@ def _memory_advice(member: MemberShown, curve: UsageCurve | None) -> str:
     return f"{measured}, so it asked for more at once near its end; {tried}."
 
 
-def memory_share(member: MemberShown) -> float | None:
-    """Which part of its memory limit a member used at its most, None when it reported nothing."""
-    if member.memory_peak_bytes is None:
-        return None
-    return member.memory_peak_bytes / memory_bytes(member.asked.memory)
-
-
 def _stands(view: JobView, member: MemberView) -> str:
     over = view.state in ENDED
     if member.phase == "exited":

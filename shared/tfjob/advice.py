@@ -90,5 +90,3 @@ CONTAINER_HARMLESS = {
 )
 VALUE_FROM = "not supported; one of secretKeyRef, configMapKeyRef, fieldRef, resourceFieldRef is"
 RESOURCES = {"claims": "ask for the device class by --device-class"}
-AMOUNT = "not supported; cpu, memory, ephemeral-storage and one kind of GPU are"
-RESOURCE_FIELD = "must be a limit or request of cpu, memory or ephemeral-storage"

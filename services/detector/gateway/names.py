@@ -110,20 +110,6 @@ def read_labels(encoded: bytes) -> tuple[dict[str, str], str]:
     return labels, "; ".join(problems)
 
 
-def understand(
-    encoded: bytes, ignore: str, machine_label: str = "", targets: Targets | None = None
-) -> Understood | str | None:
-    """The name of a series; or what is wrong with it; or None for one that is ignored.
-
-    Args:
-        encoded: the labels, as remote write 1.0 has them.
-        ignore: pattern of names that nobody wants.
-        machine_label: the label that names the machine before all others, where it is there.
-        targets: what is known of the targets that series come from.
-    """
-    return named(*read_labels(encoded), ignore, machine_label, targets)
-
-
 def named(
     labels: dict[str, str],
     problem: str,
@@ -131,7 +117,15 @@ def named(
     machine_label: str = "",
     targets: Targets | None = None,
 ) -> Understood | str | None:
-    """The same of labels that ``read_labels`` has read; they are used up."""
+    """The name of a series; or what is wrong with it; or None for one that is ignored.
+
+    Args:
+        labels: as ``read_labels`` has read them; they are used up.
+        problem: what ``read_labels`` found wrong with them.
+        ignore: pattern of names that nobody wants.
+        machine_label: the label that names the machine before all others, where it is there.
+        targets: what is known of the targets that series come from.
+    """
     if not labels and problem:
         return problem
     name = labels.pop("__name__", "")

@@ -20,7 +20,6 @@ _MAX_OF_A_MACHINE = 4
 """The number of a machine's senders that are reported: two Prometheis that scrape it are usual."""
 _AGAIN_MS = 3_600_000
 """Which machines a sender brings is published again so often: somebody may have begun anew."""
-_FORGET_MS = 24 * _AGAIN_MS
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,63}")
 
 

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 
 from pydantic import ConfigDict, Field, field_validator
 
+from services.healer.model.rule import labels_fit
 from shared.contracts import JobSubmit
 from shared.contracts.job_notices import JobNotify
 
@@ -30,7 +31,8 @@ class JobRule(JobNotify):
     )
     labels: dict[str, str] = Field(
         default={},
-        description="A shell pattern for each label, such as team: vision-*; all must fit.",
+        description="A shell pattern for each label, such as team: vision-*; all must fit. A label "
+        "that is missing counts as empty: ?* fits a job that has it.",
     )
 
     @field_validator("labels")
@@ -48,8 +50,5 @@ class JobRule(JobNotify):
             and fnmatchcase(job.submitted_by, self.submitted_by)
             and fnmatchcase(job.project, self.projects)
             and fnmatchcase(job.queue or "", self.queues)
-            and all(
-                name in job.labels and fnmatchcase(job.labels[name], pattern)
-                for name, pattern in self.labels.items()
-            )
+            and labels_fit(job.labels, self.labels)
         )

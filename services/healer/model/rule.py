@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Self
 
@@ -36,7 +37,8 @@ class Rule(Strict):
     )
     labels: dict[str, str] = Field(
         default={},
-        description="A shell pattern for each label, such as mount: /var/log*; all must fit.",
+        description="A shell pattern for each label, such as mount: /var/log*; all must fit. A "
+        "label that is missing counts as empty: ?* fits a series that has it.",
     )
     kinds: tuple[AnomalyKind, ...] = Field(
         default=(),
@@ -90,10 +92,7 @@ class Rule(Strict):
             and fnmatchcase(series.item, self.items)
             and fnmatchcase(series.host, self.hosts)
             and fnmatchcase(namespace_of(series), self.namespaces)
-            and all(
-                fnmatchcase(series.labels.get(name, ""), pattern)
-                for name, pattern in self.labels.items()
-            )
+            and labels_fit(series.labels, self.labels)
         )
 
     def covers(self, other: Rule) -> bool:
@@ -108,6 +107,11 @@ class Rule(Strict):
                 for name, pattern in self.labels.items()
             )
         )
+
+
+def labels_fit(labels: Mapping[str, str], patterns: Mapping[str, str]) -> bool:
+    """Whether each pattern fits its label; a label that is missing is empty, as in Prometheus."""
+    return all(fnmatchcase(labels.get(name, ""), pattern) for name, pattern in patterns.items())
 
 
 _WILD = re.compile(r"[*?[]")

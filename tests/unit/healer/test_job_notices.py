@@ -17,6 +17,7 @@ from services.healer.notify import dispatch
 from services.healer.notify.channels import parse
 from services.healer.notify.render.text import page_of, plain
 from services.healer.settings import HealerSettings
+from shared.changes import with_changes
 from shared.contracts import (
     JobAccepted,
     JobCancelled,
@@ -314,3 +315,13 @@ def test_a_rule_that_names_nobody_stops_the_start() -> None:
 def test_a_watch_of_an_older_version_keeps_what_was_notified() -> None:
     old = {"job_id": "j1", "name": "digits", "told": ["pending slack"], "due": NOW}
     assert JOB_WATCHES.model.model_validate(old).notified == ("pending slack",)
+
+
+@pytest.mark.parametrize(("pattern", "with_it", "without"), [("*", 1, 1), ("?*", 1, 0), ("", 0, 1)])
+def test_a_label_that_is_missing_is_empty_as_in_rules_about_series(
+    pattern: str, with_it: int, without: int
+) -> None:
+    rule = JobRule.model_validate({"labels": {"team": pattern}, "to": ["board"]})
+    job = accepted().submit
+    assert rule.is_about(with_changes(job, labels={"team": "vision"})) == with_it
+    assert rule.is_about(with_changes(job, labels={})) == without

@@ -67,9 +67,9 @@ def events() -> str:
         "# Log events about alerts",
         (
             "The healer writes one line at level INFO for each decision about an alert. Every "
-            "line has `alert_id`, `host` and `item`; where a message caused it also `trace_id`; "
-            "and the fields of the fact. The same facts are the alert's story: "
-            "`barograph why`."
+            "line has `alert_id`, `host` and `item`; where a message opened the alert also "
+            "`trace_id`, the trace of that message; and the fields of the fact. The same facts are "
+            "the alert's story: `barograph why`."
         ),
         table(("event", "fact", "says"), rows),
     )

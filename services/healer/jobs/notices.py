@@ -15,6 +15,7 @@ from services.healer.model.notice import Summary
 from services.healer.notify.channels.base import Channel
 from services.healer.notify.compose import message_id
 from services.healer.notify.dispatch import Dispatch
+from services.healer.notify.render.numbers import span
 from shared.changes import with_changes
 from shared.contracts import (
     JobAccepted,
@@ -184,7 +185,11 @@ def _summary(watch: JobWatch, kind: str, number: int, ctx: Context) -> Summary:
     sentences = [masked_text(reason)] if reason else []
     if watch.accepted_at is not None:
         by = f" by {watch.submitted_by}" if watch.submitted_by else ""
-        sentences.append(f"Job {watch.job_id}, handed in{by} at {watch.accepted_at:%F %T} UTC.")
+        for_s = span(ctx.now - watch.accepted_at)
+        sentences.append(
+            f"Job {watch.job_id}, handed in{by} at {watch.accepted_at:%F %T} UTC, {words} at "
+            f"{ctx.now:%T} UTC, after {for_s}."
+        )
     if watch.last_lines and kind == "failed":
         sentences.append("The last lines of its log:")
         # A mark before each, so that no line of a program passes for one of ours.

@@ -12,6 +12,7 @@ import structlog
 
 from services.healer.model.narrative import Fact
 from shared.contracts.alerts import SeriesRef
+from shared.traces import parts
 
 log = structlog.get_logger(__name__)
 
@@ -32,9 +33,11 @@ EVENTS: Mapping[str, tuple[str, str]] = {
 """Kind of fact to event name and meaning."""
 
 
-def write(alert_id: str, series: SeriesRef, *facts: Fact) -> None:
-    """Log each fact on a line of its own."""
+def write(alert_id: str, series: SeriesRef, traceparent: str, *facts: Fact) -> None:
+    """Log each fact on a line of its own, in the trace of the signal that opened the alert."""
+    found = parts(traceparent)
+    trace = {"trace_id": found[0]} if found else {}
     for fact in facts:
         known = fact.model_dump(mode="json", exclude={"kind", "at"}, exclude_none=True)
         event = EVENTS[fact.kind][0]
-        log.info(event, alert_id=alert_id, host=series.host, item=series.item, **known)
+        log.info(event, alert_id=alert_id, host=series.host, item=series.item, **trace, **known)

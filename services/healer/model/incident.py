@@ -135,7 +135,7 @@ class Incident(BaseModel):
 
     def tells(self, *facts: Fact) -> Incident:
         """Its story goes on; every fact is in the log, too."""
-        decision_log.write(self.incident_id, self.series, *facts)
+        decision_log.write(self.incident_id, self.series, self.traceparent, *facts)
         return self._with(narrative=extended(self.narrative, *facts))
 
     def left(self, value: float | None) -> Incident:

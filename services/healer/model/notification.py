@@ -81,6 +81,8 @@ class Standing(_Record):
     acknowledged: bool = False
     step: int = 0
     """Escalation steps taken."""
+    traceparent: str = ""
+    """The trace context of the signal that opened the incident."""
     history: Narrative = ()
     """The facts of notifying: what held it, what people were notified of, and what not."""
 

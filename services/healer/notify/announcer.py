@@ -192,8 +192,10 @@ class Announcer:
         if incident is None:
             ctx.records.delete(STANDINGS, main.incident_id)
             return
-        notice = self._notice(main, incident, main.kind, ctx).model_copy(
+        notice = self._notice(main, incident, main.kind, ctx)
+        notice = notice.model_copy(
             update={
+                "opening": f"{notice.opening}{_follow(attached)}",
                 "also": tuple(line(s, s.kind) for s in members[1:]),
                 "references": tuple(s.thread_id for s in members[1:] if s.thread_id),
                 "attached": effects,
@@ -229,16 +231,21 @@ class Announcer:
             if incident is None or not step or standing.acknowledged:
                 ctx.records.put(STANDINGS, standing.model_copy(update={"due": None}))
                 continue
-            notice = self._notice(standing, incident, "unanswered", ctx)
+            following = standing.model_copy(update={"step": standing.step + 1})
+            notice = self._notice(following, incident, "unanswered", ctx)
             self._dispatch.put(notice, ctx, only=step[0].channels)
-            following = standing.model_copy(
-                update={"step": standing.step + 1, "notices": standing.notices + 1}
-            )
-            due = self._escalates_at(following, ctx)
-            ctx.records.put(STANDINGS, following.model_copy(update={"due": due}))
+            update = {"notices": standing.notices + 1, "due": self._escalates_at(following, ctx)}
+            ctx.records.put(STANDINGS, following.model_copy(update=update))
 
     def _escalates_at(self, standing: Standing, ctx: Context) -> datetime | None:
         return escalation.due_at(standing, ctx.now, self._alerting)
+
+
+def _follow(count: int) -> str:
+    if not count:
+        return ""
+    alerts, have = ("1 alert follows", "has") if count == 1 else (f"{count} alerts follow", "have")
+    return f" {alerts} from it and {have} no notice of their own."
 
 
 def _changed(seen: Standing, ctx: Context) -> bool:

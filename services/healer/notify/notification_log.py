@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from services.healer.model import decision_log
-from services.healer.model.narrative import Held, Notified, NotNotified, extended
+from services.healer.model.narrative import Fact, Held, Notified, NotNotified, extended
 from services.healer.model.notice import Kind
 from services.healer.model.notification import HEARD, STANDINGS, Heard, Standing, StandingStatus
 from services.healer.notify import flap_notices, measures
@@ -34,7 +34,7 @@ class NotificationLog:
         }
         ctx.records.put(STANDINGS, standing.model_copy(update=update))
         if standing.status is not StandingStatus.HELD:
-            decision_log.write(standing.incident_id, standing.series, fact)
+            _write(standing, fact)
             ALERTS_HELD.labels(hold.by.partition(" ")[0]).inc()
 
     def drop(self, standing: Standing, drop: Drop, ctx: Context) -> None:
@@ -64,7 +64,7 @@ class NotificationLog:
         """
         kind, severity = said
         measures.hold(standing, None, ctx)
-        decision_log.write(standing.incident_id, standing.series, notice)
+        _write(standing, notice)
         known = standing.model_copy(
             update={
                 "history": extended(standing.history, notice),
@@ -95,8 +95,12 @@ class NotificationLog:
     def _over(self, standing: Standing, last: NotNotified | None, ctx: Context) -> None:
         """Nothing more is to be said of it; what was, and what not, is remembered."""
         facts = [last] if last else []
-        decision_log.write(standing.incident_id, standing.series, *facts)
+        _write(standing, *facts)
         history = extended(standing.history, *facts)
         heard = Heard(incident_id=standing.incident_id, history=history, due=ctx.now + self._keep)
         ctx.records.put(HEARD, heard)
         ctx.records.delete(STANDINGS, standing.incident_id)
+
+
+def _write(standing: Standing, *facts: Fact) -> None:
+    decision_log.write(standing.incident_id, standing.series, standing.traceparent, *facts)

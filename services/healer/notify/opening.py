@@ -56,7 +56,9 @@ def opening(
         case "acknowledged":
             return f"{incident.acknowledged_by} takes care of it. {_matter(incident, now)}"
         case _:
-            return f"{_matter(incident, now)} {_done(incident)}{_wanted(kind, action, now)}".strip()
+            silent = "Nobody has acknowledged it. " if kind == "unanswered" else ""
+            done, wanted = _done(incident), _wanted(incident, kind, action, now)
+            return f"{_matter(incident, now)} {silent}{done}{wanted}".strip()
 
 
 def _unit(incident: Incident) -> str:
@@ -72,7 +74,9 @@ def _matter(incident: Incident, now: datetime) -> str:
         return _to_come(incident, now)
     value = quantity(sight.value, unit)
     if sight.strange:
-        return f"{name} is at {value}, {_move(incident)} that is unlike it, {since}."
+        return (
+            f"{name} is at {value}, {_move(incident)} that is unlike it{_usual(incident)}, {since}."
+        )
     if sight.threshold is None:
         return f"{name} has an alarm {since}."
     side = "above" if sight.above else "below"
@@ -108,6 +112,14 @@ def _move(incident: Incident) -> str:
     return "a rise" if sight.value > middle else "a fall" if sight.value < middle else "a change"
 
 
+def _usual(incident: Incident) -> str:
+    """The values before it in one number, where there are any."""
+    before = sorted(point.value for point in incident.sight.recent[:-1])
+    if not before:
+        return ""
+    return f" (before: about {quantity(before[len(before) // 2], _unit(incident))})"
+
+
 def _done(incident: Incident) -> str:
     """The sentence about what was done so far."""
     verified = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
@@ -119,14 +131,27 @@ def _done(incident: Incident) -> str:
     return "Nothing has been done about it. " if not incident.attempts else ""
 
 
-def _wanted(kind: Kind, action: Action | None, now: datetime) -> str:
+def _wanted(incident: Incident, kind: Kind, action: Action | None, now: datetime) -> str:
     """The sentence that asks something of the reader, and until when."""
+    sight = incident.sight
+    soon = _before(sight.earliest_ms or sight.crossing_ms, now) if kind == "predicted" else ""
     if action is not None and action.expires is not None:
         until = clock(action.expires, now)
-        return f"Please approve or refuse {action.remediation} until {until} UTC."
+        return (
+            f"Please approve or refuse {action.remediation}{soon}: without your approval nothing "
+            f"is done. It can be decided until {until} UTC."
+        )
     if kind in {"escalated", "unanswered"}:
         return "Please look at it now: nothing else will be done by itself."
-    return "Please look at it." if kind == "firing" else ""
+    return f"Please look at it{soon}." if kind == "firing" or soon else ""
+
+
+def _before(soonest_ms: int | None, now: datetime) -> str:
+    """By when to look at what is predicted."""
+    if soonest_ms is None:
+        return ""
+    ahead = soonest_ms > now.timestamp() * 1000
+    return f" before {clock_ms(soonest_ms, now)} UTC" if ahead else " now"
 
 
 def _handled(incident: Incident, now: datetime) -> str:
@@ -169,8 +194,11 @@ def _resolved(incident: Incident, now: datetime) -> str:
 
 def _flapping(incident: Incident, flap: Flap, now: datetime) -> str:
     hold = span(timedelta(seconds=flap.hold_s))
+    sight, unit = incident.sight, _unit(incident)
+    limit = f", threshold {quantity(sight.threshold, unit)}" if sight.threshold is not None else ""
     return (
         f"{subject(incident.series)} comes and goes: {flap.openings} times since "
-        f"{clock(flap.since, now)} UTC. Until {clock(flap.until, now)} UTC, if it does not go on, "
-        f"you hear of it only if it lasts longer than {hold}, and when it is calm."
+        f"{clock(flap.since, now)} UTC, last at {quantity(sight.value, unit)}{limit}. From now on "
+        f"you hear of it only if it lasts longer than {hold}, and when it is calm: at "
+        f"{clock(flap.until, now)} UTC, if it does not come again. Please look why."
     )

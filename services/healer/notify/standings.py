@@ -31,5 +31,6 @@ def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
         tell=incident.tell,
         group=",".join(f"{name}={labels.get(name, '')}" for name in group_by),
         flapping=incident.flapping,
+        traceparent=incident.traceparent,
         acknowledged=bool(incident.acknowledged_by),
     )

@@ -10,10 +10,13 @@ from services.healer.model.notice import Line, Summary
 from services.healer.model.notification import Standing, StormState
 from services.healer.model.policy import RANK, worst
 from services.healer.notify.compose import line, message_id
+from services.healer.notify.render.story import subject
+from services.healer.notify.render.text import word
 from services.healer.notify.settings import Storm
+from shared.contracts.alerts import Severity
 from shared.contracts.message import deterministic_id
 
-_COUNTED = 12
+_COUNTED, _NAMED = 12, 4
 
 
 def breaks_out(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> bool:
@@ -105,7 +108,7 @@ def summary(
         kind="storm over" if over else "storm",
         severity=worst([row.severity for row in rows]),
         headline=headline,
-        sentences=tuple(_sentences(state, len(attached), now, over=over)),
+        sentences=tuple(_sentences(state, first, rows, dict(effects), over=over)),
         counts=_counts(rows),
         listed=how.listed,
         rows=tuple(rows),
@@ -114,19 +117,46 @@ def summary(
     )
 
 
-def _sentences(state: StormState, attached: int, now: datetime, *, over: bool) -> Iterator[str]:
-    yield (
-        f"Since {state.since or now:%H:%M:%S} UTC more alerts came than people are notified of one "
-        f"by one; {state.total} in all. Every one of this summary is in the attached table."
-    )
-    if attached:
-        yield f"{attached} of them follow from others and are attached to these."
+def _sentences(
+    state: StormState,
+    causes: Sequence[Standing],
+    rows: Sequence[Line],
+    effects: dict[str, int],
+    *,
+    over: bool,
+) -> Iterator[str]:
+    """How many since when and how bad, what causes them, and what comes next."""
+    begins = [row.since for row in rows] + ([state.since] if state.since else [])
+    since = f"since {min(begins):%H:%M:%S} UTC" if begins else "now"
+    critical = sum(row.severity is Severity.CRITICAL for row in rows)
+    total = f"; {state.total} in all {since}" if state.total > len(rows) else f" {since}"
+    if rows:
+        many = f"{len(rows)} alerts{total}, {critical} of them critical."
+        yield many if not over else f"{many} There are few enough now to be told one by one."
+    else:
+        yield f"No more alerts came; {state.total} in all {since}."
+    if effects:
+        worst_first = [cause for cause in causes if cause.incident_id in effects]
+        named = [f"{subject(c.series)} ({effects[c.incident_id]})" for c in worst_first[:_NAMED]]
+        more = len(worst_first) - len(named)
+        rest = f" and {more} more" if more > 0 else ""
+        yield (
+            f"{sum(effects.values())} of them follow from {', '.join(named)}{rest}. "
+            "Please look at these first."
+        )
+    elif rows and not over:
+        yield "No cause of many is known. Please look at the critical ones first."
     if over:
         yield "From now on there is a notice for each group of alerts again."
+    elif state.next_at is not None:
+        yield (
+            f"The next summary comes at {state.next_at:%H:%M:%S} UTC; until then there is no "
+            "notice of single alerts. Every alert of this one is in the attached table."
+        )
 
 
 def _counts(rows: Sequence[Line]) -> tuple[tuple[str, int], ...]:
-    found = Counter(f"{row.kind} {row.severity} {row.series.item}" for row in rows)
+    found = Counter(f"{word(row)} {row.severity} {row.series.item}" for row in rows)
     most = found.most_common(_COUNTED)
     rest = len(rows) - sum(count for _, count in most)
     return (*most, ("others", rest)) if rest else tuple(most)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from services.healer.model.notice import Notice
+from services.healer.model.notice import Notice, Summary
 from shared.contracts import AlarmPredicted, AnomalyDetected, ItemRead, RemediationExecute, Vote
 from shared.contracts.alerts import Direction, Point, SeriesRef, Severity
-from tests.unit.healer.test_alerting import over, trouble
+from tests.unit.healer import test_acting as acting
+from tests.unit.healer import test_job_notices as job_notices
+from tests.unit.healer.test_alerting import RULE, over, trouble
 from tests.unit.healer.test_incidents import (
     AUTOMATIC,
     DISK,
@@ -109,7 +111,56 @@ def well_again() -> Notice:
     return desk.mails()[-1]
 
 
-STORIES: dict[str, Callable[[], Notice]] = {
+def needs_approval() -> Notice:
+    """A person is asked to approve a cleaning, with what it would do."""
+    desk = acting.Desk(acting.APPROVE)
+    desk.propose(likely())
+    return desk.mails()[-1]
+
+
+def nobody_answered() -> Notice:
+    """Nobody acknowledged it, and the next ones are called."""
+    desk = Desk(group_wait_s=5, escalation=[{"after_s": 600, "channels": ["mail"]}])
+    desk.take(trouble("queue1", "queue.length"))
+    desk.later(5)
+    desk.later(601)
+    return desk.mails()[-1]
+
+
+def cause_of_others() -> Notice:
+    """A switch fails, and with it what hangs on it."""
+    desk = Desk(group_wait_s=5, inhibit=[RULE | {"equal": ["rack"]}])
+    effects = [trouble(f"web-{n}", severity="warning", rack="r7") for n in range(3)]
+    desk.take(*effects, trouble("switch-7", "switch.up", rack="r7"))
+    desk.later(5)
+    return desk.mails()[-1]
+
+
+def a_storm() -> Summary:
+    """Four switches fail, and with them their racks."""
+    desk = Desk(
+        group_wait_s=5, storm={"alerts": 50, "listed": 12}, inhibit=[RULE | {"equal": ["rack"]}]
+    )
+    roots = [trouble(f"switch-{n}", "switch.up", rack=f"r{n}") for n in range(4)]
+    effects = [trouble(f"web-{n}-{r}", rack=f"r{r}") for r in range(4) for n in range(20)]
+    strangers = [trouble(f"db-{n}", severity="warning") for n in range(5)]
+    desk.take(*effects, *roots, *strangers)
+    desk.later(5)
+    storm = desk.notices()[-1]
+    assert isinstance(storm, Summary)
+    return storm
+
+
+def a_job_failed() -> Summary:
+    """A job whose owner wants to hear of its end has failed."""
+    desk = job_notices.Desk()
+    desk.take(job_notices.accepted(to=["mail:ann@example.org"]))
+    desk.later(200)
+    desk.take(job_notices.failed())
+    return desk.notice()
+
+
+STORIES: dict[str, Callable[[], Notice | Summary]] = {
     story.__name__: story
     for story in (
         cleaned_in_time,
@@ -119,5 +170,10 @@ STORIES: dict[str, Callable[[], Notice]] = {
         unlike_itself,
         it_flaps,
         well_again,
+        needs_approval,
+        nobody_answered,
+        cause_of_others,
+        a_storm,
+        a_job_failed,
     )
 }

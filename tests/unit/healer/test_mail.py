@@ -112,7 +112,7 @@ def test_the_plot_is_inside_the_page() -> None:
     ]
     picture = part(mail, "image/png")
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">II", picture[16:24]) == (880, 352)
+    assert struct.unpack(">II", picture[16:24]) == (880, 426)
     assert "cid:plot" in part(mail, "text/html")
     assert part(reread(notice(value=1, recent=notice().recent[:9])), "image/png") != picture
 

@@ -107,6 +107,26 @@ def test_every_decision_is_one_log_line_with_the_alerts_id() -> None:
     assert len({event for event, _ in EVENTS.values()}) == len(EVENTS)
 
 
+def test_every_line_has_the_trace_of_the_signal_that_opened_the_alert_also_in_a_pass() -> None:
+    desk = Desk()
+    put(desk, silence(ends_at=NOW + timedelta(seconds=30)))
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with capture_logs() as logs:
+        desk.take(trouble(), trace=trace)
+        desk.later(31)
+        desk.take(over(trouble()))
+        desk.later(31)
+    lines = [entry for entry in logs if entry["event"].startswith("alert_")]
+    assert [line["event"] for line in lines] == [
+        "alert_fires",
+        "alert_held",
+        "alert_notified",
+        "alert_closed",
+        "alert_notified",
+    ]
+    assert {line["trace_id"] for line in lines} == {trace.split("-")[1]}
+
+
 def test_the_command_prints_the_story_and_no_terminal_codes(capsys) -> None:
     desk = Desk(AUTOMATIC)
     cleaned(desk)

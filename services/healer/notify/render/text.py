@@ -93,7 +93,12 @@ def word(notice: Notice | Line) -> str:
 
 
 def short_claim(notice: Notice) -> str:
-    """The trouble, after the series' name."""
+    """The matter, after the series' name, and whether an approval is wanted."""
+    asks = notice.approval_id and notice.remediation and notice.kind not in ENDINGS
+    return _claim(notice) + (f"; {notice.remediation} needs your approval" if asks else "")
+
+
+def _claim(notice: Notice) -> str:
     match notice.kind:
         case "handled":
             return f"is out of danger: {notice.outcome}" if notice.outcome else "is out of danger"

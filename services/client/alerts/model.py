@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -43,6 +43,7 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (CURVES, None, 2_000),
 )
 """So many newest records of each collection and standing are kept, whatever a storm brings."""
+_SEARCHED = ("series", "sentence", "outcome", "acknowledged_by")
 _FORGOTTEN_AT_ONCE = 1_000
 _MAX_EPISODES = 100
 _MAX_OF_A_HOST = 200
@@ -72,21 +73,29 @@ class Filter(BaseModel):
 
     def matches(self, alert: AlertView) -> bool:
         """Whether the alert is wanted; parts of names are enough, in any case of letters."""
-        if self.severity and alert.severity != self.severity:
+        return self._fits(dict(alert))
+
+    def _fits(self, alert: Mapping[str, Any]) -> bool:
+        if self.severity and alert["severity"] != self.severity:
             return False
-        searched = (alert.series, alert.sentence, alert.outcome, alert.acknowledged_by)
-        wanted = ((self.host, (alert.host,)), (self.item, (alert.item,)), (self.search, searched))
+        searched = [alert[name] for name in _SEARCHED]
+        wanted = ((self.host, [alert["host"]]), (self.item, [alert["item"]]))
         return all(
-            any(part.casefold() in text.casefold() for text in texts) for part, texts in wanted
+            any(part.casefold() in text.casefold() for text in texts)
+            for part, texts in (*wanted, (self.search, searched))
         )
 
     def may_match(self) -> Callable[[str], bool]:
-        """Whether an alert can be wanted whose JSON is given: parsing thousands takes longest."""
+        """Whether an alert is wanted whose JSON is given: a model of each would take longest.
+
+        Most are told by their text alone; what has the words in it may have them as a name of a
+        field, so it is read.
+        """
         parts = [json.dumps(part, ensure_ascii=False)[1:-1].casefold() for part in self._parts]
 
         def may(data: str) -> bool:
             folded = data.casefold()
-            return all(part in folded for part in parts)
+            return all(part in folded for part in parts) and self._fits(json.loads(data))
 
         return may if parts else lambda _: True
 

@@ -44,13 +44,14 @@ def acknowledge(client: Provided, form: SentForm) -> Response:
 @routes.post("/alerts/judge")
 def judge(client: Provided, form: SentForm) -> Response:
     now, reason = datetime.now(UTC), form.text("reason")
+    anomaly = form.text("anomaly") == "yes"
 
     def judged(alert: AlertView) -> Message:
         fields = {"alert_id": alert.alert_id, "by": form.by, "reason": reason, "at": now}
-        return AnomalyJudge.model_validate(fields | {"anomaly": False})
+        return AnomalyJudge.model_validate(fields | {"anomaly": anomaly})
 
     _publish(client, form, judged, ended=True)
-    return form.back("judge", "/alerts")
+    return form.back("judge-back" if anomaly else "judge", "/alerts")
 
 
 @routes.post("/actions/{action_id}/{decision}")

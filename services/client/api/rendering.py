@@ -35,6 +35,7 @@ ADDRESS: ContextVar[tuple[str, str]] = ContextVar("address", default=("/", ""))
 SAID = {
     "acknowledge": "Acknowledged; shown here as soon as the healer has it.",
     "judge": "Noted as not an anomaly: the detector moves its limit for the series.",
+    "judge-back": "Noted as an anomaly: the detector takes back the limit it had moved.",
     "approve": "Approved; the healer carries it out if the alarm lasts and its limits allow it.",
     "refuse": "Refused.",
     "stop": "Healing is stopped there, at once.",

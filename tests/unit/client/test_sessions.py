@@ -98,6 +98,21 @@ def test_chosen_alerts_are_acknowledged_in_the_name_of_who_signed_in() -> None:
     desk.store.close()
 
 
+def test_a_judgement_is_taken_back_on_the_incidents_page() -> None:
+    desk = Desk(api_token="right")
+    hear(desk, changed(1, "firing"))
+    cookie, csrf = _signed_in(desk)
+    page = desk.call("GET", f"/alerts/{ALERT}", headers=cookie).text
+    assert 'formaction="/alerts/judge" name="anomaly" value="yes"' in page
+    form = {"csrf": csrf, "alert": ALERT, "back": "/alerts"}
+    for given in ({}, {"anomaly": "yes"}):
+        done = desk.call("POST", "/alerts/judge", data=form | given, headers=cookie)
+        assert done.status_code == 303
+    assert [(m.anomaly, m.by) for m in desk.sent] == [(False, visible(NAME)), (True, visible(NAME))]
+    assert "takes back the limit" in desk.call("GET", done.headers["location"], headers=cookie).text
+    desk.store.close()
+
+
 @pytest.mark.parametrize(
     "way", ["//evil.example", "https://evil.example", "/\\evil", "/a\r\nb", ""]
 )

@@ -69,7 +69,8 @@ def _unit(incident: Incident) -> str:
 def _matter(incident: Incident, now: datetime) -> str:
     """The sentence about what is the matter, since when, and how bad."""
     sight, unit, name = incident.sight, _unit(incident), subject(incident.series)
-    since = f"since {clock(incident.opened_at, now)} ({span(now - incident.opened_at)})"
+    begun = _begun(incident)
+    since = f"since {clock(begun, now)} ({span(now - begun)})"
     if incident.state is AlertState.PREDICTED and sight.crossing_ms is not None:
         return _to_come(incident, now)
     value = quantity(sight.value, unit)
@@ -82,6 +83,13 @@ def _matter(incident: Incident, now: datetime) -> str:
     side = "above" if sight.above else "below"
     limit = quantity(sight.threshold, unit)
     return f"{name} is at {value}, {side} its threshold of {limit}, {since}."
+
+
+def _begun(incident: Incident) -> datetime:
+    """The time since which it is as it is: an alarm that was predicted began later than that."""
+    wanted = "anomaly" if incident.sight.strange else "alarm"
+    facts = (fact.at for fact in incident.narrative if fact.kind == wanted)
+    return next(facts, incident.opened_at)
 
 
 def _to_come(incident: Incident, now: datetime) -> str:
@@ -128,7 +136,10 @@ def _done(incident: Incident) -> str:
     tried = next((f for f in reversed(incident.narrative) if isinstance(f, Executed)), None)
     if tried is not None and not tried.succeeded:
         return f"{tried.remediation} could not be carried out. "
-    return "Nothing has been done about it. " if not incident.attempts else ""
+    if incident.attempts:
+        return ""
+    why = f"{incident.actions[-1]} " if incident.tell == "escalated" and incident.actions else ""
+    return f"{why}Nothing has been done about it. "
 
 
 def _wanted(incident: Incident, kind: Kind, action: Action | None, now: datetime) -> str:

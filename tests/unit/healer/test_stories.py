@@ -8,11 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from services.healer.model.notice import Notice
 from services.healer.notify.render.text import plain, title
 from shared.contracts import ItemRead, RemediationExecute
+from tests.unit.healer import test_acting as acting
 from tests.unit.healer.stories import STORIES, likely
 from tests.unit.healer.test_alerting import over, trouble
-from tests.unit.healer.test_incidents import AUTOMATIC, NOW, Desk, executed, observed, only
+from tests.unit.healer.test_incidents import (
+    AUTOMATIC,
+    DISK,
+    NOW,
+    Desk,
+    anomaly,
+    executed,
+    observed,
+    only,
+)
 
 GOLDEN = Path(__file__).parent / "golden_mails"
 
@@ -50,3 +61,23 @@ def test_what_was_cleaned_in_time_is_not_told_under_another_ends_headline() -> N
         "[critical] resolved: queue.length on host1 is over",
         "[critical] handled: df.bytes.used.percent on host1 is out of danger: 80 % → 9 %",
     }
+
+
+def test_an_alarm_that_was_predicted_is_told_from_when_it_came_and_why_nothing_was_done() -> None:
+    desk = acting.Desk(acting.APPROVE)
+    desk.propose(likely())
+    desk.later(70)
+    desk.take(anomaly(DISK))
+    desk.later(16)
+    assert "above its threshold of 90 %, since 00:01:10" in desk.mails()[-1].opening
+    desk.later(3700)
+    desk.later(16)
+    told = desk.mails()[-1].opening
+    assert "clean-logs expired: nobody decided in time. Nothing has been done about it." in told
+
+
+def test_the_last_step_of_an_escalation_names_no_further_one() -> None:
+    told = STORIES["nobody_answered"]()
+    assert isinstance(told, Notice)
+    assert "Nobody has acknowledged it." in told.opening
+    assert "Nobody else is called." in told.next_step

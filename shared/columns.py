@@ -103,3 +103,8 @@ def as_rows(rows: NDArray[np.int64]) -> Rows:
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
+
+
+def part_of(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays of one part of a snapshot, by their names without the part's ``prefix``."""
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

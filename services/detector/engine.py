@@ -8,14 +8,16 @@ the second, and so on. Deterministic: the same batches give the same events with
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from services.detector.alignment import Alignment
+from services.detector.combination import Verdict
 from services.detector.curves import Curves
-from services.detector.detectors import Tick, make
+from services.detector.detectors import Tick, Votes, make
 from services.detector.labels import Labels, parsed, point_of
 from services.detector.limits import Limits
 from services.detector.liveness import Liveness
@@ -27,7 +29,7 @@ from services.detector.stages import Stages
 from services.detector.startup import Startup
 from services.detector.turns import Counts, in_order, in_turns
 from services.detector.verdicts import Judgement, Writer
-from shared.columns import Array, Columns, as_rows
+from shared.columns import Array, Columns, as_rows, part_of
 from shared.contracts import AnomalyJudged, Message
 from shared.derivation import Deriver
 from shared.samples import SampleBatch
@@ -36,6 +38,16 @@ from shared.series import SeriesIndex
 log = structlog.get_logger(__name__)
 
 _THRESHOLD = "threshold"
+
+
+class _Seen(NamedTuple):
+    """A tick as the detectors judged it."""
+
+    tick: Tick
+    votes: Mapping[str, Votes]
+    verdict: Verdict
+    kinds: NDArray[np.int8]
+    stages: NDArray[np.int8]
 
 
 class Engine:
@@ -187,55 +199,50 @@ class Engine:
         self._count(judged, stale)
         coarse = self._settings.combination.coarse(votes, kinds)
         stages = self._stages.step(rows, settled, coarse)
-        alarm = votes[_THRESHOLD]
+        seen = _Seen(tick, votes, verdict, kinds, stages)
+        return [
+            *self._anomaly_changes(seen, judged),
+            *self._alarm_changes(seen, current & ~(new_agent & limits["bursts"][rows])),
+        ]
+
+    def _anomaly_changes(self, seen: _Seen, judged: NDArray[np.bool_]) -> Iterator[Message]:
+        """The anomalies that begin or end with this tick, by all voters together."""
+        tick, verdict, rows = seen.tick, seen.verdict, seen.tick.rows
         excused = self._labels.excused(rows, tick.values, verdict.direction)
-        wanted = limits["wanted"][rows]
+        wanted = self._limits.state["wanted"][rows]
         unwanted = (wanted != 0) & (verdict.direction != wanted)
         anomalous = verdict.anomalous & ~excused & ~unwanted
         changes = self._anomalies.step(rows, tick.time_ms, judged, anomalous)
-        alarms = self._alarms.step(
-            rows,
-            tick.time_ms,
-            alarm.judged & current & ~(new_agent & limits["bursts"][rows]),
-            alarm.anomalous,
-            limits["confirm_s"][rows] * 1000,
+        combination = self._settings.combination
+        voters = {name: seen.votes[name] for name in combination.voters()}
+        judgement = Judgement(
+            tick, voters, seen.kinds, seen.stages, verdict.direction, combination.deciding
         )
-        voters = {name: votes[name] for name in self._settings.combination.voters()}
-        return [
-            *self._writer.changes(
-                changes,
-                self._anomalies,
-                Judgement(
-                    tick,
-                    voters,
-                    kinds,
-                    stages,
-                    verdict.direction,
-                    self._settings.combination.deciding,
-                ),
-            ),
-            *self._writer.alarm_changes(
-                alarms,
-                self._alarms,
-                Judgement(
-                    tick,
-                    {_THRESHOLD: alarm},
-                    kinds,
-                    stages,
-                    alarm.direction,
-                    lambda _: (_THRESHOLD,),
-                ),
-            ),
-        ]
+        yield from self._writer.changes(changes, self._anomalies, judgement)
+
+    def _alarm_changes(self, seen: _Seen, current: NDArray[np.bool_]) -> Iterator[Message]:
+        """The alarms that begin or end with this tick: by the threshold alone, once confirmed."""
+        tick, alarm = seen.tick, seen.votes[_THRESHOLD]
+        changes = self._alarms.step(
+            tick.rows,
+            tick.time_ms,
+            alarm.judged & current,
+            alarm.anomalous,
+            self._limits.state["confirm_s"][tick.rows] * 1000,
+        )
+        by = {_THRESHOLD: alarm}
+        judgement = Judgement(
+            tick, by, seen.kinds, seen.stages, alarm.direction, lambda _: (_THRESHOLD,)
+        )
+        yield from self._writer.alarm_changes(changes, self._alarms, judgement)
 
     def stages(self) -> dict[str, int]:
         """How many series are judged by how much history of their own."""
         return self._stages.counts()
 
     def _count(self, judged: NDArray[np.bool_], stale: NDArray[np.bool_]) -> None:
-        said = int(judged.sum())
-        self.counts.judged += said
-        self.counts.not_judged += len(judged) - said
+        self.counts.judged += int(judged.sum())
+        self.counts.not_judged += int((~judged).sum())
         self.counts.stale += int(stale.sum())
 
     def _register(self) -> None:
@@ -268,9 +275,7 @@ class Engine:
             "liveness": self._liveness.snapshot(),
             **{name: columns.snapshot() for name, columns in self._columns().items()},
         }
-        return {
-            f"{part}/{key}": array for part, all_ in parts.items() for key, array in all_.items()
-        }
+        return {f"{part}/{key}": a for part, all_ in parts.items() for key, a in all_.items()}
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take the state of a snapshot; only into a new engine.
@@ -279,22 +284,17 @@ class Engine:
         fit is a ValueError or KeyError, and the engine must not be used then.
         """
         most = self._settings.max_series
-        self._deriver = Deriver.restored(_part(arrays, "deriver"), most)
-        self._series = SeriesIndex.restored(_part(arrays, "series"), most)
-        self._liveness.restore(_part(arrays, "liveness"))
+        self._deriver = Deriver.restored(part_of(arrays, "deriver/"), most)
+        self._series = SeriesIndex.restored(part_of(arrays, "series/"), most)
+        self._liveness.restore(part_of(arrays, "liveness/"))
         self._writer = Writer(self._series, self._detectors, self._recent)
         size = len(self._series)
         for name, columns in self._columns().items():
             try:
-                columns.restore(_part(arrays, name), size)
+                columns.restore(part_of(arrays, f"{name}/"), size)
             except ValueError as error:
                 if not name.startswith("detector."):
                     raise
                 log.warning("detector_starts_anew", detector=name, reason=str(error)[:500])
                 columns.grow(size)
         self._limits.grow(self._series.names)
-
-
-def _part(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
-    prefix = f"{part}/"
-    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}

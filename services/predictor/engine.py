@@ -31,7 +31,7 @@ from services.predictor.nearness import Nearness
 from services.predictor.passage import Passage, passage_of
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
-from shared.columns import Array, Column, Columns
+from shared.columns import Array, Column, Columns, part_of
 from shared.contracts import Curve, Message
 from shared.contracts.alerts import SeriesRef
 from shared.derivation import Deriver
@@ -387,14 +387,14 @@ class Engine:
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take a snapshot; ValueError or KeyError if it does not fit these settings."""
-        self._deriver = Deriver.restored(_part(arrays, "deriver."))
-        self._series = SeriesIndex.restored(_part(arrays, "series."))
-        history = _part(arrays, "history.")
+        self._deriver = Deriver.restored(part_of(arrays, "deriver."))
+        self._series = SeriesIndex.restored(part_of(arrays, "series."))
+        history = part_of(arrays, "history.")
         self._histories.restore(history, len(history["open"]))
         size = len(self._series)
-        self._made.restore(_part(arrays, "made."), size)
-        self._nearness.restore(_part(arrays, "nearness."), size)
-        self._coverage.restore(_part(arrays, "coverage."), size)
+        self._made.restore(part_of(arrays, "made."), size)
+        self._nearness.restore(part_of(arrays, "nearness."), size)
+        self._coverage.restore(part_of(arrays, "coverage."), size)
         # Thresholds may have been set anew since.
         self._items.clear()
         self._name(range(size))
@@ -405,7 +405,3 @@ class Engine:
         self.episodes.restore(rest["ledger"])
         self._pending = set(rest["pending"])
         self._step, self._left = rest["budget"]
-
-
-def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 
 from services.healer.health.score import WEIGHTS, Alarms, Hour, Key, health
-from shared.columns import Array
+from shared.columns import Array, part_of
 from shared.contracts import HealthReported, Message
 from shared.derivation import Deriver
 from shared.messaging.errors import Reject
@@ -90,7 +90,7 @@ class HealthWorker:
         for name, data in self._store.newest_first():
             try:
                 offset, arrays = unpack(data)
-                self._deriver = Deriver.restored(_part(arrays, "deriver"), _MAX_SERIES)
+                self._deriver = Deriver.restored(part_of(arrays, "deriver/"), _MAX_SERIES)
                 self._take(json.loads(arrays[_STATE].tobytes()))
             except UNFIT as error:
                 log.warning("snapshot_refused", snapshot=name, reason=str(error))
@@ -260,7 +260,3 @@ def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: 
 def _labels(text: str) -> str:
     """Labels as people read them: ``mount=/``."""
     return ",".join(f"{name}={value}" for name, value in sorted(labels_from(text).items()))
-
-
-def _part(arrays: Mapping[str, Array], part: str) -> dict[str, Array]:
-    return {k.removeprefix(f"{part}/"): a for k, a in arrays.items() if k.startswith(f"{part}/")}

@@ -134,6 +134,53 @@ def _admissible(x: Floats, p: int, q: int, mean: int, center: float) -> None:
 
 
 @kernel
+def _leave_out(values: Floats, n: int, mean: int, fixed_p: int, fixed_q: int) -> None:
+    """Leave out the orders that are not asked for, or have too many parameters for n points."""
+    for p in range(values.shape[0]):
+        for q in range(values.shape[1]):
+            if fixed_p >= 0:
+                values[p, q] = 0.0 if (p, q) == (fixed_p, fixed_q) else np.inf
+            elif p + q > 0 and (mean + p + q) * _POINTS_A_PARAMETER > n:
+                values[p, q] = np.inf
+
+
+@kernel
+def _screen(
+    w: Floats,
+    values: Floats,
+    starts: Floats,
+    mean: int,
+    kind: int,
+    screened: int,
+    fixed: bool,
+    counts: Longs,
+    scratch: Floats,
+) -> Floats:
+    """Criteria by the conditional likelihood of the ``screened`` orders of least ``values``.
+
+    By number of order; inf for the others. ``starts`` become the fitted parameters.
+    """
+    orders, n = values.shape[1], w.shape[0]
+    start = max(values.shape[0], orders) - 1
+    conditional = np.full(values.size, np.inf)
+    ranked = np.argsort(values.ravel())
+    for at in ranked[:screened]:
+        p, q = at // orders, at % orders
+        if not values[p, q] < np.inf:
+            break
+        counts[3] += 1
+        x = starts[p, q]
+        squares = fit_conditional(w, start, p, q, mean, x, 12, scratch)
+        good = stable(x[mean:], p, 1.0, _NEAR_UNIT_ROOT)
+        good &= stable(x[mean + p :], q, -1.0, _NEAR_UNIT_ROOT)
+        if squares > 0.0 and squares < np.inf and (good or fixed):
+            conditional[at] = criterion_of(kind, squares, mean + p + q, n - start)
+        else:
+            counts[4] += 1
+    return conditional
+
+
+@kernel
 def best_order(
     w: Floats,
     max_p: int,
@@ -155,35 +202,15 @@ def best_order(
     p, q, whether a mean was kept, orders fitted, orders that could not be. S, or inf where no
     order could be fitted.
     """
-    n = w.shape[0]
+    n, fixed = w.shape[0], fixed_p >= 0
     starts = np.zeros((max_p + 1, max_q + 1, SIZE))
     values = np.full((max_p + 1, max_q + 1), np.inf)
     _regressions(w, max_p, max_q, mean, kind, starts, values)
-    for p in range(max_p + 1):
-        for q in range(max_q + 1):
-            if fixed_p >= 0:
-                values[p, q] = 0.0 if (p, q) == (fixed_p, fixed_q) else np.inf
-            elif p + q > 0 and (mean + p + q) * _POINTS_A_PARAMETER > n:
-                values[p, q] = np.inf
+    _leave_out(values, n, mean, fixed_p, fixed_q)
     scratch = np.empty((SIZE + 2, n))
-    start = max(max_p, max_q)
-    conditional = np.full(values.size, np.inf)
-    ranked = np.argsort(values.ravel())
-    for at in ranked[:screened]:
-        p, q = at // (max_q + 1), at % (max_q + 1)
-        if not values[p, q] < np.inf:
-            break
-        counts[3] += 1
-        x = starts[p, q]
-        squares = fit_conditional(w, start, p, q, mean, x, 12, scratch)
-        good = stable(x[mean:], p, 1.0, _NEAR_UNIT_ROOT)
-        good &= stable(x[mean + p :], q, -1.0, _NEAR_UNIT_ROOT)
-        if squares > 0.0 and squares < np.inf and (good or fixed_p >= 0):
-            conditional[at] = criterion_of(kind, squares, mean + p + q, n - start)
-        else:
-            counts[4] += 1
+    conditional = _screen(w, values, starts, mean, kind, screened, fixed, counts, scratch)
     best, result = np.inf, np.inf
-    enough = 1e-8 if fixed_p < 0 else 1e-11
+    enough = 1e-11 if fixed else 1e-8
     ranked = np.argsort(conditional)
     for at in ranked[:refined]:
         if not conditional[at] < np.inf:

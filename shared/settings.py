@@ -96,7 +96,7 @@ class ServiceSettings(BaseSettings):
         default=1.0,
         ge=0,
         le=1,
-        description="Of all traces, the part that is sent; all services should have the same.",
+        description="The part of all traces that is sent; all services should have the same.",
     )
     metric_partitions: int = Field(
         default=4,

@@ -32,7 +32,7 @@ _UNCOMPRESSED = b"BAROSN01"
 _LENGTH = struct.Struct("<Q")
 _UNREADABLE = (ValueError, TypeError, OSError, struct.error, zipfile.BadZipFile, MemoryError)
 UNFIT = (ValueError, KeyError, TypeError, IndexError, MemoryError)
-"""What may be raised by taking in state that was not written by this version."""
+"""The errors of taking in state that was not written by this version."""
 _DIGEST = 32
 _KEPT = 2
 

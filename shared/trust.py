@@ -85,7 +85,7 @@ def _expiry(number: int, certificate: bytes) -> float:
 
 
 def _described(data: bytes) -> str:
-    """What a file without a certificate in PEM is."""
+    """The fault of a file without a certificate in PEM."""
     if not data.strip():
         return "it is empty"
     if data.startswith(b"\x30") and data[1:2] >= b"\x80":

@@ -18,7 +18,7 @@ from shared.service.http import same
 
 _PREFIX = "barograph_"
 _RESERVED = frozenset({UNNAMED, "the user"})
-"""What decisions of the API token's holder are signed with."""
+"""The name under which decisions of the API token's holder are signed."""
 MAX_TOKENS = 1_000
 
 

@@ -189,7 +189,7 @@ class TaskSettings(ServiceSettings):
     program_storage: str = Field(
         default="64Gi",
         pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)$",
-        description="What a pod of a job may take of its node's disk, package and results"
+        description="The share that a pod of a job may take of its node's disk, package and results"
         " included, as a Kubernetes quantity; more ends it.",
     )
     pod_grace_s: int = Field(

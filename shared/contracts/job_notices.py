@@ -33,7 +33,7 @@ class JobNotify(Part):
         default=("failed", "succeeded", "pending"),
         min_length=1,
         max_length=3,
-        description="What is notified: a failure, a success, or a wait longer than `pending_s`.",
+        description="The occasion: a failure, a success, or a wait longer than `pending_s`.",
     )
     pending_s: float = Field(
         default=900, ge=10, le=2_678_400, description="Seconds without running that are too long."

@@ -144,7 +144,7 @@ class Resources(Part):
     )
     storage: MemoryQuantity | None = Field(
         default=None,
-        description="What its node keeps free for it on disk, and the most it may take there;"
+        description="Disk that its node keeps free for it, and the most it may take there;"
         " default: nothing is kept, and the most is the installation's.",
         examples=["20Gi"],
     )

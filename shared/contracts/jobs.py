@@ -85,7 +85,7 @@ class JobSubmit(Message):
     role_resources: dict[Role, Resources] = Field(
         default_factory=dict,
         max_length=len(Role),
-        description="What the containers of a role get where that is not `resources`.",
+        description="The resources of a role's containers where they are not `resources`.",
         examples=[{"ps": {"cpu": 2, "memory": "4096Mi"}}],
     )
     image: ContainerImage | None = Field(

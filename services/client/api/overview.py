@@ -53,7 +53,7 @@ def wall(client: Provided) -> HTMLResponse:
 
 
 def _needed(client: Client) -> dict[str, Any]:
-    """What needs a person now, and how much there is beside it."""
+    """The matters that need a person now, and how much there is beside them."""
     now, alerts, model = datetime.now(UTC), client.alerts, client.model
     counts = alerts.counts()
     projects = CALLER.get().projects

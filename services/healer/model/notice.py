@@ -68,7 +68,7 @@ class Notice(_Said):
     threshold: float | None = None
     above: bool = Field(default=True, description="On which side of the threshold the alarm is.")
     sentence: str = Field(description="Why, in the detector's or forecaster's words.")
-    signal: SignalWord = Field(default="alarm", description="What it is about.")
+    signal: SignalWord = Field(default="alarm", description="The kind of its signal.")
     anomaly_kind: AnomalyKind = Field(
         default=AnomalyKind.OTHER, description="The anomaly's shape, e.g. level_up."
     )
@@ -154,7 +154,9 @@ class Summary(_Said):
     severity: Severity
     headline: str = Field(description="One short line.")
     sentences: tuple[str, ...] = ()
-    counts: tuple[tuple[str, int], ...] = Field(default=(), description="What, and how often.")
+    counts: tuple[tuple[str, int], ...] = Field(
+        default=(), description="Subjects, and how often each occurs."
+    )
     listed: int = Field(
         default=100, description="The number of rows that are shown; all are attached."
     )

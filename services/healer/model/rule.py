@@ -46,7 +46,7 @@ class Rule(Strict):
         "the kind other.",
     )
     level: Level = Field(
-        description="What happens: observe, nothing; suggest, people read what would help; "
+        description="The reaction: observe, nothing; suggest, people read what would help; "
         "approve, a person decides; automatic, the action runs.",
         validation_alias=AliasChoices("level", "mode"),
     )

@@ -40,7 +40,7 @@ class Arima(Forecaster):
 
     NAME: ClassVar[str] = "arima"
 
-    criterion: Literal["bic", "aic", "aicc"] = Field("bic", description="What p and q minimise.")
+    criterion: Literal["bic", "aic", "aicc"] = Field("bic", description="Minimised by p and q.")
     max_p: int = Field(3, ge=0, le=5, description="Largest autoregressive order tried.")
     max_q: int = Field(3, ge=0, le=5, description="Largest moving-average order tried.")
     max_d: int = Field(2, ge=0, le=2, description="Most differences taken.")

@@ -25,7 +25,8 @@ def no_milliseconds(times: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def fault_of(time: int) -> str:
     """The fault of a time that is none, with the unit it looks like."""
-    unit = "seconds" if _SECONDS[0] <= time < _SECONDS[1] else ""
+    # A machine without a clock of its own begins in 1970.
+    unit = "seconds, or a clock in 1970 to 1973" if _SECONDS[0] <= time < _SECONDS[1] else ""
     for least, name in _UNITS:
         unit = name if time >= least else unit
     hint = f"; it looks like {unit}" if unit else ""

@@ -77,6 +77,8 @@ ROLES: dict[tuple[str, str], Role | None] = {
     # Without a token, for it is how one is presented.
     ("GET", "/login"): None,
     ("POST", "/login"): None,
+    ("GET", "/login/oidc"): None,
+    ("GET", "/login/oidc/callback"): None,
     ("POST", "/logout"): Role.VIEWER,
     # Jobs.
     ("POST", f"{_API}/jobs"): Role.SUBMITTER,

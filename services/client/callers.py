@@ -1,18 +1,45 @@
-"""Who a request is of: the holder of the API token or of a named one, or somebody signed in."""
+"""Who a request is of: the holder of a token, somebody signed in, or whom a proxy names."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from starlette.datastructures import Headers
+
 from services.client.access import NOBODY, UNNAMED, Caller
+from services.client.groups import Person, named, rights_of
 from services.client.model import ReadModel
+from services.client.oidc import FLOW_S, Flow
 from services.client.projects import ALL
+from services.client.proxy import TrustedProxy
 from services.client.sessions import Session, Sessions
 from services.client.settings import ClientSettings
 from services.client.tokens import Tokens, caller_of
 from shared.roles import Role
 from shared.service.http import same
+
+_LONGEST_COOKIE = 3_500
+"""Browsers keep 4,096 characters of a cookie, its name and rules included."""
+
+
+class NoRights(Exception):
+    """Somebody is known by name, and may do nothing here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is of no group that has rights here; ask an admin")
+
+
+@dataclass(frozen=True)
+class Presented:
+    """What a request shows of its sender."""
+
+    authorization: str
+    cookie: str
+    peer: str
+    """The address of the connection, whatever a header says."""
+    headers: Headers
 
 
 class Callers:
@@ -20,18 +47,29 @@ class Callers:
 
     def __init__(self, settings: ClientSettings, model: ReadModel, tokens: Tokens) -> None:
         self._token = settings.api_token.get_secret_value()
-        self._sessions = Sessions(self._token)
+        self._sessions = Sessions(self._token, lasts_s=settings.session_s)
         self._model = model
         self._tokens = tokens
+        self._groups = settings.groups
+        self._proxy = TrustedProxy(settings)
 
-    def of(self, authorization: str, cookie: str) -> tuple[Caller | None, Session | None]:
-        """The caller, None for a stranger; and the session, for who is signed in at the pages."""
-        session = self._session(cookie) if cookie else None
+    def of(self, presented: Presented) -> tuple[Caller | None, Session | None]:
+        """The caller, None for a stranger; and the session, for who is signed in at the pages.
+
+        Raises:
+            NoRights: for somebody whom a proxy names, and whose groups have none.
+            AmbiguousHeaderError: when a proxy's header cannot be believed.
+        """
         if not self._token:
             return NOBODY, None
-        scheme, _, given = authorization.partition(" ")
+        session = self._session(presented.cookie) if presented.cookie else None
+        scheme, _, given = presented.authorization.partition(" ")
         if scheme.lower() == "bearer":
             return self._bearer(given), session
+        if person := self._proxy.person(presented.peer, presented.headers):
+            session = self._with_rights(self._sessions.of_proxy(person.name, person.groups))
+            if session is None:
+                raise NoRights(person.name)
         if session is None:
             return None, None
         return Caller(session.name, session.role, session.projects), session
@@ -42,6 +80,11 @@ class Callers:
         found = self._tokens.caller(given, datetime.now(UTC))
         return found[1] if found else None
 
+    @property
+    def session_s(self) -> int:
+        """How long a session lasts."""
+        return int(self._sessions.lasts_s)
+
     def begin(self, presented: str, name: str) -> str | None:
         """The cookie of a new session; a named token's holder has its name and no other."""
         if not self._token:
@@ -50,6 +93,33 @@ class Callers:
             return self._sessions.begin(name or UNNAMED)
         found = self._tokens.caller(presented, datetime.now(UTC))
         return self._sessions.begin(found[0].name, found[0].id) if found else None
+
+    def begin_person(self, person: Person) -> str:
+        """The cookie of a new session of somebody whom an identity provider has named.
+
+        Raises:
+            NoRights: when none of their groups has any here.
+        """
+        kept = named(person.groups, self._groups)
+        cookie = self._sessions.begin(person.name, groups=kept)
+        if person.name == UNNAMED or rights_of(kept, self._groups) is None:
+            raise NoRights(person.name)
+        if len(cookie) > _LONGEST_COOKIE:
+            raise NoRights(f"{person.name}, who is of more groups than a cookie holds,")
+        return cookie
+
+    def begin_flow(self) -> tuple[Flow, str]:
+        """A new sign-in at the identity provider, and the cookie that knows it again."""
+        flow = Flow.new()
+        content = [flow.state, flow.nonce, flow.verifier, time.time() + FLOW_S]
+        return flow, self._sessions.seal("oidc", content)
+
+    def read_flow(self, cookie: str) -> Flow | None:
+        """The sign-in that this browser has begun; None for none, or one of long ago."""
+        found = self._sessions.unseal("oidc", cookie)
+        if found is None or time.time() >= found[3]:
+            return None
+        return Flow(*found[:3])
 
     def browser(self, cookie: str) -> str | None:
         """Which browser asks to sign in; None for one from which nobody has yet."""
@@ -63,6 +133,15 @@ class Callers:
         session = self._sessions.read(cookie)
         if session is None or self._model.has_ended(session):
             return None
+        return self._with_rights(session)
+
+    def _with_rights(self, session: Session) -> Session | None:
+        """The session with what its holder may do now; None when that is nothing any more."""
+        if session.groups is not None:
+            found = rights_of(session.groups, self._groups)
+            if found is None or session.name == UNNAMED:
+                return None
+            return replace(session, role=found[0], projects=found[1])
         if not session.token_id:
             return session
         # With its token ends what was begun with it.

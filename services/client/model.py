@@ -261,7 +261,7 @@ def _noted(records: Records, job_id: str) -> list[Moment]:
 
 def _of(view: JobView, projects: Projects) -> bool:
     """Whether a job is of these projects; one that is not known yet is of nobody's."""
-    return projects.every or (bool(view.project) and view.project in projects)
+    return projects.every is not None or (bool(view.project) and view.project in projects)
 
 
 def _shown(records: Records, job_id: str, projects: Projects) -> JobView | None:
@@ -271,8 +271,8 @@ def _shown(records: Records, job_id: str, projects: Projects) -> JobView | None:
 
 def _statuses(records: Records, states: Sequence[str], projects: Projects) -> list[str]:
     """By what the jobs of these states and projects are found."""
-    if not projects.every:
-        return [status_in(project, state) for project in projects.names for state in states]
+    if projects.every is None:
+        return [status_in(project, state) for project in projects.roles for state in states]
     return [each for each in records.statuses(JOBS) if state_of(each) in states]
 
 

@@ -1,11 +1,12 @@
-"""Projects: who works in which, and which one is meant by who names none."""
+"""Projects: who works in which with what role, and which one is meant by who names none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from shared.contracts import DEFAULT_PROJECT
+from shared.roles import Role
 
 EVERY = "*"
 """Stands for every project where projects are listed."""
@@ -15,37 +16,55 @@ EVERY = "*"
 class Projects:
     """Those in which somebody sees and does things; all others are as if they were not."""
 
-    names: frozenset[str] = frozenset()
-    every: bool = False
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    every: Role | None = None
+    """The role in those that ``roles`` does not name; None: they are not seen."""
 
     @classmethod
-    def of(cls, listed: Iterable[str]) -> Projects:
-        """The projects that a list of names means."""
-        names = frozenset(listed)
-        return ALL if EVERY in names else cls(names)
+    def of(cls, listed: Iterable[str], role: Role) -> Projects:
+        """The projects that a list of names means, for somebody of one role."""
+        names = set(listed)
+        return cls({}, role) if EVERY in names else cls(dict.fromkeys(names, role))
 
     def __contains__(self, project: str) -> bool:
-        return self.every or project in self.names
+        return self.every is not None or project in self.roles
+
+    def __or__(self, others: Projects) -> Projects:
+        """What somebody may who has both: of two roles in a project the higher one."""
+        names = {*self.roles, *others.roles}
+        both = {name: _higher(self.role_in(name), others.role_in(name)) for name in names}
+        named = {name: role for name, role in both.items() if role is not None}
+        return Projects(named, _higher(self.every, others.every))
+
+    def role_in(self, project: str) -> Role | None:
+        """The role there; None where nothing of it is seen."""
+        return self.roles.get(project, self.every)
 
     def only(self, project: str) -> Projects:
         """This one of them, or none at all; '' for all of them."""
         if not project:
             return self
-        return Projects(frozenset({project})) if project in self else Projects()
+        role = self.role_in(project)
+        return Projects() if role is None else Projects({project: role})
 
     @property
     def listed(self) -> list[str]:
         """Their names, for people and for what is stored."""
-        return [EVERY] if self.every else sorted(self.names)
+        return [EVERY] if self.every is not None else sorted(self.roles)
 
     @property
     def usual(self) -> str:
         """The one that is meant by who names none; '' where that may be several."""
         if DEFAULT_PROJECT in self:
             return DEFAULT_PROJECT
-        return next(iter(self.names)) if len(self.names) == 1 else ""
+        return next(iter(self.roles)) if len(self.roles) == 1 else ""
 
 
-ALL = Projects(every=True)
+ALL = Projects(every=Role.ADMIN)
 NONE = Projects()
-DEFAULT = Projects(frozenset({DEFAULT_PROJECT}))
+
+
+def _higher(first: Role | None, second: Role | None) -> Role | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first if first.allows(second) else second

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from services.client.projects import ALL, Projects
 from shared.roles import Role
@@ -40,6 +41,10 @@ class Session:
     """The id of the named token it was begun with; '' for the API token."""
     role: Role = Role.ADMIN
     projects: Projects = ALL
+    groups: tuple[str, ...] | None = None
+    """Those of a person whom an identity provider or a proxy has named; None for a token."""
+    lasts: bool = True
+    """Whether it is kept in a cookie; a proxy names its people with each request."""
 
     def may(self, role: str) -> bool:
         """Whether this person may do what a role is needed for."""
@@ -53,26 +58,50 @@ CURRENT: ContextVar[Session | None] = ContextVar("session", default=None)
 class Sessions:
     """Makes and reads the cookies of one API token."""
 
-    def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, token: str, clock: Callable[[], float] = time.time, lasts_s: float = LASTS_S
+    ) -> None:
+        self.lasts_s = lasts_s
         self._key = hashlib.sha256(b"barograph session\0" + token.encode()).digest()
         self._usable = bool(token)
         self._clock = clock
 
-    def begin(self, name: str, token_id: str = "") -> str:
+    def begin(self, name: str, token_id: str = "", groups: tuple[str, ...] | None = None) -> str:
         """The cookie of a new session."""
-        fields = [name[:_LONGEST_NAME], self._clock() + LASTS_S, secrets.token_hex(8), token_id]
-        body = json.dumps(fields).encode().hex()
-        return f"{body}.{self._signed('cookie', body)}"
+        until, own = self._clock() + self.lasts_s, secrets.token_hex(8)
+        return self.seal("cookie", [name[:_LONGEST_NAME], until, own, token_id, groups])
+
+    def seal(self, purpose: str, content: list[Any]) -> str:
+        """A cookie that nobody else can make or change."""
+        body = json.dumps(content).encode().hex()
+        return f"{body}.{self._signed(purpose, body)}"
+
+    def unseal(self, purpose: str, cookie: str) -> list[Any] | None:
+        """What was sealed for this purpose; None for anything else."""
+        body, _, signature = cookie.partition(".")
+        if not self._usable or not same(signature, self._signed(purpose, body)):
+            return None
+        found: list[Any] = json.loads(bytes.fromhex(body))
+        return found
+
+    def of_proxy(self, name: str, groups: tuple[str, ...]) -> Session:
+        """The session of somebody whom a proxy names; its forms are of this name alone."""
+        until = self._clock() + self.lasts_s
+        csrf = self._signed("proxied form", name)
+        return Session("", name, until, csrf, groups=groups, lasts=False)
 
     def read(self, cookie: str) -> Session | None:
         """The session, None for one that has ended or was never begun."""
-        body, _, signature = cookie.partition(".")
-        if not self._usable or not same(signature, self._signed("cookie", body)):
+        found = self.unseal("cookie", cookie)
+        if found is None:
             return None
-        name, until, own, *more = json.loads(bytes.fromhex(body))
+        # An earlier version kept no groups.
+        name, until, own, token_id, groups = [*found, None][:5]
         if self._clock() >= until:
             return None
-        return Session(own, name, until, self._signed("form", body), *more)
+        csrf = self._signed("form", cookie.partition(".")[0])
+        kept = None if groups is None else tuple(groups)
+        return Session(own, name, until, csrf, token_id, groups=kept)
 
     def begin_browser(self) -> str:
         """A cookie for a browser from which somebody has signed in."""

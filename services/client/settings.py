@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from services.client.groups import GroupRights
 from shared.settings import ServiceSettings
+
+HEADER = r"^[A-Za-z0-9-]+$"
 
 
 class ClientSettings(ServiceSettings):
@@ -62,6 +66,97 @@ class ClientSettings(ServiceSettings):
         description="The size in bytes of the largest package that may be uploaded through the "
         "page; such packages pass through this service's temporary directory.",
     )
+
+    session_s: float = Field(
+        default=43_200,
+        ge=300,
+        le=604_800,
+        description="The time after which whoever has signed in at the pages signs in again.",
+    )
+    groups: dict[str, GroupRights] = Field(
+        default={},
+        description="The rights of the groups of people whom an identity provider or a proxy names;"
+        ' the group * is everybody. JSON: {"ml": {"role": "submitter", "projects": ["vision"]}}.',
+    )
+    public_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
+        description="The address of the pages as browsers reach it; needed with OIDC_ISSUER.",
+    )
+    oidc_issuer: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
+        description="The identity provider (OpenID Connect) at which people sign in; empty: none.",
+    )
+    oidc_client_id: str = Field(
+        default="", description="The name under which the provider knows this installation."
+    )
+    oidc_client_secret: SecretStr = Field(
+        default=SecretStr(""), description="The secret of OIDC_CLIENT_ID; empty: a public client."
+    )
+    oidc_client_secret_file: Path | None = Field(
+        default=None,
+        description="A file with the secret, in place of OIDC_CLIENT_SECRET; it is read whenever it"
+        " is needed.",
+    )
+    oidc_scopes: str = Field(
+        default="openid profile email", description="The scopes asked for, with spaces."
+    )
+    oidc_name_claim: str = Field(
+        default="preferred_username",
+        description="The claim with the name that decisions carry; the subject where it is missing."
+        " It must be one that people cannot change themselves.",
+    )
+    oidc_groups_claim: str = Field(
+        default="groups",
+        description="The claim with somebody's groups; also one below another, as"
+        " realm_access.roles.",
+    )
+    proxy_addresses: str = Field(
+        default="",
+        description="Addresses or networks, with commas, of proxies that have signed people in and"
+        " name them in PROXY_USER_HEADER; empty: no such header is believed.",
+    )
+    proxy_user_header: str = Field(
+        default="X-Forwarded-User",
+        pattern=HEADER,
+        description="The header in which a trusted proxy names its user.",
+    )
+    proxy_groups_header: str = Field(
+        default="X-Forwarded-Groups",
+        pattern=HEADER,
+        description="The header with the user's groups, with commas.",
+    )
+
+    @field_validator("proxy_addresses")
+    @classmethod
+    def _are_addresses(cls, listed: str) -> str:
+        for each in filter(None, map(str.strip, listed.split(","))):
+            ip_network(each)
+        return listed
+
+    @model_validator(mode="after")
+    def _know_people(self) -> ClientSettings:
+        faults = []
+        if self.oidc_issuer:
+            needed = {"PUBLIC_URL": self.public_url, "OIDC_CLIENT_ID": self.oidc_client_id}
+            faults += [f"OIDC_ISSUER needs {name}" for name, given in needed.items() if not given]
+        others = "OIDC_ISSUER" if self.oidc_issuer else "PROXY_ADDRESSES"
+        if self.oidc_issuer or self.proxy_addresses:
+            if not self.api_token.get_secret_value():
+                faults.append(f"{others} needs API_TOKEN: without it everybody may do everything")
+            if not self.groups:
+                faults.append(f"{others} needs GROUPS: nobody would have any rights")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def oidc_secret(self) -> str:
+        """The secret at the identity provider; '' for a public client."""
+        if self.oidc_client_secret_file is not None:
+            return self.oidc_client_secret_file.read_text(encoding="utf-8").strip()
+        return self.oidc_client_secret.get_secret_value()
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -77,7 +77,9 @@ class Tokens:
 def caller_of(token: Token) -> Caller:
     """Whoever presents this token; an admin works in every project."""
     role = Role(token.role)
-    return Caller(token.name, role, ALL if role is Role.ADMIN else Projects.of(token.projects))
+    return Caller(
+        token.name, role, ALL if role is Role.ADMIN else Projects.of(token.projects, role)
+    )
 
 
 def _spelt(name: str) -> str:

@@ -107,6 +107,8 @@ PLATFORM = {
         "/forecasts",
         "/ledger",
         "/login",
+        "/login/oidc",
+        "/login/oidc/callback",
         "/machines",
         "/machines/{name}",
         "/metrics",

@@ -163,6 +163,9 @@ BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_API_TOKEN" $tokens "client") }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TOKEN" $tokens "client") }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_HEALER_TOKEN" $tokens "healer") }}
+{{- with $context.Values.client.oidcSecret }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_CLIENT_OIDC_CLIENT_SECRET" . "client-secret") }}
+{{- end }}
 {{- else if eq $service "task" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
 - name: BAROGRAPH_TASK_MEMBER_SIGNING_KEY

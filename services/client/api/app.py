@@ -19,6 +19,7 @@ from services.client.api import (
     jobs,
     login,
     logs,
+    oidc_login,
     overview,
     packages,
     pages,
@@ -40,6 +41,7 @@ from services.client.callers import Callers
 from services.client.healer_api import HealerApi
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.oidc import Provider
 from services.client.questions import Questions
 from services.client.settings import ClientSettings
 from services.client.tokens import Tokens
@@ -68,6 +70,7 @@ _OF_PAGES = (
     alert_pages.routes,
     pages.routes,
     login.routes,
+    oidc_login.routes,
     decisions.routes,
     silence_pages.routes,
     book_pages.routes,
@@ -112,6 +115,7 @@ def create_app(
         callers=callers,
         healer=healer,
         reaching=Reaching(healer),
+        provider=Provider(settings) if settings.oidc_issuer else None,
     )
     faults.install(app, page)
     for router, prefix in _ROUTED:

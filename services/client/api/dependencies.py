@@ -14,6 +14,7 @@ from services.client.callers import Callers
 from services.client.healer_api import HealerApi
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.oidc import Provider
 from services.client.questions import Questions
 from services.client.sessions import Attempts
 from services.client.settings import ClientSettings
@@ -39,6 +40,8 @@ class Client:
     callers: Callers
     healer: HealerApi
     reaching: Reaching
+    provider: Provider | None = None
+    """The identity provider at which people sign in, where there is one."""
     attempts: Attempts = field(default_factory=Attempts)
     """Failed attempts to sign in, by who made them."""
     followed: set[object] = field(default_factory=set)

@@ -16,7 +16,8 @@ from services.client.api.bodies import Refused
 from services.client.api.faults import answer
 from services.client.api.packages import PATH as PACKAGES
 from services.client.api.rendering import ADDRESS
-from services.client.callers import Callers
+from services.client.callers import Callers, NoRights, Presented
+from services.client.proxy import AmbiguousHeaderError
 from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
@@ -89,11 +90,16 @@ class Guard:
     async def _identify(self, scope: Scope, headers: Headers) -> None:
         """Who asks, and whether they may: the one place where roles are enforced."""
         needed = self._access.needed(scope["method"], scope["path"])
-        presented = headers.get("authorization", ""), _cookie(headers)
+        peer = scope["client"][0] if scope.get("client") else ""
+        given = Presented(headers.get("authorization", ""), _cookie(headers), peer, headers)
         try:
-            caller, session = await run_in_threadpool(self._callers.of, *presented)
+            caller, session = await run_in_threadpool(self._callers.of, given)
         except StoreUnavailable:
             raise Refused(503, "the database is away") from None
+        except AmbiguousHeaderError as error:
+            raise Refused(400, str(error)) from None
+        except NoRights as error:
+            raise Refused(403, str(error)) from None
         CURRENT.set(session)
         CALLER.set(caller or STRANGER)
         if needed is None:

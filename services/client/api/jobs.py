@@ -13,7 +13,7 @@ from services.client.access import CALLER, UNNAMED
 from services.client.api import notice_targets
 from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import Faults, Refusal, refusal
-from services.client.api.projects import OfProject, own_package, own_project
+from services.client.api.projects import OfProject, may_submit, own_package, own_project
 from services.client.description import Description
 from services.client.healer_api import HealerApi
 from services.client.model import SHOWN_STATES, ReadModel
@@ -163,7 +163,7 @@ def description(client: Provided, job_id: JobId) -> Description:
 @routes.post("/{job_id}/cancel", status_code=202)
 def cancel(client: Provided, job_id: JobId, body: CancelReason | None = None) -> Handed:
     """Stop a job; what it has done so far is stored."""
-    found(client.model, job_id)
+    may_submit(found(client.model, job_id).project)
     reason = (body or CancelReason()).reason or f"cancelled by {CALLER.get().described}"
     client.publisher.publish([JobCancel(job_id=job_id, reason=reason)])
     return Handed(job_id=job_id)
@@ -173,6 +173,7 @@ def cancel(client: Provided, job_id: JobId, body: CancelReason | None = None) ->
 def remove(client: Provided, job_id: JobId) -> Handed:
     """Forget an ended job: its record, logs and model."""
     view = found(client.model, job_id)
+    may_submit(view.project)
     if view.state not in ENDED:
         raise refusal(409, f"the job is {view.state}; cancel it first", "job_id")
     client.publisher.publish([JobRemove(job_id=job_id)])

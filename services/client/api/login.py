@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from services.client.api.dependencies import Provided
+from services.client.api.dependencies import Client, Provided
 from services.client.api.forms import SentForm, fields_of
 from services.client.api.guard import COOKIE
-from services.client.sessions import BROWSER_KNOWN_S, LASTS_S
+from services.client.sessions import BROWSER_KNOWN_S
 from shared.visible import visible
 
 _BROWSER = "barograph_browser"
@@ -26,9 +26,7 @@ def login(client: Provided) -> HTMLResponse:
 
 @routes.post("/login")
 async def enter(client: Provided, request: Request) -> Response:
-    known = request.cookies.get(_BROWSER, "")
-    browser = client.callers.browser(known)
-    who = browser or (request.client.host if request.client else "")
+    who = who_asks(client, request)
     if client.attempts.too_many(who):
         return client.page("login.html", 429, wrong="Too many attempts; wait a minute.")
     form = fields_of(await request.body(), _MAX_FIELDS)
@@ -39,27 +37,49 @@ async def enter(client: Provided, request: Request) -> Response:
         client.attempts.failed(who)
         return client.page("login.html", 403, wrong="That is not the token.")
     answer = RedirectResponse("/", 303)
-    safe = _SafeCookie(httponly=True, samesite="strict", secure=_is_encrypted(request))
-    answer.set_cookie(COOKIE, session, max_age=LASTS_S, **safe)
-    known = known if browser else client.callers.begin_browser()
-    answer.set_cookie(_BROWSER, known, max_age=BROWSER_KNOWN_S, path="/login", **safe)
+    enter_with(client, request, answer, session)
     return answer
+
+
+def who_asks(client: Client, request: Request) -> str:
+    """By what failed attempts are counted: a browser that is known, else the connection's peer."""
+    browser = client.callers.browser(request.cookies.get(_BROWSER, ""))
+    return browser or (request.client.host if request.client else "")
+
+
+def enter_with(client: Client, request: Request, answer: Response, session: str) -> None:
+    """Give a browser the cookie of a session, and the one by which it is known again."""
+    safe = cookie_rules(client, request)
+    answer.set_cookie(COOKIE, session, max_age=client.callers.session_s, **safe)
+    known = request.cookies.get(_BROWSER, "")
+    if client.callers.browser(known) is None:
+        known = client.callers.begin_browser()
+    answer.set_cookie(_BROWSER, known, max_age=BROWSER_KNOWN_S, path="/login", **safe)
 
 
 @routes.post("/logout")
 def leave(client: Provided, form: SentForm) -> Response:
-    client.model.end_session(form.session)
+    if form.session.lasts:
+        client.model.end_session(form.session)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return answer
 
 
-class _SafeCookie(TypedDict):
+class CookieRules(TypedDict):
     """Options that keep a cookie from scripts, other sites and unencrypted connections."""
 
     httponly: bool
-    samesite: Literal["strict"]
+    samesite: Literal["strict", "lax"]
     secure: bool
+
+
+def cookie_rules(
+    client: Client, request: Request, samesite: Literal["strict", "lax"] = "strict"
+) -> CookieRules:
+    """The rules for a cookie that this browser is given."""
+    secure = _is_encrypted(request) or client.settings.public_url.startswith("https:")
+    return CookieRules(httponly=True, samesite=samesite, secure=secure)
 
 
 def _is_encrypted(request: Request) -> bool:

@@ -160,7 +160,7 @@ def _is_for_caller(mail: EmailMessage) -> bool:
     try:
         named = str(mail[PROJECT_HEADER] or "").split()
     except _UNREADABLE:
-        return projects.every
+        return projects.every is not None
     return all(project in projects for project in named)
 
 

@@ -11,6 +11,7 @@ from services.client.access import CALLER
 from services.client.api.faults import refusal
 from shared.contracts import JobSubmit
 from shared.packages.places import is_package, prefix_of
+from shared.roles import Role
 
 _PATTERN = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$"
 OfProject = Annotated[
@@ -26,6 +27,20 @@ NamedProject = Annotated[
 ]
 
 
+def may_submit(project: str) -> None:
+    """See that a caller may change things in a project of theirs.
+
+    Raises:
+        Refusal: when they only look on there, whatever they may do in others.
+    """
+    role = CALLER.get().projects.role_in(project)
+    if role is None or not role.allows(Role.SUBMITTER):
+        text = (
+            f"this needs the role {Role.SUBMITTER} in project {project}; you are {role or 'none'}"
+        )
+        raise refusal(403, text, "project")
+
+
 def own_project(named: object) -> str:
     """The project in which a caller wants something done, '' and None for the usual one.
 
@@ -39,6 +54,7 @@ def own_project(named: object) -> str:
         raise refusal(422, f"name one of your projects, which are: {told}", "project")
     if project not in projects:
         raise refusal(403, f"you are not of a project {project}", "project")
+    may_submit(project)
     return project
 
 

@@ -76,6 +76,7 @@ def renderer(settings: ClientSettings) -> Render:
     def render(template: str, status: int = 200, /, here: str = "", **values: Any) -> HTMLResponse:
         values |= {"has_mail": settings.maildir is not None, "here": here}
         values |= {"session": CURRENT.get(), "has_healer": has_healer}
+        values["has_provider"] = bool(settings.oidc_issuer)
         values |= _by_role() | _of_address(ADDRESS.get())
         return HTMLResponse(templates.get_template(template).render(values), status)
 

@@ -51,7 +51,7 @@ def _shown(
 def _in_own_projects(field: Input) -> Input:
     """The field as it is, but for the project: a choice among the caller's, where these are few."""
     projects = CALLER.get().projects
-    if field.name != "project" or projects.every:
+    if field.name != "project" or projects.every is not None:
         return field
     names = tuple(projects.listed)
     chosen = field.value if field.value in projects else projects.usual

@@ -1,0 +1,57 @@
+"""People that somebody else has identified, and the rights that their groups give them here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.client.projects import ALL, EVERY, Projects
+from shared.contracts import DEFAULT_PROJECT, ProjectName
+from shared.roles import Role
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who somebody is, by a trusted proxy or an identity provider."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+
+
+class GroupRights(BaseModel):
+    """What the members of a group may do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Role = Field(default=Role.VIEWER, description="The role of its members.")
+    projects: tuple[ProjectName | Literal["*"], ...] = Field(
+        default=(DEFAULT_PROJECT,),
+        description="The projects in which they have this role; * is every one.",
+    )
+
+
+Table = Mapping[str, GroupRights]
+
+
+def rights_of(groups: Iterable[str], table: Table) -> tuple[Role, Projects] | None:
+    """The rights of somebody in these groups; None for who is in none that the table has.
+
+    The highest of the roles holds for what is of the whole platform; in a project only those
+    count that a group of it gives.
+    """
+    given = [table[group] for group in dict.fromkeys((*groups, EVERY)) if group in table]
+    if not given:
+        return None
+    role, projects = Role.VIEWER, Projects()
+    for each in given:
+        role = each.role if each.role.allows(role) else role
+        projects |= Projects.of(each.projects, each.role)
+    return role, ALL if role is Role.ADMIN else projects
+
+
+def named(groups: Iterable[str], table: Table) -> tuple[str, ...]:
+    """Those of somebody's groups that the table has: all that is kept of them."""
+    return tuple(group for group in dict.fromkeys(groups) if group in table)

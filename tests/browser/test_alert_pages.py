@@ -239,7 +239,8 @@ def test_a_list_that_is_open_shows_a_new_alert_by_itself(browser: Browser, door:
 def test_the_wall_is_read_from_afar_is_live_and_says_when_it_is_not(
     browser: Browser, door: Door
 ) -> None:
-    wide(browser, 1920)
+    screen = {"width": 1920, "height": 1080, "deviceScaleFactor": 1, "mobile": False}
+    browser.command("Emulation.setDeviceMetricsOverride", **screen)
     browser.open(door.url + WALL)
     assert "A person is needed" in browser.text()
     sizes = (

@@ -147,7 +147,7 @@ LISTS = {
         "/": "train-7",
         "/jobs": "train-7",
         "/mail": "train-7",
-        "/wall": "train-7",
+        "/wall": "secret-name",
         "/api/v1/jobs": "train-7",
         "/api/v1/mail": "train-7",
         "/api/v1/usage": "live-7",

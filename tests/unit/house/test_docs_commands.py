@@ -84,7 +84,7 @@ JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/handle-alarms.md#1": Policy.model_validate,
     **{
         f"docs/how-to/run-a-job.md#{number}": lambda part: SUBMIT.validate_python(WHOLE_JOB | part)
-        for number in range(8, 12)
+        for number in range(9, 13)
     },
     "docs/how-to/silences.md#0": Silence.model_validate,
     "docs/algorithms/detection.md#0": EngineSettings.model_validate,
@@ -107,7 +107,7 @@ PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0
 ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
 VALUES = {"docs/how-to/install-on-kubernetes.md#6"}
 JOB_FILES = {"docs/how-to/run-a-job.md#1"}
-TFJOBS = {"docs/how-to/run-a-job.md#6"}
+TFJOBS = {"docs/how-to/run-a-job.md#7"}
 READERS = [*JSON, *TOML, *PROMETHEUS, *ALERTMANAGER, *VALUES, *JOB_FILES, *TFJOBS]
 
 

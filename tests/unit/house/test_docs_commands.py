@@ -28,6 +28,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from services.client.api.app import create_app as client_app
+from services.client.groups import GroupRights
 from services.client.job_file import read_job_file
 from services.client.settings import ClientSettings
 from services.client.tshell.app import app as tshell
@@ -63,7 +64,7 @@ OURS = {"barograph": get_command(cli.complete()), "tshell": get_command(tshell)}
 PYTHONS = {"python", "python3", ".venv/bin/python"}
 MAKEFILE = (ROOT / "Makefile").read_text()
 SETTINGS = dict(service_settings(ROOT))
-PLACEHOLDERS = {"BAROGRAPH_X", "BAROGRAPH_TASK_X", "BAROGRAPH_HEALER_"}
+PLACEHOLDERS = {"BAROGRAPH_X", "BAROGRAPH_TASK_X", "BAROGRAPH_CLIENT_", "BAROGRAPH_HEALER_"}
 GROUPS = {kind.group: kind for cls in SETTINGS.values() for kind in cls.REGISTRIES}
 SUBMIT = TypeAdapter(JobSubmit)
 WHOLE_JOB = {
@@ -87,6 +88,7 @@ JSON: dict[str, Callable[[Any], object]] = {
         for number in range(9, 13)
     },
     "docs/how-to/silences.md#0": Silence.model_validate,
+    "docs/how-to/who-may-do-what.md#1": TypeAdapter(dict[str, GroupRights]).validate_python,
     "docs/algorithms/detection.md#0": EngineSettings.model_validate,
 }
 """What reads each JSON block."""
@@ -105,10 +107,20 @@ TOML: dict[str, Callable[[Any], object]] = {
 }
 PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0"}
 ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
-VALUES = {"docs/how-to/install-on-kubernetes.md#6"}
+VALUES = {"docs/how-to/install-on-kubernetes.md#6", "docs/how-to/install-on-kubernetes.md#7"}
+COMPOSE_OVERRIDES = {"docs/how-to/who-may-do-what.md#2"}
 JOB_FILES = {"docs/how-to/run-a-job.md#1"}
 TFJOBS = {"docs/how-to/run-a-job.md#7"}
-READERS = [*JSON, *TOML, *PROMETHEUS, *ALERTMANAGER, *VALUES, *JOB_FILES, *TFJOBS]
+READERS = [
+    *JSON,
+    *TOML,
+    *PROMETHEUS,
+    *ALERTMANAGER,
+    *VALUES,
+    *COMPOSE_OVERRIDES,
+    *JOB_FILES,
+    *TFJOBS,
+]
 
 
 def test_every_block_has_a_language_that_is_looked_at() -> None:
@@ -365,6 +377,20 @@ def test_values_of_the_chart_fit_its_schema(block: Block) -> None:
     schema = json.loads((chart / "values.schema.json").read_text())
 
     jsonschema.validate(yaml.safe_load(block.text), schema)
+
+
+@pytest.mark.parametrize("block", chosen(COMPOSE_OVERRIDES), ids=str)
+def test_an_override_of_compose_gives_settings_that_exist(block: Block) -> None:
+    override = yaml.safe_load(block.text)
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+
+    for name, service in override["services"].items():
+        assert name in services
+        known = {
+            f"BAROGRAPH_{name.upper()}_{field.upper()}" for field in SETTINGS[name].model_fields
+        }
+        assert set(service["environment"]) <= known
+        assert set(service["secrets"]) <= set(override["secrets"])
 
 
 @pytest.mark.parametrize("block", chosen(JOB_FILES), ids=str)

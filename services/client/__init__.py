@@ -1,8 +1,8 @@
 """The users' door: HTTP API, web page and ``tshell``.
 
 Consumes: job.accepted, job.starting, job.pending, job.running, job.retrying, job.succeeded,
-job.failed, job.cancelled, job.removed, job.planned, request.refused, pod.reported,
-clusterspec.ready, pod.started, pod.measured, pod.exited, log.appended,
+job.failed, job.cancelled, job.removed, job.planned, job.notify_refused, request.refused,
+pod.reported, clusterspec.ready, pod.started, pod.measured, pod.exited, log.appended,
 alert.changed, action.changed, remediation.verified, anomaly.detected, anomaly.cleared,
 alarm.predicted, prediction.withdrawn, series.found, curve.answered, settings.answered.
 Publishes: job.submit, job.plan, job.cancel, job.remove, incident.acknowledge, action.decide,

@@ -7,7 +7,7 @@ job.pending, job.running, job.succeeded, job.failed, job.cancelled, settings.ask
 partitions of the sample streams.
 Publishes: samples.publish, alert.changed, evidence.collect, remediation.execute, item.read,
 remediation.verified, action.changed, healing.stop, healing.resume, healing.switched,
-anomaly.judged, correlation.changed, health.reported, settings.answered.
+anomaly.judged, correlation.changed, health.reported, job.notify_refused, settings.answered.
 
 A signal changes an incident (``incidents``); the incident takes an action (``actions``) or asks
 that somebody is notified (``notify``); people decide (``people``); owners of jobs hear of their

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -54,7 +53,7 @@ from shared.messaging import BrokerUnavailable, Unroutable
 from shared.service import Handler, Periodic, Service
 from shared.service.http import HttpServer
 from shared.settings import start
-from shared.store import Store
+from shared.store import Store, give_way
 
 if TYPE_CHECKING:
     from services.healer.health.worker import HealthWorker
@@ -62,7 +61,6 @@ if TYPE_CHECKING:
 
 _CANARY_STEP_S = 5.0
 _PAUSE_S = 0.1
-_TURN_S = 0.001
 """In a storm, what follows from batches is done for several of them at once."""
 log = structlog.get_logger(__name__)
 
@@ -164,9 +162,7 @@ class HealerService(Service):
         for part in parts:
             with self.unit() as unit:
                 part(self.context(unit.records))
-            # Whoever gives up SQLite's one writer's turn gets it again before those who wait for it
-            # have woken up: messages must not wait for all parts.
-            time.sleep(_TURN_S)
+            give_way()  # to the handlers of messages, which must not wait for all parts
 
     def _judge_groups(self) -> None:
         with self.unit() as unit:

@@ -5,6 +5,7 @@ from shared.store.errors import NotLeader, StoreInUse, StoreUnavailable
 from shared.store.leader import LeaderRow, Standing
 from shared.store.records import Records
 from shared.store.store import Store
+from shared.store.turns import give_way
 from shared.store.unit import Queued, Unit
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "StoreInUse",
     "StoreUnavailable",
     "Unit",
+    "give_way",
 ]

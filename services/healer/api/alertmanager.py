@@ -20,10 +20,11 @@ from services.healer.incidents.alertmanager_alerts import (
 )
 from shared.contracts import Fault
 from shared.observe import OUTSIDE_ALERTS
+from shared.store import give_way
 
 routes = APIRouter(tags=["alerts in"])
 log = structlog.get_logger(__name__)
-_PART = 500
+_PART = 100
 """Alerts in one transaction: others must not wait long for theirs."""
 _JSON = {"requestBody": {"content": {"application/json": {"schema": {}}}, "required": True}}
 
@@ -79,6 +80,7 @@ def _take(healer: Healer, found: Sequence[OutsideAlert], holds: timedelta | None
             ctx = healer.context(unit.records)
             for alert in found[start : start + _PART]:
                 unit.emit(*healer.handlers.outside_alert(alert, holds, ctx))
+        give_way()
     OUTSIDE_ALERTS.labels("taken").inc(len(found))
     healer.wake()
 

@@ -1,13 +1,14 @@
 """The store's promises: all or nothing, once only, nothing forgotten before it is sent."""
 
 import contextlib
+import threading
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
-from shared.store import Collection, Queued, Store
+from shared.store import Collection, Queued, Store, give_way
 
 
 class Note(BaseModel):
@@ -169,3 +170,28 @@ def test_what_was_set_aside_is_not_sent_again_and_keeps_its_reason(store: Store)
     assert (kept.message_id, kept.set_aside) == ("id-1", "its headers take 131,000 bytes")
     store.retry([first.id])
     assert [queued.id for queued in store.unsent()] == [first.id, second.id]
+
+
+def test_who_works_in_many_transactions_lets_others_have_theirs_between(store: Store) -> None:
+    begun, left = threading.Event(), 20
+
+    def in_many_transactions() -> None:
+        nonlocal left
+        while left and not done.is_set():
+            with store.transaction() as records:
+                for number in range(500):
+                    records.put(NOTES, Note(name=f"many-{number}"))
+                begun.set()
+            left -= 1
+            give_way()
+
+    done = threading.Event()
+    worker = threading.Thread(target=in_many_transactions)
+    worker.start()
+    begun.wait()
+    with store.transaction() as records:
+        records.put(NOTES, Note(name="one"))
+    done.set()
+    worker.join()
+
+    assert left

@@ -73,20 +73,20 @@ def _constructed(principal: Principal) -> set[str]:
 def _dispatched(principal: Principal) -> set[str]:
     """Types of messages that are keys of a table of handlers."""
     found: set[str] = set()
-    for node in (node for tree in _trees(principal) for node in ast.walk(tree)):
+    nodes = [(module, node) for module in _trees(principal) for node in ast.walk(module)]
+    for module, node in nodes:
         if isinstance(node, ast.Dict):
             found.update(name for key in node.keys if key is not None for name in _named(key))
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "dict.fromkeys":
-            found.update(_named(_value_of(principal, node.args[0])))
+            found.update(_named(_value_of(module, node.args[0])))
     return found
 
 
-def _value_of(principal: Principal, node: ast.expr) -> ast.expr:
-    """What a module's constant was assigned."""
+def _value_of(module: ast.AST, node: ast.expr) -> ast.expr:
+    """The value that a constant of the module was assigned."""
     assigned = {
         target.id: each.value
-        for tree in _trees(principal)
-        for each in ast.walk(tree)
+        for each in ast.walk(module)
         if isinstance(each, ast.Assign)
         for target in each.targets
         if isinstance(target, ast.Name)
@@ -139,7 +139,7 @@ def test_a_packages_docstring_names_what_it_consumes_and_publishes(principal: Pr
     text = " ".join((importlib.import_module(_PACKAGES[principal]).__doc__ or "").split())
     types = set(_CLASSES.values())
     said = {
-        word: set(re.findall(r"[a-z]+(?:[.-][a-z]+)+", found[1])) & types
+        word: set(re.findall(r"[a-z]+(?:[.-][a-z_]+)+", found[1])) & types
         for word in ("Consumes", "Publishes")
         if (found := re.search(rf"{word}: ((?:[^.]|\.(?=\S))*)\.", text))
     }

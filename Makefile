@@ -44,7 +44,7 @@ unit: setup ## Run the tests that need no server
 	@$(PYTHON) -m pytest -q -n 2 tests/unit $(ARGS)
 
 coverage: setup ## Measure which branches the unit tests take (ARGS=tests/unit/task: of a part)
-	@$(PYTHON) -m pytest -q -n 2 $(or $(ARGS),tests/unit) --cov --cov-report=term
+	@$(PYTHON) -m pytest -q -n 2 $(or $(ARGS),tests/unit) --cov --cov-report=term $(if $(ARGS),--cov-fail-under=0)
 
 # Make takes over an environment's KUBECONFIG: only one given on its command line counts.
 ifeq ($(origin KUBECONFIG),command line)

@@ -230,7 +230,7 @@ def test_a_machines_page_says_what_costs_it_points_hour_by_hour(console: Console
     assert "sys.ntpd.offset is 3" in text
     console.press_link("All its series")
     until(lambda: console.browser.count("main tbody tr") == 2, 20)
-    assert _shows(console, "/machines/h2", "health has not been told yet", "too many")
+    assert _shows(console, "/machines/h2", "health has not been reported yet", "too many")
 
 
 @pytest.mark.parametrize("page", PAGES)

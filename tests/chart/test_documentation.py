@@ -52,12 +52,14 @@ def test_the_documented_install_renders() -> None:
     assert image["image"] == f"{built[1]}task:{built[2]}"
 
 
-def test_the_documented_values_for_servers_of_ones_own_render() -> None:
-    (values,) = blocks(HOW_TO, "yaml")
+def test_the_documented_values_for_servers_of_ones_own_and_for_projects_render() -> None:
+    servers, projects = (yaml.safe_load(values) for values in blocks(HOW_TO, "yaml"))
 
-    manifests = render(values=yaml.safe_load(values))
+    manifests = render(values=servers | projects)
 
     assert named(manifests, "StatefulSet", "detector")["spec"]["replicas"] == 2
+    quota = named(manifests, "ResourceQuota", "jobs")
+    assert quota["metadata"]["namespace"] == projects["jobs"]["projects"]["vision"]["namespace"]
 
 
 def test_what_is_documented_as_kept_is_what_is_kept() -> None:

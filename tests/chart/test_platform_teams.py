@@ -89,7 +89,8 @@ def test_every_container_that_connects_knows_ones_own_authorities(
             assert "trust" in volumes
     assert found > 10
     made = [m for m in everything if m["metadata"]["name"].endswith("-trust")]
-    assert [m["metadata"]["namespace"] for m in made] == ["barograph", "training"]
+    namespaces = [m["metadata"]["namespace"] for m in made]
+    assert namespaces == ["barograph", "training", "team-speech", "team-vision"]
     settings = named(everything, "ConfigMap", "task")["data"]
     assert settings["BAROGRAPH_TASK_TRUST_CONFIG_MAP"] == made[0]["metadata"]["name"]
     assert "trust_config_map" in TaskSettings.model_fields

@@ -85,7 +85,7 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
         raise CutError
 
     with Client(url) as barograph, pytest.raises(CutError):
-        barograph.upload_archive(path, digest, cut)
+        barograph.upload_archive(path, digest, progress=cut)
     kept = UploadMemory(digest).recall()
     asked = {"sha256": digest, "size": SIZE, "upload_id": kept}
     begun = httpx.post(f"{url}/api/v1/uploads", json=asked).json()
@@ -94,7 +94,7 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
 
     seen: list[int] = []
     with Client(url) as barograph:
-        name = barograph.upload_archive(path, digest, seen.append)
+        name = barograph.upload_archive(path, digest, progress=seen.append)
     assert sum(seen) == SIZE
     assert name == f"barograph:packages:{digest}.tar.gz"
     objects.fetch("barograph", f"packages/{digest}.tar.gz", tmp_path / "back")
@@ -108,5 +108,5 @@ def test_a_package_that_changed_on_the_way_is_refused_and_not_kept(
     path, _ = package(tmp_path, 2)
     wrong = hashlib.sha256(b"something else").hexdigest()
     with Client(url) as barograph, pytest.raises(BadInputError, match="digest"):
-        barograph.upload_archive(path, wrong, lambda _: None)
+        barograph.upload_archive(path, wrong)
     assert objects.head("barograph", f"packages/{wrong}.tar.gz") is None

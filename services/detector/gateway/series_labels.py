@@ -12,7 +12,7 @@ from services.detector.gateway.wire import Bytes, Int, Places, read_field, read_
 from shared.compiled import kernel
 
 # ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in ``wire``
-MAX_LABEL_BYTES = 65_536
+MAX_LABEL_BYTES = 131_072
 """One series has at most so many bytes of labels; more is a fault of that series."""
 
 TOO_LONG, LOST = -1, -3

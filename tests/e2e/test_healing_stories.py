@@ -59,7 +59,7 @@ def test_a_disk_is_cleaned_before_its_alarm_and_filling_again_at_once_is_no_loop
     assert "1 saved an alarm" in machine.barograph("ledger")
 
     again = machine.fill("filling", 96)
-    told = machine.mail(volume, "needs you")
+    told = machine.mail(volume, "needs you:")
     assert "clean-logs did not run again: it ran" in text_of(told)
     assert all(path.exists() for path in again)
     assert len(machine.runs(volume)) == 1
@@ -108,7 +108,7 @@ def test_what_nobody_approves_in_time_is_not_done_and_told_again(machine: Machin
     shown = machine.barograph("show", alert)
     assert f"planned: rm -- {logs[-1]}" in shown
     assert "Biggest directories and files below" in shown
-    told = machine.mail(volume, "needs you")
+    told = machine.mail(volume, "needs you:")
     assert "The proposal to run clean-logs expired: nobody decided in time." in text_of(told)
     late = httpx.post(approve, trust_env=False)
     assert late.status_code == 410
@@ -125,7 +125,7 @@ def test_the_kill_switch_ends_a_plan_half_way_and_a_person_is_told_by_whom(
     begun_to_delete(logs)
     switches = machine.ask("POST", "healing/stop", {"by": "ann", "reason": "not now"})
     assert [switch["by"] for switch in switches] == ["ann"]
-    told = machine.mail(volume, "needs you")
+    told = machine.mail(volume, "needs you:")
     assert "by ann (not now)" in text_of(told)
     left = [path for path in logs if path.exists()]
     assert 0 < len(left) < len(logs)

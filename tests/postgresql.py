@@ -9,11 +9,12 @@ import shutil
 import signal
 from pathlib import Path
 
+import psycopg
+
 from shared.embedded.process import (
     LOOPBACK,
     EmbeddedError,
     OwnedProcess,
-    accepts,
     free_ports,
     wait_until,
 )
@@ -36,7 +37,7 @@ class PrivatePostgres:
         return f"postgresql+psycopg://{service}:{secret}@{LOOPBACK}:{self._port}/{service}"
 
     def start(self) -> None:
-        """Start and return when it accepts connections."""
+        """Start and return when it lets its services in."""
         self._write_secrets()
         command = ["/bin/sh", str(SCRIPT)]
         if os.geteuid() == 0:
@@ -51,7 +52,7 @@ class PrivatePostgres:
         self._process = OwnedProcess(command, log=self._state / "log", env=self._environment())
         try:
             wait_until(
-                lambda: accepts(self._port),
+                self._answers,
                 _START_TIMEOUT_S,
                 "PostgreSQL",
                 alive=self._process.alive,
@@ -60,6 +61,15 @@ class PrivatePostgres:
             tail = self._process.log_tail()
             self.stop()
             raise EmbeddedError(f"{error}; its log ends with:\n{tail}") from error
+
+    def _answers(self) -> bool:
+        """Whether it lets somebody in: it listens before it does."""
+        url = self.url(next(iter(self._passwords))).replace("+psycopg", "")
+        try:
+            psycopg.connect(url, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop at once but in order, as the chart's pre-stop hook does."""

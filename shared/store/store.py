@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import IO
+from typing import IO, Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -62,6 +62,9 @@ class Store:
         self._engine = engine(url, self._name)
         # SQLite has one writer; waiting here is cheaper and fairer than its busy loop.
         self._turn = threading.RLock() if self._engine.dialect.name == "sqlite" else None
+        # SQLite reads one moment in any transaction, PostgreSQL by default in any statement.
+        snapshot = {"isolation_level": "REPEATABLE READ"} if self._turn is None else {}
+        self._looking: dict[str, Any] = {READING: True} | snapshot
         try:
             migrate(self._engine)
         except (OperationalError, InterfaceError) as error:
@@ -125,6 +128,9 @@ class Store:
     def reading(self) -> Iterator[Records]:
         """The records as they are now, for looking only; no writer waits for it, nor it for one.
 
+        All that is read is of one moment: a job that changes its state between two questions is
+        not missing from both answers.
+
         Raises:
             StoreUnavailable: when the database cannot be reached.
         """
@@ -133,7 +139,7 @@ class Store:
         with alone or nullcontext():
             try:
                 with self._engine.connect() as opened:
-                    connection = opened.execution_options(**{READING: True})
+                    connection = opened.execution_options(**self._looking)
                     with connection.begin():
                         yield Records(connection)
             except (OperationalError, InterfaceError) as error:

@@ -26,7 +26,13 @@ class Count(BaseModel):
     value: int = 0
 
 
+class Job(BaseModel):
+    name: str
+    state: str
+
+
 COUNTS = Collection("counts", Count, key=lambda c: c.name)
+JOBS = Collection("jobs", Job, key=lambda j: j.name, status=lambda j: j.state)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,26 @@ def test_replicas_that_read_decide_and_write_at_once_do_not_overwrite_each_other
         assert records.get(COUNTS, "both") == Count(name="both", value=200)
     for replica in replicas:
         replica.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_who_looks_sees_one_moment_whatever_is_written_meanwhile(
+    engine: str, database: PrivatePostgres, tmp_path: Path
+) -> None:
+    url = database.url() if engine == "postgresql" else f"sqlite:///{tmp_path}/store.db"
+    store = Store(url)
+    with store.transaction() as records:
+        records.put(JOBS, Job(name="a", state="starting"))
+
+    with store.reading() as looking:
+        states = looking.statuses(JOBS)
+        with store.transaction() as records:
+            records.put(JOBS, Job(name="a", state="running"))
+        assert looking.keys(JOBS, states, limit=10) == ["a"]
+
+    with store.reading() as looking:
+        assert looking.statuses(JOBS) == ["running"]
+    store.close()
 
 
 def test_replicas_that_start_at_once_on_an_empty_database_all_come_up(

@@ -173,7 +173,7 @@ def test_what_was_set_aside_is_not_sent_again_and_keeps_its_reason(store: Store)
 
 
 def test_who_works_in_many_transactions_lets_others_have_theirs_between(store: Store) -> None:
-    begun, left = threading.Event(), 20
+    begun, left = threading.Event(), 1_000
 
     def in_many_transactions() -> None:
         nonlocal left

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.client.projects import ALL, EVERY, Projects
 from shared.contracts import DEFAULT_PROJECT, ProjectName
 from shared.roles import Role
+from shared.visible import visible
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,11 @@ class Person:
 
     name: str
     groups: tuple[str, ...] = ()
+
+
+def is_readable(name: str) -> bool:
+    """Whether a name can stand in decisions and the audit as it is."""
+    return bool(name) and name == visible(name) and len(name) <= _LONGEST_NAME
 
 
 class GroupRights(BaseModel):

@@ -24,7 +24,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from services.client.groups import Person
+from services.client.groups import Person, is_readable
 from services.client.settings import ClientSettings
 from shared.visible import visible
 
@@ -38,7 +38,7 @@ _KNOWN_S, _RETRY_S = 3600.0, 10.0
 """For how long its keys are believed, and how often an unknown one makes us ask again."""
 _LEEWAY_S = 60
 _MAX_BYTES = 2**20
-_LONGEST_NAME, _MAX_GROUPS = 200, 1_000
+_MAX_GROUPS = 1_000
 
 
 class ProviderUnavailable(Exception):
@@ -185,7 +185,7 @@ class Provider:
     def _name(self, claims: Mapping[str, Any]) -> str:
         named = _at(claims, self._settings.oidc_name_claim) or claims["sub"]
         name = str(named).strip()
-        if not name or name != visible(name) or len(name) > _LONGEST_NAME:
+        if not is_readable(name):
             raise SignInRefused("the provider names nobody readably")
         return name
 

@@ -8,13 +8,12 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 import structlog
 from starlette.datastructures import Headers
 
-from services.client.groups import Person
+from services.client.groups import Person, is_readable
 from services.client.settings import ClientSettings
-from shared.visible import visible
 
 log = structlog.get_logger(__name__)
 _MAX_NAMED = 1_000
-_LONGEST_NAME, _LONGEST_GROUPS = 200, 16_384
+_LONGEST_GROUPS = 16_384
 
 
 class AmbiguousHeaderError(Exception):
@@ -46,7 +45,7 @@ class TrustedProxy:
             text = f"{self._user} or {self._groups} came twice: the proxy must remove its clients'"
             raise AmbiguousHeaderError(text)
         name = users[0].strip()
-        if not name or name != visible(name) or len(name) > _LONGEST_NAME:
+        if not is_readable(name):
             raise AmbiguousHeaderError(f"{self._user} names nobody readably")
         listed = groups[0][:_LONGEST_GROUPS].split(",") if groups else []
         return Person(name, tuple(each.strip() for each in listed if each.strip()))

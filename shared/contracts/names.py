@@ -21,11 +21,12 @@ KubernetesName = Annotated[
 
 DEFAULT_PROJECT = "default"
 """The project of whatever names none."""
+PROJECT_WORD, MAX_PROJECT = "[a-z0-9]([a-z0-9-]*[a-z0-9])?", 50
 ProjectName = Annotated[
     str,
     Field(
-        max_length=50,
-        pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        max_length=MAX_PROJECT,
+        pattern=f"^{PROJECT_WORD}$",
         examples=["vision"],
         description="The name of a project, which owns jobs, packages, logs and results.",
     ),

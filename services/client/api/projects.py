@@ -10,17 +10,21 @@ from pydantic import Field
 from services.client.access import CALLER
 from services.client.api.faults import refusal
 from shared.contracts import JobSubmit
+from shared.contracts.names import MAX_PROJECT, PROJECT_WORD
 from shared.packages.places import is_package, prefix_of
 from shared.roles import Role
 
-_PATTERN = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$"
+_PATTERN = f"^({PROJECT_WORD})?$"
 OfProject = Annotated[
-    str, Query(max_length=50, pattern=_PATTERN, description="A project; all of yours if empty.")
+    str,
+    Query(
+        max_length=MAX_PROJECT, pattern=_PATTERN, description="A project; all of yours if empty."
+    ),
 ]
 NamedProject = Annotated[
     str,
     Field(
-        max_length=50,
+        max_length=MAX_PROJECT,
         pattern=_PATTERN,
         description="Whose it is; empty: the project of who has one, or the default project.",
     ),

@@ -133,12 +133,13 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Mute the alerts that all MATCHERS fit, and say how many are open now."""
+    from shared.client.client import silence_body  # noqa: PLC0415 - httpx is long to import
+
     try:
         ends = datetime.now(UTC) + _span(lasting)
     except (ValueError, OverflowError):
         fail(f"{lasting} is no time to last; write 30m, 2h or 1d12h")
-    body = {"matchers": matchers, "ends_at": ends.isoformat(), "owner": getpass.getuser()}
-    body["reason"] = reason or "said on the command line"
+    body = silence_body(matchers, ends, reason or "said on the command line")
     looked = call("POST", "silences/preview", state, url, token, body)
     made = {} if preview else call("POST", "silences", state, url, token, body)
     if as_json:

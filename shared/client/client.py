@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -183,10 +183,14 @@ class Client:
 
     def get(self, job_id: str, folder: Path | str, below: str = "") -> Iterator[Path]:
         """Fetch a job's results into ``folder``; gives each file's path once it is there, whole."""
+        yield from self.fetch(job_id, self.results(job_id, below), folder)
+
+    def fetch(self, job_id: str, files: Iterable[Result], folder: Path | str) -> Iterator[Path]:
+        """Fetch these of a job's results, as ``get``."""
         job = self.job(job_id)
         own = f"jobs/{job.job_id}/"
         digests = {each.key.removeprefix(own): each.sha256 for each in job.artifacts}
-        for file in self.results(job.job_id, below):
+        for file in files:
             target = packages.place(Path(folder), file.path)
             digest = digests.get(file.path)
             packages.download(self.jobs_api, job.job_id, file.path, target, file.size, digest)
@@ -219,12 +223,12 @@ class Client:
         self, matchers: Sequence[str], lasting: timedelta, reason: str, owner: str = ""
     ) -> Silence:
         """Mute the alerts that all matchers fit, such as ``host="db7"``."""
-        body = silence_body(matchers, lasting, reason, owner)
+        body = silence_body(matchers, datetime.now(UTC) + lasting, reason, owner)
         return Silence.model_validate(self.alerts_api.call("POST", "/silences", json=body))
 
     def preview(self, matchers: Sequence[str], lasting: timedelta) -> Preview:
         """The alerts that such a silence would mute; nothing is muted."""
-        body = silence_body(matchers, lasting, "preview", "")
+        body = silence_body(matchers, datetime.now(UTC) + lasting, "preview")
         answer = self.alerts_api.call("POST", "/silences/preview", json=body)
         return Preview.model_validate(answer)
 
@@ -254,12 +258,12 @@ def open_alerts(healer: Connection) -> list[dict[str, Any]]:
 
 
 def silence_body(
-    matchers: Sequence[str], lasting: timedelta, reason: str, owner: str
+    matchers: Sequence[str], ends: datetime, reason: str, owner: str = ""
 ) -> dict[str, Any]:
-    """A silence that begins now, as the healer takes it."""
+    """A silence that begins now, as the healer takes it; by default of who runs this program."""
     return {
         "matchers": list(matchers),
-        "ends_at": (datetime.now(UTC) + lasting).isoformat(),
+        "ends_at": ends.isoformat(),
         "owner": owner or getpass.getuser(),
         "reason": reason,
     }

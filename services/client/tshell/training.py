@@ -41,7 +41,7 @@ def tensorboard(
             "TensorBoard is not installed here: pip install tensorboard, or fetch the files with"
             f" tshell get {view['job_id']}",
         )
-    events = [each.path for each in client.results(view["job_id"]) if _EVENTS in each.path]
+    events = [each for each in client.results(view["job_id"]) if _EVENTS in each.path]
     if not events:
         raise Stop(
             Code.NOT_FOUND,
@@ -49,9 +49,8 @@ def tensorboard(
             " BAROGRAPH_OUTPUT_DIR, as keras.callbacks.TensorBoard does",
         )
     folder = output or Path(view["job_id"])
-    for path in events:
-        for target in client.get(view["job_id"], folder, path):
-            print(visible(str(target)))
+    for target in client.fetch(view["job_id"], events, folder):
+        print(visible(str(target)))
     options = ["--logdir", str(folder), "--host", "127.0.0.1", "--port", str(port)]
     try:
         raise typer.Exit(subprocess.run([*program, *options], check=False).returncode)

@@ -1,4 +1,4 @@
-"""Every message of the platform, in flow order; importing this package registers them all."""
+"""Every message of the platform; importing this package registers them all."""
 
 from shared.contracts.alerts import (
     AlarmPredicted,
@@ -14,23 +14,20 @@ from shared.contracts.alerts import (
     Severity,
     Vote,
 )
+from shared.contracts.correlation import CorrelationChanged, RuleDecide, RuleState
 from shared.contracts.healing import (
     ActionChanged,
     ActionDecide,
     ActionState,
     AnomalyJudge,
     AnomalyJudged,
-    CorrelationChanged,
     HealingResume,
     HealingStop,
     HealingSwitched,
-    HealthReported,
-    HealthTerm,
     IncidentAcknowledge,
     Level,
-    RuleDecide,
-    RuleState,
 )
+from shared.contracts.health import HealthReported, HealthTerm
 from shared.contracts.job_events import (
     MAX_ARTIFACTS,
     MAX_REASONS,
@@ -60,7 +57,8 @@ from shared.contracts.job_parts import (
     retry_budgets,
 )
 from shared.contracts.job_plans import JobPlan, JobPlanned, PlannedRole
-from shared.contracts.jobs import JobCancel, JobRemove, JobSubmit, RequestRefused
+from shared.contracts.job_requests import JobCancel, JobRemove
+from shared.contracts.jobs import JobSubmit
 from shared.contracts.message import (
     Fault,
     Message,
@@ -91,12 +89,20 @@ from shared.contracts.questions import (
     Curve,
     CurveAnswered,
     CurveAsk,
+    DeadLettersAnswered,
+    DeadLettersAsk,
+    ForecastScore,
     Question,
+    ScoresAnswered,
+    ScoresAsk,
     SeriesFound,
     SeriesSearch,
     SettingsAnswered,
     SettingsAsk,
+    ThresholdTried,
+    ThresholdTry,
 )
+from shared.contracts.refusal import RequestRefused
 from shared.contracts.remediation import (
     EvidenceCollect,
     EvidenceCollected,
@@ -153,6 +159,8 @@ __all__ = [
     "Curve",
     "CurveAnswered",
     "CurveAsk",
+    "DeadLettersAnswered",
+    "DeadLettersAsk",
     "Direction",
     "EmptyDirectory",
     "EnvironmentSource",
@@ -162,6 +170,7 @@ __all__ = [
     "EvidenceRow",
     "FailureClass",
     "Fault",
+    "ForecastScore",
     "HealingResume",
     "HealingStop",
     "HealingSwitched",
@@ -223,6 +232,8 @@ __all__ = [
     "RuleState",
     "Sample",
     "Scheduling",
+    "ScoresAnswered",
+    "ScoresAsk",
     "SeriesFound",
     "SeriesRef",
     "SeriesSearch",
@@ -231,6 +242,8 @@ __all__ = [
     "SettingsAsk",
     "Severity",
     "Stored",
+    "ThresholdTried",
+    "ThresholdTry",
     "Timeouts",
     "Toleration",
     "Volume",

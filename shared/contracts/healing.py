@@ -1,26 +1,25 @@
-"""Messages of people and machines about handling: approval, kill switch, rules, labels, health.
+"""Messages about actions: approvals, acknowledgements, the kill switch, people's judgements.
 
-What is done about an alarm is an *action*: planned, proposed or begun, verified, and in between
-approved, refused, expired or stopped. Its states are published as ``action.changed``.
+An *action* is one remediation for one alert. It is planned, proposed or begun, and verified; in
+between it may be approved, refused, stopped, or expire. ``action.changed`` publishes its states.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from shared import machine
 from shared.contracts.alerts import Direction, EventId, SeriesRef
-from shared.contracts.message import Identifier, Message, Part
-from shared.contracts.metrics import ItemName
+from shared.contracts.message import Identifier, Message
 from shared.contracts.remediation import RemediationStep
 
 Reason = Annotated[str, Field(max_length=500, description="Why, in words for people.")]
 Person = Annotated[
     str,
-    Field(min_length=1, max_length=200, description="The person who says so, as audits name them."),
+    Field(min_length=1, max_length=200, description="The person, as named in the audit log."),
 ]
 HostPattern = Annotated[
     str,
@@ -33,7 +32,7 @@ HostPattern = Annotated[
 
 
 class Level(StrEnum):
-    """How far handling goes without a person."""
+    """The level of autonomy."""
 
     OBSERVE = "observe"
     """Publish the alert's states, nothing else."""
@@ -51,7 +50,7 @@ class Level(StrEnum):
 
 
 class ActionState(StrEnum):
-    """Where an action stands; the last six are ends."""
+    """The states of an action; the last six are final."""
 
     PROPOSED = "proposed"
     RUNNING = "running"
@@ -66,39 +65,34 @@ class ActionState(StrEnum):
 
 
 class ActionDecide(Message):
-    """A person approves or refuses a proposed action. The first decision holds."""
+    """A person approves or refuses a proposed action. The first decision counts."""
 
     TYPE: ClassVar[str] = "action.decide"
+    SUBJECT: ClassVar[str] = "action_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("action_id", "approve", "by")
 
     action_id: EventId
     approve: bool
     by: Person
     reason: Reason = ""
 
-    def subject(self) -> str:
-        return self.action_id
-
-    def dedupe_key(self) -> str:
-        return f"{self.action_id}/{self.approve}/{self.by}"
-
 
 class IncidentAcknowledge(Message):
-    """A person takes care of an alert: nobody else is called. The first one holds."""
+    """A person acknowledges an alert: nobody else is notified. The first acknowledgement counts."""
 
     TYPE: ClassVar[str] = "incident.acknowledge"
+    SUBJECT: ClassVar[str] = "alert_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("alert_id", "by")
 
     alert_id: EventId = Field(description="The incident, as alert.changed names it.")
     by: Person
 
-    def subject(self) -> str:
-        return self.alert_id
-
-    def dedupe_key(self) -> str:
-        return f"{self.alert_id}/{self.by}"
-
 
 class _Switch(Message):
     """A use of the kill switch."""
+
+    SUBJECT: ClassVar[str] = "hosts"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("switch_id",)
 
     switch_id: EventId = Field(description="New for every use; repeating a message is harmless.")
     hosts: HostPattern = "*"
@@ -106,29 +100,25 @@ class _Switch(Message):
     reason: Reason = ""
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.hosts
-
-    def dedupe_key(self) -> str:
-        return self.switch_id
-
 
 class HealingStop(_Switch):
-    """The kill switch: no remediation begins, and one under way ends before its next step."""
+    """The kill switch: no remediation starts, and one in progress ends before its next step."""
 
     TYPE: ClassVar[str] = "healing.stop"
 
 
 class HealingResume(_Switch):
-    """Take back every ``healing.stop`` with this pattern of machines."""
+    """Revokes every ``healing.stop`` with this pattern of machines."""
 
     TYPE: ClassVar[str] = "healing.resume"
 
 
 class HealingSwitched(Message):
-    """The kill switch as it stands now."""
+    """The current state of the kill switch."""
 
     TYPE: ClassVar[str] = "healing.switched"
+    SUBJECT: ClassVar[str] = "hosts"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("switch_id",)
 
     switch_id: EventId = Field(description="The id of the message that changed it.")
     hosts: HostPattern
@@ -137,17 +127,13 @@ class HealingSwitched(Message):
     reason: Reason = ""
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.hosts
-
-    def dedupe_key(self) -> str:
-        return self.switch_id
-
 
 class ActionChanged(Message):
     """An action's state changed."""
 
     TYPE: ClassVar[str] = "action.changed"
+    SUBJECT: ClassVar[str] = "series"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("action_id", "sequence")
 
     action_id: EventId
     incident_id: EventId
@@ -166,17 +152,13 @@ class ActionChanged(Message):
     reason: str = Field(default="", description="Why it came to this state, in words.")
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.series.text()
-
-    def dedupe_key(self) -> str:
-        return f"{self.action_id}/{self.sequence}"
-
 
 class AnomalyJudge(Message):
-    """A person says whether an alarm was one: the label that thresholds are trained with."""
+    """A person judges whether an alarm was real: a label from which thresholds are learned."""
 
     TYPE: ClassVar[str] = "anomaly.judge"
+    SUBJECT: ClassVar[str] = "alert_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("alert_id", "anomaly", "by")
 
     alert_id: EventId = Field(description="The incident, as alert.changed names it.")
     anomaly: bool = Field(description="False: this was not an anomaly.")
@@ -184,17 +166,13 @@ class AnomalyJudge(Message):
     reason: Reason = ""
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.alert_id
-
-    def dedupe_key(self) -> str:
-        return f"{self.alert_id}/{self.anomaly}/{self.by}"
-
 
 class AnomalyJudged(Message):
     """A label on an episode of a series, for the detector that raised it."""
 
     TYPE: ClassVar[str] = "anomaly.judged"
+    SUBJECT: ClassVar[str] = "series"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("label_id",)
 
     label_id: EventId
     series: SeriesRef
@@ -203,110 +181,3 @@ class AnomalyJudged(Message):
     value: float = Field(description="The value that raised the alarm.")
     by: Person
     at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.series.text()
-
-    def dedupe_key(self) -> str:
-        return self.label_id
-
-
-class RuleState(StrEnum):
-    """A correlation rule's life."""
-
-    PROPOSED = "proposed"
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    RETIRED = "retired"
-
-
-class RuleDecide(Message):
-    """A person accepts or rejects a proposed correlation rule, or retires an accepted one."""
-
-    TYPE: ClassVar[str] = "correlation.decide"
-
-    rule_id: EventId
-    accept: bool
-    by: Person
-    reason: Reason = ""
-    at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.rule_id
-
-    def dedupe_key(self) -> str:
-        return f"{self.rule_id}/{self.accept}/{self.at.isoformat()}"
-
-
-class CorrelationChanged(Message):
-    """A rule "when A alarms, B alarms in the same window": found, decided on, or out of date.
-
-    While accepted, an alarm of B with A open is attached to A's and has no notice of its own.
-    """
-
-    TYPE: ClassVar[str] = "correlation.changed"
-
-    rule_id: EventId = Field(description="Deterministic: scope, A and B.")
-    sequence: int = Field(ge=1)
-    state: RuleState
-    scope: str = Field(description="'machine', or the name of a group of machines.")
-    cause: ItemName = Field(description="A.")
-    effect: ItemName = Field(description="B.")
-    support: float = Field(ge=0, le=1, description="Share of transactions with A and B.")
-    confidence: float = Field(ge=0, le=1, description="The share of those with A that have B.")
-    lift: float = Field(ge=0, description="Confidence over the share of all that have B.")
-    lag_s: float = Field(description="Median of B's time minus A's, seconds.")
-    count: int = Field(ge=0, description="Transactions with A and B.")
-    transactions: int = Field(ge=0, description="All transactions looked at.")
-    by: str = ""
-    reason: str = ""
-    at: AwareDatetime
-
-    def subject(self) -> str:
-        return f"{self.cause} -> {self.effect}"
-
-    def dedupe_key(self) -> str:
-        return f"{self.rule_id}/{self.sequence}"
-
-
-class HealthTerm(Part):
-    """One summand of a health: how many points it costs, and why."""
-
-    name: str = Field(description="The name of the part, e.g. cpu, disk used, open alarms.")
-    value: float | None = Field(default=None, description="The item's value; None: no item.")
-    lost: float = Field(ge=0, description="Points taken from 100.")
-    sentence: str
-    series: str = Field(default="", description="The series that decides, in canonical text.")
-
-
-class HealthReported(Message):
-    """The health of a machine or of a group of machines, 0 to 100, with every term."""
-
-    TYPE: ClassVar[str] = "health.reported"
-
-    scope: Literal["machine", "group"] = "machine"
-    name: str = Field(
-        min_length=1,
-        max_length=machine.MAX_LENGTH,
-        pattern=machine.PATTERN,
-        description="The machine, or the group.",
-    )
-    score: float = Field(ge=0, le=100)
-    verdict: Literal["healthy", "watch", "sick", "unknown"]
-    terms: tuple[HealthTerm, ...] = Field(max_length=100, description="Most costly first.")
-    trend: float | None = Field(default=None, description="Points a day, over the last day.")
-    first: str = Field(default="", description="The thing to fix first, in one sentence.")
-    usage: Literal["idle", "normal", "overloaded", "unknown"] = "unknown"
-    advice: str = Field(default="", description="The conclusion from the usage, in one sentence.")
-    reclaimable_cpu_percent: float = Field(
-        default=0, ge=0, le=100, description="Percent of its CPU beyond a day's peak and a quarter."
-    )
-    reclaimable_memory_percent: float = Field(default=0, ge=0, le=100, description="Likewise.")
-    machines: int = Field(default=1, ge=0, description="In a group.")
-    at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.name
-
-    def dedupe_key(self) -> str:
-        return f"{self.scope}/{self.name}/{self.at.isoformat()}"

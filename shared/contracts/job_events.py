@@ -30,18 +30,15 @@ class Isolation(Part):
 class JobEvent(Message):
     """A job changed state. ``sequence`` grows by one per event of a job, from 1."""
 
+    SUBJECT: ClassVar[str] = "job_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("job_id", "sequence")
+
     job_id: Identifier
     name: Identifier
     state: JobState
     sequence: int = Field(ge=1, description="Order of this job's events; later wins.")
     reason: Sentence = Field(default="", description="Why, in words for people.")
     at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.job_id
-
-    def dedupe_key(self) -> str:
-        return f"{self.job_id}/{self.sequence}"
 
 
 class JobAccepted(JobEvent):
@@ -74,7 +71,7 @@ class PendingCause(StrEnum):
 
 
 class JobPending(JobEvent):
-    """The job could not go on so far; the one reason that matters most, and what to do."""
+    """The job cannot proceed yet: the reason that matters most, and what to do about it."""
 
     TYPE: ClassVar[str] = "job.pending"
 
@@ -149,7 +146,7 @@ class Stored(Part):
 
 
 class JobSucceeded(JobEvent):
-    """The program ended well; what it left is stored."""
+    """The program succeeded, and its results are stored."""
 
     TYPE: ClassVar[str] = "job.succeeded"
 
@@ -158,7 +155,7 @@ class JobSucceeded(JobEvent):
 
 
 class JobFailed(JobEvent):
-    """The job ended badly, for the reason given."""
+    """The job failed, for the reason given."""
 
     TYPE: ClassVar[str] = "job.failed"
 
@@ -180,22 +177,18 @@ class JobCancelled(JobEvent):
 
 
 class JobNotifyRefused(Message):
-    """A job named people whom it may not have notified; it runs all the same."""
+    """A job named recipients whom it may not have notified; it runs anyway."""
 
     TYPE: ClassVar[str] = "job.notify_refused"
+    SUBJECT: ClassVar[str] = "job_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("job_id",)
 
     job_id: Identifier
     faults: Faults = Field(min_length=1)
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.job_id
-
-    def dedupe_key(self) -> str:
-        return self.job_id
-
 
 class JobRemoved(JobEvent):
-    """The record and the objects of an ended job are gone."""
+    """The record and the objects of an ended job have been deleted."""
 
     TYPE: ClassVar[str] = "job.removed"

@@ -1,4 +1,4 @@
-"""Who wants to hear of a job, and of what."""
+"""The notifications that a job asks for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NoticeTarget = Annotated[
 
 
 class JobNotify(Part):
-    """A wish for notices; the healer's channels with ``jobs`` say whom a job may name."""
+    """A request for notifications; the healer's channels with ``jobs`` say whom a job may name."""
 
     to: tuple[NoticeTarget, ...] = Field(
         min_length=1,
@@ -33,8 +33,11 @@ class JobNotify(Part):
         default=("failed", "succeeded", "pending"),
         min_length=1,
         max_length=3,
-        description="The occasion: a failure, a success, or a wait longer than `pending_s`.",
+        description="When to notify: on a failure, a success, or a wait longer than `pending_s`.",
     )
     pending_s: float = Field(
-        default=900, ge=10, le=2_678_400, description="Seconds without running that are too long."
+        default=900,
+        ge=10,
+        le=2_678_400,
+        description="How many seconds a job may wait before it counts as waiting too long.",
     )

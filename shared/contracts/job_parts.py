@@ -16,7 +16,7 @@ ObjectRef = Annotated[
         max_length=1200,
         pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]:[^:\x00-\x1f]+:[^:/\x00-\x1f]+$",
         examples=["barograph:packages:digits.tar.gz"],
-        description="The place of the package: bucket:key prefix:file name.",
+        description="The package in the object store, as bucket:key prefix:file name.",
     ),
 ]
 
@@ -34,7 +34,10 @@ ExtendedResource = Annotated[
 ContainerImage = Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][\w./:@-]*$")]
 
 
-EnvironmentName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+# Kubernetes takes names of variables with dots and hyphens, too.
+EnvironmentName = Annotated[
+    str, Field(max_length=128, pattern=r"^([A-Za-z_-]|\.[A-Za-z0-9_-])[A-Za-z0-9_.-]*$")
+]
 
 
 JobLabels = Annotated[
@@ -70,12 +73,12 @@ _RESERVED_VARIABLES = frozenset(
 
 
 def is_reserved_variable(name: str) -> bool:
-    """Whether the platform itself makes this variable for every member."""
+    """Return whether the platform itself makes this variable for every member."""
     return name in _RESERVED_VARIABLES or name.startswith("BAROGRAPH_")
 
 
 class JobState(StrEnum):
-    """Where a job stands; the last three are terminal and never change."""
+    """The states of a job; the last three are terminal and never change."""
 
     ACCEPTED = "accepted"
     STARTING = "starting"
@@ -94,7 +97,7 @@ TERMINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCE
 
 
 class FailureClass(StrEnum):
-    """Who has to do something about a failure."""
+    """The class of a failure, which says who has to act on it."""
 
     USER_ERROR = "user_error"
     INFRASTRUCTURE = "infrastructure"
@@ -111,7 +114,7 @@ _CRASHES = 1
 
 
 def retry_budgets(max_retries: int) -> dict[FailureClass, int]:
-    """How often a member may be replaced for each class of failure; 0 for those not named."""
+    """Return how often a member may be replaced, by class of failure; 0 for others."""
     return {
         FailureClass.INFRASTRUCTURE: max_retries,
         # Says nothing about the job, nor about the machines.
@@ -124,41 +127,44 @@ class Resources(Part):
     """The resources that each container of the job gets."""
 
     cpu: float = Field(default=1.0, gt=0, le=1024, description="CPU cores.")
-    gpu: int = Field(default=0, ge=0, le=64, description="GPUs; none unless asked for.")
+    gpu: int = Field(default=0, ge=0, le=64, description="GPUs; by default none.")
     memory: MemoryQuantity = "2048Mi"
     gpu_resource: ExtendedResource = Field(
         default="nvidia.com/gpu",
-        description="The name of the GPU resource on the nodes: also a MIG slice or a shared GPU.",
+        description="The name of the nodes' GPU resource, which may be a MIG slice or a shared "
+        "GPU.",
     )
     gpu_model: Annotated[str, Field(max_length=63, pattern=r"^[A-Za-z0-9]([\w.-]*\w)?$")] | None = (
         Field(
             default=None,
-            description="Only nodes labelled nvidia.com/gpu.product with this.",
+            description="The value of the label nvidia.com/gpu.product that nodes must have.",
             examples=["NVIDIA-A100-SXM4-40GB"],
         )
     )
     device_class: KubernetesName | None = Field(
         default=None,
-        description="GPUs through dynamic resource allocation, of this DeviceClass.",
+        description="The DeviceClass of GPUs through dynamic resource allocation.",
         examples=["gpu.nvidia.com"],
     )
     storage: MemoryQuantity | None = Field(
         default=None,
-        description="Disk that its node keeps free for it, and the most it may take there;"
-        " default: nothing is kept, and the most is the installation's.",
+        description="Disk space that is reserved on its node and the most that it may use; by "
+        "default nothing is reserved, and the limit is the installation's.",
         examples=["20Gi"],
     )
     shared_memory: MemoryQuantity | None = Field(
         default=None,
-        description="The size of /dev/shm, which counts as memory; default: the container"
-        " runtime's, usually 64Mi.",
+        description="The size of /dev/shm, which counts as memory; by default the container "
+        "runtime's, usually 64Mi.",
         examples=["2Gi"],
     )
 
 
 class Timeouts(Part):
-    """How long each phase may last, in seconds."""
+    """The time limits of a job's phases, in seconds."""
 
-    start_s: float = Field(default=600, gt=0, le=86_400, description="Until every member runs.")
+    start_s: float = Field(
+        default=600, gt=0, le=86_400, description="Until every member runs the program."
+    )
     rendezvous_s: float = Field(default=300, gt=0, le=86_400, description="Until all reported.")
     run_s: float = Field(default=604_800, gt=0, le=31_536_000, description="The program itself.")

@@ -1,4 +1,4 @@
-"""The question what a job would be, and its answer."""
+"""The request for a job's plan, and its answer."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ from shared.contracts.names import Role
 
 
 class JobPlan(Message):
-    """Say what this job would be and whether it could run; nothing is created."""
+    """Plan this job: what it would be and whether it could run. Nothing is created."""
 
     TYPE: ClassVar[str] = "job.plan"
+    SUBJECT: ClassVar[str] = "request_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: Identifier = Field(description="Chosen by who asks; the answer carries it.")
-    job: JobSubmit = Field(description="The job as it would be handed in.")
+    job: JobSubmit = Field(description="The job as it would be submitted.")
     server: bool = Field(
         default=True, description="Let the API server check the objects, too (its dry run)."
     )
-
-    def subject(self) -> str:
-        return self.request_id
-
-    def dedupe_key(self) -> str:
-        return self.request_id
 
 
 class PlannedRole(Part):
@@ -39,9 +35,11 @@ class PlannedRole(Part):
 
 
 class JobPlanned(Message):
-    """The answer to ``job.plan``: what would be created, and what speaks against it."""
+    """The answer to ``job.plan``: what would be created, and every reason against it."""
 
     TYPE: ClassVar[str] = "job.planned"
+    SUBJECT: ClassVar[str] = "request_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("request_id",)
 
     request_id: Identifier
     runtime: Literal["local", "kubernetes"] = Field(
@@ -68,9 +66,3 @@ class JobPlanned(Message):
     )
     checked: bool = Field(default=False, description="Whether the API server checked the objects.")
     at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.request_id
-
-    def dedupe_key(self) -> str:
-        return self.request_id

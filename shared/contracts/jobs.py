@@ -1,11 +1,11 @@
-"""Requests about jobs: to submit one, to cancel or to remove it; and the refusal."""
+"""The request to run a job."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from shared.contracts.job_notices import JobNotify
 from shared.contracts.job_parts import (
@@ -16,7 +16,7 @@ from shared.contracts.job_parts import (
     Resources,
     Timeouts,
 )
-from shared.contracts.message import Faults, Identifier, Message, RelativePath, cut_to
+from shared.contracts.message import Identifier, Message, RelativePath
 from shared.contracts.names import (
     DEFAULT_PROJECT,
     KubernetesName,
@@ -46,28 +46,33 @@ def _is_of(role: Role, roles: Roles) -> bool:
 
 
 class JobSubmit(Message):
-    """Run this package. The client's own ``job_id`` makes a repeated submit harmless."""
+    """Run this package. The client chooses ``job_id``, so repeating a submit is harmless."""
 
     TYPE: ClassVar[str] = "job.submit"
+    SUBJECT: ClassVar[str] = "job_id"
 
     job_id: Identifier = Field(description="Chosen by the client; the same id is the same job.")
-    name: Identifier = Field(description="Task name, as people will look for it.")
+    name: Identifier = Field(description="The job's name, for people.")
     type: Literal["single", "distribute"] = Field(
-        default="single", description="One container, or a cluster of ps and workers."
+        default="single",
+        description="single: one container; distribute: a cluster of parameter "
+        "servers and workers.",
     )
     package: ObjectRef
     package_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = Field(
-        default=None, description="Digest the downloaded package must have; checked if given."
+        default=None,
+        description="The SHA-256 that the downloaded package must have; checked if given.",
     )
     main: RelativePath = Field(
-        description="Main program below the package's code folder.", examples=["train.py"]
+        description="The main program, relative to the package's code folder.",
+        examples=["train.py"],
     )
     args: tuple[Annotated[str, Field(max_length=4096)], ...] = Field(
         default=(), max_length=256, description="Arguments of the main program."
     )
     env: Environment = Field(
         default_factory=dict,
-        description="Extra environment of the main program: at most 1 MiB in all.",
+        description="Additional environment variables of the main program, at most 1 MiB in all.",
     )
     chief: bool = Field(default=False, description="Whether a chief runs beside ps and workers.")
     ps: int = Field(default=0, ge=0, le=1000, description="Parameter servers (distribute).")
@@ -75,91 +80,99 @@ class JobSubmit(Message):
     evaluator: bool = Field(default=False, description="Whether an evaluator runs as well.")
     cluster_style: Literal["tf_config", "flags"] = Field(
         default="tf_config",
-        description="How the program learns its cluster: TF_CONFIG, or TF_CONFIG and also"
-        " --ps_hosts --worker_hosts --job_name --task_index.",
+        description="How the program learns its cluster: by TF_CONFIG, or also by --ps_hosts "
+        "--worker_hosts --job_name --task_index.",
     )
     success_policy: Literal["chief", "worker0", "all_workers"] | None = Field(
-        default=None, description="Whose success ends the job; default: chief if any, else worker0."
+        default=None,
+        description="The member whose success ends the job; by default the chief "
+        "if there is one, otherwise worker 0.",
     )
     resources: Resources = Resources()
     role_resources: dict[Role, Resources] = Field(
         default_factory=dict,
         max_length=len(Role),
-        description="The resources of a role's containers where they are not `resources`.",
+        description="Resources of a role's containers, instead of `resources`.",
         examples=[{"ps": {"cpu": 2, "memory": "4096Mi"}}],
     )
     image: ContainerImage | None = Field(
         default=None,
-        description="Container image with Python and TensorFlow; default: the installation's.",
+        description="The container image, with Python and TensorFlow; by default the "
+        "installation's.",
         examples=["tensorflow/tensorflow:2.20.0-gpu"],
     )
     role_images: dict[Role, ContainerImage] = Field(
         default_factory=dict,
         max_length=len(Role),
-        description="The image of a role where that is not `image`.",
+        description="The image of a role, instead of `image`.",
     )
     placement: Literal["any", "spread", "together"] = Field(
-        default="any", description="Members on different nodes, on as few as can be, or either."
+        default="any",
+        description="Whether members run on different nodes, on as few as possible, or on any.",
     )
     volumes: tuple[Volume, ...] = Field(
         default=(),
         max_length=32,
-        description="Directories for the program beside its own; in pods only.",
+        description="Additional directories for the program; only in pods.",
     )
     env_from: tuple[EnvironmentSource, ...] = Field(
         default=(),
         max_length=32,
-        description="Variables from Secrets and ConfigMaps, which the broker never sees; in pods"
-        " only.",
+        description="Environment variables from Secrets and ConfigMaps, which the broker never "
+        "sees; only in pods.",
     )
     env_value_from: tuple[EnvironmentValue, ...] = Field(
         default=(),
         max_length=256,
-        description="Single variables from Secrets, ConfigMaps and the pod itself; in pods only.",
+        description="Single variables from Secrets, ConfigMaps and the pod itself; only in pods.",
     )
     containers: tuple[Container, ...] = Field(
         default=(),
         max_length=16,
-        description="Init containers and sidecars of its own, in the order they start; in pods"
-        " only.",
+        description="Init containers and sidecars, in the order in which they start; only in pods.",
     )
     scheduling: Scheduling = Field(
-        default=Scheduling(), description="The nodes on which its members run; in pods only."
+        default=Scheduling(), description="The nodes on which its members run; only in pods."
     )
     role_scheduling: dict[Role, Scheduling] = Field(
         default_factory=dict,
         max_length=len(Role),
-        description="The nodes of a role where that is not `scheduling`.",
+        description="The nodes of a role, instead of `scheduling`.",
     )
     service_account: ServiceAccount | None = Field(
         default=None,
-        description="Whose identity its programs have in the cluster, by allow-list; default:"
-        " none; in pods only.",
+        description="The service account of its programs, by allow-list; by default none; only "
+        "in pods.",
     )
     image_pull_secrets: tuple[KubernetesName, ...] = Field(
-        default=(), max_length=8, description="Secrets its images are pulled with; in pods only."
+        default=(), max_length=8, description="Secrets for pulling its images; only in pods."
     )
     host_network: bool = Field(
-        default=False, description="Use the node's network; free ports are chosen at run time."
+        default=False,
+        description="Whether pods use the node's network; free ports are chosen at run time.",
     )
     priority_class: KubernetesName | None = Field(
-        default=None, description="Kubernetes PriorityClass of its pods."
+        default=None, description="The Kubernetes PriorityClass of its pods."
     )
     queue: KubernetesName | None = Field(
-        default=None, description="Kueue LocalQueue that admits it; default: the installation's."
+        default=None,
+        description="The Kueue LocalQueue that admits it; by default the installation's.",
     )
     timeouts: Timeouts = Timeouts()
     max_retries: int = Field(
-        default=3, ge=0, le=100, description="Replacements of members lost to infrastructure."
+        default=3,
+        ge=0,
+        le=100,
+        description="How often members lost to infrastructure failures are replaced.",
     )
     ttl_s: float = Field(
         default=604_800,
         ge=0,
         le=31_536_000,
-        description="The time for which the record is kept afterwards.",
+        description="How long record, logs and results are kept after the end.",
     )
     submitted_by: str = Field(
-        default="", max_length=128, description="The name of who asked, for people."
+        default="", max_length=128, description="The name of the submitter, for people."
     )
     project: ProjectName = Field(
         default=DEFAULT_PROJECT,
@@ -167,13 +180,13 @@ class JobSubmit(Message):
     )
     labels: JobLabels = Field(
         default_factory=dict,
-        description="The labels of the job, for rules about notices. None is named project: that"
-        " is the field `project`.",
+        description="Labels of the job, for rules about notifications. `project` is a field of "
+        "its own, not a label.",
         examples=[{"team": "perception"}],
     )
     notify: JobNotify | None = Field(
         default=None,
-        description="The people and channels that are notified of its end or its wait.",
+        description="Who is notified of its end or of a long wait.",
     )
 
     @model_validator(mode="after")
@@ -209,9 +222,6 @@ class JobSubmit(Message):
                 if absent := sorted({*each.roles} - {*self.roles()}):
                     yield f"{name}.{number}.roles: the job has no {', '.join(absent)}"
 
-    def subject(self) -> str:
-        return self.job_id
-
     def volumes_of(self, role: Role) -> tuple[Volume, ...]:
         """The volumes that are mounted for the members of this role."""
         return tuple(each for each in self.volumes if _is_of(role, each.roles))
@@ -221,7 +231,7 @@ class JobSubmit(Message):
         return tuple(each for each in self.containers if _is_of(role, each.roles))
 
     def env_from_of(self, role: Role) -> tuple[EnvironmentSource, ...]:
-        """Where the variables of this role's programs come from."""
+        """The sources of environment variables of this role's programs."""
         return tuple(each for each in self.env_from if _is_of(role, each.roles))
 
     def env_value_from_of(self, role: Role) -> tuple[EnvironmentValue, ...]:
@@ -229,11 +239,11 @@ class JobSubmit(Message):
         return tuple(each for each in self.env_value_from if _is_of(role, each.roles))
 
     def scheduling_of(self, role: Role) -> Scheduling:
-        """Which nodes the members of this role run on."""
+        """The scheduling of this role's members."""
         return self.role_scheduling.get(role, self.scheduling)
 
     def roles(self) -> dict[Role, int]:
-        """How many members of each role there are; a single job has one worker."""
+        """Return how many members of each role there are; a single job has one worker."""
         if self.type == "single":
             return {Role.WORKER: 1}
         numbers = {
@@ -276,53 +286,3 @@ class JobSubmit(Message):
     def total_gpu(self) -> int:
         """GPUs of all members together."""
         return sum(n * self.resources_of(role).gpu for role, n in self.roles().items())
-
-
-class JobCancel(Message):
-    """Stop this job; harmless when it has ended or never was."""
-
-    TYPE: ClassVar[str] = "job.cancel"
-
-    job_id: Identifier
-    reason: str = Field(default="cancelled by the user", max_length=500)
-
-    def subject(self) -> str:
-        return self.job_id
-
-
-class JobRemove(Message):
-    """Forget an ended job: its record, logs and model. Refused while it runs."""
-
-    TYPE: ClassVar[str] = "job.remove"
-
-    job_id: Identifier
-
-    def subject(self) -> str:
-        return self.job_id
-
-
-class RequestRefused(Message):
-    """A command was not valid; nothing was done. Names every fault found."""
-
-    TYPE: ClassVar[str] = "request.refused"
-
-    request_type: Annotated[str, cut_to(100)] = Field(
-        max_length=100, description="The refused message's type."
-    )
-    request_id: Annotated[str, cut_to(255)] = Field(
-        max_length=255, description="The refused message's id, to match it with the request."
-    )
-    job_id: Annotated[str, cut_to(128)] = Field(
-        default="", max_length=128, description="The job it named, if it named one readably."
-    )
-    faults: Faults = Field(min_length=1)
-    at: AwareDatetime
-
-    def routing_key(self) -> str:
-        return f"{self.TYPE}.{self.request_type}"
-
-    def subject(self) -> str:
-        return self.job_id
-
-    def dedupe_key(self) -> str:
-        return f"{self.request_type}/{self.request_id}/{self.job_id}"

@@ -1,7 +1,7 @@
 """The base of every message, and the registry that finds a message class by its type.
 
-A message class is registered by the mere act of being defined with ``TYPE``; the registry keeps
-definition order, so the contract modules, written in flow order, yield documents in flow order.
+A message class is registered when it is defined with a ``TYPE``. ``shared.topology.ROUTES`` has the
+messages in the order in which they flow.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
@@ -104,7 +105,7 @@ def job_word(job_id: str) -> str:
 
 
 class Part(BaseModel):
-    """A piece of a message: frozen, and deaf to fields it does not know."""
+    """A part of a message: frozen; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -117,9 +118,13 @@ class Message(Part):
 
     TYPE: ClassVar[str] = ""
     VERSION: ClassVar[int] = 1
+    SUBJECT: ClassVar[str] = ""
+    """The field that names the message's subject in the sense of CloudEvents."""
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ()
+    """The fields that make two deliveries the same effect; none when every publish is its own."""
     ONCE: ClassVar[bool] = True
     """Whether a second delivery must be kept from having an effect. False for what is published
-    again and again and only ever says how things are now: remembering each would fill the inbox."""
+    repeatedly and only ever says how things are now: remembering each would fill the inbox."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
@@ -136,11 +141,17 @@ class Message(Part):
 
     def subject(self) -> str:
         """The message's subject in the sense of CloudEvents, for people and traces."""
-        return ""
+        return _text(getattr(self, self.SUBJECT)) if self.SUBJECT else ""
 
     def dedupe_key(self) -> str | None:
         """The key that makes two deliveries the same effect; None when every publish is its own."""
-        return None
+        if not self.DEDUPE_BY:
+            return None
+        return "/".join([_text(getattr(self, name)) for name in self.DEDUPE_BY])
+
+    def about_job(self) -> str:
+        """The id of the job whose trace it belongs to; empty for what is about none."""
+        return str(self.__dict__.get("job_id", ""))
 
     def message_id(self) -> str:
         """A deterministic id where ``dedupe_key`` gives one, a random one otherwise."""
@@ -148,11 +159,15 @@ class Message(Part):
         return str(uuid.uuid4()) if key is None else deterministic_id(self.TYPE, key)
 
 
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
 _REGISTRY: dict[str, type[Message]] = {}
 
 
 def message_types() -> dict[str, type[Message]]:
-    """Every message class by its type, in flow order."""
+    """Every message class by its type."""
     return dict(_REGISTRY)
 
 

@@ -44,9 +44,10 @@ class Sample(Part):
 
 
 class MetricBatch(Message):
-    """Samples of one machine, in any order. Sent again after a doubt, it does no harm."""
+    """Samples of one machine, in any order. Sending them again does no harm."""
 
     TYPE: ClassVar[str] = "samples.publish"
+    SUBJECT: ClassVar[str] = "host"
 
     host: HostName = Field(description="The machine the samples are about.")
     samples: tuple[Sample, ...] = Field(min_length=1, max_length=MAX_SAMPLES)
@@ -61,6 +62,3 @@ class MetricBatch(Message):
 
     def routing_key(self) -> str:
         return f"samples.{routing_word(self.host)}"
-
-    def subject(self) -> str:
-        return self.host

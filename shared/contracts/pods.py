@@ -1,4 +1,4 @@
-"""How a job's pods are placed, and what runs in them beside the program."""
+"""The placement of a job's pods, and containers in addition to the program's."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ _TAKEN = frozenset({"fetch", "launcher", "program"})
 
 
 class Toleration(Part):
-    """A taint of nodes that does not keep members away."""
+    """A taint of nodes that members tolerate."""
 
     key: LabelKey = Field(description="The taint's key.", examples=["nvidia.com/gpu"])
     operator: Literal["Exists", "Equal"] = Field(
-        default="Exists", description="Whatever the taint's value is, or only `value`."
+        default="Exists",
+        description="Whether any value of the taint is tolerated, or only `value`.",
     )
     value: LabelValue = Field(default="", description="The taint's value, with `Equal`.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="The taint's effect; default: every one."
+        default=None, description="The taint's effect; by default every effect."
     )
     seconds: int | None = Field(
         default=None,
         ge=0,
-        description="The time for which `NoExecute` is tolerated; default: for ever.",
+        description="How long `NoExecute` is tolerated, in seconds; by default forever.",
     )
 
     @model_validator(mode="after")
@@ -70,29 +71,29 @@ class NodeExpression(Part):
 
 
 class NodeTerm(Part):
-    """Nodes of which all of this holds."""
+    """Nodes that meet all of these expressions."""
 
     expressions: tuple[NodeExpression, ...] = Field(min_length=1, max_length=32)
 
 
 class PreferredNodes(NodeTerm):
-    """Nodes that are taken rather than others."""
+    """Nodes that are preferred to others."""
 
     weight: int = Field(default=100, ge=1, le=100, description="The weight of the preference.")
 
 
 class TopologySpread(Part):
-    """How evenly the job's members lie over zones, racks or nodes."""
+    """The even distribution of a job's members over zones, racks or nodes."""
 
     topology_key: LabelKey = Field(description="The node label whose values are compared.")
     max_skew: int = Field(
-        default=1, ge=1, description="The number of members that one may have more."
+        default=1, ge=1, description="The largest difference in the number of members."
     )
     when_unsatisfiable: Literal["DoNotSchedule", "ScheduleAnyway"] = "ScheduleAnyway"
     min_domains: int | None = Field(
         default=None,
         ge=1,
-        description="The number of values that there must be, with `DoNotSchedule`.",
+        description="The minimum number of values, with `DoNotSchedule`.",
     )
 
     @model_validator(mode="after")
@@ -103,21 +104,21 @@ class TopologySpread(Part):
 
 
 class Scheduling(Part):
-    """Which nodes members run on, within what the installation allows; and by which runtime."""
+    """The nodes on which members run, within what the installation allows."""
 
     node_selector: dict[LabelKey, LabelValue] = Field(
-        default_factory=dict, max_length=32, description="Labels their nodes must have."
+        default_factory=dict, max_length=32, description="Labels that the nodes must have."
     )
     node_terms: tuple[NodeTerm, ...] = Field(
         default=(),
         max_length=16,
-        description="Their nodes must fit one of these (required node affinity).",
+        description="Conditions, one of which the nodes must meet (required node affinity).",
     )
     preferred_nodes: tuple[PreferredNodes, ...] = Field(
-        default=(), max_length=16, description="Nodes to be preferred (preferred node affinity)."
+        default=(), max_length=16, description="Preferred nodes (preferred node affinity)."
     )
     tolerations: tuple[Toleration, ...] = Field(
-        default=(), max_length=16, description="Taints that do not keep them away; by allow-list."
+        default=(), max_length=16, description="Taints that are tolerated; by allow-list."
     )
     topology_spread: tuple[TopologySpread, ...] = Field(
         default=(), max_length=8, description="How the job's members are spread."
@@ -135,11 +136,11 @@ class Scheduling(Part):
 
 
 class ServiceAccount(Part):
-    """A service account of the jobs' namespace, whose identity the program gets."""
+    """A service account of the jobs' namespace for the program."""
 
     name: KubernetesName
     token: bool = Field(
-        default=False, description="Whether the program finds its token for the API server."
+        default=False, description="Whether the program receives its token for the API server."
     )
 
 
@@ -147,7 +148,7 @@ class Mount(Part):
     """A volume of the job in one of its own containers."""
 
     volume: PartName = Field(description="The volume's name.")
-    path: MountPath = Field(description="The path at which the container finds it.")
+    path: MountPath = Field(description="The path in the container.")
     sub_path: RelativePath | None = Field(
         default=None, description="Only this directory or file of it."
     )
@@ -155,27 +156,27 @@ class Mount(Part):
 
 
 class Container(Part):
-    """A container of the job's own beside the program's, as confined as that one.
+    """An additional container of the job, confined like the program's.
 
     It sees neither the package nor the results, only the volumes that it mounts.
     """
 
     name: PartName
     kind: Literal["init", "sidecar"] = Field(
-        description="`init`: it must end well before the program starts; `sidecar`: it runs beside"
-        " the program, is restarted when it ends, and goes with it."
+        description="`init`: it must succeed before the program starts; `sidecar`: it runs "
+        "beside the program, is restarted if it exits, and ends with it."
     )
     image: ContainerImage | None = Field(
-        default=None, description="Its image; default: the program's."
+        default=None, description="Its image; by default the program's."
     )
     command: tuple[Annotated[str, Field(max_length=65_536)], ...] = Field(
-        default=(), max_length=256, description="Its command; default: the image's."
+        default=(), max_length=256, description="Its command; by default the image's."
     )
     args: tuple[Annotated[str, Field(max_length=65_536)], ...] = Field(default=(), max_length=256)
     working_dir: WholePath | None = None
     env: Environment = Field(
         default_factory=dict,
-        description="Its variables; `$(NAME)` is expanded as in every pod.",
+        description="Its environment variables; `$(NAME)` is expanded as Kubernetes does.",
     )
     env_from: tuple[EnvironmentSource, ...] = Field(default=(), max_length=32)
     env_value_from: tuple[EnvironmentValue, ...] = Field(default=(), max_length=64)
@@ -183,9 +184,9 @@ class Container(Part):
     cpu: float = Field(default=0.1, gt=0, le=1024, description="CPU cores.")
     memory: MemoryQuantity = "256Mi"
     storage: MemoryQuantity = Field(
-        default="1Gi", description="The most it may take of its node's disk."
+        default="1Gi", description="The most disk space it may use on its node."
     )
-    roles: Roles = Field(default=(), description="Whose members have it; default: all.")
+    roles: Roles = Field(default=(), description="The roles whose members have it; by default all.")
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Container:

@@ -1,4 +1,4 @@
-"""Questions that a page asks of those who know, and their answers: series, curves, settings.
+"""Questions of the pages to other services, and their answers: series, curves, settings.
 
 A question goes to every replica. Of a partition's series the one that works the partition answers,
 from the state that its models have; the others say nothing. Nothing is kept of either, so an
@@ -17,14 +17,15 @@ from shared.contracts.message import Message, Part, Sentence, cut_to
 
 RequestId = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
 MAX_FOUND = 500
+MAX_SCORES = 2000
 ANSWERED_WITHIN_S = 5.0
-"""Who hears a question later than this answers nobody any more."""
+"""The time after which no answer is awaited."""
 
 _Text = Annotated[str, Field(max_length=200)]
 
 
 class Question(Message):
-    """The part that every question has."""
+    """The common fields of all questions."""
 
     ONCE: ClassVar[bool] = False
 
@@ -36,12 +37,12 @@ class Question(Message):
         return ""
 
     def waits(self, now: datetime) -> bool:
-        """Whether somebody may still wait for the answer."""
+        """Return whether somebody may still wait for the answer."""
         return (now - self.at).total_seconds() < ANSWERED_WITHIN_S
 
 
 class SeriesSearch(Question):
-    """Which series are there? Parts of names are enough, in any case of letters."""
+    """Asks which series there are. Parts of names are enough; case does not matter."""
 
     TYPE: ClassVar[str] = "series.search"
 
@@ -52,7 +53,7 @@ class SeriesSearch(Question):
 
 
 class SeriesFound(Message):
-    """Series of one partition that match; the others of a search come from other partitions."""
+    """The matching series of one partition; other partitions answer for themselves."""
 
     TYPE: ClassVar[str] = "series.found"
     ONCE: ClassVar[bool] = False
@@ -87,7 +88,7 @@ class Curve(Part):
     )
     forecast: Annotated[tuple[BandPoint, ...], cut_to(500)] = Field(default=(), max_length=500)
     threshold: float | None = Field(default=None, description="The static alarm's.")
-    above: bool = Field(default=True, description="Whether the alarm lies above the threshold.")
+    above: bool = Field(default=True, description="Whether the alarm is above the threshold.")
     votes: Annotated[tuple[Vote, ...], cut_to(50)] = Field(
         default=(),
         max_length=50,
@@ -106,7 +107,7 @@ class Curve(Part):
 
 
 class CurveAnswered(Message):
-    """A series' detector or predictor answers; without a curve it does not know the series."""
+    """The answer of a detector or predictor; without a curve it does not know the series."""
 
     TYPE: ClassVar[str] = "curve.answered"
     ONCE: ClassVar[bool] = False
@@ -116,8 +117,67 @@ class CurveAnswered(Message):
     curve: Curve | None = None
 
 
+class ThresholdTry(Question):
+    """Asks when a series would have alarmed with another threshold."""
+
+    TYPE: ClassVar[str] = "threshold.try"
+
+    series: SeriesRef
+    threshold: float
+    above: bool = Field(description="Whether the alarm is above the threshold.")
+    points: Annotated[tuple[Point, ...], cut_to(2000)] = Field(
+        max_length=2000, description="The history to judge, oldest first."
+    )
+
+    def machine(self) -> str:
+        return self.series.host
+
+
+class ThresholdTried(Message):
+    """The alarms of a history, as the detector of the series judges it."""
+
+    TYPE: ClassVar[str] = "threshold.tried"
+    ONCE: ClassVar[bool] = False
+
+    request_id: RequestId
+    began_ms: Annotated[tuple[int, ...], cut_to(2000)] = Field(
+        max_length=2000, description="When each alarm would have begun, Unix milliseconds."
+    )
+    confirm_s: float = Field(ge=0, description="Seconds beyond the threshold that make an alarm.")
+
+
+class ScoresAsk(Question):
+    """Asks how well past forecasts did, by item and week."""
+
+    TYPE: ClassVar[str] = "scores.ask"
+
+
+class ForecastScore(Part):
+    """The forecasts of an item's series for a week, and the actual values."""
+
+    item: str = Field(max_length=300)
+    week: str = Field(pattern=r"^\d{4}-W\d{2}$", description="ISO 8601, from Monday, UTC.")
+    judged: int = Field(ge=0, description="Values for which there was a forecast.")
+    inside: int = Field(ge=0, description="Those that its 95 % interval held.")
+    chances: int = Field(ge=0, description="Forecasts whose probability of an alarm was judged.")
+    came: int = Field(ge=0, description="Those within which the alarm came.")
+    squares: float = Field(ge=0, description="Sum of (probability - 1 or 0)^2 over them.")
+
+
+class ScoresAnswered(Message):
+    """The scores of one partition's forecasts; other partitions answer for themselves."""
+
+    TYPE: ClassVar[str] = "scores.answered"
+    ONCE: ClassVar[bool] = False
+
+    request_id: RequestId
+    partition: int = Field(ge=0)
+    partitions: int = Field(ge=1, description="The number of partitions.")
+    scores: Annotated[tuple[ForecastScore, ...], cut_to(MAX_SCORES)] = Field(max_length=MAX_SCORES)
+
+
 class SettingsAsk(Question):
-    """With which settings do the services run?"""
+    """Asks for the settings in force."""
 
     TYPE: ClassVar[str] = "settings.ask"
 
@@ -132,3 +192,21 @@ class SettingsAnswered(Message):
     service: str = Field(max_length=100)
     instance: str = Field(max_length=300)
     settings: Annotated[dict[str, str], Field(max_length=300)]
+
+
+class DeadLettersAsk(Question):
+    """Asks how many messages wait that could not be handled."""
+
+    TYPE: ClassVar[str] = "dead-letters.ask"
+
+
+class DeadLettersAnswered(Message):
+    """The dead letters of one service's queues; each of its replicas answers the same."""
+
+    TYPE: ClassVar[str] = "dead-letters.answered"
+    ONCE: ClassVar[bool] = False
+
+    request_id: RequestId
+    queues: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=100)] = Field(
+        description="The number of dead letters of each work queue."
+    )

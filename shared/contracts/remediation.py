@@ -1,4 +1,4 @@
-"""Looking into an alarm on its machine, and mending it: evidence, remediations, values read."""
+"""Messages to and from node agents: evidence, remediations, readings."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from shared.contracts.message import HostName, Identifier, Message, Part, routin
 
 
 class EvidenceCollect(Message):
-    """Agent: say what on this machine causes the alert, within bounds."""
+    """Asks an agent for evidence of an alert's cause on its machine, within limits."""
 
     TYPE: ClassVar[str] = "evidence.collect"
+    SUBJECT: ClassVar[str] = "host"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("command_id",)
 
     command_id: EventId
     host: HostName
@@ -23,12 +25,6 @@ class EvidenceCollect(Message):
 
     def routing_key(self) -> str:
         return f"{self.TYPE}.{routing_word(self.host)}"
-
-    def subject(self) -> str:
-        return self.host
-
-    def dedupe_key(self) -> str:
-        return self.command_id
 
 
 class EvidenceRow(Part):
@@ -49,6 +45,8 @@ class EvidenceCollected(Message):
     """The evidence that was found on the machine; secrets are masked."""
 
     TYPE: ClassVar[str] = "evidence.collected"
+    SUBJECT: ClassVar[str] = "host"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("command_id",)
 
     command_id: EventId
     host: HostName
@@ -61,17 +59,13 @@ class EvidenceCollected(Message):
     )
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.host
-
-    def dedupe_key(self) -> str:
-        return self.command_id
-
 
 class RemediationExecute(Message):
-    """Agent: carry out this remediation; the same ``command_id`` is done once."""
+    """Asks an agent to execute a remediation; the same ``command_id`` is executed once."""
 
     TYPE: ClassVar[str] = "remediation.execute"
+    SUBJECT: ClassVar[str] = "host"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("command_id",)
 
     command_id: EventId
     host: HostName
@@ -97,12 +91,6 @@ class RemediationExecute(Message):
     def routing_key(self) -> str:
         return f"{self.TYPE}.{routing_word(self.host)}"
 
-    def subject(self) -> str:
-        return self.host
-
-    def dedupe_key(self) -> str:
-        return self.command_id
-
 
 class RemediationStep(Part):
     """One thing done, or in a dry run to be done."""
@@ -127,6 +115,8 @@ class RemediationExecuted(Message):
     """The outcome of a remediation, step by step, as the agent reports it."""
 
     TYPE: ClassVar[str] = "remediation.executed"
+    SUBJECT: ClassVar[str] = "host"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("command_id",)
 
     command_id: EventId
     incident_id: EventId
@@ -140,17 +130,13 @@ class RemediationExecuted(Message):
     detail: str = ""
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.host
-
-    def dedupe_key(self) -> str:
-        return self.command_id
-
 
 class ItemRead(Message):
-    """Agent: read this item now."""
+    """Asks an agent to read an item now."""
 
     TYPE: ClassVar[str] = "item.read"
+    SUBJECT: ClassVar[str] = "series"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("command_id",)
 
     command_id: EventId
     incident_id: EventId
@@ -159,17 +145,13 @@ class ItemRead(Message):
     def routing_key(self) -> str:
         return f"{self.TYPE}.{routing_word(self.series.host)}"
 
-    def subject(self) -> str:
-        return self.series.text()
-
-    def dedupe_key(self) -> str:
-        return self.command_id
-
 
 class ItemObserved(Message):
-    """The item's value as the agent just read it; None when it cannot be read."""
+    """The item's value as the agent has just read it; null if it cannot be read."""
 
     TYPE: ClassVar[str] = "item.observed"
+    SUBJECT: ClassVar[str] = "series"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("command_id",)
 
     command_id: EventId
     incident_id: EventId
@@ -178,17 +160,13 @@ class ItemObserved(Message):
     detail: str = ""
     at: AwareDatetime
 
-    def subject(self) -> str:
-        return self.series.text()
-
-    def dedupe_key(self) -> str:
-        return self.command_id
-
 
 class RemediationVerified(Message):
     """The metric was read again after a remediation."""
 
     TYPE: ClassVar[str] = "remediation.verified"
+    SUBJECT: ClassVar[str] = "series"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("command_id",)
 
     incident_id: EventId
     command_id: EventId
@@ -199,9 +177,3 @@ class RemediationVerified(Message):
     effective: bool = Field(description="Whether the value left the danger zone.")
     saved: bool = Field(default=False, description="Whether a predicted alarm never had to fire.")
     at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.series.text()
-
-    def dedupe_key(self) -> str:
-        return self.command_id

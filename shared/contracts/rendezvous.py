@@ -1,4 +1,4 @@
-"""Messages by which containers become a TensorFlow cluster, and what they tell until they end."""
+"""Messages by which containers form a TensorFlow cluster, and their reports until they end."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ class RendezvousOpen(Message):
     """Collect these members' reports and publish the ClusterSpec."""
 
     TYPE: ClassVar[str] = "rendezvous.open"
+    SUBJECT: ClassVar[str] = "job_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("job_id", "deadline")
 
     job_id: Identifier
     roles: dict[Role, Annotated[int, Field(ge=0, le=10_000)]] = Field(
@@ -42,12 +44,6 @@ class RendezvousOpen(Message):
         max_length=50_000,
         description="Least incarnation that counts, by member name, where it is not 1.",
     )
-
-    def subject(self) -> str:
-        return self.job_id
-
-    def dedupe_key(self) -> str:
-        return f"{self.job_id}/{self.deadline.isoformat()}"
 
 
 PodName = Annotated[
@@ -93,18 +89,16 @@ class ClusterSpecReady(_OfJob):
     """All members are known. A higher epoch replaces a lower one."""
 
     TYPE: ClassVar[str] = "clusterspec.ready"
+    SUBJECT: ClassVar[str] = "job_id"
 
     epoch: int = Field(ge=1, description="Grows with every change of membership.")
     cluster: dict[Role, tuple[str, ...]] = Field(description="host:port of each member by index.")
     members: tuple[Member, ...] = Field(description="The incarnations this spec holds.")
     at: AwareDatetime | None = Field(default=None, description="The time of the publication.")
 
-    def subject(self) -> str:
-        return self.job_id
-
 
 class PodFenced(_OfMember):
-    """This incarnation has been replaced: it must end and touch nothing more."""
+    """This incarnation has been replaced: it must stop and change nothing more."""
 
     TYPE: ClassVar[str] = "pod.fenced"
 
@@ -115,30 +109,24 @@ class RendezvousTimedOut(Message):
     """The deadline passed; these members never reported."""
 
     TYPE: ClassVar[str] = "rendezvous.timed-out"
+    SUBJECT: ClassVar[str] = "job_id"
 
     job_id: Identifier
     missing: tuple[str, ...] = Field(min_length=1, description="Names, e.g. worker-1.")
     at: AwareDatetime
-
-    def subject(self) -> str:
-        return self.job_id
 
     def dedupe_key(self) -> str:
         return f"{self.job_id}/{','.join(self.missing)}/{self.at.isoformat()}"
 
 
 class RendezvousClose(Message):
-    """The job has ended; forget its cluster and fence whoever still reports."""
+    """The job has ended: forget its cluster, and fence members that still report."""
 
     TYPE: ClassVar[str] = "rendezvous.close"
+    SUBJECT: ClassVar[str] = "job_id"
+    DEDUPE_BY: ClassVar[tuple[str, ...]] = ("job_id",)
 
     job_id: Identifier
-
-    def subject(self) -> str:
-        return self.job_id
-
-    def dedupe_key(self) -> str:
-        return self.job_id
 
 
 class PodStarted(_OfMember):
@@ -158,7 +146,7 @@ class PodStarted(_OfMember):
 
 
 class LogAppended(_OfMember):
-    """A chunk of a container's output; the same text lies in the object store under ``key``."""
+    """A chunk of a container's output; the same text is in the object store under ``key``."""
 
     TYPE: ClassVar[str] = "log.appended"
 

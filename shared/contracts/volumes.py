@@ -1,4 +1,4 @@
-"""Volumes and settings that a job's program finds in its pods beside its package, by reference.
+"""Volumes and variables of a job's pods that refer to objects of the cluster.
 
 A job names objects of the jobs' namespace; what they hold never passes through the broker.
 """
@@ -50,13 +50,13 @@ Roles = Annotated[tuple[Role, ...], Field(max_length=len(Role))]
 
 
 class EmptyDirectory(Part):
-    """A directory that a pod begins with empty and that goes with it."""
+    """A directory that is empty when a pod starts and deleted with it."""
 
     size: MemoryQuantity = Field(
-        default="1Gi", description="The most it may hold; a pod that puts in more is ended."
+        default="1Gi", description="Its size limit; a pod that exceeds it is evicted."
     )
     memory: bool = Field(
-        default=False, description="In memory, which counts as the container's own."
+        default=False, description="Whether it is in memory, which counts towards the container's."
     )
 
 
@@ -79,13 +79,13 @@ class Volume(Part):
 
     path: MountPath | None = Field(
         default=None,
-        description="The path for the program; left out where only `containers` mount it.",
+        description="The path in the program's container; omitted if only `containers` mount it.",
         examples=["/mnt/data"],
     )
     name: PartName | None = Field(
         default=None,
-        description="The name by which `containers` mount it. Of one role, volumes of one name are"
-        " one volume that the program finds at several places.",
+        description="The name by which `containers` mount it. Within a role, entries with the "
+        "same name are one volume, mounted at several paths.",
     )
     claim: KubernetesName | None = Field(
         default=None, description="A PersistentVolumeClaim; shared by all members that mount it."
@@ -95,21 +95,22 @@ class Volume(Part):
     empty: EmptyDirectory | None = Field(default=None, description="An empty directory.")
     nfs: NfsExport | None = Field(default=None, description="A directory of an NFS server.")
     host_path: WholePath | None = Field(
-        default=None, description="A directory of the member's node; needs `read_only`."
+        default=None, description="A directory of the member's node; requires `read_only`."
     )
     items: dict[ObjectKey, RelativePath] = Field(
         default_factory=dict,
         max_length=64,
-        description="Only these keys of the ConfigMap or Secret, each with its file's name.",
+        description="Only these keys of the ConfigMap or Secret, each with the name of its file.",
     )
     optional: bool = Field(
-        default=False, description="Whether pods start without the ConfigMap or Secret."
+        default=False,
+        description="Whether pods start even if the ConfigMap or Secret does not exist.",
     )
     sub_path: RelativePath | None = Field(
         default=None, description="Only this directory or file of it."
     )
     read_only: bool = Field(default=False, description="Whether the program may not write to it.")
-    roles: Roles = Field(default=(), description="Whose members have it; default: all.")
+    roles: Roles = Field(default=(), description="The roles whose members have it; by default all.")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Volume:
@@ -119,7 +120,7 @@ class Volume(Part):
         if self.path is None and self.name is None:
             faults.append("needs a path, a name, or both")
         if self.host_path is not None and not self.read_only:
-            faults.append("host_path: a node's directory is read only; say read_only: true")
+            faults.append("host_path: a node's directory is read only; set read_only: true")
         if self.config_map is None and self.secret is None and (self.items or self.optional):
             faults.append("items, optional: only a ConfigMap's or Secret's")
         if faults:
@@ -128,20 +129,22 @@ class Volume(Part):
 
     @property
     def source(self) -> dict[str, object]:
-        """Where it is from; volumes of one name must not differ in it."""
+        """The volume's source; volumes of one name must not differ in it."""
         return self.model_dump(include={*_SOURCES, "items", "optional"})
 
 
 class EnvironmentSource(Part):
-    """Variables from an object of the jobs' namespace; the job's own variables win."""
+    """Environment variables from an object of the namespace; the job's own take precedence."""
 
     config_map: KubernetesName | None = Field(default=None, description="A ConfigMap's entries.")
     secret: KubernetesName | None = Field(default=None, description="A Secret's entries.")
     prefix: Annotated[str, Field(max_length=64, pattern=r"^([A-Za-z_][A-Za-z0-9_]*)?$")] = Field(
-        default="", description="The text that is put before each name."
+        default="", description="A prefix for each name."
     )
     optional: bool = Field(default=False, description="Whether pods start without the object.")
-    roles: Roles = Field(default=(), description="Whose members have them; default: all.")
+    roles: Roles = Field(
+        default=(), description="The roles whose members have them; by default all."
+    )
 
     @model_validator(mode="after")
     def _has_one_source(self) -> EnvironmentSource:
@@ -190,11 +193,13 @@ ContainerResource = Literal[
 
 
 class EnvironmentValue(Part):
-    """A variable whose value Kubernetes puts in: one entry of an object, or a fact of the pod."""
+    """A variable whose value Kubernetes provides: an object's entry, or a property of the pod."""
 
     name: EnvironmentName = Field(description="The variable's name.")
-    secret: KubernetesName | None = Field(default=None, description="A Secret; needs `key`.")
-    config_map: KubernetesName | None = Field(default=None, description="A ConfigMap; needs `key`.")
+    secret: KubernetesName | None = Field(default=None, description="A Secret; requires `key`.")
+    config_map: KubernetesName | None = Field(
+        default=None, description="A ConfigMap; requires `key`."
+    )
     key: ObjectKey | None = Field(default=None, description="The entry of that object.")
     optional: bool = Field(default=False, description="Whether pods start without that entry.")
     field: PodField | None = Field(default=None, description="A field of the pod.")
@@ -203,7 +208,7 @@ class EnvironmentValue(Part):
     resource: ContainerResource | None = Field(
         default=None, description="A limit or request of the container."
     )
-    roles: Roles = Field(default=(), description="Whose members have it; default: all.")
+    roles: Roles = Field(default=(), description="The roles whose members have it; by default all.")
 
     @model_validator(mode="after")
     def _has_one_source(self) -> EnvironmentValue:

@@ -1,4 +1,4 @@
-"""Samples: in columns, in their Arrow form, and under names that everything downstream takes."""
+"""Samples in columns, their Arrow encoding, and valid names."""
 
 from shared.samples.arrow import CONTENT_TYPE, MAX_BODY_BYTES, decode, decode_partly, encode
 from shared.samples.batch import (

@@ -1,4 +1,4 @@
-"""Batches of samples as columns; ``shared.samples.arrow`` is how they travel.
+"""Batches of samples as columns; ``shared.samples.arrow`` encodes them.
 
 One row is a sample: machine, item, labels (canonical JSON with sorted names, or empty), Unix time
 in milliseconds and a value. NaN says that there is no value, as Prometheus' staleness marker does.
@@ -30,7 +30,7 @@ Hashes: TypeAlias = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uin
 
 
 class Sender(NamedTuple):
-    """One that sends samples of machines: a Prometheus, or an agent that pushes."""
+    """A sender of machines' samples, such as a Prometheus or an agent."""
 
     name: str
     heard_ms: int
@@ -60,7 +60,7 @@ class SampleBatch:
     counters: tuple[str, ...] = ()
     """Items that their exporters declare to be counters, whatever their names are."""
     senders: tuple[Sender, ...] = ()
-    """Who has sent to the gateway of late."""
+    """The recent senders of the gateway."""
     brought: tuple[tuple[str, str], ...] = ()
     """(machine, sender's name), where the gateway has seen the two together for the first time."""
     started: tuple[tuple[str, int], ...] = ()
@@ -161,7 +161,7 @@ def from_message(message: MetricBatch) -> SampleBatch:
     )
     if message.agent_age_s is None:
         return batch
-    # By the sender's own clock, as the samples' times are.
+    # The time is the sender's own, like the samples' times.
     started_ms = int(batch.time_ms.max()) - round(message.agent_age_s * 1000)
     return replace(batch, started=((message.host, started_ms),))
 

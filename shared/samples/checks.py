@@ -1,4 +1,4 @@
-"""Checks of a stranger's batch: good rows as events can name them, faults of the others."""
+"""Checks an untrusted batch: keeps the valid rows, and names the faults of the others."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Names are UTF-8, as in Prometheus 3. What an exporter writes is kept whatever it is: characters
 that no line of a mail or log can hold become spaces, and what is longer than events can carry is
-cut, with a hash in place of the rest, so that different series stay different.
+cut, with a hash instead of the rest, so that different series stay different.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNPRINTABLE = re.compile(UNPRINTABLE)
 
 @dataclass(frozen=True)
 class Labels:
-    """A series' labels as they are kept."""
+    """A series' labels in canonical form."""
 
     text: str
     """In canonical form."""
@@ -77,7 +77,7 @@ def kept_labels(labels: Mapping[str, str]) -> Labels:
 
 
 def _is_plain(labels: Mapping[str, str]) -> bool:
-    """Whether labels may stay as they are: nearly always, and quick to see."""
+    """Return whether labels may stay as they are: nearly always, and quick to see."""
     names, values = "".join(labels), "".join(labels.values())
     return (
         names.isprintable()

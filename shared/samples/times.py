@@ -1,4 +1,4 @@
-"""Which numbers are times in milliseconds, and which were meant in another unit."""
+"""Distinguishes times in milliseconds from times in other units."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _UNITS = ((10**15, "microseconds"), (10**18, "nanoseconds"))
 
 
 def in_no_calendar(times: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of the times no contract can carry."""
+    """Marks the times that no contract can carry."""
     return np.asarray((times < 0) | (times > MAX_TIME_MS))
 
 
 def no_milliseconds(times: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which of a stranger's times are none: in no calendar, or Unix times in seconds."""
+    """Marks a sender's invalid times: outside of the calendar, or Unix times in seconds."""
     seconds = (times >= _SECONDS[0]) & (times < _SECONDS[1])
     return np.asarray(in_no_calendar(times) | seconds)
 

@@ -1,4 +1,4 @@
-"""Who publishes what to whom: the one table from which everything about the broker is derived.
+"""The topology: one table of who publishes what to whom, from which all else is derived.
 
 Exchanges, queues, bindings, retry and dead-letter queues, each principal's permissions, the
 AsyncAPI document and the picture in the README all come from ``ROUTES``. A principal that
@@ -37,6 +37,7 @@ from shared.topology.queues import (
     retry_queues,
     work_queues,
 )
+from shared.topology.route import QueueKind, Route, Subscription
 from shared.topology.routes import (
     ALERTS,
     HEALING,
@@ -44,9 +45,6 @@ from shared.topology.routes import (
     JOBS,
     METRICS,
     ROUTES,
-    QueueKind,
-    Route,
-    Subscription,
     from_exchange,
     is_exclusive,
     may_publish,

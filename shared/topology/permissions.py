@@ -1,4 +1,4 @@
-"""The rights of each principal's broker user: no more than its rows of the table need.
+"""The permissions of each principal's broker user, derived from its rows of the table.
 
 RabbitMQ checks topic permissions of what is published to an exchange directly, and of its first
 routing key only (before 4.1); not of what reaches an exchange by a binding, an alternate exchange
@@ -25,12 +25,11 @@ from shared.topology.queues import (
     retry_exchange,
     retry_queues,
 )
+from shared.topology.route import QueueKind, Route
 from shared.topology.routes import (
     ALERTS,
     JOB_EVENTS,
     ROUTES,
-    QueueKind,
-    Route,
     publishing_exchange,
     sources,
     subscriptions,
@@ -40,7 +39,7 @@ SUBSCRIBERS_QUEUES = "outside."
 """The beginnings of the names of users' own queues."""
 
 _NAMED_BY_BROKER = "amq.gen-"
-"""The beginnings of names that the broker gives; nobody can give one to an exchange."""
+"""The prefixes of names that only the broker can assign."""
 
 _STREAMS = r"metrics\.\d+"
 

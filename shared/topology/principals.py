@@ -1,4 +1,4 @@
-"""Who connects to the broker."""
+"""The principals: the users of the broker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Principal(StrEnum):
-    """Who connects to the broker; each has its own user with its own permissions."""
+    """A user of the broker, with its own permissions."""
 
     CLIENT = "client"
     TASK = "task"

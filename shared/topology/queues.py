@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from shared.topology.principals import Principal
+from shared.topology.route import QueueKind
 from shared.topology.routes import (
     ALERTS,
     HEALING,
@@ -14,7 +15,6 @@ from shared.topology.routes import (
     JOBS,
     METRICS,
     ROUTES,
-    QueueKind,
     from_exchange,
     publishing_exchange,
     sources,
@@ -74,7 +74,7 @@ def own_queues_exchange(principal: Principal) -> str:
 
 
 def retry_exchange(principal: Principal, delay_s: int) -> str:
-    """Exchange to which ``principal`` publishes what is to wait for another attempt.
+    """The exchange to which ``principal`` publishes messages for a later attempt.
 
     It is named unlike its queue: who may declare the queue may not delete the exchange.
     """
@@ -92,7 +92,7 @@ def partition_queue(partition: int) -> str:
 
 
 def partition_of(machine: str, partitions: int) -> int:
-    """The partition of a machine's samples: the same on every machine, for ever."""
+    """The partition of a machine's samples: the same on every machine, forever."""
     return crc32(machine.encode()) % partitions
 
 

@@ -2,93 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from shared import contracts as c
 from shared.contracts.message import Message
 from shared.topology.principals import Principal
+from shared.topology.route import QueueKind, Route, Subscription
 
 JOBS, METRICS, HEALING = "jobs", "metrics", "healing"
-"""Inboxes: exchanges that users of the platform publish to, and nobody else."""
+"""The exchanges to which only users of the platform publish."""
 
 ALERTS, JOB_EVENTS = "alerts", "job-events"
 """Outlets: exchanges that users of the platform bind queues of their own to."""
-
-
-class QueueKind(StrEnum):
-    """Quorum queues for work, exclusive ones, named by the broker, for a member's own messages."""
-
-    QUORUM = "quorum"
-    EXCLUSIVE = "exclusive"
-
-
-@dataclass(frozen=True)
-class Subscription:
-    """``principal`` receives the message in ``queue``.
-
-    ``{instance}`` in the queue stands for the consumer's own instance name (an agent's machine,
-    a job's member).
-    """
-
-    principal: Principal
-    queue: str
-    kind: QueueKind = QueueKind.QUORUM
-    narrowed: bool = False
-    """Whether only messages addressed to this instance are wanted (last word of the key)."""
-    awaited: bool = True
-    """Whether a publish is a failure while nobody ever made the queue."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """One message's way: from its publishers to its consumers."""
-
-    message: type[Message]
-    publishers: tuple[Principal, ...]
-    consumers: tuple[Subscription, ...] = ()
-    template: str = ""
-    """The routing key, with the words that vary in braces; the message's type unless given."""
-    inbox: str = ""
-    """Exchange that users of the platform publish it to, where they may."""
-    outlet: str = ""
-    """Exchange from which users of the platform may receive it, where they may."""
-    planned: tuple[Principal, ...] = ()
-    """Whose code will publish it and does not yet: they have no right to, and nothing is bound."""
-
-    @property
-    def key(self) -> str:
-        """The routing key's template, e.g. ``pod.exited.{job}``."""
-        return self.template or self.message.TYPE
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of the key's words that vary."""
-        return tuple(re.findall(r"\{(\w+)\}", self.key))
-
-    def binding(self, word: str | None = None) -> str:
-        """The binding key for all such messages, or for those addressed to ``word``."""
-        if not self.parameters:
-            return self.key
-        return self._fixed + (word if word is not None else "#")
-
-    @property
-    def key_pattern(self) -> str:
-        """A regular expression that matches such routing keys, and bindings of them, only."""
-        return re.escape(self._fixed) + (".+" if self.parameters else "")
-
-    def matches(self, routing_key: str) -> bool:
-        """Whether a message published with this key can be one of these."""
-        if not self.parameters:
-            return routing_key == self.key
-        return routing_key.startswith(self._fixed) and routing_key != self._fixed
-
-    @property
-    def _fixed(self) -> str:
-        return self.key.partition("{")[0]
-
 
 P = Principal
 
@@ -118,7 +44,7 @@ _ANSWERS = (Subscription(P.CLIENT, "client.answers", QueueKind.EXCLUSIVE),)
 
 
 def _asked(*names: Principal) -> tuple[Subscription, ...]:
-    """A queue of each replica: whoever knows the answer must hear the question."""
+    """A queue of each replica, because any replica may know the answer."""
     return tuple(Subscription(name, f"{name}.asked", QueueKind.EXCLUSIVE) for name in names)
 
 
@@ -147,7 +73,7 @@ def _news(message: type[Message], *consumers: Subscription, template: str = "") 
 
 
 ROUTES: tuple[Route, ...] = (
-    # A job's way.
+    # Jobs, in the order in which their messages flow.
     _request(c.JobSubmit),
     _request(c.JobPlan),
     _job_event(c.JobPlanned),
@@ -185,7 +111,7 @@ ROUTES: tuple[Route, ...] = (
     _job_event(c.JobFailed, *_NOTICES),
     _job_event(c.JobCancelled, *_NOTICES),
     _job_event(c.JobRemoved),
-    # A sample's way.
+    # Samples, alerts and remediations, likewise.
     Route(
         c.MetricBatch,
         (P.AGENT, P.HEALER, P.OUTSIDE),
@@ -205,7 +131,7 @@ ROUTES: tuple[Route, ...] = (
     _order(c.ItemRead),
     Route(c.ItemObserved, (P.AGENT,), _to(P.HEALER)),
     _news(c.RemediationVerified, *_ALERTS),
-    # People's decisions, and what becomes of them.
+    # People's decisions, and their consequences.
     _decision(c.IncidentAcknowledge),
     _decision(c.ActionDecide),
     _news(c.ActionChanged, *_ALERTS),
@@ -223,13 +149,19 @@ ROUTES: tuple[Route, ...] = (
     _decision(c.RuleDecide),
     _news(c.CorrelationChanged),
     _news(c.HealthReported),
-    # The questions of pages, and who answers.
+    # Questions of the pages, and their answers.
     Route(c.SeriesSearch, (P.CLIENT,), _asked(P.DETECTOR)),
     Route(c.SeriesFound, (P.DETECTOR,), _ANSWERS),
+    Route(c.ThresholdTry, (P.CLIENT,), _asked(P.DETECTOR)),
+    Route(c.ThresholdTried, (P.DETECTOR,), _ANSWERS),
     Route(c.CurveAsk, (P.CLIENT,), _asked(P.DETECTOR, P.PREDICTOR)),
     Route(c.CurveAnswered, (P.DETECTOR, P.PREDICTOR), _ANSWERS),
+    Route(c.ScoresAsk, (P.CLIENT,), _asked(P.PREDICTOR)),
+    Route(c.ScoresAnswered, (P.PREDICTOR,), _ANSWERS),
     Route(c.SettingsAsk, (P.CLIENT,), _asked(*_KNOWING)),
     Route(c.SettingsAnswered, _KNOWING, _ANSWERS),
+    Route(c.DeadLettersAsk, (P.CLIENT,), _asked(*_KNOWING)),
+    Route(c.DeadLettersAnswered, _KNOWING, _ANSWERS),
 )
 """Every message of the platform, in flow order."""
 
@@ -242,7 +174,7 @@ def route_of(message_type: type[Message]) -> Route:
 
 
 def may_publish(principal: Principal, message_type: type[Message]) -> bool:
-    """Whether the table lets ``principal`` publish such messages."""
+    """Return whether the table lets ``principal`` publish such messages."""
     route = _BY_TYPE.get(message_type.TYPE)
     return route is not None and principal in route.publishers
 
@@ -262,7 +194,7 @@ def from_exchange(principal: Principal) -> str:
 
 
 def sender(exchange: str) -> Principal | None:
-    """Who alone can have published what came over ``exchange``; None for one not in the table."""
+    """The only possible publisher of messages from ``exchange``; None if it is not in the table."""
     return _SENDERS.get(exchange)
 
 
@@ -288,6 +220,6 @@ def subscriptions(principal: Principal) -> dict[str, list[Route]]:
 
 
 def is_exclusive(queue: str, routes: Sequence[Route]) -> bool:
-    """Whether a queue of ``subscriptions`` is one replica's own, and ends with its connection."""
+    """Return whether a queue of ``subscriptions`` is exclusive to one replica's connection."""
     subs = (sub for route in routes for sub in route.consumers)
     return any(sub.kind is QueueKind.EXCLUSIVE for sub in subs if sub.queue == queue)

@@ -1,10 +1,10 @@
-"""The one doorway to RabbitMQ: nothing outside this package imports pika.
+"""Access to RabbitMQ; only this package imports pika.
 
 Publishing waits for the broker's confirm; consuming acks only what is handled; both survive a
 restart of the broker. Delivery is at least once.
 """
 
-import shared.messaging.tables  # noqa: F401 - it takes the place of pika's own decoder
+import shared.messaging.tables  # noqa: F401 - it replaces pika's own decoder
 from shared.messaging.bus import ARROW, JSON, Bus, Publisher
 from shared.messaging.consumer import QueueConsumer
 from shared.messaging.dead_letters import DeadLetter, DeadLetters

@@ -1,4 +1,4 @@
-"""The bus: what a service needs of the broker, in the platform's own words."""
+"""The bus: everything a service needs from the broker, in the platform's terms."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from shared.messaging.limits import Outgoing, fault_of
 from shared.messaging.link import Address, Link
 from shared.messaging.membership import Membership
 from shared.messaging.publisher import ConfirmingPublisher
+from shared.messaging.stream_end import StreamEnd
 from shared.messaging.stream_head import StreamHead
 from shared.messaging.stream_peek import StreamPeek
 from shared.topology import (
     PARTITION_PUBLISHER,
     PARTITIONS,
     Principal,
-    QueueKind,
     partition_queue,
 )
 
@@ -50,13 +50,13 @@ class Bus:
     behind that.
 
     Args:
-        url: the broker's, or what tells it.
-        principal: whose rows of the topology count.
+        url: the broker's URL, or a function that returns it.
+        principal: the principal whose rows of the topology apply.
         instance: this replica's name.
-        word: what addresses messages to this instance; default: instance.
-        partitions: how many sample streams there are.
-        state_dir: where a file says what was in hand when the process died; without it nothing
-            outlives the process.
+        word: the word of routing keys that addresses this instance; by default the instance.
+        partitions: the number of sample streams.
+        state_dir: the directory for files that record over which message the process died;
+            without it nothing outlives the process.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Bus:
 
     @property
     def links(self) -> dict[str, Link]:
-        """The connections in use, by what they are for."""
+        """The connections in use, by purpose."""
         return {"publishing": self._out} | ({"consuming": self._in} if self._consuming else {})
 
     @property
@@ -104,19 +104,19 @@ class Bus:
 
     @property
     def outage(self) -> str:
-        """The absent part for which handlers wait; empty while they do not wait."""
+        """The unavailable part for which handlers wait; empty while they do not wait."""
         waits = (consumer.handling.outage for consumer in self._consumers)
         return next(filter(None, waits), "")
 
     @property
     def blocked(self) -> str:
-        """Why the broker takes no messages now although it is connected; else nothing."""
+        """Why the connected broker accepts no messages now; empty if it does."""
         return self._out.blocked
 
     @property
-    def connections_lost(self) -> int:
-        """How many open connections were lost so far."""
-        return self._in.lost + self._out.lost
+    def unconfirmed_s(self) -> float:
+        """The time for which the broker has confirmed none of our published messages."""
+        return self._publisher.unconfirmed_s
 
     @property
     def last_error(self) -> str:
@@ -130,7 +130,7 @@ class Bus:
         if consume:
             self._in.start()
 
-    def wait_ready(self, timeout_s: float = 30.0) -> None:
+    def wait_ready(self, timeout_s: float = 180.0) -> None:
         """Wait until ``ready``.
 
         Raises:
@@ -143,7 +143,7 @@ class Bus:
             raise BrokerUnavailable(f"not ready within {timeout_s:g} s: {self.last_error or '-'}")
 
     def stop(self, timeout_s: float = 25.0) -> None:
-        """Finish what is held, ack it, close."""
+        """Finish the deliveries in hand, acknowledge them, close."""
         for consumer in self._consumers:
             consumer.stop(timeout_s)
         if self._consuming:
@@ -180,8 +180,8 @@ class Bus:
     def prepare(self, message: Message, cause: Envelope | None = None) -> Outgoing:
         """``message`` in its envelope, not yet published.
 
-        It is read back as its receiver will read it, and measured as AMQP will: a value that came
-        into it unchecked, such as a number that is none, must not leave.
+        It is parsed as its receiver will parse it, and measured against AMQP's limits: an invalid
+        value that was never validated, such as NaN, must not leave.
 
         Raises:
             NotInTopology: when this principal may not publish such a message.
@@ -204,11 +204,7 @@ class Bus:
             body=body,
             message_id=message_id,
             headers=headers_for(message, message_id, self._source, cause),
-            # A message for one instance has a deadline for its answer instead: a machine
-            # without an agent has no queue, and its command must not wait for one for ever.
-            mandatory=any(
-                s.kind is QueueKind.QUORUM and not s.narrowed and s.awaited for s in route.consumers
-            ),
+            mandatory=route.mandatory,
         )
         if fault := fault_of(outgoing):
             raise Unpublishable({0: f"{message.TYPE}: {fault}"})
@@ -217,12 +213,6 @@ class Bus:
     def publish_prepared(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
         """Publish what ``prepare`` made; raises as ``publish`` does."""
         self._publisher.publish(outgoing, timeout_s)
-
-    def publish_partition(
-        self, partition: int, body: bytes, message_id: str, *, timeout_s: float = 60.0
-    ) -> None:
-        """Append one Arrow batch to a partition's stream and wait for the confirm."""
-        self.publish_partitions([(partition, body, message_id)], timeout_s=timeout_s)
 
     def publish_partitions(
         self, batches: Sequence[tuple[int, bytes, str]], *, timeout_s: float = 60.0
@@ -274,7 +264,7 @@ class Bus:
         return consumer
 
     def marks(self, queue: str) -> CrashMarks:
-        """The file that remembers over which message of ``queue`` this instance died."""
+        """The file that records over which message of ``queue`` this instance died."""
         return CrashMarks(self.state_file(f"{queue}.json"))
 
     def state_file(self, name: str) -> Path | None:
@@ -303,8 +293,15 @@ class Bus:
         headers = peek.headers(timeout_s)
         return None if headers is None else int(headers.get(PARTITION_COUNT, 0))
 
+    def stream_reaches(self, partition: int, offset: int, timeout_s: float = 5.0) -> bool | None:
+        """Return whether a partition's stream has reached ``offset``; None if unknown in time.
+
+        Not to be called from the consuming connection's own thread.
+        """
+        return StreamEnd(self._in, partition_queue(partition), offset).reaches(timeout_s)
+
     def membership(self) -> Membership:
-        """The membership by which the replicas of this principal know of each other."""
+        """The membership through which the replicas of this principal know each other."""
         membership = Membership(self.principal, self.instance, self._out)
         self._declarer.add(membership)
         return membership

@@ -26,11 +26,11 @@ T = TypeVar("T")
 class QueueConsumer:
     """Consumes one queue on a channel of its own.
 
-    Every delivery is passed to ``handle`` in a batch, in a worker thread. What arrives while
-    ``concurrency`` batches are in work becomes the next one: the busier, the larger. When
-    ``handle`` returns the batch is acked. When it raises ``Unavailable``, the batch is kept and
+    Every delivery is passed to ``handle`` in a batch, in a worker thread. Deliveries that arrive
+    while ``concurrency`` batches are being handled form the next one: the busier, the larger. When
+    ``handle`` returns, the batch is acked. When it raises ``Unavailable``, the batch is kept and
     handled again after a pause, for as long as the outage lasts. What raises anything else, alone
-    and again and again, the broker dead-letters. With ``restart_on_failure`` the channel is closed
+    and repeatedly, the broker dead-letters. With ``restart_on_failure`` the channel is closed
     and set up again instead: a stream takes nothing back. Batches of one consumer run in parallel
     only with ``concurrency`` > 1. ``before`` prepares each new channel and calls its second
     argument, in the link's thread, when it is ready. ``marks`` remember over which message the
@@ -88,6 +88,8 @@ class QueueConsumer:
     def disconnected(self) -> None:
         self._channel = self._opened = None
         self._deaf_since = None
+        # A batch that was planned on a lost connection is never run.
+        self._flush_planned = False
         self._buffer.clear()
         self._unsettled.clear()
         self._holding.clear()
@@ -104,8 +106,9 @@ class QueueConsumer:
         return self._pool.submit(function)
 
     def stop(self, timeout_s: float) -> bool:
-        """Take nothing more, finish what is held, ack it; False when that did not end in time."""
-        self._stopping = True
+        """Stop consuming, and finish and ack current work; False if that did not end in time."""
+        with self._idle:
+            self._stopping = True
         self.handling.stopped.set()
         if self._link is not None:
             self._link.call(self._cancel)
@@ -115,15 +118,23 @@ class QueueConsumer:
         return finished
 
     def begin(self) -> None:
-        """Consume from now on, or from the next connection on; from any thread."""
+        """Consume from now on, or from the next connection on; from any thread.
+
+        One that consumes already is left alone.
+        """
         self._suspended = False
         if self._link is not None:
-            self._link.call(self.resume)
+            self._link.call(self._begin)
+
+    def _begin(self) -> None:
+        if self._opened is None and not self._suspended:
+            self.resume()
 
     def resume(self) -> None:
         """Consume again after ``suspend``; only from the link's thread."""
         self._suspended = False
-        self._deaf_since = time.monotonic()
+        if self._link is not None and self._link.up:
+            self._deaf_since = time.monotonic()
         self._open()
 
     def suspend(self) -> None:
@@ -132,6 +143,9 @@ class QueueConsumer:
         A batch in work is finished; what is submitted now runs after it. The channel is closed.
         """
         self._suspended = True
+        self._close_opened()
+
+    def _close_opened(self) -> None:
         self._opening += 1
         channel = self._opened
         self.disconnected()
@@ -141,7 +155,10 @@ class QueueConsumer:
     def _open(self) -> None:
         if self._link is None or self._stopping or self._suspended:
             return
-        self._opening += 1
+        waits_since = self._deaf_since
+        # A second channel would receive messages that are never handled.
+        self._close_opened()
+        self._deaf_since = waits_since
         number = self._opening
         self._link.open_channel(lambda channel: self._on_channel(channel, number))
 
@@ -152,7 +169,7 @@ class QueueConsumer:
 
     def _on_channel(self, channel: Channel, number: int) -> None:
         if number != self._opening:
-            # It was suspended meanwhile.
+            # It was suspended or reopened in the meantime.
             channel.close()
             return
         self._opened = channel
@@ -195,7 +212,12 @@ class QueueConsumer:
     def _on_message(
         self, channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes
     ) -> None:
-        if self._channel is None or channel is not self._channel or self._stopping:
+        if self._stopping:
+            return
+        if self._channel is None or channel is not self._channel:
+            # Messages sent to a channel that is no longer ours go back to the queue.
+            if channel.is_open:
+                channel.close()
             return
         # A partition's channel is its lock as well, and only the gateway writes to its stream.
         if self._holding.take(method.delivery_tag, len(body)) and self._before is None:
@@ -228,19 +250,23 @@ class QueueConsumer:
         self._flush()
 
     def _flush(self) -> None:
-        if self._channel is None or self._stopping:
-            return
-        while self._buffer and self._in_flight < self._concurrency:
-            batch, self._buffer = self._buffer[: self._batch], self._buffer[self._batch :]
+        while self._channel is not None and self._buffer:
+            # The pool of a consumer that was stopped takes nothing: it is asked under the lock.
             with self._idle:
+                if self._stopping or self._in_flight >= self._concurrency:
+                    return
+                batch, self._buffer = self._buffer[: self._batch], self._buffer[self._batch :]
                 self._in_flight += 1
-            self._pool.submit(self._work, self._channel, batch)
+                self._pool.submit(self._work, self._channel, batch)
 
     def _work(self, channel: Channel, batch: list[Delivery]) -> None:
         link = self._link
         outcome = Outcome()
         try:
             outcome = self._outcome(channel, batch)
+        except Exception:
+            # Nobody looks at what becomes of a pool's work; the batch is given back below.
+            log.exception("batch_not_settled", queue=self.queue, size=len(batch))
         finally:
             known = {*outcome.done, *outcome.set_aside}
             left = [delivery.tag for delivery in batch if delivery.tag not in known]
@@ -255,7 +281,7 @@ class QueueConsumer:
                 link.call(self._flush)
 
     def _outcome(self, channel: Channel, batch: list[Delivery]) -> Outcome:
-        if channel is not self._channel:
+        if self._channel is None or channel is not self._channel:
             return Outcome()
         if self._restart_on_failure:
             handled = self.handling.once(batch)
@@ -263,7 +289,7 @@ class QueueConsumer:
         return self.handling.settle(batch, lambda: channel is self._channel)
 
     def _serves(self, channel: Channel) -> bool:
-        """Whether this is the channel of now, and open: tags of an older one mean nothing."""
+        """Return whether this is the current, open channel; tags of older ones are invalid."""
         current = self._channel
         return current is not None and current is channel and bool(current.is_open)
 

@@ -1,4 +1,4 @@
-"""The messages a process had in hand when it died, in a file that outlives it.
+"""Records the messages that a process was handling when it died, in a file.
 
 The broker counts how often a message came back, but an outage brings messages back as well as a
 crash, and a crash brings back all that the process held. Only the process itself can say which
@@ -25,7 +25,7 @@ _MAX_MARKS = 200
 
 
 class CrashMarks:
-    """Marks by the identity of what is worked on; without a path they last as long as the process.
+    """Marks by message identity; without a path, they last as long as the process.
 
     The file is replaced as a whole and not synchronised: it is to outlive a process, not a machine.
     """
@@ -36,7 +36,7 @@ class CrashMarks:
         self._marks = self._read()
 
     def crashes(self, identity: str) -> int:
-        """How often the process died over it."""
+        """Return how often the process died over it."""
         return self._marks.get(identity, 0)
 
     @contextmanager

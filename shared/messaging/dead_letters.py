@@ -1,4 +1,4 @@
-"""Dead-letter queues, for an operator: count, look into, send again."""
+"""Dead-letter queues, for an operator: count, inspect, replay."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _NOT_FOUND = 404
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One message nobody could handle, with what is known about why."""
+    """A message that could not be handled, with the known reasons."""
 
     queue: str
-    """Where it was to be handled."""
+    """The queue in which it was to be handled."""
     message_id: str
     type: str
     routing_key: str
@@ -125,10 +125,10 @@ class DeadLetters:
 
 
 def _origin(queue: str, headers: Mapping[str, Any]) -> dict[str, str]:
-    """Where a letter was published, as the broker noted it when it gave up the letter itself.
+    """The exchange and key of a letter, as noted by the broker when it dead-lettered it.
 
     What our services give up has no such note, and theirs of where it was published first.
-    RabbitMQ 3 goes on with a note that its sender has made up, if that names the queue and the
+    RabbitMQ 3 continues with a note that its sender has made up, if that names the queue and the
     reason. Nobody brings about a thousand returns at will; of any other note it is believed only
     what a stranger could have sent to this queue.
     """
@@ -190,7 +190,7 @@ def _count(channel: BlockingChannel, queue: str) -> int | None:
 
 
 def _present(channel: BlockingChannel, queue: str) -> Iterator[tuple[Any, Any, bytes]]:
-    """The letters in the queue when the first is taken, but none that comes while this goes on.
+    """The letters in the queue when the first is taken, but none that comes while this continues.
 
     The broker gives their number with the first. A passive declaration may tell an older number, in
     which those are missing that somebody has looked into and given back just before.

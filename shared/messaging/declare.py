@@ -1,4 +1,4 @@
-"""Declaring what the topology says, again and again without harm."""
+"""Declares exchanges and queues from the topology; idempotent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pika.exceptions import ChannelClosedByBroker
 from pika.frame import Method
 
 from shared import topology
-from shared.messaging.link import Link, LinkPart
+from shared.messaging.link import Link, LinkPart, LinkParts
 from shared.topology import Principal, Queue
 
 log = structlog.get_logger(__name__)
@@ -29,20 +29,20 @@ class Declarer:
     def __init__(self, principal: Principal, instance: str, word: str, partitions: int) -> None:
         self._principal = principal
         self._queues = list(_queues(principal, instance, word, partitions))
-        # Who declares an exchange may delete it and decide what becomes of its messages.
+        # Permission to declare an exchange includes deleting it and rerouting its messages.
         self._exchanges = topology.exchanges() if principal is Principal.OPERATOR else []
         self._names: dict[str, str] = {}
-        self._dependants: list[LinkPart] = []
+        self._dependants = LinkParts()
         self._link: Link | None = None
         self.done = threading.Event()
         self.error = ""
 
     def add(self, part: LinkPart) -> None:
-        """Tell ``part`` of a connection once everything is declared on it."""
-        self._dependants.append(part)
+        """Notify ``part`` of a connection when everything is declared on it."""
+        self._dependants.add(part)
         if self._link is not None:
             link = self._link
-            link.call(lambda: part.connected(link) if self.done.is_set() else None)
+            link.call(lambda: self._dependants.connect(part, link) if self.done.is_set() else None)
 
     def name_of(self, queue: str) -> str:
         """The broker's name of one of the queues; it chooses the names of exclusive ones."""
@@ -56,8 +56,7 @@ class Declarer:
 
     def disconnected(self) -> None:
         self.done.clear()
-        for part in self._dependants:
-            part.disconnected()
+        self._dependants.disconnect_all()
 
     def _declare(self, channel: Channel) -> None:
         channel.add_on_close_callback(self._on_closed)
@@ -113,9 +112,8 @@ class Declarer:
 
     def _finish(self) -> None:
         self.done.set()
-        for part in list(self._dependants):
-            if self._link is not None:
-                part.connected(self._link)
+        if self._link is not None:
+            self._dependants.connect_all(self._link)
 
     def _on_closed(self, _channel: Channel, reason: Exception) -> None:
         if isinstance(reason, ChannelClosedByBroker):

@@ -1,4 +1,4 @@
-"""How many dead letters wait for an operator, asked on a connection that is there anyway."""
+"""Counts dead letters on the service's existing connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.topology import dead_letter_name
 
 
 class DeadLetterDepth(KeptChannel):
-    """Exports the number of dead letters of these work queues, each time it is asked to.
+    """Counts and exports the dead letters of these work queues on request.
 
     A passive declaration needs no right at the broker.
     """
@@ -23,17 +23,19 @@ class DeadLetterDepth(KeptChannel):
     def __init__(self, queues: Sequence[str]) -> None:
         super().__init__()
         self._queues = queues
+        self.counts: dict[str, int] = {}
+        """As the broker has answered last."""
 
     def opened(self, channel: Channel) -> None:
         for queue in self._queues:
             channel.queue_declare(
-                dead_letter_name(queue), passive=True, callback=partial(_export, queue)
+                dead_letter_name(queue), passive=True, callback=partial(self._export, queue)
             )
 
     def ask(self) -> None:
         """Ask the broker; the answers are exported as they come."""
         self.call(self.opened)
 
-
-def _export(queue: str, frame: Method[Queue.DeclareOk]) -> None:
-    DEAD_LETTERS.labels(queue).set(frame.method.message_count)
+    def _export(self, queue: str, frame: Method[Queue.DeclareOk]) -> None:
+        DEAD_LETTERS.labels(queue).set(frame.method.message_count)
+        self.counts = self.counts | {queue: frame.method.message_count}

@@ -74,7 +74,7 @@ class Delivery:
 
     @property
     def sender(self) -> Principal | None:
-        """Who published it: each has an exchange nobody else may write to. None: an operator.
+        """The publisher, known by its exchange, to which nobody else may write; None: an operator.
 
         Raises:
             Reject: when it came over an exchange that is no sender's.
@@ -103,13 +103,13 @@ class Delivery:
 
     @property
     def identity(self) -> str:
-        """The id that tells it from other messages; short, and text that any store takes."""
+        """A short id that identifies the message and that every store accepts."""
         return bounded_identity(self.message_id or hashlib.sha256(self.body).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who said it, when, and as part of which trace."""
+    """The sender, the time and the trace of a message."""
 
     id: str
     type: str
@@ -163,9 +163,7 @@ def headers_for(
         PREFIX + "type": event_type(type(message)),
         PREFIX + "source": source,
         _TIMESTAMP_HEADER: datetime.fromtimestamp(time.time(), UTC).isoformat(),
-        "traceparent": traces.following(
-            cause.traceparent if cause else "", getattr(message, "job_id", "")
-        ),
+        "traceparent": traces.following(cause.traceparent if cause else "", message.about_job()),
     }
     subject = message.subject()
     if subject:
@@ -179,7 +177,7 @@ def event_type(message_type: type[Message]) -> str:
 
 
 def message_class(delivery: Delivery) -> type[Message]:
-    """Which message this is, by its CloudEvents type or else by its routing key.
+    """The class of a message, by its CloudEvents type or else by its routing key.
 
     Raises:
         Reject: for an unknown type or an unknown major version.
@@ -247,7 +245,7 @@ def _shown(text: str) -> str:
 
 
 def _check_key(delivery: Delivery, message: Message) -> None:
-    """Refuse what its sender may not say.
+    """Refuse a message that its sender may not send.
 
     The broker has checked the routing key and which exchange it went to, not the type or the
     body: a sender could name in them another message than its key, or another job.

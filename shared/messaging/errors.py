@@ -1,8 +1,8 @@
-"""Errors with a message, and who may try again."""
+"""Errors of messaging, and whether a later attempt may succeed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from shared.contracts import Fault
 from shared.unavailable import Unavailable
@@ -41,7 +41,14 @@ class Declined(Reject):
 
 
 class Unroutable(MessagingError):
-    """The broker has no queue for a message that must be received by somebody."""
+    """The broker has no queue for a message that must be received.
+
+    ``confirmed`` has the places of the others, which it has accepted.
+    """
+
+    def __init__(self, reason: str, confirmed: Collection[int] = ()) -> None:
+        super().__init__(reason)
+        self.confirmed = frozenset(confirmed)
 
 
 class Unpublishable(MessagingError):
@@ -57,7 +64,14 @@ class Unpublishable(MessagingError):
 
 
 class BrokerUnavailable(MessagingError, Unavailable):
-    """The broker did not confirm in time; whether it has the message is unknown."""
+    """The broker did not confirm in time; whether it has the message is unknown.
+
+    ``confirmed`` has the places of those messages that it did confirm.
+    """
+
+    def __init__(self, reason: str, confirmed: Collection[int] = ()) -> None:
+        super().__init__(reason)
+        self.confirmed = frozenset(confirmed)
 
 
 class Refused(BrokerUnavailable):

@@ -1,4 +1,4 @@
-"""How a batch of deliveries is brought to an end: outages are waited out, poison is set aside."""
+"""Handles batches of deliveries: waits during outages, and sets poison messages aside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from itertools import groupby
 
 import structlog
@@ -26,12 +27,21 @@ It raises ``Unavailable`` when something outside keeps it from doing so.
 """
 
 PAUSES_S = (1.0, 2.0, 5.0, 10.0)
-"""Between attempts while something outside is away; the last for as long as it stays so."""
+"""Pauses between attempts during an outage; the last one is repeated."""
 
 _SUSPECT_RETURNS = 2
-"""A message that came back this often may be what ends the process: it is handled alone."""
+"""A message redelivered this often may be what kills the process, so it is handled alone."""
 
 _ATTEMPTS_ALONE = 3
+
+
+class _Attempt(Enum):
+    """The result of one call of the handler."""
+
+    HANDLED = auto()
+    FAILED = auto()
+    POSTPONED = auto()
+    """Something outside was unavailable."""
 
 
 @dataclass
@@ -61,7 +71,7 @@ class Handling:
         self.stopped = threading.Event()
         """Set when no further attempt is to be begun."""
         self.outage = ""
-        """The part that is away, so that handling pauses; empty while none is."""
+        """The part that is unavailable, so that handling pauses; empty while none is."""
 
     @property
     def busy_s(self) -> float:
@@ -83,39 +93,42 @@ class Handling:
         return outcome
 
     def together(self, batch: Sequence[Delivery], held: Callable[[], bool], mark: str = "") -> bool:
-        """Call the handler until no outage keeps it from its work; whether it succeeded."""
+        """Call the handler until no outage prevents its work; returns whether it succeeded."""
         outages = 0
         while held() and not self.stopped.is_set():
-            handled = self._tried(batch, mark)
-            if not self.outage:
-                return handled
+            # Not by ``outage``: another thread's attempt may have changed that since.
+            attempt = self._tried(batch, mark)
+            if attempt is not _Attempt.POSTPONED:
+                return attempt is _Attempt.HANDLED
             pause_s = self._pauses_s[min(outages, len(self._pauses_s) - 1)]
             outages += 1
             log.warning("queue_paused", queue=self._queue, reason=self.outage, pause_s=pause_s)
             self.stopped.wait(pause_s)
+        # Nothing waits for it here any more, and other deliveries may come much later.
+        self.outage = ""
         return False
 
     def once(self, batch: Sequence[Delivery]) -> bool:
         """Call the handler once; whether it succeeded."""
-        return self._tried(batch, "")
+        return self._tried(batch, "") is _Attempt.HANDLED
 
-    def _tried(self, batch: Sequence[Delivery], mark: str) -> bool:
+    def _tried(self, batch: Sequence[Delivery], mark: str) -> _Attempt:
         try:
             self._call(batch, mark)
         except Unavailable as error:
             self.outage = str(error) or type(error).__name__
-            return False
+            return _Attempt.POSTPONED
         except Exception:
             # The last resort: what a batch handler lets through is a fault of ours. Nothing is
             # lost: each delivery is handled by itself, and what fails is dead-lettered.
             log.exception("batch_failed", queue=self._queue, size=len(batch))
             self.outage = ""
-            return False
+            return _Attempt.FAILED
         self.outage = ""
-        return True
+        return _Attempt.HANDLED
 
     def _alone(self, delivery: Delivery, held: Callable[[], bool], outcome: Outcome) -> None:
-        """Handle one delivery by itself, so that nobody else is blamed for what it does."""
+        """Handle one delivery alone, so that its failure affects no other."""
         mark = _mark(self._queue, delivery)
         marked = replace(delivery, crashes=self._marks.crashes(mark))
         for attempt in range(_ATTEMPTS_ALONE):
@@ -125,10 +138,11 @@ class Handling:
                 self._marks.forget(mark)
                 outcome.done.append(delivery.tag)
                 return
-        if held() and not self.stopped.is_set():
-            log.error("message_set_aside", queue=self._queue, key=delivery.original_key)
-            SET_ASIDE.labels(self._queue).inc()
-            outcome.set_aside.append(delivery.tag)
+            if self.stopped.is_set() or not held():
+                return  # It comes again on another channel, or to another process.
+        log.error("message_set_aside", queue=self._queue, key=delivery.original_key)
+        SET_ASIDE.labels(self._queue).inc()
+        outcome.set_aside.append(delivery.tag)
 
     def _call(self, batch: Sequence[Delivery], mark: str) -> None:
         thread = threading.get_ident()

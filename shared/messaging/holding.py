@@ -1,4 +1,4 @@
-"""How much of a queue one consumer holds at a time, in bytes: AMQP only counts messages."""
+"""Limits the bytes that a consumer holds at a time, because AMQP counts only messages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ MAX_HELD_BYTES = 64 * 1024 * 1024
 """Bodies that one consumer holds; with more of them it takes fewer messages at a time."""
 
 NARROW_PREFETCH = 4
-"""The bound holds so many of the largest messages that a broker takes."""
+"""The number of messages of the largest size that the limit allows."""
 
 _LARGE_BYTES = 256 * 1024
 _SMALL_ONES = 500
-"""So many messages in a row that are not large, and as many as ever are taken at a time."""
+"""After this many consecutive small messages, the normal prefetch is restored."""
 
 
 class Holding:
@@ -25,7 +25,7 @@ class Holding:
         """The prefetch for which the next channel is to ask."""
 
     def take(self, tag: int, size: int) -> bool:
-        """Count a delivery; whether the channel is to be set up anew, with another prefetch."""
+        """Count a delivery; whether the channel is to be set up again, with another prefetch."""
         self._sizes[tag] = size
         self._bytes += size
         if self.prefetch == self._wide:

@@ -1,4 +1,4 @@
-"""A channel that is kept open beside what else a connection does."""
+"""A channel that is kept open on a connection, and reopened when it was closed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class KeptChannel:
         self._channel = None
 
     def opened(self, channel: Channel) -> None:
-        """Do what is due as soon as the channel is open, in the connection's thread."""
+        """Called in the connection's thread when the channel has been opened."""
 
     def call(self, act: Callable[[Channel], None]) -> None:
         """Do something on the channel, from any thread; it is left undone where none is open."""

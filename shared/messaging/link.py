@@ -1,4 +1,4 @@
-"""The link to the broker: one thread that owns the connection, and everything pika.
+"""The link to the broker: one thread owns the connection and all calls of pika.
 
 pika's objects are not thread-safe, so nothing outside this thread touches them; other threads
 hand over callables with ``call``. When the connection is lost the link reconnects with back-off
@@ -29,22 +29,57 @@ from shared.observe import CONNECTIONS_LOST
 log = structlog.get_logger(__name__)
 
 _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S = 0.2, 5.0
+_STARTING_S, _STARTING_BACKOFF_S = 30.0, 1.0
+"""A broker that starts beside this process is looked for so often in the first seconds."""
 _HEARTBEAT_S = 20
 _ERRORS_OF_OURS = frozenset({501, 502, 503, 505, 540, 541})
 """Reply codes with which a broker closes a connection for a frame it does not take."""
 
 Address = str | Callable[[], str]
-"""A broker's URL, or what tells it as it is now; that one must not raise."""
+"""A broker's URL, or a function that returns the current one and must not raise."""
 
 
 class LinkPart(Protocol):
-    """Something that lives on the link: a publisher, a consumer."""
+    """A user of the link, such as a publisher or a consumer."""
 
     def connected(self, link: Link) -> None:
         """Called in the link's thread whenever a new connection is up."""
 
     def disconnected(self) -> None:
         """Called in the link's thread when the connection is gone."""
+
+
+class LinkParts:
+    """Parts that are notified of every connection exactly once.
+
+    A part that is added while a connection opens is reached twice: by its own ``add`` and by the
+    round over all parts. Told twice, a consumer would consume twice.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[LinkPart] = []
+        self._told: list[LinkPart] = []
+
+    def add(self, part: LinkPart) -> None:
+        """Add a part from any thread; ``connect`` must follow in the link's thread."""
+        self._parts.append(part)
+
+    def connect(self, part: LinkPart, link: Link) -> None:
+        """Notify one part of the open connection; only from the link's thread."""
+        if part not in self._told:
+            self._told.append(part)
+            part.connected(link)
+
+    def connect_all(self, link: Link) -> None:
+        """Notify all parts of the open connection; only from the link's thread."""
+        for part in list(self._parts):
+            self.connect(part, link)
+
+    def disconnect_all(self) -> None:
+        """Notify all parts of the lost connection; only from the link's thread."""
+        self._told.clear()
+        for part in list(self._parts):
+            part.disconnected()
 
 
 class Link:
@@ -60,7 +95,7 @@ class Link:
         self._url = self._current_url()
         self._parameters = _parameters(self._url, name)
         self._name = name
-        self._parts: list[LinkPart] = []
+        self._parts = LinkParts()
         self._calls: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._connection: SelectConnection | None = None
@@ -69,10 +104,11 @@ class Link:
         self._thread = threading.Thread(target=self._run, name=f"amqp-{name}", daemon=True)
         self.last_error = ""
         self.closed_for_error = False
-        """Whether the broker closed the last connection for what was sent on it."""
+        """Whether the broker closed the last connection because of a message sent on it."""
         self.blocked = ""
         """Why the broker takes nothing from publishers now, e.g. "low on memory"; else nothing."""
         self.last_turn = time.monotonic()
+        self._was_up = False
         self.lost = 0
         """How many open connections were lost."""
         self.fruitless = 0
@@ -103,8 +139,8 @@ class Link:
 
     def add(self, part: LinkPart) -> None:
         """Attach a part before or after ``start``."""
-        self._parts.append(part)
-        self.call(lambda: part.connected(self) if self._open() else None)
+        self._parts.add(part)
+        self.call(lambda: self._parts.connect(part, self) if self._up.is_set() else None)
 
     def start(self) -> None:
         self._thread.start()
@@ -149,27 +185,36 @@ class Link:
 
     def _run(self) -> None:
         backoff = _FIRST_BACKOFF_S
+        begun = time.monotonic()
         while not self._stopping.is_set():
             started = time.monotonic()
             self._one_connection()
             if time.monotonic() - started > _LONGEST_BACKOFF_S:
                 backoff = _FIRST_BACKOFF_S
             if not self._stopping.is_set():
-                pause = backoff * random.uniform(0.5, 1.5)
-                log.warning(
-                    "broker_connection_lost",
-                    link=self._name,
-                    error=self.last_error,
-                    retry_in_s=round(pause, 2),
-                )
-                self._stopping.wait(pause)
-                backoff = min(backoff * 2, _LONGEST_BACKOFF_S)
+                starting = self._nobody_answered_yet and started - begun < _STARTING_S
+                self._pause(backoff, starting=starting)
+                longest = _STARTING_BACKOFF_S if starting else _LONGEST_BACKOFF_S
+                backoff = min(backoff * 2, longest)
+
+    @property
+    def _nobody_answered_yet(self) -> bool:
+        return not self._was_up and ConnectionRefusedError.__name__ in self.last_error
+
+    def _pause(self, backoff: float, *, starting: bool) -> None:
+        pause = backoff * random.uniform(0.5, 1.5)
+        facts = {"link": self._name, "error": self.last_error, "retry_in_s": round(pause, 2)}
+        if starting:
+            log.info("broker_awaited", **facts)
+        else:
+            log.warning("broker_connection_lost", **facts)
+        self._stopping.wait(pause)
 
     def _current_url(self) -> str:
         return self._address if isinstance(self._address, str) else self._address()
 
     def _take(self) -> bool:
-        """Whether the URL has changed; it holds from the next connection on."""
+        """Return whether the URL has changed; it holds from the next connection on."""
         url = self._current_url()
         if url == self._url:
             return False
@@ -197,7 +242,7 @@ class Link:
             # connection in that condition is as lost as a closed one.
             self.last_error = f"{type(error).__name__}: {error}"
         except Exception as error:
-            # Whatever else is raised in here, the thread goes on with a new connection: there is
+            # Whatever else is raised in here, the thread continues with a new connection: there is
             # nobody above it who could.
             log.exception("broker_connection_failed", link=self._name)
             self.last_error = f"{type(error).__name__}: {error}"
@@ -210,8 +255,7 @@ class Link:
             self.blocked = ""
             with self._lock:
                 self._connection = None
-            for part in self._parts:
-                part.disconnected()
+            self._parts.disconnect_all()
             connection.ioloop.close()
 
     def _on_open(self, connection: SelectConnection) -> None:
@@ -221,9 +265,9 @@ class Link:
         log.info("broker_connected", link=self._name)
         connection.add_on_connection_blocked_callback(self._on_blocked)
         connection.add_on_connection_unblocked_callback(self._on_unblocked)
-        for part in self._parts:
-            part.connected(self)
+        self._parts.connect_all(self)
         self._tick()
+        self._was_up = True
         self._up.set()
 
     def _on_blocked(self, _connection: object, frame: Method[Connection.Blocked]) -> None:

@@ -1,4 +1,4 @@
-"""Which replicas of a service are alive: each says so again and again on the service's exchange.
+"""The live replicas of a service: each publishes heartbeats on the service's exchange.
 
 Heartbeats only say who should work on what. Who does is the broker's to say, by its locks: a
 heartbeat that is late, lost or doubled moves work, and never gives it to two.
@@ -52,7 +52,7 @@ class _Heard:
 
 
 class Membership:
-    """Says that this replica is alive, and knows which others are.
+    """Publishes this replica's heartbeats, and knows which others are alive.
 
     All methods but ``beat`` and ``leave`` run in the thread of the consuming connection.
 
@@ -82,7 +82,8 @@ class Membership:
         self._heard: dict[str, _Heard] = {}
         self._connected_at: float | None = None
         self._echo_at: float | None = None
-        self._leaving = False
+        self.leaving = False
+        """Whether this replica takes no share any more."""
         self.error = ""
         """Why no heartbeats are heard, if the broker refuses them."""
         self.holds: Callable[[], Iterable[int]] = tuple
@@ -95,7 +96,7 @@ class Membership:
     def alive(self) -> frozenset[str]:
         """The names of the replicas that share the work, this one included unless it leaves."""
         others = [name for name, heard in list(self._heard.items()) if not heard.leaving]
-        return frozenset(others if self._leaving else [*others, self.own])
+        return frozenset(others if self.leaving else [*others, self.own])
 
     @property
     def held_elsewhere(self) -> frozenset[int]:
@@ -125,14 +126,14 @@ class Membership:
 
     def beat(self) -> None:
         """Publish to the others how things are now."""
-        said = Heartbeat(replica=self.own, holds=tuple(self.holds()), leaving=self._leaving)
+        said = Heartbeat(replica=self.own, holds=tuple(self.holds()), leaving=self.leaving)
         body = said.model_dump_json().encode()
         # A heartbeat that cannot be sent now is dropped: the next one comes soon.
         self._voice.call(lambda channel: channel.basic_publish(self._exchange, REPLICAS, body))
 
     def leave(self) -> None:
         """This replica takes no share any more; the others hear of it at once."""
-        self._leaving = True
+        self.leaving = True
         self.beat()
 
     def _tick(self) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 from pika import BasicProperties
@@ -21,23 +22,32 @@ from shared.messaging.link import Link
 log = structlog.get_logger(__name__)
 
 _WINDOW = 2_000
-"""Unconfirmed messages at most; more wait here, not in the broker's memory."""
+"""The most unconfirmed messages; further ones wait here, not in the broker's memory."""
 
 _NACK_PAUSE_S = 0.5
+_REOPEN_S = 0.1
+"""A broker that closes every channel at once is not asked without a pause."""
 
 _MAX_STRIKES = 3
-"""A message alone on the connection so often when the broker closed it for an error is to blame."""
+"""The number of connection errors while a message was sent alone that blame the message."""
 
 
 @dataclass(eq=False, slots=True)
 class _Batch:
     waiting: int
     done: threading.Event = field(default_factory=threading.Event)
+    confirmed: list[int] = field(default_factory=list)
+    """The places of the messages that the broker has accepted for a queue."""
     unroutable: list[str] = field(default_factory=list)
     faults: dict[int, str] = field(default_factory=dict)
     refused: int = 0
     refusal_code: int = 0
     given_up: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether its caller no longer waits for it."""
+        return self.given_up or self.done.is_set()
 
     def settle(self) -> None:
         """One message less to wait for."""
@@ -61,19 +71,31 @@ class _Entry:
         self.batch.faults[self.index] = reason
         self.batch.settle()
 
+    def drop_content(self) -> None:
+        """Keep only what a late confirm needs: it is not sent again, and may be large."""
+        self.message = replace(self.message, body=b"", headers={})
+        self.properties = encoded(self.message)
+
 
 class ConfirmingPublisher:
     """Publishes batches; blocks the caller, never the link."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, link: Link, clock: Callable[[], float] = time.monotonic) -> None:
+        self._link, self._clock = link, clock
         self._channel: Channel | None = None
         self._queue: deque[_Entry] = deque()
         self._outstanding: dict[int, _Entry] = {}
         self._returned: dict[str, int] = {}
         self._sequence = 0
+        self._silent_since: float | None = None
         self._lock = threading.Lock()
         link.add(self)
+
+    @property
+    def unconfirmed_s(self) -> float:
+        """For how long the broker has had messages and has confirmed none of them."""
+        since = self._silent_since
+        return 0.0 if since is None else self._clock() - since
 
     def publish(self, messages: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
         """Return when the broker has confirmed all ``messages``; sends again after a lost link.
@@ -101,24 +123,41 @@ class ConfirmingPublisher:
         if batch.faults:
             raise Unpublishable(batch.faults)
         if batch.unroutable:
-            raise Unroutable("no queue for " + ", ".join(batch.unroutable[:5]))
+            reason = "no queue for " + ", ".join(batch.unroutable[:5])
+            raise Unroutable(reason, batch.confirmed)
 
     def _send(self, batch: _Batch, entries: Sequence[_Entry], timeout_s: float) -> None:
         with self._lock:
             self._queue.extend(entries)
         self._link.call(self._pump)
-        if not batch.done.wait(timeout_s):
-            batch.given_up = True
+        done = batch.done.wait(timeout_s)
+        if not done or batch.refused:
+            self._give_up(batch, entries)
+        if not done:
             raise BrokerUnavailable(
-                f"no confirm within {timeout_s:g} s; last error: {self._link.last_error or '-'}"
+                f"no confirm within {timeout_s:g} s; last error: {self._link.last_error or '-'}",
+                tuple(batch.confirmed),
             )
+
+    def _give_up(self, batch: _Batch, entries: Sequence[_Entry]) -> None:
+        """Release the rest of a batch, because an outage may outlast many batches."""
+        with self._lock:
+            batch.given_up = True
+            for entry in entries:
+                entry.drop_content()
+            self._drop_heads()
+
+    def _drop_heads(self) -> None:
+        """Drop the next queued messages whose callers have given up; with the lock."""
+        while self._queue and self._queue[0].batch.over:
+            self._queue.popleft()
 
     def connected(self, link: Link) -> None:
         link.open_channel(self._on_channel)
 
     def disconnected(self) -> None:
         """Everything not confirmed is sent again on the next connection."""
-        self._channel = None
+        self._channel = self._silent_since = None
         with self._lock:
             again = [self._outstanding[key] for key in sorted(self._outstanding)]
             self._outstanding.clear()
@@ -148,42 +187,51 @@ class ConfirmingPublisher:
         # The broker closes a channel for an error of ours, e.g. a forbidden exchange. The
         # messages on it are failed, not sent again: they would close the next one as well.
         # A channel that goes with its connection is another matter: see ``disconnected``.
-        if channel is not self._channel or not isinstance(reason, ChannelClosedByBroker):
+        if self._channel not in (channel, None) or not isinstance(reason, ChannelClosedByBroker):
             return
-        self._channel = None
+        self._channel = self._silent_since = None
+        self._returned.clear()
         self._link.last_error = str(reason)
         for entry in self._outstanding.values():
             entry.batch.refused += 1
             entry.batch.refusal_code = reason.reply_code
             entry.batch.done.set()
         self._outstanding.clear()
-        self._link.open_channel(self._on_channel)
+        self._link.later(_REOPEN_S, lambda: self._link.open_channel(self._on_channel))
 
     def _pump(self) -> None:
         channel = self._channel
         if channel is None:
             return
-        while self._queue and len(self._outstanding) < _WINDOW and channel.is_open:
-            entry = self._queue[0]
-            if entry.batch.given_up or entry.batch.done.is_set():
-                self._queue.popleft()
-                continue
-            if self._outstanding and (entry.strikes or self._suspect_out()):
-                return  # A suspect travels alone, so that nobody else is blamed.
-            self._queue.popleft()
-            self._publish(channel, entry)
+        while len(self._outstanding) < _WINDOW and channel.is_open:
+            taken = self._take()
+            if taken is None:
+                return
+            self._publish(channel, *taken)
+
+    def _take(self) -> tuple[_Entry, Outgoing, EncodedProperties] | None:
+        """The next message to publish, with its content, which its caller may drop concurrently."""
+        with self._lock:
+            self._drop_heads()
+            if not self._queue:
+                return None
+            if self._outstanding and (self._queue[0].strikes or self._suspect_out()):
+                return None  # A suspect travels alone, so that nobody else is blamed.
+            entry = self._queue.popleft()
+            return entry, entry.message, entry.properties
 
     def _suspect_out(self) -> bool:
         return len(self._outstanding) == 1 and any(e.strikes for e in self._outstanding.values())
 
-    def _publish(self, channel: Channel, entry: _Entry) -> None:
-        message = entry.message
+    def _publish(
+        self, channel: Channel, entry: _Entry, message: Outgoing, properties: EncodedProperties
+    ) -> None:
         try:
             channel.basic_publish(
                 message.exchange,
                 message.routing_key,
                 message.body,
-                entry.properties,
+                properties,
                 mandatory=message.mandatory,
             )
         except Exception as error:
@@ -193,6 +241,8 @@ class ConfirmingPublisher:
             entry.fail(f"it cannot be published: {type(error).__name__}: {str(error)[:200]}")
             return
         self._sequence += 1
+        if not self._outstanding:
+            self._silent_since = self._clock()
         self._outstanding[self._sequence] = entry
 
     def _on_return(
@@ -216,14 +266,16 @@ class ConfirmingPublisher:
                 # A queue that cannot take it just now, e.g. while its leader moves.
                 self._queue.append(entry)
         if positive:
+            self._silent_since = self._clock() if self._outstanding else None
             self._pump()
         else:
             self._link.later(_NACK_PAUSE_S, self._pump)
 
     def _settle(self, entry: _Entry) -> None:
         message = entry.message
-        if self._returned:
-            key = f"{message.message_id} {message.routing_key}"
-            if self._returned.pop(key, 0):
-                entry.batch.unroutable.append(f"{message.exchange}/{message.routing_key}")
+        key = f"{message.message_id} {message.routing_key}" if self._returned else ""
+        if key and self._returned.pop(key, 0):
+            entry.batch.unroutable.append(f"{message.exchange}/{message.routing_key}")
+        else:
+            entry.batch.confirmed.append(entry.index)
         entry.batch.settle()

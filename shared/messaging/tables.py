@@ -1,4 +1,4 @@
-"""Reading what AMQP puts before a body: header tables and short strings, whoever sent them.
+"""Decodes AMQP header tables and short strings from any sender.
 
 pika's own decoder raises for a timestamp after the year 9999, a number that is none, a nesting
 deeper than Python's stack and a type it does not know. It does so inside the connection, which
@@ -41,7 +41,7 @@ _TRUTH, _TIME = struct.Struct(">?"), struct.Struct(">Q")
 
 
 class _UnreadableError(Exception):
-    """From here on nobody can say where the next value begins."""
+    """The position of the next value cannot be determined."""
 
 
 def decode_table(encoded: bytes, offset: int) -> tuple[dict[Any, Any], int]:

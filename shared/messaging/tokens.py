@@ -1,4 +1,4 @@
-"""Tokens that open the broker for one instance of a principal: one job's members, nothing else.
+"""Broker tokens for one instance of a principal, such as one job's members.
 
 RabbitMQ's own OAuth 2 plug-in verifies them; the broker knows the public key alone, so whoever
 reads its configuration can make none, and whoever makes them needs no administrator's rights.
@@ -63,7 +63,7 @@ def check_signing_key(signing_key: str) -> None:
 def url_with_token(
     url: str, signing_key: str, principal: Principal, word: str, expires: float
 ) -> str:
-    """``url`` with a token of one instance in place of user and password.
+    """``url`` with a token of one instance instead of user and password.
 
     Args:
         url: AMQP URL of any user; host, port, virtual host and options are kept.

@@ -1,4 +1,4 @@
-"""Answering questions: what this replica's settings are, and what its partitions' models know."""
+"""Answers questions about this replica's settings and its partitions' models."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from typing import Any
 
 import structlog
 
-from shared.contracts import Message, Question, SettingsAnswered, SettingsAsk
+from shared.contracts import (
+    DeadLettersAnswered,
+    DeadLettersAsk,
+    Message,
+    Question,
+    SettingsAnswered,
+    SettingsAsk,
+)
 from shared.contracts.questions import ANSWERED_WITHIN_S
+from shared.messaging.depth import DeadLetterDepth
 from shared.service.context import Context, Handler
 from shared.service.partitions import PartitionOwner
 from shared.settings import ServiceSettings
@@ -41,10 +49,21 @@ class Answering:
         self._settings = settings
         self._owners = owners
         self._answers = answers
+        self.depth: DeadLetterDepth | None = None
+        """The count of the service's dead letters, once it has started and if it has any queues."""
+
+    @property
+    def dead_letters(self) -> Mapping[str, int]:
+        """The broker's last answer."""
+        return self.depth.counts if self.depth is not None else {}
 
     def handlers(self) -> dict[type[Message], Handler]:
-        """A function for each question that this replica may be able to answer."""
-        return {SettingsAsk: self._settings_asked} | dict.fromkeys(self._answers, self._asked)
+        """The handlers of the questions that this replica can answer."""
+        own: dict[type[Message], Handler] = {
+            SettingsAsk: self._settings_asked,
+            DeadLettersAsk: self._dead_letters_asked,
+        }
+        return own | dict.fromkeys(self._answers, self._asked)
 
     def _settings_asked(self, question: SettingsAsk, ctx: Context) -> Iterable[Message]:
         if question.waits(ctx.now):
@@ -54,6 +73,11 @@ class Answering:
                 instance=self._settings.instance,
                 settings=self._settings.shown(),
             )
+
+    def _dead_letters_asked(self, question: DeadLettersAsk, ctx: Context) -> Iterable[Message]:
+        if question.waits(ctx.now):
+            counts = dict(self.dead_letters)
+            yield DeadLettersAnswered(request_id=question.request_id, queues=counts)
 
     def _asked(self, question: Question, ctx: Context) -> Iterable[Message]:
         if not question.waits(ctx.now):
@@ -77,7 +101,7 @@ def _in_time(looking: Sequence[Future[Message | None]]) -> Iterator[Message]:
         except TimeoutError:
             future.cancel()
         except Exception:
-            # A question that nobody foresaw costs its own answer, and the models nothing.
+            # An unexpected error costs only this answer.
             log.exception("question_not_answered")
         else:
             if found is not None:

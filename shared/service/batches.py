@@ -1,4 +1,4 @@
-"""Working on the batches of one partition; what cannot be worked on is set aside."""
+"""Processes the batches of one partition; what fails is set aside."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from shared.unavailable import Unavailable
 log = structlog.get_logger(__name__)
 
 _MAX_LEFT_OUT = 10_000
-"""Series that are left out of what follows; more of them are a fault of ours, not of theirs."""
+"""How many failing series are left out; more of them indicate a bug of ours, not of theirs."""
 _MAX_REASON = 2_000
 _MAX_SHOWN = 100_000
 
 
 class OtherStateError(Exception):
-    """The state of just before a batch is not to be had: the stream is read again up to it."""
+    """The state before a batch is not available: the stream is read again up to it."""
 
 
 class Batches:
@@ -41,7 +41,7 @@ class Batches:
     exception goes to the caller, who restores the worker and reads the stream again; when the
     batch comes the second time, its series are tried apart from the state of just before it. Those
     that fail are dead-lettered, with partition, offset and reason, and left out from then on; the
-    rest of the batch is worked on as ever.
+    rest of the batch is processed as usual.
     """
 
     def __init__(self, bus: Bus, partition: int, make: Callable[[], PartitionWorker]) -> None:
@@ -54,7 +54,7 @@ class Batches:
         self._left_out: set[Series] = set()
 
     def failed_before(self, offset: int) -> bool:
-        """Whether this batch is to be tried ``apart``."""
+        """Return whether this batch is to be tried ``apart``."""
         return offset in self._failed
 
     def processed(self, worker: PartitionWorker, offset: int, body: bytes) -> list[Outgoing]:
@@ -94,18 +94,22 @@ class Batches:
             worker.snapshot(before)
         try:
             rows = Rows(body)
-            bad = poisonous(
-                rows.series, lambda some: self._trial(before, offset, rows.only(some))[1] is None
-            )
+            bad = poisonous(rows.series, lambda some: self._fails(before, offset, rows.only(some)))
             if bad is not None and len(bad) < len(rows.series):
                 fresh, produced = self._trial(before, offset, rows.without(bad))
                 if produced is not None:
                     return fresh, [*produced, *self._series_aside(offset, rows, bad, reason)]
+                fresh.close()
             return self._restored(before), [self._aside(offset, body, reason)]
         except (ValueError, OtherStateError):
             # It is set aside as a whole when the stream has been read again up to it.
             self._given_up[offset] = reason
             raise
+
+    def _fails(self, before: int | None, offset: int, body: bytes) -> bool:
+        worker, produced = self._trial(before, offset, body)
+        worker.close()
+        return produced is None
 
     def _trial(
         self, before: int | None, offset: int, body: bytes
@@ -123,6 +127,7 @@ class Batches:
     def _restored(self, before: int | None) -> PartitionWorker:
         worker = self._make()
         if worker.restore() != before:
+            worker.close()
             raise OtherStateError
         return worker
 
@@ -135,7 +140,7 @@ class Batches:
         rows = Rows(body)
         if self._left_out.isdisjoint(rows.series):
             return body
-        # Its kind is kept already, but nobody shall think that the series is watched again.
+        # A dead letter of this kind exists, but the series must not seem to be judged again.
         SET_ASIDE.labels(partitions_of(self._bus.principal)).inc()
         return rows.without(self._left_out)
 

@@ -13,7 +13,7 @@ from shared.store import Records
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The surroundings of a message that a handler may know.
+    """The arguments of a handler besides the message.
 
     ``records`` belongs to the transaction the handler runs in; a service without a store has
     none, and asking for it is an error.
@@ -38,12 +38,12 @@ Handler = Callable[[Any, Context], Iterable[Message]]
 """``(message, context) -> messages``: no clock, no I/O but ``context.records``."""
 
 ReadAhead = Callable[[Sequence[Message], Records], None]
-"""Reads in few statements what the handlers of a batch will ask for; see `Records.read_ahead`."""
+"""Reads the records that a batch's handlers will need in few statements; `Records.read_ahead`."""
 
 
 @dataclass(frozen=True)
 class Periodic:
-    """Something done again and again: level-triggered work on the outside world.
+    """Periodic, level-triggered work on the outside world.
 
     ``run`` must be idempotent. It is called every ``every_s`` seconds, and at once after
     ``Service.wake(name)``; what it raises is logged and it is called again.
@@ -55,13 +55,13 @@ class Periodic:
     eager: bool = True
     """Whether it is also called after every batch of messages; not for what takes long."""
     pause_s: float = 0.0
-    """Least time between two calls, for what may be done for many batches at once."""
+    """The shortest time between two calls, for work that can serve many batches at once."""
     limit_s: float = 600.0
-    """How much later than planned it may have succeeded last, before ``/livez`` says so."""
+    """How overdue its last success may be before ``/livez`` fails."""
 
 
 class PartitionWorker(Protocol):
-    """The state of one partition of all samples, and what follows from each batch.
+    """The state of one partition of the samples, and the messages that follow from each batch.
 
     ``process`` must be deterministic given the state: after a crash the same batches come again
     and must yield the same messages with the same ids.
@@ -70,16 +70,23 @@ class PartitionWorker(Protocol):
     def restore(self) -> int | None:
         """Load the last snapshot; the offset of the last batch it contains, None for none."""
 
+    def begin_again(self) -> None:
+        """Continue with a new stream, whose offsets begin again.
+
+        What was learned stays. Snapshots stored from now on are newer than all before, whatever
+        their offsets.
+        """
+
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
-        """Take in one Arrow batch; what is to be published because of it.
+        """Process one Arrow batch; returns the messages to publish.
 
         Raises:
             Reject: for what is no batch at all, before the state has changed: it is dead-lettered.
-                Whatever else is raised may leave the state in pieces; the worker is made anew.
+                Whatever else is raised may leave the state in pieces; the worker is made again.
         """
 
     def snapshot(self, offset: int) -> None:
         """Store the state, which contains everything up to ``offset``."""
 
     def close(self) -> None:
-        """This replica works the partition no more: take back what is exported of it alone."""
+        """This replica no longer works the partition: remove its metrics."""

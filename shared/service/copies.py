@@ -1,4 +1,4 @@
-"""Copies of deliveries, for another attempt or for an operator: with headers that surely fit."""
+"""Copies of deliveries for retries and dead letters, with bounded headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEFT_OUT = "x-headers-left-out"
 """How many headers of the sender a copy does not have."""
 
 _MAX_KEPT_BYTES = 16 * 1024
-"""Headers of a stranger that go with a copy; the rest of a frame is for ours and the broker's."""
+"""The bytes for a sender's headers in a copy; the rest of a frame is for ours."""
 _MAX_NAME = 200
 """Bytes of a header's name; AMQP takes 255."""
 _MAX_VALUE = 2_000
@@ -26,7 +26,10 @@ _LARGEST = 1 << 63
 """AMQP's integers have 64 bits and a sign, its times have none."""
 _OURS = (PREFIX, "traceparent", ATTEMPT, ORIGINAL_KEY, ORIGINAL_EXCHANGE)
 _OF_THE_BROKER = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-")
-"""It keeps its own count on each queue; a copy starts anew."""
+"""It keeps its own count on each queue; a copy starts again."""
+_ADDRESSES = {"CC", "BCC"}
+"""Further keys of the sender's own message, which the broker reads. In a copy they would address it
+again, and as the text that becomes of a list here the broker refuses them, and the channel."""
 
 
 def kept_headers(delivery: Delivery) -> dict[str, Any]:
@@ -35,7 +38,7 @@ def kept_headers(delivery: Delivery) -> dict[str, Any]:
     if delivery.returned:
         noted = {name: delivery.headers[name] for name in first if name in delivery.headers}
         first |= {name: _text(str(value)[:_MAX_NAME]) for name, value in noted.items()}
-    # A sender's own words for where it came from count for nothing.
+    # A sender's own headers about its origin are not trusted.
     return _bounded(delivery.headers) | first
 
 
@@ -58,7 +61,9 @@ def _bounded(headers: Mapping[str, Any]) -> dict[str, Any]:
 
     Those the platform reads come first; of the others as many are kept as there is room for.
     """
-    names = [name for name in headers if not name.startswith(_OF_THE_BROKER)]
+    names = [
+        name for name in headers if name not in _ADDRESSES and not name.startswith(_OF_THE_BROKER)
+    ]
     kept: dict[str, Any] = {}
     room = _MAX_KEPT_BYTES
     for name in sorted(names, key=lambda name: not name.startswith(_OURS)):

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 Check = Callable[[], dict[str, str]]
-"""Returns what is wrong, by name; empty when all is well."""
+"""Returns the problems by name; empty if there are none."""
 
 
 class HealthServer:
@@ -43,7 +43,7 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - theirs
-                """Probes are not worth a log line."""
+                """Log nothing, because probes are frequent."""
 
         self._server = ThreadingHTTPServer((host, port), _Handler)
         self._server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""An HTTP server beside a service's messaging, in a thread of its own."""
+"""An HTTP server in a thread of its own, next to a service's messaging."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+import structlog
 import uvicorn
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Send
@@ -18,10 +19,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from shared.service.traced_http import TracedRequests
 
+log = structlog.get_logger(__name__)
+
 HEAD_WITHIN_S = 10.0
-"""A request's line and headers must have come by then, on new and on kept connections."""
+"""The time limit for a request's line and headers, on new and kept-alive connections."""
 _UNREAD_MS = 60_000
-"""Who does not take what was sent for so long is gone; Linux counts a closed window, too."""
+"""A peer that acknowledges nothing for this time is gone; a closed window counts, too."""
 
 
 class PunctualProtocol(H11Protocol):
@@ -69,7 +72,7 @@ class PunctualProtocol(H11Protocol):
 
 
 def parts_of(address: str) -> SplitResult:
-    """The address in parts; one that is none names no host."""
+    """The parts of an address; an invalid one has no host."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -85,11 +88,11 @@ class HttpServer:
         app: the application.
         host: address to listen on.
         port: 0 for any free one.
-        grace_s: seconds after which what is being answered is cut off at a stop; None
-            waits for it.
+        grace_s: seconds after which what is being answered is cut off at a stop, by default
+            longer than a page waits for other services' answers; None waits for it.
     """
 
-    def __init__(self, app: Any, host: str, port: int, grace_s: int | None = 3) -> None:
+    def __init__(self, app: Any, host: str, port: int, grace_s: int | None = 5) -> None:
         self._socket = socket.create_server((host, port), backlog=256)
         config = uvicorn.Config(
             TracedRequests(app),
@@ -104,10 +107,11 @@ class HttpServer:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._stopped = False
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The port on which it listens."""
         host, port = self._socket.getsockname()[:2]
         return f"http://{host}:{port}"
 
@@ -115,14 +119,24 @@ class HttpServer:
         """Begin to answer."""
         self._thread.start()
 
+    def wrong(self) -> str:
+        """Return why the started server does not answer; empty if it does."""
+        ended = self._thread.ident is not None and not self._thread.is_alive()
+        return "its thread has ended" if ended and not self._stopped else ""
+
     def stop(self) -> None:
-        """Finish what is being answered, then close."""
-        self._server.should_exit = True
-        self._thread.join(20.0)
+        """Finish the requests in progress, then close."""
+        self._stopped = self._server.should_exit = True
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(20.0)
         self._socket.close()
 
     def _run(self) -> None:
-        self._server.run([self._socket])
+        try:
+            self._server.run([self._socket])
+        except Exception:
+            # Messages are still handled; ``/livez`` reports that requests are not.
+            log.exception("http_failed")
 
 
 def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
@@ -136,6 +150,14 @@ def with_headers(send: Send, headers: Mapping[str, str]) -> Send:
         await send(message)
 
     return sending
+
+
+def no_valid_token(variable: str) -> str:
+    """The refusal of a request without a valid token; ``variable`` is where commands read it."""
+    return (
+        "no valid token is presented (Authorization: Bearer TOKEN): it is missing, wrong, expired "
+        f"or revoked; commands take it from {variable}"
+    )
 
 
 def presented(authorization: str) -> str:

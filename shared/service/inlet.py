@@ -1,10 +1,11 @@
-"""From deliveries to settled deliveries: decode, handle, publish, retry or dead-letter."""
+"""Settles deliveries: decode, handle, publish, then acknowledge, retry or dead-letter."""
 
 from __future__ import annotations
 
 import time
-import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -21,23 +22,31 @@ from shared.messaging import (
     Retry,
     Unpublishable,
     Unroutable,
-    decode,
 )
-from shared.messaging.crash_marks import MAX_CRASHES
 from shared.messaging.envelope import ATTEMPT
 from shared.observe import HANDLING, MESSAGES
 from shared.service import spans
 from shared.service.context import Context, Handler, ReadAhead
 from shared.service.copies import copy, kept_headers
 from shared.service.outbox import as_queued, send_or_leave
+from shared.service.reading import last_line, read, refuse_crashers
 from shared.service.refusals import answer
-from shared.store import Queued, Store, StoreUnavailable, Unit
+from shared.store import Queued, Store, Unit
 from shared.traces import Span
 from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
 
 _MAX_REASON = 4_000
+
+
+@dataclass
+class Attempt:
+    """One attempt to settle a batch, in a transaction if there is a store."""
+
+    unit: Unit | None = None
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """The number of deliveries by outcome, counted when the attempt has committed."""
 
 
 class Inlet:
@@ -66,25 +75,31 @@ class Inlet:
         queue = deliveries[0].queue
         started = time.perf_counter()
         if self._store is None:
-            self._publish_all([out for d in deliveries for out in self._settle(d, None)])
+            attempt = Attempt()
+            self._publish_all([out for d in deliveries for out in self._settle(d, attempt)])
+            _count(queue, attempt)
         else:
-            send_or_leave(self._bus, self._store, self._commit(self._store, deliveries))
+            queued, attempt = self._commit(self._store, deliveries)
+            # A transaction that did not become durable is tried again, and would count twice.
+            _count(queue, attempt)
+            send_or_leave(self._bus, self._store, queued)
         HANDLING.labels(queue).observe(time.perf_counter() - started)
         self._after()
 
-    def _commit(self, store: Store, deliveries: Sequence[Delivery]) -> list[Queued]:
-        """Handle the batch in one transaction; with what it has to say in the outbox."""
+    def _commit(self, store: Store, deliveries: Sequence[Delivery]) -> tuple[list[Queued], Attempt]:
+        """Handle the batch in one transaction, with the resulting messages in the outbox."""
         if len(deliveries) > 1:
             try:
                 with store.unit() as unit:
-                    together = self._together(deliveries, unit)
-                    return unit.enqueue([as_queued(out) for out in together])
-            except StoreUnavailable:
+                    attempt = Attempt(unit)
+                    together = self._together(deliveries, unit, attempt)
+                    queued = unit.enqueue([as_queued(out) for out in together])
+            except Unavailable:
                 raise
             except Declined:
-                pass  # an everyday answer; all undone, and handled one by one as below
+                pass  # an ordinary answer: everything is undone and handled one by one, as below
             except Exception:
-                # All undone. One by one, each in a part of its own, the failure stays with the
+                # Everything is undone. One by one, in savepoints, the failure stays with the
                 # delivery that caused it; handlers have no effect but their records.
                 log.info(
                     "batch_taken_apart",
@@ -92,19 +107,25 @@ class Inlet:
                     size=len(deliveries),
                     exc_info=True,
                 )
+            else:
+                return queued, attempt
         with store.unit() as unit:
-            outgoing = [out for d in deliveries for out in self._settle(d, unit)]
-            return unit.enqueue([as_queued(out) for out in outgoing])
+            attempt = Attempt(unit)
+            outgoing = [out for d in deliveries for out in self._settle(d, attempt)]
+            queued = unit.enqueue([as_queued(out) for out in outgoing])
+        return queued, attempt
 
-    def _together(self, deliveries: Sequence[Delivery], unit: Unit) -> list[Outgoing]:
-        """All of the batch at once: three statements instead of three for each delivery."""
+    def _together(
+        self, deliveries: Sequence[Delivery], unit: Unit, attempt: Attempt
+    ) -> list[Outgoing]:
+        """Handle the whole batch at once: three statements instead of three for each delivery."""
         outgoing: list[Outgoing] = []
         readable: list[tuple[Delivery, Message, Envelope, str]] = []
         refused: list[tuple[Delivery, Reject]] = []
         for delivery in deliveries:
             try:
                 refuse_crashers(delivery)
-                readable.append((delivery, *_read(delivery)))
+                readable.append((delivery, *read(delivery)))
             except Reject as error:
                 refused.append((delivery, error))
         once = [effect for _, message, _, effect in readable if message.ONCE]
@@ -123,13 +144,13 @@ class Inlet:
             handled.append((message, span))
             produced = self._call(message, effect, delivery, unit, span)
             outgoing += [self._bus.prepare(m, envelope.within(span.traceparent)) for m in produced]
-        # A record that cannot be stored must show while the batch can still be taken apart.
+        # A record that cannot be stored must fail while the batch can still be split.
         unit.records.flush()
-        # Nothing is counted or published before it is sure that the batch is not taken apart.
+        # Nothing is logged as dead before it is certain that the batch is not split.
         for delivery, refusal in refused:
-            outgoing += self._rejected(delivery, refusal.reason, refusal.faults)
-        MESSAGES.labels(deliveries[0].queue, "duplicate").inc(duplicates)
-        MESSAGES.labels(deliveries[0].queue, "handled").inc(len(readable) - duplicates)
+            outgoing += self._rejected(delivery, refusal.reason, refusal.faults, attempt)
+        attempt.outcomes["duplicate"] += duplicates
+        attempt.outcomes["handled"] += len(readable) - duplicates
         for message, span in handled:
             spans.finish(message, span)
         return outgoing
@@ -141,18 +162,19 @@ class Inlet:
             # The others are published; without a store this one can only be reported.
             log.warning("unroutable", detail=str(error))
 
-    def _settle(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
-        """``_one``, but for what ended the process whenever it was handled."""
+    def _settle(self, delivery: Delivery, attempt: Attempt) -> list[Outgoing]:
+        """``_one``, except for a delivery over which the process died each time."""
         try:
             refuse_crashers(delivery)
         except Reject as error:
-            return self._rejected(delivery, error.reason, error.faults)
-        return self._one(delivery, unit)
+            return self._rejected(delivery, error.reason, error.faults, attempt)
+        return self._one(delivery, attempt)
 
-    def _one(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
-        """All that is to be published because of one delivery, failures included."""
+    def _one(self, delivery: Delivery, attempt: Attempt) -> list[Outgoing]:
+        """The messages to publish because of one delivery, failures included."""
+        unit = attempt.unit
         try:
-            message, envelope, effect = _read(delivery)
+            message, envelope, effect = read(delivery)
             structlog.contextvars.bind_contextvars(trace_id=envelope.trace_id)
             with spans.handling(delivery, message, envelope) as span:
                 if unit is None:
@@ -160,25 +182,26 @@ class Inlet:
                 else:
                     with unit.part():
                         if message.ONCE and not unit.first_times(delivery.queue, [effect]):
-                            MESSAGES.labels(delivery.queue, "duplicate").inc()
+                            attempt.outcomes["duplicate"] += 1
                             return []
                         produced = list(self._call(message, effect, delivery, unit, span))
                 within = envelope.within(span.traceparent)
                 outgoing = [self._bus.prepare(m, within) for m in produced]
         except Reject as error:
-            return self._refused(delivery, error)
+            return self._refused(delivery, error, attempt)
         except Retry as error:
-            return self._retried(delivery, error.reason, error.after_s)
+            return self._retried(delivery, error.reason, error.after_s, attempt)
         except Unpublishable as error:
-            # Each attempt would say the same.
-            return self._rejected(delivery, f"what follows from it cannot be sent: {error}", ())
+            # Each attempt would have the same result.
+            reason = f"what follows from it cannot be sent: {error}"
+            return self._rejected(delivery, reason, (), attempt)
         except Unavailable:
             raise
         except Exception as error:
             # The runner's one broad except: a handler's fault must not stop the service.
             log.exception("handler_failed", queue=delivery.queue, key=delivery.original_key)
-            return self._retried(delivery, _last_line(error), None)
-        MESSAGES.labels(delivery.queue, "handled").inc()
+            return self._retried(delivery, last_line(error), None, attempt)
+        attempt.outcomes["handled"] += 1
         return outgoing
 
     def _call(
@@ -191,14 +214,17 @@ class Inlet:
         now, trace = self._clock(), span.traceparent
         return handler(message, Context(now, effect, delivery.attempt, records, trace))
 
-    def _retried(self, delivery: Delivery, reason: str, after_s: float | None) -> list[Outgoing]:
+    def _retried(
+        self, delivery: Delivery, reason: str, after_s: float | None, attempt: Attempt
+    ) -> list[Outgoing]:
         delays = topology.RETRY_DELAYS_S
         if delivery.attempt > len(delays):
-            return self._rejected(delivery, f"{reason} (after {delivery.attempt} attempts)", ())
+            last = f"{reason} (after {delivery.attempt} attempts)"
+            return self._rejected(delivery, last, (), attempt)
         delay = delays[delivery.attempt - 1]
         if after_s is not None:
             delay = min((d for d in delays if d >= after_s), default=delays[-1])
-        MESSAGES.labels(delivery.queue, "retried").inc()
+        attempt.outcomes["retried"] += 1
         log.warning(
             "retry",
             queue=delivery.queue,
@@ -211,22 +237,22 @@ class Inlet:
         waiting = topology.retry_exchange(self._bus.principal, delay)
         return [copy(delivery, waiting, delivery.queue, headers)]
 
-    def _refused(self, delivery: Delivery, error: Reject) -> list[Outgoing]:
-        """A dead letter, unless a handler declined a request and there is somebody to answer."""
+    def _refused(self, delivery: Delivery, error: Reject, attempt: Attempt) -> list[Outgoing]:
+        """A dead letter, or an answer if a handler declined a request that can be answered."""
         refused = None
         if isinstance(error, Declined):
             reason = error.reason[:_MAX_REASON]
             refused = answer(self._bus, delivery, reason, error.faults, self._clock())
         if refused is None:
-            return self._rejected(delivery, error.reason, error.faults)
-        MESSAGES.labels(delivery.queue, "declined").inc()
+            return self._rejected(delivery, error.reason, error.faults, attempt)
+        attempt.outcomes["declined"] += 1
         log.info("declined", queue=delivery.queue, reason=error.reason[:_MAX_REASON])
         return [refused]
 
     def _rejected(
-        self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]
+        self, delivery: Delivery, reason: str, faults: tuple[Fault, ...], attempt: Attempt
     ) -> list[Outgoing]:
-        MESSAGES.labels(delivery.queue, "rejected").inc()
+        attempt.outcomes["rejected"] += 1
         log.warning("dead_letter", queue=delivery.queue, key=delivery.original_key, reason=reason)
         headers = kept_headers(delivery) | {
             "x-reason": reason[:_MAX_REASON],
@@ -239,35 +265,9 @@ class Inlet:
         return [dead] if refused is None else [dead, refused]
 
 
-def _read(delivery: Delivery) -> tuple[Message, Envelope, str]:
-    """The message, its envelope and what names its effect.
-
-    Raises:
-        Reject: for whatever keeps it from being read: the next attempt would read the same bytes.
-    """
-    try:
-        message, envelope = decode(delivery), Envelope.of(delivery)
-        return message, envelope, _effect_id(message, envelope)
-    except (Reject, MemoryError):
-        raise
-    except Exception as error:
-        log.exception("unreadable", queue=delivery.queue, key=delivery.original_key)
-        raise Reject(f"it cannot be read: {_last_line(error)}") from error
-
-
-def _effect_id(message: Message, envelope: Envelope) -> str:
-    """The key of the effect: the message's own key, or else the sender's id of the event."""
-    return envelope.id if message.dedupe_key() is None else message.message_id()
-
-
-def refuse_crashers(delivery: Delivery) -> None:
-    """Reject what the process itself ended over too often."""
-    if delivery.crashes >= MAX_CRASHES:
-        raise Reject(f"the process ended {delivery.crashes} times while it handled this message")
-
-
-def _last_line(error: BaseException) -> str:
-    return traceback.format_exception_only(error)[-1].strip()[:2000]
+def _count(queue: str, attempt: Attempt) -> None:
+    for outcome, number in attempt.outcomes.items():
+        MESSAGES.labels(queue, outcome).inc(number)
 
 
 def utc_now() -> datetime:

@@ -1,4 +1,4 @@
-"""Which replica works: one leads, the others stand by and take over when it is heard of no more.
+"""Leader election: one replica leads, the others stand by and take over when it falls silent.
 
 What the leader writes is fenced by the database (`shared.store.leader`): its units fail as soon as
 another one has begun its term. What it does outside of the database is fenced by time: the term
@@ -21,11 +21,11 @@ from shared.store import NotLeader, Standing, StoreUnavailable
 log = structlog.get_logger(__name__)
 
 BEAT_S = 1.0
-"""Between two beats of the leader, and between two looks of who stands by."""
+"""The interval between two heartbeats of the leader, and between two checks of a standby."""
 TERM_S = 6.0
-"""A leader whose beat has stood still for so long is taken over from."""
+"""A leader without a heartbeat for this time is replaced."""
 _MARGIN_S = 1.0
-"""So much earlier the leader itself stops acting: a request it has sent may be under way."""
+"""The leader stops acting this much earlier, since a request of its own may be in progress."""
 
 
 class Row(Protocol):
@@ -37,13 +37,17 @@ class Row(Protocol):
     def release(self) -> None: ...
 
 
+class NotBegunError(Exception):
+    """This replica leads, and its work could not begin."""
+
+
 class Role(Enum):
     """The relation of this replica to the others."""
 
     STANDBY = auto()
     LEADER = auto()
     DEPOSED = auto()
-    """It was the leader. A process leads once: what it has in memory is of its own term."""
+    """It was the leader. A process leads only once, because its memory belongs to its own term."""
 
 
 def seconds() -> float:
@@ -52,10 +56,10 @@ def seconds() -> float:
 
 
 class Leadership:
-    """Looks at the row and keeps it, a step at a time.
+    """Follows the leader's row, or keeps it, one step at a time.
 
     Args:
-        row: where the replicas agree who leads.
+        row: the row in which the replicas agree on the leader.
         begun: called once, when this replica's term has begun.
         over: called once, when another has taken over.
         clock: seconds that run on while the process is stopped.
@@ -87,7 +91,7 @@ class Leadership:
             raise NotLeader("this replica does not lead, or cannot tell whether it still does")
 
     def step(self) -> None:
-        """Stand by or go on leading.
+        """Stand by, or continue leading.
 
         Raises:
             StoreUnavailable: when the database cannot be asked; the next step asks again.
@@ -98,7 +102,7 @@ class Leadership:
             self._keep()
 
     def follow(self, resigned: threading.Event) -> None:
-        """Step again and again until ``resigned`` is set, or the term is over."""
+        """Step repeatedly until ``resigned`` is set, or the term is over."""
         LEADS.set(0)
         while self.role is not Role.DEPOSED and not resigned.is_set():
             try:
@@ -106,14 +110,14 @@ class Leadership:
             except StoreUnavailable as error:
                 log.warning("leadership_unknown", role=self.role.name, error=str(error))
             except Exception:
-                # The work could not begin: another replica, or this one anew, is to do it.
+                # The work could not begin: another replica, or this one again, is to do it.
                 log.exception("leadership_failed")
                 self.release()
                 self._over()
             resigned.wait(BEAT_S)
 
     def release(self) -> None:
-        """Let another begin at once; after what this replica did as the leader has ended."""
+        """Let another replica begin at once; called after this replica's work has ended."""
         if self.role is not Role.LEADER:
             return
         self.role = Role.DEPOSED
@@ -139,7 +143,11 @@ class Leadership:
         self.role = Role.LEADER
         LEADS.set(1)
         log.info("leadership_taken", term=term, after=seen.holder or "nobody")
-        self._begun()
+        try:
+            self._begun()
+        except StoreUnavailable as error:
+            # No further step: a leader that cannot begin would keep the others waiting.
+            raise NotBegunError(str(error)) from error
 
     def _keep(self) -> None:
         now = self._clock()

@@ -1,4 +1,4 @@
-"""The parts of a service that must make progress, and how fast: the truth behind ``/livez``."""
+"""The parts of a service that must make progress, and how fast; the basis of ``/livez``."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ HANDLER_LIMIT_S = 600.0
 """One call of a handler, or the work on one batch of samples, takes no longer."""
 
 PARTITION_LIMIT_S = 900.0
-"""So long a partition may stand while its stream goes on: restoring a large state takes a while."""
+"""How long a partition may be idle while its stream grows: restoring a large state takes time."""
 
 _LINK_LIMIT_S = 120.0
 """The thread of a connection looks at its clock every second while the connection is open."""
 
 _FRUITLESS_LIMIT = 30
-"""Connections in a row that were opened and lost before anything was done on them."""
+"""The number of consecutive connections that were lost before anything was done on them."""
 
 
 @dataclass
 class Turn:
-    """When a piece of periodic work last came to its end."""
+    """The last completion of a piece of periodic work."""
 
     every_s: float
     limit_s: float
@@ -37,15 +37,15 @@ class Turn:
         self.done_at = self.clock()
 
     def done(self) -> None:
-        """It has succeeded, or could not because something outside is away."""
+        """Record a success, or a failure because a dependency is unavailable."""
         self.done_at, self.error = self.clock(), ""
 
     def failed(self, error: Exception) -> None:
-        """It raised, and will be called again."""
+        """Record that it raised an error and will be called again."""
         self.error = f"{type(error).__name__}: {error}"[:200]
 
     def wrong(self) -> str:
-        """Why this is no progress; nothing while it is."""
+        """Return why this is no progress; nothing while it is."""
         late_s = self.clock() - self.done_at
         if late_s <= self.every_s + self.limit_s:
             return ""
@@ -53,20 +53,23 @@ class Turn:
 
 
 class Liveness:
-    """Asks every part that can stand still."""
+    """Checks every part that can hang."""
 
     def __init__(self, bus: Bus, owners: Sequence[PartitionOwner]) -> None:
         self._bus = bus
         self._owners = owners
         self.turns: dict[str, Turn] = {}
+        self.others: dict[str, Callable[[], str]] = {}
+        """Further parts by name; each returns why it makes no progress."""
         self._shown: set[str] = set()
 
     def wrong(self) -> dict[str, str]:
-        """The parts that make no progress, by name; empty when all is well."""
+        """The parts that make no progress, by name; empty if all do."""
         found = {} if self._bus.alive else {"messaging": "its thread has ended"}
         found |= self._links() | self._consumers() | self._partitions()
-        turns = {f"periodic {name}": turn.wrong() for name, turn in list(self.turns.items())}
-        return found | {name: wrong for name, wrong in turns.items() if wrong}
+        told = {f"periodic {name}": turn.wrong() for name, turn in list(self.turns.items())}
+        told |= {name: wrong() for name, wrong in list(self.others.items())}
+        return found | {name: wrong for name, wrong in told.items() if wrong}
 
     def show(self) -> None:
         """Export what makes no progress."""

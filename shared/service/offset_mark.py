@@ -1,4 +1,4 @@
-"""Over which batch of a stream a process died: a few bytes in a file that outlives it."""
+"""Records the batch of a stream over which a process died, in a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAYOUT = struct.Struct("<qqqq")
 
 
 class OffsetMark:
-    """Marks the batch that is in work, at the price of a write to memory.
+    """Marks the current batch with a single write to memory-mapped storage.
 
     The file is mapped: what is written there stays when the process dies, however it does. Without
     a path, or where there can be no file, nothing outlives the process.
@@ -32,7 +32,7 @@ class OffsetMark:
             self._write(0, offset, offset, deaths)
 
     def deaths(self, offset: int) -> int:
-        """How often in a row the process died over the batch at ``offset``."""
+        """Return how often in a row the process died over the batch at ``offset``."""
         _, _, suspect, deaths = self._read()
         return deaths if offset == suspect else 0
 

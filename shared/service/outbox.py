@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -20,7 +20,7 @@ from shared.store import Queued, Store
 log = structlog.get_logger(__name__)
 
 _MAX_REFUSALS = 5
-"""A message that the broker refused so often, sent alone, it will not take at all."""
+"""The number of refusals of a message sent alone after which it is set aside."""
 
 
 def as_queued(out: Outgoing) -> Queued:
@@ -43,23 +43,42 @@ def _as_outgoing(queued: Queued) -> Outgoing:
     )
 
 
-def send_queued(bus: Bus, store: Store, queued: Sequence[Queued]) -> None:
-    """Publish messages of the outbox and take the confirmed ones out.
+def send_queued(bus: Bus, store: Store, queued: Sequence[Queued]) -> bool:
+    """Publish messages of the outbox and take the confirmed ones out; whether all of them were.
 
-    What cannot be routed yet stays for the relay: its consumer may not have started ever. What can
-    never be published is set aside with the reason, and nothing waits for it.
+    A message that cannot be routed yet stays for the relay: its consumer may never have started.
+    A message that can never be published is set aside with the reason; the others do not wait.
+
+    Raises:
+        BrokerUnavailable: when the broker did not confirm some of them in time.
     """
     queued = [each for each in queued if not each.set_aside]
     if not queued:
-        return
+        return True
     try:
         bus.publish_prepared([_as_outgoing(q) for q in queued])
-    except (Unroutable, Unpublishable, Refused):
+    except (Unpublishable, Refused):
         for each in queued:
             _send_alone(bus, store, each)
-        return
-    store.sent([q.id for q in queued if q.id is not None])
-    for each in queued:
+        return False
+    except Unroutable as error:
+        log.warning("unroutable", detail=str(error))
+        _settle(store, queued, error.confirmed)
+        return False
+    except BrokerUnavailable as error:
+        _settle(store, queued, error.confirmed)
+        raise
+    _settle(store, queued, range(len(queued)))
+    return True
+
+
+def _settle(store: Store, queued: Sequence[Queued], confirmed: Collection[int]) -> None:
+    """Take the messages at these places out of the outbox; the others have been tried in vain."""
+    taken = [each for place, each in enumerate(queued) if place in confirmed]
+    left = [each for place, each in enumerate(queued) if place not in confirmed]
+    store.sent([each.id for each in taken if each.id is not None])
+    store.tried([each.id for each in left if each.id is not None])
+    for each in taken:
         PUBLISHED.labels(str(each.headers.get("cloudEvents_type", "copy"))).inc()
 
 
@@ -71,6 +90,7 @@ def _send_alone(bus: Bus, store: Store, queued: Queued) -> None:
         bus.publish_prepared([_as_outgoing(queued)])
     except Unroutable as error:
         log.warning("unroutable", detail=str(error))
+        store.tried([number])
     except Unpublishable as error:
         _set_aside(store, queued, number, str(error))
     except Refused as error:
@@ -78,8 +98,12 @@ def _send_alone(bus: Bus, store: Store, queued: Queued) -> None:
             _set_aside(store, queued, number, f"the broker does not take it: {bus.last_error}")
         else:
             log.warning("publish_refused", key=queued.routing_key, error=str(error))
+            store.tried([number])
+    except BrokerUnavailable:
+        store.tried([number])
+        raise
     else:
-        store.sent([number])
+        _settle(store, [queued], [0])
 
 
 def _set_aside(store: Store, queued: Queued, number: int, reason: str) -> None:
@@ -89,7 +113,7 @@ def _set_aside(store: Store, queued: Queued, number: int, reason: str) -> None:
 
 
 def send_or_leave(bus: Bus, store: Store, queued: Sequence[Queued]) -> None:
-    """``send_queued``, or else the relay sends them when the broker is back."""
+    """``send_queued``; if that fails, the relay sends them when the broker is back."""
     try:
         send_queued(bus, store, queued)
     except BrokerUnavailable as error:

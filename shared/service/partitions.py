@@ -1,4 +1,4 @@
-"""Owning partitions of the sample streams: lock, restore, process, confirm, snapshot."""
+"""Owns a partition of the sample streams: lock, restore, process, confirm, snapshot."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 import structlog
 
-from shared.messaging import Bus, Delivery, Outgoing, QueueConsumer
+from shared.messaging import BrokerUnavailable, Bus, Delivery, Outgoing, QueueConsumer
 from shared.messaging.envelope import PUBLISHED_MS
 from shared.messaging.stream_head import StreamHead
 from shared.observe import PARTITION_LAG, SNAPSHOTS
+from shared.offsets import BEFORE_THE_FIRST
 from shared.service import spans
 from shared.service.batches import Batches
 from shared.service.context import PartitionWorker
+from shared.service.garbage import keep_what_is_loaded
 from shared.topology import partition_queue
 
 log = structlog.get_logger(__name__)
@@ -25,31 +27,31 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _ONE_SNAPSHOT = threading.Lock()
 _MIN_WORK_PER_SNAPSHOT = 19
-"""So many times as long as a snapshot took there is none: 5 % of the time at most."""
+"""A pause of this many times a snapshot's duration follows it, so that it takes 5 % of the time."""
 
 
 class Stage(Enum):
-    """How a replica stands to one partition."""
+    """A replica's relation to one partition."""
 
     IDLE = auto()
     ACQUIRING = auto()
     """It asks for the lock."""
     OWNING = auto()
     RELEASING = auto()
-    """It finishes what it has in work, and has the lock until that is done."""
+    """It finishes its current batch, and holds the lock until that is done."""
 
 
 class PartitionOwner:
     """Works one partition whenever this replica holds its lock.
 
     The lock is an exclusive queue: the broker gives it to one connection and takes it back when
-    that connection ends, however it ends. So at most one living replica owns a partition. It is
-    asked for after ``take`` and given back after ``give_up``, when the batch in work is finished,
+    that connection ends, however it ends. So at most one living replica owns a partition. The lock
+    is requested after ``take`` and released after ``give_up``, once the current batch is finished,
     confirmed and contained in a snapshot.
 
-    A batch that cannot be worked on does not stop the partition. The state is restored and brought
-    up to that batch; then its series are tried apart, those that fail are dead-lettered with
-    partition, offset and reason, and the rest of the batch is worked on as ever.
+    A batch that fails does not stop the partition. The state is restored and brought up to that
+    batch; then its series are tried separately, those that fail are dead-lettered with partition,
+    offset and reason, and the rest of the batch is processed as usual.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class PartitionOwner:
         self._tenure = 0
         self._lock = f"owner.{bus.principal}.{partition}"
         self.changed: Callable[[], None] = lambda: None
-        """Called in the link's thread when the lock was taken or given back."""
+        """Called in the link's thread when the lock was acquired or released."""
         self.restore_error = ""
         self._moved_at = clock()
         self._published_s: float | None = None
@@ -97,12 +99,12 @@ class PartitionOwner:
 
     @property
     def idle(self) -> bool:
-        """Whether this replica neither has the lock nor asks for it."""
+        """Whether this replica neither holds the lock nor requests it."""
         return self._stage is Stage.IDLE
 
     @property
     def owned(self) -> bool:
-        """Whether this replica has the lock."""
+        """Whether this replica holds the lock."""
         return self._stage in (Stage.OWNING, Stage.RELEASING)
 
     @property
@@ -112,13 +114,13 @@ class PartitionOwner:
 
     @property
     def behind(self) -> bool:
-        """Whether this replica owns the partition and its stream goes on after what was read."""
+        """Whether this replica owns the partition and has not read its stream to the end."""
         head, own = self.head.offset, self._offset
         return self.owned and head is not None and (own is None or head > own)
 
     @property
     def stalled_s(self) -> float:
-        """For how long nothing was taken from the stream although there is something."""
+        """How long nothing has been read from the stream although there is more."""
         waits = not self.behind or bool(self.consumer.handling.outage)
         return 0.0 if waits else self._clock() - self._moved_at
 
@@ -129,7 +131,7 @@ class PartitionOwner:
         )
 
     def show_lag(self) -> None:
-        """Export how late this replica is, and look again where the stream ends."""
+        """Export this replica's lag, and ask again where the stream ends."""
         lag = 0.0
         if self.behind:
             # The age of the next batch is known only when it is read; it is at least this old.
@@ -141,14 +143,14 @@ class PartitionOwner:
             self.head.ask()
 
     def take(self) -> None:
-        """Ask for the lock until it is given; only from the link's thread."""
+        """Request the lock until it is granted; only from the link's thread."""
         self._wanted = True
         if self.idle:
             self._stage = Stage.ACQUIRING
             self.consumer.resume()
 
     def give_up(self) -> None:
-        """Finish what is in work, store the state, give the lock back; from the link's thread."""
+        """Finish the current batch, store the state, release the lock; from the link's thread."""
         self._wanted = False
         if self._stage is Stage.OWNING:
             self._release()
@@ -163,7 +165,7 @@ class PartitionOwner:
         self.consumer.suspend()
 
     def _acquire(self, channel: Any, go: Callable[[], None]) -> None:
-        # Until it has the lock, another replica works it.
+        # Another replica works the partition until this one has the lock.
         self._stage = Stage.ACQUIRING
         PARTITION_LAG.labels(str(self.partition)).set(0)
         if not self._wanted:
@@ -189,12 +191,12 @@ class PartitionOwner:
         self.consumer.submit(lambda: self._finish(tenure))
 
     def _finish(self, tenure: int) -> None:
-        """After what was in work, in the pool: store the state, then let the next owner begin."""
+        """In the pool, after the current batch: store the state, then let the next owner begin."""
         try:
             if tenure == self._tenure:
                 self.snapshot()
         except Exception:
-            # The one before still serves: the next owner goes on from there.
+            # The one before still serves: the next owner continues from there.
             log.exception("snapshot_failed", partition=self.partition)
         self._worker = self._offset = self._snapshot_offset = None
         self._retire()
@@ -208,7 +210,7 @@ class PartitionOwner:
                 self.changed()
 
         def delete(channel: Any) -> None:
-            # The broker refuses it where another replica has the lock; then it is not ours.
+            # The broker refuses it if another replica holds the lock; then it is not ours.
             channel.add_on_close_callback(done)
             channel.queue_delete(self._lock, callback=lambda _: channel.close())
 
@@ -217,9 +219,13 @@ class PartitionOwner:
 
     def _retire(self) -> None:
         self.consumer.handling.outage = ""
-        if self._made is not None:
-            self._made.close()
-            self._made = None
+        made, self._made = self._made, None
+        try:
+            if made is not None:
+                made.close()
+        except Exception:
+            # Some of its metrics may stay; the lock must not.
+            log.exception("worker_not_closed", partition=self.partition)
 
     def _restore(self, go: Callable[[], None], tenure: int) -> None:
         if tenure != self._tenure:
@@ -227,17 +233,39 @@ class PartitionOwner:
         try:
             self._retire()
             self._worker = self._made = self._make()
-            self._offset = self._snapshot_offset = self._worker.restore()
+            self._offset = self._snapshot_offset = self._followed(self._worker)
         except Exception as error:
-            # Runs in the pool: whatever a worker's restore raises must be seen and tried again.
+            # Runs in the pool: whatever a worker's restore raises must be logged and tried again.
             log.exception("restore_failed", partition=self.partition)
             self._worker, self.restore_error = None, f"{type(error).__name__}: {error}"[:300]
             self._link.call(lambda: self._link.later(5.0, lambda: self._restore_again(go, tenure)))
             return
         self.restore_error = ""
+        keep_what_is_loaded()
         log.info("partition_acquired", partition=self.partition, offset=self._offset)
         self._next_snapshot = self._clock() + self._every_s
         self._link.call(go)
+
+    def _followed(self, worker: PartitionWorker) -> int | None:
+        """Restore a worker; the offset after which its stream goes on, None for its first batch.
+
+        Raises:
+            BrokerUnavailable: the broker has not told where the stream ends; it is tried again.
+        """
+        offset = worker.restore()
+        if offset is None or offset < 0:
+            return offset
+        reaches = self._bus.stream_reaches(self.partition, offset)
+        if reaches is None:
+            raise BrokerUnavailable(f"the broker has not told where {self.head.stream} ends")
+        if reaches:
+            return offset
+        # The broker lost its data, or a backup was restored beside a new one. Waiting for the
+        # offset to be reached would skip all batches until then.
+        log.warning("stream_begins_again", partition=self.partition, offset=offset)
+        worker.begin_again()
+        worker.snapshot(BEFORE_THE_FIRST)
+        return BEFORE_THE_FIRST
 
     def _restore_again(self, go: Callable[[], None], tenure: int) -> None:
         if self._stage is Stage.OWNING:
@@ -264,12 +292,15 @@ class PartitionOwner:
                     return
                 outgoing = []
                 worker, apart = self._batches.apart(worker, self._offset, offset, delivery.body)
+                # Its metrics are those of the one before, which must not count as well.
+                self._retire()
+                self._made = worker
                 outgoing += apart
             else:
                 with spans.batch(delivery, offset):
                     outgoing += self._batches.processed(worker, offset, delivery.body)
             newest = offset
-        # One wait for the confirms of all. Should they not come, the worker is made anew from
+        # One wait for the confirms of all. Should they not come, the worker is made again from
         # its snapshot, and the batches come again.
         if not self._settle(outgoing, newest, tenure):
             return
@@ -283,7 +314,7 @@ class PartitionOwner:
     def _settle(self, outgoing: Sequence[Outgoing], newest: int, tenure: int) -> bool:
         """All up to ``newest`` counts as done once what follows from it is confirmed.
 
-        False when the lock was lost meanwhile: what follows from it is another replica's to say.
+        False if the lock was lost in the meantime: another replica publishes the consequences.
         """
         if tenure != self._tenure:
             return False
@@ -304,6 +335,6 @@ class PartitionOwner:
         self._snapshot_offset = self._offset
         now = self._clock()
         # A large state is stored less often: replaying a little more after a crash costs less
-        # than standing still for every snapshot.
+        # than pausing for every snapshot.
         self._next_snapshot = now + max(self._every_s, _MIN_WORK_PER_SNAPSHOT * (now - begin))
         SNAPSHOTS.inc()

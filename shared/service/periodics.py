@@ -1,4 +1,4 @@
-"""Periodic work: each piece has a thread that calls it in its time, and sooner when it is woken."""
+"""Periodic work: each piece has a thread that calls it on schedule, or sooner when woken."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Periodics:
                 event.set()
 
     def wake_eager(self) -> None:
-        """Call what is to be called after every batch of messages."""
+        """Call the periodics that run after every batch of messages."""
         for event in self._eager:
             event.set()
 
     def woken(self, name: str) -> bool:
-        """Whether a periodic is to be called now."""
+        """Return whether a periodic is to be called now."""
         return self._wakes[name].is_set()
 
     def start(self, *periodics: Periodic) -> None:
@@ -64,14 +64,17 @@ class Periodics:
             thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until those calls have ended that are under way; after ``stop`` is set."""
+        """Wait for calls in progress to end, after ``stop`` is set."""
         self.wake()
         for thread in list(self._threads):
             thread.join(timeout_s)
 
     def _loop(self, periodic: Periodic, event: threading.Event, turn: Turn) -> None:
-        while not self._stop.is_set():
+        while True:
+            # Cleared before the look: what ``join`` wakes after it has set ``stop`` stays awake.
             event.clear()
+            if self._stop.is_set():
+                return
             try:
                 periodic.run()
             except Unavailable as error:

@@ -1,4 +1,4 @@
-"""Finding the series of a batch that cannot be worked on, so that the others can."""
+"""Finds the series of a batch that fail, so that the others can be processed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Series = tuple[str, str, str]
 """Machine, item and labels."""
 
 MAX_TRIALS = 64
-"""Each costs a restore of the partition's state."""
+"""The largest number of trials; each costs a restore of the partition's state."""
 
 
 class Rows:
@@ -21,9 +21,9 @@ class Rows:
 
     def __init__(self, body: bytes) -> None:
         # Arrow takes long to import, and most services never see a batch.
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
-        from shared.samples import decode  # noqa: PLC0415
+        from shared.samples import decode
 
         self._batch = decode(body, trusted=True)
         batch = self._batch
@@ -37,9 +37,9 @@ class Rows:
 
     def only(self, chosen: Collection[Series]) -> bytes:
         """The batch with the rows of these series alone."""
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
-        from shared.samples import encode  # noqa: PLC0415
+        from shared.samples import encode
 
         chosen = set(chosen)
         wanted = np.array([series in chosen for series in self.series], dtype=bool)
@@ -54,7 +54,7 @@ class Rows:
 def poisonous(
     series: Sequence[Series], fails: Callable[[Sequence[Series]], bool]
 ) -> list[Series] | None:
-    """Those of ``series`` over which ``fails``; None when they are not found in so many trials."""
+    """The ``series`` for which ``fails`` is true; None if they are not found within the trials."""
     found: list[Series] = []
     waiting = [list(series)]
     trials = 0

@@ -1,4 +1,4 @@
-"""Reasons why a service is not ready, by the part that has them: the truth behind ``/readyz``."""
+"""Reasons why a service is not ready, by part; the basis of ``/readyz``."""
 
 from __future__ import annotations
 

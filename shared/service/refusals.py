@@ -22,7 +22,7 @@ def answer(
     try:
         return _refusal(bus, delivery, faults or (Fault(field="", problem=reason),), now)
     except Exception:
-        # Whoever sent this cannot be answered in a valid message; a dead letter has the reason.
+        # The sender cannot be answered with a valid message; a dead letter has the reason.
         log.exception("refusal_failed", queue=delivery.queue, key=delivery.original_key)
         return None
 

@@ -1,9 +1,7 @@
-"""The service: its bus, its store, its handlers and its periodic work, started and stopped."""
+"""The service: starts and stops its bus, store, handlers and periodic work."""
 
 from __future__ import annotations
 
-import gc
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +16,7 @@ from shared.messaging import Bus, QueueConsumer
 from shared.observe import configure_logging
 from shared.service.answering import Answer, Answering
 from shared.service.context import Context, Handler, PartitionWorker, Periodic, ReadAhead
+from shared.service.garbage import keep_what_is_loaded
 from shared.service.health import HealthServer
 from shared.service.inlet import Inlet, utc_now
 from shared.service.leadership import Leadership
@@ -30,6 +29,7 @@ from shared.service.sharing import Sharing
 from shared.service.unit import ServiceUnit
 from shared.service.upkeep import Upkeep
 from shared.settings import ServiceSettings
+from shared.signals import on_signals
 from shared.store import Records, Store, StoreInUse
 
 log = structlog.get_logger(__name__)
@@ -44,21 +44,22 @@ class Service:
     """Runs one service until a signal asks for its end.
 
     Args:
-        principal: who it is; decides what it may publish and consume.
-        settings: its effective settings.
-        handlers: a function for each message it consumes.
-        store: where it keeps state; with one, every effect happens exactly once.
-        periodic: what it does from time to time.
+        principal: the service's principal, which decides what it may publish and consume.
+        settings: its settings in force.
+        handlers: a function for each message that it consumes.
+        store: its database; with one, every effect happens exactly once.
+        periodic: its periodic work.
         partition_worker: makes the worker of a partition, for services that read samples.
-        word: what addresses messages to this instance (a machine's name); default: instance.
+        word: the word of routing keys that addresses this instance (a machine's name); by default
+            the instance.
         prefetch: unacknowledged deliveries held per queue.
-        clock: what time it is; for tests.
-        closing: what is to be closed when nothing of it works any more.
-        read_ahead: reads what the handlers of a batch will ask for.
-        elected: whether only one of its replicas handles messages and does periodic work at a
-            time, while the others stand by (`Leadership`).
-        leading: what is to be called before that work begins.
-        answers: what answers questions about a partition from its worker.
+        clock: the time; replaced in tests.
+        closing: functions to call when everything has stopped.
+        read_ahead: reads the records that the handlers of a batch will ask for.
+        elected: whether only one replica at a time handles messages and does periodic work, while
+            the others stand by (`Leadership`).
+        leading: functions to call before that work begins.
+        answers: functions that answer questions from a partition's worker.
     """
 
     def __init__(
@@ -105,8 +106,8 @@ class Service:
         self._stop, self._resigned = threading.Event(), threading.Event()
         self._health: HealthServer | None = None
         self._sharing: Sharing | None = None
-        self._liveness = Liveness(self.bus, self._owners)
-        self._periodics = Periodics(self._periodic, self._stop, self._liveness.turns)
+        self.liveness = Liveness(self.bus, self._owners)
+        self._periodics = Periodics(self._periodic, self._stop, self.liveness.turns)
         self._led = store if store is None or not elected else store.of_leader()
         self._leadership: Leadership | None = None
         if elected and store is not None and store.serves_replicas:
@@ -119,13 +120,18 @@ class Service:
         return self.bus
 
     @property
+    def dead_letters(self) -> Mapping[str, int]:
+        """How many dead letters each work queue has, as far as it is known."""
+        return self._answering.dead_letters
+
+    @property
     def health_port(self) -> int:
-        """Where the probes listen, once started."""
+        """The port of the probes, once started."""
         return self._health.port if self._health else 0
 
     @property
     def stopping(self) -> threading.Event:
-        """Set when the service is to stop."""
+        """The event that is set when the service must stop."""
         return self._stop
 
     def wake(self, name: str | None = None) -> None:
@@ -133,14 +139,14 @@ class Service:
         self._periodics.wake(name)
 
     def wake_eager(self) -> None:
-        """Call what is to be called after every batch of messages."""
+        """Call the periodics that run after every batch of messages."""
         self._periodics.wake_eager()
 
     def require_leadership(self) -> None:
-        """Return only if this replica may act on the outside world as the one that works.
+        """Return only if this replica may act on the outside world as the leader.
 
         Raises:
-            NotLeader: another one may be at work by now.
+            NotLeader: another replica may be leading by now.
         """
         if self._leadership is not None:
             self._leadership.require()
@@ -148,8 +154,8 @@ class Service:
     def unit(self) -> AbstractContextManager[ServiceUnit]:
         """One transaction for a reconciler; its messages are published after the commit.
 
-        Of an elected service only the leader has such: what a replica does that has been taken
-        over from fails with NotLeader. `any_unit` is for what every replica may do.
+        In an elected service only the leader may use it: a deposed replica's transaction fails
+        with NotLeader. `any_unit` is for what every replica may do.
         """
         return self._unit(self._led)
 
@@ -168,10 +174,10 @@ class Service:
         send_or_leave(self.bus, self.store, service_unit.queued)
 
     def start(self) -> None:
-        """Connect, consume, and begin the periodic work; or stand by until this replica leads.
+        """Connect, consume, and start the periodic work; or stand by until this replica leads.
 
         Raises:
-            StoreInUse: another process of this service has the database, which serves only one.
+            StoreInUse: another process of this service uses the database, which serves only one.
         """
         log.info("service_starting", service=str(self.bus.principal), **self.settings.shown())
         if self._elected and self.store is not None:
@@ -186,10 +192,10 @@ class Service:
             link, membership = self.bus.consuming_link, self.bus.membership()
             self._sharing = Sharing(link, membership, self._owners)
             queues.append(topology.partitions_of(self.bus.principal))
-        depth = self.bus.dead_letter_depth(queues) if queues else None
+        depth = self._answering.depth = self.bus.dead_letter_depth(queues) if queues else None
         self.bus.start()
         self._health = HealthServer(
-            self.settings.health_host, self.settings.health_port, self._liveness.wrong, self._ready
+            self.settings.health_host, self.settings.health_port, self.liveness.wrong, self._ready
         )
         self._health.start()
         start = self._periodics.start
@@ -199,7 +205,7 @@ class Service:
             start(Periodic("dead letters", _LOOK_AT_DEAD_LETTERS_S, depth.ask))
         if self._sharing is not None:
             start(Periodic("partitions", _LOOK_AT_PARTITIONS_S, self._sharing.show))
-        start(Periodic("liveness", _LOOK_AT_LIVENESS_S, self._liveness.show))
+        start(Periodic("liveness", _LOOK_AT_LIVENESS_S, self.liveness.show))
         if self._leadership is None:
             self._work()
         else:
@@ -218,7 +224,7 @@ class Service:
         )
 
     def _work(self) -> None:
-        """Consume, and begin the periodic work."""
+        """Consume, and start the periodic work."""
         for begin in self._leading:
             begin()
         for consumer in self._consumers:
@@ -234,7 +240,7 @@ class Service:
         self._follower.start()
 
     def stop(self) -> None:
-        """Finish what is held, let another replica lead, hand partitions over, close."""
+        """Finish the work in hand, let another replica lead, hand over partitions, close."""
         self._stop.set()
         for consumer in self._consumers:
             consumer.stop(20.0)
@@ -259,19 +265,15 @@ class Service:
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; only from the main thread."""
         configure_logging(self.settings.log_level)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+        on_signals(self._stop.set)
         try:
             self.start()
         except StoreInUse as error:
             log.error("store_in_use", error=str(error))  # noqa: TRY400 - a sentence for people
             raise SystemExit(str(error)) from None
-        # Objects of the start-up live as long as the process: no collection need walk them again.
-        gc.collect()
-        gc.freeze()
+        keep_what_is_loaded()
         try:
-            while not self._stop.wait(0.5):
-                pass
+            self._stop.wait()
         finally:
             self.stop()
 
@@ -286,7 +288,7 @@ class Service:
         return [name.format(instance=self.settings.instance) for name in work]
 
     def _answer(self) -> None:
-        """Hear what is asked of this replica, and what it asked itself; nothing of it is kept."""
+        """Consume questions to this replica, and answers to its own; neither is stored."""
         handlers = self._answering.handlers() | self._handlers
         for name, rows in topology.subscriptions(self.bus.principal).items():
             if topology.is_exclusive(name, rows):

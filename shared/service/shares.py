@@ -1,4 +1,4 @@
-"""Which replica works which partition: the same answer wherever it is asked."""
+"""Assigns partitions to replicas; every replica computes the same assignment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import product
 
 @lru_cache(maxsize=4)
 def shares(partitions: int, replicas: frozenset[str]) -> Mapping[int, str]:
-    """Who is to work each partition; empty without replicas.
+    """The replica that is to work each partition; empty without replicas.
 
     Rendezvous hashing with bounded loads: every pair of partition and replica has a score, and the
     pairs are taken from the highest score down while the replica has room. So nobody has two more

@@ -1,4 +1,4 @@
-"""The partitions of a service, shared out among its live replicas."""
+"""Distributes the partitions of a service among its live replicas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.service.partitions import PartitionOwner
 from shared.service.shares import shares
 
 UNOWNED_LIMIT_S = 60.0
-"""A partition of this replica's share that nobody works for so long makes it not ready.
+"""A partition of this replica's share without an owner for this time makes it not ready.
 
 A dead process' lock is free at once and its share moves after `FORGET_S`; the lock of a machine
 that vanished is freed by the broker after two of its connection's heartbeats, 40 s.
@@ -21,11 +21,11 @@ that vanished is freed by the broker after two of its connection's heartbeats, 4
 
 
 class Sharing:
-    """Takes this replica's share, and gives up what has become another's.
+    """Takes this replica's share, and gives up partitions that have become another's.
 
     Shares follow from the names of the living replicas alone, so replicas that hear each other
-    agree without asking. Where they do not yet agree, the lock decides: what is another's share is
-    taken only when that one has given it back.
+    agree without asking. While they do not yet agree, the lock decides: a partition is taken only
+    when its owner has released it.
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class Sharing:
         self._clock = clock
         self._since: dict[int, float] = {}
         self._at_rest = threading.Condition()
+        self._left = False
+        """Whether a review has found that this replica leaves: no partition is taken any more."""
         membership.holds = lambda: [owner.partition for owner in owners if owner.owned]
         membership.changed = self._review
         membership.lost = self._lost
@@ -49,12 +51,19 @@ class Sharing:
 
     def leave(self, timeout_s: float) -> None:
         """Hand everything over; returns when that is done, or the time is up."""
-        self._link.call(self._leave)
+        # At once, and not by the link: without a connection that would forget it, and the next
+        # one would bring this replica its share again.
+        self._membership.leave()
+        self._link.call(self._review)
         with self._at_rest:
-            self._at_rest.wait_for(lambda: all(owner.idle for owner in self._owners), timeout_s)
+            self._at_rest.wait_for(self._is_over, timeout_s)
+
+    def _is_over(self) -> bool:
+        known = self._left or not self._link.up
+        return known and all(owner.idle for owner in self._owners)
 
     def show(self) -> None:
-        """Export what this replica has, how late it is with it, and what nobody has."""
+        """Export this replica's partitions, their lag, and partitions without an owner."""
         PARTITIONS_OWNED.set(sum(owner.owned for owner in self._owners))
         REPLICAS_ALIVE.set(len(self._membership.alive))
         now = self._clock()
@@ -64,24 +73,29 @@ class Sharing:
             owner.show_lag()
 
     def wrong(self) -> dict[str, str]:
-        """The reasons why partitions of this replica's share are not worked on, by name."""
+        """The reasons why partitions of this replica's share are not being worked, by name."""
         found = {"replicas": self._membership.error} if self._membership.error else {}
         now = self._clock()
         for partition, since in list(self._since.items()):
             if now - since > UNOWNED_LIMIT_S:
                 why = self._owners[partition].consumer.last_close or "-"
-                found[f"partition {partition}"] = f"nobody works it for {now - since:.0f} s: {why}"
+                found[f"partition {partition}"] = (
+                    f"it has had no owner for {now - since:.0f} s: {why}"
+                )
         for owner in self._owners:
             if owner.owned and owner.restore_error:
                 found[f"partition {owner.partition}"] = f"not restored: {owner.restore_error}"
         return found
 
-    def _leave(self) -> None:
-        self._membership.leave()
-        self._review()
-
     def _review(self) -> None:
-        """Compare what this replica has with its share; in the link's thread, again and again."""
+        """Compare this replica's partitions with its share; repeatedly, in the link's thread."""
+        leaves = self._membership.leaving
+        self._share()
+        if leaves and not self._left:
+            self._left = True
+            self._rest()
+
+    def _share(self) -> None:
         membership = self._membership
         if not membership.settled:
             return

@@ -16,18 +16,20 @@ _MAX_PROBLEM = 500
 
 def of_message(delivery: Delivery, message: Message, envelope: Envelope) -> Span:
     """The span of handling a message, which begins now."""
-    attributes = _attributes(delivery.queue) | {
-        "messaging.message.id": envelope.id,
-        "barograph.subject": message.subject(),
-    }
-    parent = traces.following(envelope.traceparent, getattr(message, "job_id", ""))
+    attributes: dict[str, Value] = {}
+    if traces.collected():
+        attributes = _attributes(delivery.queue) | {
+            "messaging.message.id": envelope.id,
+            "barograph.subject": message.subject(),
+        }
+    parent = traces.following(envelope.traceparent, message.about_job())
     return traces.begin(f"process {message.TYPE}", Kind.CONSUMER, parent, attributes)
 
 
 def finish(message: Message, span: Span, problem: str = "") -> None:
     """The message is handled.
 
-    The span of what is published again and again, such as a heartbeat, is not exported: of a job
+    The span of what is published repeatedly, such as a heartbeat, is not exported: of a job
     of days there would be nothing else to see.
     """
     if message.ONCE:
@@ -36,7 +38,7 @@ def finish(message: Message, span: Span, problem: str = "") -> None:
 
 @contextmanager
 def handling(delivery: Delivery, message: Message, envelope: Envelope) -> Iterator[Span]:
-    """A message is handled in the block; an exception is its span's problem."""
+    """The span of handling a message in the block; an exception marks it as failed."""
     span = of_message(delivery, message, envelope)
     try:
         yield span

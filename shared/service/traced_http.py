@@ -48,6 +48,6 @@ class TracedRequests:
 
 
 def _route(scope: Scope) -> str:
-    """The route's pattern: a path as it was asked for would be a name of its own each time."""
+    """The route's pattern, because each path would be a different name."""
     route: Any = scope.get("route")
     return str(getattr(route, "path", ""))

@@ -31,7 +31,7 @@ class ServiceUnit:
         """Send ``messages`` once this transaction is committed.
 
         What breaks its contract or AMQP's limits is kept in the outbox for an operator: the work
-        of the transaction, and the other messages, must not wait for it for ever.
+        of the transaction, and the other messages, must not wait for it forever.
         """
         self.queued += self._unit.enqueue([self._prepared(message) for message in messages])
 

@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document: what any AMQP client needs to know to talk to the platform."""
+"""The AsyncAPI 3 document, for AMQP clients of the platform."""
 
 from __future__ import annotations
 

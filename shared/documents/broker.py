@@ -1,4 +1,4 @@
-"""The needs of a RabbitMQ of your own: the chart's definitions, derived from the topology."""
+"""The definitions for your own RabbitMQ, derived from the topology."""
 
 from __future__ import annotations
 

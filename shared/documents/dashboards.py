@@ -71,7 +71,7 @@ MACHINES = (
         "{{outcome}}",
     ),
     Panel(
-        "Alarms nobody predicted, a day",
+        "Missed alarms per day",
         "sum(increase(barograph_missed_alarms_total{@}[1d]))",
         "missed",
     ),

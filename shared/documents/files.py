@@ -1,4 +1,4 @@
-"""Which files are generated, and from what.
+"""The generated files and their sources.
 
 A service that has pages of its own gives them by ``pages()`` in its module ``documents``.
 """

@@ -8,9 +8,9 @@ from shared import observe
 from shared.documents.markdown import document, table
 
 _INTRODUCTION = """\
-Every service serves them at `/metrics` of its health port (`barograph status` names it), in
-Prometheus' text format, beside Python's and the process's own. The chart's rules and dashboards are
-made of them."""
+Every service exports these metrics at `/metrics` on its health port (see `barograph status`), in
+Prometheus' text format, in addition to those of Python and of the process. The chart's rules and
+dashboards use them."""
 
 
 def metrics_page() -> str:
@@ -24,5 +24,5 @@ def metrics_page() -> str:
 def _row(metric: Counter | Gauge | Histogram) -> tuple[str, str, str, str]:
     (family,) = metric.describe()
     name = f"{family.name}_total" if family.type == "counter" else family.name
-    labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001
+    labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - the library does not tell them
     return f"`{name}`", family.type, labels, family.documentation

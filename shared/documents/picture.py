@@ -1,4 +1,4 @@
-"""The data-flow picture, drawn from the topology so that it cannot lie."""
+"""The data-flow picture, drawn from the topology."""
 
 from __future__ import annotations
 

@@ -36,14 +36,14 @@ def messages_page() -> str:
 
 _INTRODUCTION = (
     (
-        "In flow order. Bodies are JSON; their schemas lie in [schemas/](schemas/), the whole"
-        " as AsyncAPI 3 in [asyncapi.json](asyncapi.json)."
+        "All messages, in the order in which they flow. Bodies are JSON; the schemas are in "
+        "[schemas/](schemas/), and the AsyncAPI 3 document is [asyncapi.json](asyncapi.json)."
     ),
     "![Who publishes what to whom](dataflow.svg)",
     (
-        "Each service publishes to an exchange of its own, `from.<service>`. Any client may"
-        ' publish to the exchanges named behind "any client", and bind a queue `outside.*` of'
-        ' its own to those in the column "your own queue".'
+        "Each service publishes to its own exchange, `from.<service>`. Any client may publish to"
+        ' the exchanges named after "any client", and bind its own queue `outside.*` to those in'
+        ' the column "your own queue".'
     ),
 )
 _ALERT_KEYS = """\

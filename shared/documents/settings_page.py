@@ -10,16 +10,16 @@ from shared.documents.markdown import document, nested_tables, settings_table
 from shared.settings import ServiceSettings
 
 _INTRODUCTION = """\
-Every service reads its settings once, at its start: from the environment, and what is not there
-from `barograph.toml` ([configure it](../how-to/configure.md)). A setting `x` of the service `task`
-is read from `BAROGRAPH_TASK_X`; those that all services have are also read from `BAROGRAPH_X`,
-which counts where the service's own is not set. In the environment, lists, maps and whatever has a
-table of its own are JSON. A name that is no setting, or a value that is none, stops the service
-with status 2 and a line for each fault.
+Every service reads its settings once, at start: from the environment, and otherwise from
+`barograph.toml` ([configure it](../how-to/configure.md)). A setting `x` of the service `task` is
+read from `BAROGRAPH_TASK_X`; settings that all services have are also read from `BAROGRAPH_X`,
+unless the service's own is set. In the environment, lists, maps and settings with their own table
+are written as JSON. An unknown name or an invalid value stops the service with status 2 and one
+line per fault.
 
-`barograph up` sets what one machine needs and hands on what it finds in its own environment; the
-chart has a value for each (`charts/barograph/values.yaml`). A name that ends in `_s` is in seconds,
-one in `_bytes` in bytes."""
+`barograph up` sets what a single machine needs and passes on its own environment; the chart has a
+value for each setting (`charts/barograph/values.yaml`). Names that end in `_s` are in seconds,
+those that end in `_bytes` in bytes."""
 
 
 def settings_page(root: Path) -> str:

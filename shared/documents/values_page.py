@@ -11,9 +11,9 @@ from shared.documents.markdown import document, table
 _VALUES = Path("charts/barograph/values.yaml")
 _LINE = re.compile(r"(?P<indent> *)(?P<key>[A-Za-z_][\w.-]*):(?: (?P<value>\S.*))?$")
 _INTRODUCTION = """\
-Every value of the chart, as `values.yaml` declares it; `values.schema.json` refuses any other.
-Values below `client`, `task`, `autospec`, `detector`, `predictor`, `healer` and `nodeAgent` named
-`pods` take the fields of `pods` for that service alone."""
+Every value of the chart, as declared in `values.yaml`; `values.schema.json` refuses any other.
+`pods` below `client`, `task`, `autospec`, `detector`, `gateway`, `predictor`, `healer` and
+`nodeAgent` takes the fields of the global `pods`, for that service alone."""
 
 
 def values_page(root: Path) -> str:

@@ -9,6 +9,7 @@ from shared.packages.check import check
 from shared.packages.inventory import Inventory, usable
 from shared.packages.layout import code_folder, layout_faults
 from shared.packages.pack import Packed, pack
+from shared.packages.syntax import syntax_problem
 from shared.packages.unpack import inspect, unpack
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "inspect",
     "layout_faults",
     "pack",
+    "syntax_problem",
     "unpack",
     "usable",
 ]

@@ -1,16 +1,16 @@
-"""How much a package may hold, and what is raised for one that holds more or worse."""
+"""Limits of packages, and the errors for packages that violate them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MAX_FAULTS = 50
-"""So many faults are named; looking for more would be work done for an attacker."""
+"""The largest number of named faults; finding more would be work for an attacker."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much a package may hold; the same for packing, checking and unpacking.
+    """The limits of a package, the same for packing, checking and unpacking.
 
     ``total_bytes`` and ``ratio`` count whatever is larger: what the compressed stream yields,
     headers included, or what the files take once they are written.

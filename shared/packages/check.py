@@ -1,4 +1,4 @@
-"""Whether a folder or an archive would be taken: all of unpacking's rules, before any upload."""
+"""Checks a folder or archive by all rules of unpacking, before any upload."""
 
 from __future__ import annotations
 

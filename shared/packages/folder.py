@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from shared.packages.bounds import MAX_FAULTS, Bounds, PackageError, PackageRefused
-from shared.packages.inventory import Entry, Inventory, Kind, parts_of, too_long, usable
+from shared.packages.inventory import Entry, Inventory, too_long, usable
+from shared.packages.tree import Kind, parts_of
 
 _LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache", ".ipynb_checkpoints"}
+_OF_AN_ENVIRONMENT = ("pyvenv.cfg", "conda-meta/history")
+"""The files that every virtual environment has, of venv or of conda."""
 _TOPS = ("code", "data")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A member of the package to be, and the path it is read from."""
+    """A member of the package, and the path it is read from."""
 
     path: Path
     entry: Entry
@@ -38,13 +41,14 @@ class Folder:
         name = folder.resolve().name
         good = usable(name) and parts_of(name) and not too_long([name], bounds)
         self.name = name if good else "package"
+        _check_tops(folder)
         self._tops = [(top, folder / top) for top in _TOPS if (folder / top).is_dir()]
         self._real = {path.resolve(): PurePosixPath(self.name, top) for top, path in self._tops}
         self._real.setdefault(folder.resolve(), PurePosixPath(self.name))
         self.faults: list[str] = []
 
     def add_to(self, inventory: Inventory) -> list[Found]:
-        """Add all of it to ``inventory``; what is to be packed, in order.
+        """Add all members to ``inventory``, and return those to pack, in order.
 
         Raises:
             PackageRefused: naming every fault.
@@ -69,8 +73,8 @@ class Folder:
     def _found(self) -> Iterator[Found]:
         for top, path in self._tops:
             for directory, names, files in os.walk(path, onerror=self._unreadable):
-                names[:] = sorted(name for name in names if name not in _LEFT_OUT)
                 at = Path(directory)
+                names[:] = sorted(name for name in names if not _is_left_out(at / name))
                 here = (PurePosixPath(self.name, top) / at.relative_to(path)).as_posix()
                 yield Found(at, Entry(here, Kind.DIRECTORY))
                 links = [name for name in names if (at / name).is_symlink()]
@@ -118,6 +122,21 @@ class Folder:
         self.faults.append(fault)
         if len(self.faults) >= MAX_FAULTS:
             raise PackageRefused([])
+
+
+def _check_tops(folder: Path) -> None:
+    """A linked folder on a disk that is not mounted would be missing without notice."""
+    for top in (folder / name for name in _TOPS):
+        if not top.is_dir() and (top.exists() or top.is_symlink()):
+            why = f"a link to {top.readlink()}, which is not there" if top.is_symlink() else "none"
+            raise PackageError(f"{str(top)!r} must be a folder: it is {why}")
+
+
+def _is_left_out(directory: Path) -> bool:
+    """Return whether it is of tools alone; a virtual environment fits no other machine."""
+    if directory.name in _LEFT_OUT:
+        return True
+    return any((directory / name).is_file() for name in _OF_AN_ENVIRONMENT)
 
 
 def _leads_somewhere(link: Path) -> bool:

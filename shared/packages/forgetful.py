@@ -1,4 +1,4 @@
-"""A tar file that keeps none of its members: a package may have very many, with long headers."""
+"""A tar reader that keeps no members, because a package may have very many."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The rules of a package: what may be in it, judged member by member.
+"""The rules of a package, applied member by member.
 
 Packing, checking and unpacking all add their members to an ``Inventory``, so there is one set of
-rules. Members stand in a tree of directories: time and memory grow with the members and the
-depth, and links are resolved in the tree as the kernel would, once every member is known.
+rules. Links are resolved in a tree of the members (``tree``) once every member is known.
 """
 
 from __future__ import annotations
@@ -10,24 +9,18 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from shared.packages.bounds import MAX_FAULTS, Bounds, PackageRefused
-
-_MAX_LINKS = 40
-"""The kernel follows no more links than that on one path."""
-
-
-class Kind(Enum):
-    """The kind of a member."""
-
-    FILE = "file"
-    DIRECTORY = "directory"
-    LINK = "link"
-    """A symbolic link."""
-    COPY = "copy"
-    """A hard link to an earlier member; it is unpacked as a file of its own."""
-    OTHER = "other"
+from shared.packages.tree import (
+    Kind,
+    LeadsOutError,
+    Node,
+    TooManyLinksError,
+    name_of,
+    parts_of,
+    resolve,
+    walk,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,35 +33,6 @@ class Entry:
     target: str = ""
 
 
-class _Node:
-    __slots__ = ("children", "hops", "kind", "name", "parent", "reached", "size", "target")
-
-    def __init__(self, parent: _Node | None, name: str, kind: Kind) -> None:
-        self.parent, self.name, self.kind = parent, name, kind
-        self.children: dict[str, _Node] = {}
-        self.size = 0
-        self.target = ""
-        self.reached: _Place | None = None
-        self.hops = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a path ends: ``missing`` components below the last directory there is."""
-
-    node: _Node
-    missing: int = 0
-    hops: int = 0
-
-
-class _LeadsOutError(Exception):
-    """A path climbs above the package."""
-
-
-class _TooManyLinksError(Exception):
-    """A path goes through more links than the kernel follows, or in a circle."""
-
-
 class Inventory:
     """All members of one package.
 
@@ -79,8 +43,8 @@ class Inventory:
 
     def __init__(self, bounds: Bounds, packed: int | None = None) -> None:
         self._bounds, self._packed = bounds, packed
-        self._root = _Node(None, "", Kind.DIRECTORY)
-        self._links: list[_Node] = []
+        self._root = Node(None, "", Kind.DIRECTORY)
+        self._links: list[Node] = []
         self._nodes = self._bytes = self._names = 0
         self.faults: list[str] = []
 
@@ -138,11 +102,11 @@ class Inventory:
         """
         for link in self._links:
             try:
-                self._resolve(link)
-            except _LeadsOutError:
-                self.faults.append(f"{_name_of(link)}: a link that leads out of the package")
-            except _TooManyLinksError:
-                self.faults.append(f"{_name_of(link)}: a link through too many links")
+                resolve(link)
+            except LeadsOutError:
+                self.faults.append(f"{name_of(link)}: a link that leads out of the package")
+            except TooManyLinksError:
+                self.faults.append(f"{name_of(link)}: a link through too many links")
             self._stop_early()
         if not self._root.children and not self.faults:
             self.faults.append("empty")
@@ -150,30 +114,30 @@ class Inventory:
             raise PackageRefused(self.faults)
 
     def leads_to_member(self, name: str) -> bool:
-        """Whether the link of that name ends at something in the package."""
+        """Return whether the link of that name ends at something in the package."""
         try:
-            return self._walk(self._root, parts_of(name), 0).missing == 0
-        except (_LeadsOutError, _TooManyLinksError):
+            return walk(self._root, parts_of(name)).missing == 0
+        except (LeadsOutError, TooManyLinksError):
             return False
 
     @property
     def top(self) -> tuple[str, ...]:
-        """Names of what lies in the package itself."""
+        """The names at the top level of the package."""
         return tuple(self._root.children)
 
     def names_in(self, path: str) -> tuple[str, ...]:
-        """Names of what lies in a folder of the package."""
+        """The names in a folder of the package."""
         try:
-            place = self._walk(self._root, path.split("/"), 0)
-        except (_LeadsOutError, _TooManyLinksError):
+            place = walk(self._root, path.split("/"))
+        except (LeadsOutError, TooManyLinksError):
             return ()
         return () if place.missing else tuple(place.node.children)
 
     def kind(self, path: str) -> Kind | None:
         """The member to which a path leads; None when that is nothing in the package."""
         try:
-            place = self._walk(self._root, path.split("/"), 0)
-        except (_LeadsOutError, _TooManyLinksError):
+            place = walk(self._root, path.split("/"))
+        except (LeadsOutError, TooManyLinksError):
             return None
         return None if place.missing else place.node.kind
 
@@ -198,7 +162,7 @@ class Inventory:
         for part in parts[:-1]:
             node = node.children.get(part) or self._new(node, part, Kind.DIRECTORY)
             if node.kind is not Kind.DIRECTORY:
-                faults.append("lies below a link or a file")
+                faults.append("is below a link or a file")
                 return None
         kind = Kind.FILE if entry.kind is Kind.COPY else entry.kind
         known = node.children.get(parts[-1])
@@ -215,8 +179,8 @@ class Inventory:
         return entry
 
     def _copied(self, entry: Entry) -> Entry | None:
-        """A hard link, by what it is a link to: a file, or a symbolic link of the same text."""
-        node: _Node | None = self._root
+        """Add a hard link as a copy of its target: a file or a symbolic link."""
+        node: Node | None = self._root
         for part in parts_of(entry.target):
             node = None if node is None else node.children.get(part)
         if node is None or node.kind not in (Kind.FILE, Kind.LINK):
@@ -225,59 +189,16 @@ class Inventory:
             return replace(entry, kind=Kind.LINK, size=0, target=node.target)
         return replace(entry, size=node.size, target="/".join(parts_of(entry.target)))
 
-    def _new(self, parent: _Node, name: str, kind: Kind) -> _Node:
+    def _new(self, parent: Node, name: str, kind: Kind) -> Node:
         self._nodes += 1
         if self._nodes > self._bounds.members:
             raise PackageRefused([*self.faults, f"more than {self._bounds.members} members"])
-        node = parent.children[name] = _Node(parent, name, kind)
+        node = parent.children[name] = Node(parent, name, kind)
         return node
-
-    def _resolve(self, link: _Node, passed: int = 0) -> _Place:
-        """Where a link leads; each is resolved once, whatever number of paths go through it."""
-        if link.reached is None:
-            if link.target.startswith("/"):
-                raise _LeadsOutError
-            parent = link.parent or self._root
-            place = self._walk(parent, link.target.split("/"), passed + 1)
-            link.reached, link.hops = place, place.hops + 1
-        elif passed + link.hops > _MAX_LINKS:
-            raise _TooManyLinksError
-        return link.reached
-
-    def _walk(self, start: _Node, parts: Sequence[str], passed: int) -> _Place:
-        """Follow a path as the kernel does; ``passed`` links were followed to come here."""
-        node, missing, hops = start, 0, 0
-        for part in parts:
-            if part in ("", "."):
-                continue
-            if part == "..":
-                if missing:
-                    missing -= 1
-                elif node.parent is None:
-                    raise _LeadsOutError
-                else:
-                    node = node.parent
-                continue
-            child = None if missing else node.children.get(part)
-            if child is None:
-                missing += 1
-            elif child.kind is Kind.LINK:
-                if passed + hops >= _MAX_LINKS:
-                    raise _TooManyLinksError
-                place = self._resolve(child, passed + hops)
-                node, missing, hops = place.node, place.missing, hops + child.hops
-            else:
-                node = child
-        return _Place(node, missing, hops)
-
-
-def parts_of(name: str) -> list[str]:
-    """The components of a member's name, without those that say nothing."""
-    return [part for part in name.split("/") if part not in ("", ".")]
 
 
 def usable(name: str) -> bool:
-    """Whether every file system takes it: no control characters, no half surrogates."""
+    """Return whether every file system takes it: no control characters, no half surrogates."""
     return not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
@@ -296,7 +217,7 @@ def _name_faults(name: str, parts: Sequence[str], bounds: Bounds) -> Iterator[st
 
 
 def too_long(parts: Sequence[str], bounds: Bounds) -> bool:
-    """Whether a path is longer or deeper than one may be."""
+    """Return whether a path is longer or deeper than one may be."""
     lengths = [len(part.encode(errors="surrogatepass")) for part in parts]
     return (
         len(parts) > bounds.depth
@@ -317,12 +238,3 @@ def _size_faults(entry: Entry, bounds: Bounds) -> Iterator[str]:
             yield "a link without a usable target"
         elif len(target.encode()) > bounds.path_bytes or steps > 2 * bounds.depth:
             yield "a link whose target is too long or too deep"
-
-
-def _name_of(node: _Node) -> str:
-    parts = []
-    at: _Node | None = node
-    while at is not None and at.name:
-        parts.append(at.name)
-        at = at.parent
-    return repr("/".join(reversed(parts))[:200])

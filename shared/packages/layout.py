@@ -1,15 +1,16 @@
-"""Where a package has its program: what must lie where in it."""
+"""The layout of a package: where its program must be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from shared.packages.inventory import Inventory, Kind
+from shared.packages.inventory import Inventory
+from shared.packages.tree import Kind
 
 _LEFT_BY_MACOS = "__MACOSX"
 """Beside what somebody packed: its files' attributes, under the same names."""
 _SHOWN, _MAX_SHOWN = 80, 5
-"""Characters of a name, and names, that a fault tells."""
+"""The number of names, and of characters per name, in a fault's text."""
 
 
 def code_folder(inventory: Inventory) -> str | None:
@@ -39,7 +40,7 @@ def _code_folders(inventory: Inventory) -> list[str]:
 def _no_code_folder(inventory: Inventory) -> str:
     several = _code_folders(inventory)
     if several:
-        return f"the package holds several code folders: {_listed(several)}; hand in one of them"
+        return f"the package holds several code folders: {_listed(several)}; submit one of them"
     if any("\\" in name for name in inventory.top):
         return "the package's names have backslashes for slashes: pack it with `tshell pack`"
     return f"the package holds no <name>/code folder, but {_listed(inventory.top)}"

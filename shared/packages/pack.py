@@ -12,7 +12,8 @@ from pathlib import Path
 from shared.packages.bounds import Bounds, PackageError
 from shared.packages.folder import Folder, Found
 from shared.packages.forgetful import ForgetfulTar
-from shared.packages.inventory import Inventory, Kind
+from shared.packages.inventory import Inventory
+from shared.packages.tree import Kind
 
 _TYPES = {
     Kind.FILE: tarfile.REGTYPE,

@@ -1,4 +1,4 @@
-"""Where packages lie in the object store: each project's below a prefix of its own."""
+"""The keys of packages in the object store: each project has its own prefix."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def prefix_of(project: str) -> str:
 
 
 def is_package(reference: str, bucket: str, project: str) -> bool:
-    """Whether ``bucket:prefix:name`` means a package of this installation and of this project."""
+    """Return whether ``bucket:prefix:name`` is a package of this installation and project."""
     found, prefix, name = reference.split(":", 2)
     return (found, prefix) == (bucket, prefix_of(project)) and name not in (".", "..")

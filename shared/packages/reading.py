@@ -1,4 +1,4 @@
-"""Reading an archive somebody else made: forwards only, and never much at once."""
+"""Reads an untrusted archive: forwards only, with bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from shared.packages.bounds import Bounds, PackageRefused
 from shared.packages.forgetful import ForgetfulTar
-from shared.packages.inventory import Entry, Inventory, Kind
+from shared.packages.inventory import Entry, Inventory
+from shared.packages.tree import Kind
 
 _BLOCK = 1 << 16
 _USTAR_AT = 257
@@ -25,6 +26,11 @@ _KINDS = (
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"]\x00\x00", "lzma"),
+    (b"\x1f\x9d", "compress"),
+    (b"version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the file)"),
+    (b"<", "a page of the web"),
 )
 
 # tarfile parses foreign headers with int() and slicing; what it lets through when they are
@@ -72,7 +78,7 @@ class _Stream(gzip.GzipFile):
     def seek(self, offset: int, whence: int = 0) -> int:
         # Going back means unpacking from the beginning: a few bytes would cost hours.
         if whence == os.SEEK_SET and offset < self.tell():
-            raise PackageRefused(["damaged: one member lies within another"])
+            raise PackageRefused(["damaged: one member is within another"])
         return super().seek(offset, whence)
 
 
@@ -177,13 +183,13 @@ def _entry(member: tarfile.TarInfo) -> Entry:
 
 
 def _whole(member: tarfile.TarInfo) -> bool:
-    """Whether the pieces of a sparse file come in order and within it; others have none."""
+    """Return whether the pieces of a sparse file come in order and within it; others have none."""
     pieces: Iterable[tuple[int, int]] | None = getattr(member, "sparse", None)
     if pieces is None:
         return True
     # Empty ones only fill up a header, or say where the file ends.
     pieces = [(offset, size) for offset, size in pieces if size]
-    setattr(member, "sparse", pieces)  # noqa: B010  # known to tarfile, not to its type hints
+    setattr(member, "sparse", pieces)  # noqa: B010 - tarfile's type hints lack it
     end = 0
     for offset, size in pieces:
         if offset < end or size < 0:

@@ -1,4 +1,4 @@
-"""Unpacking a package somebody else made: everything is checked before anything is written."""
+"""Unpacks an untrusted package: everything is checked before anything is written."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shared.packages.bounds import Bounds, PackageError, PackageRefused
-from shared.packages.inventory import Entry, Inventory, Kind
+from shared.packages.inventory import Entry, Inventory
 from shared.packages.reading import Archive, opened
+from shared.packages.tree import Kind
 
 
 def inspect(archive: Path, bounds: Bounds | None = None) -> Inventory:
@@ -31,7 +32,7 @@ def inspect(archive: Path, bounds: Bounds | None = None) -> Inventory:
 
 
 def unpack(archive: Path, destination: Path, bounds: Bounds | None = None) -> Inventory:
-    """Unpack ``archive`` into the new directory ``destination``; what it holds.
+    """Unpack ``archive`` into the new directory ``destination``, and return its inventory.
 
     Absolute paths, ``..``, links that lead out, devices, members below links, bombs and broken
     archives are refused, and then nothing is left. Modes are made sane; owners are ours.
@@ -47,7 +48,7 @@ def unpack(archive: Path, destination: Path, bounds: Bounds | None = None) -> In
     inspect(archive, limits)
     staging = Path(tempfile.mkdtemp(prefix=".unpack-", dir=destination.parent))
     try:
-        # Added again: what is written has passed the rules, whoever touched the file meanwhile.
+        # Checked again, because the file may have changed since the first pass.
         inventory = Inventory(limits, archive.stat().st_size)
         with opened(archive, limits) as members:
             _write_all(members, inventory, staging)

@@ -1,4 +1,13 @@
-"""The one doorway to object stores: nothing outside this package imports boto3."""
+"""Access to object stores; only this package imports boto3.
+
+What needs boto3 or urllib3 is imported when it is first asked for: services whose snapshots are
+files start without them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from shared.storage.errors import (
     AccessDenied,
@@ -9,9 +18,8 @@ from shared.storage.errors import (
     StorageUnavailable,
     TooLarge,
 )
+from shared.storage.keys import is_storable
 from shared.storage.memory import MemoryStore
-from shared.storage.presigned import PresignedAccess, PresignedStore
-from shared.storage.s3 import PART_BYTES, S3Store
 from shared.storage.store import (
     MemberStore,
     ObjectInfo,
@@ -20,6 +28,17 @@ from shared.storage.store import (
     PresignedUpload,
     Progress,
 )
+
+if TYPE_CHECKING:
+    from shared.storage.presigned import PresignedAccess, PresignedStore
+    from shared.storage.s3 import PART_BYTES, S3Store
+
+_LATE = {
+    "PART_BYTES": "shared.storage.s3",
+    "PresignedAccess": "shared.storage.presigned",
+    "PresignedStore": "shared.storage.presigned",
+    "S3Store": "shared.storage.s3",
+}
 
 __all__ = [
     "PART_BYTES",
@@ -40,4 +59,11 @@ __all__ = [
     "StorageError",
     "StorageUnavailable",
     "TooLarge",
+    "is_storable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE[name]), name)

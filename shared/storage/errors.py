@@ -1,5 +1,7 @@
 """Failures of an object store."""
 
+from http import HTTPStatus
+
 from shared.unavailable import Unavailable
 
 
@@ -29,3 +31,9 @@ class Incomplete(StorageError):
 
 class StorageUnavailable(StorageError, Unavailable):
     """The store does not answer or is overloaded; a later attempt may succeed."""
+
+
+def is_passing(status: int) -> bool:
+    """Return whether an HTTP status means a temporary state of the store, not a bad request."""
+    waits = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+    return status in waits or status >= HTTPStatus.INTERNAL_SERVER_ERROR

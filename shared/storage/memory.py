@@ -1,4 +1,4 @@
-"""A fake for tests of what stands on the store; passes the same conformance suite."""
+"""An object store in memory, for tests; it passes the same conformance suite."""
 
 from __future__ import annotations
 

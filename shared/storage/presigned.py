@@ -1,4 +1,4 @@
-"""An object store seen by who has no credentials: one prefix to write, some objects to read."""
+"""Access to an object store without credentials: one prefix to write, some objects to read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from pathlib import Path
 
 import urllib3
 
-from shared.storage.errors import AccessDenied, NotFound, StorageError, StorageUnavailable, TooLarge
+from shared.storage.errors import (
+    AccessDenied,
+    NotFound,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+    is_passing,
+)
 from shared.storage.store import ObjectInfo, PresignedPrefix
 
 _BLOCK = 2**20
@@ -111,7 +118,7 @@ class PresignedStore:
 
 
 def _measure(data: bytes | Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of what is to be sent."""
+    """The size and SHA-256 of the content to send."""
     if isinstance(data, bytes):
         return len(data), hashlib.sha256(data).hexdigest()
     with data.open("rb") as stream:
@@ -152,6 +159,6 @@ def _check(response: urllib3.BaseHTTPResponse, what: str) -> None:
         raise NotFound(text)
     if status == HTTPStatus.FORBIDDEN:
         raise AccessDenied(text)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if is_passing(status):
         raise StorageUnavailable(text)
     raise StorageError(text)

@@ -1,4 +1,4 @@
-"""The real thing: any S3 server, through boto3."""
+"""The object store on any S3 server, through boto3."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PART_BYTES = 8 * 2**20
 """Files above this size go in parts of this size (S3's least is 5 MiB)."""
 _MAX_PARTS = 10_000
 _MAX_SIGNED = 500
-"""Parts of an upload by somebody else: each costs a signature and half a kilobyte of the answer."""
+"""The most parts of a presigned upload; each costs a signature and 0.5 kB of the answer."""
 _COPIED_AT_ONCE = 2**30
 
 
@@ -191,16 +191,8 @@ class S3Store:
             has = sum(part.size for part in found.values())
             if size is not None and has != size:
                 raise Incomplete(f"{has} of {size} bytes have been uploaded")
-            parts: Any = [
-                {"PartNumber": number, "ETag": part.etag} for number, part in sorted(found.items())
-            ]
-            self._client.complete_multipart_upload(
-                Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts}
-            )
-        info = self.head(bucket, key)
-        if info is None:
-            raise StorageError(f"{bucket}:{key} is missing after its upload")
-        return info
+            etags = {number: part.etag for number, part in found.items()}
+            return self._joined(bucket, key, upload_id, etags)
 
     def abort_upload(self, bucket: str, key: str) -> None:
         with translated(f"{bucket}:{key}"):
@@ -234,21 +226,49 @@ class S3Store:
         """Upload in parts; parts an interrupted upload left are kept when they are the same."""
         size = path.stat().st_size
         part_bytes = max(PART_BYTES, -(-size // _MAX_PARTS))
+        count = -(-size // part_bytes)
         with translated(f"{bucket}:{key}"), path.open("rb") as file:
             upload_id, done = self._upload(bucket, key)
-            for number in range(1, -(-size // part_bytes) + 1):
+            if any(number > count for number in done):
+                # The interrupted upload was of a larger file, whose end would follow this one's.
+                self.abort_upload(bucket, key)
+                upload_id, done = self._upload(bucket, key)
+            sent: dict[int, str] = {}
+            for number in range(1, count + 1):
                 chunk = file.read(part_bytes)
-                if (
-                    number not in done
-                    or done[number].etag.strip('"')
-                    != hashlib.md5(chunk, usedforsecurity=False).hexdigest()
-                ):
-                    self._client.upload_part(
-                        Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=chunk
-                    )
+                sent[number] = self._send(bucket, key, upload_id, number, chunk, done.get(number))
                 if progress is not None:
                     progress(len(chunk))
-        return self.finish_upload(bucket, key, upload_id)
+            return self._joined(bucket, key, upload_id, sent)
+
+    def _send(
+        self,
+        bucket: str,
+        key: str,
+        upload_id: str,
+        number: int,
+        part: bytes,
+        has: _StoredPart | None,
+    ) -> str:
+        """Send one part, unless the store has the same; its ETag."""
+        digest = hashlib.md5(part, usedforsecurity=False).hexdigest()
+        if has is not None and has.etag.strip('"') == digest:
+            return has.etag
+        answer = self._client.upload_part(
+            Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=part
+        )
+        return answer["ETag"]
+
+    def _joined(self, bucket: str, key: str, upload_id: str, parts: dict[int, str]) -> ObjectInfo:
+        """Make these parts, by their ETags, the object."""
+        listed: Any = [{"PartNumber": n, "ETag": etag} for n, etag in sorted(parts.items())]
+        self._client.complete_multipart_upload(
+            Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": listed}
+        )
+        info = self.head(bucket, key)
+        if info is None:
+            raise StorageError(f"{bucket}:{key} is missing after its upload")
+        return info
 
     def _upload(self, bucket: str, key: str) -> tuple[str, dict[int, _StoredPart]]:
         """The id of this key's unfinished upload with its parts, or of a new one."""

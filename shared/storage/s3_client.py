@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -17,6 +17,7 @@ from shared.storage.errors import (
     NotFound,
     StorageError,
     StorageUnavailable,
+    is_passing,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 NOT_FOUND = {"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "404", "NotFound"}
 _DENIED = {"AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "403", "Forbidden"}
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _EXISTS = {"PreconditionFailed", "412"}
+_PASSING = {"SlowDown", "ServiceUnavailable", "RequestTimeout", "RequestTimeTooSkewed"}
+_PASSING |= {"Throttling", "ThrottlingException", "TooManyRequests", "RequestThrottled"}
+"""Refusals that say nothing of the request: the store is busy, or a clock is being set."""
 
 
 def code_of(error: ClientError) -> str:
@@ -33,7 +38,11 @@ def code_of(error: ClientError) -> str:
 
 
 def s3_client(url: str, access_key: str, secret_key: str) -> S3Client:
-    """A client for path-style addresses and signature version 4."""
+    """A client for path-style addresses and signature version 4.
+
+    It reaches a server on this machine itself, whatever proxy the environment names.
+    """
+    here = urlsplit(url).hostname in _LOOPBACK
     return boto3.session.Session().client(
         "s3",
         endpoint_url=url,
@@ -42,6 +51,7 @@ def s3_client(url: str, access_key: str, secret_key: str) -> S3Client:
         region_name="us-east-1",
         config=Config(
             signature_version="s3v4",
+            proxies={} if here else None,
             s3={"addressing_style": "path"},
             retries={"max_attempts": 4, "mode": "standard"},
             connect_timeout=5,
@@ -68,7 +78,7 @@ def translated(what: str) -> Iterator[None]:
             raise AccessDenied(text) from error
         if code in _EXISTS:
             raise AlreadyExists(text) from error
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in ("SlowDown", "ServiceUnavailable"):
+        if is_passing(status) or code in _PASSING:
             raise StorageUnavailable(text) from error
         raise StorageError(f"{text}: {error}") from error
     except (BotoCoreError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The port: what the platform needs of an object store."""
+"""The port of object stores."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class PresignedUpload:
-    """Where a client without credentials may put one object, part by part.
+    """Addresses at which a client without credentials may put one object, part by part.
 
     ``parts`` are URLs to PUT, in order, ``part_bytes`` each (the last may be shorter). ``done``
     numbers the parts the store has already, from 1.
@@ -40,7 +40,7 @@ class PresignedUpload:
 
 @dataclass(frozen=True)
 class PresignedPrefix:
-    """How a client without credentials may write any object below a prefix.
+    """Permission for a client without credentials to write objects below a prefix.
 
     A form POST to ``url`` with ``fields``, ``key`` and the file, of at most ``most_bytes``;
     ``expires_at`` in Unix seconds.
@@ -55,7 +55,7 @@ class PresignedPrefix:
 
 
 class MemberStore(Protocol):
-    """The little a member of a job needs of the store: what it left is put, its package fetched.
+    """The operations that a job's member needs: store results, fetch its package.
 
     Both may raise StorageError's subclasses.
     """

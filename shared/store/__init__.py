@@ -1,8 +1,9 @@
-"""The one doorway to SQL: records, inbox and outbox of a service in one transaction."""
+"""Access to SQL: records, inbox and outbox of a service in one transaction."""
 
 from shared.store.collection import Collection
 from shared.store.errors import NotLeader, StoreInUse, StoreUnavailable
 from shared.store.leader import LeaderRow, Standing
+from shared.store.opening import opened
 from shared.store.records import Records
 from shared.store.store import Store
 from shared.store.turns import give_way
@@ -20,4 +21,5 @@ __all__ = [
     "StoreUnavailable",
     "Unit",
     "give_way",
+    "opened",
 ]

@@ -1,7 +1,7 @@
 """``python -m shared.store``: the schema of a service's database, and what its outbox set aside.
 
 The URL comes from BAROGRAPH_STORE_URL. Without a command the schema is brought up to date: every
-service does this at its start; here it is a step of its own, so that an upgrade can be stopped
+service does this at start; here it is a step of its own, so that an upgrade can be stopped
 before any new process runs. The exit code is 1 when the database does not answer within ``--wait``
 seconds.
 """
@@ -12,25 +12,8 @@ import argparse
 import json
 import os
 import sys
-import time
 
-from shared.store import Queued, Store, StoreUnavailable
-
-_PAUSE_S = 1.0
-
-
-def migrate_when_reachable(url: str, wait_s: float) -> str:
-    """Try until the schema is current or the time is over; what was wrong last, or nothing."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            Store(url).close()
-        except StoreUnavailable as error:
-            if time.monotonic() >= deadline:
-                return str(error)
-            time.sleep(_PAUSE_S)
-        else:
-            return ""
+from shared.store import Queued, StoreUnavailable, opened
 
 
 def shown(queued: Queued) -> dict[str, object]:
@@ -53,11 +36,11 @@ def main() -> int:
     if not url:
         print("BAROGRAPH_STORE_URL is not set", file=sys.stderr)
         return 2
-    wrong = migrate_when_reachable(url, options.wait)
-    if wrong:
-        print(f"the database does not answer: {wrong}")
+    try:
+        store = opened(url, options.wait)
+    except StoreUnavailable as error:
+        print(f"the database does not answer: {error}")
         return 1
-    store = Store(url)
     if options.command == "set-aside":
         for queued in store.those_set_aside():
             print(json.dumps(shown(queued)))

@@ -1,4 +1,4 @@
-"""One process' claim to a SQLite database: a locked file beside it, which its end sets free."""
+"""A process's claim to a SQLite database: a locked file that its end releases."""
 
 from __future__ import annotations
 

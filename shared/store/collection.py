@@ -1,16 +1,17 @@
-"""Collections: what kinds of records there are, and the columns each is found by."""
+"""Collections: the kinds of records, and the columns by which each is found."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from shared.store.tables import KEY_WIDTH, STATUS_WIDTH
+from shared.time_zones import in_utc
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -50,9 +51,9 @@ class Collection(Generic[T]):
 def fitted(text: str, width: int = KEY_WIDTH) -> str:
     """``text`` as a column of ``width`` characters keeps it, the same for the same text.
 
-    What a stranger chose may be longer, or hold what a database refuses (a zero byte, half a
-    character). Then its beginning stands there with a digest of all of it, so that two texts that
-    begin alike stay two.
+    A text from outside may be longer, or contain what a database refuses (a zero byte, half a
+    character). Then its beginning is stored with a digest of the whole, so that two texts with the
+    same beginning remain different.
     """
     if len(text) <= width and "\0" not in text and (text.isascii() or _encodable(text)):
         return text
@@ -75,4 +76,4 @@ def _encodable(text: str) -> bool:
 
 def utc(moment: datetime | None) -> datetime | None:
     """The same moment, as every database compares it."""
-    return None if moment is None else moment.astimezone(UTC)
+    return None if moment is None else in_utc(moment)

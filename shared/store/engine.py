@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, event
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, event, make_url
+
+from shared.trust import authorities
 
 READING = "barograph_reading"
 """Marks the connection of a transaction that only reads."""
@@ -15,13 +19,23 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
+def _trusted(url: str) -> dict[str, str]:
+    """Whose certificates count where the URL wants them verified and does not say by whom."""
+    query = make_url(url).query
+    own = Path(os.path.expanduser("~/.postgresql/root.crt"))  # noqa: PTH111 - without a home, too
+    given = "sslrootcert" in query or "PGSSLROOTCERT" in os.environ or own.exists()
+    if given or not str(query.get("sslmode", "")).startswith("verify-"):
+        return {}
+    return {"sslrootcert": str(authorities() or "system")}
+
+
 def engine(url: str, name: str = "barograph") -> Engine:
     """Connections to the database at ``url``, an SQLAlchemy URL.
 
     ``name`` is what the server calls them: by it a replica that takes over ends those of another.
     """
     if not url.startswith("sqlite"):
-        named = {"application_name": name}
+        named = {"application_name": name} | _trusted(url)
         return create_engine(url, pool_pre_ping=True, json_serializer=_json, connect_args=named)
     options: dict[str, Any] = {
         "json_serializer": _json,

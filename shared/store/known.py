@@ -11,7 +11,7 @@ from typing import Any, Final
 
 
 class _Unknown:
-    """Not known here; the database may have it."""
+    """A record that is not cached; the database may have it."""
 
 
 UNKNOWN: Final = _Unknown()

@@ -1,8 +1,8 @@
-"""Which replica leads: one row of the service's database, and the check that fences all others.
+"""The leader's row in the service's database, and the check that fences all others.
 
-The row names the holder, the number of its term, and a beat that the holder raises again and
-again. Nobody compares clocks: who stands by watches the beat, and takes over when it has stood
-still for long enough by its own clock.
+The row names the holder, the number of its term, and a beat that the holder keeps raising. Nobody
+compares clocks: a standby watches the beat, and takes over when it has not changed for long enough
+by the standby's own clock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.store.tables import LEADER
 _WRITER = 7_160_420_186
 """PostgreSQL's advisory lock (one for each database) that a unit holds until it ends."""
 _PATIENCE = "3s"
-"""So long a replica that would take over waits for a unit that is under way."""
+"""How long a replica that takes over waits for a transaction in progress."""
 _HOLDER = re.compile(r"[a-z0-9-]{1,60}")
 
 R = TypeVar("R")
@@ -34,10 +34,10 @@ _END_SESSIONS = text(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The row as it was read."""
+    """The leader's row as it was read."""
 
     holder: str
-    """Empty when nobody leads."""
+    """The leader's name; empty if there is none."""
     term: int
     beat: int
 
@@ -58,7 +58,7 @@ def enter(connection: Connection, holder: str | None) -> None:
 
 
 class LeaderRow:
-    """The row, for one process that would lead.
+    """The leader's row, for one candidate process.
 
     Args:
         engine: connections whose ``application_name`` is ``holder``.
@@ -79,7 +79,7 @@ class LeaderRow:
         """Raise the beat; False when this holder's ``term`` is over."""
         mine = (LEADER.c.holder == self.holder, LEADER.c.term == term)
         raised = update(LEADER).where(*mine).values(beat=LEADER.c.beat + 1)
-        # Without the writers' lock: a long transaction of the holder must not cost it the term.
+        # The writers' lock is not taken: the holder's long transaction must not cost it the term.
         return self._do(lambda connection: connection.execute(raised).rowcount == 1)
 
     def take(self, seen: Standing) -> int | None:

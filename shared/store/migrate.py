@@ -1,4 +1,4 @@
-"""Bringing a database to the current schema; looked at in every start, by one process at a time."""
+"""Migrates a database to the current schema at every start, one process at a time."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def newest() -> str:
 
 
 def _revision(connection: Connection) -> str | None:
-    """Where the database stands, without alembic, which takes longer to import than to run."""
+    """The database's revision, read without alembic, which takes longer to import than to run."""
     if not inspect(connection).has_table(_NOTED):
         return None
-    return connection.execute(text(f"SELECT version_num FROM {_NOTED}")).scalar()  # noqa: S608
+    return connection.execute(text(f"SELECT version_num FROM {_NOTED}")).scalar()  # noqa: S608 - a constant
 
 
 def _upgrade(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
+    from alembic import command
+    from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))

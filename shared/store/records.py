@@ -26,9 +26,9 @@ _SCANNED_FIRST, _SCANNED_AT_ONCE = 110, 2_000
 class Records:
     """The records of one store within one transaction.
 
-    What is put is written when it is asked for or the transaction ends, many rows in one
-    statement: a handler's batch puts hundreds. What was read or put is not asked for again: no
-    other transaction writes meanwhile. Records are never changed in place.
+    Records are written when they are queried or the transaction ends, many rows per statement: a
+    handler's batch puts hundreds. What was read or put is not queried again, because no other
+    transaction writes in the meantime. Records are never changed in place.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -57,7 +57,7 @@ class Records:
         groups: Iterable[str] = (),
         newest: int = 1,
     ) -> None:
-        """Read in one go what ``get`` will ask for by these keys, and ``find`` of these groups.
+        """Read at once what ``get`` will ask for by these keys, and ``find`` by these groups.
 
         A group is read up to its ``newest`` records. It changes no answer, only its price.
         """
@@ -81,28 +81,33 @@ class Records:
 
     def put(self, collection: Collection[T], record: T) -> None:
         """Store ``record``, replacing the one with the same key."""
-        self.put_all(collection, [record])
+        self._wait(collection, record, time.time_ns())
 
     def put_all(self, collection: Collection[T], records: Sequence[T]) -> None:
         """Store many records, each replacing the one with the same key."""
-        waiting = self._put.setdefault(collection.name, {})
         # Ordinals grow within the list, too: the order of creation is what `find` keeps.
         first = time.time_ns()
         for number, record in enumerate(records):
-            row = collection.row(record)
-            before = waiting.get(row["key"])
-            row["ordinal"] = before["ordinal"] if before else first + number
-            waiting[row["key"]] = row
-            self._groups.setdefault(collection.name, set()).add(row["group_key"])
-            self._known[collection.name].put(row["key"], row["group_key"], record)
+            self._wait(collection, record, first + number)
+
+    def _wait(self, collection: Collection[T], record: T, ordinal: int) -> None:
+        """Keep ``record`` to be written; one that waits already keeps its place."""
+        name, row = collection.name, collection.row(record)
+        key, group = row["key"], row["group_key"]
+        waiting = self._put.setdefault(name, {})
+        before = waiting.get(key)
+        row["ordinal"] = before["ordinal"] if before else ordinal
+        waiting[key] = row
+        self._groups.setdefault(name, set()).add(group)
+        self._known[name].put(key, group, record)
 
     def flush(self) -> None:
-        """Write what was put; the transaction does so itself when it ends."""
+        """Write the pending records, which the transaction otherwise does at its end."""
         for name in list(self._put):
             self._write(name)
 
     def forget(self) -> None:
-        """Give up what was put and not written."""
+        """Discard pending records that were not written."""
         self._put.clear()
         self._groups.clear()
         self._known.clear()
@@ -112,7 +117,9 @@ class Records:
         self._groups.pop(name, None)
         if waiting:
             statement = statements.upsert(self._connection.dialect.name)
-            rows = [row | {"data": row["data"].model_dump_json()} for row in waiting.values()]
+            rows = list(waiting.values())
+            for row in rows:
+                row["data"] = row["data"].model_dump_json()
             self._connection.execute(statement, rows)
 
     def delete(self, collection: Collection[T], key: str) -> None:
@@ -211,6 +218,12 @@ class Records:
         found.sort(reverse=newest_first)
         return [key for _, key in found[offset : offset + limit]]
 
+    def keys_beginning(self, collection: Collection[T], beginning: str, limit: int) -> list[str]:
+        """The oldest records' keys that begin so; the database looks at every key."""
+        self._write(collection.name)
+        values = {"collection": collection.name, "beginning": beginning, "most": limit}
+        return list(self._connection.execute(statements.KEYS_BEGINNING, values).scalars())
+
     def statuses(self, collection: Collection[T]) -> list[str]:
         """Every status that a record of the collection has, at the price of their number."""
         self._write(collection.name)
@@ -224,7 +237,7 @@ class Records:
         rows = self._connection.execute(query, values).all()
         waiting = self._put.get(name, {})
         if waiting and any(row.key in waiting for row in rows):
-            # One of them was put meanwhile into another group.
+            # One of them was moved to another group in the meantime.
             self._write(name)
             rows = self._connection.execute(query, values).all()
         return [(row.key, row.data) for row in rows]
@@ -266,7 +279,7 @@ class Records:
         self._connection.execute(select(1))
 
     def count(self, collection: Collection[T]) -> dict[str, int]:
-        """How many records there are of each status ('' for none)."""
+        """Return how many records there are of each status ('' for none)."""
         self._write(collection.name)
         rows = self._connection.execute(
             select(RECORDS.c.status, func.count())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Integer, Select, bindparam, delete, func, select, text
+from sqlalchemy import Integer, Select, String, bindparam, delete, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.store.tables import RECORDS
 
 First = Literal["oldest", "newest", "soonest"]
-"""Which records come first: by creation, or the soonest due."""
+"""The order of records: by creation, or the soonest due first."""
 _CHANGED = ("group_key", "status", "due_at", "data")
 
 GET = select(RECORDS.c.data).where(
@@ -20,6 +20,16 @@ GET = select(RECORDS.c.data).where(
 GET_MANY = select(RECORDS.c.key, RECORDS.c.data).where(
     RECORDS.c.collection == bindparam("collection"),
     RECORDS.c.key.in_(bindparam("keys", expanding=True)),
+)
+_BEGINNING = bindparam("beginning", type_=String)
+KEYS_BEGINNING = (
+    select(RECORDS.c.key)
+    .where(
+        RECORDS.c.collection == bindparam("collection"),
+        func.substr(RECORDS.c.key, 1, func.length(_BEGINNING)) == _BEGINNING,
+    )
+    .order_by(RECORDS.c.ordinal, RECORDS.c.key)
+    .limit(bindparam("most", type_=Integer))
 )
 DELETE = delete(RECORDS).where(
     RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")

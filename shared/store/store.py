@@ -42,7 +42,15 @@ _REFUSED = (
     .values(refusals=OUTBOX.c.refusals + 1)
     .returning(OUTBOX.c.refusals)
 )
+_TRIED = update(OUTBOX).where(OUTBOX.c.id == bindparam("id_")).values(tries=OUTBOX.c.tries + 1)
 _MAX_REASON = 2_000
+
+
+def _older_than(seconds: float) -> ColumnElement[bool]:
+    """Rows of the outbox that were written longer ago than this."""
+    now, age = datetime.now(UTC), timedelta(seconds=seconds)
+    # A row from the future was written before the clock was set back: it is old as well.
+    return or_(OUTBOX.c.created_at <= now - age, OUTBOX.c.created_at > now + age)
 
 
 class Store:
@@ -77,7 +85,7 @@ class Store:
         return self._turn is None
 
     def leader_row(self) -> LeaderRow:
-        """Which of those that share this database leads."""
+        """The leader among the processes that share this database."""
         return LeaderRow(self._engine, self._name)
 
     def of_leader(self) -> Store:
@@ -154,24 +162,35 @@ class Store:
         with self.reading() as records:
             records.ping()
 
-    def unsent(self, limit: int = 500, older_than_s: float = 0.0) -> list[Queued]:
-        """Messages of the outbox that were not confirmed yet, oldest first."""
-        now, age = datetime.now(UTC), timedelta(seconds=older_than_s)
-        # A row from the future was written before the clock was set back: it is old as well.
-        old = or_(OUTBOX.c.created_at <= now - age, OUTBOX.c.created_at > now + age)
-        return self._queued(old, OUTBOX.c.set_aside.is_(None), limit=limit)
+    def unsent(
+        self, limit: int = 500, older_than_s: float = 0.0, *, again: bool = False
+    ) -> list[Queued]:
+        """Messages of the outbox that were never tried in vain, oldest first.
+
+        With ``again`` those that were, the least often tried first: however many cannot be
+        sent, each of them has its turn, and none keeps another one from it.
+        """
+        tries = OUTBOX.c.tries > 0 if again else OUTBOX.c.tries == 0
+        waits = OUTBOX.c.set_aside.is_(None)
+        return self._queued(_older_than(older_than_s), tries, waits, limit=limit)
+
+    def tried(self, ids: Sequence[int]) -> None:
+        """Count that these messages were sent and the broker has not confirmed them."""
+        if ids:
+            with self.unit() as unit:
+                unit.connection.execute(_TRIED, [{"id_": number} for number in ids])
 
     def set_aside(self, reasons: Mapping[int, str]) -> None:
         """Keep these messages of the outbox for an operator: they can never be published."""
         rows = [{"id_": number, "reason": why[:_MAX_REASON]} for number, why in reasons.items()]
         if rows:
             with self.unit() as unit:
-                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same package
+                unit.connection.execute(_SET_ASIDE, rows)
 
     def refused(self, number: int) -> int:
         """Count that the broker refused this message, sent alone; how often it did so far."""
         with self.unit() as unit:
-            result = unit._connection.execute(_REFUSED, {"id_": number})  # noqa: SLF001 - same package
+            result = unit.connection.execute(_REFUSED, {"id_": number})
             return int(result.scalar_one_or_none() or 0)
 
     def those_set_aside(self, limit: int = 500) -> list[Queued]:
@@ -183,18 +202,19 @@ class Store:
         rows = [{"id_": number, "reason": None} for number in ids]
         if rows:
             with self.unit() as unit:
-                unit._connection.execute(_SET_ASIDE, rows)  # noqa: SLF001 - same package
+                unit.connection.execute(_SET_ASIDE, rows)
 
     def set_aside_count(self) -> int:
-        """How many messages of the outbox can never be published."""
+        """Return how many messages of the outbox can never be published."""
         query = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_not(None))
         with self.unit() as unit:
-            return int(unit._connection.execute(query).scalar_one())  # noqa: SLF001 - same package
+            return int(unit.connection.execute(query).scalar_one())
 
     def _queued(self, *conditions: ColumnElement[bool], limit: int) -> list[Queued]:
-        query = select(OUTBOX).where(*conditions).order_by(OUTBOX.c.id).limit(limit)
+        query = select(OUTBOX).where(*conditions)
+        query = query.order_by(OUTBOX.c.tries, OUTBOX.c.id).limit(limit)
         with self.unit() as unit:
-            rows = unit._connection.execute(query).all()  # noqa: SLF001 - same package
+            rows = unit.connection.execute(query).all()
         return [
             Queued(
                 row.exchange,
@@ -209,26 +229,23 @@ class Store:
             for row in rows
         ]
 
-    def unsent_count(self) -> int:
-        """How many messages wait in the outbox."""
+    def unsent_count(self, older_than_s: float = 0.0) -> int:
+        """Return how many messages wait in the outbox."""
+        query = select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_(None))
         with self.unit() as unit:
-            count = unit._connection.execute(  # noqa: SLF001 - same package
-                select(func.count()).select_from(OUTBOX).where(OUTBOX.c.set_aside.is_(None))
-            )
-            return int(count.scalar_one())
+            counted = unit.connection.execute(query.where(_older_than(older_than_s)))
+            return int(counted.scalar_one())
 
     def sent(self, ids: Sequence[int]) -> None:
         """Take confirmed messages out of the outbox."""
         if ids:
             with self.unit() as unit:
-                unit._connection.execute(  # noqa: SLF001 - same package
-                    _SENT, [{"id_": number} for number in ids]
-                )
+                unit.connection.execute(_SENT, [{"id_": number} for number in ids])
 
     def forget_handled(self, older_than: timedelta) -> int:
         """Shorten the inbox; returns how many ids were forgotten."""
         with self.unit() as unit:
-            result = unit._connection.execute(  # noqa: SLF001 - same package
+            result = unit.connection.execute(
                 delete(INBOX).where(INBOX.c.handled_at < datetime.now(UTC) - older_than)
             )
             return int(result.rowcount)

@@ -60,11 +60,13 @@ OUTBOX = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("refusals", Integer, nullable=False, server_default="0"),
     Column("set_aside", Text),
+    Column("tries", Integer, nullable=False, server_default="0"),
 )
 """Messages decided on but not yet confirmed by the broker.
 
 ``set_aside`` says why a message can never be published; it is kept for an operator. ``refusals``
-counts how often the broker refused it when it was sent alone."""
+counts how often the broker refused it when it was sent alone, ``tries`` how often it was sent and
+not confirmed."""
 
 LEADER = Table(
     "leader",

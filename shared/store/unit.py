@@ -34,14 +34,14 @@ class Queued:
     mandatory: bool
     id: int | None = None
     set_aside: str = ""
-    """Why it can never be published; nothing for what is to be sent."""
+    """The reason why it can never be published; empty for a message to send."""
 
 
 class Unit:
     """One transaction: all of it happens, or nothing."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self.records = Records(connection)
 
     @contextmanager
@@ -49,7 +49,7 @@ class Unit:
         """A part that may fail and be undone without undoing the rest."""
         self.records.flush()
         try:
-            with self._connection.begin_nested():
+            with self.connection.begin_nested():
                 yield
                 self.records.flush()
         except BaseException:
@@ -63,12 +63,12 @@ class Unit:
         now = datetime.now(UTC)
         for start in range(0, len(unique), _ROWS):
             names = unique[start : start + _ROWS]
-            # Nobody else writes during a unit, so what is not there now is ours to note.
-            known = self._connection.execute(_HANDLED, {"queue_": queue, "names": names})
+            # There is no other writer during a unit, so an absent id is new.
+            known = self.connection.execute(_HANDLED, {"queue_": queue, "names": names})
             fresh = set(names).difference(known.scalars())
             rows = [{"queue": queue, "message_id": name, "handled_at": now} for name in fresh]
             if rows:
-                self._connection.execute(INBOX.insert(), rows)
+                self.connection.execute(INBOX.insert(), rows)
             new |= fresh
         return new
 
@@ -77,7 +77,7 @@ class Unit:
         if not messages:
             return []
         now = datetime.now(UTC)
-        result = self._connection.execute(
+        result = self.connection.execute(
             OUTBOX.insert().returning(OUTBOX.c.id, sort_by_parameter_order=True),
             [
                 {

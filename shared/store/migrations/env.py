@@ -1,4 +1,4 @@
-"""Alembic's entry: run the migrations on the connection we were handed."""
+"""Alembic's entry point: runs the migrations on the given connection."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Which replica of a service works while the others stand by."""
+"""The replica of a service that leads while the others stand by."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Settings given for a service of a stack by its name: they come before the stack's own."""
+"""Settings given for a named service of a stack, which take precedence over the stack's own."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _TOKENS = {
     "gateway": ("detector", "gateway_token"),
     "healer": ("healer", "http_token"),
 }
-"""Which settings say on what port a service listens, and which token it asks for."""
+"""The settings that name a service's port and token."""
 
 
 class AskedSettings:
-    """The settings of environment and ``barograph.toml`` from when the stack was made."""
+    """The settings of environment and ``barograph.toml`` at the stack's start."""
 
     def __init__(self) -> None:
         self._env = dict(os.environ)
         self._file = named_config(self._env)
 
     def ports(self) -> dict[str, int]:
-        """The ports that somebody chose; the stack's file has them, too."""
+        """The configured ports, which are also in the stack's file."""
         chosen = self._of(_PORTS)
         return {name: int(text) for name, text in chosen.items() if text.isdecimal() and int(text)}
 
     def tokens(self) -> dict[str, str]:
-        """The access tokens that somebody chose."""
+        """The configured access tokens."""
         return self._of(_TOKENS)
 
     def variables(self, service: str, own: Mapping[str, str]) -> dict[str, str]:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from shared.embedded.broker_users import ADMIN, definitions, random_passwords
-from shared.embedded.files import own_directory, write_private
+from shared.embedded.broker_users import ADMIN, definitions, password_makers
+from shared.embedded.files import kept_secrets, own_directory, write_private
 from shared.embedded.log_files import GENERATIONS, MAX_BYTES
 from shared.embedded.ports import Chosen, any_free
 from shared.embedded.process import (
@@ -35,6 +35,7 @@ _PLUGINS = (
 )
 # Debian's /usr/sbin wrapper switches to the system user and its directories; this does not.
 _SERVER = "lib/rabbitmq/bin/rabbitmq-server"
+_SIGNING_KEY = "signing key"
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 30.0
 
@@ -72,8 +73,10 @@ class EmbeddedBroker:
     def __post_init__(self) -> None:
         self.state = self.state.resolve()
         self.ports = Ports(**self.choose("broker", _DOORS, 0))
-        self.passwords = random_passwords()
-        self.signing_key = tokens.new_signing_key()
+        own_directory(self.state)
+        makers = password_makers() | {_SIGNING_KEY: tokens.new_signing_key}
+        self.passwords = kept_secrets(self.state / "secrets.json", makers)
+        self.signing_key = self.passwords.pop(_SIGNING_KEY)
         self._name = ""
 
     # Addresses
@@ -92,6 +95,11 @@ class EmbeddedBroker:
     def pid(self) -> int | None:
         return self._node.pid if self._node else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._node.exit_code if self._node else None
+
     # Life
 
     def start(self) -> None:
@@ -104,7 +112,7 @@ class EmbeddedBroker:
         if epmd is None:
             raise EmbeddedError("Erlang's epmd is not installed: run `make setup`")
         logs = self.state / "log"
-        # Our own epmd, as a child: a node would start a shared daemon that nobody ever stops.
+        # Our own epmd, as a child; a node would start a shared daemon that is never stopped.
         self._epmd = OwnedProcess(
             [epmd, "-port", str(self.ports.epmd), "-address", LOOPBACK],
             log=logs / "epmd.log",
@@ -217,7 +225,7 @@ class EmbeddedBroker:
 
 
 def find_server(prefixes: Iterable[str] = ("/usr", "/usr/local", "/opt/rabbitmq")) -> Path:
-    """The server's start script; EmbeddedError with what to do where there is none."""
+    """The server's start script; raises EmbeddedError with advice if it is missing."""
     for prefix in prefixes:
         for script in (Path(prefix, _SERVER), Path(prefix, "sbin/rabbitmq-server")):
             if script.is_file() and script != Path("/usr/sbin/rabbitmq-server"):

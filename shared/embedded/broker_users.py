@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from shared import topology
@@ -26,9 +28,14 @@ _DAY_MS = 86_400_000
 _MIB = 1024 * 1024
 
 
+def password_makers() -> dict[str, Callable[[], str]]:
+    """Return a function that creates a password for each user."""
+    return {str(name): partial(secrets.token_urlsafe, 24) for name in (ADMIN, *Principal)}
+
+
 def random_passwords() -> dict[str, str]:
     """A password for the administrator and for every principal."""
-    return {str(name): secrets.token_urlsafe(24) for name in (ADMIN, *Principal)}
+    return {name: make() for name, make in password_makers().items()}
 
 
 def definitions(passwords: dict[str, str]) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from shared.embedded.process import EmbeddedError
@@ -13,11 +14,34 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def write_private(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file that was never readable by others, replacing what was there."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    """Write a file that was never readable by others, replacing what was there in one step.
+
+    Whoever reads it, or finds it after a crash, has all of the old text or all of the new one.
+    """
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+    new.replace(path)
+
+
+def kept_secrets(path: Path, makers: Mapping[str, Callable[[], str]]) -> dict[str, str]:
+    """A secret for each name, the same at every start: they are kept in this private file.
+
+    Whoever outlives a stack, such as a running job's launcher, goes on with the next one. Without
+    the file, or with a damaged one, they are made anew.
+    """
+    try:
+        known = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        known = None
+    if not isinstance(known, dict):
+        known = {}
+    secrets = {name: str(known.get(name) or make()) for name, make in makers.items()}
+    if secrets != known:
+        write_private(path, json.dumps(secrets, indent=2))
+    return secrets
 
 
 def own_directory(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Log files that cannot fill the disk: each is cut when it is full, and few old ones are kept.
+"""Log files of bounded size, of which a few older ones are kept.
 
 The processes that write them hold them open for appending, so a full file is copied and then
 emptied. What is written between the two is lost: some lines at most, of many thousands.
@@ -11,6 +11,10 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 MAX_BYTES = 8 * 2**20
 """Size at which a log file is cut."""
@@ -35,7 +39,12 @@ def rotate(path: Path, most_bytes: int = MAX_BYTES, generations: int = GENERATIO
     for number in range(generations - 1, 0, -1):
         with suppress(FileNotFoundError):
             _older(path, number).replace(_older(path, number + 1))
-    _copy_end(path, _older(path, 1), most_bytes)
+    try:
+        _copy_end(path, _older(path, 1), most_bytes)
+    except OSError:
+        # The disk is probably full; truncating the log makes room.
+        log.exception("log_not_kept", path=str(path))
+        _older(path, 1).unlink(missing_ok=True)
     os.truncate(path, 0)
     return True
 

@@ -1,4 +1,4 @@
-"""A local mailbox: an SMTP server that asks for a login and delivers into a Maildir."""
+"""A local mailbox: an SMTP server with a login that delivers into a Maildir."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SmtpServer(Controller):
 
 
 class _LoginFirst(Mailbox):
-    """Delivers into a Maildir what those who have logged in send.
+    """Delivers mails of authenticated senders into a Maildir.
 
     Not aiosmtpd's ``auth_required``: without TLS that warns at every connection, and where
     warnings are errors it leaves the connection open, with nobody to answer it.
@@ -81,15 +81,19 @@ class _LoginFirst(Mailbox):
 
 @dataclass
 class EmbeddedMailbox:
-    """Whatever is mailed to it, from whom and to whom ever, ends in ``state/Maildir``."""
+    """A mail server that delivers every mail into ``state/Maildir``."""
 
     state: Path
     user: str = "barograph"
     password: str = field(default_factory=lambda: secrets.token_urlsafe(18), repr=False)
     choose: Chosen = any_free
     """Gives the port."""
-    port: int = field(default=0, init=False)
+    port: int = field(init=False)
     _controller: Controller | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        # Before it is started: services start beside it, and are given its address.
+        self.port = self.choose("mailbox", ["smtp"], 0)["smtp"]
 
     @property
     def url(self) -> str:
@@ -103,7 +107,6 @@ class EmbeddedMailbox:
     def start(self) -> None:
         """Listen on loopback; EmbeddedError when the port is taken."""
         own_directory(self.state)
-        self.port = self.port or self.choose("mailbox", ["smtp"], 0)["smtp"]
         logging.getLogger("mail.log").setLevel(logging.ERROR)
         self._controller = SmtpServer(
             _LoginFirst(self.directory),

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from secrets import token_hex, token_urlsafe
 
-from shared.embedded.files import own_directory, write_private
+from shared.embedded.files import kept_secrets, own_directory, write_private
 from shared.embedded.object_store_tls import write_security
 from shared.embedded.ports import Chosen, any_free
 from shared.embedded.process import (
@@ -30,23 +32,35 @@ _SOCKET_BYTES = 107
 """Longest path of a Unix socket."""
 # SeaweedFS listens for gRPC 10,000 above each of its ports unless it is configured otherwise.
 _GRPC_OFFSET = 10_000
+_VOLUME_MIB = 1024
+_MIN_VOLUMES = 200
+_KEYS = {"access key": partial(token_hex, 10), "secret key": partial(token_urlsafe, 30)}
 _DOORS = ("s3", "master", "volume", "filer", "admin")
 
 
 @dataclass
 class EmbeddedObjectStore:
-    """SeaweedFS under ``state``; keys are made up unless given."""
+    """SeaweedFS with its data and keys under ``state``."""
 
     state: Path
-    access_key: str = field(default_factory=lambda: secrets.token_hex(10))
-    secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30), repr=False)
+    access_key: str = field(init=False)
+    secret_key: str = field(init=False, repr=False)
     choose: Chosen = any_free
     """Gives the ports, by name."""
     _ports: dict[str, int] = field(init=False)
     _process: OwnedProcess | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
+        spare = _SOCKET_BYTES - len(os.fsencode(self._socket))
+        if spare < 0:
+            raise EmbeddedError(
+                f"{self.state} is {-spare} bytes too long for the socket below it: choose a "
+                "shorter directory"
+            )
         self._ports = self.choose("object-store", _DOORS, _GRPC_OFFSET)
+        own_directory(self.state)
+        keys = kept_secrets(self.state / "secrets.json", _KEYS)
+        self.access_key, self.secret_key = keys["access key"], keys["secret key"]
 
     @property
     def _socket(self) -> Path:
@@ -65,15 +79,14 @@ class EmbeddedObjectStore:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.exit_code if self._process else None
+
     def start(self) -> None:
         """Start and return when S3 answers; EmbeddedError says why it does not."""
         program = find_server()
-        spare = _SOCKET_BYTES - len(os.fsencode(self._socket))
-        if spare < 0:
-            raise EmbeddedError(
-                f"{self.state} is {-spare} bytes too long for the socket below it: choose a "
-                "shorter directory"
-            )
         own_directory(self.state)
         own_directory(self.state / "data")
         keys = self._write_keys()
@@ -109,7 +122,7 @@ class EmbeddedObjectStore:
         # SeaweedFS leaves these behind, named by port, in a place it does not let us choose.
         for port in self._ports.values():
             for number in (port, port + _GRPC_OFFSET):
-                for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108
+                for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108 - theirs
                     status = path.lstat()
                     if stat.S_ISSOCK(status.st_mode) and status.st_uid == os.geteuid():
                         yield path
@@ -127,6 +140,8 @@ class EmbeddedObjectStore:
             # It would report statistics to its makers.
             "-master.telemetry=false",
             f"-volume.port={self._ports['volume']}",
+            f"-master.volumeSizeLimitMB={_VOLUME_MIB}",
+            f"-volume.max={self._most_volumes()}",
             f"-filer.port={self._ports['filer']}",
             f"-filer.localSocket={self._socket}",
             f"-admin.port={self._ports['admin']}",
@@ -136,6 +151,14 @@ class EmbeddedObjectStore:
             "-s3.metricsPort=0",
             "-webdav=false",
         ]
+
+    def _most_volumes(self) -> int:
+        """Return how many volumes there may be: a bucket needs one of its own, however small.
+
+        By itself the server allows as many as fit into the free space, all of them full: with a
+        few gigabytes free, a new bucket would take no object.
+        """
+        return max(_MIN_VOLUMES, shutil.disk_usage(self.state).total // (_VOLUME_MIB * 1024**2))
 
     def _write_keys(self) -> Path:
         identity = {

@@ -1,4 +1,4 @@
-"""Closes SeaweedFS' inner doors: master, volume server, filer and admin ask for a certificate.
+"""Protects SeaweedFS' internal endpoints (master, volume server, filer, admin) with certificates.
 
 Only its S3 door checks keys. The other servers take whatever comes to their ports, and on one
 machine every local user, and every job's program, reaches the loopback ports. With mutual TLS on

@@ -1,4 +1,4 @@
-"""Which ports the servers and services listen on, and that it stays so over restarts."""
+"""The ports of servers and services, kept over restarts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def any_free(_group: str, names: Sequence[str], twin_offset: int) -> dict[str, i
 
 
 class KeptPorts:
-    """The ports that were used last; else the defaults; else free ones. Noted in a file.
+    """Ports kept in a file: those used last, otherwise the defaults, otherwise free ones.
 
     A port that another program has taken meanwhile is replaced, and the new one is kept.
     """
@@ -40,7 +40,7 @@ class KeptPorts:
         self._given: set[int] = set()
 
     def __call__(self, group: str, names: Sequence[str], twin_offset: int) -> dict[str, int]:
-        """Choose, and note what was chosen."""
+        """Choose the ports, and store the choice."""
         kept = self._read()
         chosen = {name: self._one(f"{group}.{name}", kept, twin_offset) for name in names}
         kept |= {f"{group}.{name}": port for name, port in chosen.items()}

@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive us, and loopback ports for them."""
+"""Child processes that end with their parent, and loopback ports for them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from shared.embedded.log_files import open_log
+from shared.embedded.patience import Patience
 
 LOOPBACK = "127.0.0.1"
 # Below Linux's ephemeral range, so that an outgoing connection never takes a chosen port; the
 # upper bound leaves room for servers that listen on a second port 10,000 above.
-_FIRST_PORT, _LAST_PORT = 10_300, 22_000
+PORTS = range(10_300, 22_000)
+"""Of these ports one is chosen where no other is asked for."""
 _POLL_S = 0.05
 _UMASK = 0o077
-"""The mask of the servers' files: nobody else may read them."""
+"""The umask of the servers, so that only their owner can read their files."""
 
 
 class EmbeddedError(RuntimeError):
@@ -34,17 +36,17 @@ def free_ports(count: int, *, twin_offset: int = 0) -> list[int]:
     the server soon.
     """
     found: list[int] = []
-    for candidate in random.sample(range(_FIRST_PORT, _LAST_PORT), _LAST_PORT - _FIRST_PORT):
+    for candidate in random.sample(PORTS, len(PORTS)):
         wanted = {candidate, candidate + twin_offset}
         if all(is_free(port) for port in wanted):
             found.append(candidate)
         if len(found) == count:
             return found
-    raise EmbeddedError(f"fewer than {count} free ports between {_FIRST_PORT} and {_LAST_PORT}")
+    raise EmbeddedError(f"fewer than {count} free ports from {PORTS.start} to {PORTS.stop - 1}")
 
 
 def is_free(port: int) -> bool:
-    """Whether nothing listens on a loopback port."""
+    """Return whether nothing listens on a loopback port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -55,7 +57,7 @@ def is_free(port: int) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Whether something answers on a loopback port."""
+    """Return whether something answers on a loopback port."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=1).close()
     except OSError:
@@ -66,18 +68,28 @@ def accepts(port: int) -> bool:
 def wait_until(
     ready: Callable[[], bool], timeout_s: float, what: str, *, alive: Callable[[], bool]
 ) -> None:
-    """Wait for a condition; EmbeddedError when it takes too long or the process has ended."""
-    deadline = time.monotonic() + timeout_s
+    """Wait for a condition; EmbeddedError when it takes too long or the process has ended.
+
+    The seconds are those of an idle machine (see ``patience``).
+    """
+    patience = Patience(timeout_s)
     while not ready():
         if not alive():
             raise EmbeddedError(f"{what} ended while it was starting")
-        if time.monotonic() > deadline:
-            raise EmbeddedError(f"{what} was not ready within {timeout_s:.0f} s")
+        if patience.is_over():
+            raise EmbeddedError(f"{what} was not ready within {patience.waited_s:.0f} s")
         time.sleep(_POLL_S)
 
 
+def past_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """``no_proxy`` with loopback in it: a company's proxy does not reach this machine's servers."""
+    named = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    hosts = ",".join(filter(None, (named, LOOPBACK, "localhost")))
+    return {"no_proxy": hosts, "NO_PROXY": hosts}
+
+
 class OwnedProcess:
-    """A child in its own process group, tied to us by a leash.
+    """A child in its own process group, which ends with this process.
 
     The leash is a shell that reads from a pipe which only we hold open: when we are killed the
     pipe ends, and the shell kills the whole group. So nothing is left behind, even by kill -9.
@@ -128,7 +140,7 @@ class OwnedProcess:
         return self.exit_code is None
 
     def stop(self, timeout_s: float = 20) -> None:
-        """Ask the process to end (SIGTERM), then kill what is left of its group."""
+        """Send SIGTERM to the process, then kill the rest of its process group."""
         if self.alive():
             self._child.terminate()
             try:

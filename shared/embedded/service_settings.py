@@ -15,7 +15,7 @@ DECIDED = (
 """Settings of all services that a stack gives to each of its own; by a service's name alone they
 may be given otherwise."""
 _USES_OBJECTS = frozenset({"client", "task", "detector"})
-"""Who gets the object store's keys."""
+"""The services that receive the object store's keys."""
 
 
 def object_settings(name: str, file: StackFile) -> dict[str, str]:
@@ -30,7 +30,7 @@ def object_settings(name: str, file: StackFile) -> dict[str, str]:
 
 
 def decided_here(env: Mapping[str, str], file: ConfigFile | None) -> list[str]:
-    """Where somebody gives for all services what a stack has to decide for each."""
+    """Settings given for all services although the stack decides them for each."""
     for_all = {name: given.origin for name, given in (file.of_all() if file else ())}
     variables = {name: f"BAROGRAPH_{name.upper()}" for name in DECIDED}
     found = [variables[name] for name in DECIDED if variables[name] in env]

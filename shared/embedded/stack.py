@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -20,14 +19,17 @@ import structlog
 from shared.embedded.asked_settings import AskedSettings
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.files import close_to_others, own_directory
+from shared.embedded.kept import WATCH_S, Kept, Service
 from shared.embedded.log_files import rotate
 from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.object_store import EmbeddedObjectStore
+from shared.embedded.patience import Patience
 from shared.embedded.ports import DEFAULTS, KeptPorts
-from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess
+from shared.embedded.process import LOOPBACK, EmbeddedError, OwnedProcess, past_proxies
 from shared.embedded.service_settings import object_settings, own_settings
 from shared.embedded.stackfile import StackFile, is_ready, kept_tokens, write_stack_file
-from shared.embedded.state import JobsPlace
+from shared.embedded.state import JobsPlace, alone_with
+from shared.signals import on_signals
 from shared.topology import Principal
 
 log = structlog.get_logger(__name__)
@@ -44,25 +46,11 @@ MODULES: Mapping[str, str] = {
 """Process name to the module that is run; each name is its broker user, too."""
 
 SUPERVISOR = "supervisor"
-"""Whose log lies beside the services'."""
+"""The servers whose logs are kept beside the services'."""
 
 _READY_TIMEOUT_S = 180.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-_STEADY_S = 60.0
 _PORT_TAKEN = ("Address already in use", "eaddrinuse")
 """The words of a server's log when another program took its port first."""
-_WATCH_S = 0.25
-_STOP_TIMEOUT_S = 30.0
-
-
-@dataclass
-class _Watched:
-    """A process that is started again when it ends, later and later if it keeps ending."""
-
-    process: OwnedProcess
-    started: float
-    pause_s: float = _FIRST_PAUSE_S
-    restart_at: float | None = None
 
 
 @dataclass
@@ -75,14 +63,17 @@ class Stack:
     modules: Mapping[str, str] = field(default_factory=lambda: MODULES)
     default_ports: Mapping[str, int] = field(default_factory=dict)
     """Ports to take at the first start; later starts take those of the one before."""
+    say: Callable[[str], object] = lambda _: None
+    """Called for each part that has started, with a text for people."""
+    ending: threading.Event = field(default_factory=threading.Event)
+    """Set, by another thread, when it is to end even before it has started."""
     broker: EmbeddedBroker = field(init=False)
     object_store: EmbeddedObjectStore = field(init=False)
     mailbox: EmbeddedMailbox = field(init=False)
     file: StackFile = field(init=False)
-    _watched: dict[str, _Watched] = field(default_factory=dict, init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _failing: set[Path] = field(default_factory=set, init=False)
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
-    _watcher: threading.Thread | None = field(default=None, init=False)
+    _watchers: list[threading.Thread] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.state = self.state.expanduser().resolve()
@@ -93,6 +84,12 @@ class Stack:
         self.broker = EmbeddedBroker(self.state / "broker", choose=self._ports)
         self.object_store = EmbeddedObjectStore(self.state / "object-store", choose=self._ports)
         self.mailbox = EmbeddedMailbox(self.state / "mailbox", choose=self._ports)
+        self._servers = {
+            "broker": Kept("broker", self.broker),
+            "object-store": Kept("object-store", self.object_store),
+        }
+        self._processes = {name: Service(partial(self._launch, name)) for name in self.modules}
+        self._services = {name: Kept(name, each) for name, each in self._processes.items()}
 
     # Life
 
@@ -107,12 +104,12 @@ class Stack:
         self.jobs.make()
         self._stopping.clear()
         try:
-            self._start_servers()
             self.plan_addresses()
-            for name in self.modules:
-                self._launch(name)
-            self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
-            self._watcher.start()
+            # Services load their modules while the servers start, and connect when those answer.
+            for service in self._services.values():
+                service.start()
+            self._start_servers()
+            self._start_watching()
             self.wait_ready()
             write_stack_file(self.state, self.file)
         except BaseException:
@@ -122,51 +119,59 @@ class Stack:
     def stop(self) -> None:
         """Stop services, then servers; nothing is left running."""
         self._stopping.set()
-        if self._watcher is not None:
-            self._watcher.join()
-            self._watcher = None
+        for watcher in self._watchers:
+            watcher.join()
+        self._watchers.clear()
         with ThreadPoolExecutor() as pool:
-            for watched in self._watched.values():
-                pool.submit(watched.process.stop, _STOP_TIMEOUT_S)
-        self._watched.clear()
+            for service in self._services.values():
+                pool.submit(service.stop)
         self.mailbox.stop()
-        self.object_store.stop()
-        self.broker.stop()
+        self._servers["object-store"].stop()
+        self._servers["broker"].stop()
         (self.state / StackFile.NAME).unlink(missing_ok=True)
         self.jobs.leave()
 
     def kill9(self, name: str) -> None:
         """Kill one service as a crash would; the supervisor starts it again."""
-        with self._lock:
-            self._watched[name].process.kill()
+        self._processes[name].process.kill()
+
+    def restart(self, server: str) -> None:
+        """Stop and start ``broker`` or ``object-store`` with its contents."""
+        self._servers[server].restart()
 
     def wait_ready(self, timeout_s: float = _READY_TIMEOUT_S) -> None:
         """Wait until every service answers ``/readyz``; EmbeddedError names those that do not."""
-        deadline = time.monotonic() + timeout_s
+        patience = Patience(timeout_s)
         waiting = set(self.modules)
         while waiting:
-            waiting = {name for name in waiting if not is_ready(self.file.health[name])}
-            hopeless = sorted(name for name in waiting if self._keeps_ending(name))
-            if hopeless or (waiting and time.monotonic() > deadline):
-                reason = "keep ending" if hopeless else f"not ready within {timeout_s:.0f} s"
+            if self.ending.is_set():
+                raise EmbeddedError("it was asked to end while it was starting")
+            before, waiting = waiting, {n for n in waiting if not is_ready(self.file.health[n])}
+            if before != waiting:
+                self.say(f"ready: {', '.join(n for n in self.modules if n in before - waiting)}")
+            hopeless = sorted(name for name in waiting if self._services[name].keeps_ending)
+            if hopeless or (waiting and patience.is_over()):
+                late = f"not ready within {patience.waited_s:.0f} s"
+                reason = "keep ending" if hopeless else late
                 raise EmbeddedError(self._explain(hopeless or sorted(waiting), reason))
-            self._stopping.wait(_WATCH_S)
+            self.ending.wait(WATCH_S)
 
     def pid(self, name: str) -> int:
         """Process id of a service (changes when it is started again)."""
-        with self._lock:
-            return self._watched[name].process.pid
+        return self._processes[name].process.pid
 
     # Parts
 
     def _start_servers(self) -> None:
         with ThreadPoolExecutor() as pool:
-            servers = (self.broker, self.object_store, self.mailbox)
-            for started in [pool.submit(server.start) for server in servers]:
+            servers = self._servers | {"mailbox": self.mailbox}
+            starts = {pool.submit(server.start): name for name, server in servers.items()}
+            for started in as_completed(starts):
                 started.result()
+                self.say(f"ready: {starts[started]}")
 
     def plan_addresses(self) -> None:
-        """Choose the services' ports and note where everything is; the servers have theirs."""
+        """Choose the services' ports and note where everything is; the servers chose theirs."""
         ports = self._ports("services", ("client", "gateway", "healer"), 0) | self._asked.ports()
         tokens = kept_tokens(self.state, ("client", "gateway", "healer")) | self._asked.tokens()
         health = self._ports("health", tuple(self.modules), 0)
@@ -189,15 +194,12 @@ class Stack:
             logs=str(self.state / "log"),
         )
 
-    def _launch(self, name: str) -> None:
-        process = OwnedProcess(
+    def _launch(self, name: str) -> OwnedProcess:
+        return OwnedProcess(
             [sys.executable, "-m", self.modules[name]],
             log=self.state / "log" / f"{name}.log",
             env=self.environment(name),
         )
-        with self._lock:
-            pause = self._watched[name].pause_s if name in self._watched else _FIRST_PAUSE_S
-            self._watched[name] = _Watched(process, time.monotonic(), pause)
 
     def environment(self, name: str) -> dict[str, str]:
         """The environment a service is started with."""
@@ -214,6 +216,7 @@ class Stack:
         python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         return (
             dict(os.environ)
+            | past_proxies(os.environ)
             | settings
             | object_settings(name, self.file)
             | self._asked.variables(name, own)
@@ -223,12 +226,31 @@ class Stack:
 
     # Watching
 
-    def _watch(self) -> None:
-        while not self._stopping.wait(_WATCH_S):
-            for name, watched in list(self._watched.items()):
-                self._watch_one(name, watched, time.monotonic())
+    def _start_watching(self) -> None:
+        acts: dict[str, Callable[[], None]] = {
+            name: partial(kept.keep, self._stopping)
+            for name, kept in (self._services | self._servers).items()
+        }
+        for name, act in (acts | {"logs": self._rotate_logs}).items():
+            watcher = threading.Thread(target=act, name=f"watch-{name}", daemon=True)
+            watcher.start()
+            self._watchers.append(watcher)
+
+    def _rotate_logs(self) -> None:
+        while not self._stopping.wait(WATCH_S):
             for path in self.log_files():
-                rotate(path)
+                self._rotate(path)
+
+    def _rotate(self, path: Path) -> None:
+        """Rotate a log if it is due; a disk that is full now may have room in the next round."""
+        try:
+            rotate(path)
+        except Exception:
+            if path not in self._failing:
+                log.exception("log_not_rotated", path=str(path))
+            self._failing.add(path)
+        else:
+            self._failing.discard(path)
 
     def log_files(self) -> list[Path]:
         """The logs that processes of ours only ever append to."""
@@ -237,26 +259,8 @@ class Stack:
         names = [*self.modules, SUPERVISOR]
         return [*logs, *(self.state / "log" / f"{name}.log" for name in names)]
 
-    def _watch_one(self, name: str, watched: _Watched, now: float) -> None:
-        if watched.process.alive():
-            if now - watched.started > _STEADY_S:
-                watched.pause_s = _FIRST_PAUSE_S
-        elif watched.restart_at is None:
-            watched.process.kill()  # what it started goes with it
-            code = watched.process.exit_code
-            log.warning("service_ended", service=name, code=code, again_in_s=watched.pause_s)
-            watched.restart_at = now + watched.pause_s
-            watched.pause_s = min(watched.pause_s * 2, _LONGEST_PAUSE_S)
-        elif now >= watched.restart_at:
-            self._launch(name)
-
-    def _keeps_ending(self, name: str) -> bool:
-        with self._lock:
-            # Three ends in a row: 0.5, 1 and 2 s.
-            return self._watched[name].pause_s >= _FIRST_PAUSE_S * 8
-
     def _explain(self, names: list[str], reason: str) -> str:
-        tails = [f"--- {name}\n{self._watched[name].process.log_tail()}" for name in names]
+        tails = [f"--- {name}\n{self._processes[name].process.log_tail()}" for name in names]
         return "\n".join([f"{', '.join(names)} {reason}; the logs end with:", *tails])
 
 
@@ -278,24 +282,26 @@ def started(make: Callable[[], Stack]) -> Stack:
     return stack
 
 
-def main(state: str) -> int:
+def main(state: Path) -> int:
     """Run a stack until SIGTERM or SIGINT."""
     os.umask(0o077)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    on_signals(stop.set)
     try:
-        stack = started(lambda: Stack(Path(state), default_ports=DEFAULTS))
+        with alone_with(state):
+            # A supervisor that was killed has left it.
+            (state / StackFile.NAME).unlink(missing_ok=True)
+            say = partial(print, flush=True)  # to its log, which `barograph up` shows
+            stack = started(lambda: Stack(state, default_ports=DEFAULTS, say=say, ending=stop))
+            try:
+                stop.wait()
+            finally:
+                stack.stop()
     except EmbeddedError as error:
         print(error, file=sys.stderr)  # noqa: T201 - its log is where this is looked for
         return 1
-    try:
-        while not stop.wait(1):
-            pass
-    finally:
-        stack.stop()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1]).expanduser().resolve()))

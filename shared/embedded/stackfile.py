@@ -1,24 +1,28 @@
-"""``stack.json``: where everything of a running stack is found, readable by its owner only."""
+"""``stack.json``: addresses and credentials of a running stack, readable by its owner only."""
 
 from __future__ import annotations
 
-import json
-import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from shared.embedded.files import write_private
+from shared.embedded.files import kept_secrets, write_private
 from shared.embedded.process import EmbeddedError
 from shared.embedded.state import default_state
 
 DEFAULT_STATE = default_state()
 STATE_WORDS = "/var/lib/barograph for root, ~/.local/state/barograph for others"
 """How the default is said: it depends on who asks."""
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine's services; the proxy that an environment names would not reach them."""
 
 
 class StackFile(BaseModel):
@@ -52,25 +56,13 @@ class StackFile(BaseModel):
 def write_stack_file(state: Path, content: StackFile) -> Path:
     """Write it in one step, mode 0600."""
     path = state / StackFile.NAME
-    new = path.with_suffix(".new")
-    write_private(new, content.model_dump_json(indent=2))
-    new.replace(path)
+    write_private(path, content.model_dump_json(indent=2))
     return path
 
 
 def kept_tokens(state: Path, names: Sequence[str]) -> dict[str, str]:
     """A token for each name, the same at every start: senders and browsers remember them."""
-    path = state / "tokens.json"
-    try:
-        known = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        known = None
-    if not isinstance(known, dict):
-        known = {}
-    tokens = {name: str(known.get(name) or secrets.token_urlsafe(24)) for name in names}
-    if tokens != known:
-        write_private(path, json.dumps(tokens, indent=2))
-    return tokens
+    return kept_secrets(state / "tokens.json", dict.fromkeys(names, partial(token_urlsafe, 24)))
 
 
 def read_stack_file(state: Path = DEFAULT_STATE) -> StackFile:
@@ -79,20 +71,22 @@ def read_stack_file(state: Path = DEFAULT_STATE) -> StackFile:
     try:
         return StackFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise EmbeddedError(f"nothing runs under {state}: start it with `barograph up`") from None
+        raise EmbeddedError(
+            f"nothing runs under {state}: start it with `barograph up`, or name where it was "
+            "started with --state or BAROGRAPH_STATE"
+        ) from None
     except PermissionError:
         raise EmbeddedError(
             f"{path} belongs to another user: ask as that user, or name your own with --state"
         ) from None
-    except ValidationError as error:
+    except (OSError, ValueError) as error:  # a damaged one is a ValueError, as is a name with NUL
         raise EmbeddedError(f"{path} is not a stack file: {error}") from error
 
 
 def is_ready(health_url: str) -> bool:
-    """Whether a service answers ``/readyz`` with 200."""
+    """Return whether a service answers ``/readyz`` with 200."""
     try:
-        # Only URLs of our own making come here.
-        with urllib.request.urlopen(f"{health_url}/readyz", timeout=2) as answer:  # noqa: S310
-            return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
+        with _DIRECT.open(f"{health_url}/readyz", timeout=2) as answer:
+            return bool(answer.status == HTTPStatus.OK)
     except (urllib.error.URLError, OSError):
         return False

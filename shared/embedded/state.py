@@ -1,4 +1,4 @@
-"""Where a stack of this machine keeps its files, and where its jobs work."""
+"""The directories of a stack on this machine: its state, and the jobs' work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.embedded.process import EmbeddedError
 SYSTEM = Path("/var/lib/barograph")
 """The superuser's stack: not below a home that other users may not enter."""
 _OPEN = Path("/var/lib/barograph-jobs")
-"""Where programs work that run as users of their own: a state directory is closed to them."""
+"""The directory for programs that run as their own users, to whom the state is closed."""
 _PASSABLE = 0o711
 _NOTE = "stack"
 """File that says which stack a directory belongs to."""
@@ -36,6 +36,30 @@ def default_state(env: Mapping[str, str] = os.environ) -> Path:
     if os.geteuid() == 0:
         return SYSTEM
     return Path(env.get("XDG_STATE_HOME") or "~/.local/state") / "barograph"
+
+
+@contextmanager
+def alone_with(state: Path) -> Iterator[None]:
+    """Lock ``state`` against other supervisors; the lock also ends with a killed process.
+
+    Two brokers and two stores on the same files would destroy them.
+
+    Raises:
+        EmbeddedError: another one has it.
+    """
+    own_directory(state)
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EmbeddedError(
+                f"another supervisor starts, runs or stops with {state}: wait for it, "
+                "or end it with `barograph down`"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)

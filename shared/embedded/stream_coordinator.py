@@ -1,9 +1,9 @@
-"""RabbitMQ's stream coordinator, found again after a node was killed in its first second.
+"""Repairs RabbitMQ's stream coordinator after a node was killed in its first second.
 
 Ra, RabbitMQ's consensus library, keeps the names of its members in ``names.dets`` and writes that
 file half a second after a name was added. A node that is killed before has the coordinator's log
 but not its name: the coordinator is not started again, and each stream is "down or inaccessible"
-for ever (seen with 3.10.8). With the name put back it goes on from its log; nothing is lost.
+forever (seen with 3.10.8). With the name put back it continues from its log; nothing is lost.
 """
 
 from __future__ import annotations

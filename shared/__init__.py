@@ -1,4 +1,4 @@
-"""The ground of every service: contracts, topology, messaging, the runner, the store.
+"""Shared by all services: contracts, topology, messaging, the service runner, the store.
 
 Nothing in here knows a service; services import this package and never each other.
 """

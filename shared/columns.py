@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Rows = slice | NDArray[np.int64]
-"""Which series a step is about: distinct rows; a slice where they are adjacent (no copying)."""
+"""The rows of a step's series, all different; a slice if they are adjacent (no copying)."""
 
 _SMALLEST = 64
 
@@ -56,12 +56,30 @@ class Columns(Mapping[str, Array]):
                 larger[: len(array)] = array
                 self._arrays[name] = larger
 
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Forget all rows but these, which get the numbers from 0 on."""
+        for name, array in self._arrays.items():
+            column = self._columns[name]
+            capacity = max(len(rows), _SMALLEST)
+            smaller = np.full((capacity, *column.shape), column.fill, dtype=column.dtype)
+            smaller[: len(rows)] = array[rows]
+            self._arrays[name] = smaller
+        self.size = len(rows)
+
     def snapshot(self) -> dict[str, Array]:
-        """The rows in use."""
-        return {name: array[: self.size].copy() for name, array in self._arrays.items()}
+        """The rows in use, as they lie in memory: to be stored before the next step."""
+        found = {name: array[: self.size] for name, array in self._arrays.items()}
+        for view in found.values():
+            # They are copied on restore, because the memory belongs to another object.
+            view.flags.writeable = False
+        return found
 
     def restore(self, arrays: Mapping[str, Array], size: int) -> None:
-        """Take the rows of a snapshot; ValueError names every column that does not fit."""
+        """Take the rows of a snapshot; ValueError names every column that does not fit.
+
+        Arrays that may be written to become the columns, for a state may be gigabytes: whoever
+        gives them does not use them any more.
+        """
         given = {
             name
             for name, column in self._columns.items()
@@ -76,8 +94,12 @@ class Columns(Mapping[str, Array]):
         if faults:
             msg = "the snapshot's columns do not fit the settings: " + "; ".join(faults)
             raise ValueError(msg)
+        whole = {name for name in given if not len(self._arrays[name]) and size >= _SMALLEST}
+        for name in whole:
+            array = arrays[name]
+            self._arrays[name] = array if _can_be_taken(array) else array.copy()
         self.grow(size)
-        for name in given:
+        for name in given - whole:
             self._arrays[name][:size] = arrays[name]
 
     @property
@@ -87,6 +109,18 @@ class Columns(Mapping[str, Array]):
             int(np.prod(c.shape, dtype=np.int64)) * np.dtype(c.dtype).itemsize
             for c in self._columns.values()
         )
+
+
+def _can_be_taken(array: Array) -> bool:
+    """Return whether it may be written to, and its memory is for nothing else."""
+    memory: object = array if array.base is None else array.base
+    return (
+        isinstance(memory, np.ndarray)
+        and memory.flags.owndata
+        and memory.nbytes == array.nbytes
+        and array.flags.c_contiguous
+        and array.flags.writeable
+    )
 
 
 def _describe(array: Array | None) -> str:

@@ -1,4 +1,4 @@
-"""From samples as they come to points as they are judged: counters to rates, series to items.
+"""Derives the judged points from samples: counters become rates, exporters' series items.
 
 ``Deriver.apply`` takes a batch and gives the batch that detectors and forecasters work on:
 
@@ -23,11 +23,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from shared.columns import Array, Column, Columns
-from shared.counters import goes_up_and_down, is_counter, is_presumed, odd_falls
-from shared.node_exporter import DERIVED, FEEDS, OPERANDS, feeds_of
+from shared.columns import Array, Column, Columns, part_of
+from shared.counters import gauges_among, is_counter, is_presumed
+from shared.node_exporter import DERIVED, FEEDS, OPERANDS, Feed, disk_of, feeds_of
 from shared.samples import SampleBatch, concatenate, from_rows, labels_from, labels_text
 from shared.series import SeriesIndex
+from shared.series_left import fed, is_worth_it
 
 _LANES = 4
 """Items one series feeds at most."""
@@ -39,7 +40,7 @@ _DECLARED = "declared"
 
 
 class Deriver:
-    """The state of all raw series and of all items being put together."""
+    """The state of all raw series, and of the items derived from them."""
 
     def __init__(self, most_series: int = 10_000_000) -> None:
         self._raw = SeriesIndex(most_series)
@@ -61,6 +62,8 @@ class Deriver:
             ]
         )
         self._declared: set[str] = set()
+        self._disks: dict[tuple[str, str, str], str] = {}
+        """The labels of the item of each machine's disks."""
         self.beyond = 0
         """Values so far that were too large to be any."""
         self._item_state = Columns(
@@ -76,11 +79,12 @@ class Deriver:
 
     def apply(self, batch: SampleBatch) -> SampleBatch:
         """The points that follow from ``batch`` (see the module's text), in no special order."""
-        return self._within(self._derived(batch))
+        # Values may be anything that a number can be, also too large to be added up.
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self._within(self._derived(batch))
 
     def _within(self, points: SampleBatch) -> SampleBatch:
-        with np.errstate(invalid="ignore"):
-            beyond = np.abs(points.value) > _MAX_VALUE
+        beyond = np.abs(points.value) > _MAX_VALUE
         if not beyond.any():
             return points
         self.beyond += int(beyond.sum())
@@ -97,7 +101,7 @@ class Deriver:
             return batch
         chosen = special[batch.item_code]
         raw = self._sorted(batch.select(np.flatnonzero(chosen)))
-        parts = [self._rest(batch, chosen)] if not chosen.all() else []
+        parts = [] if chosen.all() else [batch.select(np.flatnonzero(~chosen))]
         if raw is not None:
             samples, rows = raw
             values = self._rates(samples, rows)
@@ -106,6 +110,26 @@ class Deriver:
             parts.append(replace(samples, value=values).select(passing))
             parts.append(self._items_from(samples.time_ms, values, rows))
         return replace(concatenate(parts), clock_ms=batch.clock_ms, started=batch.started)
+
+    def __len__(self) -> int:
+        """Return how many raw series are known."""
+        return len(self._raw)
+
+    def forget(self, before_ms: int) -> None:
+        """Forget raw series without a sample since then, and the items that nothing feeds any more.
+
+        One that begins again is like a new one: a counter's first sample gives no rate.
+        """
+        state, size = self._raw_state, len(self._raw)
+        stays = state["time_ms"][:size] >= before_ms
+        if not is_worth_it(stays):
+            return
+        items = fed(state["target"][:size], stays, self._item_state["expected"])
+        rows = np.flatnonzero(stays)
+        for part, kept in ((self._raw, rows), (state, rows), (self._items, items)):
+            part.keep(kept)
+        self._item_state.keep(items)
+        self._know_disks()
 
     def _declare(self, counters: tuple[str, ...]) -> None:
         """Take an exporter's word for it; series that are known already become counters, too."""
@@ -117,10 +141,6 @@ class Deriver:
         for row, (_, item, _) in enumerate(self._raw.names[: state.size]):
             if item in new:
                 state["counter"][row], state["presumed"][row] = True, False
-
-    @staticmethod
-    def _rest(batch: SampleBatch, chosen: NDArray[np.bool_]) -> SampleBatch:
-        return batch.select(np.flatnonzero(~chosen))
 
     def _sorted(self, batch: SampleBatch) -> tuple[SampleBatch, NDArray[np.int64]] | None:
         """Samples by series and time, without those a series has had already."""
@@ -146,8 +166,11 @@ class Deriver:
             declared = item in self._declared
             state["counter"][row] = declared or is_counter(item)
             state["presumed"][row] = is_presumed(item) and not declared
-            for lane, (feed, labels) in enumerate(feeds_of(item, labels_from(text))):
-                target = self._items.row_of(host, feed.item, labels_text(labels))
+            own = labels_from(text)
+            for lane, (feed, labels) in enumerate(feeds_of(item, own)):
+                target = self._items.row_of(
+                    host, feed.item, self._item_labels(host, feed, labels, own)
+                )
                 self._item_state.grow(len(self._items))
                 self._item_state["formula"][target] = _FORMULAS.index(feed.item)
                 self._item_state["expected"][target] += 1
@@ -155,6 +178,27 @@ class Deriver:
                 state["target"][row, lane] = target
                 state["operand"][row, lane] = feed.operand
                 state["counted"][row, lane] = feed.counted
+
+    def _item_labels(
+        self, host: str, feed: Feed, labels: Mapping[str, str], own: Mapping[str, str]
+    ) -> str:
+        """The labels of the item that a series feeds; of a disk with many mounts the first one's.
+
+        All of them feed it: the disk's share is the same whichever of them come and go.
+        """
+        text = labels_text(labels)
+        disk = disk_of(own) if feed.of_a_disk else ""
+        return self._disks.setdefault((host, feed.item, disk), text) if disk else text
+
+    def _know_disks(self) -> None:
+        """Read from the items which mount each disk has its name of, though that may be gone."""
+        self._disks.clear()
+        for row, (host, item, text) in enumerate(self._raw.names):
+            own = labels_from(text) if item in FEEDS else {}
+            for lane, (feed, _) in enumerate(feeds_of(item, own)):
+                if feed.of_a_disk and (disk := disk_of(own)):
+                    named = self._items.names[self._raw_state["target"][row, lane]][2]
+                    self._disks.setdefault((host, feed.item, disk), named)
 
     def _rates(self, samples: SampleBatch, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values, counters as rates; inf marks a counter's first sample, which gives nothing."""
@@ -164,36 +208,15 @@ class Deriver:
         before = np.where(first, state["value"][rows], np.roll(values, 1))
         unseen = before_ms == _NEVER
         seconds = np.where(unseen, 1.0, (times - np.where(unseen, 0, before_ms)) / 1000)
-        with np.errstate(invalid="ignore", over="ignore"):
-            rate = np.where(values >= before, (values - before) / seconds, np.nan)
-        self._doubt(rows, before, np.where(unseen, np.nan, values))
+        rate = np.where(values >= before, (values - before) / seconds, np.nan)
+        gauges = gauges_among(state, rows, first, before, np.where(unseen, np.nan, values))
+        state["counter"][gauges] = state["presumed"][gauges] = False
         last = np.concatenate([first[1:], [True]])
         state["time_ms"][rows[last]], state["value"][rows[last]] = times[last], values[last]
         found: NDArray[np.float64] = np.where(
             state["counter"][rows], np.where(unseen, np.inf, rate), values
         )
         return found
-
-    def _doubt(
-        self, rows: NDArray[np.int64], before: NDArray[np.float64], values: NDArray[np.float64]
-    ) -> None:
-        """Series that were taken for counters by their names and go up and down are none."""
-        state = self._raw_state
-        at = np.flatnonzero(state["presumed"][rows])
-        if not len(at):
-            return
-        rows, before, values = rows[at], before[at], values[at]
-        np.add.at(state["points"], rows, 1)
-        with np.errstate(invalid="ignore"):
-            np.add.at(state["falls"], rows[values < before], 1)
-        np.add.at(state["odd_falls"], rows[odd_falls(before, values)], 1)
-        doubted = np.unique(rows)
-        gauges = doubted[
-            goes_up_and_down(
-                state["points"][doubted], state["falls"][doubted], state["odd_falls"][doubted]
-            )
-        ]
-        state["counter"][gauges] = state["presumed"][gauges] = False
 
     def _items_from(
         self, times: NDArray[np.int64], values: NDArray[np.float64], rows: NDArray[np.int64]
@@ -217,7 +240,7 @@ class Deriver:
         operand: NDArray[np.int8],
         amount: NDArray[np.float64],
     ) -> SampleBatch:
-        """Add to what is open, close what is complete or overtaken; the closed ones' points."""
+        """Add to open items, close complete or overtaken ones, and return their points."""
         state = self._item_state
         touched = np.unique(target)
         opened = touched[state["open_ms"][touched] != _NEVER]
@@ -231,6 +254,7 @@ class Deriver:
         sums[place[: len(opened)]] = state["sum"][opened]
         counts[place[: len(opened)]] = state["count"][opened]
         np.add.at(sums, (place[len(opened) :], operand), amount)
+        sums[np.isinf(sums)] = np.nan  # too large for a number: no formula makes a share of it
         np.add.at(counts, (place[len(opened) :], operand), 1)
         row, moment = moments
         overtaken = np.concatenate([row[1:] == row[:-1], [False]]) if len(row) else row == 0
@@ -276,14 +300,13 @@ class Deriver:
     def restored(cls, arrays: Mapping[str, Array], most_series: int = 10_000_000) -> Deriver:
         """The deriver whose ``snapshot`` was taken; ValueError or KeyError if it does not fit."""
         deriver = cls(most_series)
-        deriver._raw = SeriesIndex.restored(_part(arrays, "raw.series."), most_series)
-        deriver._items = SeriesIndex.restored(_part(arrays, "items.series."), most_series * _LANES)
-        deriver._raw_state.restore(_part(arrays, "raw.state."), len(deriver._raw))
-        deriver._item_state.restore(_part(arrays, "items.state."), len(deriver._items))
+        deriver._raw = SeriesIndex.restored(part_of(arrays, "raw.series."), most_series)
+        deriver._items = SeriesIndex.restored(
+            part_of(arrays, "items.series."), most_series * _LANES
+        )
+        deriver._raw_state.restore(part_of(arrays, "raw.state."), len(deriver._raw))
+        deriver._item_state.restore(part_of(arrays, "items.state."), len(deriver._items))
+        deriver._know_disks()
         if _DECLARED in arrays:
             deriver._declared = set(orjson.loads(arrays[_DECLARED].tobytes()))
         return deriver
-
-
-def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {key.removeprefix(prefix): a for key, a in arrays.items() if key.startswith(prefix)}

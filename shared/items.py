@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Behaviour(StrEnum):
-    """How a series moves: stable ones have a trend, volatile ones a daily rhythm and noise."""
+    """The behaviour of a series: stable ones have a trend, volatile ones rhythm and noise."""
 
     STABLE = "stable"
     VOLATILE = "volatile"

@@ -1,4 +1,4 @@
-"""Names of machines: one name for each, whichever door it comes through.
+"""Names of machines: one canonical name for each, whatever the source.
 
 Exporters, alert rules, agents and people write the same machine in many ways: with the scrape
 port, as a URL, with IPv6 in brackets, fully qualified with a final dot, in capitals. Every door
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
@@ -16,9 +17,12 @@ from hashlib import blake2b
 UNKNOWN = "unknown"
 """The machine of what names none: a recording rule's series, an alert about a service."""
 
-OTHER_LABELS = ("node", "nodename", "hostname", "host.name", "host_name")
+OTHER_LABELS = (
+    *("node", "nodename", "hostname", "host.name", "host_name", "k8s.node.name", "k8s_node_name"),
+    *("Hostname", "Host"),
+)
 """Labels that name a machine where neither ``instance`` nor ``host`` does: of Kubernetes, of
-recording rules, of OpenTelemetry."""
+recording rules, of OpenTelemetry, of NVIDIA's exporter."""
 
 MAX_LENGTH = 253
 """Characters of a name, as in DNS."""
@@ -26,21 +30,46 @@ PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*::[0-9A-Fa-
 """The form of every machine's name: DNS' characters and underscores, or an address."""
 
 _MAX_READ = 1024
-"""Characters of a text that are looked at."""
+"""The number of characters of a text that are examined."""
 _MAX_PORTS = 4
-"""That are cut off one text: nobody writes two."""
+"""The number of ports that are removed from one text."""
 _MAX_FOREIGN = 100
 """Characters of a name outside ASCII: what makes DNS' form of it is slow."""
 _SLUG_LENGTH = 180
 _NAME = re.compile(PATTERN)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)+//|//")
+"""The scheme of a URL; ``jdbc:mysql://`` is one, too."""
+_DATABASE = re.compile(r"(?:.*@)?(?:tcp|udp)?[46]?\(([^()]+)\)(?:/.*)?")
+"""A MySQL exporter's ``user:password@tcp(host:port)/name``."""
+_PASSWORD = re.compile(r"[^\s/@:]*:[^\s/@]*@")
+_SETTING = re.compile(
+    r"(?:^|[;\s])\s*(?:host|hostaddr|server|data source|address)\s*=\s*(?:tcp:)?([^;,\s]+)",
+    re.IGNORECASE,
+)
+"""The host among the settings of a connection string, as of PostgreSQL or SQL Server."""
+_SECRET = re.compile(r"(?:password|passwd|pwd|secret|token)\s*=[^;\s]*", re.IGNORECASE)
+_ORACLE = re.compile(
+    r"(?:jdbc:)?oracle:[a-z0-9]+:[^@]*@(?://)?(\[[^\[\]]*\]|[^:/]+)(?:[:/].*)?", re.IGNORECASE
+)
 _PATH = re.compile(r"[/?#]")
-_OF_A_PATH = re.compile(r"(?!localhost/)[^/?#.:]+/+[^/?#]+")
-"""As in namespace/pod or service/node: what follows the slash tells machines apart."""
+_END_OF_HOST = re.compile(r"[/?#;]")
+"""In a URL; ``jdbc:sqlserver://db7;user=…`` writes its settings behind a semicolon."""
+_OF_A_PATH = re.compile(
+    r"(?!localhost/)[^/?#.:]+(?:/+[^/?#]+)+|"
+    r"/(?!(?:var|run|tmp|dev|etc|proc|sys|opt|usr|home|srv|mnt)/)[^/?#]+(?:/+[^/?#]+)*"
+)
+"""As in namespace/pod, or a cloud's /subscriptions/…/vm1: each part tells machines apart. A file
+of a machine tells nothing."""
+_NOBODY = {"none", "null", "nil", "undefined", "unknown"}
+"""The words that programs write where they know no name."""
+_OF_ITSELF = {"localhost", "localhost.localdomain", "host.docker.internal"}
+"""Names by which every machine calls itself."""
 _WILDCARD = re.compile(r"[*?\[]")
 _PORT = re.compile(r"[0-9]{1,5}")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::[0-9]{0,5})?")
 _HARDWARE_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+_SHARE = re.compile(r"\\\\([^\\]+)(?:\\.*)?|([^\\/:\s]+)\\[^\\]*")
+r"""Windows' ``\\server\share``, and SQL Server's ``server\instance``."""
 _TARGET = re.compile(r":[0-9]{1,5}(/|$)|://")
 """In an ``instance`` that is the address of something scraped."""
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.:-]+")
@@ -48,7 +77,7 @@ _NOT_IN_A_NAME = re.compile(r"[^a-z0-9_.:-]+")
 
 @lru_cache(100_000)
 def machine_of(text: str) -> str | None:
-    """The machine that ``text`` names, or None where it is no name of a machine.
+    r"""The machine that ``text`` names, or None where it is no name of a machine.
 
     >>> machine_of("web1.example.com.:9100"), machine_of("https://user@WEB1:8443/health?x=1")
     ('web1.example.com', 'web1')
@@ -56,6 +85,8 @@ def machine_of(text: str) -> str | None:
     ('2001:db8::17', '2001:db8::17', 'fe80::1')
     >>> machine_of("büro-pc:9100"), machine_of("localhost:"), machine_of("*"), machine_of(":9100")
     ('xn--bro-pc-3ya', 'localhost', None, None)
+    >>> machine_of("host=db7 port=5432 password=x"), machine_of("web1\uff1a9100")
+    ('db7', 'web1')
     """
     host = _host_in(text)
     return _address(host) or _name(host)
@@ -79,8 +110,17 @@ def machine_for(*texts: str) -> str:
     )
 
 
+def known_machine(text: str) -> str | None:
+    """Return what ``machine_of`` does; None, too, for a word that says that no name is known.
+
+    >>> known_machine("null"), known_machine("db1")
+    (None, 'db1')
+    """
+    return None if text.strip().lower() in _NOBODY else machine_of(text)
+
+
 def is_machine(text: str) -> bool:
-    """Whether ``text`` tells one machine from others, well written or not."""
+    """Return whether ``text`` identifies a machine, well written or not."""
     return machine_of(text) is not None or any(map(str.isalnum, _host_in(text)))
 
 
@@ -99,26 +139,63 @@ def machine_pattern(pattern: str) -> str:
 
 
 def is_scraped(labels: Mapping[str, str]) -> bool:
-    """Whether labels have an ``instance`` that is the address of a target."""
+    """Return whether labels have an ``instance`` that is the address of a target."""
     instance = labels.get("instance", "")
-    return bool(instance) and ("job" in labels or _TARGET.search(instance) is not None)
+    return bool(instance) and ("job" in labels or is_target(instance))
+
+
+def is_target(text: str) -> bool:
+    """Return whether ``text`` is the address of a listener: it has a port or a scheme."""
+    return _TARGET.search(text) is not None
+
+
+def is_loopback(machine: str) -> bool:
+    """Return whether a name means "this machine" (localhost, e.g.), so that all machines have it.
+
+    >>> is_loopback("localhost"), is_loopback("127.0.1.1"), is_loopback("10.0.0.1")
+    (True, True, False)
+    """
+    if machine in _OF_ITSELF:
+        return True
+    try:
+        address = ipaddress.ip_address(machine)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def _host_in(text: str) -> str:
     """The host in a URL, in ``host:port``, ``[address]:port`` or ``host/path``; else the text."""
-    text = text.strip()[:_MAX_READ]
+    text = _plain_text(text)
     scheme = _SCHEME.match(text)
-    authority = _PATH.split(text[scheme.end() :] if scheme else text, maxsplit=1)[0]
-    if scheme:
+    inside = None if scheme else _inside(text)
+    if inside:
+        text = next(filter(None, inside.groups()))
+    rest, end = (text[scheme.end() :], _END_OF_HOST) if scheme else (text, _PATH)
+    authority = end.split(rest, maxsplit=1)[0]
+    if scheme or _PASSWORD.match(authority):
         authority = authority.rpartition("@")[2]
+        text = text if scheme else text.rpartition("@")[2]
     bracketed = _BRACKETED.fullmatch(authority)
     if bracketed:
         return bracketed[1]
     host = _without_ports(authority)
-    if host == authority and _OF_A_PATH.fullmatch(text):
+    if not scheme and host == authority and _OF_A_PATH.fullmatch(text):
         return text
-    # Other words with colons may tell things apart by what follows a slash, too.
+    # Other words with colons may also be distinguished by the part after a slash.
     return host if scheme or ":" not in host or _whole(host) else text
+
+
+def _plain_text(text: str) -> str:
+    """Strip surrounding characters, and normalise full-width digits and colons."""
+    text = text.strip()[:_MAX_READ]
+    return text if text.isascii() else unicodedata.normalize("NFKC", text)[:_MAX_READ].strip()
+
+
+def _inside(text: str) -> re.Match[str] | None:
+    """The host in a database's connection string, which may hold a password, or in a share."""
+    found = _DATABASE.fullmatch(text) or _ORACLE.fullmatch(text) or _SETTING.search(text)
+    return found or _SHARE.fullmatch(text)
 
 
 def _without_ports(authority: str) -> str:
@@ -131,7 +208,7 @@ def _without_ports(authority: str) -> str:
 
 
 def _whole(text: str) -> bool:
-    """Whether the colons of ``text`` belong to an address."""
+    """Return whether the colons of ``text`` belong to an address."""
     return _address(text) is not None or _HARDWARE_ADDRESS.fullmatch(text) is not None
 
 
@@ -161,5 +238,5 @@ def _name(text: str) -> str | None:
 def _made_up(text: str) -> str:
     host = _host_in(text).lower()
     digest = blake2b(host.encode(errors="surrogatepass"), digest_size=4).hexdigest()
-    slug = _NOT_IN_A_NAME.sub("-", host).strip("-_.:")[:_SLUG_LENGTH].strip("-_.:")
+    slug = _NOT_IN_A_NAME.sub("-", _SECRET.sub("", host)).strip("-_.:")[:_SLUG_LENGTH].strip("-_.:")
     return f"{slug or 'machine'}-{digest}"

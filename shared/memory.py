@@ -1,4 +1,4 @@
-"""How much memory this process may use: its control group's bound, or the machine's."""
+"""The memory that this process may use: its control group's limit, or the machine's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""64 bits of BLAKE2 for each name: what tells series apart without looking at text again."""
+"""64-bit BLAKE2 hashes of names, which identify series without comparing text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _KEPT = 200_000
 
 
 def name_hash(name: str) -> int:
-    """The same on every machine, for ever."""
+    """The same on every machine, forever."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 class NameHashes:
-    """Hashes of lists of names; remembers the ones seen lately."""
+    """Hashes lists of names, and caches recent ones."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}

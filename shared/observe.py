@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from typing import Any
 
+import orjson
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 MESSAGES = Counter(
     "barograph_messages_total",
-    "Deliveries settled, by outcome: handled, duplicate, retried, rejected.",
+    "Deliveries settled, by outcome: handled, duplicate, retried, declined, rejected.",
     ["queue", "outcome"],
 )
 PUBLISHED = Counter(
@@ -22,9 +25,13 @@ HANDLING = Histogram(
     ["queue"],
     buckets=(0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60),
 )
-OUTBOX = Gauge("barograph_outbox_messages", "Messages decided on but not yet confirmed.")
+OUTBOX = Gauge(
+    "barograph_outbox_messages", "Messages in the outbox that are not yet confirmed by the broker."
+)
 DEAD_LETTERS = Gauge(
-    "barograph_dead_letters", "Messages nobody could handle, waiting for an operator.", ["queue"]
+    "barograph_dead_letters",
+    "Messages that could not be handled and wait for an operator.",
+    ["queue"],
 )
 SPANS = Counter(
     "barograph_spans_total",
@@ -41,22 +48,22 @@ NO_PROGRESS = Gauge(
 )
 SET_ASIDE = Counter(
     "barograph_set_aside_total",
-    "Messages and batches of samples that could not be worked on and were set aside.",
+    "Messages and batches of samples that could not be processed and were set aside.",
     ["queue"],
 )
 OUTBOX_SET_ASIDE = Gauge(
     "barograph_outbox_set_aside_messages",
-    "Messages that were decided on and can never be published, kept for an operator.",
+    "Messages in the outbox that can never be published, kept for an operator.",
 )
 PARTITION_LAG = Gauge(
     "barograph_partition_lag_seconds",
-    "Age of the newest batch of samples this replica has worked on.",
+    "Age of the latest batch of samples that this replica has processed.",
     ["partition"],
 )
 PARTITIONS_OWNED = Gauge("barograph_partitions_owned", "Sample streams this replica owns.")
 PARTITION_UNOWNED = Gauge(
     "barograph_partition_unowned_seconds",
-    "For how long a stream of this replica's share has been worked on by nobody it hears of.",
+    "How long a stream in this replica's share has had no known owner.",
     ["partition"],
 )
 REPLICAS_ALIVE = Gauge(
@@ -64,43 +71,41 @@ REPLICAS_ALIVE = Gauge(
 )
 LEADS = Gauge(
     "barograph_leads",
-    "1 on the replica of task or healer that works; the others are at 0 and stand by.",
+    "1 on the leading replica of task or healer, 0 on standbys.",
 )
 SAMPLES = Counter(
     "barograph_samples_total", "Samples that were processed, by outcome.", ["outcome"]
 )
 SERIES_CUT = Counter(
     "barograph_series_cut_total",
-    "New series with labels too many or too long to be kept whole.",
+    "New series whose labels were cut because they were too many or too long.",
 )
-SNAPSHOTS = Counter(
-    "barograph_snapshots_total", "Snapshots of a service's state that were written."
-)
+SNAPSHOTS = Counter("barograph_snapshots_total", "Snapshots of a service's state.")
 JOBS = Gauge("barograph_jobs", "Jobs known, by state.", ["state"])
 SERIES = Gauge("barograph_series", "Series judged, by history: silent, coarse, own.", ["stage"])
 ANOMALIES = Counter("barograph_anomalies_total", "Anomalies that began.", ["family"])
 PREDICTIONS = Counter(
     "barograph_predictions_total",
-    "Alarm predictions: opened, came_true, did_not_come.",
+    "Alarm predictions: opened, came_true, did_not_come, averted, series_ended.",
     ["outcome"],
 )
-MISSED_ALARMS = Counter("barograph_missed_alarms_total", "Alarms no prediction announced.")
+MISSED_ALARMS = Counter("barograph_missed_alarms_total", "Alarms that were not predicted.")
 FORECASTS = Counter("barograph_forecasts_total", "Forecasts that were made.", ["forecaster"])
 FORECAST_LAG = Gauge("barograph_forecast_lag_series", "Series whose forecast is overdue.")
 _RULE = ["item", "rule", "partition"]
 PREDICTION_ACCURACY = Gauge(
     "barograph_prediction_accuracy_ratio",
-    "Predicted alarms that came true, of those that came true or did not come.",
+    "The share of predicted alarms that came true.",
     _RULE,
 )
 MISSED_ALARM_RATE = Gauge(
     "barograph_missed_alarm_ratio",
-    "Alarms that no prediction announced, of all alarms.",
+    "The share of alarms that were not predicted.",
     _RULE,
 )
 ALARM_REDUCTION = Gauge(
     "barograph_alarm_reduction_ratio",
-    "Predicted alarms that a clean-up averted, of these and all alarms that came.",
+    "Predicted alarms that were averted, as a share of these and all alarms that occurred.",
     _RULE,
 )
 PREDICTION_LEAD = Gauge(
@@ -108,7 +113,7 @@ PREDICTION_LEAD = Gauge(
 )
 INTERVAL_COVERAGE = Gauge(
     "barograph_interval_coverage_ratio",
-    "Values inside the 95 % interval that was forecast for them.",
+    "The share of values inside their forecast 95 % interval.",
     _RULE,
 )
 BRIER_SCORE = Gauge(
@@ -125,19 +130,21 @@ CANARY_ROUNDS = Counter(
     ["outcome"],
 )
 CANARY_SECONDS = Gauge(
-    "barograph_canary_seconds", "How long the canary's last alarm took to come and go.", ["step"]
+    "barograph_canary_seconds",
+    "How long the canary's last alarm took to be raised and cleared.",
+    ["step"],
 )
 CANARY_LAST_SUCCESS = Gauge(
     "barograph_canary_last_success_timestamp_seconds",
-    "When a round of the canary was last complete, Unix time.",
+    "Unix time of the canary's last complete round.",
 )
 ALERTS_OPEN = Gauge(
     "barograph_alerts_open",
-    "Open alerts, by where they stand with people: waiting, pending, held, notified.",
+    "Open alerts, by state of notification: waiting, pending, held, notified.",
     ["status"],
 )
 STORMING = Gauge(
-    "barograph_alert_storm", "1 while a storm lasts, in which people get summaries of all alerts."
+    "barograph_alert_storm", "1 during a storm, in which people receive summaries of all alerts."
 )
 OUTSIDE_ALERTS = Counter(
     "barograph_outside_alerts_total",
@@ -153,7 +160,7 @@ ALERTS_HELD = Counter(
 )
 ALERTS_HELD_SECONDS = Counter(
     "barograph_alert_held_seconds_total",
-    "How long alerts were held back, by reason, added when they no longer are.",
+    "Time for which alerts were held back, by reason; added when they no longer are.",
     ["why"],
 )
 OLDEST_UNNOTIFIED = Gauge(
@@ -163,11 +170,11 @@ OLDEST_UNNOTIFIED = Gauge(
 )
 DELIVERIES = Counter(
     "barograph_deliveries_total",
-    "Notices handed to a channel, by outcome: sent, postponed, refused.",
+    "Notifications given to a channel, by outcome: sent, postponed, refused.",
     ["channel", "outcome"],
 )
 DELIVERIES_WAITING = Gauge(
-    "barograph_deliveries_waiting", "Notices not yet taken by a channel.", ["channel"]
+    "barograph_deliveries_waiting", "Notifications not yet accepted by a channel.", ["channel"]
 )
 SAVED_ALARMS = Counter(
     "barograph_saved_alarms_total",
@@ -176,7 +183,7 @@ SAVED_ALARMS = Counter(
 )
 REMEDIATIONS = Counter(
     "barograph_remediations_total",
-    "Remediations that were carried out, by outcome.",
+    "Remediations that were executed, by outcome.",
     ["remediation", "outcome"],
 )
 
@@ -190,11 +197,21 @@ def configure_logging(level: str = "INFO") -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        # Creating a logger costs as much as the line, and each alert of a storm logs several.
+        cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
     # pika reports every lost connection at length; the link says the same in one line.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
+def _json(line: dict[str, Any], **options: Any) -> str:
+    """A line as JSON, also with what only the slower writer takes, such as half characters."""
+    try:
+        return orjson.dumps(line, **options).decode()
+    except TypeError:
+        return json.dumps(line, **options)

@@ -1,4 +1,4 @@
-"""Plug-ins of one kind by name: those of our own package, and those that others installed.
+"""Registry of plug-ins of one kind: built in, and from installed packages.
 
 A plug-in is one file with a decorated class or function. Files of our own package are found where
 they lie; an installed distribution names its own by an entry point::
@@ -7,7 +7,7 @@ they lie; an installed distribution names its own by an entry point::
     rising_star = "my_package.rising_star"
 
 A plug-in runs with all rights of the service that loads it, so only what an installer has
-installed is taken, and one that fails stops the service at its start, by name.
+installed is taken, and one that fails stops the service at start, by name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RegistryError(ValueError):
 
 
 class Registry(Generic[T]):
-    """The plug-ins registered under names. Nothing is imported before somebody asks for it."""
+    """The plug-ins registered under names; they are imported at first use."""
 
     def __init__(self, kind: str, package: str, group: str) -> None:
         self.kind, self.group = kind, group
@@ -48,7 +48,7 @@ class Registry(Generic[T]):
         (self._own if own else self._others)[name] = value
 
     def own(self) -> dict[str, T]:
-        """Those of our own package, in alphabetical order."""
+        """The plug-ins of our own package, in alphabetical order."""
         self._load()
         return dict(sorted(self._own.items()))
 
@@ -100,7 +100,7 @@ class Registry(Generic[T]):
 
     def _entry_points(self) -> Iterator[tuple[Distribution, EntryPoint]]:
         for distribution in distributions():
-            # A folder that happens to lie on the path was installed by nobody.
+            # A folder on the path is not an installed distribution.
             if distribution.read_text("RECORD") is not None:
                 for point in distribution.entry_points:
                     if point.group == self.group:

@@ -1,4 +1,4 @@
-"""More partitions than before: what a new one takes over of the state of an old one.
+"""Raising the number of partitions: the state that a new partition takes over from an old one.
 
 Machines go to partitions by a hash of their names, modulo the number of partitions. Where the new
 number is a multiple of the old one, the machines of a new partition all come from one old one: its
@@ -18,8 +18,9 @@ import orjson
 from numpy.typing import NDArray
 
 from shared.columns import Array
+from shared.offsets import BEFORE_THE_FIRST
 from shared.settings import ServiceSettings
-from shared.snapshots import SnapshotStore, pack, snapshot_places, snapshot_store, unpack
+from shared.snapshots import SnapshotStore, Stored, pack, snapshot_places, snapshot_store
 from shared.topology import partition_of
 from shared.unavailable import Unavailable
 
@@ -30,9 +31,6 @@ Select = Callable[[Mapping[str, Array], Keeps], dict[str, Array]]
 
 NumberAfter = Callable[[int, int], int | None]
 
-BEFORE_THE_FIRST = -1
-"""The offset of a state that contains nothing of its stream."""
-
 
 class NotTakenOver(Unavailable):
     """The state of the old partitions cannot be taken over as the settings are."""
@@ -40,7 +38,7 @@ class NotTakenOver(Unavailable):
 
 @dataclass(frozen=True)
 class Rekeying:
-    """From ``before`` partitions to ``now`` of them; the same where nothing was raised.
+    """A change from ``before`` to ``now`` partitions; equal numbers mean no change.
 
     Args:
         before: the old number, of which the new one is a multiple.
@@ -58,7 +56,7 @@ class Rekeying:
         """The old partition whose machines a new one's come from."""
         return partition % self.before
 
-    def taken_over(self, partition: int, data: bytes) -> bytes:
+    def taken_over(self, partition: int, stored: Stored) -> Stored:
         """The new partition's first snapshot, from its parent's last one.
 
         Raises:
@@ -66,7 +64,7 @@ class Rekeying:
                 old number, or it is not known yet.
             DamagedSnapshotError: when the snapshot is not whole.
         """
-        offset, arrays = unpack(data)
+        offset, arrays = stored.unpack()
         parent = self.parent(partition)
         # Whatever follows in the parent's stream must be of the new number already.
         number = self.number_after(parent, offset)
@@ -82,10 +80,10 @@ class Rekeying:
                 " samples in, and wait until there is no lag"
             )
         kept = self.select(arrays, lambda host: partition_of(host, self.now) == partition)
-        # Streams keep their names: the parent goes on in its own, the others' are new.
-        return pack(offset if parent == partition else BEFORE_THE_FIRST, kept)
+        # Streams keep their names: the parent continues in its own, the others' are new.
+        return Stored(pack(offset if parent == partition else BEFORE_THE_FIRST, kept))
 
-    def check(self, partition: int, data: bytes) -> None:
+    def check(self, partition: int, stored: Stored) -> None:
         """Raise NotTakenOver unless a snapshot is of this partition by the number of now."""
         strangers: list[str] = []
 
@@ -94,7 +92,7 @@ class Rekeying:
                 strangers.append(host)
             return True
 
-        self.select(unpack(data)[1], keeps)
+        self.select(stored.unpack()[1], keeps)
         if strangers:
             raise NotTakenOver(
                 f"the snapshots are not of {self.now} partitions ({strangers[0]} is not of"
@@ -104,7 +102,7 @@ class Rekeying:
 
 
 class PartitionSnapshots:
-    """The snapshots of one partition; as long as it has none, what it takes over.
+    """The snapshots of one partition, or, as long as it has none, the state that it takes over.
 
     Args:
         settings: where snapshots are, and the numbers of partitions.
@@ -137,12 +135,16 @@ class PartitionSnapshots:
     def _at(self, place: str) -> SnapshotStore:
         return snapshot_store(self._settings, f"{self._service}/{place}", remote=self._remote)
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Keep ``data``."""
-        self._own.write(offset, data)
+    def write(self, offset: int, arrays: Mapping[str, Array]) -> None:
+        """Keep the state."""
+        self._own.write(offset, arrays)
 
-    def newest_first(self) -> Iterator[tuple[str, bytes]]:
-        """Name and bytes of what is kept; without any, of what it begins with.
+    def begin_again(self) -> None:
+        """See ``SnapshotStore``."""
+        self._own.begin_again()
+
+    def newest_first(self) -> Iterator[tuple[str, Stored]]:
+        """Return the snapshots by name or, without any, the state to begin with.
 
         Raises:
             NotTakenOver: see there.
@@ -155,16 +157,16 @@ class PartitionSnapshots:
         else:
             yield from self._unnumbered(kept)
 
-    def _parents(self, kept: frozenset[str]) -> Iterator[tuple[str, bytes]]:
+    def _parents(self, kept: frozenset[str]) -> Iterator[tuple[str, Stored]]:
         """Only the last one: after an older one the stream has gone on."""
         parent = self._rekeying.parent(self._partition)
         numbered, unnumbered = f"{self._rekeying.before}/{parent}", str(parent)
         place = numbered if numbered in kept else unnumbered
-        for name, data in islice(self._at(place).newest_first(), 1):
-            yield f"{place}/{name}", self._rekeying.taken_over(self._partition, data)
+        for name, stored in islice(self._at(place).newest_first(), 1):
+            yield f"{place}/{name}", self._rekeying.taken_over(self._partition, stored)
 
-    def _unnumbered(self, kept: frozenset[str]) -> Iterator[tuple[str, bytes]]:
-        """Those of a version that did not keep partitions of different numbers apart."""
+    def _unnumbered(self, kept: frozenset[str]) -> Iterator[tuple[str, Stored]]:
+        """The snapshots of a version that did not separate partitions of different numbers."""
         now = self._rekeying.now
         numbers = {place.partition("/")[0] for place in kept if "/" in place}
         if str(now) in numbers:
@@ -175,8 +177,8 @@ class PartitionSnapshots:
                 " METRIC_PARTITIONS that value, or give it as METRIC_PARTITIONS_BEFORE"
             )
         for place in sorted(kept, key=int)[:1]:
-            for _, data in islice(self._at(place).newest_first(), 1):
-                self._rekeying.check(int(place), data)
+            for _, stored in islice(self._at(place).newest_first(), 1):
+                self._rekeying.check(int(place), stored)
         if str(self._partition) in kept:
             yield from self._at(str(self._partition)).newest_first()
 

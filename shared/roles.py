@@ -1,4 +1,4 @@
-"""The rights of the holder of a token: the roles of the client's API and pages."""
+"""The roles of the client's API and pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def allows(self, wanted: Role) -> bool:
-        """Whether a caller of this role may do what ``wanted`` is needed for."""
+        """Return whether a caller of this role may do what ``wanted`` is needed for."""
         return _ORDER.index(self) >= _ORDER.index(wanted)
 
 

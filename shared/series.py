@@ -21,7 +21,7 @@ _FIRST_ROOM = 1024
 
 
 class SeriesIndex:
-    """All series seen, in order of first sight: the n-th has row n.
+    """All known series in order of arrival: the n-th has row n.
 
     At most ``limit`` are taken in: whoever invents names must not use up the memory.
     """
@@ -74,16 +74,24 @@ class SeriesIndex:
         return rows
 
     def _make_room(self, rows: int) -> None:
-        if rows <= len(self._parts):
-            return
-        room = len(self._parts)
+        if rows > len(self._parts):
+            self._place(self._parts, rows)
+
+    def _place(self, known: NDArray[np.uint64], rows: int) -> None:
+        """Rebuild the table from these hashes, with capacity for so many rows."""
+        room = _FIRST_ROOM
         while room < rows:
             room *= 2
         parts = np.empty((room, 3), dtype=np.uint64)
-        parts[: len(self._parts)] = self._parts
+        parts[: len(known)] = known
         self._parts = parts
         self._slots = np.full(2 * room, -1, dtype=np.int64)
         series_table.place(self._parts, len(self.names), self._slots)
+
+    def keep(self, rows: NDArray[np.int64]) -> None:
+        """Forget all series but those of these rows, which get the numbers from 0 on."""
+        self.names[:] = [self.names[row] for row in rows.tolist()]
+        self._place(self._parts[rows], len(rows))
 
     def row_of(self, host: str, item: str, labels: str) -> int:
         """The row of one series, registered if it is new."""

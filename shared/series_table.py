@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel
+from shared.compiled import allocation_free_kernel
 
 Words: TypeAlias = NDArray[np.uint64]
 Codes: TypeAlias = NDArray[np.int32]
@@ -20,7 +20,7 @@ _LABELS = np.uint64(0x165667B19E3779F9)
 _SHIFT = np.uint64(29)
 
 
-@kernel
+@allocation_free_kernel
 def _slot(
     host: np.uint64, item: np.uint64, labels: np.uint64, slots: Longs, parts: Words
 ) -> np.int64:
@@ -36,7 +36,7 @@ def _slot(
     return slot
 
 
-@kernel
+@allocation_free_kernel
 def resolve(
     hosts: Words,
     items: Words,
@@ -85,7 +85,7 @@ def resolve(
     return used
 
 
-@kernel
+@allocation_free_kernel
 def place(parts: Words, used: int, slots: Longs) -> None:
     """Fill an empty table with rows 0 .. ``used`` - 1."""
     for row in range(used):

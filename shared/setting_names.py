@@ -1,4 +1,4 @@
-"""Names of settings that are not (or no longer) settings: which one was meant."""
+"""Suggests the right name for an unknown or old setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where settings come from: the environment, then ``barograph.toml``, then the defaults.
+"""The sources of settings: the environment, then ``barograph.toml``, then the defaults.
 
 The file has what all services share at its top, and a table for each service:
 
@@ -25,14 +25,14 @@ from shared.setting_names import OF_COMMANDS, SettingsError, meant
 VARIABLE = "BAROGRAPH_CONFIG"
 FILE = "barograph.toml"
 SERVICES = ("client", "task", "autospec", "detector", "predictor", "healer", "agent")
-"""Whose tables the file may have."""
+"""The services for which the file may have a table."""
 DEFAULT = "default"
 _MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Given:
-    """A setting's value as text, and who said so."""
+    """A setting's value as text, and its source."""
 
     text: str = field(repr=False)
     origin: str
@@ -60,22 +60,35 @@ class ConfigFile:
 
 
 def read_config(path: Path) -> ConfigFile:
-    """The file at ``path``.
+    """The file at ``path``; raises as ``read_toml``."""
+    return ConfigFile(path, read_toml(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a settings file, whatever its editor's encoding marks.
 
     Raises:
         SettingsError: it is not there, not readable, or no TOML.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise SettingsError(f"{path}: not a file")
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {getattr(error, 'strerror', '') or error}") from None
     if len(data) > _MAX_BYTES:
         raise SettingsError(f"{path}: larger than {_MAX_BYTES} bytes, which no settings are")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise SettingsError(f"{path}: written as UTF-16; save it as UTF-8")
     try:
-        return ConfigFile(path, tomllib.loads(data.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        content = tomllib.loads(data.decode("utf-8-sig"))
+        json.dumps(content, default=str)  # so deep, or with such numbers, that it cannot be said
+    except RecursionError:
+        raise SettingsError(f"{path}: no TOML: nested too deeply") from None
+    except ValueError as error:
         raise SettingsError(f"{path}: no TOML: {error}") from None
+    return content
 
 
 def named_config(env: Mapping[str, str]) -> ConfigFile | None:
@@ -95,7 +108,7 @@ def given(
     env: Mapping[str, str],
     file: ConfigFile | None,
 ) -> tuple[dict[str, Given], list[str]]:
-    """Each setting of a service that somebody gave, and a line for each name that is none.
+    """The given settings of a service, and a line for each unknown name.
 
     Args:
         service: its name.
@@ -111,8 +124,7 @@ def given(
         if name in common:
             found[name] = each
         else:
-            near = meant(name, [*common, *SERVICES])
-            unknown.append(f"{each.origin}: no such setting of all services, and no service{near}")
+            unknown.append(f"{each.origin}: {_of_no_service(name, common)}")
     for name, each in file.of(service) if file else ():
         if name in fields:
             found[name] = each
@@ -133,8 +145,15 @@ def given(
     return found, unknown
 
 
+def _of_no_service(name: str, common: Collection[str]) -> str:
+    """The fault of a name at the file's top that no service has."""
+    if name in SERVICES:
+        return f"the settings of a service are a table: [{name}]"
+    return f"no such setting of all services, and no service{meant(name, [*common, *SERVICES])}"
+
+
 def asked(service: str, name: str, env: Mapping[str, str], file: ConfigFile | None) -> Given | None:
-    """The value that somebody gave for one service's setting by its name; None for none."""
+    """The given value of a service's setting, or None."""
     variable = f"BAROGRAPH_{service.upper()}_{name.upper()}"
     if variable in env and variable not in OF_COMMANDS:
         return Given(env[variable], variable)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -34,6 +35,10 @@ __all__ = [
     "host_name",
     "start",
 ]
+
+
+_OF_A_USER = re.compile(r"(\w://)[^/\s]*@")
+"""User and password in an address."""
 
 
 class ServiceSettings(BaseSettings):
@@ -82,36 +87,38 @@ class ServiceSettings(BaseSettings):
     )
     ca_file: Path | None = Field(
         default=None,
-        description="Certificates (PEM) of authorities that are trusted beside the public ones, by"
-        " all that connects to broker, object store, mail server and web hooks.",
+        description="A PEM file of certificate authorities to trust in addition to the public "
+        "ones, for connections to broker, object store, mail server and webhooks.",
     )
-    log_level: str = Field(default="INFO", description="Events below this level are not logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="Events below this level are not logged."
+    )
     traces_url: str = Field(
         default="",
         pattern=r"^(https?://[^/]+/.*)?$",
-        description="Where spans are sent by OTLP over HTTP, such as"
-        " http://collector:4318/v1/traces; empty: nowhere. Needs the extra `traces`.",
+        description="The collector to which spans are sent by OTLP over HTTP, such as "
+        "http://collector:4318/v1/traces; empty: no tracing. Needs the extra `traces`.",
     )
     traces_ratio: float = Field(
         default=1.0,
         ge=0,
         le=1,
-        description="The part of all traces that is sent; all services should have the same.",
+        description="The share of traces that is sampled; all services should use the same.",
     )
     metric_partitions: int = Field(
         default=4,
         ge=1,
         le=256,
-        description="The number of streams that samples are spread over; all services must have "
-        "the same.",
+        description="The number of streams over which samples are distributed; all services must "
+        "use the same.",
     )
 
     metric_partitions_before: int = Field(
         default=0,
         ge=0,
         le=256,
-        description="The number of streams until METRIC_PARTITIONS, a multiple of it, was raised:"
-        " what was learned with it is taken over; 0: it was not raised.",
+        description="The number of streams before METRIC_PARTITIONS, a multiple of it, was "
+        "raised; state learned with it is taken over. 0: it was not raised.",
     )
 
     @field_validator("metric_partitions_before")
@@ -121,6 +128,12 @@ class ServiceSettings(BaseSettings):
         if before and (now % before or now <= before):
             raise ValueError(f"METRIC_PARTITIONS ({now}) is not a multiple of {before}")
         return before
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, level: object) -> object:
+        named = level.strip().upper() if isinstance(level, str) else level
+        return "WARNING" if named == "WARN" else named
 
     @field_validator("*", mode="before")
     @classmethod
@@ -177,8 +190,21 @@ class ServiceSettings(BaseSettings):
         return (kwargs["init_settings"],) if "init_settings" in kwargs else ()
 
     def shown(self) -> dict[str, str]:
-        """The effective settings for the log, secrets masked."""
-        return {name: str(getattr(self, name)) for name in type(self).model_fields}
+        """The effective settings as one writes them, for the log and for people.
+
+        Secrets are masked, also those within an address. A setting that is not set is empty.
+        """
+        return {
+            name: _OF_A_USER.sub(r"\1**********@", _written(value))
+            for name, value in self.model_dump(mode="json").items()
+        }
+
+
+def _written(value: object) -> str:
+    """A setting's value as it stands in a variable: text as it is, everything else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def from_json(value: object) -> object:
@@ -196,7 +222,7 @@ def from_json(value: object) -> object:
 
 
 def _is_composite(annotation: Any) -> bool:
-    """Whether values of a type are lists, maps or models."""
+    """Return whether values of a type are lists, maps or models."""
     if get_origin(annotation) is not None:
         origin = get_origin(annotation)
         kinds = (list, tuple, dict)
@@ -207,7 +233,7 @@ def _is_composite(annotation: Any) -> bool:
 def _fault(
     service: str, place: tuple[int | str, ...], problem: str, found: Mapping[str, Given]
 ) -> str:
-    """One line: the variable or the place in the file, where inside of it, and what is wrong."""
+    """One line with the variable or place in the file, the field, and the fault."""
     if not place:
         return problem
     name, *inside = map(str, place)

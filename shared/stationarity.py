@@ -1,4 +1,4 @@
-"""Is a series stationary? KPSS (level) and augmented Dickey-Fuller (constant), as statistics.
+"""Tests of stationarity: KPSS (level) and augmented Dickey-Fuller (constant).
 
 Lags as the tests' authors and statsmodels choose them: Hobijn, Franses and Ooms (1998) for KPSS;
 for ADF the lag of least AIC up to Schwert's 12*(n/100)^(1/4).
@@ -14,7 +14,7 @@ from shared.compiled import kernel
 Floats = NDArray[np.float64]
 
 SHORTEST = 12
-"""Points below which no test is made: what is so short counts as stationary."""
+"""With fewer points, a series is not tested and counts as stationary."""
 _SINGULAR = 1e-10
 
 

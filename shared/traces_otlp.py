@@ -1,7 +1,7 @@
 """Spans to an OpenTelemetry collector, over OTLP/HTTP; with the extra ``traces`` only.
 
 Whoever exports a span never waits: spans lie in a queue that a thread of the SDK's empties. While
-the collector is away they are tried again for seconds and then dropped, the oldest first; no
+the collector is unavailable they are tried again for seconds and then dropped, the oldest first; no
 message waits for that, and the end of the process waits two seconds at most.
 """
 
@@ -47,7 +47,7 @@ def exporting(url: str, service: str, instance: str, ratio: float = 1.0) -> Iter
         instance: which replica (``service.instance.id``).
         ratio: of all traces, those that are sent; all services keep the same ones.
     """
-    # The SDK's own log is left out: a metric counts what a collector that is away did not take.
+    # The SDK's own log is left out: a metric counts what an unavailable collector did not take.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     sender = _Sender(url, service, instance, ratio)
     traces.export_to(sender.export)
@@ -78,7 +78,7 @@ class _Sender:
             self._queue.on_end(_readable(span, self._resource))
 
     def close(self) -> None:
-        # The processor's shutdown itself waits for half a minute where the collector is away.
+        # The processor's shutdown waits for half a minute if the collector is unavailable.
         last = threading.Thread(target=self._queue.shutdown, name="last spans", daemon=True)
         last.start()
         last.join(_LAST_S)

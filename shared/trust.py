@@ -1,4 +1,4 @@
-"""Certificate authorities of one's own, trusted beside the public ones by everything that connects.
+"""Additional certificate authorities, trusted by everything that connects.
 
 OpenSSL, botocore and httpx each read one file of certificates, named by a variable of the
 environment; a file that holds only one's own would end the trust in all others.
@@ -53,6 +53,29 @@ def trust(own: Path) -> Path:
     return Path(file.name)
 
 
+def authorities() -> Path | None:
+    """The certificates that this process trusts, in one file; None where none is known.
+
+    They are those of ``trust``, or of SSL_CERT_FILE, and else the public ones.
+    """
+    return _public()
+
+
+def context() -> ssl.SSLContext:
+    """The trust of commands and programs, which have no settings of their own.
+
+    Raises:
+        UntrustedError: when BAROGRAPH_CA_FILE holds no certificates.
+    """
+    made = ssl.create_default_context(cafile=authorities())
+    if named := os.environ.get(VARIABLE, ""):
+        try:
+            made.load_verify_locations(cadata=_certificates(Path(named)).decode("ascii"))
+        except (OSError, ValueError, ssl.SSLError) as error:
+            raise UntrustedError(f"{VARIABLE}: {named}: {error}") from error
+    return made
+
+
 def _certificates(own: Path) -> bytes:
     """The certificates in a file alone, without the comments and keys that may stand beside them.
 
@@ -74,7 +97,7 @@ def _certificates(own: Path) -> bytes:
 
 
 def _expiry(number: int, certificate: bytes) -> float:
-    """When an authority's certificate ends, in Unix seconds; a server's own is not looked into."""
+    """Return when an authority's certificate expires, in Unix seconds; servers' are not checked."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=certificate.decode("ascii"))

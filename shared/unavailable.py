@@ -1,4 +1,4 @@
-"""Something the platform relies on is away: a broker, a database, an object store."""
+"""The error for an unavailable dependency: a broker, a database, an object store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from strangers, made safe to show: on a terminal, in a mail, in a log."""
+"""Makes untrusted text safe to show: on a terminal, in a mail, in a log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def visible_value(value: Any) -> Any:
 
 
 def sign(char: str) -> str:
-    r"""What stands for a character that cannot be shown: its picture in Unicode, where it has one.
+    r"""The replacement of a character that cannot be shown, if possible its picture in Unicode.
 
     >>> sign("\x00"), sign("\u2009"), sign("\u202e")
     ('␀', ' ', '�')

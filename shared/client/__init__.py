@@ -1,4 +1,4 @@
-"""Barograph from a Python program: hand in jobs, wait, read logs and results, see and mute alerts.
+"""The Python client: submit jobs, wait, read logs and results, list and mute alerts.
 
     from shared.client import Client
 

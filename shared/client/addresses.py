@@ -1,4 +1,4 @@
-"""Where Barograph's APIs are: named by the environment, or those of this machine's stack."""
+"""The addresses of Barograph's APIs, from the environment or from this machine's stack."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.embedded.state import default_state
 
 @dataclass(frozen=True)
 class Address:
-    """Where an API is, and the token it wants."""
+    """The address of an API and its token."""
 
     url: str
     token: str = field(default="", repr=False)
@@ -49,7 +49,7 @@ def of_alerts(url: str = "", token: str = "", state: Path | None = None) -> Addr
     if url:
         return Address(url.rstrip("/"), token)
     stack = _stack(state, "BAROGRAPH_HEALER_URL", needed=True)
-    return Address(stack.healer_url, stack.healer_token) if stack else Address("")
+    return Address(stack.healer_url, token or stack.healer_token) if stack else Address("")
 
 
 def _stack(state: Path | None, variable: str, *, needed: bool) -> StackFile | None:

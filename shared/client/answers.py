@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from shared.contracts import Artifact, Fault, Stored
+from shared.contracts import Artifact, Fault, JobPlanned, Stored
 
 
 class _Answer(BaseModel):
@@ -14,7 +14,7 @@ class _Answer(BaseModel):
 
 
 class Job(_Answer):
-    """A job as it stands now."""
+    """The present state of a job."""
 
     job_id: str
     name: str
@@ -22,7 +22,7 @@ class Job(_Answer):
     """``submitted``, ``accepted``, ``starting``, ``running``, ``retrying``, ``succeeded``,
     ``failed``, ``cancelled`` or ``refused``."""
     project: str = ""
-    """Who owns it; '' while that is not known."""
+    """The owning project; '' until it is known."""
     ended: bool
     """Whether nothing more becomes of it."""
     reason: str = ""
@@ -31,7 +31,7 @@ class Job(_Answer):
     attempt: int = 0
     failure_class: str | None = None
     member: str = ""
-    """Whose end was the job's, e.g. ``worker-0``."""
+    """The member whose end ended the job, e.g. ``worker-0``."""
     exit_code: int | None = None
     last_lines: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
@@ -40,12 +40,20 @@ class Job(_Answer):
     """The first of the files it left; ``stored`` counts all."""
     stored: Stored = Stored()
     submit: dict[str, Any] | None = None
-    """The fields it was handed in with."""
+    """The fields it was submitted with."""
 
     @property
     def succeeded(self) -> bool:
         """Whether it ended, and well."""
         return self.state == "succeeded"
+
+
+class Submitted(_Answer):
+    """The answer to a submit."""
+
+    job_id: str
+    known: bool
+    """Whether the same job had been submitted before."""
 
 
 class LogPiece(_Answer):
@@ -65,7 +73,7 @@ class Result(_Answer):
 
 
 class Alert(_Answer):
-    """An open alert and where it stands with people."""
+    """An open alert and its notification state."""
 
     incident_id: str
     labels: dict[str, str]
@@ -104,10 +112,57 @@ class Line(_Answer):
 class Preview(_Answer):
     """The alerts that a silence would mute."""
 
-    open: tuple[Line, ...] = ()
+    open: tuple[Line, ...]
     """Alerts that are open now."""
-    past_days: float = 0
+    past_days: float
     past_alerts: int = 0
     """Alerts of the last ``past_days`` it would have been about."""
     past_muted: int = 0
-    """Those of them that came while it would have muted."""
+    """The number of these that it would have muted."""
+
+
+# Answers that methods read on their way to their results.
+
+
+class Begun(_Answer):
+    """A started upload, or the fact that none is needed."""
+
+    package: str
+    exists: bool
+    upload_id: str = Field(default="", pattern="^[0-9a-f]{0,64}$")
+    part_bytes: int = Field(default=0, ge=0)
+    parts: tuple[str, ...] = ()
+    done: tuple[int, ...] = ()
+
+
+class PlanAsked(_Answer):
+    """The id under which the answer to a plan is found."""
+
+    request_id: str
+
+
+class PlanFound(_Answer):
+    """The answer to a plan; none that came in time."""
+
+    answer: JobPlanned | None
+
+
+class JobPage(_Answer):
+    """Some jobs, and where the next ones begin."""
+
+    jobs: tuple[Job, ...]
+    next_offset: int | None
+
+
+class ResultPage(_Answer):
+    """Some results, and after which path the next ones begin."""
+
+    files: tuple[Result, ...]
+    next_after: str | None
+
+
+class LogPart(_Answer):
+    """A member's incarnation that has output."""
+
+    member: str
+    incarnation: int

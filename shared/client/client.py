@@ -5,28 +5,44 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
-from pydantic import TypeAdapter
-
-from shared.client import addresses, packages
-from shared.client.answers import Alert, Job, LogPiece, Preview, Result, Silence
-from shared.client.connection import Connection
-from shared.client.errors import BadInputError, NotEndedError, RefusedError
-from shared.contracts import Fault, JobPlanned
+from shared.client import addresses, answers, packages
+from shared.client.answers import Alert, Job, LogPiece, Preview, Result, Silence, Submitted
+from shared.client.connection import Connection, path_part
+from shared.client.errors import NotEndedError, RefusedError, UnreachableError
+from shared.client.submitting import submitted
+from shared.contracts import JobPlanned
+from shared.job_names import job_name
 
 PLAN_S = 30
 """How long the installation's answer to a plan is waited for."""
 _PAGE = 500
 _MAX_ALERTS = 5000
 _LOOK_S = 1.0
-_ALERTS = TypeAdapter(list[Alert])
-_SILENCES = TypeAdapter(list[Silence])
+_MAX_MISSED = 30
+"""A service that starts again is waited for; the job goes on without it."""
+
+
+def refuse_faults(plan: JobPlanned | None) -> None:
+    """Raise the faults of a plan; a plan that was not made in time has none."""
+    if plan is not None and plan.faults:
+        raise RefusedError("", plan.faults)
+
+
+Review = Callable[[JobPlanned | None], object]
+"""Reacts to a plan, or to None if there was none in time."""
+Upload = Callable[[Path, str, str], str]
+"""``(archive, its SHA-256, project) -> bucket:key:file``"""
+
+
+def _unreported(sent: int) -> None:
+    """Ignore the progress of an upload."""
 
 
 class Client:
@@ -84,7 +100,7 @@ class Client:
     # Jobs.
 
     def submit(self, package: Path | str = "", **fields: Any) -> Job:
-        """Hand in a job, once the installation has said that it can run.
+        """Submit a job, once the installation has said that it can run.
 
         Args:
             package: a folder with ``code/`` and perhaps ``data/``, or a packed one; '' where
@@ -92,26 +108,54 @@ class Client:
             fields: those of ``job.submit``, such as ``main``, ``type``, ``workers``, ``resources``.
                 The same ``job_id`` with the same fields again is the same job.
         """
-        body: dict[str, Any] = dict(fields)
-        if not package:
-            self._refuse_faults(self.plan(**body))
-            return self._handed_in(body)
-        folder = Path(package)
-        body.setdefault("name", folder.resolve().name)
-        with packages.archive_of(folder) as (archive, digest):
-            body["package_sha256"] = digest
-            self._refuse_faults(self.plan(**body))
-            project = str(body.get("project", ""))
-            body["package"] = self.upload_archive(archive, digest, project)
-        return self._handed_in(body)
+        folder = Path(package) if package else None
+        if folder is None:
+            return self.job(self.submit_request(fields).job_id)
+        main = str(fields.setdefault("main", "main.py"))
+        fields.setdefault("name", job_name(folder))
+        packages.check_package(folder, main)
+
+        def review(plan: JobPlanned | None) -> None:
+            packages.refuse_syntax(plan, folder, main)
+            refuse_faults(plan)
+
+        return self.job(self.submit_request(fields, folder, review=review).job_id)
+
+    def submit_request(
+        self,
+        body: dict[str, Any],
+        package: Path | None = None,
+        *,
+        review: Review = refuse_faults,
+        upload: Upload | None = None,
+    ) -> Submitted:
+        """Plan a job, then upload its package, then submit it; each step may be replaced.
+
+        Args:
+            body: the fields of ``job.submit``.
+            package: a folder or a packed one; None where ``body`` names an uploaded package.
+            review: what is to be made of the plan; an exception of it ends the submit.
+            upload: uploads the packed folder; by default ``upload_archive``.
+        """
+        asked = dict(body)
+        with ExitStack() as stack:
+            archive = None
+            if package is not None:
+                archive, digest = stack.enter_context(packages.archive_of(package))
+                asked["package_sha256"] = digest
+            review(self.plan(**asked))
+            if archive is not None:
+                project = str(asked.get("project", ""))
+                asked["package"] = (upload or self.upload_archive)(archive, digest, project)
+        return submitted(self.jobs_api, asked)
 
     def plan(self, **fields: Any) -> JobPlanned | None:
-        """The plan of a job of these fields; None when nobody answers in time."""
-        asked = self.jobs_api.call("POST", "/plans", json=fields)
-        path = f"/plans/{asked['request_id']}"
+        """The plan of a job with these fields; None without an answer in time."""
+        asked = self.jobs_api.ask(answers.PlanAsked, "POST", "/plans", json=fields)
+        path = f"/plans/{path_part(asked.request_id)}"
         wait = {"wait_s": PLAN_S}
-        answer = self.jobs_api.call("GET", path, params=wait, timeout=PLAN_S + 10)["answer"]
-        return None if answer is None else JobPlanned.model_validate(answer)
+        found = self.jobs_api.ask(answers.PlanFound, "GET", path, params=wait, timeout=PLAN_S + 10)
+        return found.answer
 
     def upload(self, package: Path | str, project: str = "") -> str:
         """Upload a folder or a packed one for jobs of a project; returns bucket:key:file."""
@@ -123,14 +167,14 @@ class Client:
         archive: Path,
         sha256: str,
         project: str = "",
-        progress: Callable[[int], object] = lambda sent: None,  # noqa: ARG005
+        progress: Callable[[int], object] = _unreported,
     ) -> str:
-        """Upload a packed folder of this digest, or what is missing of it after a break."""
+        """Upload a packed folder with this digest, continuing an interrupted upload."""
         return packages.upload(self.jobs_api, archive, sha256, project, progress)
 
     def job(self, job_id: str) -> Job:
         """One job as it stands now."""
-        return Job.model_validate(self.jobs_api.call("GET", f"/jobs/{_part(job_id)}"))
+        return self.jobs_api.ask(Job, "GET", f"/jobs/{path_part(job_id)}")
 
     def jobs(self, states: Sequence[str] = (), project: str = "") -> Iterator[Job]:
         """Every job in these states and this project, or in any; the newest first."""
@@ -138,9 +182,9 @@ class Client:
         while offset is not None:
             asked: dict[str, Any] = {"limit": _PAGE, "offset": offset, "state": list(states)}
             asked["project"] = project
-            page = self.jobs_api.call("GET", "/jobs", params=asked)
-            yield from map(Job.model_validate, page["jobs"])
-            offset = page["next_offset"]
+            page = self.jobs_api.ask(answers.JobPage, "GET", "/jobs", params=asked)
+            yield from page.jobs
+            offset = page.next_offset
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> Job:
         """Wait until a job has ended, well or not.
@@ -148,38 +192,45 @@ class Client:
         Raises:
             NotEndedError: when it has not within ``timeout_s``.
         """
-        began = time.monotonic()
-        while not (job := self.job(job_id)).ended:
+        began, missed = time.monotonic(), 0
+        job = self.job(job_id)
+        while not job.ended:
             if timeout_s is not None and time.monotonic() - began > timeout_s:
                 raise NotEndedError(f"{job_id} is {job.state} after {timeout_s:g} s")
             time.sleep(_LOOK_S)
+            try:
+                job, missed = self.job(job_id), 0
+            except UnreachableError:
+                missed += 1
+                if missed > _MAX_MISSED:
+                    raise
         return job
 
     def logs(self, job_id: str, member: str = "") -> Iterator[LogPiece]:
         """The stored part of a job's output, one member and incarnation after the other."""
-        path = f"/jobs/{_part(job_id)}/logs"
+        path = f"/jobs/{path_part(job_id)}/logs"
         wanted = {"member": member} if member else {}
-        for part in self.jobs_api.call("GET", f"{path}/parts", params=wanted):
-            whose = {"member": part["member"], "incarnation": part["incarnation"]}
+        for part in self.jobs_api.ask(list[answers.LogPart], "GET", f"{path}/parts", params=wanted):
+            whose = part.model_dump()
             for text in self.jobs_api.text(path, params=whose):
                 yield LogPiece.model_validate(whose | {"text": text})
 
     def follow(self, job_id: str) -> Iterator[LogPiece]:
         """A job's output from its beginning, live until it has ended."""
-        for event, data in self.jobs_api.events(f"/jobs/{_part(job_id)}/logs/follow"):
+        for event, data in self.jobs_api.events(f"/jobs/{path_part(job_id)}/logs/follow"):
             if event == "log":
-                yield LogPiece.model_validate(data)
+                yield self.jobs_api.read(LogPiece, data)
 
     def results(self, job_id: str, below: str = "") -> Iterator[Result]:
         """The files a job left in its model and output directories, perhaps below one folder."""
         wanted: dict[str, Any] = {"below": below}
         while True:
-            path = f"/jobs/{_part(job_id)}/results"
-            page = self.jobs_api.call("GET", path, params=wanted)
-            yield from map(Result.model_validate, page["files"])
-            if page["next_after"] is None:
+            path = f"/jobs/{path_part(job_id)}/results"
+            page = self.jobs_api.ask(answers.ResultPage, "GET", path, params=wanted)
+            yield from page.files
+            if page.next_after is None:
                 return
-            wanted["after"] = page["next_after"]
+            wanted["after"] = page.next_after
 
     def get(self, job_id: str, folder: Path | str, below: str = "") -> Iterator[Path]:
         """Fetch a job's results into ``folder``; gives each file's path once it is there, whole."""
@@ -197,61 +248,51 @@ class Client:
             yield target
 
     def cancel(self, job_id: str, reason: str = "") -> None:
-        """Stop a job; what it has done so far is stored."""
-        self.jobs_api.call("POST", f"/jobs/{_part(job_id)}/cancel", json={"reason": reason})
+        """Stop a job; what it has written so far is stored."""
+        self.jobs_api.call("POST", f"/jobs/{path_part(job_id)}/cancel", json={"reason": reason})
 
     def remove(self, job_id: str) -> None:
         """Forget an ended job: its record, logs and results."""
-        self.jobs_api.call("DELETE", f"/jobs/{_part(job_id)}")
+        self.jobs_api.call("DELETE", f"/jobs/{path_part(job_id)}")
 
     # Alerts.
 
     def alerts(self) -> list[Alert]:
         """Every open alert, predicted ones too; the oldest first."""
-        return _ALERTS.validate_python(open_alerts(self.alerts_api))
+        return self.alerts_api.read(list[Alert], open_alerts(self.alerts_api))
 
     def acknowledge(self, incident_id: str, by: str = "") -> None:
-        """Say who takes care of an alert; by default whoever runs this program."""
-        path = f"/alerts/{_part(incident_id)}/acknowledge"
+        """Acknowledge an alert, by default in the name of the user who runs this program."""
+        path = f"/alerts/{path_part(incident_id)}/acknowledge"
         self.alerts_api.call("POST", path, json={"by": by or getpass.getuser()})
 
     def silences(self) -> list[Silence]:
         """All silences and maintenance windows."""
-        return _SILENCES.validate_python(self.alerts_api.call("GET", "/silences"))
+        return self.alerts_api.ask(list[Silence], "GET", "/silences")
 
     def silence(
         self, matchers: Sequence[str], lasting: timedelta, reason: str, owner: str = ""
     ) -> Silence:
         """Mute the alerts that all matchers fit, such as ``host="db7"``."""
         body = silence_body(matchers, datetime.now(UTC) + lasting, reason, owner)
-        return Silence.model_validate(self.alerts_api.call("POST", "/silences", json=body))
+        return self.alerts_api.ask(Silence, "POST", "/silences", json=body)
 
     def preview(self, matchers: Sequence[str], lasting: timedelta) -> Preview:
         """The alerts that such a silence would mute; nothing is muted."""
         body = silence_body(matchers, datetime.now(UTC) + lasting, "preview")
-        answer = self.alerts_api.call("POST", "/silences/preview", json=body)
-        return Preview.model_validate(answer)
+        return self.alerts_api.ask(Preview, "POST", "/silences/preview", json=body)
 
     def end_silence(self, silence_id: str) -> None:
         """End a silence now; people are notified of what it held back and still holds."""
-        self.alerts_api.call("DELETE", f"/silences/{_part(silence_id)}")
-
-    def _handed_in(self, body: dict[str, Any]) -> Job:
-        return self.job(self.jobs_api.call("POST", "/jobs", json=body)["job_id"])
-
-    @staticmethod
-    def _refuse_faults(answer: JobPlanned | None) -> None:
-        if answer is not None and answer.faults:
-            faults: tuple[Fault, ...] = answer.faults
-            raise RefusedError("", faults)
+        self.alerts_api.call("DELETE", f"/silences/{path_part(silence_id)}")
 
 
 def open_alerts(healer: Connection) -> list[dict[str, Any]]:
-    """Every alert that has not ended, oldest first, as the healer tells it."""
+    """All open alerts, oldest first."""
     found: list[dict[str, Any]] = []
     while True:
         wanted = {"limit": _MAX_ALERTS, "offset": len(found)}
-        page = healer.call("GET", "/alerts", params=wanted)
+        page = healer.ask(list[dict[str, Any]], "GET", "/alerts", params=wanted)
         found += page
         if len(page) < _MAX_ALERTS:
             return found
@@ -267,10 +308,3 @@ def silence_body(
         "owner": owner or getpass.getuser(),
         "reason": reason,
     }
-
-
-def _part(text: str) -> str:
-    """One part of a path, whatever is in it."""
-    if not text:
-        raise BadInputError("an id is needed")
-    return quote(text, safe="")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+import ssl
+import time
+from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
@@ -20,15 +24,27 @@ from shared.client.errors import (
     UnreachableError,
 )
 from shared.contracts import Fault
+from shared.trust import UntrustedError, context
+from shared.visible import visible
 
 _TIMEOUT_S = 30.0
+_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 10.0)
+"""The pauses before a broken stream of events is continued: a server may be starting again."""
+_MAX_BYTES = 256 * 2**20
+"""An answer may be so large, unpacked; the largest page of jobs has a fifth of it."""
+_UNUSABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError)
+"""The errors of invalid addresses from a server: bad hosts, ports out of range."""
+T = TypeVar("T")
 _FAULTS = TypeAdapter(list[Fault])
 _BY_STATUS: dict[int, type[ClientError]] = {
     400: BadInputError,
     404: NotFoundError,
+    408: UnreachableError,
     422: BadInputError,
+    429: UnreachableError,
     502: UnreachableError,
     503: UnreachableError,
+    504: UnreachableError,
 }
 
 
@@ -42,103 +58,217 @@ class Connection:
             raise BadInputError(f"{where.url!r} is not an http address")
         try:
             self._http = httpx.Client(
-                base_url=where.url, headers=headers, timeout=_TIMEOUT_S, trust_env=False
+                base_url=where.url,
+                headers=headers,
+                timeout=_TIMEOUT_S,
+                trust_env=False,
+                verify=_trusted(where.url),
             )
         except (httpx.InvalidURL, ValueError) as error:  # a token beyond ASCII is a ValueError
             raise BadInputError(f"the address and the token are not usable: {error}") from None
 
     def close(self) -> None:
-        """Give up what is kept."""
+        """Close the connections."""
         self._http.close()
 
-    def call(self, method: str, path: str, **options: Any) -> Any:
-        """The JSON answer below /api/v1, None for an empty one.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(
+        self, method: str, path: str, *, accepted: Collection[int] = (), **options: Any
+    ) -> Any:
+        """Make a request below ``/api/v1``; returns its JSON answer, None for an empty one.
 
         Args:
-            method: HTTP's.
-            path: what stands after /api/v1, with its first slash.
-            options: httpx', such as ``params``, ``json`` and ``timeout``.
+            method: the HTTP method.
+            path: what follows ``/api/v1``, with its leading slash.
+            accepted: statuses of errors whose answers the caller reads.
+            options: what httpx takes, such as ``params``, ``json`` and ``timeout``.
 
         Raises:
             ClientError: one of its kinds, for everything else.
         """
-        answer = self.request(method, path, **options)
+        answer = self.request(method, path, accepted=accepted, **options)
         if not answer.content:
             return None
         try:
             return answer.json()
-        except ValueError:
-            raise UnreachableError(f"{self._url} is not Barograph's API") from None
+        except (ValueError, RecursionError):
+            raise self._stranger("no JSON") from None
 
-    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """The answer that is no refusal, as HTTP has it."""
+    def ask(self, kind: type[T], method: str, path: str, **options: Any) -> T:
+        """The JSON answer as a value of this type; otherwise as ``call``."""
+        return self.read(kind, self.call(method, path, **options))
+
+    def read(self, kind: type[T], answer: Any) -> T:
+        """An answer as a value of this type.
+
+        Raises:
+            UnreachableError: it is none.
+        """
+        try:
+            return TypeAdapter(kind).validate_python(answer)
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors(include_url=False)[0]["loc"])) or "all of it"
+            raise self._stranger(f"not this version's: {place}") from None
+
+    def request(
+        self, method: str, path: str, *, accepted: Collection[int] = (), **options: Any
+    ) -> httpx.Response:
+        """The whole response of a request that was not refused; arguments as for ``call``.
+
+        Nothing leads on to another server.
+        """
+        answer = self._answer(method, path, accepted, options)
+        self._stay(answer)
+        return answer
+
+    def location(self, path: str) -> str:
+        """The address, in the object store, to which a path leads; our token is not for it."""
+        answer = self._answer("GET", path, (), {})
+        if not answer.headers.get("location"):
+            raise self._stranger("it names no place of the file")
+        return str(answer.headers["location"])
+
+    def _answer(
+        self, method: str, path: str, accepted: Collection[int], options: dict[str, Any]
+    ) -> httpx.Response:
         if "json" in options:
             # In ASCII: an argument of a shell may hold bytes that are no text.
             options["content"] = json.dumps(options.pop("json"))
             options["headers"] = {"Content-Type": "application/json"}
         try:
-            answer = self._http.request(method, f"/api/v1{path}", **options)
+            with self._http.stream(method, f"/api/v1{path}", **options) as began:
+                answer = self._whole(began)
         except httpx.HTTPError as error:
             raise UnreachableError(f"{self._url} does not answer: {error}") from error
-        except httpx.InvalidURL as error:
+        except (httpx.InvalidURL, ValueError, OverflowError) as error:
             raise BadInputError(f"no address can be made of it: {error}") from error
-        _check(answer)
+        if answer.status_code not in accepted:
+            _check(answer)
         return answer
+
+    def _stay(self, answer: httpx.Response) -> None:
+        if answer.has_redirect_location:
+            place = answer.headers["location"][:200]
+            text = f"{self._url} leads on to {place}; name the address that Barograph itself has"
+            raise UnreachableError(text)
+
+    def _whole(self, began: httpx.Response) -> httpx.Response:
+        data = bytearray()
+        for piece in began.iter_bytes():
+            data += piece
+            if len(data) > _MAX_BYTES:
+                raise self._stranger(f"more than {_MAX_BYTES} bytes")
+        headers = {k: v for k, v in began.headers.multi_items() if k != "content-encoding"}
+        return httpx.Response(began.status_code, headers=headers, content=bytes(data))
+
+    def _stranger(self, what: str) -> UnreachableError:
+        return UnreachableError(f"what answers at {self._url} is not Barograph's API ({what})")
 
     def text(self, path: str, **options: Any) -> Iterator[str]:
         """The answer piece by piece."""
         try:
             with self._http.stream("GET", f"/api/v1{path}", **options) as answer:
                 _check_streamed(answer)
+                self._stay(answer)
                 yield from answer.iter_text()
         except httpx.HTTPError as error:
             raise UnreachableError(f"{self._url} does not answer: {error}") from error
 
     def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """``(event, data)`` until the event ``end``; goes on after a broken connection."""
-        position, failures = "0", 0
-        while failures < 5:  # noqa: PLR2004 - attempts without any news
+        position, begun, failures = "0", False, 0
+        while True:
+            problem = UnreachableError(f"{self._url} keeps breaking off")
             try:
                 with self._http.stream(
                     "GET", f"/api/v1{path}", headers={"Last-Event-ID": position}
                 ) as answer:
                     _check_streamed(answer)
+                    self._stay(answer)
                     for number, event, data in _events(answer.iter_lines()):
-                        position, failures = number or position, 0
+                        position, begun, failures = number or position, True, 0
                         yield event, data
                         if event == "end":
                             return
             except httpx.HTTPError:
-                pass  # the loop goes on from the last event that came
+                pass  # the loop continues from the last event that came
+            except UnreachableError as error:
+                problem = error
+            except ValueError:
+                raise self._stranger("no events") from None
             failures += 1
-        raise UnreachableError(f"{self._url} keeps breaking off")
+            if not begun or failures > len(_PAUSES_S):
+                raise problem
+            time.sleep(_PAUSES_S[failures - 1])
+
+
+def path_part(text: str) -> str:
+    """One part of a path, whatever is in it.
+
+    Raises:
+        BadInputError: nothing can be named so.
+    """
+    if not text:
+        raise BadInputError("an id is needed")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise BadInputError(f"{visible(text)} is no id: it holds bytes that are no text") from None
+
+
+def _trusted(url: str) -> ssl.SSLContext | bool:
+    """The authorities of the machine and of BAROGRAPH_CA_FILE; reading them takes a while."""
+    if not url.lower().startswith("https:"):
+        return False  # there is nothing to verify
+    try:
+        return _context()
+    except UntrustedError as error:
+        raise BadInputError(str(error)) from None
+
+
+@cache
+def _context() -> ssl.SSLContext:
+    return context()
 
 
 def put_part(url: str, part: bytes) -> None:
     """Send a part of an upload to the object store, which our token is not for."""
     try:
-        httpx.put(url, content=part, timeout=300, trust_env=False).raise_for_status()
+        trusted = _trusted(url)
+        answer = httpx.put(url, content=part, timeout=300, trust_env=False, verify=trusted)
+        answer.raise_for_status()
     except httpx.HTTPStatusError as error:
         raise RefusedError(f"the object store refused a part: {error}") from error
-    except httpx.HTTPError as error:
+    except _UNUSABLE as error:
         text = f"upload interrupted, the same command continues it: {error}"
         raise UnreachableError(text) from error
 
 
-def fetch(url: str, target: Path) -> tuple[int, str]:
-    """Write what the object store has at ``url``, which our token is not for; size and SHA-256."""
+def fetch(url: str, target: Path, most: int) -> tuple[int, str]:
+    """Write what the object store has at ``url``, which our token is not for; size and SHA-256.
+
+    It ends once there is more than ``most`` bytes, which the file is said to have.
+    """
     size, digest = 0, hashlib.sha256()
     try:
-        with httpx.stream("GET", url, timeout=60, trust_env=False) as answer:
+        trusted = _trusted(url)
+        with httpx.stream("GET", url, timeout=60, trust_env=False, verify=trusted) as answer:
             answer.raise_for_status()
             with target.open("wb") as file:
                 for piece in answer.iter_raw():
                     file.write(piece)
                     digest.update(piece)
                     size += len(piece)
+                    if size > most:
+                        break
     except httpx.HTTPStatusError as error:
         raise RefusedError(f"the object store refused {target.name}: {error}") from error
-    except httpx.HTTPError as error:
+    except _UNUSABLE as error:
         raise UnreachableError(f"{target.name} was not fetched whole: {error}") from error
     return size, digest.hexdigest()
 
@@ -152,7 +282,10 @@ def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         elif name == "event":
             event = value
         elif name == "data":
-            yield number, event, json.loads(value)
+            data = json.loads(value)
+            if not isinstance(data, dict):
+                raise ValueError(f"{event} has no fields")
+            yield number, event, data
 
 
 def _check_streamed(answer: httpx.Response) -> None:
@@ -168,5 +301,6 @@ def _check(answer: httpx.Response) -> None:
     try:
         faults = _FAULTS.validate_python(answer.json()["faults"])
     except (ValueError, KeyError, TypeError, ValidationError):
-        raise kind(f"{answer.status_code} {answer.reason_phrase}") from None
+        status = f"{answer.status_code} {answer.reason_phrase}"
+        raise kind(f"{status}, without Barograph's words for it: check the address") from None
     raise kind("", faults)

@@ -8,7 +8,7 @@ from shared.contracts import Fault
 
 
 class ClientError(Exception):
-    """Something was not done; its text has every fault on a line of its own."""
+    """The request was not carried out; the text has one fault per line."""
 
     def __init__(self, text: str = "", faults: Sequence[Fault] = ()) -> None:
         lines = [f"{each.field}: {each.problem}".removeprefix(": ") for each in faults]
@@ -17,15 +17,15 @@ class ClientError(Exception):
 
 
 class UnreachableError(ClientError):
-    """Nobody answers, or a server that Barograph needs does not answer it; later it may."""
+    """Barograph, or a server that it needs, does not answer; a later attempt may succeed."""
 
 
 class BadInputError(ClientError):
-    """The input is no job, no silence, no package; asking again changes nothing."""
+    """The input is not a valid job, silence or package; repeating it changes nothing."""
 
 
 class RefusedError(ClientError):
-    """It is well formed and not allowed: a right, a quota, or what is there already."""
+    """The request is valid but not allowed: a permission, a quota, or an existing object."""
 
 
 class NotFoundError(ClientError):

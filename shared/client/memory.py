@@ -1,4 +1,4 @@
-"""Uploads that broke off, remembered on this machine from one process to the next."""
+"""Remembers interrupted uploads on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 class UploadMemory:
     """The id under which an upload of this digest can be continued; only its user can read it.
 
-    Remembering is a convenience: where nothing can be written, an upload begins anew.
+    Remembering is a convenience: where nothing can be written, an upload begins again.
     """
 
     def __init__(self, sha256: str) -> None:

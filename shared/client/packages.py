@@ -1,4 +1,4 @@
-"""Folders and archives on their way to a job, and files on their way back."""
+"""Uploads packages of jobs, and downloads result files."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from shared.client.answers import Begun
 from shared.client.connection import Connection, fetch, put_part
 from shared.client.errors import BadInputError, RefusedError
 from shared.client.memory import UploadMemory
-from shared.packages import PackageError, Packed, pack
+from shared.contracts import Fault, JobPlanned
+from shared.packages import PackageError, Packed, check, pack, syntax_problem
 
 
 def packed(folder: Path, archive: Path) -> Packed:
@@ -21,6 +23,24 @@ def packed(folder: Path, archive: Path) -> Packed:
         return pack(folder, archive)
     except (PackageError, OSError) as error:
         raise BadInputError(str(error)) from error
+
+
+def check_package(path: Path, main: str) -> None:
+    """Raise every reason why a folder or an archive is no package of this main program."""
+    try:
+        faults = check(path, main)
+    except OSError as error:
+        raise BadInputError(f"{path}: {error.strerror or error}") from error
+    if faults:
+        raise BadInputError("\n".join(faults))
+
+
+def refuse_syntax(plan: JobPlanned | None, folder: Path, main: str) -> None:
+    """Raise what this machine's Python cannot read, where its jobs run by the same Python."""
+    if plan is None or plan.runtime != "local" or not folder.is_dir():
+        return
+    if problem := syntax_problem(folder, main):
+        raise RefusedError("", [*plan.faults, Fault(field="main", problem=problem)])
 
 
 @contextmanager
@@ -45,29 +65,29 @@ def upload(
     project: str,
     progress: Callable[[int], object],
 ) -> str:
-    """Upload a package, or what is missing of it; returns bucket:key:file."""
+    """Upload a package or its missing parts, and return bucket:key:file."""
     size = archive.stat().st_size
     memory = UploadMemory(sha256)
     asked = {"sha256": sha256, "size": size, "project": project, "upload_id": memory.recall()}
-    begun = connection.call("POST", "/uploads", json=asked)
-    if begun["exists"]:
+    begun = connection.ask(Begun, "POST", "/uploads", json=asked)
+    if begun.exists:
         progress(size)
-        return str(begun["package"])
-    memory.keep(begun["upload_id"])
+        return begun.package
+    memory.keep(begun.upload_id)
     with archive.open("rb") as file:
-        for number, url in enumerate(begun["parts"], 1):
-            part = file.read(begun["part_bytes"])
-            if number not in begun["done"]:
+        for number, url in enumerate(begun.parts, 1):
+            part = file.read(begun.part_bytes)
+            if number not in begun.done:
                 put_part(url, part)
             progress(len(part))
-    done = {"sha256": sha256, "upload_id": begun["upload_id"], "project": project}
-    finished = connection.call("POST", "/uploads/finish", json=done, timeout=3600)
+    done = {"sha256": sha256, "upload_id": begun.upload_id, "project": project}
+    finished = connection.ask(Begun, "POST", "/uploads/finish", json=done, timeout=3600)
     memory.forget()
-    return str(finished["package"])
+    return finished.package
 
 
 def place(folder: Path, path: str) -> Path:
-    """Where a file goes; never out of ``folder``, whatever the job called it."""
+    """The path for a file; never outside of ``folder``, whatever the job called it."""
     target = folder / path
     inside = target.resolve().is_relative_to(folder.resolve())
     if not inside or {"", ".", ".."} & {*path.split("/")} or "\x00" in path:
@@ -82,8 +102,8 @@ def download(
     partial = target.with_name(f".{target.name[:200]}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        begun = connection.request("GET", f"/jobs/{job_id}/results/{quote(path)}")
-        written = fetch(begun.headers["location"], partial)
+        place = connection.location(f"/jobs/{job_id}/results/{quote(path)}")
+        written = fetch(place, partial, size)
         if written[0] != size or sha256 not in {None, written[1]}:
             partial.unlink(missing_ok=True)
             raise RefusedError(f"{path} is not what the job stored")

@@ -1,4 +1,4 @@
-"""The one doorway to Kubernetes: nothing outside it and the runtimes imports the library."""
+"""Access to Kubernetes; only this package and the runtimes import the library."""
 
 from shared.cluster.cluster import (
     MERGE_PATCH,

@@ -37,7 +37,7 @@ _SEGMENT = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")
 
 
 def path_of(version: str, kind: str, namespace: str = "", name: str = "") -> str:
-    """Where the API keeps objects.
+    """The path of objects in the API.
 
     Args:
         version: as in ``apiVersion``, e.g. ``batch/v1``.
@@ -68,7 +68,7 @@ class Cluster:
     ) -> None:
         self._may_act = may_act
         # Over half a second, which only those pay who have a cluster.
-        from kubernetes import client, config  # noqa: PLC0415
+        from kubernetes import client, config
 
         configuration = client.Configuration()
         try:
@@ -129,7 +129,7 @@ class Cluster:
         Raises:
             ClusterError: the subclass says which kind.
         """
-        import urllib3  # noqa: PLC0415
+        import urllib3
 
         what = f"{method} {path}"
         _check_path(what, path)
@@ -156,7 +156,7 @@ class Cluster:
 
         ``silence_s`` is how long the server may say nothing, bookmarks included.
         """
-        import urllib3  # noqa: PLC0415
+        import urllib3
 
         what = f"WATCH {path}"
         _check_path(what, path)
@@ -197,11 +197,14 @@ def _check_path(what: str, path: str) -> None:
 
 def _checked(what: str, status: int, data: bytes) -> Object:
     try:
-        answer: Object = parsed(data) if data else {}
-    except orjson.JSONDecodeError as error:
+        found = parsed(data) if data else {}
+    except orjson.JSONDecodeError:
+        found = data.decode(errors="replace")
+    if not isinstance(found, dict):
         if status < _FIRST_FAILURE:
-            raise ClusterUnavailable(f"{what}: no answer of an API server: {error}") from error
-        answer = {"message": data[:500].decode(errors="replace")}
+            raise ClusterUnavailable(f"{what}: no answer of an API server: {str(found)[:100]}")
+        found = {"message": str(found)[:500]}
+    answer: Object = found
     if status >= _FIRST_FAILURE:
         raise error_of(what, status, answer)
     return answer
@@ -214,7 +217,7 @@ class Watch:
         self._what, self._answer = what, answer
 
     def __iter__(self) -> Iterator[Object]:
-        import urllib3  # noqa: PLC0415
+        import urllib3
 
         rest = b""
         try:
@@ -229,7 +232,7 @@ class Watch:
         except urllib3.exceptions.HTTPError as error:
             raise ClusterUnavailable(f"{self._what}: {error}") from error
         except orjson.JSONDecodeError as error:
-            # A connection that broke off leaves half a line; its reader goes on with another.
+            # A connection that broke off leaves half a line; its reader continues with another.
             raise ClusterUnavailable(f"{self._what}: not an event: {error}") from error
 
     def cancel(self) -> None:

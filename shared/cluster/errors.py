@@ -9,7 +9,7 @@ from shared.unavailable import Unavailable
 
 
 class ClusterError(Exception):
-    """Base of everything this package raises: a request the API server would not take.
+    """Base of the errors of this package: the API server refused a request.
 
     Args:
         status: the HTTP status, 0 when there was no answer.
@@ -24,7 +24,7 @@ class ClusterError(Exception):
 
 
 class ClusterUnavailable(ClusterError, Unavailable):
-    """No answer, or the server asks for patience; the same request may succeed later."""
+    """The server does not answer or asks to retry; a later attempt may succeed."""
 
 
 class NotFound(ClusterError):
@@ -32,7 +32,7 @@ class NotFound(ClusterError):
 
 
 class Conflict(ClusterError):
-    """It exists already, or was changed meanwhile."""
+    """The object exists already, or was changed in the meantime."""
 
 
 class Gone(ClusterError):
@@ -57,9 +57,17 @@ _CLASSES: dict[int, type[ClusterError]] = {
 }
 
 
+def _phrase(status: int) -> str:
+    """A status in words; proxies before the server have some of their own."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return f"status {status}"
+
+
 def error_of(what: str, status: int, answer: dict[str, Any]) -> ClusterError:
     """The error an answer with this status and ``Status`` object stands for."""
-    text = f"{what}: {answer.get('message') or HTTPStatus(status).phrase}"
+    text = f"{what}: {answer.get('message') or _phrase(status)}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ClusterUnavailable(text, status)
     causes = (answer.get("details") or {}).get("causes") or []

@@ -1,6 +1,6 @@
-"""A local copy of some objects, kept up to date: list, then watch, and list anew from time to time.
+"""A local copy of some objects, kept up to date: list, then watch, and list again periodically.
 
-Level-triggered: who reads it sees what is, not what happened. A missed event is mended by the
+Level-triggered: who reads it sees what is, not what happened. A missed event is fixed by the
 next list at the latest.
 """
 
@@ -22,6 +22,8 @@ _WATCH_S = 240
 _SILENCE_S = 90.0
 _RESYNC_S = 1800.0
 _PAUSE_S, _MAX_PAUSE_S = 0.5, 15.0
+_LEAST_WATCH_S = 1.0
+"""A watch that ends sooner was cut off, by a proxy for example: the next one waits a moment."""
 _PAGE = "500"
 
 Key = tuple[str, str]
@@ -29,7 +31,7 @@ Key = tuple[str, str]
 
 
 class Mirror:
-    """The objects below ``path`` that match ``selector``.
+    """A copy of the objects below ``path`` that match ``selector``.
 
     Args:
         selector: label selector, '' for all.
@@ -57,6 +59,10 @@ class Mirror:
         self._items: dict[Key, Object] = {}
         self._groups: dict[str, dict[Key, Object]] = {}
         self._changed: set[str] = set()
+        self._learnt: set[Key] = set()
+        """Keys of own answers that came since the last list was asked for."""
+        self._seen = 0
+        """The version up to which everything that happened is known here."""
         self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._synced = threading.Event()
@@ -108,9 +114,12 @@ class Mirror:
     def learn(self, item: Object) -> None:
         """Take in what an own request has just answered, if it is news."""
         with self._turn:
-            known = self._items.get(_key(item))
-            if known is None or _version(known) < _version(item):
-                self._put(_key(item), self._keep(item))
+            key, known = _key(item), self._items.get(_key(item))
+            # An object that is missing after its time has been deleted since.
+            before = self._seen if known is None else _version(known)
+            if before < _version(item):
+                self._learnt.add(key)
+                self._put(key, self._keep(item))
 
     def _follow(self) -> None:
         pause = _PAUSE_S
@@ -120,7 +129,7 @@ class Mirror:
                 pause = _PAUSE_S
                 self._watch(version)
             except Gone:
-                continue
+                log.info("watch_outdated", path=self._path)
             except (Forbidden, NotFound) as error:
                 log.warning("watch_refused", path=self._path, error=str(error))
                 self.refused = True
@@ -136,6 +145,8 @@ class Mirror:
 
     def _list(self) -> str:
         found: dict[Key, Object] = {}
+        with self._turn:
+            self._learnt.clear()
         query = {**self._query, "limit": _PAGE}
         while True:
             page = self._cluster.get(self._path, **query)
@@ -145,22 +156,27 @@ class Mirror:
                 break
             query["continue"] = page["metadata"]["continue"]
         with self._turn:
-            gone = {key: self._items[key] for key in self._items.keys() - found.keys()}
+            # An object created during the list request is newer than the list.
+            lacking = self._items.keys() - found.keys() - self._learnt
+            gone = {key: self._items[key] for key in lacking}
         for item in gone.values():
             self._on_deleted(item)
         with self._turn:
             for key in gone:
                 self._drop(key)
             for key, item in found.items():
-                self._put(key, item)
+                if key not in self._learnt or self._is_news(key, item):
+                    self._put(key, item)
+            self._seen = int(page["metadata"]["resourceVersion"])
         self._synced.set()
         self.refused = False
         return str(page["metadata"]["resourceVersion"])
 
     def _watch(self, version: str) -> None:
-        """Until it is time to list again; raises what breaks the watch."""
+        """Watch until the next listing is due; raises the error that ends the watch."""
         end = time.monotonic() + _RESYNC_S * random.uniform(0.8, 1.2)
         while time.monotonic() < end and not self._stopping.is_set():
+            began = time.monotonic()
             watch = self._cluster.watch(
                 self._path,
                 _SILENCE_S,
@@ -183,20 +199,31 @@ class Mirror:
                     self._cluster.get(self._path, **self._query, limit="1")
             finally:
                 watch.close()
+            if time.monotonic() - began < _LEAST_WATCH_S:
+                self._stopping.wait(_PAUSE_S)
 
     def _apply(self, event: Object) -> None:
+        item, version = event["object"], int(event["object"]["metadata"]["resourceVersion"])
         if event["type"] == "BOOKMARK":
+            self._seen = version
             return
-        item, key = event["object"], _key(event["object"])
+        key = _key(item)
         kept = self._keep(item)
         if event["type"] == "DELETED":
             # First what is to be remembered of it: who finds it gone asks for that.
             self._on_deleted(kept)
         with self._turn:
-            if event["type"] == "DELETED":
+            self._seen = version
+            if not self._is_news(key, item):
+                pass  # An own answer was quicker, about a change after this one.
+            elif event["type"] == "DELETED":
                 self._drop(key)
             else:
                 self._put(key, kept)
+
+    def _is_news(self, key: Key, item: Object) -> bool:
+        known = self._items.get(key)
+        return known is None or _version(known) <= _version(item)
 
     def _put(self, key: Key, item: Object) -> None:
         before = self._items.get(key)

@@ -1,4 +1,4 @@
-"""One kind of object in several namespaces, each watched by itself: rights for these are enough."""
+"""One kind of object in several namespaces, each watched separately with its own permissions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Mirrors:
         return found.get(namespace, name) if found is not None else None
 
     def of(self, group: str) -> list[Object]:
-        """What belongs to ``group``, as of now."""
+        """The current objects of ``group``."""
         return self._all(lambda mirror: mirror.of(group))
 
     def groups(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Reads the API server's JSON, of which any user may have written a part.
+"""Reads the API server's JSON, parts of which any user may have written.
 
 The server takes objects that are nested ten thousand deep, and a reader of JSON stops at a tenth of
 that. A list with one such object is read all the same: what lies deeper than any manifest is cut
@@ -31,7 +31,7 @@ def parsed(data: bytes) -> Any:
 
 
 def _cut(data: bytes) -> bytes:
-    """The same with null in place of whatever lies deeper than ``MAX_DEPTH``."""
+    """The same with null instead of whatever lies deeper than ``MAX_DEPTH``."""
     kept: list[bytes] = []
     depth = begin = 0
     for found in _TOKEN.finditer(data):

@@ -1,6 +1,6 @@
-"""A TFJob (kubeflow.org/v1) as a job of ours; what has no counterpart here is named, all of it.
+"""Imports a TFJob (kubeflow.org/v1) as a job, and names everything without a counterpart.
 
-A TFJob's program lies in its image; a job of ours brings a package. So the import makes a tiny
+A TFJob's program is in its image; a job of ours brings a package. So the import makes a tiny
 package whose main program, in the image, becomes the container's command. A folder of one's own
 takes its place where one is given.
 """

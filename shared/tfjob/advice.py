@@ -28,15 +28,12 @@ METADATA = {
     ),
     _OF_THE_CLUSTER,
 )
-SPEC = dict.fromkeys(
-    ("cleanPodPolicy", "ttlSecondsAfterFinished", "activeDeadlineSeconds", "backoffLimit"),
-    "in v1 it belongs below runPolicy; move it there",
-) | {
+SPEC = {
     "enableDynamicWorker": "the number of workers is fixed; a changed membership restarts all"
     " members from their checkpoint with a new ClusterSpec"
 }
 RUN_POLICY = {"managedBy": "only Barograph runs this job; remove it"}
-SCHEDULING = {"minResources": "a whole cluster is admitted or none of it; remove it"}
+SCHEDULING = {"minResources": "left out: a whole cluster is admitted or none of it"}
 TEMPLATE_METADATA = {
     "labels": "left out: pods carry labels of the platform only",
     "annotations": METADATA["annotations"],

@@ -1,4 +1,4 @@
-"""Walking a document so that nothing of it is overlooked: what nobody took is named at the end."""
+"""Walks a document and reports every field that was not read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 MAX_ENTRIES = 500
-"""A list (containers, volumes, mounts, variables) has at most so many: more than a job may."""
+"""The longest list (containers, volumes, mounts, variables) that is read."""
 _MUST_BE = {
     str: "text; put a number or a date in quotes",
     list: "a list, e.g. [python3, train.py]",
@@ -39,7 +39,7 @@ class Findings:
         self.faults.append(_printable(f"{path}: {problem}"))
 
     def missing(self, path: str, problem: str) -> None:
-        """Something that is needed is absent; not said of what is there in another form."""
+        """Report a missing required field, unless it is present in another form."""
         if path not in self._wrong:
             self.fault(path, problem)
 
@@ -67,7 +67,8 @@ class Branch:
         """The path of a field."""
         return f"{self.path}.{key}" if self.path else key
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The names of the fields that are still to be taken."""
         return list(self._left)
 
     def peek(self, key: str) -> object:
@@ -82,6 +83,10 @@ class Branch:
         if value is not None:
             self._findings.fault(self.at(key), f"must be {_MUST_BE[kind]}")
         return None
+
+    def put(self, key: str, value: object) -> None:
+        """Add a field that the document has elsewhere."""
+        self._left[key] = value
 
     def any(self, key: str) -> Any:
         """A field of whatever type."""
@@ -105,7 +110,7 @@ class Branch:
     def close(
         self, instead: Mapping[str, str] | None = None, harmless: Mapping[str, str] | None = None
     ) -> None:
-        """Name every field nobody took and that asks for something, unless it is harmless."""
+        """Report every unread field with an effect, unless it is harmless."""
         for key, value in self._left.items():
             if _asks_nothing(value):
                 continue
@@ -118,7 +123,7 @@ class Branch:
 
 
 def _asks_nothing(value: object) -> bool:
-    """Whether Kubernetes reads ``value`` as if the field were not there: null, false, empty."""
+    """Return whether Kubernetes treats ``value`` as absent: null, false, empty."""
     if isinstance(value, Mapping):
         return all(_asks_nothing(each) for each in value.values())
     return value is None or value is False or value in ("", [])

@@ -1,13 +1,13 @@
-"""A TFJob's containers beside the one named tensorflow, as ``containers`` of a job."""
+"""A TFJob's containers other than tensorflow, as ``containers`` of a job."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from typing import Any
 
 from shared.tfjob import advice, storage
 from shared.tfjob.branch import Branch, Findings
-from shared.tfjob.quantities import amount, memory
+from shared.tfjob.quantities import AMOUNTS, is_zero
 
 _RESTRICTED = {
     "runAsNonRoot": (True,),
@@ -19,6 +19,11 @@ _RESTRICTED = {
     "fsGroupChangePolicy": ("OnRootMismatch", "Always"),
 }
 """The fields of a security context that ask for nothing new: pods have it so here."""
+MAX_WORD_BYTES = 131_072
+"""Linux starts no program with a longer argument or variable, its final NUL included."""
+TOO_LONG = f"has {MAX_WORD_BYTES} bytes or more, with which no program can be started; use a file"
+_TYPOGRAPHIC = re.compile("[\u2018\u201a\u201c\u201e\u00ab].*[\u2019\u2018\u201d\u201c\u00bb]")
+"""A word as web pages and word processors quote it; YAML reads such quotes as letters."""
 
 
 def beside(
@@ -42,14 +47,14 @@ def security_context(branch: Branch, findings: Findings) -> None:
     """Take a security context that asks for what pods have anyway; the rest is not supported."""
     context = branch.branch("securityContext")
     for key, accepted in _RESTRICTED.items():
-        if key in context.keys():  # noqa: SIM118 - a Branch is no mapping
+        if key in context.names():
             value = context.any(key)
             if value is None or value in accepted:
                 findings.note(context.at(key), "left out: every pod has it so")
             else:
                 text = f"not supported; {advice.POD_SECURITY}"
                 findings.unsupported(context.at(key), text)
-    context.close(dict.fromkeys(context.keys(), advice.POD_SECURITY))
+    context.close(dict.fromkeys(context.names(), advice.POD_SECURITY))
 
 
 def _container(
@@ -81,6 +86,12 @@ def words(branch: Branch, key: str, findings: Findings) -> list[str]:
     found = branch.take(key, list) or []
     if any(not isinstance(word, str) for word in found):
         findings.fault(branch.at(key), "every word must be a string; put it in quotes")
+    typographic = [word for word in found if isinstance(word, str) and _TYPOGRAPHIC.fullmatch(word)]
+    if typographic:
+        text = f"has typographic quotes around {typographic[0][:60]}; write plain ones"
+        findings.fault(branch.at(key), text)
+    if any(isinstance(word, str) and len(word.encode()) >= MAX_WORD_BYTES for word in found):
+        findings.fault(branch.at(key), f"a word {TOO_LONG}")
     return [str(word) for word in found]
 
 
@@ -93,7 +104,7 @@ def _variables(branch: Branch, findings: Findings) -> tuple[dict[str, str], list
             findings.missing(each.at("name"), "is missing")
         elif not isinstance(value, str | None):
             findings.fault(each.at("value"), "must be a string; put it in quotes")
-        elif not source.keys():
+        elif not source.names():
             env[name] = value or ""
         elif found := storage.value_from(name, source, findings):
             values.append(found)
@@ -106,26 +117,16 @@ def _amounts(branch: Branch, findings: Findings) -> dict[str, Any]:
     resources = branch.branch("resources")
     requests, limits = resources.branch("requests"), resources.branch("limits")
     found: dict[str, Any] = {}
-    for name, (field, read) in _FIELDS.items():
+    for name, (field, read) in AMOUNTS.items():
         limit, request = limits.any(name), requests.any(name)
         try:
-            if (value := request if limit is None else limit) is not None:
+            value = request if limit is None else limit
+            if value is not None and not is_zero(value):
                 found[field] = read(value)
         except ValueError as error:
             findings.fault((requests if limit is None else limits).at(name), str(error))
     if not found:
         findings.note(resources.path, "none are given: it gets 0.1 cores, 256Mi")
     for each in (requests, limits, resources):
-        each.close(dict.fromkeys(each.keys(), "a container beside the program has cpu and memory"))
+        each.close(dict.fromkeys(each.names(), "a container beside the program has cpu and memory"))
     return found
-
-
-def _cores(quantity: object) -> float:
-    return float(amount(quantity))
-
-
-_FIELDS: dict[str, tuple[str, Callable[[object], object]]] = {
-    "cpu": ("cpu", _cores),
-    "memory": ("memory", memory),
-    "ephemeral-storage": ("storage", memory),
-}

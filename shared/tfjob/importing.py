@@ -1,4 +1,4 @@
-"""From a TFJob's YAML to the fields of ``job.submit`` and the commands its containers run."""
+"""Converts a TFJob's YAML to the fields of ``job.submit`` and its containers' commands."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} | 
 """Replica types, in small letters, with the role of a job that each becomes."""
 
 
+_EARLIER = {f"kubeflow.org/{version}" for version in ("v1alpha2", "v1beta1", "v1beta2")}
+"""Versions whose TFJobs differ from v1 only in where the run policy is."""
+_EARLY_POLICY = (
+    "cleanPodPolicy",
+    "ttlSecondsAfterFinished",
+    "activeDeadlineSeconds",
+    "backoffLimit",
+)
+
+
+_MAX_SAID = 100
+
+
+def _first(lines: list[str], what: str) -> list[str]:
+    """Return as many lines as somebody reads, and how many more there are."""
+    more = len(lines) - _MAX_SAID
+    return lines if more <= 0 else [*lines[:_MAX_SAID], f"and {more} further {what}"]
+
+
 class NotImportableError(Exception):
     """The TFJob cannot become a job of ours; ``faults`` names every reason.
 
@@ -30,8 +49,8 @@ class NotImportableError(Exception):
     """
 
     def __init__(self, faults: list[str], *, can_go_without: bool = False) -> None:
-        super().__init__("\n".join(faults))
-        self.faults, self.can_go_without = faults, can_go_without
+        self.faults, self.can_go_without = _first(faults, "faults"), can_go_without
+        super().__init__("\n".join(self.faults))
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,7 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
 
     Args:
         data: the file, YAML or JSON.
-        own_code: a package takes the place of the containers' commands.
+        own_code: a package replaces the containers' commands.
         force: go on without what is not supported; it is noted instead.
 
     Raises:
@@ -70,7 +89,7 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
     body |= notices(metadata, findings)
     metadata.close(harmless=advice.METADATA)
     spec = root.branch("spec")
-    body |= _run_policy(spec.branch("runPolicy"), findings)
+    body |= _run_policy(_policy_branch(spec, findings), findings)
     policy = spec.take("successPolicy", str)
     specs = spec.branch("tfReplicaSpecs")
     if not spec.take("enableDynamicWorker", bool):
@@ -85,7 +104,7 @@ def import_tfjob(data: bytes, *, own_code: bool = False, force: bool = False) ->
         faults = [*findings.faults, *findings.surplus]
         raise NotImportableError(faults, can_go_without=not findings.faults)
     left_out = [f"left out: {each}" for each in findings.surplus]
-    return Imported(body, commands, (*left_out, *findings.notes))
+    return Imported(body, commands, tuple(_first([*left_out, *findings.notes], "notes")))
 
 
 def write(commands: dict[str, dict[str, Any]], folder: Path) -> None:
@@ -98,18 +117,36 @@ def write(commands: dict[str, dict[str, Any]], folder: Path) -> None:
 
 def _listed(found: Any) -> Any:
     """The object of a ``List`` of one, which ``kubectl get tfjob`` without a name makes."""
-    items = found.get("items") if isinstance(found, dict) and found.get("kind") == "List" else None
+    kind = found.get("kind") if isinstance(found, dict) else None
+    items = found.get("items") if kind in ("List", "TFJobList") else None
     if not isinstance(items, list):
         return found
     if len(items) != 1:
-        raise NotImportableError([f"a List of {len(items)} objects: hand in one TFJob at a time"])
+        raise NotImportableError([f"a List of {len(items)} objects: submit one TFJob at a time"])
     return items[0]
 
 
 def _kind(root: Branch, findings: Findings) -> None:
     version, kind = root.take("apiVersion", str), root.take("kind", str)
-    if (version, kind) != ("kubeflow.org/v1", "TFJob"):
+    if kind == "TFJob" and version in _EARLIER:
+        findings.note("apiVersion", f"{version} is read as kubeflow.org/v1")
+    elif (version, kind) != ("kubeflow.org/v1", "TFJob"):
         findings.fault("apiVersion, kind", f"must be kubeflow.org/v1 TFJob, not {version} {kind}")
+
+
+def _policy_branch(spec: Branch, findings: Findings) -> Branch:
+    """The run policy, with those of its fields that early versions had in ``spec`` itself."""
+    policy = spec.branch("runPolicy")
+    for name in _EARLY_POLICY:
+        value = spec.any(name)
+        if value is None:
+            continue
+        if policy.peek(name) is not None:
+            findings.fault(spec.at(name), f"is in runPolicy as well; keep {policy.at(name)}")
+        else:
+            policy.put(name, value)
+            findings.note(spec.at(name), f"read as {policy.at(name)}, where v1 has it now")
+    return policy
 
 
 def _run_policy(branch: Branch, findings: Findings) -> dict[str, Any]:
@@ -144,13 +181,13 @@ def _scheduling(scheduling: Branch, timeouts: dict[str, int], findings: Findings
         text = "every member starts or none does; a smaller minimum has no effect"
         findings.note(scheduling.at("minAvailable"), text)
     queue, priority = scheduling.take("queue", str), scheduling.take("priorityClass", str)
-    scheduling.close(instead=advice.SCHEDULING)
+    scheduling.close(harmless=advice.SCHEDULING)
     return ({"queue": queue} if queue else {}) | ({"priority_class": priority} if priority else {})
 
 
 def _replicas(specs: Branch, findings: Findings, own_code: bool) -> dict[str, Replica]:
     found: dict[str, Replica] = {}
-    for key in specs.keys():  # noqa: SIM118 - a Branch is no mapping
+    for key in specs.names():
         role = ROLES.get(key.lower())
         if role is None:
             specs.any(key)

@@ -1,4 +1,4 @@
-"""Who is notified of a TFJob: its labels, by which rules find it, and its own annotations."""
+"""A TFJob's labels and its annotations about notifications."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def notices(metadata: Branch, findings: Findings) -> dict[str, Any]:
 def _labels(branch: Branch, findings: Findings) -> dict[str, str]:
     found: dict[str, str] = {}
     left_out = []
-    for name in branch.keys():  # noqa: SIM118 - it is no mapping
+    for name in branch.names():
         value = branch.any(name)
         try:
             label = _LABELS.validate_python({name: value}, strict=True)
@@ -47,10 +47,10 @@ def _labels(branch: Branch, findings: Findings) -> dict[str, str]:
 def _notify(branch: Branch, findings: Findings) -> dict[str, Any] | None:
     targets, kinds = _words(branch, NOTIFY), _words(branch, NOTIFY_ON)
     pending = _words(branch, NOTIFY_PENDING)
-    branch.close(harmless=dict.fromkeys(branch.keys(), advice.METADATA["annotations"]))
+    branch.close(harmless=dict.fromkeys(branch.names(), advice.METADATA["annotations"]))
     if not targets:
         if kinds or pending:
-            findings.fault(branch.at(NOTIFY), "is missing: nobody is named who is to be notified")
+            findings.fault(branch.at(NOTIFY), "is missing: it names the recipients")
         return None
     given: dict[str, Any] = {"to": targets}
     given |= {"on": kinds} if kinds else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from decimal import ROUND_CEILING, Decimal
 
 _QUANTITY = re.compile(
@@ -50,7 +51,35 @@ def amount(quantity: object) -> Decimal:
     return found
 
 
+def is_zero(quantity: object) -> bool:
+    """Return whether it asks for nothing, as no quantity does.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    return amount(quantity) == 0
+
+
 def memory(quantity: object) -> str:
-    """A quantity of bytes as a whole number of Mi, or of bytes where that is not exact."""
+    """A quantity of bytes as a whole number of Mi, or of bytes where that is not exact.
+
+    Raises:
+        ValueError: when it is none, or so small that another unit was meant.
+    """
     number = int(amount(quantity).to_integral_value(ROUND_CEILING))
+    if 0 < number < _MIB:
+        many = f"{number} byte{'s'[: number > 1]}"
+        raise ValueError(f"{str(quantity)!r} is {many}; m are thousandths, write Mi or Gi")
     return f"{number // _MIB}Mi" if number % _MIB == 0 else str(number)
+
+
+def _cores(quantity: object) -> float:
+    return float(amount(quantity))
+
+
+AMOUNTS: dict[str, tuple[str, Callable[[object], object]]] = {
+    "cpu": ("cpu", _cores),
+    "memory": ("memory", memory),
+    "ephemeral-storage": ("storage", memory),
+}
+"""Kubernetes' resources that every container has, with our fields of them."""

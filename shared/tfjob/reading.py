@@ -56,7 +56,8 @@ def document(data: bytes, *, as_written: bool = False) -> Any:
     try:
         found = [each for each in _nodes(text) if each is not None]
         values = [_Values(as_written).of(node) for node in found]
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        # A ValueError is PyYAML's own for a character beyond Unicode, as in "\\U00110000".
         hint = f"\n{_TEMPLATE}" if "{%" in text else ""
         raise UnreadableError(f"not usable YAML: {_short(error)}{hint}") from error
     kept = [value for value in values if value is not None]
@@ -154,11 +155,12 @@ class _Values:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        sixties = kind in {"int", "float"} and ":" in node.value  # 12:30, to PyYAML alone
+        if sixties or (self._as_written and kind in {"bool", "int", "float"}):
+            return _text(node)
         try:
             if kind == "null":
                 return None
-            if self._as_written and kind in {"bool", "int", "float"}:
-                return _text(node)
             if kind == "bool":
                 return self._scalars.construct_yaml_bool(node)
             if kind == "int":
@@ -193,7 +195,7 @@ def _finite(number: float) -> float:
 
 
 def _foreign(node: yaml.Node) -> yaml.YAMLError:
-    return _wrong(node, f"the tag {node.tag[:60]!r} is not taken here")
+    return _wrong(node, f"the tag {node.tag[:60]!r} is not accepted here")
 
 
 def _wrong(node: yaml.Node, problem: str) -> yaml.YAMLError:

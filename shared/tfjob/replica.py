@@ -1,4 +1,4 @@
-"""One entry of tfReplicaSpecs: its pods' one container, and all that is said around it."""
+"""One entry of tfReplicaSpecs: its container and the fields around it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from shared.contracts import is_reserved_variable
+from shared.contracts.job_parts import EnvironmentName
 from shared.tfjob import advice, containers, scheduling, storage
 from shared.tfjob.branch import Branch, Findings
-from shared.tfjob.quantities import amount, memory
+from shared.tfjob.quantities import AMOUNTS, amount, is_zero
 
 _CONTAINER = "tensorflow"
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+_NAME: TypeAdapter[str] = TypeAdapter(EnvironmentName)
 _PROGRAM = re.compile(r"(^|/)(python[0-9.]*|bash|sh)$")
+_TWO_WORDS = re.compile(r"--[\w-]+ \S")
+_IN_ONE_WORD = re.compile(r"\S*(python[0-9.]*|bash|sh)\s+\S")
+"""A program and its arguments without a comma between them: no file has such a name."""
+_GPU = re.compile(r"gpu|/(mig-|npu)|tpu|habana")
+"""In the name of a resource that is an accelerator."""
 _RESTARTS = {
     "Always": "members lost to the infrastructure are replaced, a crash once; a program's own"
     " error ends the job",
@@ -133,7 +141,14 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
     replica.argv = [*command, *args]
     if replica.argv and not replica.argv[0]:
         findings.fault(ours.at("command"), "begins with an empty word; name the program")
-    relative = [w for w in replica.argv if w.endswith(".py") and not w.startswith("/")]
+    if command and _IN_ONE_WORD.match(command[0]):
+        text = f"{command[0][:60]!r} is one word here, the program's name; give each word by itself"
+        findings.fault(ours.at("command"), text)
+    joined = next((word for word in args if _TWO_WORDS.match(word)), None)
+    if joined:
+        text = f"{joined[:60]!r} is one argument; an option and its value are two, or joined by ="
+        findings.note(ours.at("args"), text)
+    relative = [w for w in replica.argv if re.fullmatch(r"[^/\s]\S*\.py", w)]
     if relative and not replica.cwd:
         text = f"{relative[0]} is looked for in the package: give workingDir or a whole path"
         findings.note(ours.at("command"), text)
@@ -142,15 +157,20 @@ def _command(ours: Branch, replica: Replica, findings: Findings, own_code: bool)
 def _variable(variable: Branch, replica: Replica, findings: Findings) -> None:
     name, value = variable.take("name", str), variable.any("value")
     source = variable.branch("valueFrom")
-    if name is None or not _NAME.match(name):
-        findings.fault(variable.at("name"), "must be the name of a variable")
+    if name is None or not _is_name(name):
+        text = "must be a variable's name: letters, digits, '_', '-' and '.', no digit in front"
+        findings.fault(variable.at("name"), text)
     elif is_reserved_variable(name):
         findings.unsupported(
             variable.path, f"{name} is reserved for the platform, which makes it for each member"
         )
     elif not isinstance(value, str | None):
         findings.fault(variable.at("value"), "must be a string; put it in quotes")
-    elif source.keys():
+    elif source.names() and value:
+        findings.fault(variable.path, "has a value and valueFrom; Kubernetes takes one of them")
+    elif len(f"{name}={value}".encode()) >= containers.MAX_WORD_BYTES:
+        findings.fault(variable.at("value"), containers.TOO_LONG)
+    elif source.names():
         if put := storage.value_from(name, source, findings):
             replica.env_value_from.append(put)
             replica.env.append((name, None))
@@ -159,34 +179,56 @@ def _variable(variable: Branch, replica: Replica, findings: Findings) -> None:
     variable.close()
 
 
+def _is_name(text: str) -> bool:
+    try:
+        _NAME.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
 def _resources(branch: Branch, findings: Findings) -> dict[str, Any]:
     """Limits, or requests where there are none: a container here has one figure of each."""
     requests, limits = branch.branch("requests"), branch.branch("limits")
     found: dict[str, Any] = {}
-    for name in dict.fromkeys([*limits.keys(), *requests.keys()]):
+    devices: dict[str, tuple[str, int]] = {}
+    for name in dict.fromkeys([*limits.names(), *requests.names()]):
         limit, request = limits.any(name), requests.any(name)
         value = request if limit is None else limit
+        if value is None:
+            continue
         if None not in (limit, request) and str(limit) != str(request):
             text = f"one figure for request and limit: the limit {limit} is taken"
             findings.note(requests.at(name), text)
         here = (limits if limit is not None else requests).at(name)
         try:
-            if name == "cpu":
-                found["cpu"] = float(amount(value))
-            elif name == "memory":
-                found["memory"] = memory(value)
-            elif name == "ephemeral-storage":
-                found["storage"] = memory(value)
-            elif "/" in name and "gpu_resource" not in found:
-                found |= {"gpu": _whole(value), "gpu_resource": name}
+            if is_zero(value):
+                continue  # as if it were not there
+            if name in AMOUNTS:
+                field, read = AMOUNTS[name]
+                found[field] = read(value)
+            elif "/" in name:
+                devices[name] = here, _whole(value)
             else:
-                findings.unsupported(
-                    here, "not supported; cpu, memory, disk and one kind of GPU are"
-                )
+                _surplus(here, findings)
         except ValueError as error:
             findings.fault(here, str(error))
     branch.close(instead=advice.RESOURCES)
-    return found
+    return found | _gpu(devices, findings)
+
+
+def _gpu(devices: dict[str, tuple[str, int]], findings: Findings) -> dict[str, Any]:
+    """One kind of device; a network card beside a GPU is not the one that is meant."""
+    gpus = [name for name in devices if _GPU.search(name)]
+    chosen = next(iter([*gpus, *devices]), None)
+    for name, (here, _) in devices.items():
+        if name != chosen:
+            _surplus(here, findings)
+    return {} if chosen is None else {"gpu": devices[chosen][1], "gpu_resource": chosen}
+
+
+def _surplus(here: str, findings: Findings) -> None:
+    findings.unsupported(here, "not supported; cpu, memory, disk and one kind of GPU are")
 
 
 def _whole(quantity: object) -> int:

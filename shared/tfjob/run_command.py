@@ -1,4 +1,4 @@
-"""Main program of an imported TFJob: becomes the command that its container would have run.
+"""Main program of an imported TFJob, which executes the container's command.
 
 Runs in the job's own image, so it uses nothing but Python itself. ``command.json`` beside it
 holds, for each role, ``argv``, ``env`` (pairs of name and value, in the file's order; without a

@@ -1,4 +1,4 @@
-"""Where a TFJob's pods may run, as ``scheduling`` of a job."""
+"""The placement of a TFJob's pods, as ``scheduling`` of a job."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def scheduling(pod: Branch, findings: Findings) -> tuple[dict[str, Any], str | N
     """The fields of ``scheduling``, and the GPU model that the node selector asks for."""
     selector = pod.branch("nodeSelector")
     model = selector.take(_GPU_LABEL, str)
-    labels = {key: selector.take(key, str) for key in selector.keys()}  # noqa: SIM118 - no mapping
+    labels = {key: selector.take(key, str) for key in selector.names()}
     found = {
         "node_selector": {key: value for key, value in labels.items() if value is not None},
         **_affinity(pod.branch("affinity"), findings),

@@ -1,4 +1,4 @@
-"""Volumes, mounts, and what else a TFJob's pods take from their namespace by name."""
+"""Volumes, mounts, and other references of a TFJob to objects of its namespace."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def sources(pod: Branch, findings: Findings) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for volume in pod.branches("volumes"):
         name = volume.take("name", str) or ""
-        others = [kind for kind in volume.keys() if kind not in _KINDS]  # noqa: SIM118
-        if not others and len(volume.keys()) != 1:
+        others = [kind for kind in volume.names() if kind not in _KINDS]
+        if not others and len(volume.names()) != 1:
             findings.unsupported(volume.path, f"names no source, or several; {advice.FILES}")
         for kind in others:
             volume.any(kind)
@@ -32,7 +32,7 @@ def sources(pod: Branch, findings: Findings) -> dict[str, dict[str, Any]]:
 
 
 def _source(volume: Branch, findings: Findings) -> dict[str, Any]:
-    kinds = volume.keys()
+    kinds = volume.names()
     if len(kinds) != 1:
         return {}
     asked = volume.branch(kinds[0])
@@ -47,7 +47,7 @@ def _source(volume: Branch, findings: Findings) -> dict[str, Any]:
 
 
 def _object(kind: str, asked: Branch, findings: Findings) -> tuple[bool, dict[str, Any]]:
-    """Whether the source is named, and the volume's fields that say so."""
+    """Return whether the source is named, and the volume's fields that say so."""
     read_only = {"read_only": True} if asked.take("readOnly", bool) else {}
     if kind == "persistentVolumeClaim":
         claim = asked.take("claimName", str)
@@ -99,7 +99,7 @@ def _empty(asked: Branch, findings: Findings) -> dict[str, Any]:
 def mounts(
     container: Branch, sources: dict[str, dict[str, Any]], findings: Findings
 ) -> list[dict[str, Any]]:
-    """Where a container has the pod's volumes: ``volume``, ``path`` and how."""
+    """A container's mounts of the pod's volumes: ``volume``, ``path`` and options."""
     found: list[dict[str, Any]] = []
     for mount in container.branches("volumeMounts"):
         name, path = mount.take("name", str), mount.take("mountPath", str)
@@ -142,7 +142,7 @@ def volumes(
 
 
 def env_from(container: Branch, findings: Findings) -> list[dict[str, Any]]:
-    """Where a container's variables come from beside those it names."""
+    """The sources of a container's variables beside those it names."""
     found: list[dict[str, Any]] = []
     for source in container.branches("envFrom"):
         prefix = source.take("prefix", str) or ""
@@ -161,7 +161,7 @@ def env_from(container: Branch, findings: Findings) -> list[dict[str, Any]]:
 
 def value_from(name: str, source: Branch, findings: Findings) -> dict[str, Any] | None:
     """A variable whose value Kubernetes puts in, as one of ``env_value_from``."""
-    kinds = source.keys()
+    kinds = source.names()
     if len(kinds) != 1 or kinds[0] not in _VALUES:
         findings.unsupported(source.path, advice.VALUE_FROM)
         return None

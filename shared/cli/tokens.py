@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated
 
 import typer
 
-from shared.cli_options import AsJson, State
+from shared.cli.apis import call_client, fail
+from shared.cli.options import AsJson, State
+from shared.cli.rows import show_rows
 from shared.embedded.stackfile import DEFAULT_STATE
-from shared.healer_door import call_client, fail, show_rows
 from shared.roles import Role
 from shared.visible import visible
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Create, list and revoke tokens with a name and a role, for people and programs.",
+)
 
 
 Url = Annotated[
@@ -21,7 +26,7 @@ Url = Annotated[
     typer.Option(
         "--client",
         envvar="BAROGRAPH_URL",
-        help="The address of Barograph's API, in place of the running stack's.",
+        help="The address of Barograph's API, instead of the running stack's.",
     ),
 ]
 Token = Annotated[
@@ -34,22 +39,27 @@ Token = Annotated[
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is; decisions and the audit carry it.")],
-    role: Annotated[Role, typer.Option(help="The rights of its holder.")] = Role.VIEWER,
+    name: Annotated[
+        str,
+        typer.Argument(help="The holder's name, which appears in decisions and in the audit log."),
+    ],
+    role: Annotated[Role, typer.Option(help="The role of its holder.")] = Role.VIEWER,
     project: Annotated[
         list[str] | None,
         typer.Option(
-            help="A project in which it opens things, * for every one; may be given several times. "
-            "By default the project default; an admin's token opens every one."
+            help="A project in which the token is valid, * for all; may be given several times. "
+            "The default is the project default; an admin's token is valid in all."
         ),
     ] = None,
-    days: Annotated[int, typer.Option(help="After so many days it ends.", min=1, max=3660)] = 90,
+    days: Annotated[
+        int, typer.Option(help="The number of days until it expires.", min=1, max=3660)
+    ] = 90,
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make a token and print it: it is shown once and not kept."""
+    """Create a token and print it; it is shown only once."""
     asked = {"name": name, "role": role.value, "projects": project or [], "days": days}
     made = call_client("POST", "tokens", state, url, token, asked)
     if as_json:
@@ -66,9 +76,10 @@ def create(
 def list_tokens(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
-    """Show every token that was not revoked, by name."""
+    """List all tokens that have not been revoked, by name."""
     rows = call_client("GET", "tokens", state, url, token)
-    show_rows(rows, as_json, ("id", "name", "role", "projects", "expires_at", "created_by"))
+    columns = ("id", "name", "role", "projects", "expires_at", "created_by")
+    show_rows(rows, as_json, columns, nothing="no token has been created")
 
 
 @app.command()
@@ -79,7 +90,7 @@ def revoke(
     token: Token = "",
 ) -> None:
     """End a token now, and every session that was begun with it."""
-    if not (len(token_id) < 100 and token_id.isalnum() and token_id.isascii()):  # noqa: PLR2004
+    if not re.fullmatch(r"[0-9a-f]{16}", token_id):
         fail(f"{visible(token_id)} is no token's id; see `barograph tokens list`")
     call_client("DELETE", f"tokens/{token_id}", state, url, token)
     typer.echo("revoked")

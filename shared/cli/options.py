@@ -13,7 +13,7 @@ State = Annotated[
     Path,
     typer.Option(
         "--state",
-        help="The directory in which the running stack keeps its files.",
+        help="The directory in which the stack keeps its files.",
         show_default=STATE_WORDS,
     ),
 ]

@@ -1,4 +1,4 @@
-"""``barograph config``: check and show what environment and ``barograph.toml`` say."""
+"""``barograph config``: check and show the settings of environment and ``barograph.toml``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.cli_options import AsJson, State
+from shared.cli.options import AsJson, State
 from shared.embedded.stackfile import DEFAULT_STATE
 from shared.setting_names import OF_COMMANDS, SettingsError, meant
 from shared.setting_sources import DEFAULT, FILE, SERVICES, VARIABLE, ConfigFile, read_config
 from shared.settings import ServiceSettings
+from shared.terminal import table_width
 from shared.visible import visible
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check and show the settings from the environment and barograph.toml.",
+)
 
 ConfigOption = Annotated[
     Path | None,
@@ -33,9 +37,7 @@ ConfigOption = Annotated[
         " it is there.",
     ),
 ]
-Service = Annotated[
-    list[str] | None, typer.Argument(help="Only these services; by default all of them.")
-]
+Service = Annotated[list[str] | None, typer.Argument(help="Only these services; by default all.")]
 _OTHER_VARIABLES = frozenset(
     {
         *OF_COMMANDS,
@@ -48,7 +50,7 @@ _OTHER_VARIABLES = frozenset(
 
 @dataclass(frozen=True)
 class Shown:
-    """A setting in force, and who said so."""
+    """A setting in force, and its source."""
 
     service: str
     setting: str
@@ -69,7 +71,7 @@ def checked(config: Path | None, state: Path) -> dict[str, str]:
 
     Ends the command with every fault, and tells what the stack decides by itself.
     """
-    from shared.embedded.service_settings import decided_here  # noqa: PLC0415
+    from shared.embedded.service_settings import decided_here
 
     file = _file(config, state)
     if faults := faults_of(file, os.environ):
@@ -83,7 +85,7 @@ def checked(config: Path | None, state: Path) -> dict[str, str]:
 
 @app.command()
 def check(config: ConfigOption = None, state: State = DEFAULT_STATE) -> None:
-    """Name every fault of the settings of all services; exit status 1 if there is any."""
+    """Report every fault in the settings of all services; exit status 1 if there is any."""
     faults = faults_of(_file(config, state), os.environ) + strangers_of(os.environ)
     if faults:
         raise typer.Exit(_told("\n".join(faults)))
@@ -94,11 +96,11 @@ def check(config: ConfigOption = None, state: State = DEFAULT_STATE) -> None:
 def show(
     service: Service = None,
     config: ConfigOption = None,
-    every: Annotated[bool, typer.Option("--all", help="Show defaults, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show defaults as well.")] = False,
     state: State = DEFAULT_STATE,
     as_json: AsJson = False,
 ) -> None:
-    """Show each setting with where it comes from, secrets masked."""
+    """Show each setting and its source, with secrets masked."""
     wanted = _services(service)
     file = _file(config, state)
     rows = [row for name in wanted for row in _shown(name, file) if every or row.origin != DEFAULT]
@@ -108,28 +110,35 @@ def show(
     table = Table("service", "setting", "value", "from", box=None)
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in asdict(row).values()))
-    Console().print(table if rows else "every setting has its default")
+    Console(width=table_width()).print(table if rows else "every setting has its default")
 
 
 @app.command()
 def values(config: ConfigOption = None, state: State = DEFAULT_STATE) -> None:
-    """Print the file as values for the chart, whose `settings` of each service it becomes.
+    """Convert the file to values for the chart, as `settings` of each service.
 
     What stands at the top of the file is given to each service. The chart refuses what it decides
-    by itself.
+    by itself. Secrets are left out and named: the chart reads them from Secrets.
     """
     file = _file(config, state)
     if file is None:
         raise typer.Exit(_told("there is no file; name one with --config"))
-    for_all = {name: each.text for name, each in file.of_all()}
-    tables = {
-        ("nodeAgent" if name == "agent" else name): {
-            "settings": for_all | {key: each.text for key, each in file.of(name)}
-        }
-        for name in SERVICES
-    }
-    given = {name: table for name, table in tables.items() if table["settings"]}
-    typer.echo(json.dumps(given, indent=2))
+    tables: dict[str, dict[str, dict[str, str]]] = {}
+    left_out: dict[str, None] = {}
+    for name in SERVICES:
+        given = dict((*file.of_all(), *file.of(name)))
+        secrets = [key for key in given if _is_secret(name, key)]
+        left_out |= dict.fromkeys(given.pop(key).origin for key in secrets)
+        settings = {key: each.text for key, each in given.items()}
+        tables["nodeAgent" if name == "agent" else name] = {"settings": settings}
+    for origin in left_out:
+        _told(f"note: {origin} is a secret and left out; give it to the chart in a Secret")
+    typer.echo(json.dumps({k: each for k, each in tables.items() if each["settings"]}, indent=2))
+
+
+def _is_secret(service: str, setting: str) -> bool:
+    field = settings_class(service).model_fields.get(setting)
+    return field is not None and "SecretStr" in str(field.annotation)
 
 
 def faults_of(file: ConfigFile | None, env: Mapping[str, str]) -> list[str]:
@@ -146,7 +155,7 @@ def faults_of(file: ConfigFile | None, env: Mapping[str, str]) -> list[str]:
 
 
 def strangers_of(env: Mapping[str, str]) -> list[str]:
-    """Variables that look like settings and are none of a service and none of all services."""
+    """Variables that look like settings but belong to no service."""
     known = _OTHER_VARIABLES | {
         f"BAROGRAPH_{name.upper()}" for name in ServiceSettings.model_fields
     }
@@ -165,7 +174,7 @@ def settings_class(service: str) -> type[ServiceSettings]:
     Raises:
         ImportError: a package that the service needs is not installed.
     """
-    from shared.embedded.stack import MODULES  # noqa: PLC0415 - it starts servers
+    from shared.embedded.stack import MODULES
 
     module = f"{MODULES[service]}.settings"
     kinds = [v for v in vars(importlib.import_module(module)).values() if isinstance(v, type)]

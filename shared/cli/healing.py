@@ -1,18 +1,15 @@
-"""``barograph healing``: decide on actions and rules, throw the kill switch, check the audit."""
+"""``barograph healing``: decide on actions and rules, stop healing, export the audit log."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import typer
 
-from shared.cli_options import AsJson, State
-from shared.correlation_cli import accept, reject, related, rules
-from shared.embedded.stackfile import DEFAULT_STATE
-from shared.healer_door import (
+from shared.cli.apis import (
     Hosts,
     Reason,
     Token,
@@ -20,25 +17,30 @@ from shared.healer_door import (
     call,
     call_for_bytes,
     fail,
+    part,
     said,
-    show_rows,
     the_alert,
 )
-from shared.healing_story import is_alert, tell
+from shared.cli.correlation import accept, reject, related, rules
+from shared.cli.narrative import is_alert, tell
+from shared.cli.options import AsJson, State
+from shared.cli.rows import show_rows
+from shared.embedded.stackfile import DEFAULT_STATE
 from shared.visible import visible
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True, help="Decide on actions and rules, stop healing, export the audit log."
+)
 
 
 @app.command("list")
 def list_actions(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
-    """Show open actions: what is proposed, until when to decide, what is under way."""
+    """List open actions: what is proposed and until when to decide, and what is in progress."""
     found = call("GET", "actions", state, url, token)
-    show_rows(
-        found, as_json, ("action_id", "state", "remediation", "target", "total_steps", "expires")
-    )
+    columns = ("action_id", "state", "remediation", "target", "total_steps", "expires")
+    show_rows(found, as_json, columns, nothing="no action is proposed or in progress")
 
 
 @app.command()
@@ -51,7 +53,7 @@ def show(
 ) -> None:
     """Show one alert: why, what was done, what is planned, and the evidence of its machine."""
     alert_id = the_alert(alert_id, state, url, token)
-    found = call("GET", f"alerts/{quote(alert_id, safe='')}", state, url, token)
+    found = call("GET", f"alerts/{part(alert_id)}", state, url, token)
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -64,7 +66,8 @@ def show(
     for looked in [evidence, *evidence["more"]] if evidence else []:
         typer.echo(f"\n{looked['title']}")
         rows = [row["columns"] for row in looked["rows"]]
-        show_rows(rows, as_json, tuple(dict.fromkeys(name for row in rows for name in row)))
+        columns = tuple(dict.fromkeys(name for row in rows for name in row))
+        show_rows(rows, as_json, columns, nothing="nothing was found")
 
 
 @app.command(hidden=True)
@@ -85,19 +88,23 @@ def why(
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Say why people were notified of an alert, or why not: what was seen, decided and sent."""
+    """Explain why people were notified of an alert, or why not."""
     alert_or_host = the_alert(alert_or_host, state, url, token)
     if is_alert(alert_or_host):
-        path = f"alerts/{quote(alert_or_host, safe='')}/narrative"
+        path = f"alerts/{part(alert_or_host)}/narrative"
         stories = [call("GET", path, state, url, token)]
     else:
         asked = {"host": alert_or_host, "item": item} | ({"at": at} if at else {})
-        stories = call("GET", f"why?{urlencode(asked)}", state, url, token)
+        stories = call("GET", f"why?{urlencode(asked, errors='replace')}", state, url, token)
     if as_json:
         typer.echo(json.dumps(stories))
         return
     if not stories:
-        typer.echo(f"no alert of {visible(alert_or_host)} is remembered that fits")
+        fitting = " with this item or at this time" if item or at else ""
+        typer.echo(
+            f"no alert of {visible(alert_or_host)} is remembered{fitting}; `barograph alerts` "
+            "lists the open ones, and one that has ended is found by its machine or its id"
+        )
     for story in stories:
         tell(story)
 
@@ -106,7 +113,7 @@ def why(
 def doctor(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
-    """Say what keeps a critical alert from people; exit status 1 if anything does."""
+    """Show what keeps critical alerts from reaching people; exit status 1 if anything does."""
     found = call("GET", "reachability", state, url, token)
     lines = [visible(problem) for problem in found["problems"]]
     typer.echo(json.dumps(found) if as_json else "\n".join(lines) or "people can be reached")
@@ -122,7 +129,7 @@ def approve(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Have a proposed action carried out, as it was shown."""
+    """Execute a proposed action, as it was shown."""
     _decide(action_id, "approve", "running", reason, state, url, token)
 
 
@@ -146,7 +153,7 @@ def stop(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """The kill switch: nothing acts any more; what is under way ends before its next step."""
+    """Stop all healing (kill switch); actions in progress end before their next step."""
     call("POST", "healing/stop", state, url, token, said(reason, hosts=hosts))
     typer.echo(f"stopped on {hosts}")
 
@@ -159,7 +166,7 @@ def resume(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Let acting go on where it was stopped with the same pattern."""
+    """Resume acting where it was stopped with the same pattern."""
     left = call("POST", "healing/resume", state, url, token, said(reason, hosts=hosts))
     still = ", ".join(switch["hosts"] for switch in left)
     typer.echo(f"resumed on {hosts}" + (f"; still stopped: {still}" if still else ""))
@@ -177,8 +184,8 @@ def not_an_anomaly(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Say that an alarm was none; its detector learns that values like this are normal."""
-    path = f"alerts/{quote(the_alert(alert_id, state, url, token), safe='')}/judge"
+    """Report a false alarm; the detector learns that such values are normal."""
+    path = f"alerts/{part(the_alert(alert_id, state, url, token))}/judge"
     call("POST", path, state, url, token, said(reason, anomaly=False))
     typer.echo("noted")
 
@@ -186,30 +193,32 @@ def not_an_anomaly(
 @app.command(hidden=True)
 def health(
     groups: Annotated[
-        bool, typer.Option("--groups", help="Show groups of machines in place of machines.")
+        bool, typer.Option("--groups", help="Show groups of machines instead of machines.")
     ] = False,
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show how well machines are, worst first, and what to fix first."""
+    """Show the health of machines, worst first, and what to fix first."""
     path = f"health?scope={'group' if groups else 'machine'}"
     found = call("GET", path, state, url, token)
-    show_rows(found, as_json, ("name", "score", "verdict", "trend", "first", "usage", "advice"))
+    columns = ("name", "score", "verdict", "trend", "first", "usage", "advice")
+    show_rows(found, as_json, columns, nothing="no machine has sent samples yet")
 
 
 @app.command(hidden=True)
 def ledger(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
-    """Show how many alarms never had to happen, how many nobody foresaw, what did not help."""
+    """Show how many alarms were averted, how many were missed, and what did not help."""
     found = call("GET", "ledger", state, url, token)
     if as_json:
         typer.echo(json.dumps(found))
         return
     counts = ("predicted", "came_true", "false", "averted", "saved", "alarms", "missed")
-    show_rows(found["items"], as_json, ("item", *counts, "accuracy", "reduction", "missed_rate"))
+    columns = ("item", *counts, "accuracy")
+    show_rows(found["items"], as_json, columns, nothing="no alarm was predicted or raised yet")
     typer.echo(
         f"remediations: {found['saved']} saved an alarm, {found['repaired']} ended one, "
         f"{found['failed']} did not help"
@@ -223,7 +232,7 @@ def audit(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Export the audit; check it with `python -m services.healer audit-verify FILE`."""
+    """Export the audit log; verify it with `python -m services.healer audit-verify FILE`."""
     text = call_for_bytes("audit", state, url, token)
     with target.open("xb") as file:
         file.write(text)
@@ -233,7 +242,7 @@ def audit(
 def _decide(
     action_id: str, decision: str, wanted: str, reason: str, state: Path, url: str, token: str
 ) -> None:
-    path = f"actions/{quote(action_id, safe='')}/{decision}"
+    path = f"actions/{part(action_id)}/{decision}"
     action = call("POST", path, state, url, token, said(reason))
     if action["state"] != wanted:
         fail(f"it is {action['state']}: {action['reason'] or 'somebody else decided before'}")

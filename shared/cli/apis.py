@@ -1,9 +1,8 @@
-"""The two APIs as commands of `barograph` use them: refusals end a command, answers are shown."""
+"""The two APIs for commands of `barograph`: refusals end a command, answers are printed."""
 
 from __future__ import annotations
 
 import getpass
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from shared.healing_story import is_alert
+from shared.cli.narrative import is_alert
 from shared.visible import visible
 
 Url = Annotated[
@@ -23,7 +19,7 @@ Url = Annotated[
     typer.Option(
         "--healer",
         envvar="BAROGRAPH_HEALER_URL",
-        help="The healer's address, in place of the running stack's.",
+        help="The healer's address, instead of the running stack's.",
     ),
 ]
 Token = Annotated[
@@ -32,7 +28,7 @@ Token = Annotated[
         "--token", envvar="BAROGRAPH_HEALER_TOKEN", help="The bearer token of the healer's API."
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="The reason, which the audit keeps.")]
+Reason = Annotated[str, typer.Option("--reason", help="The reason, kept in the audit log.")]
 Hosts = Annotated[
     str, typer.Option("--hosts", help="The machines, as a shell pattern of their names.")
 ]
@@ -44,7 +40,7 @@ _BEGINNING = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f-]*)?")
 def open_alerts(state: Path, url: str, token: str) -> list[dict[str, Any]]:
     """Every alert that has not ended, oldest first."""
     # httpx, behind it, takes long to import: help and the other commands do without.
-    from shared.client.client import Client, open_alerts  # noqa: PLC0415
+    from shared.client.client import Client, open_alerts
 
     with ended_by_errors(), Client(healer_url=url, healer_token=token, state=state) as barograph:
         return open_alerts(barograph.alerts_api)
@@ -57,7 +53,7 @@ def the_alert(text: str, state: Path, url: str, token: str) -> str:
     ids = [each["incident_id"] for each in open_alerts(state, url, token)]
     meant = [each for each in ids if each.startswith(text)]
     if len(meant) > 1:
-        fail(f"{text} may be {', '.join(meant[:_MAX_NAMED])}; say more of the id")
+        fail(f"{text} may be {', '.join(meant[:_MAX_NAMED])}; give more of the id")
     return meant[0] if meant else text
 
 
@@ -66,11 +62,19 @@ def said(reason: str, **more: Any) -> dict[str, Any]:
     return {"by": getpass.getuser(), "reason": reason, **more}
 
 
+def part(text: str) -> str:
+    """One part of a path, whatever is in it; ends the command where nothing can be named so."""
+    from shared.client.connection import path_part
+
+    with ended_by_errors():
+        return path_part(text)
+
+
 def call(
     method: str, path: str, state: Path, url: str, token: str, body: dict[str, Any] | None = None
 ) -> Any:
     """The healer's answer; ends the command with what a refusal says."""
-    from shared.client import Client  # noqa: PLC0415
+    from shared.client import Client
 
     with ended_by_errors(), Client(healer_url=url, healer_token=token, state=state) as barograph:
         return barograph.alerts_api.call(method, f"/{path}", **_with(body))
@@ -78,7 +82,7 @@ def call(
 
 def call_for_bytes(path: str, state: Path, url: str, token: str) -> bytes:
     """The healer's answer at ``path``, byte for byte."""
-    from shared.client import Client  # noqa: PLC0415
+    from shared.client import Client
 
     with ended_by_errors(), Client(healer_url=url, healer_token=token, state=state) as barograph:
         return bytes(barograph.alerts_api.request("GET", f"/{path}").content)
@@ -88,7 +92,7 @@ def call_client(
     method: str, path: str, state: Path, url: str, token: str, body: dict[str, Any] | None = None
 ) -> Any:
     """The client service's answer; ends the command with what a refusal says."""
-    from shared.client import Client  # noqa: PLC0415
+    from shared.client import Client
 
     with ended_by_errors(), Client(url, token, state=state) as barograph:
         return barograph.jobs_api.call(method, f"/{path}", **_with(body))
@@ -97,7 +101,7 @@ def call_client(
 @contextmanager
 def ended_by_errors() -> Iterator[None]:
     """End the command with every fault that an API named."""
-    from shared.client import ClientError  # noqa: PLC0415
+    from shared.client import ClientError
 
     try:
         yield
@@ -107,27 +111,6 @@ def ended_by_errors() -> Iterator[None]:
 
 def _with(body: dict[str, Any] | None) -> dict[str, Any]:
     return {} if body is None else {"json": body}
-
-
-def show_rows(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> None:
-    """Rows as a table, or as JSON."""
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    table = Table(*columns)
-    for row in rows:
-        cells = [row.get(name) for name in columns]
-        table.add_row(*(_cell(cell) for cell in cells))
-    Console().print(table)
-
-
-def _cell(value: object) -> Text:
-    """As plain text: what machines and people sent is no markup."""
-    if isinstance(value, float):
-        return Text(f"{value:.3g}")
-    if isinstance(value, list):
-        return Text(visible(", ".join(map(str, value))))
-    return Text("-" if value is None or value == "" else visible(str(value)))
 
 
 def fail(text: str) -> NoReturn:

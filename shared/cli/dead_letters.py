@@ -1,4 +1,4 @@
-"""``barograph dead-letters``: what nobody could handle, why, and sending it again."""
+"""``barograph dead-letters``: messages that could not be handled: list, inspect, replay."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared.cli_options import AsJson, State
+from shared.cli.apis import fail
+from shared.cli.options import AsJson, State
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stackfile import DEFAULT_STATE, read_stack_file
-from shared.messaging.dead_letters import DeadLetters
+from shared.messaging.dead_letters import DeadLetters, work_queue_names
 from shared.messaging.errors import MessagingError
 from shared.visible import visible
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+_AGENT = "agent."
+"""How the queues of single machines are named."""
+app = typer.Typer(
+    no_args_is_help=True, help="List, inspect and replay messages that could not be handled."
+)
 
 Url = Annotated[
     str,
@@ -47,15 +52,18 @@ def list_queues(state: State = DEFAULT_STATE, url: Url = "", as_json: AsJson = F
 def inspect(
     queue: Annotated[str, typer.Argument(help="The work queue, such as task.jobs.")],
     limit: Annotated[
-        int, typer.Option(min=1, max=10_000, help="The number of dead letters shown, oldest first.")
+        int, typer.Option(min=1, max=10_000, help="How many dead letters to show, oldest first.")
     ] = 20,
     state: State = DEFAULT_STATE,
     url: Url = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show dead letters with their reasons; they stay where they are."""
+    """Show dead letters with their reasons, without removing them."""
+    _check_name(queue)
     with _letters(state, url) as letters:
         found = letters.look(queue, limit)
+    if not found and not as_json:
+        typer.echo(f"{visible(queue)} has no dead letters")
     for letter in found:
         shown = vars(letter) | {"body": letter.body.decode("utf-8", errors="replace")}
         if as_json:
@@ -74,12 +82,20 @@ def replay(
     state: State = DEFAULT_STATE,
     url: Url = "",
 ) -> None:
-    """Send dead letters to their queue again, e.g. after a fault was mended."""
+    """Send dead letters to their queue again, for example after a bug was fixed."""
+    _check_name(queue)
     with _letters(state, url) as letters:
         count = letters.replay(queue, message_id or None)
     typer.echo(f"replayed {count}")
     if message_id and not count:
         raise typer.Exit(1)
+
+
+def _check_name(queue: str) -> None:
+    """End the command where no service has such a queue."""
+    known = work_queue_names()
+    if queue not in known and not queue.startswith(_AGENT):
+        fail(f"{visible(queue)} is no work queue; there are {', '.join(known)}, agent.MACHINE")
 
 
 @contextmanager

@@ -1,18 +1,20 @@
-"""``barograph doctor``: whether all of it works, from samples that come in to people notified."""
+"""The checks of ``barograph doctor``, from incoming samples to notified people."""
 
 from __future__ import annotations
 
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from urllib.parse import quote
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from shared.client.connection import Connection
+from shared.client.errors import ClientError
 from shared.service.sharing import UNOWNED_LIMIT_S
 from shared.visible import visible
 
@@ -25,39 +27,16 @@ Samples = Mapping[str, list[tuple[dict[str, str], float]]]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
     ok: bool
     detail: str
 
 
-@dataclass(frozen=True)
-class Healer:
-    """Where the healer's API is."""
-
-    url: str
-    token: str
-
-    def call(self, method: str, path: str) -> object:
-        """Its answer; of a failed test of a channel, too, which says what went wrong."""
-        request = urllib.request.Request(  # noqa: S310 - the caller has checked the scheme
-            f"{self.url.rstrip('/')}/api/v1/{path}",
-            b"" if method == "POST" else None,
-            method=method,
-        )
-        if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - as above
-                return json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            if error.code == 502:  # noqa: PLR2004 - a channel's test was not taken
-                return json.loads(error.read())
-            raise
-
-
-def examine(health: Mapping[str, str], healer: Healer, *, test_notice: bool) -> Iterator[Finding]:
+def examine(
+    health: Mapping[str, str], healer: Connection, *, test_notice: bool
+) -> Iterator[Finding]:
     """Every finding, in the order in which a sample becomes a notice.
 
     Args:
@@ -69,20 +48,20 @@ def examine(health: Mapping[str, str], healer: Healer, *, test_notice: bool) -> 
     for name, url in health.items():
         yield from _of_probe(name, url)
         try:
-            measured[name] = _samples(_get(f"{url}/metrics")[0].decode())
-        except (OSError, ValueError) as error:
+            measured[name] = _samples(_get(f"{url}/metrics").text)
+        except (httpx.HTTPError, ValueError) as error:
             yield Finding(f"{name}: metrics", ok=False, detail=str(error))
     yield from _of_partitions(measured)
     for name, samples in measured.items():
         yield from _of_messages(name, samples)
     try:
         yield from _of_people(healer, measured, test_notice=test_notice)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        yield Finding("healer's API", ok=False, detail=f"{healer.url}: {error}")
+    except (ClientError, ValueError, KeyError, TypeError) as error:
+        yield Finding("healer's API", ok=False, detail=f"{error}")
 
 
 def shown(findings: Sequence[Finding], *, as_json: bool) -> str:
-    """One line each, what is wrong marked; or for programs."""
+    """Print one line per check with problems marked, or JSON."""
     if as_json:
         well = all(finding.ok for finding in findings)
         return json.dumps({"ok": well, "findings": [asdict(finding) for finding in findings]})
@@ -94,23 +73,28 @@ def shown(findings: Sequence[Finding], *, as_json: bool) -> str:
 
 
 def _of_probe(name: str, url: str) -> Iterator[Finding]:
-    """Broker, store and all else that makes a service unready; its clock."""
+    """The readiness of a service, with what it lacks, and its clock."""
     sent = time.time()
     try:
-        body, date = _get(f"{url}/readyz")
-        wrong = json.loads(body)["wrong"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        answer = _get(f"{url}/readyz")
+        wrong = answer.json()["wrong"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         yield Finding(f"{name}: ready", ok=False, detail=f"{url} does not answer: {error}")
         return
     detail = "; ".join(f"{part}: {why}" for part, why in wrong.items())
     yield Finding(f"{name}: ready", not wrong, detail or "broker and store answer")
-    skew = _skew_s(date, sent, time.time())
+    skew = _skew_s(answer.headers.get("Date", ""), sent, time.time())
     if skew is not None:
-        yield Finding(f"{name}: clock", skew <= _MAX_SKEW_S, f"off by {skew:.0f} s at least")
+        yield Finding(f"{name}: clock", skew <= _MAX_SKEW_S, _off(skew))
+
+
+def _off(skew_s: float) -> str:
+    """The clock's difference in words: what the answer took may hide a small one."""
+    return f"off by at least {skew_s:.0f} s" if skew_s >= 1 else "agrees with this machine's"
 
 
 def _skew_s(date: str, sent: float, came: float) -> float | None:
-    """How far the other clock is off, whatever time the answer took; its seconds are whole."""
+    """Return the other clock's deviation, allowing for the answer's delay and whole seconds."""
     try:
         theirs = parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):
@@ -119,7 +103,7 @@ def _skew_s(date: str, sent: float, came: float) -> float | None:
 
 
 def _of_partitions(measured: Mapping[str, Samples]) -> Iterator[Finding]:
-    """Whether somebody works each stream of samples; replicas of a service share them out."""
+    """Check that every sample stream has an owner; replicas of a service share them out."""
     for name, samples in measured.items():
         lags = [value for _, value in samples.get("barograph_partition_lag_seconds", ())]
         if not lags:
@@ -127,13 +111,13 @@ def _of_partitions(measured: Mapping[str, Samples]) -> Iterator[Finding]:
         owned = _total(samples, "barograph_partitions_owned")
         replicas = max(1.0, _total(samples, "barograph_replicas_alive"))
         alone = [s for _, s in samples.get("barograph_partition_unowned_seconds", ())]
-        nobodys = sum(seconds > UNOWNED_LIMIT_S for seconds in alone)
+        unowned = sum(seconds > UNOWNED_LIMIT_S for seconds in alone)
         detail = (
-            f"{owned:.0f} streams owned, shared by {replicas:.0f}; {nobodys} are nobody's; "
+            f"{owned:.0f} streams owned, shared by {replicas:.0f}; {unowned} have no owner; "
             f"newest samples {max(lags):.0f} s old"
         )
         idle = replicas == 1 and not owned
-        well = not nobodys and not idle and max(lags) <= _MAX_LAG_S
+        well = not unowned and not idle and max(lags) <= _MAX_LAG_S
         yield Finding(f"{name}: samples", well, detail)
 
 
@@ -152,10 +136,9 @@ def _of_messages(name: str, samples: Samples) -> Iterator[Finding]:
 
 
 def _of_people(
-    healer: Healer, measured: Mapping[str, Samples], *, test_notice: bool
+    healer: Connection, measured: Mapping[str, Samples], *, test_notice: bool
 ) -> Iterator[Finding]:
-    reach = healer.call("GET", "reachability")
-    assert isinstance(reach, dict)  # noqa: S101 - the healer's own answer
+    reach = healer.call("GET", "/reachability")
     for problem in reach["problems"]:
         yield Finding("people", ok=False, detail=problem)
     if not reach["problems"]:
@@ -163,15 +146,14 @@ def _of_people(
     agents = reach["agents"]
     newest = max((agent["at"] for agent in agents), default="")
     # Machines need no agent, and one is asked when its machine has an alarm: that is no fault.
-    detail = f"{len(agents)} have answered, the last at {newest}" if agents else "none was heard"
+    detail = f"{len(agents)} have answered, the last at {newest}" if agents else "none has answered"
     yield Finding("node agents", ok=True, detail=detail)
     of_healer: Samples = {key: each for s in measured.values() for key, each in s.items()}
     yield from _of_canary(float(reach["canary_every_s"]), of_healer)
     oldest = _total(of_healer, "barograph_oldest_unnotified_critical_seconds")
-    detail = f"the oldest critical alert that nobody knows of is {oldest:.0f} s old"
-    yield Finding("alerts", oldest <= _UNNOTIFIED_S, detail if oldest else "none waits unknown")
-    channels = healer.call("GET", "channels") if test_notice else []
-    assert isinstance(channels, list)  # noqa: S101 - as above
+    detail = f"the oldest critical alert of which nobody was notified is {oldest:.0f} s old"
+    yield Finding("alerts", oldest <= _UNNOTIFIED_S, detail if oldest else "none is waiting")
+    channels = healer.call("GET", "/channels") if test_notice else []
     for channel in channels:
         yield _of_channel(healer, channel["name"])
 
@@ -186,25 +168,23 @@ def _of_canary(every_s: float, samples: Samples) -> Iterator[Finding]:
     yield Finding("canary", bool(at) and age <= _CANARY_LATE * every_s, detail)
 
 
-def _of_channel(healer: Healer, name: str) -> Finding:
+def _of_channel(healer: Connection, name: str) -> Finding:
     try:
-        answer = healer.call("POST", f"channels/{quote(name, safe='')}/test")
-        assert isinstance(answer, dict)  # noqa: S101 - the healer's own answer
+        path = f"/channels/{quote(name, safe='')}/test"
+        # A channel that did not take the test is answered by 502, and with what went wrong.
+        answer = healer.call("POST", path, accepted=(HTTPStatus.BAD_GATEWAY,))
         failed = "; ".join(f"{recipient}: {why}" for recipient, why in answer["failed"].items())
-    except (OSError, ValueError, KeyError) as error:
+    except (ClientError, ValueError, KeyError, TypeError) as error:
         failed = str(error)
     return Finding(f"channel {name}", not failed, failed or "took a test notice")
 
 
-def _get(url: str) -> tuple[bytes, str]:
-    """The body and the sender's time; a service that is not ready says why with 503."""
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - own addresses
-            return answer.read(), answer.headers.get("Date", "")
-    except urllib.error.HTTPError as error:
-        if error.code != 503:  # noqa: PLR2004 - not ready
-            raise
-        return error.read(), error.headers.get("Date", "")
+def _get(url: str) -> httpx.Response:
+    """A probe's answer; a service that is not ready says why with 503."""
+    answer = httpx.get(url, timeout=_TIMEOUT_S, trust_env=False)
+    if answer.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.raise_for_status()
+    return answer
 
 
 def _samples(text: str) -> Samples:

@@ -1,4 +1,4 @@
-"""`barograph alerts`, `forecasts`, `acknowledge` and `silences`: what is wrong, due and muted."""
+"""`barograph alerts`, `forecasts`, `acknowledge` and `silences`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,35 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.cli_options import AsJson, State
+from shared.cli.apis import Token, Url, call, fail, open_alerts, part, the_alert
+from shared.cli.options import AsJson, State
+from shared.cli.rows import show_rows
 from shared.embedded.stackfile import DEFAULT_STATE
-from shared.healer_door import Token, Url, call, fail, open_alerts, show_rows, the_alert
+from shared.terminal import table_width
 from shared.visible import visible
 
-silences = typer.Typer(no_args_is_help=True, help="Mute alerts for a while, see and end silences.")
+silences = typer.Typer(no_args_is_help=True, help="Add, list and end silences.")
 
-Host = Annotated[str, typer.Option("--host", help="Show only this machine's.")]
-Item = Annotated[str, typer.Option("--item", help="Show only those of this item.")]
+Host = Annotated[str, typer.Option("--host", help="Show only alerts of this machine.")]
+Item = Annotated[str, typer.Option("--item", help="Show only alerts of this item.")]
 Watch = Annotated[
-    bool, typer.Option("--watch", "-w", help="Show it anew every few seconds, until interrupted.")
+    bool, typer.Option("--watch", "-w", help="Refresh every few seconds, until interrupted.")
 ]
 Matchers = Annotated[
     list[str],
-    typer.Argument(
-        help="A matcher that all alerts must meet, such as 'host=\"db7\"' or 'item=~\"df[.].*\"'."
-    ),
+    typer.Argument(help="A matcher of labels, such as 'host=\"db7\"' or 'item=~\"df[.].*\"'."),
 ]
 _SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _WATCH_S = 5.0
 _SHORT = 8
-"""So much of an id tells alerts apart for people; commands take it for the whole."""
+"""The length of an id's beginning that identifies an alert; commands accept it."""
 _ORDER = ("critical", "warning", "info")
 _COLOURS = {"critical": "red", "warning": "yellow"}
 
@@ -55,7 +54,7 @@ def alerts(
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show open alerts, the most severe first, and where each stands with people."""
+    """List open alerts, the most severe first, and who has been notified."""
     wanted = [each.strip() for each in severity.split(",") if each.strip()]
     if unknown := sorted({*wanted} - {*_ORDER}):
         fail(f"no such severity: {', '.join(unknown)}; there are {', '.join(_ORDER)}")
@@ -79,7 +78,7 @@ def forecasts(
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show predicted alarms that are open, the earliest due first."""
+    """List predicted alarms, the earliest first."""
 
     def look() -> list[dict[str, Any]]:
         found = _of(open_alerts(state, url, token), host, item)
@@ -97,9 +96,9 @@ def acknowledge(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Say that you take care of an alert: it is not repeated, and nobody else is notified."""
+    """Acknowledge an alert: it is not repeated, and nobody else is notified."""
     alert = the_alert(alert, state, url, token)
-    path = f"alerts/{quote(alert, safe='')}/acknowledge"
+    path = f"alerts/{part(alert)}/acknowledge"
     call("POST", path, state, url, token, {"by": getpass.getuser()})
     typer.echo(f"{alert}: acknowledged by {getpass.getuser()}")
 
@@ -114,7 +113,8 @@ def list_silences(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    show_rows(rows, as_json, ("silence_id", "matchers", "starts_at", "ends_at", "owner", "reason"))
+    columns = ("silence_id", "matchers", "starts_at", "ends_at", "owner", "reason")
+    show_rows(rows, as_json, columns, nothing="there is no silence and no maintenance window")
 
 
 @silences.command()
@@ -123,23 +123,23 @@ def add(
     lasting: Annotated[
         str, typer.Option("--for", help="The length of the silence, such as 30m, 2h or 1d12h.")
     ] = "2h",
-    reason: Annotated[str, typer.Option("--reason", help="Why; people read it.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, shown to people.")] = "",
     preview: Annotated[
-        bool, typer.Option("--preview", help="Say what it would mute, and add nothing.")
+        bool, typer.Option("--preview", help="Show which alerts it would mute, without adding it.")
     ] = False,
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Mute the alerts that all MATCHERS fit, and say how many are open now."""
-    from shared.client.client import silence_body  # noqa: PLC0415 - httpx is long to import
+    """Mute the alerts that match all MATCHERS, and show how many are open now."""
+    from shared.client.client import silence_body
 
     try:
         ends = datetime.now(UTC) + _span(lasting)
     except (ValueError, OverflowError):
         fail(f"{lasting} is no time to last; write 30m, 2h or 1d12h")
-    body = silence_body(matchers, ends, reason or "said on the command line")
+    body = silence_body(matchers, ends, reason or "added on the command line")
     looked = call("POST", "silences/preview", state, url, token, body)
     made = {} if preview else call("POST", "silences", state, url, token, body)
     if as_json:
@@ -155,7 +155,7 @@ def add(
 @silences.command()
 def end(silence_id: str, state: State = DEFAULT_STATE, url: Url = "", token: Token = "") -> None:
     """End a silence now; people are notified of what it held back and still holds."""
-    call("DELETE", f"silences/{quote(silence_id, safe='')}", state, url, token)
+    call("DELETE", f"silences/{part(silence_id)}", state, url, token)
     typer.echo(f"{visible(silence_id)}: ended")
 
 
@@ -172,7 +172,7 @@ def _shown(
     watch: bool,
     as_json: bool,
 ) -> None:
-    console = Console()
+    console = Console(width=table_width())
     while True:
         found = look()
         if as_json:
@@ -189,7 +189,7 @@ def _shown(
 def _alerts_table(found: list[dict[str, Any]]) -> Table | str:
     if not found:
         return "no alert is open"
-    table = Table("alert", "severity", "state", "with people", "since (UTC)", "what", box=None)
+    table = _table("alert", "severity", "state", "with people", "since (UTC)", "what")
     for each in found:
         table.add_row(
             each["incident_id"][:_SHORT],
@@ -202,6 +202,14 @@ def _alerts_table(found: list[dict[str, Any]]) -> Table | str:
     return table
 
 
+def _table(*headings: str) -> Table:
+    """A table in which a name that is too long for its column goes on in the next line."""
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
 def _standing(alert: dict[str, Any]) -> str:
     standing = "acknowledged" if alert["acknowledged"] else str(alert["status"])
     return visible(f"{standing} by {alert['held_by']}" if alert["held_by"] else standing)
@@ -210,7 +218,7 @@ def _standing(alert: dict[str, Any]) -> str:
 def _forecasts_table(found: list[dict[str, Any]]) -> Table | str:
     if not found:
         return "no alarm is predicted"
-    table = Table("alert", "severity", "due (UTC)", "in", "what", box=None)
+    table = _table("alert", "severity", "due (UTC)", "in", "what")
     for each in found:
         due = datetime.fromtimestamp(each["crossing_ms"] / 1000, UTC)
         table.add_row(

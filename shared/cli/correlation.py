@@ -1,4 +1,4 @@
-"""``barograph healing`` about alarms that go together: rules, and metrics that move before them."""
+"""``barograph healing``: correlation rules, and metrics that change before alarms."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import csv
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from shared.cli_options import AsJson, State
+from shared.cli.apis import Hosts, Reason, Token, Url, call, fail, part, said
+from shared.cli.options import AsJson, State
+from shared.cli.rows import show_rows
 from shared.embedded.stackfile import DEFAULT_STATE
-from shared.healer_door import Hosts, Reason, Token, Url, call, fail, said, show_rows
 
 
 def rules(
     state: State = DEFAULT_STATE, url: Url = "", token: Token = "", as_json: AsJson = False
 ) -> None:
-    """Show correlation rules: which alarms go together, how surely, and what was decided."""
+    """Show correlation rules: which alarms occur together, how often, and what was decided."""
     found = call("GET", "rules", state, url, token)
     flat = [rule | rule.pop("pair") for rule in found]
     columns = ("rule_id", "state", "scope", "cause", "effect", "support", "confidence", "lift")
-    show_rows(flat, as_json, (*columns, "lag_s", "count"))
+    nothing = "no rule has been found: alarms have not occurred together often enough"
+    show_rows(flat, as_json, (*columns, "lag_s", "count"), nothing=nothing)
 
 
 def accept(
@@ -32,8 +33,8 @@ def accept(
     url: Url = "",
     token: Token = "",
 ) -> None:
-    """Accept a rule: from now on B is attached to A."""
-    call("POST", f"rules/{quote(rule_id, safe='')}/accept", state, url, token, said(reason))
+    """Accept a rule: from now on alarms of B are attached to those of A."""
+    call("POST", f"rules/{part(rule_id)}/accept", state, url, token, said(reason))
     typer.echo("accepted")
 
 
@@ -45,7 +46,7 @@ def reject(
     token: Token = "",
 ) -> None:
     """Reject a rule, or retire one that was accepted."""
-    call("POST", f"rules/{quote(rule_id, safe='')}/reject", state, url, token, said(reason))
+    call("POST", f"rules/{part(rule_id)}/reject", state, url, token, said(reason))
     typer.echo("rejected")
 
 
@@ -58,33 +59,40 @@ def related(
         ),
     ],
     item: Annotated[
-        str, typer.Option("--item", help="Take the alarms of this item that the healer remembers.")
+        str, typer.Option("--item", help="Take the alarms of this item from the healer.")
     ] = "",
     hosts: Hosts = "*",
     alarms: Annotated[
         Path | None,
-        typer.Option("--alarms", help="Take the alarms from this file, which has one time a line."),
+        typer.Option("--alarms", help="Take the alarms from this file, with one time per line."),
     ] = None,
     window: Annotated[
         int,
-        typer.Option("--window", help="The number of steps before an alarm that are looked at."),
+        typer.Option("--window", help="The number of steps before an alarm that are examined."),
     ] = 5,
     state: State = DEFAULT_STATE,
     url: Url = "",
     token: Token = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show which recorded metrics move before an alarm, the most telling first."""
+    """Show which recorded metrics change before an alarm, the strongest association first."""
     try:
         body: dict[str, Any] = {"metrics": _columns(metrics), "hosts": hosts, "window": window}
         if alarms is not None:
             body["alarms"] = [_unix_s(line) for line in alarms.read_text().split("\n") if line]
     except (OSError, ValueError, KeyError) as error:
-        fail(f"cannot read it: {error}")
+        fail(f"{metrics} is read as a CSV file of metrics, and that failed: {_why(error)}")
     answer = call("POST", "associations", state, url, token, body | {"item": item})
     if not as_json:
         typer.echo(f"{answer['alarms']} alarms")
-    show_rows(answer["metrics"], as_json, ("metric", "related", "z", "gain_ratio", "windows"))
+    columns = ("metric", "related", "z", "gain_ratio", "windows")
+    show_rows(answer["metrics"], as_json, columns, nothing="no metric changes before the alarms")
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"it has no column {error}"
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _columns(path: Path) -> dict[str, list[tuple[float, float]]]:

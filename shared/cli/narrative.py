@@ -1,4 +1,4 @@
-"""An alert's story on a terminal, as the healer's API gives it."""
+"""Prints an alert's narrative from the healer's API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ALERT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_alert(text: str) -> bool:
-    """Whether it is an alert's id, and not the name of a machine."""
+    """Return whether it is an alert's id, and not the name of a machine."""
     return _ALERT_ID.fullmatch(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where a point stands in its series: which step apart, how many points are missing before it.
+"""Aligns points to their series' step, and counts the points missing before each.
 
 The step is inferred: the first distance between two points, replaced when three in a row do not
 agree with it. A configured step is never replaced.

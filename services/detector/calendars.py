@@ -1,7 +1,7 @@
 """Local time of day and week, with daylight saving and holidays, by named calendars.
 
 A holiday's day is like none of those it would be compared with: on it, what looks at the time of
-day or of the week says nothing and learns nothing; everything else goes on.
+day or of the week says nothing and learns nothing; everything else continues.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from shared.time_zones import time_zone
+
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _YEARLY = re.compile(r"\d\d-\d\d")
 _LEAP_YEAR = 2024
@@ -24,7 +26,7 @@ Bools = NDArray[np.bool_]
 
 
 class Calendar(BaseModel):
-    """The clock and the days off where a series' users live."""
+    """The time zone and holidays of a series' users."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,11 +39,7 @@ class Calendar(BaseModel):
     @field_validator("zone")
     @classmethod
     def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, OSError, ValueError) as error:
-            raise ValueError(f"no time zone {value!r}") from error
-        return value
+        return time_zone(value).key
 
     @field_validator("holidays")
     @classmethod
@@ -66,7 +64,7 @@ class Calendar(BaseModel):
         return frozenset(once), frozenset(yearly)
 
     def is_holiday(self, days: int) -> bool:
-        """Whether the local day that many days after 1970-01-01 is one."""
+        """Return whether the local day that many days after 1970-01-01 is one."""
         day = datetime.fromtimestamp(days * 86_400, tz=UTC).date()
         once, yearly = self._days_off
         return day in once or (day.month, day.day) in yearly

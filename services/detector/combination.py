@@ -1,4 +1,4 @@
-"""From votes to a verdict: by one detector's score, by the series' kind, or by majority.
+"""Combines votes into a verdict: one detector's score, the series' kind, or a majority.
 
 ``surprise``: the detector of that name alone, which has its own views and a false-alarm budget.
 ``branch``: a series with a daily rhythm is judged by chain and amplitude, and one of the two is
@@ -51,15 +51,15 @@ class Verdict:
 
 
 class Combination(BaseModel):
-    """How votes become a verdict."""
+    """The combination of votes into a verdict."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["surprise", "branch", "vote", "skyline", "panel"] = Field(
         "surprise",
-        description="Who decides: surprise, the surprise score; branch, other detectors for "
-        "periodic than for aperiodic series; vote, a majority of five detectors; "
-        "skyline, a majority of Skyline's nine; panel, those that you name.",
+        description="What decides: surprise, the surprise score; branch, different detectors for "
+        "periodic and aperiodic series; vote, a majority of five detectors; skyline, a "
+        "majority of Skyline's nine; panel, the detectors that you name.",
     )
     periodic_needed: int = Field(
         1,
@@ -92,7 +92,7 @@ class Combination(BaseModel):
         (), description="In mode panel, the names of the detectors that vote."
     )
     needed: int = Field(
-        1, ge=1, description="In mode panel, how many of these must call a point anomalous."
+        1, ge=1, description="In mode panel, how many of them must call a point anomalous."
     )
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ class Combination(BaseModel):
         if not self.panel:
             raise ValueError("mode panel needs a panel: the names of some detectors")
         if len(set(self.panel)) < len(self.panel):
-            raise ValueError("a detector stands in panel twice")
+            raise ValueError("a detector is listed twice in panel")
         if self.needed > len(self.panel):
             msg = f"needed {self.needed} of {len(self.panel)} detectors can never be"
             raise ValueError(msg)
@@ -116,7 +116,7 @@ class Combination(BaseModel):
         return panels.get(self.mode, (*_PERIODIC, *_APERIODIC))
 
     def deciding(self, kind: int) -> tuple[str, ...]:
-        """Whose votes count for a series of this kind."""
+        """The detectors whose votes count for a series of this kind."""
         if self.mode != "branch":
             return self.voters()
         return _PERIODIC if kind == PERIODIC else _APERIODIC
@@ -146,7 +146,7 @@ class Combination(BaseModel):
         )
 
     def coarse(self, votes: Mapping[str, Votes], kind: NDArray[np.int8]) -> Bools:
-        """Where a judgement rests on less history than it is made for.
+        """Marks judgements that rest on less history than they are made for.
 
         Where a detector says so of itself; else while it is not known whether there is a rhythm.
         """

@@ -1,4 +1,4 @@
-"""The same moment on past days: extremes per slot of the day, for a number of past days.
+"""The extremes of each slot of the day, over a number of past days.
 
 State: ``table`` (slots, days + 1, lanes) holds for every slot and day the largest value seen of
 each lane (so a minimum is kept as the largest negative value); today's column is being filled and
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DailyTable:
-    """How the day is cut: ``slots`` a day, ``days`` back; all times are local ones."""
+    """The table's size: ``slots`` per day, ``days`` back; all times are local."""
 
     slots: int
     days: int

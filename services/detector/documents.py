@@ -10,9 +10,9 @@ from shared.documents.markdown import document, settings_table
 
 PAGE = Path("docs/reference/detectors.md")
 _INTRODUCTION = """\
-Which one for what: [detection](../algorithms/detection.md). Their settings are fields of
-`detectors` in the JSON of `BAROGRAPH_DETECTOR_ENGINE`, by the detector's name; what else judging
-has is on [the page of settings](settings.md#enginesettings)."""
+[Detection](../algorithms/detection.md) explains which detector to use. Their settings are fields
+of `detectors` in the JSON of `BAROGRAPH_DETECTOR_ENGINE`, by the detector's name; other settings
+of the engine are on [the page of settings](settings.md#enginesettings)."""
 
 
 def pages() -> dict[Path, str]:
@@ -33,4 +33,4 @@ def _detector(name: str, cls: type[Detector]) -> str:
     summary = (cls.__doc__ or "").strip()
     state = Columns(cls().columns()).bytes_per_series
     fields = settings_table(cls) if cls.model_fields else "It has no settings."
-    return f"## {name}\n\n{summary} State: {state} bytes a series.\n\n{fields}"
+    return f"## {name}\n\n{summary} State: {state} bytes per series.\n\n{fields}"

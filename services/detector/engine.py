@@ -1,4 +1,4 @@
-"""One partition's judgement: batches of samples in, anomaly events out, all state in columns.
+"""Judges one partition: batches of samples in, anomaly events out, all state in columns.
 
 A batch is put through: counters and node_exporter series become item points; points are sorted
 by series and time; then one vectorised step judges the first point of every series, the next one
@@ -18,6 +18,7 @@ from services.detector.alignment import Alignment
 from services.detector.combination import Verdict
 from services.detector.curves import Curves
 from services.detector.detectors import Tick, Votes, make
+from services.detector.ended_series import EndedSeries
 from services.detector.labels import Labels, parsed, point_of
 from services.detector.limits import Limits
 from services.detector.liveness import Liveness
@@ -28,12 +29,13 @@ from services.detector.settings import EngineSettings
 from services.detector.stages import Stages
 from services.detector.startup import Startup
 from services.detector.turns import Counts, in_order, in_turns
-from services.detector.verdicts import Judgement, Writer
+from services.detector.verdicts import ALARM, ANOMALY, Judgement, Writer
 from shared.columns import Array, Columns, as_rows, part_of
 from shared.contracts import AnomalyJudged, Message
 from shared.derivation import Deriver
 from shared.samples import SampleBatch
 from shared.series import SeriesIndex
+from shared.series_left import left, patience_ms
 
 log = structlog.get_logger(__name__)
 
@@ -64,15 +66,20 @@ class Engine:
         self._rhythm = Rhythm(settings.periodicity)
         self._recent = Recent(settings.recent_points)
         self._anomalies = Notices(Lasting(settings.confirming), Lasting(settings.clear_points))
-        self._alarms = Notices(
-            Lasting(1, round(settings.alarm_confirm_s * 1000)),
-            Lasting(1, round(settings.alarm_clear_s * 1000)),
-        )
+        self._alarms = self._new_alarms()
         self._startup = Startup(round(settings.startup_s * 1000))
         self._liveness = Liveness(
             round(settings.silent_after_s * 1000),
             round(settings.max_clock_step_s * 1000),
             settings.max_series,
+        )
+        self._ended_series = EndedSeries(
+            round(settings.series_ended_after_s * 1000),
+            round(settings.silent_after_s * 1000),
+            self._liveness,
+            self._recent,
+            self._alignment.state,
+            {ANOMALY: self._anomalies, ALARM: self._alarms},
         )
         self._limits = Limits(
             settings.overrides,
@@ -86,6 +93,13 @@ class Engine:
         self._writer = Writer(self._series, self._detectors, self._recent)
         self.counts = Counts()
 
+    def _new_alarms(self) -> Notices:
+        settings = self._settings
+        return Notices(
+            Lasting(1, round(settings.alarm_confirm_s * 1000)),
+            Lasting(1, round(settings.alarm_clear_s * 1000)),
+        )
+
     @property
     def curves(self) -> Curves:
         """A view of the state for pages, which cannot change it."""
@@ -96,6 +110,7 @@ class Engine:
             self._recent,
             self._alignment.state,
             self._limits,
+            self._new_alarms,
         )
 
     @property
@@ -114,6 +129,7 @@ class Engine:
         events: list[Message] = []
         for label in parsed(batch.judged):
             self._judged(label)
+        before_ms = self._liveness.running_ms
         newest = int(batch.time_ms.max()) if len(batch) else -1
         newest = max(newest, batch.clock_ms if batch.clock_ms is not None else -1)
         if newest >= 0:
@@ -125,7 +141,27 @@ class Engine:
         if len(points):
             for tick in self._ticks(points):
                 events += self._step(tick)
+        events += self._ended_series.ends(before_ms, self._series.names, self._writer)
+        self._forget(before_ms)
         return events
+
+    def _forget(self, before_ms: int) -> None:
+        """Forget series that have sent nothing for long, but for those that people know of."""
+        now_ms, size = self._liveness.running_ms, len(self._series)
+        used = max(size, len(self._deriver))
+        patience = patience_ms(before_ms, now_ms, used, self._settings.max_series)
+        if patience is None:
+            return
+        self._deriver.forget(self._liveness.clock_ms - patience)
+        known = self._anomalies.state["open"] | self._alarms.state["open"] | self._labels.any
+        heard = self._ended_series.state["heard_ms"][:size]
+        rows = left(heard, known[:size], now_ms, patience)
+        if rows is None:
+            return
+        log.info("series_forgotten", series=size - len(rows), left=len(rows))
+        self._series.keep(rows)
+        for columns in (*self._columns().values(), self._limits.state):
+            columns.keep(rows)
 
     def _judged(self, label: AnomalyJudged) -> None:
         row = int(self._series.resolve(point_of(label))[0])
@@ -190,6 +226,7 @@ class Engine:
         verdict = self._settings.combination.decide(votes, kinds)
         self._rhythm.add(rows, tick.local_ms, tick.values)
         self._recent.add(rows, tick.time_ms, tick.values)
+        self._ended_series.heard(rows, tick.time_ms, tick.values)
         stale = tick.time_ms < self._liveness.clock_ms - self._settings.stale_after_s * 1000
         current = ~stale
         limits = self._limits.state
@@ -237,7 +274,7 @@ class Engine:
         yield from self._writer.alarm_changes(changes, self._alarms, judgement)
 
     def stages(self) -> dict[str, int]:
-        """How many series are judged by how much history of their own."""
+        """Return how many series are judged by how much history of their own."""
         return self._stages.counts()
 
     def _count(self, judged: NDArray[np.bool_], stale: NDArray[np.bool_]) -> None:
@@ -260,7 +297,8 @@ class Engine:
             "recent": self._recent.state,
             "anomalies": self._anomalies.state,
             "alarms": self._alarms.state,
-            # Like a detector's, these states may begin anew where a snapshot has none.
+            # Like a detector's, these states may begin again where a snapshot has none.
+            "detector.ended_series": self._ended_series.state,
             "detector.labels": self._labels.state,
             "detector.stages": self._stages.state,
             "detector.startup": self._startup.state,
@@ -280,7 +318,7 @@ class Engine:
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take the state of a snapshot; only into a new engine.
 
-        A detector whose settings changed its columns begins anew; anything else that does not
+        A detector whose settings changed its columns begins again; anything else that does not
         fit is a ValueError or KeyError, and the engine must not be used then.
         """
         most = self._settings.max_series

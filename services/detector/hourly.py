@@ -1,4 +1,4 @@
-"""The last 24 hours as one block of moments an hour: mean, spread and trend in O(1) a point.
+"""Running moments of the last 24 hours, by hour: mean, spread and trend in O(1) per point.
 
 A block is (n, mean time, mean value, and the sums of squares and products about these means:
 time*time, time*value, value*value), time in hours since 1970. Blocks of adjacent hours are put
@@ -52,7 +52,7 @@ def deviation(moments: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Hours:
-    """A window of ``hours`` hours, the newest one going on."""
+    """A window of ``hours`` hours, including the current one."""
 
     hours: int = 24
 

@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 
 class Labels:
-    """The limits of all series, columns like all other state."""
+    """The learned limits of all series, in columns."""
 
     def __init__(self) -> None:
         self.state = Columns(
@@ -41,6 +41,11 @@ class Labels:
             lowest[row] = min(lowest[row], label.value)
         else:
             highest[row] = max(highest[row], label.value)
+
+    @property
+    def any(self) -> Bools:
+        """The series that people have judged."""
+        return np.isfinite(self.state["highest"]) | np.isfinite(self.state["lowest"])
 
     def excused(
         self, rows: Rows, values: NDArray[np.float64], direction: NDArray[np.int8]

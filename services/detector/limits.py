@@ -1,6 +1,6 @@
-"""The limits of each series by itself: valid range, alarm threshold, what is reported of it.
+"""The limits of each series: valid range, alarm threshold, reported directions.
 
-From the catalogue of items (``shared.items``), then from the overrides. Worked out anew at every
+From the catalogue of items (``shared.items``), then from the overrides. Worked out again at every
 start, so that a changed file holds at once; no snapshot has it.
 """
 

@@ -1,21 +1,23 @@
-"""Silence: which machines that reported have stopped to, and who is to hear of it.
+"""Silence: machines and senders that have stopped reporting.
 
 Time is the partition's own clock: the newest of all sample times and gateway heartbeats seen in
 the stream, so that a replay finds the same silence at the same place. A jump of that clock means
-that the whole pipeline stood still, not the machines: it is not counted against them.
+that the whole pipeline stood still, or that a gateway's clock was set; it is not counted against
+the machines.
 
 Not every machine that stops reporting is dead:
 
 - Prometheus ends the series of a target that it was told to forget with staleness markers. A
   machine whose newest samples are such markers has *left*: nothing is reported.
 - When everything that a sender brings has stopped with the sender itself, that is one notice about
-  the sender. Its machines are watched anew once it is back.
+  the sender. Its machines are watched again once it is back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,7 @@ from shared.machine import UNKNOWN
 from shared.name_hashes import NameHashes
 from shared.samples import SampleBatch
 from shared.series import SeriesIndex
+from shared.stream_clock import StreamClock
 
 _DECAY = 0.9
 _NEVER = np.iinfo(np.int64).min
@@ -49,8 +52,19 @@ class Silence:
     """How many machines a sender brings; 0: this is about the machine ``host`` itself."""
 
 
+class Presence(Enum):
+    """The known state of a machine."""
+
+    HERE = auto()
+    """It reported recently, or its state is unknown."""
+    SILENT = auto()
+    """It is reported as silent, by itself or with its sender."""
+    LEFT = auto()
+    """Its series were ended with staleness markers."""
+
+
 class Liveness:
-    """When each machine was last heard, on the partition's clock.
+    """Records when each machine last sent a sample, on the partition's clock.
 
     A machine is silent after ``silent_after_ms``, or three times its own usual interval if that
     is longer. Clock steps above ``most_step_ms`` are taken as a halt of the pipeline.
@@ -62,8 +76,9 @@ class Liveness:
         self._silent_after_ms = silent_after_ms
         self._most_step_ms = most_step_ms
         self._most_hosts = most_hosts
-        self.clock_ms = -1
+        self._clock = StreamClock(most_step_ms)
         self._checked_ms = -1
+        self._halted_ms = 0
         self._hosts = SeriesIndex(most_hosts)
         self._senders = KnownSenders()
         self._state = Columns(
@@ -80,7 +95,7 @@ class Liveness:
 
     def observe(self, batch: SampleBatch, time_ms: int) -> Iterator[Silence]:
         """The hosts of ``batch`` are heard, its newest time is ``time_ms``; what changed."""
-        self._advance(time_ms)
+        self._advance(time_ms, batch.clock_ms)
         now, state = self.clock_ms, self._state
         rows = self._rows(batch)
         heard, silent = state["heard_ms"][rows], state["silent_ms"][rows]
@@ -99,6 +114,31 @@ class Liveness:
         for sender in self._senders.heard(batch.senders):
             yield self._sender_back(sender)
         yield from self._check()
+
+    @property
+    def clock_ms(self) -> int:
+        """The partition's time."""
+        return self._clock.now_ms
+
+    @property
+    def running_ms(self) -> int:
+        """The clock without the halts of the pipeline: what silence is measured by."""
+        return self.clock_ms - self._halted_ms
+
+    def presence(self, host: str, since_ms: float) -> Presence | None:
+        """The presence of a machine; None where that is open yet.
+
+        It is open while the machine was not heard after ``since_ms`` on ``running_ms``.
+        """
+        row = self._hosts.find(host, "", "")
+        if row is None or host == UNKNOWN:
+            return Presence.HERE
+        state = self._state
+        if state["silent_ms"][row] == _NEVER:
+            heard_ms = int(state["heard_ms"][row]) - self._halted_ms
+            return Presence.HERE if heard_ms > since_ms else None
+        left = state["untold"][row] and state["ended_ms"][row] > state["value_ms"][row]
+        return Presence.LEFT if left else Presence.SILENT
 
     def _rows(self, batch: SampleBatch) -> NDArray[np.int64]:
         """The rows of the hosts that have a sample, in order of the batch's list of them."""
@@ -147,14 +187,13 @@ class Liveness:
             # The latest come first; who has not brought it for long falls out.
             self._state["sender"][row] = [sender, *self._state["sender"][row][:-1]]
 
-    def _advance(self, time_ms: int) -> None:
-        if self.clock_ms < 0:
-            self.clock_ms = self._checked_ms = time_ms
-        step = time_ms - self.clock_ms
-        if step <= 0:
-            return
-        self.clock_ms = time_ms
-        if step > self._most_step_ms:
+    def _advance(self, time_ms: int, heartbeat_ms: int | None) -> None:
+        first = self.clock_ms < 0
+        step = self._clock.tell(time_ms, heartbeat_ms)
+        if first or step < 0:
+            self._checked_ms = self.clock_ms
+        if not first and not 0 <= step <= self._most_step_ms:
+            self._halted_ms += step
             heard = self._state["heard_ms"]
             heard[heard != _NEVER] += step
             self._senders.wait(step)
@@ -188,7 +227,7 @@ class Liveness:
                 yield self._about(sender, alive=False)
 
     def _sender_back(self, sender: int) -> Silence:
-        """Its machines that are not back with it are watched anew."""
+        """Its machines that are not back with it are watched again."""
         state = self._state
         waiting = state["untold"] & (state["ended_ms"] <= state["value_ms"])
         waiting &= (state["sender"] == sender).any(axis=1)
@@ -206,6 +245,8 @@ class Liveness:
         """The state as arrays."""
         return {
             "clock": np.array([self.clock_ms, self._checked_ms]),
+            "clock.told": np.array(self._clock.snapshot()),
+            "halted": np.array([self._halted_ms]),
             **self._hosts.snapshot(),
             **self._state.snapshot(),
             **self._senders.snapshot(),
@@ -213,7 +254,11 @@ class Liveness:
 
     def restore(self, arrays: Mapping[str, Array]) -> None:
         """Take the state of a snapshot; KeyError or ValueError if it does not fit."""
-        self.clock_ms, self._checked_ms = arrays["clock"].tolist()
+        clock_ms, self._checked_ms = arrays["clock"].tolist()
+        # Snapshots from before the clock could be set back have no more than the time.
+        self._clock.restore(arrays.get("clock.told", (clock_ms, 0, -1)))
+        # Snapshots from before series could end have none.
+        self._halted_ms = int(arrays["halted"][0]) if "halted" in arrays else 0
         self._hosts = SeriesIndex.restored(arrays, self._most_hosts)
         self._state.restore(arrays, len(self._hosts))
         self._senders.restore(arrays)

@@ -10,15 +10,19 @@ from services.detector.gateway.ingest import Ingest
 from services.detector.rekeying import select
 from services.detector.settings import EngineSettings, Settings, series_that_fit
 from services.detector.worker import DetectorWorker
-from shared.contracts import CurveAsk, SeriesSearch
+from shared.changes import changed
+from shared.contracts import CurveAsk, SeriesSearch, ThresholdTry
 from shared.rekeying import PartitionSnapshots
-from shared.service import Periodic, Service
+from shared.service import Periodic
 from shared.service.http import HttpServer
+from shared.service.http_service import HttpService
 from shared.service.inlet import utc_now
 from shared.settings import start
 
 log = structlog.get_logger(__name__)
 _QUEUE = "detector.samples"
+_LONGEST_CONFIRM_S = 10.0
+"""A broker that confirms nothing for so long is unavailable: senders keep their samples better."""
 
 
 class Detector:
@@ -28,7 +32,7 @@ class Detector:
         self._settings, self._judging = settings, self._bounded(settings)
         takes_in = "gateway" in settings.roles
         heartbeat = Periodic("heartbeat", settings.heartbeat_s, self._beat)
-        self.service = Service(
+        self.service = HttpService(
             "detector",
             settings,
             partition_worker=self._worker if "judge" in settings.roles else None,
@@ -37,13 +41,14 @@ class Detector:
             answers={
                 SeriesSearch: lambda asked, worker: worker.found(asked, settings.metric_partitions),
                 CurveAsk: lambda asked, worker: worker.answer(asked),
+                ThresholdTry: lambda asked, worker: worker.tried(asked),
             },
         )
         self._gateway = self._opened() if takes_in else None
 
     @property
     def gateway(self) -> HttpServer:
-        """Where samples are taken in over HTTP, by a detector in that role."""
+        """The HTTP server of the gateway, for a detector in that role."""
         if self._gateway is None:
             msg = "this detector takes no samples in"
             raise LookupError(msg)
@@ -57,24 +62,32 @@ class Detector:
         )
         bus.consume(_QUEUE, SampleInlet(bus, self._ingest, utc_now).handle)
         app = make_app(settings, self._ingest, self._away)
-        return HttpServer(app, settings.gateway_host, settings.gateway_port, grace_s=None)
+        http = HttpServer(app, settings.gateway_host, settings.gateway_port, grace_s=None)
+        self.service.serve(http)
+        return http
 
     @staticmethod
     def _bounded(settings: Settings) -> EngineSettings:
-        """How points are judged, of no more series than the memory of this process holds."""
+        """The engine's settings, with at most the series that this process's memory holds."""
         judging = settings.judging()
         fit = max(1000, series_that_fit() // settings.metric_partitions)
-        return judging.model_copy(update={"max_series": min(judging.max_series, fit)})
+        return changed(judging, max_series=min(judging.max_series, fit))
 
     def _away(self) -> str:
-        """Why no samples can be published now; nothing while they can."""
+        """Return why no samples can be published now; nothing while they can."""
         bus = self.service.bus
         if not bus.ready:
             return bus.last_error or "the broker is not connected yet"
-        return f"the broker blocks publishers: {bus.blocked}" if bus.blocked else ""
+        if bus.blocked:
+            return f"the broker blocks publishers: {bus.blocked}"
+        silent_s = bus.unconfirmed_s
+        late = silent_s > _LONGEST_CONFIRM_S
+        return f"the broker has confirmed nothing for {silent_s:.0f} s" if late else ""
 
     def _beat(self) -> None:
-        self._ingest.heartbeat()
+        # Before the streams are declared there is nowhere to put it.
+        if self.service.bus.ready:
+            self._ingest.heartbeat()
 
     def _worker(self, partition: int) -> DetectorWorker:
         settings = self._settings
@@ -86,14 +99,7 @@ class Detector:
 
     def run(self) -> None:
         """Work until a signal asks for the end."""
-        if self._gateway is None:
-            self.service.run()
-            return
-        self.gateway.start()
-        try:
-            self.service.run()
-        finally:
-            self.gateway.stop()
+        self.service.run()
 
 
 def run() -> int:

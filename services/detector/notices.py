@@ -1,4 +1,4 @@
-"""One notice an episode: opened once anomalous points last, closed once normal ones do."""
+"""Episodes: opened when anomalous points last, closed when normal points do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_IN_A_ROW = 30_000
 
 @dataclass(frozen=True)
 class Lasting:
-    """How long a condition must last to count: points in a row, and time from first to last."""
+    """The duration of a condition: consecutive points, and time from first to last."""
 
     points: int
     ms: float = 0
@@ -32,7 +32,7 @@ class Changes:
 class Notices:
     """The state machine of one kind of notice for all series, with hysteresis.
 
-    A point that cannot be judged neither opens nor closes anything, and starts counting anew.
+    A point that cannot be judged neither opens nor closes anything, and starts counting again.
     """
 
     def __init__(self, confirm: Lasting, clear: Lasting) -> None:
@@ -69,6 +69,11 @@ class Notices:
             state["open"][rows] = (is_open | opens) & ~closes
             state["opened_ms"][rows] = np.where(opens, time_ms, state["opened_ms"][rows])
         return Changes(np.flatnonzero(opens), np.flatnonzero(closes))
+
+    def end(self, row: int) -> None:
+        """End the episode of a series that has ended; a later episode counts separately."""
+        self.state["open"][row] = False
+        self.state["bad"][row] = self.state["good"][row] = 0
 
     def _lasts(
         self,

@@ -1,4 +1,4 @@
-"""Kernels of ordered windows: the newest points of a series, sorted, for what asks their order.
+"""Kernels of sorted windows: the newest points of a series in order.
 
 ``ring`` (room,) holds the points in order of time, ``ordered`` (room,) the same ascending. A point
 comes and the oldest goes in one move of the values between them; nothing allocates.
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel
+from shared.compiled import allocation_free_kernel
 
 Row = NDArray[Any]
 
 
-@kernel
+@allocation_free_kernel
 def place(ordered: Row, held: int, value: float) -> int:
-    """How many of the ``held`` ascending values are below ``value``."""
+    """Return how many of the ``held`` ascending values are below ``value``."""
     low, high = 0, held
     while low < high:
         middle = (low + high) >> 1
@@ -29,7 +29,7 @@ def place(ordered: Row, held: int, value: float) -> int:
     return low
 
 
-@kernel
+@allocation_free_kernel
 def swap(ordered: Row, held: int, gone: float, value: float) -> None:
     """Take ``gone``, which is one of the values, out and put ``value`` in."""
     at = place(ordered, held, gone)
@@ -42,7 +42,7 @@ def swap(ordered: Row, held: int, gone: float, value: float) -> None:
     ordered[at] = value
 
 
-@kernel
+@allocation_free_kernel
 def insert(ordered: Row, held: int, value: float) -> None:
     """Put ``value`` among the first ``held`` values, which are one more then."""
     while held > 0 and ordered[held - 1] > value:
@@ -51,7 +51,7 @@ def insert(ordered: Row, held: int, value: float) -> None:
     ordered[held] = value
 
 
-@kernel
+@allocation_free_kernel
 def add(ring: Row, ordered: Row, seen: int, value: float) -> None:
     """Make ``value`` the newest of the window, after ``seen`` points before it."""
     room = len(ring)
@@ -63,7 +63,7 @@ def add(ring: Row, ordered: Row, seen: int, value: float) -> None:
     ring[at] = value
 
 
-@kernel
+@allocation_free_kernel
 def add_all(rings: Row, ordereds: Row, seen: Row, rows: Row, values: Row) -> None:
     """``add`` one value to the window of each row."""
     for i in range(len(rows)):
@@ -72,7 +72,7 @@ def add_all(rings: Row, ordereds: Row, seen: Row, rows: Row, values: Row) -> Non
         seen[row] += 1
 
 
-@kernel
+@allocation_free_kernel
 def medians(ordereds: Row, seen: Row, rows: Row, median: Row, deviation: Row) -> None:
     """The median (n,) of each window and the median absolute deviation from it (n,)."""
     for i in range(len(rows)):
@@ -100,12 +100,12 @@ def medians(ordereds: Row, seen: Row, rows: Row, median: Row, deviation: Row) ->
                 deviation[i] = (below + min(near, far)) / 2
 
 
-@kernel
+@allocation_free_kernel
 def bins(ordereds: Row, seen: Row, rows: Row, values: Row, count: int, edges: Row) -> None:
     """The number of points of each window that share a value's bin, and the bin: ``edges`` (n, 3).
 
     ``count`` bins of one width from the least to the largest; the last one is closed. A value
-    outside lies in a bin of its own, with no point.
+    outside is in a bin of its own, with no point.
     """
     for i in range(len(rows)):
         ordered = ordereds[rows[i]]
@@ -115,7 +115,7 @@ def bins(ordereds: Row, seen: Row, rows: Row, values: Row, count: int, edges: Ro
         if held == 0:
             continue
         low, high = np.float64(ordered[0]), np.float64(ordered[held - 1])
-        # A sum of three has rounded: what lies on the window's edge lies in it.
+        # A sum of three has rounded: what is on the window's edge is in it.
         slack = 1e-6 * max(abs(low), abs(high))
         if value < low - slack or value > high + slack:
             edges[i, 1], edges[i, 2] = (high, value) if value > high else (value, low)

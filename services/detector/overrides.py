@@ -1,4 +1,4 @@
-"""Exceptions for some series, from a TOML file that lives under version control.
+"""Settings that differ for some series, from a TOML file.
 
 ```toml
 [calendars.japan]
@@ -20,7 +20,6 @@ All entries that fit a series count; where two set the same field, the later one
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import translate
@@ -33,6 +32,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from services.detector.calendars import Calendar
 from shared.contracts.healing import HostPattern
 from shared.samples import labels_from
+from shared.setting_names import SettingsError
+from shared.setting_sources import read_toml
 
 _PATTERNS = ("hosts", "items", "labels")
 
@@ -46,39 +47,35 @@ class _Strict(BaseModel):
 
 
 class SeriesRule(_Strict):
-    """The settings of the series it names; a field that is not given changes nothing."""
+    """Settings for the matching series; a field that is not set changes nothing."""
 
-    hosts: HostPattern = Field(
-        "*", description="The machines it is about, as a shell pattern of their names."
-    )
-    items: str = Field("*", description="The items it is about, as a shell pattern of their names.")
+    hosts: HostPattern = Field("*", description="A shell pattern of machines' names.")
+    items: str = Field("*", description="A shell pattern of items' names.")
     labels: dict[str, str] = Field(
         default_factory=dict,
-        description="A shell pattern for each label; a series without the label does not fit.",
+        description="A shell pattern for each label; a series without the label does not match.",
     )
-    calendar: str | None = Field(
-        None, description="The name of the calendar that holds for these series."
-    )
+    calendar: str | None = Field(None, description="The name of the calendar for these series.")
     judged: bool | None = Field(
         None,
         description="false: nobody is notified of unusual behaviour, only of a crossed alarm "
         "threshold.",
     )
     direction: Literal["both", "spike", "drop"] | None = Field(
-        None, description="The departures from usual behaviour that are anomalies."
+        None, description="Which deviations from usual behaviour are anomalies."
     )
     min_deviation: float | None = Field(
         None,
         ge=0,
-        description="A departure from usual behaviour by less than this, in the item's unit, is no "
+        description="The smallest deviation from usual behaviour, in the item's unit, that is an "
         "anomaly.",
     )
     alarms_per_week: float | None = Field(
         None,
         gt=0,
         le=1000,
-        description="The acceptable number of false alarms a week; the detector surprise chooses "
-        "its limit by it.",
+        description="The acceptable number of false alarms per week, by which the detector "
+        "surprise sets its threshold.",
     )
     minimum: float | None = Field(
         None, description="A smaller value is invalid and counts as missing."
@@ -131,7 +128,7 @@ class _Matcher:
         object.__setattr__(self, "labels", compiled)
 
     def fits(self, host: str, labels: str) -> bool:
-        """Whether the rule is about a series of an item that it is about."""
+        """Return whether the rule is about a series of an item that it is about."""
         if not self.host.match(host):
             return False
         if not self.labels:
@@ -148,7 +145,7 @@ class Overrides(_Strict):
     )
     series: tuple[SeriesRule, ...] = Field(
         default=(),
-        description="The rules in their order; where several fit a series, later ones win.",
+        description="The rules, in order; if several match a series, later ones win.",
     )
 
     @model_validator(mode="after")
@@ -170,15 +167,15 @@ class Overrides(_Strict):
             OverridesError: it cannot be read, is not TOML, or has faults, all of which are named.
         """
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(read_toml(path))
         except ValidationError as error:
             faults = [
                 ": ".join(part for part in (".".join(map(str, e["loc"])), e["msg"]) if part)
                 for e in error.errors(include_url=False)
             ]
             raise OverridesError(f"{path}: " + "; ".join(faults)) from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise OverridesError(f"{path}: {error}") from None
+        except SettingsError as error:
+            raise OverridesError(str(error)) from None
 
     @cached_property
     def _matchers(self) -> tuple[_Matcher, ...]:

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 
 class Periodicity(BaseModel):
-    """When a series counts as periodic."""
+    """The test for a daily rhythm."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,8 @@ class Periodicity(BaseModel):
         2,
         ge=0,
         le=24,
-        description="The hours by which one day's course may be shifted against the next.",
+        description="The number of hours by which one day's course may be shifted against the "
+        "next.",
     )
     present: float = Field(
         0.8, gt=0, le=1, description="The share of a day's hours that must have a value."

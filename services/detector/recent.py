@@ -1,4 +1,4 @@
-"""The newest points of each series, for the plot of a notice."""
+"""The newest points of each series, for the plot in a notification."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Recent:
         # Kept as infinite, a value beyond single precision would end every event of its series.
         values = np.clip(values, -_LARGEST, _LARGEST)
         at = (indices(rows), added % self._points)
-        self.state["time_ms"][at], self.state["value"][at] = time_ms, values
+        # A staleness marker is a signalling NaN, which numpy warns of when it is converted.
+        with np.errstate(invalid="ignore"):
+            self.state["time_ms"][at], self.state["value"][at] = time_ms, values
         self.state["added"][rows] = added + 1
 
     def points(self, row: int) -> tuple[Point, ...]:

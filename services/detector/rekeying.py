@@ -1,4 +1,4 @@
-"""The part of a detector's snapshot that is about some machines only."""
+"""Selects the part of a detector's snapshot that belongs to certain machines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.columns import Array
 from shared.rekeying import Keeps, columns_kept, deriver_kept, rows_kept
 
 _APART = ("deriver/", "series/", "liveness/")
-_OF_ALL = ("liveness/clock", "liveness/sender.", "liveness/names")
+_OF_ALL = ("liveness/clock", "liveness/halted", "liveness/sender.", "liveness/names")
 
 
 def select(arrays: Mapping[str, Array], keeps: Keeps) -> dict[str, Array]:

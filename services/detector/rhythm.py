@@ -1,4 +1,4 @@
-"""Hourly means of each series, and once a day the decision whether it has a daily rhythm."""
+"""Hourly means of each series, and the daily test for a daily rhythm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rhythm:
         return kinds
 
     def add(self, rows: Rows, local_ms: NDArray[np.int64], values: Floats) -> None:
-        """Take in a point a series, by local time; decide anew for those that enter another day."""
+        """Learn one point of each series, by local time; decide again for those on a new day."""
         state = self.state
         hour = local_ms // HOUR_MS
         moved = hour != state["hour"][rows]

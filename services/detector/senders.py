@@ -1,4 +1,4 @@
-"""Who brings samples, as a partition hears of it from the gateways' heartbeats."""
+"""The senders of samples, known to a partition from the gateways' heartbeats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = "sender.names"
 
 
 class KnownSenders:
-    """When each sender was last heard by any gateway, and whether its silence was reported."""
+    """The last report of each sender at any gateway, and whether its silence was reported."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -43,11 +43,11 @@ class KnownSenders:
         return list(self._numbers)[sender]
 
     def machines(self, sender: int) -> int:
-        """How many machines it brings."""
+        """Return how many machines it brings."""
         return int(self._state["machines"][sender])
 
     def silent_since(self, sender: int) -> int:
-        """When it was last heard before its last silence: names the episode."""
+        """Return when it was last heard before its last silence: names the episode."""
         return int(self._state["last_silent_ms"][sender])
 
     def heard(self, marks: Sequence[Sender]) -> Iterator[int]:
@@ -65,12 +65,12 @@ class KnownSenders:
                 yield sender
 
     def wait(self, step_ms: int) -> None:
-        """The whole path stood still for ``step_ms``: nobody could be heard."""
+        """The whole path stood still for ``step_ms``, or its clock was set by it."""
         heard = self._state["heard_ms"]
         heard[heard != _NEVER] += step_ms
 
     def stopped_with(self, senders: NDArray[np.int32], until_ms: float) -> int | None:
-        """The last heard of a machine's ``senders``, if none was heard after ``until_ms``.
+        """The last report of a machine's ``senders``, if none has reported after ``until_ms``.
 
         None, too, for a sender of that one machine alone: then the machine itself is silent.
         """

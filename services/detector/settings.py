@@ -1,4 +1,4 @@
-"""The detector's settings: what is judged how, and what the gateway accepts."""
+"""The detector's settings: how series are judged, and what the gateway accepts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from services.detector.combination import Combination
 from services.detector.detectors import REGISTRY, registered
 from services.detector.overrides import Overrides
 from services.detector.periodicity import Periodicity
+from shared.changes import changed
 from shared.memory import memory_bytes
 from shared.settings import ServiceSettings
 
@@ -30,7 +31,7 @@ _IN_SECONDS = {
 
 
 class EngineSettings(BaseModel):
-    """How points are judged; the same for all series."""
+    """The settings of judging, the same for all series."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,56 +47,59 @@ class EngineSettings(BaseModel):
     step_s: float | None = Field(
         default=None,
         gt=0,
-        description="The seconds between two points of a series; null: it is learned for each "
-        "series.",
+        description="The seconds between two points of a series; null: learned for each series.",
     )
     tolerated_gap: int = Field(
         default=3,
         ge=0,
-        description="So many missing points leave recent history usable; after more of them it is "
-        "begun anew.",
+        description="Up to this many missing points leave recent history usable; after more, it "
+        "is started anew.",
     )
     stale_after_s: float = Field(
         default=600,
         gt=0,
-        description="A sample that is older when it arrives is learned but not judged.",
+        description="A sample older than this on arrival is learned but not judged.",
     )
     confirm_points: int | None = Field(
         default=None,
         ge=1,
         le=10_000,
-        description="Anomalous points in a row that open an episode; None: 1 where the mode is "
-        "surprise, which tells an onset once, else 3.",
+        description="The number of consecutive anomalous points that open an episode; null: 1 in "
+        "mode surprise, which reports each onset once, otherwise 3.",
     )
     clear_points: int = Field(
-        default=5, ge=1, le=10_000, description="So many normal points in a row end an episode."
+        default=5,
+        ge=1,
+        le=10_000,
+        description="The number of consecutive normal points that end an episode.",
     )
     alarm_confirm_s: float = Field(
         default=10,
         ge=0,
         le=86_400,
-        description="Seconds beyond the item's threshold, from the first to the newest point, that "
-        "open an alarm; 0: the first point does. Of points further apart the second one does.",
+        description="Seconds beyond the item's threshold, from the first to the latest point, "
+        "that raise an alarm; 0: the first point does. If points are further apart, the "
+        "second one does.",
     )
     burst_confirm_s: float = Field(
         default=45,
         ge=0,
         le=86_400,
-        description="The same for items that ordinary work takes beyond their thresholds for "
-        "moments, such as cpu.idle (see the page of items).",
+        description="The same for items that ordinary work briefly takes beyond their "
+        "thresholds, such as cpu.idle (see the page of items).",
     )
     alarm_clear_s: float = Field(
         default=10,
         ge=0,
         le=86_400,
-        description="Seconds within the threshold, likewise, that close it.",
+        description="Seconds within the threshold, counted likewise, that end it.",
     )
     startup_s: float = Field(
         default=120,
         ge=0,
         le=86_400,
-        description="In its first so many seconds nothing is said of a series' behaviour. In those "
-        "of a machine's agent neither, and items that come in bursts raise no alarm.",
+        description="No anomaly is reported in a series' first seconds, nor in those of its "
+        "machine's agent, during which items that come in bursts raise no alarm either.",
     )
     max_series: int = Field(
         default=1_000_000,
@@ -106,18 +110,27 @@ class EngineSettings(BaseModel):
         default=64,
         ge=1,
         le=2000,
-        description="The number of points of a series that are kept for the plot in a notice.",
+        description="The number of points of a series that are kept for the plot in a "
+        "notification.",
     )
     silent_after_s: float = Field(
         default=300,
         gt=0,
-        description="A machine that sent nothing for so long counts as not alive.",
+        description="A machine that has sent nothing for this time counts as not alive.",
+    )
+    series_ended_after_s: float = Field(
+        default=3600,
+        ge=1,
+        le=31_536_000,
+        description="An anomaly or alarm of a series that has sent nothing for this time, and for "
+        "ten of its steps, ends, unless its machine is reported as silent. If the series of the "
+        "whole machine were ended by staleness markers, it ends once the machine counts as gone.",
     )
     max_clock_step_s: float = Field(
         default=60,
         gt=0,
-        description="When the time of a partition's samples steps by more, the samples were held "
-        "up on their way and no machine is silent.",
+        description="If the time of a partition's samples jumps by more than this, the samples "
+        "were delayed and no machine counts as silent.",
     )
     zone: str = Field(
         default="UTC",
@@ -189,7 +202,7 @@ _SHARE_OF_SERIES = 0.6
 
 
 def series_that_fit() -> int:
-    """How many series this process can hold in its memory."""
+    """Return how many series this process can hold in its memory."""
     return max(1000, int(memory_bytes() * _SHARE_OF_SERIES / _SERIES_BYTES))
 
 
@@ -204,7 +217,7 @@ class Settings(ServiceSettings):
 
     overrides_file: Path | None = Field(
         default=None,
-        description="A TOML file with what is different for some series; it is read at the start.",
+        description="A TOML file with settings that differ for some series; it is read at start.",
     )
 
     @field_validator("overrides_file")
@@ -219,29 +232,28 @@ class Settings(ServiceSettings):
         if self.overrides_file is None:
             return self.engine
         overrides = Overrides.read(self.overrides_file)
-        return self.engine.model_copy(update={"overrides": overrides})
+        return changed(self.engine, overrides=overrides)
 
     gateway_host: str = Field(
-        default="127.0.0.1", description="The address on which the gateway takes samples."
+        default="127.0.0.1", description="The address on which the gateway accepts samples."
     )
     gateway_port: int = Field(
         default=0, ge=0, le=65_535, description="The port to listen on; 0 takes any free one."
     )
     gateway_token: SecretStr = Field(
         default=SecretStr(""),
-        description="The bearer token that senders must present; empty: no token is asked for.",
+        description="The bearer token that senders must present; empty: none is required.",
     )
     gateway_in_flight: int = Field(
         default=64,
         ge=1,
         le=1000,
-        description="The number of requests that are worked on at once; further ones are answered "
-        "429.",
+        description="The number of requests processed at once; further ones are answered with 429.",
     )
     gateway_body_bytes: int = Field(
         default=4 * 1024 * 1024,
         ge=1024,
-        description="The size in bytes of the largest request body, as it is sent.",
+        description="The size in bytes of the largest request body before decompression.",
     )
     gateway_raw_bytes: int = Field(
         default=32 * 1024 * 1024,
@@ -251,8 +263,8 @@ class Settings(ServiceSettings):
     gateway_series: int = Field(
         default=0,
         ge=0,
-        description="The number of series that the gateway takes; further ones are refused. 0: as "
-        "many as fit into this process' memory with their state, about 80,000 a GiB.",
+        description="The number of series that the gateway accepts; further ones are refused. 0: "
+        "as many as fit into this process' memory, about 80,000 per GiB.",
     )
     gateway_host_series: int = Field(
         default=20_000,
@@ -262,11 +274,11 @@ class Settings(ServiceSettings):
     gateway_forget_s: float = Field(
         default=3600,
         gt=0,
-        description="Where the number of series is reached, those without a sample for so long "
+        description="Once the number of series is reached, series without a sample for this time "
         "make room for new ones.",
     )
     gateway_ahead_s: float = Field(
-        default=60, ge=0, description="A sample that lies further in the future is refused."
+        default=60, ge=0, description="A sample further in the future than this is refused."
     )
     gateway_ignore: str = Field(
         default=r"(go|process|promhttp|prometheus|scrape|node_scrape|net_conntrack)_.*",
@@ -276,23 +288,23 @@ class Settings(ServiceSettings):
     gateway_machine_label: str = Field(
         default="",
         max_length=128,
-        description="The label that names the machine, if your relabelling sets one; it goes "
-        "before host and instance.",
+        description="The label that names the machine, if your relabelling sets one; it takes "
+        "precedence over host and instance.",
     )
     roles: tuple[Literal["gateway", "judge"], ...] = Field(
         default=("gateway", "judge"),
         min_length=1,
-        description="What this process does, as JSON: `gateway` takes samples in and puts them"
-        " into the streams, `judge` works its share of the streams.",
+        description="The roles of this process, as JSON: `gateway` accepts samples and appends "
+        "them to the streams, `judge` processes its share of the streams.",
     )
     heartbeat_s: float = Field(
         default=15,
         ge=0,
-        description="The pause between the gateway's own time marks, by which silent machines are "
-        "noticed; 0: none are sent.",
+        description="The interval between the gateway's own time marks, by which silent machines "
+        "are detected; 0: none are sent.",
     )
     snapshot_every_s: float = Field(
-        default=10, gt=0, description="The pause between two snapshots of what was learned."
+        default=10, gt=0, description="The interval between two snapshots of the learned state."
     )
     snapshots: Literal["file", "s3"] = Field(
         default="file",

@@ -1,4 +1,4 @@
-"""How much history of its own each series is judged by (``verdicts.STAGES``)."""
+"""The stage of each series: how much of its own history is used (``verdicts.STAGES``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.columns import Column, Columns, Rows
 
 
 class Stages:
-    """The rung of the ladder on which each series stands."""
+    """Tracks the stage of each series."""
 
     def __init__(self) -> None:
         self.state = Columns([Column("stage", np.int8)])
@@ -25,6 +25,6 @@ class Stages:
         return found
 
     def counts(self) -> dict[str, int]:
-        """How many series are judged by how much history of their own."""
+        """Return how many series are judged by how much history of their own."""
         counts = np.bincount(self.state["stage"][: self.state.size], minlength=len(STAGES))
         return dict(zip(STAGES, counts.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The first minutes of a series, and of a machine's agent, which are like nothing that follows.
+"""The first minutes of a series and of a machine's agent, which are not judged.
 
 What starts works hard: it loads, fills its caches and makes up for lost time. Nobody is to be
 woken by that.
@@ -15,11 +15,11 @@ from shared.samples import SampleBatch
 
 _NEVER = np.iinfo(np.int64).min
 _AGAIN_MS = 3_600_000
-"""A start within this time of another excuses nothing: what starts again and again is ill."""
+"""A start within this time of another excuses nothing: what starts repeatedly is ill."""
 
 
 class Startup:
-    """When each series began, and when its machine's agent did.
+    """The start times of each series and of its machine's agent.
 
     Args:
         lasts_ms: how long the first minutes are.
@@ -52,7 +52,7 @@ class Startup:
         known[rows] = np.where(before < started_ms - _AGAIN_MS, started_ms, before)
 
     def step(self, rows: Rows, time_ms: NDArray[np.int64]) -> tuple[Bools, Bools]:
-        """Whose series, and whose agents, are in their first minutes at these points."""
+        """Marks the points at which a series, or its machine's agent, is in its first minutes."""
         first = self.state["first_ms"]
         first[rows] = np.where(first[rows] == _NEVER, time_ms, first[rows])
         earliest = time_ms - self._lasts_ms

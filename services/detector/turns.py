@@ -1,4 +1,4 @@
-"""The points of a batch in the order in which they are judged, and what became of all samples."""
+"""Orders the points of a batch for judging, and counts the outcome of all samples."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Events from verdicts: every vote with its numbers, and a sentence that says why."""
+"""Turns verdicts into events: every vote with its numbers, and a sentence with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from services.detector.combination import PERIODIC, UNKNOWN
 from services.detector.detectors import Detector, Tick, Votes
+from services.detector.detectors.threshold import Threshold
 from services.detector.liveness import Silence
 from services.detector.notices import Changes, Notices
 from services.detector.recent import Recent
@@ -18,7 +19,9 @@ from shared.contracts import AnomalyCleared, AnomalyDetected, Message
 from shared.contracts.alerts import (
     AnomalyKind,
     BandPoint,
+    ClearedReason,
     Direction,
+    Point,
     SeriesRef,
     Severity,
     Stage,
@@ -32,13 +35,15 @@ from shared.series import SeriesIndex
 
 _DIRECTIONS = {1: Direction.SPIKE, -1: Direction.DROP, 0: Direction.NONE}
 _ALIVE, _SENDER_ALIVE = "host.alive", "sender.alive"
+ANOMALY, ALARM = "anomaly", "threshold"
+"""The kinds of episodes, as they are named in the ids of events."""
 STAGES = tuple(Stage)
 """The rungs of the ladder, as they are numbered in the state."""
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A tick with all that was concluded from it."""
+    """A tick with everything that was concluded from it."""
 
     tick: Tick
     votes: Mapping[str, Votes]
@@ -46,11 +51,11 @@ class Judgement:
     stages: NDArray[np.int8]
     direction: NDArray[np.int8]
     deciding: Callable[[int], tuple[str, ...]]
-    """Whose votes counted for a series of a kind."""
+    """The detectors whose votes counted for a series of a kind."""
 
 
 class Writer:
-    """Writes events; asked only for the few points that begin or end an episode."""
+    """Writes events for the few points that open or close an episode."""
 
     def __init__(
         self, series: SeriesIndex, detectors: Mapping[str, Detector], recent: Recent
@@ -61,13 +66,13 @@ class Writer:
 
     def changes(self, changes: Changes, notices: Notices, judged: Judgement) -> Iterator[Message]:
         """Events of behaviour: the series left its usual range, or is back."""
-        yield from self._write("anomaly", Severity.WARNING, changes, notices, judged)
+        yield from self._write(ANOMALY, Severity.WARNING, changes, notices, judged)
 
     def alarm_changes(
         self, changes: Changes, notices: Notices, judged: Judgement
     ) -> Iterator[Message]:
         """Events of the static alarm threshold: crossed, or within again."""
-        yield from self._write("threshold", Severity.CRITICAL, changes, notices, judged)
+        yield from self._write(ALARM, Severity.CRITICAL, changes, notices, judged)
 
     def _write(
         self,
@@ -94,6 +99,21 @@ class Writer:
                 value=float(judged.tick.values[at]),
             )
 
+    def series_ended(
+        self, kind: str, notices: Notices, row: int, now_ms: int, sample: Point
+    ) -> AnomalyCleared:
+        """The episode of a series that sends nothing any more is over."""
+        series = self._ref(row)
+        return AnomalyCleared(
+            event_id=deterministic_id(kind, series.text(), int(notices.state["opened_ms"][row])),
+            series=series,
+            family=family_of(series.item),
+            time_ms=now_ms,
+            value=sample.value,
+            reason=ClearedReason.SERIES_ENDED,
+            last_sample_ms=sample.time_ms,
+        )
+
     def _detected(
         self, kind: str, severity: Severity, row: int, at: int, judged: Judgement
     ) -> AnomalyDetected:
@@ -106,7 +126,6 @@ class Writer:
         limit = float(tick.limit[at])
         deciding = judged.deciding(rhythm)
         fired = [vote for vote in votes if vote.anomalous and vote.detector in deciding]
-        reasons = [f"{vote.detector}: {vote.sentence}" for vote in fired]
         named = (vote.kind for vote in fired if vote.kind is not AnomalyKind.OTHER)
         shape = next(named, AnomalyKind.OTHER)
         word = direction.value if shape is AnomalyKind.OTHER else shape.value.replace("_", " ")
@@ -122,7 +141,7 @@ class Writer:
             periodic=None if rhythm == UNKNOWN else rhythm == PERIODIC,
             stage=STAGES[int(judged.stages[at])],
             votes=votes,
-            sentence=f"{series.text()}: {word}; " + "; ".join(reasons),
+            sentence=f"{series.text()}: {_why(word, fired)}",
             recent=self._recent.points(row),
             band=_band(votes, int(tick.time_ms[at])),
             threshold=None if np.isnan(limit) else limit,
@@ -167,6 +186,13 @@ class Writer:
             sentence=sentence,
             threshold=0.5,
         )
+
+
+def _why(word: str, fired: Sequence[Vote]) -> str:
+    """The shape with each detector's sentence; a threshold alone says all there is by itself."""
+    if [vote.detector for vote in fired] == [Threshold.NAME]:
+        return fired[0].sentence
+    return "; ".join([word, *(f"{vote.detector}: {vote.sentence}" for vote in fired)])
 
 
 def vote_of(detector: Detector, votes: Votes, at: int) -> Vote:

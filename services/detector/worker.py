@@ -9,6 +9,7 @@ import structlog
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
 from services.detector.turns import Counts
+from shared.columns import Array
 from shared.contracts import (
     AnomalyDetected,
     CurveAnswered,
@@ -16,11 +17,13 @@ from shared.contracts import (
     Message,
     SeriesFound,
     SeriesSearch,
+    ThresholdTried,
+    ThresholdTry,
 )
 from shared.messaging.errors import Reject
 from shared.observe import ANOMALIES, SAMPLES, SERIES
 from shared.samples import InvalidBatch, decode
-from shared.snapshots import UNFIT, SnapshotStore, pack, unpack
+from shared.snapshots import SnapshotStore, restored
 from shared.storage import StorageError
 
 log = structlog.get_logger(__name__)
@@ -39,20 +42,19 @@ class DetectorWorker:
 
     def restore(self) -> int | None:
         """Take the newest snapshot that is whole and fits; None if there is none."""
-        for name, data in self._store.newest_first():
-            try:
-                offset, arrays = unpack(data)
-                engine = Engine(self._settings)
-                engine.restore(arrays)
-            except UNFIT as error:
-                log.warning(
-                    "snapshot_refused", partition=self._partition, snapshot=name, reason=str(error)
-                )
-                continue
-            self._engine, self._exported = engine, Counts()
-            return offset
-        self._engine, self._exported = Engine(self._settings), Counts()
-        return None
+        found = restored(self._store, self._partition, self._restored)
+        self._engine = Engine(self._settings) if found is None else found[1]
+        self._exported = Counts()
+        return None if found is None else found[0]
+
+    def _restored(self, arrays: dict[str, Array]) -> Engine:
+        engine = Engine(self._settings)
+        engine.restore(arrays)
+        return engine
+
+    def begin_again(self) -> None:
+        """See ``PartitionWorker``."""
+        self._store.begin_again()
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         """The events that follow from one Arrow batch."""
@@ -70,9 +72,9 @@ class DetectorWorker:
         """Store state and offset as one; a store that fails is logged and tried again."""
         self._export_stages()
         try:
-            self._store.write(offset, pack(offset, self._engine.snapshot()))
+            self._store.write(offset, self._engine.snapshot())
         except (StorageError, OSError) as error:
-            # Judging goes on; the one before still serves, and the next interval tries again.
+            # Judging continues; the one before still serves, and the next interval tries again.
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
     def close(self) -> None:
@@ -96,6 +98,11 @@ class DetectorWorker:
         """Answer with what is known of a series."""
         curve = self._engine.curves.of(question.series)
         return CurveAnswered(request_id=question.request_id, source="detector", curve=curve)
+
+    def tried(self, question: ThresholdTry) -> ThresholdTried:
+        """Answer when a series would have alarmed with another threshold."""
+        began, confirm_s = self._engine.curves.tried(question)
+        return ThresholdTried(request_id=question.request_id, began_ms=began, confirm_s=confirm_s)
 
     def _export(self, events: Iterable[Message]) -> None:
         now, before = self._engine.counts, self._exported

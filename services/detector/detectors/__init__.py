@@ -1,4 +1,4 @@
-"""All detectors, one file each; they are imported when somebody asks which there are."""
+"""All detectors, one file each; they are imported when the registry is first read."""
 
 from services.detector.detectors.base import (
     REGISTRY,

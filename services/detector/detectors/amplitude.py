@@ -8,40 +8,34 @@ than ``min_days`` days: cannot judge. A is never taken below ``floor`` (a consta
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from services.detector.daily import DailyTable
 from services.detector.detectors.base import (
     Bools,
-    Detector,
     Floats,
     Tick,
     Votes,
     detector,
     votes,
 )
+from services.detector.detectors.windows import OfDays
 from shared.columns import Column, Columns, indices
 
 
 @detector
-class Amplitude(Detector):
-    """For series with a daily rhythm: a step never seen at this moment."""
+class Amplitude(OfDays):
+    """Detects a step larger than ever at this time of day; for series with a daily rhythm."""
 
     NAME: ClassVar[str] = "amplitude"
+    KEPT: ClassVar[int] = 1
 
-    days: int = Field(14, ge=1, le=62, description="Past days compared.")
-    min_days: int = Field(3, ge=1, description="Days of history below which nothing is judged.")
-    slots: int = Field(24, ge=1, le=1440, description="Moments a day is cut into.")
-    threshold: float = Field(1.5, gt=0, description="Multiple of the largest past amplitude.")
-    floor: float = Field(0.05, gt=0, description="Least amplitude taken for the largest past one.")
-
-    @cached_property
-    def _daily(self) -> DailyTable:
-        return DailyTable(self.slots, self.days, 1)
+    threshold: float = Field(
+        1.5, gt=0, description="A step beyond this multiple of the largest past step is anomalous."
+    )
+    floor: float = Field(0.05, gt=0, description="The largest past step counts as at least this.")
 
     def columns(self) -> list[Column]:
         """The previous point, and the largest amplitudes of past moments."""

@@ -1,4 +1,4 @@
-"""Detectors: settings as fields, state as columns, one step judges one point a series.
+"""The base of detectors: settings as fields, state as columns; a step judges a point per series.
 
 A new detector is one file, here or in a package of one's own: a frozen class with ``NAME``,
 ``columns``, ``judge``, ``learn`` and ``explain``, decorated with ``@detector``. The suite
@@ -41,7 +41,7 @@ class Tick:
     above: Bools
     """Whether the alarm lies above ``limit`` (else below)."""
     local_ms: NDArray[np.int64]
-    """The time on the clock where the series is looked at, milliseconds since 1970."""
+    """The local time of the series, in milliseconds since 1970."""
     holiday: Bools
     """Whether it is one there: the time of day and week say nothing, and are not learned."""
     floor: Floats
@@ -81,7 +81,7 @@ class Votes:
     numbers: dict[str, Array]
     """The numbers that were compared, by name; each of length n."""
     coarse: Bools | None = None
-    """Where it was judged by less history than the detector wants; None: nowhere."""
+    """Marks points judged with less history than the detector wants; None: no point."""
 
     def spread(self, mask: Bools) -> Votes:
         """These votes at the true places of ``mask``, "cannot judge" elsewhere."""
@@ -128,7 +128,7 @@ class Detector(BaseModel, ABC):
         """One sentence for people from a vote's numbers."""
 
     def kind(self, numbers: dict[str, float], direction: int) -> AnomalyKind:
-        """The shape of an anomaly, for a detector that tells shapes apart."""
+        """The shape of an anomaly, for detectors that distinguish shapes."""
         return AnomalyKind.OTHER
 
     def usual(self, state: Columns, row: int, local_ms: NDArray[np.int64]) -> Floats | None:

@@ -8,33 +8,35 @@ range, as they do for positive ones. Fewer than ``min_days`` days: cannot judge.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from services.detector.daily import DailyTable
-from services.detector.detectors.base import Detector, Tick, Votes, detector, votes
+from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.windows import OfDays
 from shared.columns import Column, Columns
 
 
 @detector
-class Chain(Detector):
-    """For series with a daily rhythm: outside the range of the same moment."""
+class Chain(OfDays):
+    """Detects a value outside the range of this time of day; for series with a daily rhythm."""
 
     NAME: ClassVar[str] = "chain"
+    KEPT: ClassVar[int] = 2
 
-    days: int = Field(14, ge=1, le=62, description="Past days compared.")
-    min_days: int = Field(3, ge=1, description="Days of history below which nothing is judged.")
-    slots: int = Field(24, ge=1, le=1440, description="Moments a day is cut into.")
-    min_threshold: float = Field(0.8, gt=0, le=1, description="Share of the least value.")
-    max_threshold: float = Field(1.2, ge=1, description="Multiple of the largest value.")
-    floor_absolute: float = Field(0.01, gt=0, description="Least margin, in the item's unit.")
-
-    @cached_property
-    def _daily(self) -> DailyTable:
-        return DailyTable(self.slots, self.days, 2)
+    min_threshold: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="A value below this share of the smallest past value is anomalous.",
+    )
+    max_threshold: float = Field(
+        1.2, ge=1, description="A value above this multiple of the largest past value is anomalous."
+    )
+    floor_absolute: float = Field(
+        0.01, gt=0, description="The smallest margin, in the item's unit."
+    )
 
     def columns(self) -> list[Column]:
         """Largest values and largest negative values (the minima) of past moments."""

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from services.detector.detectors import departure_kernel as of
-from shared.compiled import kernel
+from shared.compiled import allocation_free_kernel
 
 Row = NDArray[Any]
 
@@ -27,9 +27,12 @@ _USUAL, _UNSETTLED = 2.0, 2
 """Rarity that is reached where there is no history; blocks not counted."""
 _RECORD = 12
 """Steps of size, 7 %, by which what lasts may pass the largest block before it, to be usual."""
+_MOST_OFTEN = 0.25
+"""Share of blocks that may hold a false alarm, whatever the budget: at daily steps a week holds
+half a block."""
 
 
-@kernel
+@allocation_free_kernel
 def insert(tops: Row, start: int, room: int, held: int, code: int) -> None:
     """Keep ``code`` among the ``room`` largest, descending, of which ``held`` are there."""
     at = min(held, room - 1)
@@ -41,13 +44,13 @@ def insert(tops: Row, start: int, room: int, held: int, code: int) -> None:
     tops[start + at] = code
 
 
-@kernel
+@allocation_free_kernel
 def known(blocks: int) -> float:
     """How far the tail can be told from faults: 0 in the first blocks, 1 from the 200th on."""
     return min(1.0, max(0.0, (blocks - of.TAIL_BLOCKS) / of.TAIL_BLOCKS))
 
 
-@kernel
+@allocation_free_kernel
 def slope(tops: Row, ranked: int, held: int, blocks: int) -> float:
     """How many nats of the series' own rarity make it e times as rare.
 
@@ -63,7 +66,7 @@ def slope(tops: Row, ranked: int, held: int, blocks: int) -> float:
     return float(1 + known(blocks) * (total / (_PRIOR_RANKS + max(held - 1, 0)) - 1))
 
 
-@kernel
+@allocation_free_kernel
 def account(
     pace: Row,
     tally: Row,
@@ -73,15 +76,17 @@ def account(
     rarities: Row,
     told: bool,
     onset: bool,
+    repeats: bool,
     ended: bool,
 ) -> None:
     """Make the point part of the block that is going on; keep the running numbers.
 
     What is told does not become usual by its size. Once the tail is known it counts once, for at
-    most twice the largest before: else a heavy tail would be taken for a light one for ever.
+    most twice the largest before: else a heavy tail would be taken for a light one forever. Where
+    alarms are a habit (``repeats``) it counts from the beginning.
     """
     settled = tally[of.BLOCKS] > of.TAIL_BLOCKS
-    counts = onset and settled
+    counts = onset and (settled or repeats)
     for channel in range(of.CHANNELS):
         code = codes[channel] >> 16
         if settled:
@@ -100,7 +105,7 @@ def account(
     tally[of.IN_BLOCK] += 1
 
 
-@kernel
+@allocation_free_kernel
 def close(pace: Row, tally: Row, tops: Row, weekly: float, step_ms: float, same_day: bool) -> None:
     """End a block: its largest sizes and rarities become history.
 
@@ -116,10 +121,12 @@ def close(pace: Row, tally: Row, tops: Row, weekly: float, step_ms: float, same_
     pace[of.LOG_BLOCKS] = math.log(tally[of.BLOCKS] + 1.0)
     if blocks >= _UNSETTLED:
         rank(pace, tally, tops)
-    pace[of.HIGHEST : of.HIGHEST + of.GROUPS] = 0.0
+    for group in range(of.GROUPS):
+        pace[of.HIGHEST + group] = 0.0
     pace[of.WEEKS] += of.BLOCK * step_ms / _WEEK_MS
-    if pace[of.WEEKS] >= 1.0:
-        # The memory is half a week to a week long: every second rarity goes.
+    if pace[of.WEEKS] >= max(1.0, of.PEAKS * of.BLOCK * step_ms / _WEEK_MS):
+        # The memory is half a week to a week long, of as many blocks as there are ranks at least:
+        # every second rarity goes.
         pace[of.WEEKS] /= 2
         tally[of.HELD] = (tally[of.HELD] + 1) // 2
         for at in range(tally[of.HELD]):
@@ -131,18 +138,19 @@ def close(pace: Row, tally: Row, tops: Row, weekly: float, step_ms: float, same_
             pace[of.BASE + group] = base(pace, tally, tops, group, weekly, step_ms)
 
 
-@kernel
+@allocation_free_kernel
 def rank(pace: Row, tally: Row, tops: Row) -> None:
-    """Keep the block's rarity of each group; of few blocks no two tails can be told apart."""
+    """Keep the block's rarity of each group; of few blocks no two tails can be distinguished."""
     if tally[of.BLOCKS] <= of.TAIL_BLOCKS + 1:
-        pace[of.HIGHEST : of.HIGHEST + of.GROUPS] = pace[of.HIGHEST : of.HIGHEST + of.GROUPS].max()
+        highest = max(pace[of.HIGHEST], pace[of.HIGHEST + 1])
+        pace[of.HIGHEST] = pace[of.HIGHEST + 1] = highest
     for group in range(of.GROUPS):
         code = round(pace[of.HIGHEST + group] * of.STEPS)
         insert(tops, of.RANKED + group * of.PEAKS, of.PEAKS, tally[of.HELD], code)
     tally[of.HELD] = min(tally[of.HELD] + 1, of.PEAKS)
 
 
-@kernel
+@allocation_free_kernel
 def base(pace: Row, tally: Row, tops: Row, group: int, weekly: float, step_ms: float) -> float:
     """The rarity of a group that the series' own past ones reach as often as its budget allows.
 
@@ -153,8 +161,12 @@ def base(pace: Row, tally: Row, tops: Row, group: int, weekly: float, step_ms: f
     higher until the tail is known.
     """
     share = 1 - known(tally[of.BLOCKS]) * (1 - 1 / of.GROUPS)
-    allowed = share * weekly * pace[of.WEEKS]
-    rank = max(1, min(tally[of.HELD], int(4 * allowed) + 4))
+    passed = pace[of.WEEKS] * _WEEK_MS / (of.BLOCK * max(step_ms, 1.0))
+    capped = weekly * pace[of.WEEKS] > _MOST_OFTEN * passed
+    allowed = share * (_MOST_OFTEN * passed if capped else weekly * pace[of.WEEKS])
+    # A few ranks follow a new way of the series soon, also where a block is twelve days.
+    most = of.PEAKS // 2 if capped else of.PEAKS
+    rank = max(1, min(tally[of.HELD], most, int(4 * allowed) + 4))
     ranked = of.RANKED + group * of.PEAKS
     reached = tops[ranked + rank - 1] / of.STEPS if tally[of.HELD] > 0 else _USUAL
     young = TRUST_BLOCKS / (tally[of.BLOCKS] + TRUST_BLOCKS)

@@ -1,7 +1,7 @@
 """The machine code of ``surprise`` that decides: how far is a point from what was expected of it?
 
 Nine predictors compete: no season, the time of day, or the time of day and week, each with the
-last value, a fast mean or a slow one. The one with the least error of late speaks, chosen anew
+last value, a fast mean or a slow one. The one with the least error recently speaks, chosen again
 once a day, so that a fault is not learned as the new way within the hour. What it leaves over, in
 its own usual deviations, is ``z``. Nine sizes are taken of it (``CHANNELS``); how rare each is
 follows from the largest of past blocks of ``BLOCK`` points: by rank, and beyond them by a Pareto
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel
+from shared.compiled import allocation_free_kernel
 
 Row = NDArray[Any]
 
@@ -35,13 +35,17 @@ SLOW, FAST, LAST, DRIFT, LEVEL, TOLD_MS = 0, 3, 6, 9, 10, 11
 COURSE = 12
 ERROR, SPREAD, Z1, Z2, S1, S2, MEANS, ENERGY = 0, 9, 10, 11, 12, 13, 14, 17
 LOG_BLOCKS, WEEKS, SHIFT, PEAK, MOVING, HIGHEST, BASE = 18, 19, 20, 21, 22, 23, 25
-PACE = 27
-POINTS, BEST, RUN, CHANGES, IN_BLOCK, BLOCKS, HELD, TODAY, FIRING, JUDGED = range(10)
-TALLY = 10
+OPEN_SLOTS = 27
+PACE = 29
+POINTS, BEST, RUN, CHANGES, IN_BLOCK, BLOCKS, HELD, TODAY, FIRING, JUDGED, SLOT, TOLD = range(12)
+TALLY = 12
 TOPS, OPEN, RANKED = 0, CHANNELS * KEPT, CHANNELS * KEPT + CHANNELS
 KEEPS = RANKED + GROUPS * PEAKS
 
-_WEEK_MS, _SLOT_MS, _MONDAY_MS = 604_800_000, 7_200_000, 345_600_000
+LAST_VALUE = 2
+"""The place of the last value among the three predictors of each season."""
+DAILY, WEEKLY = 3, 6
+"""Predictors from here on know the time of day, and the day of the week."""
 SPANS = np.array([1, 1, 1, 3, 12, 3, 3, 1, 1])
 """Blocks that one entry of a channel's largest stands for: slow sizes do not change sooner."""
 LASTING = np.array([0, 0, 1, 1, 1, 1, 1, 1, 0])
@@ -70,20 +74,19 @@ _NOTHING, NOISE = 0.02, 0.8
 """Mean deviations that are none, and the usual ones of what was just begun."""
 _MIN_RUN, _LEARNED = 6, 10
 """Equal values that are a run; points before distances mean something."""
+_LARGEST, _SMALLEST = 1e30, 1e-30
 _EXTREME = 1e30
 
 
-@kernel
-def week_place(local_ms: int) -> tuple[int, int, float]:
-    """The two slots of the week between whose middles a moment lies, and the second's share."""
-    place = ((local_ms - _MONDAY_MS) % _WEEK_MS) / _SLOT_MS - 0.5
-    before = math.floor(place)
-    first = int(before)
-    second = first + 1 if first + 1 < WEEK_SLOTS else 0
-    return first if first >= 0 else WEEK_SLOTS - 1, second, place - before
+@allocation_free_kernel
+def within_range(value: float) -> float:
+    """The value as far as state of 32 bits holds it: at most 1e30, and 0 below 1e-30."""
+    if abs(value) < _SMALLEST:
+        return 0.0
+    return max(-_LARGEST, min(_LARGEST, value))
 
 
-@kernel
+@allocation_free_kernel
 def leave(course: Row, value: float, seasons: Row, errors: Row) -> None:
     """The errors that each predictor leaves of the value: ``errors`` (9,), three of each season."""
     for season in range(3):
@@ -94,7 +97,7 @@ def leave(course: Row, value: float, seasons: Row, errors: Row) -> None:
         errors[3 * season + 2] = rest - course[LAST + season] - drift
 
 
-@kernel
+@allocation_free_kernel
 def expected(course: Row, seasons: Row, best: int) -> float:
     """A predictor's value for this moment."""
     season, kind = best // 3, best % 3
@@ -102,7 +105,7 @@ def expected(course: Row, seasons: Row, best: int) -> float:
     return float(seasons[season] + course[3 * kind + season] + drift)
 
 
-@kernel
+@allocation_free_kernel
 def choose(pace: Row, tops: Row, blocks: int, best: int) -> int:
     """The predictor with the least error, if clearly less; the slow ones are preferred."""
     before = best
@@ -120,7 +123,7 @@ def choose(pace: Row, tops: Row, blocks: int, best: int) -> int:
     return best
 
 
-@kernel
+@allocation_free_kernel
 def forget(tops: Row, cut: int) -> None:
     """Lower what was far out by ``cut`` steps, though not below what is on a typical series.
 
@@ -137,36 +140,48 @@ def forget(tops: Row, cut: int) -> None:
             tops[ranked] = min(tops[ranked], most)
 
 
-@kernel
+@allocation_free_kernel
 def moving(pace: Row) -> float:
     """The share of points that differ from the one before."""
     return max(_MIN_MOVING, float(pace[MOVING]))
 
 
-@kernel
+@allocation_free_kernel
 def usual(pace: Row, best: int) -> float:
     """The rest that a predictor leaves of a point that moves: for normal noise, its deviation."""
     return float(1.25 * pace[ERROR + best] / moving(pace))
 
 
-@kernel
-def measure(pace: Row, tally: Row, z: float, slow: float, level: float, fresh: Row) -> None:
-    """The running numbers as they are with this point: ``fresh``, in the order of ``pace``."""
+@allocation_free_kernel
+def measure(
+    pace: Row, tally: Row, z: float, slow: float, level: float, sudden: bool, fresh: Row
+) -> None:
+    """The running numbers as they are with this point: ``fresh``, in the order of ``pace``.
+
+    Where only what is ``sudden`` counts, those of what lasts stay.
+    """
     n = tally[POINTS] + 1
     share = 1.0 / n
+    fresh[Z1], fresh[Z2] = max(-20.0, min(20.0, z)), pace[Z1]
+    fresh[S1], fresh[S2] = abs(z) + level, pace[S1]
+    if sudden:
+        for at in range(MEANS, ENERGY + 1):
+            fresh[at] = pace[at]
+        return
     for at in range(3):
         clipped = max(-4.0, min(4.0, z if at == 0 else slow))
         old = pace[MEANS + at]
         fresh[MEANS + at] = old + (clipped - old) * max(_GAINS[at], share)
     old = pace[ENERGY]
     fresh[ENERGY] = old + (min(abs(z), 4.0) - old) * max(1 / 24, 1.0 / (n + 9))
-    fresh[Z1], fresh[Z2] = max(-20.0, min(20.0, z)), pace[Z1]
-    fresh[S1], fresh[S2] = abs(z) + level, pace[S1]
 
 
-@kernel
-def sizes_of(pace: Row, z: float, run: int, fresh: Row, sizes: Row) -> float:
-    """The nine sizes; returns the sum of the last three ``z``, which has their sign."""
+@allocation_free_kernel
+def sizes_of(pace: Row, z: float, run: int, sudden: bool, fresh: Row, sizes: Row) -> float:
+    """The nine sizes; returns the sum of the last three ``z``, which has their sign.
+
+    Where only what is ``sudden`` counts, those of what lasts and of the level are none.
+    """
     three = fresh[Z1] + fresh[Z2] + pace[Z2]
     sizes[ONE] = min(abs(z), 1e6)
     sizes[THREE] = abs(three) / 3
@@ -177,10 +192,14 @@ def sizes_of(pace: Row, z: float, run: int, fresh: Row, sizes: Row) -> float:
     sizes[QUIET] = 1 / fresh[ENERGY] if fresh[ENERGY] > _NOTHING else 0.0
     sizes[STILL] = run
     sizes[SCORE] = min((fresh[S1] + fresh[S2] + pace[S2]) / 3, 1e6)
+    if sudden:
+        for at in range(HOUR, QUIET + 1):
+            sizes[at] = 0.0
+        sizes[SCORE] = 0.0
     return float(three)
 
 
-@kernel
+@allocation_free_kernel
 def rarity(tops: Row, start: int, held: int, code: int, blocks: int, logs: float) -> float:
     """-log of the share of past blocks whose largest was at least so; a Pareto tail beyond."""
     last = tops[start + held - 1]
@@ -202,7 +221,7 @@ def rarity(tops: Row, start: int, held: int, code: int, blocks: int, logs: float
     return float(logs + 0.7 + min(_MAX_BEYOND, (code - first) * _NAT / index))
 
 
-@kernel
+@allocation_free_kernel
 def still(tally: Row, run: int, own: float) -> float:
     """Rarity of a run of equal values: by how often a value follows itself, and by past runs."""
     if run < _MIN_RUN:
@@ -212,7 +231,7 @@ def still(tally: Row, run: int, own: float) -> float:
     return min(usual, own) if own >= 0 else usual
 
 
-@kernel
+@allocation_free_kernel
 def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int, found: Row, where: Row) -> None:
     """The largest rarity of each group's channels, and whose it is."""
     blocks, logs = tally[BLOCKS], pace[LOG_BLOCKS]
@@ -234,20 +253,34 @@ def rarest(pace: Row, tally: Row, tops: Row, codes: Row, run: int, found: Row, w
             rare = still(tally, run, own)
         else:
             typical = 3.0 * _NAT * (code - _TYPICAL_CODES[channel])
+            if channel == QUIET and tally[CHANGES] <= 1:
+                # A value that never moved has no noise that could become less.
+                typical = 0.0
             rare = trust * max(own, 0.0) + (1 - trust) * min(max(typical, 0.0), _MAX_BEYOND)
         if rare > found[group]:
             found[group], where[group] = rare, channel
 
 
-@kernel
+@allocation_free_kernel
 def follow(
-    course: Row, pace: Row, tally: Row, value: float, seasons: Row, errors: Row, holiday: bool
+    course: Row,
+    pace: Row,
+    tally: Row,
+    value: float,
+    seasons: Row,
+    errors: Row,
+    holiday: bool,
+    new_days: bool,
+    recurs: bool,
 ) -> None:
-    """Let every predictor and its error learn the point."""
+    """Let predictors learn the point; ``new_days`` do not say which is the best on others.
+
+    What ``recurs`` weekly is no part of the means, which would be elsewhere when it is over.
+    """
     n = tally[POINTS]
     gain = max(1.0 / max(n, 1), 0.005)
     scale = 5.0 * pace[ERROR + tally[BEST]]
-    for at in range(3 if holiday else 9):
+    for at in range(0 if new_days or recurs else (3 if holiday else 9)):
         size, error = abs(errors[at]), pace[ERROR + at]
         if n > _LEARNED and error > 0:
             size = min(size, 5 * error)
@@ -259,14 +292,21 @@ def follow(
     course[LEVEL] += gain * max(-most, min(most, away))
     pace[SPREAD] += gain * (min(abs(away), most) - spread)
     most = scale if n > 2 * _LEARNED else _EXTREME
-    change = max(-most, min(most, value - course[LAST]))
     drift = course[DRIFT]
-    course[DRIFT] += max(1.0 / max(n, 1), 0.002) * (change - drift)
+    # Bounded around the drift: of steady growth each change is many errors large.
+    change = max(-most, min(most, value - course[LAST] - drift))
+    course[DRIFT] += max(1.0 / max(n, 1), 0.002) * change
     for season in range(1 if holiday else 3):
         rest = value - seasons[season]
+        course[LAST + season] = rest
+        if new_days and season > 0:
+            continue
         move = drift if season == 0 else 0.0
+        if recurs:
+            course[SLOW + season] += move
+            course[FAST + season] += move
+            continue
         course[SLOW + season] += move + max(1.0 / (n + 1), 0.002) * (
             rest - course[SLOW + season] - move
         )
         course[FAST + season] += move + 0.1 * (rest - course[FAST + season] - move)
-        course[LAST + season] = rest

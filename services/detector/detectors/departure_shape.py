@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from services.detector.detectors import departure_kernel as of
-from shared.compiled import kernel
+from shared.compiled import allocation_free_kernel
 
 Row = NDArray[Any]
 
@@ -22,7 +22,7 @@ _PEAK_SHARE, _PEAK_USUAL, _AT_REST, _MOSTLY_LOW = 0.5, 4.0, 0.25, 0.6
 """A peak is half the rhythm's span away from rest; what is at rest comes back all but a quarter."""
 
 
-@kernel
+@allocation_free_kernel
 def way(where: int, z: float, three: float, fresh: Row, spike: bool, drop: bool) -> int:
     """1 up, -1 down, 0 neither, or ``UNWANTED``.
 
@@ -40,7 +40,7 @@ def way(where: int, z: float, three: float, fresh: Row, spike: bool, drop: bool)
     return 1 if lean > 0 else -1
 
 
-@kernel
+@allocation_free_kernel
 def missing(slots: Row, value: float, expected: float, usual: float) -> bool:
     """Whether the value rests where the rhythm should be away from its rest, at its peak.
 
@@ -65,7 +65,7 @@ def missing(slots: Row, value: float, expected: float, usual: float) -> bool:
     )
 
 
-@kernel
+@allocation_free_kernel
 def shape(where: int, pace: Row, slots: Row, value: float, expected: float, best: int) -> int:
     """The channel that decided, or ``MISSING`` where it saw what a rhythm left out."""
     if best < _RHYTHMS or where in (of.STILL, of.QUIET):

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.detectors import departure_blocks as blocks
 from services.detector.detectors import departure_kernel as of
+from services.detector.detectors import departure_week as weeks
 from services.detector.detectors.departure_episodes import control, rest, speak
 from services.detector.detectors.departure_shape import UNWANTED, shape, way
-from shared.compiled import kernel, prefetch
+from services.detector.detectors.departure_tables import (
+    Limits,
+    Points,
+    Scratch,
+    State,
+    Verdicts,
+    scratch,
+)
+from shared.compiled import allocation_free_kernel, prefetch
+
+__all__ = ["Limits", "Points", "State", "Verdicts", "scratch", "step"]
 
 Row = NDArray[Any]
 
@@ -20,85 +30,19 @@ EXPECTED, SCORE, RARITY, THRESHOLD, KIND, WEEKLY, ONSET = range(7)
 NUMBERS = 7
 """The numbers that are written of every point, in this order."""
 
-_DAY_MS, _SLOT_MS = 86_400_000, 7_200_000
+_DAY_MS = 86_400_000
 _EXTREME = 1e30
 _FEW, _YOUNG = 5, 100
+_LEAST = 2.0
+"""Nats below which nothing is rare, whatever the threshold says: a value that never moved stays
+just below it."""
+_REST_POINTS = 5
+"""A rest lasts so many points at least: at daily steps one of ten hours would be none."""
 
 
-class Limits(NamedTuple):
-    """The detector's settings, as the kernel wants them."""
-
-    floor_absolute: float
-    floor_relative: float
-    alarms_per_week: float
-    min_points: int
-    rest_ms: float
-    margin: float
-    spike: bool
-    drop: bool
-
-
-class Points(NamedTuple):
-    """The points of a tick: a row, times, value and so on of each."""
-
-    rows: Row
-    time_ms: Row
-    local_ms: Row
-    holiday: Row
-    values: Row
-    broken: Row
-    floors: Row
-    budgets: Row
-
-
-class Verdicts(NamedTuple):
-    """The verdict on every point; ``numbers`` (n, NUMBERS)."""
-
-    numbers: Row
-    judged: Row
-    anomalous: Row
-    direction: Row
-
-
-class State(NamedTuple):
-    """The columns of all series."""
-
-    week: Row
-    course: Row
-    pace: Row
-    tally: Row
-    tops: Row
-
-
-class Scratch(NamedTuple):
-    """Room for one point's numbers; ``codes`` are the bits of ``sizes``."""
-
-    seasons: Row
-    errors: Row
-    fresh: Row
-    sizes: Row
-    codes: Row
-    rarities: Row
-    channels: Row
-
-
-def scratch() -> Scratch:
-    """Room for one call."""
-    sizes = np.zeros(of.CHANNELS + 1, dtype=np.float32)
-    return Scratch(
-        np.zeros(3),
-        np.zeros(9),
-        np.zeros(of.PACE),
-        sizes,
-        sizes.view(np.int32),
-        np.zeros(of.GROUPS),
-        np.zeros(of.GROUPS, dtype=np.int64),
-    )
-
-
-@kernel
+@allocation_free_kernel
 def away(
-    course: Row, pace: Row, tally: Row, errors: Row, value: float, floor: float, best: int
+    course: Row, pace: Row, tally: Row, error: float, usual: float, value: float, floor: float
 ) -> tuple[float, float]:
     """How far from what was expected, and from the level, in the series' usual deviations.
 
@@ -107,47 +51,38 @@ def away(
     """
     level = abs(value - course[of.LEVEL])
     tiny = 1e-9 * (abs(value) + abs(course[of.LAST]))
-    usual = max(of.usual(pace, best), tiny)
+    usual = max(usual, tiny)
     z, far = 0.0, 0.0
-    if tally[of.POINTS] >= _FEW and usual > 0 and abs(errors[best]) >= floor:
-        z = max(-1e6, min(1e6, errors[best] / usual))
+    if tally[of.POINTS] >= _FEW and usual > 0 and abs(error) >= floor:
+        z = max(-1e6, min(1e6, error / usual))
     if tally[of.POINTS] >= 2 * _FEW and pace[of.SPREAD] > tiny and level >= floor:
         far = min(level * of.moving(pace) / pace[of.SPREAD], 1e6)
     return z, far
 
 
-@kernel
+@allocation_free_kernel
 def look(
     week: Row, course: Row, daily: float, place: tuple[int, int, float], value: float, room: Scratch
 ) -> None:
     """The seasons' values for this moment, and the error that each predictor leaves."""
-    first, second, share = place
     seasons = room.seasons
     seasons[0] = 0.0
     seasons[1] = course[of.SLOW] if math.isnan(daily) else daily
-    seasons[2] = seasons[1] + (1 - share) * week[first] + share * week[second]
+    seasons[2] = seasons[1] + weeks.part(week, place, 0)
     of.leave(course, value, seasons, room.errors)
 
 
-@kernel
-def season(week: Row, place: tuple[int, int, float], left: float, step_ms: float) -> None:
-    """Let the two slots of the week learn what the time of day left over."""
-    first, second, share = place
-    gain = min(step_ms / _SLOT_MS, 1.0)
-    gain = 1.5 * gain / (1 + gain)
-    left -= (1 - share) * week[first] + share * week[second]
-    week[first] += gain * (1 - share) * left
-    week[second] += gain * share * left
-
-
-@kernel
+@allocation_free_kernel
 def learn(
     state: State,
     at: int,
     value: float,
     place: tuple[int, int, float],
     holiday: bool,
+    new_days: bool,
+    recurs: bool,
     step_ms: float,
+    age_ms: float,
     day: int,
     weekly: float,
     room: Scratch,
@@ -157,9 +92,13 @@ def learn(
     tally[of.RUN] = tally[of.RUN] + 1 if value == course[of.LAST] else 0
     if tally[of.RUN] == 0:
         tally[of.CHANGES] = min(tally[of.CHANGES] + 1, 1_000_000_000)
-    of.follow(course, pace, tally, value, room.seasons, room.errors, holiday)
+    of.follow(course, pace, tally, value, room.seasons, room.errors, holiday, new_days, recurs)
     if not holiday and tally[of.POINTS] * step_ms > _DAY_MS:
-        season(state.week[at], place, value - room.seasons[1], step_ms)
+        left = value - room.seasons[1]
+        if weeks.fine(step_ms):
+            weeks.season(state.week[at], pace, tally, place, left, step_ms, age_ms)
+        else:
+            weeks.season_of_few(state.week[at], place, left, step_ms)
     if tally[of.IN_BLOCK] >= of.BLOCK:
         blocks.close(pace, tally, state.tops[at], weekly, step_ms, day == tally[of.JUDGED])
         tally[of.JUDGED] = day
@@ -169,7 +108,7 @@ def learn(
     tally[of.POINTS] = min(tally[of.POINTS] + 1, 1_000_000_000)
 
 
-@kernel
+@allocation_free_kernel
 def fetch(state: State, row: int) -> None:
     """Begin to fetch a series' state."""
     prefetch(state.week, row)
@@ -179,17 +118,18 @@ def fetch(state: State, row: int) -> None:
     prefetch(state.tops, row)
 
 
-@kernel
+@allocation_free_kernel
 def start(course: Row, pace: Row, tally: Row, value: float, day: int) -> None:
     """Learn the first point of a series."""
     course[of.SLOW] = course[of.FAST] = course[of.LAST] = course[of.LEVEL] = value
     course[of.TOLD_MS], pace[of.ENERGY] = -_EXTREME, of.NOISE
     pace[of.MOVING] = 1.0
-    pace[of.BASE : of.BASE + of.GROUPS] = of.NEVER
+    for group in range(of.GROUPS):
+        pace[of.BASE + group] = of.NEVER
     tally[of.POINTS], tally[of.TODAY], tally[of.CHANGES] = 1, day, 1
 
 
-@kernel
+@allocation_free_kernel
 def size_up(
     state: State,
     at: int,
@@ -197,59 +137,91 @@ def size_up(
     place: tuple[int, int, float],
     value: float,
     least: float,
+    local_ms: int,
     holiday: bool,
+    new_days: bool,
+    step_ms: float,
     room: Scratch,
 ) -> tuple[int, int, float, float]:
     """The point's sizes, to ``room``; which predictor spoke, the run of equal values, and which
     way this point and the newest three went.
     """
-    course, pace, tally = state.course[at], state.pace[at], state.tally[at]
+    course, pace, tally, errors = state.course[at], state.pace[at], state.tally[at], room.errors
     look(state.week[at], course, daily, place, value, room)
     best = tally[of.BEST] % 3 if holiday else tally[of.BEST]
-    z, far = away(course, pace, tally, room.errors, value, least, best)
+    speaker = weeks.speaker(errors, best, local_ms, new_days, step_ms)
+    scale = of.usual(pace, of.WEEKLY - 1 if new_days else speaker)
+    z, far = away(course, pace, tally, errors[speaker], scale, value, least)
     # The last value knows a new level at once, the slow mean of its season only after a day.
     slow = z
-    if tally[of.BLOCKS] > of.TAIL_BLOCKS:
-        slow, _ = away(course, pace, tally, room.errors, value, least, best - best % 3)
-    of.measure(pace, tally, z, slow, far, room.fresh)
+    if tally[of.BLOCKS] > of.TAIL_BLOCKS and not new_days:
+        calm = speaker - speaker % 3
+        slow, _ = away(course, pace, tally, errors[calm], of.usual(pace, calm), value, least)
+    of.measure(pace, tally, z, slow, far, new_days, room.fresh)
     run = tally[of.RUN] + 1 if value == course[of.LAST] else 0
-    three = of.sizes_of(pace, z, run, room.fresh, room.sizes)
+    three = of.sizes_of(pace, z, run, new_days, room.fresh, room.sizes)
     room.sizes[of.CHANNELS] = tally[of.RUN]
-    return best, run, z, three
+    return speaker, run, z, three
 
 
-@kernel
+@allocation_free_kernel
+def weekly_job(
+    state: State,
+    at: int,
+    value: float,
+    place: tuple[int, int, float],
+    speaker: int,
+    room: Scratch,
+) -> bool:
+    """Return whether this time of the week had such a departure; it then counts as no point."""
+    pace = state.pace[at]
+    # A last value as the best predictor has no level that a job could stand out from.
+    if speaker >= of.WEEKLY or speaker % 3 == of.LAST_VALUE:
+        return False
+    error, usual = room.errors[speaker], of.usual(pace, speaker)
+    if not weeks.recurs(state.week[at], place, value - room.seasons[1], error, usual):
+        return False
+    for number in range(of.Z1, of.ENERGY + 1):
+        room.fresh[number] = pace[number]
+    for group in range(of.GROUPS):
+        room.rarities[group] = 0.0
+    return True
+
+
+@allocation_free_kernel
 def weigh(state: State, at: int, run: int, room: Scratch) -> tuple[float, float, int]:
     """Rarity, threshold and channel of the group that is nearest to its threshold, or beyond."""
     pace, tally, tops = state.pace[at], state.tally[at], state.tops[at]
     of.rarest(pace, tally, tops, room.codes, run, room.rarities, room.channels)
     rarest, passes, where = 0.0, of.NEVER, 0
     for group in range(of.GROUPS):
-        needed = pace[of.BASE + group] + pace[of.SHIFT]
+        needed = max(_LEAST, pace[of.BASE + group] + pace[of.SHIFT])
         if room.rarities[group] - needed > rarest - passes:
             rarest, passes, where = room.rarities[group], needed, room.channels[group]
     return rarest, passes, where
 
 
-@kernel
+@allocation_free_kernel
 def begin(
     state: State, at: int, value: float, day: int, learning: bool, i: int, said: Verdicts
 ) -> None:
     """Take a series' first point, of which nothing can be said."""
-    said.numbers[i] = 0.0
+    for at_number in range(NUMBERS):
+        said.numbers[i, at_number] = 0.0
     said.numbers[i, EXPECTED], said.numbers[i, THRESHOLD] = value, of.NEVER
     said.judged[i], said.anomalous[i], said.direction[i] = False, False, 0
     if learning:
         start(state.course[at], state.pace[at], state.tally[at], value, day)
 
 
-@kernel
+@allocation_free_kernel
 def step(
     state: State,
     memory: Row,
     daily_at: int,
     slots: int,
     steps: Row,
+    began: Row,
     points: Points,
     rules: Limits,
     room: Scratch,
@@ -259,30 +231,43 @@ def step(
     """Judge every point, and learn it if ``learning``.
 
     ``memory`` holds the ``slots`` of the day from ``daily_at`` on, ``steps`` the usual distance of
-    points.
+    points, ``began`` the time of the first.
     """
     for i in range(len(points.rows)):
         at, time_ms, local_ms = points.rows[i], points.time_ms[i], points.local_ms[i]
         if i + 1 < len(points.rows):
             fetch(state, points.rows[i + 1])
-        value, day = max(-_EXTREME, min(_EXTREME, points.values[i])), local_ms // _DAY_MS
+        value, day = of.within_range(points.values[i]), local_ms // _DAY_MS
         course, pace, tally = state.course[at], state.pace[at], state.tally[at]
         if tally[of.POINTS] == 0:
             begin(state, at, value, day, learning, i, said)
             continue
         daily = memory[at, daily_at : daily_at + slots]
         now = daily[(local_ms % _DAY_MS) * slots // _DAY_MS]
-        place, holiday = of.week_place(local_ms), points.holiday[i]
+        place, holiday = weeks.week_place(local_ms), points.holiday[i]
         least = rules.floor_relative * abs(course[of.LEVEL])
         least = max(points.floors[i], rules.floor_absolute, least)
-        best, run, z, three = size_up(state, at, now, place, value, least, holiday, room)
+        age_ms = time_ms - began[at]
+        now -= weeks.mixed(state.week[at], place, local_ms, steps[at], age_ms)
+        new_days = tally[of.BEST] >= of.DAILY and not holiday and weeks.fine(steps[at])
+        new_days = new_days and weeks.unseen(local_ms, age_ms)
+        best, run, z, three = size_up(
+            state, at, now, place, value, least, local_ms, holiday, new_days, steps[at], room
+        )
         budget = points.budgets[i]
         weekly = rules.alarms_per_week if math.isnan(budget) else budget
         rarest, passes, where = weigh(state, at, run, room)
-        onset, going_on = speak(course, tally, rarest, passes, time_ms, rules.rest_ms)
+        # At coarse steps slots learn at once, so they know what has just begun.
+        recurs = weeks.fine(steps[at]) and not holiday
+        recurs = recurs and weekly_job(state, at, value, place, best, room)
+        rarest = 0.0 if recurs else rarest
+        rest_ms = max(rules.rest_ms, _REST_POINTS * steps[at])
+        onset, going_on = speak(course, pace, tally, rarest, passes, time_ms, rest_ms)
         lean = way(where, z, three, room.fresh, rules.spike, rules.drop)
+        # How little noise is usual is known of the series' own past alone: a constant has none.
+        unknown = where == of.QUIET and tally[of.BLOCKS] <= of.TAIL_BLOCKS
         judged = tally[of.POINTS] >= rules.min_points and not points.broken[i]
-        told = judged and lean != UNWANTED and (onset or going_on)
+        told = judged and not unknown and lean != UNWANTED and (onset or going_on)
         number = said.numbers[i]
         number[EXPECTED] = of.expected(course, room.seasons, best)
         if told:
@@ -292,12 +277,34 @@ def step(
         number[KIND], number[WEEKLY], number[ONSET] = where, weekly, told and onset
         if not learning:
             continue
-        if rarest >= passes and judged:
-            rest(course, pace, rarest, time_ms, rules.rest_ms, rules.margin)
+        if rarest >= passes and judged and not unknown:
+            rest(course, pace, rarest, time_ms, rest_ms, rules.margin)
         tally[of.FIRING] = told
-        opened, passed, tops = told and onset, rarest >= passes, state.tops[at]
-        control(pace, tally, opened, weekly, steps[at])
+        opened, passed, tops = told and onset, rarest >= passes or recurs, state.tops[at]
+        repeats = control(pace, tally, opened, weekly, steps[at], age_ms)
         blocks.account(
-            pace, tally, tops, room.codes, room.fresh, room.rarities, passed, opened, run == 0
+            pace,
+            tally,
+            tops,
+            room.codes,
+            room.fresh,
+            room.rarities,
+            passed,
+            opened,
+            repeats,
+            run == 0,
         )
-        learn(state, at, value, place, holiday, steps[at], day, weekly, room)
+        learn(
+            state,
+            at,
+            value,
+            place,
+            holiday,
+            new_days,
+            recurs,
+            steps[at],
+            age_ms,
+            day,
+            weekly,
+            room,
+        )

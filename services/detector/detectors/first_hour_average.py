@@ -10,25 +10,28 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
-from services.detector.detectors import tail
-from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.base import Tick, Votes, detector
 from services.detector.detectors.windows import TailOfHours
-from services.detector.hourly import N, Y, deviation
 from shared.columns import Columns
 
 
 @detector
 class FirstHourAverage(TailOfHours):
-    """Skyline's: the newest three points against the first hour of the last 24."""
+    """Skyline's: compares the newest three points with the first hour of the last 24."""
 
     NAME: ClassVar[str] = "first_hour_average"
 
-    first_hours: int = Field(1, ge=1, description="Hours at its beginning compared with.")
-    sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
-    min_points: int = Field(4, ge=2, description="Points in those hours before anything is judged.")
+    first_hours: int = Field(
+        1, ge=1, description="The number of hours at its beginning that are the reference."
+    )
+    sigmas: float = Field(
+        3.0, gt=0, description="A distance of more standard deviations is anomalous."
+    )
+    min_points: int = Field(
+        4, ge=2, description="With fewer points in those hours, nothing is judged."
+    )
 
     @model_validator(mode="after")
     def _within(self) -> Self:
@@ -40,18 +43,7 @@ class FirstHourAverage(TailOfHours):
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the mean of three with the first hour's."""
         first = self._hours.first(state, tick.rows, tick.time_ms, self.first_hours)
-        newest, whole = tail.mean(state, tick)
-        mean, limit = first[:, Y], np.fmax(self.sigmas * deviation(first), tick.floor)
-        away = newest - mean
-        return votes(
-            whole & (first[:, N] >= self.min_points),
-            tail.beyond(away, limit, mean),
-            away,
-            value=tick.values,
-            tail=newest,
-            mean=mean,
-            limit=limit,
-        )
+        return self.compared(state, tick, first, self.sigmas, self.min_points)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the means and the limit."""

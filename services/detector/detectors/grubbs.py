@@ -16,10 +16,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from services.detector.detectors import tail
-from services.detector.detectors.base import Floats, Tick, Votes, detector, votes
+from services.detector.detectors.base import Floats, Tick, Votes, detector
 from services.detector.detectors.windows import TailOfHours
-from services.detector.hourly import N, Y, deviation
+from services.detector.hourly import N
 from shared.columns import Columns
 
 _FEWEST = 20
@@ -41,12 +40,14 @@ def student(upper: float, freedom: float) -> float:
 
 @detector
 class Grubbs(TailOfHours):
-    """Skyline's: the newest three points as an outlier of 24 hours."""
+    """Skyline's: tests whether the newest three points are an outlier of 24 hours."""
 
     NAME: ClassVar[str] = "grubbs"
 
-    alpha: float = Field(0.05, gt=0, lt=1, description="Level of significance.")
-    min_points: int = Field(20, ge=_FEWEST, description="Points in it before anything is judged.")
+    alpha: float = Field(0.05, gt=0, lt=1, description="The significance level.")
+    min_points: int = Field(
+        20, ge=_FEWEST, description="With fewer points of history, nothing is judged."
+    )
 
     def critical(self, n: Floats) -> Floats:
         """Grubbs' critical value (n,) of samples of ``n`` points."""
@@ -58,20 +59,10 @@ class Grubbs(TailOfHours):
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the distance in deviations with the critical value."""
         window = self._hours.window(state, tick.rows, tick.time_ms)
-        newest, whole = tail.mean(state, tick)
-        n, mean = window[:, N].copy(), window[:, Y].copy()
+        n = window[:, N]
         critical = self.critical(n)
-        limit, away = np.fmax(critical * deviation(window), tick.floor), newest - mean
-        return votes(
-            whole & (n >= self.min_points),
-            tail.beyond(away, limit, mean),
-            away,
-            value=tick.values,
-            tail=newest,
-            mean=mean,
-            limit=limit,
-            critical=critical,
-            points=n,
+        return self.compared(
+            state, tick, window, critical, self.min_points, critical=critical, points=n
         )
 
     def explain(self, numbers: dict[str, float]) -> str:

@@ -20,14 +20,21 @@ from shared.columns import Column, Columns, indices
 
 @detector
 class HistogramBins(OfPoints):
-    """Skyline's: whether the newest three points lie where points usually are."""
+    """Skyline's: tests whether the newest three points lie where points usually do."""
 
     NAME: ClassVar[str] = "histogram_bins"
 
-    bins: int = Field(15, ge=2, le=1000, description="Bins between the least and the largest.")
-    few: int = Field(20, ge=0, description="Points in a bin, up to which it is an unusual one.")
+    bins: int = Field(
+        15,
+        ge=2,
+        le=1000,
+        description="The number of bins between the smallest and the largest value.",
+    )
+    few: int = Field(
+        20, ge=0, description="Values in a bin with at most so many points are anomalous."
+    )
     min_points: int = Field(
-        360, ge=3, description="Points in the window before anything is judged."
+        360, ge=3, description="With fewer points in the window, nothing is judged."
     )
 
     def columns(self) -> list[Column]:
@@ -36,7 +43,7 @@ class HistogramBins(OfPoints):
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Count the points in the bin of the newest three's mean."""
-        from services.detector import order  # noqa: PLC0415 - compiles
+        from services.detector import order
 
         newest, whole = tail.mean(state, tick)
         found = np.empty((len(tick), 3))

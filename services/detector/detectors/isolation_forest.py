@@ -51,16 +51,22 @@ def hashed_uniform(*parts: NDArray[np.int64] | int) -> Floats:
 
 @detector
 class IsolationForest(Detector):
-    """For any series: points unlike the recent ones in value and change. Costly; a voter."""
+    """Detects points unlike the recent ones in value and change; expensive, so best as a voter."""
 
     NAME: ClassVar[str] = "isolation_forest"
 
-    trees: int = Field(25, ge=1, le=500, description="Trees a series.")
-    samples: int = Field(100, ge=2, le=1000, description="Points a tree is grown from.")
-    window: int = Field(256, ge=2, le=10_000, description="Newest points samples are drawn from.")
-    rebuild_every: int = Field(16, ge=1, description="Points between two new trees of a series.")
-    threshold: float = Field(0.65, gt=0, lt=1, description="Score above which a point is one.")
-    seed: int = Field(1, ge=0, description="Another seed gives another forest.")
+    trees: int = Field(25, ge=1, le=500, description="The number of trees per series.")
+    samples: int = Field(
+        100, ge=2, le=1000, description="The number of points from which a tree is built."
+    )
+    window: int = Field(
+        256, ge=2, le=10_000, description="The number of newest points from which they are drawn."
+    )
+    rebuild_every: int = Field(16, ge=1, description="The number of points between two new trees.")
+    threshold: float = Field(
+        0.65, gt=0, lt=1, description="A point with a higher score is anomalous."
+    )
+    seed: int = Field(1, ge=0, description="The seed of the random numbers.")
 
     @model_validator(mode="after")
     def _enough_points(self) -> IsolationForest:

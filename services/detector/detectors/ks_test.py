@@ -20,15 +20,19 @@ from shared.columns import Column, Columns, indices
 
 @detector
 class KsTest(Detector):
-    """Skyline's: whether the newest points are distributed as those before them."""
+    """Skyline's: tests whether the newest points are distributed like those before them."""
 
     NAME: ClassVar[str] = "ks_test"
 
-    probe: int = Field(60, ge=20, le=10_000, description="Newest points, the checked one included.")
-    reference: int = Field(300, ge=20, le=10_000, description="Points before them.")
-    distance: float = Field(0.5, ge=0, lt=1, description="Distance D that must be exceeded.")
-    alpha: float = Field(0.05, gt=0, lt=1, description="Level of significance of D.")
-    lags: int = Field(10, ge=0, le=100, description="Most lags of the Dickey-Fuller test.")
+    probe: int = Field(
+        60, ge=20, le=10_000, description="The number of newest points, including the judged one."
+    )
+    reference: int = Field(300, ge=20, le=10_000, description="The number of points before them.")
+    distance: float = Field(0.5, ge=0, lt=1, description="The distance D must be larger than this.")
+    alpha: float = Field(0.05, gt=0, lt=1, description="The significance level of D.")
+    lags: int = Field(
+        10, ge=0, le=100, description="The largest number of lags of the Dickey-Fuller test."
+    )
 
     def columns(self) -> list[Column]:
         """Both stretches in order of time, and each by value."""
@@ -41,7 +45,7 @@ class KsTest(Detector):
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the distributions as they are with the point."""
-        from services.detector.detectors import ks_kernel  # noqa: PLC0415 - compiles
+        from services.detector.detectors import ks_kernel
 
         found = np.empty((len(tick), 4))
         ks_kernel.judge(
@@ -63,7 +67,7 @@ class KsTest(Detector):
 
     def learn(self, state: Columns, tick: Tick) -> None:
         """Move both stretches on by the point."""
-        from services.detector.detectors import ks_kernel  # noqa: PLC0415 - compiles
+        from services.detector.detectors import ks_kernel
 
         ks_kernel.learn(
             state["ring"],

@@ -24,13 +24,17 @@ _HOUR_MS = 3_600_000
 
 @detector
 class LeastSquares(TailOfHours):
-    """Skyline's: the newest three points against the line through 24 hours."""
+    """Skyline's: compares the newest three points with the line through 24 hours."""
 
     NAME: ClassVar[str] = "least_squares"
 
-    sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
-    rounded: bool = Field(True, description="Whether an error that rounds to 0 is none.")
-    min_points: int = Field(20, ge=3, description="Points in the window before anything is judged.")
+    sigmas: float = Field(
+        3.0, gt=0, description="A distance of more standard deviations is anomalous."
+    )
+    rounded: bool = Field(True, description="Whether an error that rounds to 0 counts as no error.")
+    min_points: int = Field(
+        20, ge=3, description="With fewer points in the window, nothing is judged."
+    )
 
     def columns(self) -> list[Column]:
         """The window's hours, the last points and their times."""

@@ -18,17 +18,27 @@ from shared.columns import Column, Columns
 
 @detector
 class LongTerm(Detector):
-    """For series without a daily rhythm: departure from the level."""
+    """Detects a departure from the level; for series without a daily rhythm."""
 
     NAME: ClassVar[str] = "long_term"
 
-    a: float = Field(1 / 21, gt=0, le=1, description="Weight of the newest point in the mean.")
-    sigmas: float = Field(3.0, gt=0, description="How many sigma are too many.")
-    memory: int = Field(1440, ge=2, description="Points over which sigma is remembered.")
-    min_points: int = Field(120, ge=2, description="Points learned before anything is judged.")
-    settle: int = Field(21, ge=1, description="Points after a gap before judging goes on.")
-    floor_absolute: float = Field(0.01, gt=0, description="Least distance, in the item's unit.")
-    floor_relative: float = Field(0.05, ge=0, description="Least distance, share of abs(mean).")
+    a: float = Field(1 / 21, gt=0, le=1, description="The weight of the newest point in the mean.")
+    sigmas: float = Field(3.0, gt=0, description="A distance of more sigma is anomalous.")
+    memory: int = Field(
+        1440, ge=2, description="The number of points over which sigma is averaged."
+    )
+    min_points: int = Field(
+        120, ge=2, description="With fewer points of history, nothing is judged."
+    )
+    settle: int = Field(
+        21, ge=1, description="The number of points after a gap that are not judged."
+    )
+    floor_absolute: float = Field(
+        0.01, gt=0, description="A smaller distance, in the item's unit, is never anomalous."
+    )
+    floor_relative: float = Field(
+        0.05, ge=0, description="A smaller distance, as a share of abs(mean), is never anomalous."
+    )
 
     def columns(self) -> list[Column]:
         """Mean, mean square of residuals, points learned, points since the last gap."""

@@ -21,12 +21,16 @@ from shared.columns import Columns
 
 @detector
 class MeanSubtractionCumulation(OfHours):
-    """Skyline's: the newest point against mean and deviation of 24 hours."""
+    """Skyline's: compares the newest point with mean and deviation of 24 hours."""
 
     NAME: ClassVar[str] = "mean_subtraction_cumulation"
 
-    sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
-    min_points: int = Field(20, ge=2, description="Points in the window before anything is judged.")
+    sigmas: float = Field(
+        3.0, gt=0, description="A distance of more standard deviations is anomalous."
+    )
+    min_points: int = Field(
+        20, ge=2, description="With fewer points in the window, nothing is judged."
+    )
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare what is left of the point with the deviation."""

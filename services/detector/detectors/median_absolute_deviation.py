@@ -19,16 +19,20 @@ from shared.columns import Columns, indices
 
 @detector
 class MedianAbsoluteDeviation(OfPoints):
-    """Skyline's: the newest point against the median of the window."""
+    """Skyline's: compares the newest point with the median of the window."""
 
     NAME: ClassVar[str] = "median_absolute_deviation"
 
-    times: float = Field(6.0, gt=0, description="Median absolute deviations that are too many.")
-    min_points: int = Field(20, ge=3, description="Points in the window before anything is judged.")
+    times: float = Field(
+        6.0, gt=0, description="A distance of more median absolute deviations is anomalous."
+    )
+    min_points: int = Field(
+        20, ge=3, description="With fewer points in the window, nothing is judged."
+    )
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the distance from the median with the median distance."""
-        from services.detector import order  # noqa: PLC0415 - compiles
+        from services.detector import order
 
         median, deviation = np.empty(len(tick)), np.empty(len(tick))
         order.medians(state["ordered"], state["seen"], indices(tick.rows), median, deviation)

@@ -21,22 +21,35 @@ from shared.columns import Column, Columns
 
 @detector
 class ShortTerm(Detector):
-    """For series without a daily rhythm: sudden changes."""
+    """Detects sudden changes; for series without a daily rhythm."""
 
     NAME: ClassVar[str] = "short_term"
 
-    points: int = Field(7, ge=2, le=64, description="Previous points compared (T).")
-    more_than: int = Field(3, ge=0, le=63, description="How many must differ, exceeded (of T).")
+    points: int = Field(
+        7, ge=2, le=64, description="The number T of previous points that are compared."
+    )
+    more_than: int = Field(3, ge=0, le=63, description="More than this many of them must differ.")
     threshold: float | None = Field(
-        None, gt=0, description="Fixed difference in the item's unit; None: dynamic."
+        None, gt=0, description="A fixed threshold in the item's unit; null: a dynamic one."
     )
-    window_points: int = Field(1440, ge=2, le=100_000, description="Dynamic threshold's window.")
-    blocks: int = Field(24, ge=1, le=2000, description="Blocks the window moves by.")
+    window_points: int = Field(
+        1440,
+        ge=2,
+        le=100_000,
+        description="The number of points of the dynamic threshold's window.",
+    )
+    blocks: int = Field(
+        24, ge=1, le=2000, description="The number of blocks in which the window moves."
+    )
     min_points: int = Field(
-        120, ge=2, description="Points in the window before its threshold is trusted."
+        120, ge=2, description="With fewer points in the window, nothing is judged."
     )
-    floor_absolute: float = Field(0.01, gt=0, description="Least threshold, in the item's unit.")
-    floor_relative: float = Field(0.05, ge=0, description="Least threshold, share of abs(mean).")
+    floor_absolute: float = Field(
+        0.01, gt=0, description="The smallest threshold, in the item's unit."
+    )
+    floor_relative: float = Field(
+        0.05, ge=0, description="The smallest threshold, as a share of abs(mean)."
+    )
 
     @model_validator(mode="after")
     def _whole_blocks(self) -> ShortTerm:

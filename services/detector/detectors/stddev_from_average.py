@@ -9,40 +9,30 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
-from services.detector.detectors import tail
-from services.detector.detectors.base import Tick, Votes, detector, votes
+from services.detector.detectors.base import Tick, Votes, detector
 from services.detector.detectors.windows import TailOfHours
-from services.detector.hourly import N, Y, deviation
 from shared.columns import Columns
 
 
 @detector
 class StddevFromAverage(TailOfHours):
-    """Skyline's: the newest three points against the mean of 24 hours."""
+    """Skyline's: compares the newest three points with the mean of 24 hours."""
 
     NAME: ClassVar[str] = "stddev_from_average"
 
-    sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
-    min_points: int = Field(20, ge=2, description="Points in the window before anything is judged.")
+    sigmas: float = Field(
+        3.0, gt=0, description="A distance of more standard deviations is anomalous."
+    )
+    min_points: int = Field(
+        20, ge=2, description="With fewer points in the window, nothing is judged."
+    )
 
     def judge(self, state: Columns, tick: Tick) -> Votes:
         """Compare the mean of three with the window's."""
         window = self._hours.window(state, tick.rows, tick.time_ms)
-        newest, whole = tail.mean(state, tick)
-        mean, limit = window[:, Y], np.fmax(self.sigmas * deviation(window), tick.floor)
-        away = newest - mean
-        return votes(
-            whole & (window[:, N] >= self.min_points),
-            tail.beyond(away, limit, mean),
-            away,
-            value=tick.values,
-            tail=newest,
-            mean=mean,
-            limit=limit,
-        )
+        return self.compared(state, tick, window, self.sigmas, self.min_points)
 
     def explain(self, numbers: dict[str, float]) -> str:
         """Name the means and the limit."""

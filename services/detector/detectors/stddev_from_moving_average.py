@@ -20,13 +20,19 @@ from shared.columns import Column, Columns
 
 @detector
 class StddevFromMovingAverage(Detector):
-    """Skyline's: the newest point against an exponentially weighted mean and deviation."""
+    """Skyline's: compares the newest point with an exponentially weighted mean and deviation."""
 
     NAME: ClassVar[str] = "stddev_from_moving_average"
 
-    com: float = Field(50, gt=0, le=100_000, description="Centre of mass of the weights, points.")
-    sigmas: float = Field(3.0, gt=0, description="How many standard deviations are too many.")
-    min_points: int = Field(20, ge=2, description="Points learned before anything is judged.")
+    com: float = Field(
+        50, gt=0, le=100_000, description="The centre of mass of the weights, in points."
+    )
+    sigmas: float = Field(
+        3.0, gt=0, description="A distance of more standard deviations is anomalous."
+    )
+    min_points: int = Field(
+        20, ge=2, description="With fewer points of history, nothing is judged."
+    )
 
     def columns(self) -> list[Column]:
         """Sum of weights and of their squares, mean, sum of squares about it, points learned."""

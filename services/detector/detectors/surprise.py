@@ -1,6 +1,6 @@
 """Surprise: how far is this point from what the series does, and how rarely was it so before?
 
-What is expected comes from nine predictors, of which the best of late speaks. What a point leaves
+What is expected comes from nine predictors, of which the best recently speaks. What a point leaves
 over is measured in the series' own deviations in nine ways: one point, three, an hour and more of
 them; more or less noise; standing still; and the ``score``, the mean over three points of the
 distance from the expected and from the level. Each has a *rarity*, minus the logarithm of the share
@@ -11,7 +11,7 @@ A group's threshold comes from the series' own past rarities: what they reached 
 as its half of the false-alarm budget ``alarms_per_week`` allows, plus what a quarter of that is
 worth. It is taken once a day, so that a slow fault cannot raise it ahead of itself; every alarm
 lifts it a little and quiet weeks lower it, so that the budget holds on any kind of series.
-After an alarm nothing new is begun for ``rest_hours``.
+After an alarm nothing new is begun for ``rest_hours``, unless it is far rarer than that alarm.
 
 Three more views (the nearest value ever seen, the level, this time of day) say why; their mean
 rarity is the ``report``, which is comparable across series.
@@ -53,7 +53,7 @@ _SHAPES = {
 }
 """The shape that a channel's rarity shows, upwards and downwards."""
 _MEMORY, _COUNTS, _EXACT = 394, 5, 6
-_WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 27, 10, 141
+_WEEK, _COURSE, _PACE, _TALLY, _TOPS = 84, 12, 29, 12, 141
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _BEGAN_MS = 5
 
@@ -72,7 +72,10 @@ class Surprise(Detector):
         7, ge=0, description="Days learned before its own history is trusted: coarse until then."
     )
     rest_hours: float = Field(
-        10, ge=0, le=10_000, description="Hours after an alarm in which no other is begun."
+        10,
+        ge=0,
+        le=10_000,
+        description="Hours after an alarm in which only a far rarer one is begun.",
     )
     margin: float = Field(
         0.5, ge=0, description="How much rarer, in nats, a point is that makes the rest begin anew."
@@ -138,7 +141,7 @@ class Surprise(Detector):
         anomalous: Array,
         direction: Array,
     ) -> None:
-        from services.detector.detectors import departures, surprise_kernel  # noqa: PLC0415
+        from services.detector.detectors import departures, surprise_kernel
 
         rules = departures.Limits(
             self.floor_absolute,
@@ -156,6 +159,7 @@ class Surprise(Detector):
             surprise_kernel.DAILY,
             surprise_kernel.DAY_SLOTS,
             state["exact"][:, surprise_kernel.STEP_MS],
+            state["exact"][:, surprise_kernel.BEGAN_MS],
             departures.Points(
                 rows,
                 tick.time_ms,
@@ -175,7 +179,7 @@ class Surprise(Detector):
     def _view(
         self, state: Columns, tick: Tick, rows: Array, learning: bool, numbers: Array
     ) -> None:
-        from services.detector.detectors import surprise_kernel  # noqa: PLC0415 - compiles
+        from services.detector.detectors import surprise_kernel
 
         rules = surprise_kernel.Rules(
             self.lift,
@@ -196,12 +200,13 @@ class Surprise(Detector):
             tick.floor,
             rules,
             learning,
+            np.empty(surprise_kernel.VIEWS),
             numbers,
         )
 
     def usual(self, state: Columns, row: int, local_ms: NDArray[np.int64]) -> Floats | None:
         """This time of day's value, as far around as all but the farthest points of the past."""
-        from services.detector.detectors import surprise_kernel as kernel  # noqa: PLC0415 - compiles
+        from services.detector.detectors import surprise_kernel as kernel
 
         memory, learned = state["memory"][row], int(state["counts"][row, kernel.LEARNED])
         if learned < self.min_points:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel, prefetch
+from services.detector.detectors.departure_kernel import within_range
+from shared.compiled import allocation_free_kernel, prefetch
 
 Row = NDArray[Any]
 
@@ -55,7 +56,7 @@ class Rules(NamedTuple):
     floor_relative: float
 
 
-@kernel
+@allocation_free_kernel
 def below(row: Row, start: int, held: int, value: float) -> int:
     """How many of ``held`` ascending values are below ``value``; without a jump to mispredict."""
     low = 0
@@ -68,7 +69,7 @@ def below(row: Row, start: int, held: int, value: float) -> int:
     return low
 
 
-@kernel
+@allocation_free_kernel
 def nearest(row: Row, start: int, held: int, value: float) -> tuple[float, int]:
     """Distance to the nearest of ``held`` ascending values, and the place of ``value``."""
     low = below(row, start, held, value)
@@ -80,7 +81,7 @@ def nearest(row: Row, start: int, held: int, value: float) -> tuple[float, int]:
     return distance, low
 
 
-@kernel
+@allocation_free_kernel
 def remember(
     row: Row,
     start: int,
@@ -111,7 +112,7 @@ def remember(
     return held + 1, eps
 
 
-@kernel
+@allocation_free_kernel
 def rarity(row: Row, start: int, held: int, size: float, log_learned: float) -> float:
     """-log of the share of past points with at least ``size``; beyond all, by a Pareto tail."""
     if held < _MIN_KEPT:
@@ -140,7 +141,7 @@ def rarity(row: Row, start: int, held: int, size: float, log_learned: float) -> 
     return log_learned + 0.7 + min(_MAX_BEYOND, beyond)
 
 
-@kernel
+@allocation_free_kernel
 def insert(row: Row, start: int, held: int, room: int, size: float) -> int:
     """Keep the ``room`` largest, descending; how many are kept now."""
     if held == room:
@@ -157,7 +158,7 @@ def insert(row: Row, start: int, held: int, room: int, size: float) -> int:
     return held
 
 
-@kernel
+@allocation_free_kernel
 def newest(row: Row, at: int, held: int) -> float:
     """Sum of the ``held`` newest points, the last of which lies before place ``at``."""
     if held < RING - 1:
@@ -175,7 +176,7 @@ def newest(row: Row, at: int, held: int) -> float:
     return float((a + b) + (c + d) - row[LAST + at])
 
 
-@kernel
+@allocation_free_kernel
 def look(
     row: Row, counts: Row, exact: Row, value: float, slot: int, holiday: bool, sizes: Row
 ) -> tuple[float, int]:
@@ -193,7 +194,7 @@ def look(
     return distance, place
 
 
-@kernel
+@allocation_free_kernel
 def learn(
     row: Row,
     counts: Row,
@@ -232,7 +233,7 @@ def learn(
     counts[LEARNED] = min(learned + 1, 1_000_000_000)
 
 
-@kernel
+@allocation_free_kernel
 def rarities(
     row: Row, learned: int, floor: float, log_learned: float, sizes: Row, number: Row
 ) -> float:
@@ -249,7 +250,7 @@ def rarities(
     return total / VIEWS
 
 
-@kernel
+@allocation_free_kernel
 def step(
     memory: Row,
     counts: Row,
@@ -263,10 +264,10 @@ def step(
     floors: Row,
     rules: Rules,
     learning: bool,
+    sizes: Row,
     numbers: Row,
 ) -> None:
     """Write ``numbers`` (n, NUMBERS), how rare each point is; learn it if ``learning``."""
-    sizes = np.empty(VIEWS)
     for i in range(len(rows)):
         if i + 1 < len(rows):
             # A row is scattered over 1.6 kB: waiting for each piece in turn would take longest.
@@ -274,7 +275,7 @@ def step(
             prefetch(counts, rows[i + 1])
             prefetch(exact, rows[i + 1])
         row, count, precise, number = memory[rows[i]], counts[rows[i]], exact[rows[i]], numbers[i]
-        value = np.float64(np.float32(values[i]))
+        value = np.float64(np.float32(within_range(values[i])))
         run, learned, mean = count[RUN], count[LEARNED], precise[MEAN]
         if broken[i]:
             count[RUN] = 0

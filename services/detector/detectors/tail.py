@@ -33,7 +33,7 @@ def keep(state: Columns, tick: Tick) -> None:
 
 
 def beyond(away: Floats, limit: NDArray[np.float64], level: Floats) -> Bools:
-    """Where a distance is more than ``limit``, and not only rounded."""
+    """Marks distances beyond ``limit`` by more than rounding."""
     with np.errstate(invalid="ignore"):
         found: Bools = np.abs(away) > np.maximum(limit, _TINY * np.abs(level))
     return found

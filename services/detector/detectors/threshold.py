@@ -12,7 +12,7 @@ from shared.columns import Column, Columns
 
 @detector
 class Threshold(Detector):
-    """The alarm people have always had; it needs no history. Items without one: cannot judge."""
+    """Compares with the static alarm threshold of the item; needs no history."""
 
     NAME: ClassVar[str] = "threshold"
 
@@ -34,4 +34,4 @@ class Threshold(Detector):
         """Name the value and the threshold."""
         side = "above" if numbers["value"] > numbers["threshold"] else "not above"
         side = "below" if numbers["value"] < numbers["threshold"] else side
-        return f"{numbers['value']:.6g} is {side} the alarm threshold {numbers['threshold']:.6g}"
+        return f"{numbers['value']:.6g} is {side} the alarm threshold of {numbers['threshold']:.6g}"

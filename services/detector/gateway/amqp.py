@@ -1,4 +1,4 @@
-"""The AMQP door: MetricBatch messages from ``detector.samples``, as JSON or as Arrow columns."""
+"""Samples over AMQP: MetricBatch messages from ``detector.samples``, as JSON or Arrow columns."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from shared.messaging.bus import ARROW
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch, SampleBatch, decode_partly, from_message
 from shared.service import Context, spans
-from shared.service.inlet import Inlet, refuse_crashers
-from shared.store import Unit
+from shared.service.inlet import Attempt, Inlet
+from shared.service.reading import refuse_crashers
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +42,16 @@ class SampleInlet(Inlet):
         self._taken = []
         if not deliveries:
             return
-        # What goes to the streams together is in the trace of the first.
+        # Messages that are published together belong to the trace of the first one.
         with spans.taking(deliveries[0]):
             super().handle(deliveries)
-            if self._taken:
-                self._ingest.publish(self._taken)
-                SAMPLES.labels("received").inc(sum(map(len, self._taken)))
+
+    def _publish_all(self, outgoing: Sequence[Outgoing]) -> None:
+        """The samples go first: if they cannot be stored now, nothing was answered either."""
+        if self._taken:
+            self._ingest.publish(self._taken)
+            SAMPLES.labels("received").inc(sum(map(len, self._taken)))
+        super()._publish_all(outgoing)
 
     def _json(self, message: MetricBatch, _context: Context) -> Iterable[Message]:
         batch, ahead = self._ingest.in_time(from_message(message))
@@ -60,29 +64,29 @@ class SampleInlet(Inlet):
         self._ingest.label(message)
         return ()
 
-    def _one(self, delivery: Delivery, unit: Unit | None) -> list[Outgoing]:
+    def _one(self, delivery: Delivery, attempt: Attempt) -> list[Outgoing]:
         if (delivery.content_type or "").partition(";")[0].strip() != ARROW:
-            return super()._one(delivery, unit)
+            return super()._one(delivery, attempt)
         try:
             refuse_crashers(delivery)
             batch, faults = decode_partly(delivery.body)
         except InvalidBatch as error:
-            return self._rejected(
-                delivery, f"not a valid Arrow batch: {error}", _named(error.faults)
-            )
+            reason = f"not a valid Arrow batch: {error}"
+            return self._rejected(delivery, reason, _named(error.faults), attempt)
         except Reject as error:
-            return self._rejected(delivery, error.reason, error.faults)
+            return self._rejected(delivery, error.reason, error.faults, attempt)
         except Exception as error:
-            # A batch that fails in an unforeseen way must not be delivered again and again.
+            # A batch that fails in an unforeseen way must not be delivered repeatedly.
             log.exception("batch_not_read", queue=delivery.queue, key=delivery.original_key)
-            return self._rejected(delivery, f"not a readable Arrow batch: {error!r}"[:2000], ())
+            reason = f"not a readable Arrow batch: {error!r}"[:2000]
+            return self._rejected(delivery, reason, (), attempt)
         batch, ahead = self._ingest.in_time(batch)
         self._taken.append(batch)
         faults += ahead
-        return self._left_out(delivery, len(batch), _named(faults)) if faults else []
+        return self._left_out(delivery, len(batch), _named(faults), attempt) if faults else []
 
     def _rejected(
-        self, delivery: Delivery, reason: str, faults: tuple[Fault, ...]
+        self, delivery: Delivery, reason: str, faults: tuple[Fault, ...], attempt: Attempt
     ) -> list[Outgoing]:
         """Refuse a message; a JSON batch still gives its good samples."""
         if delivery.crashes <= 1 and _is_json_batch(delivery):
@@ -91,15 +95,15 @@ class SampleInlet(Inlet):
             if len(batch):
                 self._taken.append(batch)
                 named = (*left_out, *(Fault(field="time_ms", problem=a) for a in ahead))
-                return self._left_out(delivery, len(batch), named or faults)
-        return super()._rejected(delivery, reason, faults)
+                return self._left_out(delivery, len(batch), named or faults, attempt)
+        return super()._rejected(delivery, reason, faults, attempt)
 
     def _left_out(
-        self, delivery: Delivery, taken: int, faults: tuple[Fault, ...]
+        self, delivery: Delivery, taken: int, faults: tuple[Fault, ...], attempt: Attempt
     ) -> list[Outgoing]:
         problems = "; ".join(f"{f.field}: {f.problem}" if f.field else f.problem for f in faults)
-        reason = f"{taken} samples are taken, the others not: {problems}"
-        return super()._rejected(delivery, reason, faults)
+        reason = f"{taken} samples were stored, the others not: {problems}"
+        return super()._rejected(delivery, reason, faults, attempt)
 
 
 def _named(faults: Sequence[str]) -> tuple[Fault, ...]:

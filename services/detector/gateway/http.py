@@ -1,9 +1,9 @@
 """``POST /api/v1/write``: Prometheus remote write 1.0 and 2.0; ``POST /v1/metrics``: OTLP.
 
-204 only after the broker has confirmed every sample. 400 and the faults for what must never be
-sent again as it is, after the good samples of the request are written; 413 and 415 likewise, for
-whole requests; 429 with Retry-After under back-pressure; 503 with Retry-After while the broker
-is away or takes nothing, at once, and when it does not confirm (Prometheus sends those again).
+204 only after the broker has confirmed every sample. 400, with the faults, for what must not be
+retried, after the good samples of the request are written; 413 and 415 likewise, for whole
+requests. 429 with Retry-After under back-pressure. 503 with Retry-After, at once, while the broker
+is unavailable or accepts nothing, and when it does not confirm; Prometheus retries these.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _RefusedError(Exception):
 def make_app(settings: Settings, ingest: Ingest, away: Callable[[], str] = lambda: "") -> FastAPI:
     """The gateway as an application; one route. ``away`` says why nothing can be published now."""
     app = FastAPI(title="Barograph gateway", openapi_url=None)
-    intake = Intake(settings, ingest)
+    intake = Intake(settings, ingest, away)
     in_flight = InFlight(settings.gateway_in_flight)
     token = settings.gateway_token.get_secret_value()
 
@@ -131,7 +131,7 @@ def _written(kind: Message, received: Received) -> dict[str, str]:
 
 
 def _check_headers(request: Request, token: str) -> tuple[Message, str]:
-    """Which message the body is and how it is compressed; both may go without saying."""
+    """The body's message type and compression; both headers may be absent."""
     headers = request.headers
     _check_sender(request, token)
     kind = _message_of(headers.get("content-type", _PROTOBUF))
@@ -197,7 +197,7 @@ async def _body(request: Request, most: int) -> bytes:
         raise _RefusedError(413, f"{declared[:20]} bytes, more than {most}")
     body = bytearray()
     try:
-        # Who sends slowly must not keep a place from others.
+        # A slow sender must not occupy a place.
         async with asyncio.timeout(_BODY_TIMEOUT_S):
             async for chunk in request.stream():
                 body += chunk

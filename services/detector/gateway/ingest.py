@@ -1,4 +1,4 @@
-"""From batches of any machine to the partitions' streams."""
+"""Distributes batches of any machine to the partitions' streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MESSAGE_SAMPLES = 10_000
 
 
 class PartitionPublisher(Protocol):
-    """The part of the bus that is needed here."""
+    """The methods of the bus that this module needs."""
 
     def publish_partitions(self, batches: Sequence[tuple[int, bytes, str]]) -> None:
         """Append (partition, body, message id) each; returns once the broker has all of them."""
@@ -128,7 +128,7 @@ class Ingest:
         self._publisher.publish_partitions([(partition, body, label.label_id)])
 
     def heartbeat(self) -> None:
-        """Tell every partition what time it is, so that silence is noticed."""
+        """Publish the time to every partition, so that silence is detected."""
         empty = np.empty(0, dtype=np.int32)
         now = self._clock_ms()
         batch = SampleBatch(
@@ -178,7 +178,7 @@ def _compact(batch: SampleBatch) -> SampleBatch:
 
 
 class InFlight:
-    """How many requests are worked on; more than allowed are turned away."""
+    """Counts the requests in progress, and refuses more than allowed."""
 
     def __init__(self, most: int) -> None:
         self._free = threading.Semaphore(most)

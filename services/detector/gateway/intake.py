@@ -1,4 +1,4 @@
-"""From request bodies to confirmed samples: what waits at the same time goes to the broker at once.
+"""Turns request bodies into confirmed samples; waiting requests are published together.
 
 Requests that come while others are being read or confirmed wait together and become one group:
 one message a partition, one wait for all confirms. So batches grow with the load by themselves,
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,15 +19,15 @@ import structlog
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
+from services.detector.gateway.compiling import compile_reader
 from services.detector.gateway.ingest import Ingest
 from services.detector.gateway.known import Limits
 from services.detector.gateway.otlp import Otlp, parsed, translated, unpacked
-from services.detector.gateway.otlp_size import check_protobuf
 from services.detector.gateway.otlp_totals import Totals
 from services.detector.gateway.remote_write import Message, Received, Receiver, decompress
 from services.detector.settings import Settings, series_that_fit
 from shared import traces
-from shared.messaging import MessagingError
+from shared.messaging import BrokerUnavailable, MessagingError
 from shared.observe import SAMPLES
 from shared.samples import InvalidBatch
 
@@ -51,9 +51,15 @@ class _Waiting:
 
 
 class Intake:
-    """One for all requests. ``take`` belongs to the server's event loop."""
+    """Accepts all requests; ``take`` runs in the server's event loop.
 
-    def __init__(self, settings: Settings, ingest: Ingest) -> None:
+    ``away`` says why nothing can be published now: then what waits is answered, not kept.
+    """
+
+    def __init__(
+        self, settings: Settings, ingest: Ingest, away: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._away = away
         self._raw_bytes = settings.gateway_raw_bytes
         self._ingest = ingest
         limits = Limits(
@@ -65,10 +71,7 @@ class Intake:
         self._receiver = Receiver(
             settings.gateway_ignore, ingest.partition_of, limits, senders=ingest.senders
         )
-        # The reader of requests is compiled now, not while the first sender waits.
-        for second in (False, True):
-            self._receiver.known.read(np.empty(0, dtype=np.uint8), second=second)
-        check_protobuf(b"")
+        compile_reader(self._receiver.known)
         self._totals = Totals(limits.series)
         self._reading = threading.Lock()
         self._waiting: deque[_Waiting] = deque()
@@ -93,7 +96,11 @@ class Intake:
     async def _work(self) -> None:
         while self._waiting:
             group = self._next_group()
-            await run_in_threadpool(self._settle, group)
+            if why := self._away():
+                for request in group:
+                    request.error = BrokerUnavailable(why)
+            else:
+                await run_in_threadpool(self._settle, group)
             for request in group:
                 # A sender that has gone waits no more.
                 if request.done.done():
@@ -115,14 +122,14 @@ class Intake:
         """Read the requests, publish what is good in them; in a thread.
 
         What nobody foresaw in one request costs that request alone, and is refused: an answer
-        that asks to send it again would bring it again for ever.
+        that asks to send it again would bring it again forever.
         """
         try:
             with self._reading:
                 for request in group:
                     self._read(request)
                 batches = self._receiver.batches()
-            # What went to the broker together is in the trace of the first.
+            # Requests that are published together belong to the trace of the first one.
             with traces.within(group[0].traceparent):
                 self._ingest.publish_parts(batches)
         except MessagingError as error:

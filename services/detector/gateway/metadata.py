@@ -1,4 +1,4 @@
-"""Exporters' declarations of their series: of interest is which of them are counters."""
+"""Exporters' metadata, which declares counters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.samples import item_of
 _MAX_COUNTERS = 50_000
 """Names that are remembered."""
 _MAX_PIECE_BYTES = 65_536
-"""Of one family's name, unit and help."""
+"""The name, unit and help of one family may have so many."""
 _KINDS = {1: "counter", 3: "histogram", 5: "summary"}
 """The types of both protocols' metadata that have counters."""
 _METADATA, _TYPE, _FAMILY = 3, 1, 2
@@ -31,7 +31,7 @@ class Declared:
         self._counters: set[str] = set()
 
     def among(self, items: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``items`` that were declared."""
+        """The declared ones among ``items``."""
         return tuple(item for item in items if item in self._counters) if self._counters else ()
 
     def read_1(self, data: NDArray[np.uint8], pieces: int) -> None:

@@ -1,4 +1,4 @@
-"""From a series' encoded labels to the machine, the item and the labels it is known by."""
+"""Maps a series' encoded labels to its machine, item and labels."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ import orjson
 from numpy.typing import NDArray
 
 from services.detector.gateway.protobuf import pairs_of
-from shared.machine import OTHER_LABELS, is_scraped, machine_for, machine_of
+from shared.honored_labels import honored
+from shared.machine import OTHER_LABELS, is_loopback, is_scraped, known_machine, machine_for
 from shared.name_hashes import name_hash
 from shared.samples import InvalidBatch, item_of, kept_labels
 
-_OF_ANY_TARGET = re.compile(r"up|(scrape|node|go|process|promhttp)_.*")
+_OF_PROMETHEUS = frozenset(
+    (
+        *("up", "scrape_duration_seconds", "scrape_samples_scraped"),
+        *("scrape_samples_post_metric_relabeling", "scrape_series_added"),
+    )
+)
+"""The series that Prometheus adds to every target: they have the target's labels and no others."""
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-_MAX_TARGETS = 50_000
+_MAX_TARGETS = 100_000
 
 
 @dataclass(frozen=True)
 class Understood:
-    """A series under the names that it has here."""
+    """A series with its names in the platform."""
 
     host: str
     item: str
@@ -63,28 +70,62 @@ class Names:
 
 
 class Targets:
-    """Scrape targets to which a label ``host`` was given, as by ``static_configs`` or relabelling.
+    """Scrape targets whose machine a label names that they were given, and that label.
 
-    Such a label is on all their series. An exporter's own ``host`` is never on those that
-    Prometheus adds to every target, nor on those of the exporter's own process.
+    Such a label, as of ``static_configs``, relabelling or ``external_labels``, is on all their
+    series. An exporter's own ``host`` is never on those that Prometheus adds to every target, and
+    nothing that a program exposes shows more than that it wants to be another machine. It may
+    even expose an ``up`` of its own; Prometheus' one without the label disproves it, for good.
+    A label other than ``host`` counts only for a target whose ``instance`` names no machine, as
+    ``localhost:9100``. Many machines share that one, so that one of them disproves no other's.
     """
 
     def __init__(self) -> None:
-        self._named: set[tuple[str, str]] = set()
+        self._named: dict[tuple[str, str], str] = {}
+        """'' for a target without such a label. Those that were used last come last: of too many
+        the first make room."""
 
     def note(self, labels: Mapping[str, str]) -> tuple[str, str] | None:
-        """Learn from a series; the target that it tells something new of."""
-        if "host" not in labels or not _OF_ANY_TARGET.fullmatch(labels.get("__name__", "")):
+        """Learn from a series, and return the target about which it is news."""
+        if labels.get("__name__", "") not in _OF_PROMETHEUS or not is_scraped(labels):
             return None
-        target = target_of(labels)
-        if target in self._named or len(self._named) >= _MAX_TARGETS:
+        target, label = target_of(labels), _naming_label(labels)
+        before = self._named.get(target)
+        if before in ("", label) or (label and before):
             return None
-        self._named.add(target)
-        return target
+        if not label and _is_local(labels):
+            return None
+        self._named[target] = label
+        if len(self._named) > _MAX_TARGETS:
+            del self._named[next(iter(self._named))]
+        return target if label or before else None
 
-    def name(self, labels: Mapping[str, str]) -> bool:
-        """Whether ``host`` names the machine of a series' target."""
-        return target_of(labels) in self._named
+    def label(self, labels: Mapping[str, str]) -> str:
+        """The label that names the machine of a series' target; empty where none is known."""
+        target = target_of(labels)
+        if target in self._named:
+            self._named[target] = self._named.pop(target)
+        return self._named.get(target, "")
+
+    def may_tell(self, labels: Mapping[str, str]) -> bool:
+        """Return whether another series of the target may change which label names its machine."""
+        if not _naming_label(labels) or not is_scraped(labels):
+            return False
+        return self._named.get(target_of(labels)) != ""
+
+
+def _naming_label(labels: Mapping[str, str]) -> str:
+    """The label, beside ``instance``, that may name the machine of a target."""
+    if "host" in labels:
+        return "host"
+    if not _is_local(labels):
+        return ""
+    return next((name for name in OTHER_LABELS if name in labels), "")
+
+
+def _is_local(labels: Mapping[str, str]) -> bool:
+    """Return whether ``instance`` is a name by which every machine calls itself."""
+    return is_loopback(known_machine(labels.get("instance", "")) or "")
 
 
 def target_of(labels: Mapping[str, str]) -> tuple[str, str]:
@@ -103,7 +144,7 @@ def read_labels(encoded: bytes) -> tuple[dict[str, str], str]:
         return {}, f"a label is not UTF-8: {error.reason}"
     except InvalidBatch as error:
         return {}, f"a label is damaged: {error}"
-    labels = {name: value for name, value in pairs if value}
+    labels = honored({name: value for name, value in pairs if value})
     problems = [f"label {name!r} twice" for name in sorted(_repeated([name for name, _ in pairs]))]
     if "" in labels:
         problems.append("a label without a name")
@@ -135,7 +176,7 @@ def named(
     if item is None or problem:
         shown = f"series {name[:200] or '?'}{orjson.dumps(labels).decode()[:200]}"
         return f"{shown}: " + (problem or "it has no name")
-    own = item.startswith("node_") or item == "up"
+    own = item.startswith(("node_", "windows_")) or item == "up"
     order = (machine_label, *_order(labels, targets))
     machine = _machine(labels, order, exporters_own=own)
     if item.startswith("node_"):
@@ -157,14 +198,14 @@ def _machine(labels: dict[str, str], order: Sequence[str], *, exporters_own: boo
     exporters apart; but not of the machine's own exporter.
     """
     for label in order:
-        found = machine_of(labels.get(label, "")) if label else None
+        found = known_machine(labels.get(label, "")) if label else None
         if found is None:
             continue
         text = labels.pop(label)
         if label == "instance" and not exporters_own and text.strip().rstrip(".").lower() != found:
             labels["instance"] = text
         return found
-    # No name of a machine, but still what tells one target from another.
+    # Not a machine's name, but it distinguishes targets.
     return machine_for(labels.get("instance", ""), labels.get("host", ""))
 
 
@@ -177,6 +218,7 @@ def _order(labels: Mapping[str, str], targets: Targets | None) -> tuple[str, ...
     """
     if _UUID.fullmatch(labels.get("instance", "")):
         return ("host", *OTHER_LABELS, "instance")
-    scraped = is_scraped(labels) and not (targets is not None and targets.name(labels))
-    first = ("instance", "host") if scraped else ("host", "instance")
-    return (*first, *OTHER_LABELS)
+    if not is_scraped(labels):
+        return ("host", "instance", *OTHER_LABELS)
+    given = targets.label(labels) if targets is not None else ""
+    return (*filter(None, (given,)), "instance", "host", *OTHER_LABELS)

@@ -13,18 +13,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import blake2b
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import orjson
-from google.protobuf.json_format import MessageToDict, Parse, ParseError
+from google.protobuf.json_format import Parse, ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     HistogramDataPoint,
@@ -32,14 +29,16 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     NumberDataPoint,
 )
 
+from services.detector.gateway.otlp_names import Labels, labels_of, metric_name, resource_labels
 from services.detector.gateway.otlp_size import check_json, check_protobuf
 from services.detector.gateway.otlp_totals import Totals
+from services.detector.gateway.request_size import MAX_SAMPLES
 from services.detector.gateway.write_request import series
 from shared.samples import InvalidBatch
 
 
 class Otlp(StrEnum):
-    """How a request is encoded: its Content-Type."""
+    """The encoding of a request, from its Content-Type."""
 
     PROTOBUF = "application/x-protobuf"
     JSON = "application/json"
@@ -49,45 +48,14 @@ _DELTA = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
 _CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 _NO_VALUE = 1
 """Flag of a point: the series has ended."""
-_MAX_SAMPLES = 50_000
 _MAX_ATTRIBUTES = 1000
-"""Of a point or a resource; a series with more labels than a few dozen is cut anyway."""
-_MAX_ATTRIBUTE_BYTES = 65_536
+"""A point or a resource may have so many; a series keeps a few dozen labels anyway."""
 _MAX_FAULTS = 20
+_METRICS = re.compile(rb'"resource(Metrics|_metrics)"')
+_EARLIER = (b'"instrumentationLibraryMetrics"', b'"scopeMetrics"')
+"""The field's name before OTLP 0.16, and since; it holds the same."""
 _FIRST_NS = 10**17
 """Times before 1973 are times in another unit, or none."""
-_UNITS = {
-    "s": "seconds",
-    "ms": "milliseconds",
-    "us": "microseconds",
-    "ns": "nanoseconds",
-    "min": "minutes",
-    "h": "hours",
-    "d": "days",
-    "By": "bytes",
-    "KiBy": "kibibytes",
-    "MiBy": "mebibytes",
-    "GiBy": "gibibytes",
-    "bit": "bits",
-    "m": "meters",
-    "V": "volts",
-    "A": "amperes",
-    "J": "joules",
-    "W": "watts",
-    "g": "grams",
-    "Cel": "celsius",
-    "Hz": "hertz",
-    "%": "percent",
-}
-_OF_RESOURCE = re.compile(
-    r"k8s\.|service\.(name|namespace|instance\.id)$|host\.name$|container\.name$"
-    r"|deployment\.environment"
-)
-_KEPT = re.compile(r"k8s\.|container\.name$|deployment\.environment")
-"""Attributes of the resource that become labels, beside those of the service."""
-Labels = dict[str, str]
-Sample = tuple[Labels, int, float | None]
-"""Labels, time and value; None says that the series has ended."""
 
 
 @dataclass
@@ -128,8 +96,13 @@ def unpacked(body: bytes, encoding: str, most_bytes: int) -> bytes:
 def parsed(data: bytes, encoded: Otlp) -> ExportMetricsServiceRequest:
     """The message; raises InvalidBatch when the bytes are none."""
     message = ExportMetricsServiceRequest()
-    if encoded is Otlp.JSON and data.lstrip()[:1] != b"{":
-        raise InvalidBatch(["not a metrics request: it is no JSON object"])
+    if encoded is Otlp.JSON:
+        if data.lstrip()[:1] != b"{":
+            raise InvalidBatch(["not a metrics request: it is no JSON object"])
+        if _METRICS.search(data) is None and data.strip() != b"{}":
+            # All fields would be ignored, although the sender is told that they are stored.
+            raise InvalidBatch(["not a metrics request: it has no resourceMetrics"])
+        data = data.replace(*_EARLIER)
     (check_json if encoded is Otlp.JSON else check_protobuf)(data)
     try:
         if encoded is Otlp.JSON:
@@ -151,7 +124,7 @@ def translated(
     translation, looked_at = Translation(bytearray()), 0
     for resource in request.resource_metrics:
         attributes = resource.resource.attributes
-        common = _resource_labels(attributes) if len(attributes) <= _MAX_ATTRIBUTES else None
+        common = resource_labels(attributes) if len(attributes) <= _MAX_ATTRIBUTES else None
         for metric in (each for scope in resource.scope_metrics for each in scope.metrics):
             if common is None:
                 translation.fault(
@@ -160,8 +133,8 @@ def translated(
                 continue
             for labels, time_ms, value, is_delta in _metric(metric, common, translation):
                 looked_at += 1
-                if looked_at > _MAX_SAMPLES:
-                    raise InvalidBatch([f"more than {_MAX_SAMPLES} samples in one request"])
+                if looked_at > MAX_SAMPLES:
+                    raise InvalidBatch([f"more than {MAX_SAMPLES} samples in one request"])
                 # A time in the future is refused later, and must not silence what comes in time.
                 total = value
                 if is_delta and value is not None and time_ms <= latest_ms:
@@ -189,12 +162,12 @@ def _metric(
     if temporality not in (_DELTA, _CUMULATIVE):
         translation.fault(metric, "it is neither cumulative nor delta")
         return
-    name = _name(metric.name, metric.unit, kind, bool(getattr(data, "is_monotonic", False)))
+    name = metric_name(metric.name, metric.unit, kind, bool(getattr(data, "is_monotonic", False)))
     for point in data.data_points:
         if problem := _problem(point):
             translation.fault(metric, problem)
             continue
-        labels = _labels(point.attributes, common)
+        labels = labels_of(point.attributes, common)
         for own, value in _values(kind, name, point):
             time_ms = point.time_unix_nano // 1_000_000
             yield labels | own, time_ms, value, temporality == _DELTA
@@ -207,6 +180,12 @@ def _problem(point: Any) -> str:
         return f"{point.time_unix_nano} is no Unix time in ns"
     if len(point.attributes) > _MAX_ATTRIBUTES:
         return f"a point has more than {_MAX_ATTRIBUTES} attributes"
+    if isinstance(point, NumberDataPoint):
+        without = point.WhichOneof("value") is None and not point.flags & _NO_VALUE
+        return "a point has no value" if without else ""
+    if isinstance(point, HistogramDataPoint) and point.bucket_counts:
+        fits = len(point.bucket_counts) == len(point.explicit_bounds) + 1
+        return "" if fits else "a point's buckets do not fit its bounds"
     return ""
 
 
@@ -244,72 +223,3 @@ def _written(bound: float) -> str:
 
 def _number(point: NumberDataPoint) -> float:
     return float(point.as_int if point.WhichOneof("value") == "as_int" else point.as_double)
-
-
-def _name(name: str, unit: str, kind: str, monotonic: bool) -> str:
-    """Prometheus' name of a metric: unit and ``_total`` at its end."""
-    base = _sanitized(name)
-    suffix = _UNITS.get(unit, "")
-    if unit == "1" and kind == "gauge":
-        suffix = "ratio"
-    if suffix and suffix not in base.split("_"):
-        base = f"{base}_{suffix}"
-    if kind == "sum" and monotonic and not base.endswith("_total"):
-        base = f"{base}_total"
-    return base
-
-
-def _sanitized(text: str) -> str:
-    # Letters of any script stay: two metrics with Chinese names are two.
-    found = re.sub(r"[^\w:]+", "_", text)
-    return f"_{found}" if found[:1].isdigit() else found
-
-
-def _resource_labels(attributes: Any) -> Labels:
-    """``job`` and ``instance`` as Prometheus makes them, and what names machines."""
-    values = {each.key: _text(each.value) for each in attributes if _OF_RESOURCE.match(each.key)}
-    labels = {_sanitized(key): value for key, value in values.items() if _KEPT.match(key)}
-    service, space = values.get("service.name", ""), values.get("service.namespace", "")
-    if service:
-        labels["job"] = f"{space}/{service}" if space else service
-    host, instance = values.get("host.name", ""), values.get("service.instance.id", "")
-    if host:
-        labels["host"] = host
-    if instance:
-        # Where the machine is known, it is not the instance that names it.
-        labels["service_instance_id" if host else "instance"] = instance
-    return labels
-
-
-def _labels(attributes: Any, common: Labels) -> Labels:
-    """The attributes of a point beside its resource's labels; those of one name are joined.
-
-    What a point says of a ``host`` is not where it was measured, if its resource tells that: it
-    becomes ``exported_host``, as Prometheus does with a target's own labels.
-    """
-    found: Labels = {}
-    for each in sorted(attributes, key=_key):
-        name = _sanitized(each.key) or "_"
-        name = f"key{name}" if name.startswith("__") else name
-        name = f"exported_{name}" if name in common else name
-        text = _text(each.value)
-        found[name] = f"{found[name]};{text}" if name in found else text
-    return common | found
-
-
-def _key(pair: KeyValue) -> str:
-    return pair.key
-
-
-def _text(value: AnyValue) -> str:
-    kind = value.WhichOneof("value")
-    if kind is None:
-        return ""
-    if kind == "bool_value":
-        return "true" if value.bool_value else "false"
-    if value.ByteSize() > _MAX_ATTRIBUTE_BYTES:
-        # Nobody reads it; it only tells series apart.
-        return f"~{blake2b(value.SerializeToString(deterministic=True), digest_size=8).hexdigest()}"
-    if kind in ("array_value", "kvlist_value", "bytes_value"):
-        return orjson.dumps(MessageToDict(value)).decode()
-    return str(getattr(value, kind))

@@ -1,4 +1,4 @@
-"""Answers of OTLP/HTTP: in the encoding of the request, also where it is refused."""
+"""Responses of OTLP/HTTP in the encoding of the request, also for refusals."""
 
 from __future__ import annotations
 

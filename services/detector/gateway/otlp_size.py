@@ -1,4 +1,4 @@
-"""How many messages an OTLP request holds, counted before any of them is made.
+"""Counts the messages in an OTLP request before any of them is created.
 
 A message within another takes two bytes on the wire and some seventy in memory, so a request that
 is small, and smaller still when it is compressed, could take gigabytes when it is parsed.
@@ -20,7 +20,7 @@ from shared.compiled import kernel
 from shared.samples import InvalidBatch
 
 MAX_MESSAGES = 1_000_000
-"""Of one request: 50,000 points with ten attributes each, of two messages."""
+"""One request may hold so many: 50,000 points with ten attributes, each of two messages."""
 _MAX_JSON = 400_000
 """Objects and lists of one request; each takes several times as long as in protobuf."""
 _MAX_VALUES = 3_000_000

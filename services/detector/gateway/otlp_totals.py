@@ -1,4 +1,4 @@
-"""Deltas added up: a series' total since this gateway heard of it first."""
+"""Adds deltas up to totals since this gateway first saw the series."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import orjson
 
 
 class Totals:
-    """Totals of at most ``most`` series; the one not heard of for longest makes room.
+    """Totals of at most ``most`` series; the least recently seen series is evicted.
 
-    A series that begins anew, here or after a restart, is read as a counter that was reset.
+    A series that begins again, here or after a restart, is read as a counter that was reset.
     """
 
     def __init__(self, most: int) -> None:
@@ -28,7 +28,7 @@ class Totals:
         """The total with this delta; None when it is no later than the one before.
 
         What a sender repeats since it heard no answer must not count twice. A sum beyond what a
-        double holds begins anew: it could never come down again.
+        double holds begins again: it could never come down again.
         """
         key = blake2b(
             orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS), digest_size=16

@@ -1,4 +1,4 @@
-"""The encoded labels of a series, read by hand within bounds; done once a series (see ``wire``)."""
+"""Decodes a series' labels by hand, within limits, once per series (see ``wire``)."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def _plain_pairs(encoded: bytes) -> list[tuple[str, str]] | None:
     while at < end:
         name = at + 4
         head = encoded[at:name]
-        if len(head) < 4 or head[0] != _TAG_1 or head[2] != _TAG_1:  # noqa: PLR2004
+        if len(head) < name - at or head[0] != _TAG_1 or head[2] != _TAG_1:
             return None
         value = name + head[3] + 2
         middle = encoded[value - 2 : value]
-        if len(middle) < 2 or middle[0] != _TAG_2:  # noqa: PLR2004
+        if value > end or middle[0] != _TAG_2:
             return None
         stop = value + middle[1]
         if stop > end or stop - at - 2 != head[1] or max(*head, middle[1]) >= _CONTINUES:

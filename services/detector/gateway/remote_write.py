@@ -1,4 +1,4 @@
-"""Remote-write requests to batches: unpacked, read, every fault named, split by partition."""
+"""Turns remote-write requests into batches: decompressed, decoded, checked, split by partition."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import cramjam
 import numpy as np
 from numpy.typing import NDArray
 
-from services.detector.gateway.known import IGNORED, TAKEN, KnownSeries, Limits, Samples
+from services.detector.gateway.known import KnownSeries, Limits, Samples
 from services.detector.gateway.protobuf import read_number
 from services.detector.gateway.senders import Senders
+from services.detector.gateway.series_columns import IGNORED, TAKEN
 from shared.samples import InvalidBatch, SampleBatch
 from shared.samples.times import fault_of, no_milliseconds
 
@@ -26,7 +27,7 @@ _ZSTD_ID_BYTES = (0, 1, 2, 4)
 
 
 class Message(StrEnum):
-    """Which protobuf message a request is, as in the Content-Type's ``proto``."""
+    """The protobuf message of a request, as named in the Content-Type's ``proto``."""
 
     V1 = "prometheus.WriteRequest"
     V2 = "io.prometheus.write.v2.Request"
@@ -137,14 +138,14 @@ class Receiver:
         columns = self.known.read(data, second=message is Message.V2)
         received = Received()
         known = columns.series >= 0
-        kind = np.where(known, self.known.kind[columns.series], -1)
+        kind = np.where(known, self.known.columns.kind[columns.series], -1)
         good = kind == TAKEN
         received.ignored = int((kind == IGNORED).sum())
         bad = columns.series[~good & (kind != IGNORED)]
         received.add([self.known.fault(int(number)) for number in np.unique(bad)])
         good &= self._in_time(columns, good, now_ms, ahead_ms, received)
         for number in np.unique(columns.histograms):
-            received.add([f"{self.known.shown(int(number))}: native histograms are not taken"])
+            received.add([f"{self.known.shown(int(number))}: native histograms are not supported"])
         if not good.all():
             columns = Samples(
                 columns.series[good], columns.time_ms[good], columns.value[good], columns.histograms
@@ -157,23 +158,23 @@ class Receiver:
         return received
 
     def _note_sender(self, senders: Senders, sender: str, series: NDArray[np.int64]) -> None:
-        """Tell of machines that the sender has not brought before."""
+        """Publish machines that are new for the sender."""
         senders.heard(sender)
         if senders.begin_again() or len(self._sender_codes) >= _MAX_SENDERS:
             self.tell_senders_again()
         code = self._sender_codes.setdefault(sender, len(self._sender_codes))
-        new = series[self.known.sender[series] != code]
+        new = series[self.known.columns.sender[series] != code]
         if len(new):
-            self.known.sender[new] = code
-            hosts = np.unique(self.known.host[new])
-            senders.brings(sender, [self.known.hosts[host] for host in hosts])
+            self.known.columns.sender[new] = code
+            hosts = np.unique(self.known.columns.host[new])
+            senders.brings(sender, [self.known.columns.hosts[host] for host in hosts])
 
     def tell_senders_again(self) -> None:
-        """Who brings what counts as not yet published."""
+        """The senders of these series count as not yet published."""
         if self._senders is not None:
             self._senders.unpublished()
         self._sender_codes.clear()
-        self.known.sender[:] = -1
+        self.known.columns.sender[:] = -1
 
     def _brought(self) -> dict[int, list[tuple[str, str]]]:
         """(machine, sender) that are news, by the machine's partition."""
@@ -212,7 +213,7 @@ class Receiver:
         values = np.concatenate([columns.value for columns in pending])
         # Infinity says as little as a staleness marker does: there is no value.
         values[np.isinf(values)] = np.nan
-        partition = self.known.partition[series]
+        partition = self.known.columns.partition[series]
         order = np.argsort(partition, kind="stable")
         counts = np.bincount(partition)
         ends = np.cumsum(counts)
@@ -238,7 +239,7 @@ class Receiver:
         values: NDArray[np.float64],
         brought: tuple[tuple[str, str], ...],
     ) -> SampleBatch:
-        known = self.known
+        known = self.known.columns
         used, label = np.unique(series, return_inverse=True)
         hosts, host = np.unique(known.host[used], return_inverse=True)
         items, item = np.unique(known.item[used], return_inverse=True)
@@ -252,7 +253,7 @@ class Receiver:
             label.astype(np.int32),
             times,
             values,
-            counters=known.declared.among(names),
+            counters=self.known.declared.among(names),
             brought=brought,
             hashes=(known.hosts.hashes(hosts), known.items.hashes(items), known.label_hash[used]),
         )

@@ -1,4 +1,4 @@
-"""From a remote-write request's bytes to columns of series, times and values, in machine code."""
+"""Decodes a remote-write request into columns of series, times and values, in machine code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from services.detector.gateway.wire import (
     read_field,
     read_number,
 )
-from shared.compiled import kernel, load_word
+from shared.compiled import allocation_free_kernel, load_word
 
 # ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in ``wire``
 NO_ROOM = -2
@@ -68,7 +68,7 @@ def columns_for(samples: int, histograms: int) -> Columns:
     )
 
 
-@kernel
+@allocation_free_kernel
 def read_request(
     request: Request, at: Int, table: Table, max_series: Int, scratch: Bytes, columns: Columns
 ) -> Int:
@@ -107,9 +107,9 @@ def read_request(
     return np.int64(-1)
 
 
-@kernel
+@allocation_free_kernel
 def _follows(data: Bytes, at: Int, end: Int, number: Int, table: Table) -> bool:
-    """Whether the 1.0 series at ``at`` has the labels of series ``number``, all in front.
+    """Return whether the 1.0 series at ``at`` has the labels of series ``number``, all in front.
 
     Senders repeat their series in one order, so the next one is mostly known before it is read.
     """
@@ -120,11 +120,11 @@ def _follows(data: Bytes, at: Int, end: Int, number: Int, table: Table) -> bool:
     return bool(one_piece(data, at + length, end) == at + length)
 
 
-@kernel
+@allocation_free_kernel
 def _resolve(
     request: Request, start: Int, end: Int, table: Table, max_series: Int, scratch: Bytes
 ) -> Int:
-    """The number of the series that lies in ``data[start:end]``, a new one where it is new.
+    """The number of the series that is in ``data[start:end]``, a new one where it is new.
 
     TOO_LONG, NO_ROOM or LOST: it gets none; _FULL: the table must grow first.
     """
@@ -150,7 +150,7 @@ def _resolve(
     return enter(table, slot, labels, begin, length, value)
 
 
-@kernel
+@allocation_free_kernel
 def _samples(
     data: Bytes, at: Int, end: Int, histogram_field: Int, number: Int, columns: Columns
 ) -> None:

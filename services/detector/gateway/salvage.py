@@ -1,4 +1,4 @@
-"""Salvage from a JSON batch that is not as its contract says: every sample that is good."""
+"""Recovers every valid sample from a JSON batch that violates its contract."""
 
 from __future__ import annotations
 

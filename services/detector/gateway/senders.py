@@ -1,8 +1,8 @@
-"""Who sends samples to the gateway, and of which machines.
+"""The senders of samples, and the machines of each.
 
 When a Prometheus stops, all its machines stop reporting at once; whoever judges a machine's
 silence must know that. A sender is known by its address and the product that it names: enough to
-tell a Prometheus from an agent beside it. Two that cannot be told apart count as one, which only
+tell a Prometheus from an agent beside it. Two that cannot be distinguished count as one, which only
 ever means that a silent machine of theirs is reported by itself.
 """
 
@@ -19,7 +19,7 @@ _MAX_SENDERS = 1000
 _MAX_OF_A_MACHINE = 4
 """The number of a machine's senders that are reported: two Prometheis that scrape it are usual."""
 _AGAIN_MS = 3_600_000
-"""Which machines a sender brings is published again so often: somebody may have begun anew."""
+"""The list of a sender's machines is published again at this interval, for new readers."""
 _PRODUCT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,63}")
 
 
@@ -72,7 +72,7 @@ class Senders:
         return list(news)
 
     def marks(self) -> tuple[Sender, ...]:
-        """When each sender was last heard, for the streams."""
+        """Return when each sender was last heard, for the streams."""
         with self._lock:
             return tuple(Sender(name, k.heard_ms, k.machines) for name, k in self._known.items())
 
@@ -82,7 +82,7 @@ class Senders:
             self._of_machine.clear()
 
     def begin_again(self) -> bool:
-        """Whether it is time to tell again who brings what; then all of it is news again."""
+        """Return whether all senders and machines are due to be published again."""
         now = self._clock_ms()
         with self._lock:
             if now - self._begun_ms < _AGAIN_MS:

@@ -1,4 +1,4 @@
-"""A series' labels as bytes: one after the other as 1.0 writes them, from either message.
+"""A series' labels as bytes in the form of remote write 1.0, from either version.
 
 The references of 2.0 are written out that way first, so both messages find the same series.
 Nothing is decoded here: text is looked at once, when a series is new.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from services.detector.gateway.wire import Bytes, Int, Places, read_field, read_number
-from shared.compiled import kernel
+from shared.compiled import allocation_free_kernel
 
 # ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in ``wire``
 MAX_LABEL_BYTES = 131_072
@@ -21,7 +21,7 @@ TOO_LONG, LOST = -1, -3
 _APART = -1
 
 
-@kernel
+@allocation_free_kernel
 def _put_number(out: Bytes, at: Int, value: Int) -> Int:
     while value > 0x7F:
         out[at] = (value & 0x7F) | 0x80
@@ -31,7 +31,7 @@ def _put_number(out: Bytes, at: Int, value: Int) -> Int:
     return at + 1
 
 
-@kernel
+@allocation_free_kernel
 def _length_of(value: Int) -> Int:
     """Bytes that a number takes."""
     count = 1
@@ -41,7 +41,7 @@ def _length_of(value: Int) -> Int:
     return count
 
 
-@kernel
+@allocation_free_kernel
 def _put_text(data: Bytes, start: Int, end: Int, field: Int, out: Bytes, at: Int) -> Int:
     out[at] = field << 3 | 2
     at = _put_number(out, at + 1, end - start)
@@ -51,7 +51,7 @@ def _put_text(data: Bytes, start: Int, end: Int, field: Int, out: Bytes, at: Int
     return at
 
 
-@kernel
+@allocation_free_kernel
 def _put_label(data: Bytes, symbols: Places, name: Int, value: Int, out: Bytes, at: Int) -> Int:
     """One label of two symbols, as 1.0 writes it; where it ends, or -1 when there is no room."""
     named = symbols.ends[name] - symbols.starts[name]
@@ -65,9 +65,9 @@ def _put_label(data: Bytes, symbols: Places, name: Int, value: Int, out: Bytes, 
     return np.int64(_put_text(data, symbols.starts[value], symbols.ends[value], 2, out, at))
 
 
-@kernel
+@allocation_free_kernel
 def one_piece(data: Bytes, at: Int, end: Int) -> Int:
-    """Where the labels of a 1.0 series end that lie together at its front; -1: they do not."""
+    """The end of a 1.0 series' labels if they are together at its front; otherwise -1."""
     last = at
     apart = False
     while at < end:
@@ -81,7 +81,7 @@ def one_piece(data: Bytes, at: Int, end: Int) -> Int:
     return np.int64(last)
 
 
-@kernel
+@allocation_free_kernel
 def labels_1(data: Bytes, at: Int, end: Int, out: Bytes) -> Int:
     """Write the labels of a 1.0 series together to ``out``; their length, or TOO_LONG."""
     length = np.int64(0)
@@ -98,7 +98,7 @@ def labels_1(data: Bytes, at: Int, end: Int, out: Bytes) -> Int:
     return length
 
 
-@kernel
+@allocation_free_kernel
 def labels_2(data: Bytes, at: Int, end: Int, symbols: Places, out: Bytes) -> Int:
     """The same of a 2.0 series; LOST also for a name without a value."""
     length: Int = np.int64(0)

@@ -1,4 +1,4 @@
-"""The table in which a series is found by its encoded labels, in machine code."""
+"""The hash table that finds a series by its encoded labels, in machine code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.detector.gateway.wire import Bytes, Int, Longs, Word, Words
-from shared.compiled import kernel, load_word
+from shared.compiled import allocation_free_kernel, load_word
 
 _FIRST_SERIES, _FIRST_BYTES = 1024, 1 << 18
 _SLOTS_A_SERIES = 4
@@ -103,7 +103,7 @@ class SeriesTable:
         _place(new, size)
 
 
-@kernel
+@allocation_free_kernel
 def hashed(data: Bytes, at: Int, length: Int, seed: Word) -> Word:
     """64 bits; who does not know ``seed`` cannot choose labels that fall together."""
     value = seed ^ np.uint64(length)
@@ -119,9 +119,9 @@ def hashed(data: Bytes, at: Int, length: Int, seed: Word) -> Word:
     return value ^ (value >> np.uint64(31))
 
 
-@kernel
+@allocation_free_kernel
 def same_bytes(left: Bytes, at: Int, right: Bytes, begin: Int, length: Int) -> bool:
-    """Whether ``length`` bytes from ``at`` and ``begin`` on are equal."""
+    """Return whether ``length`` bytes from ``at`` and ``begin`` on are equal."""
     end = at + length
     while at + 8 <= end:
         if load_word(left, at) != load_word(right, begin):
@@ -136,7 +136,7 @@ def same_bytes(left: Bytes, at: Int, right: Bytes, begin: Int, length: Int) -> b
     return True
 
 
-@kernel
+@allocation_free_kernel
 def find(table: Table, labels: Bytes, at: Int, length: Int, value: Word) -> Int:
     """The slot of a series with hash ``value``: its own, or the free one where it would go."""
     mask = np.int64(len(table.slots) - 1)
@@ -153,14 +153,14 @@ def find(table: Table, labels: Bytes, at: Int, length: Int, value: Word) -> Int:
     return slot
 
 
-@kernel
+@allocation_free_kernel
 def is_full(table: Table) -> bool:
-    """Whether no further series has a place: half of the slots stay free, for short probing."""
+    """Return whether the table is full: half of the slots stay free, for short probing."""
     used = table.used[0]
     return bool(used >= len(table.hashes) or 2 * (used + 1) > len(table.slots))
 
 
-@kernel
+@allocation_free_kernel
 def enter(table: Table, slot: Int, labels: Bytes, at: Int, length: Int, value: Word) -> Int:
     """Put a new series behind the last one, where there is room; its number."""
     number, begin = table.used[0], table.used[1]
@@ -174,7 +174,7 @@ def enter(table: Table, slot: Int, labels: Bytes, at: Int, length: Int, value: W
     return np.int64(number)
 
 
-@kernel
+@allocation_free_kernel
 def _place(table: Table, kept: Int) -> None:
     """Fill empty slots with the series numbered 0 .. ``kept`` - 1."""
     mask = np.int64(len(table.slots) - 1)
@@ -185,7 +185,7 @@ def _place(table: Table, kept: Int) -> None:
         table.slots[slot] = number
 
 
-@kernel
+@allocation_free_kernel
 def _gather(source: Bytes, spans: Longs, target: Bytes) -> Int:
     """Move the pieces at ``spans`` (n, 2) of ``source`` together, and say so in ``spans``."""
     at = np.int64(0)

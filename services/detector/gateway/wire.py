@@ -1,4 +1,4 @@
-"""Remote-write requests as protobuf: where their fields lie, read in machine code within bounds.
+"""Locates the fields of a remote-write request in its protobuf bytes, in machine code.
 
 Both messages are read by hand, field by field:
 
@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel
+from shared.compiled import allocation_free_kernel
 
 # ruff: noqa: PLR2004 - the formats' field numbers and wire types, named in the text above
 Bytes: TypeAlias = NDArray[np.uint8]
@@ -32,25 +32,25 @@ _CUT_OFF = -1
 
 
 class Places(NamedTuple):
-    """Where the fields of one number lie in a request: its symbols in 2.0, metadata in 1.0."""
+    """The positions of one field number in a request: symbols in 2.0, metadata in 1.0."""
 
     starts: Longs
     ends: Longs
 
 
 class Sizes(NamedTuple):
-    """How much of each kind a request holds."""
+    """The number of elements of each kind in a request."""
 
     series: int
     samples: int
     histograms: int
     symbols: int
     metadata: int
-    """Of 1.0: pieces of metadata; of 2.0: series."""
+    """Pieces of metadata in a request of 1.0, series in one of 2.0."""
     labels: int
 
 
-@kernel
+@allocation_free_kernel
 def read_number(data: Bytes, at: Int, end: Int) -> tuple[Word, Int]:
     """The variable-length number at ``at`` and where it ends; -1 there when it is cut off."""
     result = np.uint64(0)
@@ -65,7 +65,7 @@ def read_number(data: Bytes, at: Int, end: Int) -> tuple[Word, Int]:
     return result, _CUT_OFF
 
 
-@kernel
+@allocation_free_kernel
 def read_field(data: Bytes, at: Int, end: Int) -> tuple[Int, Int, Int, Int]:
     """(field number, wire type, start, end) of the field at ``at``; end -1: damaged there."""
     tag, start = read_number(data, at, end)
@@ -89,9 +89,9 @@ def read_field(data: Bytes, at: Int, end: Int) -> tuple[Int, Int, Int, Int]:
     return number, wire, np.int64(start), np.int64(stop)
 
 
-@kernel
+@allocation_free_kernel
 def _references(data: Bytes, at: Int, end: Int) -> Int:
-    """How many numbers are packed there: each has one byte that says it is the last."""
+    """Return how many numbers are packed there: each has one byte that says it is the last."""
     count = np.int64(0)
     for k in range(at, end):
         if data[k] < 0x80:
@@ -99,7 +99,7 @@ def _references(data: Bytes, at: Int, end: Int) -> Int:
     return count
 
 
-@kernel
+@allocation_free_kernel
 def _measure_one(data: Bytes, at: Int, end: Int, second: bool, sizes: Longs) -> Int:
     """The part of ``measure`` for one series."""
     histogram_field = 3 if second else 4
@@ -126,7 +126,7 @@ def _measure_one(data: Bytes, at: Int, end: Int, second: bool, sizes: Longs) -> 
     return np.int64(-1)
 
 
-@kernel
+@allocation_free_kernel
 def measure(data: Bytes, second: bool, sizes: Longs) -> Int:
     """Count what a request (of 2.0: ``second``) holds and prove that it is whole.
 
@@ -157,7 +157,7 @@ def measure(data: Bytes, second: bool, sizes: Longs) -> Int:
     return np.int64(-1)
 
 
-@kernel
+@allocation_free_kernel
 def declared(data: Bytes, kinds: NDArray[np.int8]) -> None:
     """For each sample of a measured 2.0 request the type that its series is declared to be."""
     at: Int = np.int64(0)
@@ -184,9 +184,9 @@ def declared(data: Bytes, kinds: NDArray[np.int8]) -> None:
         kinds[begin:found] = np.int8(kind & np.uint64(0x7F))
 
 
-@kernel
+@allocation_free_kernel
 def locate(data: Bytes, wanted: Int, places: Places) -> None:
-    """Where each field with the number ``wanted`` of a measured request begins and ends."""
+    """The begin and end of each field with the number ``wanted`` in a measured request."""
     at: Int = np.int64(0)
     end = np.int64(len(data))
     found = 0

@@ -1,4 +1,4 @@
-"""Series of a remote write 1.0 request, for what comes to the gateway in another form."""
+"""Encodes series as a remote-write 1.0 request, for input in other formats."""
 
 from __future__ import annotations
 

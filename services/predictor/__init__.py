@@ -1,5 +1,7 @@
-"""Predictor: keeps a history per series, and says when an alarm lies ahead.
+"""The predictor: keeps a history of each series, and reports alarms that lie ahead.
 
-Consumes: its partitions of the sample streams; curve.ask, settings.ask.
-Publishes: alarm.predicted, prediction.withdrawn, curve.answered, settings.answered.
+Consumes: its partitions of the sample streams; curve.ask, scores.ask, settings.ask,
+dead-letters.ask.
+Publishes: alarm.predicted, prediction.withdrawn, curve.answered, scores.answered,
+settings.answered, dead-letters.answered.
 """

@@ -1,16 +1,13 @@
-"""``python -m services.predictor``."""
+"""``python -m services.predictor`` runs the service."""
+
+from __future__ import annotations
 
 import sys
 
-
-def _main() -> int:
-    if sys.argv[1:] in (["-h"], ["--help"]):
-        print(__doc__, "Settings come from BAROGRAPH_PREDICTOR_... in the environment.")
-        return 0
-    from services.predictor.main import run  # noqa: PLC0415 - help must not wait for numpy
-
-    return run()
-
+from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
-    sys.exit(_main())
+    refuse_arguments("services.predictor")
+    from services.predictor.main import run
+
+    sys.exit(run())

@@ -1,4 +1,4 @@
-"""Rolling backtests: how wrong would each forecaster have been on the series' own past?
+"""Rolling backtests: the errors of each forecaster on the series' own past.
 
 From each of several origins, a horizon apart, every forecaster forecasts what came next from what
 was known before. All series of one length are one table.
@@ -65,7 +65,7 @@ def backtest(
 
 
 def _carried(values: Floats) -> Floats:
-    """Gaps filled linearly, one at the end by the last value: nothing later is looked at."""
+    """Fill gaps linearly, and a gap at the end by the last value, without using later values."""
     gaps = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if not len(gaps):
         return values

@@ -1,4 +1,4 @@
-"""Stable or volatile: which model a series deserves, and clean-ups that are not a trend.
+"""Classifies series as stable or volatile, and finds clean-ups that are not a trend.
 
 The rule, in order: an override of the item; a constant series is stable; a straight line that
 explains at least 60 % of the variance makes it stable; a mean day that explains at least 60 % (of
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.predictor.forecasters.base import Floats, Forecast
+from services.predictor.forecasters.base import Floats, Forecast, unit_of
 from shared.items import ITEMS, Behaviour
 
 _SHARE = 0.6
@@ -24,7 +24,7 @@ _RHYTHM_SLACK = 0.25
 
 @dataclass(frozen=True)
 class Kind:
-    """The decision and what it rests on."""
+    """The classification and its basis."""
 
     behaviour: Behaviour
     reason: str
@@ -49,6 +49,7 @@ def behaviour_of(item: str, values: Floats, season: int, override: Behaviour | N
 
 def trend_share(values: Floats) -> float:
     """Share of variance a straight line explains, 0 to 1."""
+    values = values / unit_of(values)
     steps = np.arange(len(values)) - (len(values) - 1) / 2
     centered = values - values.mean()
     total = float(centered @ centered)
@@ -60,7 +61,7 @@ def season_share(values: Floats, season: int) -> float:
     seasons = len(values) // season
     if seasons < _SEASONS:
         return 0.0
-    table = values[-seasons * season :].reshape(seasons, season)
+    table = (values / unit_of(values))[-seasons * season :].reshape(seasons, season)
     total = float(table.var())
     return float(table.mean(axis=0).var() / total) if total else 0.0
 
@@ -88,7 +89,7 @@ def clean_ups_of(values: Floats, threshold: float, *, above: bool) -> CleanUps:
     the pace after, and the fall itself is no trend. NaN stay NaN. Three or more at nearly equal
     distances have a rhythm: the next is expected when it is due.
     """
-    from services.predictor.kernels.levelling import level  # noqa: PLC0415 - compiles
+    from services.predictor.kernels.levelling import level
 
     levelled, times = np.empty(len(values)), np.empty(len(values), np.int64)
     least = _CLEAN_UP_SHARE * abs(threshold)
@@ -105,6 +106,12 @@ def clean_ups_of(values: Floats, threshold: float, *, above: bool) -> CleanUps:
     if since > every * (1 + _RHYTHM_SLACK):
         return CleanUps(levelled, count, fall)
     return CleanUps(levelled, count, fall, max(1.0, every - since), every)
+
+
+def possible(forecast: Forecast, item: str) -> Forecast:
+    """The forecast within the bounds of the item's values, where the catalogue has any."""
+    known = ITEMS.get(item)
+    return forecast.within(known.minimum, known.maximum) if known else forecast
 
 
 def after_clean_ups(forecast: Forecast, found: CleanUps, *, above: bool) -> Forecast:

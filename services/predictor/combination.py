@@ -1,4 +1,4 @@
-"""Several forecasts made one: weights by what each would have been worth, and bounds.
+"""Combines forecasts: weights from backtests, and bounds.
 
 A forecaster weighs as its backtest's mean absolute error to the power of minus ``preference``. At 0
 all weigh the same, at infinity the best alone speaks; between them, weights are shrunk towards
@@ -18,6 +18,8 @@ _EXACT = 1e-9
 """Share of a series' size below which an error is none."""
 
 _MAX_WIDENING = 10.0
+_COVERED = 0.95
+"""The share that an interval is to hold."""
 
 
 def weights_of(errors: Floats, size: Floats, preference: float) -> Floats:
@@ -58,23 +60,33 @@ def combined(curves: Floats, weights: Floats) -> Floats:
 
 
 def widening_of(curves: Floats, actual: Floats) -> Floats:
-    """By how much (series,) intervals must be widened to have held what came, half believed.
+    """The factor (series,) that widens intervals, by the misses of a backtest.
 
-    ``curves`` (series, origins, 3, steps) and ``actual`` (series, origins, steps) are those of a
-    backtest. The conformal quantile of so few origins is their largest miss in half widths. It
-    and the model's own width are averaged in logarithms; no interval becomes narrower.
+    ``curves`` (series, origins, 3, steps) and ``actual`` (series, origins, steps) are those of the
+    backtest; a miss is measured in half widths. The factor is the larger of two: the conformal
+    quantile of all misses, which many steps must have reached, as after a change of pace; and half
+    of the largest miss, in logarithms, as few origins see few bursts. No interval becomes narrower.
     """
     half = (curves[:, :, 2] - curves[:, :, 1]) / 2
     size = np.abs(np.where(np.isfinite(actual), actual, 0.0)).max(axis=(1, 2), initial=_EXACT)
     misses = np.abs(actual - curves[:, :, 0]) / (half + _EXACT * size[:, None, None])
-    largest = np.where(np.isfinite(misses), misses, 0.0).max(axis=(1, 2), initial=0.0)
-    return np.asarray(np.clip(np.sqrt(largest), 1.0, _MAX_WIDENING))
+    misses = np.where(np.isfinite(misses), misses, 0.0).reshape(len(misses), -1)
+    if not misses.shape[1]:
+        return np.ones(len(misses))
+    widening = np.maximum(np.sqrt(misses.max(axis=1)), np.quantile(misses, _COVERED, axis=1))
+    return np.asarray(np.clip(widening, 1.0, _MAX_WIDENING))
 
 
-def widened(curves: Floats, widening: Floats) -> Floats:
-    """``curves`` (series, 3, horizon), the bounds' distance from the mean times ``widening``."""
+def widened(curves: Floats, widening: Floats, reach: int) -> Floats:
+    """``curves`` (series, 3, horizon), the bounds' distance from the mean times ``widening``.
+
+    Beyond the ``reach`` steps that were backtested it grows as the root of the steps: there, what
+    is missed because a pace has changed outgrows the deviation of a random walk by as much.
+    """
     mean = curves[:, :1]
-    return np.concatenate([mean, mean + widening[:, None, None] * (curves[:, 1:] - mean)], axis=1)
+    growth = np.sqrt(np.maximum(1.0, np.arange(1, curves.shape[2] + 1) / reach))
+    factor = widening[:, None, None] * growth
+    return np.concatenate([mean, mean + factor * (curves[:, 1:] - mean)], axis=1)
 
 
 def bounded(curves: Floats, values: Floats) -> Floats:

@@ -35,17 +35,21 @@ class Coverage:
         )
 
     def waits(self, row: int, step: int) -> bool:
-        """Whether a forecast of the series is kept whose last step has not come."""
+        """Return whether a forecast of the series is kept whose last step has not come."""
         begin = int(self.state["begin"][row])
         return begin != _NONE and step < begin + self._horizon
 
     def keep(self, row: int, step: int, forecast: Forecast, chance: float) -> None:
-        """``forecast`` of the steps from ``step`` on, with its probability of an alarm in them."""
+        """``forecast`` from ``step`` on, as far as the horizon; ``chance`` of an alarm in it."""
         self.state["begin"][row], self.state["chance"][row] = step, chance
-        self.state["lower"][row], self.state["upper"][row] = forecast.lower, forecast.upper
+        near = slice(0, self._horizon)
+        self.state["lower"][row], self.state["upper"][row] = (
+            forecast.lower[near],
+            forecast.upper[near],
+        )
 
     def judge(self, rows: Longs, steps: Longs, values: Floats) -> tuple[Longs, NDArray[np.bool_]]:
-        """Which of the closed ``rows`` a forecast was kept for, and whether it held its value."""
+        """Marks the closed ``rows`` with a forecast, and whether its interval held the value."""
         begin = self.state["begin"][rows]
         at = np.where(begin == _NONE, -1, steps - np.where(begin == _NONE, 0, begin))
         known = np.flatnonzero((at >= 0) & (at < self._horizon) & np.isfinite(values))

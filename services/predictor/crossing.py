@@ -1,4 +1,4 @@
-"""When does a forecast reach the alarm threshold, and between which times?"""
+"""The time at which a forecast reaches the alarm threshold, and its range."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.predictor.forecasters.base import Floats, Forecast
 
 @dataclass(frozen=True)
 class Crossing:
-    """Steps after the last point (fractions count)."""
+    """The crossing, in steps after the last point (including fractions)."""
 
     mean: float
     earliest: float

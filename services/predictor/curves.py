@@ -1,4 +1,4 @@
-"""The predictor's knowledge of one series, for a page: its history and its forecast."""
+"""The predictor's view of one series for a page: its history and its forecast."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOO_SHORT = "Its history is too short, or too full of gaps, to be forecast."
 
 @dataclass(frozen=True)
 class Foreseen:
-    """A forecast that was made for a page."""
+    """A forecast for a page."""
 
     forecast: Forecast
     probability: float

@@ -1,4 +1,4 @@
-"""Predictions as episodes: one event when it begins, more only when it changed much, one end."""
+"""Predictions as episodes: an event at the start, after large changes, and at the end."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from services.predictor.forecasters.base import Floats
 from services.predictor.ledger import Episode, Ledger, Outcome
 from services.predictor.passage import Passage
 from services.predictor.settings import EngineSettings
+from shared.changes import changed
 from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn
 from shared.contracts.alerts import BandPoint, Point, SeriesRef, curve_of
 from shared.contracts.message import deterministic_id
 from shared.items import family_of
 from shared.observe import MISSED_ALARMS, PREDICTIONS
 
-_OUTCOME_NAMES: dict[Outcome, Literal["came_true", "did_not_come", "averted"]] = {
+_OUTCOME_NAMES: dict[Outcome, Literal["came_true", "did_not_come", "averted", "series_ended"]] = {
     "hit": "came_true",
     "false": "did_not_come",
     "averted": "averted",
+    "ended": "series_ended",
 }
 """The ledger's words in a message's."""
+_HOUR_S = 3600.0
 _MUCH_STEPS = 2
 _MUCH_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A series at this moment."""
+    """The present state of a series."""
 
     series: SeriesRef
     threshold: float
@@ -45,14 +48,13 @@ class Subject:
 
     @property
     def beyond(self) -> bool:
-        """Whether the last closed step lies on the alarm's side of the threshold."""
-        last = self.history[-1] if len(self.history) else np.nan
-        return bool(last >= self.threshold if self.above else last <= self.threshold)
+        """Whether the newest value is on the alarm's side of the threshold already."""
+        return self.value >= self.threshold if self.above else self.value <= self.threshold
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A forecast that crosses."""
+    """A forecast that crosses the threshold."""
 
     crossing: Crossing
     forecast: Forecast
@@ -92,6 +94,11 @@ class Episodes:
         if episode is not None and subject.time_ms > episode.deadline_ms:
             yield self._end(row, subject, "false")
 
+    def series_ended(self, row: int, subject: Subject, now_ms: int) -> PredictionWithdrawn:
+        """The series sends nothing any more, so nothing is known of what is to come."""
+        withdrawn = self._end(row, subject, "ended")
+        return changed(withdrawn, time_ms=now_ms, last_sample_ms=subject.time_ms)
+
     def forecast_made(
         self, row: int, subject: Subject, prediction: Prediction | None, clean_ups: int
     ) -> Iterator[Message]:
@@ -108,11 +115,13 @@ class Episodes:
     def _crosses(
         self, row: int, subject: Subject, found: Prediction, episode: Episode | None, clean_ups: int
     ) -> Iterator[Message]:
+        if subject.beyond:  # the alarm is here, and the detector's to report
+            return
         crossing_ms = self._at(subject, found.point)
         if episode is None:
             started = subject.open_step * self._settings.resolution_ms
             latest = self._latest(subject, found)
-            ahead = self._settings.horizon * self._settings.resolution_ms
+            ahead = len(found.forecast.mean) * self._settings.resolution_ms
             episode = Episode(
                 event_id=deterministic_id("prediction", subject.series.text(), started),
                 opened_ms=subject.time_ms,
@@ -206,13 +215,14 @@ class Episodes:
         return (
             f"{subject.series.text()} is at {subject.value:.4g} and will {side} "
             f"{subject.threshold:.4g} at about {_clock(crossing_ms)}, with a probability of "
-            f"{found.passage.probability:.0%} within {self._ahead()}, most likely between {early} "
-            f"and {late}, says {found.forecaster}"
+            f"{found.passage.probability:.0%} within {self._ahead(found)}, most likely between "
+            f"{early} and {late}, says {found.forecaster}"
         )
 
-    def _ahead(self) -> str:
-        seconds = self._settings.horizon * self._settings.resolution_s
-        return f"{seconds / 3600:.3g} hours" if seconds >= 3600 else f"{seconds:.3g} seconds"  # noqa: PLR2004
+    def _ahead(self, found: Prediction) -> str:
+        seconds = len(found.forecast.mean) * self._settings.resolution_s
+        hours = seconds / _HOUR_S
+        return f"{hours:.3g} hours" if hours >= 1 else f"{seconds:.3g} seconds"
 
 
 def _clock(time_ms: int) -> str:

@@ -109,6 +109,11 @@ class Histories:
         result: Floats = self.state["ring"][row, np.arange(start, end) % self._points]
         return result
 
+    def keep(self, rows: Longs) -> None:
+        """Forget all rows but these, which get the numbers from 0 on."""
+        # A series that never had a value has no row here.
+        self.state.keep(rows[rows < self.state.size])
+
     def snapshot(self) -> dict[str, Array]:
         """All columns."""
         return self.state.snapshot()

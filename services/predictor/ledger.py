@@ -1,17 +1,21 @@
-"""The ledger: every prediction is kept as an episode and scored when its time has come.
+"""The ledger: keeps every prediction as an episode and scores it when its time has come.
 
 hit: the alarm came. false: it had not come when the time it was predicted for, and a horizon more,
 had passed, or the forecast took it back. averted: a clean-up ended it (says nothing of the
-forecast: it counts neither way for accuracy). missed: an alarm came that no prediction announced.
+forecast: it counts neither way for accuracy). ended: the series sent nothing any more, which says
+as little. missed: an alarm came that no prediction announced.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel
 
-Outcome = Literal["hit", "false", "averted"]
+from shared.weeks import KEPT_WEEKS
+
+Outcome = Literal["hit", "false", "averted", "ended"]
 
 
 class Episode(BaseModel):
@@ -27,18 +31,15 @@ class Episode(BaseModel):
     """Forecasts in a row that did not cross."""
     clean_ups: int = 0
     """Clean-ups in the history when it was opened."""
+    seen_ms: int = -1
+    """The time of the newest sample when the series was last found to have sent one."""
+    heard_ms: int = 0
+    """When that was, by the partition's clock without the halts of the pipeline."""
 
 
-class Score(BaseModel):
-    """The outcomes of one item's predictions and alarms."""
+class Judged(BaseModel):
+    """The accuracy of an item's forecasts: their intervals and their probabilities."""
 
-    opened: int = 0
-    hit: int = 0
-    false: int = 0
-    averted: int = 0
-    missed: int = 0
-    lead_ms: int = 0
-    """Sum over hits: from the prediction to the alarm."""
     inside: int = 0
     """Values that the 95 % interval of an earlier forecast held."""
     judged: int = 0
@@ -50,14 +51,32 @@ class Score(BaseModel):
     squares: float = 0.0
     """Sum over them of (probability - 1 or 0)^2."""
 
-    def plus(self, other: Score) -> Score:
-        """Both together."""
-        return Score(**{name: value + getattr(other, name) for name, value in self})
-
     @property
     def brier(self) -> float | None:
         """Mean squared error of the probabilities, 0 best; None before the first verdict."""
         return self.squares / self.chances if self.chances else None
+
+    @property
+    def coverage(self) -> float | None:
+        """Values inside the 95 % interval that was forecast for them; None before any."""
+        return self.inside / self.judged if self.judged else None
+
+
+class Score(Judged):
+    """The outcomes of one item's predictions and alarms."""
+
+    opened: int = 0
+    hit: int = 0
+    false: int = 0
+    averted: int = 0
+    ended: int = 0
+    missed: int = 0
+    lead_ms: int = 0
+    """Sum over hits: from the prediction to the alarm."""
+
+    def plus(self, other: Score) -> Score:
+        """Both together."""
+        return Score(**{name: value + getattr(other, name) for name, value in self})
 
     @property
     def brier_skill(self) -> float | None:
@@ -86,11 +105,6 @@ class Score(BaseModel):
         return self.averted / alarms if alarms else None
 
     @property
-    def coverage(self) -> float | None:
-        """Values inside the 95 % interval that was forecast for them; None before any."""
-        return self.inside / self.judged if self.judged else None
-
-    @property
     def lead_s(self) -> float | None:
         """Mean seconds from a prediction to its alarm; None before the first hit."""
         return self.lead_ms / self.hit / 1000 if self.hit else None
@@ -101,15 +115,30 @@ class Ledger(BaseModel):
 
     episodes: dict[int, Episode] = {}
     scores: dict[str, Score] = {}
+    weeks: dict[str, dict[int, Judged]] = {}
+    """By item and week, of the newest weeks."""
 
     def score(self, item: str) -> Score:
         """The item's score, made at first sight."""
         return self.scores.setdefault(item, Score())
 
+    def judged(self, item: str, week: int) -> tuple[Judged, Judged]:
+        """The item's score and that of its week, made at first sight, which both count."""
+        weeks = self.weeks.setdefault(item, {})
+        if week not in weeks:
+            weeks[week] = Judged()
+            for old in sorted(weeks)[:-KEPT_WEEKS]:
+                del weeks[old]
+        return self.score(item), weeks.get(week, Judged())
+
     def open(self, row: int, item: str, episode: Episode) -> None:
         """A prediction begins."""
         self.episodes[row] = episode
         self.score(item).opened += 1
+
+    def keep(self, places: Mapping[int, int]) -> None:
+        """Give the rows of open predictions, all of which are among these, other numbers."""
+        self.episodes = {places[row]: each for row, each in self.episodes.items()}
 
     def close(self, row: int, item: str, outcome: Outcome, time_ms: int) -> Episode:
         """The prediction of ``row`` is judged."""

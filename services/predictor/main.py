@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from services.predictor.rekeying import select
 from services.predictor.settings import Settings
 from services.predictor.worker import PredictorWorker
-from shared.contracts import CurveAsk
+from shared.contracts import CurveAsk, ScoresAsk
 from shared.rekeying import PartitionSnapshots
 from shared.service import Service
 from shared.settings import start
@@ -30,7 +30,10 @@ def make_service(settings: Settings) -> Service:
         settings,
         partition_worker=worker,
         snapshot_every_s=settings.snapshot_every_s,
-        answers={CurveAsk: lambda asked, worker: worker.answer(asked)},
+        answers={
+            CurveAsk: lambda asked, worker: worker.answer(asked),
+            ScoresAsk: lambda asked, worker: worker.scores(asked, settings.metric_partitions),
+        },
     )
     return service
 

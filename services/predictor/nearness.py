@@ -1,4 +1,4 @@
-"""Which series are near enough to their threshold to be worth a forecast.
+"""Finds the series that are near enough to their threshold to be worth a forecast.
 
 Kept in a few numbers a series, updated when a step closes, for all series at once. A series is far
 when either bound on where it can get within the horizon stays clear of the threshold: three
@@ -28,8 +28,7 @@ _MIN_POINTS = 24
 class Nearness:
     """The columns of a partition's series; values are signed so that the threshold lies above."""
 
-    def __init__(self, horizon: int) -> None:
-        self._horizon = horizon
+    def __init__(self) -> None:
         self.state = Columns(
             [
                 Column("points", np.int64),
@@ -63,9 +62,11 @@ class Nearness:
         state["points"][rows], state["last"][rows] = points, values
         state["mean"][rows], state["extreme"][rows] = mean, extreme
 
-    def near(self, rows: NDArray[np.int64], limits: Floats) -> NDArray[np.bool_]:
-        """Whether the signed ``limits`` can be reached."""
-        state, ahead = self.state, self._horizon
+    def near(
+        self, rows: NDArray[np.int64], limits: Floats, ahead: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return whether the signed ``limits`` can be reached within ``ahead`` steps."""
+        state = self.state
         last, deviation = state["last"][rows], np.sqrt(state["square"][rows])
         slow, fast = np.maximum(0, state["slow"][rows]), np.maximum(0, state["fast"][rows])
         walk = last + ahead * np.maximum(slow, fast) + _DEVIATIONS * deviation * np.sqrt(ahead)

@@ -1,4 +1,4 @@
-"""How likely is it that the threshold is reached, and between which times?
+"""The probability of reaching the threshold, and the likely time range.
 
 Three estimates of the distribution of the time of first passage, by step ahead:
 
@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.forecasters.base import NORMAL_95, Floats, Forecast
+from services.predictor.forecasters.base import NORMAL_95, Floats, Forecast, unit_of
 
 _PATHS = 200
 _SEED = 11
@@ -73,12 +73,13 @@ def passage_of(
 
     ``drifts``: whether its steps go on as they were; not so where clean-ups have a rhythm.
     """
-    sign = 1.0 if above else -1.0
+    # In a unit of the history's size, so that no square of a value is too large or too small.
+    sign, unit = (1.0 if above else -1.0), float(unit_of(history))
     horizon = len(forecast.mean)
-    values = sign * history
-    limit = sign * threshold
-    deviation = (forecast.upper - forecast.lower) / (2 * NORMAL_95)
-    found = {"paths": over_paths(sign * forecast.mean, deviation, limit)}
+    values = sign * history / unit
+    limit = sign * threshold / unit
+    deviation = (forecast.upper / unit - forecast.lower / unit) / (2 * NORMAL_95)
+    found = {"paths": over_paths(sign * forecast.mean / unit, deviation, limit)}
     if stable:
         distance = max(0.0, limit - float(values[-1]))
         if drifts:
@@ -91,7 +92,7 @@ def passage_of(
 
 def brownian(values: Floats, distance: float, horizon: int) -> Floats:
     """P(a rise of ``distance`` within 1..horizon steps) of a Brownian motion with drift."""
-    from scipy.special import log_ndtr, ndtr  # noqa: PLC0415 - heavy
+    from scipy.special import log_ndtr, ndtr
 
     steps = np.diff(values)
     drift, deviation = float(steps.mean()), float(steps.std())
@@ -107,7 +108,7 @@ def brownian(values: Floats, distance: float, horizon: int) -> Floats:
 
 def empirical(values: Floats, distance: float, horizon: int) -> Floats:
     """Share of the history's moments that were followed by such a rise within 1..horizon steps."""
-    from services.predictor.kernels.first_passage import (  # noqa: PLC0415 - compiles
+    from services.predictor.kernels.first_passage import (
         share_of_moments,
     )
 
@@ -119,7 +120,7 @@ def over_paths(mean: Floats, deviation: Floats, limit: float) -> Floats:
 
     Paths are sums of independent steps whose variances are the growth of the forecast's.
     """
-    from services.predictor.kernels.first_passage import (  # noqa: PLC0415 - compiles
+    from services.predictor.kernels.first_passage import (
         share_of_paths,
     )
 

@@ -1,4 +1,4 @@
-"""The part of a predictor's snapshot that is about some machines only."""
+"""Selects the part of a predictor's snapshot that belongs to certain machines."""
 
 from __future__ import annotations
 

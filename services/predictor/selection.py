@@ -1,4 +1,4 @@
-"""Who speaks for a series: all that forecast it well on its own past, weighted by how well.
+"""Selects and weights the forecasters of a series by their backtests.
 
 The models of the settings and the simple forecasters forecast what came after several origins of
 the series itself; ``combination`` makes weights of their errors. A forecaster that erred much is
@@ -16,7 +16,7 @@ from services.predictor.backtest import Backtest, backtest
 from services.predictor.behaviour import Kind
 from services.predictor.combination import bounded, combined, weights_of, widened, widening_of
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make
-from services.predictor.forecasters.base import Floats
+from services.predictor.forecasters.base import Floats, scaled, unit_of
 from services.predictor.settings import EngineSettings
 from shared.items import Behaviour
 
@@ -26,15 +26,17 @@ _TOGETHER = 256
 
 
 class Choice(BaseModel):
-    """The forecasters of one series and what they rest on."""
+    """The forecasters chosen for one series, and the basis of the choice."""
 
     model_config = ConfigDict(frozen=True)
 
     weights: dict[str, float]
-    """By forecaster, the heaviest first; 1 in sum."""
+    """The weight of each forecaster, the largest first; they sum to 1."""
     why: dict[str, str]
     widening: float = 1.0
     """Factor of the interval's width, by what the backtests' intervals did not hold."""
+    reach: int | None = None
+    """Steps that were backtested; beyond them intervals are wider. None: all."""
     step: int
     """When it was made: the series' open step."""
     behaviour: Behaviour = Behaviour.STABLE
@@ -48,7 +50,7 @@ class Choice(BaseModel):
 
 
 class Selector:
-    """Chooses for many series at once, so that they are forecast as tables."""
+    """Chooses forecasters for many series at once, so that they are forecast as tables."""
 
     def __init__(self, settings: EngineSettings, season: int | None = None) -> None:
         self._settings = settings
@@ -57,22 +59,32 @@ class Selector:
         self._forecasters = {name: make(name, settings.forecasters.get(name)) for name in names}
 
     def choose(
-        self, histories: Sequence[Floats], kinds: Sequence[Kind], steps: Sequence[int]
+        self,
+        histories: Sequence[Floats],
+        kinds: Sequence[Kind],
+        steps: Sequence[int],
+        horizons: Sequence[int] | None = None,
     ) -> list[Choice | CannotForecast]:
-        """One choice a series; refused where not even a simple forecaster can speak."""
+        """One choice a series; refused where not even a simple forecaster can speak.
+
+        ``horizons``: the steps that each series is forecast; without it as the settings say.
+        """
+        ahead = horizons or [self._settings.horizon] * len(histories)
         found: list[Choice | CannotForecast] = [
             CannotForecast("too little history for any forecaster")
         ] * len(histories)
-        for members, table in _tables(histories, kinds):
+        for members, raw in _tables(histories, kinds, ahead):
             behaviour = kinds[members[0]].behaviour
             names = list(dict.fromkeys((*self._settings.models[behaviour], *SIMPLE)))
-            tested = self._tested(names, table)
+            units = unit_of(raw)
+            table = raw / units[:, None]
+            tested = self._tested(names, table, ahead[members[0]])
             size = np.nanmax(np.abs(table), axis=1)
             weights = weights_of(tested.errors, size, self._settings.preference)
             widening = _widening(tested, weights)
             for row, at in enumerate(members):
                 if weights[:, row].any():
-                    why = _why(names, tested.errors[:, row], weights[:, row])
+                    why = _why(names, tested.errors[:, row] * units[row], weights[:, row])
                     why["interval_widened"] = f"{widening[row]:.2f} times"
                     why["kind"] = f"{behaviour.value}: {kinds[at].reason}"
                     heaviest = np.argsort(-weights[:, row], kind="stable")
@@ -82,40 +94,47 @@ class Selector:
                         },
                         why=why,
                         widening=float(widening[row]),
+                        reach=tested.actual.shape[2],
                         step=steps[at],
                         behaviour=behaviour,
                         points=len(histories[at]),
                     )
         return found
 
-    def _tested(self, names: Sequence[str], table: Floats) -> Backtest:
+    def _tested(self, names: Sequence[str], table: Floats, horizon: int) -> Backtest:
         """The backtest of a table; a forecaster is silent where too much of a series is missing."""
         able = [self._forecasters[name] for name in names]
         settings = self._settings
-        found = backtest(able, table, settings.horizon, self._season, settings.folds)
+        found = backtest(able, table, horizon, self._season, settings.folds)
         missing = (~np.isfinite(table)).mean(axis=1)
         for number, one in enumerate(able):
             found.curves[number, missing > one.max_gap_share] = np.nan
         return found
 
     def forecast(
-        self, choices: Sequence[Choice], histories: Sequence[Floats]
+        self,
+        choices: Sequence[Choice],
+        histories: Sequence[Floats],
+        horizons: Sequence[int] | None = None,
     ) -> list[Forecast | CannotForecast]:
         """One answer a history by its chosen forecasters; equal ones work as one batch.
 
         Where they all refuse, the first simple forecaster that does not.
         """
         made: list[dict[str, Forecast]] = [{} for _ in histories]
-        groups: dict[str, list[int]] = {}
+        ahead = horizons or [self._settings.horizon] * len(choices)
+        groups: dict[tuple[str, int], list[int]] = {}
         for at, choice in enumerate(choices):
             for name in choice.weights:
-                groups.setdefault(name, []).append(at)
-        for name, members in groups.items():
-            self._fill(made, name, members, histories)
+                groups.setdefault((name, ahead[at]), []).append(at)
+        for (name, horizon), members in groups.items():
+            self._fill(made, name, members, histories, horizon)
         # A model may refuse what has come since it was chosen: then a simple one speaks.
         for name in SIMPLE:
-            if refused := [at for at, one in enumerate(made) if not one]:
-                self._fill(made, name, refused, histories)
+            for horizon in set(ahead):
+                silent = [at for at, one in enumerate(made) if not one and ahead[at] == horizon]
+                if silent:
+                    self._fill(made, name, silent, histories, horizon)
         return [
             self._joined(one, choice, history)
             for one, choice, history in zip(made, choices, histories, strict=True)
@@ -127,10 +146,11 @@ class Selector:
         name: str,
         members: Sequence[int],
         histories: Sequence[Floats],
+        horizon: int,
     ) -> None:
         """The forecaster's answers, at the members' places."""
         answers = self._forecaster(name).forecast(
-            [histories[at] for at in members], self._settings.horizon, self._season
+            [histories[at] for at in members], horizon, self._season
         )
         for at, one in zip(members, answers, strict=True):
             if isinstance(one, Forecast):
@@ -143,11 +163,13 @@ class Selector:
         if not made:
             return CannotForecast("none of its forecasters can speak any more")
         names = sorted(made, key=lambda name: -choice.weights.get(name, 0.0))
-        curves = np.array([[(made[n].mean, made[n].lower, made[n].upper)] for n in names])
-        weights = np.array([[choice.weights.get(name, 1.0)] for name in names])
         known = history[np.isfinite(history)]
-        spread = widened(combined(curves, weights), np.array([choice.widening]))
-        mean, lower, upper = bounded(spread, known[None])[0]
+        unit = unit_of(known)
+        curves = np.array([[(made[n].mean, made[n].lower, made[n].upper)] for n in names]) / unit
+        weights = np.array([[choice.weights.get(name, 1.0)] for name in names])
+        reach = choice.reach or curves.shape[-1]
+        spread = widened(combined(curves, weights), np.array([choice.widening]), reach)
+        mean, lower, upper = scaled(bounded(spread, known[None] / unit)[0], unit)
         why = {f"{names[0]}_{key}": text for key, text in made[names[0]].why.items()}
         return Forecast(mean, lower, upper, why)
 
@@ -157,15 +179,15 @@ class Selector:
 
 
 def _tables(
-    histories: Sequence[Floats], kinds: Sequence[Kind]
+    histories: Sequence[Floats], kinds: Sequence[Kind], ahead: Sequence[int]
 ) -> Iterator[tuple[list[int], Floats]]:
-    """Series of one behaviour and length, from their first value on: which, and their values."""
-    groups: dict[tuple[Behaviour, int], list[tuple[int, Floats]]] = {}
-    for at, (history, kind) in enumerate(zip(histories, kinds, strict=True)):
+    """Series of one behaviour, length and horizon: which, and their values from the first on."""
+    groups: dict[tuple[Behaviour, int, int], list[tuple[int, Floats]]] = {}
+    for at, (history, kind, steps) in enumerate(zip(histories, kinds, ahead, strict=True)):
         known = np.flatnonzero(np.isfinite(history))
         if len(known):
             values = history[known[0] :]
-            groups.setdefault((kind.behaviour, len(values)), []).append((at, values))
+            groups.setdefault((kind.behaviour, len(values), steps), []).append((at, values))
     for group in groups.values():
         for begin in range(0, len(group), _TOGETHER):
             part = group[begin : begin + _TOGETHER]

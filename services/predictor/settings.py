@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -12,6 +12,8 @@ from shared.setting_names import meant
 from shared.settings import ServiceSettings
 
 DAY_S = 86_400
+_HISTORY_A_HORIZON = 4
+"""A history must be at least this many times as long as a horizon."""
 
 
 def _unknown(name: str) -> str:
@@ -19,7 +21,7 @@ def _unknown(name: str) -> str:
 
 
 class EngineSettings(BaseModel):
-    """How histories are kept and forecast; the same for all series."""
+    """The settings of histories and forecasts, the same for all series."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,19 +29,24 @@ class EngineSettings(BaseModel):
         default=3600,
         gt=0,
         le=DAY_S,
-        description="One point of history is the mean of so many seconds.",
+        description="The length of a step; each point of history is the mean of one.",
     )
     points: int = Field(
         default=672,
         ge=24,
         le=1000,
-        description="The number of points of history that are kept of each series.",
+        description="The number of points of history that are kept for each series.",
     )
     horizon: int = Field(
         default=24,
         ge=1,
         le=500,
         description="The number of steps, each of resolution_s, that are forecast.",
+    )
+    days_ahead: dict[str, Annotated[float, Field(gt=0, le=90)]] = Field(
+        default={"df.bytes.used.percent": 7, "df.inodes.used.percent": 7},
+        description="The items whose series are forecast so many days ahead instead of horizon "
+        "steps, as far as that is no more than a quarter of points, and half of a series' history.",
     )
     min_points: int = Field(
         default=20, ge=3, description="A series with fewer points of history is not forecast."
@@ -53,26 +60,26 @@ class EngineSettings(BaseModel):
     reselect_steps: int = Field(
         default=168,
         ge=1,
-        description="After so many steps the model of a series is chosen anew; sooner while its "
-        "history is short.",
+        description="The number of steps after which a series' model is selected again; sooner "
+        "while its history is short.",
     )
     rest_steps: int = Field(
         default=6,
         ge=0,
-        description="Steps a series rests after a forecast that did not cross, unless it leaves"
-        " that forecast's interval.",
+        description="The number of steps for which a series is not forecast again after a "
+        "forecast that does not cross, unless it leaves that forecast's interval.",
     )
     revisit_steps: int = Field(
         default=2,
         ge=1,
-        description="Steps from a forecast that predicts an alarm to the series' next, unless it"
-        " leaves that forecast's interval.",
+        description="The number of steps after which a series with a predicted alarm is forecast "
+        "again; sooner if it leaves that forecast's interval.",
     )
     folds: int = Field(
         default=4,
         ge=1,
         le=50,
-        description="The number of moments of the past from which a backtest forecasts, at most.",
+        description="The largest number of origins of a backtest.",
     )
     preference: float = Field(
         default=6.0,
@@ -85,26 +92,40 @@ class EngineSettings(BaseModel):
         default=168,
         ge=0,
         le=1000,
-        description="The number of points of history that go into an event for its plot.",
+        description="The number of points of history in an event, for its plot.",
     )
     withdraw_after: int = Field(
         default=2,
         ge=1,
-        description="So many forecasts in a row that cross no threshold withdraw a prediction.",
+        description="The number of consecutive forecasts without a crossing that withdraw a "
+        "prediction.",
+    )
+    series_ended_after_s: float = Field(
+        default=3600,
+        ge=1,
+        le=31_536_000,
+        description="A prediction is withdrawn when its series has sent nothing for this time, and "
+        "for three steps.",
+    )
+    max_clock_step_s: float = Field(
+        default=60,
+        gt=0,
+        description="If the time of a partition's samples jumps by more than this, the samples "
+        "were delayed and no series counts as ended.",
     )
     alarm_probability: float | None = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Predicted, too, from this probability of reaching the threshold on, where the"
-        " mean stays clear of it; None: only where the mean crosses.",
+        description="An alarm is also predicted if the threshold is reached with at least this "
+        "probability although the mean stays clear of it; null: only if the mean crosses.",
     )
     thresholds: dict[str, float] = Field(
-        default_factory=dict, description="Alarm thresholds by item, in place of the catalogue's."
+        default_factory=dict, description="Alarm thresholds by item, instead of the catalogue's."
     )
     behaviours: dict[str, Behaviour] = Field(
         default_factory=dict,
-        description="The behaviour of an item, stable or volatile, in place of what is measured.",
+        description="The behaviour of items, stable or volatile, instead of what is measured.",
     )
     models: dict[Behaviour, tuple[str, ...]] = Field(
         default={
@@ -151,6 +172,15 @@ class EngineSettings(BaseModel):
         """At least one millisecond."""
         return max(1, round(self.resolution_s * 1000))
 
+    def furthest(self, item: str) -> int:
+        """Steps that a series of the item is forecast, once its history is long enough."""
+        steps = round(self.days_ahead.get(item, 0.0) * DAY_S / self.resolution_s)
+        return steps if self.horizon < steps <= self.points // _HISTORY_A_HORIZON else self.horizon
+
+    def ahead(self, furthest: int, points: int) -> int:
+        """Steps that a series with so many points of history is forecast."""
+        return max(self.horizon, min(furthest, points // 2))
+
     @property
     def season(self) -> int:
         """Steps of a day."""
@@ -166,7 +196,7 @@ class Settings(ServiceSettings):
         default=EngineSettings(), description="How series are forecast, as JSON."
     )
     snapshot_every_s: float = Field(
-        default=10, gt=0, description="The pause between two snapshots of what was learned."
+        default=10, gt=0, description="The interval between two snapshots of the learned state."
     )
     snapshots: Literal["file", "s3"] = Field(
         default="file",

@@ -10,7 +10,16 @@ from prometheus_client import Gauge
 
 from services.predictor.engine import Engine
 from services.predictor.settings import EngineSettings
-from shared.contracts import CurveAnswered, CurveAsk, Message
+from shared.columns import Array
+from shared.contracts import (
+    CurveAnswered,
+    CurveAsk,
+    ForecastScore,
+    Message,
+    ScoresAnswered,
+    ScoresAsk,
+)
+from shared.contracts.questions import MAX_SCORES
 from shared.messaging.errors import Reject
 from shared.observe import (
     ALARM_REDUCTION,
@@ -23,8 +32,9 @@ from shared.observe import (
     SAMPLES,
 )
 from shared.samples import InvalidBatch, decode
-from shared.snapshots import UNFIT, SnapshotStore, pack, unpack
+from shared.snapshots import SnapshotStore, restored
 from shared.storage import StorageError
+from shared.weeks import week_name
 
 log = structlog.get_logger(__name__)
 
@@ -60,20 +70,18 @@ class PredictorWorker:
 
     def restore(self) -> int | None:
         """Take the newest snapshot that is whole and fits; None if there is none."""
-        for name, data in self._store.newest_first():
-            try:
-                offset, arrays = unpack(data)
-                engine = Engine(self._settings)
-                engine.restore(arrays)
-            except UNFIT as error:
-                log.warning(
-                    "snapshot_refused", partition=self._partition, snapshot=name, reason=str(error)
-                )
-                continue
-            self._engine = engine
-            return offset
-        self._engine = Engine(self._settings)
-        return None
+        found = restored(self._store, self._partition, self._restored)
+        self._engine = Engine(self._settings) if found is None else found[1]
+        return None if found is None else found[0]
+
+    def _restored(self, arrays: dict[str, Array]) -> Engine:
+        engine = Engine(self._settings)
+        engine.restore(arrays)
+        return engine
+
+    def begin_again(self) -> None:
+        """See ``PartitionWorker``."""
+        self._store.begin_again()
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         """The events that follow from one Arrow batch."""
@@ -90,15 +98,29 @@ class PredictorWorker:
     def snapshot(self, offset: int) -> None:
         """Store state and offset as one; a store that fails is logged and tried again."""
         try:
-            self._store.write(offset, pack(offset, self._engine.snapshot()))
+            self._store.write(offset, self._engine.snapshot())
         except (StorageError, OSError) as error:
-            # Forecasting goes on; the one before still serves, and the next interval tries again.
+            # Forecasting continues; the one before still serves, and the next interval tries again.
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
     def answer(self, question: CurveAsk) -> CurveAnswered:
         """Answer with what is known of a series, and what would be forecast of it now."""
         curve = self._heavy.submit(self._engine.curve, question.series).result()
         return CurveAnswered(request_id=question.request_id, source="predictor", curve=curve)
+
+    def scores(self, question: ScoresAsk, partitions: int) -> ScoresAnswered:
+        """Answer with how far the partition's forecasts were right, week by week."""
+        found = [
+            ForecastScore(item=item, week=week_name(week), **score.model_dump())
+            for item, weeks in sorted(self._engine.episodes.ledger.weeks.items())
+            for week, score in sorted(weeks.items(), reverse=True)
+        ]
+        return ScoresAnswered(
+            request_id=question.request_id,
+            partition=self._partition,
+            partitions=partitions,
+            scores=tuple(found[:MAX_SCORES]),
+        )
 
     def close(self) -> None:
         """Its lag and its ledger are the next owner's to show."""

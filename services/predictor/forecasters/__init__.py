@@ -1,4 +1,4 @@
-"""All forecasters, one file each; they are imported when somebody asks which there are."""
+"""All forecasters, one file each; they are imported when the registry is first read."""
 
 from services.predictor.forecasters.base import (
     REGISTRY,

@@ -1,9 +1,9 @@
-"""ARIMA(p,d,q) on the series less its season: for stable items such as disks and memory.
+"""ARIMA(p,d,q) after removal of the season; for stable items such as disks and memory.
 
 d = the fewest differences after which KPSS does not reject stationarity or ADF rejects a unit root;
 p and q minimise BIC (or AIC, AICc). All orders are screened by regression, the best fitted by
 their conditional likelihood, the best of these by the exact one: thousands of series a second. A
-constant series forecasts itself, one with constant steps goes on in them. ``order`` fixes (p,d,q)
+constant series forecasts itself, one with constant steps continues in them. ``order`` fixes (p,d,q)
 and saves the search.
 """
 
@@ -67,7 +67,7 @@ class Arima(Forecaster):
 
     def fits(self, values: Floats, horizon: int, season: int) -> Fits:
         """Everything that was estimated; ``values``: (series, points), finite."""
-        from services.predictor.kernels.batch import Options, fit  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.batch import Options, fit
 
         options = Options(
             max_p=self.max_p,
@@ -107,7 +107,7 @@ class Arima(Forecaster):
         ]
 
     def _why(self, fits: Fits, row: int, p_value: float) -> dict[str, str]:
-        from services.predictor.kernels.season import RATES  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.season import RATES
 
         if not fits.fitted[row]:
             why = {"order": "constant steps" if fits.d[row] else "constant"}
@@ -133,7 +133,7 @@ def _adf_limit(significance: float) -> float:
     if significance == _ADF_LEVEL:
         # The usual one is known: importing statsmodels takes seconds.
         return _ADF_VALUE
-    from statsmodels.tsa.adfvalues import mackinnonp  # noqa: PLC0415 - heavy
+    from statsmodels.tsa.adfvalues import mackinnonp
 
     low, high = -15.0, 2.0
     for _ in range(60):
@@ -147,7 +147,7 @@ def _adf_limit(significance: float) -> float:
 
 def _ljung_box(fits: Fits) -> Floats:
     """p-values of the residuals' autocorrelations: small ones say that something is left."""
-    from scipy.special import chdtrc  # noqa: PLC0415 - heavy
+    from scipy.special import chdtrc
 
     free = np.maximum(fits.lags - fits.p - fits.q, 1)
     return np.asarray(chdtrc(free, fits.ljung_box))

@@ -3,7 +3,7 @@
 d = the fewest differences after which ADF rejects a unit root or KPSS does not reject
 stationarity; p and q minimise BIC (or AIC) over a grid; estimated by statsmodels' exact
 likelihood. One difference keeps a drift, so that steady growth is forecast as growth. A constant
-series forecasts itself, one with constant steps goes on in them. ``order`` fixes (p,d,q) and
+series forecasts itself, one with constant steps continues in them. ``order`` fixes (p,d,q) and
 saves the search.
 """
 
@@ -113,7 +113,7 @@ class ArimaStatsmodels(Forecaster):
 
     def _fit(self, values: Floats, order: Order) -> Any:
         """The fit, or None where this order cannot be estimated on these values."""
-        from statsmodels.tsa.arima.model import ARIMA  # noqa: PLC0415 - heavy
+        from statsmodels.tsa.arima.model import ARIMA
 
         try:
             fit = ARIMA(values, order=order, trend=_TREND[order[1]]).fit(
@@ -134,7 +134,7 @@ class ArimaStatsmodels(Forecaster):
         return self.max_d
 
     def _stationary(self, values: Floats) -> bool:
-        from statsmodels.tsa.stattools import adfuller, kpss  # noqa: PLC0415 - heavy
+        from statsmodels.tsa.stattools import adfuller, kpss
 
         try:
             level = float(kpss(values, regression="c", nlags="auto")[1])
@@ -146,7 +146,7 @@ class ArimaStatsmodels(Forecaster):
 
 
 def _ljung_box(fit: Any, d: int, parameters: int) -> float:
-    from statsmodels.stats.diagnostic import acorr_ljungbox  # noqa: PLC0415 - heavy
+    from statsmodels.stats.diagnostic import acorr_ljungbox
 
     residuals = np.asarray(fit.resid)[max(d, 1) :]
     lags = max(parameters + 1, min(10, len(residuals) // 5))

@@ -1,4 +1,4 @@
-"""Forecasters: settings as fields, one method from histories to forecasts.
+"""The base of forecasters: settings as fields, and a method from histories to forecasts.
 
 A new forecaster is one file, here or in a package of one's own: a frozen class with ``NAME``,
 ``least_points`` and ``_forecast``, decorated with ``@forecaster``. The suite
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from shared.registry import Registry
 Floats = NDArray[np.float64]
 
 _FLAT = 1e-9
+_LARGEST = float(np.finfo(np.float64).max)
 NORMAL_95 = 1.959963984540054
 """Half width of a 95 % interval in standard deviations."""
 
@@ -34,11 +35,27 @@ class Forecast:
     upper: Floats
     why: dict[str, str] = field(default_factory=dict)
     """The decisions on the way (order, criterion, p-values), for people."""
+    slopes: dict[str, float] = field(default_factory=dict)
+    """Numbers on the way that are in the item's unit a step."""
+
+    def within(self, least: float | None, most: float | None) -> Forecast:
+        """The same where values can be: no share of a disk lies above 100 %."""
+        low, high = (-np.inf if least is None else least), (np.inf if most is None else most)
+        mean, lower, upper = (
+            np.clip(one, low, high) for one in (self.mean, self.lower, self.upper)
+        )
+        return replace(self, mean=mean, lower=lower, upper=upper)
+
+    def times(self, unit: float) -> Forecast:
+        """The same in another unit, with its slopes said."""
+        said = {name: f"{slope * unit:.6g} a step" for name, slope in self.slopes.items()}
+        mean, lower, upper = (scaled(one, unit) for one in (self.mean, self.lower, self.upper))
+        return Forecast(mean, lower, upper, self.why | said)
 
 
 @dataclass(frozen=True)
 class CannotForecast:
-    """The forecaster says nothing of this series, and why."""
+    """The forecaster cannot forecast this series, for the reason given."""
 
     reason: str
 
@@ -82,7 +99,10 @@ class Forecaster(BaseModel, ABC):
     def forecast(
         self, histories: Sequence[Floats], horizon: int, season: int
     ) -> list[Forecast | CannotForecast]:
-        """One answer a history (oldest first, NaN where nothing was measured)."""
+        """One answer a history (oldest first, NaN where nothing was measured).
+
+        It does not depend on the unit: models see values whose largest is between 1 and 2.
+        """
         found: list[Forecast | CannotForecast] = [CannotForecast("")] * len(histories)
         by_length: dict[int, list[tuple[int, Floats]]] = {}
         for at, history in enumerate(histories):
@@ -97,10 +117,29 @@ class Forecaster(BaseModel, ABC):
             else:
                 by_length.setdefault(len(values), []).append((at, values))
         for group in by_length.values():
-            made = self._forecast(np.array([values for _, values in group]), horizon, season)
-            for (at, _), one in zip(group, made, strict=True):
-                found[at] = one
+            table = np.array([values for _, values in group])
+            units = unit_of(table)
+            made = self._forecast(table / units[:, None], horizon, season)
+            for (at, _), one, unit in zip(group, made, units, strict=True):
+                found[at] = one.times(unit) if isinstance(one, Forecast) else one
         return found
+
+
+def unit_of(values: Floats) -> Floats:
+    """The largest power of two that is no larger than the largest of each row's values; or 1.
+
+    Dividing by it is exact, so that a forecast is the same in any unit, also where squares of the
+    values would be too large, or too small, for a number.
+    """
+    largest = np.abs(np.where(np.isfinite(values), values, 0.0)).max(axis=-1, initial=0.0)
+    exponent = np.frexp(largest)[1] - 1
+    return np.asarray(np.where(largest > 0, np.ldexp(1.0, exponent), 1.0))
+
+
+def scaled(values: Floats, unit: float | Floats) -> Floats:
+    """``values`` times ``unit``, as far as a number goes."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.clip(values * unit, -_LARGEST, _LARGEST))
 
 
 def filled(history: Floats, max_gap_share: float) -> Floats | CannotForecast:
@@ -136,9 +175,8 @@ def curves_around(mean: Floats, deviation: Floats) -> Floats:
 
 
 def constant(values: Floats) -> NDArray[np.bool_]:
-    """Whether a series, or each row of a table, has one value throughout."""
-    largest = np.maximum(1.0, np.abs(values).max(axis=-1))
-    return np.asarray(np.ptp(values, axis=-1) <= _FLAT * largest)
+    """Return whether a series, or each row of a table, has one value throughout."""
+    return np.asarray(np.ptp(values, axis=-1) <= _FLAT * np.abs(values).max(axis=-1))
 
 
 def constant_or(values: Floats, found: Forecast) -> Forecast:

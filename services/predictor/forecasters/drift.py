@@ -1,4 +1,4 @@
-"""Drift: the line from the first to the last point goes on.
+"""Drift: the line from the first to the last point continues.
 
 ``x(T+h) = x(T) + h*(x(T)-x(1))/(T-1)``; the error's deviation is ``s*sqrt(h*(1+h/(T-1)))`` with s
 that of the steps around their mean.
@@ -6,6 +6,7 @@ that of the steps around their mean.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from services.predictor.forecasters.base import Floats, Forecast, Forecaster, ar
 
 @forecaster
 class Drift(Forecaster):
-    """For slow steady growth, and the yardstick for everything cleverer."""
+    """For slow steady growth, and a baseline for other forecasters."""
 
     NAME: ClassVar[str] = "drift"
 
@@ -35,7 +36,7 @@ class Drift(Forecaster):
         n = steps.shape[1]
         growth = np.sqrt(ahead * (1 + ahead / n))
         return [
-            around(last + ahead * slope, deviation * growth, slope=f"{slope:.6g} a step")
+            replace(around(last + ahead * slope, deviation * growth), slopes={"slope": slope})
             for last, slope, deviation in zip(
                 values[:, -1], steps.mean(axis=1), steps.std(axis=1, ddof=1), strict=True
             )

@@ -29,7 +29,7 @@ class Ets(Forecaster):
         return 10
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        from services.predictor.kernels import smoothing  # noqa: PLC0415 - compiles
+        from services.predictor.kernels import smoothing
 
         kinds = np.array([smoothing.NO_TREND, smoothing.TREND, smoothing.DAMPED] * 2)
         seasons = np.array([0, 0, 0, season, season, season])

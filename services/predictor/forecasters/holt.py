@@ -30,7 +30,7 @@ class Holt(Forecaster):
         return 10
 
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
-        from services.predictor.kernels import smoothing  # noqa: PLC0415 - compiles
+        from services.predictor.kernels import smoothing
 
         kinds = np.array([smoothing.DAMPED if self.damped else smoothing.TREND])
         mean, deviation = np.empty((len(values), horizon)), np.empty((len(values), horizon))

@@ -1,4 +1,4 @@
-"""Naive: the mean of the recent past goes on. What a series without memory deserves."""
+"""Naive: the mean of the recent past continues; for series without memory."""
 
 from __future__ import annotations
 

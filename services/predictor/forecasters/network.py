@@ -1,4 +1,4 @@
-"""The common part of the 24-49-1 networks: scaling, feeding back, and the errors in training."""
+"""The common part of the 24-49-1 networks: scaling, feedback, and training errors."""
 
 from __future__ import annotations
 

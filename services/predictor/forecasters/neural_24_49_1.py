@@ -8,7 +8,7 @@ series.
 The output's weights are not descended to but solved for: ridge regression on the hidden units,
 with the penalty whose leave-one-out error is least (Allen's PRESS, exact from the leverages). The
 hidden layer is random, as in an extreme learning machine; for ``epochs`` steps it may follow the
-gradient, the output solved anew at each (variable projection), and the step with the least
+gradient, the output solved again at each (variable projection), and the step with the least
 leave-one-out error is kept. That fits the past better and forecasts no better: none by default.
 """
 
@@ -65,14 +65,14 @@ class Neural24x49x1(Network):
         return np.concatenate(means), np.concatenate(deviations)
 
     def trained_on(self, values: Floats) -> dict[str, str]:
-        """How many windows of each series."""
+        """Return how many windows of each series."""
         return {"training_samples": str(values.shape[1] - INPUTS)}
 
 
 @lru_cache(maxsize=8)
 def _graph(network: Neural24x49x1, horizon: int) -> Callable[[Singles], tuple[Singles, Singles]]:
     """Means and deviations (n, horizon) of normalised values (n, points); traced once a length."""
-    import tensorflow as tf  # noqa: PLC0415 - heavy
+    import tensorflow as tf
 
     def forecast(normal: Any) -> tuple[Any, Any]:
         windows = tf.signal.frame(normal, INPUTS + 1, 1)

@@ -1,4 +1,4 @@
-"""One 24-49-1 network for all series of a batch, each scaled: what they have in common.
+"""One 24-49-1 network for all series of a batch, after scaling.
 
 It learns from all of them together, so it needs no long history of each, but many of them in one
 batch: a replay, a backfill, a whole partition at a full hour. It says what differs from the value a
@@ -44,14 +44,14 @@ class NeuralGlobal(Network):
         return _graph(self, horizon)(normal)
 
     def trained_on(self, values: Floats) -> dict[str, str]:
-        """How many series together."""
+        """Return how many series together."""
         return {"trained_on_series": str(len(values))}
 
 
 @lru_cache(maxsize=8)
 def _graph(network: NeuralGlobal, horizon: int) -> Callable[[Singles], tuple[Singles, Singles]]:
     """Means and deviations (n, horizon) of normalised values (n, points)."""
-    import tensorflow as tf  # noqa: PLC0415 - heavy
+    import tensorflow as tf
 
     def forecast(normal: Any, order: Any) -> tuple[Any, Any]:
         windows = tf.signal.frame(normal, INPUTS + 1, 1)

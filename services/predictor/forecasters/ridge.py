@@ -1,4 +1,4 @@
-"""Ridge: autoregression on recent and seasonal lags, its coefficients shrunk.
+"""Ridge: autoregression on recent and seasonal lags with regularised coefficients.
 
 ``x(t) = c + sum of a(k) * x(t-k)`` over the lags of a day, the same hour of the days before and of
 last week; the penalty on the coefficients by generalised cross-validation. It errs in other ways
@@ -26,7 +26,7 @@ from services.predictor.forecasters.base import (
 
 @forecaster
 class Ridge(Forecaster):
-    """For rhythms whose days differ: learns how much each lag tells."""
+    """For rhythms whose days differ; learns a coefficient for each lag."""
 
     NAME: ClassVar[str] = "ridge"
 
@@ -46,7 +46,7 @@ class Ridge(Forecaster):
     def _forecast(
         self, values: Floats, horizon: int, season: int
     ) -> list[Forecast | CannotForecast]:
-        from services.predictor.kernels.ridge import PENALTIES  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.ridge import PENALTIES
 
         mean, deviation, found = self._fitted(values, horizon, season)
         return [
@@ -60,7 +60,7 @@ class Ridge(Forecaster):
         self, values: Floats, horizon: int, season: int
     ) -> tuple[Floats, Floats, NDArray[np.int64]]:
         """Means and deviations (series, horizon); season, lags, penalty."""
-        from services.predictor.kernels.ridge import fit_ridge  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.ridge import fit_ridge
 
         out, found = np.empty((len(values), 2, horizon)), np.zeros((len(values), 3), np.int64)
         fit_ridge(np.ascontiguousarray(values, dtype=np.float64), season, out, found)

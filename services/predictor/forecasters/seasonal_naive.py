@@ -18,7 +18,7 @@ from services.predictor.forecasters.base import (
 
 @forecaster
 class SeasonalNaive(Forecaster):
-    """Tomorrow is as today: what every model must beat.
+    """Repeats the last season; the baseline for every model.
 
     The error's deviation is that of the past seasonal differences, times the square root of the
     seasons ahead.

@@ -1,10 +1,11 @@
-"""Theta: half the long-run slope on top of a smoothed level, on the series less its season.
+"""Theta: half the long-run slope on a smoothed level, after removal of the season.
 
 The method that won M3; hard to beat on short, noisy series with some growth.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -52,14 +53,14 @@ class Theta(Forecaster):
     def _forecast(self, values: Floats, horizon: int, season: int) -> list[Forecast]:
         mean, spread, found = self._fitted(values, horizon, season)
         return [
-            constant_or(y, around(m, d, alpha=f"{x[0]:.3f}", drift=f"{x[1]:.6g} a step"))
+            constant_or(y, replace(around(m, d, alpha=f"{x[0]:.3f}"), slopes={"drift": x[1]}))
             for y, m, d, x in zip(values, mean, spread, found, strict=True)
         ]
 
     def _fitted(self, values: Floats, horizon: int, season: int) -> tuple[Floats, Floats, Floats]:
         """Means and deviations (series, horizon); alpha and drift."""
-        from services.predictor.kernels.season import take_seasons  # noqa: PLC0415 - compiles
-        from services.predictor.kernels.smoothing import fit_theta  # noqa: PLC0415 - compiles
+        from services.predictor.kernels.season import take_seasons
+        from services.predictor.kernels.smoothing import fit_theta
 
         shape = (len(values), horizon)
         rest, ahead, extra = values.copy(), np.zeros(shape), np.zeros(len(values))

@@ -1,4 +1,4 @@
-"""ARIMA for a table of series: what is searched, what was found."""
+"""ARIMA for a table of series: the search's options and results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DRIFTS = {"never": 0, "always": 1, "auto": DRIFT_AUTO}
 
 @dataclass(frozen=True)
 class Options:
-    """The orders that are searched."""
+    """The options of the search for orders."""
 
     max_p: int
     max_q: int
@@ -62,7 +62,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Fits:
-    """One row a series."""
+    """The fitted models, one row per series."""
 
     mean: Floats
     """(series, horizon); NaN where no order could be fitted."""
@@ -95,7 +95,7 @@ class Fits:
 
     @property
     def failed(self) -> Longs:
-        """Those of them that could not be used."""
+        """The ones that could not be used."""
         return self.counts[:, FAILED]
 
     @property

@@ -1,4 +1,4 @@
-"""How often the threshold was reached, or would be: counts over paths and over the history."""
+"""Counts how often the threshold is reached, over simulated paths and over the history."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clean-ups of a history found and levelled; what they are is explained in ``behaviour``."""
+"""Finds and removes clean-ups in a history; ``behaviour`` explains them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which p and q: all orders by regression, the best of them by their likelihoods.
+"""Chooses p and q: all orders by regression, the best of them by their likelihoods.
 
 Hannan and Rissanen (1982): the errors of a long autoregression (Burg's) stand in for the unknown
 ones, which makes every order a least squares problem on columns of one Gram matrix. The orders of

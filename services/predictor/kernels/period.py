@@ -1,4 +1,4 @@
-"""The period of a series whose rhythm nobody named: the lag at which its changes repeat.
+"""Finds the period of a series without a known season: the lag at which its changes repeat.
 
 Where a calendar's season is unknown, or longer than a third of the history, the autocorrelation of
 the changes over a few steps is searched for its highest peak. Levels would not do: those of any

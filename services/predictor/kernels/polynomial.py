@@ -1,4 +1,4 @@
-"""Lag polynomials: inside the unit circle or not, and coordinates in which they cannot leave it.
+"""Lag polynomials: whether their roots are stable, and coordinates that keep them so.
 
 An autoregression is stationary, a moving average invertible, where all partial autocorrelations
 of its polynomial lie between -1 and 1 (Barndorff-Nielsen and Schou 1973; Monahan 1984).
@@ -34,7 +34,7 @@ def _step_down(a: Floats, b: Floats, order: int) -> float:
 
 @kernel
 def stable(coefficients: Floats, order: int, sign: float, beyond: float) -> bool:
-    """Whether all roots of ``1 - sum(sign*c_i*z^i)`` are larger than ``beyond``."""
+    """Return whether all roots of ``1 - sum(sign*c_i*z^i)`` are larger than ``beyond``."""
     a, b = np.empty(MAX_ORDER), np.empty(MAX_ORDER)
     power = sign
     for i in range(order):

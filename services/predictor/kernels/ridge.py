@@ -1,4 +1,4 @@
-"""Autoregression on recent and seasonal lags, its coefficients shrunk by ridge regression.
+"""Autoregression on recent and seasonal lags by ridge regression.
 
 With forty lags and a few hundred points least squares would learn the noise by heart. The penalty
 is that of least generalised cross-validation (Golub, Heath and Wahba 1979). Several steps ahead by

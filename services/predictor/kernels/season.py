@@ -153,7 +153,7 @@ def take_seasons(
 
 @kernel
 def _smooth(states: Floats, rate: float) -> None:
-    """Smooth the season of past cycles from the end on: later cycles tell of them, too."""
+    """Smooth the season of past cycles backwards, so that later cycles contribute."""
     last = states.shape[0] - 1
     for c in range(last - 1, -1, -1):
         for at in range(states.shape[1]):

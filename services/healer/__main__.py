@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import sys
 
-_TEST = ["test-channel"]
+from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == _TEST:
+    refuse_arguments("services.healer", "test-channel NAME", "audit-verify FILE [HEAD]")
+    if sys.argv[1:2] == ["test-channel"]:
         from services.healer.channel_test import test_channel
 
         sys.exit(test_channel(sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""``test-channel NAME``: sends a test with the settings of this environment, past every queue."""
+"""``test-channel NAME``: sends a test directly, with the settings of this environment."""
 
 from __future__ import annotations
 

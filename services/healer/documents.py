@@ -20,10 +20,10 @@ STATES_PAGE = Path("docs/reference/healer-states.md")
 EVENTS_PAGE = Path("docs/reference/healer-log-events.md")
 HTTP_PAGE = Path("docs/reference/http-healer.md")
 _HTTP = """\
-What Alertmanager, people's links and `barograph healing` use, served at the healer's address. Where
-a token is set, each request has it as `Authorization: Bearer TOKEN`; a signed link needs none. The
-whole as OpenAPI: `GET /api/v1/openapi.json`. A refusal's body is
-`{"faults": [{"field", "problem"}]}`."""
+The API for Alertmanager, links in mails and `barograph healing`, served at the healer's address.
+If a token is set, each request carries it as `Authorization: Bearer TOKEN`; a signed link needs
+none. The OpenAPI document is at `GET /api/v1/openapi.json`. The body of a refusal is `{"faults":
+[{"field", "problem"}]}`."""
 
 
 def pages() -> dict[Path, str]:
@@ -37,7 +37,7 @@ def _remediations() -> dict[Path, str]:
         (f"[{name}]({name}.md)", cls.PLACE, "yes" if cls.UNDOABLE else "no", _first(cls))
         for name, cls in REGISTRY.own().items()
     ]
-    head = ("remediation", "acts on", "taken back", "does")
+    head = ("remediation", "acts on", "can be undone", "effect")
     found[FOLDER / "README.md"] = document("# Remediations", table(head, rows))
     return found
 
@@ -52,7 +52,7 @@ def states() -> str:
     """The page of the states of incidents and actions, from the tables that hold them."""
     return document(
         "# States of incidents and actions",
-        "Nothing else ever happens: a step outside these tables is refused before it is stored.",
+        "Only these transitions are possible: any other one is refused before it is stored.",
         "## An incident's phase",
         f"```mermaid\n{diagram(PHASES, Phase.WAITING)}```",
         "## An action's state",
@@ -61,15 +61,15 @@ def states() -> str:
 
 
 def events() -> str:
-    """The page of the log events that tell of decisions about alerts."""
+    """The page of log events about alerts."""
     rows = [(f"`{name}`", kind, why) for kind, (name, why) in EVENTS.items()]
     return document(
         "# Log events about alerts",
         (
             "The healer writes one line at level INFO for each decision about an alert. Every "
             "line has `alert_id`, `host` and `item`; where a message opened the alert also "
-            "`trace_id`, the trace of that message; and the fields of the fact. The same facts are "
-            "the alert's story: `barograph why`."
+            "`trace_id`, the trace of that message; and the fields of the fact. `barograph why` "
+            "shows the same facts."
         ),
         table(("event", "fact", "says"), rows),
     )
@@ -77,7 +77,7 @@ def events() -> str:
 
 def page(name: str, cls: type[Remediation]) -> str:
     """One remediation's page."""
-    back = "Taken back if the value is no better." if cls.UNDOABLE else "Cannot be taken back."
+    back = "Undone if the value does not improve." if cls.UNDOABLE else "Cannot be undone."
     settle = f"The item is read again after {cls.SETTLE_S:g} s at the earliest. "
     return document(
         f"# {name}",

@@ -1,20 +1,21 @@
-"""One method per message; whatever the order and number of deliveries, the outcome is the same."""
+"""One method per message; the result does not depend on the order or number of deliveries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 from services.healer.actions import leases, scores
-from services.healer.incidents.alert_machine import located
-from services.healer.incidents.alertmanager_alerts import OutsideAlert
-from services.healer.incidents.answers import heard
+from services.healer.incidents.alert_machine import candidates, located, read_ahead
+from services.healer.incidents.alertmanager_alerts import Outside, OutsideAlert
+from services.healer.incidents.answers import heard, spoken
 from services.healer.incidents.canary import Canary
 from services.healer.incidents.clock_steps import ClockSteps
 from services.healer.incidents.effects import healed, is_relief, is_stale
 from services.healer.incidents.forgetting import forget_what_is_due
-from services.healer.incidents.lifecycle import Course
+from services.healer.incidents.lifecycle import Lifecycle
 from services.healer.incidents.signals import Signals
+from services.healer.incidents.store import FOREVER
 from services.healer.jobs.notices import JobNotices
 from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
@@ -25,10 +26,11 @@ from services.healer.model.signal import Sight, Signal
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.announcer import ALERTS_AT_ONCE, Announcer
 from services.healer.notify.dispatch import Dispatch
-from services.healer.notify.render.numbers import counted, quantity
+from services.healer.notify.render.numbers import counted
+from services.healer.notify.render.story import gone
 from services.healer.notify.silences import SILENCES
 from services.healer.people.acknowledgement import People
-from services.healer.people.decisions import Deciding
+from services.healer.people.decisions import Decisions
 from services.healer.people.link_actions import clicks
 from services.healer.remediations import Remediation, registered
 from services.healer.settings import HealerSettings
@@ -42,15 +44,18 @@ from shared.contracts import (
     PredictionWithdrawn,
     RemediationExecuted,
 )
-from shared.contracts.alerts import AlertState, Severity
+from shared.contracts.alerts import AlertState, ClearedReason, SeriesRef, Severity
 from shared.contracts.healing import ActionState
 from shared.items import ITEMS
+from shared.quantity import quantity, unit_of
 from shared.service import Context
 
 _MAX_STEPS_SHOWN = 5
 _ALARMS = frozenset({"threshold", "alive"})
-"""Detectors of which a threshold is asked, not what is usual."""
+"""Detectors that compare with a threshold, not with usual behaviour."""
 _DONE = ("sent", "refused", "digested")
+_FIRED = frozenset({"alarm", "anomaly"})
+"""The facts of an incident that was more than a prediction."""
 _OUTCOMES = {
     "did_not_come": "the forecast no longer reaches the threshold",
     "averted": "the value was brought down before it reached the threshold",
@@ -67,18 +72,18 @@ class Handlers:
         alerts_at_once: int = ALERTS_AT_ONCE,
     ) -> None:
         self._clock_steps = ClockSteps(uptime)
-        self._course = Course(settings)
-        self._signals = Signals(settings, self._course)
+        self._lifecycle = Lifecycle(settings)
+        self._signals = Signals(settings, self._lifecycle)
         self._keep = timedelta(days=settings.keep_days)
         self.dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
         self.announcer = Announcer(
             settings.alerting, settings.policy, self._keep, self.dispatch, alerts_at_once
         )
-        self.deciding = Deciding(settings, self._course.handling)
+        self.decisions = Decisions(settings, self._lifecycle.handling)
         self.canary = Canary(settings.canary_every_s, self.dispatch)
         self.jobs = JobNotices(self.dispatch, settings.job_notices, settings.all_channels)
-        self.people = People(settings, self._course.chronicle, self.dispatch)
-        self.clicks = clicks(self.people, self.deciding)
+        self.people = People(settings, self._lifecycle.incidents, self.dispatch)
+        self.clicks = clicks(self.people, self.decisions)
 
     def anomaly_detected(self, message: AnomalyDetected, ctx: Context) -> Iterable[Message]:
         """A series has left its normal behaviour or its threshold."""
@@ -140,57 +145,89 @@ class Handlers:
 
     def anomaly_cleared(self, message: AnomalyCleared, ctx: Context) -> Iterable[Message]:
         """The episode is over."""
-        why = f"back to normal at {message.value:.4g}"
-        return self._signals.went(message.series, message.event_id, why, ctx, message.value)
+        series, event_id, value = message.series, message.event_id, message.value
+        if message.reason is ClearedReason.BACK:
+            why = f"back to normal at {value:.4g}"
+            return self._signals.went(series, event_id, why, ctx, value)
+        return self._series_ended(series, event_id, value, message.last_sample_ms, ctx)
 
     def prediction_withdrawn(self, message: PredictionWithdrawn, ctx: Context) -> Iterable[Message]:
         """The prediction is over; one that came true waits for the detector's alarm."""
         scores.withdrawn(message, ctx)
+        if message.outcome == "came_true":
+            return self._signals.came_true(message, ctx)
         if message.outcome == "averted":
             healed(message.series, message.time_ms, ctx)
-        if message.outcome != "came_true":
-            why = _OUTCOMES[message.outcome]
-            return self._signals.went(message.series, message.event_id, why, ctx)
-        return self._signals.came_true(message, ctx)
+        series, event_id, value = message.series, message.event_id, message.value
+        if message.outcome == "series_ended":
+            return self._series_ended(series, event_id, value, message.last_sample_ms, ctx)
+        why = _OUTCOMES[message.outcome]
+        before = open_among(incidents_of(ctx.records, series))
+        if before is not None and any(fact.kind in _FIRED for fact in before.narrative):
+            why = "the alarm is over, and no other is predicted"
+        return self._signals.went(series, event_id, why, ctx, value)
 
-    def outside_alert(
-        self, alert: OutsideAlert, holds: timedelta | None, ctx: Context
+    def _series_ended(
+        self,
+        series: SeriesRef,
+        event_id: str,
+        value: float,
+        last_ms: int | None,
+        ctx: Context,
     ) -> Iterable[Message]:
-        """Somebody else's alert; without a repetition within ``holds`` it ends."""
-        found = located(alert, ctx.now, holds, ctx.records)
+        """The series sends nothing any more, and what was open of it ends."""
+        since = ctx.now if last_ms is None else datetime.fromtimestamp(last_ms / 1000, UTC)
+        why = gone(since, value, unit_of(series.item), ctx.now)
+        return self._signals.went(series, event_id, why, ctx, value, gone_since=since)
+
+    def outside_alerts(
+        self, alerts: Sequence[OutsideAlert], holds: timedelta | None, ctx: Context
+    ) -> Iterator[Message]:
+        """Alerts from another system; each ends unless it is repeated within ``holds``."""
+        several = [candidates(alert, ctx.now, holds) for alert in alerts]
+        read_ahead(several, ctx.records)
+        for alert, each in zip(alerts, several, strict=True):
+            yield from self._outside_alert(alert, located(each, ctx.records), ctx)
+
+    def _outside_alert(
+        self, alert: OutsideAlert, found: Outside, ctx: Context
+    ) -> Iterable[Message]:
         if found.over:
-            return self._signals.went(
-                found.series, found.signal.event_id, "its source says so", ctx
-            )
+            # Without its own start, the next one cannot be distinguished from a late repetition of
+            # this one by anything but when it comes.
+            until_ms = FOREVER if alert.began else found.signal.time_ms - 1
+            return self._signals.over(found.series, found.signal, found.ended_ms, until_ms, ctx)
         return self._signals.came(found.series, found.family, found.signal, found.sight, ctx)
 
     def evidence_collected(self, message: EvidenceCollected, ctx: Context) -> Iterable[Message]:
-        """A machine says what causes the alarm."""
+        """A machine's evidence of the alarm's cause has arrived."""
         heard(message.host, ctx)
         incident = self._awaiting(message.command_id, Phase.EVIDENCE, ctx)
         if incident is not None:
-            self._course.handling.asking.told_by(incident, message, ctx)
+            self._lifecycle.handling.evidence.answered(incident, message, ctx)
         return ()
 
     def remediation_executed(self, message: RemediationExecuted, ctx: Context) -> Iterable[Message]:
-        """A machine carried its order out, or says why not."""
+        """A machine has executed its command, or says why not."""
         if registered().get(message.remediation, Remediation).PLACE == "node":
             heard(message.host, ctx)
-        handling = self._course.handling
+        handling = self._lifecycle.handling
         if message.dry_run and (planning := self._planning(message.command_id, ctx)) is not None:
             return handling.planned(planning, message, ctx)
         problem = ""
         if not message.succeeded:
-            problem = f"{message.remediation} failed: {message.detail or 'without a reason'}."
+            problem = (
+                f"{message.remediation} failed: {spoken(message.detail) or 'without a reason'}."
+            )
         elif message.dry_run:
             problem = "It was a dry run: nothing was changed."
         undoing = self._awaiting(message.command_id, Phase.UNDOING, ctx)
         if undoing is not None:
-            return handling.verifying.undone(undoing, _steps(message), problem, ctx)
+            return handling.verification.undone(undoing, _steps(message), problem, ctx)
         incident = self._awaiting(message.command_id, Phase.ACTING, ctx)
         if incident is None:
             return ()
-        return handling.verifying.remedied(incident, message, _steps(message), problem, ctx)
+        return handling.verification.remedied(incident, message, _steps(message), problem, ctx)
 
     def item_observed(self, message: ItemObserved, ctx: Context) -> Iterable[Message]:
         """The item's value after a remediation."""
@@ -200,19 +237,21 @@ class Handlers:
             return ()
         if message.value is None:
             reason = f"The item could not be read again: {message.detail or 'no reason given'}."
-            return self._course.handling.verifying.unreadable(incident, reason, ctx)
-        return self._course.handling.verifying.verify(incident, message.value, message.at, ctx)
+            return self._lifecycle.handling.verification.unreadable(incident, reason, ctx)
+        return self._lifecycle.handling.verification.verify(
+            incident, message.value, message.at, ctx
+        )
 
     @collected
     def expire(self, ctx: Context) -> Iterator[Message]:
-        """The work of the clock: answers that did not come, and forgetting."""
+        """Time-outs of answers, and deletion of expired records."""
         self._clock_steps.follow(ctx)
         leases.end_overdue(ctx)
         for incident in ctx.records.find(INCIDENTS, due_before=ctx.now):
-            yield from self._course.overdue(incident, ctx)
+            yield from self._lifecycle.overdue(incident, ctx)
         for action in ctx.records.find(ACTIONS, due_before=ctx.now):
             if action.state is ActionState.PROPOSED:
-                yield from self._course.handling.expired(action, ctx)
+                yield from self._lifecycle.handling.expired(action, ctx)
             elif action.state not in OPEN_ACTIONS:
                 ctx.records.delete(ACTIONS, action.action_id)
         self.jobs.expire(ctx)
@@ -229,7 +268,7 @@ class Handlers:
 
     @staticmethod
     def _planning(command_id: str, ctx: Context) -> Incident | None:
-        """The incident for whose proposal this dry run was asked."""
+        """The incident for whose proposal this dry run was requested."""
         command = ctx.records.get(COMMANDS, command_id)
         incident = ctx.records.get(INCIDENTS, command.incident_id) if command else None
         action = ctx.records.get(ACTIONS, incident.action_id) if incident else None
@@ -239,7 +278,7 @@ class Handlers:
 
     @staticmethod
     def _awaiting(command_id: str, phase: Phase, ctx: Context) -> Incident | None:
-        """The incident that waits for this very answer."""
+        """The incident that waits for this answer."""
         command = ctx.records.get(COMMANDS, command_id)
         incident = ctx.records.get(INCIDENTS, command.incident_id) if command else None
         if incident is None or incident.phase is not phase or incident.command_id != command_id:

@@ -20,11 +20,12 @@ from services.healer.health import records as health
 from services.healer.incidents.clock_steps import uptime
 from services.healer.model.incident import read_ahead
 from services.healer.model.notification import LINK_KEYS, LinkKey
+from services.healer.notify import measures, passes
+from services.healer.notify.announcer import Part
 from services.healer.notify.channels import Tools
 from services.healer.notify.delivery import Deliverer
 from services.healer.notify.failing_channels import FailingChannels
-from services.healer.notify.links import Links, Purpose
-from services.healer.notify.render.text import LinkMaker
+from services.healer.notify.links import LinkMaker, Links, Purpose
 from services.healer.remediations import make
 from services.healer.settings import HealerSettings
 from shared.contracts import (
@@ -50,29 +51,31 @@ from shared.contracts import (
     RuleDecide,
 )
 from shared.messaging import BrokerUnavailable, Unroutable
-from shared.service import Handler, Periodic, Service
+from shared.service import Handler, Periodic
 from shared.service.http import HttpServer
+from shared.service.http_service import HttpService
 from shared.settings import start
-from shared.store import Store, give_way
+from shared.store import Store, opened
 
 if TYPE_CHECKING:
     from services.healer.health.worker import HealthWorker
     from shared.rekeying import NumberAfter
 
 _CANARY_STEP_S = 5.0
+_MEASURE_S = 5.0
 _PAUSE_S = 0.1
-"""In a storm, what follows from batches is done for several of them at once."""
+"""In a storm, the consequences of several batches are processed at once."""
 log = structlog.get_logger(__name__)
 
 
-class HealerService(Service):
-    """The service, what it does from time to time, and its HTTP server."""
+class HealerService(HttpService):
+    """The service with its periodic work and its HTTP server."""
 
     settings: HealerSettings
 
     def __init__(self, settings: HealerSettings) -> None:
         self._healing = handlers = Handlers(settings, uptime)
-        store = Store(settings.store_url.get_secret_value())
+        store = opened(settings.store_url.get_secret_value())
         links = Links(_keys(settings, store))
         tools = _tools(settings, links, frozenset(handlers.clicks))
         self._records = store
@@ -102,20 +105,12 @@ class HealerService(Service):
             wake=self.wake_eager,
         )
         self.http = HttpServer(create_app(healer), settings.http_host, settings.http_port)
-
-    def start(self) -> None:
-        """Consume, then answer."""
-        super().start()
-        self.http.start()
-
-    def stop(self) -> None:
-        """Answer nothing more, then finish."""
-        self.http.stop()
-        super().stop()
+        self.serve(self.http)
 
     def _passes(self, settings: HealerSettings) -> Iterator[Periodic]:
         yield Periodic("expire", 1.0, self._expire, eager=False)
         yield Periodic("flush", 1.0, self._flush, pause_s=_PAUSE_S)
+        yield Periodic("measure", _MEASURE_S, self._measure, eager=False)
         yield Periodic("correlate", 3600.0, self._correlate, eager=False)
         yield Periodic("groups", 300.0, self._judge_groups, eager=False)
         if settings.canary_every_s:
@@ -128,7 +123,15 @@ class HealerService(Service):
         failing = FailingChannels(self._healing.dispatch, failing_after)
         for each in settings.all_channels:
             deliverer = Deliverer(
-                each, tools, self.unit, self._now, keep, failing, lease, self.require_leadership
+                each,
+                tools,
+                self.unit,
+                self._now,
+                keep,
+                failing,
+                lease,
+                self.require_leadership,
+                alone=not self._records.serves_replicas,
             )
             yield Periodic(f"channel-{each.name}", 1.0, deliverer.run, pause_s=_PAUSE_S)
 
@@ -154,18 +157,27 @@ class HealerService(Service):
             unit.emit(*self._healing.expire(self.context(unit.records)))
 
     def _flush(self) -> None:
+        passes.make(self._parts(), self._in_transaction)
+
+    def _parts(self) -> Iterator[Part]:
         announcer = self._healing.announcer
-        with self.unit() as unit:
-            announcer.upkeep(self.context(unit.records))
+        yield announcer.upkeep
         with self._records.reading() as records:
             parts = announcer.parts(self.context(records))
-        for part in parts:
-            with self.unit() as unit:
-                part(self.context(unit.records))
-            give_way()  # to the handlers of messages, which must not wait for all parts
+        yield from parts
+
+    def _in_transaction(self, part: Part) -> None:
+        with self.unit() as unit:
+            part(self.context(unit.records))
+
+    def _measure(self) -> None:
+        # Apart from the passes, of which a storm makes ten a second, and without their turn.
+        with self._records.reading() as records:
+            measures.standings(self.context(records))
 
     def _judge_groups(self) -> None:
         with self.unit() as unit:
+            health.forget(unit.records, self._now() - timedelta(days=self.settings.keep_days))
             unit.emit(*health.groups(unit.records, self.settings.policy.groups, self._now()))
 
     def _correlate(self) -> None:
@@ -178,7 +190,7 @@ class HealerService(Service):
         with self.unit() as unit:
             sample = self._healing.canary.step(self.context(unit.records))
         try:
-            # Not through the outbox: an old sample is worth nothing, and its loss a failed round.
+            # Not through the outbox: an old sample is useless, and a lost one is a failed round.
             self.bus.publish([sample], timeout_s=_CANARY_STEP_S)
         except (BrokerUnavailable, Unroutable) as error:
             log.warning("canary_not_sent", reason=str(error))
@@ -194,11 +206,11 @@ def _consumed(handlers: Handlers) -> dict[type[Message], Handler]:
         RemediationExecuted: handlers.remediation_executed,
         ItemObserved: handlers.item_observed,
         IncidentAcknowledge: handlers.people.incident_acknowledge,
-        ActionDecide: handlers.deciding.action_decide,
-        HealingStop: handlers.deciding.healing_stop,
-        HealingResume: handlers.deciding.healing_resume,
-        RuleDecide: handlers.deciding.rule_decide,
-        AnomalyJudge: handlers.deciding.anomaly_judge,
+        ActionDecide: handlers.decisions.action_decide,
+        HealingStop: handlers.decisions.healing_stop,
+        HealingResume: handlers.decisions.healing_resume,
+        RuleDecide: handlers.decisions.rule_decide,
+        AnomalyJudge: handlers.decisions.anomaly_judge,
         JobAccepted: handlers.jobs.accepted,
         JobPending: handlers.jobs.pending,
         JobRunning: handlers.jobs.running,
@@ -228,10 +240,10 @@ def _health_of(
     book = health.Book(store)
 
     def worker(partition: int) -> HealthWorker:
-        # With numba and the like, as long to import as all the rest: no alarm waits for that.
-        from services.healer.health.rekeying import select  # noqa: PLC0415
-        from services.healer.health.worker import HealthWorker  # noqa: PLC0415
-        from shared.rekeying import PartitionSnapshots  # noqa: PLC0415
+        # numba takes as long to import as everything else: no alarm should wait for that.
+        from services.healer.health.rekeying import select
+        from services.healer.health.worker import HealthWorker
+        from shared.rekeying import PartitionSnapshots
 
         remote = settings.snapshots == "s3"
         snapshots = PartitionSnapshots(

@@ -1,4 +1,4 @@
-"""Command lines without their secrets: they leave the machine, and people forward mails."""
+"""Masks secrets in command lines, because evidence leaves the machine and mails are forwarded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import PurePath
 MASK = "***"
 _LONGEST = 200
 _LOOKED_AT = 2000
-"""Characters of a command line that are looked at: far more than are shown, and bounded."""
+"""The number of characters of a command line that are scanned; fewer are shown."""
 
 _WORD = (
     r"(?:passw(?:or)?d|passwd|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"

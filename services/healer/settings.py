@@ -1,4 +1,4 @@
-"""The healer's settings: who handles what, how long it waits, where mail goes."""
+"""The healer's settings: policy, waits, notification."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ class HealerSettings(ServiceSettings):
     replicas: int = Field(
         default=1,
         ge=1,
-        description="The number of processes of this service that are started. One of them works,"
-        " the others stand by; more than one need PostgreSQL.",
+        description="The number of replicas of this service. One of them leads, the others stand "
+        "by; more than one requires PostgreSQL.",
     )
     policy: Policy = Field(
         default=Policy(),
-        description="The policy, as JSON: which alerts a machine may handle, which need a person.",
+        description="The policy, as JSON: which alerts are handled automatically, and which need "
+        "a person.",
     )
     alerting: Alerting = Field(
         default=Alerting(),
@@ -47,13 +48,13 @@ class HealerSettings(ServiceSettings):
     )
     channels: tuple[Channel, ...] = Field(
         default=(),
-        description="The channels through which people are notified, beside the mails to MAIL_TO, "
-        "as JSON.",
+        description="The channels through which people are notified in addition to mails to "
+        "MAIL_TO, as JSON.",
     )
     job_notices: tuple[JobRule, ...] = Field(
         default=(),
-        description="Who hears of jobs that do not ask for it: rules by name, owner, queue and "
-        "label, as JSON.",
+        description="Who is notified of jobs that do not ask for it: rules by name, owner, "
+        "project, queue and label, as JSON.",
     )
     remediations: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
@@ -62,18 +63,17 @@ class HealerSettings(ServiceSettings):
     )
     correlation: Correlation = Field(
         default=Correlation(),
-        description="How rules are found that say which alarms come together, as JSON.",
+        description="How correlation rules are mined, as JSON.",
     )
     canary_every_s: float = Field(
         default=0,
         ge=0,
-        description="The pause between two test alarms by which the healer watches the whole path; "
-        "0: none are raised.",
+        description="The interval between two canary alarms, which test the whole path; 0: none "
+        "are raised.",
     )
     http_host: str = Field(
         default="127.0.0.1",
-        description="The address on which the HTTP API and the pages behind mails' links are "
-        "served.",
+        description="The address on which the HTTP API and the pages linked from mails are served.",
     )
     http_port: int = Field(
         default=8081, ge=0, le=65_535, description="The port to listen on; 0 takes any free one."
@@ -83,17 +83,17 @@ class HealerSettings(ServiceSettings):
     )
     allowed_hosts: str = Field(
         default="localhost,127.0.0.1,[::1]",
-        description="Where no token is set, the host names under which the API may be asked, "
+        description="If no token is set, the host names under which the API may be requested, "
         "separated by commas.",
     )
     public_url: str = Field(
         default="",
-        description="The healer's address as people reach it; without it mails have no links.",
+        description="The healer's address for people; without it mails contain no links.",
     )
     link_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="The keys of links in mails, separated by commas: the first one signs, all are "
-        "accepted. Empty: a key that the healer makes and keeps.",
+        description="The keys that sign links in mails, separated by commas: the first one "
+        "signs, all are accepted. Empty: a key that the healer generates and keeps.",
     )
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
@@ -106,16 +106,16 @@ class HealerSettings(ServiceSettings):
         description="The recipients of mails, separated by commas; empty: no mail is sent.",
     )
     page_url: str = Field(
-        default="", description="The web page's address as people reach it, for links in mails."
+        default="", description="The web page's address for people, linked in mails."
     )
     evidence_wait_s: float = Field(
-        default=15, gt=0, description="The time that a mail waits for the machine's evidence."
+        default=15, gt=0, description="How long a mail waits for the machine's evidence."
     )
     remediation_wait_s: float = Field(
         default=300, gt=0, description="The longest time that a remediation may take."
     )
     settle_s: float = Field(
-        default=5, ge=0, description="Pause between a remediation and reading the item again."
+        default=5, ge=0, description="The pause between a remediation and reading the item again."
     )
     read_wait_s: float = Field(
         default=30, gt=0, description="The longest time that reading the item again may take."
@@ -123,13 +123,13 @@ class HealerSettings(ServiceSettings):
     alarm_wait_s: float = Field(
         default=600,
         gt=0,
-        description="When a prediction has come true, how long the healer waits for the detector's "
-        "alarm.",
+        description="How long the healer waits for the detector's alarm after the predicted time.",
     )
     delivery_lease_s: float = Field(
         default=180,
         gt=0,
-        description="The time that a replica has to send a notice before another one does.",
+        description="How long a replica may take to send a notification before another one sends "
+        "it.",
     )
     keep_days: float = Field(
         default=30, gt=0, description="The time for which ended incidents are kept."
@@ -208,7 +208,7 @@ class HealerSettings(ServiceSettings):
 
     @property
     def all_channels(self) -> tuple[Channel, ...]:
-        """Those configured, and ``mail`` where SMTP_URL and MAIL_TO are set."""
+        """The configured channels, and ``mail`` if SMTP_URL and MAIL_TO are set."""
         to = tuple(part.strip() for part in self.mail_to.split(",") if part.strip())
         named = any(channel.name == "mail" for channel in self.channels)
         if not to or named or not self.smtp_url.get_secret_value():

@@ -1,1 +1,1 @@
-"""Remediations carried out: the safety envelope's decisions, the audit and their scores."""
+"""Actions: the safety envelope's decisions, execution, leases, audit log and ledger."""

@@ -1,4 +1,4 @@
-"""The audit of decisions: who decided what about which action, by which rule and facts.
+"""The audit log of decisions: who decided what about which action, by which rule and facts.
 
 Entries lie in the healer's store, written in the transaction of what they tell, each with the
 SHA-256 of the one before it. Exported they are JSON lines of the same form as an agent's audit,
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.healer.model.decision import Decision, Facts
 from services.healer.model.policy import Policy
-from services.healer.remediations.audit import START, hash_of, line_of, verify_lines
+from services.healer.remediations.audit import START, checked, hash_of, line_of, verify_lines
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.store import Collection, Records
 
@@ -28,7 +27,7 @@ AT_ONCE = 1000
 
 
 class Entry(BaseModel):
-    """One line of the audit."""
+    """One entry of the audit log."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,7 +44,7 @@ class Head(BaseModel):
     number: int = 0
     hash: str = START
     policy: str = ""
-    """Digest of the policy noted last."""
+    """The digest of the last recorded policy."""
 
 
 ENTRIES = Collection("audit", Entry, key=lambda e: _key(e.number), group=lambda e: e.about or None)
@@ -59,7 +58,7 @@ HEADS = Collection("audit-head", Head, key=lambda _: "head")
 
 
 def note(records: Records, at: datetime, event: str, about: str = "", **fields: object) -> str:
-    """Append an entry, in the caller's transaction; the new head.
+    """Append an entry in the caller's transaction, and return the new head.
 
     ``about``: an action's, incident's or command's id, by which entries can be found.
     """
@@ -82,7 +81,7 @@ def note_decision(
     decision: Decision,
     incident_id: str,
 ) -> None:
-    """A decision with all it depended on; the policy itself whenever it changed."""
+    """Record a decision with its facts, and the policy whenever it has changed."""
     text = policy.model_dump_json()
     digest = hashlib.sha256(text.encode()).hexdigest()
     if (records.get(HEADS, "head") or Head()).policy != digest:
@@ -104,9 +103,9 @@ def note_decision(
 
 
 def page(records: Records, after: int, upto: int) -> list[bytes]:
-    """The lines that follow number ``after``, as many as are read at once, none past ``upto``."""
+    """One page of lines after number ``after``, up to number ``upto``."""
     numbers = range(after + 1, min(after + AT_ONCE, upto) + 1)
-    # By their keys: numbers have no gaps, and a later page costs no more than the first.
+    # Entries are read by key: numbers have no gaps, and a later page costs no more than the first.
     records.read_ahead(ENTRIES, keys=[_key(number) for number in numbers])
     found = [records.get(ENTRIES, _key(number)) for number in numbers]
     return [entry.line.encode() for entry in found if entry is not None]
@@ -120,7 +119,7 @@ def lines(records: Records) -> Iterator[bytes]:
 
 
 def replay(audit: Iterable[bytes]) -> list[str]:
-    """Compute every decision of an exported audit again; what came out differently."""
+    """Compute every decision of an exported audit log again; returns the differences."""
     policies: dict[str, Policy] = {}
     faults = []
     for number, line in enumerate(audit, start=1):
@@ -143,23 +142,17 @@ def replay(audit: Iterable[bytes]) -> list[str]:
 
 
 def check(arguments: Sequence[str]) -> int:
-    """``audit-verify FILE [HEAD]``: the exit status; 1 names everything that is wrong."""
-    if not 1 <= len(arguments) <= 2:  # noqa: PLR2004 - a file, and maybe a head
-        sys.stderr.write("audit-verify FILE [HEAD]\n")
-        return 2
-    try:
-        found = Path(arguments[0]).read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    faults = verify_lines(found, arguments[1] if len(arguments) > 1 else None)
-    faults = faults or replay(found)
-    sys.stdout.write("".join(f"{fault}\n" for fault in faults) or f"{len(found)} entries hold\n")
-    return 1 if faults else 0
+    """``audit-verify FILE [HEAD]`` of the healer's exported audit: the exit status."""
+    return checked(arguments, _verified)
+
+
+def _verified(path: Path, head: str | None) -> tuple[list[str], str]:
+    found = path.read_bytes().splitlines(keepends=True)
+    return verify_lines(found, head) or replay(found), f"{len(found)} entries hold"
 
 
 class StoreBook:
-    """The audit as a remediation that the healer carries out itself writes it."""
+    """The audit log for remediations that the healer itself executes."""
 
     def __init__(
         self,
@@ -171,7 +164,7 @@ class StoreBook:
         self.head = START
 
     def note(self, event: str, **fields: object) -> None:
-        """Append an entry in a transaction of its own; when this returns it is committed."""
+        """Append an entry in a separate transaction, which is committed on return."""
         about = str(fields.get("command_id", ""))
         with self._transaction() as records:
             self.head = note(records, self._clock(), event, about, **fields)

@@ -1,4 +1,4 @@
-"""Remediations through the Kubernetes API, which the healer itself carries out.
+"""Remediations through the Kubernetes API, which the healer itself executes.
 
 An order is written in the transaction that decides it. A replica claims it, does it, and answers
 in one transaction with what follows; killed in between, it is claimed again after a while, and
@@ -27,25 +27,25 @@ Answered = Callable[[RemediationExecuted, Context], Iterable[Message]]
 
 
 class StoreEnvelope:
-    """The kill switch and fences as the healer's own records have them."""
+    """The kill switch and fences from the healer's records."""
 
     def __init__(self, unit: Units) -> None:
         self._unit = unit
 
     def stopped(self, host: str) -> str:
-        """Who threw the kill switch for this machine, and why; empty when nobody did."""
+        """Return who stopped healing on this machine, and why; empty if nobody did."""
         with self._unit() as unit:
             return stopped(unit.records, host)
 
     def late(self, target: str, fence: int) -> bool:
-        """Whether the target has been leased again since."""
+        """Return whether the target has been leased again since."""
         with self._unit() as unit:
             lease = unit.records.get(LEASES, target)
         return bool(fence) and lease is not None and fence < lease.fence
 
 
 class ClusterOrders:
-    """Everything ordered, oldest first; one at a time a replica."""
+    """Executes the ordered commands, oldest first, one at a time per replica."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ClusterOrders:
         self._clock = clock
 
     def run(self) -> None:
-        """Carry out all that is pending, and forget what was answered long ago."""
+        """Execute all pending commands, and delete old answers."""
         while (order := self._claim()) is not None:
             command = Command(
                 command_id=order.command_id,
@@ -74,7 +74,7 @@ class ClusterOrders:
             with self._unit() as unit:
                 now = unit.records.get(CLUSTER_ORDERS, order.command_id)
                 if now is None or now.status == "answered":
-                    continue  # another replica has finished what we were too slow for
+                    continue  # another replica was faster
                 done = {"status": "answered", "due": self._clock() + _KEPT}
                 unit.records.put(CLUSTER_ORDERS, with_changes(now, **done))
                 ctx = Context(self._clock(), "", 1, unit.records)

@@ -1,4 +1,4 @@
-"""The safety envelope: the facts of a moment, and the policy's decision by them."""
+"""The safety envelope: gathers the present facts, by which the policy decides."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from shared.service import Context
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _MAX_MACHINES = 100_000
 _COUNTED_FOR = timedelta(seconds=60)
-"""A group's size is counted again after that; alerts come by the thousand, machines do not."""
+"""The time for which a group's size is cached, because alerts may come by the thousand."""
 
 
 class Envelope:
-    """Decides about incidents by the policy and the facts of the moment."""
+    """Decides about incidents by the policy and the present facts."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -53,7 +53,7 @@ class Envelope:
         return decision
 
     def facts(self, incident: Incident, ctx: Context) -> Facts:
-        """The facts of this moment that the safety envelope looks at."""
+        """The present facts that the safety envelope considers."""
         records, series = ctx.records, incident.series
         on_host = records.find(RUNS, group=series.host)
         most = self.policy.all_runs_per_hour + 1
@@ -82,7 +82,7 @@ class Envelope:
         )
 
     def _machines(self, pattern: str, ctx: Context) -> int:
-        """How many were heard of within a day: those that are gone must not widen a share."""
+        """The number of machines seen within a day; others must not increase a group's share."""
         counted, size = self._sizes.get(pattern, (None, 0))
         if counted is None or not timedelta() <= ctx.now - counted < _COUNTED_FOR:
             known = ctx.records.find(MACHINES, limit=_MAX_MACHINES)

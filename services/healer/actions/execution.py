@@ -1,7 +1,7 @@
-"""Actions: decided under the policy, planned by a dry run, approved, leased, begun and ended.
+"""Execution of actions: planned by a dry run, approved, leased, begun and ended.
 
-The envelope is checked when an alarm comes and once more when a person approves; every decision
-goes into the audit with its facts.
+The envelope is checked when an alarm arrives and again when a person approves; every decision is
+recorded in the audit log with its facts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from shared.service import Context
 _DAY = timedelta(days=1)
 
 
-class Acting:
+class Execution:
     """The actions of all incidents, under this policy and these waits."""
 
     def __init__(self, policy: Policy, waits: Waits) -> None:
@@ -50,7 +50,7 @@ class Acting:
     def propose(
         self, incident: Incident, decision: Decision, ctx: Context
     ) -> tuple[Action, list[Message]]:
-        """Ask for the plan: a dry run, whose steps people are shown."""
+        """Request the plan: a dry run, whose steps people will see."""
         action = self._new(incident, decision)
         wait = self._waits.plan
         approval = timedelta(seconds=self.policy.decidable_s(incident.series, incident.sight.kind))
@@ -68,7 +68,7 @@ class Acting:
     def begin(
         self, incident: Incident, action: Action | None, decision: Decision, ctx: Context
     ) -> tuple[Action, list[Message]]:
-        """Take the lease and give the order; ``action`` is a proposal somebody approved."""
+        """Take the lease and send the command; ``action`` is an approved proposal."""
         approved = action is not None and action.level is Level.APPROVE
         action = action or self._new(incident, decision)
         wait = self._waits.remediation
@@ -97,7 +97,7 @@ class Acting:
         return running, [*changed, *self._send(order, ctx)]
 
     def take_back(self, action: Action, ctx: Context) -> tuple[Action, list[Message]]:
-        """Undo what was done and did not help."""
+        """Undo an action that did not help."""
         wait = self._waits.remediation
         command_id = deterministic_id("command", action.action_id, "undo")
         command = Command(
@@ -114,7 +114,7 @@ class Acting:
     def change(
         self, action: Action, state: ActionState, ctx: Context, reason: str = ""
     ) -> Iterator[Message]:
-        """The action comes to a state: stored, in the audit, published; an end frees the target."""
+        """Change the action's state: store, audit, publish; a final state frees the target."""
         ended = state not in OPEN_ACTIONS
         forget = ctx.now + self._waits.keep
         changed = action.becomes(state, reason, forget if ended else action.due)
@@ -155,7 +155,7 @@ class Acting:
         )
 
     def planned(self, action_id: str, message: RemediationExecuted, ctx: Context) -> Action | None:
-        """The plan of a proposal came: from now on it can be decided, and is published."""
+        """Publish the plan of a proposal, which can be decided from now on."""
         action = ctx.records.get(ACTIONS, action_id)
         if action is None or action.state is not ActionState.PROPOSED or action.planned:
             return None
@@ -164,7 +164,7 @@ class Acting:
         return planned
 
     def done(self, action_id: str, message: RemediationExecuted, ctx: Context) -> Action | None:
-        """Note in the action what was done."""
+        """Record the executed steps in the action."""
         action = ctx.records.get(ACTIONS, action_id)
         if action is None:
             return None
@@ -173,7 +173,7 @@ class Acting:
         return done
 
     def outcome(self, incident: Incident, ctx: Context, *, effective: bool) -> bool:
-        """The verified outcome, as a label and in the ledger; whether it saved an alarm."""
+        """Record the verified outcome; returns whether it averted an alarm."""
         saved = effective and incident.state is AlertState.PREDICTED
         record = Outcome(
             action_id=incident.action_id,
@@ -217,7 +217,7 @@ class Acting:
 
     @staticmethod
     def _send(order: RemediationExecute, ctx: Context) -> list[Message]:
-        """To the machine's agent; or, for the cluster's API, to ourselves."""
+        """The command, for the machine's agent or for the healer's own cluster executor."""
         if _class(order.remediation).PLACE == "node":
             return [order]
         ctx.records.put(CLUSTER_ORDERS, ClusterOrder(command_id=order.command_id, order=order))
@@ -225,12 +225,12 @@ class Acting:
 
 
 def settle_s(remediation: str) -> float:
-    """How long a remediation takes at least to show an effect."""
+    """The shortest time in which a remediation can show an effect."""
     return _class(remediation).SETTLE_S if remediation in registered() else 0.0
 
 
 def undoable(remediation: str) -> bool:
-    """Whether it can be taken back."""
+    """Return whether it can be undone."""
     return remediation in registered() and _class(remediation).UNDOABLE
 
 

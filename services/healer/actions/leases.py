@@ -1,4 +1,4 @@
-"""Leases of targets: two remediations never work on one thing at a time.
+"""Leases of targets: two remediations never work on the same target at a time.
 
 An action frees its target when it ends. Nothing but `end_overdue` compares a lease with the clock,
 so that a clock which was set frees no target before `ClockSteps` has seen it.
@@ -20,7 +20,7 @@ _MAX_LEASES = 100_000
 
 
 def take(action: Action, group: str, lasts: timedelta, ctx: Context) -> Lease:
-    """The target's lease for ``action``, with a fence above all before."""
+    """The target's lease for ``action``, with a fence higher than all earlier ones."""
     old = ctx.records.get(LEASES, action.target)
     lease = Lease(
         target=action.target,

@@ -1,6 +1,6 @@
-"""The success of predicting and acting, by item: counted once a message, whoever repeats it.
+"""The ledger: the success of predictions and actions by item, counted once per message.
 
-The three measures of effect are accuracy, reduction and, beside them, the alarms nobody foresaw.
+Its measures are accuracy, reduction and missed alarms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from shared.contracts.alerts import AlertState, SeriesRef
 from shared.service import Context
 from shared.store import Collection
 
-_FIELDS = {"came_true": "came_true", "did_not_come": "false", "averted": "averted"}
+_FIELDS = {
+    "came_true": "came_true",
+    "did_not_come": "false",
+    "averted": "averted",
+    "series_ended": "ended",
+}
 
 
 class Score(BaseModel):
@@ -30,6 +35,8 @@ class Score(BaseModel):
     """Predicted alarms that did not come."""
     averted: int = 0
     """Predictions that ended because the value fell at once."""
+    ended: int = 0
+    """Predictions whose series ended, so that their outcome is unknown."""
     saved: int = 0
     """Predicted alarms that never fired because a remediation was verified."""
     alarms: int = 0
@@ -37,22 +44,22 @@ class Score(BaseModel):
     missed: int = 0
     """The number of these for which no prediction was open."""
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def accuracy(self) -> float | None:
-        """Predicted alarms that came true; None before the first verdict."""
+        """The share of predicted alarms that came true; None before the first verdict."""
         return _share(self.came_true, self.came_true + self.false)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def reduction(self) -> float | None:
-        """Saved alarms, of those that fired or would have; None before any."""
+        """The share of averted alarms among those that fired or would have; None before any."""
         return _share(self.saved, self.saved + self.alarms)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def missed_rate(self) -> float | None:
-        """Alarms nobody foresaw; None before the first alarm."""
+        """The share of missed alarms; None before the first alarm."""
         return _share(self.missed, self.alarms)
 
 
@@ -60,18 +67,18 @@ SCORES = Collection("scores", Score, key=lambda score: score.item)
 
 
 def predicted(message: AlarmPredicted, ctx: Context) -> None:
-    """A prediction opens; what it is corrected to later is the same one."""
+    """Count a new prediction; its later revisions do not count."""
     if message.revision == 1:
         _count(message.series, ctx, "predicted")
 
 
 def withdrawn(message: PredictionWithdrawn, ctx: Context) -> None:
-    """A prediction has its outcome."""
+    """Count the outcome of a prediction."""
     _count(message.series, ctx, _FIELDS[message.outcome])
 
 
 def alarmed(message: AnomalyDetected, before: Incident | None, ctx: Context) -> None:
-    """An item went beyond its threshold, foreseen or not; other anomalies are no alarms.
+    """Count an alarm, predicted or not; other anomalies are not alarms.
 
     ``before``: the series' open incident, if there is one.
     """
@@ -85,7 +92,7 @@ def alarmed(message: AnomalyDetected, before: Incident | None, ctx: Context) -> 
 
 
 def saved(series: SeriesRef, ctx: Context) -> None:
-    """A remediation was verified before the predicted alarm fired."""
+    """Count an alarm that a verified remediation averted."""
     _count(series, ctx, "saved")
 
 

@@ -1,4 +1,4 @@
-"""How long an action's parts may take, as its settings say."""
+"""The time limits of an action's parts, from the settings."""
 
 from __future__ import annotations
 

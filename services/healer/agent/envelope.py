@@ -1,4 +1,4 @@
-"""The machine's own part of the envelope: the kill switch between steps, and fences."""
+"""The machine's part of the safety envelope: the kill switch between steps, and fences."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Unit(Protocol):
 
 
 class Envelope:
-    """Asked before a command and before each of its steps; what it knows survives a crash."""
+    """Checked before a command and before each of its steps; its state survives a crash."""
 
     def __init__(self, unit: Callable[[], AbstractContextManager[Unit]]) -> None:
         self._unit = unit
 
     def stopped(self, host: str) -> str:
-        """Who threw the kill switch, and why; empty when nobody did."""
+        """Return who threw the kill switch, and why; empty when nobody did."""
         with self._unit() as unit:
             halts = unit.records.find(HALTS, limit=1)
         if not halts:
@@ -32,7 +32,7 @@ class Envelope:
         return f"{halts[0].by}" + (f" ({halts[0].reason})" if halts[0].reason else "")
 
     def late(self, target: str, fence: int) -> bool:
-        """Whether a newer lease's order was seen; remembers this one otherwise."""
+        """Return whether a newer lease's order was seen; remembers this one otherwise."""
         if not fence:
             return False
         with self._unit() as unit:

@@ -1,4 +1,4 @@
-"""Carries out commands one by one; each is answered exactly once, whatever dies in between."""
+"""Executes commands one by one; each is answered exactly once, also after a crash."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from services.healer.agent.records import COMMANDS, KEPT, Command
+from services.healer.remediations.kill_switch import RESUMPTIONS
 from shared.changes import with_changes
 from shared.contracts import Message
 from shared.service import Service
@@ -20,7 +21,7 @@ answer was stored; ``command.attempts`` counts the calls.
 
 
 class Executor:
-    """Everything pending of some types of command, oldest first."""
+    """Executes pending commands of some types, oldest first."""
 
     def __init__(self, service: Service, performs: Mapping[type[Message], Perform]) -> None:
         self._service = service
@@ -60,8 +61,10 @@ class Executor:
 
 
 def forget(service: Service) -> None:
-    """Forget commands answered long ago."""
+    """Forget commands answered, and revocations of the kill switch delivered, long ago."""
     with service.unit() as unit:
         now = service.context(unit.records).now
         for command in unit.records.find(COMMANDS, due_before=now):
             unit.records.delete(COMMANDS, command.key)
+        for resumed in unit.records.find(RESUMPTIONS, due_before=now):
+            unit.records.delete(RESUMPTIONS, resumed.hosts)

@@ -1,11 +1,12 @@
-"""A command is noted, nothing more: it is carried out where the outside world is touched."""
+"""Handlers that only record commands; the executor acts on them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from services.healer.agent.records import COMMANDS, HALTS, Command, Halt
+from services.healer.agent.records import COMMANDS, HALTS, Command
+from services.healer.remediations import kill_switch
 from shared.contracts import Message
 from shared.contracts.healing import HealingResume, HealingStop
 from shared.contracts.remediation import EvidenceCollect, ItemRead, RemediationExecute
@@ -31,18 +32,14 @@ def remediation_execute(
 def healing_stop(message: HealingStop, ctx: Context, *, host: str) -> Iterable[Message]:
     """No further step of any remediation, until healing is resumed."""
     if fnmatchcase(host, message.hosts):
-        old = ctx.records.get(HALTS, message.hosts)
-        if old is None or old.at <= message.at:
-            fields = {"hosts": message.hosts, "by": message.by, "reason": message.reason}
-            ctx.records.put(HALTS, Halt(**fields, at=message.at))
+        kill_switch.stop(message, HALTS, ctx.records)
     return ()
 
 
 def healing_resume(message: HealingResume, ctx: Context, *, host: str) -> Iterable[Message]:
     """Take back a stop with the same pattern; a later stop holds."""
-    old = ctx.records.get(HALTS, message.hosts)
-    if old is not None and old.at <= message.at and fnmatchcase(host, message.hosts):
-        ctx.records.delete(HALTS, message.hosts)
+    if fnmatchcase(host, message.hosts):
+        kill_switch.resume(message, HALTS, ctx.records, ctx.now)
     return ()
 
 

@@ -29,7 +29,7 @@ from shared.store import Store
 log = structlog.get_logger(__name__)
 
 _LOOK_S = 1.0
-"""Seconds between two looks at what is due; commands are looked at as soon as they come."""
+"""Seconds between two checks for due work; commands are handled as they arrive."""
 
 
 class Agent(Service):

@@ -1,4 +1,4 @@
-"""Reads the samplers in time, keeps what cannot be sent, sends it in order."""
+"""Reads the samplers on schedule, buffers what cannot be sent, and publishes it in order."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Sender(Protocol):
 
 
 class Publishing:
-    """The samples' way from the samplers to the broker.
+    """Carries samples from the samplers to the broker.
 
     ``tick`` and ``send`` are for two threads, so that a broker that keeps us waiting does not
     make a gap in the samples. Batches that were not confirmed are sent again: that does no harm.
@@ -120,7 +120,7 @@ class Publishing:
         name = type(sampler).__name__
         try:
             readings = sampler.sample()
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - what one reads must not cost what others read
             if name not in self._failing:
                 self._failing.add(name)
                 log.warning("sampler_failed", sampler=name, error=str(error))
@@ -144,6 +144,6 @@ class Publishing:
                 # The others are published; these would be as wrong the next time.
                 log.warning("samples_given_up", reason=str(error))
             with self._lock:
-                # The oldest may have been given up meanwhile.
+                # The oldest batch may have been dropped in the meantime.
                 while self._waiting and self._waiting[0] in batches:
                     self._waiting.popleft()

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from services.healer.remediations.kill_switch import Switch
 from shared.contracts import Message
 from shared.contracts.message import message_types
 from shared.store import Collection
@@ -49,17 +50,6 @@ COMMANDS = Collection(
 )
 
 
-class Halt(BaseModel):
-    """A kill switch that was thrown for machines like this one."""
-
-    model_config = ConfigDict(frozen=True)
-
-    hosts: str
-    by: str
-    reason: str
-    at: AwareDatetime
-
-
 class Fence(BaseModel):
     """The highest fence seen: an order with a lower one comes from a lease that is over."""
 
@@ -69,5 +59,5 @@ class Fence(BaseModel):
     fence: int
 
 
-HALTS = Collection("halts", Halt, key=lambda h: h.hosts)
+HALTS = Collection("halts", Switch, key=lambda h: h.hosts)
 FENCES = Collection("fences", Fence, key=lambda f: f.target)

@@ -1,4 +1,4 @@
-"""Carries out ``remediation.execute`` with the remediations this machine allows."""
+"""Executes ``remediation.execute`` with the remediations that this machine allows."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _LISTED_STEPS = 1000
 
 
 class Checks(Protocol):
-    """Asked before a remediation and between its steps whether it must end."""
+    """Checks before a remediation and between its steps whether it must end."""
 
     def stopped(self, host: str) -> str:
-        """Who threw the kill switch for this machine, and why; empty when nobody did."""
+        """Return who threw the kill switch for this machine, and why; empty when nobody did."""
 
     def late(self, target: str, fence: int) -> bool:
-        """Whether a newer lease's order for this target was seen."""
+        """Return whether a newer lease's order for this target was seen."""
 
 
 class Remediator:
-    """The remediations of this machine, their audit, and the answers they give.
+    """Runs the remediations of this machine, with their audit log and answers.
 
     Args:
         remediations: what may be carried out, by name.
@@ -62,8 +62,10 @@ class Remediator:
             return self._answer(
                 message, Outcome(False, (), f"no such remediation on this machine; it has {names}")
             )
-        before = self._done_before(message, known) if command.attempts > 1 else ()
         refusal = self._refusal(message, command, known)
+        before: tuple[RemediationStep, ...] = ()
+        if command.attempts > 1:
+            before = self._done_before(message, known, goes_on=not refusal)
         outcome = Outcome(False, (), refusal) if refusal else self._run(message, known, before)
         if before:
             detail = "; ".join(filter(None, (outcome.detail, "went on after an interruption")))
@@ -155,7 +157,7 @@ class Remediator:
         )
 
     def _done_before(
-        self, message: RemediationExecute, known: Remediation
+        self, message: RemediationExecute, known: Remediation, *, goes_on: bool
     ) -> tuple[RemediationStep, ...]:
         """Steps of an interrupted run, from its audit; an open intention is looked after."""
         steps: dict[tuple[str, str], RemediationStep] = {}
@@ -172,7 +174,7 @@ class Remediator:
             elif entry["event"] == "done":
                 steps[place] = step.reported()
         for place, step in unsettled.items():
-            if known.happened(step):
+            if _happened(known, step, certain=goes_on):
                 journal.done(step)
                 steps[place] = step.reported()
         return tuple(steps.values())
@@ -197,3 +199,19 @@ class Remediator:
             detail=detail,
             at=self._clock(),
         )
+
+
+def _happened(known: Remediation, step: Step, *, certain: bool) -> bool:
+    """Return whether the step was done.
+
+    With ``certain`` it is an error that this cannot be found out: the step must not be done twice.
+    Without it nothing more is done anyway, and a service manager that does not answer must not
+    keep back all later commands.
+    """
+    try:
+        return known.happened(step)
+    except Exception as error:
+        if certain:
+            raise
+        log.warning("step_not_looked_after", target=step.target, reason=str(error))
+        return False

@@ -1,4 +1,4 @@
-"""Settings of the node agent: what it watches, and what it may delete."""
+"""Settings of the node agent: what it monitors, and what it may delete."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from services.healer import remediations
 from services.healer.agent.evidence import base as evidence
 from services.healer.remediations import Remediation, checked, make
 from services.healer.remediations.clean_logs import CleanLogs, CleanRoot
+from shared.changes import changed
 from shared.contracts.message import HostName, routing_word
 from shared.items import ITEMS
 from shared.settings import ServiceSettings, host_name
 
 
 class Volume(BaseModel):
-    """A directory that is watched like a file system of its own."""
+    """A directory that is monitored like a file system."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path = Field(description="The directory; it is the label mount of the series.")
+    path: Path = Field(description="The directory, which becomes the label mount of the series.")
     capacity_bytes: int = Field(
         gt=0, description="The size in bytes at which the directory counts as full."
     )
@@ -36,15 +37,15 @@ class Volume(BaseModel):
 
 
 class Watched(BaseModel):
-    """A program whose processes' CPU time is watched as one series."""
+    """A program whose processes' CPU time is monitored as one series."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     program: str = Field(
         min_length=1,
         max_length=100,
-        description="A shell pattern of the executable's name without its path; it is the label "
-        "program of the series.",
+        description="A shell pattern of the executable's name without its path, which becomes "
+        "the label program of the series.",
     )
     cores: float = Field(default=1, gt=0, description="The number of cores that count as 100 %.")
 
@@ -66,10 +67,10 @@ class AgentSettings(ServiceSettings):
         default=(), description="The items that are published; empty: all."
     )
     volumes: tuple[Volume, ...] = Field(
-        default=(), description="Directories that are watched as if each were a file system."
+        default=(), description="Directories that are monitored as if each were a file system."
     )
     programs: tuple[Watched, ...] = Field(
-        default=(), description="Programs whose use of CPU time is watched."
+        default=(), description="Programs whose use of CPU time is monitored."
     )
     clean: tuple[CleanRoot, ...] = Field(
         default=(),
@@ -132,4 +133,4 @@ class AgentSettings(ServiceSettings):
 
         A name for the instance that changes at every start would leave queues behind.
         """
-        return self.model_copy(update={"instance": self.host.replace(":", "-")})
+        return changed(self, instance=self.host.replace(":", "-"))

@@ -1,1 +1,1 @@
-"""The healer's HTTP: alerts in, links, silences, channels. See docs/decisions/0040."""
+"""The healer's HTTP API: alerts from outside, links, silences, channels (decision 40)."""

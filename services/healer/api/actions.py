@@ -1,4 +1,4 @@
-"""Actions to decide, the kill switch, correlation rules, labels, health, and the audit."""
+"""Decisions on actions, the kill switch, correlation rules, labels, health, and the audit log."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from services.healer.actions.scores import SCORES, Score
 from services.healer.api.dependencies import Provided
 from services.healer.correlation.rules import RULES, Rule
 from services.healer.health.records import HEALTH, PASTS, Past
-from services.healer.model.action import ACTIONS, OPEN_ACTIONS, OUTCOMES, SWITCHES, Action, Switch
+from services.healer.model.action import ACTIONS, OPEN_ACTIONS, OUTCOMES, SWITCHES, Action
 from services.healer.model.incident import INCIDENTS
 from services.healer.people.acknowledgement import NotFound
+from services.healer.remediations.kill_switch import Switch
 from shared.contracts import (
     ActionDecide,
     AnomalyJudge,
@@ -26,33 +27,34 @@ from shared.contracts import (
     HealthReported,
     RuleDecide,
 )
-from shared.contracts.healing import ActionState, Person, Reason, RuleState
+from shared.contracts.correlation import RuleState
+from shared.contracts.healing import ActionState, Person, Reason
 
 routes = APIRouter(tags=["acting"])
 _Limit = Annotated[int, Query(ge=1, le=5000)]
 
 
 class Said(BaseModel):
-    """Who says it, and why."""
+    """A person and a reason."""
 
     by: Annotated[Person, Body()]
     reason: Annotated[Reason, Body()] = ""
 
 
 class SwitchSaid(Said):
-    """For which machines."""
+    """A reason and a pattern of machines."""
 
     hosts: Annotated[str, Body(min_length=1, max_length=253)] = "*"
 
 
 class Judged(Said):
-    """Whether it was an anomaly."""
+    """A judgement whether it was an anomaly."""
 
     anomaly: Annotated[bool, Body()] = False
 
 
 class Ledger(BaseModel):
-    """The success of acting."""
+    """The ledger of actions."""
 
     saved: int
     """Predicted alarms that never had to fire."""
@@ -61,7 +63,7 @@ class Ledger(BaseModel):
     failed: int
     """Actions after which the value was no better."""
     items: list[Score]
-    """By item: accuracy and alarms saved, beside the alarms nobody foresaw."""
+    """The ledger by item: accuracy, averted alarms, and missed alarms."""
 
 
 @routes.get("/actions")
@@ -70,7 +72,7 @@ def actions(
     state: Annotated[list[ActionState] | None, Query()] = None,
     limit: _Limit = 100,
 ) -> list[Action]:
-    """Actions, newest first; without a state those that are open."""
+    """List actions, newest first; without a state, the open ones."""
     wanted = [s.value for s in state or OPEN_ACTIONS]
     with healer.unit() as unit:
         return unit.records.find(ACTIONS, status=wanted, limit=limit, newest_first=True)
@@ -80,7 +82,7 @@ def actions(
 def decide(
     healer: Provided, action_id: str, decision: Literal["approve", "refuse"], body: Said
 ) -> Action:
-    """Approve or refuse; the action as it then is, with the reason if it did not run."""
+    """Approve or refuse an action; returns its new state, with the reason if it did not run."""
     message = ActionDecide(
         action_id=action_id, approve=decision == "approve", by=body.by, reason=body.reason
     )
@@ -88,7 +90,7 @@ def decide(
         if unit.records.get(ACTIONS, action_id) is None:
             raise NotFound("there is no action with this id")
         ctx = healer.context(unit.records)
-        unit.emit(*healer.handlers.deciding.action_decide(message, ctx))
+        unit.emit(*healer.handlers.decisions.action_decide(message, ctx))
         decided = unit.records.get(ACTIONS, action_id)
     if decided is None:
         raise NotFound("the action is over")
@@ -97,14 +99,14 @@ def decide(
 
 @routes.get("/healing")
 def switches(healer: Provided) -> list[Switch]:
-    """Where the kill switch is thrown; an empty list: nowhere."""
+    """List the patterns of machines for which healing is stopped."""
     with healer.unit() as unit:
         return unit.records.find(SWITCHES)
 
 
 @routes.post("/healing/{change}")
 def switch(healer: Provided, change: Literal["stop", "resume"], body: SwitchSaid) -> list[Switch]:
-    """Stop all acting on machines of a pattern, at once, or let it go on."""
+    """Stop all healing on the machines of a pattern at once, or resume it."""
     kind = HealingStop if change == "stop" else HealingResume
     message = kind(
         switch_id=str(uuid.uuid4()),
@@ -113,19 +115,19 @@ def switch(healer: Provided, change: Literal["stop", "resume"], body: SwitchSaid
         reason=body.reason,
         at=healer.clock(),
     )
-    deciding = healer.handlers.deciding
+    decisions = healer.handlers.decisions
     with healer.unit() as unit:
         ctx = healer.context(unit.records)
         if isinstance(message, HealingStop):
-            unit.emit(message, *deciding.healing_stop(message, ctx))
+            unit.emit(message, *decisions.healing_stop(message, ctx))
         else:
-            unit.emit(message, *deciding.healing_resume(message, ctx))
+            unit.emit(message, *decisions.healing_resume(message, ctx))
         return unit.records.find(SWITCHES)
 
 
 @routes.get("/rules")
 def rules(healer: Provided, state: RuleState | None = None, limit: _Limit = 500) -> list[Rule]:
-    """Correlation rules with their numbers."""
+    """List correlation rules with their statistics."""
     with healer.unit() as unit:
         return unit.records.find(RULES, status=state, limit=limit)
 
@@ -134,7 +136,7 @@ def rules(healer: Provided, state: RuleState | None = None, limit: _Limit = 500)
 def decide_rule(
     healer: Provided, rule_id: str, decision: Literal["accept", "reject"], body: Said
 ) -> Rule:
-    """Accept a rule, so that B is attached to A; or reject it, or retire an accepted one."""
+    """Accept a rule, so that B is attached to A; reject it; or retire an accepted one."""
     message = RuleDecide(
         rule_id=rule_id,
         accept=decision == "accept",
@@ -144,7 +146,7 @@ def decide_rule(
     )
     with healer.unit() as unit:
         ctx = healer.context(unit.records)
-        unit.emit(*healer.handlers.deciding.rule_decide(message, ctx))
+        unit.emit(*healer.handlers.decisions.rule_decide(message, ctx))
         rule = unit.records.get(RULES, rule_id)
     if rule is None:
         raise NotFound("there is no rule with this id")
@@ -163,9 +165,9 @@ def judge(healer: Provided, incident_id: str, body: Judged) -> None:
     )
     with healer.unit() as unit:
         if unit.records.get(INCIDENTS, incident_id) is None:
-            raise NotFound("there is no incident with this id")
+            raise NotFound("there is no alert with this id")
         ctx = healer.context(unit.records)
-        unit.emit(*healer.handlers.deciding.anomaly_judge(message, ctx))
+        unit.emit(*healer.handlers.decisions.anomaly_judge(message, ctx))
 
 
 @routes.get("/health")
@@ -175,7 +177,7 @@ def health(
     verdict: Literal["healthy", "watch", "sick", "unknown"] | None = None,
     limit: _Limit = 500,
 ) -> list[HealthReported]:
-    """The last health of machines or groups, worst first."""
+    """The latest health of machines or groups, worst first."""
     with healer.unit() as unit:
         found = unit.records.find(HEALTH, group=scope, status=verdict, limit=100_000)
     return sorted(found, key=lambda report: report.score)[:limit]
@@ -183,7 +185,7 @@ def health(
 
 @routes.get("/health/{name}/hours")
 def hours(healer: Provided, name: str) -> Past:
-    """A machine's last day, hour by hour: its trend and use follow from it."""
+    """A machine's last day, hour by hour, from which its trend and use are derived."""
     with healer.unit() as unit:
         past = unit.records.get(PASTS, name)
     if past is None:
@@ -193,7 +195,7 @@ def hours(healer: Provided, name: str) -> Past:
 
 @routes.get("/ledger")
 def ledger(healer: Provided) -> Ledger:
-    """Saved alarms, repaired ones, actions that did not help; and each item's score."""
+    """Averted alarms, repaired ones, actions that did not help, and the score of each item."""
     with healer.unit() as unit:
         counts = unit.records.count(OUTCOMES)
         found = unit.records.find(SCORES)
@@ -203,7 +205,7 @@ def ledger(healer: Provided) -> Ledger:
 
 @routes.get("/audit", response_class=PlainTextResponse)
 def export_audit(healer: Provided, after: Annotated[int, Query(ge=0)] = 0) -> StreamingResponse:
-    """The audit as JSON lines, or what follows entry ``after``.
+    """The audit log as JSON lines, or the part after entry ``after``.
 
     The last line's number and hash are in the headers audit-number and audit-head.
     """
@@ -211,10 +213,12 @@ def export_audit(healer: Provided, after: Annotated[int, Query(ge=0)] = 0) -> St
         head = unit.records.get(audit.HEADS, "head") or audit.Head()
 
     def pages() -> Iterator[bytes]:
-        # Each in a transaction of its own: nobody waits for an export's end.
+        # Each in a transaction of its own that is over when the page goes out: nobody waits for a
+        # slow reader, and the next page may be read in another thread, which could not end it.
         for begin in range(after, head.number, audit.AT_ONCE):
             with healer.unit() as unit:
-                yield b"".join(audit.page(unit.records, begin, head.number))
+                page = audit.page(unit.records, begin, head.number)
+            yield b"".join(page)
 
     return StreamingResponse(
         pages(),

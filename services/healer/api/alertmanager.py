@@ -12,12 +12,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from services.healer.api.dependencies import Healer, Provided
-from services.healer.incidents.alertmanager_alerts import (
-    OutsideAlert,
-    readable,
-    readable_webhook,
-    truncated,
-)
+from services.healer.incidents.alert_bodies import readable, readable_webhook, truncated
+from services.healer.incidents.alertmanager_alerts import OutsideAlert
 from shared.contracts import Fault
 from shared.observe import OUTSIDE_ALERTS
 from shared.store import give_way
@@ -30,7 +26,7 @@ _JSON = {"requestBody": {"content": {"application/json": {"schema": {}}}, "requi
 
 
 class UnreadableBodyError(Exception):
-    """The body is no JSON; the text says why."""
+    """The body is not JSON; the text says why."""
 
 
 async def _posted(request: Request) -> Any:
@@ -50,27 +46,38 @@ Posted = Annotated[Any, Depends(_posted)]
 
 @routes.post("/api/v2/alerts", openapi_extra=_JSON)
 def alerts(healer: Provided, body: Posted) -> JSONResponse:
-    """Take alerts as Prometheus sends them; set this service as one of its alertmanagers."""
+    """Accept alerts from Prometheus; configure this service as one of its Alertmanagers."""
     found, faults = readable(body)
     timeout = timedelta(seconds=healer.settings.alerting.resolve_timeout_s)
     _take(healer, found, timeout)
-    return _said(faults)
+    return _said(len(found), faults)
+
+
+@routes.post("/api/v1/alerts", include_in_schema=False)
+def alerts_v1() -> JSONResponse:
+    """Tell a Prometheus that is configured for Alertmanager's first API what to change."""
+    problem = (
+        "Alertmanager's API v1 is gone; send to /api/v2/alerts (in prometheus.yml: "
+        "alerting.alertmanagers[].api_version: v2), or webhooks to /webhooks/alertmanager"
+    )
+    fault = Fault(field="", problem=problem)
+    return JSONResponse({"faults": [fault.model_dump()]}, 410)
 
 
 @routes.post("/webhooks/alertmanager", openapi_extra=_JSON)
 def webhook(healer: Provided, body: Posted) -> JSONResponse:
-    """Take what an Alertmanager or Grafana tells of; it holds until they say it is resolved."""
-    found, faults = readable_webhook(body)
+    """Accept webhooks of Alertmanager, Grafana and others; an alert lasts until they resolve it."""
+    found, faults = readable_webhook(body, healer.clock())
     _take(healer, found, None)
     if left_out := truncated(body):
         OUTSIDE_ALERTS.labels("truncated").inc(left_out)
         log.warning("alerts_truncated", left_out=left_out)
-    return _said(faults)
+    return _said(len(found), faults)
 
 
 @routes.get("/api/v2/status")
 def status() -> dict[str, Any]:
-    """Answer clients that ask whether this is an Alertmanager."""
+    """Answer clients that check whether this is an Alertmanager."""
     return {"cluster": {"status": "disabled", "peers": []}, "versionInfo": {}, "config": {}}
 
 
@@ -78,16 +85,15 @@ def _take(healer: Healer, found: Sequence[OutsideAlert], holds: timedelta | None
     for start in range(0, len(found), _PART):
         with healer.unit() as unit:
             ctx = healer.context(unit.records)
-            for alert in found[start : start + _PART]:
-                unit.emit(*healer.handlers.outside_alert(alert, holds, ctx))
+            unit.emit(*healer.handlers.outside_alerts(found[start : start + _PART], holds, ctx))
         give_way()
     OUTSIDE_ALERTS.labels("taken").inc(len(found))
     healer.wake()
 
 
-def _said(faults: Sequence[Fault]) -> JSONResponse:
+def _said(taken: int, faults: Sequence[Fault]) -> JSONResponse:
     """As Alertmanager: the good ones are taken, and the bad ones named."""
     if not faults:
-        return JSONResponse({})
+        return JSONResponse({"taken": taken})
     OUTSIDE_ALERTS.labels("refused").inc(len(faults))
-    return JSONResponse({"faults": [fault.model_dump() for fault in faults]}, 400)
+    return JSONResponse({"taken": taken, "faults": [each.model_dump() for each in faults]}, 400)

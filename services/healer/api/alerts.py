@@ -1,4 +1,4 @@
-"""Open alerts, acknowledging them, and the channels with their test."""
+"""Open alerts and their acknowledgement; channels and their test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ routes = APIRouter(tags=["alerts"])
 
 
 class AlertView(BaseModel):
-    """Where an open alert stands with people."""
+    """The notification state of an open alert."""
 
     incident_id: str
     labels: dict[str, str]
@@ -42,7 +42,7 @@ class AlertView(BaseModel):
 
 
 class Acknowledgement(BaseModel):
-    """Who takes care of it."""
+    """The person who acknowledges it."""
 
     by: Annotated[str, Body(min_length=1, max_length=200)]
 
@@ -110,17 +110,17 @@ def alerts(
 
 @routes.get("/alerts/{incident_id}")
 def alert(healer: Provided, incident_id: str) -> Incident:
-    """One alert, open or ended lately: its signals, the evidence, the plan, what was done."""
+    """Show one alert, open or recently ended: its signals, evidence, plan, and what was done."""
     with healer.unit() as unit:
         incident = unit.records.get(INCIDENTS, incident_id)
     if incident is None:
-        raise NotFound("there is no incident with this id")
+        raise NotFound("there is no alert with this id")
     return incident
 
 
 @routes.post("/alerts/{incident_id}/acknowledge", status_code=204)
 def acknowledge(healer: Provided, incident_id: str, body: Acknowledgement) -> None:
-    """Say that somebody takes care of it; a second time changes nothing."""
+    """Acknowledge an alert; repeating it changes nothing."""
     with healer.unit() as unit:
         ctx = healer.context(unit.records)
         unit.emit(*healer.handlers.people.acknowledge(incident_id, body.by, ctx))
@@ -129,7 +129,7 @@ def acknowledge(healer: Provided, incident_id: str, body: Acknowledgement) -> No
 
 @routes.get("/channels")
 def channels(healer: Provided) -> list[ChannelView]:
-    """The configured channels, and when each took and refused a notice; no secrets."""
+    """List the configured channels with their last success and failure; no secrets."""
     keep = timedelta(days=healer.settings.keep_days)
     with healer.unit() as unit:
         return [_shown(each, unit.records, keep) for each in healer.settings.all_channels]
@@ -137,7 +137,7 @@ def channels(healer: Provided) -> list[ChannelView]:
 
 @routes.post("/channels/{name}/test")
 def test(healer: Provided, name: str) -> JSONResponse:
-    """Send a test now, past every queue; 502 says what the other side answered."""
+    """Send a test now, bypassing all queues; 502 carries the receiver's answer."""
     channel = next((c for c in healer.settings.all_channels if c.name == name), None)
     if channel is None:
         raise HTTPException(404, f"there is no channel {name}")

@@ -1,12 +1,16 @@
-"""The application: the routes put together, and how each fault is answered."""
+"""The application: assembles the routes and the error handling."""
 
 from __future__ import annotations
+
+from functools import cache
+from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.routing import BaseRoute
 
 from services.healer.api import (
     actions,
@@ -24,7 +28,17 @@ from services.healer.api.guard import Guard
 from services.healer.model.faults import faults_of
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts import Fault
+from shared.service.routes import below
 from shared.store import StoreUnavailable
+
+_RETRY = {"Retry-After": "5"}
+
+
+@cache
+def _included() -> list[BaseRoute]:
+    doors = (alertmanager, links)
+    api = (alerts, narrative, actions, silences, associations, jobs)
+    return below([(each.routes, "") for each in doors] + [(each.routes, "/api/v1") for each in api])
 
 
 def create_app(healer: Healer) -> FastAPI:
@@ -38,10 +52,7 @@ def create_app(healer: Healer) -> FastAPI:
         summary="Alerts in; acknowledge, silence, test channels.",
     )
     app.state.healer = healer
-    for doors in (alertmanager, links):
-        app.include_router(doors.routes)
-    for api in (alerts, narrative, actions, silences, associations, jobs):
-        app.include_router(api.routes, prefix="/api/v1")
+    app.router.routes.extend(_included())
     _faults(app)
     settings = healer.settings
     app.add_middleware(Guard, hosts=settings.hosts, token=settings.http_token.get_secret_value())
@@ -51,7 +62,9 @@ def create_app(healer: Healer) -> FastAPI:
 def _faults(app: FastAPI) -> None:
     def answer(status: int, *faults: Fault) -> JSONResponse:
         body = {"faults": [fault.model_dump() for fault in faults]}
-        return JSONResponse(body, status, {"Retry-After": "5"} if status == 503 else None)  # noqa: PLR2004
+        return JSONResponse(
+            body, status, _RETRY if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+        )
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:

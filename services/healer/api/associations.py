@@ -1,4 +1,4 @@
-"""Which metrics move with an alarm: asked with the metrics, answered with a ranking."""
+"""The route that ranks recorded metrics by their association with an alarm."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Association(BaseModel):
 
 
 class Associations(BaseModel):
-    """The answer."""
+    """The metrics related to an alarm, the strongest first."""
 
     alarms: int
     """Alarms that were given, or known of the item."""
@@ -41,7 +41,7 @@ class Associations(BaseModel):
 
 @routes.post("/associations")
 def associations(healer: Provided, recorded: Recorded) -> Associations:
-    """Which of these metrics move before an alarm, by the nearest-neighbour two-sample test."""
+    """Rank metrics by how they change before an alarm (nearest-neighbour two-sample test)."""
     alarms = list(recorded.alarms) or _known(healer, recorded)
     found = [Association.model_validate(asdict(one)) for one in related(recorded, alarms)]
     return Associations(alarms=len(alarms), metrics=found)

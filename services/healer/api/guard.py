@@ -1,4 +1,4 @@
-"""The guard before every request: names, the token, sizes, and protective headers."""
+"""The guard of every request: host names, the token, body limits, security headers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.service.http import parts_of, presented, same, with_headers
+from shared.service.http import no_valid_token, parts_of, presented, same, with_headers
 
 _PROTECTIVE = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self';"
@@ -53,13 +53,13 @@ class Guard:
         if scope["method"] != "GET" and self._is_foreign(scope, headers, host):
             return 403, "a page of another origin may not change anything here"
         if "transfer-encoding" in headers:
-            return 411, "say the body's length"
+            return 411, "a Content-Length header is required"
         declared = headers.get("content-length", "0")
         if not (declared.isascii() and declared.isdigit()) or int(declared) > _MAX_BODY_BYTES:
             return 413, f"at most {_MAX_BODY_BYTES} bytes"
         closed = self._token and not scope["path"].startswith(_OPEN)
         if closed and not same(presented(headers.get("authorization", "")), self._token):
-            return 401, "present the token: Authorization: Bearer ..."
+            return 401, no_valid_token("BAROGRAPH_HEALER_TOKEN")
         return None
 
     @staticmethod
@@ -68,6 +68,6 @@ class Guard:
         if origin is None:
             return False
         if origin == "null":
-            # A link's page tells nobody its address, so its own form comes from nowhere.
+            # A link's page sends no referrer, so its form has no origin.
             return not scope["path"].startswith(_OPEN)
         return parts_of(origin).netloc.lower() != host

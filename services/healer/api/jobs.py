@@ -1,4 +1,4 @@
-"""Whom jobs may name for notices, so that who hands one in learns at once of a name in vain."""
+"""Recipients that jobs may name, so that a submitter learns at once of a wrong one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Refused(BaseModel):
 def refused(
     healer: Provided, to: Annotated[list[NoticeTarget], Query(min_length=1, max_length=10)]
 ) -> Refused:
-    """Which of these targets a job may not name."""
+    """The targets among these that a job may not name."""
     channels = healer.settings.all_channels
     return Refused(
         refused=targets.refused(to, channels),

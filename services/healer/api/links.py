@@ -1,4 +1,4 @@
-"""Followed links: the page asks, its button acts; so what only looks at links changes nothing."""
+"""Links from mails: the page asks, its button acts, so link scanners change nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Token = Annotated[str, InPath(max_length=2048)]
 
 
 class _Answer(Exception):
-    """There is nothing to ask or do: this page says why."""
+    """There is nothing to confirm; this page says why."""
 
     def __init__(self, status: int, headline: str, text: str) -> None:
         super().__init__(text)

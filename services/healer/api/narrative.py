@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from services.healer.api.dependencies import Provided
 from services.healer.incidents.answers import ANSWERED, Answered
 from services.healer.people.reachability import problems
 from services.healer.people.unheard import Unheard, unheard
-from services.healer.people.why import Story, story, why
+from services.healer.people.why import Stand, Story, stands, story, why
+from shared.time_zones import Moment
 
 routes = APIRouter(tags=["alerts"])
 _AGENTS = 10_000
+_STANDINGS = 200
 
 
 class Reachability(BaseModel):
-    """Whether people can be reached."""
+    """The obstacles to reaching people, if any."""
 
     problems: tuple[str, ...]
     agents: tuple[Answered, ...] = ()
@@ -31,10 +33,20 @@ class Reachability(BaseModel):
 
 @routes.get("/alerts/{alert_id}/narrative")
 def narrative(healer: Provided, alert_id: str) -> Story:
-    """Say what was seen, decided and sent about one alert, open or ended."""
+    """Show what was observed, decided and sent about one alert, open or ended."""
     channels = healer.settings.all_channels
     with healer.unit() as unit:
         return story(alert_id, channels, healer.context(unit.records))
+
+
+@routes.get("/standings")
+def standings(
+    healer: Provided,
+    alert_id: Annotated[list[str], Query(min_length=1, max_length=_STANDINGS)],
+) -> dict[str, Stand]:
+    """Show how far people are notified of each of these alerts; unknown ones are left out."""
+    with healer.unit() as unit:
+        return stands(dict.fromkeys(alert_id), healer.context(unit.records))
 
 
 @routes.get("/why")
@@ -42,9 +54,9 @@ def of_machine(
     healer: Provided,
     host: Annotated[str, Query(min_length=1, max_length=253)],
     item: Annotated[str, Query(max_length=300)] = "",
-    at: AwareDatetime | None = None,
+    at: Moment | None = None,
 ) -> list[Story]:
-    """The same of a machine's alerts, newest first; ``at``: of those open then."""
+    """The same for a machine's alerts, newest first; ``at``: those open at that time."""
     channels = healer.settings.all_channels
     with healer.unit() as unit:
         return why(host, item, at, channels, healer.context(unit.records))
@@ -52,7 +64,7 @@ def of_machine(
 
 @routes.get("/reachability")
 def reachability(healer: Provided) -> Reachability:
-    """Say what keeps a critical alert from people; an empty list: nothing does."""
+    """List what would keep a critical alert from reaching people; empty: nothing."""
     with healer.unit() as unit:
         context = healer.context(unit.records)
         found, missed = problems(healer.settings, context), unheard(context)

@@ -1,4 +1,4 @@
-"""Silences: list, preview, make, end."""
+"""Silences: list, preview, create, end."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Window(BaseModel):
 
 @routes.get("")
 def silences(healer: Provided) -> list[Silence]:
-    """All that are known, the configured windows first."""
+    """List all silences, the configured windows first."""
     with healer.unit() as unit:
         return list(healer.handlers.people.silences(healer.context(unit.records)))
 
 
 @routes.get("/calendar")
 def calendar(healer: Provided, days: Annotated[int, Query(ge=1, le=60)] = 14) -> list[Window]:
-    """Every window in which a silence mutes from now on, for so many days."""
+    """List the windows in which silences mute within the next `days`."""
     now = healer.clock()
     with healer.unit() as unit:
         found = healer.handlers.people.silences(healer.context(unit.records))
@@ -49,7 +49,7 @@ def calendar(healer: Provided, days: Annotated[int, Query(ge=1, le=60)] = 14) ->
 
 @routes.post("/preview")
 def preview(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Preview:
-    """Say what the silence would mute: open alerts, its next windows, the past week."""
+    """Show what a silence would mute: open alerts, its next windows, the past week."""
     now = healer.clock()
     with healer.unit() as unit:
         return healer.handlers.people.preview(_silence(body, now), healer.context(unit.records))
@@ -57,7 +57,7 @@ def preview(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Previe
 
 @routes.post("", status_code=201)
 def make(healer: Provided, body: Annotated[dict[str, Any], Body()]) -> Silence:
-    """Silence; with the silence_id of another one, replace it."""
+    """Add a silence, or replace the one with the same silence_id."""
     people = healer.handlers.people
     silence = _silence(body, healer.clock())
     if any(silence.silence_id == window.silence_id for window in people.windows):
@@ -78,4 +78,9 @@ def end(healer: Provided, silence_id: str) -> Silence:
 
 def _silence(body: dict[str, Any], now: datetime) -> Silence:
     usual = {"silence_id": str(uuid.uuid4()), "starts_at": now.isoformat()}
-    return Silence.model_validate(usual | body)
+    silence = Silence.model_validate(usual | body)
+    if silence.covers({}):
+        # As in Alertmanager: a slip such as host="" or host=~".*" must not mute everything.
+        text = 'these matchers fit every alert; one must need a label, such as severity=~".+"'
+        raise HTTPException(422, text)
+    return silence

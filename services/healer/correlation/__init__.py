@@ -1,1 +1,1 @@
-"""Which alarms go together: rules found in what happened, decided by people, dropped by drift."""
+"""Correlation rules: mined from past alarms, decided by people, retired by drift."""

@@ -1,4 +1,4 @@
-"""Which metrics move with an alarm: the nearest-neighbour two-sample test, with a ranking.
+"""Ranks metrics by their association with an alarm: the nearest-neighbour two-sample test.
 
 The windows of a metric just before the alarms are one sample, windows at random times the other.
 If the metric has nothing to do with the alarm, a window's nearest neighbours carry its own label

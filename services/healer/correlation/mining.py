@@ -1,4 +1,4 @@
-"""From what alarmed when to rules: transactions, Apriori, lag, and whether a rule still holds."""
+"""Mines rules from alarms: transactions, Apriori, lag, and whether a rule still holds."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ def measured(found: list[Transaction], cause: str, effect: str) -> Pair | None:
 
 
 def drifted(now: Pair, causes: int, min_confidence: float) -> bool:
-    """Whether the rule no longer holds: even the upper end of its confidence's 95 % interval
-    (Wilson's) lies below the limit.
+    """Return whether the rule no longer holds: even the upper end of its confidence's 95 % interval
+    (Wilson's) is below the limit.
     """
     return upper_bound(now.confidence, causes) < min_confidence
 

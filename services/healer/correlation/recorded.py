@@ -1,4 +1,4 @@
-"""Which recorded metrics move with an alarm: samples as people have them, at equal steps."""
+"""Recorded metrics, resampled to equal steps for the test of association."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Recorded(BaseModel):
         default=5,
         ge=2,
         le=1000,
-        description="The number of steps before an alarm that are looked at.",
+        description="The number of steps before an alarm that are examined.",
     )
 
     @model_validator(mode="after")

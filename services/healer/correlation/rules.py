@@ -1,4 +1,4 @@
-"""Rules as the healer keeps them: proposed, accepted by a person, enforced, retired by drift.
+"""The records of rules: proposed, accepted by a person, enforced, retired by drift.
 
 An accepted rule is an inhibition of the alert lifecycle: while A is open, B is attached to it.
 """
@@ -28,7 +28,7 @@ from services.healer.model.transitions import collected
 from services.healer.notify.inhibition import INHIBITIONS, Inhibition
 from shared.changes import with_changes
 from shared.contracts import CorrelationChanged, Message, RuleDecide
-from shared.contracts.healing import RuleState
+from shared.contracts.correlation import RuleState
 from shared.contracts.message import deterministic_id
 from shared.service import Context
 from shared.store import Collection

@@ -1,4 +1,4 @@
-"""How correlation rules are looked for."""
+"""Settings of the search for correlation rules."""
 
 from __future__ import annotations
 
@@ -6,29 +6,31 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Correlation(BaseModel):
-    """How rules are looked for."""
+    """Settings of the search for rules."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     window_s: float = Field(
         default=600,
         gt=0,
-        description="Alarms that begin in the same window of this length came together.",
+        description="The length of the windows; alarms that begin in the same window count as "
+        "simultaneous.",
     )
     days: float = Field(
-        default=28, gt=0, description="Rules are looked for in the alarms of so many past days."
+        default=28, gt=0, description="The number of past days whose alarms are mined."
     )
     min_support: float = Field(
         default=0.2,
         gt=0,
         le=1,
-        description="A rule's alarms come in at least this share of all windows with alarms.",
+        description="The smallest share of all windows with alarms in which a rule's alarms must "
+        "occur.",
     )
     min_confidence: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="Where alarm A comes, B comes with it in at least this share of the windows.",
+        description="The smallest share of the windows with alarm A in which B must occur as well.",
     )
     min_lift: float = Field(
         default=1.0,
@@ -39,16 +41,15 @@ class Correlation(BaseModel):
     min_count: int = Field(
         default=10,
         ge=1,
-        description="A rule needs so many times that its alarms A and B came together.",
+        description="How often alarms A and B must have occurred together.",
     )
     drift_days: float = Field(
         default=7,
         gt=0,
-        description="Whether a rule still holds is judged by the alarms of so many past days.",
+        description="The number of past days by which is judged whether a rule still holds.",
     )
     drift_causes: int = Field(
         default=10,
         ge=1,
-        description="Alarm A must have come so often before it is judged whether its rule still "
-        "holds.",
+        description="How often alarm A must have occurred before its rule is judged again.",
     )

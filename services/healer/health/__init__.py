@@ -1,1 +1,1 @@
-"""How well machines are: 0 to 100, every term shown, and what to fix first."""
+"""The health of machines: a score from 0 to 100 with every term, and what to fix first."""

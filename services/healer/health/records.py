@@ -1,9 +1,9 @@
-"""The last health of every machine and group, and what it needs to know of alarms."""
+"""The records of health: the latest score of each machine and group, and its open alarms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict
@@ -23,6 +23,7 @@ HEALTH = Collection(
     key=lambda h: f"{h.scope}/{h.name}",
     group=lambda h: h.scope,
     status=lambda h: h.verdict,
+    due=lambda h: h.at,
 )
 
 
@@ -34,8 +35,16 @@ class Past(BaseModel):
     name: str
     hours: tuple[Hour, ...]
 
+    @property
+    def until(self) -> datetime:
+        """When the newest of its hours began."""
+        newest = max((hour.hour for hour in self.hours), default=0)
+        return datetime.fromtimestamp(newest * 3600, UTC)
 
-PASTS = Collection("health-past", Past, key=lambda past: past.name)
+
+PASTS = Collection("health-past", Past, key=lambda past: past.name, due=lambda past: past.until)
+_CURRENT = timedelta(hours=1)
+"""A machine without a report for this time counts in no group: it was removed, or is silent."""
 _MAX_RECORDS = 100_000
 _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
 
@@ -86,11 +95,20 @@ def open_alarms(records: Records) -> dict[str, Alarms]:
     return found
 
 
+def forget(records: Records, before: datetime) -> None:
+    """Delete machines and groups without reports since then."""
+    for report in records.find(HEALTH, due_before=before):
+        records.delete(HEALTH, HEALTH.key(report))
+    for past in records.find(PASTS, due_before=before):
+        records.delete(PASTS, past.name)
+
+
 def groups(records: Records, wanted: tuple[Group, ...], now: datetime) -> Iterator[Message]:
     """A report for every group that has machines."""
     machines = records.find(HEALTH, group="machine", limit=_MAX_RECORDS) if wanted else []
+    current = [machine for machine in machines if now - machine.at <= _CURRENT]
     for group in wanted:
-        members = [m for m in machines if fnmatchcase(m.name, group.hosts)]
+        members = [m for m in current if fnmatchcase(m.name, group.hosts)]
         if members:
             report = HealthReported.model_validate({"at": now, **of_group(group.name, members)})
             records.put(HEALTH, report)

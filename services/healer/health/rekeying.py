@@ -1,4 +1,4 @@
-"""The part of a snapshot of machines' health that is about some machines only."""
+"""Selects the part of a health snapshot that belongs to certain machines."""
 
 from __future__ import annotations
 

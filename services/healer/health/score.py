@@ -1,4 +1,4 @@
-"""The health of a machine: 100 less what each of its troubles costs.
+"""The health score of a machine: 100 minus the cost of each of its problems.
 
 Each item costs nothing up to a value that is fine, all its points at a value that is bad, and in
 between in proportion. Alarms cost by severity. docs/algorithms/health.md explains the design.
@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shared.contracts.healing import HealthReported, HealthTerm
+from shared.contracts.health import HEALTHY, WATCH, HealthReported, HealthTerm
 from shared.items import ITEMS
 
-HEALTHY, WATCH = 80.0, 50.0
-"""From these scores on a machine is healthy, and to be watched; below it is sick."""
 _IDLE_CPU, _IDLE_MEMORY, _BUSY_CPU, _BUSY_MEMORY = 10.0, 40.0, 85.0, 92.0
 _HEADROOM = 1.25
 _MIN_HOURS = 6
@@ -62,15 +60,15 @@ class Alarms:
 
 
 _ALARMS = (
-    ("critical alarms", "critical", 15.0, 45.0),
-    ("warnings", "warning", 5.0, 20.0),
-    ("predicted alarms", "predicted", 8.0, 24.0),
+    ("critical alarms", "critical alarm", "critical", 15.0, 45.0),
+    ("warnings", "warning", "warning", 5.0, 20.0),
+    ("predicted alarms", "predicted alarm", "predicted", 8.0, 24.0),
 )
 
 
 @dataclass(frozen=True)
 class Hour:
-    """An hour of a machine, as means; CPU and memory in percent used, None when not known."""
+    """Hourly means of a machine; CPU and memory in percent used, None if unknown."""
 
     hour: int
     """Hours since 1970."""
@@ -98,10 +96,11 @@ def terms(values: Mapping[Key, float], alarms: Alarms) -> list[HealthTerm]:
         )
         for item, (lost, value, series) in worst.items()
     ]
-    for name, field, each, most in _ALARMS:
+    for name, one, field, each, most in _ALARMS:
         count = getattr(alarms, field)
         lost = min(most, each * count)
-        found.append(HealthTerm(name=name, value=count, lost=lost, sentence=f"{count} {name}"))
+        sentence = f"{count} {one if count == 1 else name}"
+        found.append(HealthTerm(name=name, value=count, lost=lost, sentence=sentence))
     return sorted(found, key=lambda term: -term.lost)
 
 

@@ -1,10 +1,10 @@
-"""Reads one partition of all samples and says how the machines in it are."""
+"""Reads one partition of the samples and reports the health of its machines."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
@@ -13,23 +13,24 @@ from typing import Protocol
 import numpy as np
 import structlog
 
+from services.healer.health.machine import HOUR_MS, HOURS, Machine, count, in_order
 from services.healer.health.score import WEIGHTS, Alarms, Hour, Key, health
 from shared.columns import Array, part_of
 from shared.contracts import HealthReported, Message
 from shared.derivation import Deriver
 from shared.messaging.errors import Reject
 from shared.samples import InvalidBatch, SampleBatch, decode, labels_from
-from shared.snapshots import UNFIT, SnapshotStore, pack, unpack
+from shared.snapshots import SnapshotStore, restored
 from shared.storage import StorageError
+from shared.stream_clock import StreamClock
 
 log = structlog.get_logger(__name__)
 
 _EVERY_MS = 60_000
 _SAID_MS = 15 * 60_000
 _STALE_MS = 10 * 60_000
+_RAW_KEPT_MS = 7 * HOURS * HOUR_MS
 _SMOOTH = 0.3
-_HOURS = 24
-_CPU, _MEMORY = ("cpu.idle", ""), ("mem.memused.percent", "")
 _STATE = "state"
 _MAX_SERIES = 1_000_000
 
@@ -50,27 +51,6 @@ class Memory(Protocol):
         """The last day's hours of these machines, of which one has ended."""
 
 
-@dataclass
-class Machine:
-    """The values and scores of one machine."""
-
-    values: dict[Key, tuple[int, float]] = field(default_factory=dict)
-    """Smoothed value by series, with the time it was last heard of."""
-    hours: list[Hour] = field(default_factory=list)
-    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
-    """Sums over the present hour: reports, scores, CPU used, memory used."""
-    hour: int = 0
-    said_ms: int = 0
-    said: tuple[float, str] = (-1.0, "")
-    told_ms: int = 0
-    """The time of its last report, whether that was published or not."""
-
-    @property
-    def newest_ms(self) -> int:
-        """The time of its newest value."""
-        return max((time_ms for time_ms, _ in self.values.values()), default=0)
-
-
 class HealthWorker:
     """See ``shared.service.PartitionWorker``. A report is made once a minute of the samples' own
     time, or once a quarter of an hour of it where samples come late, and published when the score
@@ -84,21 +64,25 @@ class HealthWorker:
         self._deriver = Deriver(_MAX_SERIES)
         self._machines: dict[str, Machine] = {}
         self._next_ms = 0
+        self._clock = StreamClock(_EVERY_MS)
+        self._swept_hour = -1
 
     def restore(self) -> int | None:
         """The newest snapshot that is whole."""
-        for name, data in self._store.newest_first():
-            try:
-                offset, arrays = unpack(data)
-                self._deriver = Deriver.restored(part_of(arrays, "deriver/"), _MAX_SERIES)
-                self._take(json.loads(arrays[_STATE].tobytes()))
-            except UNFIT as error:
-                log.warning("snapshot_refused", snapshot=name, reason=str(error))
-                continue
-            # Another replica may have had the partition since.
-            self._recall(list(self._machines))
-            return offset
-        return None
+        found = restored(self._store, self._partition, self._restored)
+        if found is None:
+            return None
+        # Another replica may have had the partition since.
+        self._recall(list(self._machines))
+        return found[0]
+
+    def _restored(self, arrays: dict[str, Array]) -> None:
+        self._deriver = Deriver.restored(part_of(arrays, "deriver/"), _MAX_SERIES)
+        self._take(json.loads(arrays[_STATE].tobytes()))
+
+    def begin_again(self) -> None:
+        """See ``PartitionWorker``."""
+        self._store.begin_again()
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         """Take the samples in; reports, when a minute is over."""
@@ -107,6 +91,9 @@ class HealthWorker:
         except InvalidBatch as error:
             raise Reject(f"batch {offset} cannot be read: {error}") from error
         newest = max(samples.clock_ms or 0, int(samples.time_ms.max()) if len(samples) else 0)
+        if self._clock.tell(newest, samples.clock_ms) < 0:
+            self._set_back()
+        self._sweep()
         points = self._deriver.apply(samples)
         known = len(self._machines)
         self._take_points(points)
@@ -116,6 +103,33 @@ class HealthWorker:
         if reports:
             self._memory.keep(reports)
         return reports
+
+    def _set_back(self) -> None:
+        """A gateway's clock had been ahead: what was noted for that time has not happened yet."""
+        now_ms = self._next_ms = self._clock.now_ms
+        for machine in self._machines.values():
+            machine.said_ms = min(machine.said_ms, now_ms)
+            machine.told_ms = min(machine.told_ms, now_ms)
+            machine.heard_ms = min(machine.heard_ms, now_ms)
+            machine.hours = [hour for hour in machine.hours if hour.hour <= now_ms // HOUR_MS]
+            machine.hour = min(machine.hour, now_ms // HOUR_MS)
+
+    def _sweep(self) -> None:
+        """Once an hour forget series and machines that have sent nothing for a day.
+
+        Labels come and go: mounts of containers and their interfaces would add up for ever.
+        """
+        now_ms = self._clock.now_ms
+        if now_ms // HOUR_MS == self._swept_hour:
+            return
+        self._swept_hour = now_ms // HOUR_MS
+        self._deriver.forget(now_ms - _RAW_KEPT_MS)
+        for host, machine in list(self._machines.items()):
+            if now_ms - machine.heard_ms > HOURS * HOUR_MS:
+                del self._machines[host]
+                continue
+            oldest = machine.newest_ms - HOURS * HOUR_MS
+            machine.values = {k: each for k, each in machine.values.items() if each[0] >= oldest}
 
     def _due(self, newest: int, points: SampleBatch) -> dict[str, int]:
         """The machines whose report is due, and the time it is about.
@@ -143,7 +157,7 @@ class HealthWorker:
             return
         for host, past in self._memory.past(hosts).items():
             machine = self._machines[host]
-            machine.hours = _in_order([*past, *machine.hours])[-_HOURS:]
+            machine.hours = in_order([*past, *machine.hours])[-HOURS:]
 
     def snapshot(self, offset: int) -> None:
         """Store state and offset as one."""
@@ -151,7 +165,7 @@ class HealthWorker:
         arrays: dict[str, Array] = {_STATE: np.frombuffer(text, dtype=np.uint8)}
         arrays |= {f"deriver/{name}": a for name, a in self._deriver.snapshot().items()}
         try:
-            self._store.write(offset, pack(offset, arrays))
+            self._store.write(offset, arrays)
         except (StorageError, OSError) as error:
             log.warning("snapshot_failed", partition=self._partition, reason=str(error))
 
@@ -169,6 +183,7 @@ class HealthWorker:
 
     def _heard(self, host: str, key: Key, time_ms: int, value: float) -> None:
         machine = self._machines.setdefault(host, Machine())
+        machine.heard_ms = self._clock.now_ms
         old = machine.values.get(key)
         if np.isnan(value) or (old is not None and time_ms <= old[0]):
             return
@@ -188,7 +203,7 @@ class HealthWorker:
                 {"name": host, "at": datetime.fromtimestamp(now_ms / 1000, UTC), **fields}
             )
             machine.told_ms = now_ms
-            if _count(machine, report.score, values, now_ms):
+            if count(machine, report.score, values, now_ms):
                 ended[host] = machine.hours
             score, verdict = machine.said
             moved = abs(report.score - score) >= 1 or report.verdict != verdict
@@ -205,10 +220,12 @@ class HealthWorker:
                 "hours": [asdict(hour) for hour in machine.hours],
                 "rest": [machine.sums, machine.hour, machine.said_ms, machine.said],
                 "told_ms": machine.told_ms,
+                "heard_ms": machine.heard_ms,
             }
             for host, machine in self._machines.items()
         }
-        return {"next_ms": self._next_ms, "machines": machines}
+        clock = self._clock.snapshot()
+        return {"next_ms": self._next_ms, "clock": clock, "machines": machines}
 
     def _take(self, state: dict[str, object]) -> None:
         machines = {}
@@ -222,38 +239,12 @@ class HealthWorker:
                 said_ms,
                 tuple(said),
                 kept.get("told_ms", said_ms),
+                kept.get("heard_ms", int(str(state["next_ms"]))),
             )
         self._machines, self._next_ms = machines, int(str(state["next_ms"]))
-
-
-def _in_order(hours: Iterable[Hour]) -> list[Hour]:
-    """Each hour once, as it was said last; the oldest first."""
-    joined = {hour.hour: hour for hour in hours}
-    return [joined[number] for number in sorted(joined)]
-
-
-def _count(machine: Machine, score: float, values: Mapping[Key, float], now_ms: int) -> bool:
-    """Take a report into the hour that runs; whether one has ended."""
-    hour = now_ms // 3_600_000
-    count, scores, cpu, memory = machine.sums
-    over = hour != machine.hour and count > 0
-    if over:
-        # A machine that never reports its CPU or memory has an unknown use, which is not zero.
-        tells_cpu, tells_memory = _CPU in machine.values, _MEMORY in machine.values
-        ended = Hour(
-            machine.hour,
-            scores / count,
-            cpu / count if tells_cpu else None,
-            memory / count if tells_memory else None,
-        )
-        known = _in_order([*machine.hours, ended])
-        machine.hours = [past for past in known if past.hour >= hour - _HOURS]
-        count = scores = cpu = memory = 0.0
-    machine.hour = hour
-    used = 100 - values.get(_CPU, 100.0)
-    held = values.get(_MEMORY, 0.0)
-    machine.sums = [count + 1, scores + score, cpu + used, memory + held]
-    return over
+        # Snapshots from before the clock could be set back know only what is due when.
+        due_ms = max(self._next_ms - _EVERY_MS, -1)
+        self._clock.restore(state.get("clock", (due_ms, 0, -1)))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=65_536)

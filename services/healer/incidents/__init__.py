@@ -1,1 +1,1 @@
-"""The life of an incident: what a signal changes, evidence, handling and verification."""
+"""An incident's lifecycle: signals, evidence, handling and verification."""

@@ -1,57 +1,49 @@
-"""Alerts from outside: what Alertmanager's API v2 and its webhook say, as signals of ours."""
+"""Reads one alert of Prometheus or Alertmanager as a signal."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Annotated
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from services.healer.incidents.severity_words import severity_of
-from services.healer.model.faults import faults_of
+from services.healer.model.severity_words import severity_of
 from services.healer.model.signal import Sight, Signal
-from shared.contracts import Fault
 from shared.contracts.alerts import AlertState, SeriesRef
 from shared.contracts.message import deterministic_id
+from shared.honored_labels import honored
 from shared.items import family_of
-from shared.machine import OTHER_LABELS, is_scraped, machine_for, machine_of
+from shared.machine import OTHER_LABELS, is_loopback, is_scraped, known_machine, machine_for
+from shared.time_zones import Moment
 
 _OTHER_HOST_LABELS = (*OTHER_LABELS, "pod")
 _NOT_ITEM = re.compile(r"[^A-Za-z0-9_:.\-]+")
-_VERSIONS = ("4", "1")
-"""The versions of Alertmanager's webhook and of Grafana's, which has the same fields."""
+_SAID = ("summary", "description", "message")
+"""Annotations that describe the problem, the shortest first."""
 _ZERO_YEAR = 1
 """Go's zero time, which Alertmanager's clients send for "not set"."""
 _MAX_LABELS, _MAX_NAME, _MAX_VALUE, _MAX_TEXT = 64, 128, 512, 2000
-_MAX_TRUNCATED = 1_000_000
-_FIRST_MOMENT = datetime.min.replace(tzinfo=UTC)
-_LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 _MAX_AHEAD = timedelta(days=3660)
-MAX_ALERTS = 10_000
-"""In one request; Prometheus sends 64, an Alertmanager those of a group."""
-_MAX_FAULTS = 1_000
+_LEAP_SECOND = re.compile(r"^(\d{4}-\d\d-\d\d[Tt ]23:59:)60")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that no database or message can hold."""
 
 
 def _storable(texts: object) -> object:
-    """The map without what cannot be stored; Go writes an empty map as null."""
-    if texts is None:
+    """The map without invalid characters; Go encodes an empty map as null, PHP as a list."""
+    if texts is None or texts == []:
         return {}
     if not isinstance(texts, dict):
         return texts
@@ -59,7 +51,7 @@ def _storable(texts: object) -> object:
 
 
 def _text(value: object) -> object:
-    """A value as text: scripts write numbers and truths where Alertmanager has texts."""
+    """A value as text; scripts send numbers and booleans where Alertmanager has texts."""
     if isinstance(value, str):
         return _UNSTORABLE.sub("\ufffd", value)
     if value is None:
@@ -67,21 +59,24 @@ def _text(value: object) -> object:
     return json.dumps(value) if isinstance(value, bool | int | float) else value
 
 
+def _said(texts: object) -> object:
+    """Annotations as text, so that no alert is lost because of other values."""
+    if not isinstance(texts, dict):
+        texts = {"description": texts} if texts else {}
+    plain = (str, bool, int, float, type(None))
+    shown = {n: v if isinstance(v, plain) else json.dumps(v)[:_MAX_TEXT] for n, v in texts.items()}
+    return _storable(shown)
+
+
 def _given(moment: object) -> object:
-    """An empty text is no moment."""
+    """Treat an empty text as absent, and a leap second as the second before it."""
+    if isinstance(moment, str):
+        moment = _LEAP_SECOND.sub(r"\g<1>59", moment)
     return None if moment == "" else moment
 
 
-def _within_calendar(moment: datetime) -> datetime:
-    """In universal time, where a zone may lead out of the calendar's first or last day."""
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        return _FIRST_MOMENT if moment.year == _ZERO_YEAR else _LAST_MOMENT
-
-
 Texts = Annotated[dict[str, str], BeforeValidator(_storable)]
-Moment = Annotated[AwareDatetime, AfterValidator(_within_calendar)]
+Words = Annotated[dict[str, str], BeforeValidator(_said)]
 OptionalMoment = Annotated[Moment | None, BeforeValidator(_given)]
 
 
@@ -91,26 +86,43 @@ class OutsideAlert(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     labels: Texts = Field(min_length=1)
-    annotations: Texts = {}
+    annotations: Words = {}
     startsAt: OptionalMoment = None  # noqa: N815 - Alertmanager's name
     endsAt: OptionalMoment = None  # noqa: N815 - Alertmanager's name
     status: str = ""
 
+    @field_validator("status", mode="before")
+    @classmethod
+    def _of_a_webhook(cls, status: object) -> object:
+        """Accept the status of Alertmanager's listing, which does not show whether it has ended."""
+        return status if isinstance(status, str) else ""
+
     @field_validator("labels")
     @classmethod
     def _named(cls, labels: dict[str, str]) -> dict[str, str]:
-        """An empty value is no label, as in Alertmanager."""
+        """Drop labels with empty values, as Alertmanager does."""
         found = {name: value for name, value in labels.items() if value}
         if not found:
             raise ValueError("an alert needs a label that has a value")
         if "" in found:
             raise ValueError(f"the label of value {found['']!r} has no name")
-        return found
+        return honored(found)
+
+    @property
+    def began(self) -> datetime | None:
+        """The start, if the sender gives one."""
+        starts = self.startsAt
+        return None if starts is None or starts.year == _ZERO_YEAR else starts
+
+    @property
+    def ends(self) -> datetime | None:
+        """The end, past or future, if the sender gives one."""
+        ends = self.endsAt
+        return None if ends is None or ends.year == _ZERO_YEAR else ends
 
     @model_validator(mode="after")
     def _in_order(self) -> OutsideAlert:
-        starts, ends = self.startsAt, self.endsAt
-        if starts and ends and ends.year != _ZERO_YEAR and ends < starts:
+        if self.startsAt and self.ends and self.ends < self.startsAt:
             msg = "startsAt must be before endsAt"
             raise ValueError(msg)
         return self
@@ -125,61 +137,30 @@ class Outside:
     signal: Signal
     sight: Sight
     over: bool
-
-
-def readable(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
-    """The alerts that can be read, and what is wrong with the others."""
-    if isinstance(body, dict) and "alerts" in body:
-        problem = "this is a webhook's body: /webhooks/alertmanager takes it"
-        return [], [Fault(field="", problem=problem)]
-    if not isinstance(body, list):
-        return [], [Fault(field="", problem="must be a list of alerts")]
-    found, faults = [], []
-    for number, each in enumerate(body[:MAX_ALERTS]):
-        try:
-            alert = OutsideAlert.model_validate(each)
-        except ValidationError as error:
-            faults += faults_of(error.errors(include_url=False), number)
-            continue
-        found.append(alert)
-    if len(faults) > _MAX_FAULTS:
-        more = Fault(field="", problem=f"and {len(faults) - _MAX_FAULTS} further faults")
-        faults = [*faults[:_MAX_FAULTS], more]
-    if len(body) > MAX_ALERTS:
-        problem = f"of {len(body)} alerts the first {MAX_ALERTS} are read: send fewer at once"
-        faults.append(Fault(field="", problem=problem))
-    return found, faults
-
-
-def readable_webhook(body: object) -> tuple[list[OutsideAlert], list[Fault]]:
-    """The same of what a webhook posts."""
-    if not isinstance(body, dict):
-        problem = "must be an object with `alerts`; /api/v2/alerts takes a list"
-        return [], [Fault(field="", problem=problem)]
-    if str(body.get("version", "4")) not in _VERSIONS:
-        return [], [Fault(field="version", problem="only version 4 is understood")]
-    if "alerts" not in body:
-        problem = "is missing: this door takes what Alertmanager's and Grafana's webhooks post"
-        return [], [Fault(field="alerts", problem=problem)]
-    return readable(body["alerts"])
-
-
-def truncated(body: object) -> int:
-    """How many alerts a webhook's sender left out of it, as it says."""
-    number = body.get("truncatedAlerts") if isinstance(body, dict) else None
-    return min(max(number, 0), _MAX_TRUNCATED) if type(number) is int else 0
+    ended_ms: int
+    """The end of an alert that has ended, not later than the time of its message."""
 
 
 def machines_named(labels: Mapping[str, str]) -> tuple[str, ...]:
     """The machines that an alert may be about, the likeliest first.
 
     Of a scraped target that is ``instance``, as for its metrics: the exporter's own ``host`` may
-    be a virtual host or whatever a visitor sent. Without Prometheus it is ``host``.
+    be a virtual host or whatever a visitor sent. Without Prometheus it is ``host``. Where that is
+    only ``localhost``, a label that names a machine says more.
     """
     first = ("instance", "host") if is_scraped(labels) else ("host", "instance")
     texts = [labels.get(label, "") for label in (*first, *_OTHER_HOST_LABELS)]
-    named = dict.fromkeys(filter(None, map(machine_of, texts[:2])))
-    return (*named,) if named else (machine_for(*texts),)
+    named = (*dict.fromkeys(filter(None, map(known_machine, texts[:2]))),)
+    if all(map(is_loopback, named)):
+        others = map(known_machine, texts[2 : 2 + len(OTHER_LABELS)])
+        named = (*filter(None, [next(filter(None, others), None)]), *named)
+    return tuple(sorted(named, key=is_loopback)) or (machine_for(*texts),)
+
+
+def nodes_named(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """The machines that an alert's other labels name: kube-state-metrics speaks of nodes."""
+    texts = (labels.get(label, "") for label in OTHER_LABELS)
+    return tuple(dict.fromkeys(filter(None, map(known_machine, texts))))
 
 
 def understood(
@@ -198,14 +179,14 @@ def understood(
     item = _NOT_ITEM.sub("_", name)[:200].lstrip("0123456789.-")
     item = item if any(map(str.isalnum, item)) else "alert"
     host = machine or machines_named(labels)[0]
-    ends = None if alert.endsAt is None or alert.endsAt.year == _ZERO_YEAR else alert.endsAt
+    ends = alert.ends
     over = alert.status.lower() == "resolved" or (ends is not None and ends <= now)
     expires = min(ends, now + _MAX_AHEAD) if ends else None
     if ends is None and timeout is not None:
         expires = now + timeout
     fingerprint = deterministic_id(*(f"{k}\x1e{v}" for k, v in sorted(labels.items())))
-    # Without a start of its own an alert is the same until it ends, as in Alertmanager.
-    began = alert.startsAt.isoformat() if alert.startsAt else ""
+    # An alert without a start time is the same until it ends, as in Alertmanager.
+    began = alert.began.isoformat() if alert.began else ""
     note = alert.annotations
     return Outside(
         series=SeriesRef(host=host, item=item, labels=_kept(labels, host, item)),
@@ -214,7 +195,7 @@ def understood(
             event_id=deterministic_id("outside", fingerprint, began),
             state=AlertState.FIRING,
             severity=severity_of(labels),
-            # Not its start: one that was handled and still holds is news when it is repeated.
+            # Not its start: a handled alert that still holds is news when it is repeated.
             time_ms=int(now.timestamp() * 1000),
             expires=None if over else expires,
             ending="it was not repeated",
@@ -223,11 +204,12 @@ def understood(
             # As in Prometheus' own ALERTS series: 1 while the condition holds.
             value=_number(note.get("value", "")),
             threshold=None,
-            sentence=(
-                note.get("summary") or note.get("description") or note.get("message") or name
-            )[:_MAX_TEXT],
+            sentence=next(filter(None, (note.get(key, "").strip() for key in _SAID)), name)[
+                :_MAX_TEXT
+            ],
         ),
         over=over,
+        ended_ms=int(min(ends or now, now).timestamp() * 1000),
     )
 
 
@@ -256,12 +238,7 @@ def _digest(text: str) -> str:
 
 def _number(text: str) -> float:
     try:
-        value = float(text)
+        value = float(text.strip().removesuffix("%"))
     except ValueError:
         return 1.0
     return value if abs(value) < float("inf") else 1.0
-
-
-def named(faults: Sequence[Fault]) -> str:
-    """The faults in one line."""
-    return "; ".join(f"{f.field}: {f.problem}" if f.field else f.problem for f in faults)

@@ -1,6 +1,8 @@
-"""Which machines' node agents have answered, and what to say when one does not."""
+"""The node agents that have answered, and the sentence for one that does not."""
 
 from __future__ import annotations
+
+import re
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -9,7 +11,7 @@ from shared.store import Collection
 
 
 class Answered(BaseModel):
-    """When a machine's agent last answered a command."""
+    """A machine's agent and the time of its last answer."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,13 +24,21 @@ ANSWERED = Collection("answered", Answered, key=lambda answered: answered.host)
 STORM = "The machine was not asked for the cause: there is a storm of alerts."
 
 
+_HEAD_OF_AUDIT = re.compile(r"(^|; )audit [0-9a-f]+$")
+
+
+def spoken(detail: str) -> str:
+    """Return what a machine says of a remediation, without the hash of its audit."""
+    return _HEAD_OF_AUDIT.sub("", detail)
+
+
 def heard(host: str, ctx: Context) -> None:
-    """An answer came, whatever it says."""
+    """Record that the machine's agent has answered."""
     ctx.records.put(ANSWERED, Answered(host=host, at=ctx.now))
 
 
 def no_evidence(host: str, wait_s: float, ctx: Context) -> str:
-    """Why a notice has no evidence, and what would change that."""
+    """Return why a notice has no evidence, and what would change that."""
     last = ctx.records.get(ANSWERED, host)
     if last is not None:
         return (
@@ -43,12 +53,12 @@ def no_evidence(host: str, wait_s: float, ctx: Context) -> str:
 
 
 def no_answer(host: str, what: str, wait_s: float, ctx: Context) -> str:
-    """Why it is not known whether a command was carried out."""
+    """Return why it is not known whether a command was carried out."""
     said = f"The machine did not say within {wait_s:g} s that {what}"
     never = ctx.records.get(ANSWERED, host) is None
     return f"{said}: no node agent has ever answered from {host}." if never else f"{said}."
 
 
 def no_plan(remediation: str, wait_s: float) -> str:
-    """Why a notice does not say what a remediation would do."""
+    """Return why a notice does not say what a remediation would do."""
     return f"What {remediation} would do is not known: its plan did not come within {wait_s:g} s."

@@ -1,4 +1,4 @@
-"""The canary: a series of our own that must raise an alarm and clear it, again and again.
+"""The canary: a series of our own that must raise an alarm and clear it, repeatedly.
 
 Its samples take every sample's way: broker, detector, healer, channel. When a round is complete a
 short notice goes to the channels that want the canary, such as a dead-man's switch; when rounds
@@ -28,7 +28,7 @@ _PATIENCE = 3
 
 
 class Canary:
-    """Takes the round on, one small step a call.
+    """Advances the canary's round by one step per call.
 
     Args:
         every_s: pause between the beginnings of rounds.
@@ -40,7 +40,7 @@ class Canary:
         self._dispatch = dispatch
 
     def step(self, ctx: Context) -> MetricBatch:
-        """Look what has come of it; the sample to send next."""
+        """Check the state of the round, and return the sample to send next."""
         state = ctx.records.get(CANARIES, "canary") or CanaryState()
         now_state = self._next(state, ctx)
         if now_state != state:

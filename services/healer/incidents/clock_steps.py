@@ -1,4 +1,4 @@
-"""When the clock is set: what was due after a pause is due after that pause all the same.
+"""Clock steps: everything that waits for a time is moved with the clock.
 
 A lease that ended at once would let two remediations work on one target; one that ended an hour
 late would keep every other from it. So all moments move with the clock.
@@ -19,6 +19,7 @@ from services.healer.model.action import ACTIONS, CLUSTER_ORDERS, LEASES, OPEN_A
 from services.healer.model.commands import RUNS
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.notification import (
+    CHANNEL_FAILURES,
     DELIVERIES,
     FLAPS,
     GROUPS,
@@ -27,20 +28,21 @@ from services.healer.model.notification import (
     STORM,
 )
 from services.healer.model.transitions import Phase
+from shared.changes import changed
 from shared.service import Context
 from shared.store import Collection, Records
 
 log = structlog.get_logger(__name__)
 
 NOTICED = timedelta(seconds=30)
-"""Less than this is the difference between two machines' clocks, and costs no more than itself."""
+"""Smaller steps are within the difference of two machines' clocks, and are ignored."""
 _LIMIT = 100_000
 _ACTING = (Phase.ACTING, Phase.SETTLING, Phase.READING, Phase.UNDOING)
 _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
 
 
 class Clock(BaseModel):
-    """The latest time at which the healer was seen to work."""
+    """The latest time at which the healer was working."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +55,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class ClockSteps:
-    """Notices that the clock was set, and moves with it whatever waits for a moment.
+    """Detects that the clock was set, and moves everything that waits for a time.
 
     Args:
         uptime: seconds by a clock that nobody sets. What the clock of contexts gains over it is a
@@ -63,18 +65,25 @@ class ClockSteps:
     def __init__(self, uptime: Callable[[], float] | None = None) -> None:
         self._uptime = uptime
         self._last: tuple[datetime, float] | None = None
+        """Both clocks at the last check whose consequences are stored."""
+        self._put: tuple[datetime, float] | None = None
+        """Both clocks when the record was written last, perhaps in a transaction that failed."""
 
     def follow(self, ctx: Context) -> None:
-        """Look at the clock, before anything that waits for it is done."""
-        passed, gained = self._passed(ctx.now)
+        """Check the clock before any work that depends on it."""
         before = ctx.records.get(CLOCK, "clock")
+        if before is not None and self._put is not None and before.seen == self._put[0]:
+            self._last = self._put
+        passed, gained = self._passed(ctx.now)
         if before is not None and abs(ctx.now - before.seen) < NOTICED:
-            # Nothing was set, or another replica has seen to it.
+            # The clock was not set, or another replica has handled it.
+            self._last = self._reading(ctx.now)
             return
         ctx.records.put(CLOCK, Clock(seen=ctx.now))
+        self._put = self._reading(ctx.now)
         if before is None:
             return
-        # Who started after the step knows of it only by what the healer saw before.
+        # A process that started after the step knows of it only from the healer's records.
         by = gained if abs(gained) >= NOTICED else min(ctx.now - before.seen, timedelta())
         if by < timedelta():
             log.warning("clock_set_back", seconds=-by.total_seconds())
@@ -85,23 +94,26 @@ class ClockSteps:
             _move(ctx.records, _Step(by, lambda moment: moment < set_at))
 
     def _passed(self, now: datetime) -> tuple[timedelta, timedelta]:
-        """The time since the last look, and what the clock went on more than that."""
-        if self._uptime is None:
+        """The time since the last stored check, and by how much the clock deviates from it."""
+        reading = self._reading(now)
+        if reading is None:
             return timedelta(), timedelta()
-        (seen, before), uptime = self._last or (now, self._uptime()), self._uptime()
-        self._last = (now, uptime)
-        passed = timedelta(seconds=uptime - before)
+        seen, before = self._last = self._last or reading
+        passed = timedelta(seconds=reading[1] - before)
         return passed, now - seen - passed
+
+    def _reading(self, now: datetime) -> tuple[datetime, float] | None:
+        return None if self._uptime is None else (now, self._uptime())
 
 
 def uptime() -> float:
-    """Seconds since the machine's start, those asleep among them where the system counts them."""
+    """Seconds since boot, including sleep where the system counts it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True)
 class _Step:
-    """By how much the clock was set, and which moments still count by the clock before it.
+    """The size of a clock step, and the times that still follow the old clock.
 
     After a step back those are the ones to come. After a step forward they are the ones that seem
     past: what was noted after the step is not moved, and a longer wait loses the step at most.
@@ -111,7 +123,7 @@ class _Step:
     is_of_before: Callable[[datetime], bool]
 
     def moved(self, value: Any) -> Any:
-        """A moment, or moments within tuples, where it would be by the new clock."""
+        """Move a time, or times within tuples, to the new clock."""
         if isinstance(value, datetime):
             return value + self.by if self.is_of_before(value) else value
         if isinstance(value, tuple):
@@ -131,7 +143,7 @@ class _Step:
         found = records.find(collection, status=status, limit=_LIMIT)
         records.put_all(
             collection,
-            [each.model_copy(update=self.shifted(each, *fields)) for each in found],
+            [changed(each, **self.shifted(each, *fields)) for each in found],
         )
 
 
@@ -141,6 +153,7 @@ def _move(records: Records, step: _Step) -> None:
     step.shift(records, GROUPS, "due", "told_at")
     step.shift(records, STORM, "since", "next_at", "recent", "attached")
     step.shift(records, QUOTAS, "times", "digest_at")
+    step.shift(records, CHANNEL_FAILURES, "since")
     step.shift(records, DELIVERIES, "due", status=("pending", "sending"))
     step.shift(records, ACTIONS, "due", "expires", status=OPEN_ACTIONS)
     step.shift(records, CLUSTER_ORDERS, "due", "claimed_until", status=("pending",))
@@ -148,15 +161,17 @@ def _move(records: Records, step: _Step) -> None:
     whole = step if step.by < timedelta() else _Step(step.by, lambda _: True)
     # An action at work on a target keeps all of its time.
     whole.shift(records, LEASES, "until", status=("held",))
-    for incident in records.find(INCIDENTS, status=_OPEN, limit=_LIMIT):
+    # One that has ended may not begin in the future: it would count as the latest of its series.
+    statuses = [*Phase] if step.by < timedelta() else _OPEN
+    for incident in records.find(INCIDENTS, status=statuses, limit=_LIMIT):
         acts = incident.phase in _ACTING
         records.put(INCIDENTS, _incident(incident, whole if acts else step))
 
 
 def _incident(incident: Incident, step: _Step) -> Incident:
     signals = {
-        key: signal.model_copy(update=step.shifted(signal, "until", "expires"))
+        key: changed(signal, **step.shifted(signal, "until", "expires"))
         for key, signal in incident.signals.items()
     }
-    times = step.shifted(incident, "due", "opened_at")
-    return incident.model_copy(update={"signals": signals, **times})
+    times = step.shifted(incident, "due", "opened_at", "closed_at")
+    return changed(incident, signals=signals, **times)

@@ -1,6 +1,6 @@
-"""The effects of a healing on the very series that is watched, be it ours or a person's.
+"""The effects of a remediation, ours or a person's, on the monitored series itself.
 
-Its own effect is neither an alarm nor a prediction: people know of it, or brought it about.
+Such an effect is neither an alarm nor a prediction: people know of it, or caused it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from shared.items import ITEMS, Behaviour
 from shared.service import Context
 
 _NOTICED_MS = 600_000
-"""How long a detector may take to notice what a healing changed."""
+"""The time within which a detector may report the effect of a remediation."""
 _KEPT = timedelta(days=1)
 
 
 def healed(series: SeriesRef, time_ms: int, ctx: Context) -> None:
-    """From ``time_ms`` on the series is what somebody made of it."""
+    """Record that the series shows the effect of a remediation from ``time_ms`` on."""
     key = series_key(series)
     before = ctx.records.get(HEALINGS, key)
     if before is None or before.time_ms < time_ms:
@@ -32,7 +32,7 @@ def healed(series: SeriesRef, time_ms: int, ctx: Context) -> None:
 
 
 def is_stale(message: AlarmPredicted, ctx: Context) -> bool:
-    """Whether a prediction is of the past: of a time that has come, or from before a healing."""
+    """Return whether a prediction is outdated: its time has come, or it precedes a remediation."""
     if message.crossing_ms <= ctx.now.timestamp() * 1000:
         return True
     healing = ctx.records.get(HEALINGS, series_key(message.series))
@@ -40,7 +40,7 @@ def is_stale(message: AlarmPredicted, ctx: Context) -> bool:
 
 
 def is_relief(message: AnomalyDetected, past: Sequence[Incident], ctx: Context) -> bool:
-    """Whether the series moved away from its alarm because somebody healed it.
+    """Return whether the series moved away from its alarm because of a remediation.
 
     A stable item, like the used share of a disk, does so by nothing else. Any other one counts as
     healed while it has an incident, or soon after one or after a healing.
@@ -64,7 +64,7 @@ def is_relief(message: AnomalyDetected, past: Sequence[Incident], ctx: Context) 
 
 
 def _moves_away(message: AnomalyDetected, *, above: bool) -> bool:
-    """Whether it is within the threshold, and was nearer to it before."""
+    """Return whether it is within the threshold, and was nearer to it before."""
     limit = message.threshold
     sign = 1 if above else -1
     if limit is None or sign * message.value >= sign * limit:

@@ -1,4 +1,4 @@
-"""Forgetting of what is remembered for a while only."""
+"""Deletes records that are kept only for a while."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from services.healer.model.commands import COMMANDS, ENDED, RUNS
 from services.healer.model.healing import HEALINGS
 from services.healer.model.notification import HEARD, NOTICES, SERIES_SEEN
+from services.healer.remediations.kill_switch import RESUMPTIONS
 from shared.service import Context
 from shared.store import Collection
 
@@ -17,12 +18,13 @@ _FORGOTTEN: tuple[Collection[Any], ...] = (
     HEALINGS,
     HEARD,
     NOTICES,
+    RESUMPTIONS,
     SERIES_SEEN,
 )
 
 
 def forget_what_is_due(ctx: Context) -> None:
-    """Forget what is due to be, whatever its state."""
+    """Delete records that have expired, whatever their state."""
     for collection in _FORGOTTEN:
         for record in ctx.records.find(collection, due_before=ctx.now):
             ctx.records.delete(collection, collection.key(record))

@@ -1,6 +1,6 @@
-"""An incident's course: from its first signal to the end of its last.
+"""An incident's lifecycle, from its first signal to the end of its last.
 
-Every step stores the incident and gives the messages that follow.
+Every step stores the incident and returns the messages that follow.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from services.healer.incidents.handling import Handling
-from services.healer.incidents.store import FOREVER, Chronicle
+from services.healer.incidents.store import FOREVER, IncidentStore
 from services.healer.model.canary import about_canary
 from services.healer.model.incident import INCIDENTS, REMEDYING, Incident
 from services.healer.model.policy import worse
@@ -19,40 +19,42 @@ from shared.contracts.alerts import AlertState
 from shared.service import Context
 
 
-class Course:
+class Lifecycle:
     """Carries incidents through their phases, under these settings."""
 
     def __init__(self, settings: HealerSettings) -> None:
-        self.chronicle = Chronicle(settings)
-        self.handling = Handling(settings, self.chronicle)
+        self.incidents = IncidentStore(settings)
+        self.handling = Handling(settings, self.incidents)
 
     @collected
     def changed(
         self, before: Incident | None, now: Incident, ctx: Context, why: str = ""
     ) -> Iterator[Message]:
-        """The signals changed; ``why`` says in words how the last one ended."""
+        """Apply changed signals; ``why`` says in words how the last one ended."""
         if not now.signals:
             if now.phase in REMEDYING:
-                ctx.records.put(INCIDENTS, now)  # what was begun is verified first
+                ctx.records.put(INCIDENTS, now)  # a remediation in progress is verified first
             else:
                 yield from self.handling.ended(now, ctx)
-                yield from self.chronicle.close(now, why, ctx)
+                yield from self.incidents.close(now, why, ctx)
             return
+        if before is not None and worse(now.severity, before.severity):
+            now = now.worse_than_acknowledged(ctx.now)
         commands: list[Message] = []
         rises = before is None or _rises(before, now) or self._likely_by_now(before, now)
         if rises and now.phase is Phase.WAITING and not about_canary(now.series):
             now, commands = self.handling.begin(now, ctx)
         elif now.phase is Phase.EVIDENCE and now.tell != "escalated":
             now = now.telling(now.state.value)
-            self.chronicle.come(now, ctx)
+            self.incidents.update_waiting(now, ctx)
         else:
-            self.chronicle.come(now, ctx)
-        yield from self.chronicle.store(before, now, ctx)
+            self.incidents.update_waiting(now, ctx)
+        yield from self.incidents.store(before, now, ctx)
         yield from commands
 
     def _likely_by_now(self, before: Incident, now: Incident) -> bool:
-        """Whether a prediction has become likely enough to act on."""
-        likely = self.handling.acting.policy.likely_enough
+        """Return whether a prediction has become likely enough to act on."""
+        likely = self.handling.execution.policy.likely_enough
         return (
             now.state is AlertState.PREDICTED
             and likely(now.series, now.sight.probability)
@@ -61,7 +63,7 @@ class Course:
 
     @collected
     def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
-        """The clock moves the incident on."""
+        """Take the step that is due at this time."""
         match incident.phase:
             case Phase.WAITING:
                 yield from self._signals_expired(incident, ctx)
@@ -80,7 +82,7 @@ class Course:
         # A signal that was not repeated may be repeated again; one that its source ended may not.
         now_ms = int(ctx.now.timestamp() * 1000)
         gone = {
-            key: now_ms if signal.until is None else FOREVER
+            key: now_ms if signal.until is None else incident.ended.get(key, FOREVER)
             for key, signal in incident.signals.items()
             if key not in left
         }

@@ -1,11 +1,11 @@
-"""A signal's effect on its series' incident: it opens it, changes it, ends it or keeps it alive."""
+"""The effect of signals on their series' incident: open, change, keep alive, end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from services.healer.incidents.lifecycle import Course
+from services.healer.incidents.lifecycle import Lifecycle
 from services.healer.incidents.store import FOREVER
 from services.healer.model.action import MACHINES, Machine
 from services.healer.model.commands import ENDED, Ended
@@ -32,10 +32,10 @@ from shared.service import Context
 
 
 class Signals:
-    """Signals that come and go, under these settings."""
+    """Applies signals to incidents, under these settings."""
 
-    def __init__(self, settings: HealerSettings, course: Course) -> None:
-        self._course = course
+    def __init__(self, settings: HealerSettings, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
         self._alerting = settings.alerting
         self._keep = timedelta(days=settings.keep_days)
         self._alarm_wait = timedelta(seconds=settings.alarm_wait_s)
@@ -50,7 +50,7 @@ class Signals:
         ctx: Context,
         past: Sequence[Incident] | None = None,
     ) -> Iterator[Message]:
-        """Something is wrong with the series; ``past``: its incidents, if they are known."""
+        """Open a signal; ``past`` are the series' incidents, if they are known."""
         past = incidents_of(ctx.records, series) if past is None else past
         if dealt_with(ctx.records, past, signal):
             return
@@ -59,7 +59,7 @@ class Signals:
         if before is None:
             ctx.records.put(SERIES_SEEN, SeriesSeen(series=series, due=ctx.now + 2 * self._keep))
             opened = Incident(
-                incident_id=deterministic_id("incident", signal.event_id, signal.revision),
+                incident_id=_new_id(signal, past),
                 series=series,
                 family=family,
                 opened_at=ctx.now,
@@ -67,17 +67,17 @@ class Signals:
                 severity=signal.severity,
                 sight=sight,
                 signals={signal.event_id: signal},
-                foreseen=sight if signal.state is AlertState.PREDICTED else None,
+                shown=signal.event_id,
                 traceparent=ctx.traceparent,
             ).tells(sight.fact(signal.state, ctx.now))
-            yield from self._course.changed(None, self._flapping(opened, past, ctx), ctx)
+            yield from self._lifecycle.changed(None, self._flapping(opened, past, ctx), ctx)
             return
         known = before.signals.get(signal.event_id)
         if known is not None and known.revision >= signal.revision:
             self._repeated(before, known, signal, ctx)
             return
         now = before.with_signal(signal, sight).tells(sight.fact(signal.state, ctx.now))
-        yield from self._course.changed(before, now, ctx)
+        yield from self._lifecycle.changed(before, now, ctx)
 
     @collected
     def went(
@@ -87,25 +87,54 @@ class Signals:
         why: str,
         ctx: Context,
         value: float | None = None,
+        until_ms: int = FOREVER,
+        gone_since: datetime | None = None,
     ) -> Iterator[Message]:
-        """The event is over, with the series at ``value`` if that is known."""
-        ctx.records.put(ENDED, Ended(event_id=event_id, due=ctx.now + OVERTAKEN_FOR))
+        """End a signal, with the series at ``value`` if that is known.
+
+        ``gone_since``: the time of its last sample, if the series sends nothing any more.
+        Up to ``until_ms`` it counts as dealt with; what comes of it later opens an alert again.
+        """
+        if until_ms == FOREVER:
+            ctx.records.put(ENDED, Ended(event_id=event_id, due=ctx.now + OVERTAKEN_FOR))
         before = open_incident(ctx.records, series)
         if before is None or event_id not in before.signals:
             return
         left = {key: signal for key, signal in before.signals.items() if key != event_id}
-        hold_s = self._hold_s(before.signals[event_id], before.sight, value)
+        held_value = value if gone_since is None else None
+        hold_s = self._hold_s(before.signals[event_id], before.sight, held_value)
         if hold_s > 0 and not left:
             until = ctx.now + timedelta(seconds=hold_s)
             held = before.signals[event_id].ending_at(until, why)
-            now = before.with_signals({event_id: held}).dealt_with({event_id: FOREVER}).left(value)
+            now = before.with_signals({event_id: held}).dealt_with({event_id: until_ms})
+            now = now.left(value, gone_since)
             ctx.records.put(INCIDENTS, now.resting() if _rests(now) else now)
             return
-        now = before.with_signals(left).dealt_with({event_id: FOREVER}).left(value)
-        yield from self._course.changed(before, now, ctx, why)
+        now = before.with_signals(left).dealt_with({event_id: until_ms}).left(value, gone_since)
+        yield from self._lifecycle.changed(before, now, ctx, why)
+
+    @collected
+    def over(
+        self, series: SeriesRef, signal: Signal, ended_ms: int, until_ms: int, ctx: Context
+    ) -> Iterator[Message]:
+        """Another system says that its alert has ended, whatever start it gave the alert before.
+
+        A sender that computes the start of an alert anew for each message gives the end another
+        start than the alert had. So whatever the same source reported until then ends as well:
+        signals of the same severity that end in the same way when they are not repeated.
+        """
+        incident = open_incident(ctx.records, series)
+        others = [
+            other.event_id
+            for other in (incident.signals.values() if incident else ())
+            if other.time_ms <= ended_ms
+            and (other.severity, other.ending) == (signal.severity, signal.ending)
+        ]
+        for event_id in dict.fromkeys([signal.event_id, *others]):
+            yield from self.went(series, event_id, "its source says so", ctx, until_ms=until_ms)
 
     def _hold_s(self, signal: Signal, sight: Sight, value: float | None) -> float:
-        """How long an alarm that seems over is kept, so that it does not flicker."""
+        """The time for which an alarm is kept open after its end, so that it does not flicker."""
         how = self._alerting
         if signal.state is not AlertState.FIRING:
             return 0.0
@@ -116,7 +145,7 @@ class Signals:
         return how.keep_firing_s if clear else max(how.keep_firing_s, how.clear_hold_s)
 
     def _flapping(self, incident: Incident, past: Sequence[Incident], ctx: Context) -> Incident:
-        """The new incident, with what it says of its series' flapping."""
+        """The new incident, with its series' flapping."""
         if not past:
             return incident
         before = ctx.records.get(FLAPS, series_key(incident.series))
@@ -127,15 +156,16 @@ class Signals:
 
     @staticmethod
     def _repeated(incident: Incident, known: Signal, signal: Signal, ctx: Context) -> None:
-        """A source that repeats what holds keeps it alive."""
-        if signal.expires is None or signal.expires == known.expires:
+        """Keep a repeated signal alive, even after its source had ended it."""
+        same = known.until is None and signal.expires == known.expires
+        if signal.expires is None or same:
             return
         now = incident.with_signals(incident.signals | {signal.event_id: signal})
         ctx.records.put(INCIDENTS, now.resting() if _rests(now) else now)
 
     @collected
     def came_true(self, message: PredictionWithdrawn, ctx: Context) -> Iterator[Message]:
-        """A predicted alarm is due: the detector's own is awaited."""
+        """Wait for the detector's alarm, because a predicted alarm is due."""
         before = open_incident(ctx.records, message.series)
         signal = before.signals.get(message.event_id) if before else None
         if before is None or signal is None:
@@ -148,7 +178,7 @@ class Signals:
         arrived = signal.ending_at(until, "no alarm followed the prediction")
         item = ITEMS.get(message.series.item)
         if item is not None and item.bursts:
-            # Beyond the threshold for a moment: whether that is an alarm the detector will say.
+            # The value is beyond the threshold; the detector decides whether that is an alarm.
             waits = before.with_signals({signal.event_id: arrived})
             ctx.records.put(INCIDENTS, waits.resting() if _rests(waits) else waits)
             return
@@ -156,7 +186,19 @@ class Signals:
         now = now.seen(before.sight.reached(message.value)).tells(
             Crossed(at=ctx.now, value=message.value, threshold=before.sight.threshold)
         )
-        yield from self._course.changed(before, now.resting() if _rests(now) else now, ctx)
+        yield from self._lifecycle.changed(before, now.resting() if _rests(now) else now, ctx)
+
+
+def _new_id(signal: Signal, past: Sequence[Incident]) -> str:
+    """The id of the alert that a signal opens, the same however often the signal is delivered.
+
+    A source that was silent too long or begins again repeats the same event: that is an alert of
+    its own. With the id of the first one its notices and changes would be taken for repetitions.
+    """
+    first = deterministic_id("incident", signal.event_id, signal.revision)
+    if all(signal.event_id not in incident.ended for incident in past):
+        return first
+    return deterministic_id("incident", signal.event_id, signal.revision, signal.time_ms)
 
 
 def _rests(incident: Incident) -> bool:

@@ -12,11 +12,13 @@ from datetime import timedelta
 from services.healer.model.commands import COMMANDS, Command
 from services.healer.model.incident import INCIDENTS, Incident, News
 from services.healer.model.narrative import Ended
+from services.healer.model.notice import ENDINGS
 from services.healer.model.notification import STANDINGS, Standing, StandingStatus
 from services.healer.model.policy import worse
 from services.healer.model.transitions import Phase, collected
 from services.healer.notify.standings import standing_of
 from services.healer.settings import HealerSettings
+from shared.changes import changed
 from shared.contracts import AlertChanged, EvidenceCollected, Message
 from shared.contracts.alerts import AlertState, Severity
 from shared.contracts.message import deterministic_id
@@ -26,7 +28,7 @@ FOREVER = 2**62
 _ANSWERS_KEPT = timedelta(days=1)
 
 
-class Chronicle:
+class IncidentStore:
     """The incidents' records, under these settings."""
 
     def __init__(self, settings: HealerSettings) -> None:
@@ -37,7 +39,7 @@ class Chronicle:
     def store(
         before: Incident | None, now: Incident, ctx: Context, outcome: str = ""
     ) -> Iterator[Message]:
-        """Store it, and publish what subscribers of alerts should know."""
+        """Store the incident, and publish its change to subscribers."""
         if before is not None and _as_seen(before) == _as_seen(now):
             ctx.records.put(INCIDENTS, now)
             return
@@ -69,15 +71,16 @@ class Chronicle:
         tell: News = "resolved",
         until_ms: int = FOREVER,
     ) -> Iterator[Message]:
-        """The end; signals still open count as dealt with up to ``until_ms``."""
-        incident = incident.tells(Ended(at=ctx.now, how=outcome, value=incident.left_at))
+        """Close the incident; signals still open count as handled up to ``until_ms``."""
+        value = incident.left_at if incident.gone_since is None else None
+        incident = incident.tells(Ended(at=ctx.now, how=outcome, value=value))
         if incident.handling != "none":
-            incident = self.tell(incident, tell, ctx)
+            incident = self.request_notification(incident, tell, ctx)
         forget = ctx.now + timedelta(days=self._settings.keep_days)
         closed = incident.closed(ctx.now, forget, handled=tell == "handled", until_ms=until_ms)
         yield from self.store(None, closed, ctx, outcome)
 
-    def tell(
+    def request_notification(
         self,
         incident: Incident,
         tell: News,
@@ -85,7 +88,7 @@ class Chronicle:
         found: EvidenceCollected | None = None,
         note: str = "",
     ) -> Incident:
-        """People are to be notified; when and how is the announcer's business."""
+        """Request a notification; the announcer decides when and how it is sent."""
         if found is not None and not found.rows:
             note = note or f"{found.title}: nothing was found."
         notified = incident.notified(found)
@@ -100,7 +103,10 @@ class Chronicle:
         if old is not None and old.said == tell and not rises:
             return notified  # a storm's summary has said it already
         critical = incident.severity is Severity.CRITICAL and tell in {"firing", "predicted"}
-        new = self._standing(incident)
+        new, ended = self._standing(incident), tell in ENDINGS
+        if ended and old is not None and old.heard is not None:
+            labels = new.labels | {"severity": old.heard.value}
+            new = changed(new, severity=old.heard, labels=labels)
         changes = {
             "status": StandingStatus.PENDING,
             "tell": tell,
@@ -112,22 +118,26 @@ class Chronicle:
             "value": new.value,
             "sentence": new.sentence,
             "signal": new.signal,
-            "ended": tell in {"resolved", "handled"},
+            "ended": ended,
+            "gone": new.gone,
+            "acknowledged": new.acknowledged,
             "due": ctx.now + timedelta(seconds=self._settings.alerting.group_wait_s),
             "urgent": tell == "escalated" or (rises and critical),
         }
-        ctx.records.put(STANDINGS, (old or new).model_copy(update=changes))
+        if old is not None and old.acknowledged and not new.acknowledged:
+            changes["step"] = 0
+        ctx.records.put(STANDINGS, changed(old or new, **changes))
         return notified
 
-    def expect(self, incident: Incident, ctx: Context) -> None:
-        """People will be notified when the machine has answered; a storm does not wait for that."""
+    def expect_notification(self, incident: Incident, ctx: Context) -> None:
+        """Prepare a notification that waits for the machine's answer, except in a storm."""
         if incident.mails:
-            self.come(incident, ctx)
+            self.update_waiting(incident, ctx)
         else:
             ctx.records.put(STANDINGS, self._standing(incident))
 
-    def come(self, incident: Incident, ctx: Context) -> None:
-        """Give a notice that still waits as a prediction what the alert has become meanwhile.
+    def update_waiting(self, incident: Incident, ctx: Context) -> None:
+        """Update a waiting notification of a prediction with the alert's present state.
 
         It is no prediction once the alarm has come, and it is to come when the newest one says so:
         by an older one it would be held back as past.
@@ -138,18 +148,19 @@ class Chronicle:
         to_come = incident.state is AlertState.PREDICTED
         crossing_ms = incident.sight.crossing_ms if to_come else None
         moved = new.state is not old.state or crossing_ms not in {None, old.crossing_ms}
-        if old.tell == "predicted" and moved:
+        if moved and (old.tell == "predicted" or old.crossing_ms is not None):
             fields = ("state", "value", "sentence", "signal", "severity", "labels")
             now = {name: getattr(new, name) for name in fields}
-            now |= {"tell": new.state.value, "crossing_ms": crossing_ms}
-            ctx.records.put(STANDINGS, old.model_copy(update=now))
+            tell = new.state.value if old.tell == "predicted" else old.tell
+            now |= {"tell": tell, "crossing_ms": crossing_ms}
+            ctx.records.put(STANDINGS, changed(old, **now))
 
     def _standing(self, incident: Incident) -> Standing:
         return standing_of(incident, self._settings.alerting.group_by)
 
     @staticmethod
-    def asking(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> str:
-        """The id of a command that goes out; its answer is awaited for so long."""
+    def new_command(incident: Incident, phase: Phase, wait: timedelta, ctx: Context) -> str:
+        """Record a new command, whose answer is awaited for ``wait``, and return its id."""
         about = (incident.incident_id, phase, incident.attempts, incident.mails)
         command_id = deterministic_id("command", *about)
         due = ctx.now + _ANSWERS_KEPT + wait

@@ -1,38 +1,42 @@
-"""After a remediation: wait, read the item again, and close, take back or escalate."""
+"""Verifies a remediation: waits, reads the item again, then closes, undoes or escalates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from services.healer.actions.execution import Acting, settle_s, undoable
+from services.healer.actions.execution import Execution, settle_s, undoable
 from services.healer.incidents.answers import no_answer
 from services.healer.incidents.effects import healed
-from services.healer.incidents.evidence import Asking
-from services.healer.incidents.store import Chronicle
+from services.healer.incidents.evidence import EvidenceRequests
+from services.healer.incidents.store import IncidentStore
 from services.healer.model.action import ACTIONS, OPEN_ACTIONS, Action
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.narrative import Executed, Verified
 from services.healer.model.transitions import Phase, collected
-from services.healer.notify.render.numbers import quantity
 from services.healer.settings import HealerSettings
 from shared.contracts import ItemRead, Message, RemediationExecuted, RemediationVerified
 from shared.contracts.alerts import Point
 from shared.contracts.healing import ActionState
 from shared.items import ITEMS
+from shared.quantity import quantity
 from shared.service import Context
 
 
-class Verifying:
-    """Verifies what a remediation did, under these settings."""
+class Verification:
+    """Verifies remediations, under these settings."""
 
     def __init__(
-        self, settings: HealerSettings, acting: Acting, asking: Asking, chronicle: Chronicle
+        self,
+        settings: HealerSettings,
+        execution: Execution,
+        evidence: EvidenceRequests,
+        incidents: IncidentStore,
     ) -> None:
         self._settings = settings
-        self._acting = acting
-        self._asking = asking
-        self._chronicle = chronicle
+        self._execution = execution
+        self._evidence = evidence
+        self._incidents = incidents
 
     @collected
     def remedied(
@@ -43,7 +47,7 @@ class Verifying:
         problem: str,
         ctx: Context,
     ) -> Iterator[Message]:
-        """The machine carried its order out, or could not: ``problem`` says why."""
+        """Continue after the machine executed its command, or failed with ``problem``."""
         did = Executed(
             at=ctx.now,
             remediation=incident.remediation,
@@ -51,14 +55,14 @@ class Verifying:
             succeeded=not problem,
         )
         done = incident.noted(*words).tells(did)
-        action = self._acting.done(incident.action_id, message, ctx)
+        action = self._execution.done(incident.action_id, message, ctx)
         if problem:
             if action is not None:
-                yield from self._acting.change(action, ActionState.FAILED, ctx, problem)
-            yield from self._asking.escalate(done, problem, ctx)
+                yield from self._execution.change(action, ActionState.FAILED, ctx, problem)
+            yield from self._evidence.escalate(done, problem, ctx)
             return
         if action is not None:
-            yield from self._acting.change(action, ActionState.VERIFYING, ctx)
+            yield from self._execution.change(action, ActionState.VERIFYING, ctx)
         settle = max(self._settings.settle_s, settle_s(incident.remediation))
         due = ctx.now + timedelta(seconds=settle)
         ctx.records.put(INCIDENTS, done.settling(due))
@@ -67,7 +71,7 @@ class Verifying:
     def _read_again(self, incident: Incident, ctx: Context) -> Iterator[Message]:
         """Ask for the item's value, to see whether the remediation helped."""
         wait = timedelta(seconds=self._settings.read_wait_s)
-        command_id = self._chronicle.asking(incident, Phase.READING, wait, ctx)
+        command_id = self._incidents.new_command(incident, Phase.READING, wait, ctx)
         asked = incident.reading(command_id, ctx.now + wait)
         ctx.records.put(INCIDENTS, asked)
         yield ItemRead(
@@ -78,13 +82,13 @@ class Verifying:
     def verify(
         self, incident: Incident, value: float, at: datetime, ctx: Context
     ) -> Iterator[Message]:
-        """The item was read: out of danger, or on to a person."""
+        """The item was read: close if it is out of danger, otherwise undo or escalate."""
         sight = incident.acted_on or incident.sight
         sign = 1 if sight.above else -1
         improved = sign * value < sign * sight.value
         within = sight.threshold is None or sign * value < sign * sight.threshold
         effective = improved and within
-        saved = self._acting.outcome(incident, ctx, effective=effective)
+        saved = self._execution.outcome(incident, ctx, effective=effective)
         yield RemediationVerified(
             incident_id=incident.incident_id,
             command_id=incident.command_id,
@@ -115,9 +119,9 @@ class Verifying:
         action = ctx.records.get(ACTIONS, incident.action_id)
         if effective:
             if action is not None:
-                yield from self._acting.change(action, ActionState.VERIFIED, ctx)
+                yield from self._execution.change(action, ActionState.VERIFIED, ctx)
             outcome = f"{incident.remediation}: from {sight.value:.4g} to {value:.4g}"
-            yield from self._chronicle.close(seen, outcome, ctx, "handled", at_ms)
+            yield from self._incidents.close(seen, outcome, ctx, "handled", at_ms)
             return
         reason = f"{incident.remediation} did not bring the value out of danger."
         yield from self._not_helped(seen, action, reason, ctx)
@@ -126,14 +130,14 @@ class Verifying:
     def _not_helped(
         self, incident: Incident, action: Action | None, reason: str, ctx: Context
     ) -> Iterator[Message]:
-        """Take it back where that is possible, else on to a person."""
-        can = action is not None and self._acting.policy.undo and undoable(incident.remediation)
+        """Undo the remediation if possible, otherwise escalate."""
+        can = action is not None and self._execution.policy.undo and undoable(incident.remediation)
         if action is None or not can or not action.steps:
             if action is not None:
-                yield from self._acting.change(action, ActionState.FAILED, ctx, reason)
-            yield from self._asking.escalate(incident, reason, ctx)
+                yield from self._execution.change(action, ActionState.FAILED, ctx, reason)
+            yield from self._evidence.escalate(incident, reason, ctx)
             return
-        undoing, messages = self._acting.take_back(action, ctx)
+        undoing, messages = self._execution.take_back(action, ctx)
         until = ctx.now + timedelta(seconds=self._settings.remediation_wait_s)
         ctx.records.put(INCIDENTS, incident.noted(reason).undoing(undoing.command_id, until))
         yield from messages
@@ -142,13 +146,13 @@ class Verifying:
     def undone(
         self, incident: Incident, words: Sequence[str], problem: str, ctx: Context
     ) -> Iterator[Message]:
-        """Go on after a remediation that did not help was taken back, or could not be."""
+        """Continue after an unhelpful remediation was undone, or could not be."""
         action = ctx.records.get(ACTIONS, incident.action_id)
         state = ActionState.FAILED if problem else ActionState.UNDONE
         if action is not None:
-            yield from self._acting.change(action, state, ctx, problem)
+            yield from self._execution.change(action, state, ctx, problem)
         seen = incident.noted(*words)
-        yield from self._asking.escalate(seen, problem or "It was taken back.", ctx)
+        yield from self._evidence.escalate(seen, problem or "It was taken back.", ctx)
 
     @collected
     def unreadable(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
@@ -157,7 +161,7 @@ class Verifying:
 
     @collected
     def overdue(self, incident: Incident, ctx: Context) -> Iterator[Message]:
-        """An answer that was awaited did not come in time."""
+        """An awaited answer did not arrive in time."""
         match incident.phase:
             case Phase.SETTLING:
                 yield from self._read_again(incident, ctx)
@@ -176,8 +180,8 @@ class Verifying:
 
     @collected
     def _fail(self, incident: Incident, reason: str, ctx: Context) -> Iterator[Message]:
-        """An answer did not come: the action has failed, as far as anybody knows."""
+        """An answer is missing: the action counts as failed."""
         action = ctx.records.get(ACTIONS, incident.action_id)
         if action is not None and action.state in OPEN_ACTIONS:
-            yield from self._acting.change(action, ActionState.FAILED, ctx, reason)
-        yield from self._asking.escalate(incident, reason, ctx)
+            yield from self._execution.change(action, ActionState.FAILED, ctx, reason)
+        yield from self._evidence.escalate(incident, reason, ctx)

@@ -1,1 +1,1 @@
-"""Notices about jobs: that one has ended, or waits for longer than its owner wants to wait."""
+"""Notifications about jobs that have ended or wait too long."""

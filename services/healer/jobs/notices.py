@@ -1,4 +1,4 @@
-"""Who hears of a job, of what, and through which of the healer's channels."""
+"""Notifications about jobs: recipients, occasions, and the healer's channels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 
 class JobNotices:
-    """Follows the jobs whose owners want to hear of them.
+    """Follows the jobs whose owners want notifications.
 
     A notice is made in the transaction of the event that it tells of, under an id of the job and
     the kind of notice. So a repeated event makes no second one.
@@ -111,11 +111,11 @@ class JobNotices:
         return self._go_on(watch, ctx)
 
     def cancelled(self, message: JobCancelled, ctx: Context) -> Iterable[Message]:
-        """Somebody has ended it, who knows of it: there is nothing to tell."""
+        """A person cancelled the job and knows of its end, so nobody is notified."""
         return self._go_on(self._watch(message, ctx, ended="cancelled"), ctx)
 
     def expire(self, ctx: Context) -> None:
-        """Tell of what has waited for too long, and forget what is over."""
+        """Notify of jobs that have waited too long, and forget ended ones."""
         for watch in ctx.records.find(JOB_WATCHES, due_before=ctx.now, limit=_AT_ONCE):
             if watch.accepted_at is None or watch.ended or watch.runs or not _waiting(watch):
                 ctx.records.delete(JOB_WATCHES, watch.job_id)
@@ -169,7 +169,7 @@ def _wishes(watch: JobWatch, kind: str) -> list[JobNotify]:
 
 
 def _unheard(watch: JobWatch, kind: str, wishes: Sequence[JobNotify]) -> list[str]:
-    """Whom these wishes name and who has not heard of it."""
+    """The recipients of these requests who have not been notified yet."""
     named = dict.fromkeys(target for wish in wishes for target in wish.to)
     return [target for target in named if not {kind, f"{kind} {target}"} & {*watch.notified}]
 
@@ -187,7 +187,7 @@ def _summary(watch: JobWatch, kind: str, number: int, ctx: Context) -> Summary:
         by = f" by {watch.submitted_by}" if watch.submitted_by else ""
         for_s = span(ctx.now - watch.accepted_at)
         sentences.append(
-            f"Job {watch.job_id}, handed in{by} at {watch.accepted_at:%F %T} UTC, {words} at "
+            f"Job {watch.job_id}, submitted{by} at {watch.accepted_at:%F %T} UTC, {words} at "
             f"{ctx.now:%T} UTC, after {for_s}."
         )
     if watch.last_lines and kind == "failed":

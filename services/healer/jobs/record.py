@@ -12,16 +12,16 @@ from shared.store import Collection
 
 
 class JobWatch(BaseModel):
-    """A job that people may hear of; its events may come in any order, and more than once."""
+    """A job with notifications; its events may arrive repeatedly and in any order."""
 
     model_config = ConfigDict(frozen=True)
 
     job_id: str
     name: str
     notify: JobNotify | None = None
-    """Whom the job itself wants to hear of what; None, too, until its acceptance was heard of."""
+    """The notifications that the job asks for; also None until its acceptance has arrived."""
     rules: tuple[JobNotify, ...] = ()
-    """Who else hears of what, by the rules about jobs."""
+    """The notifications required by rules about jobs."""
     submitted_by: str = ""
     project: str = DEFAULT_PROJECT
     accepted_at: AwareDatetime | None = None

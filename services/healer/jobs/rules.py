@@ -1,4 +1,4 @@
-"""Rules about jobs: who hears of them unasked, by names, owners, projects, queues and labels."""
+"""Rules that notify people of jobs by name, owner, project, queue and label."""
 
 from __future__ import annotations
 
@@ -12,27 +12,21 @@ from shared.contracts.job_notices import JobNotify
 
 
 class JobRule(JobNotify):
-    """Who hears of the jobs it names; patterns are the shell's, and all that are given must fit."""
+    """A rule that notifies people of jobs; all given shell patterns must match."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    names: str = Field(
-        default="*", description="The jobs it is about, as a shell pattern of their names."
-    )
-    submitted_by: str = Field(
-        default="*", description="Whose jobs it is about, as a shell pattern of `submitted_by`."
-    )
-    projects: str = Field(
-        default="*", description="The projects it is about, as a shell pattern, such as vision-*."
-    )
+    names: str = Field(default="*", description="A shell pattern of jobs' names.")
+    submitted_by: str = Field(default="*", description="A shell pattern of `submitted_by`.")
+    projects: str = Field(default="*", description="A shell pattern of projects, such as vision-*.")
     queues: str = Field(
         default="*",
-        description="A shell pattern of queues; * also fits a job that names no queue.",
+        description="A shell pattern of queues; * also matches jobs that name no queue.",
     )
     labels: dict[str, str] = Field(
         default={},
-        description="A shell pattern for each label, such as team: vision-*; all must fit. A label "
-        "that is missing counts as empty: ?* fits a job that has it.",
+        description="A shell pattern for each label, such as team: vision-*; all must match. A "
+        "missing label counts as empty: ?* matches jobs that have it.",
     )
 
     @field_validator("labels")
@@ -44,7 +38,7 @@ class JobRule(JobNotify):
         return labels
 
     def is_about(self, job: JobSubmit) -> bool:
-        """Whether the job is one of those it names."""
+        """Return whether the job is one of those it names."""
         return (
             fnmatchcase(job.name, self.names)
             and fnmatchcase(job.submitted_by, self.submitted_by)

@@ -1,4 +1,4 @@
-"""Whom jobs may name for notices."""
+"""The recipients that jobs may name for notifications."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.contracts import Fault
 
 
 def refused(targets: Iterable[str], channels: Sequence[Channel]) -> tuple[str, ...]:
-    """Those of the targets that no job may name, in their order."""
+    """The targets that no job may name, in order."""
     return tuple(t for t in targets if not any(channel.for_job(t) for channel in channels))
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.transitions import STATES, checked
+from services.healer.remediations.kill_switch import Switch
+from shared.changes import changed
 from shared.contracts.alerts import EventId, SeriesRef
 from shared.contracts.healing import ActionState, Level
 from shared.contracts.remediation import RemediationExecute, RemediationExecuted, RemediationStep
@@ -39,11 +41,11 @@ class Action(_Record):
     sequence: int = 0
     """Changes published."""
     planned: bool = False
-    """Whether the dry run has come back."""
+    """Whether its plan has arrived."""
     steps: tuple[RemediationStep, ...] = ()
     total_steps: int = 0
     command_id: str = ""
-    """The command that is awaited; after execution, the one that was carried out."""
+    """The awaited command; after execution, the executed one."""
     fence: int = 0
     expires: AwareDatetime | None = None
     by: str = ""
@@ -51,40 +53,40 @@ class Action(_Record):
     due: AwareDatetime | None = None
 
     def becomes(self, state: ActionState, reason: str, due: datetime | None) -> Action:
-        """It comes to a state, which the table must allow, as one more published change."""
+        """Enter a state that the table allows, and count one more published change."""
         after = checked(STATES, self.action_id, self.state, state)
         return self._with(state=after, sequence=self.sequence + 1, reason=reason, due=due)
 
     def decided_by(self, person: str) -> Action:
-        """Who approves or refuses it."""
+        """Record the person who approves or refuses it."""
         return self._with(by=person)
 
     def asking(self, command_id: str, expires: datetime) -> Action:
-        """Its plan was asked for; it can be decided until it expires."""
+        """Record that its plan was requested; it can be decided until it expires."""
         return self._with(command_id=command_id, expires=expires, due=expires)
 
     def planned_as(self, message: RemediationExecuted) -> Action:
-        """Its plan came."""
+        """Record that its plan arrived."""
         planned = message.succeeded and bool(message.steps)
         return self._with(planned=planned, steps=message.steps, total_steps=message.total_steps)
 
     def ordered(self, command_id: str, fence: int | None = None) -> Action:
-        """It is to be carried out under a lease's fence, or to be taken back under the same."""
+        """Record the command to execute or undo it, under its lease's fence."""
         if fence is None:
             return self._with(command_id=command_id)
         return self._with(command_id=command_id, fence=fence, due=None)
 
     def done_as(self, message: RemediationExecuted) -> Action:
-        """This action with the steps that were done, or would be."""
+        """Record the executed or planned steps."""
         return self._with(steps=message.steps, total_steps=message.total_steps)
 
     def _with(self, **changes: object) -> Action:
-        """The only place where fields are named by strings: the methods above have types."""
-        return self.model_copy(update=changes)
+        """Change fields by name; only the typed methods above call this."""
+        return changed(self, **changes)
 
 
 class Lease(_Record):
-    """Who may act on a target, until when. The fence grows with every lease."""
+    """The right to act on a target until a given time; each lease has a higher fence."""
 
     target: str
     action_id: str
@@ -98,28 +100,19 @@ class Lease(_Record):
         return bool(self.action_id)
 
     def freed(self) -> Lease:
-        """Held by no action; its fence stays, so that late orders are known as such."""
-        return self.model_copy(update={"action_id": ""})
-
-
-class Switch(_Record):
-    """The kill switch for a pattern of machines, thrown."""
-
-    hosts: str
-    by: str
-    reason: str
-    at: AwareDatetime
+        """The lease held by no action; its fence is kept, so that late orders are recognised."""
+        return changed(self, action_id="")
 
 
 class Machine(_Record):
-    """A machine that was heard of."""
+    """A known machine."""
 
     host: str
     seen: AwareDatetime
 
 
 class Outcome(_Record):
-    """How an action ended: a label for what comes after, and the ledger of saved alarms."""
+    """The outcome of an action, for the ledger and later decisions."""
 
     action_id: str
     incident_id: str
@@ -127,7 +120,7 @@ class Outcome(_Record):
     remediation: str
     effective: bool
     saved: bool
-    """Whether an alarm that was predicted never fired because of it."""
+    """Whether it averted a predicted alarm."""
     at: AwareDatetime
 
 
@@ -176,7 +169,7 @@ CLUSTER_ORDERS = Collection(
 
 
 def stopped(records: Records, host: str) -> str:
-    """Who threw the kill switch for this machine, and why; empty when nobody did."""
+    """Return who stopped healing on this machine, and why; empty if nobody did."""
     for switch in records.find(SWITCHES):
         if fnmatchcase(host, switch.hosts):
             return switch.by + (f" ({switch.reason})" if switch.reason else "")

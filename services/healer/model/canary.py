@@ -1,4 +1,4 @@
-"""The record of the canary: its series, and where its round stands."""
+"""The canary's series and the state of its round."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SERIES = SeriesRef(host="barograph-canary", item=CANARY)
 
 
 class CanaryState(BaseModel):
-    """Where the round stands."""
+    """The state of the round."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +33,7 @@ CANARIES = Collection("canary", CanaryState, key=lambda state: state.name)
 
 
 def about_canary(series: SeriesRef) -> bool:
-    """Whether it is the canary's machine: nobody is notified of it."""
+    """Return whether it is the canary's machine: nobody is notified of it."""
     return series.host == SERIES.host
 
 

@@ -1,4 +1,4 @@
-"""Commands on their way, remediations that were ordered, ends that overtook their beginnings."""
+"""Records of pending commands, ordered remediations, and ends that arrived before their starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class _Record(BaseModel):
 
 
 class Command(_Record):
-    """Which incident an answer belongs to."""
+    """The incident to which an answer belongs."""
 
     command_id: str
     incident_id: str

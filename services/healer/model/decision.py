@@ -17,9 +17,9 @@ class Facts(BaseModel):
 
     now: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
     stopped: str = ""
-    """Who threw the kill switch for this machine, and why; empty: nobody."""
+    """Who stopped healing on this machine, and why; empty: nobody."""
     seconds_since_same: float | None = None
-    """Since an action last began on this target for this series; None: not within the cooldown."""
+    """Time since the last action on this target and series; None: longer than the cooldown."""
     attempts: int = 0
     """Actions begun for this series within the last day."""
     runs_on_host: int = 0
@@ -29,19 +29,19 @@ class Facts(BaseModel):
     group: str = ""
     group_size: int = 0
     group_active: int = 0
-    """Machines of the group being worked on."""
+    """Machines of the group that are being acted on."""
     storm: bool = False
     """Whether there is a storm of alerts."""
     held_by: str = ""
     """The action that holds the target's lease; empty: free."""
     probability: float | None = None
-    """The alarm's probability while it is only predicted; None: it fires, or nobody knows."""
+    """The probability of a predicted alarm; None: it fires, or the probability is unknown."""
     kind: AnomalyKind = AnomalyKind.OTHER
-    """The anomaly's shape, which rules may ask for."""
+    """The anomaly's shape, which rules may require."""
 
 
 class Decision(BaseModel):
-    """The level that was decided on and, where a rule's wish was not followed, why not."""
+    """The decided level and, if it differs from the rule's, the reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -49,4 +49,4 @@ class Decision(BaseModel):
     remediation: str = ""
     reason: str = ""
     exhausted: bool = False
-    """Whether acting again is what was forbidden: a person must hear that it did not last."""
+    """Whether a repeated action was forbidden, so that a person must be notified."""

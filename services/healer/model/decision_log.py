@@ -1,4 +1,4 @@
-"""One log line for each decision about an alert: every fact of its story, as it becomes known.
+"""Logs one line for each fact of an alert's narrative.
 
 A line's event name says what was decided; ``alert_id`` and ``trace_id`` say about which alert and
 in which trace, and the fact's own fields say the rest.
@@ -17,17 +17,17 @@ from shared.traces import parts
 log = structlog.get_logger(__name__)
 
 EVENTS: Mapping[str, tuple[str, str]] = {
-    "predicted": ("alert_predicted", "a forecast reaches the threshold"),
-    "alarm": ("alert_fires", "a value is beyond its threshold, or another's rule says so"),
-    "anomaly": ("alert_anomalous", "a value is unlike itself"),
-    "evidence": ("alert_evidence", "the machine said what it knows of the cause, or did not"),
-    "held": ("alert_held", "people are not notified for now: by what, until when"),
-    "notified": ("alert_notified", "a notice was given to the channels"),
-    "not notified": ("alert_not_notified", "there is nothing to notify anybody of any more"),
-    "decided": ("alert_decided", "what the policy or a person said about acting"),
-    "executed": ("alert_remedied", "a remediation was carried out, or could not be"),
+    "predicted": ("alert_predicted", "a forecast crosses the threshold"),
+    "alarm": ("alert_fires", "a value is beyond its threshold, or another system's rule fired"),
+    "anomaly": ("alert_anomalous", "a value is unusual for its series"),
+    "evidence": ("alert_evidence", "the machine sent its evidence of the cause, or did not answer"),
+    "held": ("alert_held", "people are not notified for now: why, and until when"),
+    "notified": ("alert_notified", "a notification was given to the channels"),
+    "not notified": ("alert_not_notified", "there is no longer anything to notify people of"),
+    "decided": ("alert_decided", "the policy or a person decided on an action"),
+    "executed": ("alert_remedied", "a remediation was executed, or could not be"),
     "verified": ("alert_verified", "the value was read again after a remediation"),
-    "acknowledged": ("incident_acknowledged", "somebody takes care of it"),
+    "acknowledged": ("incident_acknowledged", "somebody acknowledged it"),
     "ended": ("alert_closed", "it is over"),
 }
 """Kind of fact to event name and meaning."""

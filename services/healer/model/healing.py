@@ -1,4 +1,4 @@
-"""When a series was healed last."""
+"""The record of when a series was last healed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.store import Collection
 
 
 class Healing(BaseModel):
-    """When a series' value was last brought down by what somebody did about it."""
+    """The last improvement of a series by a remediation or a person."""
 
     model_config = ConfigDict(frozen=True)
 

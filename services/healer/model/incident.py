@@ -1,4 +1,4 @@
-"""The healer's records of incidents, commands on their way, ends that overtook."""
+"""The healer's records of incidents."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model import decision_log
 from services.healer.model.commands import ENDED
-from services.healer.model.narrative import Fact, Narrative, extended
+from services.healer.model.narrative import Decided, Fact, Narrative, extended
 from services.healer.model.notice import SignalWord
 from services.healer.model.notification import Flaps, series_key
-from services.healer.model.policy import worst
+from services.healer.model.policy import RANK, worst
 from services.healer.model.signal import Sight, Signal
 from services.healer.model.transitions import PHASES, Phase, checked
+from shared.changes import changed
 from shared.contracts import (
     AlarmPredicted,
     AnomalyCleared,
@@ -31,7 +32,7 @@ from shared.store import Collection, Records
 Handling = Literal["none", "mail", "approve", "automatic"]
 Missing = Literal["evidence", "plan"]
 News = Literal["predicted", "firing", "handled", "escalated", "resolved"]
-"""The news of a change of an incident of which people are notified."""
+"""The kinds of change of an incident that people are notified of."""
 
 
 REMEDYING = (Phase.ACTING, Phase.SETTLING, Phase.READING, Phase.UNDOING)
@@ -39,7 +40,7 @@ _OPEN = [phase for phase in Phase if phase is not Phase.CLOSED]
 
 
 class Incident(BaseModel):
-    """All that is wrong with one series from its first signal to the end of its last."""
+    """Everything that is wrong with one series, from its first signal to the end of its last."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,13 +54,15 @@ class Incident(BaseModel):
     state: AlertState
     severity: Severity
     sight: Sight
-    foreseen: Sight | None = None
-    """The observation of its last prediction; shown again when its alarm ends before that."""
+    shown: str = ""
+    """The event of which ``sight`` is the observation."""
+    others: dict[str, Sight] = {}
+    """The observations of its other signals, used when the worst signal ends before them."""
     acted_on: Sight | None = None
-    """The observation when the last remediation began: cleaning itself may be a signal since."""
+    """The observation at the last remediation's start, whose effect may cause a signal."""
     signals: dict[str, Signal]
     ended: dict[str, int] = {}
-    """Ended signals: event id to the time (Unix ms) up to which they count as dealt with."""
+    """Ended signals: event id to the time (Unix ms) up to which they count as handled."""
     sequence: int = 0
     """Alert changes published."""
     traceparent: str = ""
@@ -71,133 +74,149 @@ class Incident(BaseModel):
     """The command whose answer is awaited."""
     remediation: str = ""
     action_id: str = ""
-    """The action planned or begun last."""
+    """The latest planned or started action."""
     plan: tuple[RemediationStep, ...] = ()
     """The plan of the remediation, by its dry run."""
     missing: tuple[Missing, ...] = ()
-    """The answers for which the notice in preparation waits."""
+    """The answers that the notification in preparation waits for."""
     attempts: int = 0
     actions: tuple[str, ...] = ()
     tell: News = "firing"
-    """The news of the notice in preparation."""
+    """The kind of the notification in preparation."""
     mails: int = 0
-    """How often people were to be notified."""
+    """The number of requested notifications."""
     evidence: EvidenceCollected | None = None
-    """The evidence of the cause that the machine sent last."""
+    """The latest evidence from the machine."""
     after: Point | None = None
-    """The value as it was read after the last remediation."""
+    """The value that was read after the last remediation."""
     acknowledged_by: str = ""
     flapping: Flaps = ""
     left_at: float | None = None
-    """The value that the message of its end carried."""
+    """The value in the message of its end."""
+    gone_since: AwareDatetime | None = None
+    """The time of the last sample, if it ended because its series ended."""
     narrative: Narrative = ()
-    """Its story; what people were notified of, and what not, is in the standing's history."""
+    """Its narrative; the facts about notifications are in the notification state."""
 
     @property
     def signal(self) -> SignalWord:
-        """The kind of its signal, in the word that is used for it everywhere."""
+        """The kind of its signal: prediction, alarm or anomaly."""
         if self.state is AlertState.PREDICTED:
             return "prediction"
         return "anomaly" if self.sight.strange else "alarm"
 
     def with_signal(self, signal: Signal, sight: Sight) -> Incident:
-        """A new or repeated signal; the sight of a firing one is not hidden by a prediction."""
+        """A new or repeated signal; what is worse than it is not hidden by its sight."""
         signals = {k: s for k, s in self.signals.items() if s.until is None}
-        changed = self.with_signals(signals | {signal.event_id: signal})
-        if signal.state is AlertState.PREDICTED:
-            changed = changed.foreseeing(sight)
-        return changed.seen(sight) if signal.state is changed.state else changed
+        return self.with_signals(signals | {signal.event_id: signal}, {signal.event_id: sight})
 
-    def foreseeing(self, sight: Sight) -> Incident:
-        """Keep the prediction's observation, for when nothing but the prediction is left."""
-        return self._with(foreseen=sight)
+    def with_signals(
+        self, signals: dict[str, Signal], seen: Mapping[str, Sight] | None = None
+    ) -> Incident:
+        """These are what is wrong now; with none, state, severity and sight stay as they were.
 
-    def with_signals(self, signals: dict[str, Signal]) -> Incident:
-        """These are what is wrong now; with none, state and severity stay as they were."""
+        ``seen``: the newest observations of some of them. That of the worst is shown.
+        """
         if not signals:
             return self._with(signals={})
+        known = self.others | {self.shown: self.sight} | dict(seen or {})
+        sights = {key: known[key] for key in signals if key in known}
+        shown = max(
+            reversed(sights),
+            key=lambda key: _weight(signals[key], sights[key]),
+            default=self.shown,
+        )
         firing = any(s.state is AlertState.FIRING for s in signals.values())
-        falls_back = not firing and self.state is AlertState.FIRING and self.foreseen is not None
         return self._with(
             signals=signals,
             state=AlertState.FIRING if firing else AlertState.PREDICTED,
             severity=worst([s.severity for s in signals.values()]),
-            sight=self.foreseen if falls_back else self.sight,
+            sight=sights.pop(shown, self.sight),
+            shown=shown,
+            others=sights,
         )
 
     def dealt_with(self, events: Mapping[str, int]) -> Incident:
-        """These events have ended, and count as dealt with up to these times (Unix ms)."""
+        """Mark events as ended and handled up to these times (Unix ms)."""
         return self._with(ended=self.ended | dict(events))
 
     def seen(self, sight: Sight) -> Incident:
-        """The curve as it is now."""
+        """Replace the observation."""
         return self._with(sight=sight)
 
     def tells(self, *facts: Fact) -> Incident:
-        """Its story goes on; every fact is in the log, too."""
+        """Add facts to the narrative, and log them."""
         decision_log.write(self.incident_id, self.series, self.traceparent, *facts)
         return self._with(narrative=extended(self.narrative, *facts))
 
-    def left(self, value: float | None) -> Incident:
-        """The value with which it ends, if that is known."""
-        return self._with(left_at=value)
+    def left(self, value: float | None, gone_since: datetime | None = None) -> Incident:
+        """Set the value at its end, if known; of an ended series, the last value."""
+        return self._with(left_at=value, gone_since=gone_since)
 
     def noted(self, *words: str, after: Point | None = None) -> Incident:
-        """With more sentences of what was done, and the value as it was read after that."""
+        """Add sentences about what was done, and the value read afterwards."""
         return self._with(actions=(*self.actions, *words), after=after or self.after)
 
     def published(self) -> Incident:
-        """One more change that subscribers are sent."""
+        """Count one more change published to subscribers."""
         return self._with(sequence=self.sequence + 1)
 
     def flapping_as(self, flapping: Flaps) -> Incident:
-        """Keep how its series flaps, for the opening of its notice."""
+        """Keep the flapping of its series, for the opening of its notification."""
         return self._with(flapping=flapping)
 
     def acknowledged(self, by: str) -> Incident:
-        """Somebody takes care of it."""
-        return self._with(acknowledged_by=by).noted(f"Taken by {by}.")
+        """Record who acknowledged it."""
+        return self._with(acknowledged_by=by).noted(f"Acknowledged by {by}.")
+
+    def worse_than_acknowledged(self, now: datetime) -> Incident:
+        """Discard the acknowledgement of a lower severity, so that it escalates again."""
+        if not self.acknowledged_by:
+            return self
+        words = f"It has become {self.severity} since {self.acknowledged_by} acknowledged it."
+        return self._with(acknowledged_by="").noted(words).tells(Decided(at=now, words=words))
 
     def handled_by(self, handling: Handling) -> Incident:
-        """Who handles it from now on."""
+        """Set how it is handled from now on."""
         return self._with(handling=handling)
 
     def telling(self, tell: News) -> Incident:
-        """Set the news of the notice in preparation."""
-        return self._with(tell=tell)
+        """Set the kind of the notification in preparation."""
+        return self if tell == self.tell else self._with(tell=tell)
 
     def notified(self, evidence: EvidenceCollected | None) -> Incident:
-        """People are to be notified once more, with this evidence."""
+        """Count a requested notification, and keep its evidence."""
         return self._with(mails=self.mails + 1, evidence=evidence or self.evidence)
 
     def proposing(self, action_id: str, remediation: str, handling: Handling) -> Incident:
-        """An action is proposed; its plan was asked for."""
+        """Record a proposed action, whose plan was requested."""
         return self._with(action_id=action_id, remediation=remediation, plan=(), handling=handling)
 
     def planned(self, steps: tuple[RemediationStep, ...]) -> Incident:
-        """The plan that was asked for came."""
+        """Record the requested plan."""
         return self._with(plan=steps).complete("plan")
 
     def with_evidence(self, found: EvidenceCollected) -> Incident:
-        """The evidence that was asked for came."""
+        """Record the requested evidence."""
         return self._with(evidence=found).complete("evidence")
 
     def complete(self, *parts: Missing) -> Incident:
-        """The notice in preparation waits for these parts no longer."""
-        return self._with(missing=tuple(each for each in self.missing if each not in parts))
+        """Stop waiting for these parts of the notification in preparation."""
+        left = tuple(each for each in self.missing if each not in parts)
+        return self if left == self.missing else self._with(missing=left)
 
     def trying(self) -> Incident:
-        """One more remediation is tried."""
+        """Count one more attempt at a remediation."""
         return self._with(attempts=self.attempts + 1)
 
     def awaiting(self, command_id: str, until: datetime, missing: tuple[Missing, ...]) -> Incident:
-        """The machine was asked for these parts of a notice."""
+        """Wait for the machine to send these parts of a notification."""
         return self._to(Phase.EVIDENCE, until, command_id, missing=missing)
 
     def acting(
         self, action_id: str, remediation: str, command_id: str, until: datetime
     ) -> Incident:
-        """A remediation was ordered."""
+        """Wait for an ordered remediation."""
         return self._to(
             Phase.ACTING,
             until,
@@ -210,24 +229,24 @@ class Incident(BaseModel):
         )
 
     def settling(self, until: datetime) -> Incident:
-        """The remediation was carried out, and shows its effect by then."""
+        """Wait until ``until`` for the effect of an executed remediation."""
         return self._to(Phase.SETTLING, until)
 
     def reading(self, command_id: str, until: datetime) -> Incident:
-        """The item's value was asked for."""
+        """Wait for a requested reading of the item."""
         return self._to(Phase.READING, until, command_id)
 
     def undoing(self, command_id: str, until: datetime) -> Incident:
-        """The remediation is to be taken back."""
+        """Wait for the remediation to be undone."""
         return self._to(Phase.UNDOING, until, command_id)
 
     def resting(self) -> Incident:
-        """Nothing is to be done until a signal comes, ends, or its time is up."""
+        """Wait for a signal to open, end or expire."""
         times = [s.ends for s in self.signals.values() if s.ends is not None]
         return self._to(Phase.WAITING, min(times, default=None))
 
     def closed(self, now: datetime, forget: datetime, *, handled: bool, until_ms: int) -> Incident:
-        """It is over; signals still open count as dealt with up to ``until_ms``."""
+        """Close it; signals still open count as handled up to ``until_ms``."""
         return self._to(
             Phase.CLOSED,
             forget,
@@ -245,8 +264,17 @@ class Incident(BaseModel):
         return self._with(phase=after, due=due, command_id=command_id, **changes)
 
     def _with(self, **changes: object) -> Incident:
-        """The only place where fields are named by strings: the methods above have types."""
-        return self.model_copy(update=changes)
+        """Change fields by name; only the typed methods above call this."""
+        return changed(self, **changes)
+
+
+def _weight(signal: Signal, sight: Sight) -> tuple[bool, int, bool, int]:
+    """The order in which the signal that people read about is chosen.
+
+    It fires, it is worse, it has a value beside its threshold, it is newer.
+    """
+    measured = sight.threshold is not None
+    return signal.state is AlertState.FIRING, RANK[signal.severity], measured, signal.time_ms
 
 
 INCIDENTS = Collection(
@@ -258,17 +286,22 @@ INCIDENTS = Collection(
     due=lambda i: i.due,
 )
 OVERTAKEN_FOR = timedelta(days=1)
-"""How long an end is remembered whose beginning has not come."""
+"""The time for which an end that arrived before its start is kept."""
 _LOOK_BACK = 20
 _SIGNALS = (AnomalyDetected, AnomalyCleared, AlarmPredicted, PredictionWithdrawn)
 
 
 def read_ahead(messages: Sequence[Message], records: Records) -> None:
-    """Read ahead what a batch of signals will ask for: two statements instead of two for each."""
+    """Read the records that a batch of signals needs, in two statements instead of two each."""
     signals = [message for message in messages if isinstance(message, _SIGNALS)]
-    groups = {series_key(signal.series) for signal in signals}
+    read_signals_ahead([(signal.series, signal.event_id) for signal in signals], records)
+
+
+def read_signals_ahead(signals: Sequence[tuple[SeriesRef, str]], records: Records) -> None:
+    """The same of signals by their series and ids."""
+    groups = {series_key(series) for series, _ in signals}
     records.read_ahead(INCIDENTS, groups=groups, newest=_LOOK_BACK)
-    records.read_ahead(ENDED, keys=[signal.event_id for signal in signals])
+    records.read_ahead(ENDED, keys=[event_id for _, event_id in signals])
 
 
 def incidents_of(records: Records, series: SeriesRef) -> list[Incident]:
@@ -278,19 +311,19 @@ def incidents_of(records: Records, series: SeriesRef) -> list[Incident]:
 
 
 def open_among(incidents: Iterable[Incident]) -> Incident | None:
-    """The one that has not ended."""
+    """The open incident among them."""
     return next((i for i in incidents if i.phase is not Phase.CLOSED), None)
 
 
 def open_incident(records: Records, series: SeriesRef) -> Incident | None:
-    """The one incident of this series that has not ended."""
+    """The open incident of this series."""
     key = series_key(series)
     found = records.find(INCIDENTS, group=key, status=_OPEN, limit=1, newest_first=True)
     return found[0] if found else None
 
 
 def dealt_with(records: Records, past: Iterable[Incident], signal: Signal) -> bool:
-    """Whether the signal ended before, so that this is a late repetition."""
+    """Return whether the signal ended before, so that this is a late repetition."""
     if any(i.ended.get(signal.event_id, -1) >= signal.time_ms for i in past):
         return True
     return records.get(ENDED, signal.event_id) is not None

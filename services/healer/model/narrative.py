@@ -1,10 +1,12 @@
-"""The story of an incident: typed facts in the order in which they became known."""
+"""The narrative of an incident: typed facts in the order in which they became known."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from shared.changes import changed
 
 MAX_FACTS = 100
 """A longer story keeps its first facts and its latest."""
@@ -28,6 +30,8 @@ class Predicted(_Fact):
     latest_ms: int | None = None
     probability: float | None = None
     forecaster: str = ""
+    above: bool | None = None
+    """On which side of the threshold the alarm is; None: an older fact does not say."""
 
 
 class Crossed(_Fact):
@@ -40,7 +44,7 @@ class Crossed(_Fact):
 
 
 class Strange(_Fact):
-    """An anomaly: the value is unlike itself."""
+    """An anomaly: the value is unusual for its series."""
 
     kind: Literal["anomaly"] = "anomaly"
     value: float
@@ -50,7 +54,7 @@ class Strange(_Fact):
 
 
 class Answered(_Fact):
-    """The machine said what it knows of the cause, or did not."""
+    """The machine sent its evidence, or did not answer."""
 
     kind: Literal["evidence"] = "evidence"
     title: str = ""
@@ -74,11 +78,11 @@ class Notified(_Fact):
     said: str
     message_id: str
     deliveries: int
-    """To how many recipients of channels it goes; 0: no channel wants it."""
+    """The number of recipients; 0: no channel accepts it."""
 
 
 class NotNotified(_Fact):
-    """There is nothing to notify anybody of any more."""
+    """There is no longer anything to notify people of."""
 
     kind: Literal["not notified"] = "not notified"
     why: str
@@ -114,14 +118,14 @@ class Verified(_Fact):
 
 
 class Acknowledged(_Fact):
-    """Somebody takes care of it."""
+    """Somebody acknowledged the alert."""
 
     kind: Literal["acknowledged"] = "acknowledged"
     by: str
 
 
 class Ended(_Fact):
-    """It is over."""
+    """The incident has ended."""
 
     kind: Literal["ended"] = "ended"
     how: str
@@ -147,10 +151,16 @@ Narrative = tuple[Fact, ...]
 
 
 def extended(narrative: Narrative, *facts: Fact) -> Narrative:
-    """The story with further facts; a fact that says what the last one said is left out."""
+    """The narrative with further facts; a repetition of the last fact is left out.
+
+    Of predictions in a row, which each moved the crossing a little, the first and the last are
+    kept.
+    """
     kept = list(narrative)
     for fact in facts:
-        if not kept or not _same(kept[-1], fact):
+        if [each.kind for each in (*kept[-2:], fact)] == ["predicted"] * 3:
+            kept[-1] = fact
+        elif not kept or not _same(kept[-1], fact):
             kept.append(fact)
     if len(kept) > MAX_FACTS:
         kept = [*kept[:_FIRST], *kept[_FIRST - MAX_FACTS :]]
@@ -158,7 +168,7 @@ def extended(narrative: Narrative, *facts: Fact) -> Narrative:
 
 
 def _same(one: Fact, other: Fact) -> bool:
-    """Whether both say the same but for when."""
+    """Return whether both say the same but for when."""
     if isinstance(one, Held) and isinstance(other, Held):
         return (one.by, one.cause) == (other.by, other.cause)
-    return one.model_copy(update={"at": other.at}) == other
+    return changed(one, at=other.at) == other

@@ -1,4 +1,4 @@
-"""Everything one notice to people says, before it has any form."""
+"""The contents of a notification, before it is rendered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal[
 ]
 """The kinds of notice about one alert."""
 SignalWord = Literal["alarm", "anomaly", "prediction"]
-"""A threshold was crossed; something is unlike itself; something is to come."""
+"""A crossed threshold, an anomaly, or a prediction."""
 ENDINGS = frozenset({"handled", "resolved"})
 """The kinds that say that an alert is over."""
 
@@ -43,12 +43,18 @@ class Line(_Said):
     sentence: str
     signal: SignalWord = "alarm"
     labels: dict[str, str] = {}
+    gone: bool = Field(
+        default=False, description="Whether its series sends nothing any more, if it is over."
+    )
     cause: str = Field(default="", description="The incident it follows from.")
+    alone: bool = Field(
+        default=False, description="Whether a notice that was no summary has told of it before."
+    )
     since: AwareDatetime
 
 
 class Notice(_Said):
-    """A notice about an alert, and with it about others of its group; stored until it is sent."""
+    """A notification of an alert and others of its group; stored until it is sent."""
 
     form: Literal["alert"] = "alert"
     message_id: str = Field(description="Deterministic, without <>; makes a repetition known.")
@@ -73,8 +79,12 @@ class Notice(_Said):
         default=AnomalyKind.OTHER, description="The anomaly's shape, e.g. level_up."
     )
     opening: str = Field(default="", description="The first sentences, for whom it wakes.")
+    gone: bool = Field(
+        default=False, description="Whether its series sends nothing any more, if it is over."
+    )
     outcome: str = Field(
-        default="", description="The change that a remediation made, for the headline."
+        default="",
+        description="For the headline of an end: the change by a remediation, or the value now.",
     )
     story: tuple[tuple[str, str], ...] = Field(
         default=(), description="The story so far: time and sentence of each fact."
@@ -111,6 +121,10 @@ class Notice(_Said):
     also: tuple[Line, ...] = Field(
         default=(), description="The other alerts of its group that this notice is about."
     )
+    ends: str = Field(
+        default="",
+        description="An earlier alert of its series, whose flapping ends with this one.",
+    )
     attached: tuple[Line, ...] = Field(
         default=(), description="Some of the alerts that follow from it."
     )
@@ -119,14 +133,14 @@ class Notice(_Said):
     at: AwareDatetime
 
     def tables(self) -> tuple[EvidenceTable, ...]:
-        """The evidence, whole: what the alarm is about first."""
+        """The complete evidence, with the tables about the alarm's cause first."""
         first = EvidenceTable(
             title=self.evidence_title, rows=self.evidence, truncated=self.evidence_truncated
         )
         return tuple(found for found in (first, *self.evidence_more) if found.rows)
 
     def lines(self) -> tuple[Line, ...]:
-        """Every alert it tells of, the main one first."""
+        """All alerts of the notification, the main one first."""
         main = Line(
             incident_id=self.incident_id,
             kind=self.kind,
@@ -138,13 +152,14 @@ class Notice(_Said):
             sentence=self.sentence,
             signal=self.signal,
             labels=self.labels,
+            gone=self.gone,
             since=self.since or self.at,
         )
         return (main, *self.also)
 
 
 class Summary(_Said):
-    """A notice about many alerts at once, or about none: a storm, a digest, a test, a channel."""
+    """A notification of many alerts or of none: a storm, a digest, a test, a failing channel."""
 
     form: Literal["summary"] = "summary"
     message_id: str
@@ -171,7 +186,7 @@ class Summary(_Said):
     at: AwareDatetime
 
     def lines(self) -> tuple[Line, ...]:
-        """Every alert it tells of."""
+        """All alerts of the notification."""
         return self.rows
 
 

@@ -1,4 +1,4 @@
-"""The healer's records of notifying: where each alert stands, notices, deliveries, storms."""
+"""The records of notification: the state of each alert, notices, deliveries, storms."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Flaps = Literal["", "begins", "goes on"]
 
 
 class StandingStatus(StrEnum):
-    """How far people are notified of an alert.
+    """The notification status of an alert.
 
     The values are those of records that older versions stored; metrics and answers say ``shown``.
     """
 
     WAITING = "waiting"
-    """The evidence is still collected."""
+    """The evidence is still being collected."""
     PENDING = "pending"
-    """People are to be notified with the next notice of the group."""
+    """People will be notified with the group's next notification."""
     HELD = "held"
-    """Something keeps it back for now."""
+    """The notification is held back for now."""
     NOTIFIED = "told"
 
     @property
@@ -43,7 +43,7 @@ class StandingStatus(StrEnum):
 
 
 class Standing(_Record):
-    """The state of notifying people of one incident, and the next notice about it."""
+    """The notification state of one incident, and its next notification."""
 
     incident_id: str
     series: SeriesRef
@@ -54,20 +54,22 @@ class Standing(_Record):
     labels: dict[str, str]
     severity: Severity
     state: AlertState = AlertState.FIRING
-    """The incident's state when it last asked that people be notified."""
+    """The incident's state at its last request for a notification."""
     crossing_ms: int | None = None
-    """When the predicted crossing is due, if people are to be notified of nothing else."""
+    """The time of the predicted crossing, if the notification is only about a prediction."""
     since: AwareDatetime
     status: StandingStatus
     tell: Kind
     """The kind of the next notice, or of the last one."""
     announces: bool = False
-    """Its next notice says that the series flaps."""
+    """Whether its next notification announces flapping."""
     note: str = ""
     ended: bool = False
-    """The incident is over: the notice of that is the last one."""
+    """Whether the incident has ended, so that the next notification is the last one."""
+    gone: bool = False
+    """Whether it ended because its series ended."""
     urgent: bool = False
-    """Not to wait for the group's interval."""
+    """Whether it does not wait for the group's interval."""
     flapping: Flaps = ""
     group: str
     due: AwareDatetime | None = None
@@ -78,13 +80,21 @@ class Standing(_Record):
     held_by: str = ""
     cause: str = ""
     """The incident it is attached to."""
+    alone: bool = False
+    """A notice that was no storm's summary said something of it."""
+    ends: str = ""
+    """An earlier incident of its series, whose flapping notification ends with this one."""
     acknowledged: bool = False
     step: int = 0
     """Escalation steps taken."""
+    called: tuple[str, ...] = ()
+    """The channels that escalations have called."""
+    heard: Severity | None = None
+    """The highest notified severity; the same people are notified of the end."""
     traceparent: str = ""
     """The trace context of the signal that opened the incident."""
     history: Narrative = ()
-    """The facts of notifying: what held it, what people were notified of, and what not."""
+    """The facts about notifications: sent ones, and reasons for holding or dropping them."""
 
     @property
     def kind(self) -> Kind:
@@ -93,7 +103,7 @@ class Standing(_Record):
 
     @property
     def known(self) -> bool:
-        """Whether people heard of this very incident, not only that its series flaps."""
+        """Whether people were notified of this incident, and not only that its series flaps."""
         return self.said not in {None, "flapping"}
 
 
@@ -105,7 +115,7 @@ class SeriesSeen(_Record):
 
 
 class Heard(_Record):
-    """The notifications about an incident that is over, and those that were held."""
+    """The notifications of an ended incident, and those that were held back."""
 
     incident_id: str
     history: Narrative
@@ -113,29 +123,29 @@ class Heard(_Record):
 
 
 class Flap(_Record):
-    """A series that flaps: people are notified of that once, and once when it is calm."""
+    """A flapping series; people are notified when it starts and when it stops."""
 
     key: str
     """The series', see ``series_key``."""
     incident_id: str
     """The newest of its incidents."""
     openings: int
-    """How often it opened since it was last calm, as far back as is remembered."""
+    """The number of openings since it was last calm."""
     since: AwareDatetime
     until: AwareDatetime
-    """When it is calm if it does not open again."""
+    """The time at which it counts as calm if it does not open again."""
     hold_s: float
     """A firing that lasts longer than this is notified in spite of the flapping."""
     announced: bool = False
-    ended: bool = False
-    """People know that its newest incident is over."""
+    announced_by: str = ""
+    """The incident whose notice said that it flaps."""
     thread_id: str = ""
     notices: int = 0
     """Notices about its newest incident."""
 
 
 class Group(_Record):
-    """When people were last notified of alerts of a group."""
+    """A group of alerts, and when people were last notified of it."""
 
     group: str
     told_at: AwareDatetime
@@ -143,7 +153,7 @@ class Group(_Record):
 
 
 class Settling(_Record):
-    """A summary that is sent, and how many of its rows are written down as notified."""
+    """A summary that was sent, and how many of its rows are recorded as notified."""
 
     message_id: str
     deliveries: int
@@ -151,7 +161,7 @@ class Settling(_Record):
 
 
 class StormState(_Record):
-    """Whether there is a storm, and of how many alerts people were notified lately."""
+    """The state of a storm, and the number of recently notified alerts."""
 
     name: str = "storm"
     recent: tuple[tuple[AwareDatetime, int], ...] = ()
@@ -195,20 +205,20 @@ class Delivery(_Record):
     attempts: int = 0
     problem: str = ""
     holder: str = ""
-    """Who is sending it, until ``due``."""
+    """The replica that is sending it, until ``due``."""
     asked: bool = False
-    """The other side has asked to wait until ``due``."""
+    """Whether the receiver has asked to wait until ``due``."""
     traceparent: str = ""
     """The trace context of what the notice is about."""
     due: AwareDatetime
 
 
 class Quota(_Record):
-    """When a recipient was sent notices lately, and when the next digest is due."""
+    """Recent notifications to a recipient, and when the next digest is due."""
 
     recipient: str
     jobs: bool = False
-    """Whether it counts notices about jobs: whoever submits many must not use up the alerts'."""
+    """Whether it counts notifications about jobs, which must not use up the alerts' quota."""
     times: tuple[AwareDatetime, ...] = ()
     digest_at: AwareDatetime | None = None
 
@@ -228,7 +238,13 @@ class ChannelFailure(_Record):
     recipient: str
     since: AwareDatetime
     announced: bool = False
-    """Whether the other channels were notified."""
+    """Whether the other channels were notified of the failure."""
+    refused: bool = False
+    """Whether it has refused a notice since."""
+    problem: str = ""
+    """Its last answer."""
+    away: bool = False
+    """Whether they were notified that it is unreachable, and so must be of its return."""
 
 
 class LinkKey(_Record):

@@ -1,4 +1,4 @@
-"""Who handles what: per item, machine and namespace a level, and the envelope around all acting.
+"""The policy: a level per item, machine and namespace, and the safety envelope.
 
 ``decide`` and ``forbids`` are pure: from the rules, and the facts of the moment, to a decision.
 The facts are kept in the audit, so that every decision can be computed again.
@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection
 from datetime import datetime, time
 from fnmatch import fnmatchcase
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     Field,
@@ -21,6 +21,7 @@ from services.healer.model.decision import Decision, Facts
 from services.healer.model.rule import Rule, Strict
 from shared.contracts.alerts import AnomalyKind, SeriesRef, Severity
 from shared.contracts.healing import HostPattern, Level
+from shared.time_zones import time_zone
 
 RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 """Severities in order."""
@@ -28,7 +29,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class Quiet(Strict):
-    """Hours in which nothing runs by itself; what would, asks for approval."""
+    """Hours in which automatic actions require approval."""
 
     days: tuple[str, ...] = Field(
         default=_DAYS,
@@ -53,14 +54,10 @@ class Quiet(Strict):
     @field_validator("zone")
     @classmethod
     def _is_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"no such time zone: {value}") from error
-        return value
+        return time_zone(value).key
 
     def holds(self, now: datetime) -> bool:
-        """Whether ``now`` lies within; an interval over midnight belongs to the day it begins."""
+        """Return whether ``now`` lies within; one over midnight belongs to its first day."""
         local = now.astimezone(ZoneInfo(self.zone))
         today, at = _DAYS[local.weekday()], local.time()
         if self.start < self.end:
@@ -72,30 +69,28 @@ class Quiet(Strict):
 
 
 class Group(Strict):
-    """Machines of one kind, of which only so many may be worked on at once."""
+    """Machines of which only a share may be acted on at once."""
 
     name: str = Field(min_length=1, max_length=100, description="The group's name.")
-    hosts: HostPattern = Field(
-        description="The machines it is about, as a shell pattern of their names."
-    )
+    hosts: HostPattern = Field(description="A shell pattern of machines' names.")
     share: float = Field(
         default=0.25,
         gt=0,
         le=1,
-        description="The share of the group's machines that may be acted on at once; one always "
-        "may.",
+        description="The share of the group's machines that may be acted on at once, but at "
+        "least one.",
     )
 
     def most(self, size: int) -> int:
-        """How many of ``size`` machines may be worked on at once."""
+        """Return how many of ``size`` machines may be worked on at once."""
         return max(1, math.floor(self.share * size + 1e-9))
 
 
 class Policy(Strict):
-    """The rules, of which the first that matches holds; without one, suggest."""
+    """The policy: the first matching rule applies; without one, actions are suggested."""
 
     rules: tuple[Rule, ...] = Field(
-        default=(), description="The rules in their order; the first that fits an alert holds."
+        default=(), description="The rules, in order; the first that matches an alert applies."
     )
     automatic: bool = Field(
         default=True,
@@ -107,14 +102,13 @@ class Policy(Strict):
     cooldown_s: float = Field(
         default=600,
         ge=0,
-        description="After an action on a series nothing acts on it, or on the same target, for so "
-        "long.",
+        description="How long after an action nothing else acts on the same series or target.",
     )
     attempts_per_day: int = Field(
         default=5,
         ge=1,
-        description="After so many actions for one series within a day a person is notified "
-        "instead.",
+        description="The number of actions for one series within a day; after that, a person is "
+        "notified instead.",
     )
     runs_per_hour: int = Field(
         default=6,
@@ -129,15 +123,15 @@ class Policy(Strict):
         "further ones.",
     )
     groups: tuple[Group, ...] = Field(
-        default=(), description="Groups of machines; the first that fits a machine holds for it."
+        default=(), description="Groups of machines; the first that matches a machine applies."
     )
     storm_stop: bool = Field(
         default=True,
-        description="Whether nothing acts while a storm of alerts lasts, which has one common "
-        "cause.",
+        description="Whether actions are suspended during a storm of alerts, which usually has "
+        "one common cause.",
     )
     quiet: tuple[Quiet, ...] = Field(
-        default=(), description="Hours in which automatic actions ask for approval."
+        default=(), description="Hours in which automatic actions require approval."
     )
     approval_s: float = Field(
         default=3600,
@@ -149,12 +143,12 @@ class Policy(Strict):
         default=0.25,
         ge=0,
         le=1,
-        description="On a predicted alarm that is less probable, actions are only suggested.",
+        description="For predicted alarms less probable than this, actions are only suggested.",
     )
     undo: bool = Field(
         default=True,
-        description="Whether an action that did not help is taken back, where the remediation can "
-        "do that.",
+        description="Whether an action that did not help is undone, if the remediation supports "
+        "it.",
     )
 
     def unknown(self, registered: Collection[str]) -> list[str]:
@@ -162,11 +156,11 @@ class Policy(Strict):
         return sorted({r.remediation for r in self.rules if r.remediation} - set(registered))
 
     def rule(self, series: SeriesRef, kind: AnomalyKind = AnomalyKind.OTHER) -> Rule | None:
-        """The rule that holds for a series with an anomaly of this kind."""
+        """The rule that applies to a series with an anomaly of this kind."""
         return next((r for r in self.rules if r.matches(series, kind)), None)
 
     def decidable_s(self, series: SeriesRef, kind: AnomalyKind) -> float:
-        """How long a proposal about a series can be decided."""
+        """Return how long a proposal about a series can be decided."""
         rule = self.rule(series, kind)
         return (rule and rule.approval_s) or self.approval_s
 
@@ -195,7 +189,7 @@ class Policy(Strict):
         return Decision(level=rule.level, remediation=name)
 
     def _too_weak(self, rule: Rule, severity: Severity, facts: Facts) -> str:
-        """Why such an alarm is not acted on by anybody; empty when it is."""
+        """Return why no action on such an alarm is possible; empty if one is."""
         name, probability = rule.remediation, facts.probability
         if RANK[severity] < RANK[rule.min_severity]:
             return f"{name} did not run: the severity is below {rule.min_severity}."
@@ -208,7 +202,7 @@ class Policy(Strict):
         return ""
 
     def likely_enough(self, series: SeriesRef, probability: float | None) -> bool:
-        """Whether an alarm of this probability, if it is only predicted, may be acted on."""
+        """Return whether an alarm of this probability, if it is only predicted, may be acted on."""
         rule = self.rule(series)
         return rule is None or probability is None or probability >= self._min_probability(rule)
 
@@ -216,7 +210,7 @@ class Policy(Strict):
         return self.min_probability if rule.min_probability is None else rule.min_probability
 
     def _again(self, name: str, facts: Facts) -> str:
-        """Why it may not be tried once more; empty when it may."""
+        """Return why no further attempt is allowed; empty if one is."""
         if facts.seconds_since_same is not None and facts.seconds_since_same < self.cooldown_s:
             return (
                 f"{name} did not run again: it ran {facts.seconds_since_same:.0f} s ago, "
@@ -230,7 +224,7 @@ class Policy(Strict):
         return ""
 
     def forbids(self, name: str, facts: Facts) -> str:
-        """Why nothing may be done just now, whoever wants it; empty when it may."""
+        """Return why no action is allowed now, approved or not; empty if one is."""
         checks = (
             (not self.automatic, "acting is switched off in the policy"),
             (bool(facts.stopped), f"stopped by {facts.stopped}"),
@@ -271,5 +265,5 @@ def worst(severities: Collection[Severity]) -> Severity:
 
 
 def worse(one: Severity, other: Severity) -> bool:
-    """Whether ``one`` is more severe than ``other``."""
+    """Return whether ``one`` is more severe than ``other``."""
     return RANK[one] > RANK[other]

@@ -1,4 +1,4 @@
-"""One rule of the policy: the alerts it is about, and what is done about them."""
+"""One rule of the policy: the alerts that it matches, and what is done about them."""
 
 from __future__ import annotations
 
@@ -17,37 +17,33 @@ NAMESPACE_LABELS = ("namespace", "exported_namespace", "kubernetes_namespace")
 
 
 class Strict(BaseModel):
-    """A part of the policy: what it does not know is a fault."""
+    """A part of the policy; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Rule(Strict):
-    """The rule for the items, machines and namespaces it names; patterns are the shell's."""
+    """A rule for items, machines and namespaces, given as shell patterns."""
 
-    items: str = Field(
-        default="*", description="The items it is about, as a shell pattern of their names."
-    )
-    hosts: HostPattern = Field(
-        default="*", description="The machines it is about, as a shell pattern of their names."
-    )
+    items: str = Field(default="*", description="A shell pattern of items' names.")
+    hosts: HostPattern = Field(default="*", description="A shell pattern of machines' names.")
     namespaces: str = Field(
         default="*",
-        description="A shell pattern of Kubernetes namespaces; * also fits a series without one.",
+        description="A shell pattern of Kubernetes namespaces; * also matches series without one.",
     )
     labels: dict[str, str] = Field(
         default={},
-        description="A shell pattern for each label, such as mount: /var/log*; all must fit. A "
-        "label that is missing counts as empty: ?* fits a series that has it.",
+        description="A shell pattern for each label, such as mount: /var/log*; all must match. A "
+        "missing label counts as empty: ?* matches series that have it.",
     )
     kinds: tuple[AnomalyKind, ...] = Field(
         default=(),
-        description="The kinds of anomaly it is about; empty: all. An alarm or a prediction has "
-        "the kind other.",
+        description="The kinds of anomaly to which the rule applies; empty: all. Alarms and "
+        "predictions have the kind other.",
     )
     level: Level = Field(
-        description="The reaction: observe, nothing; suggest, people read what would help; "
-        "approve, a person decides; automatic, the action runs.",
+        description="The level of autonomy: observe, nothing happens; suggest, people read what "
+        "would help; approve, a person decides; automatic, the action runs.",
         validation_alias=AliasChoices("level", "mode"),
     )
     remediation: str = Field(
@@ -55,26 +51,25 @@ class Rule(Strict):
     )
     min_severity: Severity = Field(
         default=Severity.CRITICAL,
-        description="For an alert of a lower severity the action is only suggested.",
+        description="For alerts of a lower severity the action is only suggested.",
     )
     approval_s: float | None = Field(
         default=None,
         gt=0,
-        description="The time to decide on proposals of this rule; null: as the policy.",
+        description="The time to decide on this rule's proposals; null: that of the policy.",
     )
     runbook_url: str = Field(
         default="",
         max_length=2000,
         pattern=r"^(https?://[^\s<>\"]+)?$",
-        description="The page on which people read what to do about such an alert; every notice "
-        "links it.",
+        description="The runbook for such alerts, linked in every notification.",
     )
     min_probability: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="On a predicted alarm that is less probable the action is only suggested; "
-        "null: as the policy says.",
+        description="For predicted alarms less probable than this the action is only suggested; "
+        "null: that of the policy.",
     )
 
     @model_validator(mode="after")
@@ -86,7 +81,7 @@ class Rule(Strict):
         return self
 
     def matches(self, series: SeriesRef, kind: AnomalyKind) -> bool:
-        """Whether the rule is about the series, and about what is wrong with it."""
+        """Return whether the rule is about the series, and about what is wrong with it."""
         return (
             (not self.kinds or kind in self.kinds)
             and fnmatchcase(series.item, self.items)
@@ -96,7 +91,7 @@ class Rule(Strict):
         )
 
     def covers(self, other: Rule) -> bool:
-        """Whether it surely matches whatever the other one matches, which is never asked then."""
+        """Return whether it matches all that the other rule matches, which then never applies."""
         return (
             (not self.kinds or (bool(other.kinds) and {*other.kinds} <= {*self.kinds}))
             and _within(other.items, self.items)
@@ -110,7 +105,7 @@ class Rule(Strict):
 
 
 def labels_fit(labels: Mapping[str, str], patterns: Mapping[str, str]) -> bool:
-    """Whether each pattern fits its label; a label that is missing is empty, as in Prometheus."""
+    """Return whether each pattern matches its label; a missing label is empty, as in Prometheus."""
     return all(fnmatchcase(labels.get(name, ""), pattern) for name, pattern in patterns.items())
 
 
@@ -118,7 +113,7 @@ _WILD = re.compile(r"[*?[]")
 
 
 def _within(narrow: str, wide: str) -> bool:
-    """Whether all that fits one shell pattern surely fits the other one."""
+    """Return whether everything that matches one shell pattern also matches the other."""
     if narrow == wide or not _WILD.search(narrow):
         return fnmatchcase(narrow, wide) or narrow == wide
     # Where a pattern's only star is its end or its beginning, the rest of it decides.

@@ -1,4 +1,4 @@
-"""Signals: the trouble of a series, and what was seen of it."""
+"""Signals: the reasons for an incident, and what was observed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from services.healer.model.narrative import Crossed, Fact, Predicted, Strange
+from shared.changes import changed
 from shared.contracts.alerts import AlertState, AnomalyKind, BandPoint, Direction, Point, Severity
 
 
@@ -23,25 +24,25 @@ class Signal(_Record):
     revision: int = 1
     time_ms: int
     until: AwareDatetime | None = None
-    """It is over as far as its source knows; unless another comes, the clock ends it then."""
+    """The end according to its source; it takes effect then unless the signal is repeated."""
     expires: AwareDatetime | None = None
-    """Set where the source repeats what still holds: not repeated, it ends then."""
+    """The time at which a signal that its source repeats ends without a repetition."""
     ending: str = ""
-    """How it ended, in words, when the clock ends it."""
+    """The words about its end, if it expires."""
 
     @property
     def ends(self) -> datetime | None:
-        """When the clock ends it."""
+        """The time at which it expires."""
         times = [moment for moment in (self.until, self.expires) if moment is not None]
         return min(times, default=None)
 
     def ending_at(self, until: datetime, ending: str) -> Signal:
-        """The clock ends it then, with these words."""
-        return self.model_copy(update={"until": until, "ending": ending})
+        """Let it expire at this time, with these words."""
+        return changed(self, until=until, ending=ending)
 
     def firing(self) -> Signal:
-        """The alarm that it predicted fires."""
-        return self.model_copy(update={"state": AlertState.FIRING})
+        """Turn the predicted alarm into a firing one."""
+        return changed(self, state=AlertState.FIRING)
 
 
 class Sight(_Record):
@@ -51,7 +52,7 @@ class Sight(_Record):
     threshold: float | None
     above: bool = True
     direction: Direction | None = None
-    """Which way an anomaly left its range."""
+    """The direction in which an anomaly left its range."""
     kind: AnomalyKind = AnomalyKind.OTHER
     """The anomaly's shape, where its detector names it."""
     sentence: str
@@ -61,7 +62,7 @@ class Sight(_Record):
     predicted_value: float | None = None
     forecaster: str = ""
     strange: bool = False
-    """Whether it is an anomaly: unlike itself, but not beyond a threshold."""
+    """Whether it is an anomaly: unusual for its series, but not beyond a threshold."""
     votes: tuple[str, ...] = ()
     """The detectors that call it anomalous."""
     probability: float | None = None
@@ -81,12 +82,13 @@ class Sight(_Record):
                 latest_ms=self.latest_ms,
                 probability=self.probability,
                 forecaster=self.forecaster,
+                above=self.above,
             )
         if self.strange:
             return Strange(at=at, value=self.value, sentence=self.sentence, votes=self.votes)
         return Crossed(at=at, value=self.value, threshold=self.threshold, sentence=self.sentence)
 
     def reached(self, value: float) -> Sight:
-        """The predicted alarm fires, with this value."""
+        """The observation of the predicted alarm once it fires, with this value."""
         gone = dict.fromkeys(("crossing_ms", "earliest_ms", "latest_ms", "predicted_value"))
-        return self.model_copy(update={"value": value, **gone})
+        return changed(self, value=value, **gone)

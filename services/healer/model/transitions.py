@@ -11,26 +11,26 @@ from shared.contracts.healing import ActionState
 
 
 class Phase(StrEnum):
-    """Where the handling of an incident stands."""
+    """The phases of handling an incident."""
 
     EVIDENCE = "evidence"
-    """The machine was asked for the cause; a notice follows, with it or without."""
+    """Evidence was requested; a notification follows, with or without it."""
     ACTING = "acting"
-    """The machine was ordered to carry out a remediation."""
+    """A remediation was ordered."""
     SETTLING = "settling"
-    """It did; soon the item is read again."""
+    """The remediation was executed; the item will be read again."""
     UNDOING = "undoing"
-    """It did not help; the machine was ordered to take it back."""
+    """The remediation did not help, and its undoing was ordered."""
     READING = "reading"
-    """The machine was asked for the item's value."""
+    """A reading of the item was requested."""
     WAITING = "waiting"
-    """Nothing more to do until the alarm ends or grows worse."""
+    """Nothing is done until the alarm ends or becomes more severe."""
     CLOSED = "closed"
 
 
 P, A = Phase, ActionState
 _TO_A_PERSON = frozenset({P.EVIDENCE, P.WAITING, P.CLOSED})
-"""A person is called, with the machine's evidence or without, unless it has ended by now."""
+"""A person is notified, with or without evidence, unless the alarm has ended."""
 
 PHASES: Mapping[Phase, frozenset[Phase]] = {
     P.WAITING: frozenset({P.WAITING, P.EVIDENCE, P.ACTING, P.CLOSED}),
@@ -57,7 +57,7 @@ S = TypeVar("S", bound=StrEnum)
 
 
 class TransitionError(Exception):
-    """The table does not know this transition: a fault in the program, never the user's."""
+    """The table does not allow this transition: a bug, never a user's error."""
 
 
 def checked(table: Mapping[S, frozenset[S]], about: str, before: S, after: S) -> S:
@@ -85,7 +85,7 @@ T = TypeVar("T")
 
 
 def collected(function: Callable[Arguments, Iterator[T]]) -> Callable[Arguments, list[T]]:
-    """Turn a generator into a function that has done all it does when it returns.
+    """Turn a generator into a function that has done all its work when it returns.
 
     What stores records must not depend on whether, and how far, somebody iterates its messages.
     """

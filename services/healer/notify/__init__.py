@@ -1,1 +1,1 @@
-"""Which alerts are notified when and through what: groups, silences, inhibition, delivery."""
+"""Notification: grouping, silences, inhibition, flapping, storms, delivery through channels."""

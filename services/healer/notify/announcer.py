@@ -1,4 +1,4 @@
-"""Who is notified of what, and when: the one place where a notice to people comes into being.
+"""Decides who is notified of what and when; the only place that creates notifications of alerts.
 
 A pass looks at the standings without writing anything, and makes parts of what is to be done. Each
 part is a transaction of its own: an alert's standing, the notice that tells of it, and the
@@ -26,15 +26,17 @@ from services.healer.model.notification import (
     StormState,
 )
 from services.healer.model.policy import RANK, Policy
-from services.healer.notify import escalation, flap_notices, measures, storms
+from services.healer.notify import escalation, flap_notices, storms
 from services.healer.notify.compose import line
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.filters import Drop, Filters, Hold
 from services.healer.notify.notices import notice_of
-from services.healer.notify.notification_log import NotificationLog
+from services.healer.notify.notification_log import NotificationLog, look_again
+from services.healer.notify.reminders import Reminders
 from services.healer.notify.settings import Alerting
 from services.healer.notify.sifting import Sifted, sifted, without
 from services.healer.notify.storm_summary import StormSummaries
+from shared.changes import changed
 from shared.observe import STORMING
 from shared.service import Context
 
@@ -45,12 +47,11 @@ ALERTS_AT_ONCE = 200
 """Alerts that one transaction of a pass writes: some hundredths of a second."""
 _MAX_NOTIFICATIONS = 20_000
 _PENDING = StandingStatus.PENDING
-_MAX_REPEATS = 200
 _ATTACHED_SHOWN = 50
 
 
 class Announcer:
-    """Notifies people of what the incidents' standings say.
+    """Notifies people according to the notification states of incidents.
 
     Args:
         alerting: when and how people are notified.
@@ -74,18 +75,22 @@ class Announcer:
         self._at_once = at_once
         self._log = NotificationLog(keep)
         self._summaries = StormSummaries(alerting, dispatch, self._log, at_once)
+        self._reminders = Reminders(alerting, policy, dispatch, self._log)
+        self._began = False
 
     def upkeep(self, ctx: Context) -> None:
-        """The first transaction: escalations, calm after flapping, digests and metrics."""
+        """The first transaction: escalations, calm after flapping, digests."""
         state = ctx.records.get(STORM, "storm") or StormState()
-        self._escalate(ctx)
+        if not self._began:
+            look_again(ctx)  # a window that held it may be configured no more
+            self._began = True
+        self._reminders.send(ctx)
         if state.next_at is None or ctx.now >= state.next_at:
             flap_notices.calmed(self._alerting.group_by, ctx)
         for group in ctx.records.find(GROUPS, due_before=ctx.now):
             ctx.records.delete(GROUPS, group.group)
         self._dispatch.digests(ctx)
         STORMING.set(state.active)
-        measures.standings(ctx)
 
     def parts(self, ctx: Context) -> list[Part]:
         """The parts of this pass, found by reading alone; each runs in a transaction, in order."""
@@ -106,8 +111,12 @@ class Announcer:
             )
             found += sifted(waiting, filters)
             written = found.attached()
-            summary = self._summaries.parts(state, found.tell, written, ctx.now)
-            return [*summary, *self._held_and_dropped(without(found, written))]
+            # Whom an escalation called takes no summaries, and hears of the end all the same.
+            ends = [s for s in found.tell if s.ended and s.called]
+            tell = [s for s in found.tell if not (s.ended and s.called)]
+            summary = self._summaries.parts(state, tell, written, ctx.now)
+            rest = self._held_and_dropped(without(found, written))
+            return [*summary, *self._groups(ends, filters), *rest]
         return [*self._groups(found.tell, filters), *self._held_and_dropped(found)]
 
     def _candidates(self, ctx: Context) -> list[Standing]:
@@ -185,7 +194,7 @@ class Announcer:
         last = ctx.records.get(GROUPS, group)
         if last is not None and ctx.now < last.due and not any(s.urgent for s in members):
             later = {"status": _PENDING, "due": last.due, "announces": False}
-            ctx.records.put_all(STANDINGS, [s.model_copy(update=later) for s in members])
+            ctx.records.put_all(STANDINGS, [changed(s, **later) for s in members])
             return
         main = members[0]
         incident = ctx.records.get(INCIDENTS, main.incident_id)
@@ -193,16 +202,16 @@ class Announcer:
             ctx.records.delete(STANDINGS, main.incident_id)
             return
         notice = self._notice(main, incident, main.kind, ctx)
-        notice = notice.model_copy(
-            update={
-                "opening": f"{notice.opening}{_follow(attached)}",
-                "also": tuple(line(s, s.kind) for s in members[1:]),
-                "references": tuple(s.thread_id for s in members[1:] if s.thread_id),
-                "attached": effects,
-                "attached_total": attached,
-            }
+        notice = changed(
+            notice,
+            opening=f"{notice.opening}{_follow(attached)}",
+            also=tuple(line(s, s.kind) for s in members[1:]),
+            references=tuple(s.thread_id for s in members[1:] if s.thread_id),
+            attached=effects,
+            attached_total=attached,
         )
-        deliveries = self._dispatch.put(notice, ctx)
+        called = [name for s in members if s.ended for name in s.called]
+        deliveries = self._dispatch.put(notice, ctx, called=called)
         pause = timedelta(seconds=self._alerting.group_interval_s)
         ctx.records.put(GROUPS, Group(group=group, told_at=ctx.now, due=ctx.now + pause))
         thread = notice.thread_id or notice.message_id
@@ -214,28 +223,12 @@ class Announcer:
                 deliveries=deliveries,
             )
             said, due = (standing.kind, standing.severity), self._escalates_at(standing, ctx)
-            seen = standing.model_copy(update={"announces": False})
+            seen = changed(standing, announces=False, alone=True)
             self._log.notified(seen, said, fact, thread, due, ctx)
         self._count(len(members), 0, ctx)
 
     def _notice(self, standing: Standing, incident: Incident, kind: Kind, ctx: Context) -> Notice:
         return notice_of(standing, incident, kind, self._alerting, self._policy, ctx)
-
-    def _escalate(self, ctx: Context) -> None:
-        """Nobody said that they take care of it: the next ones are notified."""
-        for standing in ctx.records.find(
-            STANDINGS, status=StandingStatus.NOTIFIED, due_before=ctx.now, limit=_MAX_REPEATS
-        ):
-            incident = ctx.records.get(INCIDENTS, standing.incident_id)
-            step = self._alerting.escalation[standing.step : standing.step + 1]
-            if incident is None or not step or standing.acknowledged:
-                ctx.records.put(STANDINGS, standing.model_copy(update={"due": None}))
-                continue
-            following = standing.model_copy(update={"step": standing.step + 1})
-            notice = self._notice(following, incident, "unanswered", ctx)
-            self._dispatch.put(notice, ctx, only=step[0].channels)
-            update = {"notices": standing.notices + 1, "due": self._escalates_at(following, ctx)}
-            ctx.records.put(STANDINGS, following.model_copy(update=update))
 
     def _escalates_at(self, standing: Standing, ctx: Context) -> datetime | None:
         return escalation.due_at(standing, ctx.now, self._alerting)
@@ -249,15 +242,17 @@ def _follow(count: int) -> str:
 
 
 def _changed(seen: Standing, ctx: Context) -> bool:
-    """True if the standing is no longer as it was when it was looked at."""
+    """Return whether the notification state has changed since it was read."""
     now = ctx.records.get(STANDINGS, seen.incident_id)
-    return now != seen.model_copy(update={"announces": False})
+    return now != changed(seen, announces=False)
 
 
 def _shared_notice(standing: Standing) -> str:
     """The key of the alerts that share a notice: those of a group.
 
     What a remediation ended is a story of its own. In a notice about the other ends of its machine
-    nobody would look for it.
+    nobody would look for it. Whom an escalation called hears of what it called them for.
     """
-    return f"{standing.group} handled" if standing.kind == "handled" else standing.group
+    called = " ".join(("called", *standing.called)) if standing.ended and standing.called else ""
+    handled = "handled" if standing.kind == "handled" else ""
+    return " ".join(filter(None, (standing.group, handled, called)))

@@ -1,4 +1,4 @@
-"""Composition of a notice about an incident from its records."""
+"""Composes a notification about an incident from its records."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def compose(
         incident_id=incident.incident_id,
         group=standing.group,
         kind=kind,
-        severity=incident.severity,
+        severity=standing.severity if kind in ENDINGS else incident.severity,
         series=incident.series,
         family=incident.family,
         labels=standing.labels,
@@ -79,7 +79,8 @@ def compose(
         signal=incident.signal,
         anomaly_kind=sight.kind,
         opening=opening(incident, kind, now, flap, action),
-        outcome=outcome(incident) if kind == "handled" else "",
+        gone=incident.gone_since is not None,
+        outcome=outcome(incident, kind),
         story=tuple(lines((*incident.narrative, *standing.history), unit, now)),
         next_step="" if kind in ENDINGS else next_step,
         runbook_url=runbook_url,
@@ -120,7 +121,9 @@ def line(standing: Standing, kind: Kind, cause: str = "") -> Line:
         sentence=standing.sentence,
         signal=standing.signal,
         labels=standing.labels,
+        gone=standing.gone,
         cause=cause,
+        alone=standing.alone,
         since=standing.since,
     )
 
@@ -144,7 +147,7 @@ def message_id(about: str, number: int) -> str:
 
 
 def suggested_command(series: SeriesRef, family: str) -> str:
-    """Where a person would look first; empty when there is no general answer."""
+    """Return where a person would look first; empty when there is no general answer."""
     if family == "disk" and series.labels.get("mount", "\n").isprintable():
         mount = shlex.quote(series.labels["mount"])
         return f"du -xh --max-depth=2 -- {mount} | sort -rh | head -n 20"

@@ -1,4 +1,4 @@
-"""The way of notices: each delivery is tried until the other side has taken or refused it.
+"""Sends deliveries, each until the receiver has accepted or refused it.
 
 A replica takes a delivery by writing its name and a time on it; only then does it send. So two
 replicas never send the same one, and one that is killed leaves it to the other when the time is
@@ -20,6 +20,7 @@ from services.healer.model.notification import DELIVERIES, NOTICES, Delivery
 from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
 from services.healer.notify.failing_channels import FailingChannels
 from shared import traces
+from shared.changes import changed
 from shared.observe import DELIVERIES as COUNTED
 from shared.observe import DELIVERIES_WAITING
 from shared.service import Context, ServiceUnit
@@ -27,12 +28,14 @@ from shared.traces import Kind
 
 log = structlog.get_logger(__name__)
 
+_MAX_FAILURES = 2
+"""One notice may be bad in itself; two that fail in a row say that the other side is away."""
 _AT_ONCE, _AT_BACK = 200, 10_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 600
 
 
 class Deliverer:
-    """Sends what one channel is to be sent, in order within a thread.
+    """Sends the deliveries of one channel, in order within a thread.
 
     Args:
         channel: which one.
@@ -43,6 +46,7 @@ class Deliverer:
         failing: tells other channels when this one keeps failing.
         lease: longer than the channel may take to send one notice.
         may_send: raises when another replica may be at work by now.
+        alone: whether the database serves one process: then whoever was sending has ended.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class Deliverer:
         failing: FailingChannels,
         lease: timedelta = timedelta(seconds=180),
         may_send: Callable[[], None] = lambda: None,
+        *,
+        alone: bool = False,
     ) -> None:
         self._may_send = may_send
         self._channel = channel
@@ -64,6 +70,7 @@ class Deliverer:
         self._keep = keep
         self._failing = failing
         self._lease = lease
+        self._alone = alone
         self._name = uuid.uuid4().hex
         self._away: set[str] = set()
         """Recipients that could not be reached when they were last tried."""
@@ -72,8 +79,7 @@ class Deliverer:
         """One pass: whatever is due, until nothing is or the other side cannot be reached."""
         for recipient in self._channel.recipients():
             failures = 0
-            # One notice may be bad in itself; two that fail in a row say the other side is.
-            while failures < 2 and (taken := self._take(recipient)) is not None:  # noqa: PLR2004
+            while failures < _MAX_FAILURES and (taken := self._take(recipient)) is not None:
                 delivery, notice = taken
                 tried = self._try(delivery, notice)
                 failures = failures + 1 if tried.status == "pending" else 0
@@ -96,7 +102,7 @@ class Deliverer:
         now = self._clock()
         for delivery in waiting:
             if delivery.attempts and not delivery.asked and delivery.due > now:
-                unit.records.put(DELIVERIES, delivery.model_copy(update={"due": now}))
+                unit.records.put(DELIVERIES, changed(delivery, due=now))
 
     def _group(self, recipient: str) -> str:
         return f"{self._channel.name} {recipient}"
@@ -114,7 +120,8 @@ class Deliverer:
             DELIVERIES_WAITING.labels(self._channel.name).set(len(open_ones))
             earlier: set[str] = set()
             for delivery in open_ones:
-                if delivery.due > now or delivery.thread in earlier:
+                left = self._alone and delivery.holder not in {"", self._name}
+                if (delivery.due > now and not left) or delivery.thread in earlier:
                     earlier.add(delivery.thread)  # what belongs together arrives in order
                     continue
                 record = unit.records.get(NOTICES, delivery.message_id)
@@ -122,7 +129,7 @@ class Deliverer:
                     unit.records.delete(DELIVERIES, delivery.delivery_id)
                     continue
                 update = {"status": "sending", "holder": self._name, "due": now + self._lease}
-                taken = delivery.model_copy(update=update)
+                taken = changed(delivery, **update)
                 unit.records.put(DELIVERIES, taken)
                 return taken, record.notice
         return None
@@ -160,4 +167,4 @@ class Deliverer:
             COUNTED.labels(channel, "sent").inc()
             update = {"status": "sent", "due": self._clock() + self._keep}
         span.end(str(update.get("problem", "")))
-        return delivery.model_copy(update={"attempts": attempts, "holder": "", **update})
+        return changed(delivery, attempts=attempts, holder="", **update)

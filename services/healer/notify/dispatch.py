@@ -1,12 +1,12 @@
-"""Which channels a notice goes to, and what a recipient gets as a digest instead."""
+"""Chooses the channels of a notification, and what a recipient receives as a digest instead."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.healer.model.incident import INCIDENTS
-from services.healer.model.notice import Line, Notice, Summary
+from services.healer.model.notice import ENDINGS, Line, Notice, Summary
 from services.healer.model.notification import (
     DELIVERIES,
     NOTICES,
@@ -18,8 +18,10 @@ from services.healer.model.notification import (
 from services.healer.model.policy import worst
 from services.healer.notify.channels.base import Channel
 from services.healer.notify.compose import message_id
-from services.healer.notify.render.text import title
+from services.healer.notify.render.title import title
 from services.healer.notify.settings import Alerting
+from shared.changes import changed
+from shared.contracts.alerts import Severity
 from shared.contracts.message import deterministic_id
 from shared.service import Context
 
@@ -29,7 +31,7 @@ _TITLES = 50
 
 
 class Dispatch:
-    """From notices to deliveries, one for each recipient of each channel that wants them."""
+    """Creates a delivery for each recipient of each channel that accepts a notification."""
 
     def __init__(self, settings: Alerting, channels: Sequence[Channel], keep: timedelta) -> None:
         self._settings = settings
@@ -43,34 +45,48 @@ class Dispatch:
         only: Sequence[str] = (),
         without: str = "",
         *,
+        called: Collection[str] = (),
         keep: bool = False,
     ) -> int:
-        """Store the notice with its deliveries; how many there are.
+        """Store the notification with its deliveries, and return their number.
 
         ``only`` names the channels of an escalation: they get it whatever they want else.
-        ``without`` names a channel that does not get it.
+        ``without`` names a channel that does not get it, or one recipient of it.
+        ``called`` names channels that get it because an escalation has called them.
         With ``keep`` the notice is stored even if no channel wants it.
         """
         wanted = [
-            channel
+            (channel, recipient)
             for channel in self._channels
-            if channel.name != without and (channel.name in only if only else channel.wants(notice))
+            if (
+                channel.name in only
+                if only
+                else channel.wants(notice) or (channel.name in called and channel.takes(notice))
+            )
+            for recipient in channel.recipients()
+            if without not in {channel.name, f"{channel.name} {recipient}"}
         ]
         if not wanted and not keep:
             return 0
         ctx.records.put(NOTICES, NoticeRecord(notice=notice, due=ctx.now + self._keep))
         deliveries = [
             self._delivery(notice, channel, recipient, ctx, limited=not only)
-            for channel in wanted
-            for recipient in channel.recipients()
+            for channel, recipient in wanted
         ]
         ctx.records.put_all(DELIVERIES, deliveries)
         return len(deliveries)
 
+    def put_somewhere(self, notice: Summary, ctx: Context, without: str) -> None:
+        """Store a notification about a channel for the others, or else for those of escalations."""
+        if not self.put(notice, ctx, without=without):
+            last = [channel.name for channel in self._channels if channel.escalation_only]
+            if last:
+                self.put(notice, ctx, only=last, without=without)
+
     def hand(
         self, notice: Summary, targets: Sequence[str], ctx: Context, ruled: Collection[str] = ()
     ) -> None:
-        """Store a notice for those whom a job names, without those it may not name.
+        """Store a notification for the recipients that a job may name.
 
         ``ruled``: those of the targets that a rule names, which may be anybody.
         """
@@ -91,13 +107,11 @@ class Dispatch:
             ctx.records.put_all(DELIVERIES, [*deliveries.values()])
 
     def digests(self, ctx: Context) -> None:
-        """Send each recipient, in one notice, what was too much for them."""
+        """Send each recipient a digest of the notifications above their limit."""
         for quota in ctx.records.find(QUOTAS, due_before=ctx.now):
             more = self._digest(quota, ctx)
             following = ctx.now + timedelta(seconds=self._settings.digest_every_s)
-            ctx.records.put(
-                QUOTAS, quota.model_copy(update={"digest_at": following if more else None})
-            )
+            ctx.records.put(QUOTAS, changed(quota, digest_at=following if more else None))
 
     def _delivery(
         self,
@@ -124,14 +138,23 @@ class Dispatch:
         quota = ctx.records.get(QUOTAS, fresh.key) or fresh
         times = tuple(at for at in quota.times if at > ctx.now - _HOUR)
         if len(times) < self._settings.mails_per_hour and quota.digest_at is None:
-            ctx.records.put(QUOTAS, quota.model_copy(update={"times": (*times, ctx.now)}))
+            ctx.records.put(QUOTAS, changed(quota, times=(*times, ctx.now)))
             return delivery
-        due = quota.digest_at or ctx.now + timedelta(seconds=self._settings.digest_every_s)
-        ctx.records.put(QUOTAS, quota.model_copy(update={"times": times, "digest_at": due}))
-        return delivery.model_copy(update={"status": quota.waiting})
+        due = self._digest_at(notice, quota, ctx)
+        ctx.records.put(QUOTAS, changed(quota, times=times, digest_at=due))
+        return changed(delivery, status=quota.waiting)
+
+    def _digest_at(self, notice: Notice | Summary, quota: Quota, ctx: Context) -> datetime:
+        """The time of the next digest, given that it includes this notification."""
+        how = self._settings
+        urgent = isinstance(notice, Notice) and notice.severity is Severity.CRITICAL
+        urgent = urgent and notice.kind not in ENDINGS
+        wait_s = min(how.digest_critical_s, how.digest_every_s) if urgent else how.digest_every_s
+        due = ctx.now + timedelta(seconds=wait_s)
+        return due if quota.digest_at is None else min(due, quota.digest_at)
 
     def _digest(self, quota: Quota, ctx: Context) -> bool:
-        """Send one; whether there may be more than it tells of."""
+        """Send a digest, and return whether there may be more than it contains."""
         waiting = ctx.records.find(
             DELIVERIES, group=quota.recipient, status=quota.waiting, limit=_AT_ONCE
         )
@@ -165,25 +188,21 @@ class Dispatch:
             at=ctx.now,
         )
         ctx.records.put(NOTICES, NoticeRecord(notice=digest, due=ctx.now + self._keep))
-        done = [
-            d.model_copy(update={"status": "digested", "due": ctx.now + self._keep})
-            for d in waiting
-        ]
-        letter = first.model_copy(
-            update={
-                "delivery_id": deterministic_id("delivery", digest.message_id, quota.recipient),
-                "message_id": digest.message_id,
-                "thread": digest.message_id,
-                "status": "pending",
-                "due": ctx.now,
-            }
+        done = [changed(d, status="digested", due=ctx.now + self._keep) for d in waiting]
+        letter = changed(
+            first,
+            delivery_id=deterministic_id("delivery", digest.message_id, quota.recipient),
+            message_id=digest.message_id,
+            thread=digest.message_id,
+            status="pending",
+            due=ctx.now,
         )
         ctx.records.put_all(DELIVERIES, [*done, letter])
         return len(waiting) == _AT_ONCE
 
 
 def _trace_of(notice: Notice | Summary, ctx: Context) -> str:
-    """The trace of the alert that a notice is about; a summary is of many."""
+    """The trace of a notification's alert; a summary has none, because it has many alerts."""
     if isinstance(notice, Summary):
         return ""
     incident = ctx.records.get(INCIDENTS, notice.incident_id)

@@ -1,4 +1,4 @@
-"""Escalation: who is notified next while nobody says that they take care of an alert."""
+"""Escalation: who is notified next, and when again, while nobody acknowledges an alert."""
 
 from __future__ import annotations
 
@@ -6,23 +6,52 @@ from datetime import datetime, timedelta
 
 from services.healer.model.notification import Standing
 from services.healer.model.policy import RANK
-from services.healer.notify.settings import Alerting
+from services.healer.notify.render.numbers import span
+from services.healer.notify.settings import Alerting, Escalation
+from shared.contracts.alerts import AlertState, Severity
+
+
+def next_call(standing: Standing, how: Alerting) -> Escalation | None:
+    """The next step of escalation, if there is one for such an alert."""
+    step = next(iter(how.escalation[standing.step :]), None)
+    if step is None or RANK[standing.severity] < RANK[step.min_severity]:
+        return None
+    return step
+
+
+def is_repeated(standing: Standing, how: Alerting) -> bool:
+    """Return whether people are reminded of it: critical, firing, and nobody else is called."""
+    return (
+        how.repeat_interval_s > 0
+        and standing.severity is Severity.CRITICAL
+        and standing.state is not AlertState.PREDICTED
+        and not standing.acknowledged
+        and not standing.ended
+        and next_call(standing, how) is None
+    )
 
 
 def due_at(standing: Standing, now: datetime, how: Alerting) -> datetime | None:
-    """When the next step is due if nobody acknowledges the alert; None: there is none."""
-    if standing.acknowledged or standing.step >= len(how.escalation):
+    """Return when somebody is notified next if nobody acknowledges the alert; None: nobody is."""
+    if standing.acknowledged:
         return None
-    step = how.escalation[standing.step]
-    if RANK[standing.severity] < RANK[step.min_severity]:
-        return None
-    return now + timedelta(seconds=step.after_s)
+    if step := next_call(standing, how):
+        return now + timedelta(seconds=step.after_s)
+    if is_repeated(standing, how):
+        return now + timedelta(seconds=how.repeat_interval_s)
+    return None
 
 
 def next_step(standing: Standing, now: datetime, how: Alerting) -> str:
     """The next step if nobody acts, in words."""
-    due = due_at(standing, now, how)
-    if due is None:
-        return "Nobody else is called. You hear again when it ends or grows worse."
-    names = ", ".join(how.escalation[standing.step].channels)
-    return f"If nobody acknowledges it until {due:%H:%M:%S} UTC, it goes to {names}."
+    due, step = due_at(standing, now, how), next_call(standing, how)
+    if due is not None and step is not None:
+        names = ", ".join(step.channels)
+        return f"If nobody acknowledges it by {due:%H:%M:%S} UTC, {names} will be notified."
+    again = "resolves or becomes more severe"
+    if standing.state is AlertState.PREDICTED:
+        again = "fires, or is no longer expected to"
+    if due is not None:
+        after = span(timedelta(seconds=how.repeat_interval_s))
+        again += f", and every {after} until somebody acknowledges it"
+    return f"Nobody else is notified. You will be notified again when it {again}."

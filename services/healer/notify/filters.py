@@ -1,4 +1,4 @@
-"""Why people are not notified of an alert now: a silence, a cause that they know, flapping."""
+"""Reasons not to notify people of an alert now: a silence, a known cause, flapping."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from services.healer.notify.flapping import held_until
 from services.healer.notify.inhibition import INHIBITIONS, Causes, Inhibition
 from services.healer.notify.settings import Alerting
 from services.healer.notify.silences import SILENCES, Silence
+from shared.changes import changed
 from shared.store import Records
 
 _RECHECK = timedelta(seconds=60)
-"""Within this time what a cause held back is looked at again."""
+"""The longest time until an inhibited alert is checked again."""
 _BY_RULE = "inhibited by "
 OVERDUE = "prediction past its time"
-"""The reason that holds a prediction whose crossing is past and of which nobody heard in time."""
+"""The reason that holds a prediction that was not notified before its crossing."""
 _MAX_NOTIFICATIONS = 50_000
 
 
 @dataclass(frozen=True)
 class Hold:
-    """It is held back until then, and looked at again."""
+    """The alert is held back until a time, and then checked again."""
 
     by: str
     until: datetime
@@ -41,14 +42,14 @@ class Hold:
 
 @dataclass(frozen=True)
 class Drop:
-    """There is nothing to notify anybody of any more."""
+    """There is no longer anything to notify people of."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Announce:
-    """People are notified that its series flaps."""
+    """People are notified that the series is flapping."""
 
 
 Verdict = Hold | Drop | Announce | None
@@ -56,7 +57,7 @@ Verdict = Hold | Drop | Announce | None
 
 
 class Filters:
-    """The reasons to hold alerts back at one moment, asked alert by alert."""
+    """The reasons at one moment to hold alerts back."""
 
     def __init__(self, settings: Alerting, records: Records, now: datetime) -> None:
         self._settings = settings
@@ -67,7 +68,7 @@ class Filters:
         """The cause to which each alert was attached at this moment."""
 
     def verdict(self, standing: Standing) -> Verdict:
-        """Decide on an alert now; of a series' alerts the newest must be asked about first."""
+        """Decide on an alert now; of a series' alerts, the newest must be decided first."""
         if standing.ended:
             return self._of_ended(standing)
         if (hold := self._silenced(standing)) is not None:
@@ -83,15 +84,28 @@ class Filters:
             return hold
         return self._flapping(standing)
 
+    def is_silenced(self, standing: Standing) -> bool:
+        """Whether a silence or a window covers it now."""
+        return self._silenced(standing) is not None
+
+    def is_muted(self, standing: Standing) -> bool:
+        """Return whether it is silenced, or follows from a cause that people were notified of."""
+        if self.is_silenced(standing):
+            return True
+        found = self._causes.of(standing.incident_id, standing.labels)
+        cause = self._records.get(STANDINGS, found[1]) if found is not None else None
+        # A cause that is attached to it itself holds nothing back.
+        return cause is not None and self._is_notified(cause, {standing.incident_id})
+
     def _overdue(self, standing: Standing) -> Hold | None:
-        """A prediction says nothing once its crossing is past: the alarm itself would."""
+        """Hold a prediction whose crossing has passed, because the alarm would be notified."""
         crossing = standing.crossing_ms
         if crossing is None or crossing > self._now.timestamp() * 1000:
             return None
         return Hold(OVERDUE, self._recheck(standing))
 
     def _still_attached(self, standing: Standing) -> bool:
-        """Whether the cause it was attached to holds it still: two look-ups, no walk over all."""
+        """Whether its cause still holds it, found by two look-ups."""
         if standing.status != "held" or not standing.cause:
             return False
         rule = self._by_name.get(standing.held_by.removeprefix(_BY_RULE))
@@ -130,7 +144,7 @@ class Filters:
         return above is not None
 
     def _recheck(self, standing: Standing) -> datetime:
-        """Each at its own moment: what came at once need not be looked at again at once."""
+        """Check alerts at different times, even if they arrived together."""
         share = zlib.crc32(standing.incident_id.encode()) / 2**32
         return self._now + _RECHECK * (1 + share) / 2
 
@@ -148,7 +162,7 @@ class Filters:
 
     def effects(self, cause: str) -> list[Standing]:
         """The open alerts that follow from this one."""
-        return [s.model_copy(update={"cause": cause}) for s in self._effects.get(cause, ())]
+        return [changed(s, cause=cause) for s in self._effects.get(cause, ())]
 
     @cached_property
     def _effects(self) -> dict[str, list[Standing]]:
@@ -175,7 +189,7 @@ class Filters:
         return Causes(self._rules, notified)
 
     def _of_ended(self, standing: Standing) -> Verdict:
-        """The end of what people were notified of is notified; of anything else it is not."""
+        """Notify of an end only if people were notified of the alert."""
         heard, handled = standing.said is not None, standing.tell == "handled"
         if standing.said == "flapping" and self._flap(standing) is not None:
             return Drop("the series flaps, which ends when it is calm")
@@ -201,7 +215,7 @@ class Filters:
         return Hold("flapping", until) if until is not None else None
 
     def _damped_until(self, standing: Standing) -> datetime | None:
-        """Until when it is held back because its series flaps, if it is."""
+        """The time until which flapping holds the alert back, if it does."""
         flap = self._flap(standing)
         if flap is None or not _damped(standing):
             return None
@@ -225,5 +239,5 @@ class Filters:
 
 
 def _damped(standing: Standing) -> bool:
-    """Whether flapping concerns it: what people know or must look after goes on as usual."""
+    """Whether flapping affects it; alerts that people know or must handle are unaffected."""
     return not standing.known and standing.tell != "escalated"

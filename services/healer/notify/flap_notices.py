@@ -1,4 +1,4 @@
-"""From the announcement that a series flaps to the notice that it is calm again."""
+"""Notifications about flapping: its announcement and its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from services.healer.model.incident import INCIDENTS, open_incident
-from services.healer.model.notice import ENDINGS
 from services.healer.model.notification import (
     FLAPS,
     STANDINGS,
@@ -17,6 +16,7 @@ from services.healer.model.notification import (
 )
 from services.healer.model.transitions import Phase
 from services.healer.notify.standings import standing_of
+from shared.changes import changed
 from shared.service import Context
 
 _LATER = timedelta(seconds=60)
@@ -30,9 +30,8 @@ def notified(standing: Standing, ctx: Context) -> None:
     update: dict[str, object] = {}
     if standing.said == "flapping":
         update = {"announced": True, "thread_id": standing.thread_id}
-    elif standing.said in ENDINGS and flap.incident_id == standing.incident_id:
-        update = {"ended": True}
-    ctx.records.put(FLAPS, _counted(flap.model_copy(update=update), standing))
+        update |= {"announced_by": standing.incident_id}
+    ctx.records.put(FLAPS, _counted(changed(flap, **update), standing))
 
 
 def dropped(standing: Standing, ctx: Context) -> None:
@@ -45,14 +44,14 @@ def dropped(standing: Standing, ctx: Context) -> None:
 def _counted(flap: Flap, standing: Standing) -> Flap:
     """With the number of the newest alert's notices, so that no later one has the same id."""
     newest = flap.incident_id == standing.incident_id
-    return flap.model_copy(update={"notices": standing.notices} if newest else {})
+    return changed(flap, **({"notices": standing.notices} if newest else {}))
 
 
 def calmed(group_by: Sequence[str], ctx: Context) -> None:
     """Series that have not opened for long enough are calm: people who know are notified."""
     for flap in ctx.records.find(FLAPS, due_before=ctx.now):
         ctx.records.delete(FLAPS, flap.key)
-        if flap.announced and not flap.ended:
+        if flap.announced:
             _end(flap, group_by, ctx)
 
 
@@ -64,13 +63,14 @@ def _end(flap: Flap, group_by: Sequence[str], ctx: Context) -> None:
     current = open_incident(ctx.records, last.series) or last
     standing = ctx.records.get(STANDINGS, current.incident_id)
     said: dict[str, object] = {"said": "flapping", "thread_id": flap.thread_id}
+    said |= {"ends": flap.announced_by}
     if current.phase is not Phase.CLOSED:
         if standing is None:  # it is being handled, and nobody is to be notified yet
-            ctx.records.put(FLAPS, flap.model_copy(update={"until": ctx.now + _LATER}))
+            ctx.records.put(FLAPS, changed(flap, until=ctx.now + _LATER))
         elif not standing.known:
-            ctx.records.put(STANDINGS, standing.model_copy(update=said))
+            ctx.records.put(STANDINGS, changed(standing, **said))
         return
     over = {"status": StandingStatus.PENDING, "tell": "resolved", "ended": True, "due": ctx.now}
     if standing is None:
-        standing = standing_of(current, group_by).model_copy(update={"notices": flap.notices})
-    ctx.records.put(STANDINGS, standing.model_copy(update=said | over))
+        standing = changed(standing_of(current, group_by), notices=flap.notices)
+    ctx.records.put(STANDINGS, changed(standing, **(said | over)))

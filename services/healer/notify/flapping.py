@@ -1,4 +1,4 @@
-"""How much an alert flaps: the number of its openings, each counting less with age."""
+"""The flapping score of an alert: its openings, each counting less with age."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def score(openings: Iterable[datetime], now: datetime, half_life_s: float) -> fl
 
 
 def flaps(openings: Iterable[datetime], now: datetime, *, before: bool, how: Flapping) -> bool:
-    """Whether it flaps: it begins at one score and ends at a lower one."""
+    """Return whether it flaps: it begins at one score and ends at a lower one."""
     return score(openings, now, how.half_life_s) >= (how.stop if before else how.start)
 
 
 def calm_at(openings: Iterable[datetime], now: datetime, how: Flapping) -> datetime:
-    """When the score falls below ``stop`` if it does not open again."""
+    """Return when the score falls below ``stop`` if it does not open again."""
     now_score = score(openings, now, how.half_life_s)
     if now_score <= how.stop:
         return now
@@ -36,7 +36,7 @@ def calm_at(openings: Iterable[datetime], now: datetime, how: Flapping) -> datet
 def opened(
     incident: Incident, past: Sequence[Incident], before: Flap | None, how: Flapping
 ) -> tuple[Flaps, Flap | None]:
-    """Whether the series flaps, now that ``incident`` opens, and how its flapping stands then.
+    """Return whether the series flaps after ``incident`` opens, and its flapping record.
 
     An opening that a remediation ended was handled, and does not count.
 
@@ -59,13 +59,14 @@ def opened(
         until=calm_at(openings, now, how),
         hold_s=_usual_s(counted, how),
         announced=before is not None and before.announced,
+        announced_by=before.announced_by if before else "",
         thread_id=before.thread_id if before else "",
     )
     return ("goes on" if before else "begins"), flap
 
 
 def _usual_s(past: Sequence[Incident], how: Flapping) -> float:
-    """How long a firing lasts at most, going by those before it."""
+    """Return how long a firing lasts at most, going by those before it."""
     lasted = [
         (each.closed_at - each.opened_at).total_seconds()
         for each in past

@@ -1,4 +1,4 @@
-"""Inhibition: what follows from another alert is attached to it and has no notice of its own."""
+"""Inhibition: an alert that follows from another one is attached to it and not notified itself."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class Inhibition(BaseModel):
     target: Matchers = Field(min_length=1, description="The alerts that follow from the cause.")
     equal: tuple[str, ...] = Field(
         default=("host",),
-        description="The labels whose values must be equal in both; an absent label counts as "
-        "empty.",
+        description="The labels that must be equal in both; an absent label counts as empty.",
     )
     accepted_by: str = Field(
         default="",
@@ -34,11 +33,11 @@ class Inhibition(BaseModel):
     )
 
     def is_source(self, labels: Mapping[str, str]) -> bool:
-        """Whether the alert is a cause under this rule."""
+        """Return whether the alert is a cause under this rule."""
         return all_match(self.source, labels)
 
     def is_target(self, labels: Mapping[str, str]) -> bool:
-        """Whether the alert follows from a cause under this rule."""
+        """Return whether the alert follows from a cause under this rule."""
         return all_match(self.target, labels) and not self.is_source(labels)
 
     def place(self, labels: Mapping[str, str]) -> tuple[str, ...]:
@@ -53,7 +52,7 @@ Key = TypeVar("Key")
 
 
 class Causes:
-    """The open causes under some rules, found by what they must have alike."""
+    """The open causes under some rules, found by their equal labels."""
 
     def __init__(
         self, rules: Sequence[Inhibition], alerts: Iterable[tuple[str, Mapping[str, str]]]

@@ -1,4 +1,4 @@
-"""Signed links: what a person who holds one may do, until when, and nothing else.
+"""Signed links: each permits its holder one act until a given time.
 
 A link names a purpose, a subject and the person it was made for. Nothing of it is secret, but
 none of it can be changed: it is signed with HMAC-SHA256 under a key only the healer has. Who
@@ -14,9 +14,11 @@ import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 from urllib.parse import quote
+
+from services.healer.model.notice import ENDINGS, Notice, Summary
 
 Purpose = Literal["acknowledge", "silence", "approve", "deny", "not-an-anomaly"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
@@ -27,11 +29,11 @@ _MIN_KEY = 16
 
 
 class LinkRefused(Exception):
-    """The link is not one of ours, or was changed on the way."""
+    """The link was not issued here, or was modified."""
 
 
 class LinkExpired(LinkRefused):
-    """The link was ours; its time is over."""
+    """The link has expired."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class Link:
     subject: str
     """The id of what it is about: an incident, an approval."""
     by: str
-    """Whom it was sent to; stands in the audit as the one who acted."""
+    """The recipient, whom the audit log names as the one who acted."""
     expires: datetime
 
 
 class Links:
-    """Makes and reads links.
+    """Creates and verifies links.
 
     Args:
         keys: the first signs, all are accepted: put a new one in front, and take the old one
@@ -91,7 +93,7 @@ class Links:
         return link
 
     def url(self, base: str, link: Link) -> str:
-        """Where the link leads, below the healer's public address ``base``."""
+        """Return where the link leads, below the healer's public address ``base``."""
         return f"{base.rstrip('/')}/links/{quote(self.sign(link), safe='')}"
 
     def _verified(self, token: str) -> bytes:
@@ -119,4 +121,38 @@ def _bytes(text: str) -> bytes:
     if not text.isascii():
         msg = "not base64"
         raise ValueError(msg)
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    # Spare bits of the last letter would let one link be written in several ways.
+    if _text(data) != text:
+        msg = "not the encoding of what it holds"
+        raise ValueError(msg)
+    return data
+
+
+@dataclass(frozen=True)
+class LinkMaker:
+    """Creates the links of one notification to one recipient."""
+
+    links: Links
+    base: str
+    valid: timedelta
+    offered: frozenset[Purpose] = frozenset({"acknowledge", "silence"})
+    """The purposes of links that the healer can serve."""
+
+    def of(self, notice: Notice | Summary, recipient: str) -> list[tuple[str, str]]:
+        """Label and address of what the recipient can do about it."""
+        if not isinstance(notice, Notice) or notice.kind in ENDINGS or not notice.incident_id:
+            return []
+        wanted: list[tuple[str, Purpose, str]] = [
+            ("Approve", "approve", notice.approval_id),
+            ("Deny", "deny", notice.approval_id),
+            ("Acknowledge", "acknowledge", "" if notice.acknowledged_by else notice.incident_id),
+            ("Silence", "silence", notice.incident_id),
+            ("Not an anomaly", "not-an-anomaly", notice.incident_id),
+        ]
+        expires = notice.at + self.valid
+        return [
+            (label, self.links.url(self.base, Link(purpose, subject, recipient, expires)))
+            for label, purpose, subject in wanted
+            if subject and purpose in self.offered
+        ]

@@ -1,4 +1,4 @@
-"""Which alerts a rule is about: matchers over an alert's labels, written as Alertmanager's are."""
+"""Matchers over an alert's labels, written as in Alertmanager."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from pydantic import (
     model_validator,
 )
 
+from services.healer.model.severity_words import severity_in
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.machine import is_machine, machine_for
 
 Operator = Literal["=", "!=", "=~", "!~"]
 _WRITTEN = re.compile(
-    r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*
+    r"""\s*([^\W\d][\w.:/-]*)\s*(=~|!~|!=|=)\s*
         (?:"((?:[^"\\]|\\.)*)"|((?![=~])[^\s"'`“”„‘’«»,{}]*))\s*""",
     re.VERBOSE | re.DOTALL,
 )
@@ -31,10 +32,11 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 _MAX_LENGTH = 512
 _ADDRESSES = frozenset({"instance", "node", "nodename", "hostname"})
-"""Labels that name a machine too; an alert lacks those that say no more than its ``host``."""
+"""Further labels that name a machine; an alert lacks those that only repeat its ``host``."""
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False  # who sent it gets what is wrong as the answer
 _OPTIONS.max_mem = 1 << 20
+_OPTIONS.dot_nl = True  # .* is any value, also one of several lines
 
 
 class Matcher(BaseModel):
@@ -53,10 +55,13 @@ class Matcher(BaseModel):
 
     @field_validator("value")
     @classmethod
-    def _machine_named(cls, value: str, info: ValidationInfo) -> str:
-        """Machines have one name each, so one that is written otherwise would fit none."""
-        exact = info.data.get("op") in {"=", "!="} and info.data.get("name") == "host"
-        return machine_for(value) if exact and is_machine(value) else value
+    def _as_kept(cls, value: str, info: ValidationInfo) -> str:
+        """Normalise names of machines and severities, because other spellings would never match."""
+        name = info.data.get("name") if info.data.get("op") in {"=", "!="} else ""
+        if name == "host" and is_machine(value):
+            return machine_for(value)
+        meant = severity_in(value) if name == "severity" else None
+        return value if meant is None else meant.value
 
     @model_validator(mode="after")
     def _usable(self) -> Matcher:
@@ -72,19 +77,23 @@ class Matcher(BaseModel):
         return self
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether the labels fulfil it; expressions must match the whole value."""
-        value = labels.get(self.name, "")
+        """Return whether the labels meet the condition; expressions match whole values."""
+        name = self.name
+        if name not in labels:
+            # Prometheus shows what a middleman has renamed; alerts have it under its own name.
+            name = name.removeprefix("exported_")
+        value = labels.get(name, "")
         if self.op in {"=", "!="}:
-            same = value == self.value or self._same_machine(value, labels)
+            same = value == self.value or self._same_machine(name, value, labels)
             return same == (self.op == "=")
         return bool(_compiled(self.value).fullmatch(value)) == (self.op == "=~")
 
-    def _same_machine(self, value: str, labels: Mapping[str, str]) -> bool:
-        """Whether another label that names a machine means the same one.
+    def _same_machine(self, name: str, value: str, labels: Mapping[str, str]) -> bool:
+        """Return whether another label that names a machine means the same one.
 
         A port tells two programs of one machine apart, so it must be the same where both have one.
         """
-        if self.name not in _ADDRESSES or not is_machine(self.value):
+        if name not in _ADDRESSES or not is_machine(self.value):
             return False
         wanted, written = machine_for(self.value), self.value.strip().lower()
         if not value:
@@ -94,7 +103,7 @@ class Matcher(BaseModel):
         return written == wanted and machine_for(value) == wanted
 
     def text(self) -> str:
-        """As it is written, e.g. ``host=~"web-.*"``."""
+        """The matcher's text, e.g. ``host=~"web-.*"``."""
         value = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'{self.name}{self.op}"{value}"'
 
@@ -112,7 +121,7 @@ def parsed(value: object) -> object:
 
 
 def _unescaped(quoted: str) -> str:
-    """As Alertmanager reads it: a backslash before another character stands for itself."""
+    """Unescape as Alertmanager does: a backslash before other characters is literal."""
     return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[0]), quoted)
 
 
@@ -121,7 +130,7 @@ Matchers = tuple[Annotated[Matcher, BeforeValidator(parsed)], ...]
 
 
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
-    """Whether every matcher holds; true without any."""
+    """Return whether every matcher holds; true without any."""
     return all(matcher.matches(labels) for matcher in matchers)
 
 
@@ -133,7 +142,7 @@ def labels_of(series: SeriesRef, family: str, severity: Severity) -> dict[str, s
 
 @lru_cache(maxsize=256)
 def _compiled(expression: str) -> _Expression:
-    """RE2 matches in time linear in the text, whatever the expression: people send them."""
+    """Compile with RE2, which matches in linear time, because users write the expressions."""
     compiled: _Expression = re2.compile(expression, _OPTIONS)
     return compiled
 

@@ -1,4 +1,4 @@
-"""Metrics of alerts and people: how many wait, how long they are held, the oldest."""
+"""Metrics of notification: waiting alerts, how long alerts are held, the oldest critical one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from shared.observe import ALERTS_HELD_SECONDS, ALERTS_OPEN, OLDEST_UNNOTIFIED
 from shared.service import Context
 
 _LOOKED_AT = 200
-"""The oldest alerts come first; it is them that the age is about."""
+"""The number of alerts that are read, oldest first, for the age of the oldest."""
 
 
 def standings(ctx: Context) -> None:
-    """How many alerts stand where with people, and the oldest critical one nobody knows of."""
+    """Export the number of alerts by status, and the age of the oldest unnotified critical."""
     counted = ctx.records.count(STANDINGS)
     for status in StandingStatus:
         ALERTS_OPEN.labels(status.shown).set(counted.get(status, 0))
@@ -35,7 +35,7 @@ def _oldest_unnotified(ctx: Context) -> float:
 
 
 def hold(standing: Standing, verdict: Verdict, ctx: Context) -> None:
-    """Count how long it was held, if it is not held by the same any more."""
+    """Count how long it was held, if the reason no longer holds it."""
     last = standing.history[-1] if standing.history else None
     if standing.status != "held" or not isinstance(last, Held):
         return

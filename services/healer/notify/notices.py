@@ -1,16 +1,17 @@
-"""The notice about an incident, with what settings and records say beside it."""
+"""Builds the notification about an incident from records and settings."""
 
 from __future__ import annotations
 
 from services.healer.model.action import ACTIONS
 from services.healer.model.incident import Incident
-from services.healer.model.notice import Kind, Notice
+from services.healer.model.notice import ENDINGS, Kind, Notice
 from services.healer.model.notification import FLAPS, Standing, series_key
 from services.healer.model.policy import Policy
 from services.healer.notify import escalation
 from services.healer.notify.compose import compose
 from services.healer.notify.policy_words import in_words
 from services.healer.notify.settings import Alerting
+from shared.changes import changed
 from shared.contracts.healing import ActionState
 from shared.service import Context
 
@@ -23,13 +24,15 @@ def notice_of(
     policy: Policy,
     ctx: Context,
 ) -> Notice:
-    """Make the notice that people are sent of the incident now."""
+    """Build the notification about the incident's present state."""
     rule = policy.rule(incident.series, incident.sight.kind)
     action = None
     if incident.handling == "approve" and incident.action_id:
         action = ctx.records.get(ACTIONS, incident.action_id)
     asked = action is not None and action.state is ActionState.PROPOSED
-    return compose(
+    flap = ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None
+    ends = standing.ends or (flap.announced_by if flap is not None else "")
+    composed = compose(
         standing,
         incident,
         kind,
@@ -38,6 +41,7 @@ def notice_of(
         rule=in_words(policy, incident.series, incident.sight.kind),
         # A flapping alert does not go on as usual, and the first sentences say how.
         next_step="" if kind == "flapping" else escalation.next_step(standing, ctx.now, alerting),
-        flap=ctx.records.get(FLAPS, series_key(incident.series)) if standing.flapping else None,
+        flap=flap,
         action=action if asked else None,
     )
+    return changed(composed, ends=ends) if kind in ENDINGS else composed

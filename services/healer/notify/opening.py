@@ -1,4 +1,4 @@
-"""The first sentences of a notice, for the person who is woken by it.
+"""The opening sentences of a notification, for a person who is woken by it.
 
 What it is, since when and how bad; what was done; what is wanted of the reader, and until when.
 """
@@ -9,19 +9,22 @@ from datetime import datetime, timedelta
 
 from services.healer.model.action import Action
 from services.healer.model.incident import Incident
-from services.healer.model.narrative import Executed, Verified
+from services.healer.model.narrative import Decided, Executed, Verified
 from services.healer.model.notice import Kind
 from services.healer.model.notification import Flap
-from services.healer.notify.render.numbers import percent, quantity, span
+from services.healer.notify.render.numbers import percent, span
 from services.healer.notify.render.story import (
     as_predicted,
     clock,
     clock_ms,
+    gone,
+    is_presence,
     last_prediction,
     subject,
 )
 from shared.contracts.alerts import AlertState, AnomalyKind
 from shared.items import ITEMS
+from shared.quantity import quantity
 
 _HALF = 0.5
 _SHAPES = {
@@ -54,7 +57,7 @@ def opening(
         case "flapping" if flap is not None:
             return _flapping(incident, flap, now)
         case "acknowledged":
-            return f"{incident.acknowledged_by} takes care of it. {_matter(incident, now)}"
+            return f"{incident.acknowledged_by} has acknowledged it. {_matter(incident, now)}"
         case _:
             silent = "Nobody has acknowledged it. " if kind == "unanswered" else ""
             done, wanted = _done(incident), _wanted(incident, kind, action, now)
@@ -74,19 +77,29 @@ def _matter(incident: Incident, now: datetime) -> str:
     if incident.state is AlertState.PREDICTED and sight.crossing_ms is not None:
         return _to_come(incident, now)
     value = quantity(sight.value, unit)
+    if is_presence(incident.series):
+        return f"{_silent(incident)}, noticed at {clock(begun, now)} UTC ({span(now - begun)} ago)."
     if sight.strange:
         return (
-            f"{name} is at {value}, {_move(incident)} that is unlike it{_usual(incident)}, {since}."
+            f"{name} is at {value}, which is unusual for it: {_move(incident)}{_usual(incident)}, "
+            f"{since}."
         )
     if sight.threshold is None:
-        return f"{name} has an alarm {since}."
+        return f"{name} has been firing {since}: {sight.sentence.rstrip('.')}."
     side = "above" if sight.above else "below"
     limit = quantity(sight.threshold, unit)
     return f"{name} is at {value}, {side} its threshold of {limit}, {since}."
 
 
+def _silent(incident: Incident) -> str:
+    """The sentence that a machine, or a sender of several, is silent."""
+    if incident.sight.kind is AnomalyKind.GAP:
+        return incident.sight.sentence
+    return f"{incident.series.host} cannot be reached"
+
+
 def _begun(incident: Incident) -> datetime:
-    """The time since which it is as it is: an alarm that was predicted began later than that."""
+    """The start of the present state; a predicted alarm began after its prediction."""
     wanted = "anomaly" if incident.sight.strange else "alarm"
     facts = (fact.at for fact in incident.narrative if fact.kind == wanted)
     return next(facts, incident.opened_at)
@@ -109,7 +122,7 @@ def _to_come(incident: Incident, now: datetime) -> str:
 
 
 def _move(incident: Incident) -> str:
-    """The value's move in the word for it: only a rise may be called one."""
+    """The word for the value's change."""
     sight = incident.sight
     if sight.kind in _SHAPES:
         return _SHAPES[sight.kind]
@@ -138,27 +151,43 @@ def _done(incident: Incident) -> str:
         return f"{tried.remediation} could not be carried out. "
     if incident.attempts:
         return ""
-    why = f"{incident.actions[-1]} " if incident.tell == "escalated" and incident.actions else ""
-    return f"{why}Nothing has been done about it. "
+    return f"{_why_escalated(incident)}Nothing has been done about it. "
+
+
+def _why_escalated(incident: Incident) -> str:
+    """The decision by which a person is called, as a sentence."""
+    if incident.tell != "escalated":
+        return ""
+    words = (f.words for f in reversed(incident.narrative) if isinstance(f, Decided))
+    why = next((each for each in words if each in incident.actions), "")
+    return f"{why} " if why else ""
 
 
 def _wanted(incident: Incident, kind: Kind, action: Action | None, now: datetime) -> str:
     """The sentence that asks something of the reader, and until when."""
     sight = incident.sight
-    soon = _before(sight.earliest_ms or sight.crossing_ms, now) if kind == "predicted" else ""
+    soon = (
+        _before(sight.earliest_ms or sight.crossing_ms, now) if _is_to_come(incident, kind) else ""
+    )
     if action is not None and action.expires is not None:
         until = clock(action.expires, now)
         return (
             f"Please approve or refuse {action.remediation}{soon}: without your approval nothing "
-            f"is done. It can be decided until {until} UTC."
+            f"is done. The proposal expires at {until} UTC."
         )
     if kind in {"escalated", "unanswered"}:
-        return "Please look at it now: nothing else will be done by itself."
+        return "Please look at it now: nothing else will be done automatically."
     return f"Please look at it{soon}." if kind == "firing" or soon else ""
 
 
+def _is_to_come(incident: Incident, kind: Kind) -> bool:
+    """Return whether the notice is about a prediction, though it may have fired before."""
+    to_come = incident.state is AlertState.PREDICTED
+    return kind == "predicted" or (kind == "firing" and to_come)
+
+
 def _before(soonest_ms: int | None, now: datetime) -> str:
-    """By when to look at what is predicted."""
+    """The time by which somebody should look at a prediction."""
     if soonest_ms is None:
         return ""
     ahead = soonest_ms > now.timestamp() * 1000
@@ -176,14 +205,23 @@ def _handled(incident: Incident, now: datetime) -> str:
     did = next((f for f in reversed(incident.narrative) if isinstance(f, Executed)), None)
     if did is not None:
         parts.append(f"{did.words.rstrip('.')} at {clock(did.at, now)} UTC;")
-    if changed := outcome(incident):
+    if changed := _changed(incident):
         parts.append(f"{changed};")
-    parts.append("the alarm is over." if fired else "no alarm fired.")
-    return " ".join([*parts, "Nothing to do."])
+    parts.append("the alarm is resolved." if fired else "no alarm fired.")
+    return " ".join([*parts, "No action is needed."])
 
 
-def outcome(incident: Incident) -> str:
-    """The change by a remediation, e.g. ``93 % → 28 %``; empty where nothing was read again."""
+def outcome(incident: Incident, kind: Kind) -> str:
+    """The value with which it ended, in a headline, e.g. ``93 % → 28 %``; empty if not known."""
+    if kind == "handled":
+        return _changed(incident)
+    if kind != "resolved" or incident.left_at is None or incident.gone_since is not None:
+        return ""
+    return f"{quantity(incident.left_at, _unit(incident))} now"
+
+
+def _changed(incident: Incident) -> str:
+    """The change by a remediation; empty where nothing was read again."""
     read = next((f for f in reversed(incident.narrative) if isinstance(f, Verified)), None)
     return "" if read is None else _change(read, _unit(incident))
 
@@ -194,13 +232,23 @@ def _change(read: Verified, unit: str) -> str:
 
 def _resolved(incident: Incident, now: datetime) -> str:
     unit, name = _unit(incident), subject(incident.series)
+    if incident.gone_since is not None:
+        last = incident.sight.value if incident.left_at is None else incident.left_at
+        return f"The alert of {name} ended: {gone(incident.gone_since, last, unit, now)}"
     at = f", at {quantity(incident.left_at, unit)} now" if incident.left_at is not None else ""
     length = span((incident.closed_at or now) - incident.opened_at)
     predicted = last_prediction(incident.narrative)
     if predicted is not None and not any(f.kind == "alarm" for f in incident.narrative):
         said = as_predicted(predicted, unit, now)
-        return f"{name} is out of danger{at}: it was {said}, and that did not come. Nothing to do."
-    return f"{name} is well again{at}, after {length}. Nothing to do."
+        return (
+            f"{name} is out of danger{at}: it was {said}, and that did not happen. "
+            "No action is needed."
+        )
+    if is_presence(incident.series) and at:
+        return f"{incident.series.host} sends samples again, after {length}. No action is needed."
+    calm = "is no longer unusual" if incident.sight.strange else "is back to normal"
+    again = calm if at else "no longer fires"
+    return f"{name} {again}{at}, after {length}. No action is needed."
 
 
 def _flapping(incident: Incident, flap: Flap, now: datetime) -> str:
@@ -208,8 +256,8 @@ def _flapping(incident: Incident, flap: Flap, now: datetime) -> str:
     sight, unit = incident.sight, _unit(incident)
     limit = f", threshold {quantity(sight.threshold, unit)}" if sight.threshold is not None else ""
     return (
-        f"{subject(incident.series)} comes and goes: {flap.openings} times since "
+        f"{subject(incident.series)} is flapping: it fired {flap.openings} times since "
         f"{clock(flap.since, now)} UTC, last at {quantity(sight.value, unit)}{limit}. From now on "
-        f"you hear of it only if it lasts longer than {hold}, and when it is calm: at "
-        f"{clock(flap.until, now)} UTC, if it does not come again. Please look why."
+        f"you are notified only if it fires for longer than {hold}, and once it has calmed down: "
+        f"at {clock(flap.until, now)} UTC, if it does not fire again. Please find out why."
     )

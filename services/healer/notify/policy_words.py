@@ -1,4 +1,4 @@
-"""The policy about an alert in words, for people who wonder why they are notified of it."""
+"""The policy about an alert in words, which explains why people are notified."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ def in_words(policy: Policy, series: SeriesRef, kind: AnomalyKind) -> str:
     for number, rule in enumerate(policy.rules, start=1):
         if rule.matches(series, kind):
             return f"rule {number} of the policy ({rule.items} on {rule.hosts}) says {rule.level}"
-    return "no rule of the policy is about it, which means suggest"
+    return "no rule of the policy matches it, so actions are only suggested"

@@ -1,6 +1,6 @@
 """Recurrence rules of iCalendar (RFC 5545, section 3.3.10), by day and longer, in bounded time.
 
-A general library walks a rule from its first start and may walk for ever where a rule never
+A general library walks a rule from its first start and may walk forever where a rule never
 gives a date. Here only the periods that overlap the asked span are looked at, whatever the rule
 says, so a rule that a person sends costs a bounded number of steps.
 """
@@ -134,7 +134,7 @@ def _fits(rule: Rule, day: date) -> bool:
 
 
 def _counted(number: int, size: int, wanted: tuple[int, ...]) -> bool:
-    """Whether the number is wanted, counted from the beginning or from the end."""
+    """Return whether the number is wanted, counted from the beginning or from the end."""
     return number in wanted or number - size - 1 in wanted
 
 

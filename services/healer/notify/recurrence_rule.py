@@ -1,4 +1,4 @@
-"""Recurrence rules of iCalendar as people write them (RFC 5545, section 3.3.10)."""
+"""Parses recurrence rules of iCalendar (RFC 5545, section 3.3.10)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NUMBERS = {
 
 
 class Rule(NamedTuple):
-    """A rule's parts; empty where the rule does not name them."""
+    """The parts of a rule; parts that the rule does not name are empty."""
 
     freq: str
     interval: int
@@ -39,7 +39,7 @@ class Rule(NamedTuple):
     """Local time, inclusive."""
     first: datetime
     weekdays: tuple[tuple[int, int], ...]
-    """Which one of the period (0: each) and the weekday, Monday 0."""
+    """The number within the period (0: each) and the weekday (Monday is 0)."""
     month_days: tuple[int, ...]
     year_days: tuple[int, ...]
     weeks: tuple[int, ...]
@@ -161,7 +161,7 @@ def _until(text: str, zone: ZoneInfo) -> datetime:
         return datetime.combine(datetime.strptime(match[1], "%Y%m%d").date(), time.max)  # noqa: DTZ007 - a date has no zone
     moment = datetime.strptime(match[1] + match[2], "%Y%m%d%H%M%S")  # noqa: DTZ007 - local time
     if match[3]:
-        # Calendars write the last second of the year 9999 for ever: no zone leads out of it.
+        # Calendars write the last second of the year 9999 forever: no zone leads out of it.
         with suppress(OverflowError):
             moment = moment.replace(tzinfo=ZoneInfo("UTC")).astimezone(zone).replace(tzinfo=None)
     return moment

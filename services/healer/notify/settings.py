@@ -1,4 +1,4 @@
-"""When people are notified: settings of grouping, silences, flapping, storms and escalation."""
+"""Settings of notification: grouping, silences, flapping, storms and escalation."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class _Part(BaseModel):
 
 
 class Flapping(_Part):
-    """An alert that opens again and again is notified once, and again when it is calm.
+    """An alert that opens repeatedly is notified once, and again when it is calm.
 
     The score is the number of its openings, each counting less with age.
     """
 
     start: float = Field(
-        default=4.5, gt=1, description="With this score an alert begins to count as flapping."
+        default=4.5, gt=1, description="The score at which an alert begins to count as flapping."
     )
     stop: float = Field(
         default=2.0, gt=0, description="Below this score a flapping alert counts as calm."
     )
     half_life_s: float = Field(
-        default=1800, gt=0, description="An opening of an alert counts half after so long."
+        default=1800, gt=0, description="After this time an opening of an alert counts half."
     )
     max_hold_s: float = Field(
         default=300,
         gt=0,
-        description="A firing that lasts longer than this is notified although the alert flaps; "
-        "sooner where its firings are usually shorter.",
+        description="An alert that fires for longer than this is notified although it flaps; "
+        "sooner if it usually fires for a shorter time.",
     )
     max_hold_critical_s: float = Field(
         default=120, gt=0, description="The same for a critical alert, where that is sooner."
@@ -50,7 +50,7 @@ class Flapping(_Part):
 
 
 class Storm(_Part):
-    """When more alerts come than a person reads, one summary tells of all."""
+    """When more alerts arrive than people can read, summaries replace single notifications."""
 
     alerts: int = Field(
         default=50, ge=1, description="More alerts than this within the window are a storm."
@@ -58,11 +58,11 @@ class Storm(_Part):
     causes: int = Field(
         default=3,
         ge=1,
-        description="So are more causes than this which, with the alerts that follow from them, "
-        "are more than `alerts`.",
+        description="So are more causes than this, if together with the alerts that follow from "
+        "them they exceed `alerts`.",
     )
     window_s: float = Field(
-        default=60, gt=0, description="Alerts are counted over so many seconds."
+        default=60, gt=0, description="The length of the window in which alerts are counted."
     )
     interval_s: float = Field(
         default=60,
@@ -70,7 +70,7 @@ class Storm(_Part):
         description="The pause after the first summary of a storm; it doubles with each summary.",
     )
     max_interval_s: float = Field(
-        default=600, gt=0, description="The pause between two summaries never gets longer."
+        default=600, gt=0, description="The longest pause between two summaries."
     )
     listed: int = Field(
         default=100,
@@ -82,7 +82,7 @@ class Storm(_Part):
 
 
 class Escalation(_Part):
-    """Who is notified when nobody acknowledges."""
+    """A step of escalation while nobody acknowledges an alert."""
 
     after_s: float = Field(
         gt=0, description="The time from the last notice of the alert to this step."
@@ -91,30 +91,31 @@ class Escalation(_Part):
         min_length=1, description="The names of the channels that are notified."
     )
     min_severity: Severity = Field(
-        default=Severity.CRITICAL, description="Alerts of a lower severity are left out here."
+        default=Severity.CRITICAL, description="Alerts of a lower severity are not sent here."
     )
 
 
 class Alerting(_Part):
-    """When people are notified of what."""
+    """The rules of notification."""
 
     group_by: tuple[str, ...] = Field(
         default=("host",),
-        description="Alerts whose values of these labels are equal share a notice.",
+        description="Alerts with equal values of these labels share a notification.",
     )
     group_wait_s: float = Field(
         default=5,
         ge=0,
-        description="How long the first alert of a group waits for others, so that one notice has "
-        "them all.",
+        description="How long the first alert of a group waits for others to share its "
+        "notification.",
     )
     group_interval_s: float = Field(
         default=30,
         ge=0,
-        description="The pause between two notices of a group; critical alarms do not wait for it.",
+        description="The interval between two notifications of a group; critical alarms do not "
+        "wait for it.",
     )
     keep_firing_s: float = Field(
-        default=0, ge=0, description="The time that an alert stays open after its cause has gone."
+        default=0, ge=0, description="How long an alert stays open after its cause has gone."
     )
     clear_margin: float = Field(
         default=0.02,
@@ -125,18 +126,17 @@ class Alerting(_Part):
     clear_hold_s: float = Field(
         default=60,
         ge=0,
-        description="A value that is back by less resolves its alarm when it has been back for so "
-        "long.",
+        description="A value that is back by less resolves its alarm after this time.",
     )
     resolve_timeout_s: float = Field(
         default=300,
         gt=0,
-        description="An alert of Prometheus or Alertmanager ends when it is not repeated for so "
-        "long.",
+        description="An alert from Prometheus or Alertmanager ends when it is not repeated "
+        "within this time.",
     )
     inhibit: tuple[Inhibition, ...] = Field(
         default=(),
-        description="The rules by which alerts are held back while another, their cause, is open.",
+        description="Rules by which alerts are held back while their cause is open.",
     )
     windows: tuple[Silence, ...] = Field(
         default=(),
@@ -146,42 +146,55 @@ class Alerting(_Part):
         default=(),
         description="The steps of escalation while nobody acknowledges an alert.",
     )
+    repeat_interval_s: float = Field(
+        default=14_400,
+        ge=0,
+        description="The interval after which people are notified again of a critical alert that "
+        "nobody has acknowledged, once no step of escalation is left; 0: never. Predictions are "
+        "not repeated.",
+    )
     flapping: Flapping = Field(
         default=Flapping(),
-        description="The conditions in which an alert that opens again and again is held back.",
+        description="When an alert that opens repeatedly is held back.",
     )
     storm: Storm = Field(
         default=Storm(),
-        description="The conditions in which alerts are notified in summaries only.",
+        description="When alerts are notified in summaries only.",
     )
     silence_link_s: float = Field(
         default=14_400,
         gt=0,
-        description="The length of the silence that the link in a mail makes.",
+        description="The length of a silence created by the link in a mail.",
     )
     link_valid_s: float = Field(
-        default=86_400, gt=0, description="The time for which a mail's links work."
+        default=86_400, gt=0, description="How long the links in a mail work."
     )
     mails_per_hour: int = Field(
         default=30,
         ge=1,
-        description="The number of notices to one recipient within an hour; further ones come "
-        "together as a digest.",
+        description="The number of notifications to one recipient within an hour; further ones "
+        "are combined into a digest.",
     )
     digest_every_s: float = Field(
-        default=900, gt=0, description="The pause between two digests to one recipient."
+        default=900, gt=0, description="The interval between two digests to one recipient."
+    )
+    digest_critical_s: float = Field(
+        default=60,
+        gt=0,
+        description="A critical alert that is in a digest waits for it no longer than this.",
     )
     runbooks: dict[
         str, Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s<>\"]+$")]
     ] = Field(
         default={},
-        description="The page on which people read what to do, for each shell pattern of items; "
-        "the first that fits counts where the policy's rule names no page of its own.",
+        description="Runbooks by shell pattern of items; the first match is used if the policy's "
+        "rule names none.",
     )
     channel_failing_s: float = Field(
         default=600,
         ge=0,
-        description="When a channel cannot be reached for so long, the other channels say so.",
+        description="After a channel could not be reached for this time, the other channels "
+        "report it.",
     )
 
     def runbook(self, item: str) -> str:

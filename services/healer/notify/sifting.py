@@ -1,4 +1,4 @@
-"""The verdict on each alert that is due: told, held back or dropped; nothing is written."""
+"""Sorts the due alerts into those to notify, hold back or drop, without writing anything."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from services.healer.model.notification import Standing, StandingStatus
 from services.healer.notify.filters import Announce, Drop, Filters, Hold
+from shared.changes import changed
 
 
 @dataclass
 class Sifted:
-    """Each standing as it was seen, by what becomes of it."""
+    """The notification states, sorted by what is done with them."""
 
     tell: list[Standing] = field(default_factory=list)
     held: list[tuple[Standing, Hold]] = field(default_factory=list)
@@ -32,7 +33,7 @@ class Sifted:
 def sifted(candidates: Sequence[Standing], filters: Filters) -> Sifted:
     """The candidates under these filters, in their order."""
     found = Sifted()
-    # Of a series' alerts the newest must be asked about first.
+    # The latest alert of a series must be considered first.
     newest_first = sorted(candidates, key=lambda standing: standing.since, reverse=True)
     verdicts = {each.incident_id: filters.verdict(each) for each in newest_first}
     for standing in candidates:
@@ -43,7 +44,7 @@ def sifted(candidates: Sequence[Standing], filters: Filters) -> Sifted:
                 found.dropped.append((standing, drop))
             case verdict:
                 announces = isinstance(verdict, Announce)
-                found.tell.append(standing.model_copy(update={"announces": announces}))
+                found.tell.append(changed(standing, announces=announces))
     return found
 
 

@@ -1,23 +1,24 @@
-"""Silences and maintenance windows: who wants no notices of what, why, and until when."""
+"""Silences and maintenance windows: which alerts are muted, by whom, why, and until when."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NaiveDatetime, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, model_validator
 
 from services.healer.notify import recurrence
 from services.healer.notify.matchers import Matchers, all_match
 from shared.store import Collection
+from shared.time_zones import Moment, time_zone
 
 _DAY = timedelta(days=1)
 _EARLIEST, _LATEST = datetime(2000, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - local times
 
 
 class Recurrence(BaseModel):
-    """When a maintenance window is open: an iCalendar rule (RFC 5545) in a time zone.
+    """The windows of a maintenance window: an iCalendar rule (RFC 5545) in a time zone.
 
     The rule counts in local time, so a window at 22:00 stays at 22:00 when the clocks change; its
     length is elapsed time. A start in the hour that is left out moves by that hour, one in the
@@ -47,11 +48,7 @@ class Recurrence(BaseModel):
 
     @model_validator(mode="after")
     def _usable(self) -> Recurrence:
-        try:
-            zone = ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            msg = f"there is no time zone {self.timezone!r}"
-            raise ValueError(msg) from error
+        zone = time_zone(self.timezone)
         try:
             recurrence.bounded(self.rule, self.first, zone)
         except ValueError as error:
@@ -94,8 +91,8 @@ class Silence(BaseModel):
 
     silence_id: str = Field(min_length=1, max_length=128, description="The silence's id.")
     matchers: Matchers = Field(min_length=1, description="The conditions, all of which must hold.")
-    starts_at: AwareDatetime = Field(description="The moment from which it mutes.")
-    ends_at: AwareDatetime = Field(description="The moment from which it mutes nothing any more.")
+    starts_at: Moment = Field(description="When it begins to mute.")
+    ends_at: Moment = Field(description="When it stops muting.")
     owner: str = Field(
         min_length=1, max_length=200, description="The person or team to ask about it."
     )
@@ -105,8 +102,7 @@ class Silence(BaseModel):
     )
     tell_resolved: bool = Field(
         default=True,
-        description="Whether people who were notified of an alert are notified of its end all the "
-        "same.",
+        description="Whether people who were notified of an alert are still notified of its end.",
     )
 
     @model_validator(mode="after")
@@ -117,7 +113,7 @@ class Silence(BaseModel):
         return self
 
     def open_until(self, now: datetime) -> datetime | None:
-        """When it next stops to mute, if it mutes now."""
+        """Return when it next stops to mute, if it mutes now."""
         if not self.starts_at <= now < self.ends_at:
             return None
         if self.recurrence is None:
@@ -126,7 +122,7 @@ class Silence(BaseModel):
         return None if window is None else min(window[1], self.ends_at)
 
     def covers(self, labels: Mapping[str, str]) -> bool:
-        """Whether it is about alerts with these labels."""
+        """Return whether it is about alerts with these labels."""
         return all_match(self.matchers, labels)
 
     def windows(self, now: datetime, count: int) -> list[tuple[datetime, datetime]]:
@@ -141,4 +137,4 @@ class Silence(BaseModel):
 
 
 SILENCES = Collection("silences", Silence, key=lambda s: s.silence_id, due=lambda s: s.ends_at)
-"""Those people made; the configured ones are in the settings."""
+"""The silences that people made; the configured ones are in the settings."""

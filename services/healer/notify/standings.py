@@ -1,4 +1,4 @@
-"""How an incident begins to be something that people are notified of."""
+"""Creates the notification state of an incident."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.contracts.alerts import AlertState
 
 
 def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
-    """The news that people are to have of the incident, before they have heard anything."""
+    """The first notification about the incident."""
     labels = labels_of(incident.series, incident.family, incident.severity)
     # Once a remediation was tried there is more to say than that something is predicted.
     predicted = incident.state is AlertState.PREDICTED and not incident.attempts
@@ -27,6 +27,7 @@ def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
         state=incident.state,
         crossing_ms=incident.sight.crossing_ms if predicted else None,
         since=incident.opened_at,
+        gone=incident.gone_since is not None,
         status=StandingStatus.WAITING,
         tell=incident.tell,
         group=",".join(f"{name}={labels.get(name, '')}" for name in group_by),

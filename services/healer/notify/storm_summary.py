@@ -1,4 +1,4 @@
-"""The summaries of a storm: sent in one transaction, and written down row by row in further ones.
+"""The summaries of a storm: sent in one transaction, and recorded in parts in further ones.
 
 A summary tells of thousands of alerts. How far its rows are written down is part of the storm's
 state, so whoever continues after a crash begins where the other one ended.
@@ -27,16 +27,17 @@ from services.healer.notify.filters import Filters, Hold
 from services.healer.notify.notification_log import NotificationLog
 from services.healer.notify.settings import Alerting
 from services.healer.notify.sifting import sifted
+from shared.changes import changed
 from shared.service import Context
 
 _ESCALATED = 10
 _UNHEARD = frozenset({StandingStatus.WAITING, StandingStatus.PENDING})
 Holds = Mapping[str, Hold]
-"""By incident, what holds the alerts of a summary that are attached to a cause."""
+"""The hold of each incident that a summary attaches to a cause."""
 
 
 class StormSummaries:
-    """Sends them, and notes what people know by them, ``at_once`` rows in a transaction."""
+    """Sends summaries and records the notified alerts, ``at_once`` rows per transaction."""
 
     def __init__(
         self, alerting: Alerting, dispatch: Dispatch, log: NotificationLog, at_once: int
@@ -53,11 +54,11 @@ class StormSummaries:
         attached: Mapping[str, tuple[Standing, Hold]],
         now: datetime,
     ) -> list[Callable[[Context], None]]:
-        """The next summary of the storm, and how it is written down."""
+        """The parts that send the next summary of the storm and record it."""
         how, fresh = self._alerting.storm, len(tell) + len(attached)
         over = state.active and fresh <= how.alerts // 2
         after = storms.goes_on(state, fresh, now, how)
-        effects = [s.model_copy(update={"cause": hold.cause}) for s, hold in attached.values()]
+        effects = [changed(s, cause=hold.cause) for s, hold in attached.values()]
         summary = storms.summary(after, tell, effects, now, how, over=over)
         if over:
             after = storms.noted(StormState(), len(tell), len(attached), now, how)
@@ -66,7 +67,7 @@ class StormSummaries:
         return [send, *self._writing(summary, holds, 0)]
 
     def rest(self, settling: Settling, ctx: Context) -> list[Callable[[Context], None]]:
-        """How a summary is written down whose writing was interrupted."""
+        """The parts that complete an interrupted recording of a summary."""
         record = ctx.records.get(NOTICES, settling.message_id)
         if record is None or not isinstance(record.notice, Summary):
             return [self._settled]
@@ -83,7 +84,7 @@ class StormSummaries:
             return  # another summary was sent meanwhile, or the clock was set
         deliveries = self._dispatch.put(summary, ctx, keep=True)
         settling = Settling(message_id=summary.message_id, deliveries=deliveries)
-        ctx.records.put(STORM, after.model_copy(update={"settling": settling}))
+        ctx.records.put(STORM, changed(after, settling=settling))
 
     def _writing(
         self, summary: Summary, holds: Holds, done: int
@@ -92,7 +93,7 @@ class StormSummaries:
         return [*(partial(self._write, summary, holds, start) for start in starts), self._settled]
 
     def _write(self, summary: Summary, holds: Holds, start: int, ctx: Context) -> None:
-        """Write down some of its rows, unless that was done."""
+        """Record some of its rows, unless they are recorded."""
         state = ctx.records.get(STORM, "storm")
         settling = state.settling if state else None
         if state is None or settling is None or settling.done != start:
@@ -122,11 +123,11 @@ class StormSummaries:
             self._log.notified(standing, said, fact, thread, escalates_at, ctx)
         ctx.records.put(
             STORM,
-            state.model_copy(update={"settling": settling.model_copy(update={"done": end})}),
+            changed(state, settling=changed(settling, done=end)),
         )
 
     def _attach(self, standing: Standing, hold: Hold | None, ctx: Context) -> None:
-        """It is held by its cause, unless it has changed; then the next summary tells of it."""
+        """Hold it by its cause, unless it has changed; then the next summary includes it."""
         if hold is not None and not standing.ended and standing.status in _UNHEARD:
             self._log.hold(standing, hold, ctx)
 
@@ -134,4 +135,4 @@ class StormSummaries:
     def _settled(ctx: Context) -> None:
         state = ctx.records.get(STORM, "storm")
         if state is not None and state.settling is not None:
-            ctx.records.put(STORM, state.model_copy(update={"settling": None}))
+            ctx.records.put(STORM, changed(state, settling=None))

@@ -1,4 +1,4 @@
-"""Storms: when more alerts come than anybody reads, one summary lists them all."""
+"""Storms: when there are more alerts than people can read, one summary lists them all."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from services.healer.model.notice import Line, Summary
+from services.healer.model.notice import ENDINGS, Line, Summary
 from services.healer.model.notification import Standing, StormState
 from services.healer.model.policy import RANK, worst
 from services.healer.notify.compose import line, message_id
-from services.healer.notify.render.story import subject
-from services.healer.notify.render.text import word
+from services.healer.notify.render.numbers import counted
+from services.healer.notify.render.story import shown_name, subject
+from services.healer.notify.render.title import word
 from services.healer.notify.settings import Storm
 from shared.contracts.alerts import Severity
 from shared.contracts.message import deterministic_id
 
 _COUNTED, _NAMED = 12, 4
+_DOUBLINGS = 64
 
 
 def breaks_out(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> bool:
-    """Whether notices about ``fresh`` more alerts would be too many within the window.
+    """Return whether notices about ``fresh`` more alerts would be too many within the window.
 
     One cause with hundreds of effects is one mail; some such causes are a storm.
 
@@ -39,7 +41,7 @@ def breaks_out(state: StormState, fresh: int, attached: int, now: datetime, how:
 
 
 def noted(state: StormState, fresh: int, attached: int, now: datetime, how: Storm) -> StormState:
-    """The state after ``fresh`` notices, and ``attached`` effects of them or of earlier ones."""
+    """The state after ``fresh`` notified and ``attached`` inhibited alerts."""
     return state.model_copy(
         update={
             "recent": (*_lately(state.recent, now, how), (now, fresh)),
@@ -61,8 +63,9 @@ def _sum(counts: _Counts) -> int:
 
 
 def goes_on(state: StormState, fresh: int, now: datetime, how: Storm) -> StormState:
-    """A summary of ``fresh`` alerts is sent; the next one comes later than this one did."""
-    pause = min(how.interval_s * 2**state.summaries, how.max_interval_s)
+    """The state after a summary of ``fresh`` alerts; the pause to the next one grows."""
+    # A storm of days has more summaries than a float has powers of two.
+    pause = min(how.interval_s * 2 ** min(state.summaries, _DOUBLINGS), how.max_interval_s)
     return state.model_copy(
         update={
             "since": state.since or now,
@@ -83,7 +86,7 @@ def summary(
     *,
     over: bool,
 ) -> Summary:
-    """The storm in one notice: alerts without a known cause first, those with most effects on top.
+    """The storm in one notification: alerts without a known cause first, by their effects.
 
     Args:
         state: the storm, this summary counted.
@@ -98,16 +101,12 @@ def summary(
         causes, key=lambda s: (s.ended, -effects[s.incident_id], -RANK[s.severity], s.since)
     )
     rows = [line(s, s.kind) for s in first] + [line(s, s.kind, s.cause) for s in attached]
-    hosts = {row.series.host for row in rows}
-    headline = f"{len(rows)} alerts on {len(hosts)} machine{'s' * (len(hosts) != 1)}"
-    if over:
-        headline = f"storm over after {state.total} alerts"
     return Summary(
         message_id=_id(state, now),
         thread_id=state.thread_id if state.summaries > 1 else "",
         kind="storm over" if over else "storm",
-        severity=worst([row.severity for row in rows]),
-        headline=headline,
+        severity=worst([row.severity for row in _open(rows) or rows]),
+        headline=_headline(state, rows, over=over),
         sentences=tuple(_sentences(state, first, rows, dict(effects), over=over)),
         counts=_counts(rows),
         listed=how.listed,
@@ -115,6 +114,31 @@ def summary(
         attached=dict(effects),
         at=now,
     )
+
+
+def _open(rows: Sequence[Line]) -> list[Line]:
+    """The alerts that have not ended."""
+    return [row for row in rows if row.kind not in ENDINGS]
+
+
+def _headline(state: StormState, rows: Sequence[Line], *, over: bool) -> str:
+    """The summary's title: the number of alerts, items and machines, and the urgency."""
+    if over:
+        return f"{state.total} changes of alerts in all; no more summaries"
+    fresh = _open(rows)
+    gone = len(rows) - len(fresh)
+    if not fresh:
+        return f"{counted(gone, 'alert')} {_on(rows)} ended; no action needed"
+    item, most = Counter(shown_name(row.series) for row in fresh).most_common(1)[0]
+    alike = most == len(fresh)
+    many = counted(len(fresh), f"{item} alert" if alike else "alert")
+    mostly = "" if alike else f", {most} of them {item}"
+    ended = f", and {gone} ended" if gone else ""
+    return f"{many} {_on(fresh)}{mostly}{ended}; please look"
+
+
+def _on(rows: Sequence[Line]) -> str:
+    return f"on {counted(len({row.series.host for row in rows}), 'machine')}"
 
 
 def _sentences(
@@ -125,16 +149,20 @@ def _sentences(
     *,
     over: bool,
 ) -> Iterator[str]:
-    """How many since when and how bad, what causes them, and what comes next."""
-    begins = [row.since for row in rows] + ([state.since] if state.since else [])
-    since = f"since {min(begins):%H:%M:%S} UTC" if begins else "now"
-    critical = sum(row.severity is Severity.CRITICAL for row in rows)
-    total = f"; {state.total} in all {since}" if state.total > len(rows) else f" {since}"
-    if rows:
-        many = f"{len(rows)} alerts{total}, {critical} of them critical."
-        yield many if not over else f"{many} There are few enough now to be told one by one."
-    else:
-        yield f"No more alerts came; {state.total} in all {since}."
+    """Describe a storm: its alerts, severity and start, its causes, and the next summary."""
+    fresh = _open(rows)
+    gone = len(rows) - len(fresh)
+    begins = [row.since for row in fresh] + ([state.since] if state.since else [])
+    since = f"{min(begins):%H:%M:%S} UTC" if begins else "now"
+    critical = sum(row.severity is Severity.CRITICAL for row in fresh)
+    if fresh:
+        yield f"{counted(len(fresh), 'alert')} since {since}, {critical} of them critical."
+    elif not gone:
+        yield "No more alerts came."
+    if gone:
+        yield f"{counted(gone, 'alert')} of which you were notified ended."
+    if state.total > len(rows):
+        yield f"The summaries since {since} told of {state.total} changes of alerts in all."
     if effects:
         worst_first = [cause for cause in causes if cause.incident_id in effects]
         named = [f"{subject(c.series)} ({effects[c.incident_id]})" for c in worst_first[:_NAMED]]
@@ -144,10 +172,10 @@ def _sentences(
             f"{sum(effects.values())} of them follow from {', '.join(named)}{rest}. "
             "Please look at these first."
         )
-    elif rows and not over:
+    elif fresh and not over:
         yield "No cause of many is known. Please look at the critical ones first."
     if over:
-        yield "From now on there is a notice for each group of alerts again."
+        yield "There are few enough now: the next alerts are notified group by group again."
     elif state.next_at is not None:
         yield (
             f"The next summary comes at {state.next_at:%H:%M:%S} UTC; until then there is no "
@@ -156,7 +184,7 @@ def _sentences(
 
 
 def _counts(rows: Sequence[Line]) -> tuple[tuple[str, int], ...]:
-    found = Counter(f"{word(row)} {row.severity} {row.series.item}" for row in rows)
+    found = Counter(f"{word(row)} {row.severity} {shown_name(row.series)}" for row in rows)
     most = found.most_common(_COUNTED)
     rest = len(rows) - sum(count for _, count in most)
     return (*most, ("others", rest)) if rest else tuple(most)

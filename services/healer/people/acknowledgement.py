@@ -1,4 +1,4 @@
-"""People's acts on alerts: acknowledge them, silence them, and see beforehand what that mutes."""
+"""Acknowledging alerts, silencing them, and previewing a silence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel, ConfigDict
 
 from services.healer.actions import audit
-from services.healer.incidents.store import Chronicle
+from services.healer.incidents.store import IncidentStore
 from services.healer.model.incident import INCIDENTS, Incident
 from services.healer.model.narrative import Acknowledged
 from services.healer.model.notice import Line
@@ -18,6 +18,7 @@ from services.healer.model.transitions import Phase, collected
 from services.healer.notify.compose import compose, line
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.matchers import labels_of
+from services.healer.notify.notification_log import look_again
 from services.healer.notify.silences import SILENCES, Silence
 from services.healer.settings import HealerSettings
 from shared.changes import with_changes
@@ -31,7 +32,7 @@ _WINDOWS = 5
 
 
 class NotFound(LookupError):
-    """There is no such incident or silence, or it is over."""
+    """There is no such incident or silence, or it has ended."""
 
 
 class Preview(BaseModel):
@@ -48,27 +49,27 @@ class Preview(BaseModel):
     past_alerts: int
     """Alerts it would have been about within the last ``past_days``."""
     past_muted: int
-    """Those of them that came while it would have muted, going by its recurrence."""
+    """The number of these that the silence would have muted, given its recurrence."""
 
 
 @dataclass(frozen=True)
 class People:
-    """Their part of the healer, under its settings."""
+    """People's requests to the healer: acknowledge, silence, preview."""
 
     settings: HealerSettings
-    chronicle: Chronicle
+    incidents: IncidentStore
     dispatch: Dispatch
 
     @collected
     def acknowledge(self, incident_id: str, by: str, ctx: Context) -> Iterator[Message]:
-        """Somebody takes care of it: nobody else is called; its end is notified all the same.
+        """Somebody acknowledges it: nobody else is notified, except of its end.
 
         Raises:
             NotFound: when there is no such open incident.
         """
         incident = ctx.records.get(INCIDENTS, incident_id)
         if incident is None or incident.phase is Phase.CLOSED:
-            raise NotFound("the incident is over, or there is none with this id")
+            raise NotFound("there is no open alert with this id")
         if incident.acknowledged_by:
             return
         taken = incident.acknowledged(by).tells(Acknowledged(at=ctx.now, by=by))
@@ -78,12 +79,12 @@ class People:
             if standing.status is StandingStatus.NOTIFIED:
                 calm |= {"due": None, "notices": standing.notices + 1}
                 notice = compose(standing, taken, "acknowledged", ctx.now)
-                self.dispatch.put(notice, ctx)
+                self.dispatch.put(notice, ctx, called=standing.called)
             ctx.records.put(STANDINGS, with_changes(standing, **calm))
-        yield from self.chronicle.store(incident, taken, ctx)
+        yield from self.incidents.store(incident, taken, ctx)
 
     def incident_acknowledge(self, message: IncidentAcknowledge, ctx: Context) -> Iterable[Message]:
-        """The same from a page; one that comes when the incident is over changes nothing."""
+        """The same from a page; after the incident has ended it changes nothing."""
         audit.note(ctx.records, ctx.now, message.TYPE, message.alert_id, by=message.by)
         try:
             return self.acknowledge(message.alert_id, message.by, ctx)
@@ -91,8 +92,9 @@ class People:
             return ()
 
     def silence(self, silence: Silence, ctx: Context) -> None:
-        """From now on nobody is notified of these alerts, as the silence says."""
+        """Add a silence or change one: nobody is notified of its alerts from now on."""
         ctx.records.put(SILENCES, silence)
+        look_again(ctx)  # a shorter one may mute no longer what it held back
 
     def silence_incident(self, incident_id: str, by: str, ctx: Context) -> Silence:
         """Silence one alert's series for the configured time; the same again changes nothing.
@@ -102,7 +104,7 @@ class People:
         """
         incident = ctx.records.get(INCIDENTS, incident_id)
         if incident is None:
-            raise NotFound("there is no incident with this id")
+            raise NotFound("there is no alert with this id")
         made = ctx.records.get(SILENCES, deterministic_id("silence", incident_id, by))
         if made is not None and made.open_until(ctx.now) is not None:
             return made
@@ -123,18 +125,18 @@ class People:
         return silence
 
     def end_silence(self, silence_id: str, ctx: Context) -> Silence:
-        """It expires now; it stays to be seen for a while.
+        """End it now; it stays visible for a while.
 
         Raises:
             NotFound: when there is none with this id that has not ended.
         """
         silence = ctx.records.get(SILENCES, silence_id)
         if silence is None or silence.ends_at <= ctx.now:
-            raise NotFound("the silence is over, or there is none with this id")
+            raise NotFound("there is no silence with this id that has not ended")
         begins = min(silence.starts_at, ctx.now - timedelta(milliseconds=1))
         ended = with_changes(silence, starts_at=begins, ends_at=ctx.now)
         ctx.records.put(SILENCES, ended)
-        self._look_again(ctx)
+        look_again(ctx)
         return ended
 
     @property
@@ -143,11 +145,11 @@ class People:
         return self.settings.alerting.windows
 
     def silences(self, ctx: Context) -> Sequence[Silence]:
-        """Configured ones first, then those people made."""
+        """All silences, the configured ones first."""
         return [*self.windows, *ctx.records.find(SILENCES)]
 
     def preview(self, silence: Silence, ctx: Context, days: float = 7) -> Preview:
-        """Say what it would mute: now, next, and had it been there before."""
+        """The alerts that it would mute now and in its next windows, and would have muted."""
         since = ctx.now - timedelta(days=days)
         past = [i for i in _incidents(ctx.records) if i.opened_at >= since and _about(silence, i)]
         muted = [i for i in past if _would_have_muted(silence, i.opened_at)]
@@ -161,12 +163,6 @@ class People:
             past_alerts=len(past),
             past_muted=len(muted),
         )
-
-    def _look_again(self, ctx: Context) -> None:
-        """People may now be notified of what a silence held back."""
-        held = ctx.records.find(STANDINGS, status=StandingStatus.HELD, limit=_MAX_RECORDS)
-        again = [with_changes(s, due=ctx.now) for s in held if s.held_by.startswith("silence")]
-        ctx.records.put_all(STANDINGS, again)
 
 
 def _incidents(records: Records) -> Sequence[Incident]:

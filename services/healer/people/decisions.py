@@ -1,4 +1,4 @@
-"""People's orders: approve, refuse, stop, resume, accept a rule, judge an alarm."""
+"""People's decisions: approve, refuse, stop, resume, accept a rule, judge an alarm."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from services.healer.actions import audit
 from services.healer.correlation import rules
 from services.healer.incidents.handling import Handling
-from services.healer.model.action import SWITCHES, Switch
+from services.healer.model.action import SWITCHES
 from services.healer.model.incident import INCIDENTS
 from services.healer.model.transitions import collected
+from services.healer.remediations import kill_switch
 from services.healer.settings import HealerSettings
 from shared.contracts import (
     ActionDecide,
@@ -26,8 +27,8 @@ from shared.contracts.message import deterministic_id
 from shared.service import Context
 
 
-class Deciding:
-    """One method per message that a person sends; every one of them is in the audit."""
+class Decisions:
+    """Handles people's decisions, one method per message; all are in the audit log."""
 
     def __init__(self, settings: HealerSettings, handling: Handling) -> None:
         self._settings = settings
@@ -50,21 +51,16 @@ class Deciding:
 
     @collected
     def healing_stop(self, message: HealingStop, ctx: Context) -> Iterator[Message]:
-        """The kill switch: nothing begins any more; the agents stop what is under way."""
-        switch = Switch(hosts=message.hosts, by=message.by, reason=message.reason, at=message.at)
-        old = ctx.records.get(SWITCHES, message.hosts)
-        if old is None or old.at <= message.at:
-            ctx.records.put(SWITCHES, switch)
-        yield self._switched(message, ctx, stopped=True)
+        """The kill switch: nothing starts any more; agents stop what is in progress."""
+        # A use of the switch by the API is recorded there, and its message comes here as well.
+        if kill_switch.stop(message, SWITCHES, ctx.records):
+            yield self._switched(message, ctx, stopped=True)
 
     @collected
     def healing_resume(self, message: HealingResume, ctx: Context) -> Iterator[Message]:
-        """Take back a stop with the same pattern; a later stop holds."""
-        old = ctx.records.get(SWITCHES, message.hosts)
-        if old is None or old.at > message.at:
-            return
-        ctx.records.delete(SWITCHES, message.hosts)
-        yield self._switched(message, ctx, stopped=False)
+        """Revoke a stop with the same pattern; a later stop still applies."""
+        if kill_switch.resume(message, SWITCHES, ctx.records, ctx.now):
+            yield self._switched(message, ctx, stopped=False)
 
     @staticmethod
     def _switched(

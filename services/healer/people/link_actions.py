@@ -1,4 +1,4 @@
-"""The question of a followed link, and the effect of its button: one entry for each purpose."""
+"""The question of a link's page, and the effect of its button, by purpose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.healer.notify.compose import exact_command
 from services.healer.notify.links import Link, Purpose
 from services.healer.notify.render.numbers import counted
 from services.healer.people.acknowledgement import NotFound, People
-from services.healer.people.decisions import Deciding
+from services.healer.people.decisions import Decisions
 from shared.contracts import ActionDecide, AnomalyJudge, Message
 from shared.contracts.healing import ActionState
 from shared.service import Context
@@ -20,7 +20,7 @@ from shared.service import Context
 Question: TypeAlias = Callable[[Link, Context], str]
 """The question in one sentence. Raises NotFound when there is nothing left to do."""
 Deed: TypeAlias = Callable[[Link, Context], tuple[str, Iterable[Message]]]
-"""Does it; what to say, and what follows. Raises NotFound. Twice is the same as once."""
+"""Performs it: the sentence to show, and the messages. Idempotent. Raises NotFound."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Click:
     """The lines of text to show before somebody clicks."""
 
 
-class _Deeds:
-    """Carries out clicks, through the parts that do the same for other ways of asking."""
+class _LinkActions:
+    """Performs the actions of links, with the same code as API and messages."""
 
-    def __init__(self, people: People, deciding: Deciding) -> None:
-        self._people, self._deciding = people, deciding
+    def __init__(self, people: People, decisions: Decisions) -> None:
+        self._people, self._decisions = people, decisions
 
     def acknowledge(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
         messages = list(self._people.acknowledge(link.subject, link.by, ctx))
         incident = ctx.records.get(INCIDENTS, link.subject)
         by = incident.acknowledged_by if incident else link.by
-        return f"{_alert(link, ctx)} is taken care of by {by}.", messages
+        return f"{_alert(link, ctx)} was acknowledged by {by}.", messages
 
     def silence(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
         made = self._people.silence_incident(link.subject, link.by, ctx)
@@ -56,7 +56,7 @@ class _Deeds:
         message = ActionDecide(
             action_id=link.subject, approve=link.purpose == "approve", by=link.by
         )
-        messages = list(self._deciding.action_decide(message, ctx))
+        messages = list(self._decisions.action_decide(message, ctx))
         now = ctx.records.get(ACTIONS, link.subject)
         said = f"{now.remediation} on {now.target} is {now.state.value}." if now else ""
         return f"{said} {now.reason if now else ''}".strip(), messages
@@ -64,38 +64,38 @@ class _Deeds:
     def call_normal(self, link: Link, ctx: Context) -> tuple[str, Iterable[Message]]:
         text = _alert(link, ctx)
         message = AnomalyJudge(alert_id=link.subject, anomaly=False, by=link.by, at=ctx.now)
-        messages = list(self._deciding.anomaly_judge(message, ctx))
+        messages = list(self._decisions.anomaly_judge(message, ctx))
         return f"Values like this of {text} are normal from now on.", messages
 
 
-def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
+def clicks(people: People, decisions: Decisions) -> dict[Purpose, Click]:
     """The acts on alerts that links offer."""
-    deeds = _Deeds(people, deciding)
+    actions = _LinkActions(people, decisions)
     hours = people.settings.alerting.silence_link_s / 3600
     return {
         "acknowledge": Click(
             "Acknowledge",
             lambda link, ctx: f"Take care of {_alert(link, ctx)}, as {link.by}?",
-            deeds.acknowledge,
+            actions.acknowledge,
         ),
         "silence": Click(
             "Silence",
             lambda link, ctx: f"Notify nobody of {_alert(link, ctx)} for {hours:g} h?",
-            deeds.silence,
+            actions.silence,
         ),
         "approve": Click(
             "Approve",
             lambda link, ctx: f"Run {_plan(link, ctx)}, as {link.by}?",
-            deeds.decide,
+            actions.decide,
             _commands,
         ),
         "deny": Click(
-            "Deny", lambda link, ctx: f"Refuse {_plan(link, ctx)}?", deeds.decide, _commands
+            "Deny", lambda link, ctx: f"Refuse {_plan(link, ctx)}?", actions.decide, _commands
         ),
         "not-an-anomaly": Click(
             "Not an anomaly",
             lambda link, ctx: f"Is this value of {_alert(link, ctx)} normal?",
-            deeds.call_normal,
+            actions.call_normal,
         ),
     }
 
@@ -103,7 +103,7 @@ def clicks(people: People, deciding: Deciding) -> dict[Purpose, Click]:
 def _alert(link: Link, ctx: Context) -> str:
     incident = ctx.records.get(INCIDENTS, link.subject)
     if incident is None:
-        raise NotFound("there is no incident with this id any more")
+        raise NotFound("this alert is no longer remembered")
     return incident.series.text()
 
 

@@ -1,4 +1,4 @@
-"""Whether a critical alert would reach anybody: what in settings and silences prevents it."""
+"""Finds what in settings and silences would keep a critical alert from reaching anybody."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 
-from services.healer.model.notification import DELIVERIES
+from services.healer.model.canary import CANARIES
+from services.healer.model.notification import CHANNEL_FAILURES, DELIVERIES
 from services.healer.notify.channels.base import Channel
 from services.healer.notify.inhibition import INHIBITIONS
 from services.healer.notify.matchers import all_match
@@ -22,11 +23,13 @@ _STRANGER = {
     "family": "other",
     "severity": "critical",
 }
-"""The labels of an alert that only a rule about every alert is about."""
+"""The labels of an alert that only a rule for every alert matches."""
 _ANY = SeriesRef(host=_STRANGER["host"], item=_STRANGER["item"])
 _KIND = AnomalyKind.OTHER
 _FAILING, _LOOKED_AT = 3, 1000
 _ENDLESS = timedelta(days=366)
+_CANARY_LATE = 4
+"""Rounds without success."""
 
 
 def problems(settings: HealerSettings, ctx: Context) -> list[str]:
@@ -36,6 +39,7 @@ def problems(settings: HealerSettings, ctx: Context) -> list[str]:
         *_of_deliveries(settings.all_channels, ctx),
         *_of_silences(settings, ctx),
         *_of_rules(settings, ctx),
+        *_of_canary(settings.canary_every_s, ctx),
     ]
 
 
@@ -63,6 +67,12 @@ def _of_deliveries(channels: tuple[Channel, ...], ctx: Context) -> Iterator[str]
     waiting = ctx.records.find(DELIVERIES, status=("pending", "sending"), limit=_LOOKED_AT)
     failing = Counter(d.channel for d in waiting if d.attempts >= _FAILING)
     why = {d.channel: d.problem for d in waiting if d.attempts >= _FAILING}
+    configured = {f"{each.name} {to}".strip() for each in channels for to in each.recipients()}
+    for failure in ctx.records.find(CHANNEL_FAILURES, limit=_LOOKED_AT):
+        if failure.refused and failure.recipient in configured:
+            yield (
+                f"{failure.recipient} refused a notice and has taken none since: {failure.problem}"
+            )
     known = {channel.name for channel in channels}
     for name, count in sorted(failing.items()):
         yield f"Channel {name} has not taken {count} notices for several attempts: {why[name]}"
@@ -79,6 +89,19 @@ def _of_silences(settings: HealerSettings, ctx: Context) -> Iterator[str]:
             yield f"{_named(silence)} mutes every alert until {until:%F %R} UTC."
         if silence.recurrence is None and silence.ends_at - ctx.now > _ENDLESS:
             yield f"{_named(silence)} has no end in sight: it mutes until {silence.ends_at:%F}."
+
+
+def _of_canary(every_s: float, ctx: Context) -> Iterator[str]:
+    """The canary is an alarm of our own that passes through everything a real one does."""
+    state = ctx.records.get(CANARIES, "canary")
+    if not every_s or state is None:
+        return
+    last = state.ok_at or state.began
+    if last is not None and ctx.now - last > _CANARY_LATE * timedelta(seconds=every_s):
+        yield (
+            f"The canary's alarm has not come through since {last:%F %R} UTC: other alarms might "
+            "not either. `barograph doctor` shows where samples or messages stop."
+        )
 
 
 def _named(silence: Silence) -> str:

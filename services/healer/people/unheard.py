@@ -1,4 +1,4 @@
-"""The open critical alerts of which nobody was notified, and what holds each."""
+"""The open critical alerts that nobody was notified of, and the reason for each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import timedelta
 from pydantic import AwareDatetime, BaseModel
 
 from services.healer.model.notification import STANDINGS, Standing, StandingStatus
+from services.healer.notify.render.story import held_back
 from shared.contracts.alerts import Severity
 from shared.service import Context
 
@@ -16,13 +17,13 @@ _USUAL = timedelta(seconds=60)
 
 
 class Unheard(BaseModel):
-    """An open critical alert that nobody heard of."""
+    """An open critical alert of which nobody was notified."""
 
     alert_id: str
     since: AwareDatetime
     why: str
     until: AwareDatetime | None = None
-    """When it is looked at again."""
+    """When it is checked again."""
 
 
 def unheard(ctx: Context) -> list[Unheard]:
@@ -40,5 +41,5 @@ def unheard(ctx: Context) -> list[Unheard]:
 
 def _why(standing: Standing) -> str:
     if standing.status is StandingStatus.HELD:
-        return f"held back by {standing.held_by}"
+        return held_back(standing.held_by)
     return "it waits for the next summary or for its group's turn"

@@ -1,8 +1,9 @@
-"""Why people were notified of an alert, and why not: what was seen, decided and sent, in order."""
+"""Why people were or were not notified of an alert, as an ordered list of facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,10 +36,13 @@ from shared.service import Context
 from shared.store import Records
 
 _SERIES, _INCIDENTS, _ANSWERED = 500, 1000, 50
+_MAX_NAMED = 5
+_BEGINNING = re.compile(r"[0-9a-f]{4,8}(-[0-9a-f-]*)?")
+"""The first characters of an alert's id, as people copy them."""
 
 
 class FactView(BaseModel):
-    """One fact of the story, in words and with its numbers."""
+    """One fact of the narrative, in words and with its numbers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,11 +51,11 @@ class FactView(BaseModel):
     sentence: str
     fact: dict[str, Any]
     deliveries: tuple[dict[str, str], ...] = ()
-    """The deliveries of a notice: to whom it goes, and what became of it."""
+    """The deliveries of a notice: its recipients and their outcomes."""
 
 
 class Story(BaseModel):
-    """An alert's story, open or ended."""
+    """The narrative of an open or ended alert."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,12 +66,33 @@ class Story(BaseModel):
     opened_at: datetime
     closed_at: datetime | None
     opening: str
-    """The first sentences of a notice that would be written of it now."""
+    """The first sentences of a notice, if it were written now."""
     standing: str
-    """Where it stands with people: waiting, pending, held, notified, over, or not for people."""
+    """The state of notification: waiting, pending, held, notified, over, or not for people."""
     held_by: str = ""
     until: datetime | None = None
     facts: tuple[FactView, ...]
+
+
+class Stand(BaseModel):
+    """The notification state of an alert."""
+
+    standing: str
+    """As of a ``Story``."""
+    held_by: str = ""
+    until: datetime | None = None
+
+
+def stands(alert_ids: Iterable[str], ctx: Context) -> dict[str, Stand]:
+    """Return how far people are notified of each of these alerts that is known."""
+    found: dict[str, Stand] = {}
+    for alert_id in alert_ids:
+        incident = ctx.records.get(INCIDENTS, alert_id)
+        if incident is not None:
+            standing = ctx.records.get(STANDINGS, alert_id)
+            status, held_by, until = _stands(incident, standing, ctx)
+            found[alert_id] = Stand(standing=status, held_by=held_by, until=until)
+    return found
 
 
 def story(alert_id: str, channels: Sequence[Channel], ctx: Context) -> Story:
@@ -88,11 +113,14 @@ def why(
     """The stories of a machine's alerts, newest first.
 
     Args:
-        host: the machine.
+        host: the machine; or the beginning of an alert's id, open or ended.
         item: only alerts of this item; empty: of all.
         at: only alerts that were open then; None: all that are remembered.
         channels: those that notices go through.
         ctx: the time and the records.
+
+    Raises:
+        NotFound: when several alerts have an id that begins so, and no machine is called that.
     """
     found: list[Incident] = []
     for seen in ctx.records.find(SERIES_SEEN, group=machine_for(host), limit=_SERIES):
@@ -100,9 +128,20 @@ def why(
             found += ctx.records.find(
                 INCIDENTS, group=series_key(seen.series), limit=_INCIDENTS, newest_first=True
             )
+    found = found or _begun(host, ctx.records)
     open_then = [i for i in found if at is None or _open_at(i, at)]
     newest = sorted(open_then, key=lambda incident: incident.opened_at, reverse=True)
     return [_story(incident, channels, ctx) for incident in newest[:_ANSWERED]]
+
+
+def _begun(beginning: str, records: Records) -> list[Incident]:
+    """The alert whose id begins so, if there is one."""
+    if not _BEGINNING.fullmatch(beginning):
+        return []
+    meant = records.keys_beginning(INCIDENTS, beginning, _MAX_NAMED)
+    if len(meant) > 1:
+        raise NotFound(f"{beginning} may be {', '.join(meant)}; give more of the id")
+    return [found for key in meant if (found := records.get(INCIDENTS, key)) is not None]
 
 
 def _open_at(incident: Incident, at: datetime) -> bool:
@@ -145,7 +184,7 @@ def _story(incident: Incident, channels: Sequence[Channel], ctx: Context) -> Sto
 
 
 def _opening(incident: Incident, standing: Standing | None, ctx: Context) -> str:
-    """A summary: what is the matter, what was done, and what is wanted of whom."""
+    """A summary: what is wrong, what was done, and what is expected of whom."""
     action = ctx.records.get(ACTIONS, incident.action_id) if incident.action_id else None
     asked = action is not None and action.state is ActionState.PROPOSED
     if incident.closed_at is not None:
@@ -160,7 +199,7 @@ def _opening(incident: Incident, standing: Standing | None, ctx: Context) -> str
 def _stands(
     incident: Incident, standing: Standing | None, ctx: Context
 ) -> tuple[str, str, datetime | None]:
-    """Where it stands with people, what holds it, and until when."""
+    """The state of notification, what holds it, and until when."""
     if incident.closed_at is not None and standing is None:
         return "over", "", None
     if standing is None and incident.phase in REMEDYING:
@@ -170,7 +209,8 @@ def _stands(
     storm = ctx.records.get(STORM, "storm")
     if standing.status is StandingStatus.PENDING and storm is not None and storm.active:
         return "held", "storm: the next summary tells of it", storm.next_at
-    return standing.status.shown, standing.held_by, standing.due
+    taken = standing.acknowledged and standing.status is StandingStatus.NOTIFIED
+    return "acknowledged" if taken else standing.status.shown, standing.held_by, standing.due
 
 
 def _deliveries(

@@ -1,4 +1,4 @@
-"""All remediations, one file each; they are imported when somebody asks which there are."""
+"""All remediations, one file each; they are imported when the registry is first read."""
 
 from services.healer.remediations.base import (
     REGISTRY,
@@ -7,13 +7,13 @@ from services.healer.remediations.base import (
     Remediation,
     Step,
     StepFailed,
-    Stepwise,
     Stopped,
     checked,
     make,
     registered,
     remediation,
 )
+from services.healer.remediations.stepwise import Stepwise
 
 __all__ = [
     "REGISTRY",

@@ -4,7 +4,7 @@ Each line carries the SHA-256 of the line before it, so that no line can be chan
 or put in without breaking the chain. The hash of the last line is its *head*; it goes out with
 every answer, so that a shortened file shows, too: its head is none that was announced.
 
-A file that is full is set aside with a number, and the chain goes on in a new one; the oldest of a
+A full file is set aside with a number, and the chain continues in a new one; the oldest of a
 few is given up. So the audit cannot fill the disk that a remediation is to empty.
 """
 
@@ -14,8 +14,9 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ GENERATIONS = 8
 
 
 class AuditInUseError(Exception):
-    """Two agents with one state directory."""
+    """Another agent uses this state directory."""
 
 
 class Audit:
@@ -60,17 +61,16 @@ class Audit:
         except BlockingIOError as error:
             os.close(self._directory)
             raise AuditInUseError(f"another process writes {path}") from error
-        self._file = self._open()
+        self._file = self._open(path)
         self.head = self._last()
-        if self.head != START and os.fstat(self._file).st_size == 0:
-            # A crash came between this file and its first line.
-            self._append(_CONTINUED, {})
+        self._begun()
 
     def note(self, event: str, **fields: object) -> None:
         """Append a line; when this returns it is on the disk."""
         with self._lock:
             if os.fstat(self._file).st_size > self._most_bytes:
                 self._begin_another()
+            self._begun()
             self._append(event, fields)
 
     def _append(self, event: str, fields: Mapping[str, object]) -> None:
@@ -86,19 +86,34 @@ class Audit:
             raise
         self.head = hash_of(line)
 
-    def _begin_another(self) -> None:
-        """Set the full file aside, the older ones behind it; the chain goes on."""
-        for number in range(GENERATIONS - 1, 0, -1):
-            with suppress(FileNotFoundError):
-                _older(self.path, number - 1).replace(_older(self.path, number))
-        os.close(self._file)
-        self._file = self._open()
-        os.fsync(self._directory)
-        self._append(_CONTINUED, {})
+    def _begun(self) -> None:
+        """Write the first line of a further file, unless it is written."""
+        if self.head != START and os.fstat(self._file).st_size == 0:
+            self._append(_CONTINUED, {})
 
-    def _open(self) -> int:
+    def _begin_another(self) -> None:
+        """Set the full file aside, the older ones behind it.
+
+        The new one is made first: on a full disk that fails, and then nothing may have changed.
+        """
+        fresh = self.path.with_name(f"{self.path.name}.new")
+        opened = self._open(fresh)
+        try:
+            for number in range(GENERATIONS - 1, 0, -1):
+                with suppress(FileNotFoundError):
+                    _older(self.path, number - 1).replace(_older(self.path, number))
+            fresh.replace(self.path)
+        except OSError:
+            os.close(opened)
+            raise
+        os.close(self._file)
+        self._file = opened
+        os.fsync(self._directory)
+
+    @staticmethod
+    def _open(path: Path) -> int:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.open(self.path, flags, 0o600)
+        return os.open(path, flags, 0o600)
 
     def entries(self, command_id: str) -> list[dict[str, Any]]:
         """The entries for one command, in order."""
@@ -129,7 +144,7 @@ class Audit:
 
 
 class Book(Protocol):
-    """An audit, wherever it is kept."""
+    """An audit log, wherever it is kept."""
 
     head: str
 
@@ -142,7 +157,7 @@ class Book(Protocol):
 
 @dataclass
 class CommandJournal:
-    """The audit as one command's remediation sees it."""
+    """The audit log for the remediation of one command."""
 
     audit: Book
     command_id: str
@@ -175,6 +190,32 @@ class CommandJournal:
 def intended(entry: dict[str, Any]) -> Step:
     """The step of an ``intend`` or ``done`` line."""
     return Step(**{name: entry[name] for name in _STEP_FIELDS if name in entry})
+
+
+def check(arguments: Sequence[str]) -> int:
+    """``audit-verify FILE [HEAD]`` of a node agent's audit: the exit status."""
+    return checked(arguments, lambda path, head: (verify(path, head), "the audit is unbroken"))
+
+
+def checked(
+    arguments: Sequence[str], verified: Callable[[Path, str | None], tuple[list[str], str]]
+) -> int:
+    """``audit-verify FILE [HEAD]``: the exit status; 1 names everything that is wrong.
+
+    Args:
+        arguments: those of the command.
+        verified: finds the faults of a file, and what to say if there are none.
+    """
+    if len(arguments) not in (1, 2):
+        sys.stderr.write("audit-verify FILE [HEAD]\n")
+        return 2
+    try:
+        faults, sound = verified(Path(arguments[0]), arguments[1] if len(arguments) > 1 else None)
+    except OSError as error:
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n")
+        return 2
+    sys.stdout.write("".join(f"{fault}\n" for fault in faults) or f"{sound}\n")
+    return 1 if faults else 0
 
 
 def verify(path: Path, head: str | None = None) -> list[str]:

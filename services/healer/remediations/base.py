@@ -1,10 +1,8 @@
-"""Remediations: settings as fields, a plan, and steps noted as they are done.
+"""The base of remediations and their registry: settings as fields, recorded steps.
 
-A new remediation is one file, here or in a package of one's own: a frozen class decorated with
-``@remediation("its-name")``. Most derive from ``Stepwise``: ``applies`` says whether it can help at
-all, ``look`` reads what is there, ``plan`` is a pure function from that to steps, ``perform`` does
-one of them, ``happened`` tells whether it was done, and ``undo`` takes it back where that is
-possible. The suite ``tests/conformance/test_remediations.py`` runs on every registered one.
+A new remediation is one file, here or in a package of your own: a frozen class decorated with
+``@remediation("its-name")``. Most derive from ``stepwise.Stepwise``. The suite
+``tests/conformance/test_remediations.py`` runs on every registered one.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -39,6 +37,10 @@ class Step:
     diff: str = ""
     command: str = ""
 
+    def is_among(self, done: Collection[tuple[str, str]]) -> bool:
+        """Return whether these actions and targets, as they are answered with, name this step."""
+        return (self.action, _shown(self.target)) in done
+
     def reported(self, error: str = "") -> RemediationStep:
         """The step as it is answered with; what failed freed nothing."""
         freed = 0 if error else self.freed_bytes
@@ -54,7 +56,7 @@ class Step:
 
 
 def pasteable(command: str) -> bool:
-    """Whether a person can paste it: whole, on one line, every character seen as it is.
+    """Return whether a person can paste it: whole, on one line, every character seen as it is.
 
     A command that is cut may end within a quote, and the shell then reads the next line's file
     name as a command; so open quotes are refused, too, whoever wrote the command.
@@ -72,15 +74,15 @@ def _shown(text: str) -> str:
 
 
 class Stopped(Exception):
-    """The kill switch was thrown: no further step may be done; the text says by whom."""
+    """The kill switch is on: no further step may be executed; the text says who used it."""
 
 
 class StepFailed(Exception):
-    """A step could not be done, and why; the others are tried all the same."""
+    """A step failed for the given reason; the others are still tried."""
 
 
 class Journal(Protocol):
-    """Where a remediation notes every step: before it, durably, and after it."""
+    """The log in which a remediation records every step: durably before it, and after it."""
 
     def intend(self, step: Step) -> None:
         """The step is about to be done; when this returns it is on the disk.
@@ -97,7 +99,7 @@ class Journal(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The steps that a run did, or in a dry run would do."""
+    """The steps that a run executed, or would execute in a dry run."""
 
     succeeded: bool
     """False when it could not be tried at all, or when every step failed."""
@@ -117,7 +119,7 @@ class Remediation(BaseModel, ABC):
 
     NAME: ClassVar[str] = ""
     PLACE: ClassVar[Literal["node", "cluster"]] = "node"
-    """Who carries it out: the machine's agent, or the healer through the Kubernetes API."""
+    """The executor: the machine's agent, or the healer through the Kubernetes API."""
     SETTLE_S: ClassVar[float] = 0
     """Seconds it takes at least until the item can show an effect."""
     UNDOABLE: ClassVar[bool] = False
@@ -156,7 +158,7 @@ class Remediation(BaseModel, ABC):
 
     @abstractmethod
     def happened(self, step: Step) -> bool:
-        """Whether a step that was intended when a crash came has been done."""
+        """Return whether a step that was intended when a crash came has been done."""
 
     def undo(self, step: Step) -> None:
         """Take a done step back; harmless when that was done before.
@@ -169,105 +171,6 @@ class Remediation(BaseModel, ABC):
     def target(cls, series: SeriesRef) -> str:
         """The target as a key for leases: the machine unless the class says otherwise."""
         return series.host
-
-
-class NotApplicable(Exception):
-    """The remediation can do nothing about this series here; the text says why."""
-
-
-Seen = TypeVar("Seen")
-
-
-class Stepwise(Remediation, Generic[Seen]):
-    """A remediation as a look, a pure plan, and steps that are done one by one."""
-
-    @abstractmethod
-    def applies(self, series: SeriesRef) -> str:
-        """Empty when it can help with such a series, else why not; reads settings only."""
-
-    @abstractmethod
-    def look(self, series: SeriesRef) -> Seen:
-        """Read what the plan depends on; changes nothing. Raises NotApplicable, OSError."""
-
-    @abstractmethod
-    def plan(self, series: SeriesRef, seen: Seen) -> tuple[list[Step], str]:
-        """The steps to be done, in order, and what must be said about them. Pure."""
-
-    @abstractmethod
-    def perform(self, step: Step) -> None:
-        """Do one step, if its target is still what it was. Idempotent.
-
-        Raises StepFailed or OSError when it was not done.
-        """
-
-    def run(
-        self,
-        series: SeriesRef,
-        *,
-        dry_run: bool,
-        journal: Journal,
-        only: Collection[str] | None = None,
-    ) -> Outcome:
-        """Plan, then do the steps."""
-        refusal = self.applies(series)
-        if refusal:
-            return Outcome(False, (), refusal)
-        try:
-            steps, detail = self.plan(series, self.look(series))
-        except NotApplicable as error:
-            return Outcome(False, (), str(error))
-        chosen = [step for step in steps if only is None or step.identity in only]
-        left = len(steps) - len(chosen)
-        notes = [detail] if detail else []
-        if left:
-            notes.append(f"{left} step(s) were not part of what was approved")
-        if dry_run:
-            return Outcome(True, tuple(step.reported() for step in chosen), "; ".join(notes))
-        return self._do(chosen, notes, journal)
-
-    def go_on(
-        self,
-        series: SeriesRef,
-        done: Collection[tuple[str, str]],
-        *,
-        journal: Journal,
-        only: Collection[str] | None = None,
-    ) -> Outcome:
-        """Plan anew, and do the steps that were not done to these targets before.
-
-        What was restarted or scaled looks as if it could be once more: it must not be.
-        """
-        try:
-            steps, detail = self.plan(series, self.look(series))
-        except NotApplicable as error:
-            return Outcome(bool(done), (), str(error))  # gone: what was done to it stands
-        left = [
-            step
-            for step in steps
-            if (step.action, _shown(step.target)) not in done
-            and (only is None or step.identity in only)
-        ]
-        return self._do(left, [detail] if detail else [], journal)
-
-    def _do(self, steps: list[Step], notes: list[str], journal: Journal) -> Outcome:
-        done: list[RemediationStep] = []
-        for step in steps:
-            try:
-                journal.intend(step)
-            except Stopped as stopped:
-                notes.append(f"stopped after {len(done)} of {len(steps)} steps: by {stopped}")
-                return Outcome(False, tuple(done), "; ".join(notes))
-            try:
-                self.perform(step)
-            except (StepFailed, OSError) as error:
-                why = str(getattr(error, "strerror", None) or error)
-                journal.failed(step, why)
-                done.append(step.reported(why))
-            else:
-                journal.done(step)
-                done.append(step.reported())
-        failed = sum(bool(step.error) for step in done)
-        return Outcome(not done or failed < len(done), tuple(done), "; ".join(notes))
 
 
 _R = TypeVar("_R", bound=type[Remediation])

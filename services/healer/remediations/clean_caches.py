@@ -1,4 +1,4 @@
-"""Empties caches of package managers and container engines: what is made again when needed."""
+"""Empties caches of package managers and container engines, which are refilled when needed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.healer.remediations import rotation
-from services.healer.remediations.base import Step, StepFailed, Stepwise, remediation
+from services.healer.remediations.base import Step, StepFailed, remediation
 from services.healer.remediations.clean_logs import lies_below, plain
-from services.healer.remediations.confined import ChangedError, File, opened
+from services.healer.remediations.confined import ChangedError, File, each_root, opened
 from services.healer.remediations.restart_service import run
+from services.healer.remediations.stepwise import Stepwise
 from shared.contracts import SeriesRef
 
 _ENGINES = {
@@ -41,7 +42,7 @@ class Cache(BaseModel):
         description="The kind of cache, which decides which files below the directory belong to it."
     )
     root: Path = Field(
-        description="The directory as an absolute path on which no symbolic link lies."
+        description="The absolute path of the directory, without symbolic links in it."
     )
 
     _is_plain = field_validator("root")(plain)
@@ -61,8 +62,8 @@ class CleanCaches(Stepwise[Seen]):
     )
     RISKS: ClassVar[tuple[str, ...]] = (
         "The next installation, build or pod start downloads again, and fails where it cannot.",
-        "An image that no container uses now may be wanted offline later.",
-        "How much an engine frees is only known afterwards; its step shows no size.",
+        "An image that no container uses now may be needed offline later.",
+        "How much an engine frees is known only afterwards; its step shows no size.",
     )
 
     caches: tuple[Cache, ...] = Field(
@@ -75,28 +76,19 @@ class CleanCaches(Stepwise[Seen]):
         default="/",
         description="The mount point of the file system that holds the engines' images.",
     )
-    max_files: int = Field(
-        default=10_000, gt=0, description="The number of files that one run deletes at most."
-    )
+    max_files: int = Field(default=10_000, gt=0, description="The most files that one run deletes.")
 
     def applies(self, series: SeriesRef) -> str:
         mount = series.labels.get("mount", "")
         if self._fitting(mount) or (self.engines and mount == self.engines_on):
             return ""
-        return f"no allow-listed cache lies on {mount or 'no mount'!r}"
+        return f"no allow-listed cache is on {mount or 'no mount'!r}"
 
     def look(self, series: SeriesRef) -> Seen:
         mount = series.labels.get("mount", "")
-        found: Seen = []
-        for cache in self._fitting(mount):
-            try:
-                with opened(cache.root) as root:
-                    if Path(mount).lstat().st_dev != root.device:
-                        continue
-                    found += [(cache, file) for files in root.files() for file in files]
-            except FileNotFoundError:
-                continue  # this manager has cached nothing yet
-        return found
+        # A manager that has cached nothing yet has no directory.
+        fitting = [cache for cache in self._fitting(mount) if os.path.lexists(cache.root)]
+        return each_root(fitting, lambda cache: cache.root, lambda cache: _files(cache, mount))
 
     def plan(self, series: SeriesRef, seen: Seen) -> tuple[list[Step], str]:
         fitting = [(c, f) for c, f in seen if rotation.matches(f.name, _PATTERNS[c.kind])]
@@ -148,3 +140,10 @@ class CleanCaches(Stepwise[Seen]):
 
     def _fitting(self, mount: str) -> list[Cache]:
         return [cache for cache in self.caches if lies_below(cache.root, mount)]
+
+
+def _files(cache: Cache, mount: str) -> Seen:
+    with opened(cache.root) as root:
+        if Path(mount).lstat().st_dev != root.device:
+            return []
+        return [(cache, file) for files in root.files() for file in files]

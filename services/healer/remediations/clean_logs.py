@@ -39,12 +39,12 @@ def plain(value: Path) -> Path:
 
 
 class CleanRoot(BaseModel):
-    """One line of the allow-list: a directory, and what below it may be deleted."""
+    """An entry of the allow-list: a directory, and which files below it may be deleted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: Path = Field(
-        description="The directory as an absolute path on which no symbolic link lies."
+        description="The absolute path of the directory, without symbolic links in it."
     )
     patterns: tuple[str, ...] = Field(
         default=rotation.PATTERNS,
@@ -54,13 +54,13 @@ class CleanRoot(BaseModel):
     min_age_s: float = Field(
         default=86_400,
         ge=0,
-        description="A file may be deleted when it was not written for so long.",
+        description="A file may be deleted once it has not been written to for this time.",
     )
     max_bytes_per_run: int | None = Field(
-        default=None, gt=0, description="The bytes that one run deletes at most; null: any number."
+        default=None, gt=0, description="The most bytes that one run deletes; null: unlimited."
     )
     max_files_per_run: int = Field(
-        default=10_000, gt=0, description="The number of files that one run deletes at most."
+        default=10_000, gt=0, description="The most files that one run deletes."
     )
 
     unused_patterns: tuple[str, ...] = Field(
@@ -72,8 +72,8 @@ class CleanRoot(BaseModel):
     unused_age_s: float = Field(
         default=604_800,
         gt=0,
-        description="A file of unused_patterns counts as unused when it was not written for so "
-        "long.",
+        description="A file of unused_patterns counts as unused once it has not been written to "
+        "for this time.",
     )
 
     _is_plain = field_validator("root")(plain)
@@ -91,7 +91,7 @@ class CleanRoot(BaseModel):
 class CleanLogs(Remediation):
     """Deletes finished logs, oldest first, on the file system or volume that is full.
 
-    Nothing is deleted but regular files below an allow-listed root that lies on or below the
+    Nothing is deleted but regular files below an allow-listed root that is on or below the
     series' mount, whose name fits a pattern, which are old enough, which nobody has open, and
     which are not the active file of their log.
     """
@@ -108,8 +108,8 @@ class CleanLogs(Remediation):
         ),
         "A program that reopens a rotated log by its name finds it missing.",
         (
-            "A file held open in another PID namespace is only known where the file system grants "
-            "leases (ext4, xfs, overlay do; NFS does not)."
+            "A file opened in another PID namespace is only detected where the file system "
+            "grants leases (ext4, xfs, overlay do; NFS does not)."
         ),
     )
 
@@ -124,7 +124,7 @@ class CleanLogs(Remediation):
         mount = series.labels.get("mount", "")
         fitting = [root for root in self.roots if lies_below(root.root, mount)]
         if not fitting:
-            return Outcome(False, (), f"no allow-listed directory lies on {mount or 'no mount'!r}")
+            return Outcome(False, (), f"no allow-listed directory is on {mount or 'no mount'!r}")
         run = _Run(OpenFiles(), None if dry_run else journal, only)
         try:
             return self._over(fitting, mount, run)
@@ -150,7 +150,7 @@ class CleanLogs(Remediation):
 
 
 class _Run:
-    """One run over all fitting roots; without a journal it is a dry one."""
+    """One run over all matching roots; without a journal it is a dry run."""
 
     def __init__(
         self, open_files: OpenFiles, journal: Journal | None, only: Collection[str] | None

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DEEPEST = 64
+Allowed = TypeVar("Allowed")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, order=True)
@@ -40,7 +47,7 @@ class File:
         return f"{self.device}:{self.inode}"
 
     def is_still(self, status: os.stat_result) -> bool:
-        """Whether it is the same file, not written to since."""
+        """Return whether it is the same file, not written to since."""
         return stat.S_ISREG(status.st_mode) and (
             status.st_dev,
             status.st_ino,
@@ -50,7 +57,7 @@ class File:
 
 
 class ChangedError(Exception):
-    """A file that was found is no longer there, or is something else; the text says what."""
+    """A file has disappeared or changed since it was found; the text says how."""
 
 
 class Confined:
@@ -115,6 +122,31 @@ def opened(path: Path) -> Iterator[Confined]:
         yield Confined(current)
     finally:
         os.close(current)
+
+
+def each_root(
+    allowed: Sequence[Allowed],
+    path: Callable[[Allowed], Path],
+    look: Callable[[Allowed], Iterable[Found]],
+) -> list[Found]:
+    """Look below each allow-listed root; one that cannot be read costs only itself.
+
+    Machines share their settings, and not each of them has every directory.
+
+    Raises:
+        OSError: of the first root, when none could be read.
+    """
+    found: list[Found] = []
+    faults: list[OSError] = []
+    for each in allowed:
+        try:
+            found += look(each)
+        except OSError as error:
+            log.warning("root_not_read", root=str(path(each)), reason=str(error))
+            faults.append(error)
+    if faults and len(faults) == len(allowed):
+        raise faults[0]
+    return found
 
 
 def _listed(descriptor: int, parts: tuple[str, ...]) -> tuple[list[File], list[tuple[str, ...]]]:

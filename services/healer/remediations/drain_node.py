@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import ClassVar
 
 from pydantic import Field
 
-from services.healer.remediations.base import NotApplicable, Step, StepFailed, remediation
+from services.healer.remediations.base import Step, StepFailed, remediation
 from services.healer.remediations.on_cluster import NAME, OnCluster, named, refusals, uid
 from services.healer.remediations.restart_pod import remove
+from services.healer.remediations.stepwise import NotApplicable
 from shared.cluster import ClusterError, Object
 from shared.contracts import SeriesRef
 
@@ -18,7 +20,7 @@ _MIRROR = "kubernetes.io/config.mirror"
 
 @remediation("cordon-node")
 class CordonNode(OnCluster):
-    """Marks the node unschedulable; its pods stay. Taken back if it did not help."""
+    """Marks the node unschedulable; its pods stay. Undone if it did not help."""
 
     KIND: ClassVar[str] = "node"
     LABELS: ClassVar[tuple[str, ...]] = ("node", "nodename")
@@ -82,7 +84,7 @@ class CordonNode(OnCluster):
 class DrainNode(CordonNode):
     """Cordons the node, then evicts its pods one by one within their disruption budgets.
 
-    Pods of DaemonSets and the kubelet's own stay. A pod that no controller would make anew is
+    Pods of DaemonSets and the kubelet's own stay. A pod that no controller would make again is
     left alone, too, and said.
     """
 
@@ -90,8 +92,8 @@ class DrainNode(CordonNode):
     SETTLE_S: ClassVar[float] = 60
     RISKS: ClassVar[tuple[str, ...]] = (
         "The other nodes must have room for its pods.",
-        "What lay in emptyDir volumes is gone.",
-        "It is uncordoned if it did not help; pods that were moved do not come back.",
+        "Data in emptyDir volumes is lost.",
+        "The node is uncordoned if it did not help; pods that were moved do not return.",
         "With a group and its share in the policy, only so many nodes are drained at once.",
     )
 
@@ -143,7 +145,7 @@ class DrainNode(CordonNode):
         try:
             pod = self.cluster.get(f"/api/v1/namespaces/{namespace}/pods/{name}")
         except ClusterError as error:
-            return error.status == 404  # noqa: PLR2004 - not found
+            return error.status == HTTPStatus.NOT_FOUND
         return uid(pod) != step.identity or "deletionTimestamp" in pod["metadata"]
 
     def undo(self, step: Step) -> None:

@@ -28,7 +28,7 @@ _GIB = 1024**3
 
 @remediation("expand-claim")
 class ExpandClaim(OnCluster):
-    """Asks for more storage; the storage class must allow expansion, or the API refuses."""
+    """Requests more storage for a claim; the storage class must allow expansion."""
 
     KIND: ClassVar[str] = "persistentvolumeclaim"
     LABELS: ClassVar[tuple[str, ...]] = ("persistentvolumeclaim",)
@@ -36,16 +36,14 @@ class ExpandClaim(OnCluster):
     COLLECTION: ClassVar[str] = "/api/v1/namespaces/{namespace}/persistentvolumeclaims"
     SETTLE_S: ClassVar[float] = 120
     RISKS: ClassVar[tuple[str, ...]] = (
-        "A claim can never be made smaller again; the storage is paid for from now on.",
-        "Some drivers only grow the file system when the pod is started anew.",
+        "A claim cannot be made smaller again; the storage is paid for from now on.",
+        "Some drivers grow the file system only when the pod is restarted.",
     )
 
     factor: float = Field(
         default=1.25, gt=1, le=2, description="The claim is made larger by this factor."
     )
-    max_gib: int = Field(
-        default=100, ge=1, description="The claim is never made larger than so many GiB."
-    )
+    max_gib: int = Field(default=100, ge=1, description="The largest size of a claim, in GiB.")
 
     def plan(self, series: SeriesRef, seen: Object) -> tuple[list[Step], str]:
         asked = seen["spec"]["resources"]["requests"]["storage"]

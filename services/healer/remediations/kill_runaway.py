@@ -1,4 +1,4 @@
-"""Ends the allow-listed process that burns the CPU or holds the memory."""
+"""Ends the allow-listed process that uses the CPU or the memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.contracts import SeriesRef
 
 @remediation("kill-runaway")
 class KillRunaway(Runaway):
-    """SIGTERM, then SIGKILL, to the worst allow-listed process above the limit.
+    """Terminates the worst allow-listed process above the limit: SIGTERM, then SIGKILL.
 
     A process is known by number and start time and signalled through a descriptor, so a later
     process of the same number is never hit. Init, kernel threads, the agent and what it descends
@@ -24,9 +24,9 @@ class KillRunaway(Runaway):
     SETTLE_S: ClassVar[float] = 5
     HELPS: ClassVar[str] = "items of the families cpu, load and memory"
     RISKS: ClassVar[tuple[str, ...]] = (
-        "What the program had not saved is lost.",
+        "Work that the program had not saved is lost.",
         "A supervisor may start it again at once; then people are notified.",
-        "The load may be the service's real work: allow only programs that are never that.",
+        "The load may be legitimate work: allow only programs for which it never is.",
     )
 
     grace_s: float = Field(default=10, ge=0, description="The seconds between SIGTERM and SIGKILL.")

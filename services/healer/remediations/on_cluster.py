@@ -1,4 +1,4 @@
-"""The common part of remediations by the Kubernetes API: the way in, the allow-list, errors."""
+"""The common part of remediations through the Kubernetes API: access, allow-list, errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from services.healer.remediations.base import NotApplicable, Step, StepFailed, Stepwise
+from services.healer.remediations.base import Step, StepFailed
+from services.healer.remediations.stepwise import NotApplicable, Stepwise
 from shared.cluster import Cluster, ClusterError, NotFound, Object
 from shared.contracts import SeriesRef
 

@@ -1,4 +1,4 @@
-"""Whether somebody holds a file open: asked of the kernel, and read from /proc."""
+"""Finds out from the kernel and from /proc whether a process has a file open."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HeldError(Exception):
 
 
 class OpenFiles:
-    """Every file that a process of this machine (of our process namespace) holds open.
+    """All files that processes of this machine (of our PID namespace) have open.
 
     ``unseen`` is how many processes could not be looked into: without the rights of root these
     are other users' processes.
@@ -31,7 +31,7 @@ class OpenFiles:
         self.unseen = 0
 
     def holds(self, device: int, inode: int) -> bool:
-        """Whether the file is open somewhere, as of at most a second ago."""
+        """Return whether the file is open somewhere, as of at most a second ago."""
         if time.monotonic() - self._read_at > _FRESH_S:
             self._read()
         return (device, inode) in self._held
@@ -77,7 +77,7 @@ def alone_with(directory: int, name: str) -> Iterator[int]:
     )
     try:
         try:
-            # The kernel tells of an opener by a signal; the default one would end us.
+            # The kernel reports an opener by a signal, whose default action would end us.
             fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except OSError as error:
@@ -89,7 +89,7 @@ def alone_with(directory: int, name: str) -> Iterator[int]:
 
 
 class Writers:
-    """Who writes which file, as of now: for each open descriptor whether it appends."""
+    """The processes that are writing each file, and whether each descriptor appends."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[int, int], list[bool]] = {}
@@ -111,7 +111,8 @@ class Writers:
         for descriptor in descriptors:
             try:
                 status = descriptor.stat()
-                info = (process / "fdinfo" / descriptor.name).read_text(encoding="ascii")
+                path = process / "fdinfo" / descriptor.name
+                info = path.read_text(encoding="ascii", errors="replace")
             except OSError:
                 continue
             flags = next((line.split()[1] for line in info.splitlines() if "flags" in line), "0")

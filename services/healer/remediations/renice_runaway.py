@@ -1,4 +1,4 @@
-"""Lets the allow-listed process that burns the CPU run only when nobody else wants to."""
+"""Lowers the priority of the allow-listed process that uses the CPU."""
 
 from __future__ import annotations
 

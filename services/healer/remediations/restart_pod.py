@@ -16,7 +16,7 @@ _MIRROR = "kubernetes.io/config.mirror"
 
 @remediation("restart-pod")
 class RestartPod(OnCluster):
-    """Only a pod that a controller will replace; only exactly the pod that was planned (by uid).
+    """Restarts a pod that a controller will replace, and only the pod that was planned (by uid).
 
     Evicting respects disruption budgets, deleting does not.
     """
@@ -28,7 +28,7 @@ class RestartPod(OnCluster):
     SETTLE_S: ClassVar[float] = 30
     RISKS: ClassVar[tuple[str, ...]] = (
         "Requests under way are cut off after the pod's grace period.",
-        "What lay in the pod's own file system and emptyDir volumes is gone.",
+        "Data in the pod's own file system and emptyDir volumes is lost.",
         "A new pod may find no node with room for it.",
     )
 

@@ -11,14 +11,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.healer.remediations.base import (
-    NotApplicable,
-    Step,
-    StepFailed,
-    Stepwise,
-    remediation,
-)
+from services.healer.remediations.base import Step, StepFailed, remediation
 from services.healer.remediations.running import read
+from services.healer.remediations.stepwise import NotApplicable, Stepwise
 from shared.contracts import SeriesRef
 from shared.contracts.message import Identifier
 
@@ -44,7 +39,7 @@ class ServiceUnit(BaseModel):
         description="The file that holds the number of the main process; none: systemctl is asked.",
     )
     timeout_s: float = Field(
-        default=120, gt=0, description="The seconds that the restart may take."
+        default=120, gt=0, description="How many seconds the restart may take."
     )
 
     @property
@@ -71,7 +66,7 @@ Seen = list[tuple[ServiceUnit, str]]
 
 @remediation("restart-service")
 class RestartService(Stepwise[Seen]):
-    """Restarts the services that are allow-listed for the item; never twice for one plan.
+    """Restarts the services that are allow-listed for the item, once per plan.
 
     The main process is part of the plan: if it has changed when the step's turn comes, somebody
     else has restarted it, and the step is done.
@@ -81,7 +76,7 @@ class RestartService(Stepwise[Seen]):
     HELPS: ClassVar[str] = "the items that its settings name for each service"
     RISKS: ClassVar[tuple[str, ...]] = (
         "Requests under way are cut off; behind a load balancer drain first.",
-        "A service that does not come up again is down: verification tells, a person must help.",
+        "A service that does not start again is down: verification notices, a person must help.",
         (
             "The command runs with the agent's rights; it is taken from the machine's settings "
             "only, never from a message, and no shell is involved."

@@ -14,7 +14,7 @@ ANNOTATION = "barograph.dev/restarted-for"
 
 @remediation("rollout-restart")
 class RolloutRestart(OnCluster):
-    """Marks the pod template of a workload, so that its controller replaces pod after pod.
+    """Restarts a workload: its controller replaces one pod after the other.
 
     The mark is the plan's own: done a second time it changes nothing. If somebody changed the
     workload since it was planned, it is left alone.
@@ -25,7 +25,7 @@ class RolloutRestart(OnCluster):
     COLLECTION: ClassVar[str] = "/apis/apps/v1/namespaces/{namespace}/{kind}s"
     SETTLE_S: ClassVar[float] = 60
     RISKS: ClassVar[tuple[str, ...]] = (
-        "All pods are replaced one after another: caches are cold, connections are made anew.",
+        "All pods are replaced one after another: caches are cold, and connections are reset.",
         "A new pod that does not become ready stops the rollout half-way, as it should.",
         "A StatefulSet's members leave one by one; nodes are without their DaemonSet's pod.",
     )

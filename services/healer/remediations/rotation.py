@@ -1,4 +1,4 @@
-"""Which file names say that a log is finished, and which file of a family is the active one."""
+"""Recognises finished logs by their names, and the active file of a family of logs."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _BEHIND_LOG = re.compile(r"\.(log|out|err)[.-]\d[\d.-]*$")
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a file name fits one of the patterns (case matters; ``*``, ``?``, ``[a-z]``)."""
+    """Return whether a file name matches a pattern (case-sensitive; ``*``, ``?``, ``[a-z]``)."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def is_finished(name: str) -> bool:
-    """Whether the name alone proves that nothing is written any more.
+    """Return whether the name alone proves that nothing is written any more.
 
     Packed files are finished, and so is ``x.log.1``: the active one is ``x.log``. A bare number
     or date proves nothing, since some programs write straight into ``trace.7`` or

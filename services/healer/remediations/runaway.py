@@ -1,4 +1,4 @@
-"""Finding the processes that burn the CPU or hold the memory, among those that may be touched."""
+"""Finds the processes that use the CPU or the memory, among those that may be acted on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import psutil
 from pydantic import Field
 
 from services.healer.masking import masked
-from services.healer.remediations.base import Stepwise
 from services.healer.remediations.running import Process, Programs, processes, read
+from services.healer.remediations.stepwise import Stepwise
 from shared.contracts import SeriesRef
 from shared.items import family_of
 
@@ -29,7 +29,7 @@ class Usage:
 
 
 class Runaway(Programs, Stepwise[list[Usage]]):
-    """Selection shared by what deals with runaway processes."""
+    """The selection shared by remediations of runaway processes."""
 
     min_cpu: float = Field(
         default=80,
@@ -47,7 +47,7 @@ class Runaway(Programs, Stepwise[list[Usage]]):
         default=60, ge=0, description="A process that was started more recently is left alone."
     )
     max_processes: int = Field(
-        default=1, ge=1, le=20, description="The number of processes that one run acts on at most."
+        default=1, ge=1, le=20, description="The most processes that one run acts on."
     )
     sample_s: float = Field(
         default=1, gt=0, le=10, description="The seconds over which the processes' use is measured."

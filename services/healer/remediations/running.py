@@ -1,4 +1,4 @@
-"""Processes as remediations see them: told apart from later ones of the same number, signalled
+"""Processes as remediations see them: distinguished from later ones of the same number, signalled
 without a race, and never one that the machine or the agent itself lives by.
 """
 
@@ -26,7 +26,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Programs(BaseModel):
-    """Whose processes may be touched; without patterns nobody's."""
+    """The users whose processes may be acted on; without patterns nobody's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,7 +40,7 @@ class Programs(BaseModel):
     )
 
     def allows(self, process: Process) -> bool:
-        """Whether the process is of an allowed program and user."""
+        """Return whether the process is of an allowed program and user."""
         if not any(fnmatchcase(process.program, pattern) for pattern in self.programs):
             return False
         if process.user == "root":
@@ -70,7 +70,7 @@ class Process:
 
 
 def processes() -> list[Process]:
-    """All that may be looked at; kernel threads, init, this process and its ancestors left out."""
+    """All readable processes except kernel threads, init, this process and its ancestors."""
     spared = _ancestors(os.getpid())
     uptime = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
     found = []
@@ -111,7 +111,7 @@ def read(pid: int, uptime: float | None = None) -> Process | None:
 
 
 def lives(identity: str) -> bool:
-    """Whether exactly this process is still there."""
+    """Return whether exactly this process is still there."""
     pid, _, start = identity.partition(":")
     try:
         stat = _stat(int(pid))
@@ -161,7 +161,7 @@ def _held(identity: str) -> Iterator[int | None]:
         yield None
         return
     try:
-        # Looked at after it was opened: now the number cannot have come to mean another one.
+        # Read after the descriptor was opened, so the pid cannot have been reused.
         yield handle if lives(identity) else None
     finally:
         os.close(handle)

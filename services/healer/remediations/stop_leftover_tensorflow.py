@@ -1,4 +1,4 @@
-"""Ends TensorFlow processes that a job has left behind: what this platform was born against."""
+"""Ends TensorFlow processes that a job has left behind."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from services.healer.remediations.base import Step, Stepwise, remediation
+from services.healer.remediations.base import Step, remediation
 from services.healer.remediations.runaway import named
 from services.healer.remediations.running import Process, Programs, end, lives, processes
+from services.healer.remediations.stepwise import Stepwise
 from shared.contracts import SeriesRef
 
 _TASK = re.compile(r"^--?job_name[= ]?(ps|worker|evaluator)?$")
@@ -23,10 +24,10 @@ Seen = list[tuple[Process, str]]
 
 @remediation("stop-leftover-tensorflow")
 class StopLeftoverTensorflow(Programs, Stepwise[Seen]):
-    """Ends ps, worker and evaluator processes whose parent has gone, so that nobody watches them.
+    """Terminates orphaned ps, worker and evaluator processes.
 
-    A process counts as one by ``TF_CONFIG`` in its environment or ``--job_name`` among its
-    arguments; as left behind when it was adopted by init and is old enough.
+    A process is recognised by ``TF_CONFIG`` in its environment or ``--job_name`` among its
+    arguments. It counts as left over when it was adopted by init and is old enough.
     """
 
     SETTLE_S: ClassVar[float] = 5
@@ -36,7 +37,7 @@ class StopLeftoverTensorflow(Programs, Stepwise[Seen]):
             "A TensorFlow job that was started by hand with nohup looks the same: allow only "
             "programs and users whose jobs run through a scheduler."
         ),
-        "Reading another user's environment needs root; without it only arguments tell.",
+        "Reading another user's environment needs root; without it, only arguments are checked.",
     )
 
     min_age_s: float = Field(
@@ -45,7 +46,7 @@ class StopLeftoverTensorflow(Programs, Stepwise[Seen]):
     grace_s: float = Field(default=10, ge=0, description="The seconds between SIGTERM and SIGKILL.")
     adopters: tuple[int, ...] = Field(
         default=(1,),
-        description="The numbers of the processes that adopt orphans: init, and the first one of a "
+        description="The ids of processes that adopt orphans: init, and the first process of a "
         "container.",
     )
 
@@ -89,5 +90,5 @@ def task(process: Process) -> str:
         environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
         text = next(e for e in environment if e.startswith(b"TF_CONFIG="))
         return str(json.loads(text.partition(b"=")[2])["task"]["type"])
-    except (OSError, StopIteration, ValueError, KeyError, TypeError):
+    except (OSError, StopIteration, ValueError, KeyError, TypeError, RecursionError):
         return ""

@@ -13,37 +13,33 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.healer.remediations import rotation
-from services.healer.remediations.base import (
-    NotApplicable,
-    Step,
-    StepFailed,
-    Stepwise,
-    remediation,
-)
+from services.healer.remediations.base import Step, StepFailed, remediation
 from services.healer.remediations.clean_logs import CleanRoot, lies_below
-from services.healer.remediations.confined import ChangedError, File, opened
+from services.healer.remediations.confined import ChangedError, File, each_root, opened
 from services.healer.remediations.open_files import Writers
+from services.healer.remediations.stepwise import NotApplicable, Stepwise
 from shared.contracts import SeriesRef
 
 
 @dataclass(frozen=True)
 class Held:
-    """A big log and how it is held open."""
+    """A large log and how processes have it open."""
 
     root: Path
     file: File
     writers: int
     appending: bool
-    """Whether every writer appends: then it goes on at the new end after a truncation."""
+    """Whether every writer appends: then it continues at the new end after a truncation."""
 
 
 @remediation("truncate-logs")
 class TruncateLogs(Stepwise[list[Held]]):
-    """Cuts allow-listed logs to nothing while their program goes on writing, biggest first.
+    """Truncates allow-listed logs while their programs keep writing, largest first.
 
     Deleting such a file frees nothing until the program ends. It is truncated only if every
     process that writes it has opened it for appending: another one would go on at its old
-    position and make the file as long as before, with a hole.
+    position and make the file as long as before, with a hole. A file with a second name is left
+    alone: that name may lie outside of the allow-listed directory, where nothing may be emptied.
     """
 
     HELPS: ClassVar[str] = "any series with a label `mount`, on or above an allow-listed root"
@@ -64,7 +60,7 @@ class TruncateLogs(Stepwise[list[Held]]):
         mount = series.labels.get("mount", "")
         if any(lies_below(root.root, mount) for root in self.roots):
             return ""
-        return f"no allow-listed directory lies on {mount or 'no mount'!r}"
+        return f"no allow-listed directory is on {mount or 'no mount'!r}"
 
     def look(self, series: SeriesRef) -> list[Held]:
         writers = Writers()
@@ -75,7 +71,9 @@ class TruncateLogs(Stepwise[list[Held]]):
             )
         mount = series.labels.get("mount", "")
         fitting = [root for root in self.roots if lies_below(root.root, mount)]
-        return [held for root in fitting for held in self._held(root, mount, writers)]
+        return each_root(
+            fitting, lambda allowed: allowed.root, lambda root: self._held(root, mount, writers)
+        )
 
     def _held(self, allowed: CleanRoot, mount: str, writers: Writers) -> Iterator[Held]:
         with opened(allowed.root) as root:
@@ -92,7 +90,7 @@ class TruncateLogs(Stepwise[list[Held]]):
         steps = []
         for held in sorted(seen, key=lambda h: -h.file.size):
             path = str(held.root.joinpath(*held.file.parts))
-            if held.appending:
+            if held.appending and held.file.links == 1:
                 steps.append(
                     Step(
                         "truncate",
@@ -103,8 +101,10 @@ class TruncateLogs(Stepwise[list[Held]]):
                         f"truncate -s 0 -- {shlex.quote(path)}",
                     )
                 )
-        unsafe = len(seen) - len(steps)
+        linked = sum(held.file.links != 1 for held in seen)
+        unsafe = len(seen) - len(steps) - linked
         notes = [f"{unsafe} files spared: a writer does not append"] if unsafe else []
+        notes += [f"{linked} files spared: they have another name"] if linked else []
         return steps, "; ".join(notes if steps else ["nothing to truncate", *notes])
 
     def perform(self, step: Step) -> None:
@@ -124,6 +124,8 @@ class TruncateLogs(Stepwise[list[Held]]):
             same = f"{status.st_dev}:{status.st_ino}" == step.identity
             if not same or not stat.S_ISREG(status.st_mode):
                 raise StepFailed("it changed since it was found")
+            if status.st_nlink != 1:
+                raise StepFailed("it has another name")
             if not all(Writers().of(status.st_dev, status.st_ino)):
                 raise StepFailed("a writer does not append")
             os.ftruncate(descriptor, 0)

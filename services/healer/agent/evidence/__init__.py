@@ -1,4 +1,4 @@
-"""Answers ``evidence.collect``: what on this machine causes an alert, within bounds."""
+"""Answers ``evidence.collect``: the causes of an alert on this machine, within limits."""
 
 from services.healer.agent.evidence.collector import Collector
 

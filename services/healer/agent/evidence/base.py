@@ -1,4 +1,4 @@
-"""Evidence collectors: functions that look at the machine and answer with a table.
+"""The base of evidence collectors: functions that inspect the machine and return a table.
 
 A new one is one file, here or in a package of one's own, with a function of ``Asked`` decorated
 with ``@evidence_collector``. It runs as the agent's user, within the seconds that the question
@@ -28,7 +28,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class EvidenceCollector:
-    """A way to look at the machine, and which families of items it is asked about."""
+    """An evidence collector and the families of items to which it applies."""
 
     families: tuple[str, ...]
     """Empty: all."""
@@ -52,7 +52,7 @@ def evidence_collector(name: str, *families: str) -> Callable[[Look], Look]:
 
 
 def collectors(family: str) -> list[EvidenceCollector]:
-    """Those asked about a family: its own first, then those that are asked about every one."""
+    """The collectors for a family: its own first, then those that apply to every family."""
     found = REGISTRY.all().values()
     own = [each for each in found if family in each.families]
     return own + [each for each in found if not each.families]

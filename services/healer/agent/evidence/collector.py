@@ -1,4 +1,4 @@
-"""From a command to the table that answers it."""
+"""Answers a command with a table of evidence."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = structlog.get_logger(__name__)
 
 _MAX_ATTEMPTS = 3
 _LEFT_S = 5.0
-"""Seconds before the answer is due in which nothing further is looked at."""
+"""Seconds before the answer is due in which no further collector is started."""
 
 
 class Collector:
-    """Looks at what the alert's family is about."""
+    """Runs the collectors of the alert's family."""
 
     def __init__(
         self, clock: Callable[[], datetime], stopping: Callable[[], threading.Event]

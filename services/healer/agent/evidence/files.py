@@ -1,4 +1,4 @@
-"""Which directories and files fill a file system."""
+"""Evidence: the directories and files that fill a file system."""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
-"""The findings of a look at the machine, whatever it looked at."""
+"""The table that an evidence collector returns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+_STEP = 1024
+"""A unit of bytes is so many times the one before."""
 
 MAX_ROWS = 20
 Wait = Callable[[float], object]
@@ -31,7 +34,7 @@ def size_text(size: float) -> str:
     ('0 B', '1.5 KiB')
     """
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:  # noqa: PLR2004 - a unit is 1024 of the one before
+        if size < _STEP:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
+        size /= _STEP
     return f"{size:.1f} TiB"

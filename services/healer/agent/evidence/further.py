@@ -1,4 +1,4 @@
-"""Further looks at the machine, beside the causes of an alert themselves."""
+"""Further evidence of the machine, in addition to an alert's causes."""
 
 from __future__ import annotations
 

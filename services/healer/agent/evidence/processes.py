@@ -1,4 +1,4 @@
-"""Which processes use the CPU, the memory, the network."""
+"""Evidence: the processes that use the CPU, the memory, the network."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""What else happened on the machine: deleted files held open, kernel messages, OOM kills, I/O,
-interfaces, what was started or installed lately.
+"""Evidence of other events on the machine.
+
+Deleted files that are still open, kernel messages, OOM kills, I/O, interfaces, and what was started
+or installed recently.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ def kernel_messages() -> Found:
 
 def oom_kills() -> Found:
     """The processes that the kernel killed for want of memory, newest first."""
-    title = "Killed for want of memory"
+    title = "Killed for lack of memory"
     try:
         found = list(_kernel_log())
     except OSError as error:

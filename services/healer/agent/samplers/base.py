@@ -1,4 +1,4 @@
-"""Samplers: each reads a few items of this machine each time it is asked."""
+"""The base of samplers: each reads a few items of this machine when it is called."""
 
 from __future__ import annotations
 

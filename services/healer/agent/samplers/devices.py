@@ -1,7 +1,8 @@
-"""Block devices: how busy, how slow."""
+"""Utilisation and latency of block devices."""
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import psutil
 
 from services.healer.agent.samplers.base import Reading, Sampler, share
+from shared.device_names import LAYERED, NO_DISK
 
-_NOT_DISKS = ("loop", "ram", "zram", "fd", "sr")
+_NOT_DISKS = re.compile(f"{NO_DISK}|{LAYERED}")
 
 
 class Devices(Sampler):
-    """Whole disks since the call before; a partition says no more than its disk."""
+    """Whole disks since the previous call; partitions and volumes on disks are left out."""
 
     items = ("disk.io.util", "disk.io.await")
     is_rate = True
@@ -44,5 +46,5 @@ class Devices(Sampler):
         return {
             device: counters
             for device, counters in found.items()
-            if not device.startswith(_NOT_DISKS) and Path("/sys/block", device).exists()
+            if not _NOT_DISKS.fullmatch(device) and Path("/sys/block", device).exists()
         }

@@ -6,15 +6,20 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.healer.agent.samplers.base import Reading, Sampler, share
 from services.healer.agent.settings import Volume
+from shared.visible import visible
 
 _BYTES, _INODES = "df.bytes.used.percent", "df.inodes.used.percent"
 _MOUNTS, _TYPES = Path("/proc/self/mountinfo"), Path("/proc/filesystems")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
-_IN_MEMORY = "tmpfs"
+_IN_ONE_LINE = str.maketrans("\n\t", "  ")
+_IN_MEMORY, _ZFS = "tmpfs", "zfs"
+_ALL_OF_IT = 0.99
+"""The share of its pool's free space that a dataset without a quota has: they are asked in turn."""
 _IMAGES = {"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"}
 _GIVEN = (
     "/proc/",
@@ -30,67 +35,113 @@ _GIVEN = (
 """Below these, file systems in memory hold a few secrets or settings each."""
 
 
+@dataclass(frozen=True)
+class Room:
+    """The size and use of a mount point, in bytes."""
+
+    mount: str
+    used: int
+    free: int
+
+
 class FileSystems(Sampler):
-    """Every file system that can fill up, once, as ``df`` counts it."""
+    """Every file system that can fill up, once, as ``df`` counts it; of ZFS, every pool."""
 
     items = (_BYTES, _INODES)
 
     def sample(self) -> list[Reading]:
         readings = []
-        for mount in sorted(_directories()):
+        pools: dict[str, list[Room]] = {}
+        for mount, pool in sorted(_directories().items()):
             try:
                 status = os.statvfs(mount)
             except OSError:
                 continue  # unmounted meanwhile, or not ours to see
-            used = status.f_blocks - status.f_bfree
-            labels = {"mount": mount}
-            readings.append(Reading(_BYTES, share(used, used + status.f_bavail), labels))
+            used = (status.f_blocks - status.f_bfree) * status.f_frsize
+            room = Room(mount, used, status.f_bavail * status.f_frsize)
+            if pool:
+                pools.setdefault(pool, []).append(room)
+                continue
+            readings.append(_bytes(room))
             if status.f_files:  # some file systems make inodes as they need them
                 inodes = share(status.f_files - status.f_ffree, status.f_files)
-                readings.append(Reading(_INODES, inodes, labels))
-        return readings
+                readings.append(Reading(_INODES, inodes, _labels(mount)))
+        return readings + [_bytes(room) for pool in pools.values() for room in of_a_pool(pool)]
 
 
-def _directories() -> Iterator[str]:
-    for mount in mount_points(
-        _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape"),
+def of_a_pool(datasets: Sequence[Room]) -> list[Room]:
+    """The datasets of a ZFS pool as one, and by itself each that has a quota of its own.
+
+    Datasets share their pool's free space. One that sees less of it than others has a quota.
+    """
+    free = max(each.free for each in datasets)
+    own = [each for each in datasets if each.free < _ALL_OF_IT * free]
+    shared = [each for each in datasets if each not in own]
+    mount = min((each.mount for each in shared), key=lambda name: (len(name), name))
+    return [Room(mount, sum(each.used for each in shared), free), *own]
+
+
+def _bytes(room: Room) -> Reading:
+    return Reading(_BYTES, share(room.used, room.used + room.free), _labels(room.mount))
+
+
+def _labels(mount: str) -> dict[str, str]:
+    return {"mount": visible(mount).translate(_IN_ONE_LINE)}
+
+
+def _directories() -> dict[str, str]:
+    """The accessible mount points, each with its pool."""
+    found = mount_points(
+        os.fsdecode(_MOUNTS.read_bytes()),  # text mode would make a new line of each \r in a name
         _TYPES.read_text(encoding="ascii"),
-    ):
-        try:
-            if stat.S_ISDIR(Path(mount).stat().st_mode) and mount.isprintable():
-                yield mount
-        except OSError:
-            continue
+    )
+    return {mount: pool for mount, pool in found.items() if _is_directory(mount)}
 
 
-def mount_points(mounts: str, types: str) -> list[str]:
-    """A mount point for each file system that can fill up: the shortest of them.
+def _is_directory(mount: str) -> bool:
+    try:
+        return stat.S_ISDIR(Path(mount).stat().st_mode)
+    except OSError:
+        return False
+
+
+def mount_points(mounts: str, types: str) -> dict[str, str]:
+    """A mount point for each file system that can fill up, the shortest of them, with its pool.
 
     That is the root, whatever it is; file systems on devices; and those in memory, but for the
     many small ones that containers and services are given. An image that can only be read is
     always full, and no fault. Mounts are the same file system by its superblock's device: binds
     are, and so are the subvolumes of a btrfs, although files there have other device numbers.
+    The pool is that of a ZFS dataset; empty for others.
 
     Args:
         mounts: ``/proc/self/mountinfo``.
         types: ``/proc/filesystems``.
     """
     on_devices = {line.strip() for line in types.splitlines() if not line.startswith("nodev")}
-    watched = (on_devices | {"zfs", _IN_MEMORY}) - _IMAGES
-    seen: dict[str, tuple[str, str, str]] = {}
-    for line in mounts.splitlines():
-        place, _, source = line.partition(" - ")
+    watched = (on_devices | {_ZFS, _IN_MEMORY}) - _IMAGES
+    seen: dict[str, tuple[str, str, str, str]] = {}
+    # Of the ends of lines that Python knows, the kernel escapes only this one in names.
+    for line in mounts.split("\n"):
+        place, dash, origin = line.partition(" - ")
+        if not dash:
+            continue
         _, _, device, _, mount, *_ = place.split(" ")
-        kind, _, options = source.split(" ", 2)
+        kind, source, options = origin.split(" ", 2)
         # A file system that is mounted over another one hides it.
-        seen[_ESCAPED.sub(lambda m: chr(int(m[1], 8)), mount)] = (device, kind, options)
-    points: dict[str, str] = {}
-    for mount, (device, kind, options) in seen.items():
+        seen[_ESCAPED.sub(lambda m: chr(int(m[1], 8)), mount)] = (device, kind, source, options)
+    points: dict[str, tuple[str, str]] = {}
+    for mount, (device, kind, source, options) in seen.items():
         given = kind == _IN_MEMORY and mount.startswith(_GIVEN)
         read_only = "ro" in options.split(",")
         if (mount == "/" or kind in watched) and not (given or read_only or kind in _IMAGES):
-            points[device] = min(points.get(device, mount), mount, key=len)
-    return list(points.values())
+            pool = source.partition("/")[0] if kind == _ZFS else ""
+            points[device] = min(points.get(device, (mount, pool)), (mount, pool), key=_length)
+    return dict(points.values())
+
+
+def _length(point: tuple[str, str]) -> int:
+    return len(point[0])
 
 
 class Volumes(Sampler):

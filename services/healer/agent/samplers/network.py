@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
 import psutil
 
 from services.healer.agent.samplers.base import Reading, Sampler, share
+from shared.device_names import VIRTUAL_INTERFACE
 
 _SOCKSTAT = Path("/proc/net/sockstat")
 
 
 class Interfaces(Sampler):
-    """Traffic of every interface that is up, but the loopback, since the call before.
+    """Traffic of every interface that is up, except the loopback, since the previous call.
 
-    The share of the speed is only there where the driver knows the speed.
+    The share of the speed is only there where the interface has one and its driver knows it.
     """
 
     items = ("net.if.in.bytes", "net.if.out.bytes", "net.if.in.usage", "net.if.out.usage")
@@ -34,7 +36,8 @@ class Interfaces(Sampler):
         readings = []
         up = {name for name, stat in stats.items() if stat.isup and name != "lo"}
         for name in now.keys() & before.keys() & up:
-            speed = stats[name].speed * 1e6 / 8
+            virtual = re.fullmatch(VIRTUAL_INTERFACE, name)
+            speed = 0.0 if virtual else stats[name].speed * 1e6 / 8
             rates = {
                 "in": (now[name].bytes_recv - before[name].bytes_recv) / span,
                 "out": (now[name].bytes_sent - before[name].bytes_sent) / span,

@@ -10,7 +10,7 @@ from services.healer.agent.samplers.base import Reading, Sampler, share
 
 
 class Cpu(Sampler):
-    """Shares of the CPU time since the call before, over all cores."""
+    """Shares of the CPU time since the previous call, over all cores."""
 
     items = ("cpu.idle", "cpu.user")
     is_rate = True

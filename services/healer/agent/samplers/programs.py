@@ -1,4 +1,4 @@
-"""The CPU time of watched programs, each as a series of its own."""
+"""The CPU time of configured programs, each as a series."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Times = Mapping[str, tuple[str, float]]
 
 
 class ProgramsCpu(Sampler):
-    """CPU time since the call before, of all processes of a program, against its cores.
+    """CPU time of a program's processes since the previous call, relative to its cores.
 
     A process that began or ended between two calls counts with what was seen of it: its whole
     time when it began, nothing when it ended.

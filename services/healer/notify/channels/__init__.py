@@ -1,4 +1,4 @@
-"""Ways to tell people: one file each, all with the same settings and the same two failures."""
+"""All channels, one file each, with common settings and two kinds of failure."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from services.healer.model.notice import ENDINGS, Line, Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address
 from services.healer.notify.channels.http import post
+from services.healer.notify.render.story import shown_name
 from services.healer.notify.render.text import page_of
 from shared.contracts.message import deterministic_id
 
@@ -19,7 +20,7 @@ _OPEN = "0001-01-01T00:00:00Z"
 
 @channel
 class Alertmanager(Channel):
-    """The body Alertmanager itself would send."""
+    """Sends the body that Alertmanager itself would send."""
 
     TYPE: ClassVar[str] = "alertmanager"
 
@@ -64,7 +65,7 @@ def _alert(row: Line, notice: Notice | Summary, tools: Tools, why: str) -> dict[
         notes |= _narrated(notice)
     return {
         "status": "resolved" if over else "firing",
-        "labels": row.labels | {"alertname": row.series.item, "instance": row.series.host},
+        "labels": row.labels | {"alertname": shown_name(row.series), "instance": row.series.host},
         "annotations": notes,
         "startsAt": row.since.isoformat(),
         "endsAt": notice.at.isoformat() if over else _OPEN,

@@ -1,4 +1,4 @@
-"""The base of every channel: whom it notifies of what, how it sends, how it may fail."""
+"""The base of every channel: what it accepts, how it sends, how it may fail."""
 
 from __future__ import annotations
 
@@ -13,22 +13,34 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from services.healer.model.notice import Kind, Notice, Summary
+from services.healer.model.notice import ENDINGS, Kind, Notice, Summary
 from services.healer.model.policy import RANK
+from services.healer.notify.links import LinkMaker
 from services.healer.notify.matchers import Matchers, all_match
 from services.healer.notify.render.numbers import one_line
-from services.healer.notify.render.text import LinkMaker, plain, title
+from services.healer.notify.render.text import plain
+from services.healer.notify.render.title import title
 from shared import setting_names
 from shared.contracts.alerts import Severity
 from shared.registry import Registry
 
 _TEMPLATES = SandboxedEnvironment(autoescape=False)
 _VARIABLES = frozenset({"notice", "title", "text", "lines", "why"})
+_FAULTS = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What the expressions of a template can raise: ``'{}'.format()`` is an ``IndexError``."""
 
 
 @dataclass(frozen=True)
 class Tools:
-    """The tools that a channel is given to send with."""
+    """The resources that a channel needs to send."""
 
     smtp_url: str = ""
     mail_from: str = ""
@@ -50,40 +62,38 @@ class Channel(BaseModel):
     """Whether each recipient has a limit an hour, with the rest in a digest."""
 
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="The channel's name; no other has it."
+        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="The channel's unique name."
     )
     only: Matchers = Field(
         default=(),
-        description="Conditions on an alert's labels; only alerts that fulfil all of them are "
-        "notified here.",
+        description="Matchers of labels; only alerts that match all of them are sent here.",
     )
     min_severity: Severity = Field(
-        default=Severity.INFO, description="Alerts of a lower severity are left out here."
+        default=Severity.INFO, description="Alerts of a lower severity are not sent here."
     )
     kinds: frozenset[Kind] | None = Field(
-        default=None, description="The kinds of notice that go here; null: all."
+        default=None, description="The kinds of notification that are sent here; null: all."
     )
-    resolved: bool = Field(
-        default=True, description="Whether the end of an alert is notified here."
-    )
+    resolved: bool = Field(default=True, description="Whether resolved alerts are sent here.")
     canary: bool = Field(
-        default=False, description="Whether complete rounds of the canary are notified here."
+        default=False, description="Whether complete rounds of the canary are sent here."
     )
     jobs: bool = Field(
-        default=False, description="Whether jobs may name it, or of a mail channel its addresses."
+        default=False,
+        description="Whether jobs may name this channel, or the addresses of a mail channel.",
     )
     escalation_only: bool = Field(
-        default=False, description="Whether only steps of escalation are notified here."
+        default=False, description="Whether only escalations are sent here."
     )
     title_template: str = Field(
         default="",
         max_length=2000,
-        description="A Jinja template in place of the usual text; empty: the usual text.",
+        description="A Jinja template that replaces the default text.",
     )
     text_template: str = Field(
         default="",
         max_length=20_000,
-        description="A Jinja template in place of the usual text; empty: the usual text.",
+        description="A Jinja template that replaces the default text.",
     )
 
     @field_validator("title_template", "text_template")
@@ -118,7 +128,7 @@ class Channel(BaseModel):
         return tuple(r for r in self.recipients() if mail and parseaddr(r)[1].lower() == wanted)
 
     def wants(self, notice: Notice | Summary) -> bool:
-        """Whether the notice is about anything that concerns this channel."""
+        """Return whether the notice is about anything that concerns this channel."""
         if isinstance(notice, Summary) and notice.kind == "canary":
             return self.canary
         if isinstance(notice, Summary):
@@ -127,9 +137,13 @@ class Channel(BaseModel):
             all_match(self.only, row.labels)
             and RANK[row.severity] >= RANK[self.min_severity]
             and (self.kinds is None or row.kind in self.kinds)
-            and (self.resolved or row.kind not in {"resolved", "handled"})
+            and (self.resolved or row.kind not in ENDINGS)
             for row in notice.lines()
         )
+
+    def takes(self, notice: Notice | Summary) -> bool:
+        """Return whether a channel called by an escalation accepts later notifications of it."""
+        return self.resolved or notice.kind not in ENDINGS
 
     def title(self, notice: Notice | Summary) -> str:
         """One line, by the template if there is one."""
@@ -140,7 +154,7 @@ class Channel(BaseModel):
         return self._rendered(self.text_template, notice) or plain(notice, why=self.why(notice))
 
     def why(self, notice: Notice | Summary) -> str:
-        """Why this channel's readers get it: the policy's rule, and what the channel takes."""
+        """Return why this channel's readers get it: the policy's rule and the channel's filter."""
         matchers = ", ".join(matcher.text() for matcher in self.only)
         taken = f"alerts that match {matchers}" if matchers else "every alert"
         least = "" if self.min_severity is Severity.INFO else f" from {self.min_severity} on"
@@ -174,7 +188,7 @@ class Channel(BaseModel):
         }
         try:
             return _TEMPLATES.from_string(template).render(values)
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        except _FAULTS as error:
             # The notice must arrive even if its dress does not fit.
             return f"{title(notice)} (template of {self.name}: {one_line(str(error), 100)})"
 

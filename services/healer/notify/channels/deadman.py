@@ -1,4 +1,4 @@
-"""A dead-man's switch: somebody else's clock that calls people when our pings stop."""
+"""A dead man's switch: an external service that alerts people when our pings stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.healer.notify.channels.http import post
 
 @channel
 class Deadman(Channel):
-    """Pinged after every complete round of the canary, and by tests; nothing else."""
+    """Is pinged after every complete round of the canary, and by tests."""
 
     TYPE: ClassVar[str] = "deadman"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ChannelUnavailable(Exception):
-    """Not now: no connection, the other side says 'later', or something that can be mended."""
+    """A temporary failure: no connection, a request to retry later, or a fixable error."""
 
     def __init__(self, reason: str, after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -12,4 +12,4 @@ class ChannelUnavailable(Exception):
 
 
 class ChannelRefused(Exception):
-    """The other side will not take this notice, now or later."""
+    """The receiver will never accept this notification."""

@@ -1,7 +1,7 @@
-"""The doorway to HTTP: one request, bounded as a whole, and two kinds of failure.
+"""HTTP requests of channels: one request with a total time limit, and two kinds of failure.
 
 What a person can mend at the other side (a login, an address that has moved, a service that is
-configured anew) is not the notice's fault: it waits. Only an answer about the body itself says
+configured again) is not the notice's fault: it waits. Only an answer about the body itself says
 that this notice will never be taken.
 """
 
@@ -52,7 +52,7 @@ def post(
     address = _address(url)
     for name, value in headers.items():
         if not (name + value).isascii() or not (name + value).isprintable():
-            # As with the address: what waits is sent once the configuration is mended.
+            # As with the address: what waits is sent once the configuration is fixed.
             raise ChannelUnavailable(f"the header {name!r} has more than printable ASCII in it")
     request = httpx.Request(
         "POST", address, headers={"User-Agent": "barograph", **headers}, **content
@@ -61,23 +61,26 @@ def post(
         status, text, after = asyncio.run(_answer(request, whole_s))
     except TimeoutError as error:
         raise ChannelUnavailable(f"no whole answer within {whole_s:g} s") from error
-    except (httpx.HTTPError, OSError) as error:
+    except (httpx.HTTPError, OSError, ExceptionGroup) as error:  # a port out of range is a group
         # The address may hold a token: only the kind of failure and its reason are reported.
         raise ChannelUnavailable(f"{type(error).__name__}: {error}") from error
-    if 200 <= status < 300:  # noqa: PLR2004 - HTTP's successes
+    if httpx.codes.is_success(status):
         return
     if status in _NEVER:
         raise ChannelRefused(f"{status} {text}")
-    moved = " the address has moved; configure the new one" if 300 <= status < 400 else ""  # noqa: PLR2004 - HTTP's redirects
+    redirected = httpx.codes.is_redirect(status)
+    moved = " the address has moved; configure the new one" if redirected else ""
     raise ChannelUnavailable(f"{status}{moved} {text}".rstrip(), after)
 
 
 def _address(url: SecretStr) -> httpx.URL:
     try:
-        return httpx.URL(url.get_secret_value())
-    except httpx.InvalidURL as error:
+        address = httpx.URL(url.get_secret_value())
+        _ = address.host  # a name that is none raises only when it is asked for
+    except (httpx.InvalidURL, ValueError) as error:
         # Only its configuration can mend that, and then what waits is sent.
         raise ChannelUnavailable(f"the address is not usable: {error}") from error
+    return address
 
 
 async def _answer(request: httpx.Request, whole_s: float) -> tuple[int, str, float | None]:
@@ -113,4 +116,8 @@ def _retry_after(answer: httpx.Response) -> float | None:
         at = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return max(0.0, min((at.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 86_400.0))
+    try:
+        wait_s = (at.astimezone(UTC) - datetime.now(UTC)).total_seconds()
+    except OverflowError:  # its zone leads out of the calendar's last day
+        wait_s = math.inf
+    return max(0.0, min(wait_s, 86_400.0))

@@ -1,4 +1,4 @@
-"""Mail: text and HTML, the plot inside, a thread per incident, links of one's own."""
+"""Mail: text and HTML with the plot, a thread per incident, personal links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from services.healer.notify.render.mail import build
 
 @channel
 class Mail(Channel):
-    """To each recipient on their own, so that one bad address keeps nothing from the others."""
+    """Sends separately to each recipient, so that one bad address does not affect the others."""
 
     TYPE: ClassVar[str] = "mail"
     LIMITED: ClassVar[bool] = True

@@ -9,16 +9,19 @@ from pydantic import Field, SecretStr, field_validator
 
 from services.healer.model.notice import ENDINGS, Line, Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address
+from services.healer.notify.channels.errors import ChannelRefused
 from services.healer.notify.channels.http import post
 from services.healer.notify.render.numbers import one_line
-from services.healer.notify.render.text import claim, page_of
+from services.healer.notify.render.story import shown_name
+from services.healer.notify.render.text import page_of
+from services.healer.notify.render.title import claim
 
 _SUMMARY = 1024
 
 
 @channel
 class PagerDuty(Channel):
-    """``dedup_key`` is the incident's id, so that a repetition changes nothing."""
+    """Sends events whose ``dedup_key`` is the incident's id, so that repeats change nothing."""
 
     TYPE: ClassVar[str] = "pagerduty"
 
@@ -30,9 +33,15 @@ class PagerDuty(Channel):
     _is_http = field_validator("url")(http_address)
 
     def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
-        """One event for each alert; of a storm, one for all."""
+        """One event for each alert; of a storm, one for all. A refused one keeps back no other."""
+        refused: ChannelRefused | None = None
         for event in self.events(notice, tools):
-            post(self.url, event, {})
+            try:
+                post(self.url, event, {})
+            except ChannelRefused as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
 
     def events(self, notice: Notice | Summary, tools: Tools) -> Iterator[dict[str, Any]]:
         """The events in the order they are sent."""
@@ -42,9 +51,16 @@ class PagerDuty(Channel):
             )
             if notice.kind in {"test", "digest", "canary", "job"}:
                 yield self._summary(notice, "resolve", tools)
+            # What an event of its own has opened is not ended by the storm's.
+            for row in notice.rows:
+                if row.alone and row.kind in ENDINGS:
+                    yield self._envelope("resolve", row.incident_id, page_of(row, tools.page_url))
             return
         for row in notice.lines():
             yield self._event(row, notice, tools)
+        if notice.ends and notice.ends != notice.incident_id:
+            page = page_of(notice, tools.page_url)
+            yield self._envelope("resolve", notice.ends, page)
 
     def _event(self, row: Line, notice: Notice, tools: Tools) -> dict[str, Any]:
         action = "trigger"
@@ -72,7 +88,7 @@ class PagerDuty(Channel):
                 "source": row.series.host,
                 "severity": row.severity.value,
                 "timestamp": notice.at.isoformat(),
-                "component": row.series.item,
+                "component": shown_name(row.series),
                 "group": notice.group,
                 "class": row.family,
                 "custom_details": details,

@@ -10,7 +10,8 @@ from pydantic import Field, SecretStr, field_validator
 from services.healer.model.notice import Notice, Summary
 from services.healer.notify.channels.base import Channel, Tools, channel, http_address
 from services.healer.notify.channels.http import post
-from services.healer.notify.render.text import colour, page_of
+from services.healer.notify.render.text import page_of
+from services.healer.notify.render.title import colour
 
 _TITLE, _SECTION = 3000, 2900
 _READ = re.compile(r"@(?=\S)|://|\]\(|(?i:www\.)")
@@ -18,7 +19,7 @@ _READ = re.compile(r"@(?=\S)|://|\]\(|(?i:www\.)")
 
 @channel
 class Slack(Channel):
-    """A short coloured message; texts of alerts can neither mention people nor make links."""
+    """Sends a short coloured message; texts of alerts can neither mention people nor make links."""
 
     TYPE: ClassVar[str] = "slack"
 

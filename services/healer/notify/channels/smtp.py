@@ -1,4 +1,4 @@
-"""The doorway to SMTP: one message, one session, two kinds of failure."""
+"""SMTP for the mail channel: one message per session, and two kinds of failure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class MailUnavailable(Exception):
 
 
 class MailRefused(Exception):
-    """The server will not take this mail, now or later."""
+    """The server will never accept this mail."""
 
 
 def check_url(url: str) -> str:
@@ -68,7 +68,8 @@ def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
     except smtplib.SMTPResponseException as error:
         raise _by_code(error.smtp_code, error.smtp_error) from error
     except ssl.SSLCertVerificationError as error:
-        raise MailUnavailable(f"the server's certificate is not valid: {error.reason}") from error
+        problem = f"its certificate is not valid: {error.verify_message}"
+        raise MailUnavailable(f"{place.hostname}: {problem}") from error
     except (smtplib.SMTPException, OSError) as error:
         raise MailUnavailable(f"{place.hostname}: {error}") from error
     except UnicodeError as error:
@@ -87,7 +88,12 @@ class _Deadline:
         self._timer = threading.Timer(SESSION_S, self._cut)
         self._timer.daemon = True
         self._timer.start()
-        answer: tuple[int, bytes] = super().connect(*args, **kwargs)  # type: ignore[misc]
+        try:
+            answer: tuple[int, bytes] = super().connect(*args, **kwargs)  # type: ignore[misc]
+        except BaseException:
+            # Nobody closes a session that never was, and each timer is a thread.
+            self._timer.cancel()
+            raise
         return answer
 
     def close(self) -> None:
@@ -142,7 +148,7 @@ def _by_code(code: int, text: bytes | str) -> MailUnavailable | MailRefused:
 
 
 def _never(code: int, text: str) -> bool:
-    """Whether the answer is about this mail or this address, and so no operator can mend it.
+    """Return whether the answer is about this mail or this address, and so no operator can mend it.
 
     Enhanced status codes (RFC 3463) say so: x.1.x is about the address, x.6.x about the content,
     5.3.4 and 5.2.3 about the size. Without one, a server that does not take the mailbox (550,

@@ -1,4 +1,4 @@
-"""A webhook of one's own: everything a notice says, as JSON, signed if wanted."""
+"""A webhook: the complete notification as JSON, optionally signed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_ALERTS = 1000
 
 @channel
 class Webhook(Channel):
-    """POST of JSON; ``id`` (and ``Idempotency-Key``) is the same when it is sent again."""
+    """Posts JSON; a repeat has the same ``id`` and ``Idempotency-Key``."""
 
     TYPE: ClassVar[str] = "webhook"
 

@@ -1,1 +1,1 @@
-"""A notice as text, mail, table and picture."""
+"""Renders notifications as text, mail, tables and plots."""

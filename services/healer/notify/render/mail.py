@@ -1,4 +1,4 @@
-"""A notice as a mail: text and HTML, the plot inside, one thread an incident."""
+"""Renders a notification as a mail: text and HTML with the plot, one thread per incident."""
 
 from __future__ import annotations
 
@@ -14,21 +14,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from services.healer.model.notice import Notice, Summary
+from services.healer.notify.links import LinkMaker
 from services.healer.notify.render.numbers import one_line
+from services.healer.notify.render.story import shown_name
 from services.healer.notify.render.tables import evidence, whole_evidence
-from services.healer.notify.render.text import (
-    LinkMaker,
-    advice,
-    alert_table,
-    colour,
-    facts,
-    follow,
-    page_of,
-    plain,
-    short_claim,
-    title,
-    word,
-)
+from services.healer.notify.render.text import advice, alert_table, facts, follow, page_of, plain
+from services.healer.notify.render.title import colour, short_claim, title, where, word
 from shared.contracts.alerts import Severity
 from shared.contracts.job_notices import PROJECT_HEADER
 from shared.visible import finalized
@@ -64,7 +55,7 @@ def build(
         recipients: the To addresses.
         page_url: where the web page is; linked when given.
         links: makes what the (first) recipient can do by a click.
-        heading: the subject, in place of the notice's title.
+        heading: the subject, instead of the notice's title.
         why: why the recipients get it.
     """
     mail = EmailMessage(policy=_POLICY)
@@ -73,14 +64,15 @@ def build(
     mail["To"] = [_address(recipient) for recipient in recipients]
     _add_headers(mail, notice)
     offered = links.of(notice, recipients[0]) if links else []
-    picture = _plot(notice) if isinstance(notice, Notice) else None
+    pictures = _plots(notice) if isinstance(notice, Notice) else {}
     mail.set_content(plain(notice, page_url, offered, why))
-    page = _html(notice, page_of(notice, page_url), offered, why, has_plot=picture is not None)
+    page = _html(notice, page_of(notice, page_url), offered, why, has_plot=bool(pictures))
     mail.add_alternative(page, subtype="html")
-    if picture is not None:
+    if pictures:
         html = mail.get_payload(1)
         assert isinstance(html, EmailMessage)  # noqa: S101 - what add_alternative makes
-        html.add_related(picture, "image", "png", cid="<plot>", filename="plot.png")
+        for name, picture in pictures.items():
+            html.add_related(picture, "image", "png", cid=f"<{name}>", filename=f"{name}.png")
     if isinstance(notice, Summary) and notice.rows:
         mail.add_attachment(as_csv(notice), subtype="csv", filename="alerts.csv")
     if isinstance(notice, Notice) and any(found.hidden for found in evidence(notice)):
@@ -134,7 +126,7 @@ def as_csv(notice: Summary) -> str:
                 row.kind,
                 row.severity.value,
                 row.series.host,
-                row.series.item,
+                shown_name(row.series),
                 labels,
                 row.value,
                 "" if row.threshold is None else row.threshold,
@@ -172,6 +164,7 @@ def _html(
         return _PAGES.get_template("summary.html").render(values)
     values |= {
         "word": word(notice),
+        "where": where(notice.series),
         "claim": short_claim(notice),
         "facts": facts(notice),
         "evidence": evidence(notice),
@@ -184,11 +177,12 @@ def _html(
     return _PAGES.get_template("alarm.html").render(values)
 
 
-def _plot(notice: Notice) -> bytes | None:
+def _plots(notice: Notice) -> dict[str, bytes]:
+    """The plot in its light and its dark style, of which a mail program shows one."""
     # matplotlib takes seconds to import: a healer that starts again must not wait for it.
-    from services.healer.notify.render.plot import png  # noqa: PLC0415
+    from services.healer.notify.render.plot import pngs  # noqa: PLC0415 - matplotlib is slow to import
 
-    return png(notice)
+    return pngs(notice)
 
 
 def _address(text: str) -> Address:

@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_STEP = 1024
-
-
-def quantity(value: float, unit: str) -> str:
-    """Three significant digits and the unit, e.g. ``93.1 %``, ``1.5 GiB``, ``12 per second``."""
-    if not math.isfinite(value):
-        return "unknown"
-    if unit == "percent":
-        return f"{_digits(value)} %"
-    if unit == "bytes" or unit.startswith("bytes "):
-        size = max(value, 1.0)
-        power = min(int(math.log(size, _STEP)), len(_BYTES) - 1)
-        return f"{_digits(value / _STEP**power)} {_BYTES[power]}{unit.removeprefix('bytes')}"
-    return f"{_digits(value)} {unit}".rstrip()
-
-
-def _digits(value: float) -> str:
-    if abs(value) >= 100:  # noqa: PLR2004 - whole numbers from three digits on
-        return f"{value:,.0f}".replace(",", "\u202f")
-    return f"{value:.3g}"
+from shared.time_zones import at_ms
 
 
 def span(length: timedelta) -> str:
@@ -46,13 +25,13 @@ def percent(share: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """How many of something, e.g. ``1 step``, ``3 steps``."""
+    """Return how many of something, e.g. ``1 step``, ``3 steps``."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def moment(time_ms: int) -> str:
     """A time for people, e.g. ``2024-01-01 10:00:00 UTC``."""
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{at_ms(time_ms):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def one_line(text: str, most: int = 200) -> str:

@@ -1,46 +1,67 @@
-"""The picture in a mail: the curve, its band or forecast, the threshold, the crossing."""
+"""The plot in a mail: the curve, its band or forecast, the threshold, the crossing."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
+from typing import Any
 
 import matplotlib.dates as mdates
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from services.healer.model.notice import Notice
-from services.healer.notify.render.numbers import one_line, quantity
+from services.healer.notify.render.numbers import one_line
 from shared.contracts.alerts import BandPoint, Point
+from shared.quantity import quantity
+from shared.time_zones import at_ms
 
-# Colours of Okabe and Ito, told apart by colour-blind people too.
-_LINE, _NORMAL, _FORECAST, _ALARM = "#0072B2", "#009E73", "#E69F00", "#D55E00"
+# Colours like those of Okabe and Ito: the colour-blind tell them apart, on light and dark paper.
+_LINE, _NORMAL, _FORECAST, _ALARM = "#2F86C1", "#009E73", "#E69F00", "#D55E00"
+_PAPER_AND_INK = {"plot": ("#ffffff", "#1c1e21"), "plot-dark": ("#1d2026", "#e6e8eb")}
+"""The pictures of a mail by name; the dark one is on the paper of a mail's card in dark style."""
 _INCHES, _DPI = (6.6, 3.2), 400 / 3
 _FEWEST = 2
 
 
-def png(notice: Notice) -> bytes | None:
-    """The picture as PNG, 880 x 426 pixels with letters for a telephone; None without points."""
+def pngs(notice: Notice) -> dict[str, bytes]:
+    """The picture by name, light and dark; none of a notice without points.
+
+    Each is a PNG of 880 x 426 pixels with letters for a telephone.
+    """
     points = [p for p in notice.recent if math.isfinite(p.value)]
     if len(points) < _FEWEST:
-        return None
+        return {}
     figure = Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     times = [_when(p.time_ms) for p in points]
-    axes.plot(times, [p.value for p in points], color=_LINE, lw=1.6, label="value", zorder=3)  # type: ignore[arg-type]
-    axes.plot(times[-1:], [points[-1].value], "o", color=_LINE, ms=4, zorder=4)  # type: ignore[arg-type]
+    axes.plot(times, [p.value for p in points], color=_LINE, lw=1.6, label="value", zorder=3)
+    axes.plot(times[-1:], [points[-1].value], "o", color=_LINE, ms=4, zorder=4)
     ahead = [b for b in notice.band if b.time_ms > points[-1].time_ms]
     _band(axes, [b for b in notice.band if b not in ahead], _NORMAL, "normal range")
     _band(axes, _fan(points[-1], ahead), _FORECAST, "forecast")
     _marks(axes, notice)
     _effect(axes, points[-1], notice)
     _dress(axes, notice)
+    return {name: _printed(canvas, axes, *colours) for name, colours in _PAPER_AND_INK.items()}
+
+
+def _printed(canvas: FigureCanvasAgg, axes: Axes, paper: str, ink: str) -> bytes:
+    """The picture in these colours; the first one printed arranges its parts for all."""
+    canvas.figure.set_facecolor(paper)
+    axes.set_facecolor(paper)
+    axes.spines[:].set_color(ink)
+    axes.tick_params(colors=ink)
+    for text in axes.findobj(Text):
+        text.set_color(ink)
     out = io.BytesIO()
     canvas.print_png(out)
+    canvas.figure.set_layout_engine("none")
     return out.getvalue()
 
 
@@ -57,19 +78,19 @@ def _band(axes: Axes, band: Sequence[BandPoint], colour: str, label: str) -> Non
         return
     times = [_when(b.time_ms) for b in band]
     lower, upper = [b.lower for b in band], [b.upper for b in band]
-    axes.fill_between(times, lower, upper, color=colour, alpha=0.18, lw=0)  # type: ignore[arg-type]
-    axes.plot(times, [b.mean for b in band], "--", color=colour, lw=1.3, label=label)  # type: ignore[arg-type]
+    axes.fill_between(times, lower, upper, color=colour, alpha=0.18, lw=0)
+    axes.plot(times, [b.mean for b in band], "--", color=colour, lw=1.3, label=label)
 
 
 def _effect(axes: Axes, last: Point, notice: Notice) -> None:
-    """Where a remediation brought the value."""
+    """Draw the effect of a remediation on the value."""
     after = notice.after
     if after is None or not math.isfinite(after.value) or after.time_ms <= last.time_ms:
         return
     times, values = [_when(last.time_ms), _when(after.time_ms)], [last.value, after.value]
     label = f"after {_drawable(notice.remediation, 40)}"
-    axes.plot(times, values, ":", color=_NORMAL, lw=1.4, label=label)  # type: ignore[arg-type]
-    axes.plot(times[1:], values[1:], "o", color=_NORMAL, ms=7, zorder=5)  # type: ignore[arg-type]
+    axes.plot(times, values, ":", color=_NORMAL, lw=1.4, label=label)
+    axes.plot(times[1:], values[1:], "o", color=_NORMAL, ms=7, zorder=5)
 
 
 def _marks(axes: Axes, notice: Notice) -> None:
@@ -79,7 +100,7 @@ def _marks(axes: Axes, notice: Notice) -> None:
         axes.axhline(notice.threshold, color=_ALARM, lw=1.2, ls="-.", label=label)
     if notice.crossing_ms is not None:
         when = _when(notice.crossing_ms)
-        axes.axvline(when, color=_ALARM, lw=1, ls=":", label="predicted crossing")  # type: ignore[arg-type]
+        axes.axvline(when, color=_ALARM, lw=1, ls=":", label="predicted crossing")
 
 
 def _dress(axes: Axes, notice: Notice) -> None:
@@ -96,8 +117,9 @@ def _dress(axes: Axes, notice: Notice) -> None:
     axes.legend(fontsize=9, frameon=False, loc="best")
 
 
-def _when(time_ms: int) -> datetime:
-    return datetime.fromtimestamp(time_ms / 1000, UTC)
+def _when(time_ms: int) -> Any:
+    """A moment as matplotlib takes it, whose types name only numbers."""
+    return at_ms(time_ms)
 
 
 def _drawable(text: str, most: int) -> str:

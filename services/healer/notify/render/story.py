@@ -1,4 +1,4 @@
-"""The story of an incident in sentences: one for whom it wakes, one for each fact."""
+"""The narrative of an incident in sentences, one for each fact."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from services.healer.model.narrative import (
     Strange,
     Verified,
 )
-from services.healer.notify.render.numbers import counted, percent, quantity
+from services.healer.notify.render.numbers import counted, percent
 from shared.contracts.alerts import SeriesRef
+from shared.items import ITEMS
+from shared.quantity import quantity
+from shared.time_zones import at_ms
 
 _WITHOUT_DATE = timedelta(hours=20)
 
@@ -34,13 +37,28 @@ def clock(at: datetime, now: datetime) -> str:
 
 def clock_ms(time_ms: int, now: datetime) -> str:
     """The same of a Unix time in milliseconds."""
-    return clock(datetime.fromtimestamp(time_ms / 1000, now.tzinfo), now)
+    return clock(at_ms(time_ms), now)
 
 
 def subject(series: SeriesRef) -> str:
     """The subject the way people say it, e.g. ``/var on db7``."""
-    label = next((series.labels[n] for n in _NAMING if n in series.labels), "")
-    return f"{label} on {series.host}" if label else f"{series.item} on {series.host}"
+    return f"{named_part(series) or shown_name(series)} on {series.host}"
+
+
+def shown_name(series: SeriesRef) -> str:
+    """The item, or the name that an alert has in its own system where no item can be called so."""
+    return series.labels.get("alertname", series.item)
+
+
+def named_part(series: SeriesRef) -> str:
+    """The part of the machine that the series is about, such as a file system; '' for all of it."""
+    return next((series.labels[name] for name in _NAMING if name in series.labels), "")
+
+
+def is_presence(series: SeriesRef) -> bool:
+    """Return whether the series says that a machine, or a sender of several, is there."""
+    item = ITEMS.get(series.item)
+    return item is not None and item.family == "host"
 
 
 _NAMING = ("mount", "program", "device", "interface")
@@ -53,7 +71,8 @@ def last_prediction(narrative: Narrative) -> Predicted | None:
 
 def as_predicted(fact: Predicted, unit: str, now: datetime) -> str:
     """E.g. ``predicted to reach 90 % at 20:26:30 (31 %, between 20:25:10 and 20:28:00)``."""
-    verb = "reach" if fact.threshold >= fact.value else "fall to"
+    above = fact.threshold >= fact.value if fact.above is None else fact.above
+    verb = "reach" if above else "fall to"
     details = [percent(fact.probability)] if fact.probability is not None else []
     if fact.earliest_ms is not None and fact.latest_ms is not None:
         early, late = clock_ms(fact.earliest_ms, now), clock_ms(fact.latest_ms, now)
@@ -71,22 +90,22 @@ def sentence(fact: Fact, unit: str, now: datetime) -> str:
 
 @sentence.register
 def _(fact: Predicted, unit: str, now: datetime) -> str:
-    by = f", says {fact.forecaster}" if fact.forecaster else ""
+    by = f", by {fact.forecaster}" if fact.forecaster else ""
     return f"at {quantity(fact.value, unit)}, {as_predicted(fact, unit, now)}{by}"
 
 
 @sentence.register
 def _(fact: Crossed, unit: str, _now: datetime) -> str:
-    limit = ""
-    if fact.threshold is not None:
-        limit = f", beyond its threshold of {quantity(fact.threshold, unit)}"
-    return f"alarm: the value is {quantity(fact.value, unit)}{limit}"
+    if fact.threshold is None:
+        return f"alarm: {fact.sentence or f'the value is {quantity(fact.value, unit)}'}"
+    limit = quantity(fact.threshold, unit)
+    return f"alarm: the value is {quantity(fact.value, unit)}, beyond its threshold of {limit}"
 
 
 @sentence.register
 def _(fact: Strange, unit: str, _now: datetime) -> str:
     votes = f" ({', '.join(fact.votes)})" if fact.votes else ""
-    return f"anomaly: {quantity(fact.value, unit)} is unlike this series{votes}"
+    return f"anomaly: {quantity(fact.value, unit)} is unusual for this series{votes}"
 
 
 @sentence.register
@@ -96,13 +115,18 @@ def _(fact: Answered, _unit: str, _now: datetime) -> str:
 
 @sentence.register
 def _(fact: Held, _unit: str, now: datetime) -> str:
-    return f"held back by {fact.by} until {clock(fact.until, now)}"
+    return f"{held_back(fact.by)} until {clock(fact.until, now)}"
+
+
+def held_back(by: str) -> str:
+    """The reason for holding an alert back, as part of a sentence."""
+    return by if by.startswith("inhibited") else f"held back by {by}"
 
 
 @sentence.register
 def _(fact: Notified, _unit: str, _now: datetime) -> str:
     to = counted(fact.deliveries, "recipient") if fact.deliveries else "no channel"
-    return f"people were notified ({fact.said}), through {to}"
+    return f"people were notified ({fact.said}): {to}"
 
 
 @sentence.register
@@ -130,14 +154,22 @@ def _(fact: Verified, unit: str, _now: datetime) -> str:
 
 @sentence.register
 def _(fact: Acknowledged, _unit: str, _now: datetime) -> str:
-    return f"{fact.by} takes care of it"
+    return f"acknowledged by {fact.by}"
 
 
 @sentence.register
 def _(fact: Ended, unit: str, _now: datetime) -> str:
     said = fact.value is None or " at " in fact.how
     at = "" if said or fact.value is None else f", at {quantity(fact.value, unit)}"
-    return f"over: {fact.how}{at}"
+    return f"ended: {fact.how}{at}"
+
+
+def gone(since: datetime, value: float, unit: str, now: datetime) -> str:
+    """The sentence about the end of an alert whose series has ended."""
+    return (
+        f"no sample since {clock(since, now)} UTC; the last value was {quantity(value, unit)}. "
+        "The series is gone, or whoever sends it has stopped."
+    )
 
 
 def lines(narrative: Narrative, unit: str, now: datetime) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Tables in a mail: what was found on the machine, cut to what a person reads."""
+"""Tables in a mail: the evidence of the machine, shortened for people."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table(rows: Sequence[EvidenceRow]) -> tuple[list[str], list[list[str]]]:
 
 @dataclass(frozen=True)
 class Shown:
-    """A look at the machine, as far as a mail shows it."""
+    """A table of evidence as shown in a mail."""
 
     title: str
     names: list[str]

@@ -1,145 +1,26 @@
-"""A notice in words: its title, its facts, its plain text, and the links that go with it."""
+"""A notification as plain text: its facts, tables and evidence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 from services.healer.model.notice import ENDINGS, Line, Notice, Summary
-from services.healer.notify.links import Link, Links, Purpose
-from services.healer.notify.render.numbers import moment, one_line, quantity, span
+from services.healer.notify.render.numbers import moment, one_line, span
 from services.healer.notify.render.tables import aligned, evidence
-from shared.items import ITEMS
+from services.healer.notify.render.title import amount, is_foreign, word
+from shared.quantity import quantity
 from shared.visible import visible
-
-WORDS = {
-    "predicted": "predicted",
-    "firing": "alarm",
-    "handled": "handled",
-    "escalated": "needs you",
-    "resolved": "resolved",
-    "acknowledged": "acknowledged",
-    "unanswered": "nobody answered",
-    "flapping": "flapping",
-}
-_GREEN, _RED, _AMBER, _BLUE = "#1b7f4b", "#b3261e", "#995a00", "#0057b8"
-_COLOURS = {
-    "predicted": _AMBER,
-    "firing": _RED,
-    "handled": _GREEN,
-    "escalated": _RED,
-    "resolved": _GREEN,
-    "acknowledged": _BLUE,
-    "unanswered": _RED,
-    "flapping": _AMBER,
-    "storm": _RED,
-    "storm over": _GREEN,
-    "digest": _AMBER,
-    "test": _BLUE,
-    "canary": _BLUE,
-    "channel": _RED,
-    "job": _BLUE,
-}
-
-
-@dataclass(frozen=True)
-class LinkMaker:
-    """Makes the links of one notice to one recipient."""
-
-    links: Links
-    base: str
-    valid: timedelta
-    offered: frozenset[Purpose] = frozenset({"acknowledge", "silence"})
-    """The purposes of links that the healer can serve."""
-
-    def of(self, notice: Notice | Summary, recipient: str) -> list[tuple[str, str]]:
-        """Label and address of what the recipient can do about it."""
-        if not isinstance(notice, Notice) or notice.kind in ENDINGS or not notice.incident_id:
-            return []
-        wanted: list[tuple[str, Purpose, str]] = [
-            ("Approve", "approve", notice.approval_id),
-            ("Deny", "deny", notice.approval_id),
-            ("Acknowledge", "acknowledge", "" if notice.acknowledged_by else notice.incident_id),
-            ("Silence", "silence", notice.incident_id),
-            ("Not an anomaly", "not-an-anomaly", notice.incident_id),
-        ]
-        expires = notice.at + self.valid
-        return [
-            (label, self.links.url(self.base, Link(purpose, subject, recipient, expires)))
-            for label, purpose, subject in wanted
-            if subject and purpose in self.offered
-        ]
-
-
-def colour(notice: Notice | Summary) -> str:
-    """The colour of the notice's kind: red calls, amber warns, green ends."""
-    return _COLOURS[notice.kind]
-
-
-def title(notice: Notice | Summary) -> str:
-    """E.g. ``[critical] predicted: df.bytes.used.percent on host17 reaches 90 % in 3 h 20 min``."""
-    if isinstance(notice, Summary):
-        return one_line(f"[{notice.severity}] {notice.kind}: {notice.headline}")
-    where = f"{notice.series.item} on {notice.series.host}"
-    more = f" (and {len(notice.also)} more)" if notice.also else ""
-    said = f"[{notice.severity}] {word(notice)}: {where} {short_claim(notice)}"
-    return one_line(said, 200 - len(more)) + more
-
-
-def word(notice: Notice | Line) -> str:
-    """The kind of notice in words: an alarm is a threshold crossed, an anomaly is unlike itself."""
-    return notice.signal if notice.kind == "firing" else WORDS[notice.kind]
-
-
-def short_claim(notice: Notice) -> str:
-    """The matter, after the series' name, and whether an approval is wanted."""
-    asks = notice.approval_id and notice.remediation and notice.kind not in ENDINGS
-    return _claim(notice) + (f"; {notice.remediation} needs your approval" if asks else "")
-
-
-def _claim(notice: Notice) -> str:
-    match notice.kind:
-        case "handled":
-            return f"is out of danger: {notice.outcome}" if notice.outcome else "is out of danger"
-        case "resolved":
-            return "is over"
-        case "flapping":
-            return "comes and goes"
-        case "acknowledged":
-            return f"is taken care of by {notice.acknowledged_by}"
-        case _ if notice.crossing_ms is not None and notice.threshold is not None:
-            return _to_come(notice, notice.crossing_ms, notice.threshold)
-        case _:
-            return f"is {quantity(notice.value, notice.unit)}"
-
-
-def _to_come(notice: Notice, crossing_ms: int, threshold: float) -> str:
-    limit = quantity(threshold, notice.unit)
-    ahead = crossing_ms / 1000 - notice.at.timestamp()
-    if ahead <= 0:
-        return f"was to {'reach' if notice.above else 'fall to'} {limit} by now"
-    verb = "reaches" if notice.above else "falls to"
-    return f"{verb} {limit} in {span(timedelta(seconds=ahead))}"
-
-
-def claim(row: Line, _now: datetime) -> str:
-    """One alert in one sentence, e.g. ``cpu.idle on host1 is 4 %``."""
-    name = f"{word(row)}: {row.series.item} on {row.series.host}"
-    return f"{name} is over" if row.kind in ENDINGS else f"{name} is {amount(row)}"
-
-
-def amount(row: Line) -> str:
-    """The alert's value with its item's unit."""
-    item = ITEMS.get(row.series.item)
-    return quantity(row.value, item.unit if item else "")
 
 
 def facts(notice: Notice) -> list[tuple[str, str]]:
     """Name and value, in the order a person asks for them."""
     labels = ", ".join(f"{k}={v}" for k, v in sorted(notice.series.labels.items()))
     found = [("Machine", notice.series.host), ("Item", notice.series.item), ("Labels", labels)]
-    found.append(("Value", quantity(notice.value, notice.unit)))
+    if not is_foreign(notice):
+        value = quantity(notice.value, notice.unit)
+        found.append(("Last value" if notice.gone else "Value", value))
+    elif notice.value != 1:
+        found.append(("Value", quantity(notice.value, "")))
     if notice.after is not None:
         what = f"After {notice.remediation}" if notice.remediation else "Afterwards"
         found.append((what, quantity(notice.after.value, notice.unit)))
@@ -150,7 +31,7 @@ def facts(notice: Notice) -> list[tuple[str, str]]:
         found.append(("Predicted", quantity(notice.predicted_value, notice.unit)))
     if notice.crossing_ms is not None:
         found.append(("Crosses", _crossing(notice)))
-    found.append(("Taken by", notice.acknowledged_by))
+    found.append(("Acknowledged by", notice.acknowledged_by))
     if notice.since is not None:
         lasted = span(notice.at - notice.since)
         found.append(("Since", f"{moment(int(notice.since.timestamp() * 1000))} ({lasted})"))
@@ -264,7 +145,7 @@ def _notice_lines(notice: Notice, why: str) -> list[str]:
     if notice.story:
         story = [f"  {at}  {one_line(text, 1000)}" for at, text in notice.story]
         lines += ["", "What happened (UTC):", *story]
-    return [*lines, "", f"How it was found: {one_line(notice.sentence, 1000)}"]
+    return [*lines, "", f"How it was detected: {one_line(notice.sentence, 1000)}"]
 
 
 def _command(notice: Notice) -> list[str]:
@@ -284,7 +165,7 @@ def advice(notice: Notice) -> str:
 
 
 def follow(notice: Notice) -> str:
-    """How many alerts follow from this one, and how many of them are shown."""
+    """Return how many alerts follow from this one, and how many of them are shown."""
     total, shown = notice.attached_total, len(notice.attached)
     what = "1 alert follows" if total == 1 else f"{total} alerts follow"
     some = "one of them" if shown == 1 else f"the first {shown}"

@@ -1,4 +1,4 @@
-"""The words by which others say how bad an alert is, as our severities."""
+"""Maps other systems' words for severity to ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from shared.contracts.alerts import Severity
 
 _LABELS = ("severity", "priority", "level", "urgency")
-"""Where a severity is written, the usual place first."""
+"""The labels that hold a severity, the usual one first."""
 _WORDS = {
     Severity.CRITICAL: "critical crit page pager error err high urgent emergency emerg fatal "
     "alert disaster blocker severe highest",

@@ -1,0 +1,109 @@
+"""Escalates alerts that nobody has acknowledged, and then reminds people of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from services.healer.model.incident import INCIDENTS, Incident
+from services.healer.model.narrative import Notified
+from services.healer.model.notification import STANDINGS, Standing, StandingStatus
+from services.healer.model.policy import Policy
+from services.healer.notify import escalation
+from services.healer.notify.compose import line
+from services.healer.notify.dispatch import Dispatch
+from services.healer.notify.filters import Filters
+from services.healer.notify.notices import notice_of
+from services.healer.notify.notification_log import NotificationLog
+from services.healer.notify.settings import Alerting
+from shared.changes import changed
+from shared.contracts.alerts import AlertState, Severity
+from shared.service import Context
+
+_MAX_AT_ONCE = 200
+_LATER = timedelta(seconds=60)
+"""The time until a reminder held by a silence or a cause is checked again."""
+
+
+class Reminders:
+    """Notifies again of alerts that are notified and not acknowledged, but in no silence."""
+
+    def __init__(
+        self, alerting: Alerting, policy: Policy, dispatch: Dispatch, log: NotificationLog
+    ) -> None:
+        self._alerting = alerting
+        self._policy = policy
+        self._dispatch = dispatch
+        self._log = log
+
+    def send(self, ctx: Context) -> None:
+        """Call or remind those whose time has come."""
+        filters = Filters(self._alerting, ctx.records, ctx.now)
+        groups: dict[str, list[tuple[Standing, Incident]]] = {}
+        for standing in ctx.records.find(
+            STANDINGS, status=StandingStatus.NOTIFIED, due_before=ctx.now, limit=_MAX_AT_ONCE
+        ):
+            incident = ctx.records.get(INCIDENTS, standing.incident_id)
+            step = escalation.next_call(standing, self._alerting)
+            if incident is None or escalation.due_at(standing, ctx.now, self._alerting) is None:
+                ctx.records.put(STANDINGS, changed(standing, due=None))
+            elif step is not None and not filters.is_silenced(standing):
+                self._call(standing, incident, step.channels, ctx)
+            elif step is None and _is_grave(incident) and not filters.is_muted(standing):
+                groups.setdefault(standing.group, []).append((standing, incident))
+            else:
+                ctx.records.put(STANDINGS, changed(standing, due=ctx.now + _LATER))
+        for group, due in groups.items():
+            self._remind(group, due, filters, ctx)
+
+    def _call(
+        self, standing: Standing, incident: Incident, channels: tuple[str, ...], ctx: Context
+    ) -> None:
+        """Notify the channels of the next step; they are notified of the end, too."""
+        called = tuple(dict.fromkeys((*standing.called, *channels)))
+        following = changed(standing, step=standing.step + 1, called=called)
+        notice = notice_of(following, incident, "unanswered", self._alerting, self._policy, ctx)
+        deliveries = self._dispatch.put(notice, ctx, only=channels)
+        self._note([following], notice.message_id, deliveries, ctx)
+
+    def _remind(
+        self, group: str, due: list[tuple[Standing, Incident]], filters: Filters, ctx: Context
+    ) -> None:
+        """One notice reminds of all alerts of the group that nobody takes care of."""
+        first = [standing for standing, _ in due]
+        told = ctx.records.find(
+            STANDINGS, status=StandingStatus.NOTIFIED, group=group, limit=_MAX_AT_ONCE
+        )
+        others = [
+            standing
+            for standing in told
+            if standing not in first
+            and escalation.is_repeated(standing, self._alerting)
+            and (found := ctx.records.get(INCIDENTS, standing.incident_id)) is not None
+            and _is_grave(found)
+            and not filters.is_muted(standing)
+        ]
+        members = [*first, *others]
+        main, incident = due[0]
+        notice = notice_of(main, incident, "unanswered", self._alerting, self._policy, ctx)
+        notice = changed(
+            notice,
+            also=tuple(line(each, "unanswered") for each in members[1:]),
+            references=tuple(each.thread_id for each in members[1:] if each.thread_id),
+        )
+        called = [name for each in members for name in each.called]
+        deliveries = self._dispatch.put(notice, ctx, called=called)
+        self._note(members, notice.message_id, deliveries, ctx)
+
+    def _note(
+        self, standings: Iterable[Standing], message_id: str, deliveries: int, ctx: Context
+    ) -> None:
+        fact = Notified(at=ctx.now, said="unanswered", message_id=message_id, deliveries=deliveries)
+        for standing in standings:
+            due = escalation.due_at(standing, ctx.now, self._alerting)
+            self._log.notified_again(standing, fact, due, ctx)
+
+
+def _is_grave(incident: Incident) -> bool:
+    """Return whether it is what people were notified of: its worst signal may have ended."""
+    return incident.severity is Severity.CRITICAL and incident.state is AlertState.FIRING

@@ -1,5 +1,7 @@
-"""Rendezvous: containers report where they listen, autospec pushes the ClusterSpec to all.
+"""Rendezvous: members report their addresses, and autospec publishes the ClusterSpec to them.
 
-Consumes: rendezvous.open, pod.reported, rendezvous.close, settings.ask.
-Publishes: clusterspec.ready, pod.fenced, rendezvous.timed-out, settings.answered.
+Consumes: rendezvous.open, pod.reported, rendezvous.close, settings.ask,
+dead-letters.ask.
+Publishes: clusterspec.ready, pod.fenced, rendezvous.timed-out, settings.answered,
+dead-letters.answered.
 """

@@ -1,8 +1,13 @@
-"""``python -m services.autospec``."""
+"""``python -m services.autospec`` runs the service."""
+
+from __future__ import annotations
 
 import sys
 
-from services.autospec.main import main
+from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
+    refuse_arguments("services.autospec")
+    from services.autospec.main import main
+
     sys.exit(main())

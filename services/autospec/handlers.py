@@ -25,7 +25,8 @@ from shared.contracts import (
 from shared.service import Context
 
 AWAITED_S = 3600
-"""Reports for a job nobody opened are forgotten after this many seconds."""
+"""Reports for a job nobody opened are forgotten after this many seconds; so is a cluster that did
+not form in time and of which nothing was heard since, as if its close had overtaken its open."""
 
 
 def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
@@ -36,7 +37,7 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
     if known.deadline is not None and message.deadline <= known.deadline:
         return  # an older or repeated open
     if known.status == "closed":
-        # The same job id, submitted anew after its removal: nothing of the old cluster counts.
+        # The same job id, submitted again after its removal: nothing of the old cluster counts.
         known = with_changes(known, reported={}, least={})
     names = {*known.least, *message.incarnations}
     least = {n: max(known.least.get(n, 1), message.incarnations.get(n, 1)) for n in names}
@@ -48,6 +49,7 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
         least=least,
         deadline=message.deadline,
         due=message.deadline,
+        timed_out=False,
     )
     kept = {n: r for n, r in known.reported.items() if not _unwanted(known, r.member)}
     for name, reported in known.reported.items():
@@ -55,7 +57,7 @@ def rendezvous_open(message: RendezvousOpen, ctx: Context) -> Iterable[Message]:
             yield _fenced(known, reported.member, _unwanted(known, reported.member))
     known = with_changes(known, reported=kept)
     if before.status == "open" and before.roles == known.roles and not known.missing():
-        # Nothing changed, or the replacements reported before we heard of them.
+        # Nothing changed, or the replacements reported before this message arrived.
         ctx.records.put(RENDEZVOUS, with_changes(known, due=None))
     else:
         yield from _settle(known, ctx)
@@ -108,28 +110,30 @@ def rendezvous_close(message: RendezvousClose, ctx: Context) -> Iterable[Message
 def expire(ctx: Context) -> Iterator[Message]:
     """The work of the clock: time-outs of open gatherings, and forgetting ended ones."""
     for known in ctx.records.find(RENDEZVOUS, due_before=ctx.now):
-        if known.status != "open":
+        if known.status != "open" or known.timed_out:
             ctx.records.delete(RENDEZVOUS, known.job_id)
-            continue
-        ctx.records.put(RENDEZVOUS, with_changes(known, due=None))
-        if known.missing():
+        elif known.missing():
+            due = ctx.now + timedelta(seconds=AWAITED_S)
+            ctx.records.put(RENDEZVOUS, with_changes(known, due=due, timed_out=True))
             yield RendezvousTimedOut(
                 job_id=known.job_id, missing=tuple(known.missing()), at=ctx.now
             )
+        else:
+            ctx.records.put(RENDEZVOUS, with_changes(known, due=None))
 
 
 def _settle(known: Rendezvous, ctx: Context) -> Iterator[Message]:
     """Store the record; with all members there, it makes the next epoch."""
     complete = not known.missing()
     if complete:
-        known = with_changes(known, epoch=known.epoch + 1, due=None)
+        known = with_changes(known, epoch=known.epoch + 1, due=None, timed_out=False)
     ctx.records.put(RENDEZVOUS, known)
     if complete:
         yield _spec(known, ctx)
 
 
 def _unwanted(known: Rendezvous, member: Member) -> str:
-    """Why a member does not belong to the cluster, '' when it does."""
+    """Return why a member does not belong to the cluster, '' when it does."""
     if member.index >= known.roles.get(member.role, 0):
         return "the job has no such member"
     if member.incarnation < known.least.get(member.name, 1):

@@ -7,7 +7,7 @@ from services.autospec.settings import AutospecSettings
 from shared.contracts import PodReported, RendezvousClose, RendezvousOpen
 from shared.service import Periodic, Service
 from shared.settings import start
-from shared.store import Store
+from shared.store import opened
 
 
 def build(settings: AutospecSettings) -> Service:
@@ -25,7 +25,7 @@ def build(settings: AutospecSettings) -> Service:
             PodReported: handlers.pod_reported,
             RendezvousClose: handlers.rendezvous_close,
         },
-        store=Store(settings.store_url.get_secret_value()),
+        store=opened(settings.store_url.get_secret_value()),
         periodic=[Periodic("expire", 1.0, expire)],
     )
     return service

@@ -26,7 +26,7 @@ class Reported(BaseModel):
 
 
 class Rendezvous(BaseModel):
-    """One job's gathering.
+    """The rendezvous of one job.
 
     ``awaited`` before ``rendezvous.open`` came (reports may overtake it), ``open`` until the job
     ends, then ``closed`` for a while so that late members are still sent away.
@@ -43,6 +43,8 @@ class Rendezvous(BaseModel):
     epoch: int = 0
     deadline: AwareDatetime | None = None
     due: AwareDatetime | None = None
+    timed_out: bool = False
+    """Whether the deadline has passed without all members; the record is forgotten when due."""
 
     def missing(self) -> list[str]:
         """Names of the members that have not reported, e.g. ``worker-1``."""

@@ -1,8 +1,13 @@
 """``python -m services.task`` runs the service; ``python -m services.task sweep`` tidies up."""
 
+from __future__ import annotations
+
 import sys
 
-from services.task.main import main
+from shared.terminal import refuse_arguments
 
 if __name__ == "__main__":
+    refuse_arguments("services.task", "sweep")
+    from services.task.main import main
+
     sys.exit(main())

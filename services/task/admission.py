@@ -1,4 +1,4 @@
-"""Which waiting jobs may start: first come, first served, a whole cluster or none of it; pure."""
+"""Admission: jobs start in order, and a cluster starts as a whole or not at all; pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def admit(
 ) -> Iterator[tuple[JobRecord, str]]:
     """Each waiting job with the reason why it must wait, '' when it may start.
 
-    Nobody overtakes: otherwise a stream of small jobs would keep a big one waiting for ever.
+    No job overtakes another: otherwise a stream of small ones would keep a big one waiting forever.
     """
     free = total
     for record in active:
@@ -53,7 +53,7 @@ def admit(
     for record in waiting:
         needed = demand(record)
         if ahead is not None:
-            # People of one project are told nothing of another's jobs, not even their ids.
+            # Nothing about another project's jobs is revealed, not even their ids.
             same = ahead.submit.project == record.submit.project
             yield record, f"waits behind {f'job {ahead.job_id}' if same else 'another job'}"
         elif free.holds(needed):

@@ -1,4 +1,4 @@
-"""Control groups, version 1 or 2: limits for a program and all it starts, and their end."""
+"""Control groups, version 1 or 2: limits for a program and its descendants, and their end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REMOVE_S = 2.0
 
 @dataclass
 class Cgroup:
-    """The directories of one group (one per controller in version 1)."""
+    """The directories of one control group (one per controller in version 1)."""
 
     directories: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -26,11 +26,11 @@ class Cgroup:
 
     @property
     def entrances(self) -> list[str]:
-        """Files into which a process writes its pid to join."""
+        """The files into which a process writes its pid to join."""
         return [str(directory / "cgroup.procs") for directory in self.directories]
 
     def oom_killed(self) -> bool:
-        """Whether the kernel ended a process of the group for its memory."""
+        """Return whether the kernel ended a process of the group for its memory."""
         for directory in self.directories:
             for name in ("memory.oom_control", "memory.events"):
                 with suppress(OSError):
@@ -89,13 +89,13 @@ def _create_v1(group: Cgroup, name: str, cpu: float, memory: int) -> None:
         else:
             group.memory = group.memory or controller == "memory"
     if group.memory:
-        # Without swap accounting a program could swap instead of ending.
+        # A program could swap instead of ending if swap were not limited too.
         with suppress(OSError):
             (group.directories[0] / "memory.memsw.limit_in_bytes").write_text(str(memory))
 
 
 def _own_v1(controller: str) -> Path:
-    """Our own group of a controller where it is visible, so that its limits hold for ours."""
+    """Our own group of a controller, if visible, so that its limits apply to the new group."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, names, path = line.split(":", 2)
         if controller in names.split(","):

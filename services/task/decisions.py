@@ -1,6 +1,6 @@
 """The consequences of a member's start or end; shared by the handlers and the reconciler.
 
-Pure but for ``ctx.records``: the changed record is stored, the messages are returned.
+Pure except for ``ctx.records``: the changed record is stored, the messages are returned.
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ def note_running(record: JobRecord, ctx: Context) -> Iterator[Message]:
 
 
 _REPEAT = timedelta(seconds=30)
-"""A cause that stays is published again with other words after this."""
+"""The interval after which an unchanged cause is published again with new words."""
 
 
 def is_news(known: PendingNote | None, found: Pending | None, now: datetime) -> bool:
-    """Whether a reason, or its passing, should be noted."""
+    """Return whether a reason, or its passing, should be noted."""
     if found is None or known is None:
         return found is not None or known is not None
     if found.cause is not known.cause:
         return True
     if found.reason == known.reason:
         return False
-    # More words are published at once; others, which may change all the time, now and then.
+    # Longer words are published at once; others, which may change constantly, at intervals.
     return found.reason.startswith(known.reason) or now - known.at >= _REPEAT
 
 
 def note_pending(record: JobRecord, found: Pending | None, ctx: Context) -> Iterator[Message]:
-    """Tell the reason; that there is none any more shows when the job runs."""
+    """Publish the reason; that it has passed shows when the job runs."""
     if record.state is JobState.RUNNING or record.verdict is not None:
         return
     if found is None:
@@ -72,7 +72,7 @@ def note_pending(record: JobRecord, found: Pending | None, ctx: Context) -> Iter
 
 
 def requeue(record: JobRecord, ctx: Context) -> Iterator[Message]:
-    """Members that never ran give back their nodes: their next incarnations wait for theirs."""
+    """Members that never ran release their nodes; their next incarnations wait again."""
     if record.verdict is not None or record.state is JobState.RUNNING:
         return
     members = {n: m if m.phase == "running" else m.replaced() for n, m in record.members.items()}
@@ -93,7 +93,7 @@ def member_ended(
     elif end.exit_code == 0 and not end.fault:
         yield from _ended_well(record, ctx)
     elif outdated and not _own_fault(end):
-        # It fell with the member whose loss began this attempt: replace it, too.
+        # It failed together with the member whose loss began this attempt, so replace both.
         record = record.with_member(member.replaced())
         ctx.records.put(JOBS, record)
         yield from rendezvous(record, ctx)
@@ -102,12 +102,12 @@ def member_ended(
 
 
 def conclude(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
-    """The end is decided; it is published once everything is stored and gone."""
+    """Decide the end; it is published once everything is stored and removed."""
     yield from _maybe_finish(with_changes(record, verdict=verdict), ctx)
 
 
 def finish(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
-    """Record the terminal state and tell of it."""
+    """Record the terminal state and publish it."""
     record, event = states.finish(record, verdict, ctx.now)
     ctx.records.put(JOBS, record)
     yield event
@@ -116,7 +116,7 @@ def finish(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Messag
 
 
 def rendezvous(record: JobRecord, ctx: Context) -> Iterator[Message]:
-    """Ask autospec to gather the cluster, for jobs that have one."""
+    """Ask autospec to form the cluster, for distributed jobs."""
     if record.submit.type == "distribute":
         roles: dict[Role, int] = {}
         for member in record.members.values():
@@ -173,7 +173,7 @@ def _ended_badly(
     alone = record.submit.type == "single"
     lost = failure in {FailureClass.INFRASTRUCTURE, FailureClass.PREEMPTION}
     if not alone and not lost and not _own_fault(end):
-        # TensorFlow's members fall over when a peer is lost: wait whether one was.
+        # TensorFlow's members fail when a peer is lost: wait to see whether one was.
         suspect = record.suspect or verdict
         ctx.records.put(JOBS, with_changes(record, suspect=suspect))
     else:
@@ -181,7 +181,7 @@ def _ended_badly(
 
 
 def retry_or_fail(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator[Message]:
-    """Another attempt while the budget lasts, else the end."""
+    """Another attempt while the budget lasts, otherwise the end."""
     failure = verdict.failure_class or FailureClass.UNKNOWN
     if not may_retry(record, failure):
         tries = record.retries.get(failure, 0)
@@ -198,7 +198,7 @@ def retry_or_fail(record: JobRecord, verdict: Verdict, ctx: Context) -> Iterator
 
 
 def _own_fault(end: Exit) -> bool:
-    """Whether the end cannot be another member's doing."""
+    """Return whether the end cannot be another member's doing."""
     return end.oom or bool(end.fault)
 
 

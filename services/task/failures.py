@@ -1,4 +1,4 @@
-"""Which failures are worth another attempt."""
+"""Decides which failures are worth another attempt."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _NOISE = re.compile(
     """,
     re.VERBOSE,
 )
-"""Lines that do not tell why a program ended."""
+"""Lines that do not explain why a program ended."""
 
 
 def classify(end: Exit) -> FailureClass:
-    """Who has to do something about it. A program that ended well is not asked for."""
+    """The class of a failure, which says who has to act on it; not for programs that succeeded."""
     if end.oom:
         return FailureClass.OOM
     if end.preempted:
@@ -49,7 +49,7 @@ def classify(end: Exit) -> FailureClass:
 
 
 def may_retry(record: JobRecord, failure: FailureClass) -> bool:
-    """Whether the job's budget for this class allows another attempt."""
+    """Return whether the job's budget for this class allows another attempt."""
     budgets = retry_budgets(record.submit.max_retries)
     return record.retries.get(failure, 0) < budgets.get(failure, 0)
 
@@ -69,7 +69,7 @@ def describe(name: str, end: Exit, memory: str) -> str:
 
 
 def last_words(lines: Sequence[str]) -> str:
-    """The line that tells why a program ended: its exception, or else its last with a meaning."""
+    """The line that explains why a program ended: its exception, or its last relevant line."""
     shown = [line.rpartition("\r")[2].strip(_FRAME) for line in lines]
     telling = [line for line in shown if line and not _NOISE.match(line)]
     exceptions = [line for line in telling[-_NEAR_THE_END:] if _EXCEPTION.match(line)]

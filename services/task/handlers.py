@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 
 from services.task import decisions, states
+from services.task.clock_watch import NOTICED
 from services.task.records import (
     ACTIVE_STATES,
+    EARLY_CANCELS,
     JOBS,
+    MAX_EARLY_CANCELS,
     PLANS,
+    EarlyCancel,
     Exit,
     JobRecord,
     PlanRequest,
@@ -37,7 +42,7 @@ from shared.service import Context
 def job_submit(
     faults: Callable[[JobSubmit], tuple[Fault, ...]],
 ) -> Callable[[JobSubmit, Context], Iterable[Message]]:
-    """The handler of submits; ``faults`` are what speaks against a job here."""
+    """The handler of submits; ``faults`` returns the reasons to refuse a job."""
 
     def handle(message: JobSubmit, ctx: Context) -> Iterator[Message]:
         known = ctx.records.get(JOBS, message.job_id)
@@ -47,6 +52,12 @@ def job_submit(
                 raise Declined(f"job {message.job_id}: {problem}", _one("job_id", problem))
             yield states.announced(known)
             return
+        early = ctx.records.get(EARLY_CANCELS, message.job_id)
+        if early is not None:
+            ctx.records.delete(EARLY_CANCELS, message.job_id)
+            if ctx.now < early.until:
+                yield from _cancelled_before(message, early, ctx)
+                return
         found = faults(message)
         if found:
             summary = "; ".join(f"{f.field}: {f.problem}" for f in found)
@@ -58,6 +69,14 @@ def job_submit(
     return handle
 
 
+def _cancelled_before(message: JobSubmit, early: EarlyCancel, ctx: Context) -> Iterator[Message]:
+    """Accept a job and end it: its cancel has overtaken it."""
+    record, event = states.accept(message, ctx.now)
+    yield event
+    verdict = Verdict(state=JobState.CANCELLED, reason=early.asked.reason, at=ctx.now)
+    yield from decisions.finish(record, verdict, ctx)
+
+
 def job_plan(message: JobPlan, ctx: Context) -> Iterable[Message]:
     """Note the question; ``services.task.planning`` answers, since that may need the cluster."""
     ctx.records.put(PLANS, PlanRequest(asked=message, at=ctx.now))
@@ -67,7 +86,10 @@ def job_plan(message: JobPlan, ctx: Context) -> Iterable[Message]:
 def job_cancel(message: JobCancel, ctx: Context) -> Iterator[Message]:
     """Stop a job; what it has done so far is stored first."""
     record = ctx.records.get(JOBS, message.job_id)
-    if record is None or record.state.terminal or record.verdict is not None:
+    if record is None:
+        _remember(message, ctx)
+        return
+    if record.state.terminal or record.verdict is not None:
         return
     verdict = Verdict(state=JobState.CANCELLED, reason=message.reason, at=ctx.now)
     record = with_changes(record, verdict=verdict)
@@ -77,8 +99,19 @@ def job_cancel(message: JobCancel, ctx: Context) -> Iterator[Message]:
         ctx.records.put(JOBS, record)
 
 
+def _remember(message: JobCancel, ctx: Context) -> None:
+    """Keep a cancel for its job, which may come later: its submit may be waiting for a retry."""
+    for each in ctx.records.find(EARLY_CANCELS, due_before=ctx.now):
+        ctx.records.delete(EARLY_CANCELS, each.asked.job_id)
+    excess = sum(ctx.records.count(EARLY_CANCELS).values()) + 1 - MAX_EARLY_CANCELS
+    if excess > 0:
+        for each in ctx.records.find(EARLY_CANCELS, soonest_first=True, limit=excess):
+            ctx.records.delete(EARLY_CANCELS, each.asked.job_id)
+    ctx.records.put(EARLY_CANCELS, EarlyCancel(asked=message, at=ctx.now))
+
+
 def job_remove(message: JobRemove, ctx: Context) -> Iterable[Message]:
-    """Have an ended job forgotten; the reconciler deletes what is stored of it."""
+    """Mark an ended job for removal; the reconciler deletes its stored objects."""
     record = ctx.records.get(JOBS, message.job_id)
     if record is None:
         return ()
@@ -98,9 +131,14 @@ def clusterspec_ready(message: ClusterSpecReady, ctx: Context) -> Iterable[Messa
 
 
 def rendezvous_timed_out(message: RendezvousTimedOut, ctx: Context) -> Iterator[Message]:
-    """The cluster never came together: the job fails, naming who was missing."""
+    """Fail a job whose cluster did not form in time, naming the missing members."""
     record = _active(ctx, message.job_id)
     if record is None or record.state is JobState.RUNNING or message.at < record.since:
+        return
+    limit = timedelta(seconds=record.submit.timeouts.rendezvous_s)
+    if ctx.now - record.since < limit - NOTICED:
+        # There is time left: the other service's clock is ahead of ours, or was set.
+        yield from decisions.rendezvous(record, ctx)
         return
     verdict = Verdict(
         state=JobState.FAILED,
@@ -113,7 +151,7 @@ def rendezvous_timed_out(message: RendezvousTimedOut, ctx: Context) -> Iterator[
 
 
 def pod_started(message: PodStarted, ctx: Context) -> Iterator[Message]:
-    """A member runs; when all do, the job does."""
+    """Record that a member runs; the job runs when all members do."""
     record = _active(ctx, message.job_id)
     known = record and record.members.get(message.member.name)
     if not record or not known or not _current(known.member, message.member):
@@ -126,7 +164,7 @@ def pod_started(message: PodStarted, ctx: Context) -> Iterator[Message]:
 
 
 def pod_exited(message: PodExited, ctx: Context) -> Iterator[Message]:
-    """A member ended and all it left is stored."""
+    """Record a member's end; its results are stored."""
     record = _active(ctx, message.job_id)
     known = record and record.members.get(message.member.name)
     if not record or not known or not _current(known.member, message.member):

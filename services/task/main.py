@@ -34,7 +34,7 @@ from shared.contracts import (
 from shared.service import Context, Handler, Periodic, Service, ServiceUnit
 from shared.settings import start
 from shared.storage import ObjectStore, S3Store
-from shared.store import Store
+from shared.store import opened
 
 _RECONCILE_S, _RECONCILE_PAUSE_S = 0.5, 0.1
 _PLAN_S = 5.0
@@ -68,14 +68,15 @@ def build(settings: TaskSettings) -> Service:
         cluster = Cluster(settings.kubeconfig, may_act)
         source = ClusterTFJobs(cluster, settings.tfjob_namespaces)
         leading.append(source.start)
-        tfjobs = TFJobs(source, store, settings.s3_bucket, unit, context, submit)
+        projects = {place: project for project, place in settings.project_namespaces.items()}
+        tfjobs = TFJobs(source, store, settings.s3_bucket, unit, context, submit, projects)
         periodic.append(Periodic("tfjobs", _TFJOBS_S, tfjobs.run, pause_s=_TFJOBS_PAUSE_S))
         closing.append(source.close)
     service = Service(
         "task",
         settings,
         handlers=_handlers(submit),
-        store=Store(settings.store_url.get_secret_value()),
+        store=opened(settings.store_url.get_secret_value()),
         periodic=periodic,
         closing=closing,
         elected=True,
@@ -100,7 +101,7 @@ def _handlers(submit: Handler) -> dict[type[Message], Handler]:
 def _runtime(
     settings: TaskSettings, store: ObjectStore, unit: Unit, may_act: Callable[[], None]
 ) -> tuple[Runtime, Planner, list[Callable[[], None]]]:
-    """Where members run, who knows what may run there, and what is to be called before."""
+    """The runtime, its planner, and the functions to call before it is used."""
     if settings.runtime == "local":
         quotas = Quotas(
             settings.cpu,
@@ -114,7 +115,7 @@ def _runtime(
         ground = Ground(settings.first_uid, places)
         return runtime, LocalPlanner(quotas, capacity(settings), unit, ground.problem), []
     # Only here: the local runtime needs nothing of the kubernetes library.
-    from services.task.runtimes.kubernetes import wiring  # noqa: PLC0415
+    from services.task.runtimes.kubernetes import wiring  # noqa: PLC0415 - local jobs do without Kubernetes
 
     kubernetes, planner, view = wiring.build(settings, store, may_act)
     return kubernetes, planner, [view.start]
@@ -139,6 +140,6 @@ def main() -> int:
 
 def _run(settings: TaskSettings) -> None:
     if sys.argv[1:] == ["sweep"]:
-        print(f"{sweep(settings.work_dir)} member(s) stopped")  # noqa: T201 - for people
+        print(f"members stopped: {sweep(settings.work_dir)}")  # noqa: T201 - for people
         return
     build(settings).run()

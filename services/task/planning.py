@@ -1,7 +1,7 @@
-"""Plans: a job as it would be and whether it could run, found without creating anything.
+"""Plans: what a job would become and whether it could run, without creating anything.
 
-A handler only records that somebody asks; ``Planning`` answers, since a planner may have to ask
-an API server.
+A handler only records the request; ``Planning`` answers it, because a planner may have to ask an
+API server.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ from shared.contracts import (
     Scheduling,
 )
 from shared.service import ServiceUnit
+from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
 
 _AT_ONCE = 20
 _WAITING_SEEN = 1000
 _FORGOTTEN = timedelta(minutes=2)
-"""Nobody waits longer for the answer; a request that brings a planner down ends with this."""
+"""Nobody waits longer for the answer; a request that crashes a planner expires after this."""
 
 
 Unit = Callable[[], AbstractContextManager[ServiceUnit]]
 
 
 class Plan(BaseModel):
-    """A runtime's verdict on a job it was not asked to start."""
+    """A runtime's plan of a job, without starting it."""
 
     model_config = ConfigDict(frozen=True)
 
     faults: tuple[Fault, ...] = ()
     """Why a submit would be refused, every reason."""
     notes: tuple[str, ...] = ()
-    """Warnings for people: what is not honoured, or will surprise."""
+    """Warnings for people about ignored fields and surprises."""
     manifests: tuple[dict[str, JsonValue], ...] = ()
     """The objects that would be created, as JSON, without secrets."""
     fits_now: bool | None = None
-    """Whether it could start at once; None when nobody can tell."""
+    """Whether it could start at once; None if unknown."""
     waiting_reason: str = ""
     """The reason for which it would wait when ``fits_now`` is False."""
     checked: bool = False
@@ -61,17 +62,17 @@ class Plan(BaseModel):
 
 
 class Planner(Protocol):
-    """Knows a runtime's rules and room. Every call may be repeated; nothing is ever created."""
+    """Plans jobs by a runtime's rules and capacity, without creating anything."""
 
     @property
     def runtime(self) -> Literal["local", "kubernetes"]:
-        """Where its jobs run."""
+        """The runtime's name."""
 
     def faults(self, submit: JobSubmit) -> tuple[Fault, ...]:
-        """Why a submit is refused, every reason; asks nobody."""
+        """Return why a submit is refused, every reason; asks nobody."""
 
     def refusals(self, submit: JobSubmit) -> tuple[Fault, ...]:
-        """The same, and where there is an API server what that one says, if it answers."""
+        """The same, plus the API server's verdict where there is one and it answers."""
 
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
         """The plan of ``submit``.
@@ -110,7 +111,7 @@ class LocalPlanner:
         return found
 
     def refusals(self, submit: JobSubmit) -> tuple[Fault, ...]:
-        """Nobody else is to be asked."""
+        """There is no API server to ask."""
         return self.faults(submit)
 
     def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
@@ -154,12 +155,12 @@ def _notes(submit: JobSubmit) -> Iterable[str]:
 
 
 class Planning:
-    """Answers what was asked.
+    """Answers requests for plans.
 
     Args:
         planner: the runtime's.
         unit: one transaction of the service.
-        now: what time it is.
+        now: the time.
     """
 
     def __init__(self, planner: Planner, unit: Unit, now: Callable[[], datetime]) -> None:
@@ -185,6 +186,12 @@ class Planning:
             return self._planner.plan(asked.job, server=asked.server)
         except RuntimeUnavailable as error:
             return Plan(notes=(f"the runtime cannot be asked now, try again: {error}",))
+        except Unavailable:
+            raise
+        except Exception:
+            # An unexpected error in one request must not keep the others waiting.
+            log.exception("plan_failed", request=asked.request_id)
+            return Plan(notes=("no plan could be made; the task service's log says why",))
 
     def _planned(self, asked: JobPlan, plan: Plan) -> JobPlanned:
         job = asked.job

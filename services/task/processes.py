@@ -91,7 +91,7 @@ def users() -> set[int]:
 
 
 def kill_user(uid: int, patience_s: float = 5.0) -> bool:
-    """End every process of a user, also one that starts others meanwhile; whether none is left."""
+    """End every process of a user, also new ones, and return whether none is left."""
     deadline = time.monotonic() + patience_s
     while living := of_user(uid):
         if time.monotonic() > deadline:

@@ -1,7 +1,7 @@
-"""Makes the runtime look as the records want it to, over and over.
+"""Brings the runtime in line with the records, repeatedly.
 
-Each pass starts from nothing but records and what the runtime shows, so it may be interrupted
-anywhere: what was not done is done by the next pass, what was done is found done.
+Each pass starts from the records and the runtime's state alone, so it may be interrupted anywhere:
+the next pass does what was left, and finds done what was done.
 """
 
 from __future__ import annotations
@@ -15,43 +15,45 @@ import structlog
 
 from services.task import decisions, handlers, states
 from services.task.admission import admit, capacity
+from services.task.applying import Decisions
+from services.task.clock_watch import ClockWatch
 from services.task.records import ACTIVE_STATES, JOBS, Exit, JobRecord, MemberRecord
 from services.task.removal import Removal
-from services.task.runtime import Observed, Pending, Runtime, RuntimeUnavailable
+from services.task.runtime import Observed, Runtime, RuntimeUnavailable
 from services.task.settings import TaskSettings
 from services.task.spec import member_key
+from services.task.waiting import WaitingReasons
 from shared.changes import with_changes
-from shared.contracts import JobState, Member, Message, PendingCause
+from shared.contracts import JobState, Member, Message
 from shared.observe import JOBS as JOBS_GAUGE
 from shared.service import Context, ServiceUnit
 from shared.storage import ObjectStore, StorageError
 from shared.store.records import Memory
+from shared.unavailable import Unavailable
 
 log = structlog.get_logger(__name__)
 
 _MAX_STARTS = 50
 _MAX_LIVE = 1_000_000
 _RESTLESS_S, _ALL_S = 0.45, 5.0
-_PASSING = {PendingCause.NODE, PendingCause.GANG, PendingCause.QUEUE}
-_PASSING_S = 1.5
 _LOST = Exit(exit_code=-9, fault="its container vanished without a word", infrastructure=True)
 
 
 class Reconciler:
     """Admission, members, time-outs, ends and removal.
 
-    A pass looks at the jobs whose record or pods have changed, twice a second at those that are
-    not settled, and every few seconds at all of them: what it costs follows from what happens, not
-    from how many jobs there are.
+    A pass checks the jobs whose record or pods have changed, those that are not settled twice a
+    second, and all of them every few seconds: its cost depends on what happens, not on the number
+    of jobs.
 
     Args:
         settings: capacities and graces.
-        runtime: where members run.
-        store: where packages, logs and models lie; only removal touches it.
+        runtime: runs members.
+        store: holds packages, logs and models; only removal uses it.
         unit: one transaction of the service.
         context: a handler's context over the records of such a transaction.
-        clock: seconds that only grow.
-        may_act: raises when another replica may be at work by now; asked before each job.
+        clock: monotonic seconds.
+        may_act: raises if another replica may be leading by now; called before each job.
     """
 
     def __init__(
@@ -67,23 +69,24 @@ class Reconciler:
         self._settings = settings
         self._may_act = may_act
         self._clock = clock
+        self._clock_watch = ClockWatch(clock)
         self._runtime = runtime
         self._store = store
         self._unit = unit
         self._context = context
         self._removal = Removal(settings, runtime, store, unit, context, may_act)
         self._total = capacity(settings)
-        self._gone_since: dict[str, float] = {}
-        self._waits_since: dict[str, tuple[PendingCause, float]] = {}
+        self._gone_since: dict[str, dict[str, float]] = {}
+        """Since when members are missing, by job and incarnation."""
+        self._waiting = WaitingReasons(clock)
         self._bucket_there = False
         self._memory: Memory[JobRecord] = {}
         self._looked_at: dict[str, JobRecord] = {}
-        """Jobs that are as they were when they were looked at last, unless the runtime says no."""
+        """Jobs as last checked; unchanged ones are skipped unless the runtime reports them."""
         self._restless: set[str] = set()
-        """Jobs of which the clock, or an attempt that failed, may ask for more."""
+        """Jobs that need another check because of the clock or a failed attempt."""
         self._all_at = self._restless_at = 0.0
-        self._decided: list[tuple[str, Decide]] = []
-        self._cleaned: list[str] = []
+        self._decisions = Decisions(unit, context)
 
     def run(self) -> None:
         """One pass."""
@@ -101,7 +104,7 @@ class Reconciler:
             or record.job_id in (changed or ())
             or (now_and_then and record.job_id in self._restless)
         }
-        # Should this pass be broken off: what was reported to have changed was not looked at.
+        # If this pass is interrupted, the reported changes were not checked.
         after, self._all_at = self._all_at, 0.0
         try:
             self._look(due, everything, {record.job_id for record in live}, ctx)
@@ -118,7 +121,7 @@ class Reconciler:
     def _look(
         self, due: dict[str, JobRecord], everything: bool, live: set[str], ctx: Context
     ) -> None:
-        """At each of these jobs, and at what nobody remembers."""
+        """Check each of these jobs, and members of unknown jobs."""
         strays = self._runtime.known() - live
         observed: dict[str, list[Observed]] = {}
         for each in self._runtime.observe(None if everything else due.keys() | strays):
@@ -130,18 +133,24 @@ class Reconciler:
             except RuntimeUnavailable as error:
                 log.warning("runtime_postponed", job=job_id, error=str(error))
                 settled = False
+            except Unavailable:
+                raise
+            except Exception:
+                # An unexpected error about one job must not affect the others.
+                log.exception("job_not_reconciled", job=job_id)
+                settled = False
             self._looked_at[job_id] = record
             (self._restless.discard if settled else self._restless.add)(job_id)
         self._restless &= live
-        for job_id in self._waits_since.keys() - live:
-            del self._waits_since[job_id]
-        for job_id in self._looked_at.keys() - live:
-            del self._looked_at[job_id]
-        self._apply()
+        self._waiting.keep_only(live)
+        for remembered in (self._looked_at, self._gone_since):
+            for job_id in remembered.keys() - live:
+                del remembered[job_id]
+        self._decisions.apply()
         self._removal.strays((observed.keys() | strays) - live, observed)
 
     def _live(self) -> tuple[list[JobRecord], Context]:
-        """Jobs that are not done with, those just admitted among them."""
+        """Jobs with work left, including those just admitted."""
         with self._unit() as unit:
             ctx = self._context(unit)
             live = unit.records.find(
@@ -151,10 +160,14 @@ class Reconciler:
                 limit=_MAX_LIVE,
                 memory=self._memory,
             )
+            if step := self._clock_watch.step(ctx.now):
+                live = [states.moved(record, step) for record in live]
+                unit.records.put_all(JOBS, live)
             waiting = unit.records.find(JOBS, status=JobState.ACCEPTED, limit=_MAX_STARTS)
             if waiting:
                 active = [record for record in live if record.state in ACTIVE_STATES]
                 live += self._admit(unit, ctx, admit(waiting, active, self._total))
+        self._clock_watch.settle()
         return live, ctx
 
     def _count(self) -> None:
@@ -181,7 +194,7 @@ class Reconciler:
                 messages += [event, *decisions.rendezvous(record, ctx)]
                 admitted.append(record)
             elif not waiting.waiting:
-                # Published once; the free capacity changes all the time and is nobody's news.
+                # Published once; the free capacity changes constantly and is not worth an event.
                 record, waits = states.wait(waiting, reason, ctx.now)
                 messages.append(waits)
             else:
@@ -191,7 +204,7 @@ class Reconciler:
         return admitted
 
     def _job(self, record: JobRecord, observed: list[Observed], ctx: Context) -> bool:
-        """Act on one job; whether nothing but a change asks for more."""
+        """Act on one job; returns whether it needs no further check until it changes."""
         alive = {o.key for o in observed if o.alive}
         seen = {o.key for o in observed}
         wanted = {member_key(record.job_id, m.member): m for m in record.members.values()}
@@ -205,14 +218,15 @@ class Reconciler:
                     self._runtime.stop(record.job_id, each, self._settings.stop_grace_s)
         if record.state.terminal:
             if not alive and self._runtime.remove(record.job_id):
-                self._cleaned.append(record.job_id)
+                self._decisions.cleaned(record.job_id)
             return False
         dead = {o.key: o for o in observed if not o.alive}
         missing = []
-        for key, member in wanted.items():
-            if member.phase == "exited" or key in alive:
-                self._gone_since.pop(key, None)
-            elif key in seen or stop_all or member.phase == "running":
+        absent = {k: m for k, m in wanted.items() if m.phase != "exited" and k not in alive}
+        gone = self._gone_since.get(record.job_id, {})
+        self._gone_since[record.job_id] = {k: since for k, since in gone.items() if k in absent}
+        for key, member in absent.items():
+            if key in seen or stop_all or member.phase == "running":
                 self._maybe_lost(key, record, member, dead.get(key))
             else:
                 missing.append(member.member)
@@ -223,44 +237,36 @@ class Reconciler:
         return quiet and record.state is JobState.RUNNING and alive == wanted.keys()
 
     def _explain(self, record: JobRecord, living: list[Member], ctx: Context) -> None:
-        """Tell what keeps a job from running, and have an overdue cluster wait again."""
+        """Publish what keeps a job from running, and have an overdue cluster wait again."""
         if record.state is JobState.RUNNING or record.verdict is not None:
-            self._waits_since.pop(record.job_id, None)
+            self._waiting.forget(record.job_id)
             return
         found = self._runtime.pending(record.job_id)
         if found is not None and found.overdue:
-            self._decide(record, decisions.requeue)
-            self._apply()
+            self._decisions.add(record.job_id, decisions.requeue)
+            self._decisions.apply()
             self._runtime.end(record.job_id, living, self._settings.stop_grace_s)
-        if self._lasts(record.job_id, found) and decisions.is_news(record.pending, found, ctx.now):
-            self._decide(record, lambda r, ctx: decisions.note_pending(r, found, ctx))
-
-    def _lasts(self, job_id: str, found: Pending | None) -> bool:
-        """Whether a reason is worth telling: some belong to every start, and pass at once."""
-        if found is None or found.overdue or found.cause not in _PASSING:
-            self._waits_since.pop(job_id, None)
-            return True
-        cause, since = self._waits_since.get(job_id, (None, 0.0))
-        if cause is not found.cause:
-            since = self._clock()
-            self._waits_since[job_id] = found.cause, since
-        return self._clock() - since >= _PASSING_S
+        if self._waiting.lasts(record.job_id, found) and decisions.is_news(
+            record.pending, found, ctx.now
+        ):
+            self._decisions.add(record.job_id, lambda r, ctx: decisions.note_pending(r, found, ctx))
 
     def _maybe_lost(
         self, key: str, record: JobRecord, member: MemberRecord, dead: Observed | None
     ) -> None:
-        """A dead member's last message may still be on its way; then its surroundings tell."""
+        """A dead member's last message may still arrive; otherwise its surroundings decide."""
         if dead is not None and (end := dead.end) is not None:
-            self._decide(record, lambda _record, ctx: handlers.pod_exited(end, ctx))
+            self._decisions.add(record.job_id, lambda _record, ctx: handlers.pod_exited(end, ctx))
             return
         fate = _LOST if dead is None or dead.fate is None else dead.fate
-        since = self._gone_since.setdefault(key, self._clock())
+        gone = self._gone_since.setdefault(record.job_id, {})
+        since = gone.setdefault(key, self._clock())
         if self._clock() - since >= self._settings.lost_grace_s:
-            self._gone_since.pop(key, None)
-            self._decide(record, lambda r, ctx: _lost(r, member, fate, ctx))
+            del gone[key]
+            self._decisions.add(record.job_id, lambda r, ctx: _lost(r, member, fate, ctx))
 
     def _judge(self, record: JobRecord, ctx: Context) -> None:
-        """Time-outs, and failures that turned out to be nobody else's."""
+        """Handle time-outs, and failures that no other member caused."""
         settle = timedelta(seconds=self._settings.settle_s)
 
         def due(r: JobRecord, ctx: Context) -> Iterable[Message]:
@@ -275,32 +281,9 @@ class Reconciler:
 
         # Most of the time nothing is due; then no transaction is worth it.
         if record.suspect is not None or decisions.timed_out(record, ctx) is not None:
-            self._decide(record, due)
-
-    def _decide(self, record: JobRecord, decide: Decide) -> None:
-        """Have ``decide`` applied to the job when all have been looked at."""
-        self._decided.append((record.job_id, decide))
-
-    def _apply(self) -> None:
-        """Decisions on the newest records: handlers may have changed them meanwhile."""
-        decided, self._decided = self._decided, []
-        cleaned, self._cleaned = self._cleaned, []
-        if not decided and not cleaned:
-            return
-        with self._unit() as unit:
-            ctx, messages = self._context(unit), list[Message]()
-            for job_id, decide in decided:
-                newest = unit.records.get(JOBS, job_id)
-                if newest is not None and newest.state in ACTIVE_STATES:
-                    messages += decide(newest, ctx)
-            for job_id in cleaned:
-                newest = unit.records.get(JOBS, job_id)
-                if newest is not None:
-                    unit.records.put(JOBS, with_changes(newest, cleaned=True))
-            unit.emit(*messages)
+            self._decisions.add(record.job_id, due)
 
 
-Decide = Callable[[JobRecord, Context], Iterable[Message]]
 _ENDED = [state for state in JobState if state.terminal]
 
 

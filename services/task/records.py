@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
@@ -12,6 +12,7 @@ from shared.contracts import (
     MAX_ARTIFACTS,
     Artifact,
     FailureClass,
+    JobCancel,
     JobPlan,
     JobState,
     JobSubmit,
@@ -31,7 +32,7 @@ class _Frozen(BaseModel):
 
 
 class Exit(_Frozen):
-    """How a member ended."""
+    """The end of a member."""
 
     exit_code: int
     oom: bool = False
@@ -42,7 +43,7 @@ class Exit(_Frozen):
 
 
 class MemberRecord(_Frozen):
-    """One member: the incarnation that is wanted, and the end that it reported."""
+    """One member: its desired incarnation, and the end that it reported."""
 
     role: Role
     index: int
@@ -77,7 +78,7 @@ class PendingNote(_Frozen):
 
 
 class Verdict(_Frozen):
-    """How the job will end, once everything of it is stored and gone."""
+    """The outcome of a job, which takes effect once everything is stored and gone."""
 
     state: JobState
     reason: str
@@ -101,7 +102,7 @@ class JobRecord(_Frozen):
     attempt: int = 1
     retries: dict[FailureClass, int] = {}
     pending: PendingNote | None = None
-    """Why it has not got all its members yet, as it was published last."""
+    """Why members are still missing, as published last."""
     waiting: str = ""
     """Why it has not started yet, if it waits."""
     epoch: int = 0
@@ -112,7 +113,7 @@ class JobRecord(_Frozen):
     """The first files of each member that are stored, so many in all as an event may name."""
     stored: dict[str, Stored] = {}
     suspect: Verdict | None = None
-    """A failure that may be the mere consequence of another member's loss."""
+    """A failure that may only be a consequence of another member's loss."""
     verdict: Verdict | None = None
     ended_at: AwareDatetime | None = None
     removing: bool = False
@@ -144,7 +145,7 @@ class JobRecord(_Frozen):
 
 
 def _group(record: JobRecord) -> str | None:
-    """The work that the reconciler still has to do: what to look at, and what to delete."""
+    """The remaining work of the reconciler: jobs to check, and jobs to delete."""
     if record.cleaned:
         return "removing" if record.removing else None
     return None if record.state is JobState.ACCEPTED else "live"
@@ -161,13 +162,35 @@ JOBS = Collection(
 
 
 class PlanRequest(_Frozen):
-    """Somebody asks what a job would be; answered and forgotten by the next pass."""
+    """A request for a plan; the next pass answers and deletes it."""
 
     asked: JobPlan
     at: AwareDatetime
 
 
 PLANS = Collection("plans", PlanRequest, key=lambda r: r.asked.request_id)
+
+
+EARLY_CANCEL_KEPT = timedelta(minutes=30)
+"""For so long a cancel waits for its job: the last retry of a submit comes within 13 minutes."""
+MAX_EARLY_CANCELS = 10_000
+
+
+class EarlyCancel(_Frozen):
+    """A cancel that came before its job, whose submit may be waiting for a retry."""
+
+    asked: JobCancel
+    at: AwareDatetime
+
+    @property
+    def until(self) -> datetime:
+        """When it no longer holds: a job of this id is then another one."""
+        return self.at + EARLY_CANCEL_KEPT
+
+
+EARLY_CANCELS = Collection(
+    "early_cancels", EarlyCancel, key=lambda r: r.asked.job_id, due=lambda r: r.until
+)
 
 
 def first_members(submit: JobSubmit) -> dict[str, MemberRecord]:

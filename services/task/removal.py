@@ -1,28 +1,32 @@
-"""Removal of what is over: members nobody remembers, records and what is stored of them."""
+"""Removes what has ended: unknown members, expired records and their stored objects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 
+import structlog
+
 from services.task import states
 from services.task.records import JOBS
 from services.task.runtime import Observed, Runtime
 from services.task.settings import TaskSettings
 from shared.service import Context, ServiceUnit
-from shared.storage import ObjectStore
+from shared.storage import ObjectStore, StorageError, StorageUnavailable
+
+log = structlog.get_logger(__name__)
 
 _AT_ONCE = 50
 _REMOVING = "removing"
 
 
 class Removal:
-    """Removes strays and expired jobs; each call may be broken off and comes again.
+    """Removes unknown members and expired jobs; each call may be interrupted and is repeated.
 
     Args:
         settings: the bucket, and how long a member may take to end.
         runtime: where members run.
-        store: where packages, logs and models lie.
+        store: holds packages, logs and models.
         unit: one transaction of the service.
         context: a handler's context over the records of such a transaction.
         may_act: raises when another replica may be at work by now.
@@ -42,7 +46,7 @@ class Removal:
         self._unit, self._context = unit, context
 
     def strays(self, known: Collection[str], observed: Mapping[str, list[Observed]]) -> None:
-        """End the members that nobody remembers of these jobs, which are not live.
+        """End the members of these jobs, which are not live according to the records.
 
         What was live when a pass began is remembered, or was cleaned up by it.
         """
@@ -62,7 +66,7 @@ class Removal:
                 self._runtime.remove(job_id)
 
     def expire(self) -> None:
-        """Forget ended jobs that were removed or whose time is over, and what is stored."""
+        """Delete ended jobs that were removed or have expired, and their stored objects."""
         with self._unit() as unit:
             now = self._context(unit).now
             due = unit.records.find(JOBS, due_before=now, limit=_AT_ONCE)
@@ -70,13 +74,23 @@ class Removal:
         for record in {r.job_id: r for r in [*asked, *due]}.values():
             if not record.cleaned:
                 continue
-            prefix, bucket = f"jobs/{record.job_id}/", self._settings.s3_bucket
-            keys = [info.key for info in self._store.list(bucket, prefix)]
-            if keys:
-                self._may_act()
-                self._store.delete(bucket, keys)
+            try:
+                self._delete_stored(record.job_id)
+            except StorageUnavailable:
+                raise
+            except StorageError as error:
+                # What the store does not delete, such as a locked object, keeps its own job alone.
+                log.warning("removal_postponed", job=record.job_id, error=str(error))
+                continue
             reason = "removed on request" if record.removing else "kept long enough"
             with self._unit() as unit:
                 now = self._context(unit).now
                 unit.emit(states.removed(record, reason, now))
                 unit.records.delete(JOBS, record.job_id)
+
+    def _delete_stored(self, job_id: str) -> None:
+        bucket = self._settings.s3_bucket
+        keys = [info.key for info in self._store.list(bucket, f"jobs/{job_id}/")]
+        if keys:
+            self._may_act()
+            self._store.delete(bucket, keys)

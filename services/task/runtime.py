@@ -1,4 +1,4 @@
-"""Where members run. A runtime hears again and again what should be; it holds no truth."""
+"""The port of runtimes, which are told repeatedly what should run and keep no state of record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["MemberSpec", "Observed", "Pending", "Runtime", "RuntimeUnavailable",
 
 
 class RuntimeUnavailable(Exception):
-    """The runtime cannot act now; it is asked again."""
+    """The runtime cannot act now; the call is repeated."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Observed:
     end: PodExited | None = None
     """The last report of a dead one, where the runtime has it: it was not lost."""
     fate: Exit | None = None
-    """How a dead one ended as its surroundings saw it."""
+    """How a dead one ended, as observed from outside."""
 
     @property
     def key(self) -> str:
@@ -43,42 +43,42 @@ class Pending:
     advice: str
     members: tuple[str, ...] = ()
     overdue: bool = False
-    """Part of its cluster holds nodes in vain: it is to give them back and wait again."""
+    """Part of its cluster occupies nodes uselessly: it must release them and wait again."""
 
 
 class Runtime(Protocol):
     """Starts and stops members. Every call may be repeated at any time without harm."""
 
     def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
-        """Start these incarnations unless they were started before, by whomever.
+        """Start these incarnations unless they have been started before, by any process.
 
-        Called for every active job, also with nothing to start: what the runtime keeps up for a
-        job, it keeps up after a restart, too.
+        Called for every active job, even with nothing to start, so that the runtime can restore
+        what it maintains for a job after a restart.
         """
 
     def changed(self) -> set[str] | None:
-        """Jobs of which something else may be seen than when this was asked last.
+        """Jobs of which something may have changed since the last call.
 
-        None where the runtime does not hear of changes: any job may have changed.
+        None if the runtime is not notified of changes: any job may have changed.
         """
 
     def observe(self, job_ids: Collection[str] | None = None) -> list[Observed]:
         """Every incarnation of these jobs (None: of all) that was started and not yet removed."""
 
     def known(self) -> set[str]:
-        """Ids of the jobs of which anything is there."""
+        """Ids of the jobs of which anything exists."""
 
     def pending(self, job_id: str) -> Pending | None:
-        """The cause that keeps a job from starting, None where none is known."""
+        """The cause that keeps a job from starting; None if none is known."""
 
     def stop(self, job_id: str, member: Member, grace_s: float) -> None:
-        """Ask it to store its results and end; ``grace_s`` after the first asking, end it."""
+        """Ask it to store its results and stop; kill it ``grace_s`` after the first request."""
 
     def end(self, job_id: str, members: Sequence[Member], grace_s: float) -> None:
-        """The same for all that is left of a job; nothing of it is started any more."""
+        """The same for everything left of a job; none of it is started any more."""
 
     def remove(self, job_id: str) -> bool:
-        """Delete what is left of a job none of whose members is alive; True when all is gone."""
+        """Delete what is left of a job without living members; True when everything is gone."""
 
     def close(self) -> None:
-        """Hold no connection and no thread any more; members live on."""
+        """Release all connections and threads; members keep running."""

@@ -25,34 +25,34 @@ class TaskSettings(ServiceSettings):
     replicas: int = Field(
         default=1,
         ge=1,
-        description="The number of processes of this service that are started. One of them works,"
-        " the others stand by; more than one need PostgreSQL.",
+        description="The number of replicas of this service. One of them leads, the others stand "
+        "by; more than one requires PostgreSQL.",
     )
     member_broker_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672/%2F"),
-        description="AMQP URL of the broker user `member`, handed to launchers on their stdin.",
+        description="AMQP URL of the broker user `member`, passed to launchers on their stdin.",
     )
     member_signing_key: SecretStr = Field(
         default=SecretStr(""),
-        description="PEM of a P-256 private key. With it, launchers get in place of user and"
-        " password of that URL a token that opens their own job's messages only; the broker must"
-        " know its public key. Without, all jobs share the URL's user.",
+        description="A P-256 private key (PEM). With it, launchers receive a token for their own "
+        "job's messages instead of that URL's user and password; the broker must know the "
+        "public key. Without it, all jobs share that user.",
     )
     member_host: str = Field(
         default="127.0.0.1",
-        description="The address under which members of a job on this machine reach each other.",
+        description="The address at which members of a job on this machine reach each other.",
     )
     capacity_cpu: float = Field(
         default=0,
         ge=0,
-        description="CPU cores all jobs may ask for together; 0: 4 x this machine's, or what the"
-        " cluster has.",
+        description="The CPU cores that all jobs together may request; 0: four times this "
+        "machine's, or what the cluster has.",
     )
     capacity_memory: int = Field(
         default=0,
         ge=0,
-        description="Bytes all jobs may ask for together; 0: 80 % of this machine's, or what the"
-        " cluster has.",
+        description="The bytes of memory that all jobs together may request; 0: 80 % of this "
+        "machine's, or what the cluster has.",
     )
     max_active: int = Field(
         default=1000,
@@ -65,20 +65,23 @@ class TaskSettings(ServiceSettings):
     program_grace_s: float = Field(
         default=20.0,
         ge=0,
-        description="Seconds between SIGTERM and SIGKILL of a program, in which it can save.",
+        description="Seconds between SIGTERM and SIGKILL, in which a program can save its work.",
     )
     stop_grace_s: float = Field(
         default=90.0,
         gt=0,
-        description="Seconds a launcher may take to end its program and to store logs and model.",
+        description="Seconds that a launcher may take to end its program and store logs and model.",
     )
     lost_grace_s: float = Field(
-        default=1.5, gt=0, description="Seconds a dead member's last message may take to arrive."
+        default=1.5,
+        gt=0,
+        description="Seconds that a dead member's last message may take to arrive.",
     )
     settle_s: float = Field(
         default=4.0,
         gt=0,
-        description="Seconds a distributed member's failure waits for a lost member as its cause.",
+        description="How many seconds after a member's failure a lost member still counts as its "
+        "cause.",
     )
     jobs_dir: Path | None = Field(
         default=None, description="The directory in which members work; empty: `jobs` in STATE_DIR."
@@ -87,28 +90,29 @@ class TaskSettings(ServiceSettings):
         default=1_900_000_000,
         ge=1000,
         lt=2**31,
-        description="Where the service is root, jobs of this machine run as users of their own:"
-        " the first of their numbers. None of them may be anybody else's.",
+        description="The first user id for jobs, if the service runs as root; each job on this "
+        "machine runs as its own user. The ids must not be used by anybody else.",
     )
     uids: int = Field(
-        default=2000, ge=1, le=100_000, description="The number of such users, one a job."
+        default=2000, ge=1, le=100_000, description="The number of such user ids, one per job."
     )
 
     runtime: Literal["local", "kubernetes"] = Field(
-        default="local", description="The place where members run: this machine, or pods."
+        default="local", description="Where members run: on this machine, or in pods."
     )
     namespace: str = Field(default="default", description="Kubernetes namespace of the jobs' pods.")
     project_namespaces: dict[ProjectName, KubernetesName] = Field(
         default_factory=dict,
-        description="Kubernetes namespaces for the jobs of some projects, by project; the pods of"
-        " all others run in NAMESPACE. What jobs may name (allowed_…) is looked up in each.",
+        description="Kubernetes namespaces for the jobs of certain projects, by project; all "
+        "others run in NAMESPACE. The objects that jobs may name (allowed_…) are looked up "
+        "in the job's namespace.",
     )
     owner: str = Field(
         default="barograph",
         max_length=63,
         pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$",
-        description="The mark on this installation's Kubernetes objects; no other installation in "
-        "the namespace of the jobs may have it.",
+        description="The label value that marks this installation's Kubernetes objects, unique "
+        "in the jobs' namespace.",
     )
     program_uid: int = Field(
         default=10_001, ge=1, description="User and group of all containers of a job."
@@ -117,9 +121,7 @@ class TaskSettings(ServiceSettings):
         default="",
         description="The image of a pod's init and sidecar containers: the task service's own.",
     )
-    program_image: str = Field(
-        default="", description="The image of programs whose job names none."
-    )
+    program_image: str = Field(default="", description="The image for jobs that name none.")
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
         default="IfNotPresent", description="The policy by which nodes pull images."
     )
@@ -127,7 +129,7 @@ class TaskSettings(ServiceSettings):
     queue: str = Field(default="", description="The Kueue LocalQueue of jobs that name none.")
     node_selector: dict[str, str] = Field(
         default_factory=dict,
-        description="Labels of the nodes jobs may use.",
+        description="Labels of the nodes that jobs may use.",
     )
     tolerations: list[dict[str, object]] = Field(
         default_factory=list,
@@ -135,16 +137,16 @@ class TaskSettings(ServiceSettings):
     )
     allowed_images: tuple[str, ...] = Field(
         default=("tensorflow/tensorflow",),
-        description="Repositories jobs may take images from beside the program image's;"
-        " one that ends in `/` stands for all that begin so, `*` for all.",
+        description="Repositories from which jobs may use images, in addition to the program "
+        "image's; one that ends in `/` allows everything below it, `*` everything.",
     )
     allowed_priority_classes: tuple[str, ...] = Field(
         default=(),
-        description="PriorityClasses jobs may name; `*`: all but `system-*`.",
+        description="PriorityClasses that jobs may name; `*`: all but `system-*`.",
     )
     allowed_queues: tuple[str, ...] = Field(
         default=("*",),
-        description="Kueue LocalQueues of the jobs' namespace they may name.",
+        description="Kueue LocalQueues of the jobs' namespace that jobs may name; `*`: all.",
     )
     allowed_claims: tuple[str, ...] = Field(
         default=(),
@@ -156,18 +158,18 @@ class TaskSettings(ServiceSettings):
     )
     allowed_secrets: tuple[KubernetesName, ...] = Field(
         default=(),
-        description="Secrets of the jobs' namespace that jobs may read, or pull images with, each"
-        " by its name: what launchers are given lies in Secrets beside them.",
+        description="Secrets of the jobs' namespace that jobs may read or pull images with, each "
+        "by name, because launchers' own Secrets are in the same namespace.",
     )
     allowed_nfs: tuple[str, ...] = Field(
         default=(),
-        description="NFS exports that jobs may mount, as `SERVER:/PATH`; what lies below one is"
-        " allowed with it.",
+        description="NFS exports that jobs may mount, as `SERVER:/PATH`, including everything "
+        "below them.",
     )
     allowed_host_paths: tuple[str, ...] = Field(
         default=(),
-        description="Directories of the nodes that jobs may mount, to read only; what lies below"
-        " one is allowed with it.",
+        description="Directories of the nodes that jobs may mount read-only, including "
+        "everything below them.",
     )
     allowed_tolerations: tuple[str, ...] = Field(
         default=(),
@@ -178,8 +180,8 @@ class TaskSettings(ServiceSettings):
     )
     allowed_service_accounts: tuple[KubernetesName, ...] = Field(
         default=(),
-        description="Service accounts of the jobs' namespace whose identity jobs may take, each by"
-        " its name; programs may have their tokens.",
+        description="Service accounts of the jobs' namespace that jobs may use, each by name; "
+        "programs may receive their tokens.",
     )
     trust_config_map: str = Field(
         default="",
@@ -189,23 +191,23 @@ class TaskSettings(ServiceSettings):
     program_storage: str = Field(
         default="64Gi",
         pattern=r"^[1-9][0-9]{0,11}(Ki|Mi|Gi|Ti)$",
-        description="The share that a pod of a job may take of its node's disk, package and results"
-        " included, as a Kubernetes quantity; more ends it.",
+        description="The disk space that a pod of a job may use on its node, including package "
+        "and results, as a Kubernetes quantity; a pod that uses more is evicted.",
     )
     pod_grace_s: int = Field(
         default=120,
         ge=10,
-        description="The seconds that a pod has to store results once it is to go.",
+        description="Seconds that a pod has to store results once it is asked to stop.",
     )
     node_loss_s: int = Field(
         default=30,
         ge=0,
-        description="Seconds a node may be unreachable before its pods count as lost.",
+        description="Seconds that a node may be unreachable before its pods count as lost.",
     )
     gang_s: float = Field(
         default=120.0,
         gt=0,
-        description="Seconds a cluster's pods may take to find nodes, all of them.",
+        description="Seconds within which all pods of a cluster must be scheduled.",
     )
     tfjob_namespaces: tuple[KubernetesName, ...] = Field(
         default=(),
@@ -233,7 +235,7 @@ class TaskSettings(ServiceSettings):
     @field_validator("member_signing_key")
     @classmethod
     def _signs(cls, key: SecretStr) -> SecretStr:
-        # Where a variable is one line, its newlines are written so.
+        # A variable that must be one line has its newlines escaped.
         pem = key.get_secret_value().replace("\\n", "\n")
         if pem:
             check_signing_key(pem)
@@ -280,5 +282,5 @@ class TaskSettings(ServiceSettings):
 
     @property
     def work_dir(self) -> Path:
-        """Where members have their directories."""
+        """The root of members' directories."""
         return (self.jobs_dir or self.state_dir / "jobs").expanduser().resolve()

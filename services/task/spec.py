@@ -55,7 +55,7 @@ def member_key(job_id: str, member: Member) -> str:
 
 
 class PodSpec(BaseModel):
-    """The part that all pods of a job are given; who each of them is, Kubernetes says."""
+    """The part that all pods of a job share; Kubernetes tells each of them its identity."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +67,7 @@ class PodSpec(BaseModel):
 
 
 class PodPlaces:
-    """Where the volumes are in a job's containers."""
+    """The mounts of the volumes in a job's containers."""
 
     EXCHANGE = Path("/barograph/exchange")
     WORK = Path("/barograph/work")
@@ -83,7 +83,7 @@ CHECKPOINT_OBJECT = "checkpoints.tar.gz"
 
 
 def checkpoint_key(job_id: str) -> str:
-    """Where a job's newest checkpoints are stored."""
+    """The prefix under which a job's latest checkpoints are stored."""
     return f"jobs/{job_id}/{CHECKPOINT_OBJECT}"
 
 

@@ -1,14 +1,15 @@
-r"""The job's state machine: each transition gives the new record and the event that tells of it.
+r"""The job's state machine: each transition returns the new record and its event.
 
     accepted -> starting -> running -> succeeded | failed | cancelled
                        \-> retrying -> running
 
-Pure: time comes in. Terminal states never change; what is not in ``ALLOWED`` raises.
+Pure: the time is an argument. Terminal states never change; transitions outside of ``ALLOWED``
+raise.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.task.records import (
     JobRecord,
@@ -81,7 +82,7 @@ def announced(record: JobRecord) -> JobAccepted:
 
 
 def wait(record: JobRecord, reason: str, now: datetime) -> tuple[JobRecord, JobAccepted]:
-    """The job has to wait; tells why."""
+    """The job must wait, for this reason."""
     record = _to(record, S.ACCEPTED, record.since, waiting=reason)
     return record, JobAccepted(**_event(record, reason, now), submit=record.submit)
 
@@ -89,12 +90,13 @@ def wait(record: JobRecord, reason: str, now: datetime) -> tuple[JobRecord, JobA
 def start(record: JobRecord, now: datetime) -> tuple[JobRecord, JobStarting]:
     """Its members are to be started."""
     record = _to(record, S.STARTING, now, waiting="")
-    reason = f"starting {len(record.members)} member(s)"
+    count = len(record.members)
+    reason = f"starting {count} member{'s' * (count != 1)}"
     return record, JobStarting(**_event(record, reason, now), attempt=record.attempt)
 
 
 def pend(record: JobRecord, found: Pending, now: datetime) -> tuple[JobRecord, JobPending]:
-    """The job cannot go on so far; tells the one reason that matters."""
+    """The job cannot proceed yet, for the reason that matters most."""
     note = PendingNote(cause=found.cause, reason=found.reason, at=now)
     record = with_changes(record, pending=note, sequence=record.sequence + 1)
     return record, JobPending(
@@ -144,9 +146,15 @@ def retry(
     return record, event
 
 
+def moved(record: JobRecord, step: timedelta) -> JobRecord:
+    """The same job after the clock was set by so much: what it waits for moves with the clock."""
+    suspect = record.suspect and with_changes(record.suspect, at=record.suspect.at + step)
+    return with_changes(record, since=record.since + step, suspect=suspect)
+
+
 def finish(record: JobRecord, verdict: Verdict, now: datetime) -> tuple[JobRecord, JobEvent]:
     """The one and only end."""
-    # A job that was never started left nothing to take away; thousands may end like that.
+    # A job that was never started left nothing to remove; thousands may end like that.
     untouched = record.state is S.ACCEPTED
     ended = {"verdict": verdict, "ended_at": now, "suspect": None, "cleaned": untouched}
     record = _to(record, verdict.state, now, **ended)
@@ -168,7 +176,7 @@ def finish(record: JobRecord, verdict: Verdict, now: datetime) -> tuple[JobRecor
 
 
 def removed(record: JobRecord, reason: str, now: datetime) -> JobRemoved:
-    """The farewell of an ended job; its state stays what it was."""
+    """The removal of an ended job, whose state does not change."""
     return JobRemoved(**_event(record, reason, now) | {"sequence": record.sequence + 1})
 
 

@@ -1,8 +1,7 @@
-"""Who the programs of this machine run as: a user of its own for each job, never root.
+"""The users under which programs run on this machine: one per job, never root.
 
-The numbers come from records, not from the job's id: whoever chooses the id must not choose the
-user. A number is taken until nothing of its job is left, and then it is the last in the row to be
-given again.
+Ids come from records, not from the job's id: whoever chooses the job's id must not choose the user.
+A user id is in use until nothing of its job is left, and then it is the last to be used again.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class _User(BaseModel):
 
 
 class _Newest(BaseModel):
-    """The number that was given last."""
+    """The id that was assigned last."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,13 +53,13 @@ _NEWEST = Collection("newest-user", _Newest, key=lambda r: r.key)
 
 
 class Users:
-    """Gives numbers to jobs.
+    """Assigns user ids to jobs.
 
     Args:
-        first: the least number.
+        first: the lowest id.
         count: how many there are.
         unit: one transaction of the service.
-        occupied: numbers something on this machine belongs to, whatever the records say.
+        occupied: ids that own something on this machine, whatever the records say.
     """
 
     def __init__(
@@ -93,7 +92,7 @@ class Users:
             return None if user is None else user.uid
 
     def release(self, job_id: str) -> None:
-        """Nothing of the job is left: its number may be given again."""
+        """Release the job's id, because nothing of the job is left."""
         with self._unit() as unit:
             unit.records.delete(USERS, job_id)
 
@@ -107,7 +106,7 @@ class Users:
 
 
 class Ground:
-    """Whether a program could work here as a user who owns nothing.
+    """Checks whether a program could work here as a user who owns nothing.
 
     Asked before a job is accepted; what worked once is not tried again.
     """

@@ -1,4 +1,4 @@
-"""The reasons that make a job impossible here, all of them named at once.
+"""Validates a job against this installation, naming all faults at once.
 
 The contract has checked each field by itself; this looks at fields together, and at what this
 installation allows.
@@ -25,7 +25,7 @@ class Quotas:
     gpu: int
     members: int
     bucket: str = "barograph"
-    """Where packages are."""
+    """The bucket of packages."""
 
 
 def faults(submit: JobSubmit, quotas: Quotas) -> tuple[Fault, ...]:
@@ -40,7 +40,7 @@ def faults(submit: JobSubmit, quotas: Quotas) -> tuple[Fault, ...]:
 def _roles(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
     number = len(first_members(submit))
     if number > quotas.members:
-        yield "workers", f"{number} members are asked for; at most {quotas.members} are allowed"
+        yield "workers", f"{number} members are requested; at most {quotas.members} are allowed"
     if submit.cluster_style == "flags" and submit.type == "single":
         yield "cluster_style", "'flags' needs type 'distribute'; a single job has no cluster"
     if submit.type == "single" and submit.success_policy not in (None, "worker0"):
@@ -50,12 +50,12 @@ def _roles(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
 def _resources(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
     if submit.total_cpu > quotas.cpu:
         asked = _sum(submit, lambda each: f"{each.cpu:g} cores")
-        yield "resources.cpu", f"{asked} are asked for; {quotas.cpu:g} is the quota"
+        yield "resources.cpu", f"{asked} are requested; {quotas.cpu:g} is the quota of all jobs"
     if submit.total_memory > quotas.memory:
         asked = _sum(submit, lambda each: each.memory)
         yield (
             "resources.memory",
-            f"{asked} is asked for; {quotas.memory / 2**20:.0f}Mi is the quota",
+            f"{asked} is requested; {quotas.memory / 2**20:.0f}Mi is the quota of all jobs",
         )
     for role in submit.roles():
         each, own = submit.resources_of(role), role in submit.role_resources
@@ -65,7 +65,7 @@ def _resources(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
         if each.shared_memory and memory_bytes(each.shared_memory) > memory_bytes(each.memory):
             yield f"{field}.shared_memory", "it counts as memory: at most as much as `memory`"
         if each.gpu > quotas.gpu:
-            yield f"{field}.gpu", f"{each.gpu} GPUs are asked for; {quotas.gpu} is the quota"
+            yield f"{field}.gpu", f"GPUs requested: {each.gpu}; the quota is {quotas.gpu}"
 
 
 def _sum(submit: JobSubmit, said: Callable[[Resources], str]) -> str:
@@ -79,7 +79,7 @@ def _sum(submit: JobSubmit, said: Callable[[Resources], str]) -> str:
 
 
 def _package(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
-    """Only what was uploaded as its project's: who signs for a job may read much more."""
+    """Check that the package belongs to the project; the signer's key could read any object."""
     if not is_package(submit.package, quotas.bucket, submit.project):
         place = f"{quotas.bucket}:{prefix_of(submit.project)}:NAME"
         yield "package", f"must be {place}, as `tshell upload` says it for the job's project"
@@ -95,7 +95,7 @@ _MADE_PYTHON = {
     "ipynb": "; make one of the notebook: jupyter nbconvert --to script NOTEBOOK",
     "sh": "; have one start the script: subprocess.run(['bash', 'NAME.sh'], check=True)",
 }
-"""How other kinds of programs become one."""
+"""Advice for programs of other kinds."""
 
 
 def _program(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Runs one member of a job beside the user's program, and tells the platform about it.
+"""The launcher: runs one member of a job and reports to the platform.
 
 It alone holds credentials. It fetches and unpacks the package, holds a port, takes part in the
 rendezvous, runs the program, moves its output to the object store, and uploads what the program

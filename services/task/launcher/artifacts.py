@@ -1,30 +1,31 @@
-"""The files the program leaves: model and outputs, uploaded with their checksums."""
+"""Uploads the files that a program leaves (model and outputs), with their checksums."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
+from services.task.launcher import patience
 from services.task.launcher.environment import Places
 from services.task.launcher.results import LeftFile, LeftOut, Results
 from services.task.spec import MemberSpec
 from shared.contracts import MAX_ARTIFACTS, MAX_REASONS, Artifact, Stored
-from shared.storage import MemberStore, StorageError, TooLarge
+from shared.storage import MemberStore, TooLarge
 
-log = structlog.get_logger(__name__)
-
-_RETRY_S = 2.0
+_HOLLOW_FROM = 5 * 2**30
+_HOLLOW_SHARE = 16
+_BLOCK = 512
+"""The unit of ``st_blocks``, whatever the file system's own."""
 
 
 @dataclass
 class Uploaded:
-    """The files in the store: the first artifacts, how many there are, and what is not there."""
+    """The uploaded files: the first artifacts, their number, and those left out."""
 
     artifacts: list[Artifact] = field(default_factory=list)
     files: int = 0
@@ -36,7 +37,7 @@ class Uploaded:
 
     @property
     def stored(self) -> Stored:
-        """As messages tell it."""
+        """Convert it to the form of messages."""
         reasons = tuple(self.left_out.reasons[:MAX_REASONS])
         return Stored(
             files=self.files, size=self.size, left_out=self.left_out.number, reasons=reasons
@@ -46,7 +47,7 @@ class Uploaded:
 def upload(
     store: MemberStore, spec: MemberSpec, places: Places, owner: int | None, patience_s: float
 ) -> Uploaded:
-    """Upload everything, then a manifest that names it; retries while the store is away.
+    """Upload everything, then a manifest that names it; retries while the store is unavailable.
 
     Raises:
         StorageError: when the store stayed away for ``patience_s``.
@@ -69,11 +70,13 @@ def upload(
         manifest.flush()
         if done.files:
             key = f"jobs/{job}/manifest/{member.name}.{member.incarnation}.json"
-            _put(store, bucket, key, Path(manifest.name), deadline)
+            patience.put(store, bucket, key, Path(manifest.name), deadline)
     if done.left_out.number:
         key = f"jobs/{job}/manifest/{member.name}.{member.incarnation}.left-out.txt"
         text = "\n".join(done.left_out.reasons)
-        _put(store, bucket, key, f"{done.left_out.number} in all\n{text}\n".encode(), deadline)
+        patience.put(
+            store, bucket, key, f"{done.left_out.number} in all\n{text}\n".encode(), deadline
+        )
     return done
 
 
@@ -91,12 +94,19 @@ def _uploaded(
     store: MemberStore, bucket: str, key: str, file: LeftFile, left_out: LeftOut, deadline: float
 ) -> Artifact | None:
     try:
+        status = os.fstat(file.descriptor)
+        if _is_hollow(status):
+            on_disk = status.st_blocks * _BLOCK
+            left_out.add(file.name, f"is sparse: of {status.st_size} bytes {on_disk} are on disk")
+            return None
         with file.path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             size = stream.tell()
-        _put(store, bucket, key, file.path, deadline)
+        patience.put(store, bucket, key, file.path, deadline)
     except TooLarge as error:
         left_out.add(file.name, str(error))
+    except patience.RefusedError as error:
+        left_out.add(file.name, f"the store refuses it: {error}"[:300])
     except OSError as error:
         left_out.add(file.name, f"cannot be read: {error.strerror}")
     else:
@@ -104,16 +114,7 @@ def _uploaded(
     return None
 
 
-def _put(store: MemberStore, bucket: str, key: str, data: bytes | Path, deadline: float) -> None:
-    while True:
-        try:
-            store.put(bucket, key, data)
-        except TooLarge:
-            raise
-        except StorageError as error:
-            if time.monotonic() > deadline:
-                raise
-            log.warning("upload_postponed", key=key, error=str(error))
-            time.sleep(_RETRY_S)
-        else:
-            return
+def _is_hollow(status: os.stat_result) -> bool:
+    """Return whether a file is large only because of its holes, which would be stored as zeros."""
+    held = status.st_blocks * _BLOCK
+    return status.st_size > _HOLLOW_FROM and held < status.st_size // _HOLLOW_SHARE

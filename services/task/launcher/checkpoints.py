@@ -1,7 +1,7 @@
-"""Checkpoints of members without a common file system: an archive in the object store.
+"""Stores checkpoints of members without a shared file system as an archive in the object store.
 
 The job's primary member stores its checkpoint directory while the program runs and when it ends;
-every member finds the newest archive when it starts, and again when its cluster begins anew.
+every member finds the newest archive when it starts, and again when its cluster begins again.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import stat
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
+from services.task.launcher import patience
+from services.task.launcher.package import Unusable
 from services.task.spec import MemberSpec, checkpoint_key
 from shared.packages import Bounds, Inventory, PackageError, unpack
-from shared.packages.inventory import Entry, Kind
-from shared.storage import MemberStore, NotFound, StorageError
+from shared.packages.inventory import Entry
+from shared.packages.tree import Kind
+from shared.storage import MemberStore, NotFound, StorageError, StorageUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -42,11 +46,11 @@ class Saver:
         self._saved: _Signature = ()
         self._turn = threading.Lock()
 
-    def save(self) -> None:
-        """Store what is there, if it is news.
+    def save(self, patience_s: float) -> None:
+        """Store what is there, if it is news; retries while the store is unavailable.
 
         Raises:
-            StorageError: when the store is away or refuses.
+            StorageError: when the store is unavailable or refuses.
         """
         with self._turn:
             signature = _signature(self._directory)
@@ -56,13 +60,14 @@ class Saver:
                 archive = Path(temporary) / "checkpoints.tar.gz"
                 pack(self._directory, archive)
                 key = checkpoint_key(self._spec.job.job_id)
-                self._store.put(self._spec.credentials.bucket, key, archive)
+                bucket, deadline = self._spec.credentials.bucket, time.monotonic() + patience_s
+                patience.put(self._store, bucket, key, archive, deadline)
             self._saved = signature
 
     def try_save(self) -> None:
         """Save while the program runs: a failure is only logged, the next time will do."""
         try:
-            self.save()
+            self.save(0.0)
         except (StorageError, OSError, tarfile.TarError) as error:
             log.warning("checkpoint_postponed", error=str(error))
 
@@ -70,19 +75,26 @@ class Saver:
 def restore(store: MemberStore, spec: MemberSpec, directory: Path) -> bool:
     """Put the job's newest checkpoints into ``directory``; False when there are none.
 
-    A store that is away, or an archive that is not whole, is no reason not to start: the program
-    then begins from what it has.
+    A damaged archive does not keep the program from starting: it starts without them. An
+    unavailable store does: what the program would store from its beginning took the place of days.
+
+    Raises:
+        Unusable: when the store stays away.
     """
     # Not in the program's directory: it could put links in our way.
     with tempfile.TemporaryDirectory(dir=spec.directory) as temporary:
         archive, found = Path(temporary) / "archive", Path(temporary) / "found"
         try:
-            store.fetch(spec.credentials.bucket, checkpoint_key(spec.job.job_id), archive)
+            bucket, key = spec.credentials.bucket, checkpoint_key(spec.job.job_id)
+            patience.fetch(store, bucket, key, archive)
             unpack(archive, found, _BOUNDS)
             for file in sorted(path for path in found.rglob("*") if path.is_file()):
                 _put(file, directory, file.relative_to(found).parts)
         except NotFound:
             return False
+        except StorageUnavailable as error:
+            reason = f"its checkpoints could not be fetched: {error}"
+            raise Unusable(reason, infrastructure=True) from error
         except (StorageError, PackageError, OSError) as error:
             log.warning("checkpoint_not_restored", error=str(error))
             return False

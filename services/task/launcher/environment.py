@@ -20,7 +20,7 @@ class Places:
     work: Path
     checkpoints: Path
     scratch: Path | None = None
-    """Where its HOME and TMPDIR are, if not in ``work``."""
+    """The directory for HOME and TMPDIR, if not ``work``."""
 
     @property
     def model(self) -> Path:
@@ -49,7 +49,7 @@ class Places:
 def environment(
     spec: MemberSpec, places: Places, cluster: ClusterSpecReady | None
 ) -> dict[str, str]:
-    """The whole environment of the program: nothing of ours leaks in."""
+    """The complete environment of the program, without any of ours."""
     epoch = cluster.epoch if cluster else 0
     values = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _EXIT_CODES = range(-64, 256)
 
 
 class Exchange:
-    """Files by which launcher and program container speak; see ``pod_program``."""
+    """Files by which launcher and program container communicate; see ``pod_program``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -49,7 +50,7 @@ class Exchange:
             return None
         try:
             value = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         return value if isinstance(value, dict) else {}
 
@@ -80,7 +81,7 @@ class Exchange:
 
 
 class Tail:
-    """Carries the program's output from the pieces on disk to a descriptor."""
+    """Copies the program's output from pieces on disk to a descriptor."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -151,21 +152,33 @@ class RemoteProgram:
         return Usage(float(seconds), memory)
 
     def _watch(self) -> None:
-        while not self._over.wait(_POLL_S):
-            self._drained()
+        try:
+            self._await_end()
+        except Exception:
+            # Nobody else sees it; the main thread waits for the end, and this counts as one.
+            log.exception("program_lost_sight_of", run=self._number)
+        self._over.set()
+        self._ended(self)
+
+    def _await_end(self) -> None:
+        while True:
+            # Asked first: what was written until then is found in the next line.
+            lost = self._lost.is_set()
             end = self._exchange.heard(f"ended-{self._number}.json")
+            self._drained()
             if end is not None:
                 self._believe(end)
-            if end is not None or self._lost.is_set():
-                self._drained()
-                self._over.set()
-        self._ended(self)
+            if end is not None or lost:
+                return
+            time.sleep(_POLL_S)
 
     def _believe(self, end: dict[str, Any]) -> None:
         code = end.get("exit_code")
         self.exit_code = code if isinstance(code, int) and code in _EXIT_CODES else 1
         self.oom = end.get("oom") is True
-        self.fault = str(end.get("fault", ""))[:500]
+        fault = str(end.get("fault", ""))[:500]
+        # Half a surrogate pair or a NUL could not be published, and with it not the job's end.
+        self.fault = "".join(c if c.isprintable() else "?" for c in fault)
         self.witnessed = True
 
 

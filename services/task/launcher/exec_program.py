@@ -1,4 +1,4 @@
-"""Becomes the user's program: run as a script, in a process of its own, before its first line.
+"""Prepares the process of the user's program, then executes it.
 
 Reads what to become as JSON from standard input, so that nothing of it shows in the arguments.
 Order matters: control groups need our rights, and the parent-death signal is forgotten when the
@@ -51,7 +51,7 @@ def _show_accounts(libc: ctypes.CDLL, accounts: list[list[str]]) -> None:
     """
     if libc.unshare(_CLONE_NEWNS) != 0:
         return
-    # Without this, what is mounted here would show on the whole machine.
+    # Otherwise the mounts made here would be visible on the whole machine.
     if libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None) != 0:
         return
     for source, target in accounts:

@@ -22,7 +22,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Usage:
-    """The use of a program and all it started: seconds of processors so far, bytes held now."""
+    """The resource use of a program and its descendants: CPU seconds so far, bytes held now."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -52,7 +52,7 @@ class RunningProgram(Protocol):
         """End it and everything it started."""
 
     def used(self) -> Usage | None:
-        """The program's use; None where nobody can tell."""
+        """The program's resource use; None if unknown."""
 
 
 class Ground(Protocol):
@@ -63,7 +63,7 @@ class Ground(Protocol):
     sees_all: bool
     """Whether it knows why it is to end; a pod does not."""
     owner: int | None
-    """Whose files count as the program's; None: everybody's."""
+    """The user whose files count as the program's; None: everybody's."""
 
     def broker_url(self) -> str:
         """The broker's URL as it is now, with its credential in it."""
@@ -79,8 +79,8 @@ class Ground(Protocol):
     ) -> RunningProgram:
         """Run the program, its output going to the descriptor ``output``."""
 
-    def save(self) -> None:
-        """Store what would be lost with this ground; raises StorageError."""
+    def save(self, patience_s: float) -> None:
+        """Store files that would be lost; raises StorageError after ``patience_s``."""
 
     def close(self, end: PodExited | None) -> None:
-        """The end is published and confirmed: leave."""
+        """Clean up after the end was published and confirmed."""

@@ -1,8 +1,8 @@
-"""The program's output: cut into chunks, kept on disk until stored, published live.
+"""The program's output: split into chunks, kept on disk until stored, published live.
 
 A chunk is closed after ``FLUSH_S`` or at ``MAX_BYTES``, written to the spool, put into the
 object store, announced, and only then deleted. So neither the store nor the broker being away
-stops the program or loses a line; only a spool that is full makes it wait.
+stops the program or loses a line; only a spool that is full, or a disk, makes it wait.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class LogPump:
         self._lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._next = 0
         self._news = threading.Condition()
-        self._pending: deque[int] = deque()
+        self._pending: deque[tuple[int, str | None]] = deque()
+        """Numbers of the chunks to ship, with the text of one that the disk had no room for."""
         self._closed = False
         self._giving_up = threading.Event()
         self._reader = threading.Thread(target=self._read, name="log-reader", daemon=True)
@@ -75,7 +76,7 @@ class LogPump:
             self._closed = True
             self._news.notify_all()
         self._shipper.join(max(0.0, deadline - time.monotonic()))
-        done = not self._shipper.is_alive()
+        done = not self._reader.is_alive() and not self._shipper.is_alive() and not self._pending
         self._giving_up.set()
         return done
 
@@ -105,14 +106,26 @@ class LogPump:
             return
         *lines, self._tail = (self._tail + text).split("\n")
         self._tail = self._tail[-_LAST_LINE_LENGTH:]
-        # The last lines tell why the program failed; ours are not the program's.
+        # The last lines show why the program failed; ours are not the program's.
         self._lines.extend(line for line in lines if not line.startswith(_OURS))
         with self._news:
             self._news.wait_for(lambda: len(self._pending) < _MAX_SPOOLED)
-            self._file(self._next).write_bytes(text.encode())
-            self._pending.append(self._next)
+        kept = None if self._spooled(text) else text
+        with self._news:
+            self._pending.append((self._next, kept))
             self._next += 1
             self._news.notify_all()
+            if kept is not None:
+                # No more than one is held in memory: the program waits until it is shipped.
+                self._news.wait_for(lambda: not self._pending)
+
+    def _spooled(self, text: str) -> bool:
+        try:
+            self._file(self._next).write_bytes(text.encode())
+        except OSError as error:
+            log.warning("log_chunk_not_spooled", chunk=self._next, error=str(error))
+            return False
+        return True
 
     def _ship_all(self) -> None:
         while True:
@@ -120,18 +133,28 @@ class LogPump:
                 self._news.wait_for(lambda: self._pending or self._closed)
                 if not self._pending:
                     return
-                number = self._pending[0]
-            try:
-                self._ship(number, self._file(number).read_bytes().decode())
-            except StorageError as error:
-                log.warning("log_chunk_postponed", chunk=number, error=str(error))
+                number, kept = self._pending[0]
+            if not self._shipped(number, kept):
                 if self._giving_up.wait(_RETRY_S):
                     return
                 continue
-            self._file(number).unlink()
             with self._news:
                 self._pending.popleft()
                 self._news.notify_all()
+
+    def _shipped(self, number: int, kept: str | None) -> bool:
+        try:
+            text = self._file(number).read_bytes().decode() if kept is None else kept
+            self._ship(number, text)
+            self._file(number).unlink(missing_ok=True)
+        except StorageError as error:
+            log.warning("log_chunk_postponed", chunk=number, error=str(error))
+            return False
+        except Exception:
+            # Nobody starts this thread again, and without it the program soon waits for ever.
+            log.exception("log_chunk_postponed", chunk=number)
+            return False
+        return True
 
     def _file(self, number: int) -> Path:
         return self._spool / f"{number:08d}.log"

@@ -26,7 +26,7 @@ def group_name(spec: MemberSpec) -> str:
 
 
 class Machine:
-    """Where a local member works: below ``spec.directory``."""
+    """The directories of a local member, below ``spec.directory``."""
 
     def __init__(self, spec: MemberSpec, store: MemberStore) -> None:
         self._spec, self._store = spec, store
@@ -40,11 +40,11 @@ class Machine:
         self._accounts: tuple[tuple[str, str], ...] = ()
 
     def broker_url(self) -> str:
-        """The same for life: nobody could hand us another."""
+        """The URL, which does not change."""
         return self._spec.credentials.broker_url
 
     def record(self) -> None:
-        """Let the runtime find us, also after its own restart."""
+        """Write a note by which the runtime finds this launcher, even after its restart."""
         known = LauncherProcess(
             pid=os.getpid(),
             started=processes.start_time(os.getpid()) or 0,
@@ -107,9 +107,9 @@ class Machine:
         )
         return Program(command, self._cgroup, output, ended)
 
-    def save(self) -> None:
+    def save(self, _patience_s: float) -> None:
         """Checkpoints are in a directory that outlives us already."""
 
     def close(self, _end: PodExited | None) -> None:
-        """Leave nothing behind."""
+        """Remove the member's control groups."""
         self._cgroup.remove()

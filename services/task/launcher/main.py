@@ -1,12 +1,12 @@
-"""One member's way from its first to its last message."""
+"""Runs one member from its first to its last message."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import sys
-import time
+import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from queue import SimpleQueue
 import structlog
 
 from services.task.launcher import artifacts, environment, package
+from services.task.launcher.directory import DirectoryWatch, locked
 from services.task.launcher.ground import Ground, Order, RunningProgram
 from services.task.launcher.logs import LogPump
 from services.task.launcher.machine import Machine
@@ -24,6 +25,7 @@ from services.task.launcher.ports import HeldPort
 from services.task.launcher.program import protect_this_process
 from services.task.launcher.results import LeftOut
 from services.task.spec import EXIT_FILE, LAUNCHER_FILE, MemberSpec
+from shared.changes import changed
 from shared.contracts import (
     ClusterSpecReady,
     Isolation,
@@ -39,7 +41,6 @@ log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 3600.0
 """How long a broker or store may be away before results are given up."""
-_LOCK_TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Fenced:
 
 @dataclass(frozen=True)
 class Terminated:
-    """We were asked to end."""
+    """The launcher was asked to end."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A run of the program is over."""
+    """A run of the program has ended."""
 
     program: RunningProgram
 
@@ -76,29 +77,20 @@ def main() -> int:
     directory = Path(spec.directory)
     # Held until we end: nobody else can run this incarnation.
     lock = (directory / "lock").open("w")
-    if not _locked(lock.fileno()) or (directory / LAUNCHER_FILE).exists():
+    if not locked(lock.fileno()) or (directory / LAUNCHER_FILE).exists():
         log.info("incarnation_taken", member=spec.key)
         return 0
     store = S3Store(
         spec.credentials.s3_url, spec.credentials.s3_access_key, spec.credentials.s3_secret_key
     )
-    Launcher(spec, store, Machine(spec, store)).run()
+    launcher = Launcher(spec, store, Machine(spec, store))
+    DirectoryWatch(directory, launcher.abandon).start()
+    launcher.run()
     return 0
 
 
-def _locked(descriptor: int) -> bool:
-    for _ in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.05)
-        else:
-            return True
-    return False
-
-
 class Launcher:
-    """Runs one member; everything that happens comes through one queue, to the main thread."""
+    """Runs one member; all events arrive in the main thread through one queue."""
 
     def __init__(self, spec: MemberSpec, store: MemberStore, ground: Ground) -> None:
         self._spec, self._store, self._ground = spec, store, ground
@@ -117,8 +109,17 @@ class Launcher:
         self._meter = Meter(spec, lambda: self._program, self._membership.tell)
 
     def terminate(self) -> None:
-        """End the program, store what it left, tell; safe in signal handlers."""
+        """End the program, store its results and report; safe in signal handlers."""
         self._news.put(Terminated())
+
+    def abandon(self, leave: Callable[[int], object] = os._exit) -> None:
+        """End the program and this process at once; there is nowhere to store or report from."""
+        try:
+            if self._program is not None:
+                self._program.kill()
+            self._ground.close(None)
+        finally:
+            leave(1)
 
     def run(self) -> None:
         """The whole life; returns when the end is published and confirmed."""
@@ -127,12 +128,13 @@ class Launcher:
         places: environment.Places | None = None
         try:
             places, main_program = self._ground.prepare()
+        except package.Unusable as unusable:
+            self._membership.start(port.number)
+            end: PodExited | None = self._unusable(unusable)
+        else:
             self._membership.start(port.number)
             self._meter.start()
             end = self._watch(places, main_program)
-        except package.Unusable as unusable:
-            self._membership.start(port.number)
-            end = self._exit(1, fault=unusable.reason, infrastructure=unusable.infrastructure)
         self._meter.stop()
         if end is not None:
             self._tell_end(end, places)
@@ -141,7 +143,7 @@ class Launcher:
         port.release()
 
     def _watch(self, places: environment.Places, main_program: Path) -> PodExited | None:
-        """Until the program or its membership ends; None when nothing more may be published."""
+        """Wait for the end of program or membership; None if nothing more may be published."""
         if self._spec.job.type == "single":
             self._start(places, main_program, None)
         while True:
@@ -153,7 +155,10 @@ class Launcher:
                     self._logs.say(f"membership changed to epoch {news.epoch}; starting again")
                     old, self._program = self._program, None
                     old.stop(self._spec.program_grace_s)
-                self._start(places, main_program, news)
+                try:
+                    self._start(places, main_program, news)
+                except package.Unusable as unusable:
+                    return self._unusable(unusable)
             elif isinstance(news, Ended):
                 if news.program is self._program:
                     news.program.kill()
@@ -175,6 +180,9 @@ class Launcher:
                     infrastructure=True,
                     witnessed=self._ground.sees_all,
                 )
+
+    def _unusable(self, unusable: package.Unusable) -> PodExited:
+        return self._exit(1, fault=unusable.reason, infrastructure=unusable.infrastructure)
 
     def _end_program(self, grace_s: float) -> None:
         if self._program is not None:
@@ -205,32 +213,47 @@ class Launcher:
         )
 
     def _tell_end(self, end: PodExited, places: environment.Places | None) -> None:
-        """Store everything first, then tell: who hears of the end finds it all there."""
+        """Store everything before reporting the end, so that readers find it."""
         changes: dict[str, object] = {}
         fault = ""
         try:
             if places is not None:
-                self._ground.save()
+                self._save_checkpoints()
                 owner = self._ground.owner
                 done = artifacts.upload(self._store, self._spec, places, owner, _PATIENCE_S)
                 changes = {"artifacts": tuple(done), "stored": done.stored}
                 self._say_left_out(done.left_out)
-        except StorageError as error:
+        except (StorageError, OSError) as error:
+            # OSError: of a full disk, most of all.
             fault = f"what the program left could not be stored: {error}"
         if not self._logs.close(_PATIENCE_S):
             fault = fault or "part of the log could not be stored"
         changes["last_lines"] = self._logs.last_lines
         if fault and not end.fault:
             changes |= {"fault": fault, "infrastructure": True}
-        end = end.model_copy(update=changes)
-        temporary = self._directory / "exit.tmp"
-        temporary.write_text(end.model_dump_json())
-        temporary.rename(self._directory / EXIT_FILE)
+        end = changed(end, **changes)
+        self._note_end(end)
         self._membership.tell(end)
         self._membership.flush(_PATIENCE_S)
 
+    def _save_checkpoints(self) -> None:
+        """Store the newest checkpoints; without them the program's results still count."""
+        try:
+            self._ground.save(_PATIENCE_S)
+        except (StorageError, OSError, tarfile.TarError) as error:
+            self._logs.say(f"the newest checkpoints could not be stored: {error}")
+
+    def _note_end(self, end: PodExited) -> None:
+        """Write the end to a file for the runtime, in case the message is lost."""
+        temporary = self._directory / "exit.tmp"
+        try:
+            temporary.write_text(end.model_dump_json())
+            temporary.rename(self._directory / EXIT_FILE)
+        except OSError as error:
+            log.warning("end_not_noted", error=str(error))
+
     def _say_left_out(self, left_out: LeftOut) -> None:
-        """Nothing the program left is missing in silence."""
+        """Log every file of the program that was not stored."""
         for reason in left_out.reasons:
             self._logs.say(f"not stored: {reason}")
         if more := left_out.number - len(left_out.reasons):

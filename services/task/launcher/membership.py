@@ -1,4 +1,4 @@
-"""The launcher's side of the broker: reporting, hearing the spec, telling, with patience."""
+"""The launcher's connection to the broker: reports, the ClusterSpec, retries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TOGETHER = 50
 
 
 class Membership:
-    """Speaks with the platform about one member, over a connection of its own.
+    """Communicates with the platform about one member, over its own connection.
 
     Args:
         spec: the member.
@@ -104,7 +104,7 @@ class Membership:
         self._bus.stop(5.0)
 
     def _report(self, port: int) -> None:
-        # Repeated for ever, slowly once the spec is there: if our exclusive queue was lost with
+        # Repeated forever, slowly once the spec is there: if our exclusive queue was lost with
         # a connection, the answer brings what we missed.
         spec = self._spec
         while True:
@@ -176,4 +176,9 @@ class Membership:
             log.warning("publish_postponed", error=str(error), messages=len(batch))
             time.sleep(_RETRY_S)
             return False
+        except Exception:
+            # Nobody starts this thread again: what nobody foresaw in one report costs that one.
+            log.exception("report_failed", messages=len(batch))
+            if len(batch) > 1:
+                return all(self._published([message]) for message in batch)
         return True

@@ -1,4 +1,4 @@
-"""Tells what the program uses, from time to time, while it runs."""
+"""Reports the resource use of the program periodically."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EVERY_S = 10.0
 
 
 class Meter:
-    """Measures whichever program runs now.
+    """Measures the running program.
 
     Args:
         spec: the member.
@@ -45,7 +45,7 @@ class Meter:
         self._stop.set()
 
     def measure(self) -> None:
-        """Tell the mean use of processors since the last time, and the memory held now."""
+        """Report the mean CPU use since the last report, and the memory held now."""
         program, now = self._program(), self._clock()
         used = program.used() if program is not None else None
         before, self._before = self._before, None

@@ -1,23 +1,20 @@
-"""The package: fetched, verified, safely unpacked."""
+"""Fetches, verifies and safely unpacks the package."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.task.launcher import patience
 from services.task.spec import MemberSpec
 from shared.packages import PackageError, code_folder, layout_faults, unpack
 from shared.storage import AccessDenied, MemberStore, NotFound, StorageError
 
-_PATIENCE_S = 120.0
-_RETRY_S = 1.0
-
 
 @dataclass
 class Unusable(Exception):
-    """The program cannot be started; says why, and whether the platform is to blame."""
+    """The program cannot be started; says why, and whether the platform is at fault."""
 
     reason: str
     infrastructure: bool = False
@@ -25,7 +22,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Package:
-    """Where the code, the data and the main program are."""
+    """The paths of the code, the data and the main program."""
 
     code: Path
     data: Path
@@ -35,7 +32,7 @@ class Package:
 def obtain(store: MemberStore, spec: MemberSpec, directory: Path) -> Package:
     """Fetch the package and unpack it below ``directory``, the program's.
 
-    The archive itself lies in the launcher's own directory, and no longer than needed: what was
+    The archive itself is in the launcher's own directory, and no longer than needed: what was
     fetched by mistake or malice is not the program's to read.
 
     Raises:
@@ -62,21 +59,15 @@ def obtain(store: MemberStore, spec: MemberSpec, directory: Path) -> Package:
 def _fetch(store: MemberStore, spec: MemberSpec, archive: Path) -> None:
     bucket, prefix, name = spec.job.package.split(":", 2)
     key = f"{prefix.strip('/')}/{name}"
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            store.fetch(bucket, key, archive)
-        except NotFound as error:
-            raise Unusable(f"there is no package {bucket}:{key} in the object store") from error
-        except AccessDenied as error:
-            raise Unusable(f"the object store refuses {bucket}:{key}: {error}") from error
-        except StorageError as error:
-            if time.monotonic() > deadline:
-                reason = f"the package could not be fetched: {error}"
-                raise Unusable(reason, infrastructure=True) from error
-            time.sleep(_RETRY_S)
-        else:
-            return
+    try:
+        patience.fetch(store, bucket, key, archive)
+    except NotFound as error:
+        raise Unusable(f"there is no package {bucket}:{key} in the object store") from error
+    except AccessDenied as error:
+        raise Unusable(f"the object store refuses {bucket}:{key}: {error}") from error
+    except StorageError as error:
+        reason = f"the package could not be fetched: {error}"
+        raise Unusable(reason, infrastructure=True) from error
 
 
 def _verify(archive: Path, expected: str | None) -> None:

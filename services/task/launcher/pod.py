@@ -40,7 +40,8 @@ from services.task.spec import (
 from shared import trust
 from shared.contracts import PodExited
 from shared.observe import configure_logging
-from shared.storage import MemberStore, PresignedStore
+from shared.signals import on_signals
+from shared.storage import MemberStore, PresignedAccess, PresignedStore, StorageUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +58,21 @@ def read_spec() -> PodSpec:
     return PodSpec.model_validate_json((PodPlaces.SPEC / SPEC_FILE).read_bytes())
 
 
+def access() -> PresignedAccess:
+    """The access to the object store that the job's Secret gives now.
+
+    Raises:
+        StorageUnavailable: it cannot be read, for the moment.
+    """
+    try:
+        return read_spec().access
+    except (OSError, ValidationError) as error:
+        reason = f"the job's Secret cannot be read: {type(error).__name__}"
+        raise StorageUnavailable(reason) from error
+
+
 def member_spec(spec: PodSpec) -> MemberSpec:
-    """Who this pod is, by its Job's index and the failures counted before it."""
+    """The member that this pod is, by its Job's index and the failures counted before it."""
     environment = os.environ
     failures = [
         environment.get(f"BAROGRAPH_{name}") or "0" for name in ("BASE", "FAILED", "IGNORED")
@@ -97,7 +111,7 @@ def fetch() -> int:
     configure_logging()
     trust_ours()
     spec = member_spec(read_spec())
-    store = PresignedStore(lambda: read_spec().access)
+    store = PresignedStore(access)
     shutil.copyfile(Path(pod_program.__file__), PodPlaces.EXCHANGE / "program.py")
     root = PodPlaces.WORK / "package"
     shutil.rmtree(root, ignore_errors=True)  # of an earlier run of this container
@@ -123,13 +137,13 @@ def run() -> int:
     ended = threading.Event()
     exchange = Exchange(PodPlaces.EXCHANGE)
     if (PodPlaces.PRIVATE / LAUNCHER_FILE).exists():
-        # This container was restarted: what the first one knew is lost, the member starts anew.
-        signal.signal(signal.SIGTERM, lambda *_: ended.set())
+        # This container was restarted: what the first one knew is lost, the member starts again.
+        on_signals(ended.set, (signal.SIGTERM,))
         exchange.tell("leave.json", {"exit_code": _TERMINATED})
         ended.wait()
         return 0
     spec = member_spec(read_spec())
-    store = PresignedStore(lambda: read_spec().access)
+    store = PresignedStore(access)
     ground = Pod(spec, store, exchange)
     launcher = Launcher(spec, store, ground)
     ground.watch(launcher.terminate)
@@ -156,7 +170,7 @@ class Pod:
     def watch(self, terminate: Callable[[], None]) -> None:
         """Have ``terminate`` called when this pod is to end."""
 
-        def ended(*_: object) -> None:
+        def ended() -> None:
             # Kubernetes ends us only after the program's container.
             self.program_gone.set()
             if not self.asked_to_end.is_set():
@@ -169,11 +183,11 @@ class Pod:
                     self.asked_to_end.set()
                     terminate()
 
-        signal.signal(signal.SIGTERM, ended)
+        on_signals(ended, (signal.SIGTERM,))
         threading.Thread(target=look, name="termination", daemon=True).start()
 
     def broker_url(self) -> str:
-        """As the job's Secret tells it now; the kubelet brings a renewed one."""
+        """The URL in the job's Secret, which the kubelet updates."""
         try:
             return read_spec().broker_url
         except (OSError, ValidationError) as error:
@@ -215,10 +229,10 @@ class Pod:
 
         return RemoteProgram(self._exchange, self._runs, order, lost, drained, ended)
 
-    def save(self) -> None:
+    def save(self, patience_s: float) -> None:
         """Store the newest checkpoints."""
         if self._spec.primary:
-            self._saver.save()
+            self._saver.save(patience_s)
 
     def close(self, end: PodExited | None) -> None:
         """Let the program's container go: at once, or once the job's fate is decided.

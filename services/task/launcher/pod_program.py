@@ -6,7 +6,7 @@ so nothing but the standard library of Python 3.8 may be used, and nothing of th
 
     run-N.json      run this: argv, env, cwd            (from the launcher)
     started-N       it runs
-    ended-N.json    exit_code, oom; all its output lies in log.*
+    ended-N.json    exit_code, oom; all its output is in log.*
     stop-N.json     grace_s: end run N                  (from the launcher)
     log.000000 ...  its output, in pieces; the launcher deletes what it has read
     used.json       cpu_seconds so far, memory_bytes now, over all processes of this container
@@ -43,26 +43,32 @@ class Output:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._number = 0
-        self._file = self._open()
+        self._file = self._open(0)
 
-    def _open(self) -> BinaryIO:
-        path = os.path.join(self._directory, f"log.{self._number:06d}")
+    def _open(self, number: int) -> BinaryIO:
+        path = os.path.join(self._directory, f"log.{number:06d}")
         return open(path, "ab", buffering=0)
 
     def write(self, data: bytes) -> None:
-        self._file.write(data)
+        """Write to both; a full disk costs these lines, and not the program, which goes on."""
         with contextlib.suppress(OSError):
             os.write(1, data)
+        with contextlib.suppress(OSError):
+            self._file.write(data)
+            self._turn_over()
+
+    def _turn_over(self) -> None:
         if self._file.tell() >= _PIECE:
+            following = self._open(self._number + 1)
             self._file.close()
             self._number += 1
-            self._file = self._open()
+            self._file = following
             # The launcher cannot store it that fast: the program waits, like at any full pipe.
             while len([n for n in os.listdir(self._directory) if n[:4] == "log."]) > _MAX_PIECES:
                 time.sleep(_POLL_S)
 
     def copy(self, source: int, ended: threading.Event) -> None:
-        """Until the pipe is closed, or the program is gone and the pipe is empty."""
+        """Copy until the pipe is closed, or the program is gone and the pipe is empty."""
         while True:
             if not select.select([source], [], [], _POLL_S)[0]:
                 if ended.is_set():
@@ -128,7 +134,7 @@ class Run:
 
 
 class Wrapper:
-    """Obeys the orders in ``directory`` until one of them is to leave."""
+    """Executes the orders in ``directory`` until one of them ends it."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -136,12 +142,14 @@ class Wrapper:
         self._run: Run | None = None
         self._next = 1
         self._measured = 0.0
+        self._untold: list[tuple[str, dict[str, Any]]] = []
         signal.signal(signal.SIGTERM, lambda *_: self._write("terminated", {}))
 
     def serve(self) -> int:
         """Returns the exit code to leave with."""
         while True:
             self._reap()
+            self._tell()
             leave = self._read("leave.json")
             if leave is not None:
                 self._end()
@@ -166,15 +174,17 @@ class Wrapper:
             self._run = Run(number, order, self._output)
         except OSError as error:
             fault = f"the program cannot be started: {error}"
-            self._write(f"ended-{number}.json", {"exit_code": 127, "oom": False, "fault": fault})
+            self._tell(f"ended-{number}.json", {"exit_code": 127, "oom": False, "fault": fault})
         else:
-            self._write(f"started-{number}", {})
+            self._tell(f"started-{number}", {})
 
     def _measure(self) -> None:
         """Say now and then what all processes of this container use."""
         if self._run is not None and time.monotonic() >= self._measured + _MEASURE_S:
             self._measured = time.monotonic()
-            self._write("used.json", _used())
+            # A disk that is full for a moment costs a measurement, not the program.
+            with contextlib.suppress(OSError):
+                self._write("used.json", _used())
 
     def _reap(self) -> None:
         """Everybody's orphans are ours where this is the container's first process."""
@@ -190,7 +200,7 @@ class Wrapper:
                 run.reaped(status)
                 self._run = None
                 ended = {"exit_code": run.code, "oom": run.oom, "fault": ""}
-                self._write(f"ended-{run.number}.json", ended)
+                self._tell(f"ended-{run.number}.json", ended)
 
     def _end(self) -> None:
         if self._run is not None:
@@ -207,6 +217,15 @@ class Wrapper:
         except FileNotFoundError:
             return None
         return value
+
+    def _tell(self, name: str = "", value: dict[str, Any] | None = None) -> None:
+        """Write what happened, in order; while the disk is full it waits, and the program runs."""
+        if name:
+            self._untold.append((name, value or {}))
+        with contextlib.suppress(OSError):
+            while self._untold:
+                self._write(*self._untold[0])
+                del self._untold[0]
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
         path = os.path.join(self._directory, name)
@@ -241,7 +260,7 @@ def _used() -> dict[str, float]:
 
 
 def _ooms() -> int:
-    """How often the kernel ended somebody here for memory."""
+    """Return how often the kernel ended somebody here for memory."""
     for name in _OOM_FILES:
         with contextlib.suppress(OSError), open(name) as file:
             for line in file:

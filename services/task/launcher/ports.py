@@ -1,4 +1,4 @@
-"""A free port, chosen and held."""
+"""Chooses and reserves a free port."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The user's program as a process: started clean, watched, and ended with all it started."""
+"""The user's program as a process: started, watched, and ended with its descendants."""
 
 from __future__ import annotations
 
@@ -121,13 +121,14 @@ class Program:
         """The sum over its processes; those that ended count where their parent waited."""
         seconds, memory = 0.0, 0
         for process in self._tree():
-            with suppress(psutil.NoSuchProcess):
+            # Whatever keeps us from measuring must not end the thread that waits for the end.
+            with suppress(psutil.Error):
                 seconds += sum(process.cpu_times()[:4])
                 memory += process.memory_info().rss
         return Usage(seconds, memory) if memory else None
 
     def _tree(self) -> list[psutil.Process]:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             first = psutil.Process(self._process.pid)
             return [first, *first.children(recursive=True)]
         return []

@@ -1,4 +1,4 @@
-"""The files a program left, read so that no path of its making leads anywhere else.
+"""Reads the files that a program left, confined to its directory.
 
 Everything is opened by descriptor, from the directory down and following no link, because the
 program could put a link in a directory's place, before it ended or while we read. Links that end
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from shared.packages import usable
+from shared.storage import is_storable
 
 MAX_FILES = 100_000
 MAX_STEPS = 300_000
-"""Names looked at, of directories and links, too: links can make many paths of few folders."""
+"""The limit of examined names; links can create many paths from few folders."""
 _MAX_LEVELS = 64
 _MAX_LINKS = 40
 _MAX_KEY = 900
@@ -62,7 +62,7 @@ class LeftOut:
 
 
 class _EnoughError(Exception):
-    """So much was looked at that going on would be work done for an attacker."""
+    """The limit of examined entries is reached."""
 
 
 class _LeadsOutError(Exception):
@@ -90,7 +90,7 @@ class Results:
         self._most_files, self._most_steps = most_files, most_steps
         self._files = 0
         self.steps_left = most_steps
-        """So many names may still be looked at."""
+        """The number of names that may still be examined."""
 
     def files(self, directory: Path) -> Iterator[LeftFile]:
         """Every file below ``directory``, its name relative to it."""
@@ -111,7 +111,7 @@ class Results:
             os.close(root)
 
     def step(self) -> None:
-        """Another name is looked at."""
+        """Count one more examined name."""
         self.steps_left -= 1
         if self.steps_left < 0:
             raise _EnoughError
@@ -127,8 +127,9 @@ class Results:
             self.leave_out(name, "neither a file nor a directory")
         elif self._owner is not None and status.st_uid != self._owner:
             self.leave_out(name, "belongs to another user")
-        elif not usable(name) or len(name.encode()) > _MAX_KEY:
-            self.leave_out(name, "its name cannot be an object's: too long, or not printable")
+        elif not is_storable(name) or len(name.encode()) > _MAX_KEY:
+            reason = "too long, not printable, or with a backslash or ${filename}"
+            self.leave_out(name, f"its name cannot be an object's: {reason}")
         elif self._files >= self._most_files:
             self.leave_out(name, f"more than {self._most_files} files")
         else:
@@ -148,7 +149,7 @@ class _Walk:
             with self._directory(place) as descriptor:
                 inode = os.fstat(descriptor).st_ino
                 if inode in above:
-                    self._results.leave_out(shown, "a link to a folder it lies in")
+                    self._results.leave_out(shown, "a link to a folder that contains it")
                     return
                 if len(above) >= _MAX_LEVELS:
                     self._results.leave_out(shown, f"deeper than {_MAX_LEVELS} folders")
@@ -201,7 +202,7 @@ class _Walk:
             os.close(descriptor)
 
     def _resolve(self, place: _Place, target: str) -> tuple[_Place, str | None]:
-        """Where a link in ``place`` leads: a directory, or a directory and a file's name in it.
+        """The target of a link in ``place``: a directory, or a directory and a file's name in it.
 
         Raises:
             _LeadsOutError: when that is not below the root.
@@ -236,7 +237,7 @@ class _Walk:
             return mode, os.readlink(name, dir_fd=directory) if stat.S_ISLNK(mode) else None
 
     def _from(self, place: _Place, text: str, rest: list[str]) -> tuple[_Place, list[str]]:
-        """Where to begin, and the components to go, the next one last."""
+        """The directory to begin with, and the components to go, the next one last."""
         if text.startswith("/"):
             inside = text == self._path or text.startswith(f"{self._path}/")
             if not inside:

@@ -1,4 +1,4 @@
-"""The directories local members work in, and whose they are.
+"""The directories of local members, and their owners.
 
 A job's directory is root's; only the job's user may pass through it, and he owns nothing there but
 ``checkpoints`` and each member's ``work``. Where the platform is not root all of it is the user's
@@ -55,7 +55,7 @@ def owner(directory: Path) -> int | None:
 
 
 def make_incarnation(directory: Path) -> None:
-    """Where one launcher notes what it does; its program passes through to ``work``."""
+    """The directory for one launcher's records; its program passes through it to ``work``."""
     directory.mkdir(parents=True, exist_ok=True)
     for each in (directory.parent, directory):
         each.chmod(_PASS)
@@ -75,7 +75,7 @@ def hand_over(directory: Path, uid: int) -> None:
 
 
 def scratch_root(work_dir: Path) -> Path:
-    """Where members have HOME and TMPDIR: programs put sockets there, whose paths are short."""
+    """The directory for members' HOME and TMPDIR; its path is short, for sockets."""
     beside = work_dir / _TMP
     if len(os.fsencode(beside)) + 1 + _HASH <= _LONGEST_SCRATCH:
         return beside

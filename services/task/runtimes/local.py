@@ -1,4 +1,4 @@
-"""Members as processes of this machine.
+"""The local runtime: members are processes of this machine.
 
 Each incarnation has a directory ``<work>/<job>/<role>-<index>/<incarnation>``. Its launcher
 locks ``lock`` there for life and then writes ``launcher.json`` (pid, start time, control
@@ -23,18 +23,19 @@ import services
 from services.task import cgroups, processes
 from services.task.records import primary
 from services.task.runtime import MemberSpec, Observed, RuntimeUnavailable, member_key
-from services.task.runtimes import directories
+from services.task.runtimes import directories, leftovers
+from services.task.runtimes.member_files import end_of, launcher_of
 from services.task.settings import TaskSettings
-from services.task.spec import EXIT_FILE, LAUNCHER_FILE, Credentials, LauncherProcess
+from services.task.spec import LAUNCHER_FILE, Credentials
 from services.task.users import Users
-from shared.contracts import JobSubmit, Member, PodExited, Role
+from shared.contracts import JobSubmit, Member, Role
 from shared.settings import host_name
 
 log = structlog.get_logger(__name__)
 
 _CODE = Path(services.__file__).parent.parent
 _SLACK_S = 86_400.0
-"""Longer than a launcher waits for a store or a broker that is away when its program has ended."""
+"""Longer than a launcher waits for an unavailable store or broker after its program has ended."""
 
 Spec = Callable[[JobSubmit, Member, int | None], MemberSpec]
 
@@ -61,7 +62,7 @@ class LocalRuntime:
         self._swept: set[str] = set()
 
     def directory(self, job_id: str, member: Member) -> Path:
-        """Where this incarnation works."""
+        """The directory of this incarnation."""
         return self._work_dir / job_id / member.name / str(member.incarnation)
 
     def checkpoints(self, job_id: str) -> Path:
@@ -96,25 +97,30 @@ class LocalRuntime:
     def _spawn(self, key: str, directory: Path) -> int:
         """Start a launcher; returns where to write what it is to read."""
         directories.make_incarnation(directory)
-        read_end, write_end = os.pipe()
         with (directory / "launcher.log").open("ab") as output:
-            # Not subprocess: the launcher is meant to outlive us, whoever reaps it.
-            self._children[key] = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-P", "-m", "services.task.launcher"],
-                _launcher_environment(),
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, read_end, 0),
-                    (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
-                    (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
-                ],
-                setsid=True,
-            )
-        os.close(read_end)
+            read_end, write_end = os.pipe()
+            try:
+                # Not subprocess: the launcher is meant to outlive us, whoever reaps it.
+                self._children[key] = os.posix_spawn(
+                    sys.executable,
+                    [sys.executable, "-P", "-m", "services.task.launcher"],
+                    _launcher_environment(),
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, read_end, 0),
+                        (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+                        (os.POSIX_SPAWN_DUP2, output.fileno(), 2),
+                    ],
+                    setsid=True,
+                )
+            except OSError:
+                os.close(write_end)
+                raise
+            finally:
+                os.close(read_end)
         return write_end
 
     def changed(self) -> None:
-        """Nobody tells us: each time everything is looked at."""
+        """Changes are not reported, so every pass examines all jobs."""
 
     def observe(self, job_ids: Collection[str] | None = None) -> list[Observed]:
         """The members that the directories name, checked against the running processes."""
@@ -126,7 +132,7 @@ class LocalRuntime:
             if launcher is None or (job_ids is not None and job_id not in job_ids):
                 continue
             alive = processes.start_time(launcher.pid) == launcher.started
-            found.append(Observed(job_id, member, alive, None if alive else _end(directory)))
+            found.append(Observed(job_id, member, alive, None if alive else end_of(directory)))
         self._sweep_dead(found)
         return found
 
@@ -170,6 +176,8 @@ class LocalRuntime:
             return False
         if uid is None and keys:
             processes.kill_marked(keys)
+        if uid is not None and os.geteuid() == 0:
+            leftovers.clear(uid)
         # The members' names are in the job's directory, so that goes last.
         for key in keys:
             shutil.rmtree(directories.scratch(self._work_dir, key), ignore_errors=True)
@@ -258,27 +266,12 @@ def sweep(work_dir: Path, grace_s: float = 10.0) -> int:
     return len(first)
 
 
-def _end(directory: Path) -> PodExited | None:
-    try:
-        return PodExited.model_validate_json((directory / EXIT_FILE).read_bytes())
-    except FileNotFoundError:
-        return None
-
-
 def _child_lives(pid: int) -> bool:
-    """Whether a child still runs; one that has ended is reaped."""
+    """Return whether a child still runs; one that has ended is reaped."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == 0
     except ChildProcessError:
         return False
-
-
-def launcher_of(directory: Path) -> LauncherProcess | None:
-    """The launcher that works, or worked, in a member's directory."""
-    try:
-        return LauncherProcess.model_validate_json((directory / LAUNCHER_FILE).read_bytes())
-    except FileNotFoundError:
-        return None
 
 
 def _launcher_environment() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Brings jobs in line with TFJobs, and the status of TFJobs in line with jobs, over and over.
+"""Reconciles jobs with TFJobs, and the status of TFJobs with jobs.
 
 Each pass starts from the objects as they are and from the records, so it may be interrupted
 anywhere. No finalizer holds an object: what was made of it is in the records by its uid, so a
@@ -7,7 +7,7 @@ deletion that nobody saw shows as a record whose object is missing, after a rest
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 import structlog
@@ -24,7 +24,7 @@ from services.task.tfjobs.status import Status
 from services.task.tfjobs.tfjob import TFJob
 from shared.changes import with_changes
 from shared.cluster import ClusterError, ClusterUnavailable, NotFound
-from shared.contracts import JobCancel, JobState, JobSubmit, Message
+from shared.contracts import DEFAULT_PROJECT, JobCancel, JobState, JobSubmit, Message
 from shared.messaging.errors import Declined
 from shared.service import Context, ServiceUnit
 from shared.storage import NotFound as NoObject
@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 _DELETED = "its TFJob was deleted"
 _SUSPENDED = "its TFJob was suspended"
-_MAX_HANDED_IN = 50
+_MAX_SUBMITTED = 50
 """In one pass: whoever applies thousands at once must not keep what runs from being reported."""
 _MAX_FAILED = 3
 """One after the other, before a pass ends."""
@@ -52,6 +52,7 @@ class TFJobs:
         unit: one transaction of the service.
         context: a handler's context over the records of such a transaction.
         submit: the handler of ``job.submit``.
+        projects: the project of each namespace that is one's own; all others are the default's.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class TFJobs:
         unit: Callable[[], AbstractContextManager[ServiceUnit]],
         context: Callable[[ServiceUnit], Context],
         submit: Callable[[JobSubmit, Context], Iterable[Message]],
+        projects: Mapping[str, str],
     ) -> None:
         self._source, self._store, self._bucket = source, store, bucket
         self._unit, self._context, self._submit = unit, context, submit
+        self._projects = projects
         self._memory: Memory[TFJobRecord] = {}
-        self._handed_in = 0
+        self._submitted = 0
 
     def run(self) -> None:
         """One pass."""
@@ -79,7 +82,7 @@ class TFJobs:
         tfjobs = {each.uid: each for several in found.values() for each in several}
         missing = {record.uid: record for record in known if record.uid not in tfjobs}
         taken = {record.uid: record for record in known}
-        self._handed_in = failed = 0
+        self._submitted = failed = 0
         for uid, tfjob in tfjobs.items():
             try:
                 self._one(tfjob, taken.get(uid), jobs.get(uid), ctx)
@@ -104,7 +107,7 @@ class TFJobs:
             if record is not None:
                 self._gone(record)
         elif tfjob.finished and (record is None or job is None or job.state.terminal):
-            # Where the job still runs, somebody else has written that end.
+            # If the job still runs, somebody else has written that end.
             if record is not None:
                 self._forget(record)
             if tfjob.expired(ctx.now):
@@ -121,9 +124,9 @@ class TFJobs:
         elif tfjob.begun_elsewhere:
             at = tfjob.item["metadata"].get("creationTimestamp") or moment(ctx.now)
             self._tell(tfjob, "Ignored", _ELSEWHERE, at)
-        elif self._handed_in < _MAX_HANDED_IN:
-            self._handed_in += 1
-            self._hand_in(tfjob, 1, ctx)
+        elif self._submitted < _MAX_SUBMITTED:
+            self._submitted += 1
+            self._begin(tfjob, 1, ctx)
 
     def _known(
         self, tfjob: TFJob, record: TFJobRecord, job: JobRecord | None, ctx: Context
@@ -154,10 +157,11 @@ class TFJobs:
         if job.state.terminal:
             self._forget(record)
 
-    def _hand_in(self, tfjob: TFJob, run: int, ctx: Context) -> None:
+    def _begin(self, tfjob: TFJob, run: int, ctx: Context) -> None:
         """Make a job of it, in one transaction with the record that it was taken."""
         try:
-            found = convert(tfjob, run, self._store, self._bucket)
+            project = self._projects.get(tfjob.namespace, DEFAULT_PROJECT)
+            found = convert(tfjob, run, self._store, self._bucket, project)
             record = TFJobRecord(
                 uid=tfjob.uid,
                 namespace=tfjob.namespace,
@@ -188,13 +192,13 @@ class TFJobs:
             unit.records.delete(TFJOBS, tfjob.uid)
 
     def _resume(self, tfjob: TFJob, record: TFJobRecord, ctx: Context) -> None:
-        """Another job of the same TFJob, which goes on from the checkpoints of the one before."""
+        """Another job of the same TFJob, which continues from the checkpoints of the one before."""
         following = checkpoint_key(job_id(tfjob, record.run + 1))
         try:
             self._store.copy(self._bucket, checkpoint_key(record.job_id), following)
         except NoObject:
             pass  # it was suspended before it had any
-        self._hand_in(tfjob, record.run + 1, ctx)
+        self._begin(tfjob, record.run + 1, ctx)
 
     def _gone(self, record: TFJobRecord) -> None:
         """Cancel what is left of a TFJob that is not there any more."""
@@ -221,7 +225,7 @@ class TFJobs:
             unit.records.delete(TFJOBS, record.uid)
 
     def _write(self, tfjob: TFJob, status: Status) -> None:
-        """Write a status that is another than it has, and tell what came to hold."""
+        """Write a changed status, and an event for each condition that became true."""
         if status == tfjob.status:
             return
         try:

@@ -1,4 +1,4 @@
-"""From a TFJob object to a job: the import of TFJob files, and the package it makes."""
+"""Converts a TFJob object to a job and its package."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ def job_id(tfjob: TFJob, run: int) -> str:
     return f"{name}-{tfjob.uid}" if run == 1 else f"{name}-{tfjob.uid}-{run}"
 
 
-def convert(tfjob: TFJob, run: int, store: ObjectStore, bucket: str) -> Converted:
-    """Import a TFJob and see that its package is in the store.
+def convert(
+    tfjob: TFJob, run: int, store: ObjectStore, bucket: str, project: str = DEFAULT_PROJECT
+) -> Converted:
+    """Import a TFJob as a job of ``project`` and see that its package is in the store.
 
     The package only becomes its container's command; equal commands are one package, so a
     repeated call changes nothing.
@@ -65,18 +67,20 @@ def convert(tfjob: TFJob, run: int, store: ObjectStore, bucket: str) -> Converte
         write(imported.commands, folder)
         packed = pack(folder, Path(directory, "package.tar.gz"))
         file = packed.key.rpartition("/")[2]
+        key = f"{prefix_of(project)}/{file}"
         body: dict[str, Any] = imported.body | {
             "job_id": job_id(tfjob, run),
             "name": tfjob.name[:_MAX_NAME].rstrip(".-"),
             "main": "main.py",
-            "package": f"{bucket}:{prefix_of(DEFAULT_PROJECT)}:{file}",
+            "package": f"{bucket}:{prefix_of(project)}:{file}",
+            "project": project,
             "package_sha256": packed.sha256,
             "submitted_by": f"TFJob {tfjob.namespace}/{tfjob.name}"[:_MAX_WHO],
         }
         submit = _validated(body)
         store.ensure_bucket(bucket)
-        if store.head(bucket, packed.key) is None:
-            store.put(bucket, packed.key, packed.path)
+        if store.head(bucket, key) is None:
+            store.put(bucket, key, packed.path)
     return Converted(submit, imported.notes)
 
 

@@ -1,4 +1,4 @@
-"""The TFJobs of some namespaces: watched, their status written, events written about them."""
+"""Watches the TFJobs of some namespaces, and writes their status and events."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ClusterTFJobs:
 
     def write_status(self, tfjob: TFJob, status: Object) -> None:
         """See the protocol."""
-        # With its uid, so that it is never written to another object of the name.
+        # The uid prevents that it is written to another object of the same name.
         body = {"metadata": {"uid": tfjob.uid}, "status": _patch(tfjob.status, status)}
         path = path_of(VERSION, PLURAL, tfjob.namespace, tfjob.name)
         self._mirrors[tfjob.namespace].learn(self._cluster.patch(f"{path}/status", body))
@@ -126,8 +126,10 @@ def _patch(before: Object, after: Object) -> Object:
     patch: Object = dict.fromkeys(before.keys() - after.keys())
     for key, value in after.items():
         known = before.get(key)
-        nested = isinstance(value, dict) and isinstance(known, dict)
-        patch[key] = _patch(known, value) if nested else value  # type: ignore[arg-type]
+        if isinstance(value, dict) and isinstance(known, dict):
+            patch[key] = _patch(known, value)
+        else:
+            patch[key] = value
     return patch
 
 

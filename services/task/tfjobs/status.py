@@ -1,4 +1,4 @@
-"""The status of a TFJob, from the records of its job: as the v1 operator would write it; pure."""
+"""The status of a TFJob from its job's records, as the v1 operator would write it; pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _ended(tfjob: TFJob, news: News, now: datetime) -> Status:
 
 
 def _nobody(tfjob: TFJob) -> dict[str, Any]:
-    """Without members; the field itself is required by kinds of earlier v1 operators."""
+    """A status without members; CRDs of earlier v1 operators require the field itself."""
     return {kind: {} for kind in tfjob.replica_types(None)}
 
 
@@ -90,7 +90,7 @@ def _news(tfjob: TFJob, record: TFJobRecord, job: JobRecord) -> Iterator[News]:
 
 
 def _details(record: TFJobRecord, job: JobRecord) -> str:
-    """Which job it is, what it waits for, and what of the TFJob is done otherwise."""
+    """The job's id, what it waits for, and the differences from what the TFJob says."""
     parts = [f" as job {job.job_id}"]
     if not job.state.terminal and job.state is not JobState.RUNNING:
         waits = _waits(job)

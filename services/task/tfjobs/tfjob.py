@@ -1,4 +1,4 @@
-"""A TFJob as the API server has it: what is asked of it beside the job it describes; pure."""
+"""A TFJob object of the API server, apart from the job it describes; pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TFJob:
         return [dict(each) for each in found if isinstance(each, dict)]
 
     def has(self, kind: str) -> bool:
-        """Whether the condition is there and true."""
+        """Return whether the condition is there and true."""
         return any(c.get("type") == kind and c.get("status") == "True" for c in self.conditions)
 
     @property
@@ -70,7 +70,7 @@ class TFJob:
         return self.has("Created") and not self.has("Suspended")
 
     def expired(self, now: datetime) -> bool:
-        """Whether it is finished and ``ttlSecondsAfterFinished`` are over."""
+        """Return whether it is finished and ``ttlSecondsAfterFinished`` are over."""
         seconds = self._run_policy.get("ttlSecondsAfterFinished")
         ended = self.status.get("completionTime")
         if type(seconds) is not int or not isinstance(ended, str) or not self.finished:

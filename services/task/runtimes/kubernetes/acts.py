@@ -1,4 +1,4 @@
-"""Requests that change the cluster, in threads: each once at a time, and again if it failed."""
+"""Modifying requests to the API server, in threads: one per object at a time, with retries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 class Lane(Enum):
-    """The purpose of an act; the value says how many of a kind are asked for at once.
+    """The purpose of a request; the value limits concurrent requests of this kind.
 
     Each has threads of its own: neither hundreds of ends nor what is only tidied up stand before
     a launch, and nothing stands before an end.
@@ -31,7 +31,7 @@ class Lane(Enum):
 
 
 class Acts:
-    """Requests to the API server that are sent while the passes go on."""
+    """Sends requests to the API server while reconciler passes continue."""
 
     def __init__(self) -> None:
         self._under_way: set[str] = set()
@@ -41,7 +41,7 @@ class Acts:
         }
 
     def do(self, lane: Lane, what: str, act: Callable[[], None]) -> None:
-        """Run ``act`` unless the same is under way; its failure is logged: the next pass asks anew.
+        """Run ``act`` unless it is running already; a failure is logged and tried again later.
 
         Args:
             lane: whose threads.
@@ -59,13 +59,16 @@ class Acts:
                 log.warning("cluster_postponed", what=what, error=str(error))
             except ClusterError as error:
                 log.warning("cluster_refused", what=what, error=str(error))
+            except Exception:
+                # Nobody looks at what becomes of a pool's work.
+                log.exception("cluster_act_failed", what=what)
             finally:
                 self._under_way.discard(what)
 
         self._lanes[lane].submit(run)
 
     def under_way(self, what: str) -> bool:
-        """Whether it waits for a thread or runs."""
+        """Return whether it waits for a thread or runs."""
         return what in self._under_way
 
     def close(self) -> None:

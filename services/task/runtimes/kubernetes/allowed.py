@@ -1,4 +1,4 @@
-"""Which images, classes, queues, volumes and Secrets a job may name here; pure."""
+"""Checks the images, classes, queues, volumes and Secrets of a job by allow-lists; pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ ANY = "*"
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?::[0-9]+)?")
 _HUB = "docker.io"
 _NODE_STATES = "node.kubernetes.io/"
-"""Taints that tell of a node's state: the platform's own tolerations are about them."""
+"""Taints for a node's state, which the platform's own tolerations cover."""
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """The objects jobs may name; those the installation itself names are always among them.
+    """The objects that jobs may name, always including those of the installation itself.
 
     ``images`` are repositories, without tag, or what repositories begin with, ending in ``/``;
     ``*`` stands for all.
@@ -42,9 +42,9 @@ class Allowed:
     config_maps: Sequence[str] = ()
     secrets: Sequence[str] = ()
     nfs: Sequence[str] = ()
-    """Exports, ``SERVER:/PATH``; what lies below one is allowed with it."""
+    """Exports, ``SERVER:/PATH``; what is below one is allowed with it."""
     host_paths: Sequence[str] = ()
-    """Directories of the nodes; what lies below one is allowed with it."""
+    """Directories of the nodes; what is below one is allowed with it."""
     tolerations: Sequence[str] = ()
     """Keys of taints."""
     runtime_classes: Sequence[str] = ()
@@ -113,7 +113,7 @@ class Allowed:
             yield _not_allowed(field, self.service_accounts, "ALLOWED_SERVICE_ACCOUNTS")
 
     def _volume(self, field: str, volume: Volume) -> Iterator[Fault]:
-        """Where a volume may be from."""
+        """The allowed sources of volumes."""
         if volume.claim is not None and not {volume.claim, ANY} & {*self.claims}:
             yield _not_allowed(f"{field}.claim", self.claims, "ALLOWED_CLAIMS")
         if volume.nfs is not None and not any(_exports(e, volume.nfs) for e in self.nfs):
@@ -164,7 +164,7 @@ class Allowed:
         for number, each in enumerate(asked.tolerations):
             where = f"{field}.tolerations.{number}.key"
             if each.key.startswith(_NODE_STATES):
-                problem = "how long a node may be away is the installation's to say"
+                problem = "how long a node may be unreachable is decided by the installation"
                 yield Fault(field=where, problem=problem)
             elif not {each.key, ANY} & {*self.tolerations}:
                 yield _not_allowed(where, self.tolerations, "ALLOWED_TOLERATIONS")

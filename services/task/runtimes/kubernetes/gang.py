@@ -1,6 +1,6 @@
-"""All pods of a cluster get nodes, or none of them: whose scheduling gates may open; pure.
+"""Gang scheduling: decides whose scheduling gates may open, so that all pods start or none; pure.
 
-Without this two jobs that each need most of the cluster could hold half of it each, for ever. A
+Without this two jobs that each need most of the cluster could hold half of it each, forever. A
 gang is opened when it fits beside all of ours that are placed or opened, in order of creation. One
 that finds no nodes all the same, since others use them too, gives back what it holds.
 """
@@ -27,7 +27,7 @@ class Gang:
 
     @property
     def project(self) -> str:
-        """Whose job it is; pods of an earlier version say none."""
+        """The project of the job; pods of an earlier version name none."""
         labels = self.pods[0]["metadata"]["labels"] if self.pods else {}
         return str(labels.get(names.PROJECT, DEFAULT_PROJECT))
 
@@ -51,7 +51,7 @@ class Gang:
 
 @dataclass
 class Keeper:
-    """Remembers since when opened gangs wait for nodes, and which gave theirs back."""
+    """Tracks how long opened gangs have waited for nodes, and which gave theirs back."""
 
     patience_s: float
     _opened: dict[str, float] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Keeper:
         if len(gang.pods) < gang.total:
             return f"{len(gang.pods)} of its {gang.total} pods are made"
         if ahead is not None:
-            # People of one project are told nothing of another's jobs, not even their ids.
+            # Nothing about another project's jobs is revealed, not even their ids.
             same = ahead.project == gang.project
             return f"waits behind {f'job {ahead.job_id}' if same else 'another job'}"
         if now < self._resting.get(gang.job_id, 0.0):

@@ -1,4 +1,4 @@
-"""From a job to its Kubernetes objects; pure.
+"""The Kubernetes objects of a job; pure.
 
 A pod's life: the init container ``fetch`` downloads and unpacks, the job's own containers start,
 the native sidecar ``launcher`` speaks for the member and outlives ``program``, which runs the

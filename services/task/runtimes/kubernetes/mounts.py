@@ -44,7 +44,7 @@ def volumes(submit: JobSubmit, role: Role) -> list[Object]:
 
 
 def mounts(submit: JobSubmit, role: Role) -> list[Object]:
-    """Where the program's container has them."""
+    """The mounts of the program's container."""
     found = [
         _mount(name, volume.path, volume.sub_path, volume.read_only)
         for name, volume in _named(submit.volumes_of(role))
@@ -58,7 +58,7 @@ def mounts(submit: JobSubmit, role: Role) -> list[Object]:
 
 
 def of_container(submit: JobSubmit, role: Role, container: Container) -> list[Object]:
-    """Where a container of the job's own has them."""
+    """The mounts of one of the job's own containers."""
     by_name = {volume.name: (name, volume) for name, volume in _named(submit.volumes_of(role))}
     found = []
     for mount in container.mounts:
@@ -90,7 +90,7 @@ def _named(volumes: Sequence[Volume]) -> list[tuple[str, Volume]]:
 
 
 def _written(submit: JobSubmit, role: Role, volume: Volume) -> bool:
-    """Whether a container of the job's own may write to it."""
+    """Return whether a container of the job's own may write to it."""
     return any(
         mount.volume == volume.name and not mount.read_only
         for container in submit.containers_of(role)

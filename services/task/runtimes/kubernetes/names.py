@@ -1,4 +1,4 @@
-"""How a job's objects are called and marked: deterministic, so that a repeated start finds them."""
+"""Names and labels of a job's objects, deterministic so that a repeated start finds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a job does not start: of everything the cluster says, the one reason that matters; pure.
+"""Finds the dominant reason why a job does not start; pure.
 
 Reasons are ranked as ``PendingCause`` is: what no waiting heals comes first. Sentences are made of
 the scheduler's and the kubelet's own messages, since administrators search for those.
@@ -46,7 +46,7 @@ _MAX_REASON = 400
 
 @dataclass(frozen=True)
 class Seen:
-    """The observations about one job that waits.
+    """The observations about one waiting job.
 
     ``warnings`` are the namespace's Warning events about its objects, newest last; ``workloads``
     Kueue's; ``held`` why its gates are not opened, '' when they are.
@@ -72,7 +72,7 @@ def given_back() -> Pending:
 
 
 def dominant(seen: Seen) -> Pending | None:
-    """The reason to tell, None when nothing is known to be in the way."""
+    """The dominant reason; None if no obstacle is known."""
     found = sorted(_reasons(seen), key=lambda each: _RANK[each[0]])
     if not found:
         return None
@@ -116,7 +116,7 @@ def _creation(seen: Seen) -> Iterator[tuple[PendingCause, str, str]]:
 
 
 def _complete(job: Object) -> bool:
-    """Whether the Job has all the pods it wants; then an old event says nothing any more."""
+    """Return whether the Job has all the pods it wants; then an old event says nothing any more."""
     spec, status = job["spec"], job.get("status") or {}
     made = sum(int(status.get(kind) or 0) for kind in ("active", "succeeded", "failed"))
     return made >= int(spec.get("completions") or 1)

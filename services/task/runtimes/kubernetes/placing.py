@@ -1,4 +1,4 @@
-"""Which nodes a job's pods may use: its own wishes within what the installation says; pure."""
+"""The placement of a job's pods within what the installation allows; pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def terms(submit: JobSubmit, role: Role) -> list[Object]:
 
 
 def _patience(seconds: int) -> list[Object]:
-    """How long a node may be away before its pods are given up."""
+    """Return how long a node may be away before its pods are given up."""
     return [
         {
             "key": f"node.kubernetes.io/{taint}",

@@ -1,9 +1,10 @@
-"""Plans of jobs on this cluster, and what speaks against them."""
+"""Plans jobs on this cluster, with every reason against them."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from http import HTTPStatus
 from typing import Literal
 
 import structlog
@@ -30,10 +31,12 @@ log = structlog.get_logger(__name__)
 
 _DRY = {"dryRun": "All"}
 _DRY_S = 5.0
-"""Seconds the API server may take to check an object of a job that somebody hands in."""
+"""Seconds the API server may take to check an object of a job that somebody submits."""
 _REST_S = 30.0
 """Seconds it is not asked again after it did not answer: submits must not wait for it in turn."""
 _QUOTA = "exceeded quota"
+_NOT_ABOUT_THE_JOB = {HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT}
+"""A token that is just being renewed, or an object of an earlier job that is not quite gone."""
 _NO_RIGHT = "cannot create resource"
 _BY_ROLE: dict[str, Callable[[JobSubmit, Role], object]] = {
     "volumes": JobSubmit.volumes_of,
@@ -82,7 +85,7 @@ class KubernetesPlanner:
         )
 
     def refusals(self, submit: JobSubmit) -> tuple[Fault, ...]:
-        """Why a submit is refused: what is wrong here, or else what the API server refuses."""
+        """Return the reasons to refuse a submit: our own rules', or else the API server's."""
         found = self.faults(submit)
         if found or self._now() < self._not_before:
             return found
@@ -174,7 +177,7 @@ class KubernetesPlanner:
         except ClusterError as error:
             # A quota that is full today may be free tomorrow; who may make Jobs need not make pods.
             passes = _QUOTA in str(error) or (kind == "Pod" and _NO_RIGHT in str(error))
-            if not passes:
+            if not passes and error.status not in _NOT_ABOUT_THE_JOB:
                 yield Fault(field=kind, problem=str(error))
 
     def _waits(self, submit: JobSubmit) -> str:

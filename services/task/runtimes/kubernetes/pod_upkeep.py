@@ -1,8 +1,9 @@
-"""Pods that exist and need something: the dead buried, gates opened, members' labels set."""
+"""Maintains existing pods: marks lost ones as failed, opens gates, sets members' labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -20,10 +21,15 @@ _BURIAL_SLACK_S = 15.0
 
 
 class PodUpkeep:
-    """Asks the API server for what pods need, by ``acts``."""
+    """Sends the requests that pods need, through ``acts``."""
 
-    def __init__(self, cluster: Cluster, view: View, acts: Acts) -> None:
+    def __init__(
+        self, cluster: Cluster, view: View, acts: Acts, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._cluster, self._view, self._acts = cluster, view, acts
+        self._clock = clock
+        self._leaving: dict[str, float] = {}
+        """When each pod that is to go was first seen so, by its uid."""
 
     def path(self, pod: Object) -> str:
         """The API's path of a pod."""
@@ -37,12 +43,25 @@ class PodUpkeep:
         Job may replace it, then deleted. Should it still run, it is fenced. One that has ended
         already is only to be deleted: nothing else would, as long as its node is not given up.
         """
-        now = datetime.now(UTC)
-        for pod in self._view.all_pods():
-            going = pod["metadata"]["deletionTimestamp"]
-            if going and pods.overdue(pod, now, _BURIAL_SLACK_S):
-                path, alive = self.path(pod), pods.alive(pod)
-                self._acts.do(Lane.END, f"bury {path}", partial(self._bury_one, path, alive=alive))
+        for pod in self._overdue():
+            path, alive = self.path(pod), pods.alive(pod)
+            self._acts.do(Lane.END, f"bury {path}", partial(self._bury_one, path, alive=alive))
+
+    def _overdue(self) -> list[Object]:
+        """The pods that have been asked to go for longer than their grace.
+
+        Counted from when that was seen, by a clock that nobody sets: by the time of day a clock
+        that is ahead of the API server's would end pods that still store what they have.
+        """
+        now = self._clock()
+        leaving = [pod for pod in self._view.all_pods() if pod["metadata"]["deletionTimestamp"]]
+        uids = [pod["metadata"]["uid"] for pod in leaving]
+        self._leaving = {uid: self._leaving.get(uid, now) for uid in uids}
+        return [
+            pod
+            for pod, uid in zip(leaving, uids, strict=True)
+            if now - self._leaving[uid] > _grace_s(pod) + _BURIAL_SLACK_S
+        ]
 
     def _bury_one(self, path: str, *, alive: bool) -> None:
         gone = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
@@ -78,6 +97,10 @@ class PodUpkeep:
     def _mark_one(self, path: str, marks: Object) -> None:
         with suppress(NotFound):
             self._cluster.patch(path, marks)
+
+
+def _grace_s(pod: Object) -> float:
+    return float(pod["metadata"]["deletionGracePeriodSeconds"] or 0)
 
 
 def _marks(pod: Object) -> Object:

@@ -1,9 +1,8 @@
-"""A pod's object read as its member's state; pure."""
+"""Reads a pod object as its member's state; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from services.task.records import Exit
@@ -24,7 +23,7 @@ _DISRUPTIONS = {
 
 
 def keep(pod: Object) -> Object:
-    """The little of a pod that is looked at: thousands of them are held."""
+    """The fields of a pod that are used; thousands of pods are held in memory."""
     meta, spec, status = pod["metadata"], pod["spec"], pod.get("status") or {}
     kept: dict[str, Any] = {k: status[k] for k in _KEPT_STATUS if k in status}
     for field in ("initContainerStatuses", "containerStatuses"):
@@ -41,6 +40,7 @@ def keep(pod: Object) -> Object:
             "annotations": meta.get("annotations") or {},
             "creationTimestamp": meta["creationTimestamp"],
             "deletionTimestamp": meta.get("deletionTimestamp"),
+            "deletionGracePeriodSeconds": meta.get("deletionGracePeriodSeconds"),
         },
         "spec": {
             "nodeName": spec.get("nodeName", ""),
@@ -71,8 +71,12 @@ def job_id(item: Object) -> str:
     return str(item["metadata"].get("annotations", {}).get(names.JOB_ID, ""))
 
 
-def base(item: Object) -> int:
-    return int(item["metadata"].get("annotations", {}).get(names.BASE, 0))
+def base(job: Object) -> int:
+    """Return how many incarnations there were before the first that a Job makes."""
+    try:
+        return int(job["metadata"].get("annotations", {}).get(names.BASE, 0))
+    except ValueError:
+        return 0  # somebody has written to it; it makes what it makes
 
 
 def group(item: Object) -> str:
@@ -90,20 +94,27 @@ def index(pod: Object) -> int:
 
 
 def incarnation(pod: Object) -> int:
-    """Which of its member's incarnations this pod is."""
+    """The incarnation of the member that this pod runs."""
     notes = pod["metadata"]["annotations"]
     counted = (notes.get(name) or "0" for name in (names.BASE, names.FAILED, names.IGNORED))
     return 1 + sum(map(int, counted))
 
 
 def member(pod: Object) -> Member | None:
-    """Who it is; None when its marks make no sense."""
+    """The member that a pod runs; None if its labels and annotations are not usable.
+
+    Whoever may write pods of the namespace may have written them: one such pod is nobody's, and
+    must not keep the others from being seen.
+    """
     roles = str(pod["metadata"]["annotations"].get(names.ROLES, ""))
-    return names.member_at(roles, group(pod), index(pod), incarnation(pod))
+    try:
+        return names.member_at(roles, group(pod), index(pod), incarnation(pod))
+    except ValueError:
+        return None
 
 
 def alive(pod: Object) -> bool:
-    """Whether something of it may still run."""
+    """Return whether something of it may still run."""
     return pod["status"].get("phase") not in _ENDED
 
 
@@ -119,18 +130,8 @@ def condition(pod: Object, kind: str) -> Object:
     return {}
 
 
-def overdue(pod: Object, now: datetime, slack_s: float) -> bool:
-    """Whether it should have ended long ago, and nobody on its node says so."""
-    deleted_at = pod["metadata"].get("deletionTimestamp")
-    return bool(deleted_at) and (now - instant(deleted_at)).total_seconds() > slack_s
-
-
-def instant(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
 def fate(pod: Object) -> Exit:
-    """How a member ended, as far as its pod tells; of a pod that has not ended: what took it."""
+    """How a member ended, according to its pod, or what removed a pod that has not ended."""
     code, oom = _ended(pod, names.PROGRAM)
     if oom:
         return Exit(exit_code=_KILLED if code is None else code, oom=True)
@@ -215,7 +216,7 @@ def waiting(pod: Object) -> Iterator[tuple[str, str, str]]:
 
 
 def idle(job: Object, wanted: dict[int, Member]) -> bool:
-    """Whether a Job will not make the pods of these incarnations by itself."""
+    """Return whether a Job will not make the pods of these incarnations by itself."""
     status = job.get("status") or {}
     if any(
         c["type"] in {"Complete", "Failed"} and c["status"] == "True"

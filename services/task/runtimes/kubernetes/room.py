@@ -1,4 +1,4 @@
-"""Whether a job could ever fit the nodes there are; pure."""
+"""Checks whether a job could ever fit the nodes; pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from shared.cluster import Object
 from shared.contracts import Fault, JobSubmit, Role, memory_bytes
 
 _SUFFIX = {
+    "n": 1e-9,
+    "u": 1e-6,
     "m": 1e-3,
     "k": 1e3,
     "M": 1e6,
@@ -41,7 +43,7 @@ def quantity(text: str) -> float:
 
 
 def keep(node: Object) -> Object:
-    """The little of a node that is looked at."""
+    """The fields of a node that are used."""
     meta, spec, status = node["metadata"], node.get("spec") or {}, node.get("status") or {}
     return {
         "metadata": {
@@ -62,7 +64,7 @@ def keep(node: Object) -> Object:
 
 @dataclass(frozen=True)
 class Need:
-    """The resources one pod asks of its node."""
+    """The resources that one pod requests of its node."""
 
     amounts: Mapping[str, float]
     labels: Mapping[str, str]
@@ -93,7 +95,7 @@ class Need:
         return cls(amounts, selector(template, submit, role), terms(submit, role))
 
     def admits(self, labels: Mapping[str, str]) -> bool:
-        """Whether a node with these labels may take it."""
+        """Return whether a node with these labels may take it."""
         if any(labels.get(name) != value for name, value in self.labels.items()):
             return False
         return not self.terms or any(_fits_term(each, labels) for each in self.terms)
@@ -104,7 +106,7 @@ def _fits_term(term: Object, labels: Mapping[str, str]) -> bool:
 
 
 def _holds_of(expression: Object, labels: Mapping[str, str]) -> bool:
-    """Whether an expression of a node's affinity is true of its labels, as Kubernetes reads it."""
+    """Return whether a node's labels meet an affinity expression, as Kubernetes evaluates it."""
     value, values = labels.get(expression["key"]), expression.get("values") or []
     match expression["operator"]:
         case "Exists":
@@ -167,7 +169,7 @@ def _field(name: str) -> str:
 def _too_much(name: str, amount: float, largest: Object) -> str:
     has = _has(largest, name)
     if not has:
-        return f"{_said(name, amount)} {name} are asked for; no node has any"
+        return f"{_said(name, amount)} {name} are requested; no node has any"
     where = largest["metadata"]["name"]
     return (
         f"{_said(name, amount)} {name} are needed, the launcher's included;"
@@ -189,7 +191,7 @@ def _holds(node: Object, need: Need) -> bool:
 
 @dataclass
 class Free:
-    """Room on the nodes, as far as our own pods use them; gangs are packed into it."""
+    """Free capacity of the nodes after our own pods, into which gangs are packed."""
 
     rooms: dict[str, dict[str, float]]
     labels: dict[str, Mapping[str, str]]

@@ -1,4 +1,4 @@
-"""The Kubernetes runtime: an Indexed Job per role, made once, watched for ever.
+"""The Kubernetes runtime: creates and watches an Indexed Job per role.
 
 What is there is read from mirrors of the cluster; what is missing is asked for by a few threads, a
 job at a time, and asked for again by the next pass if that failed. Nothing is remembered that a
@@ -76,6 +76,7 @@ class KubernetesRuntime:
     def start(self, submit: JobSubmit, members: Sequence[Member]) -> None:
         """See that the Jobs exist that make these incarnations."""
         self._submits[submit.job_id] = submit
+        self._view.settle(submit.job_id, self._template.namespace_of(submit))
         # Its id may be that of a job which was swept before.
         self._cleared.discard(submit.job_id)
         if members:
@@ -181,7 +182,7 @@ class KubernetesRuntime:
                     owner = owner or self._secret(submit)
                     self._create(submit, group, sizes[group], base, owner)
                 else:
-                    # It will not make these pods any more: begin it anew, after all before.
+                    # It will not make these pods any more: begin it again, after all before.
                     self._delete(job, _path_of_item("batch/v1", "jobs", job))
         except ClusterUnavailable:
             raise
@@ -265,12 +266,13 @@ class KubernetesRuntime:
         for job_id, submit in list(self._submits.items()):
             last = self._renewed.get(job_id)
             if self._view.jobs(job_id) and (last is None or now - last > _RENEW_S):
-                self._renewed[job_id] = now
                 self._acts.do(Lane.TIDY, f"renew {job_id}", partial(self._renew_one, submit))
 
     def _renew_one(self, submit: JobSubmit) -> None:
         path = self._path(submit, "v1", "secrets", names.base_name(submit.job_id))
         self._cluster.patch(path, {"stringData": {SPEC_FILE: self._spec(submit)}})
+        # Only now: what failed is tried again in a minute, not when the access has expired.
+        self._renewed[submit.job_id] = time.monotonic()
 
     def _path(self, submit: JobSubmit, version: str, kind: str, name: str = "") -> str:
         return path_of(version, kind, self._template.namespace_of(submit), name)

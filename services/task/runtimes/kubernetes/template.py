@@ -57,7 +57,7 @@ class Template:
         return list(dict.fromkeys([self.namespace, *self.project_namespaces.values()]))
 
     def namespace_of(self, submit: JobSubmit) -> str:
-        """Where a job runs: in its project's own namespace, if that has one."""
+        """The namespace of a job: its project's own, if it has one."""
         return self.project_namespaces.get(submit.project, self.namespace)
 
     def queue_of(self, submit: JobSubmit) -> str:

@@ -72,6 +72,7 @@ class View:
             )
             self._wanted.append(self._workloads)
         self._fates: dict[str, dict[tuple[str, int], Exit]] = {}
+        self._homes: dict[str, str] = {}
 
     def start(self) -> None:
         for mirror in (*self._needed, *self._wanted):
@@ -94,6 +95,13 @@ class View:
         """A Job we have just made."""
         self._jobs.learn(job)
 
+    def settle(self, job_id: str, namespace: str) -> None:
+        """Say where a job has its objects: what names it elsewhere is not its.
+
+        Whoever may write pods in the namespace of one project must not speak for jobs of others.
+        """
+        self._homes[job_id] = namespace
+
     def known(self) -> set[str]:
         """Jobs of which pods or Jobs are there."""
         return self._pods.groups() | self._jobs.groups()
@@ -104,15 +112,21 @@ class View:
 
     def forget(self, job_id: str) -> None:
         self._fates.pop(job_id, None)
+        self._homes.pop(job_id, None)
 
     def all_pods(self) -> list[Object]:
         return self._pods.items()
 
     def pods(self, job_id: str) -> list[Object]:
-        return self._pods.of(job_id)
+        return self._at_home(job_id, self._pods.of(job_id))
 
     def jobs(self, job_id: str) -> list[Object]:
-        return self._jobs.of(job_id)
+        return self._at_home(job_id, self._jobs.of(job_id))
+
+    def _at_home(self, job_id: str, items: list[Object]) -> list[Object]:
+        """Those in the job's namespace; of a job that is not known any more, wherever they are."""
+        home = self._homes.get(job_id)
+        return [each for each in items if home in (None, each["metadata"]["namespace"])]
 
     def job(self, namespace: str, name: str) -> Object | None:
         """A Job as it is now."""
@@ -150,7 +164,7 @@ class View:
                 yield job_id, created, total - over, self.pods(job_id)
 
     def seen(self, job_id: str, *, held: str, refused: str) -> Seen:
-        """Everything that may tell why a job does not start."""
+        """Everything that may explain why a job does not start."""
         jobs, mine = self.jobs(job_id), self.pods(job_id)
         uids = [item["metadata"]["uid"] for item in (*jobs, *mine)]
         warnings = [event for uid in uids for event in self._warnings.of(uid)]
@@ -184,7 +198,7 @@ class View:
     def _deleted(self, pod: Object) -> None:
         """Keep a deleted pod's last report; it is asked for until its job is forgotten."""
         job_id, member = pods.job_id(pod), pods.member(pod)
-        if job_id and member is not None:
+        if job_id and member is not None and self._at_home(job_id, [pod]):
             fates = self._fates.setdefault(job_id, {})
             fates[member.name, member.incarnation] = self._fate(pod)
 

@@ -1,4 +1,4 @@
-"""Puts the Kubernetes runtime together from the settings."""
+"""Builds the Kubernetes runtime from the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: one table of every route, and the callers that it is about."""
+"""Authorisation: the role that each route requires, and the callers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.roles import Role
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: a person at the pages or a program."""
+    """A caller: a person at the pages, or a program."""
 
     name: str
     role: Role
@@ -28,11 +28,11 @@ class Caller:
 
 
 UNNAMED = "the holder of the token"
-"""Whoever presents the API token and gives no name."""
+"""The holder of the API token who gives no name."""
 NOBODY = Caller("", Role.ADMIN, ALL)
-"""Where no token is asked for, everybody may do everything."""
+"""The caller where no token is required: everybody may do everything."""
 STRANGER = Caller("", Role.VIEWER)
-"""Who has presented nothing, and sees the login."""
+"""The caller without credentials, who sees the login."""
 CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 """The caller whose request is being answered."""
 
@@ -47,6 +47,7 @@ _READ = (
     "/jobs",
     "/jobs/{job_id}",
     "/ledger",
+    "/ledger/cases",
     "/machines",
     "/machines/{name}",
     "/metrics",
@@ -74,7 +75,7 @@ _READ = (
 )
 ROLES: dict[tuple[str, str], Role | None] = {
     **{("GET", path): Role.VIEWER for path in _READ},
-    # Without a token, for it is how one is presented.
+    # These routes need no token: through them one is presented.
     ("GET", "/login"): None,
     ("POST", "/login"): None,
     ("GET", "/login/oidc"): None,
@@ -84,13 +85,14 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", f"{_API}/jobs"): Role.SUBMITTER,
     ("POST", f"{_API}/jobs/{{job_id}}/cancel"): Role.SUBMITTER,
     ("DELETE", f"{_API}/jobs/{{job_id}}"): Role.SUBMITTER,
+    ("POST", "/jobs/{change}"): Role.SUBMITTER,
     ("POST", f"{_API}/plans"): Role.SUBMITTER,
     ("GET", "/submit"): Role.SUBMITTER,
     ("POST", "/submit"): Role.SUBMITTER,
     ("PUT", f"{_API}/packages"): Role.SUBMITTER,
     ("POST", f"{_API}/uploads"): Role.SUBMITTER,
     ("POST", f"{_API}/uploads/finish"): Role.SUBMITTER,
-    # Decisions. Mails hold links by which whoever has one decides.
+    # Decisions. Mails contain links by which any holder can decide.
     ("POST", "/actions/{action_id}/{decision}"): Role.OPERATOR,
     ("POST", "/alerts/acknowledge"): Role.OPERATOR,
     ("POST", "/alerts/judge"): Role.OPERATOR,
@@ -109,15 +111,15 @@ ROLES: dict[tuple[str, str], Role | None] = {
     ("POST", f"{_API}/tokens"): Role.ADMIN,
     ("DELETE", f"{_API}/tokens/{{token_id}}"): Role.ADMIN,
 }
-"""The least role for each method and path; None: for everybody."""
+"""The lowest role for each method and path; None: everybody."""
 
 
 class Unlisted(LookupError):
-    """A route has no role: it may not be served."""
+    """A route without a role, which must not be served."""
 
 
 class Access:
-    """The role each of an application's routes needs, found as the router finds the route.
+    """The role that each route of an application requires, in the router's order.
 
     Args:
         routes: method and path of every route, in the order in which the router tries them.
@@ -136,7 +138,7 @@ class Access:
         ]
 
     def needed(self, method: str, path: str) -> Role | None:
-        """The least role for a request; a viewer's for one that no route answers."""
+        """The lowest role for a request; a viewer's for one that no route answers."""
         method = "GET" if method == "HEAD" else method
         for each, pattern, role in self._rules:
             if each == method and pattern.match(path):

@@ -1,4 +1,4 @@
-"""Who a request is of: the holder of a token, somebody signed in, or whom a proxy names."""
+"""Identifies callers: holders of tokens, people who signed in, people named by a proxy."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from services.client.projects import ALL
 from services.client.proxy import TrustedProxy
 from services.client.sessions import Session, Sessions
 from services.client.settings import ClientSettings
+from services.client.spelling import is_reserved
 from services.client.tokens import Tokens, caller_of
 from shared.roles import Role
 from shared.service.http import same
 
 _LONGEST_COOKIE = 3_500
-"""Browsers keep 4,096 characters of a cookie, its name and rules included."""
+"""Browsers store 4,096 characters of a cookie, including its name and attributes."""
 
 
 class NoRights(Exception):
-    """Somebody is known by name, and may do nothing here."""
+    """A person is identified but has no rights here."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is of no group that has rights here; ask an admin")
@@ -33,7 +34,7 @@ class NoRights(Exception):
 
 @dataclass(frozen=True)
 class Presented:
-    """What a request shows of its sender."""
+    """The credentials that a request carries."""
 
     authorization: str
     cookie: str
@@ -43,7 +44,7 @@ class Presented:
 
 
 class Callers:
-    """Knows them by what they present; reads the store, so not for the event loop."""
+    """Identifies callers by their credentials; reads the store, so not in the event loop."""
 
     def __init__(self, settings: ClientSettings, model: ReadModel, tokens: Tokens) -> None:
         self._token = settings.api_token.get_secret_value()
@@ -54,11 +55,11 @@ class Callers:
         self._proxy = TrustedProxy(settings)
 
     def of(self, presented: Presented) -> tuple[Caller | None, Session | None]:
-        """The caller, None for a stranger; and the session, for who is signed in at the pages.
+        """The caller, None for an unknown one; and the session of somebody signed in at the pages.
 
         Raises:
-            NoRights: for somebody whom a proxy names, and whose groups have none.
-            AmbiguousHeaderError: when a proxy's header cannot be believed.
+            NoRights: for a person named by a proxy whose groups have no rights.
+            AmbiguousHeaderError: if a proxy's header cannot be trusted.
         """
         if not self._token:
             return NOBODY, None
@@ -85,8 +86,12 @@ class Callers:
         """How long a session lasts."""
         return int(self._sessions.lasts_s)
 
+    def cookie_name(self, purpose: str) -> str:
+        """The name of this installation's cookie for a purpose."""
+        return self._sessions.cookie_name(purpose)
+
     def begin(self, presented: str, name: str) -> str | None:
-        """The cookie of a new session; a named token's holder has its name and no other."""
+        """The cookie of a new session; the holder of a named token has the token's name only."""
         if not self._token:
             return None
         if same(presented, self._token):
@@ -95,38 +100,38 @@ class Callers:
         return self._sessions.begin(found[0].name, found[0].id) if found else None
 
     def begin_person(self, person: Person) -> str:
-        """The cookie of a new session of somebody whom an identity provider has named.
+        """The cookie of a new session of a person named by an identity provider.
 
         Raises:
             NoRights: when none of their groups has any here.
         """
         kept = named(person.groups, self._groups)
         cookie = self._sessions.begin(person.name, groups=kept)
-        if person.name == UNNAMED or rights_of(kept, self._groups) is None:
+        if is_reserved(person.name) or rights_of(kept, self._groups) is None:
             raise NoRights(person.name)
         if len(cookie) > _LONGEST_COOKIE:
             raise NoRights(f"{person.name}, who is of more groups than a cookie holds,")
         return cookie
 
     def begin_flow(self) -> tuple[Flow, str]:
-        """A new sign-in at the identity provider, and the cookie that knows it again."""
+        """A new sign-in at the identity provider, and the cookie that identifies it."""
         flow = Flow.new()
         content = [flow.state, flow.nonce, flow.verifier, time.time() + FLOW_S]
         return flow, self._sessions.seal("oidc", content)
 
     def read_flow(self, cookie: str) -> Flow | None:
-        """The sign-in that this browser has begun; None for none, or one of long ago."""
+        """The sign-in that this browser has begun; None if there is none, or it has expired."""
         found = self._sessions.unseal("oidc", cookie)
         if found is None or time.time() >= found[3]:
             return None
         return Flow(*found[:3])
 
     def browser(self, cookie: str) -> str | None:
-        """Which browser asks to sign in; None for one from which nobody has yet."""
+        """The browser that asks to sign in; None for one from which nobody has signed in yet."""
         return self._sessions.read_browser(cookie)
 
     def begin_browser(self) -> str:
-        """The cookie by which a browser from which somebody signed in is known again."""
+        """The cookie that recognises a browser from which somebody has signed in."""
         return self._sessions.begin_browser()
 
     def _session(self, cookie: str) -> Session | None:
@@ -136,15 +141,15 @@ class Callers:
         return self._with_rights(session)
 
     def _with_rights(self, session: Session) -> Session | None:
-        """The session with what its holder may do now; None when that is nothing any more."""
+        """The session with its holder's present rights; None if there are none any more."""
         if session.groups is not None:
             found = rights_of(session.groups, self._groups)
-            if found is None or session.name == UNNAMED:
+            if found is None or is_reserved(session.name):
                 return None
             return replace(session, role=found[0], projects=found[1])
         if not session.token_id:
             return session
-        # With its token ends what was begun with it.
+        # A session ends with the token it was begun with.
         token = self._tokens.valid(session.token_id, datetime.now(UTC))
         if token is None:
             return None

@@ -1,4 +1,4 @@
-"""A job put together for people: its state, every member, what it used, and its timeline; pure."""
+"""A job's description for people: state, members, resource use, timeline; pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.contracts import JobState, Resources, Role, memory_bytes, twice_the_
 MAX_MEMBERS = 200
 _ROLES = list(Role)
 _LEAK_SHARE = 0.02
-"""A program that grows by this share of its limit each minute to the end seems to leak."""
+"""A program that keeps growing by this share of its limit per minute seems to leak."""
 
 
 class _Frozen(BaseModel):
@@ -25,7 +25,7 @@ class _Frozen(BaseModel):
 
 
 class MemberShown(MemberView):
-    """A member, with what it asked for and where it stands in one word."""
+    """A member, with its requested resources and its phase in one word."""
 
     asked: Resources
     stands: str
@@ -35,7 +35,7 @@ class MemberShown(MemberView):
     memory_advice: str = ""
     """For a member that ran out of memory: what was measured before, and what to try."""
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def how(self) -> str:
         """How it ended, in words; '' while it has not."""
@@ -43,20 +43,20 @@ class MemberShown(MemberView):
 
 
 class Description(_Frozen):
-    """Everything known of a job."""
+    """Everything known about a job."""
 
     job: JobView
     members: tuple[MemberShown, ...]
-    """Those in trouble first, at most ``MAX_MEMBERS``."""
+    """At most ``MAX_MEMBERS`` members, those in trouble first."""
     members_total: int
     timeline: tuple[Line, ...]
     now: AwareDatetime
     progress: Progress | None = None
-    """None for a program that says nothing of it."""
+    """None if the program does not report it."""
 
 
 class JobUsage(_Frozen):
-    """The resources that a job asked for and that its running members use."""
+    """The resources that a job requested and that its running members use."""
 
     job_id: str
     name: str
@@ -81,7 +81,7 @@ def describe(
 ) -> Description:
     """The job as ``tshell describe`` and its page show it.
 
-    ``curve_of`` is asked for the members that ran out of memory alone.
+    ``curve_of`` is only called for members that ran out of memory.
     """
     shown = shown_members(view, members)
     first = sorted(shown, key=_trouble)[:MAX_MEMBERS]
@@ -101,7 +101,7 @@ def describe(
 
 
 def usage(view: JobView, members: Iterable[MemberView], *, each: bool) -> JobUsage:
-    """The resources a job asked for and uses; with its members where ``each``."""
+    """The resources that a job requested and uses; with its members if ``each``."""
     shown = shown_members(view, members)
     running = [m for m in shown if m.stands == "running"]
     measured = [m for m in running if m.measured_at is not None]
@@ -121,7 +121,7 @@ def usage(view: JobView, members: Iterable[MemberView], *, each: bool) -> JobUsa
 
 
 def shown_members(view: JobView, members: Iterable[MemberView]) -> list[MemberShown]:
-    """Every member the job has, also those that have not been heard of, in their order."""
+    """Every member of the job, in order, including those that have not reported."""
     known = {member.name: member for member in members}
     for role, number in (view.submit.roles() if view.submit else {}).items():
         for index in range(number):

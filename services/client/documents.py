@@ -6,15 +6,16 @@ from pathlib import Path
 
 from services.client.api.app import create_app
 from services.client.settings import ClientSettings
-from services.client.tshell import handing, keeping, training, watching  # noqa: F401 - they add commands
+from services.client.tshell import keeping, submitting, training, watching  # noqa: F401 - they add commands
 from services.client.tshell.cli import app
 from shared.documents.commands import commands_page
 from shared.documents.http_page import ABSENT, http_page
 
 _HTTP = """\
-What `tshell` and the pages use, served at the client's address. Where a token is set, each request
-has it as `Authorization: Bearer TOKEN`, or as the page's cookie. The whole as OpenAPI:
-`GET /api/v1/openapi.json`. A refusal's body is `{"faults": [{"field", "problem"}]}`."""
+The API that `tshell` and the pages use, served at the client's address. If a token is set, each
+request carries it as `Authorization: Bearer TOKEN`, or has a session's cookie. The OpenAPI
+document is at `GET /api/v1/openapi.json`. The body of a refusal is `{"faults": [{"field",
+"problem"}]}`."""
 
 
 def pages() -> dict[Path, str]:

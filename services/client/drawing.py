@@ -34,6 +34,7 @@ class Bar:
     width: float
     phase: str
     title: str
+    begin: datetime
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Drawing:
-    """All of it; ``more`` members have no row."""
+    """The complete drawing; ``more`` members have no row."""
 
     height: float
     rows: tuple[Row, ...]
@@ -100,7 +101,7 @@ def draw(described: Description, noted: Iterable[Moment]) -> Drawing | None:
     rows = [row(0, "job", of_job), *(row(n, name, own[name]) for n, name in enumerate(names, 1))]
     step = next((s for s in _STEPS_S if seconds / s <= _MAX_TICKS), seconds / _MAX_TICKS)
     ticks = [
-        Tick(LABEL + n * step * scale, f"+{span(n * step)}" if n else "0")
+        Tick(LABEL + n * step * scale, f"+{_round_span(n * step)}" if n else "0")
         for n in range(int(seconds / step) + 1)
     ]
     height = TOP + len(rows) * ROW + 20
@@ -118,7 +119,7 @@ def _row(
         if phase := _PHASES.get(event.kind):
             lasted = (until - event.at).total_seconds()
             text = f"{event.kind} for {span(lasted)} {event.text}".rstrip()
-            bars.append(Bar(x, max(lasted * scale, 1.0), phase, text))
+            bars.append(Bar(x, max(lasted * scale, 1.0), phase, text, event.at))
         else:
             good = event.kind == "succeeded" or event.text.startswith("exit code 0")
             how = "ended" if good else "failed"
@@ -129,3 +130,8 @@ def _row(
 def _natural(name: str) -> tuple[str, int]:
     role, _, index = name.rpartition("-")
     return role, int(index)
+
+
+def _round_span(seconds: float) -> str:
+    """E.g. ``10m``: ticks are at full minutes and hours."""
+    return span(seconds).removesuffix("00s").removesuffix("00m")

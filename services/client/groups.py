@@ -1,4 +1,4 @@
-"""People that somebody else has identified, and the rights that their groups give them here."""
+"""People identified by a provider or proxy, and the rights that their groups give them."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Person:
-    """Who somebody is, by a trusted proxy or an identity provider."""
+    """A person as named by a trusted proxy or an identity provider."""
 
     name: str
     groups: tuple[str, ...] = ()
 
 
 def is_readable(name: str) -> bool:
-    """Whether a name can stand in decisions and the audit as it is."""
+    """Return whether a name can stand in decisions and the audit as it is."""
     return bool(name) and name == visible(name) and len(name) <= _LONGEST_NAME
 
 
 class GroupRights(BaseModel):
-    """What the members of a group may do."""
+    """The role and the projects of a group's members."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Role = Field(default=Role.VIEWER, description="The role of its members.")
     projects: tuple[ProjectName | Literal["*"], ...] = Field(
         default=(DEFAULT_PROJECT,),
-        description="The projects in which they have this role; * is every one.",
+        description="The projects in which they have this role; * stands for all.",
     )
 
 
@@ -61,5 +61,5 @@ def rights_of(groups: Iterable[str], table: Table) -> tuple[Role, Projects] | No
 
 
 def named(groups: Iterable[str], table: Table) -> tuple[str, ...]:
-    """Those of somebody's groups that the table has: all that is kept of them."""
+    """The groups of a person that the table names; no others are kept."""
     return tuple(group for group in dict.fromkeys(groups) if group in table)

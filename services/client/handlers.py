@@ -1,4 +1,4 @@
-"""One function per message: keep the read model; late and repeated events change nothing."""
+"""Handlers that maintain the read model; late and repeated events change nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from services.client.records import (
     JobView,
     LogChunk,
     MemberView,
-    Moment,
     Pending,
 )
 from services.client.usage_curve import UsageCurve
@@ -57,17 +56,15 @@ _TAKEN_OVER = (
     "stored",
 )
 _AT_ONCE = 500
-MAX_MOMENTS = 500
-"""Moments that are kept of a job and, beside them, of its members: the newest."""
 
 
 def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
-    """Show the job as its newest event says."""
+    """Update the job from its latest event."""
     view = ctx.records.get(JOBS, event.job_id) or _unknown(event.job_id, event.name, event.at)
     if view.state == REMOVED:
         return ()
     submit = getattr(event, "submit", None)
-    if _note(moments.of_job(event), ctx) and isinstance(event, JobRetrying):
+    if moments.keep(moments.of_job(event), ctx) and isinstance(event, JobRetrying):
         number = view.retries.get(event.failure_class, 0) + 1
         view = with_changes(view, retries=view.retries | {event.failure_class: number})
     if event.sequence <= view.sequence:
@@ -107,7 +104,7 @@ def job_event(event: JobEvent, ctx: Context) -> tuple[()]:
 
 
 def request_refused(message: RequestRefused, ctx: Context) -> tuple[()]:
-    """Show what was wrong with the request."""
+    """Store the faults of the refused request."""
     if not message.job_id:
         return ()
     view = ctx.records.get(JOBS, message.job_id)
@@ -134,7 +131,7 @@ def request_refused(message: RequestRefused, ctx: Context) -> tuple[()]:
 
 
 def notify_refused(message: JobNotifyRefused, ctx: Context) -> tuple[()]:
-    """Show whom the job named for notices in vain."""
+    """Store the recipients that the job may not have notified."""
     view = ctx.records.get(JOBS, message.job_id)
     view = view or _unknown(message.job_id, message.job_id, message.at)
     if view.state != REMOVED:
@@ -143,12 +140,12 @@ def notify_refused(message: JobNotifyRefused, ctx: Context) -> tuple[()]:
 
 
 def _unknown(job_id: str, name: str, at: datetime) -> JobView:
-    """A job of which no event has come yet."""
+    """A job without events so far."""
     return JobView(job_id=job_id, name=name, state="", sequence=0, created_at=at, updated_at=at)
 
 
 def job_planned(message: JobPlanned, ctx: Context) -> tuple[()]:
-    """Keep the answer for who asked here; others' answers are none of our business."""
+    """Store the answer to a request made here; answers to others are ignored."""
     asked = ctx.records.get(PLANS, message.request_id)
     if asked is not None:
         ctx.records.put(PLANS, with_changes(asked, answer=message))
@@ -156,7 +153,7 @@ def job_planned(message: JobPlanned, ctx: Context) -> tuple[()]:
 
 
 def pod_reported(message: PodReported, ctx: Context) -> tuple[()]:
-    """A member is up and waits for the others; it says so again and again."""
+    """A member is up and waits for the others, as it reports repeatedly."""
     known = _member(message.job_id, message.member, ctx)
     address = f"{message.host}:{message.port}"
     if known is None or (known.phase != "awaited" and known.address == address):
@@ -164,7 +161,7 @@ def pod_reported(message: PodReported, ctx: Context) -> tuple[()]:
     changes: dict[str, Any] = {"address": address, "pod": message.pod, "node": message.node}
     if known.phase == "awaited":
         changes["phase"] = "reported"
-        _note(moments.reported(message), ctx)
+        moments.keep(moments.reported(message), ctx)
     ctx.records.put(MEMBERS, with_changes(known, **changes))
     return ()
 
@@ -173,7 +170,7 @@ def clusterspec_ready(message: ClusterSpecReady, ctx: Context) -> tuple[()]:
     """The cluster is complete."""
     view = ctx.records.get(JOBS, message.job_id)
     if not _removed(view):
-        _note(moments.gathered(message, ctx.now), ctx)
+        moments.keep(moments.gathered(message, ctx.now), ctx)
     if view is not None and not _removed(view) and message.epoch > view.epoch:
         ctx.records.put(JOBS, with_changes(view, epoch=message.epoch))
     return ()
@@ -184,7 +181,7 @@ def pod_started(message: PodStarted, ctx: Context) -> tuple[()]:
     known = _member(message.job_id, message.member, ctx)
     if known is None:
         return ()
-    _note(moments.started(message), ctx)
+    moments.keep(moments.started(message), ctx)
     if known.phase != "exited" and message.epoch >= known.epoch:
         changes: dict[str, Any] = {
             "phase": "running",
@@ -198,7 +195,7 @@ def pod_started(message: PodStarted, ctx: Context) -> tuple[()]:
 
 
 def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
-    """Keep a member's present use, the most memory it ever used, and both over time."""
+    """Store a member's present use, its peak memory, and both over time."""
     known = _member(message.job_id, message.member, ctx)
     if known is None or (known.measured_at is not None and message.at <= known.measured_at):
         return ()
@@ -217,9 +214,9 @@ def pod_measured(message: PodMeasured, ctx: Context) -> tuple[()]:
 
 
 def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
-    """A member has ended and what it left is stored."""
+    """A member has ended, and its results are stored."""
     if not _removed(ctx.records.get(JOBS, message.job_id)):
-        _note(moments.exited(message), ctx)
+        moments.keep(moments.exited(message), ctx)
     known = _member(message.job_id, message.member, ctx)
     if known is None or known.phase == "exited":
         return ()
@@ -237,7 +234,7 @@ def pod_exited(message: PodExited, ctx: Context) -> tuple[()]:
 
 
 def log_appended(message: LogAppended, ctx: Context) -> tuple[()]:
-    """Note where the chunk lies, and how far the program says it is."""
+    """Store the chunk's object key, and the progress that its text reports."""
     if _removed(ctx.records.get(JOBS, message.job_id)):
         return ()
     chunk = LogChunk(
@@ -268,7 +265,7 @@ def _pending(event: JobEvent, view: JobView) -> Pending | None:
 
 
 def _member(job_id: str, member: Member, ctx: Context) -> MemberView | None:
-    """The member's view, a new one for a new incarnation; None for an old one's news."""
+    """The member's view, new for a new incarnation; None for events of an old one."""
     known = ctx.records.get(MEMBERS, f"{job_id}/{member.name}")
     if known is not None and known.incarnation == member.incarnation:
         return known
@@ -283,24 +280,6 @@ def _member(job_id: str, member: Member, ctx: Context) -> MemberView | None:
 
 def _removed(view: JobView | None) -> bool:
     return view is not None and view.state == REMOVED
-
-
-def _note(moment: Moment, ctx: Context) -> bool:
-    """Keep ``moment`` and the newest of its kind; whether it was new."""
-    if ctx.records.get(MOMENTS, MOMENTS.key(moment)) is not None:
-        return False
-    ctx.records.put(MOMENTS, moment)
-    old = ctx.records.find(
-        MOMENTS,
-        group=moment.job_id,
-        status=moment.concerns,
-        newest_first=True,
-        offset=MAX_MOMENTS,
-        limit=_AT_ONCE,
-    )
-    for each in old:
-        ctx.records.delete(MOMENTS, MOMENTS.key(each))
-    return True
 
 
 def _forget(job_id: str, ctx: Context) -> None:

@@ -1,4 +1,4 @@
-"""The healer's HTTP API, for what only it can answer: previews, silences, its books."""
+"""A client of the healer's HTTP API: previews, silences, machines, rules, audit log."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MAX_PART = 300
 
 
 class HealerUnavailable(Exception):
-    """The healer cannot be asked now, or is not known to this service."""
+    """The healer is unavailable, or this service does not know its address."""
 
 
 class HealerRefused(Exception):
-    """The healer says what is wrong with the request; ``faults`` is one sentence each."""
+    """The healer refused the request; ``faults`` has a sentence for each fault."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults))
@@ -82,7 +82,7 @@ class HealerApi:
 
 
 def _is_name(part: str) -> bool:
-    """Whether it stands for itself in a path: dots alone lead elsewhere, and are never quoted."""
+    """Return whether it is safe in a path; names of dots alone lead elsewhere."""
     return 0 < len(part) <= _MAX_PART and not set(part) <= {"."}
 
 

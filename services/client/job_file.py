@@ -28,11 +28,11 @@ _STAND_INS = {"job_id": "checked", "name": "checked", "main": "main.py"} | {
 
 
 class FaultyJobFileError(Exception):
-    """The file holds no job; the text names every reason."""
+    """The file does not contain a valid job; the text names every fault."""
 
 
 def is_of_kubernetes(data: bytes) -> bool:
-    """Whether a file is an object of Kubernetes, such as a TFJob, or may be one.
+    """Return whether a file is an object of Kubernetes, such as a TFJob, or may be one.
 
     Raises:
         FaultyJobFileError: when nothing can be read in it.

@@ -1,4 +1,4 @@
-"""The form for a job, made from the contract of ``job.submit``, and what was filled in; pure."""
+"""The form for a job, generated from the contract of ``job.submit``, and its input; pure."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _put(body: dict[str, Any], name: str, value: object) -> None:
 
 
 def is_tfjob(rest: str) -> bool:
-    """Whether what was pasted is an object of Kubernetes, such as a TFJob."""
+    """Return whether what was pasted is an object of Kubernetes, such as a TFJob."""
     try:
         return bool(rest.strip()) and is_of_kubernetes(rest.encode())
     except FaultyJobFileError:

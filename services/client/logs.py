@@ -1,4 +1,4 @@
-"""Logs: whole from the object store, live as their chunks are announced."""
+"""Logs: read from the object store, and followed live as chunks are announced."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from services.client.model import ReadModel
 from services.client.projects import Projects
@@ -17,24 +18,27 @@ from shared.storage import NotFound, ObjectInfo, ObjectStore
 _CHUNK_KEY = re.compile(r"/logs/(?P<member>[^/]+)/(?P<incarnation>\d+)/\d+\.log$")
 _GRACE_S = 5.0
 _AT_ONCE = 100
+_LOOK_BACK = 64
+"""Chunks before a follower's position that are read again: another replica may still be storing one
+that belongs there, and a clock that is set back puts new ones before old ones."""
 
 
 class Followers:
-    """Wakes everybody who follows a log when something has been handled."""
+    """Wakes the followers of logs when a message has been handled."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     def notify(self) -> None:
-        """From any thread: there may be news."""
+        """Wake all waiting threads; may be called from any thread."""
         with self._lock:
             for loop, event in self._waiting:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(event.set)
 
     async def wait(self, timeout_s: float) -> None:
-        """Until the next notice, or the time-out."""
+        """Wait for the next call of ``notify``, or for the time-out."""
         entry = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             self._waiting.add(entry)
@@ -55,6 +59,18 @@ class LogEvent:
     member: str
     incarnation: int
     text: str
+    at: datetime
+    """When the member's launcher read it."""
+
+
+@dataclass(frozen=True)
+class StateEvent:
+    """The state of a followed job that has not ended, sent when it changes."""
+
+    state: str
+    reason: str
+    advice: str = ""
+    """What ends its waiting, if it waits."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +137,40 @@ class Logs:
                 yield self._objects.get(self._bucket, info.key)[first:last]
             position += info.size
 
-    def _news(self, job_id: str, position: int) -> list[LogEvent]:
-        chunks = self._model.chunks(job_id, position, _AT_ONCE)
+    def _told_before(self, job_id: str, position: int) -> set[str]:
+        """The object keys of the last chunks up to a position."""
+        last = min(position, _LOOK_BACK)
+        return {c.object_key for c in self._model.chunks(job_id, position - last, last)}
+
+    def _news(self, job_id: str, position: int, told: set[str]) -> list[LogEvent]:
+        """The next unsent chunks; ``told`` has the object keys of the last ones, and is updated."""
+        start = max(0, position - _LOOK_BACK)
+        chunks = self._model.chunks(job_id, start, _LOOK_BACK + _AT_ONCE)
+        new = [chunk for chunk in chunks if chunk.object_key not in told][:_AT_ONCE]
+        told &= {chunk.object_key for chunk in chunks}
+        told |= {chunk.object_key for chunk in new}
         return [
-            LogEvent(number, chunk.member, chunk.incarnation, self._text(chunk.object_key))
-            for number, chunk in enumerate(chunks, position + 1)
+            LogEvent(
+                number, chunk.member, chunk.incarnation, self._text(chunk.object_key), chunk.at
+            )
+            for number, chunk in enumerate(new, position + 1)
         ]
+
+    def _unannounced(
+        self, job_id: str, position: int, stored: list[ObjectInfo], at: datetime
+    ) -> Iterator[LogEvent]:
+        """Stored chunks of an ended job whose messages did not arrive in time.
+
+        The broker was away, or whoever handles the messages is behind.
+        """
+        if position >= len(stored):
+            return
+        told = {chunk.object_key for chunk in self._model.chunks(job_id, 0, position)}
+        for info in stored:
+            hit = _CHUNK_KEY.search(info.key)
+            if hit and info.key not in told:
+                text = self._text(info.key)
+                yield LogEvent(position, hit["member"], int(hit["incarnation"]), text, at)
 
     def _text(self, key: str) -> str:
         try:
@@ -136,14 +180,17 @@ class Logs:
 
     async def follow(
         self, job_id: str, position: int, followers: Followers, projects: Projects
-    ) -> AsyncIterator[LogEvent | str]:
-        """Chunks after ``position`` as they come; at last the job's state.
+    ) -> AsyncIterator[LogEvent | StateEvent | str]:
+        """Chunks after ``position`` as they come, and the job's state as it changes; at last
+        the state it ended with.
 
         '' is a sign of life for the connection.
         """
-        deadline = None
+        told = await asyncio.to_thread(self._told_before, job_id, position)
+        deadline: float | None = None
+        said: StateEvent | None = None
         while True:
-            news = await asyncio.to_thread(self._news, job_id, position)
+            news = await asyncio.to_thread(self._news, job_id, position, told)
             for event in news:
                 yield event
                 position = event.position
@@ -155,10 +202,17 @@ class Logs:
                 deadline = deadline or time.monotonic() + _GRACE_S
                 stored = await asyncio.to_thread(self.stored, job_id)
                 if position >= len(stored) or time.monotonic() > deadline:
+                    ended = view.updated_at if view else datetime.now(UTC)
+                    unannounced = self._unannounced(job_id, position, stored, ended)
+                    for event in await asyncio.to_thread(list, unannounced):
+                        yield event
                     yield view.state if view else "removed"
                     return
             else:
-                yield ""
+                advice = view.pending.advice if view.pending else ""
+                now = StateEvent(view.state, view.reason, advice)
+                yield "" if said == now else now
+                said = now
             await followers.wait(1.0 if deadline else 15.0)
 
 

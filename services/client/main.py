@@ -1,4 +1,4 @@
-"""Wiring of the client service: messaging in threads, HTTP beside it."""
+"""Wiring of the client service: messaging in threads, and an HTTP server."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from shared.contracts import (
     AnomalyDetected,
     ClusterSpecReady,
     CurveAnswered,
+    DeadLettersAnswered,
     JobAccepted,
     JobCancelled,
     JobFailed,
@@ -40,14 +41,17 @@ from shared.contracts import (
     PredictionWithdrawn,
     RemediationVerified,
     RequestRefused,
+    ScoresAnswered,
     SeriesFound,
     SettingsAnswered,
+    ThresholdTried,
 )
-from shared.service import Context, Handler, Periodic, Service
+from shared.service import Context, Handler, Periodic
 from shared.service.http import HttpServer
+from shared.service.http_service import HttpService
 from shared.settings import start
 from shared.storage import S3Store
-from shared.store import Store
+from shared.store import opened
 
 _EVENTS = (
     JobAccepted,
@@ -59,6 +63,14 @@ _EVENTS = (
     JobFailed,
     JobCancelled,
     JobRemoved,
+)
+_OF_QUESTIONS = (
+    SeriesFound,
+    CurveAnswered,
+    DeadLettersAnswered,
+    ScoresAnswered,
+    SettingsAnswered,
+    ThresholdTried,
 )
 _OF_ALERTS: dict[type, Handler] = {
     AlertChanged: alerts.alert_changed,
@@ -75,7 +87,7 @@ class Client:
     """The service and its HTTP server."""
 
     def __init__(self, settings: ClientSettings) -> None:
-        store = Store(settings.store_url.get_secret_value())
+        store = opened(settings.store_url.get_secret_value())
         secret = settings.s3_secret_key.get_secret_value()
         objects = S3Store(
             settings.s3_url, settings.s3_access_key, secret, public_url=settings.s3_public_url
@@ -97,8 +109,8 @@ class Client:
             PodMeasured: handlers.pod_measured,
             PodExited: handlers.pod_exited,
         }
-        listeners |= dict.fromkeys((SeriesFound, CurveAnswered, SettingsAnswered), self._answered)
-        self.service = Service(
+        listeners |= dict.fromkeys(_OF_QUESTIONS, self._answered)
+        self.service = HttpService(
             "client",
             settings,
             handlers=listeners,
@@ -114,22 +126,15 @@ class Client:
         )
         logs = Logs(model, objects, settings.s3_bucket)
         publisher = self.service.publisher
-        self._questions = Questions(publisher)
+        self._questions = Questions(publisher, own_dead_letters=lambda: self.service.dead_letters)
         app = create_app(
             settings, publisher, model, alert_model, objects, logs, followers, self._questions
         )
-        self._http = HttpServer(app, settings.http_host, settings.http_port)
+        self.http = HttpServer(app, settings.http_host, settings.http_port)
+        self.service.serve(self.http)
 
     def _answered(self, answer: Answer, ctx: Context) -> tuple[()]:
         return self._questions.take(answer, ctx)
-
-    def start_http(self) -> None:
-        """Serve API and page from a thread of their own."""
-        self._http.start()
-
-    def stop_http(self) -> None:
-        """Finish what is being answered."""
-        self._http.stop()
 
 
 def main() -> int:
@@ -138,9 +143,4 @@ def main() -> int:
 
 
 def _run(settings: ClientSettings) -> None:
-    client = Client(settings)
-    client.start_http()
-    try:
-        client.service.run()
-    finally:
-        client.stop_http()
+    Client(settings).service.run()

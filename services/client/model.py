@@ -1,12 +1,14 @@
-"""Reading (and, for what was just asked, writing) the read model outside of handlers."""
+"""The read model of pages and API, which also records users' requests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 from services.client.description import Description, JobUsage, describe, usage
-from services.client.handlers import MAX_MOMENTS
+from services.client.listing import belongs, lightly, listed, matching, statuses
+from services.client.moments import MAX_MOMENTS
 from services.client.progress import Progress
 from services.client.projects import Projects
 from services.client.records import (
@@ -33,12 +35,12 @@ from services.client.records import (
     Token,
     Upload,
     state_of,
-    status_in,
 )
 from services.client.sessions import Session
 from services.client.usage_curve import UsageCurve
-from shared.changes import with_changes
+from shared.changes import changed
 from shared.contracts import JobState, JobSubmit
+from shared.machine import machine_of
 from shared.store import Records, Store
 
 _PRUNED_AT_ONCE = 1000
@@ -47,6 +49,7 @@ MAX_PLANS = 2_000
 _MAX_MEMBERS = 20_000
 _MAX_JOBS_MEASURED = 500
 SHOWN_STATES = (*(s.value for s in JobState), SUBMITTED, "refused")
+_LIVING = [state for state in SHOWN_STATES if state not in ENDED]
 
 
 class ReadModel:
@@ -61,23 +64,44 @@ class ReadModel:
             return _shown(records, job_id, projects)
 
     def is_taken(self, job_id: str, projects: Projects) -> bool:
-        """Whether the id is that of a job of another project."""
+        """Return whether a job of another project has this id."""
         with self._store.reading() as records:
             view = records.get(JOBS, job_id)
-        return view is not None and view.state not in (REFUSED, REMOVED) and not _of(view, projects)
+        return (
+            view is not None
+            and view.state not in (REFUSED, REMOVED)
+            and not belongs(view, projects)
+        )
 
     def jobs(
-        self, states: tuple[str, ...], limit: int, offset: int, projects: Projects
+        self,
+        states: tuple[str, ...],
+        limit: int,
+        offset: int,
+        projects: Projects,
+        search: str = "",
     ) -> list[JobView]:
-        """Newest first, as they are listed; all states but removed when none is named."""
+        """Newest first; in all states but removed if none is named; see ``matching``."""
         with self._store.reading() as records:
-            return _listed(records, states or SHOWN_STATES, limit, offset, projects)
+            if search:
+                found = matching(records, states or SHOWN_STATES, projects, search)
+                return list(islice(found, offset, offset + limit))
+            return listed(records, states or SHOWN_STATES, limit, offset, projects)
+
+    def job_counts(self, projects: Projects) -> dict[str, int]:
+        """Return how many jobs of these projects there are of each state that is listed."""
+        with self._store.reading() as records:
+            known, of_projects = records.count(JOBS), statuses(records, SHOWN_STATES, projects)
+        counts: dict[str, int] = {}
+        for status in of_projects:
+            counts[state_of(status)] = counts.get(state_of(status), 0) + known.get(status, 0)
+        return counts
 
     def oldest(self, states: Sequence[str], limit: int, projects: Projects) -> list[JobView]:
-        """Jobs of these states that were handed in first."""
+        """The oldest jobs of these states, by submission."""
         with self._store.reading() as records:
-            statuses = _statuses(records, states, projects)
-            return _lightly(records, records.keys(JOBS, statuses, limit=limit))
+            found = statuses(records, states, projects)
+            return lightly(records, records.keys(JOBS, found, limit=limit))
 
     def submitted(self, message: JobSubmit, now: datetime) -> JobView:
         """Show a job that the broker has, before the task service has answered."""
@@ -89,7 +113,7 @@ class ReadModel:
             created_at=now,
             updated_at=now,
             submit=message,
-            reason="handed in; not yet seen by the task service",
+            reason="submitted; not yet seen by the task service",
         )
         with self._store.transaction() as records:
             known = records.get(JOBS, message.job_id)
@@ -104,7 +128,7 @@ class ReadModel:
             return records.find(CHUNKS, group=job_id, offset=offset, limit=limit)
 
     def description(self, job_id: str, now: datetime, projects: Projects) -> Description | None:
-        """Everything known of a job; None when there is none in these projects."""
+        """The description of a job; None if there is none in these projects."""
         with self._store.reading() as records:
             view = _shown(records, job_id, projects)
             if view is None:
@@ -113,17 +137,17 @@ class ReadModel:
             described = describe(
                 view, members, noted, now, lambda m: records.get(USAGE, MEMBERS.key(m))
             )
-            return described.model_copy(update={"progress": records.get(PROGRESS, job_id)})
+            return changed(described, progress=records.get(PROGRESS, job_id))
 
     def progress(self, job_ids: Sequence[str]) -> dict[str, Progress]:
-        """How far those of these jobs are whose programs say so."""
+        """The progress of these jobs, where their programs report it."""
         with self._store.reading() as records:
             records.read_ahead(PROGRESS, keys=job_ids)
             found = (records.get(PROGRESS, job_id) for job_id in job_ids)
             return {each.job_id: each for each in found if each}
 
     def moments(self, job_id: str) -> list[Moment]:
-        """All that is noted of a job and its members."""
+        """All moments of a job and its members."""
         with self._store.reading() as records:
             return _noted(records, job_id)
 
@@ -131,8 +155,7 @@ class ReadModel:
         """The use of the jobs that have not ended, or of one job with each of its members."""
         with self._store.reading() as records:
             if job_id is None:
-                living = [state for state in SHOWN_STATES if state not in ENDED]
-                views = _listed(records, living, _MAX_JOBS_MEASURED, 0, projects)
+                views = listed(records, _LIVING, _MAX_JOBS_MEASURED, 0, projects)
             else:
                 view = _shown(records, job_id, projects)
                 views = [] if view is None else [view]
@@ -140,6 +163,13 @@ class ReadModel:
                 usage(view, _members(records, view.job_id), each=job_id is not None)
                 for view in views
             ]
+
+    def members_on(self, machine: str, projects: Projects) -> list[tuple[JobView, list[str]]]:
+        """The jobs that have not ended with members on a machine, and these members' names."""
+        with self._store.reading() as records:
+            views = listed(records, _LIVING, _MAX_JOBS_MEASURED, 0, projects)
+            found = ((view, _names_on(machine, records, view.job_id)) for view in views)
+            return [(view, names) for view, names in found if names]
 
     def usage_curves(self, job_id: str, offset: int, limit: int) -> list[UsageCurve]:
         """The use of a job's members over time, in the order in which they were first measured."""
@@ -156,29 +186,29 @@ class ReadModel:
             return [curve for key in keys if (curve := records.get(USAGE, key))]
 
     def incarnations(self, job_id: str) -> dict[str, int]:
-        """The newest incarnation of each member that was heard of."""
+        """The latest incarnation of each member that has reported."""
         with self._store.reading() as records:
             return {m.name: m.incarnation for m in _members(records, job_id)}
 
     def ask(self, request_id: str, now: datetime, project: str) -> None:
-        """Expect the answer to a plan of a job of this project."""
+        """Expect the answer to a request for a plan in this project."""
         with self._store.transaction() as records:
             asked = PlanView(request_id=request_id, asked_at=now, project=project)
             records.put(PLANS, asked)
-            # Every submit asks first, and an answer may be large: only the newest are kept.
+            # Every submit requests a plan, and answers may be large: only the latest are kept.
             for old in records.find(PLANS, newest_first=True, offset=MAX_PLANS, limit=_AT_ONCE):
                 records.delete(PLANS, old.request_id)
 
     def plan(self, request_id: str, projects: Projects) -> PlanView | None:
-        """A plan that was asked for in these projects; None for one that was not, or long ago."""
+        """A plan that was requested in these projects; None if it was not, or has expired."""
         with self._store.reading() as records:
             plan = records.get(PLANS, request_id)
         return plan if plan is not None and plan.project in projects else None
 
     def begin(self, upload: Upload, most: int) -> bool:
-        """Note an upload; False when ``most`` others are unfinished."""
+        """Store an upload; False if ``most`` others of its project are unfinished."""
         with self._store.transaction() as records:
-            if len(records.find(UPLOADS, limit=most)) >= most:
+            if len(records.find(UPLOADS, group=upload.project, limit=most)) >= most:
                 return False
             records.put(UPLOADS, upload)
             return True
@@ -190,7 +220,7 @@ class ReadModel:
         return upload if upload is not None and upload.project == project else None
 
     def overdue_uploads(self, now: datetime) -> list[Upload]:
-        """Those that were not finished in time."""
+        """The uploads that were not finished in time."""
         with self._store.reading() as records:
             return records.find(UPLOADS, due_before=now, limit=_PRUNED_AT_ONCE)
 
@@ -200,7 +230,7 @@ class ReadModel:
             records.delete(UPLOADS, upload_id)
 
     def keep_token(self, token: Token, most: int, spelt: Callable[[str], str]) -> str:
-        """Keep a named token; why not, where it cannot be: ``spelt`` says which names are one."""
+        """Store a named token, or return why not; ``spelt`` equates similar names."""
         with self._store.transaction() as records:
             known = records.find(TOKENS, limit=most)
             if len(known) >= most:
@@ -218,7 +248,7 @@ class ReadModel:
             return records.get(TOKENS, token_id)
 
     def tokens(self) -> list[Token]:
-        """All of them, by name."""
+        """All named tokens, by name."""
         with self._store.reading() as records:
             return sorted(records.find(TOKENS), key=lambda t: (t.name, t.created_at))
 
@@ -230,18 +260,18 @@ class ReadModel:
             return known
 
     def end_session(self, session: Session) -> None:
-        """Let nobody go on with it."""
+        """End a session for everybody who holds its cookie."""
         until = datetime.fromtimestamp(session.until, UTC)
         with self._store.transaction() as records:
             records.put(LEFT_SESSIONS, LeftSession(id=session.id, until=until))
 
     def has_ended(self, session: Session) -> bool:
-        """Whether somebody has left it."""
+        """Return whether the session has been ended."""
         with self._store.reading() as records:
             return records.get(LEFT_SESSIONS, session.id) is not None
 
     def prune(self, now: datetime) -> None:
-        """Forget removed and refused jobs, answered plans and left sessions after their time."""
+        """Delete removed and refused jobs, answered plans and ended sessions when they expire."""
         with self._store.transaction() as records:
             for view in records.find(JOBS, due_before=now, limit=_PRUNED_AT_ONCE):
                 records.delete(JOBS, view.job_id)
@@ -249,6 +279,11 @@ class ReadModel:
                 records.delete(PLANS, plan.request_id)
             for left in records.find(LEFT_SESSIONS, due_before=now, limit=_PRUNED_AT_ONCE):
                 records.delete(LEFT_SESSIONS, left.id)
+
+
+def _names_on(machine: str, records: Records, job_id: str) -> list[str]:
+    here = (m for m in _members(records, job_id) if machine_of(m.node) == machine)
+    return [member.name for member in here if member.exited_at is None]
 
 
 def _members(records: Records, job_id: str) -> list[MemberView]:
@@ -259,47 +294,6 @@ def _noted(records: Records, job_id: str) -> list[Moment]:
     return records.find(MOMENTS, group=job_id, limit=2 * MAX_MOMENTS + 1)
 
 
-def _of(view: JobView, projects: Projects) -> bool:
-    """Whether a job is of these projects; one that is not known yet is of nobody's."""
-    return projects.every is not None or (bool(view.project) and view.project in projects)
-
-
 def _shown(records: Records, job_id: str, projects: Projects) -> JobView | None:
     view = records.get(JOBS, job_id)
-    return None if view is None or view.state == REMOVED or not _of(view, projects) else view
-
-
-def _statuses(records: Records, states: Sequence[str], projects: Projects) -> list[str]:
-    """By what the jobs of these states and projects are found."""
-    if projects.every is None:
-        return [status_in(project, state) for project in projects.roles for state in states]
-    return [each for each in records.statuses(JOBS) if state_of(each) in states]
-
-
-def _listed(
-    records: Records, states: Sequence[str], limit: int, offset: int, projects: Projects
-) -> list[JobView]:
-    """Jobs without what can be large of each: variables, arguments and the names of files.
-
-    A job may have megabytes of them, so that few are held at once, and none is kept.
-    """
-    statuses = _statuses(records, states, projects)
-    keys = records.keys(JOBS, statuses, limit=limit, offset=offset, newest_first=True)
-    # Of what an earlier version kept as the default project's, some is of nobody known.
-    return [view for view in _lightly(records, keys) if _of(view, projects)]
-
-
-def _lightly(records: Records, keys: Sequence[str]) -> list[JobView]:
-    records.read_ahead(JOBS, keys=keys)
-    views = (records.get(JOBS, key) for key in keys)
-    return [_light(view) for view in views if view is not None]
-
-
-def _light(view: JobView) -> JobView:
-    submit = view.submit and with_changes(view.submit, env={}, args=())
-    return with_changes(
-        view,
-        submit=submit,
-        artifacts=(),
-        last_lines=(),
-    )
+    return None if view is None or view.state == REMOVED or not belongs(view, projects) else view

@@ -1,4 +1,4 @@
-"""Notes on a job's way, and how they are shown: many of a kind at a time become one line."""
+"""A job's timeline; several events of one kind at the same time become one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, computed_field
 
-from services.client.records import Moment
+from services.client.records import MOMENTS, Moment
 from shared.changes import with_changes
 from shared.contracts import (
     ClusterSpecReady,
@@ -19,7 +19,11 @@ from shared.contracts import (
     PodReported,
     PodStarted,
 )
+from shared.service import Context
 
+MAX_MOMENTS = 500
+"""Moments that are kept of a job and, beside them, of its members: the newest."""
+_AT_ONCE = 500
 _SHELL_SIGNALS = 128
 _TOGETHER_S = 60.0
 _NAMED = 3
@@ -74,6 +78,24 @@ def how_ended(exit_code: int | None, oom: bool, fault: str) -> str:
     return ", ".join([*words, *(["out of memory"] if oom else []), *([fault] if fault else [])])
 
 
+def keep(moment: Moment, ctx: Context) -> bool:
+    """Store a moment, and of its kind the newest only; returns whether it was new."""
+    if ctx.records.get(MOMENTS, MOMENTS.key(moment)) is not None:
+        return False
+    ctx.records.put(MOMENTS, moment)
+    old = ctx.records.find(
+        MOMENTS,
+        group=moment.job_id,
+        status=moment.concerns,
+        newest_first=True,
+        offset=MAX_MOMENTS,
+        limit=_AT_ONCE,
+    )
+    for each in old:
+        ctx.records.delete(MOMENTS, MOMENTS.key(each))
+    return True
+
+
 class Line(BaseModel):
     """One line of a timeline: one moment, or several members' of the same kind in a row."""
 
@@ -86,7 +108,7 @@ class Line(BaseModel):
     text: str
     members: tuple[str, ...] = ()
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def whom(self) -> str:
         """The members in a few words; '' for the job itself."""

@@ -7,14 +7,11 @@ signed cookie of the browser.
 from __future__ import annotations
 
 import secrets
-import ssl
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 from authlib.common.errors import AuthlibBaseError
@@ -22,9 +19,11 @@ from authlib.oauth2 import OAuth2Client
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, JWKRegistry, RSAKey
 
+from services.client.claims import claim_at, texts_of
 from services.client.groups import Person, is_readable
+from services.client.provider_connection import ProviderConnection, ProviderUnavailable
 from services.client.settings import ClientSettings
 from shared.visible import visible
 
@@ -33,25 +32,19 @@ FLOW_S = 600.0
 """How long somebody may take to sign in at the provider."""
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures by a key that only the provider has; never none, and no shared secret."""
-_TIMEOUT_S, _AT_ONCE, _MAX_WAIT_S = 5.0, 4, 1.0
 _KNOWN_S, _RETRY_S = 3600.0, 10.0
 """For how long its keys are believed, and how often an unknown one makes us ask again."""
 _LEEWAY_S = 60
-_MAX_BYTES = 2**20
-_MAX_GROUPS = 1_000
-
-
-class ProviderUnavailable(Exception):
-    """The identity provider does not answer, or not as one."""
+_MAX_KEYS = 100
 
 
 class SignInRefused(Exception):
-    """The provider, or what it answered, does not say who somebody is."""
+    """The provider, or its answer, does not identify the person."""
 
 
 @dataclass(frozen=True)
 class Flow:
-    """What is the same on the way to the provider and back."""
+    """The values of one sign-in, the same on the way to the provider and back."""
 
     state: str
     nonce: str
@@ -59,23 +52,22 @@ class Flow:
 
     @classmethod
     def new(cls) -> Flow:
-        """One that nobody can guess."""
+        """Create random values for a sign-in."""
         return cls(*(secrets.token_urlsafe(32) for _ in range(3)))
 
 
 class Provider:
-    """One identity provider, whose addresses and keys are asked for when they are needed."""
+    """An identity provider; its addresses and keys are fetched when they are needed."""
 
     def __init__(self, settings: ClientSettings, clock: Callable[[], float] = time.time) -> None:
         self.issuer = settings.oidc_issuer
         self._settings, self._clock = settings, clock
-        self._trusted = ssl.create_default_context()
-        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._connection = ProviderConnection()
         self._described: tuple[float, dict[str, Any]] | None = None
-        self._keys: tuple[float, list[dict[str, Any]]] | None = None
+        self._keys: tuple[float, list[RSAKey | ECKey]] | None = None
 
     def address(self, flow: Flow) -> str:
-        """Where somebody signs in.
+        """The provider's address at which somebody signs in.
 
         Raises:
             ProviderUnavailable: when the provider does not say where.
@@ -86,14 +78,29 @@ class Provider:
         )
         return str(address)
 
+    def sign_out_address(self) -> str | None:
+        """Return where somebody's session at the provider ends; None where it offers no such thing.
+
+        Without an ID token, which is not kept here, some providers ask the person once more.
+
+        Raises:
+            ProviderUnavailable: when the provider does not answer, or names an unsafe address.
+        """
+        if not self._description().get("end_session_endpoint"):
+            return None
+        endpoint = self._endpoint("end_session_endpoint")
+        back = f"{self._settings.public_url.rstrip('/')}/login"
+        asked = {"client_id": self._settings.oidc_client_id, "post_logout_redirect_uri": back}
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}"
+
     def person(self, flow: Flow, query: str) -> Person:
-        """Who has come back with this query.
+        """The person who came back from the provider with this query.
 
         Raises:
             ProviderUnavailable: when the provider does not answer.
             SignInRefused: when it does not say who it is, or not to us.
         """
-        answer = {name: values[0] for name, values in parse_qs(query, max_num_fields=20).items()}
+        answer = _fields(query)
         if not secrets.compare_digest(answer.get("state", "").encode(), flow.state.encode()):
             raise SignInRefused("the answer belongs to another sign-in; begin again")
         if answer.get("iss", self.issuer) != self.issuer:
@@ -103,16 +110,16 @@ class Provider:
         tokens = self._tokens(answer["code"], flow)
         claims = self._claims(tokens, flow)
         groups = self._settings.oidc_groups_claim
-        if _at(claims, groups) is None:
+        if claim_at(claims, groups) is None:
             claims = self._user_info(tokens, claims) | claims
-        return Person(self._name(claims), tuple(_texts(_at(claims, groups))))
+        return Person(self._name(claims), tuple(texts_of(claim_at(claims, groups))))
 
     def _tokens(self, code: str, flow: Flow) -> Mapping[str, Any]:
         try:
             endpoint, secret = self._endpoint("token_endpoint"), self._settings.oidc_secret
             own = httpx.BasicAuth(self._settings.oidc_client_id, secret)
             auth = own if secret else httpx.Auth()
-            with self._connection() as http:
+            with self._connection.opened() as http:
                 found = self._client(http).fetch_token(
                     endpoint,
                     auth=auth,
@@ -124,7 +131,7 @@ class Provider:
                 )
         except AuthlibBaseError as error:
             raise SignInRefused(f"the provider refused: {visible(str(error))[:200]}") from error
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
             raise ProviderUnavailable(f"{self.issuer} gives no token: {error}") from error
         if not isinstance(found.get("id_token"), str):
             raise SignInRefused("the provider sent no ID token")
@@ -154,45 +161,51 @@ class Provider:
         return dict(claims)
 
     def _key_of(self, token: Any) -> Any:
-        """The provider's key that a token says it is signed with, fetched anew if it is unknown."""
-        kid = token.headers().get("kid")
-        for keys in (self._key_set(_KNOWN_S), self._key_set(_RETRY_S)):
-            found = [key for key in keys if kid is None or key.kid == kid]
-            if len(found) == 1:
+        """The provider's key that signed a token; keys are fetched again for an unknown one."""
+        kid, algorithm = (token.headers().get(name) for name in ("kid", "alg"))
+        kind = ECKey if str(algorithm).startswith("ES") else RSAKey
+        for known_s in (_KNOWN_S, _RETRY_S):
+            keys = self._key_set(known_s)
+            found = [k for k in keys if isinstance(k, kind) and kid in (None, k.kid)]
+            # One that is listed twice is one key; without its name it must be the only one.
+            if found and (kid is not None or len(found) == 1):
                 return found[0]
         raise SignInRefused("its ID token is signed with a key that the provider does not list")
 
-    def _key_set(self, known_s: float) -> KeySet:
+    def _key_set(self, known_s: float) -> list[RSAKey | ECKey]:
         now = self._clock()
-        if self._keys is None or now - self._keys[0] >= known_s:
-            listed = self._json(self._endpoint("jwks_uri")).get("keys")
+        if self._keys is None or abs(now - self._keys[0]) >= known_s:
+            listed = self._connection.json(self._endpoint("jwks_uri")).get("keys")
             if not isinstance(listed, list):
                 raise ProviderUnavailable(f"{self.issuer} lists no keys")
-            self._keys = (now, [key for key in listed if _signs(key)])
-        return KeySet.import_key_set({"keys": self._keys[1]})
+            found = map(_signing_key, listed[:_MAX_KEYS])
+            self._keys = (now, [key for key in found if key is not None])
+        return self._keys[1]
 
     def _user_info(self, tokens: Mapping[str, Any], claims: Mapping[str, Any]) -> dict[str, Any]:
-        """What the provider says of the person beside the token; groups often stand there alone."""
+        """The provider's user information; groups are often found only there."""
         endpoint = self._description().get("userinfo_endpoint")
         if not isinstance(endpoint, str) or not tokens.get("access_token"):
             return {}
         bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
-        found = self._json(self._safe(endpoint), bearer)
+        found = self._connection.json(self._safe(endpoint), bearer)
         if found.get("sub") != claims["sub"]:
             raise SignInRefused("the provider's user information is of somebody else")
         return found
 
     def _name(self, claims: Mapping[str, Any]) -> str:
-        named = _at(claims, self._settings.oidc_name_claim) or claims["sub"]
+        named = claim_at(claims, self._settings.oidc_name_claim) or claims["sub"]
         name = str(named).strip()
         if not is_readable(name):
-            raise SignInRefused("the provider names nobody readably")
+            raise SignInRefused("the provider gives no usable name")
         return name
 
     def _description(self) -> dict[str, Any]:
         now = self._clock()
-        if self._described is None or now - self._described[0] >= _KNOWN_S:
-            found = self._json(f"{self.issuer.rstrip('/')}/.well-known/openid-configuration")
+        if self._described is None or abs(now - self._described[0]) >= _KNOWN_S:
+            found = self._connection.json(
+                f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
+            )
             if found.get("issuer") != self.issuer:
                 raise ProviderUnavailable(f"what answers at {self.issuer} is another issuer")
             self._described = (now, found)
@@ -210,22 +223,6 @@ class Provider:
             raise ProviderUnavailable(f"{self.issuer} names an address without encryption")
         return address
 
-    def _json(self, address: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-        data = bytearray()
-        try:
-            with self._connection() as http, http.stream("GET", address, headers=headers) as answer:
-                answer.raise_for_status()
-                for piece in answer.iter_bytes():
-                    data += piece
-                    if len(data) > _MAX_BYTES:
-                        raise ProviderUnavailable(f"{address} answers with too much")
-            found = httpx.Response(200, content=bytes(data)).json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise ProviderUnavailable(f"{address} does not answer as it should: {error}") from error
-        if not isinstance(found, dict):
-            raise ProviderUnavailable(f"{address} does not answer as it should")
-        return found
-
     @property
     def _redirect(self) -> str:
         return f"{self._settings.public_url.rstrip('/')}{CALLBACK}"
@@ -239,32 +236,20 @@ class Provider:
             code_challenge_method="S256",
         )
 
-    @contextmanager
-    def _connection(self) -> Iterator[httpx.Client]:
-        """One of few at a time: a provider that hangs must not take all threads."""
-        if not self._turns.acquire(timeout=_MAX_WAIT_S):
-            raise ProviderUnavailable("it is slow, and too many sign-ins wait for it")
-        try:
-            with httpx.Client(timeout=_TIMEOUT_S, trust_env=False, verify=self._trusted) as http:
-                yield http
-        finally:
-            self._turns.release()
+
+def _signing_key(listed: object) -> RSAKey | ECKey | None:
+    """A listed key, if it is one by which ID tokens are signed; others may stand beside it."""
+    if not isinstance(listed, dict) or listed.get("kty") not in ("RSA", "EC"):
+        return None
+    try:
+        key = JWKRegistry.import_key(listed)
+    except (JoseError, ValueError, TypeError, LookupError, AttributeError):
+        return None
+    return key if isinstance(key, RSAKey | ECKey) and listed.get("use") != "enc" else None
 
 
-def _signs(key: object) -> bool:
-    return isinstance(key, dict) and key.get("kty") in {"RSA", "EC"} and key.get("use") != "enc"
-
-
-def _at(claims: Mapping[str, Any], way: str) -> Any:
-    """The claim of this name, or below it as ``realm_access.roles``; None for none."""
-    if way in claims:
-        return claims[way]
-    found: Any = claims
-    for part in way.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
-
-
-def _texts(claim: Any) -> Iterable[str]:
-    listed = claim if isinstance(claim, list) else [claim]
-    return [each for each in listed[:_MAX_GROUPS] if isinstance(each, str)]
+def _fields(query: str) -> dict[str, str]:
+    try:
+        return {name: each[0] for name, each in parse_qs(query, max_num_fields=20).items()}
+    except ValueError as error:
+        raise SignInRefused("what came back from the provider is no answer of one") from error

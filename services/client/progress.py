@@ -1,4 +1,4 @@
-"""How far a program is, as its own log says; pure.
+"""The progress of a program, as its own log reports it; pure.
 
 A line ``BAROGRAPH_PROGRESS 300/1000`` counts, or ``BAROGRAPH_PROGRESS 30%``, each perhaps with
 words behind it, and Keras' ``Epoch 3/10``, with which the third of ten begins.
@@ -25,7 +25,7 @@ _ROLES = list(Role)
 
 
 class Step(BaseModel):
-    """What one line says."""
+    """The progress that one line reports."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +35,7 @@ class Step(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far a job is: what its first member that says so said last."""
+    """The progress of a job: the latest report of the first member that reports any."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,22 +46,22 @@ class Progress(BaseModel):
     done: float
     total: float
     text: str = ""
-    """What the program said beside the numbers."""
+    """The text that the program printed after the numbers."""
     at: AwareDatetime
     first_done: float
     first_at: AwareDatetime
     """When this incarnation said something first, and how far it was: the speed counts from it."""
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def percent(self) -> float:
-        """Of the whole, 0 to 100."""
+        """The share of the whole, 0 to 100."""
         return round(100 * self.done / self.total, 1)
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def remaining_s(self) -> float | None:
-        """How long it will go on at the speed so far; None while that is not known."""
+        """The estimated remaining time at the speed so far; None while unknown."""
         seconds = (self.at - self.first_at).total_seconds()
         advanced = self.done - self.first_done
         if seconds <= 0 or advanced <= 0:
@@ -70,7 +70,7 @@ class Progress(BaseModel):
 
 
 def last_step(text: str) -> Step | None:
-    """What the newest whole line of a piece of a log that tells progress says."""
+    """The progress reported by the last whole line of a log piece that reports any."""
     if _SAID not in text and "Epoch " not in text:
         return None
     *lines, _unfinished = text.split("\n")
@@ -84,9 +84,9 @@ def last_step(text: str) -> Step | None:
 def advanced(
     known: Progress | None, job_id: str, member: Member, step: Step, at: AwareDatetime
 ) -> Progress | None:
-    """The job's progress after what a member said; None where that changes nothing.
+    """The job's progress after a member's report; None if it changes nothing.
 
-    Workers are about as far as each other: the first member of the job that tells counts.
+    Workers progress alike, so the first member of the job that reports counts.
     """
     if known is not None:
         own, other = _rank(member.role, member.index), _rank(known.role, known.index)

@@ -1,4 +1,4 @@
-"""Projects: who works in which with what role, and which one is meant by who names none."""
+"""Projects: the role of a caller in each, and the default for requests that name none."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ EVERY = "*"
 
 @dataclass(frozen=True)
 class Projects:
-    """Those in which somebody sees and does things; all others are as if they were not."""
+    """The projects of a person; all others do not exist for that person."""
 
     roles: Mapping[str, Role] = field(default_factory=dict)
     every: Role | None = None
-    """The role in those that ``roles`` does not name; None: they are not seen."""
+    """The role in projects that ``roles`` does not name; None: they are invisible."""
 
     @classmethod
     def of(cls, listed: Iterable[str], role: Role) -> Projects:
-        """The projects that a list of names means, for somebody of one role."""
+        """The projects of a list of names, for one role."""
         names = set(listed)
         return cls({}, role) if EVERY in names else cls(dict.fromkeys(names, role))
 
@@ -30,14 +30,14 @@ class Projects:
         return self.every is not None or project in self.roles
 
     def __or__(self, others: Projects) -> Projects:
-        """What somebody may who has both: of two roles in a project the higher one."""
+        """The union of both; of two roles in a project the higher one counts."""
         names = {*self.roles, *others.roles}
         both = {name: _higher(self.role_in(name), others.role_in(name)) for name in names}
         named = {name: role for name, role in both.items() if role is not None}
         return Projects(named, _higher(self.every, others.every))
 
     def role_in(self, project: str) -> Role | None:
-        """The role there; None where nothing of it is seen."""
+        """The role in a project; None if it is invisible."""
         return self.roles.get(project, self.every)
 
     def only(self, project: str) -> Projects:
@@ -49,12 +49,12 @@ class Projects:
 
     @property
     def listed(self) -> list[str]:
-        """Their names, for people and for what is stored."""
+        """The names of the projects, for people and for storage."""
         return [EVERY] if self.every is not None else sorted(self.roles)
 
     @property
     def usual(self) -> str:
-        """The one that is meant by who names none; '' where that may be several."""
+        """The project of a request that names none; '' if there are several."""
         if DEFAULT_PROJECT in self:
             return DEFAULT_PROJECT
         return next(iter(self.roles)) if len(self.roles) == 1 else ""

@@ -1,4 +1,4 @@
-"""A proxy that has signed people in and says in a header who they are."""
+"""A trusted proxy that authenticates people and names them in a header."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LONGEST_GROUPS = 16_384
 
 
 class AmbiguousHeaderError(Exception):
-    """The proxy did not remove the header that its client sent, or sent nonsense."""
+    """The proxy did not remove its client's header, or the header is invalid."""
 
 
 class TrustedProxy:
-    """Believes the header of the addresses that the settings name, and of no others."""
+    """Trusts the header only from the configured addresses."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._networks = networks(settings.proxy_addresses)
@@ -29,7 +29,7 @@ class TrustedProxy:
         self._warned: OrderedDict[str, None] = OrderedDict()
 
     def person(self, peer: str, headers: Headers) -> Person | None:
-        """Whom the proxy names; None when none is trusted, or it names nobody.
+        """The person named by the proxy; None if no proxy is trusted, or it names nobody.
 
         Raises:
             AmbiguousHeaderError: when it is not certain that the proxy itself wrote the header.
@@ -46,7 +46,7 @@ class TrustedProxy:
             raise AmbiguousHeaderError(text)
         name = users[0].strip()
         if not is_readable(name):
-            raise AmbiguousHeaderError(f"{self._user} names nobody readably")
+            raise AmbiguousHeaderError(f"{self._user} gives no usable name")
         listed = groups[0][:_LONGEST_GROUPS].split(",") if groups else []
         return Person(name, tuple(each.strip() for each in listed if each.strip()))
 

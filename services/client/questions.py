@@ -1,11 +1,11 @@
-"""Questions to the services that know, over the broker, and the answers that come in time."""
+"""Questions to other services over the broker, and the answers that arrive in time."""
 
 from __future__ import annotations
 
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -13,40 +13,60 @@ from typing import Any, Protocol
 from shared.contracts import (
     CurveAnswered,
     CurveAsk,
+    DeadLettersAnswered,
+    DeadLettersAsk,
     Message,
+    ScoresAnswered,
+    ScoresAsk,
     SeriesFound,
     SeriesRef,
     SeriesSearch,
     SettingsAnswered,
     SettingsAsk,
+    ThresholdTried,
+    ThresholdTry,
 )
+from shared.contracts.alerts import Point
 from shared.service import Context
 
 WITHIN_S = 2.0
-"""Whoever knows answers within milliseconds; a page waits no longer than this."""
+"""The time that a page waits for answers, which usually take milliseconds."""
 _MAX_OPEN, _MAX_ANSWERS = 16, 1_000
 """Questions at one time: each takes one of the 40 threads that answer requests, for seconds."""
 
-Answer = SeriesFound | CurveAnswered | SettingsAnswered
+Answer = (
+    SeriesFound
+    | CurveAnswered
+    | DeadLettersAnswered
+    | ScoresAnswered
+    | SettingsAnswered
+    | ThresholdTried
+)
 Enough = Callable[[Sequence[Any]], bool]
 
 
 class Asking(Protocol):
-    """The part of the bus that is needed here."""
+    """The methods of the bus that this module needs."""
 
     def publish(self, messages: Iterable[Message], *, timeout_s: float) -> None:
         """Return once the broker has the messages; raises ``BrokerUnavailable``."""
 
 
 class TooManyQuestions(Exception):
-    """So many pages wait for answers that another would only wait, too."""
+    """Too many pages are waiting for answers."""
 
 
 class Questions:
-    """Asks, and gives each answer to who waits for it; other replicas' answers are dropped."""
+    """Publishes questions and returns their answers; other replicas' answers are dropped."""
 
-    def __init__(self, bus: Asking, within_s: float = WITHIN_S) -> None:
+    def __init__(
+        self,
+        bus: Asking,
+        within_s: float = WITHIN_S,
+        own_dead_letters: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._bus = bus
+        self._own_dead_letters = own_dead_letters
         self._within_s = within_s
         self._open: dict[str, list[Answer]] = {}
         self._changed = threading.Condition()
@@ -72,6 +92,52 @@ class Questions:
             asked = CurveAsk(request_id=request_id, at=datetime.now(UTC), series=series)
             self._bus.publish([asked], timeout_s=self._within_s)
             return self._answers(request_id, lambda answers: len({a.source for a in answers}) > 1)
+
+    def points(self, series: SeriesRef) -> tuple[Point, ...]:
+        """The newest values that the detector keeps of a series; raises as ``search``."""
+        with self._asked() as request_id:
+            asked = CurveAsk(request_id=request_id, at=datetime.now(UTC), series=series)
+            self._bus.publish([asked], timeout_s=self._within_s)
+            told = self._answers(request_id, lambda found: any(map(_is_detectors, found)))
+        return next((a.curve.points for a in told if _is_detectors(a) and a.curve), ())
+
+    def threshold(
+        self, series: SeriesRef, threshold: float, points: Sequence[Point], *, above: bool
+    ) -> ThresholdTried | None:
+        """Return the alarms of a history; None without an answer; raises like ``search``."""
+        with self._asked() as request_id:
+            asked = ThresholdTry(
+                request_id=request_id,
+                at=datetime.now(UTC),
+                series=series,
+                threshold=threshold,
+                above=above,
+                points=tuple(points),
+            )
+            self._bus.publish([asked], timeout_s=self._within_s)
+            answers: list[ThresholdTried] = self._answers(request_id, bool)
+            return answers[0] if answers else None
+
+    def scores(self) -> list[ScoresAnswered]:
+        """Each partition's scores, of those that answered in time; raises as ``search``."""
+        with self._asked() as request_id:
+            asked = ScoresAsk(request_id=request_id, at=datetime.now(UTC))
+            self._bus.publish([asked], timeout_s=self._within_s)
+            return self._answers(request_id, _every_partition)
+
+    def dead_letters(self) -> dict[str, int]:
+        """The dead letters of each queue, its own and those of services that answered.
+
+        Raises as ``search``.
+        """
+        with self._asked() as request_id:
+            asked = DeadLettersAsk(request_id=request_id, at=datetime.now(UTC))
+            self._bus.publish([asked], timeout_s=self._within_s)
+            told: list[DeadLettersAnswered] = self._answers(request_id, lambda _: False)
+        found = dict(self._own_dead_letters())
+        for answer in told:
+            found |= answer.queues
+        return found
 
     def settings(self) -> list[SettingsAnswered]:
         """The settings of every replica that answered in time; raises as ``search``."""
@@ -111,5 +177,9 @@ class Questions:
             return list(answers)
 
 
-def _every_partition(found: Sequence[SeriesFound]) -> bool:
+def _is_detectors(answer: CurveAnswered) -> bool:
+    return answer.source == "detector"
+
+
+def _every_partition(found: Sequence[SeriesFound | ScoresAnswered]) -> bool:
     return bool(found) and len({each.partition for each in found}) >= found[0].partitions

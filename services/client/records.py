@@ -1,4 +1,4 @@
-"""The read model: jobs as last heard of, and where their log chunks lie."""
+"""The read model: jobs by their latest events, and the object keys of their log chunks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from shared.contracts import (
 from shared.store import Collection
 
 SUBMITTED, REFUSED, REMOVED = "submitted", "refused", "removed"
-"""States of ours, beside those of the task service."""
+"""States of the client, beside those of the task service."""
 ENDED = frozenset({"succeeded", "failed", "cancelled", REFUSED, REMOVED})
 _KEPT = timedelta(days=8)
 _TOKEN_LISTED = timedelta(days=30)
 _PLAN_KEPT = timedelta(hours=1)
 UPLOAD_KEPT = timedelta(days=1)
-"""An upload that is not finished by then is given up; its links end then, too."""
+"""An upload that is not finished by then is abandoned, and its links expire."""
 
 
 class _Frozen(BaseModel):
@@ -37,7 +37,7 @@ class _Frozen(BaseModel):
 
 
 class Pending(_Frozen):
-    """The cause that keeps a job from going on; the job's ``reason`` says it in words."""
+    """The cause that keeps a job waiting; the job's ``reason`` describes it."""
 
     cause: PendingCause
     advice: str
@@ -46,7 +46,7 @@ class Pending(_Frozen):
 
 
 class JobView(_Frozen):
-    """A job as its events tell. ``sequence`` is that of the newest event seen, 0 for none."""
+    """A job, from its events. ``sequence`` is that of the latest event, 0 for none."""
 
     job_id: str
     name: str
@@ -73,18 +73,18 @@ class JobView(_Frozen):
     faults: tuple[Fault, ...] = ()
     """Why the last request about this job was refused."""
     not_notified: tuple[Fault, ...] = ()
-    """Whom the job named for notices in vain."""
+    """The recipients that the job named but may not have notified."""
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def ended(self) -> bool:
-        """Whether nothing more becomes of it."""
+        """Whether its state is final."""
         return self.state in ENDED
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field
     @property
     def project(self) -> str:
-        """Who owns it; '' while nothing was heard of what was handed in."""
+        """The owning project; '' until the submitted fields are known."""
         return self.submit.project if self.submit else ""
 
 
@@ -97,7 +97,7 @@ class MemberView(_Frozen):
     incarnation: int = 1
     phase: Literal["awaited", "reported", "running", "exited"] = "awaited"
     address: str = ""
-    """host:port under which the others reach it; '' for a single job."""
+    """The host:port at which the others reach it; '' for a single job."""
     pod: str = ""
     node: str = ""
     epoch: int = 0
@@ -124,13 +124,13 @@ class Moment(_Frozen):
 
     job_id: str
     id: str
-    """Names it within the job, so that it is noted once."""
+    """Identifies it within the job, so that it is stored once."""
     at: AwareDatetime
     kind: str
     """E.g. ``running``: a job's state, or what a member did."""
     text: str
     member: str = ""
-    """Whom it happened to; '' for the job itself."""
+    """The member to whom it happened; '' for the job itself."""
     incarnation: int = 0
 
     @property
@@ -140,7 +140,7 @@ class Moment(_Frozen):
 
 
 class PlanView(_Frozen):
-    """A plan that was asked for, and its answer once it is there."""
+    """A requested plan, and its answer once it has arrived."""
 
     request_id: str
     asked_at: AwareDatetime
@@ -149,7 +149,7 @@ class PlanView(_Frozen):
 
 
 class Token(_Frozen):
-    """A named token; what its holder presents is not kept, only its digest."""
+    """A named token; only the digest of the secret is stored."""
 
     id: str
     name: str
@@ -162,7 +162,7 @@ class Token(_Frozen):
 
 
 class Upload(_Frozen):
-    """A package that somebody began to upload; who knows ``id`` may go on, in its project."""
+    """A package being uploaded; whoever knows ``id`` may continue, in its project."""
 
     id: str
     sha256: str
@@ -172,19 +172,19 @@ class Upload(_Frozen):
 
     @property
     def key(self) -> str:
-        """Where it lies until it is known to be what it should be."""
+        """The key of the upload until its content is verified."""
         return f"uploads/{self.id}.tar.gz"
 
 
 class LeftSession(_Frozen):
-    """A session that somebody left before it ended by itself, and when it would have."""
+    """A session that was ended early, and when it would have expired."""
 
     id: str
     until: AwareDatetime
 
 
 class LogChunk(_Frozen):
-    """One chunk of a member's log; its text lies in the object store under ``object_key``."""
+    """One chunk of a member's log; its text is in the object store under ``object_key``."""
 
     job_id: str
     member: str
@@ -200,12 +200,12 @@ class LogChunk(_Frozen):
 
 
 def status_in(project: str, state: str) -> str:
-    """By what jobs of a project and a state are found; of the default project, the state alone."""
+    """The status under which jobs of a project and state are stored; for ``default``, the state."""
     return state if project == DEFAULT_PROJECT else f"{state}@{project}"
 
 
 def state_of(status: str) -> str:
-    """The state in what ``status_in`` made."""
+    """The state within a status made by ``status_in``."""
     return status.partition("@")[0]
 
 
@@ -216,7 +216,7 @@ JOBS = Collection(
     # The index keeps the jobs of each project and state in order, so that a list costs what it
     # shows, whatever there is of other projects.
     status=lambda v: status_in(v.project, v.state),
-    # Removed and refused jobs have nobody else to forget them.
+    # Nothing else deletes removed and refused jobs.
     due=lambda v: v.updated_at + _KEPT if v.state in (REFUSED, REMOVED) else None,
 )
 CHUNKS = Collection("client-log-chunks", LogChunk, key=lambda c: c.key, group=lambda c: c.job_id)
@@ -241,7 +241,11 @@ PLANS = Collection(
     due=lambda p: p.asked_at + _PLAN_KEPT,
 )
 UPLOADS = Collection(
-    "client-uploads", Upload, key=lambda u: u.id, due=lambda u: u.begun_at + UPLOAD_KEPT
+    "client-uploads",
+    Upload,
+    key=lambda u: u.id,
+    group=lambda u: u.project,
+    due=lambda u: u.begun_at + UPLOAD_KEPT,
 )
 LEFT_SESSIONS = Collection(
     "client-left-sessions", LeftSession, key=lambda s: s.id, due=lambda s: s.until
@@ -250,4 +254,4 @@ TOKENS = Collection(
     "client-tokens", Token, key=lambda t: t.id, due=lambda t: t.expires_at + _TOKEN_LISTED
 )
 OF_A_JOB: tuple[Collection[Any], ...] = (CHUNKS, MEMBERS, MOMENTS, PROGRESS, USAGE)
-"""The records that go with a job when it is removed; found by its id as their group."""
+"""The collections of records that are deleted with a job, whose id is their group."""

@@ -1,4 +1,4 @@
-"""Sessions of people at the pages: a signed cookie that says who it is, and until when.
+"""Sessions on the pages: a signed cookie with the person's name and an expiry.
 
 Every replica knows them by the API token, and a new one ends all of them. Kept is only which of
 them somebody has left before their time, lest a copy of the cookie goes on.
@@ -31,7 +31,7 @@ _LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Session:
-    """Somebody who presented a token; ``csrf`` is what their own pages' forms carry."""
+    """The session of a signed-in person; their forms carry ``csrf``."""
 
     id: str
     name: str
@@ -42,12 +42,12 @@ class Session:
     role: Role = Role.ADMIN
     projects: Projects = ALL
     groups: tuple[str, ...] | None = None
-    """Those of a person whom an identity provider or a proxy has named; None for a token."""
+    """The groups of a person named by an identity provider or a proxy; None for a token."""
     lasts: bool = True
     """Whether it is kept in a cookie; a proxy names its people with each request."""
 
     def may(self, role: str) -> bool:
-        """Whether this person may do what a role is needed for."""
+        """Return whether this person may do what a role is needed for."""
         return self.role.allows(Role(role))
 
 
@@ -56,7 +56,7 @@ CURRENT: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 class Sessions:
-    """Makes and reads the cookies of one API token."""
+    """Creates and reads session cookies."""
 
     def __init__(
         self, token: str, clock: Callable[[], float] = time.time, lasts_s: float = LASTS_S
@@ -66,18 +66,25 @@ class Sessions:
         self._usable = bool(token)
         self._clock = clock
 
+    def cookie_name(self, purpose: str) -> str:
+        """The name of a cookie: browsers send those of one host to each port of it.
+
+        So another installation there, which has another token, must not overwrite ours.
+        """
+        return f"barograph_{purpose}_{self._signed('name', purpose)[:8]}"
+
     def begin(self, name: str, token_id: str = "", groups: tuple[str, ...] | None = None) -> str:
         """The cookie of a new session."""
         until, own = self._clock() + self.lasts_s, secrets.token_hex(8)
         return self.seal("cookie", [name[:_LONGEST_NAME], until, own, token_id, groups])
 
     def seal(self, purpose: str, content: list[Any]) -> str:
-        """A cookie that nobody else can make or change."""
+        """A signed cookie."""
         body = json.dumps(content).encode().hex()
         return f"{body}.{self._signed(purpose, body)}"
 
     def unseal(self, purpose: str, cookie: str) -> list[Any] | None:
-        """What was sealed for this purpose; None for anything else."""
+        """The value that was sealed for this purpose; None for anything else."""
         body, _, signature = cookie.partition(".")
         if not self._usable or not same(signature, self._signed(purpose, body)):
             return None
@@ -109,7 +116,7 @@ class Sessions:
         return f"{own}.{self._signed('browser', own)}"
 
     def read_browser(self, cookie: str) -> str | None:
-        """Which browser it is; None for one from which nobody has signed in yet."""
+        """The browser's id; None for one from which nobody has signed in yet."""
         own, _, signature = cookie.partition(".")
         good = self._usable and same(signature, self._signed("browser", own))
         return own if good else None
@@ -131,7 +138,7 @@ class Attempts:
         self._clock = clock
 
     def too_many(self, address: str) -> bool:
-        """Whether this address has to wait."""
+        """Return whether this address has to wait."""
         since = self._clock() - _WITHIN_S
         return sum(at > since for at in self._failures.get(address, ())) >= _FAILURES
 

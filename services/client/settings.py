@@ -25,34 +25,36 @@ class ClientSettings(ServiceSettings):
     )
     allowed_hosts: str = Field(
         default="localhost,127.0.0.1,[::1]",
-        description="The host names under which browsers may ask for the page, with commas.",
+        description="The host names under which browsers may request the pages, separated by "
+        "commas.",
     )
     api_token: SecretStr = Field(
         default=SecretStr(""),
-        description="The bearer token that callers must present; empty: no token is asked for.",
+        description="The bearer token that callers must present; empty: none is required.",
     )
     s3_public_url: str = Field(
         default="",
-        description="The address of the S3 server as clients that upload reach it; empty: the same "
-        "as S3_URL.",
+        description="The S3 server's address for clients that upload; empty: the same as S3_URL.",
     )
     healer_url: str = Field(
         default="",
         pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
-        description="The healer's address as callers reach it, for acting on an alert.",
+        description="The healer's address for browsers and callers, which act on alerts there.",
     )
     maildir: Path | None = Field(
         default=None,
-        description="A local mailbox (Maildir) whose mails are shown at /mail; empty: none.",
+        description="A local mailbox (Maildir) whose mails are shown at /mail; empty: no such "
+        "page.",
     )
     healer_api_url: str = Field(
         default="",
         pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
-        description="The healer's API as this service reaches it; empty: HEALER_URL.",
+        description="The healer's address for this service; empty: the same as HEALER_URL.",
     )
     healer_token: SecretStr = Field(
         default=SecretStr(""),
-        description="The healer's HTTP_TOKEN, for silences and its books; empty: none.",
+        description="The healer's HTTP_TOKEN, needed for the pages of silences, machines, rules, "
+        "ledger and audit log.",
     )
     max_package_bytes: int = Field(
         default=20 * 2**30,
@@ -71,7 +73,7 @@ class ClientSettings(ServiceSettings):
         default=43_200,
         ge=300,
         le=604_800,
-        description="The time after which whoever has signed in at the pages signs in again.",
+        description="The lifetime of a session of the pages.",
     )
     groups: dict[str, GroupRights] = Field(
         default={},
@@ -81,7 +83,7 @@ class ClientSettings(ServiceSettings):
     public_url: str = Field(
         default="",
         pattern=r"^(https?://[^\s/]+(/\S*)?)?$",
-        description="The address of the pages as browsers reach it; needed with OIDC_ISSUER.",
+        description="The address of the pages for browsers; required with OIDC_ISSUER.",
     )
     oidc_issuer: str = Field(
         default="",
@@ -89,33 +91,33 @@ class ClientSettings(ServiceSettings):
         description="The identity provider (OpenID Connect) at which people sign in; empty: none.",
     )
     oidc_client_id: str = Field(
-        default="", description="The name under which the provider knows this installation."
+        default="", description="The client id of this installation at the provider."
     )
     oidc_client_secret: SecretStr = Field(
         default=SecretStr(""), description="The secret of OIDC_CLIENT_ID; empty: a public client."
     )
     oidc_client_secret_file: Path | None = Field(
         default=None,
-        description="A file with the secret, in place of OIDC_CLIENT_SECRET; it is read whenever it"
-        " is needed.",
+        description="A file with the secret, instead of OIDC_CLIENT_SECRET; it is read each time "
+        "it is needed.",
     )
     oidc_scopes: str = Field(
-        default="openid profile email", description="The scopes asked for, with spaces."
+        default="openid profile email", description="The requested scopes, separated by spaces."
     )
     oidc_name_claim: str = Field(
         default="preferred_username",
-        description="The claim with the name that decisions carry; the subject where it is missing."
-        " It must be one that people cannot change themselves.",
+        description="The claim with the name that decisions carry; the subject if it is missing. "
+        "It must be a claim that people cannot change themselves.",
     )
     oidc_groups_claim: str = Field(
         default="groups",
-        description="The claim with somebody's groups; also one below another, as"
-        " realm_access.roles.",
+        description="The claim with a person's groups; a nested one is written as "
+        "realm_access.roles.",
     )
     proxy_addresses: str = Field(
         default="",
-        description="Addresses or networks, with commas, of proxies that have signed people in and"
-        " name them in PROXY_USER_HEADER; empty: no such header is believed.",
+        description="Addresses or networks, separated by commas, of proxies that authenticate "
+        "people and name them in PROXY_USER_HEADER; empty: no such header is trusted.",
     )
     proxy_user_header: str = Field(
         default="X-Forwarded-User",
@@ -125,7 +127,7 @@ class ClientSettings(ServiceSettings):
     proxy_groups_header: str = Field(
         default="X-Forwarded-Groups",
         pattern=HEADER,
-        description="The header with the user's groups, with commas.",
+        description="The header with the user's groups, separated by commas.",
     )
 
     @field_validator("proxy_addresses")

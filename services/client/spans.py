@@ -1,4 +1,4 @@
-"""Lengths of time for people."""
+"""Durations in words."""
 
 _EXACT = 10
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400

@@ -1,29 +1,27 @@
-"""Named tokens: made once, shown once, kept as digests, and gone when their time is up."""
+"""Named tokens: shown once, stored as digests, and deleted when they expire."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-import unicodedata
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from services.client.access import UNNAMED, Caller
+from services.client.access import Caller
 from services.client.model import ReadModel
 from services.client.projects import ALL, Projects
 from services.client.records import Token
+from services.client.spelling import is_reserved, spelt
 from shared.contracts import DEFAULT_PROJECT
 from shared.roles import Role
 from shared.service.http import same
 
 _PREFIX = "barograph_"
-_RESERVED = frozenset({UNNAMED, "the user"})
-"""The name under which decisions of the API token's holder are signed."""
 MAX_TOKENS = 1_000
 
 
 class NameTaken(Exception):
-    """Another token has this name: decisions would not say whose they are."""
+    """Another token has this name, so decisions would be ambiguous."""
 
 
 class Tokens:
@@ -51,15 +49,15 @@ class Tokens:
             expires_at=now + timedelta(days=days),
             projects=tuple(projects) or (DEFAULT_PROJECT,),
         )
-        if _spelt(name) in _RESERVED:
+        if is_reserved(name):
             raise NameTaken(f"{name} is what the holder of the API token is called")
-        fault = self._model.keep_token(token, MAX_TOKENS, _spelt)
+        fault = self._model.keep_token(token, MAX_TOKENS, spelt)
         if fault:
             raise NameTaken(fault)
         return token, f"{_PREFIX}{token_id}_{secret}"
 
     def caller(self, presented: str, now: datetime) -> tuple[Token, Caller] | None:
-        """Whose token it is; None for one that is not ours, was revoked, or has expired."""
+        """The holder of a token; None for one that is not ours, was revoked, or has expired."""
         token_id, _, secret = presented.removeprefix(_PREFIX).partition("_")
         if not presented.startswith(_PREFIX) or not token_id.isalnum():
             return None
@@ -80,13 +78,6 @@ def caller_of(token: Token) -> Caller:
     return Caller(
         token.name, role, ALL if role is Role.ADMIN else Projects.of(token.projects, role)
     )
-
-
-def _spelt(name: str) -> str:
-    """What names that read alike have in common: case and width tell no people apart."""
-    folded = unicodedata.normalize("NFKC", name).casefold()
-    dashes = "".join("-" if unicodedata.category(each) == "Pd" else each for each in folded)
-    return " ".join(dashes.split())
 
 
 def _digest(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""A member's use over time, kept within a bounded size however long it runs; pure."""
+"""A member's resource use over time, of bounded size however long it runs; pure."""
 
 from __future__ import annotations
 

@@ -1,22 +1,24 @@
-"""The use of members over time as two pictures, one of processors and one of memory; pure."""
+"""Plots of members' CPU and memory use over time; pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from services.client.alerts.plot import GRID_LINES, Mark, Scale, round_values
-from services.client.alerts.wording import clock
+from services.client.alerts.axis import Mark, round_times, round_values
+from services.client.alerts.plot import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, Scale
 from services.client.description import MemberShown
 from services.client.usage_curve import UsageCurve, UsagePoint
 from shared.contracts import memory_bytes
 
 MAX_LINES = 8
 """Lines in one picture: so many colours can still be distinguished."""
-_DAY_S = 86_400
-_HEADROOM = 1.05
+HEADROOM = 1.05
+"""The top of a picture, over its highest value."""
 
 Measure = Callable[[UsagePoint], float]
+Run = Sequence[tuple[int, float]]
+"""Values without a gap, each with its time in milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class UsagePlot:
     values: tuple[Mark, ...]
     times: tuple[Mark, ...]
     sentence: str
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = WIDTH - RIGHT
+    bottom: int = HEIGHT - BOTTOM
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ def plots(curves: Sequence[UsageCurve], members: Sequence[MemberShown]) -> list[
     cores = {each.cpu for each in asked}
     memory = {memory_bytes(each.memory) for each in asked}
     return [
-        _plot("CPU", drawn, lambda p: p.cpu_cores, cores, cores_text),
+        _plot("CPU, cores", drawn, lambda p: p.cpu_cores, cores, cores_text),
         _plot("Memory", drawn, lambda p: p.memory_bytes, memory, memory_text),
     ]
 
@@ -98,6 +105,27 @@ def memory_text(value: float) -> str:
     return f"{value / 2**20:.0f} MiB"
 
 
+def picture(
+    title: str,
+    lines: Sequence[tuple[str, Sequence[Run]]],
+    high: float,
+    said: Callable[[float], str],
+    sentence: str,
+    limit: float | None = None,
+) -> UsagePlot:
+    """Lines from 0 up to ``high``, each with its name and its runs between gaps."""
+    times = [at for _, runs in lines for run in runs for at, _ in run]
+    scale = Scale(min(times), max(times), 0.0, high)
+    return UsagePlot(
+        title=title,
+        lines=tuple(Line(name, tuple(map(scale.path, runs))) for name, runs in lines),
+        limit=None if limit is None else scale.y(limit),
+        values=tuple(Mark(scale.y(value), said(value)) for value in _values(scale)),
+        times=tuple(Mark(scale.x(at), text) for at, text in round_times(scale.first, scale.last)),
+        sentence=sentence,
+    )
+
+
 def _plot(
     title: str,
     curves: Sequence[UsageCurve],
@@ -105,39 +133,31 @@ def _plot(
     limits: set[float] | set[int],
     said: Callable[[float], str],
 ) -> UsagePlot:
-    every = [(point.at_s, of(point)) for curve in curves for point in curve.points]
     limit = next(iter(limits)) if len(limits) == 1 else None
-    high = max(*(value for _, value in every), limit or 0) * _HEADROOM or 1.0
-    first = min(at for at, _ in every)
-    last = max(curve.points[-1].at_s + curve.every_s for curve in curves)
-    scale = Scale(first * 1000, last * 1000, 0.0, high)
-    layout = "%H:%M:%S" if last - first < _DAY_S else "%m-%d %H:%M"
-    shares = [n / (GRID_LINES - 1) for n in range(GRID_LINES)]
-    moments = [round((first + (last - first) * share) * 1000) for share in shares]
-    return UsagePlot(
-        title=title,
-        lines=tuple(_line(curve, of, scale) for curve in curves),
-        limit=None if limit is None else scale.y(limit),
-        values=tuple(Mark(scale.y(value), said(value)) for value in _values(scale)),
-        times=tuple(Mark(scale.x(at), clock(at, layout)) for at in moments),
-        sentence=_sentence(title, curves, of, limit, said),
+    highest = max(of(point) for curve in curves for point in curve.points)
+    return picture(
+        title,
+        [
+            (curve.member, [_run(run, curve.every_s, of) for run in curve.runs()])
+            for curve in curves
+        ],
+        max(highest, limit or 0) * HEADROOM or 1.0,
+        said,
+        _sentence(title, curves, of, limit, said),
+        limit,
     )
 
 
 def _values(scale: Scale) -> list[float]:
     """Values to draw lines at; of memory they are round in the unit in which they are said."""
     unit = next((each for each in (2**30, 2**20) if scale.high >= each), 1)
-    return [value * unit for value in round_values(replace(scale, high=scale.high / unit))]
+    return [value * unit for value in round_values(scale.low, scale.high / unit)]
 
 
-def _line(curve: UsageCurve, of: Measure, scale: Scale) -> Line:
+def _run(run: Sequence[UsagePoint], every_s: int, of: Measure) -> Run:
     """Each point is drawn over the whole of its step, so that one alone is seen, too."""
-
-    def path(run: Sequence[UsagePoint]) -> str:
-        ends = (*run, run[-1]._replace(at_s=run[-1].at_s + curve.every_s))
-        return scale.path((point.at_s * 1000, of(point)) for point in ends)
-
-    return Line(curve.member, tuple(path(run) for run in curve.runs()))
+    ends = (*run, run[-1]._replace(at_s=run[-1].at_s + every_s))
+    return [(point.at_s * 1000, of(point)) for point in ends]
 
 
 def _sentence(

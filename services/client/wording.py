@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.contracts import Fault
+from shared.validation import told_once
 
 _NAME = "letters, digits, '_', '.' and '-', with a letter or digit first and last"
 _KUBERNETES_NAME = "a Kubernetes name: small letters, digits, '-' and '.'"
@@ -26,6 +27,8 @@ _SHAPES = {
     "role_images": _IMAGE,
     "env": "a variable's name: letters, digits and '_', no digit first",
     "member": "a member's name, e.g. worker-0",
+    "project": "small letters, digits and '-', with a letter or digit first and last",
+    "to": "mail: and an address, or the name of a channel",
 }
 """The form that a field with a pattern must have, in words."""
 _KINDS = {
@@ -39,7 +42,7 @@ _MAX_TEXT = 500
 
 def faults(errors: Iterable[Mapping[str, Any]]) -> list[Fault]:
     """Every error as a fault of its field."""
-    return [_fault(error) for error in errors]
+    return [_fault(error) for error in told_once(errors)]
 
 
 def _fault(error: Mapping[str, Any]) -> Fault:

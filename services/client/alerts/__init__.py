@@ -1,1 +1,1 @@
-"""Alerts and forecasts as people look at them: a read model made of events, and its drawings."""
+"""Alerts and forecasts for people: a read model built from events, and its plots."""

@@ -1,4 +1,4 @@
-"""Actions as people decide on them: each as its newest change tells."""
+"""Actions as people see and decide them, each by its newest change."""
 
 from __future__ import annotations
 
@@ -46,8 +46,18 @@ class ActionView(BaseModel):
     reason: str
     at: AwareDatetime
 
+    @property
+    def freed_bytes(self) -> int:
+        """What the steps that are known free, or would."""
+        return sum(step.freed_bytes for step in self.steps)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self.state.value not in OPEN
+
     def awaits_decision(self, now: datetime) -> bool:
-        """Whether a person may approve or refuse it."""
+        """Return whether a person may approve or refuse it."""
         waits = self.state is ActionState.PROPOSED and self.level is Level.APPROVE
         return waits and (self.expires is None or self.expires > now)
 

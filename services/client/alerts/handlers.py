@@ -6,17 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from services.client.alerts import actions
+from services.client.alerts import actions, cases
 from services.client.alerts.records import (
     ALERTS,
     CURVES,
     EPISODES,
     EVENTS,
+    SERIES_ENDED,
     AlertEvent,
     AlertView,
     Curve,
     Episode,
 )
+from services.client.alerts.wording import measured
 from shared.changes import with_changes
 from shared.contracts import (
     ActionChanged,
@@ -27,7 +29,7 @@ from shared.contracts import (
     PredictionWithdrawn,
     RemediationVerified,
 )
-from shared.contracts.alerts import AlertState, BandPoint, Point, SeriesRef
+from shared.contracts.alerts import AlertState, BandPoint, ClearedReason, Point, SeriesRef
 from shared.service import Context
 
 P = TypeVar("P", Point, BandPoint)
@@ -85,7 +87,8 @@ def alert_changed(event: AlertChanged, ctx: Context) -> tuple[()]:
 
 def action_changed(event: ActionChanged, ctx: Context) -> tuple[()]:
     """Note where an action on the alert stands."""
-    plan = f", {event.total_steps} steps" if event.total_steps else ""
+    count = event.total_steps
+    plan = f", {count} {'step' if count == 1 else 'steps'}" if count else ""
     why = f": {event.reason}" if event.reason else ""
     text = f"{event.remediation} on {event.target}{plan}{why}"
     noted = AlertEvent(
@@ -108,7 +111,8 @@ def remediation_verified(event: RemediationVerified, ctx: Context) -> tuple[()]:
     effect = "it helped" if event.effective else "it did not help"
     if event.saved:
         effect = "the predicted alarm never had to fire"
-    text = f"{event.remediation}: {event.before:g} before, {event.after:g} after; {effect}"
+    before, after = (measured(value, event.series.item) for value in (event.before, event.after))
+    text = f"{event.remediation}: {before} before, {after} after; {effect}"
     noted = AlertEvent(
         alert_id=event.incident_id,
         id=f"verified/{event.command_id}",
@@ -118,6 +122,7 @@ def remediation_verified(event: RemediationVerified, ctx: Context) -> tuple[()]:
         order=_VERIFIED,
     )
     _note(noted, ctx)
+    cases.action_verified(event, _of_series(event.series)["labels"], ctx)
     return ()
 
 
@@ -134,6 +139,7 @@ def anomaly_detected(event: AnomalyDetected, ctx: Context) -> tuple[()]:
         "sentence": event.sentence,
     }
     ctx.records.put(EPISODES, with_changes(known, **changes))
+    cases.alarm_came(known, event, ctx)
     _keep_curve(event.event_id, event.threshold, event.recent, event.band, (), ctx)
     return ()
 
@@ -144,6 +150,7 @@ def alarm_predicted(event: AlarmPredicted, ctx: Context) -> tuple[()]:
     opened_ms = min(event.time_ms, known.opened_ms or event.time_ms)
     if event.revision <= known.revision:
         ctx.records.put(EPISODES, with_changes(known, opened_ms=opened_ms))
+        cases.prediction_changed(known.series, ctx)
         return ()
     likely = event.likely_from_ms is not None and event.likely_until_ms is not None
     changes = {
@@ -160,13 +167,16 @@ def alarm_predicted(event: AlarmPredicted, ctx: Context) -> tuple[()]:
         "probability": _finite(event.probability),
     }
     ctx.records.put(EPISODES, with_changes(known, **changes))
+    cases.prediction_changed(known.series, ctx)
     _keep_curve(event.event_id, event.threshold, event.recent, (), event.forecast, ctx)
     return ()
 
 
 def anomaly_cleared(event: AnomalyCleared, ctx: Context) -> tuple[()]:
-    """The series behaves normally again; what overtook its beginning is kept, too."""
-    return _ended(_episode(event.event_id, "anomaly", event.series, ctx), event, "", ctx)
+    """The series behaves normally again, or is gone; what overtook its beginning is kept, too."""
+    known = _episode(event.event_id, "anomaly", event.series, ctx)
+    outcome = SERIES_ENDED if event.reason is ClearedReason.SERIES_ENDED else ""
+    return _ended(known, event, outcome, ctx)
 
 
 def prediction_withdrawn(event: PredictionWithdrawn, ctx: Context) -> tuple[()]:
@@ -184,7 +194,9 @@ def _ended(
             "end_value": _finite(event.value),
             "outcome": outcome,
         }
-        ctx.records.put(EPISODES, with_changes(known, **changes))
+        ended = with_changes(known, **changes)
+        ctx.records.put(EPISODES, ended)
+        cases.prediction_ended(ended, ctx)
     return ()
 
 

@@ -1,17 +1,20 @@
-"""Reading what is kept of alerts, and forgetting it in time."""
+"""The read model of alerts: queries, and deletion of what has expired."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from services.client.alerts.actions import ACTIONS, OPEN, ActionView
+from services.client.alerts.actions import ACTIONS, ActionView
+from services.client.alerts.cases import CASES
+from services.client.alerts.filters import Filter, Group
 from services.client.alerts.handlers import MAX_EVENTS
+from services.client.alerts.ledger import Ledger
 from services.client.alerts.records import (
     ALERTS,
     CURVES,
@@ -30,7 +33,6 @@ from services.client.alerts.records import (
 )
 from shared.changes import with_changes
 from shared.contracts import ActionState
-from shared.contracts.alerts import AlertState
 from shared.store import Collection, Records, Store
 
 MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
@@ -41,71 +43,18 @@ MAX_KEPT: tuple[tuple[Collection[Any], tuple[str, ...] | None, int], ...] = (
     (EPISODES, (OPEN_PREDICTION,), 10_000),
     (EPISODES, (OTHER,), 40_000),
     (CURVES, None, 2_000),
+    (CASES, None, 40_000),
 )
 """So many newest records of each collection and standing are kept, whatever a storm brings."""
-_SEARCHED = ("series", "sentence", "outcome", "acknowledged_by")
 _FORGOTTEN_AT_ONCE = 1_000
-_MAX_EPISODES = 100
-_MAX_OF_A_HOST = 200
+_MAX_EPISODES, _MAX_ACTIONS = 100, 20
+_MAX_OF_A_HOST, _MAX_GROUPED = 200, 2_000
 _SLACK_MS = 300_000
 """A signal that ended this long before its alert's first change may still be its cause."""
 
 
-class Filter(BaseModel):
-    """Which alerts are wanted; empty fields want all."""
-
-    model_config = ConfigDict(frozen=True)
-
-    state: str = ""
-    """A state, or ``open`` for those that are not resolved."""
-    severity: str = ""
-    host: str = ""
-    item: str = ""
-    search: str = ""
-
-    @property
-    def ranks(self) -> Sequence[str]:
-        """The ranks that can hold such alerts."""
-        ranks = [rank for rank in OPEN_RANKS if self.state in ("", "open", rank.split("-")[0])]
-        if self.severity:
-            ranks = [rank for rank in ranks if rank.endswith(f"-{self.severity}")]
-        return [*ranks, *([RESOLVED] if self.state in ("", RESOLVED) else [])]
-
-    def matches(self, alert: AlertView) -> bool:
-        """Whether the alert is wanted; parts of names are enough, in any case of letters."""
-        return self._fits(dict(alert))
-
-    def _fits(self, alert: Mapping[str, Any]) -> bool:
-        if self.severity and alert["severity"] != self.severity:
-            return False
-        searched = [alert[name] for name in _SEARCHED]
-        wanted = ((self.host, [alert["host"]]), (self.item, [alert["item"]]))
-        return all(
-            any(part.casefold() in text.casefold() for text in texts)
-            for part, texts in (*wanted, (self.search, searched))
-        )
-
-    def may_match(self) -> Callable[[str], bool]:
-        """Whether an alert is wanted whose JSON is given: a model of each would take longest.
-
-        Most are told by their text alone; what has the words in it may have them as a name of a
-        field, so it is read.
-        """
-        parts = [json.dumps(part, ensure_ascii=False)[1:-1].casefold() for part in self._parts]
-
-        def may(data: str) -> bool:
-            folded = data.casefold()
-            return all(part in folded for part in parts) and self._fits(json.loads(data))
-
-        return may if parts else lambda _: True
-
-    @property
-    def _parts(self) -> list[str]:
-        return [part for part in (self.host, self.item, self.search) if part]
-
-
 class Incident(BaseModel):
-    """All that is known of one alert."""
+    """Everything known about one alert."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -114,7 +63,7 @@ class Incident(BaseModel):
     episodes: tuple[Episode, ...]
     curve: Curve | None
     actions: tuple[ActionView, ...]
-    """Those that are open."""
+    """The actions, in the order in which they were planned."""
 
 
 class AlertModel:
@@ -122,6 +71,7 @@ class AlertModel:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.ledger = Ledger(store)
 
     def alerts(self, wanted: Filter, limit: int, offset: int) -> list[AlertView]:
         """The most urgent first; of the same urgency, the newest first."""
@@ -130,8 +80,19 @@ class AlertModel:
             found = filter(wanted.matches, ranked)
             return list(islice(found, offset, offset + limit))
 
+    def groups(self, wanted: Filter, by: Literal["host", "item"]) -> tuple[list[Group], bool]:
+        """The alerts by machine or item, the most urgent group first; and whether all are in."""
+        with self._store.reading() as records:
+            ranked = filter(wanted.matches, _ranked(records, wanted.ranks, wanted.may_match()))
+            found = list(islice(ranked, _MAX_GROUPED + 1))
+        groups: dict[str, list[AlertView]] = {}
+        for alert in found[:_MAX_GROUPED]:
+            groups.setdefault(getattr(alert, by), []).append(alert)
+        made = [Group(name, tuple(alerts)) for name, alerts in groups.items()]
+        return made, len(found) <= _MAX_GROUPED
+
     def counts(self) -> dict[str, int]:
-        """How many alerts there are of each rank."""
+        """Return how many alerts there are of each rank."""
         with self._store.reading() as records:
             known = records.count(ALERTS)
         return {rank: known.get(rank, 0) for rank in RANKS}
@@ -157,7 +118,7 @@ class AlertModel:
             )
 
     def open_forecasts(self) -> int:
-        """How many open predictions there are."""
+        """Return how many open predictions there are."""
         with self._store.reading() as records:
             return records.count(EPISODES).get(OPEN_PREDICTION, 0)
 
@@ -167,8 +128,22 @@ class AlertModel:
             found = records.find(ACTIONS, status=ActionState.PROPOSED, limit=10 * limit)
         return [action for action in found if action.awaits_decision(now)][:limit]
 
+    def alerts_of(self, episodes: Sequence[Episode]) -> dict[str, str]:
+        """The open alert of each of these predictions that has one, by the prediction's id."""
+        hosts = {each.host for each in episodes}
+        with self._store.reading() as records:
+            known = [
+                alert
+                for host in hosts
+                for alert in records.find(
+                    ALERTS, group=host, status=OPEN_RANKS, limit=_MAX_OF_A_HOST
+                )
+            ]
+        ids = {alert.series: alert.alert_id for alert in known}
+        return {e.event_id: ids[e.series] for e in episodes if e.series in ids}
+
     def known(self, alert_ids: Sequence[str]) -> list[AlertView]:
-        """Those of these alerts that are known."""
+        """The known ones among these alerts."""
         with self._store.reading() as records:
             found = [records.get(ALERTS, each) for each in dict.fromkeys(alert_ids)]
         return [alert for alert in found if alert is not None]
@@ -181,8 +156,28 @@ class AlertModel:
         with self._store.reading() as records:
             for host in hosts:
                 known = records.find(ALERTS, group=host, newest_first=True, limit=_MAX_OF_A_HOST)
-                found += [a for a in known if a.first_at <= end and (_is_open(a) or a.at >= begin)]
+                found += [a for a in known if a.first_at <= end and (a.is_open or a.at >= begin)]
         return sorted(found, key=lambda a: a.first_at)[:limit]
+
+    def forecasts_of(self, host: str, limit: int) -> list[Episode]:
+        """The open predictions of a machine, the earliest crossing first."""
+        named = json.dumps(host)
+        with self._store.reading() as records:
+            scanned = records.scan(EPISODES, OPEN_PREDICTION, lambda data: named in data)
+            found = [each for each in scanned if each.host == host]
+        return sorted(found, key=lambda each: each.due)[:limit]
+
+    def actions_of(self, alerts: Sequence[AlertView], limit: int) -> list[ActionView]:
+        """The newest actions on these alerts."""
+        with self._store.reading() as records:
+            found = [
+                action
+                for alert in alerts
+                for action in records.find(
+                    ACTIONS, group=alert.alert_id, newest_first=True, limit=limit
+                )
+            ]
+        return sorted(found, key=lambda action: action.at, reverse=True)[:limit]
 
     def incident(self, alert_id: str) -> Incident | None:
         """An alert with its history and signals; None for one that is not known."""
@@ -198,10 +193,12 @@ class AlertModel:
             episodes.sort(
                 key=lambda e: (e.revised_ms or e.opened_ms or 0, e.event_id), reverse=True
             )
-            found = records.find(ACTIONS, group=alert_id, status=OPEN, limit=_MAX_EPISODES)
+            found = records.find(ACTIONS, group=alert_id, newest_first=True, limit=_MAX_ACTIONS)
             curves = [records.get(CURVES, e.event_id) for e in episodes]
         curve = _together([c for c in curves if c is not None and c.recent])
-        return Incident(alert=alert, events=events, episodes=episodes, curve=curve, actions=found)
+        return Incident(
+            alert=alert, events=events, episodes=episodes, curve=curve, actions=found[::-1]
+        )
 
     def curve(self, event_id: str) -> Curve | None:
         """The numbers of an episode's newest event, for a plot."""
@@ -210,7 +207,7 @@ class AlertModel:
 
     def prune(self, now: datetime) -> None:
         """Forget what is older than its time, and the oldest of what is too many."""
-        for collection in (ALERTS, EVENTS, CURVES, ACTIONS):
+        for collection in (ALERTS, EVENTS, CURVES, ACTIONS, CASES):
             self._forget(collection, due_before=now)
         self._forget(EPISODES, status=OTHER, due_before=now)
         # An open prediction is due when it may come true, which is not its end.
@@ -229,10 +226,6 @@ class AlertModel:
                 return
 
 
-def _is_open(alert: AlertView) -> bool:
-    return alert.state is not AlertState.RESOLVED
-
-
 def _ranked(
     records: Records, ranks: Sequence[str], may_match: Callable[[str], bool] = lambda _: True
 ) -> Iterator[AlertView]:
@@ -241,11 +234,11 @@ def _ranked(
 
 
 def _concerns(episode: Episode, alert: AlertView) -> bool:
-    """Whether the episode lay within the alert's life; its series is the alert's."""
+    """Return whether the episode lay within the alert's life; its series is the alert's."""
     first_ms = _milliseconds(alert.first_at) - _SLACK_MS
     if episode.ended_ms is not None and episode.ended_ms < first_ms:
         return False
-    over = not _is_open(alert)
+    over = not alert.is_open
     began_ms = episode.opened_ms if episode.opened_ms is not None else episode.ended_ms
     return not over or (began_ms or 0) <= _milliseconds(alert.at)
 

@@ -6,30 +6,22 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from services.client.alerts.axis import Mark, round_times, round_values, value_text
 from services.client.alerts.records import Curve
-from services.client.alerts.wording import clock, short_clock
+from services.client.alerts.wording import clock
+from shared.items import ITEMS
+from shared.quantity import unit_of
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 280, 76, 16, 12, 28
-GRID_LINES = 5
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 280, 88, 16, 12, 28
 _MIN_SHARE = 0.05
 """The share of the height that is left free above and below."""
-_ORDINARY = 1e-300
-"""Numbers nearer to nothing, or to the end of all numbers, have no round ones between them."""
 _BEYOND = 2.0
 """A band wider than this many times the values' own range is cut, so that values stay visible."""
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A line of the grid with its text."""
-
-    at: float
-    text: str
-
-
-@dataclass(frozen=True)
 class Plot:
-    """All of it; lines and areas as the ``points`` of SVG."""
+    """A complete plot; lines and areas as the ``points`` of SVG."""
 
     line: str
     band: str
@@ -37,6 +29,11 @@ class Plot:
     forecast_band: str
     threshold: float | None
     """Its height, None for none."""
+    now: float | None
+    """Where the newest value is, if a forecast goes beyond it."""
+    crossing: tuple[float, float] | None
+    """From where to where the forecast reaches the threshold."""
+    unit: str
     values: tuple[Mark, ...]
     times: tuple[Mark, ...]
     sentence: str
@@ -46,12 +43,19 @@ class Plot:
     height: int = HEIGHT
     left: int = LEFT
     right: int = WIDTH - RIGHT
+    top: int = TOP
     bottom: int = HEIGHT - BOTTOM
+
+    @property
+    def days(self) -> str:
+        """E.g. ``29 Nov 2026``, or the first and the last day that it shows."""
+        days = (clock(each, "%d %b %Y") for each in (self.first_ms, self.last_ms))
+        return " to ".join(dict.fromkeys(days))
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From time and value to a place in the picture."""
+    """Maps times and values to coordinates."""
 
     first: int
     last: int
@@ -76,28 +80,45 @@ class Scale:
         return self.path([*upper, *lower])
 
 
-def plot(curve: Curve, what: str) -> Plot | None:
-    """None without points, or where their range is beyond what numbers can tell."""
-    scale = _scale(curve)
+def plot(
+    curve: Curve, item: str, what: str, crossing: tuple[int | None, int | None] = (None, None)
+) -> Plot | None:
+    """None without points, or if their range exceeds floating-point numbers."""
+    scale = _scale(curve, item)
     if scale is None:
         return None
-    span = scale.last - scale.first
-    times = [scale.first + span * n // (GRID_LINES - 1) for n in range(GRID_LINES)]
+    newest, unit = curve.recent[-1][0], unit_of(item)
+    goes_beyond = bool(curve.forecast) and curve.forecast[-1][0] > newest
     return Plot(
         line=scale.path(curve.recent),
         band=scale.area(curve.band),
         forecast=scale.path((row[0], row[1]) for row in curve.forecast),
         forecast_band=scale.area(curve.forecast),
         threshold=None if curve.threshold is None else scale.y(curve.threshold),
-        values=tuple(Mark(scale.y(value), f"{value:.6g}") for value in round_values(scale)),
-        times=tuple(Mark(scale.x(t), short_clock(t)) for t in times),
+        now=scale.x(newest) if goes_beyond else None,
+        crossing=_within(scale, *crossing) if goes_beyond else None,
+        unit=unit,
+        values=tuple(
+            Mark(scale.y(value), value_text(value, unit))
+            for value in round_values(scale.low, scale.high)
+        ),
+        times=tuple(Mark(scale.x(at), text) for at, text in round_times(scale.first, scale.last)),
         sentence=_sentence(curve, what),
         first_ms=scale.first,
         last_ms=scale.last,
     )
 
 
-def _scale(curve: Curve) -> Scale | None:
+def _within(scale: Scale, earliest: int | None, latest: int | None) -> tuple[float, float] | None:
+    """The part of a time that the picture shows; one without an end goes on to its edge."""
+    if earliest is None or earliest > scale.last:
+        return None
+    until = scale.last if latest is None else min(latest, scale.last)
+    begin = max(earliest, scale.first)
+    return (scale.x(begin), scale.x(until)) if begin < until else None
+
+
+def _scale(curve: Curve, item: str) -> Scale | None:
     """Values, the threshold and the forecast's mean are seen whole; a band may be cut."""
     if not curve.recent:
         return None
@@ -110,7 +131,7 @@ def _scale(curve: Curve) -> Scale | None:
     low = max(min([low, *bounds]), low - room)
     high = min(max([high, *bounds]), high + room)
     margin = _MIN_SHARE * ((high - low) or abs(high) or 1.0)
-    low, high = low - margin, high + margin
+    low, high = _possible(low - margin, high + margin, item)
     times = [time_ms for time_ms, _ in curve.recent]
     times += [row[0] for row in (*curve.band, *curve.forecast)]
     if not (math.isfinite(high - low) and high > low):
@@ -118,16 +139,14 @@ def _scale(curve: Curve) -> Scale | None:
     return Scale(min(times), max(times), low, high)
 
 
-def round_values(scale: Scale) -> list[float]:
-    """Values to draw lines at: few, and such as people count by."""
-    room = (scale.high - scale.low) / (GRID_LINES - 1)
-    if not _ORDINARY < room < 1 / _ORDINARY:
-        return [scale.low + n * room for n in range(GRID_LINES)]
-    power = 10.0 ** math.floor(math.log10(room))
-    step = next((each * power for each in (1, 2, 2.5, 5) if each * power >= room), 10 * power)
-    first = math.ceil(scale.low / step)
-    count = min(int(scale.high / step - first) + 1, 2 * GRID_LINES)
-    return [(first + n) * step for n in range(count)]
+def _possible(low: float, high: float, item: str) -> tuple[float, float]:
+    """The range without what the item cannot be: a disk is never full beyond 100 %."""
+    known = ITEMS.get(item)
+    if known is None:
+        return low, high
+    least = low if known.minimum is None else max(low, min(known.minimum, high))
+    most = high if known.maximum is None else min(high, max(known.maximum, low))
+    return (least, most) if least < most else (low, high)
 
 
 def _sentence(curve: Curve, what: str) -> str:

@@ -1,18 +1,21 @@
-"""The records of alerts: each as last heard of, its history, and the signals of its series."""
+"""The records of alerts: their latest state, their history, and the signals of their series."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from shared.contracts.alerts import AlertState, Severity
+from shared.contracts.alerts import AlertState, ClearedReason, Severity
 from shared.store import Collection
+from shared.time_zones import at_ms
 
 KEPT = timedelta(days=30)
 """How long an ended alert, its history and the signals of its series are kept."""
 RESOLVED = "resolved"
+SERIES_ENDED = ClearedReason.SERIES_ENDED.value
+"""The outcome of an anomaly whose series sends nothing any more."""
 OPEN_RANKS = tuple(
     f"{state}-{severity}"
     for severity in (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
@@ -21,8 +24,18 @@ OPEN_RANKS = tuple(
 """Open alerts' ranks, the most urgent first."""
 RANKS = (*OPEN_RANKS, RESOLVED)
 OPEN_PREDICTION, OTHER = "open", "other"
-_LAST_MS = 253_370_764_800_000
-"""The year 9999: senders choose the time of a crossing, and calendars end."""
+
+
+_VERBS = ("is ", "has ", "will ", "was ")
+"""What follows the name in a sentence about a series."""
+
+
+def without_name(sentence: str, series: str) -> str:
+    """A detector's sentence on a page that names the series already."""
+    text = sentence.removeprefix(series).removeprefix(":").strip()
+    if not text:
+        return sentence
+    return f"It {text}" if text.startswith(_VERBS) else text
 
 
 class _Frozen(BaseModel):
@@ -30,7 +43,7 @@ class _Frozen(BaseModel):
 
 
 class AlertView(_Frozen):
-    """An alert as its newest change tells; ``sequence`` is that change's."""
+    """An alert by its newest change, whose ``sequence`` it has."""
 
     alert_id: str
     sequence: int
@@ -55,9 +68,19 @@ class AlertView(_Frozen):
     at: AwareDatetime
 
     @property
+    def reason(self) -> str:
+        """The sentence, without the series' name that detectors put before it."""
+        return without_name(self.sentence, self.series)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.state is not AlertState.RESOLVED
+
+    @property
     def rank(self) -> str:
         """How urgent it is; one of ``RANKS``."""
-        return RESOLVED if self.state is AlertState.RESOLVED else f"{self.state}-{self.severity}"
+        return f"{self.state}-{self.severity}" if self.is_open else RESOLVED
 
 
 class AlertEvent(_Frozen):
@@ -84,7 +107,7 @@ class Episode(_Frozen):
     item: str
     labels: str
     received_at: AwareDatetime
-    """When the client heard of it first."""
+    """When the client first received an event about it."""
     revision: int = 0
     """The time of the newest event that opened or revised it; 0 if only its end was received."""
     opened_ms: int | None = None
@@ -100,6 +123,16 @@ class Episode(_Frozen):
     earliest_ms: int | None = None
     latest_ms: int | None = None
     probability: float | None = None
+
+    @property
+    def reason(self) -> str:
+        """The sentence, without the series' name before it."""
+        return without_name(self.sentence, self.series)
+
+    @property
+    def due(self) -> datetime:
+        """When an open prediction may come true first."""
+        return at_ms(self.earliest_ms or 0)
 
     @property
     def standing(self) -> str:
@@ -121,16 +154,15 @@ class Curve(_Frozen):
 
 
 def _end_of(alert: AlertView) -> datetime | None:
-    # An alert that is open stays, however old: nobody would tell of it again.
-    return alert.at + KEPT if alert.state is AlertState.RESOLVED else None
+    # An open alert is kept however old it is, because it is not published again.
+    return None if alert.is_open else alert.at + KEPT
 
 
 def _due(episode: Episode) -> datetime:
-    """When an open prediction may come true first, by which they are listed; else its end."""
+    """Return the earliest time of an open prediction, by which they are listed, or its end."""
     if episode.standing != OPEN_PREDICTION:
         return episode.received_at + KEPT
-    earliest_ms = min(max(episode.earliest_ms or 0, 0), _LAST_MS)
-    return datetime.fromtimestamp(earliest_ms / 1000, UTC)
+    return episode.due
 
 
 ALERTS = Collection(

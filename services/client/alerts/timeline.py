@@ -1,24 +1,25 @@
-"""An incident's story in one line of time: signals, the alert's changes, what was done about it."""
+"""An incident's timeline: its signals, the alert's changes, and the actions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.client.alerts.model import Incident
-from services.client.alerts.records import Episode
-from services.client.alerts.wording import crossing_range, number, to_the_second
+from services.client.alerts.records import SERIES_ENDED, Episode
+from services.client.alerts.wording import crossing_range, measured, to_the_second
 
 _OUTCOMES = {
     "came_true": "it came true",
     "did_not_come": "it did not come",
     "averted": "it was averted",
+    "series_ended": "its series sends nothing any more",
 }
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line; ``time_ms`` is when it happened."""
+    """One entry of the timeline; ``time_ms`` is when it happened."""
 
     time_ms: int
     kind: str
@@ -33,8 +34,17 @@ class Entry:
         return to_the_second(self.time_ms)
 
 
+def with_predictions(told: Iterable[Entry], incident: Incident) -> list[Entry]:
+    """Return the healer's facts and the forecasts; an earlier forecast is not the alert's own."""
+    entries = list(told)
+    if not any(entry.kind.startswith("predicted") for entry in entries):
+        predictions = [e for e in incident.episodes if e.kind == "prediction"]
+        entries += [entry for each in predictions for entry in _of_episode(each)]
+    return sorted(entries, key=lambda e: e.time_ms)
+
+
 def timeline(incident: Incident) -> list[Entry]:
-    """From the first signal to the end."""
+    """The alert's timeline, from its first signal to its end."""
     entries = [entry for episode in incident.episodes for entry in _of_episode(episode)]
     entries += [
         Entry(round(e.at.timestamp() * 1000), e.kind, e.text, e.by, (e.order, e.sequence))
@@ -48,11 +58,14 @@ def _of_episode(episode: Episode) -> Iterator[Entry]:
         if episode.opened_ms is not None:
             yield Entry(episode.opened_ms, "anomaly", episode.sentence)
         if episode.ended_ms is not None:
-            text = f"The value is normal again: {number(episode.end_value)}."
+            value = measured(episode.end_value, episode.item)
+            text = f"The value is normal again: {value}."
+            if episode.outcome == SERIES_ENDED:
+                text = f"The series sends nothing any more; its last value was {value}."
             yield Entry(episode.ended_ms, "anomaly cleared", text)
         return
     if episode.opened_ms is not None:
-        text = f"Will cross {number(episode.threshold)} {crossing_range(episode)}."
+        text = f"Will cross {measured(episode.threshold, episode.item)} {crossing_range(episode)}."
         revised_ms = episode.revised_ms or episode.opened_ms
         if revised_ms > episode.opened_ms:
             yield Entry(episode.opened_ms, "predicted", "The first forecast that crosses.")
@@ -61,5 +74,6 @@ def _of_episode(episode: Episode) -> Iterator[Entry]:
             yield Entry(episode.opened_ms, "predicted", text)
     if episode.ended_ms is not None:
         outcome = _OUTCOMES.get(episode.outcome, episode.outcome)
-        text = f"The prediction is over: {outcome}; the value is {number(episode.end_value)}."
+        value = measured(episode.end_value, episode.item)
+        text = f"The prediction is over: {outcome}; the value is {value}."
         yield Entry(episode.ended_ms, "prediction withdrawn", text)

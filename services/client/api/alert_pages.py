@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import HTMLResponse
 
-from services.client.alerts.model import AlertModel, Filter
+from services.client.alerts.chain import chain
+from services.client.alerts.filters import Filter
+from services.client.alerts.model import AlertModel
 from services.client.alerts.plot import Plot, plot
 from services.client.alerts.records import OPEN_RANKS, RESOLVED, Episode
-from services.client.alerts.timeline import timeline
+from services.client.alerts.timeline import timeline, with_predictions
 from services.client.api.dependencies import Provided
-from services.client.api.narrative import story_of
+from services.client.api.narrative import stands_of, story_of
+from services.client.api.paging import address, neighbours
 from services.client.series.addresses import way_of
-from shared.contracts.alerts import AlertState
 
 _PAGE, _MAX_DRAWN = 100, 10
 _TEXT = Query(max_length=200)
 _OFFSET = Query(ge=0, le=1_000_000)
 State = Literal["", "open", "predicted", "firing", "resolved"]
+GroupedBy = Literal["", "host", "item"]
 SeverityName = Literal["", "critical", "warning", "info"]
 AlertId = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
 routes = APIRouter(include_in_schema=False)
@@ -35,21 +37,39 @@ def alerts(
     host: Annotated[str, _TEXT] = "",
     item: Annotated[str, _TEXT] = "",
     search: Annotated[str, _TEXT] = "",
+    group: GroupedBy = "",
     offset: Annotated[int, _OFFSET] = 0,
 ) -> HTMLResponse:
     wanted = Filter(state=state, severity=severity, host=host, item=item, search=search)
+    counts, asked = client.alerts.counts(), wanted.model_dump()
+    shown = {
+        "here": "alerts",
+        "wanted": wanted,
+        "group": group,
+        "filtered": any(asked.values()),
+        "open_alerts": sum(counts[rank] for rank in OPEN_RANKS),
+        "ended_alerts": counts[RESOLVED],
+    }
+    if group:
+        return client.page("alerts.html", **shown, **_grouped(client.alerts, wanted, group))
     found = client.alerts.alerts(wanted, _PAGE + 1, offset)
-    counts = client.alerts.counts()
+    still_open = [each.alert_id for each in found[:_PAGE] if each.is_open]
     return client.page(
         "alerts.html",
-        here="alerts",
         alerts=found[:_PAGE],
-        wanted=wanted,
-        now=datetime.now(UTC),
-        open_alerts=sum(counts[rank] for rank in OPEN_RANKS),
-        ended_alerts=counts[RESOLVED],
-        **_ways("/alerts", wanted.model_dump(), offset, more=len(found) > _PAGE),
+        stands=stands_of(still_open, client.healer),
+        **shown,
+        **neighbours("/alerts", asked, offset, _PAGE, more=len(found) > _PAGE),
     )
+
+
+def _grouped(model: AlertModel, wanted: Filter, by: Literal["host", "item"]) -> dict[str, Any]:
+    """The groups of the wanted alerts, each with the address of its own list."""
+    groups, complete = model.groups(wanted, by)
+    asked = wanted.model_dump()
+    listed = [(each, address("/alerts", asked | {by: each.name})) for each in groups[:_PAGE]]
+    complete = complete and len(groups) <= _PAGE
+    return {"groups": listed, "complete": complete, "before": None, "behind": None}
 
 
 @routes.get("/alerts/{alert_id}")
@@ -58,52 +78,45 @@ def incident(client: Provided, alert_id: AlertId) -> HTMLResponse:
     if found is None:
         what = "There is no such alert; an ended one is kept for 30 days."
         return client.page("missing.html", 404, here="alerts", what=what)
-    name = f"{found.alert.item} on {found.alert.host}"
+    alert, now = found.alert, datetime.now(UTC)
+    name = f"{alert.item} on {alert.host}"
     story = story_of(alert_id, client.healer)
+    ahead = next((e for e in found.episodes if e.kind == "prediction"), None)
+    crossing = (ahead.earliest_ms, ahead.latest_ms) if ahead else (None, None)
     return client.page(
         "incident.html",
         here="alerts",
         incident=found,
-        alert=found.alert,
+        alert=alert,
         story=story,
-        entries=story.entries if story else timeline(found),
+        chain=chain(found, now),
+        entries=with_predictions(story.entries, found) if story else timeline(found),
         curve=found.curve,
-        plot=plot(found.curve, name) if found.curve else None,
-        series_way=way_of(found.alert),
-        over=found.alert.state is AlertState.RESOLVED,
+        plot=plot(found.curve, alert.item, name, crossing) if found.curve else None,
+        series_way=way_of(alert),
+        over=not alert.is_open,
         healer=client.settings.healer_url.rstrip("/"),
-        now=datetime.now(UTC),
+        now=now,
     )
 
 
 @routes.get("/forecasts")
 def forecasts(client: Provided, offset: Annotated[int, _OFFSET] = 0) -> HTMLResponse:
     found = client.alerts.forecasts(_PAGE + 1, offset)
+    alerts_of = client.alerts.alerts_of(found[:_PAGE])
     return client.page(
         "forecasts.html",
         here="forecasts",
-        forecasts=[(each, way_of(each)) for each in found[:_PAGE]],
+        forecasts=[(e, way_of(e), alerts_of.get(e.event_id)) for e in found[:_PAGE]],
         plots={e.event_id: _drawn(client.alerts, e) for e in found[:_MAX_DRAWN]},
         total=client.alerts.open_forecasts(),
-        **_ways("/forecasts", {}, offset, more=len(found) > _PAGE),
+        now=datetime.now(UTC),
+        **neighbours("/forecasts", {}, offset, _PAGE, more=len(found) > _PAGE),
     )
 
 
 def _drawn(model: AlertModel, episode: Episode) -> Plot | None:
     """The forecast as its newest event drew it."""
     curve = model.curve(episode.event_id)
-    return plot(curve, f"{episode.item} on {episode.host}") if curve else None
-
-
-def _ways(path: str, wanted: dict[str, str], offset: int, *, more: bool) -> dict[str, Any]:
-    """Addresses of the pages before and behind this one, with the same filter."""
-
-    def address(start: int) -> str:
-        asked = {name: text for name, text in wanted.items() if text}
-        asked |= {"offset": str(start)} if start else {}
-        return f"{path}?{urlencode(asked, errors='replace')}" if asked else path
-
-    return {
-        "before": address(max(0, offset - _PAGE)) if offset else None,
-        "behind": address(offset + _PAGE) if more else None,
-    }
+    crossing, name = (episode.earliest_ms, episode.latest_ms), f"{episode.item} on {episode.host}"
+    return plot(curve, episode.item, name, crossing) if curve else None

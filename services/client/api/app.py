@@ -1,13 +1,15 @@
-"""The application: routes, guard and faults put together."""
+"""The application: assembles routes, guard and error handling."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from starlette.routing import BaseRoute
 
 from services.client.access import Access
 from services.client.alerts.model import AlertModel
@@ -16,7 +18,9 @@ from services.client.api import (
     book_pages,
     decisions,
     faults,
+    job_pages,
     jobs,
+    ledger_pages,
     login,
     logs,
     oidc_login,
@@ -33,7 +37,9 @@ from services.client.api import (
     usage,
 )
 from services.client.api import tokens as token_routes
+from services.client.api.dead_letters import DeadLetters
 from services.client.api.dependencies import Client
+from services.client.api.gpus import GpuCurves
 from services.client.api.guard import Guard
 from services.client.api.reach import Reaching
 from services.client.api.rendering import renderer
@@ -46,6 +52,7 @@ from services.client.questions import Questions
 from services.client.settings import ClientSettings
 from services.client.tokens import Tokens
 from shared.messaging import Publisher
+from shared.service.routes import below
 from shared.storage import ObjectStore
 
 _API = "/api/v1"
@@ -68,15 +75,22 @@ _OF_PAGES = (
     settings_page.routes,
     overview.routes,
     alert_pages.routes,
+    job_pages.routes,
     pages.routes,
     login.routes,
     oidc_login.routes,
     decisions.routes,
     silence_pages.routes,
     book_pages.routes,
+    ledger_pages.routes,
 )
 _ROUTED = [(router, _API) for router in _OF_API] + [(router, "") for router in _OF_PAGES]
 """Every router with the prefix of its paths, in the order in which they are tried."""
+
+
+@cache
+def _included() -> list[BaseRoute]:
+    return below(_ROUTED)
 
 
 def create_app(
@@ -93,7 +107,7 @@ def create_app(
     app = FastAPI(
         title="Barograph",
         version="1",
-        summary="Hand in TensorFlow jobs, watch them, read their logs.",
+        summary="Submit TensorFlow jobs, watch them, read their logs.",
         openapi_url=f"{_API}/openapi.json",
         docs_url=None,
         redoc_url=None,
@@ -115,14 +129,15 @@ def create_app(
         callers=callers,
         healer=healer,
         reaching=Reaching(healer),
+        gpus=GpuCurves(questions),
+        dead_letters=DeadLetters(questions),
         provider=Provider(settings) if settings.oidc_issuer else None,
     )
     faults.install(app, page)
-    for router, prefix in _ROUTED:
-        app.include_router(router, prefix=prefix)
+    app.router.routes.extend(_included())
     app.mount("/static", StaticFiles(directory=Path(__file__).parents[1] / "static"))
     access = Access([("GET", f"{_API}/openapi.json"), *_listed(_ROUTED)])
-    app.add_middleware(Guard, settings=settings, callers=callers, access=access)
+    app.add_middleware(Guard, settings=settings, callers=callers, access=access, page=page)
     return app
 
 
@@ -130,6 +145,7 @@ def _listed(routed: Iterable[tuple[APIRouter, str]]) -> Iterator[tuple[str, str]
     """Method and path of each route, in the order in which they are tried."""
     for router, prefix in routed:
         for route in router.routes:
-            assert isinstance(route, APIRoute)  # noqa: S101 - our routers have no others
+            if not isinstance(route, APIRoute):
+                raise TypeError(f"{route} has no methods, by which roles are given")
             for method in route.methods or ():
                 yield method, f"{prefix}{route.path}"

@@ -19,7 +19,7 @@ _MAX_VALUES = 100_000
 
 
 class Refused(Exception):
-    """The request goes no further; ``status`` is HTTP's."""
+    """The request is refused with this HTTP ``status``."""
 
     def __init__(self, status: int, problem: str) -> None:
         super().__init__(problem)
@@ -34,7 +34,7 @@ async def read(headers: Headers, receive: Receive, most: int, within_s: float) -
     """
     declared = headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared[:20]) > most:
-        raise Refused(413, f"at most {most} bytes are taken")
+        raise Refused(413, f"at most {most} bytes are accepted")
     try:
         async with asyncio.timeout(within_s):
             return await _read(receive, most)
@@ -50,7 +50,7 @@ async def _read(receive: Receive, most: int) -> bytes:
             raise Refused(400, "the body broke off")
         body += message.get("body", b"")
         if len(body) > most:
-            raise Refused(413, f"at most {most} bytes are taken")
+            raise Refused(413, f"at most {most} bytes are accepted")
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -70,7 +70,7 @@ def again(body: bytes, receive: Receive) -> Receive:
 
 
 def fault_of_json(body: bytes) -> str:
-    """Why a JSON body cannot be passed on to messages and databases; '' when it can.
+    """Return why a JSON body cannot be passed on to messages and databases; '' when it can.
 
     What is no JSON at all is for the routes to refuse.
     """

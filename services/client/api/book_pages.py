@@ -1,37 +1,74 @@
-"""The healer's books: machines and their health, the ledger, rules, the audit, the channels."""
+"""Pages with the healer's data: machines and their health, rules, the audit log, channels."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
-from services.client.alerts.model import Filter
+from services.client.access import CALLER
+from services.client.alerts.filters import Filter
+from services.client.alerts.model import AlertModel
+from services.client.alerts.records import AlertView
 from services.client.api.dependencies import Provided
 from services.client.api.forms import SentForm
+from services.client.api.paging import address, neighbours
 from services.client.healer_api import HealerRefused
+from services.client.series.addresses import way_of
+from shared.contracts.health import HEALTHY, WATCH
 
-_MAX_MACHINES, _MAX_ALERTS, _AUDIT_PAGE = 2_000, 50, 100
+_MAX_MACHINES, _MACHINES_PAGE, _MAX_ALERTS, _AUDIT_PAGE = 5_000, 300, 50, 100
+_VERDICTS = ("sick", "watch", "healthy")
+Verdict = Literal["", "sick", "watch", "healthy"]
+_OF_ALERTS = ("decided", "anomaly.judge", "incident.acknowledge")
+"""Audit entries that are about an alert; those of actions name theirs beside it."""
+_LONGEST_ENTRY = 4_000
+_MAX_ACTIONS, _LATELY = 10, timedelta(days=7)
+_LEAST_LOST = 0.05
+"""Points; fewer are shown as none."""
 routes = APIRouter(include_in_schema=False)
 
 
 @routes.get("/machines")
-def machines(client: Provided) -> HTMLResponse:
+def machines(
+    client: Provided,
+    verdict: Verdict = "",
+    search: Annotated[str, Query(max_length=200)] = "",
+    offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+) -> HTMLResponse:
+    known = client.healer.get("health", limit=_MAX_MACHINES)
+    part = search.strip().casefold()
+    found = [each for each in known if part in each["name"].casefold()]
+    counts = Counter(each["verdict"] for each in found)
+    listed = [each for each in found if verdict in ("", each["verdict"])]
+    asked = {"verdict": verdict, "search": search}
+    end = offset + _MACHINES_PAGE
+    verdicts = [("", len(found), address("/machines", {"search": search}))]
+    verdicts += [
+        (v, counts[v], address("/machines", {"verdict": v, "search": search})) for v in _VERDICTS
+    ]
     return client.page(
         "machines.html",
         here="machines",
-        machines=client.healer.get("health", limit=_MAX_MACHINES),
+        machines=listed[offset:end],
+        verdicts=verdicts,
+        **neighbours("/machines", asked, offset, _MACHINES_PAGE, more=len(listed) > end),
         groups=client.healer.get("health", scope="group"),
         stopped=client.healer.get("healing"),
+        **asked,
     )
 
 
 @routes.get("/machines/{name}")
 def machine(client: Provided, name: str) -> HTMLResponse:
-    known = [each for each in client.healer.get("health", limit=5_000) if each["name"] == name]
+    known = [
+        each for each in client.healer.get("health", limit=_MAX_MACHINES) if each["name"] == name
+    ]
     found = [
         alert
         for alert in client.alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
@@ -48,9 +85,12 @@ def machine(client: Provided, name: str) -> HTMLResponse:
         "machine.html",
         here="machines",
         name=name,
-        machine=known[0] if known else None,
+        machine=_reported(known[0]) if known else None,
         hours=[_of_hour(each) for each in hours],
         alerts=found,
+        forecasts=[(each, way_of(each)) for each in client.alerts.forecasts_of(name, _MAX_ALERTS)],
+        actions=client.alerts.actions_of(_lately(client.alerts, name), _MAX_ACTIONS),
+        jobs=client.model.members_on(name, CALLER.get().projects),
     )
 
 
@@ -59,11 +99,6 @@ def switch(client: Provided, change: Literal["stop", "resume"], form: SentForm) 
     said = {"by": form.by, "reason": form.text("reason"), "hosts": form.text("hosts") or "*"}
     client.healer.ask("POST", "healing", change, json=said)
     return form.back(change, "/machines")
-
-
-@routes.get("/ledger")
-def ledger(client: Provided) -> HTMLResponse:
-    return client.page("ledger.html", here="ledger", ledger=client.healer.get("ledger"))
 
 
 @routes.get("/rules")
@@ -102,9 +137,22 @@ def test(client: Provided, name: str, form: SentForm) -> Response:
     return form.back("channel", "/channels")
 
 
+def _lately(model: AlertModel, name: str) -> list[AlertView]:
+    """The machine's alerts of the last week, the newest of them."""
+    now = datetime.now(UTC)
+    return model.of_machines([name], now - _LATELY, now, _MAX_ALERTS)
+
+
+def _reported(health: dict[str, Any]) -> dict[str, Any]:
+    """A machine's report, with the terms that cost points apart from the many that do not."""
+    costly = [term for term in health["terms"] if term["lost"] >= _LEAST_LOST]
+    fine = [term for term in health["terms"] if term["lost"] < _LEAST_LOST]
+    return health | {"at": datetime.fromisoformat(health["at"]), "costly": costly, "fine": fine}
+
+
 def _of_hour(hour: dict[str, Any]) -> dict[str, Any]:
     score = hour["score"]
-    band = "good" if score >= 80 else "fair" if score >= 50 else "poor"  # noqa: PLR2004
+    band = "good" if score >= HEALTHY else "fair" if score >= WATCH else "poor"
     return hour | {"at": datetime.fromtimestamp(hour["hour"] * 3600, UTC), "band": band}
 
 
@@ -115,6 +163,25 @@ def _entry(number: int, line: str) -> dict[str, Any]:
     entry.pop("previous", None)
     event, by = entry.pop("event"), entry.pop("by", "")
     about = entry.pop("about", "")
-    rest = {name: value for name, value in entry.items() if value not in ("", None, about)}
-    words = ", ".join(f"{name} {json.dumps(value)}" for name, value in rest.items())
-    return {"number": number, "at": at, "event": event, "by": by, "about": about, "rest": words}
+    alert_id = entry.pop("incident_id", "") or (about if event in _OF_ALERTS else "")
+    return {
+        "number": number,
+        "at": at,
+        "event": event,
+        "by": by,
+        "about": about,
+        "alert_id": alert_id,
+        "rest": "; ".join(_told(entry)),
+        "whole": json.dumps(entry, indent=1, ensure_ascii=False)[:_LONGEST_ENTRY] if entry else "",
+    }
+
+
+def _told(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The fields that say something, those of parts among them; lists by their length."""
+    for name, value in entry.items():
+        if isinstance(value, Mapping):
+            yield from _told(value)
+        elif isinstance(value, list):
+            yield f"{len(value)} {name}"
+        elif value not in ("", None, False, 0):
+            yield f"{name.replace('_', ' ')}: {value}"

@@ -1,4 +1,4 @@
-"""Decisions that people make on the pages: they go out as messages, in their name."""
+"""Decisions that people make on the pages, published as messages in their name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import refusal
 from services.client.api.forms import Form, SentForm
 from shared.contracts import ActionDecide, AnomalyJudge, IncidentAcknowledge, Message, RuleDecide
-from shared.contracts.alerts import AlertState
 
 _MAX_ALERTS = 100
 Id = Annotated[str, Path(max_length=36, pattern=r"^[0-9a-f-]{36}$")]
@@ -27,7 +26,7 @@ def _publish(
 ) -> None:
     chosen = of_alerts(client.alerts, form)
     if not ended:
-        chosen = [each for each in chosen if each.state is not AlertState.RESOLVED]
+        chosen = [each for each in chosen if each.is_open]
     if not chosen:
         raise refusal(422, "choose alerts that have not ended")
     client.publisher.publish([message_of(each) for each in chosen])

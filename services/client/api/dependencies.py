@@ -8,6 +8,8 @@ from typing import Annotated, TypeAlias
 from fastapi import Depends, Request
 
 from services.client.alerts.model import AlertModel
+from services.client.api.dead_letters import DeadLetters
+from services.client.api.gpus import GpuCurves
 from services.client.api.reach import Reaching
 from services.client.api.rendering import Render
 from services.client.callers import Callers
@@ -40,6 +42,8 @@ class Client:
     callers: Callers
     healer: HealerApi
     reaching: Reaching
+    gpus: GpuCurves
+    dead_letters: DeadLetters
     provider: Provider | None = None
     """The identity provider at which people sign in, where there is one."""
     attempts: Attempts = field(default_factory=Attempts)

@@ -1,37 +1,38 @@
-"""The guard before every request: names, origins, the token, bodies, protective headers."""
+"""The guard of every request: host names, origins, tokens, body limits, security headers."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.client.access import CALLER, STRANGER, Access
 from services.client.api import bodies
 from services.client.api.bodies import Refused
-from services.client.api.faults import answer
+from services.client.api.faults import shown
 from services.client.api.packages import PATH as PACKAGES
-from services.client.api.rendering import ADDRESS
+from services.client.api.rendering import ADDRESS, Render
 from services.client.callers import Callers, NoRights, Presented
 from services.client.proxy import AmbiguousHeaderError
 from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from shared.contracts import Fault
-from shared.service.http import parts_of, with_headers
+from shared.service.http import no_valid_token, parts_of, with_headers
 from shared.store import StoreUnavailable
 
-COOKIE = "barograph_session"
+SESSION = "session"
+"""The purpose of the cookie that says who somebody is."""
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _PROTECTIVE = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
-    # A browser tells the origin of a form only where it may tell the referrer.
+    # A browser sends a form's Origin only if the referrer policy allows it.
     "referrer-policy": "same-origin",
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
@@ -51,9 +52,14 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, settings: ClientSettings, callers: Callers, access: Access
+        self,
+        app: ASGIApp,
+        settings: ClientSettings,
+        callers: Callers,
+        access: Access,
+        page: Render,
     ) -> None:
-        self._app, self._callers, self._access = app, callers, access
+        self._app, self._callers, self._access, self._page = app, callers, access, page
         self._hosts = settings.hosts | {settings.http_host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,9 +78,29 @@ class Guard:
             if scope["method"] not in _SAFE and scope["path"] != PACKAGES:
                 receive = await _bounded(scope, headers, receive)
         except Refused as refused:
-            await _refuse(refused, scope, headers)(scope, receive, guarded)
+            await self._refuse(refused, scope, headers)(scope, receive, guarded)
         else:
-            await self._app(scope, receive, guarded)
+            await self._answer(scope, receive, guarded, headers)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, guarded: Send, headers: Headers
+    ) -> None:
+        """Let the application answer; a fault of ours is answered, too, and raised for the log."""
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await guarded(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception:
+            if not begun:
+                listed = [Fault(field="", problem="the service's log says what went wrong")]
+                answer = shown(self._page, headers, scope["path"], 500, listed)
+                await answer(scope, receive, guarded)
+            raise
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
@@ -88,14 +114,14 @@ class Guard:
                 raise Refused(403, "a page of another site may not change anything here")
 
     async def _identify(self, scope: Scope, headers: Headers) -> None:
-        """Who asks, and whether they may: the one place where roles are enforced."""
+        """Identifies the caller and enforces the role; no other code does."""
         needed = self._access.needed(scope["method"], scope["path"])
         peer = scope["client"][0] if scope.get("client") else ""
-        given = Presented(headers.get("authorization", ""), _cookie(headers), peer, headers)
+        given = Presented(headers.get("authorization", ""), self._cookie(headers), peer, headers)
         try:
             caller, session = await run_in_threadpool(self._callers.of, given)
         except StoreUnavailable:
-            raise Refused(503, "the database is away") from None
+            raise Refused(503, "the database is unavailable") from None
         except AmbiguousHeaderError as error:
             raise Refused(400, str(error)) from None
         except NoRights as error:
@@ -105,19 +131,28 @@ class Guard:
         if needed is None:
             return
         if caller is None:
-            raise Refused(401, "present the token: Authorization: Bearer ...")
+            raise Refused(401, no_valid_token("BAROGRAPH_TOKEN"))
         if not caller.role.allows(needed):
             text = f"this needs the role {needed}; {caller.name} is {caller.role}"
             raise Refused(403, text)
 
+    def _cookie(self, headers: Headers) -> str:
+        """The session's cookie; '' for none."""
+        # Other programs of the host have cookies, too: any port's come along, whatever they hold.
+        found = cookie_parser("; ".join(headers.getlist("cookie")))
+        return found.get(self._callers.cookie_name(SESSION), "")
 
-def _cookie(headers: Headers) -> str:
-    """The session's cookie; '' for none."""
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie else ""
+    def _refuse(self, refused: Refused, scope: Scope, headers: Headers) -> Response:
+        response: Response
+        if refused.status == HTTPStatus.UNAUTHORIZED and "text/html" in headers.get("accept", ""):
+            response = RedirectResponse("/login", 303)
+        else:
+            listed = [Fault(field="", problem=refused.problem)]
+            response = shown(self._page, headers, scope["path"], refused.status, listed)
+        if scope["method"] not in _SAFE:
+            # The connection is closed, since the rest of the body is not worth reading.
+            response.headers["connection"] = "close"
+        return response
 
 
 def _name(host: str) -> str:
@@ -134,15 +169,3 @@ async def _bounded(scope: Scope, headers: Headers, receive: Receive) -> Receive:
     if body and not is_form and (problem := bodies.fault_of_json(body)):
         raise Refused(422, problem)
     return bodies.again(body, receive)
-
-
-def _refuse(refused: Refused, scope: Scope, headers: Headers) -> Response:
-    response: Response
-    if refused.status == HTTPStatus.UNAUTHORIZED and "text/html" in headers.get("accept", ""):
-        response = RedirectResponse("/login", 303)
-    else:
-        response = answer(refused.status, [Fault(field="", problem=refused.problem)])
-    if scope["method"] not in _SAFE:
-        # The connection is closed, since the rest of the body is not worth reading.
-        response.headers["connection"] = "close"
-    return response

@@ -1,4 +1,4 @@
-"""Jobs: hand in, list, look at, cancel, remove."""
+"""Jobs over HTTP: submit, list, show, cancel, remove."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from services.client.healer_api import HealerApi
 from services.client.model import SHOWN_STATES, ReadModel
 from services.client.records import ENDED, REFUSED, JobView
 from shared.contracts import JobCancel, JobRemove, JobSubmit
+from shared.messaging import BrokerUnavailable
+from shared.store import StoreUnavailable
 
 JobId = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$")]
 _MAX_WHO = 128
@@ -30,11 +32,11 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Handed(BaseModel):
-    """The broker has the request; what becomes of it is in the job's state."""
+class Accepted(BaseModel):
+    """The broker has confirmed the request; the job's state shows the outcome."""
 
     job_id: str
-    known: bool = Field(default=False, description="Whether this very job was handed in before.")
+    known: bool = Field(default=False, description="Whether this very job was submitted before.")
 
 
 class JobPage(BaseModel):
@@ -48,7 +50,7 @@ class JobPage(BaseModel):
 
 
 class CancelReason(BaseModel):
-    """Why, in words for people."""
+    """A reason, in words for people."""
 
     reason: Annotated[str, Body(max_length=500)] = ""
 
@@ -67,7 +69,7 @@ def missing(job_id: str) -> Refusal:
 
 
 def known_already(model: ReadModel, message: JobSubmit) -> bool:
-    """Whether this very job was handed in before; a 409 when its id is another job's."""
+    """Return whether this very job was submitted before; a 409 when its id is another job's."""
     projects = CALLER.get().projects
     if model.is_taken(message.job_id, projects):
         raise refusal(409, "this id cannot be used; choose a new one", "job_id")
@@ -96,16 +98,26 @@ def allowed(message: JobSubmit, healer: HealerApi) -> None:
         raise Refusal(422, *found)
 
 
-def hand_in(client: Client, body: dict[str, Any]) -> Handed:
-    """Publish the job in the body, unless its id is another job's."""
+def submit_job(client: Client, body: dict[str, Any]) -> Accepted:
+    """Publish the job in the body, unless its id is another job's.
+
+    A 503 after which the job may run all the same names its id, so that a repeat is the same job.
+    """
     body.setdefault("job_id", f"job-{uuid.uuid4().hex[:12]}")
     message = in_own_name(body)
     known = known_already(client.model, message)
     own_package(message, client.settings.s3_bucket)
     allowed(message, client.healer)
-    client.publisher.publish([message])
-    client.model.submitted(message, datetime.now(UTC))
-    return Handed(job_id=message.job_id, known=known)
+    try:
+        client.publisher.publish([message])
+        client.model.submitted(message, datetime.now(UTC))
+    except (BrokerUnavailable, StoreUnavailable) as error:
+        text = (
+            f"no confirmation: {error}; it may have been taken all the same, as job "
+            f"{message.job_id}: look for it, or send it again with this job_id"
+        )
+        raise refusal(503, text, "job_id") from error
+    return Accepted(job_id=message.job_id, known=known)
 
 
 routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
@@ -122,9 +134,12 @@ routes = APIRouter(prefix="/jobs", tags=["jobs"], responses=_FAULTS)
         }
     },
 )
-def submit(client: Provided, body: Annotated[dict[str, Any], Body()]) -> Handed:
-    """Hand in a job. The same job_id again is the same job, so repeating is harmless."""
-    return hand_in(client, body)
+def submit(client: Provided, body: Annotated[dict[str, Any], Body()]) -> Accepted:
+    """Submit a job. The same job_id is the same job, so repeating is harmless.
+
+    Without a job_id one is made up: the answer names it, also a 503 after which it may run.
+    """
+    return submit_job(client, body)
 
 
 @routes.get("")
@@ -147,13 +162,13 @@ def jobs(
 
 @routes.get("/{job_id}")
 def job(client: Provided, job_id: JobId) -> JobView:
-    """One job, with its reason, artifacts and what it was handed in with."""
+    """Show one job with its reason, artifacts and submitted fields."""
     return found(client.model, job_id)
 
 
 @routes.get("/{job_id}/description")
 def description(client: Provided, job_id: JobId) -> Description:
-    """Everything known of a job: members, why it does not go on, and its timeline."""
+    """Show everything about a job: its members, why it is waiting, and its timeline."""
     described = client.model.description(job_id, datetime.now(UTC), CALLER.get().projects)
     if described is None:
         raise missing(job_id)
@@ -161,20 +176,20 @@ def description(client: Provided, job_id: JobId) -> Description:
 
 
 @routes.post("/{job_id}/cancel", status_code=202)
-def cancel(client: Provided, job_id: JobId, body: CancelReason | None = None) -> Handed:
-    """Stop a job; what it has done so far is stored."""
+def cancel(client: Provided, job_id: JobId, body: CancelReason | None = None) -> Accepted:
+    """Stop a job; what it has written so far is stored."""
     may_submit(found(client.model, job_id).project)
     reason = (body or CancelReason()).reason or f"cancelled by {CALLER.get().described}"
     client.publisher.publish([JobCancel(job_id=job_id, reason=reason)])
-    return Handed(job_id=job_id)
+    return Accepted(job_id=job_id)
 
 
 @routes.delete("/{job_id}", status_code=202)
-def remove(client: Provided, job_id: JobId) -> Handed:
-    """Forget an ended job: its record, logs and model."""
+def remove(client: Provided, job_id: JobId) -> Accepted:
+    """Delete an ended job: its record, logs and model."""
     view = found(client.model, job_id)
     may_submit(view.project)
     if view.state not in ENDED:
         raise refusal(409, f"the job is {view.state}; cancel it first", "job_id")
     client.publisher.publish([JobRemove(job_id=job_id)])
-    return Handed(job_id=job_id)
+    return Accepted(job_id=job_id)

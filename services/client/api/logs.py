@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -15,7 +16,7 @@ from services.client.access import CALLER
 from services.client.api.dependencies import Provided
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId, found
-from services.client.logs import LogEvent
+from services.client.logs import LogEvent, StateEvent
 
 _RANGE = re.compile(r"^bytes=(\d{0,18})-(\d{0,18})$")
 _MAX_FOLLOWERS = 1_000
@@ -44,7 +45,7 @@ def whole(
     previous: bool = False,
     range_header: Annotated[str | None, Header(alias="Range")] = None,
 ) -> Response:
-    """All members' logs one after the other, or one's; ``Range`` is honoured."""
+    """The logs of all members one after the other, or of one; ``Range`` is supported."""
     found(client.model, job_id)
     parts = client.log.parts(job_id, member, incarnation, previous=previous)
     chunks = [info for part in parts for info in part.chunks]
@@ -67,7 +68,7 @@ def parts(
     incarnation: Incarnation = None,
     previous: bool = False,
 ) -> list[Part]:
-    """Which logs there are: of whom, of which incarnation, how long."""
+    """A list of a job's logs, with member, incarnation and size of each."""
     found(client.model, job_id)
     return [
         Part(member=part.member, incarnation=part.incarnation, size=part.size)
@@ -82,7 +83,7 @@ def follow(
     last_event_id: Annotated[str, Header(pattern=r"^\d{0,12}$")] = "",
     after: Annotated[int, Query(ge=0, le=10**12)] = 0,
 ) -> StreamingResponse:
-    """Server-sent events: ``log`` for each chunk, ``end`` with the job's last state."""
+    """Server-sent events: ``log`` for each chunk, ``state`` when it changes, ``end`` at last."""
     found(client.model, job_id)
     if len(client.followed) >= _MAX_FOLLOWERS:
         raise refusal(503, f"{_MAX_FOLLOWERS} logs are followed already")
@@ -104,11 +105,18 @@ def follow(
     )
 
 
-def _sse(event: LogEvent | str) -> str:
+def _sse(event: LogEvent | StateEvent | str) -> str:
     if isinstance(event, LogEvent):
-        shown = {"member": event.member, "incarnation": event.incarnation, "text": event.text}
+        shown = {
+            "member": event.member,
+            "incarnation": event.incarnation,
+            "text": event.text,
+            "at": event.at.isoformat(),
+        }
         data = json.dumps(shown)
         return f"id: {event.position}\nevent: log\ndata: {data}\n\n"
+    if isinstance(event, StateEvent):
+        return f"event: state\ndata: {json.dumps(asdict(event))}\n\n"
     if not event:
         return ": still here\n\n"
     return f"event: end\ndata: {json.dumps({'state': event})}\n\n"

@@ -1,10 +1,11 @@
-"""An incident's narrative as the healer keeps it: what was seen, decided, done and notified.
+"""An incident's narrative from the healer: what was observed, decided, done and notified.
 
 The messages about alerts stay small; a page that shows one incident asks for its narrative.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,12 +17,14 @@ from services.client.healer_api import HealerApi, HealerRefused, HealerUnavailab
 
 _TIMEOUT_S = 3.0
 """The page has a timeline of its own and need not wait long."""
+_LIST_TIMEOUT_S = 1.0
+"""A list says enough without it."""
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Story:
-    """An alert's story as the healer tells it."""
+    """An alert's narrative from the healer."""
 
     opening: str
     """A summary: what is the matter, what was done, and what is wanted of whom."""
@@ -29,6 +32,35 @@ class Story:
     held_by: str
     until: datetime | None
     entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Stand:
+    """The notification state of an alert."""
+
+    standing: str
+    held_by: str
+    until: datetime | None
+
+
+def stands_of(alert_ids: Sequence[str], healer: HealerApi) -> dict[str, Stand]:
+    """Return the notification state of each alert; nothing if the healer is unavailable."""
+    if not (healer.known and alert_ids):
+        return {}
+    asked = {"alert_id": list(alert_ids)}
+    try:
+        found = healer.ask("GET", "standings", params=asked, timeout=_LIST_TIMEOUT_S).json()
+        return {alert_id: _stand(each) for alert_id, each in found.items()}
+    except (HealerUnavailable, HealerRefused) as error:
+        log.info("standings_not_available", reason=str(error))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        log.warning("standings_not_read", reason=repr(error))
+    return {}
+
+
+def _stand(each: dict[str, Any]) -> Stand:
+    until = each["until"] and datetime.fromisoformat(each["until"])
+    return Stand(str(each["standing"]), str(each["held_by"]), until)
 
 
 def story_of(alert_id: str, healer: HealerApi) -> Story | None:

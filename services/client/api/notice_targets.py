@@ -1,4 +1,4 @@
-"""Whether a job may notify those it names of its end, as far as the healer can be asked."""
+"""Checks with the healer, if it is available, that a job may notify the recipients it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing in at the identity provider: the way there, and the way back."""
+"""Signing in at the identity provider: the redirect to it and the callback."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import refusal
 from services.client.api.login import cookie_rules, enter_with, who_asks
 from services.client.callers import NoRights
-from services.client.oidc import CALLBACK, FLOW_S, Provider, ProviderUnavailable, SignInRefused
+from services.client.oidc import CALLBACK, FLOW_S, Provider, SignInRefused
+from services.client.provider_connection import ProviderUnavailable
 
 log = structlog.get_logger(__name__)
-_COOKIE, _PATH = "barograph_oidc", "/login/oidc"
+_FLOW, _PATH = "oidc", "/login/oidc"
 _AWAY = "The identity provider does not answer. Try again, or enter with a token of your own."
 routes = APIRouter(include_in_schema=False)
 
@@ -32,7 +33,8 @@ def begin(client: Provided, request: Request) -> Response:
     answer = RedirectResponse(address, 303)
     # The provider's redirect comes from another site, to which "strict" sends nothing.
     rules = cookie_rules(client, request, samesite="lax")
-    answer.set_cookie(_COOKIE, cookie, max_age=int(FLOW_S), path=_PATH, **rules)
+    name = client.callers.cookie_name(_FLOW)
+    answer.set_cookie(name, cookie, max_age=int(FLOW_S), path=_PATH, **rules)
     return answer
 
 
@@ -41,7 +43,8 @@ def finish(client: Provided, request: Request) -> Response:
     provider, who = _provider(client), who_asks(client, request)
     if client.attempts.too_many(who):
         return client.page("login.html", 429, wrong="Too many attempts; wait a minute.")
-    flow = client.callers.read_flow(request.cookies.get(_COOKIE, ""))
+    cookie = client.callers.cookie_name(_FLOW)
+    flow = client.callers.read_flow(request.cookies.get(cookie, ""))
     if flow is None:
         text = "That sign-in began elsewhere, or too long ago; begin again."
         return client.page("login.html", 400, wrong=text)
@@ -60,7 +63,7 @@ def finish(client: Provided, request: Request) -> Response:
         # A redirect that another site began would not carry the session's cookie; a page does.
         answer = client.page("entered.html", name=person.name)
         enter_with(client, request, answer, session)
-    answer.delete_cookie(_COOKIE, path=_PATH, httponly=True, samesite="lax")
+    answer.delete_cookie(cookie, path=_PATH, httponly=True, samesite="lax")
     return answer
 
 

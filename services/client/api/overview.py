@@ -1,4 +1,4 @@
-"""The start page: what needs a person now, and the ways to everything else."""
+"""The start page: what needs a person now, with links to everything else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from services.client.records import SUBMITTED, JobView
 from shared.contracts import JobState
 from shared.contracts.alerts import Severity
 
-_MAX_ROWS = 20
+_MAX_ROWS, _MAX_SHOWN = 20, 8
 _SOON = timedelta(hours=1)
 _LATELY = timedelta(days=1)
 _STUCK_AFTER = timedelta(minutes=10)
@@ -45,10 +45,11 @@ def wall(client: Provided) -> HTMLResponse:
         "lines_to_decide": [f"{a.remediation} on {a.target}" for a in needed["to_decide"]],
         "lines_due": [f"{e.item} on {e.host}" for e in needed["due"]],
         "lines_failed": [job.name for job in needed["failed"]],
+        "lines_dead": [f"{count} in {queue}" for queue, count in needed["dead"].items()],
         "lines_stuck": [job.name for job in needed["stuck"]],
     }
     asking = ("critical", "to_decide", "due", "failed", "stuck")
-    calm = not (needed["reach"].problems or any(needed[name] for name in asking))
+    calm = not (needed["reach"].problems or needed["dead"] or any(needed[name] for name in asking))
     return client.page("wall.html", calm=calm, **needed, **lines)
 
 
@@ -61,6 +62,7 @@ def _needed(client: Client) -> dict[str, Any]:
     begun = model.oldest(_BEFORE_RUNNING, _MAX_BEGUN, projects)
     return {
         "reach": client.reaching.now(),
+        "dead": client.dead_letters.now(),
         "critical": alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
         "due": alerts.forecasts(_MAX_ROWS, before=now + _SOON),
         "failed": [job for job in failed if now - job.updated_at < _LATELY],
@@ -70,6 +72,7 @@ def _needed(client: Client) -> dict[str, Any]:
         "recent": model.jobs((), 5, 0, projects),
         "now": now,
         "most": _MAX_ROWS,
+        "shown": _MAX_SHOWN,
         "to_decide": alerts.proposed(now, _MAX_ROWS),
     }
 

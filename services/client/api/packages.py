@@ -1,4 +1,4 @@
-"""Packages that come through this service, from a browser: bounded while they are read.
+"""Packages that a browser uploads through this service; their size is limited while reading.
 
 A browser may send to no other address than the page's own, so it cannot use the links to the
 object store that ``/uploads`` gives.
@@ -49,14 +49,14 @@ routes = APIRouter(tags=["uploads"])
 async def put(
     client: Provided, request: Request, project: Annotated[NamedProject, Query()] = ""
 ) -> PackageStored:
-    """Store a package (a tar.gz with ``code`` and maybe ``data``) sent as the body."""
+    """Store a package (a tar.gz with ``code`` and optionally ``data``) sent as the body."""
     owner = own_project(project)
     most = client.settings.max_page_upload_bytes
     declared = request.headers.get("content-length", "")
     if not declared.isdecimal():
-        raise refusal(411, "say with Content-Length how many bytes will come")
+        raise refusal(411, "a Content-Length header is required")
     if int(declared[:20]) > most:
-        raise refusal(413, f"at most {most} bytes are taken here; tshell submit takes more")
+        raise refusal(413, f"at most {most} bytes are accepted here; tshell submit accepts more")
     if len(client.received) >= _AT_ONCE:
         raise refusal(503, f"{_AT_ONCE} packages are coming already")
     own = object()
@@ -84,7 +84,7 @@ async def _received(request: Request, path: Path, most: int) -> str:
                         return digest.hexdigest()
                     size += len(piece)
                     if size > most:
-                        raise refusal(413, f"at most {most} bytes are taken here")
+                        raise refusal(413, f"at most {most} bytes are accepted here")
                     digest.update(piece)
                     await run_in_threadpool(file.write, piece)
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""The web pages: rendered here, kept fresh by a little script of our own."""
+"""The web pages: rendered on the server, refreshed by a small script of our own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import mailbox
 import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
+from email.parser import BytesParser
 from itertools import islice
-from typing import Annotated
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, Response
 
 from services.client.access import CALLER
@@ -20,8 +20,7 @@ from services.client.alerts.records import AlertView
 from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import refusal
 from services.client.api.jobs import JobId
-from services.client.api.projects import OfProject
-from services.client.description import Description
+from services.client.description import Description, MemberShown
 from services.client.drawing import MAX_ROWS, draw
 from services.client.records import ENDED, JobView
 from services.client.settings import ClientSettings
@@ -40,27 +39,6 @@ _UNREADABLE = (LookupError, ValueError, TypeError, AttributeError)
 routes = APIRouter(include_in_schema=False)
 
 
-@routes.get("/jobs")
-def jobs(
-    client: Provided,
-    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
-    project: OfProject = "",
-) -> HTMLResponse:
-    projects = CALLER.get().projects
-    found = client.model.jobs((), _PAGE + 1, offset, projects.only(project))
-    return client.page(
-        "jobs.html",
-        here="jobs",
-        jobs=found[:_PAGE],
-        older=_jobs_from(offset + _PAGE, project) if len(found) > _PAGE else None,
-        newer=_jobs_from(max(0, offset - _PAGE), project) if offset else None,
-        project=project,
-        projects=projects,
-        progress=client.model.progress([job.job_id for job in found[:_PAGE]]),
-        now=datetime.now(UTC),
-    )
-
-
 @routes.get("/jobs/{job_id}")
 def job(client: Provided, job_id: JobId) -> HTMLResponse:
     described = client.model.description(job_id, datetime.now(UTC), CALLER.get().projects)
@@ -75,9 +53,12 @@ def job(client: Provided, job_id: JobId) -> HTMLResponse:
         described=described,
         most_rows=MAX_ROWS,
         drawing=draw(described, client.model.moments(job_id)),
+        spec=_spec(described),
+        epochs=[line for line in described.timeline if line.kind == "gathered"],
         alarms=_alarms(client, described),
         used=plots(curves, described.members),
         used_rows=rows(curves, described.members),
+        gpus=client.gpus.of(described),
         results=_results(described.job),
     )
 
@@ -97,9 +78,13 @@ def mail_part(client: Provided, key: str, part: int) -> Response:
     return _part(client.settings, key, part)
 
 
-def _jobs_from(offset: int, project: str) -> str:
-    asked = {"offset": str(offset)} | ({"project": project} if project else {})
-    return f"/jobs?{urlencode(asked)}"
+def _spec(described: Description) -> list[tuple[str, list[MemberShown]]]:
+    """The members whose addresses the others know, by role and number."""
+    found: dict[str, list[MemberShown]] = {}
+    for member in sorted(described.members, key=lambda each: (each.role, each.index)):
+        if member.address:
+            found.setdefault(member.role, []).append(member)
+    return list(found.items())
 
 
 def _alarms(client: Client, described: Description) -> list[tuple[AlertView, list[str]]]:
@@ -140,9 +125,7 @@ def _read(box: mailbox.Maildir, key: str) -> EmailMessage:
         raw = box.get_bytes(key)
     except KeyError:
         raise refusal(404, "there is no such mail") from None
-    parsed = email.message_from_bytes(raw, policy=email.policy.default)
-    assert isinstance(parsed, EmailMessage)  # noqa: S101 - what that policy makes
-    return parsed
+    return BytesParser(EmailMessage, policy=email.policy.default).parsebytes(raw)
 
 
 def _mails(settings: ClientSettings) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Plans: what a job would be, as the task service answers before anything is handed in."""
+"""Plans: the task service's answer to what a job would become, before it is submitted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_S = 60.0
 
 
 class Asked(BaseModel):
-    """The broker has the question; the answer is at /plans/{request_id}."""
+    """The broker has confirmed the request; the answer will be at /plans/{request_id}."""
 
     request_id: str
 
@@ -52,7 +52,7 @@ def ask_for_plan(client: Client, body: dict[str, Any], *, server: bool) -> str:
 
 
 def _is_there(client: Client, package: str) -> bool:
-    """Whether a package of this installation's bucket is there."""
+    """Return whether a package of this installation's bucket is there."""
     bucket, prefix, name = package.split(":")
     return client.objects.head(bucket, f"{prefix}/{name}") is not None
 
@@ -66,7 +66,7 @@ routes = APIRouter(
 
 @routes.post("", status_code=202)
 def ask(client: Provided, body: Annotated[dict[str, Any], Body()], server: bool = True) -> Asked:
-    """Ask what the job in the body would be. Its package need not be uploaded, or named."""
+    """Request a plan of the job in the body. Its package need not be uploaded or named."""
     return Asked(request_id=ask_for_plan(client, body, server=server))
 
 
@@ -76,7 +76,7 @@ async def answer(
     request_id: Annotated[str, Path(pattern=r"^plan-[0-9a-f]{32}$")],
     wait_s: Annotated[float, Query(ge=0, le=_LONGEST_S, allow_inf_nan=False)] = 0,
 ) -> PlanView:
-    """The answer; null while there is none, for which ``wait_s`` is waited."""
+    """The answer, after waiting up to ``wait_s`` for it; null if there is none yet."""
     deadline = time.monotonic() + wait_s
     while True:
         plan = await asyncio.to_thread(client.model.plan, request_id, CALLER.get().projects)

@@ -1,4 +1,4 @@
-"""In which of their projects a caller asks for something, and what a project's job may name."""
+"""The project of a caller's request, and the packages that a project's job may name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether people hear of critical alerts, as the healer answers; asked a few times a minute."""
+"""Checks with the healer, a few times a minute, that critical alerts reach people."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Reach:
-    """The healer's answer, as the start page shows it."""
+    """The healer's answer for the start page."""
 
     problems: tuple[str, ...] = ()
     unheard: dict[str, str] = field(default_factory=dict)
-    """By alert, why nobody was notified of it."""
+    """For each alert, why nobody was notified of it."""
 
 
 class Reaching:
-    """Asks the healer, at most once in some seconds whoever looks."""
+    """Caches the healer's answer for some seconds."""
 
     def __init__(self, healer: HealerApi, clock: Callable[[], float] = time.monotonic) -> None:
         self._healer = healer

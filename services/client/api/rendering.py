@@ -1,7 +1,8 @@
-"""Templates as pages: everything shown is escaped, and what nobody can see is left out."""
+"""Renders templates: escapes everything shown, and leaves out what the caller may not see."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -10,42 +11,73 @@ from urllib.parse import parse_qsl, urlencode
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
 
-from services.client.access import CALLER
+from services.client.access import CALLER, STRANGER
+from services.client.alerts.chain import Standing
 from services.client.alerts.wording import (
+    ago,
     clock,
     crossing_range,
     forecast_sentence,
+    measured,
     number,
     to_the_second,
 )
 from services.client.sessions import CURRENT
 from services.client.settings import ClientSettings
 from services.client.spans import span
+from services.client.spelling import also_spelt
 from services.client.usage_plot import memory_text
-from shared.contracts import retry_budgets
+from shared.contracts import FailureClass, retry_budgets
+from shared.quantity import quantity
 from shared.roles import Role
-from shared.visible import finalized
+from shared.visible import finalized, visible
 
 Render = Callable[..., HTMLResponse]
 """``render(template, status, here=page, **values)``."""
 ADDRESS: ContextVar[tuple[str, str]] = ContextVar("address", default=("/", ""))
 """Path and query of the request that is being answered."""
 
+_JOINTS = re.compile(r"[./_-]")
+
 SAID = {
-    "acknowledge": "Acknowledged; shown here as soon as the healer has it.",
-    "judge": "Noted as not an anomaly: the detector moves its limit for the series.",
-    "judge-back": "Noted as an anomaly: the detector takes back the limit it had moved.",
-    "approve": "Approved; the healer carries it out if the alarm lasts and its limits allow it.",
+    "acknowledge": "Acknowledged; it shows here as soon as the healer has taken it.",
+    "cancel": "Cancelling; what the jobs have done so far is stored.",
+    "remove": "Removing the jobs with their logs and results.",
+    "judge": "Recorded as not an anomaly: the detector raises its limit for this series.",
+    "judge-back": "Recorded as an anomaly: the detector restores its limit for this series.",
+    "approve": "Approved; carried out if the alarm persists and the policy's limits allow it.",
     "refuse": "Refused.",
-    "stop": "Healing is stopped there, at once.",
-    "resume": "Healing goes on there.",
-    "silence": "The silence holds.",
-    "unsilence": "The silence has ended; people are notified of what it held back.",
-    "rule": "Decided; the rule is shown as the healer has it.",
-    "channel": "The channel took a test.",
+    "stop": "Healing is stopped there.",
+    "resume": "Healing is resumed there.",
+    "silence": "The silence is active.",
+    "unsilence": "The silence has expired; people are notified of what it held back.",
+    "rule": "Decided; the change shows here as soon as the healer has taken it.",
+    "channel": "The channel accepted a test notice.",
 }
 """The sentence on a page after a form was taken."""
+_HANDLINGS = {
+    "none": "observed only",
+    "mail": "people are notified",
+    "approve": "a person approves each action",
+    "automatic": "automatic, within the policy's limits",
+}
+_STANDINGS = {
+    Standing.DONE: "done",
+    Standing.WAITS: "now",
+    Standing.WRONG: "attention",
+    Standing.AHEAD: "to come",
+    Standing.LEFT_OUT: "none",
+}
+_CAUSES = {
+    FailureClass.USER_ERROR: "program errors",
+    FailureClass.INFRASTRUCTURE: "infrastructure failures",
+    FailureClass.PREEMPTION: "preemptions",
+    FailureClass.OOM: "running out of memory",
+    FailureClass.TIMEOUT: "timeouts",
+    FailureClass.UNKNOWN: "unknown failures",
+}
 
 
 def renderer(settings: ClientSettings) -> Render:
@@ -55,7 +87,17 @@ def renderer(settings: ClientSettings) -> Render:
         autoescape=True,
         finalize=finalized,
     )
+    templates.globals |= {
+        "cause_words": _CAUSES,
+        "handling_words": _HANDLINGS,
+        "standing_words": _STANDINGS,
+    }
     templates.filters |= {
+        "ago": ago,
+        "also_spelt": also_spelt,
+        "breakable": _breakable,
+        "bytes_text": lambda size: quantity(size, "bytes"),
+        "measured": measured,
         "clock": clock,
         "crossing_range": crossing_range,
         "forecast_sentence": forecast_sentence,
@@ -76,15 +118,20 @@ def renderer(settings: ClientSettings) -> Render:
     def render(template: str, status: int = 200, /, here: str = "", **values: Any) -> HTMLResponse:
         values |= {"has_mail": settings.maildir is not None, "here": here}
         values |= {"session": CURRENT.get(), "has_healer": has_healer}
-        values["has_provider"] = bool(settings.oidc_issuer)
+        values |= {"has_provider": bool(settings.oidc_issuer), "stranger": CALLER.get() is STRANGER}
         values |= _by_role() | _of_address(ADDRESS.get())
         return HTMLResponse(templates.get_template(template).render(values), status)
 
     return render
 
 
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after the dots, slashes and dashes in it, and nowhere else."""
+    return Markup(_JOINTS.sub(r"\g<0><wbr>", str(escape(visible(name)))))  # noqa: S704 - escaped
+
+
 def _by_role() -> dict[str, Any]:
-    """Whether what is shown may also be done: the session of who may decide, and the rest."""
+    """Return what a template may offer to the caller, by the caller's role and session."""
     session, caller = CURRENT.get(), CALLER.get()
     return {
         "decider": session if session and session.role.allows(Role.OPERATOR) else None,

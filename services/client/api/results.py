@@ -1,4 +1,4 @@
-"""A job's results: its files one by one, straight from the object store."""
+"""A job's results: its files one by one, directly from the object store."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from services.client.api.dependencies import Provided
 from services.client.api.faults import Faults, refusal
 from services.client.api.jobs import JobId, found
+from shared.storage import is_storable
 
 _KINDS = ("model/", "output/")
 _LINK_S = 3600
@@ -47,7 +48,7 @@ def results(
     after: Annotated[str, Query(max_length=1024)] = "",
     limit: Annotated[int, Query(ge=1, le=_MAX_FILES)] = _MAX_FILES,
 ) -> ResultPage:
-    """The files a job left, of all or ``below`` a path."""
+    """List a job's result files, all or those ``below`` a path."""
     found(client.model, job_id)
     own = f"jobs/{job_id}/"
     each = (
@@ -66,15 +67,11 @@ def results(
 def result(
     client: Provided, job_id: JobId, path: Annotated[str, Path(max_length=1024)]
 ) -> RedirectResponse:
-    """One file: leads to where the object store gives it, for an hour."""
+    """Download one file: redirects to an address of the object store, valid for an hour."""
     found(client.model, job_id)
     key = f"jobs/{job_id}/{path}"
-    usable = path.startswith(_KINDS) and not {"", ".", ".."} & {*path.split("/")}
-    info = (
-        client.objects.head(client.settings.s3_bucket, key)
-        if usable and path.isprintable()
-        else None
-    )
+    usable = path.startswith(_KINDS) and is_storable(path)
+    info = client.objects.head(client.settings.s3_bucket, key) if usable else None
     if info is None:
         raise refusal(404, "the job left no such file", "path")
     return RedirectResponse(

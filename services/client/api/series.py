@@ -1,4 +1,4 @@
-"""Any series: found by its name, and shown as its detector and its predictor see it."""
+"""Pages and API of a series: searched by name, shown as its detector and predictor see it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from services.client.series.addresses import query_of
 from services.client.series.picture import DAY_MS, Picture, Window, picture_of
 from shared.contracts import Curve as KnownCurve
 from shared.contracts import CurveAnswered, SeriesFound, SeriesRef
+from shared.time_zones import at_ms
 
 _MAX_LISTED, _DAY_SPANS = 200, (1, 7, 28)
 _Text = Annotated[str, Query(max_length=200)]
@@ -57,7 +58,7 @@ def series(
     search: _Text = "",
     limit: Annotated[int, Query(ge=1, le=500)] = _MAX_LISTED,
 ) -> SeriesPage:
-    """Series by parts of their names, in any case of letters."""
+    """Find series by parts of their names, ignoring case."""
     return _page_of(client.questions.search(host, item, search, limit), limit)
 
 
@@ -116,8 +117,13 @@ def series_page(
     asked = _series(host, item, label or [])
     window = Window(_milliseconds(begin, "from"), _milliseconds(until, "until"))
     _, picture = _asked(client.questions, asked, window)
-    tried = _number(threshold) if threshold.strip() else picture.threshold
-    return client.page("series.html", here="metrics", **_shown(picture, window, tried))
+    limit = _number(threshold) if threshold.strip() else picture.threshold
+    tried = None
+    if limit is not None and picture.week:
+        points = picture.lasting()
+        tried = client.questions.threshold(asked, limit, points, above=picture.above)
+    shown = _shown(picture, window) | {"limit": limit, "tried": tried}
+    return client.page("series.html", here="metrics", **shown)
 
 
 def _page_of(found: Sequence[SeriesFound], limit: int) -> SeriesPage:
@@ -155,7 +161,7 @@ def _asked(
     return answers, picture
 
 
-def _shown(picture: Picture, window: Window, tried: float | None) -> dict[str, Any]:
+def _shown(picture: Picture, window: Window) -> dict[str, Any]:
     curve = Curve(
         event_id="",
         received_at=datetime.now(UTC),
@@ -167,10 +173,8 @@ def _shown(picture: Picture, window: Window, tried: float | None) -> dict[str, A
     own = query_of(picture.series)
     return {
         "picture": picture,
-        "plot": plot(curve, picture.series.text()),
+        "plot": plot(curve, picture.series.item, picture.series.text()),
         "window": window,
-        "tried": tried,
-        "fired": None if tried is None or not picture.week else picture.fired(tried),
         "own": own,
         "spans": list(_spans(picture, own)),
         "ways": _ways(picture, own),
@@ -218,8 +222,7 @@ def _window_query(begin: int | None, end: int | None) -> str:
 
 
 def _iso(time_ms: int) -> str:
-    at = datetime.fromtimestamp(min(max(time_ms, 0), 253_370_764_800_000) / 1000, UTC)
-    return at.strftime("%Y-%m-%dT%H:%M:%S")
+    return at_ms(time_ms).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _milliseconds(text: str, field: str) -> int | None:

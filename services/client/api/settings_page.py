@@ -1,4 +1,4 @@
-"""The settings with which each service runs, as it says itself, secrets masked."""
+"""The page of the settings in force, as each service reports them, secrets masked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.contracts import SettingsAnswered
 
 @dataclass(frozen=True)
 class Row:
-    """A setting and what it is set to."""
+    """A setting and its value."""
 
     variable: str
     value: str
@@ -40,7 +40,7 @@ def settings(client: Provided) -> HTMLResponse:
 
 
 def _rows(answer: SettingsAnswered, every: Sequence[SettingsAnswered]) -> list[Row]:
-    """By name. Replicas differ in their instance; what else differs is worth a look."""
+    """A service's settings by name. Replicas should differ only in their instance."""
     others = [each.settings for each in every if each.service == answer.service]
     return [
         Row(

@@ -1,4 +1,4 @@
-"""Silences and maintenance windows: what holds, their calendar, and making one after a preview."""
+"""Silences and maintenance windows: the list, the calendar, and a form with a preview."""
 
 from __future__ import annotations
 

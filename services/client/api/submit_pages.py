@@ -1,4 +1,4 @@
-"""Handing a job in from the page: fill in, look at the plan, submit; also an earlier job again."""
+"""Pages that submit a job: fill in the form, review the plan, submit; or repeat an earlier job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from services.client.access import CALLER
 from services.client.api.dependencies import Client, Provided
 from services.client.api.faults import Refusal
 from services.client.api.forms import SentForm
-from services.client.api.jobs import hand_in
+from services.client.api.jobs import submit_job
 from services.client.api.packages import stored
 from services.client.api.plans import ask_for_plan
 from services.client.api.projects import own_project
@@ -76,7 +76,7 @@ def sent(client: Provided, form: SentForm) -> Response:
         body, notes = _body(client, fields, rest)
         body["submitted_by"] = form.by[:128]
         if fields.get("do") == "submit":
-            return RedirectResponse(f"/jobs/{hand_in(client, body).job_id}", 303)
+            return RedirectResponse(f"/jobs/{submit_job(client, body).job_id}", 303)
         plan = _planned(client, dict(body))
     except FaultyJobFileError as error:
         wrong = [Fault(field="", problem=line) for line in str(error).splitlines()]

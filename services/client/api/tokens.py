@@ -1,4 +1,4 @@
-"""Named tokens over HTTP: made, listed and revoked by an admin."""
+"""Named tokens over HTTP: an admin creates, lists and revokes them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ TokenId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$", max_length=16)]
 
 
 class TokenAsked(BaseModel):
-    """A token that somebody is to have."""
+    """A request for a new token."""
 
     name: str = Field(min_length=1, max_length=200, description="Whose it is: decisions carry it.")
-    role: Role = Field(default=Role.VIEWER, description="The rights of its holder.")
+    role: Role = Field(default=Role.VIEWER, description="The role of its holder.")
     projects: list[ProjectName | Literal["*"]] = Field(
         default=[],
         max_length=100,
         description="The projects it is for; * is every one, none the default project. An admin's"
         " is for every one.",
     )
-    days: int = Field(default=90, ge=1, le=3660, description="After so many days it ends.")
+    days: int = Field(default=90, ge=1, le=3660, description="The number of days until it expires.")
 
 
 class TokenShown(BaseModel):
-    """A token, without what its holder presents."""
+    """A token without its secret."""
 
     id: str
     name: str
@@ -63,9 +63,9 @@ routes = APIRouter(
 
 @routes.post("", status_code=201)
 def create(client: Provided, asked: TokenAsked) -> TokenMade:
-    """Make a token of a name and role."""
+    """Create a token with a name and a role."""
     if not client.settings.api_token.get_secret_value():
-        raise refusal(409, "nobody is asked for a token here: set BAROGRAPH_CLIENT_API_TOKEN")
+        raise refusal(409, "no token is required here: set BAROGRAPH_CLIENT_API_TOKEN")
     name, by = " ".join(visible(asked.name).split()), CALLER.get().name
     if not name:
         raise refusal(422, "it must have a visible character", "name")

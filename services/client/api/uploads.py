@@ -1,4 +1,4 @@
-"""Uploads of packages: straight to the object store, by URLs that are good for one upload.
+"""Uploads of packages directly to the object store, with URLs that are valid for one upload.
 
 What strangers put lies apart, under a name nobody else knows, until its bytes have been read and
 have the digest they were said to have; only then it becomes the package of that digest.
@@ -11,6 +11,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
@@ -21,7 +22,9 @@ from services.client.model import ReadModel
 from services.client.records import UPLOAD_KEPT, Upload
 from services.client.settings import ClientSettings
 from shared.packages.places import prefix_of
-from shared.storage import Incomplete, NotFound, ObjectStore
+from shared.storage import Incomplete, NotFound, ObjectStore, StorageError, StorageUnavailable
+
+log = structlog.get_logger(__name__)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the package.")]
 UploadId = Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$", max_length=32)]
@@ -29,7 +32,7 @@ _MAX_UNFINISHED = 1_000
 
 
 class UploadAsked(BaseModel):
-    """A package somebody wants to upload."""
+    """A request to upload a package."""
 
     sha256: Digest
     size: int = Field(gt=0, lt=2**63, description="Bytes.")
@@ -60,7 +63,7 @@ class UploadDone(BaseModel):
 
 
 class Uploads:
-    """Begins, finishes and gives up uploads."""
+    """Starts, finishes and aborts uploads."""
 
     def __init__(self, objects: ObjectStore, model: ReadModel, settings: ClientSettings) -> None:
         self._objects, self._model = objects, model
@@ -117,7 +120,13 @@ class Uploads:
     def give_up_overdue(self, now: datetime) -> None:
         """Remove what was begun and not finished in time."""
         for upload in self._model.overdue_uploads(now):
-            self._give_up(upload)
+            try:
+                self._give_up(upload)
+            except StorageUnavailable:
+                raise
+            except StorageError as error:
+                # It costs itself alone: uploads behind it would else fill their projects' room.
+                log.warning("upload_not_given_up", upload=upload.key, error=str(error))
 
     def _continued(self, asked: UploadAsked, project: str) -> Upload | None:
         upload = self._model.upload(asked.upload_id, project) if asked.upload_id else None
@@ -133,7 +142,8 @@ class Uploads:
             project=project,
         )
         if not self._model.begin(upload, _MAX_UNFINISHED):
-            raise refusal(429, f"{_MAX_UNFINISHED} uploads are unfinished; try again later")
+            text = f"{_MAX_UNFINISHED} uploads of the project are unfinished; try again later"
+            raise refusal(429, text)
         return upload
 
     def _put_together(self, upload: Upload) -> None:
@@ -173,7 +183,7 @@ def begin(client: Provided, asked: UploadAsked) -> UploadBegun:
 
 @routes.post("/finish")
 def finish(client: Provided, done: UploadDone) -> UploadBegun:
-    """Put the parts together; what does not have its digest is deleted again."""
+    """Assemble the parts; an upload that does not have its digest is deleted."""
     return _uploads(client).finish(done)
 
 

@@ -1,4 +1,4 @@
-"""The resources that jobs asked for and use."""
+"""The resources that jobs request and use."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ routes = APIRouter(tags=["jobs"])
 
 @routes.get("/usage")
 def all_jobs(client: Provided) -> list[JobUsage]:
-    """The use of each job that has not ended, newest first."""
+    """The resource use of each job that has not ended, newest first."""
     return client.model.usage(CALLER.get().projects)
 
 
 @routes.get("/jobs/{job_id}/usage")
 def one_job(client: Provided, job_id: JobId) -> JobUsage:
-    """The use of one job and of each of its members."""
+    """The resource use of one job and of each of its members."""
     used = client.model.usage(CALLER.get().projects, job_id)
     if not used:
         raise missing(job_id)
@@ -35,7 +35,7 @@ def one_job(client: Provided, job_id: JobId) -> JobUsage:
 
 @routes.get("/jobs/{job_id}/usage.csv", response_class=StreamingResponse)
 def over_time(client: Provided, job_id: JobId) -> StreamingResponse:
-    """The use of each member over time: mean cores and most memory of each step.
+    """The resource use of each member over time: mean cores and maximum memory of each step.
 
     It is kept after the job's end, until the job is removed.
     """

@@ -1,1 +1,1 @@
-"""Any series: found by its name, and shown as its models see it."""
+"""Series: found by name, and shown as their models see them."""

@@ -15,19 +15,20 @@ from shared.contracts.alerts import BandPoint, Point
 
 DAY_MS = 86_400_000
 WEEK_MS = 7 * DAY_MS
+_MAX_TRIED = 2_000
 Range = tuple[int, float, float, float]
 """Time, mean, lower and upper bound."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Which part of the time is shown; None: all that is known on that side."""
+    """The time range that is shown; None: everything known on that side."""
 
     from_ms: int | None = None
     until_ms: int | None = None
 
     def holds(self, time_ms: int) -> bool:
-        """Whether a moment is shown."""
+        """Return whether a moment is shown."""
         after = self.from_ms is None or time_ms >= self.from_ms
         return after and (self.until_ms is None or time_ms <= self.until_ms)
 
@@ -51,16 +52,16 @@ class Picture:
     probability: float | None
     notes: tuple[str, ...]
     """The parts of the answer that are missing, and why."""
-    week: tuple[float, ...]
-    """The history's means of the last week, whatever the window."""
+    week: tuple[tuple[int, float], ...]
+    """What is known of the last week, whatever the window."""
+
+    recent_ms: int
+    """When the measured values begin, whatever the window."""
 
     @property
     def line(self) -> tuple[tuple[int, float], ...]:
         """The means up to where the measured values begin, then these."""
-        if not self.recent:
-            return self.history
-        begin = self.recent[0][0]
-        return (*(point for point in self.history if point[0] < begin), *self.recent)
+        return _joined(self.history, self.recent)
 
     @property
     def span(self) -> tuple[int, int] | None:
@@ -87,15 +88,15 @@ class Picture:
             writer.writerow((kind, at, repr(value), _cell(lower), _cell(upper)))
         return text.getvalue()
 
-    def fired(self, threshold: float) -> int:
-        """How often the means of the last week reached a threshold after they were clear of it."""
-        sign = 1 if self.above else -1
-        times, before = 0, False
-        for value in self.week:
-            beyond = sign * value >= sign * threshold
-            times += beyond and not before
-            before = beyond
-        return times
+    def lasting(self) -> list[Point]:
+        """The last week as a detector may judge it: a mean is a value that lasted its step."""
+        points = []
+        begin = self.recent_ms
+        for time_ms, value in self.week:
+            points.append(Point(time_ms=time_ms, value=value))
+            if self.step_ms and time_ms < begin:
+                points.append(Point(time_ms=time_ms + self.step_ms - 1, value=value))
+        return points[-_MAX_TRIED:]
 
 
 def picture_of(
@@ -124,8 +125,17 @@ def picture_of(
         why=predictor.why if predictor else {},
         probability=predictor.probability if predictor else None,
         notes=tuple(_notes(curves, predictor)),
-        week=tuple(value for time_ms, value in history if time_ms > newest - WEEK_MS),
+        week=tuple(p for p in _joined(history, recent) if p[0] > newest - WEEK_MS),
+        recent_ms=recent[0][0] if recent else newest + 1,
     )
+
+
+def _joined(
+    history: Sequence[tuple[int, float]], recent: Sequence[tuple[int, float]]
+) -> tuple[tuple[int, float], ...]:
+    if not recent:
+        return tuple(history)
+    return (*(point for point in history if point[0] < recent[0][0]), *recent)
 
 
 def _notes(curves: dict[str, KnownCurve | None], predictor: KnownCurve | None) -> Iterator[str]:

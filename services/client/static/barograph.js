@@ -30,35 +30,47 @@ function refreshing(id) {
 }
 
 function follow(log) {
-  const live = document.getElementById("live");
+  const [live, search, member, times, wrap] = ["live", "log-search", "log-member", "log-times", "log-wrap"]
+    .map((id) => document.getElementById(id));
+  const fits = (row) => (!member.value || row.dataset.whose === member.value)
+    && row.textContent.toLowerCase().includes(search.value.toLowerCase());
+  const filter = () => { [...log.children].forEach((row) => { row.hidden = !fits(row); }); };
+  [search, member].forEach((each) => each.addEventListener("input", filter));
+  times.addEventListener("change", () => log.classList.toggle("times", times.checked));
+  wrap.addEventListener("change", () => log.classList.toggle("long", !wrap.checked));
   const source = new EventSource(log.dataset.follow);
   let ended = false;
   // A chunk may end within a line: the row of a line that has not ended is kept for each log.
   const unfinished = new Map();
-  const rowOf = (whose, member) => {
+  const rowOf = (whose, name, at) => {
     if (unfinished.has(whose)) return unfinished.get(whose);
-    const who = document.createElement("span");
+    const [time, who] = [document.createElement("time"), document.createElement("span")];
+    time.dateTime = at;
+    time.textContent = at.slice(11, 19) + "  ";
     who.className = "who";
-    who.textContent = member + "  ";
+    who.textContent = name + "  ";
     const row = { element: document.createElement("div"), line: new Text(), text: "" };
-    row.element.append(who, row.line);
+    row.element.dataset.whose = whose;
+    row.element.append(time, who, row.line);
     log.append(row.element);
     unfinished.set(whose, row);
     return row;
   };
-  source.addEventListener("open", () => { live.textContent = "live"; });
+  source.addEventListener("open", () => { live.textContent = "live"; setTimeout(() => log.classList.add("open"), 3000); });
   source.addEventListener("log", (event) => {
-    const { member, incarnation, text } = JSON.parse(event.data);
-    const whose = member + "/" + incarnation;
+    const { member: name, incarnation, text, at } = JSON.parse(event.data);
+    const whose = incarnation > 1 ? name + ", incarnation " + incarnation : name;
+    if (![...member.options].some((each) => each.value === whose)) member.add(new Option(whose));
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     text.split("\n").forEach((piece, n, pieces) => {
       const last = n === pieces.length - 1;
       if (last && piece === "") return;
-      const row = rowOf(whose, member);
+      const row = rowOf(whose, name, at);
       row.text += piece;
       // As on a terminal, a carriage return begins the line anew.
       const shown = row.text.replace(/\r+$/, "");
       row.line.data = shown.slice(shown.lastIndexOf("\r") + 1);
+      row.element.hidden = !fits(row.element);
       if (!last) unfinished.delete(whose);
     });
     while (log.childElementCount > MAX_LINES) log.firstElementChild.remove();
@@ -69,7 +81,24 @@ function follow(log) {
     source.close();
     live.textContent = "ended: " + JSON.parse(event.data).state;
   });
-  source.addEventListener("error", () => { if (!ended) live.textContent = "connecting again"; });
+  source.addEventListener("error", () => { if (!ended) live.textContent = "reconnecting…"; });
+  // A member's row in the timeline leads to its log, a bar to what was printed from then on.
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest?.("a[data-log]");
+    if (!row) return;
+    event.preventDefault();
+    const at = event.target.closest("[data-at]")?.dataset.at;
+    const known = [...member.options].map((each) => each.value).filter((each) => each.split(",")[0] === row.dataset.log);
+    member.value = known.length === 1 ? known[0] : "";
+    filter();
+    const since = [...log.children].filter((each) => known.includes(each.dataset.whose));
+    const place = since.find((each) => !at || Date.parse(each.firstChild.dateTime) >= Date.parse(at) - 1000) ?? since.at(-1);
+    log.querySelectorAll(".jumped").forEach((each) => each.classList.remove("jumped"));
+    place?.classList.add("jumped");
+    if (place) log.scrollTop = place.offsetTop - log.offsetTop;
+    log.scrollIntoView({ block: "center" });
+    log.focus({ preventScroll: true });
+  });
 }
 
 document.addEventListener("click", async (event) => {
@@ -78,6 +107,11 @@ document.addEventListener("click", async (event) => {
   event.target.disabled = true;
   await fetch("/api/v1/jobs/" + encodeURIComponent(job) + "/cancel", { method: "POST" });
   event.target.blur();
+});
+
+document.addEventListener("submit", (event) => {
+  const asked = event.submitter?.dataset.confirm;
+  if (asked && !confirm(asked)) event.preventDefault();
 });
 
 // Drawing over a plot of a series' page shows that part of the time; its links do the same.

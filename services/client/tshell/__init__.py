@@ -1,4 +1,4 @@
-"""``tshell``: hand in jobs and watch them from the command line."""
+"""``tshell``: submit jobs and watch them from the command line."""
 
 from services.client.tshell.app import main
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import sys
-import warnings
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from services.client.tshell.request import Request
-    from shared.client import Client
+    from shared.contracts import JobPlanned
 
+_MOST_SCRIPTS, _BEGINNING = 100, 4096
 _REQUIREMENTS = ("requirements.txt", "environment.yml", "Pipfile")
 
 
@@ -20,19 +20,35 @@ def check_package(request: Request) -> None:
     if request.upload is None:
         return
     check_path(request.upload, request.body["main"])
+    for script in scripts_with_windows_ends(request.upload / "code"):
+        text = f"note: {script} has Windows' line ends (CRLF), at which a shell fails; see dos2unix"
+        print(text, file=sys.stderr)
     for name in _REQUIREMENTS:
         if (request.upload / "code" / name).is_file():
             text = (
-                f"note: {name} is not installed for the job: its image has to hold what it names, "
-                f"or put that beside the program, as by pip install --target"
+                f"note: {name} is not installed for the job: use an image that has these packages, "
+                f"or install them beside the program with pip install --target"
             )
             print(text, file=sys.stderr)
 
 
+def scripts_with_windows_ends(code: Path) -> list[str]:
+    """Shell scripts that an editor of Windows saved: a shell reads their line ends as words."""
+    found = []
+    for path in islice(sorted(code.glob("**/*.sh")), _MOST_SCRIPTS):
+        try:
+            with path.open("rb") as script:
+                if b"\r\n" in script.read(_BEGINNING):
+                    found.append(path.relative_to(code.parent).as_posix())
+        except OSError:
+            continue  # `check` names what cannot be read
+    return found
+
+
 def check_path(path: Path, main: str | None = None) -> None:
     """Stop with every reason why a folder or an archive is no package."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
-    from shared.packages import check  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
+    from shared.packages import check
 
     try:
         faults = check(path, main)
@@ -46,38 +62,26 @@ def syntax_fault(request: Request) -> str:
     """The fault that this machine's Python finds in the main program; '' for none."""
     if request.upload is None or not request.upload.is_dir():
         return ""
-    path = request.upload / "code" / request.body["main"]
-    if path.suffix != ".py":
-        return ""  # it is refused for that
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are the program's own business
-            ast.parse(path.read_bytes(), str(Path(request.body["main"])))
-    except SyntaxError as error:
-        return f"main: {error.filename}, line {error.lineno}: {error.msg}"
-    except (OSError, ValueError, RecursionError, MemoryError):
-        return ""  # nothing that could be said for sure
-    return ""
+    from shared.packages import syntax_problem
+
+    problem = syntax_problem(request.upload, request.body["main"])
+    return f"main: {problem}" if problem else ""
 
 
-def planned(client: Client, body: dict[str, Any]) -> dict[str, Any] | None:
-    """The installation's answer to what the job would be; None when none came in time."""
-    answer = client.plan(**body)
-    return None if answer is None else answer.model_dump(mode="json")
-
-
-def check_plan(client: Client, request: Request) -> None:
+def check_plan(request: Request, plan: JobPlanned | None) -> None:
     """Stop with every reason why the installation would refuse the job."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
+    from shared.visible import visible
 
     syntax = syntax_fault(request)
-    answer = planned(client, request.body)
-    if answer is None:
-        text = "note: nobody answered in time whether it can run; handed in all the same"
+    if plan is None:
+        text = "note: nobody answered in time whether it can run; submitted all the same"
         print(text, file=sys.stderr)
         return
-    faults = [f"{f['field']}: {f['problem']}".removeprefix(": ") for f in answer["faults"]]
-    if syntax and answer["runtime"] == "local":
+    for note in plan.notes:
+        print(f"note: {visible(note)}", file=sys.stderr)
+    faults = [f"{f.field}: {f.problem}".removeprefix(": ") for f in plan.faults]
+    if syntax and plan.runtime == "local":
         faults.append(syntax)
     elif syntax:
         print(f"note: {syntax} (for this machine's Python)", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The ground of all commands: the application, its common options, and how results are shown."""
+"""The basis of all commands: the application, shared options, and how results are printed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from shared.visible import visible
 if TYPE_CHECKING:
     from shared.client import Client
 
-_HELP = """Hand in TensorFlow jobs, watch them, read their logs.
+_HELP = """Submit TensorFlow jobs, watch them, read their logs.
 
-Finds Barograph by BAROGRAPH_URL (BAROGRAPH_TOKEN if it asks for one), or the stack of this
+Barograph is found by BAROGRAPH_URL (with BAROGRAPH_TOKEN if required), or it is the stack of this
 machine.
 
 Exit codes: 0 ok, 1 the job failed or was cancelled, 2 bad input, 3 not reachable, 4 refused,
 5 not found.
 """
-app = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # otherwise, lines end where they end in the source
+)
 _MAX_NAMED = 5
 _COMPLETION_S = 2.0
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
@@ -34,7 +39,7 @@ _opened = ExitStack()
 
 def _memory(text: str) -> str:
     """A memory such as 1.5Gi, a quantity that messages do not have, as one they have."""
-    from shared.tfjob import memory  # noqa: PLC0415
+    from shared.tfjob import memory
 
     try:
         return memory(text) if "." in text else text
@@ -43,7 +48,7 @@ def _memory(text: str) -> str:
 
 
 def _cores(text: str) -> float:
-    from shared.tfjob import amount  # noqa: PLC0415
+    from shared.tfjob import amount
 
     try:
         return float(amount(text))
@@ -53,19 +58,23 @@ def _cores(text: str) -> float:
 
 Memory = Annotated[
     str,
-    typer.Option("-m", parser=_memory, help="The memory of each container, such as 4Gi."),
+    typer.Option(
+        "-m", "--memory", parser=_memory, help="The memory of each container, such as 4Gi."
+    ),
 ]
 Cores = Annotated[
     float,
-    typer.Option("-c", parser=_cores, help="The number of CPU cores of each container."),
+    typer.Option("-c", "--cpu", parser=_cores, help="The number of CPU cores of each container."),
 ]
-WaitForIt = Annotated[bool, typer.Option("--wait", help="Show the job's log until it has ended.")]
+WaitForIt = Annotated[
+    bool, typer.Option("--wait", help="Follow the job's log until the job has ended.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def _begun(incomplete: str) -> Iterator[tuple[str, str]]:
     """Ids that begin so, for a shell to complete; none when the API does not answer."""
-    from shared.client import Client, ClientError  # noqa: PLC0415
+    from shared.client import Client, ClientError
 
     try:
         with Client() as client:
@@ -84,7 +93,7 @@ Project = Annotated[
     typer.Option(
         "--project",
         envvar="BAROGRAPH_PROJECT",
-        help="The project; by default that of who is of one alone, else the project default.",
+        help="The project; by default your only one, otherwise the project default.",
     ),
 ]
 JobId = Annotated[
@@ -97,7 +106,7 @@ JobId = Annotated[
 
 def the_client() -> Client:
     """A connection to the API, closed with the command."""
-    from shared.client import Client  # noqa: PLC0415
+    from shared.client import Client
 
     client = Client()
     _opened.callback(client.close)
@@ -106,7 +115,7 @@ def the_client() -> Client:
 
 def _say_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version  # noqa: PLC0415
+        from importlib.metadata import version
 
         print(f"tshell {version('barograph')}")
         raise typer.Exit
@@ -125,12 +134,12 @@ def _common(
 
 def the_job(client: Client, job: str) -> dict[str, Any]:
     """A job by its id, by what only its id begins with, or by a name that only it has."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
-    from shared.client import NotFoundError  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
+    from shared.client import NotFoundError
 
     if _ID.fullmatch(job):
         try:
-            return dict(client.jobs_api.call("GET", f"/jobs/{job}"))
+            return client.jobs_api.ask(dict[str, Any], "GET", f"/jobs/{job}")
         except NotFoundError:
             pass  # it may be the beginning of one, or a name
     newest = client.jobs_api.call("GET", "/jobs", params={"limit": 500})["jobs"]
@@ -139,17 +148,26 @@ def the_job(client: Client, job: str) -> dict[str, Any]:
     if not found:
         raise Stop(Code.NOT_FOUND, f"there is no job {job!r}; `tshell ls` shows those there are")
     if len(found) > 1:
-        ids = ", ".join(each["job_id"] for each in found[:_MAX_NAMED])
-        more = f" and {len(found) - _MAX_NAMED} more" if len(found) > _MAX_NAMED else ""
-        raise Stop(Code.BAD_INPUT, f"{job!r} may be {ids}{more}; say more of the id")
-    return dict(client.jobs_api.call("GET", f"/jobs/{found[0]['job_id']}"))
+        raise Stop(Code.BAD_INPUT, _several(job, found))
+    return client.jobs_api.ask(dict[str, Any], "GET", f"/jobs/{found[0]['job_id']}")
+
+
+def _several(job: str, found: list[dict[str, Any]]) -> str:
+    """The jobs that a name or a beginning may mean, newest first, to choose one by its id."""
+    lines = [f"{job!r} may be any of these; name one by its id:"]
+    for each in found[:_MAX_NAMED]:
+        since = each["created_at"][:19].replace("T", " ")
+        lines.append(f"  {each['job_id']}  {each['state']}, submitted {since} UTC")
+    if len(found) > _MAX_NAMED:
+        lines.append(f"  and {len(found) - _MAX_NAMED} older ones; see `tshell ls`")
+    return "\n".join(lines)
 
 
 def ending(view: dict[str, Any]) -> str:
-    """How a job ended, after how long, and what it left and how to fetch it."""
-    from datetime import datetime, timedelta  # noqa: PLC0415
+    """Describe a job's end: its duration, its results, and how to fetch them."""
+    from datetime import datetime, timedelta
 
-    from services.client.spans import span  # noqa: PLC0415
+    from services.client.spans import span
 
     ended = datetime.fromisoformat(view["updated_at"])
     lasted = (ended - datetime.fromisoformat(view["created_at"])).total_seconds()
@@ -171,12 +189,28 @@ def ending(view: dict[str, Any]) -> str:
 
 def say(value: Any, text: str, as_json: bool) -> None:
     """``value`` for programs, or ``text`` for people."""
-    print(json.dumps(value) if as_json else visible(text))
+    print(json.dumps(value) if as_json else visible(text), flush=True)
 
 
 def follow(client: Client, job: str, as_json: bool, member: str = "") -> None:
-    """Print a job's log until its end; ends with the code of that end."""
-    from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
+    """Print a job's log until its end; ends with the code of that end.
+
+    Where a person interrupts it, the job goes on.
+    """
+    try:
+        state = _printed(client, job, as_json, member)
+    except KeyboardInterrupt:
+        goes_on = f"{job} goes on. Follow it: tshell logs -f {job}. Stop it: tshell cancel {job}"
+        print(f"\n{goes_on}", file=sys.stderr)
+        raise
+    if not as_json:
+        print(visible(_last_sentence(client, job, state)), file=sys.stderr)
+    end(state)
+
+
+def _printed(client: Client, job: str, as_json: bool, member: str) -> str:
+    """Print a job's log as it comes, and its state as it changes; the state at its end."""
+    from services.client.tshell.printing import LogPrinter, prefix
 
     alone = speaks_alone(client.jobs_api.call("GET", f"/jobs/{job}"), member)
     printer = LogPrinter()
@@ -187,16 +221,18 @@ def follow(client: Client, job: str, as_json: bool, member: str = "") -> None:
                 print(json.dumps({"event": event} | data), flush=True)
         elif event == "log" and member in {"", data["member"]}:
             printer.print(prefix(data["member"], data["incarnation"], alone=alone), data["text"])
+        elif event == "state":
+            printer.end_line()
+            told = ". ".join(filter(None, (data["reason"], data["advice"])))
+            print(visible(f"{job}: {data['state']}: {told}"), file=sys.stderr)
         if event == "end":
             state = data["state"]
     printer.close()
-    if not as_json:
-        print(visible(_last_sentence(client, job, state)), file=sys.stderr)
-    end(state)
+    return state
 
 
 def _last_sentence(client: Client, job: str, state: str) -> str:
-    from shared.client import ClientError  # noqa: PLC0415
+    from shared.client import ClientError
 
     try:
         return ending(client.jobs_api.call("GET", f"/jobs/{job}"))
@@ -205,7 +241,7 @@ def _last_sentence(client: Client, job: str, state: str) -> str:
 
 
 def speaks_alone(view: dict[str, Any], member: str) -> bool:
-    """Whether only one member's log is shown, so that its lines need no name before them."""
+    """Return whether only one member's log is shown, so that its lines need no name before them."""
     return bool(member) or bool(view["submit"] and view["submit"]["type"] == "single")
 
 

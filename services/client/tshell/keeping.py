@@ -1,4 +1,4 @@
-"""Commands about what jobs leave, and about having them again."""
+"""Commands about jobs' results, and about repeating and deleting jobs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from services.client.tshell.cli import (
     the_client,
     the_job,
 )
-from services.client.tshell.handing import hand_in
 from services.client.tshell.request import Request, given
+from services.client.tshell.submitting import send
 from shared.visible import visible
 
 
@@ -32,22 +32,22 @@ def get(
     path: Annotated[
         str,
         typer.Option(
-            "--path", help="Fetch only this file or folder, such as model or output/x.csv."
+            "--path", help="Download only this file or folder, such as model or output/x.csv."
         ),
     ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="The folder to write to; by default it is named as the job."
+            "-o", "--output", help="The folder to write to; by default it is named after the job."
         ),
     ] = None,
     only_list: Annotated[
-        bool, typer.Option("--list", help="List the files that there are, and fetch none.")
+        bool, typer.Option("--list", help="List the files without downloading them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fetch what a job left: its model and its output files."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    """Download a job's model and output files."""
+    from services.client.tshell.stop import Code, Stop
 
     client = the_client()
     view = the_job(client, job)
@@ -71,26 +71,27 @@ def get(
 def rerun(
     job: JobId,
     job_id: Annotated[
-        str, typer.Option("--id", help="The id of the new job; by default one is made up.")
+        str, typer.Option("--id", help="The id of the new job; by default it is generated.")
     ] = "",
     memory: Memory = "",
     cpu: Cores = 0.0,
     wait_for_it: WaitForIt = False,
     as_json: Json = False,
 ) -> None:
-    """Hand in a job again, as a new one with the same code, data and options."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    """Submit a job again, as a new one with the same code, data and options."""
+    from services.client.tshell.stop import Code, Stop
 
     view = the_job(the_client(), job)
     if view["submit"] is None:
         raise Stop(
-            Code.NOT_FOUND, f"what {view['job_id']} was handed in with is not known any more"
+            Code.NOT_FOUND,
+            f"the fields that {view['job_id']} was submitted with are no longer known",
         )
     body = {name: value for name, value in view["submit"].items() if name != "job_id"}
     asked: dict[str, Any] = given({"memory": memory, "cpu": cpu})
     body["resources"] |= asked
     body["role_resources"] = {r: each | asked for r, each in body["role_resources"].items()}
-    hand_in(Request(body | given({"job_id": job_id}), None), wait_for_it, as_json)
+    send(Request(body | given({"job_id": job_id}), None), wait_for_it, as_json)
 
 
 @app.command()
@@ -101,12 +102,12 @@ def wait(
         typer.Option(
             "--timeout",
             min=0,
-            help="The seconds to wait; afterwards the command ends with status 3. 0: without end.",
+            help="How many seconds to wait; then the command ends with status 3. 0: no limit.",
         ),
     ] = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Wait until a job has ended, without its log; ends with 1 when it failed."""
+    """Wait until a job has ended, without showing its log; exit status 1 if it failed."""
     client = the_client()
     view = the_job(client, job)
     client.wait(view["job_id"], timeout_s or None)

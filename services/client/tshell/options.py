@@ -1,4 +1,4 @@
-"""The options of `tshell submit`: one dataclass gives the signature and the fields of the job."""
+"""The options of `tshell submit`; one dataclass defines the signature and the job's fields."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ class JobOptions:
     ] = "main.py"
     memory: Memory = "2048Mi"
     type: Annotated[
-        str, typer.Option("-t", help="single: one container; distribute: a cluster.")
+        str, typer.Option("-t", "--type", help="single: one container; distribute: a cluster.")
     ] = "single"
-    name: Annotated[str, typer.Option("-n", help="The job's name; by default the folder's.")] = ""
+    name: Annotated[
+        str, typer.Option("-n", "--name", help="The job's name; by default the folder's.")
+    ] = ""
     cpu: Cores = 1.0
-    gpu: Annotated[int, typer.Option("-g", help="The number of GPUs of each container.")] = 0
+    gpu: Annotated[
+        int, typer.Option("-g", "--gpu", help="The number of GPUs of each container.")
+    ] = 0
     gpu_model: Annotated[
         str, typer.Option("--gpu-model", help="Run only on GPUs of this model.")
     ] = ""
@@ -39,7 +43,7 @@ class JobOptions:
         str,
         typer.Option(
             "--device-class",
-            help="The DeviceClass by which GPUs are asked for (dynamic resource allocation).",
+            help="The DeviceClass by which GPUs are requested (dynamic resource allocation).",
         ),
     ] = ""
     ps: Annotated[int, typer.Option("--ps", help="The number of parameter servers.")] = 0
@@ -57,15 +61,15 @@ class JobOptions:
         typer.Option(
             "-e",
             "--env",
-            help="A variable of the program, NAME=VALUE; NAME alone passes this shell's on. May be "
-            "given several times.",
+            help="An environment variable of the program, NAME=VALUE; NAME alone passes on this "
+            "shell's. May be given several times.",
         ),
     ] = None
     image: Annotated[str, typer.Option("--image", help="The image in which the program runs.")] = ""
     placement: Annotated[
         str,
         typer.Option(
-            "--placement", help="On which nodes the members run: any, spread or together."
+            "--placement", help="How members are placed on nodes: any, spread or together."
         ),
     ] = "any"
     queue: Annotated[
@@ -81,8 +85,9 @@ class JobOptions:
         str,
         typer.Option(
             "--project",
-            help="The project that owns the job, its package, its log and its results; by default "
-            "BAROGRAPH_PROJECT, else your only one, else the project default.",
+            help="The project that owns the job, its package, its log and its results; by "
+            "default BAROGRAPH_PROJECT, otherwise your only one, otherwise the project "
+            "default.",
         ),
     ] = ""
     label: Annotated[
@@ -96,27 +101,30 @@ class JobOptions:
         list[str] | None,
         typer.Option(
             "--notify",
-            help="Who is notified of the job's end: mail:ADDRESS, or the name of a channel; may be "
-            "given several times.",
+            help="Whom to notify of the job's end: mail:ADDRESS, or the name of a channel; may "
+            "be given several times.",
         ),
     ] = None
     notify_on: Annotated[
         str,
         typer.Option(
             "--notify-on",
-            help="The kinds of notice, separated by commas: failed, succeeded, pending.",
+            help="When to notify, separated by commas: failed, succeeded, pending.",
         ),
     ] = "failed,succeeded,pending"
     notify_pending_s: Annotated[
         float,
         typer.Option(
-            "--notify-pending-s", help="The seconds a job may wait before that is notified."
+            "--notify-pending-s",
+            help="How many seconds the job may wait before a notification is sent.",
         ),
     ] = 900
     job_id: Annotated[
         str,
         typer.Option(
-            "--id", help="An id of your own; a job that is handed in twice with it runs once."
+            "--id",
+            help="The job's id, if you choose it yourself; submitting twice with the "
+            "same id runs one job.",
         ),
     ] = ""
 
@@ -163,12 +171,12 @@ class JobOptions:
 def _name_and_value(text: str) -> tuple[str, str]:
     name, found, value = text.partition("=")
     if not found:
-        raise typer.BadParameter(f"{text}: say NAME=VALUE", param_hint="--label")
+        raise typer.BadParameter(f"{text}: write NAME=VALUE", param_hint="--label")
     return name, value
 
 
 def takes_job_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `JobOptions` in place of its parameter ``job``.
+    """Give a command the options of `JobOptions` instead of its parameter ``job``.
 
     Typer reads a command's options from its signature, where each has to stand by itself.
     """

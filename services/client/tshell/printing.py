@@ -1,4 +1,4 @@
-"""Logs on a terminal or in a pipe: whole lines, each with whose it is."""
+"""Prints logs to a terminal or a pipe, in whole lines with the member's name."""
 
 from __future__ import annotations
 
@@ -53,6 +53,10 @@ class LogPrinter:
             if kept:
                 self._line(before, kept)
         self._kept.clear()
+        self.end_line()
+
+    def end_line(self) -> None:
+        """Let what is written next begin a line of its own on a terminal."""
         if self._safe and not self._ended:
             self._write("\n")
 

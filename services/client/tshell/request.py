@@ -1,22 +1,21 @@
-"""The request to be submitted: from options, or from a job's file and options beside it."""
+"""The request to submit, from options or from a job's file with options."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_LONGEST_NAME = 63
+from shared.job_names import job_name
+
 _GZIP = b"\x1f\x8b"
 
 
 @dataclass
 class Request:
-    """A job about to be handed in: its fields, and the folder or package to upload, if any."""
+    """A job about to be submitted: its fields, and the folder or package to upload, if any."""
 
     body: dict[str, Any]
     upload: Path | None
@@ -28,7 +27,7 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_file(file: str) -> bool:
-    """Whether ``-f`` names a job's file, perhaps a TFJob, rather than an uploaded package."""
+    """Return whether ``-f`` names a job file or TFJob rather than an uploaded package."""
     if not file or "\x00" in file:
         return False
     return Path(file).is_file() or (
@@ -38,7 +37,7 @@ def is_file(file: str) -> bool:
 
 def environment(said: list[str] | None) -> dict[str, str]:
     """Variables of ``-e NAME=VALUE``; ``-e NAME`` passes on this shell's own."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
 
     found = {}
     for each in said or []:
@@ -50,17 +49,9 @@ def environment(said: list[str] | None) -> dict[str, str]:
     return found
 
 
-def job_name(folder: Path) -> str:
-    """A job's name made of a folder's or a package's: accents and what is no name left out."""
-    stem = re.sub(r"(\.tar)?\.(gz|tgz|tar|zip)$", "", folder.resolve().name, flags=re.IGNORECASE)
-    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain)[:_LONGEST_NAME]
-    return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9]+$", "", name) or "job"
-
-
 def from_options(folder: Path | None, file: str, options: dict[str, Any]) -> Request:
     """A job of a folder, a package, or one that was uploaded before."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
 
     if bool(folder) == bool(file):
         text = "give either a folder (or package), -f bucket:key:file or -f job.yaml"
@@ -75,13 +66,13 @@ def from_file(
     file: Path, folder: Path | None, spoken: dict[str, Any], made: Path, force: bool
 ) -> Request:
     """The fields of a job's file or of a TFJob; what was said on the command line wins."""
-    from services.client.job_file import (  # noqa: PLC0415
+    from services.client.job_file import (
         FaultyJobFileError,
         is_of_kubernetes,
         read_job_file,
     )
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
-    from shared.tfjob import NotImportableError  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
+    from shared.tfjob import NotImportableError
 
     data = _bytes_of(file)
     try:
@@ -92,13 +83,13 @@ def from_file(
         lines = "\n".join(f"{file}: {line}" for line in str(error).splitlines())
         raise Stop(Code.BAD_INPUT, lines) from error
     except NotImportableError as error:
-        hint = "--force hands it in without what is not supported" if error.can_go_without else ""
+        hint = "--force submits it without what is not supported" if error.can_go_without else ""
         raise Stop(Code.BAD_INPUT, "\n".join([*error.faults, hint]).rstrip()) from error
 
 
 def _bytes_of(file: Path) -> bytes:
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
-    from shared.tfjob import MAX_BYTES  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
+    from shared.tfjob import MAX_BYTES
 
     try:
         with file.open("rb") as opened:
@@ -112,7 +103,7 @@ def _bytes_of(file: Path) -> bytes:
 
 
 def _from_fields(body: dict[str, Any], folder: Path | None, spoken: dict[str, Any]) -> Request:
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
 
     if folder is None and "package" not in body:
         text = "no code: give its folder beside the file, or name its package in the file"
@@ -128,7 +119,7 @@ def _from_fields(body: dict[str, Any], folder: Path | None, spoken: dict[str, An
 def _from_tfjob(
     data: bytes, folder: Path | None, spoken: dict[str, Any], made: Path, force: bool
 ) -> Request:
-    from shared.tfjob import import_tfjob, write  # noqa: PLC0415
+    from shared.tfjob import import_tfjob, write
 
     found = import_tfjob(data, own_code=folder is not None, force=force)
     for note in found.notes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from services.client.spans import span
 from shared.contracts import DEFAULT_PROJECT, retry_budgets
+from shared.terminal import table_width
 from shared.visible import visible_value
 
 _MIB = 2**20
@@ -32,24 +33,29 @@ _COLOURS = {
 }
 
 
-def _console() -> Console:
+def _console(width: int | None = None) -> Console:
     """Names and sentences come from programs and machines: nothing in them is markup."""
-    return Console(markup=False, emoji=False, highlight=False)
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def jobs(found: list[dict[str, Any]], *, anew: bool = False) -> None:
-    """The list of jobs; ``anew``: in the place of the last one."""
-    console = _console()
+    """The list of jobs; ``anew`` replaces the previous output."""
+    console = _console(table_width())
     if anew and console.is_terminal:
         console.clear()
+    if not found:
+        console.print("no job matches; `tshell ls` without options shows the newest")
+        return
     found = visible_value(found)
     table = Table()
     table.add_column("job", no_wrap=True, overflow="fold")  # an id is for copying
     projects = any(job["project"] != DEFAULT_PROJECT for job in found)
-    for heading in ("name", *(["project"] if projects else []), "state", "changed", "why"):
+    for heading in ("name", *(["project"] if projects else []), "state"):
         table.add_column(heading)
+    table.add_column("changed (UTC)", no_wrap=True)
+    table.add_column("why")
     for job in found:
-        changed = job["updated_at"][:19].replace("T", " ")
+        changed = _time(job["updated_at"]).astimezone(UTC).strftime("%m-%d %H:%M:%S")
         why = f"{job['reason']}. {job['pending']['advice']}" if job["pending"] else job["reason"]
         whose = [job["project"] or "?"] if projects else []
         table.add_row(job["job_id"], job["name"], *whose, _state(job["state"]), changed, Text(why))
@@ -89,9 +95,9 @@ def plan(answer: dict[str, Any], manifests: bool) -> None:
         each, number = role["resources"], role["members"]
         gpus = f"{each['gpu']} {each['gpu_resource']}" if each["gpu"] else "-"
         table.add_row(role["role"], str(number), f"{each['cpu']:g}", each["memory"], gpus)
-    total = f"{answer['cpu']:g} cores, {_bytes(answer['memory_bytes'])}, {answer['gpu']} GPUs"
+    total = f"cores {answer['cpu']:g}, memory {_bytes(answer['memory_bytes'])}"
     console.print(table)
-    console.print(Text(f"in all {total}, runtime {answer['runtime']}"))
+    console.print(Text(f"in all: {total}, GPUs {answer['gpu']}; runtime {answer['runtime']}"))
     for fault in answer["faults"]:
         console.print(Text(f"refused: {fault['field']}: {fault['problem']}", "red"))
     for note in answer["notes"]:
@@ -102,7 +108,7 @@ def plan(answer: dict[str, Any], manifests: bool) -> None:
         checked = "checked by the API server" if answer["checked"] else "not checked by a server"
         console.print(Text(f"objects ({checked}): {objects}"))
     if manifests:
-        import yaml  # noqa: PLC0415 - only where asked for
+        import yaml
 
         print(yaml.safe_dump_all(answer["manifests"], sort_keys=False), end="")
 
@@ -110,7 +116,10 @@ def plan(answer: dict[str, Any], manifests: bool) -> None:
 def jobs_usage(used: list[dict[str, Any]]) -> None:
     """The use of every job that has not ended, for people."""
     used = visible_value(used)
-    table = Table("job", "name", "state", "members", "cores", "memory", "GPUs")
+    table = Table()
+    table.add_column("job", no_wrap=True, overflow="fold")
+    for heading in ("name", "state", "members", "cores", "memory", "GPUs"):
+        table.add_column(heading, overflow="fold")
     for job in used:
         measured = job["measured"] or None
         table.add_row(
@@ -122,13 +131,13 @@ def jobs_usage(used: list[dict[str, Any]]) -> None:
             _of(measured and job["memory_used"], job["memory_asked"], _bytes),
             str(job["gpu_asked"] or "-"),
         )
-    _console().print(table)
+    _console(table_width()).print(table)
 
 
 def members_usage(used: dict[str, Any]) -> None:
     """The use of a job's members, for people."""
     used = visible_value(used)
-    table = Table("member", "stands", "node", "cores", "memory", "most memory", "GPUs")
+    table = _of_members("stands", "node", "cores", "memory", "most memory", "GPUs")
     for member in used["members"]:
         asked = member["asked"]
         table.add_row(
@@ -140,7 +149,7 @@ def members_usage(used: dict[str, Any]) -> None:
             _peak(member),
             str(asked["gpu"] or "-"),
         )
-    _console().print(table)
+    _console(table_width()).print(table)
 
 
 def _facts(job: dict[str, Any]) -> list[str]:
@@ -175,8 +184,15 @@ def _pending(pending: dict[str, Any], reason: str, now: str) -> Panel:
 
 
 def _members(described: dict[str, Any]) -> Table:
-    table = Table(
-        "member", "stands", "address", "pod, node", "how it ended", "cores", "memory", "at most"
+    reached = any(member["address"] for member in described["members"])
+    table = _of_members(
+        "stands",
+        *(["address"] if reached else []),
+        "pod, node",
+        "how it ended",
+        "cores",
+        "memory",
+        "at most",
     )
     for member in described["members"]:
         asked = member["asked"]
@@ -184,7 +200,7 @@ def _members(described: dict[str, Any]) -> Table:
         table.add_row(
             _name(member),
             _state(member["stands"]),
-            member["address"] or "-",
+            *([member["address"] or "-"] if reached else []),
             where or "-",
             Text(member["how"]),
             _of(member["cpu_cores"], asked["cpu"], _cores),
@@ -194,6 +210,15 @@ def _members(described: dict[str, Any]) -> Table:
     more = described["members_total"] - len(described["members"])
     if more:
         table.caption = f"and {more} more members"
+    return table
+
+
+def _of_members(*headings: str) -> Table:
+    """A table whose first column names a member, which is never cut."""
+    table = Table()
+    table.add_column("member", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
     return table
 
 
@@ -259,7 +284,7 @@ def _fits(answer: dict[str, Any]) -> str:
     if answer["faults"]:
         return "a submit would be refused; nothing was created"
     if answer["fits_now"] is None:
-        return "whether it fits now cannot be said; nothing was created"
+        return "whether it fits now is unknown; nothing was created"
     if answer["fits_now"]:
         return "it could start now; nothing was created"
     return f"it would wait: {answer['waiting_reason']}; nothing was created"

@@ -1,4 +1,4 @@
-"""How a command of ``tshell`` ends, with an exit code for every kind of failure."""
+"""Exit codes of ``tshell`` for every kind of failure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Stop(Exception):
 def code_of(error: Exception) -> Code | None:
     """The exit code of an exception that a command may end with; None for any other."""
     # Imported when a command has failed: the help is instant.
-    from shared.client import errors  # noqa: PLC0415
+    from shared.client import errors
 
     if isinstance(error, Stop):
         return error.code

@@ -15,7 +15,7 @@ from services.client.tshell.cli import JobId, app, the_client, the_job
 from shared.visible import visible
 
 _EVENTS = ".tfevents."
-"""What TensorFlow has in the name of every file of events."""
+"""The part of the name that all of TensorFlow's event files share."""
 
 
 @app.command()
@@ -25,12 +25,12 @@ def tensorboard(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="The folder to write to; by default it is named as the job."
+            "-o", "--output", help="The folder to write to; by default it is named after the job."
         ),
     ] = None,
 ) -> None:
-    """Fetch the event files that a job left, and show them in TensorBoard."""
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    """Download a job's event files and show them in TensorBoard."""
+    from services.client.tshell.stop import Code, Stop
 
     program = _program()
     client = the_client()
@@ -59,7 +59,7 @@ def tensorboard(
 
 
 def _program() -> list[str] | None:
-    """What starts TensorBoard: this Python's own, or a command; None for none."""
+    """The command that starts TensorBoard, of this Python or on PATH; None if there is none."""
     if importlib.util.find_spec("tensorboard") is not None:
         return [sys.executable, "-m", "tensorboard.main"]
     command = shutil.which("tensorboard")

@@ -1,4 +1,4 @@
-"""Commands about jobs that were handed in: look, read, stop, forget."""
+"""Commands about submitted jobs: show, follow, cancel, remove."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def list_jobs(
     limit: Annotated[int, typer.Option("--limit", min=1, max=500)] = 50,
     watch: Annotated[
         bool,
-        typer.Option("-w", "--watch", help="Show it anew every few seconds, until interrupted."),
+        typer.Option("-w", "--watch", help="Refresh every few seconds, until interrupted."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +56,7 @@ def list_jobs(
         if as_json:
             print(json.dumps(found), flush=True)
         else:
-            from services.client.tshell import shown  # noqa: PLC0415
+            from services.client.tshell import shown
 
             shown.jobs(found["jobs"], anew=watch)
         if not watch:
@@ -67,7 +67,8 @@ def list_jobs(
 def _found(client: Client, asked: dict[str, Any], search: str, limit: int) -> dict[str, Any]:
     """A page of jobs; with a search, of those that fit, however many lie between them."""
     if not search:
-        return dict(client.jobs_api.call("GET", "/jobs", params=asked | {"limit": limit}))
+        wanted = asked | {"limit": limit}
+        return client.jobs_api.ask(dict[str, Any], "GET", "/jobs", params=wanted)
     fitting: list[dict[str, Any]] = []
     offset: int | None = 0
     while offset is not None and len(fitting) < limit:
@@ -84,8 +85,8 @@ def _named(job: dict[str, Any]) -> str:
 
 @app.command("open")
 def open_page(job: JobId) -> None:
-    """Open a job's page in the browser; without one, print where it is."""
-    from shared.client.addresses import of_jobs  # noqa: PLC0415
+    """Open a job's page in the browser, or print its address if there is no browser."""
+    from shared.client.addresses import of_jobs
 
     page = f"{of_jobs().url}/jobs/{the_job(the_client(), job)['job_id']}"
     print(page)
@@ -94,7 +95,7 @@ def open_page(job: JobId) -> None:
 
 @app.command()
 def status(job: JobId, as_json: Json = False) -> None:
-    """State and reason; ends with 1 when the job failed."""
+    """Show a job's state and reason; exit status 1 if it failed."""
     view = the_job(the_client(), job)
     advice = f"\n  {view['pending']['advice']}" if view["pending"] else ""
     say(view, f"{view['state']}  {view['reason']}{advice}", as_json)
@@ -103,13 +104,13 @@ def status(job: JobId, as_json: Json = False) -> None:
 
 @app.command()
 def describe(job: JobId, as_json: Json = False) -> None:
-    """Everything known of a job: members, why it does not go on, and its timeline."""
+    """Show everything about a job: its members, why it is waiting, and its timeline."""
     client = the_client()
     described = client.jobs_api.call("GET", f"/jobs/{the_job(client, job)['job_id']}/description")
     if as_json:
         print(json.dumps(described))
         return
-    from services.client.tshell import shown  # noqa: PLC0415
+    from services.client.tshell import shown
 
     shown.description(described)
 
@@ -117,18 +118,18 @@ def describe(job: JobId, as_json: Json = False) -> None:
 @app.command()
 def top(
     job: Annotated[
-        str, typer.Argument(help="The job whose members are shown; by default all jobs are.")
+        str, typer.Argument(help="The job whose members are shown; by default all jobs are listed.")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Show what jobs, or a job's members, asked for and what they use."""
+    """Show the resources that jobs, or a job's members, requested and use."""
     client = the_client()
     path = f"/jobs/{the_job(client, job)['job_id']}/usage" if job else "/usage"
     used = client.jobs_api.call("GET", path)
     if as_json:
         print(json.dumps(used))
         return
-    from services.client.tshell import shown  # noqa: PLC0415
+    from services.client.tshell import shown
 
     if job:
         shown.members_usage(used)
@@ -140,30 +141,28 @@ def top(
 def logs(
     job: JobId,
     follow_it: Annotated[
-        bool, typer.Option("-f", "--follow", help="Go on showing lines until the job has ended.")
+        bool, typer.Option("-f", "--follow", help="Follow the log until the job has ended.")
     ] = False,
     member: Annotated[
         str, typer.Option("--member", help="Show only this member's log, such as worker-0.")
     ] = "",
     previous: Annotated[
         bool,
-        typer.Option(
-            "-p", "--previous", help="Show the log of the incarnation before the present one."
-        ),
+        typer.Option("-p", "--previous", help="Show the log of the previous incarnation."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a job's log, of all members and incarnations; also when its pods are gone.
+    """Print a job's log, of all members and incarnations, even after its pods are gone.
 
-    Several logs come one after the other, each line with its member (and, from its second
-    incarnation on, its incarnation); one alone comes as it was printed.
+    Several logs are printed one after the other, each line with its member (and, from the second
+    incarnation on, its incarnation). A single log is printed as it is.
     """
-    from services.client.tshell.printing import LogPrinter, prefix  # noqa: PLC0415
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    from services.client.tshell.printing import LogPrinter, prefix
+    from services.client.tshell.stop import Code, Stop
 
     client = the_client()
     if follow_it and previous:
-        raise Stop(Code.BAD_INPUT, "a previous incarnation says nothing new; leave out -f")
+        raise Stop(Code.BAD_INPUT, "a previous incarnation prints nothing new; leave out -f")
     view = the_job(client, job)
     job = view["job_id"]
     if follow_it:
@@ -194,19 +193,23 @@ def cancel(
     reason: Annotated[str, typer.Option("--reason", help="Why, in words for people.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Stop a job; what it has done so far is stored."""
+    """Stop a job; what it has written so far is stored."""
     client = the_client()
-    job = the_job(client, job)["job_id"]
+    view = the_job(client, job)
+    job = view["job_id"]
+    if view["ended"]:
+        say(view, f"{job} is {view['state']} already; nothing was cancelled", as_json)
+        return
     handed = client.jobs_api.call("POST", f"/jobs/{job}/cancel", json={"reason": reason})
-    say(handed, f"{job}: cancel handed in", as_json)
+    say(handed, f"{job}: cancellation requested", as_json)
 
 
 @app.command()
 def rm(job: JobId, as_json: Json = False) -> None:
-    """Forget an ended job: its record, logs and model."""
+    """Delete an ended job: its record, logs and model."""
     client = the_client()
     job = the_job(client, job)["job_id"]
-    say(client.jobs_api.call("DELETE", f"/jobs/{job}"), f"{job}: removal handed in", as_json)
+    say(client.jobs_api.call("DELETE", f"/jobs/{job}"), f"{job}: removal requested", as_json)
 
 
 def _text(client: Client, job: str, part: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Commands that hand in: pack, upload, submit, and what a submit would do."""
+"""Commands that submit jobs: pack, upload, submit, plan."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,6 @@ from services.client.tshell.checking import (
     check_package,
     check_path,
     check_plan,
-    planned,
     syntax_fault,
 )
 from services.client.tshell.cli import Json, Project, WaitForIt, app, follow, say, the_client
@@ -29,25 +28,27 @@ if TYPE_CHECKING:
 
 
 class DryRun(StrEnum):
-    """Who checks a job that is not handed in."""
+    """The place where a dry run checks a job."""
 
     CLIENT = "client"
     SERVER = "server"
 
 
 def _archive_of(path: Path) -> AbstractContextManager[tuple[Path, str]]:
-    from shared.client.packages import archive_of  # noqa: PLC0415
+    from shared.client.packages import archive_of
 
     return archive_of(path)
 
 
-def _upload(client: Client, archive: Path, digest: str, project: str, quiet: bool) -> str:
+def _upload(client: Client, archive: Path, digest: str, project: str, *, quiet: bool) -> str:
     """Upload a package with a progress bar; returns bucket:key:file."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+    console = Console(stderr=True)
+    quiet = quiet or not console.is_terminal  # a log needs no bar
+    with Progress(*columns, console=console, disable=quiet) as bar:
         task = bar.add_task("upload", total=archive.stat().st_size)
         return client.upload_archive(archive, digest, project, lambda n: bar.advance(task, n))
 
@@ -56,12 +57,13 @@ def _upload(client: Client, archive: Path, digest: str, project: str, quiet: boo
 def pack(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False)],
     output: Annotated[
-        Path | None, typer.Option("-o", help="The file to write; by default NAME.tar.gz.")
+        Path | None,
+        typer.Option("-o", "--output", help="The file to write; by default NAME.tar.gz."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Pack FOLDER/code and FOLDER/data; equal contents give equal bytes."""
-    from shared.client.packages import packed as packed_folder  # noqa: PLC0415
+    from shared.client.packages import packed as packed_folder
 
     packed = packed_folder(folder, output or Path(f"{folder.resolve().name}.tar.gz"))
     value = {"path": str(packed.path), "sha256": packed.sha256, "size": packed.size}
@@ -79,8 +81,41 @@ def upload(
     """Upload a package; an interrupted upload is continued."""
     check_path(path)
     with _archive_of(path) as (archive, digest):
-        package = _upload(the_client(), archive, digest, project, as_json)
+        package = _upload(the_client(), archive, digest, project, quiet=as_json)
     say({"package": package, "sha256": digest}, package, as_json)
+
+
+_Folder = Annotated[
+    Path | None,
+    typer.Argument(
+        exists=True, help="A folder with code/ and optionally data/, or a package made by `pack`."
+    ),
+]
+_JobFile = Annotated[
+    str,
+    typer.Option(
+        "-f",
+        "--file",
+        help="A job file in YAML or JSON, with the fields of job.submit or a TFJob; or the name "
+        "of an uploaded package, as printed by `upload`.",
+    ),
+]
+_Force = Annotated[
+    bool,
+    typer.Option("--force", help="Ignore the fields of a TFJob that Barograph does not support."),
+]
+_CheckOnly = Annotated[
+    DryRun | None,
+    typer.Option(
+        "--dry-run",
+        help="Check the job without submitting it: on this machine (client), or by the "
+        "installation (server).",
+    ),
+]
+_Manifests = Annotated[
+    bool,
+    typer.Option("--manifests", help="With --dry-run: print the Kubernetes objects as YAML."),
+]
 
 
 @app.command()
@@ -88,46 +123,18 @@ def upload(
 def submit(
     context: typer.Context,
     job: JobOptions,
-    folder: Annotated[
-        Path | None,
-        typer.Argument(
-            exists=True,
-            help="The folder with code/ and perhaps data/, or a package made by `pack`.",
-        ),
-    ] = None,
-    file: Annotated[
-        str,
-        typer.Option(
-            "-f",
-            help="A job's file: the fields of job.submit, or a TFJob, in YAML or JSON. Or the name "
-            "of an uploaded package, as `upload` printed it.",
-        ),
-    ] = "",
-    force: Annotated[
-        bool,
-        typer.Option(
-            "--force", help="Leave out what a TFJob asks for and Barograph does not support."
-        ),
-    ] = False,
-    dry_run: Annotated[
-        DryRun | None,
-        typer.Option(
-            "--dry-run",
-            help="Check the job and hand nothing in: on this machine (client), or by the "
-            "cluster (server).",
-        ),
-    ] = None,
-    manifests: Annotated[
-        bool,
-        typer.Option("--manifests", help="With --dry-run: print the Kubernetes objects as YAML."),
-    ] = False,
+    folder: _Folder = None,
+    file: _JobFile = "",
+    force: _Force = False,
+    dry_run: _CheckOnly = None,
+    manifests: _Manifests = False,
     wait: WaitForIt = False,
     as_json: Json = False,
 ) -> None:
-    """Hand in a job; a FOLDER is packed and uploaded first.
+    """Submit a job; a FOLDER is packed and uploaded first.
 
-    With -f job.yaml the fields come from this file, or from a kubeflow.org/v1 TFJob; options given
-    beside it win, and a FOLDER takes the place of its package or its containers' commands.
+    With -f job.yaml the fields come from this file, or from a kubeflow.org/v1 TFJob. Options
+    override them, and a FOLDER replaces its package or its containers' commands.
     """
     with tempfile.TemporaryDirectory() as directory:
         if is_file(file):
@@ -141,27 +148,23 @@ def submit(
         if dry_run is not None:
             _dry_run(request, dry_run, manifests, as_json)
             return
-        hand_in(request, wait, as_json)
+        send(request, wait, as_json)
 
 
-def hand_in(request: Request, wait: bool, as_json: bool) -> None:
-    """Ask whether the job can run, and only then upload its package and hand it in."""
+def send(request: Request, wait: bool, as_json: bool) -> None:
+    """Ask whether the job can run, and only then upload its package and submit it."""
     client = the_client()
-    with ExitStack() as stack:
-        archive = None
-        if request.upload is not None:
-            archive, digest = stack.enter_context(_archive_of(request.upload))
-            request.body["package_sha256"] = digest
-        check_plan(client, request)
-        if archive is not None:
-            project = request.body.get("project", "")
-            request.body["package"] = _upload(client, archive, digest, project, as_json)
-    handed = client.jobs_api.call("POST", "/jobs", json=request.body)
-    job = handed["job_id"]
-    if handed["known"]:
-        print(f"{job} was handed in before, with the same code and options", file=sys.stderr)
+    submitted = client.submit_request(
+        request.body,
+        request.upload,
+        review=lambda plan: check_plan(request, plan),
+        upload=lambda *package: _upload(client, *package, quiet=as_json),
+    )
+    job = submitted.job_id
+    if submitted.known:
+        print(f"{job} was submitted before, with the same code and options", file=sys.stderr)
     if not wait or not as_json:
-        say(handed, job, as_json)
+        say(submitted.model_dump(), job, as_json)
     if wait:
         follow(client, job, as_json)
     elif not as_json:
@@ -173,7 +176,7 @@ def hand_in(request: Request, wait: bool, as_json: bool) -> None:
     add_help_option=False,
 )
 def plan(context: typer.Context) -> None:
-    """Show what `submit` with the same arguments would create, if it fits; creates nothing."""
+    """Show what `submit` with the same arguments would create and whether it fits."""
     group = context.parent
     if group is None or not hasattr(group.command, "get_command"):
         raise AssertionError("plan runs below the application")
@@ -190,18 +193,19 @@ def _dry_run(request: Request, by: DryRun, manifests: bool, as_json: bool) -> No
     if by is DryRun.CLIENT:
         _checked_here(request.body, as_json)
         return
-    answer = planned(the_client(), request.body)
-    if answer is None:
-        from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
+    plan = the_client().plan(**request.body)
+    if plan is None:
+        from services.client.tshell.stop import Code, Stop
 
         raise Stop(Code.UNREACHABLE, "the task service did not answer in time")
+    answer = plan.model_dump(mode="json")
     if answer["runtime"] == "local" and (fault := syntax_fault(request)):
         field, _, problem = fault.partition(": ")
         answer["faults"] = [*answer["faults"], {"field": field, "problem": problem}]
     if as_json:
         print(json.dumps(answer))
     else:
-        from services.client.tshell import shown  # noqa: PLC0415
+        from services.client.tshell import shown
 
         shown.plan(answer, manifests)
     if answer["faults"]:
@@ -210,11 +214,11 @@ def _dry_run(request: Request, by: DryRun, manifests: bool, as_json: bool) -> No
 
 def _checked_here(body: dict[str, Any], as_json: bool) -> None:
     """The part of the checks that needs no Barograph: the contract's."""
-    from pydantic import ValidationError  # noqa: PLC0415
+    from pydantic import ValidationError
 
-    from services.client.tshell.stop import Code, Stop  # noqa: PLC0415
-    from services.client.wording import faults  # noqa: PLC0415
-    from shared.contracts import JobSubmit  # noqa: PLC0415
+    from services.client.tshell.stop import Code, Stop
+    from services.client.wording import faults
+    from shared.contracts import JobSubmit
 
     digest = body.get("package_sha256", "")
     stand_ins = {"job_id": "dry-run", "package": f"barograph:packages:{digest}.tar.gz"}
@@ -224,4 +228,4 @@ def _checked_here(body: dict[str, Any], as_json: bool) -> None:
         lines = [f"{f.field}: {f.problem}".removeprefix(": ") for f in faults(error.errors())]
         raise Stop(Code.BAD_INPUT, "\n".join(lines)) from error
     members = ", ".join(f"{number} {role}" for role, number in job.roles().items())
-    say(body, f"valid: {job.name}, {members}; nothing was handed in", as_json)
+    say(body, f"valid: {job.name}, {members}; nothing was submitted", as_json)

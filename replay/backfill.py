@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,7 +48,7 @@ def backfill(
     token: Annotated[
         str,
         typer.Option(
-            envvar="BAROGRAPH_GATEWAY_TOKEN", help="The gateway's bearer token, if it asks for one."
+            envvar="BAROGRAPH_GATEWAY_TOKEN", help="The gateway's bearer token, if it requires one."
         ),
     ] = "",
     days: Annotated[
@@ -56,16 +57,16 @@ def backfill(
     step: Annotated[float, typer.Option(help="The scrape interval in seconds.", min=1)] = 60,
     hours: Annotated[
         float,
-        typer.Option(help="How many hours of history are asked for at once.", min=0.01, max=744),
+        typer.Option(help="How many hours of history are requested at once.", min=0.01, max=744),
     ] = 6,
 ) -> None:
-    """Send a Prometheus' history through the gateway, oldest first, before live samples come.
+    """Send a Prometheus server's history through the gateway before live samples arrive.
 
-    Old samples are learned and not judged, so that a series is judged by its own history from its
-    first live sample on. A sample that is not newer than the last one of its series is dropped:
-    backfill first, then let Prometheus write.
+    Old samples are learned but not judged, so that a series is judged by its own history from its
+    first live sample on. A sample that is not newer than its series' last one is dropped: backfill
+    first, then let Prometheus write.
     """
-    import httpx  # noqa: PLC0415 - help must not wait
+    import httpx
 
     end = time.time()
     begin = end - days * 86_400
@@ -78,7 +79,7 @@ def backfill(
                 f"{gateway.rstrip('/')}/api/v1/write",
             )
     except (BackfillError, httpx.HTTPError, httpx.InvalidURL) as error:
-        typer.echo(f"backfill stopped: {error}", err=True)
+        typer.echo(f"backfill stopped: {_place(error)}{error}", err=True)
         raise typer.Exit(2) from None
     typer.echo(f"{sent.samples:,} samples of {sent.series:,} series sent")
     if sent.left_out:
@@ -89,6 +90,15 @@ def backfill(
 
 
 Found = dict[tuple[tuple[str, str], ...], list[tuple[int, float]]]
+
+
+def _place(error: Exception) -> str:
+    """The server that was asked when it failed: two are, and an exception names neither."""
+    import httpx
+
+    if not isinstance(error, httpx.TransportError):
+        return ""
+    return f"{error.request.url.scheme}://{error.request.url.netloc.decode()}: "
 
 
 def _answers(
@@ -170,7 +180,7 @@ def _slices(found: Found) -> Iterator[Found]:
 
 
 def _send(door: httpx.Client, address: str, part: Found, sent: Sent) -> None:
-    from replay.remote_write import HEADERS, request  # noqa: PLC0415 - help must not wait
+    from replay.remote_write import HEADERS, request
 
     body = request((dict(labels), samples) for labels, samples in part.items())
     for attempt in range(_TRIES):
@@ -178,7 +188,7 @@ def _send(door: httpx.Client, address: str, part: Found, sent: Sent) -> None:
         if answer.status_code not in _AGAIN:
             break
         time.sleep(float(answer.headers.get("Retry-After", min(2**attempt, 30))))
-    if answer.status_code == 400:  # noqa: PLR2004 - the protocol's: some samples are refused
+    if answer.status_code == HTTPStatus.BAD_REQUEST:  # some of the samples are refused
         sent.refused = answer.text.strip()
     elif not answer.is_success:
         raise BackfillError(f"{address} answered {answer.status_code}: {answer.text.strip()[:500]}")

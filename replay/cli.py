@@ -1,4 +1,4 @@
-"""``barograph replay``: what would the system have said, and what would it have spared?"""
+"""``barograph replay``: what would have been reported, and which alarms averted?"""
 
 from __future__ import annotations
 
@@ -39,23 +39,24 @@ def replay(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Recorded series: CSV, Parquet or the JSON of a Prometheus range query."
+            help="Recorded series: CSV, Parquet or the JSON answer of a Prometheus range query."
         ),
     ],
     *,
     tick: Annotated[
-        float, typer.Option(help="The seconds of virtual time that one step takes.", min=0.001)
+        float, typer.Option(help="The virtual time of one step, in seconds.", min=0.001)
     ] = 60,
     detector: Annotated[str, typer.Option(help="The engine's settings, as JSON.")] = "",
     predictor: Annotated[str, typer.Option(help="The engine's settings, as JSON.")] = "",
     policy: Annotated[str, typer.Option(help="The healer's policy, as JSON.")] = "",
     events: Annotated[
-        Path | None, typer.Option(help="Write every event to this file, one JSON object a line.")
+        Path | None, typer.Option(help="Write every event to this file, one JSON object per line.")
     ] = None,
     processes: Annotated[
         int,
         typer.Option(
-            help="The number of processes that share the series; 0: as many as make it faster.",
+            help="The number of processes that share the series; 0: chosen by the number of "
+            "cores and series.",
             min=0,
             max=64,
         ),
@@ -67,8 +68,8 @@ def replay(
     Settings are those of the services: what is not given here is taken from
     BAROGRAPH_DETECTOR_ENGINE, BAROGRAPH_PREDICTOR_ENGINE and BAROGRAPH_HEALER_POLICY.
     """
-    from replay.figures import figures  # noqa: PLC0415 - help must not wait for numpy
-    from replay.sources import UnreadableError, read  # noqa: PLC0415 - the same
+    from replay.figures import figures
+    from replay.sources import UnreadableError, read
 
     begin = time.monotonic()
     try:
@@ -86,24 +87,25 @@ def replay(
 
 
 def _course(detector: str, predictor: str, policy: str) -> Course:
-    from replay.course import Course  # noqa: PLC0415 - help must not wait for numpy
-    from services.detector.settings import EngineSettings as Detector  # noqa: PLC0415
-    from services.healer.model.policy import Policy  # noqa: PLC0415
-    from services.predictor.settings import EngineSettings as Predictor  # noqa: PLC0415
+    from replay.course import Course
+    from services.detector.settings import EngineSettings as Detector
+    from services.healer.model.policy import Policy
+    from services.predictor.settings import EngineSettings as Predictor
 
     return Course(
-        _read(Detector, detector, "BAROGRAPH_DETECTOR_ENGINE"),
-        _read(Predictor, predictor, "BAROGRAPH_PREDICTOR_ENGINE"),
-        _read(Policy, policy, "BAROGRAPH_HEALER_POLICY"),
+        _read(Detector, detector, "--detector", "BAROGRAPH_DETECTOR_ENGINE"),
+        _read(Predictor, predictor, "--predictor", "BAROGRAPH_PREDICTOR_ENGINE"),
+        _read(Policy, policy, "--policy", "BAROGRAPH_HEALER_POLICY"),
     )
 
 
 def _run(
     course: Course, samples: SampleBatch, tick_ms: int, processes: int, events: Path | None
 ) -> None:
-    from replay.course import processes_for  # noqa: PLC0415 - help must not wait for numpy
+    from replay.course import processes_for
 
-    with (events or Path(os.devnull)).open("wb") as output:
+    waiting = Console(stderr=True).status(f"replaying {len(samples):,} samples")  # on a terminal
+    with (events or Path(os.devnull)).open("wb") as output, waiting:
         for event in course.run(
             samples,
             tick_ms,
@@ -114,16 +116,17 @@ def _run(
                 output.write(event.text + b"\n")
 
 
-def _read(model: type[M], text: str, variable: str) -> M:
-    from pydantic import ValidationError  # noqa: PLC0415 - help must not wait for it
+def _read(model: type[M], text: str, option: str, variable: str) -> M:
+    from pydantic import ValidationError
 
-    from shared.setting_names import faults  # noqa: PLC0415 - the same
+    from shared.setting_names import faults
 
     try:
         return model.model_validate_json(text or os.environ.get(variable, "") or "{}")
     except ValidationError as error:
         found = "; ".join(faults(model, error))
-        typer.echo(f"cannot replay: {variable}: {found}", err=True)
+        where = option if text else variable
+        typer.echo(f"cannot replay: {where}: {found.removeprefix(': ')}", err=True)
         raise typer.Exit(2) from None
 
 

@@ -1,4 +1,4 @@
-"""The course of a replay: what engines say tick by tick, weighed by the policy in virtual time."""
+"""Runs a replay: the engines' events tick by tick, judged by the policy in virtual time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ASKS_PEOPLE = (Level.SUGGEST, Level.APPROVE)
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _WEEK_MS = 7 * _DAY_MS
 _SAMPLES_A_PROCESS = 500_000
-"""Whose replay takes longer than a process takes to begin."""
+"""The number of samples whose replay takes longer than starting a process."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class ItemOutcome:
     """The outcome of one item's alarms and predictions."""
 
     alarms: int = 0
-    """That came, by the detector."""
+    """The number of alarms that the detector raised."""
     announced: int = 0
     """The number of these alarms for which a prediction was open."""
     handled: int = 0

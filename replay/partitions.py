@@ -1,4 +1,4 @@
-"""The services' engines over virtual time: one partition here, the others in processes beside.
+"""Runs the services' engines over virtual time, with partitions in several processes.
 
 Machines are divided as the gateway divides them, and every partition hears the clock of each tick,
 also where it has no sample: so what is said does not depend on how many partitions there are.
@@ -22,6 +22,7 @@ from services.detector.settings import EngineSettings as DetectorSettings
 from services.predictor.engine import Engine as Predictor
 from services.predictor.ledger import Score
 from services.predictor.settings import EngineSettings as PredictorSettings
+from shared.changes import changed
 from shared.contracts import Message
 from shared.samples import SampleBatch
 from shared.topology import partition_of
@@ -35,7 +36,7 @@ class Emitted:
     """An event of a tick."""
 
     event: Message
-    """Without its curves: they are most of it, and only ``text`` needs them."""
+    """The event without its curves: they are most of it, and only ``text`` needs them."""
     text: bytes | None
     """The whole event as a JSON line, where that was asked for."""
     order: tuple[int, str]
@@ -67,7 +68,7 @@ class Partition:
         given: dict[str, int] = {"budget_per_step": 2**31}
         if not self.texts:
             given["plotted"] = 0
-        predictor = Predictor(self.predictor.model_copy(update=given))
+        predictor = Predictor(changed(self.predictor, **given))
         for batch in ticks(self.samples, self.clock):
             events = [(0, event) for event in predictor.process(batch)]
             events += [(1, event) for event in detector.process(batch)]
@@ -79,7 +80,7 @@ class Partition:
         if self.texts:
             text = orjson.dumps({"type": event.TYPE, **event.model_dump(mode="json")})
         curves = {"recent", "forecast"} & type(event).model_fields.keys()
-        slim = event.model_copy(update=dict.fromkeys(curves, ()))
+        slim = changed(event, **dict.fromkeys(curves, ()))
         series = getattr(event, "series", None)
         return Emitted(slim, text, (turn, series.text() if series else ""))
 

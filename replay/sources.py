@@ -45,7 +45,7 @@ def read(paths: Sequence[Path]) -> SampleBatch:
         try:
             batches.append(_read(path))
         except (OSError, pa.ArrowException, orjson.JSONDecodeError, ValueError, KeyError) as error:
-            faults.append(f"{path}: {error}")
+            faults.append(f"{path}: {_why(error)}")
     if faults or not batches:
         raise UnreadableError("; ".join(faults) or "no file given")
     batch = concatenate(batches)
@@ -89,6 +89,13 @@ def ticks(batch: SampleBatch, clock: Clock) -> Iterator[SampleBatch]:
             newest,
             names,
         )
+
+
+def _why(error: Exception) -> str:
+    """The reason alone: the file is named already, and some libraries say nothing but its name."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
 def _read(path: Path) -> SampleBatch:

@@ -1,4 +1,4 @@
-"""``barograph try-detector``: what one detector says of recorded series, without any service."""
+"""``barograph try-detector``: runs one detector on recorded series, without any service."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ def try_detector(
     files: Annotated[
         list[Path],
         typer.Argument(
-            help="Recorded series: CSV, Parquet or the JSON of a Prometheus range query."
+            help="Recorded series: CSV, Parquet or the JSON answer of a Prometheus range query."
         ),
     ],
     *,
     detector: Annotated[
-        str, typer.Option(help="The detector's name: one of ours, or of an installed package.")
+        str, typer.Option(help="The detector's name: built in, or from an installed package.")
     ] = "surprise",
     settings: Annotated[str, typer.Option(help="The detector's settings, as JSON.")] = "{}",
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the series and their anomalies into this SVG file.")
+        Path | None, typer.Option(help="Plot the series and their anomalies to this SVG file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Let one detector judge recorded series and print each point that it calls anomalous.
+    """Run one detector on recorded series and print each anomalous point.
 
     The series are read as `barograph replay` reads them. The last lines count, for each series, its
     points, those that the detector had enough history to judge, and the anomalous ones.
     """
-    from pydantic import ValidationError  # noqa: PLC0415 - help must not wait for numpy
+    from pydantic import ValidationError
 
-    from replay.sources import UnreadableError, read  # noqa: PLC0415 - the same
-    from replay.trial import svg, trials  # noqa: PLC0415
-    from services.detector.detectors import make  # noqa: PLC0415
-    from shared.registry import RegistryError  # noqa: PLC0415
+    from replay.sources import UnreadableError, read
+    from replay.trial import svg, trials
+    from services.detector.detectors import make
+    from shared.registry import RegistryError
 
     try:
         made = make(detector, _object(settings))

@@ -33,6 +33,15 @@ RUN mkdir /app/services && cd /tmp/services && cp __init__.py /app/services/ \
     else cp -r "$SERVICE" /app/services/; fi \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /app
 
+# The numerical kernels, for processors like this one; on another kind, the service compiles them
+# at its start (see shared/compiled.py).
+FROM packages AS kernels
+ARG SERVICE
+COPY --from=code /app /app
+RUN if [ -e "/app/services/$SERVICE/compiling.py" ]; then cd /app \
+ && NUMBA_CACHE_DIR=/app/kernels /opt/barograph/bin/python3 -m "services.$SERVICE.compiling" \
+ && chmod -R a+rX kernels; fi
+
 FROM ${BASE}
 ARG SERVICE
 LABEL org.opencontainers.image.title="barograph-${SERVICE}" \
@@ -40,7 +49,7 @@ LABEL org.opencontainers.image.title="barograph-${SERVICE}" \
 RUN groupadd --gid 10001 barograph \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /var/lib/barograph barograph
 COPY --from=packages /opt/barograph /opt/barograph
-COPY --from=code /app /app
+COPY --from=kernels /app /app
 RUN if [ "$SERVICE" = client ]; then \
       printf '#!/bin/sh\nexec python3 -m services.client.tshell "$@"\n' >/usr/local/bin/tshell \
       && chmod 755 /usr/local/bin/tshell; fi

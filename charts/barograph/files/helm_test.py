@@ -17,6 +17,8 @@ from typing import Any
 
 import pika
 
+from shared import trust
+
 PROGRAM = "print('the job ran, on', __import__('platform').node(), flush=True)\n"
 ITEM, FULL, EMPTY = "df.bytes.used.percent", 99.0, 1.0
 PAUSE_S = 1.0
@@ -42,7 +44,7 @@ def tshell(*arguments: str, wait_s: float = 0) -> str:
 
 
 def run_job(wait_s: float) -> None:
-    """Hand in a program, wait for its end, read its log from the store, and forget it.
+    """Submit a program, wait for its end, read its log from the store, and forget it.
 
     Args:
         wait_s: seconds the services may still need until they answer.
@@ -53,7 +55,7 @@ def run_job(wait_s: float) -> None:
         code.mkdir(parents=True)
         (code / "main.py").write_text(PROGRAM)
         options = ("--id", job, "-m", "256Mi", "-c", "0.1", "--wait", "--json")
-        # The same id each time: handed in again, it is still one job.
+        # The same id each time: submitted again, it is still one job.
         tshell("submit", str(code.parent), *options, wait_s=wait_s)
     log = tshell("logs", job)
     if "the job ran, on" not in log:
@@ -66,7 +68,10 @@ class Alerts:
     """A subscriber's queue, and a sender of samples beside it."""
 
     def __init__(self, url: str, host: str) -> None:
-        self._link = pika.BlockingConnection(pika.URLParameters(url))
+        parameters = pika.URLParameters(url)
+        if url.startswith("amqps:"):
+            parameters.ssl_options = pika.SSLOptions(trust.context(), parameters.host)
+        self._link = pika.BlockingConnection(parameters)
         self._channel = self._link.channel()
         self._channel.confirm_delivery()
         self._queue = f"outside.helm-test-{secrets.token_hex(4)}"

@@ -86,6 +86,13 @@ http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace
 {{- if and .Values.keda.enabled .Values.hpa.enabled -}}
 {{- fail "keda.enabled and hpa.enabled would both set the number of replicas: choose one" -}}
 {{- end -}}
+{{- if .Values.gateway.enabled -}}
+{{- range $name, $_ := .Values.detector.settings -}}
+{{- if or (hasPrefix "gateway_" $name) (eq $name "heartbeat_s") -}}
+{{- fail (printf "detector.settings.%s is the gateway's, which gateway.enabled takes out of the detector: give it in gateway.settings" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled needs httpRoute.parentRefs: the Gateway that the routes belong to" -}}
 {{- end -}}
@@ -110,7 +117,9 @@ http://{{ include "barograph.name" (list . "seaweedfs") }}.{{ .Release.Namespace
 
 {{- /* Namespaces whose TFJobs are run, as a JSON array. */}}
 {{- define "barograph.tfjobNamespaces" -}}
-{{- .Values.tfjob.namespaces | default (list (include "barograph.jobsNamespace" .)) | uniq | toJson -}}
+{{- $where := list (include "barograph.jobsNamespace" .) -}}
+{{- range .Values.jobs.projects }}{{ $where = append $where .namespace }}{{ end -}}
+{{- .Values.tfjob.namespaces | default $where | uniq | toJson -}}
 {{- end -}}
 
 {{- /* Namespaces in which jobs run, as a JSON array of {name, create, quota}: that of all projects first. */}}

@@ -5,10 +5,19 @@
 client:    {kind: Deployment, store: true, objects: true, port: 8000, rolling: true, graceSeconds: 60}
 task:      {kind: Deployment, store: true, objects: true, graceSeconds: 60}
 autospec:  {kind: Deployment, store: true, rolling: true, graceSeconds: 60}
+{{- if .Values.gateway.enabled }}
+gateway:   {program: detector, kind: Deployment, port: 9201, rolling: true, graceSeconds: 60}
+{{- /* Its Service had an address before the gateways left it, and may not lose it. */}}
+detector:  {kind: StatefulSet, objects: true, addressed: true, graceSeconds: 150}
+{{- else }}
 detector:  {kind: StatefulSet, objects: true, port: 9201, graceSeconds: 150}
+{{- end }}
 predictor: {kind: StatefulSet, objects: true, graceSeconds: 150}
 healer:    {kind: Deployment, store: true, objects: true, port: 8081, graceSeconds: 60}
 {{- end -}}
+
+{{/* context -> whose pods take samples in */}}
+{{- define "barograph.gateway" -}}{{ ternary "gateway" "detector" .Values.gateway.enabled }}{{- end -}}
 
 {{/* context -> what all services are told */}}
 {{- define "barograph.settings.all" -}}
@@ -97,9 +106,23 @@ BAROGRAPH_TASK_TFJOB_NAMESPACES: {{ include "barograph.tfjobNamespaces" . | quot
 {{- define "barograph.settings.autospec" -}}{{- end -}}
 
 {{- define "barograph.settings.detector" -}}
+BAROGRAPH_DETECTOR_SNAPSHOTS: s3
+{{- if .Values.gateway.enabled }}
+BAROGRAPH_DETECTOR_ROLES: '["judge"]'
+{{- else }}
+{{ include "barograph.settings.listening" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "barograph.settings.gateway" -}}
+BAROGRAPH_DETECTOR_ROLES: '["gateway"]'
+{{ include "barograph.settings.listening" . }}
+{{- end -}}
+
+{{/* where the gateway listens, whichever pods have it */}}
+{{- define "barograph.settings.listening" -}}
 BAROGRAPH_DETECTOR_GATEWAY_HOST: "0.0.0.0"
 BAROGRAPH_DETECTOR_GATEWAY_PORT: "9201"
-BAROGRAPH_DETECTOR_SNAPSHOTS: s3
 {{- end -}}
 
 {{- define "barograph.settings.predictor" -}}
@@ -136,7 +159,7 @@ BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{- if $facts.objects }}{{ $all = merge $all (include "barograph.settings.objects" $context | fromYaml) }}{{ end -}}
 {{- $all = merge $all (include "barograph.settings.traces" $context | fromYaml) -}}
 {{- $all = merge $all (include (printf "barograph.settings.%s" $service) $context | fromYaml) -}}
-{{- include "barograph.settings.merged" (list $all $service (index $context.Values $service).settings) -}}
+{{- include "barograph.settings.merged" (list $all ($facts.program | default $service) (index $context.Values $service).settings) -}}
 {{- end -}}
 
 {{/* (list context service) -> the variables that are secrets, and the pod's name */}}
@@ -148,7 +171,7 @@ BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{- $objects := include "barograph.secret.objectStore" $context -}}
 - name: BAROGRAPH_INSTANCE
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
-{{ include "barograph.secretEnv" (list "BAROGRAPH_BROKER_URL" $broker $service) }}
+{{ include "barograph.secretEnv" (list "BAROGRAPH_BROKER_URL" $broker ($facts.program | default $service)) }}
 {{- if $facts.store }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_STORE_URL" (include "barograph.secret.database" $context) $service) }}
 {{- end }}
@@ -170,7 +193,7 @@ BAROGRAPH_HEALER_SNAPSHOTS: s3
 {{ include "barograph.secretEnv" (list "BAROGRAPH_TASK_MEMBER_BROKER_URL" $broker "member") }}
 - name: BAROGRAPH_TASK_MEMBER_SIGNING_KEY
   valueFrom: {secretKeyRef: {name: {{ $broker }}, key: member-signing-key, optional: true}}
-{{- else if eq $service "detector" }}
+{{- else if eq $service (include "barograph.gateway" $context) }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_DETECTOR_GATEWAY_TOKEN" $tokens "gateway") }}
 {{- else if eq $service "healer" }}
 {{ include "barograph.secretEnv" (list "BAROGRAPH_HEALER_HTTP_TOKEN" $tokens "healer") }}

@@ -23,7 +23,12 @@
 {{- end -}}
 
 {{- define "barograph.trust.volume" -}}
-{{- with include "barograph.trust.name" . -}}
+{{- include "barograph.trust.volumeOf" (include "barograph.trust.name" .) -}}
+{{- end -}}
+
+{{/* ConfigMap's name, '' without one -> the volume */}}
+{{- define "barograph.trust.volumeOf" -}}
+{{- with . -}}
 - {name: trust, configMap: {name: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}}
 {{- end -}}
 {{- end -}}

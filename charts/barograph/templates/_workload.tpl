@@ -1,4 +1,4 @@
-{{/* The one workload of all six services: (list context service). */}}
+{{/* The one workload of all services, and of gateways apart from the detector: (list context service). */}}
 {{- define "barograph.workload" -}}
 {{- $context := first . -}}{{- $service := last . -}}
 {{- $facts := index (include "barograph.services" $context | fromYaml) $service -}}
@@ -69,7 +69,7 @@ spec:
   {{- end }}
   containers:
     - name: {{ $service }}
-      image: {{ include "barograph.image" . }}
+      image: {{ include "barograph.image" (list $context ($facts.program | default $service)) }}
       imagePullPolicy: {{ $context.Values.image.pullPolicy }}
       securityContext: {{- include "barograph.containerSecurity" $context | nindent 8 }}
       envFrom:
@@ -125,4 +125,23 @@ volumeMounts: {{- . | nindent 2 }}
 {{- $rights := (first .).Values.healer.remediations.kubernetes -}}
 {{- $heals := and (eq (last .) "healer") (or $rights.deletePods $rights.evictPods $rights.rolloutRestart $rights.scale $rights.expandClaims $rights.cordonNodes $rights.drainNodes) -}}
 {{- or (eq (last .) "task") $heals | ternary "true" "false" -}}
+{{- end -}}
+
+{{/* (list context service max) -> the most replicas of it that find work */}}
+{{- define "barograph.mostReplicas" -}}
+{{- $context := index . 0 -}}
+{{- $judges := and $context.Values.gateway.enabled (eq (index . 1) "detector") -}}
+{{- ternary (min (index . 2) (max $context.Values.metricPartitions $context.Values.detector.replicas)) (index . 2) $judges -}}
+{{- end -}}
+
+{{/* service -> how fast its autoscaler may move, where each change moves streams between replicas */}}
+{{- define "barograph.scalingBehavior" -}}
+{{- if eq . "detector" -}}
+scaleUp:
+  policies: [{type: Percent, value: 100, periodSeconds: 60}]
+# Nobody is late while there are enough: that alone is no reason to have fewer.
+scaleDown:
+  stabilizationWindowSeconds: 600
+  policies: [{type: Pods, value: 1, periodSeconds: 120}]
+{{- end -}}
 {{- end -}}

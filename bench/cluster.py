@@ -24,10 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.cluster_figures import Figures, last, launched, spread
 from bench.cluster_rig import Bare, Rig, Spent, job, until
 from bench.rendezvous import rendezvous
 from services.task import states
 from services.task.records import JobRecord, Verdict
+from shared.changes import changed
 from shared.contracts import JobCancel, JobState
 from tests.cluster.watched import Created
 
@@ -40,8 +42,6 @@ _FIRST = 10
 """Jobs before those that count: connections are made, code and caches are warm."""
 _CHUNK = 500
 
-Figures = dict[str, object]
-
 
 def finished(count: int) -> Iterable[JobRecord]:
     """Jobs that have ended and been cleaned up, whose records are still kept."""
@@ -52,36 +52,7 @@ def finished(count: int) -> Iterable[JobRecord]:
             record, _ = step(record, now)
         verdict = Verdict(state=JobState.SUCCEEDED, reason="worker-0 ended well", at=now)
         record, _ = states.finish(record, verdict, now)
-        yield record.model_copy(update={"cleaned": True})
-
-
-def spread(values: Iterable[float]) -> Figures:
-    """p50, p95 and the largest, in seconds."""
-    found = np.array(list(values))
-    if not found.size:
-        return {"n": 0}
-    quantiles = {"p50_s": 0.5, "p95_s": 0.95, "max_s": 1.0}
-    shares = {name: round(float(np.quantile(found, q)), 3) for name, q in quantiles.items()}
-    return {"n": int(found.size), **shares}
-
-
-def launched(
-    jobs: Created, pods: Created, handed: dict[str, float], timeout_s: float = 120
-) -> Figures:
-    """From handing a job over until its objects were there, as a watch shows them."""
-    until(lambda: handed.keys() <= pods.seen.keys(), timeout_s)
-    first = {
-        name: [
-            min(watch.seen[each].values()) - at for each, at in handed.items() if each in watch.seen
-        ]
-        for name, watch in (("job", jobs), ("pod", pods))
-    }
-    return {f"to_{name}": spread(values) for name, values in first.items()}
-
-
-def last(seen: dict[str, float]) -> str:
-    """The name of the newest thing that was seen of a job."""
-    return max(seen, key=lambda name: seen[name], default="nothing")
+        yield changed(record, cleaned=True)
 
 
 class Parts:
@@ -312,6 +283,24 @@ PARTS = ("rendezvous", "history", "bare", "steady", "pending", "end", "burst")
 
 def main() -> int:
     """Measure and print."""
+    options = _options()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        parts = _measured(Rig(Path(name), stack), options)
+    failed = any("error" in figures for figures in parts.values())
+    surroundings: Figures = {
+        "options": vars(options),
+        "kubernetes": "1.34",
+        "cores": os.cpu_count(),
+        "load_before": round(load, 1),
+        "load_after": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+    }
+    print(json.dumps(parts | surroundings))
+    return int(failed)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS) + "; default all")
     parser.add_argument("--jobs", type=int, default=500, help="jobs at --rate, kept running")
@@ -329,20 +318,7 @@ def main() -> int:
     options.parts = options.parts or [*PARTS]
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        parts = _measured(Rig(Path(name), stack), options)
-    failed = any("error" in figures for figures in parts.values())
-    surroundings: Figures = {
-        "options": vars(options),
-        "kubernetes": "1.34",
-        "cores": os.cpu_count(),
-        "load_before": round(load, 1),
-        "load_after": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-    }
-    print(json.dumps(parts | surroundings))
-    return int(failed)
+    return options
 
 
 def _measured(rig: Rig, options: argparse.Namespace) -> dict[str, Figures]:

@@ -95,7 +95,7 @@ class Rig:
             self._member.publish(exits[first : first + _CHUNK], timeout_s=120)
 
     def restart(self, history: Iterable[JobRecord]) -> None:
-        """The task service anew, with these jobs in its history."""
+        """The task service again, with these jobs in its history."""
         self.task.stop()
         store = Store(self.task.database)
         with store.transaction() as records:
@@ -201,7 +201,7 @@ def paced(
 
 
 def until(condition: Callable[[], bool], timeout_s: float, every_s: float = 0.05) -> bool:
-    """Whether the condition came to hold in time."""
+    """Return whether the condition came to hold in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

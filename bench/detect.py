@@ -204,7 +204,7 @@ class _Names:
 
 
 def _copied(arrays: dict[str, Array], rows: int) -> dict[str, Array]:
-    """The rows of warmed-up series again and again."""
+    """The rows of warmed-up series repeatedly."""
     place = np.arange(rows) % WARM_SERIES
     return {name: array[place] for name, array in arrays.items()}
 

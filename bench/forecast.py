@@ -5,8 +5,10 @@ Every method gets the same histories and forecasts the same steps. Sets: NAB's s
 means (``--nab DIR``, the folder with its ``data``), M4 (``--m4 DIR``, the folder with
 ``Hourly-train.csv`` ...), and always simulated ARIMA processes. Seconds are the process's own, so
 that other work on the machine counts less; a figure is the mean over series, MASE by the errors of
-seasonal naive on the history. Peers come with ``make bench-peers``; without them ours are measured
-alone. The last line is JSON.
+seasonal naive on the history, ``relative`` the geometric mean of errors over those of seasonal
+naive on the same steps, ``inside`` what the 95 % intervals held, CRPS that of a normal
+distribution. Peers come with ``make bench-peers``; without them ours are measured alone. The last
+line is JSON.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.forecast_scores import score, summary
 from bench.forecast_sets import DAY, M4, Case, Floats, m4, m4_files, nab, simulated
 from bench.surroundings import surroundings
 from services.predictor.behaviour import behaviour_of
-from services.predictor.forecasters import Forecast, make
+from services.predictor.forecasters import CannotForecast, Forecast, make
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import DAY_S, EngineSettings
 
@@ -43,8 +46,21 @@ OURS = (
 
 def main() -> int:
     """Measure and print; returns the exit code."""
+    options = _options()
+    warnings.simplefilter("ignore")
+    results = {name: _measure(name, cases, options) for name, cases in _sets(options).items()}
+    if options.networks:
+        results["training"] = _training(options.networks)
+    print(json.dumps(_summary(results, options)))
+    return 0
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nab", type=Path, help="NAB's folder, which holds data/")
+    parser.add_argument(
+        "--nab-group", default="*", help="only this folder: realAWSCloudwatch are virtual machines"
+    )
     parser.add_argument("--m4", type=Path, help="folder with M4's CSV files")
     parser.add_argument("--points", type=int, default=336, help="longest history")
     parser.add_argument("--simulated", type=int, default=100, help="ARIMA processes")
@@ -68,11 +84,14 @@ def main() -> int:
         "--seasonal", type=int, default=10, help="series AutoARIMA has a season on; 0: none"
     )
     parser.add_argument("--only", nargs="+", help="methods measured, by name; others are left out")
-    options = parser.parse_args()
-    warnings.simplefilter("ignore")
+    return parser.parse_args()
+
+
+def _sets(options: argparse.Namespace) -> dict[str, list[Case]]:
+    """The series that are there, by the name of their set."""
     sets = {"simulated": list(simulated(options.simulated, options.points))}
     if options.nab:
-        cases = list(nab(options.nab, options.points))
+        cases = list(nab(options.nab, options.points, options.nab_group))
         sets["nab_hourly"] = cases[:: max(1, round(len(cases) / options.cases))]
     if options.m4:
         for name in M4:
@@ -88,11 +107,7 @@ def main() -> int:
                         held_back=options.held_back,
                     )
                 )
-    results = {name: _measure(name, cases, options) for name, cases in sets.items()}
-    if options.networks:
-        results["training"] = _training(options.networks)
-    print(json.dumps(_summary(results, options)))
-    return 0
+    return sets
 
 
 def _training(count: int) -> dict[str, object]:
@@ -111,6 +126,7 @@ def _training(count: int) -> dict[str, object]:
 
 
 Method = Callable[[list[Case]], list[Floats | None]]
+"""From cases to means and bounds (3, steps) of each, or None."""
 
 
 def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[str, object]:
@@ -120,7 +136,7 @@ def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[
         "predictors_choice": (_choice, len(cases)),
         **_peers(cases, options),
     }
-    scores: dict[str, Floats] = {}
+    errors: dict[str, Floats] = {}
     for method, (forecast, count) in runs.items():
         if not count or (options.only and method not in options.only):
             continue
@@ -129,15 +145,14 @@ def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[
         begin = time.process_time()
         made = forecast(cases[:count])
         seconds = time.process_time() - begin
-        score = np.array([_errors(c, f) for c, f in zip(cases, made, strict=False)])
-        known = np.isfinite(score).all(axis=1)
-        scores[method] = np.where(known[:, None], score, np.nan)
-        own = scores["arima"][:count, 0] if "arima" in scores else score[:, 0]
+        scores = [score(case, one) for case, one in zip(cases, made, strict=False)]
+        mase = errors[method] = np.array([one.mase for one in scores])
+        known = np.isfinite(mase)
+        own = errors["arima"][:count] if "arima" in errors else mase
         figures = {
             "series": int(known.sum()),
             "series_per_s_core": round(count / seconds, 1),
-            "mase": round(float(score[known, 0].mean()), 4),
-            "smape": round(float(score[known, 1].mean()), 3),
+            **summary(scores),
             "arima_mase_on_the_same": round(float(np.nanmean(own[known])), 4),
         }
         found[method] = figures
@@ -145,18 +160,8 @@ def _measure(name: str, cases: list[Case], options: argparse.Namespace) -> dict[
     return found
 
 
-def _errors(case: Case, found: Floats | None) -> tuple[float, float]:
-    """MASE by the seasonal naive errors of the history, and sMAPE in percent."""
-    if found is None:
-        return np.nan, np.nan
-    season = max(1, case.season)
-    scale = case.scale
-    if scale is None:
-        scale = float(np.abs(case.history[season:] - case.history[:-season]).mean())
-    miss = np.abs(found - case.future)
-    size = np.abs(found) + np.abs(case.future)
-    shares = np.divide(miss, size, out=np.zeros_like(miss), where=size > 0)
-    return (float(miss.mean() / scale) if scale > 0 else np.nan), float(200 * shares.mean())
+def _curves(one: Forecast | CannotForecast) -> Floats | None:
+    return np.array([one.mean, one.lower, one.upper]) if isinstance(one, Forecast) else None
 
 
 def _groups(cases: list[Case]) -> dict[tuple[int, int], list[int]]:
@@ -176,7 +181,7 @@ def _own(name: str) -> Method:
             for at, one in zip(
                 members, forecaster.forecast(histories, horizon, season), strict=True
             ):
-                made[at] = one.mean if isinstance(one, Forecast) else None
+                made[at] = _curves(one)
         return made
 
     return forecast
@@ -194,8 +199,13 @@ def _choice(cases: list[Case]) -> list[Floats | None]:
         good = [at for at, one in enumerate(chosen) if isinstance(one, Choice)]
         found = selector.forecast([chosen[at] for at in good], [histories[at] for at in good])
         for at, one in zip(good, found, strict=True):
-            made[members[at]] = one.mean if isinstance(one, Forecast) else None
+            made[members[at]] = _curves(one)
     return made
+
+
+def _means_alone(mean: Floats) -> Floats:
+    nothing = np.full(len(mean), np.nan)
+    return np.array([mean, nothing, nothing])
 
 
 def _peers(cases: list[Case], options: argparse.Namespace) -> dict[str, tuple[Method, int]]:
@@ -210,9 +220,11 @@ def _peers(cases: list[Case], options: argparse.Namespace) -> dict[str, tuple[Me
     def auto(seasonal: bool) -> Method:
         def forecast(cases: list[Case]) -> list[Floats | None]:
             return [
-                AutoARIMA(season_length=case.season if seasonal else 1).forecast(
-                    case.history, h=len(case.future)
-                )["mean"]
+                _means_alone(
+                    AutoARIMA(season_length=case.season if seasonal else 1).forecast(
+                        case.history, h=len(case.future)
+                    )["mean"]
+                )
                 for case in cases
             ]
 

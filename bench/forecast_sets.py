@@ -53,9 +53,9 @@ def _polynomial(rng: np.random.Generator, order: int) -> Floats:
     return found
 
 
-def nab(folder: Path, points: int) -> Iterator[Case]:
+def nab(folder: Path, points: int, group: str = "*") -> Iterator[Case]:
     """Hourly means; up to six origins a series, three days apart."""
-    for path in sorted(folder.glob("data/*/*.csv")):
+    for path in sorted(folder.glob(f"data/{group}/*.csv")):
         series = _hourly(path)
         if series is None:
             continue

@@ -1,4 +1,4 @@
-"""A mail server that is away for minutes: is every alarm mailed, and each once?
+"""A mail server that is unavailable for minutes: is every alarm mailed, and each once?
 
 Real RabbitMQ, the healer as a process with SQLite, a real SMTP server that is stopped, and started
 again after `--minutes`; meanwhile alarms come at an even rate. The last line is JSON.

@@ -87,7 +87,7 @@ def run(detector: Detector, files: list[File]) -> tuple[list[Floats], list[Float
 
 
 def strength(numbers: Mapping[str, Floats], anomalous: np.ndarray) -> Floats:
-    """How far the detector is towards (and beyond) its own threshold, in its own measure."""
+    """Return how far the detector is towards (and beyond) its own threshold, in its own measure."""
     value = numbers["value"]
     centre = [numbers[key] for key in ("mean", "median", "line") if key in numbers]
     with np.errstate(invalid="ignore", divide="ignore"):

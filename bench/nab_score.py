@@ -40,7 +40,7 @@ class File:
     time_ms: NDArray[np.int64]
     values: Floats
     window: NDArray[np.int64]
-    """Number of the window a row lies in, -1: none."""
+    """Number of the window a row is in, -1: none."""
     windows: int
     worth: Floats
     """The row's share of a whole window's worth; outside of windows, -1 to 0."""
@@ -48,7 +48,7 @@ class File:
 
     @property
     def group(self) -> str:
-        """The folder it lies in."""
+        """The folder it is in."""
         return self.name.split("/", maxsplit=1)[0]
 
 

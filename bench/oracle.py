@@ -52,7 +52,7 @@ def statistic(fault: str, values: Floats, one: Made) -> Floats:
 
 
 def _away(fault: str, left: Floats) -> Floats:
-    """How far the newest points lie from the clean course, the way that the fault goes."""
+    """Return how far the newest points lie from the clean course, the way that the fault goes."""
     if fault in ("spike", "dip"):
         sign = 1 if fault == "spike" else -1
         return np.maximum.reduce([sign * np.sqrt(w) * _means(left, w) for w in (1, 3)])

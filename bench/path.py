@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports
 
 _ENGINE = {"alarm_confirm_s": 0, "alarm_clear_s": 0}
 _DONE = re.compile(r'^barograph_samples_total\{outcome="(\w+)"\} (\S+)$', re.MULTILINE)
+_OWNED = re.compile(r"^barograph_partitions_owned (\S+)$", re.MULTILINE)
 _CAUGHT_UP_S = 600
 
 
@@ -97,63 +99,95 @@ class Tap:
 
 
 class Stack:
-    """Broker and detector."""
+    """Broker, and the detector: one process in both roles, or a gateway and so many judges."""
 
-    def __init__(self, directory: Path, partitions: int) -> None:
+    def __init__(self, directory: Path, partitions: int, judges: int) -> None:
         self.broker = EmbeddedBroker(directory / "broker", partitions=partitions)
         self.broker.start()
-        self._health, gateway = free_ports(2)
-        self.url = f"http://{LOOPBACK}:{gateway}"
+        self._directory, self._partitions = directory, partitions
+        (self._port,) = free_ports(1)
+        self.url = f"http://{LOOPBACK}:{self._port}"
+        roles = [("gateway", "judge")] if not judges else [("gateway",), *[("judge",)] * judges]
+        self._parts = [self._started(number, *each) for number, each in enumerate(roles)]
+        self._until_ready()
+
+    def _started(self, number: int, *roles: str) -> Part:
+        (health,) = free_ports(1)
         settings = {
             "BROKER_URL": self.broker.url("detector"),
-            "STATE_DIR": str(directory / "state"),
-            "HEALTH_PORT": str(self._health),
-            "GATEWAY_PORT": str(gateway),
-            "METRIC_PARTITIONS": str(partitions),
+            "STATE_DIR": str(self._directory / "state"),
+            "INSTANCE": str(number),
+            "HEALTH_PORT": str(health),
+            "GATEWAY_PORT": str(self._port),
+            "METRIC_PARTITIONS": str(self._partitions),
             "LOG_LEVEL": "WARNING",
             "ENGINE": json.dumps(_ENGINE),
         }
-        environment = os.environ | {f"BAROGRAPH_DETECTOR_{k}": v for k, v in settings.items()}
-        self.detector = OwnedProcess(
+        # Versions from before there were roles know no such setting, and need none.
+        if len(roles) == 1:
+            settings["ROLES"] = json.dumps(roles)
+        process = OwnedProcess(
             [sys.executable, "-m", "services.detector"],
-            log=directory / "detector.log",
-            env=environment,
+            log=self._directory / f"detector-{number}.log",
+            env=os.environ | {f"BAROGRAPH_DETECTOR_{k}": v for k, v in settings.items()},
         )
-        self._until_ready()
+        return Part("+".join(roles), process, health)
 
     def _until_ready(self) -> None:
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and self.detector.alive():
+        judges = [part for part in self._parts if "judge" in part.name]
+        while time.monotonic() < deadline and all(part.process.alive() for part in self._parts):
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"http://{LOOPBACK}:{self._health}/readyz").status_code == 200:
+                ready = all(part.get("readyz").status_code == 200 for part in self._parts)
+                owned = [float(_OWNED.findall(part.get("metrics").text)[0]) for part in judges]
+                # Shares are equal before the first sample comes.
+                if ready and sum(owned) == self._partitions and max(owned) - min(owned) <= 1:
                     return
             time.sleep(0.2)
-        raise RuntimeError(self.detector.log_tail())
+        raise RuntimeError("\n".join(part.process.log_tail() for part in self._parts))
 
     def judged(self) -> float:
-        """Samples the detector is through with."""
-        text = httpx.get(f"http://{LOOPBACK}:{self._health}/metrics", timeout=60).text
-        counts = {name: float(value) for name, value in _DONE.findall(text)}
-        return sum(counts.get(name, 0.0) for name in ("judged", "not_judged", "late"))
+        """Samples the judges are through with."""
+        done = 0.0
+        for part in self._parts:
+            counts = {name: float(value) for name, value in _DONE.findall(part.get("metrics").text)}
+            done += sum(counts.get(name, 0.0) for name in ("judged", "not_judged", "late"))
+        return done
 
     def catch_up(self, target: float) -> None:
         """Wait until so many are judged."""
         deadline = time.monotonic() + _CAUGHT_UP_S
         while self.judged() < target:
-            if time.monotonic() > deadline or not self.detector.alive():
+            dead = not all(part.process.alive() for part in self._parts)
+            if time.monotonic() > deadline or dead:
                 raise RuntimeError(f"{self.judged():.0f} of {target:.0f} judged")
             time.sleep(0.1)
 
     def use(self) -> dict[str, tuple[float, int]]:
-        """(CPU seconds, resident bytes) of each part."""
-        return {
-            "detector": _use(self.detector.pid),
-            "broker": _use(self.broker.pid or 0),
-        }
+        """(CPU seconds, resident bytes) of each part; several judges count together."""
+        found = {"broker": _use(self.broker.pid or 0)}
+        for part in self._parts:
+            cpu, resident = _use(part.process.pid)
+            before = found.get(part.name, (0.0, 0))
+            found[part.name] = (before[0] + cpu, before[1] + resident)
+        return found
 
     def close(self) -> None:
-        self.detector.stop()
+        for part in self._parts:
+            part.process.stop()
         self.broker.stop()
+
+
+@dataclass
+class Part:
+    """A process of the detector, its roles, and where it says how it is."""
+
+    name: str
+    process: OwnedProcess
+    health: int
+
+    def get(self, page: str) -> httpx.Response:
+        return httpx.get(f"http://{LOOPBACK}:{self.health}/{page}", timeout=60)
 
 
 def _use(pid: int) -> tuple[float, int]:
@@ -164,9 +198,9 @@ def _use(pid: int) -> tuple[float, int]:
 
 
 @contextlib.contextmanager
-def _running(partitions: int) -> Iterator[Stack]:
+def _running(partitions: int, judges: int) -> Iterator[Stack]:
     directory = Path(tempfile.mkdtemp(prefix="bench-path-"))
-    stack = Stack(directory, partitions)
+    stack = Stack(directory, partitions, judges)
     try:
         yield stack
     finally:
@@ -176,7 +210,7 @@ def _running(partitions: int) -> Iterator[Stack]:
 
 def measure(series: int, options: argparse.Namespace) -> dict[str, Any]:
     """All phases for one number of series."""
-    with _running(options.partitions) as stack:
+    with _running(options.partitions, options.judges) as stack:
         sender = Sender(url=stack.url, series=series, connections=options.connections, probes=64)
         tap = Tap(stack.broker.url())
         try:
@@ -231,6 +265,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each phase")
     parser.add_argument("--connections", type=int, default=16, help="senders at the same time")
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument(
+        "--judges", type=int, default=0, help="processes beside a gateway; 0: both roles in one"
+    )
     parser.add_argument("--share", type=float, default=0.6, help="of the highest rate, for ages")
     options = parser.parse_args()
     results = []

@@ -104,8 +104,11 @@ def block(first: int, size: int, probe: bool) -> Block:
 class Crowd:
     """``connections`` senders that go round all blocks, each when its last request is answered."""
 
-    def __init__(self, url: str, series: int, connections: int, probes: int) -> None:
+    def __init__(
+        self, url: str, series: int, connections: int, probes: int, token: str = ""
+    ) -> None:
         self._place = urlsplit(url)
+        self._headers = _HEADERS | ({"Authorization": f"Bearer {token}"} if token else {})
         starts = range(0, series, PER_REQUEST)
         every = max(len(starts) // probes, 1)
         self.blocks = [
@@ -161,7 +164,12 @@ class Crowd:
                 shift = turn * 997 % (63 * PER_REQUEST)
                 body = chosen.body(time.time_ns() // 1_000_000, self._noise[shift:])
                 started = time.monotonic()
-                link.request("POST", "/api/v1/write", body, _HEADERS)
+                try:
+                    link.request("POST", "/api/v1/write", body, self._headers)
+                except BrokenPipeError:
+                    # The server closes connections that were idle for seconds.
+                    link.close()
+                    link.request("POST", "/api/v1/write", body, self._headers)
                 answer = link.getresponse()
                 answer.read()
             with self._count:

@@ -60,7 +60,7 @@ class Members(threading.Thread):
 
 
 def rendezvous(broker: EmbeddedBroker, folder: Path, members: int) -> dict[str, object]:
-    """Gather ``members`` workers again and again."""
+    """Gather ``members`` workers repeatedly."""
     (port,) = free_ports(1)
     environment = {
         **os.environ,

@@ -3,9 +3,10 @@
 A rack's switch fails, and with it everything on its machines: each root alarm has hundreds of
 effects. Alerts are published at a fixed rate; measured are the time from handing an alert to the
 broker until its change arrives at a subscriber (p50, p99), the notices people get, and whether
-every root alarm stands in them by name and every alert in their tables. With ``--kill`` the healer
+every root alarm is in them by name and every alert in their tables. With ``--kill`` the healer
 is killed when half of the alerts are published, and started again; what is lost or sent twice is
-counted. The last line is JSON.
+counted, and the longest pause between two changes. With ``--replicas 2`` there are two healers on a
+private PostgreSQL, and it is the leader that is killed. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ from pathlib import Path
 
 import numpy as np
 import pika
-import psutil
 
+from bench.storm_healers import Healers, OneHealer, TwoHealers
 from shared.contracts import AlertChanged, AnomalyDetected
 from shared.embedded.broker import EmbeddedBroker
 from shared.embedded.mailbox import EmbeddedMailbox
-from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports, wait_until
-from shared.embedded.stackfile import is_ready
+from shared.embedded.process import wait_until
 from shared.messaging import Bus
 from shared.topology import Principal
 from tests.storms import RULES, alerts, named, tables
@@ -93,6 +93,7 @@ def main() -> int:
     parser.add_argument("--roots", type=int, default=20)
     parser.add_argument("-v", action="store_true", help="show the end of the healer's log")
     parser.add_argument("--settle", type=float, default=75.0, help="seconds after the last alert")
+    parser.add_argument("--replicas", type=int, choices=(1, 2), default=1)
     parser.add_argument("--kill", action="store_true", help="kill the healer in the middle")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -104,39 +105,22 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     broker, mailbox = EmbeddedBroker(folder / "broker"), EmbeddedMailbox(folder / "mail")
     broker.start()
     mailbox.start()
-    health, http = free_ports(2)
-    environment = {
-        **os.environ,
-        "BAROGRAPH_BROKER_URL": broker.url("healer"),
-        "BAROGRAPH_STORE_URL": f"sqlite:///{folder}/healer.db",
-        "BAROGRAPH_HEALTH_PORT": str(health),
-        "BAROGRAPH_HEALER_HTTP_PORT": str(http),
-        "BAROGRAPH_HEALER_SMTP_URL": mailbox.url,
-        "BAROGRAPH_HEALER_ALERTING": json.dumps({"inhibit": RULES}),
-    }
-    healer = _started(folder, environment)
-
-    def kill_and_start() -> None:
-        nonlocal healer
-        healer.kill()
-        healer = _started(folder, environment)
+    make = OneHealer if options.replicas == 1 else TwoHealers
+    healers: Healers = make(folder, _settings(broker, mailbox))
 
     try:
-        wait_until(
-            lambda: is_ready(f"http://{LOOPBACK}:{health}"), 60, "the healer", alive=healer.alive
-        )
         listener = Listener(broker.url("outside"))
         listener.start()
         storm = alerts(options.alerts, options.roots)
         load = os.getloadavg()[0]
-        spent = _cpu_s(healer.pid)
+        spent = healers.cpu_s()
         began = time.time()
-        halfway = kill_and_start if options.kill else lambda: None
+        halfway = healers.kill if options.kill else lambda: None
         handed = publish(broker.url("detector"), storm, options.rate, halfway)
         published_s = time.time() - began
-        wait_until(lambda: len(listener.came) >= len(handed), 600, "all", alive=healer.alive)
+        wait_until(lambda: len(listener.came) >= len(handed), 600, "all", alive=healers.alive)
         # A healer that was started in between has spent all of its time on the storm.
-        spent = _cpu_s(healer.pid) - (0 if options.kill else spent)
+        spent = healers.cpu_s() - (0 if options.kill else spent)
         time.sleep(options.settle)
         mails = mailbox.messages()
         return _figures(options, storm, handed, listener.came, mails) | {
@@ -150,24 +134,20 @@ def _measured(folder: Path, options: argparse.Namespace) -> dict[str, object]:
             "python": platform.python_version(),
         }
     finally:
-        healer.stop(20)
+        healers.stop()
         if options.v:
-            print(healer.log_tail())
+            print(healers.log_tail())
         mailbox.stop()
         broker.stop()
 
 
-def _started(folder: Path, environment: dict[str, str]) -> OwnedProcess:
-    return OwnedProcess(
-        [sys.executable, "-m", "services.healer"], log=folder / "healer.log", env=environment
-    )
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor time of the healer and what it started, whatever else the machine does."""
-    process = psutil.Process(pid)
-    times = [p.cpu_times() for p in (process, *process.children(recursive=True))]
-    return sum(t.user + t.system for t in times)
+def _settings(broker: EmbeddedBroker, mailbox: EmbeddedMailbox) -> dict[str, str]:
+    return {
+        **os.environ,
+        "BAROGRAPH_BROKER_URL": broker.url("healer"),
+        "BAROGRAPH_HEALER_SMTP_URL": mailbox.url,
+        "BAROGRAPH_HEALER_ALERTING": json.dumps({"inhibit": RULES}),
+    }
 
 
 def _figures(
@@ -187,6 +167,7 @@ def _figures(
         "p50_s": round(float(np.quantile(late, 0.5)), 3),
         "p99_s": round(float(np.quantile(late, 0.99)), 3),
         "max_s": round(float(late.max()), 3),
+        "longest_pause_s": round(float(np.diff(sorted(came.values())).max()), 3),
         "notices": len(mails),
         "roots": len(roots),
         "roots_named": len(named(mails, roots)),

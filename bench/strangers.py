@@ -41,7 +41,7 @@ _CYCLES = ("daily", "daily and weekly", "square wave", "counts")
 
 @dataclass(frozen=True)
 class Labelled:
-    """A labelled series and the folder it lies in."""
+    """A labelled series and the folder it is in."""
 
     group: str
     name: str

@@ -1,4 +1,4 @@
-"""Which lines of a program are TensorFlow's own notes about its start, and not the program's."""
+"""Recognises TensorFlow's own start-up messages among the lines of a program."""
 
 from __future__ import annotations
 

@@ -1,20 +1,13 @@
-"""How long to wait on a machine that others use, too: in seconds that this machine really gave."""
+"""How slow this machine is, and waiting in seconds that it really gave."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
-_SPIN_S = 0.01
+from shared.embedded.patience import Patience, share
+
 _PAUSE_S = 0.5
-
-
-def share() -> float:
-    """The part of one processor's time that a busy program gets right now, up to 1."""
-    begin, used = time.monotonic(), time.thread_time()
-    while time.thread_time() - used < _SPIN_S:
-        pass
-    return min(1.0, _SPIN_S / max(time.monotonic() - begin, _SPIN_S))
 
 
 def slowness(samples: int = 20) -> float:
@@ -27,15 +20,8 @@ def slowness(samples: int = 20) -> float:
 
 
 def waiting(patience_s: float) -> Iterator[float]:
-    """Gives the seconds spent so far, until ``patience_s`` seconds of this machine's time are over.
-
-    A second in which a busy program gets a quarter of a processor counts as a quarter, so that a
-    limit chosen on a quiet machine holds on a loaded one.
-    """
-    spent, begin = 0.0, time.monotonic()
-    before = begin
-    while spent < patience_s:
-        yield time.monotonic() - begin
+    """Gives the seconds spent so far, until ``patience_s`` seconds of an idle machine are over."""
+    patience = Patience(patience_s)
+    while not patience.is_over():
+        yield patience.waited_s
         time.sleep(_PAUSE_S)
-        now = time.monotonic()
-        spent, before = spent + (now - before) * share(), now

@@ -1,4 +1,4 @@
-"""Where the demonstration plays: a stack of its own, with its clock turned fast by settings."""
+"""The stack of the demonstration, whose settings shorten all intervals."""
 
 from __future__ import annotations
 
@@ -42,11 +42,14 @@ _PREDICTOR = {
 }
 _POLICY = {
     "rules": [
-        {"items": "df.bytes.used.percent", "mode": "automatic", "remediation": "clean-logs"},
-        {"items": "cpu.idle", "mode": "mail"},
-        {"mode": "observe"},
+        {"items": "df.bytes.used.percent", "level": "automatic", "remediation": "clean-logs"},
+        {"items": "cpu.idle", "level": "suggest"},
+        {"level": "observe"},
     ]
 }
+
+# The jobs' load and the burning CPU are several alerts of one series within minutes.
+_ALERTING = {"flapping": {"half_life_s": 60}}
 
 
 class PartFailedError(Exception):
@@ -75,8 +78,11 @@ class Scene:
         # Nothing of the demonstration is for other users of this machine.
         os.umask(0o077)
         self.volume.mkdir()
-        self.stack = Stack(self.directory / "stack", env=self._settings())
-        with self.console.status("starting RabbitMQ, the S3 server, the mailbox, 6 services"):
+        self.stack = Stack(self.directory / "stack", env=self._settings(), say=self._say)
+        starting = "starting RabbitMQ, the S3 server, the mailbox and six services"
+        if not self.console.is_terminal:
+            self._say(starting)
+        with self.console.status(starting):
             begin = time.monotonic()
             try:
                 self.stack.start()
@@ -119,6 +125,9 @@ class Scene:
             )
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
 
     def run(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a Python module that is ended with the scene."""
@@ -163,6 +172,7 @@ class Scene:
             "BAROGRAPH_DETECTOR_ENGINE": json.dumps(_DETECTOR),
             "BAROGRAPH_PREDICTOR_ENGINE": json.dumps(_PREDICTOR),
             "BAROGRAPH_HEALER_POLICY": json.dumps(_POLICY),
+            "BAROGRAPH_HEALER_ALERTING": json.dumps(_ALERTING),
             "BAROGRAPH_HEALER_SETTLE_S": "3",
             "BAROGRAPH_AGENT_INTERVAL_S": "1",
             "BAROGRAPH_AGENT_ITEMS": json.dumps(items),

@@ -17,14 +17,14 @@ _WIDEST = 100
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one part showed."""
+    """The result of one part."""
 
     title: str
     sentences: str
     mail: str = ""
     """The subject of the mail that told a person."""
     page: str = ""
-    """Where it stands on the web page."""
+    """The web page that shows it."""
 
 
 def show(console: Console, chapters: Iterable[Chapter], file: StackFile) -> None:

@@ -30,8 +30,8 @@ class Tap:
     def take(self) -> list[dict[str, Any]]:
         """Everything so far, oldest first, with its routing ``key``.
 
-        A broker that is away for a moment only makes it older. What it gives out is gone from the
-        queue, also when nobody waits for the answer: so little is asked for, and waited for long.
+        If the broker is briefly unavailable, the list is only older. Messages that it returns are
+        gone from the queue, even if nobody waits for the answer, so only few are requested at once.
         """
         get = {"count": 1000, "ackmode": "ack_requeue_false", "encoding": "auto"}
         try:
@@ -43,5 +43,6 @@ class Tap:
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> Any:
         url = f"{self._admin_url}/api/{path}"
-        answer = httpx.request(method, url, json=body, timeout=300).raise_for_status()
+        answer = httpx.request(method, url, json=body, timeout=300, trust_env=False)
+        answer.raise_for_status()
         return answer.json() if answer.content else None

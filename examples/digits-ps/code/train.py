@@ -1,7 +1,7 @@
 """TensorFlow 2 parameter servers: the chief hands out steps, workers compute, ps hold variables.
 
 Keras 3 has no parameter-server training, so the loop is our own. After a member was replaced
-every member starts this program again, and the chief goes on from the last checkpoint.
+every member starts this program again, and the chief continues from the last checkpoint.
 """
 
 import argparse
@@ -37,7 +37,7 @@ class Network(tf.Module):
 
 
 def serve(resolver: tf.distribute.cluster_resolver.ClusterResolver) -> None:
-    """The work of ps and workers: wait for the chief, for ever. The platform ends them."""
+    """The work of ps and workers: wait for the chief, forever. The platform ends them."""
     server = tf.distribute.Server(
         resolver.cluster_spec(),
         job_name=resolver.task_type,

@@ -151,12 +151,17 @@ def program(ground: Path, name: str) -> str:
 
 
 def started(ground: Path, *commands: list[str], **options: Any) -> list[subprocess.Popen[bytes]]:
-    """Processes that have printed a line, so that they are what they will be."""
+    """Processes that have printed a line, so that they are what they will be.
+
+    Their input stays open until they are ended, whatever the tests' own input is: a program that
+    waits for a line waits also where the tests run without a terminal.
+    """
     home = str(Path(sys.base_prefix))
     found = []
     for command in commands:
         process = subprocess.Popen(
             command,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ground,
             env=dict(os.environ) | {"PYTHONHOME": home} | options,

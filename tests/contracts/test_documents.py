@@ -80,3 +80,10 @@ def test_the_published_schema_accepts_what_the_model_accepts() -> None:
     minimal = {"job_id": "a", "name": "n", "package": "barograph:packages:a.tar.gz", "main": "m.py"}
     validator.validate(minimal)
     assert JobSubmit.model_validate(minimal).type == "single"
+
+
+@pytest.mark.parametrize("message", message_types().values(), ids=message_types())
+def test_subject_and_identity_of_a_message_are_fields_of_it(message: type[Message]) -> None:
+    named = {*message.DEDUPE_BY, *([message.SUBJECT] if message.SUBJECT else [])}
+
+    assert named <= message.model_fields.keys()

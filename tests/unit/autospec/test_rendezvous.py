@@ -50,7 +50,7 @@ def everyone(job: str) -> list[PodReported]:
 
 
 def play(messages: Iterable[Message], at: datetime = NOW) -> list[Message]:
-    """What the handlers answer, in order."""
+    """Return what the handlers answer, in order."""
     table: dict[type[Message], Callable[..., Iterable[Message]]] = {
         RendezvousOpen: handlers.rendezvous_open,
         PodReported: handlers.pod_reported,
@@ -162,6 +162,19 @@ def test_an_opening_delivered_again_after_the_close_does_not_reopen() -> None:
     job = job_id()
     play([opened(job), RendezvousClose(job_id=job)])
     assert [type(a) for a in play([opened(job), *everyone(job)])] == [PodFenced] * 3
+
+
+def test_an_opening_that_its_close_overtook_is_forgotten_and_its_id_can_be_used_again() -> None:
+    job = job_id()
+    play([RendezvousClose(job_id=job), opened(job)])
+    assert [type(a) for a in expire(job, NOW + timedelta(seconds=61))] == [RendezvousTimedOut]
+    play([opened(job, 90)])
+    assert [type(a) for a in expire(job, NOW + timedelta(seconds=91))] == [RendezvousTimedOut]
+    assert expire(job, NOW + timedelta(hours=2)) == []
+    with STORE.transaction() as records:
+        assert records.get(RENDEZVOUS, job) is None
+    (spec,) = play([opened(job, 9000), *everyone(job)])
+    assert isinstance(spec, ClusterSpecReady)
 
 
 _MEMBERS = st.sampled_from([(Role.PS, 0), (Role.WORKER, 0), (Role.WORKER, 1)])

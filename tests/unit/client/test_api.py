@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 
-from services.client import handlers
+from services.client import handlers, logs
 from services.client.alerts.model import AlertModel
 from services.client.api.app import create_app
 from services.client.logs import Followers, Logs
 from services.client.model import ReadModel
+from services.client.projects import ALL
 from services.client.questions import Questions
 from services.client.settings import ClientSettings
 from shared.contracts import (
     JobFailed,
     JobNotifyRefused,
+    JobPending,
     JobRemoved,
     JobRunning,
     JobSubmit,
@@ -24,9 +28,10 @@ from shared.contracts import (
     Member,
     RequestRefused,
 )
+from shared.messaging import BrokerUnavailable
 from shared.service import Context
 from shared.storage import MemoryStore
-from shared.store import Store
+from shared.store import Store, StoreUnavailable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 JOB = {"job_id": "a", "name": "x", "main": "a.py", "package": "barograph:packages:x.tar.gz"}
@@ -41,6 +46,7 @@ class Desk:
         self.model, self.objects = ReadModel(self.store), MemoryStore()
         self.alerts = AlertModel(self.store)
         self.objects.ensure_bucket("barograph")
+        self.log = Logs(self.model, self.objects, "barograph")
         self.questions = Questions(self, within_s=0.05)
         self.app = create_app(
             ClientSettings.model_validate(settings),
@@ -48,7 +54,7 @@ class Desk:
             self.model,
             self.alerts,
             self.objects,
-            Logs(self.model, self.objects, "barograph"),
+            self.log,
             Followers(),
             self.questions,
         )
@@ -90,6 +96,34 @@ def test_a_submit_is_published_and_listed_at_once(desk: Desk) -> None:
     assert answer.status_code == 202
     assert [type(m) for m in desk.sent] == [JobSubmit]
     assert desk.call("GET", "/api/v1/jobs").json()["jobs"][0]["state"] == "submitted"
+
+
+@pytest.mark.parametrize("away", ["broker", "store"])
+def test_a_submit_that_may_have_been_taken_names_its_job_and_is_one_job_when_repeated(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    def unconfirmed(messages, **_options) -> None:
+        desk.sent += list(messages)
+        raise BrokerUnavailable("no confirm within 60 s")
+
+    def locked(*_job) -> None:
+        raise StoreUnavailable("database is locked")
+
+    body = {name: value for name, value in JOB.items() if name != "job_id"}
+    with monkeypatch.context() as patched:
+        if away == "broker":
+            patched.setattr(desk, "publish", unconfirmed)
+        else:
+            patched.setattr(desk.model, "submitted", locked)
+        answer = desk.call("POST", "/api/v1/jobs", json=body)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    (fault,) = answer.json()["faults"]
+    (first,) = desk.sent
+    assert first.job_id in fault["problem"]
+    assert (
+        desk.call("POST", "/api/v1/jobs", json=body | {"job_id": first.job_id}).status_code == 202
+    )
+    assert desk.sent == [first, first]
 
 
 def test_every_fault_of_a_submit_is_named_and_nothing_is_sent(desk: Desk) -> None:
@@ -156,6 +190,80 @@ def test_a_log_is_read_whole_in_ranges_and_followed_from_where_one_was(desk: Des
     assert "two" in followed
     assert "one" not in followed
     assert "event: end" in followed
+
+
+def test_a_chunk_that_another_replica_stores_late_is_told_once_and_no_other_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place in the order of arrival is that of its beginning, before what was told already."""
+    late = iter([[(300, 2)], [(200, 1), (400, 3)], []])
+
+    def hear(begun_ns: int, number: int) -> None:
+        monkeypatch.setattr("shared.store.records.time.time_ns", lambda: begun_ns)
+        key = f"jobs/a/logs/worker-0/1/{number:08d}.log"
+        desk.objects.put("barograph", key, f"{number}\n".encode())
+        member = Member(role="worker", index=0, incarnation=1)
+        said = LogAppended(job_id="a", member=member, chunk=number, key=key, text="", at=NOW)
+        desk.hear(handlers.log_appended, said)
+
+    class Waiting(logs.Followers):
+        async def wait(self, timeout_s: float) -> None:
+            for begun_ns, number in next(late):
+                hear(begun_ns, number)
+
+    desk.hear(handlers.job_event, event(JobRunning, 1, "running", attempt=1))
+    hear(100, 0)
+
+    async def followed() -> list[str]:
+        texts: list[str] = []
+        async for each in desk.log.follow("a", 0, Waiting(), ALL):
+            if isinstance(each, logs.LogEvent):
+                texts.append(each.text)
+                if len(texts) == 4:
+                    break
+        return texts
+
+    assert asyncio.run(followed()) == ["0\n", "2\n", "1\n", "3\n"]
+
+
+def test_a_follower_is_told_of_each_state_once_and_of_its_change(desk: Desk) -> None:
+    class Waiting(logs.Followers):
+        """Each wait hears the next of these."""
+
+        told = iter(
+            (None, event(JobPending, 2, "starting", cause="gang", reason="", advice="wait"), None)
+        )
+
+        async def wait(self, timeout_s: float) -> None:
+            if (heard := next(self.told)) is not None:
+                desk.hear(handlers.job_event, heard)
+
+    desk.hear(handlers.job_event, event(JobRunning, 1, "running", attempt=1))
+
+    async def followed() -> list[object]:
+        events = desk.log.follow("a", 0, Waiting(), ALL)
+        return [await anext(events) for _ in range(4)]
+
+    running, pending = logs.StateEvent("running", ""), logs.StateEvent("starting", "", "wait")
+    assert asyncio.run(followed()) == [running, "", pending, ""]
+
+
+def test_what_nobody_told_of_in_time_is_followed_to_the_end_all_the_same(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_GRACE_S", -1.0)
+    desk.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
+    member = Member(role="worker", index=0, incarnation=1)
+    for number, text in enumerate(("one\n", "two\n", "three\n", "four\n")):
+        key = f"jobs/a/logs/worker-0/1/{number:08d}.log"
+        desk.objects.put("barograph", key, text.encode())
+        if number in (0, 2):
+            said = LogAppended(job_id="a", member=member, chunk=number, key=key, text=text, at=NOW)
+            desk.hear(handlers.log_appended, said)
+    followed = desk.call("GET", "/api/v1/jobs/a/logs/follow", headers={"Last-Event-ID": "0"}).text
+    texts = [json.loads(line[6:]).get("text") for line in followed.splitlines() if "data: " in line]
+    assert texts == ["one\n", "three\n", "two\n", "four\n", None]
+    assert followed.endswith('event: end\ndata: {"state": "failed"}\n\n')
 
 
 def test_foreign_hosts_and_origins_are_refused(desk: Desk) -> None:

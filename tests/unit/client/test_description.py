@@ -11,7 +11,7 @@ import pytest
 from services.client import handlers
 from services.client.description import MAX_MEMBERS
 from services.client.drawing import draw
-from services.client.moments import lines_of, named
+from services.client.moments import MAX_MOMENTS, lines_of, named
 from services.client.projects import ALL
 from services.client.records import MOMENTS, Moment
 from shared.contracts import (
@@ -276,11 +276,11 @@ def test_many_members_are_told_in_one_line_and_few_in_the_list(desk: Desk) -> No
 
 
 def test_no_more_is_kept_than_the_newest_and_the_jobs_own_moments_stay(desk: Desk) -> None:
-    for number in range(handlers.MAX_MOMENTS + 20):
+    for number in range(MAX_MOMENTS + 20):
         hear(desk, started(ONE, number, epoch=number + 1))
     with desk.store.transaction() as records:
         kept = records.find(MOMENTS, group="a", limit=10_000)
-    assert len([m for m in kept if m.member]) == handlers.MAX_MOMENTS
+    assert len([m for m in kept if m.member]) == MAX_MOMENTS
     assert [m.kind for m in kept if not m.member] == ["accepted"]
     assert min(m.at for m in kept if m.member) == at(20)
 
@@ -390,3 +390,26 @@ def test_the_timeline_is_drawn_to_scale_with_every_end_marked(desk: Desk) -> Non
     assert killed.x == pytest.approx(rows["worker-0"].bars[0].x + rows["worker-0"].bars[0].width)
     assert rows["worker-1"].bars == ()
     assert [tick.text for tick in drawing.ticks][:2] == ["0", "+5.0s"]
+
+
+def test_the_page_draws_the_cluster_spec_with_its_epochs_and_the_machine_names_its_members(
+    desk: Desk,
+) -> None:
+    for number, member in enumerate((PS, ONE, TWO)):
+        desk.hear(handlers.pod_reported, reported(member, 1, port=1000 + number))
+        desk.hear(handlers.pod_started, started(member, 3))
+    for epoch in (1, 2):
+        cluster = {"ps": ("10.0.0.1:1000",), "worker": ("10.0.0.1:1001", "10.0.0.1:1002")}
+        spec = {"job_id": "a", "epoch": epoch, "cluster": cluster, "members": (PS, ONE, TWO)}
+        message = ClusterSpecReady.model_validate(spec | {"at": at(epoch)})
+        desk.hear(handlers.clusterspec_ready, message)
+    desk.hear(handlers.job_event, event(JobRunning, 2, "running", epoch=2, attempt=1))
+    page = desk.call("GET", "/jobs/a").text
+    assert "ClusterSpec, epoch 2" in page
+    assert page.count("<code>10.0.0.1:100") == 3
+    assert "2 epochs" in page
+    ((view, names),) = desk.model.members_on("node-1", ALL)
+    assert (view.job_id, names) == ("a", ["ps-0", "worker-0", "worker-1"])
+    assert desk.model.members_on("node-2", ALL) == []
+    desk.hear(handlers.pod_exited, exited(ONE, 5))
+    assert desk.model.members_on("node-1", ALL)[0][1] == ["ps-0", "worker-1"]

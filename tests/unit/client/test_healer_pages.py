@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
 from services.client.healer_api import HealerApi, HealerRefused
-from tests.unit.client.alerts.events import ALERT, NOW, action, an_id, changed
+from tests.unit.client.alerts.events import ALERT, NOW, action, an_id, changed, predicted
 from tests.unit.client.alerts.test_alert_pages import hear
 from tests.unit.client.test_api import JOB, Desk
 
-PAGES = ("/silences", "/machines", "/machines/h7", "/ledger", "/rules", "/audit", "/channels")
+PAGES = ("/silences", "/machines", "/machines/h7", "/rules", "/audit", "/channels")
 AWAY = {"healer_api_url": "http://127.0.0.1:1", "healer_token": "secret"}
 
 
@@ -25,7 +25,7 @@ def test_a_page_without_its_healer_says_so_and_shows_no_token(
     desk = Desk(**settings)
     shown = desk.call("GET", path, headers={"accept": "text/html"})
     assert shown.status_code == 503
-    assert "this page needs the healer" in shown.text
+    assert "This page needs the healer" in shown.text
     assert "secret" not in shown.text
     told = desk.call("GET", path).json()["faults"]
     assert told[0]["problem"].startswith("this page needs the healer")
@@ -81,7 +81,7 @@ def test_a_late_change_of_an_action_changes_nothing() -> None:
     assert desk.alerts.proposed(NOW, 10) == []
     found = desk.alerts.incident(ALERT)
     assert found is not None
-    assert found.actions == ()
+    assert [(a.sequence, a.state, a.is_over) for a in found.actions] == [(2, "refused", True)]
     desk.store.close()
 
 
@@ -112,9 +112,12 @@ def test_the_page_of_a_machine_shows_what_is_known_of_it(
 
     monkeypatch.setattr(HealerApi, "ask", answering)
     desk = Desk(**AWAY)
-    hear(desk, changed(1, "firing"))
+    hear(desk, changed(1, "firing"), predicted(), action(1, "running", at=datetime.now(UTC)))
     page = desk.call("GET", "/machines/h7")
     assert page.status_code == 200
+    assert "rises to 80 %" in page.text
+    assert "clean-logs on <bdi>h7</bdi></a> running" in page.text
+    assert "No job of yours runs on it" in page.text
     assert "the disk is nearly full" in page.text
     assert ("health has not been reported yet" in page.text) == (health != "reported")
     assert ("cpu.idle is 0 %: 20 points" in page.text) == (health == "reported")
@@ -168,3 +171,34 @@ def test_a_narrative_that_is_none_does_not_cost_the_page(
         hear(desk, changed(1, "firing"))
         assert desk.call("GET", f"/alerts/{ALERT}").status_code == 200
         desk.store.close()
+
+
+def test_the_list_of_alerts_says_how_far_people_are_notified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+
+    def answering(_: HealerApi, method: str, *way: str, **options: Any) -> httpx.Response:
+        assert (method, way) == ("GET", ("standings",))
+        asked.append(options["params"]["alert_id"])
+        held = {"standing": "held", "held_by": "silence <s1>", "until": "2026-01-31T14:05:00Z"}
+        return httpx.Response(200, json={ALERT: held})
+
+    monkeypatch.setattr(HealerApi, "ask", answering)
+    desk = Desk(**AWAY)
+    hear(desk, changed(1, "firing"), changed(1, "resolved", alert_id=an_id("over")))
+    page = desk.call("GET", "/alerts").text
+    assert "held by <bdi>silence &lt;s1&gt;</bdi> until <time" in page
+    assert asked == [[ALERT]], "nobody is notified of what has ended"
+    desk.store.close()
+
+
+@pytest.mark.parametrize("answer", [[], "no", {ALERT: {}}, {ALERT: {"standing": 1, "until": 7}}])
+def test_standings_that_are_none_do_not_cost_the_list(
+    answer: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HealerApi, "ask", lambda *_, **__: httpx.Response(200, json=answer))
+    desk = Desk(**AWAY)
+    hear(desk, changed(1, "firing"))
+    assert "the disk is nearly full" in desk.call("GET", "/alerts").text
+    desk.store.close()

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from services.client.tshell.request import job_name
 from shared.contracts.message import Identifier
+from shared.job_names import job_name
 
 NAMES = {
     "my model": "my-model",

@@ -8,6 +8,7 @@ import pytest
 import typer
 from pydantic import ValidationError
 
+from services.client import wording
 from services.client.tshell.options import JobOptions
 from shared.contracts import JobSubmit
 
@@ -56,3 +57,13 @@ def test_what_is_no_label_is_refused(labels: dict[str, str]) -> None:
 def test_what_is_not_understood_is_refused_by_name(asked: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="notify"):
         JobSubmit.model_validate(JOB | asked)
+
+
+def test_whom_nobody_can_notify_is_named_once_and_in_words() -> None:
+    with pytest.raises(ValidationError) as refused:
+        JobSubmit.model_validate(JOB | wish(["mail:a@b,c@d"], "failed", 60))
+    (fault,) = wording.faults(refused.value.errors())
+    assert (fault.field, fault.problem) == (
+        "notify.to.0",
+        "must be mail: and an address, or the name of a channel",
+    )

@@ -12,10 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from joserfc import jwt
-from joserfc.jwk import OctKey
+from joserfc.jwk import ECKey, OctKey
 from pydantic import ValidationError
 
 from services.client import callers
+from services.client.sessions import Sessions
 from services.client.settings import ClientSettings
 from shared.contracts import IncidentAcknowledge
 from tests.identity_provider import CLIENT, SECRET, IdentityProvider, identity_provider, new_key
@@ -23,6 +24,7 @@ from tests.unit.client.alerts.events import ALERT, changed
 from tests.unit.client.alerts.test_alert_pages import hear
 from tests.unit.client.test_api import Desk
 
+SESSION = Sessions("root").cookie_name("session")
 GROUPS = {
     "ml": {"role": "operator", "projects": ["vision"]},
     "guests": {"role": "viewer", "projects": ["speech"]},
@@ -68,7 +70,7 @@ def come_back(desk: Desk) -> tuple[str, dict[str, str]]:
     """The way back from the provider, and the headers of the browser that takes it."""
     begun = desk.call("GET", "/login/oidc")
     assert begun.status_code == 303, begun.text
-    back = httpx.get(begun.headers["location"])
+    back = httpx.get(begun.headers["location"], timeout=60)
     assert back.status_code == 302, back.text
     parts = urlsplit(back.headers["location"])
     assert parts.netloc == "barograph.example.org"
@@ -82,13 +84,13 @@ def enter(desk: Desk) -> httpx.Response:
 
 def session_of(answer: httpx.Response) -> dict[str, str]:
     assert answer.status_code == 200, answer.text
-    return {"cookie": f"barograph_session={cookies_of(answer)['barograph_session']}"}
+    return as_header({SESSION: cookies_of(answer)[SESSION]})
 
 
 def test_who_signs_in_has_name_role_and_projects_and_decides_in_that_name(desk: Desk) -> None:
     entered = enter(desk)
-    rules = [each for each in entered.headers.get_list("set-cookie") if "_session=" in each]
-    assert "HttpOnly" in rules[0] and "SameSite=strict" in rules[0] and "Secure" in rules[0]  # noqa: PT018
+    cookies = [each for each in entered.headers.get_list("set-cookie") if each.startswith(SESSION)]
+    assert {"HttpOnly", "SameSite=strict", "Secure"} <= set(cookies[0].split("; "))
     session = session_of(entered)
     hear(desk, changed(1, "firing"))
     page = desk.call("GET", f"/alerts/{ALERT}", headers=session).text
@@ -106,6 +108,47 @@ def test_who_signs_in_has_name_role_and_projects_and_decides_in_that_name(desk: 
     assert (sent.submitted_by, sent.project) == ("Ann", "vision")
     assert desk.call("POST", "/logout", headers=session, data={"csrf": csrf[1]}).is_redirect
     assert desk.call("GET", "/jobs", headers=session).status_code == 401
+
+
+def sign_out(desk: Desk, session: dict[str, str]) -> httpx.Response:
+    csrf = re.search(r'name="csrf" value="(\w+)"', desk.call("GET", "/jobs", headers=session).text)
+    assert csrf
+    return desk.call("POST", "/logout", headers=session, data={"csrf": csrf[1]})
+
+
+@pytest.mark.parametrize("query", ["", "?tenant=a"])
+def test_who_signs_out_is_led_to_the_providers_own_sign_out(
+    provider: IdentityProvider, desk: Desk, query: str
+) -> None:
+    provider.description = {"end_session_endpoint": f"{provider.issuer}/out{query}"}
+    session = session_of(enter(desk))
+    left = sign_out(desk, session)
+    assert left.status_code == 200
+    refresh = re.search(r'content="0;url=([^"]+)"', left.text)
+    assert refresh
+    way = urlsplit(refresh[1].replace("&amp;", "&"))
+    assert f"{way.scheme}://{way.netloc}{way.path}" == f"{provider.issuer}/out"
+    asked = parse_qs(way.query)
+    assert asked["client_id"] == [CLIENT]
+    assert asked["post_logout_redirect_uri"] == ["https://barograph.example.org/login"]
+    assert ("tenant" in asked) == bool(query)
+    assert "Ann" not in left.text
+    assert f'{SESSION}=""' in left.headers["set-cookie"]
+    assert desk.call("GET", "/jobs", headers=session).status_code == 401
+
+
+@pytest.mark.parametrize("endpoint", ["http://elsewhere.example.org/out", 7, "javascript:alert(1)"])
+def test_no_unsafe_way_out_is_taken_and_tokens_lead_nowhere(
+    provider: IdentityProvider, endpoint: object
+) -> None:
+    desk = desk_for(provider.issuer)
+    entered = desk.call("POST", "/login", data={"token": "root", "name": "Bob"})
+    session = as_header({SESSION: cookies_of(entered)[SESSION]})
+    provider.description = {"end_session_endpoint": endpoint}
+    assert sign_out(desk, session).headers["location"] == "/login", "a token is of no provider"
+    if endpoint != "http://elsewhere.example.org/out":
+        assert sign_out(desk, session_of(enter(desk))).headers["location"] == "/login"
+    desk.store.close()
 
 
 def test_a_role_holds_in_the_projects_of_its_group_alone(
@@ -129,7 +172,7 @@ def test_who_is_of_no_group_with_rights_is_told_so_and_does_not_enter(
     refused = enter(desk)
     assert refused.status_code == 403
     assert "Ann is of no group that has rights here" in refused.text
-    assert "barograph_session" not in cookies_of(refused)
+    assert SESSION not in cookies_of(refused)
 
 
 def test_groups_below_another_claim_or_in_the_user_information_count(
@@ -171,7 +214,7 @@ def test_a_token_that_does_not_say_who_this_is_opens_nothing(
     provider.change = CHANGES[change]
     refused = enter(desk)
     assert refused.status_code == 403, refused.text
-    assert "barograph_session" not in cookies_of(refused)
+    assert SESSION not in cookies_of(refused)
 
 
 def _unsigned(provider: IdentityProvider, claims: dict[str, Any]) -> str:
@@ -216,7 +259,7 @@ def test_a_token_without_the_providers_signature_opens_nothing(
     provider.sign = lambda claims: sign(provider, claims)
     refused = enter(desk)
     assert refused.status_code == 403, refused.text
-    assert "barograph_session" not in cookies_of(refused)
+    assert SESSION not in cookies_of(refused)
 
 
 @pytest.mark.parametrize("late_s", [-50, 50])
@@ -242,6 +285,61 @@ def test_a_new_key_is_fetched_once_it_is_used_and_an_unknown_one_not_over_and_ov
     provider.sign = lambda claims: _by_an_unlisted_key(provider, claims)
     assert [enter(desk).status_code for _ in range(3)] == [403] * 3
     assert provider.asked.count("keys") == 2
+
+
+def test_keys_that_were_fetched_while_the_clock_was_ahead_are_fetched_again(
+    desk: Desk, provider: IdentityProvider
+) -> None:
+    oidc: Any = desk.transport.app.state.client.provider  # type: ignore[attr-defined]
+    oidc._clock = lambda: time.time() + 10_000_000
+    oidc._key_set(3600)
+    provider.keys = [new_key("k2")]
+    oidc._clock = time.time
+    session_of(enter(desk))
+
+
+def test_keys_that_nobody_can_use_stand_beside_those_that_sign(
+    desk: Desk, provider: IdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unusable: list[Any] = [None, 7, {"kty": ["RSA"]}, {"kty": "RSA"}, {"kty": "oct", "k": "AA"}]
+    unusable += [{"kty": "EC", "crv": "BP-256", "x": "AA", "y": "AA", "kid": "k1"}]
+    unusable += [{"kty": "RSA", "n": "!", "e": "AQAB"}, {"kty": "AKP", "alg": "ML-DSA-44"}]
+    named_alike = ECKey.generate_key("P-256", {"kid": "k1"}).as_dict(private=False)
+    listed = [*unusable, named_alike, *provider.listed(), *provider.listed()]
+    monkeypatch.setattr(provider, "listed", lambda: listed)
+    session_of(enter(desk))
+
+
+@pytest.mark.parametrize("part", ["keys", "token", "description"])
+def test_a_provider_that_packs_what_never_ends_is_away(
+    desk: Desk, provider: IdentityProvider, part: str
+) -> None:
+    provider.packed = part
+    answer = desk.call("GET", "/login/oidc") if part == "description" else enter(desk)
+    assert answer.status_code == 503
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "the holder of the token",
+        "The Holder of the Token",
+        "th\u0435 us\u0435r",
+        "th\u00e9 us\u200ber",
+        "\u13a2he \u057dser",
+    ],
+)
+def test_nobody_is_called_as_the_holder_of_the_api_token(
+    desk: Desk, provider: IdentityProvider, name: str
+) -> None:
+    provider.claims["preferred_username"] = name
+    assert enter(desk).status_code == 403
+
+
+def test_an_answer_of_too_many_fields_opens_nothing(desk: Desk) -> None:
+    _, browser = come_back(desk)
+    many = "&".join(f"a{number}=1" for number in range(30))
+    assert desk.call("GET", f"/login/oidc/callback?{many}", headers=browser).status_code == 403
 
 
 def test_an_answer_is_of_the_browser_that_began_and_good_once(desk: Desk) -> None:

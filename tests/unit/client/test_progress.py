@@ -122,7 +122,7 @@ def test_a_job_shows_the_alarms_its_machines_had_while_it_ran(desk: Desk) -> Non
     for each in (during, elsewhere):
         desk.hear(alert_handlers.alert_changed, each)
     page = desk.call("GET", "/jobs/a").text
-    assert "Alerts of its machines meanwhile" in page
+    assert "Alerts on its machines while it ran" in page
     assert f"/alerts/{during.alert_id}" in page
     assert elsewhere.alert_id not in page
-    assert "There runs ps-0." in page
+    assert "Members there: ps-0." in page

@@ -160,7 +160,7 @@ def test_who_signs_in_with_a_named_token_has_its_name_and_role(desk: Desk) -> No
     form = {"csrf": csrf[1], "alert": "x"}
     refused = desk.call("POST", "/alerts/acknowledge", headers=session, data=form)
     assert refused.status_code == 403
-    assert "this needs the role operator; Vera is viewer" in refused.text
+    assert "This needs the role operator; Vera is viewer" in refused.text
     (kept,) = [each for each in desk.model.tokens() if each.name == "Vera"]
     desk.model.drop_token(kept.id)
     assert desk.call("GET", "/alerts", headers=session).headers["location"] == "/login"

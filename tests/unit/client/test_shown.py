@@ -55,7 +55,8 @@ def test_replacements_are_counted_against_the_budget_of_their_own_class(
     )
     assert told in printed(capsys)
     page = desk.call("GET", "/jobs/a").text
-    assert "1 of 30 for preemption" in page
+    assert "members replaced after preemptions: 1 of at most 30" in page
+    assert page.count("members replaced") == 1, "what never happened is not listed"
 
 
 def test_a_failed_members_end_and_last_lines_are_shown(
@@ -77,7 +78,7 @@ def test_a_failed_members_end_and_last_lines_are_shown(
     [
         ({"fits_now": True}, "it could start now"),
         ({"fits_now": False, "waiting_reason": "waits behind job x"}, "wait: waits behind job x"),
-        ({}, "whether it fits now cannot be said"),
+        ({}, "whether it fits now is unknown"),
         (
             {"faults": ({"field": "resources.cpu", "problem": "largest node has 4"},)},
             "refused: resources.cpu: largest node has 4",
@@ -104,7 +105,7 @@ def test_a_plan_says_what_would_become_of_the_job(
     shown.plan(answer.model_dump(mode="json"), manifests="manifests" in fields)
     text = printed(capsys)
     assert said in text
-    assert "2 cores, 6144Mi, 0 GPUs" in text
+    assert "cores 2, memory 6144Mi, GPUs 0" in text
     assert ("name: j-ps" in text) == ("manifests" in fields)
 
 

@@ -1,4 +1,4 @@
-"""Handing a job in from the page: the contract makes its form, and its bounds are the API's."""
+"""Submitting a job from the page: the contract makes its form, and its bounds are the API's."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from shared.contracts import JobSubmit
 from shared.tfjob import Imported, NotImportableError, import_tfjob, write
+from shared.tfjob.importing import _EARLY_POLICY
 from shared.tfjob.quantities import amount, memory
 
 PS_JOB = b"""
@@ -134,7 +135,7 @@ def test_its_labels_and_annotations_say_who_is_notified() -> None:
         ({"notify": "ann@example.org"}, "barograph.io/notify"),
         ({"notify": "slack", "notify_on": "sometimes"}, "barograph.io/notify-on"),
         ({"notify": "slack", "notify_pending_seconds": "-1"}, "barograph.io/notify-pending"),
-        ({"notify_on": "failed"}, "nobody is named"),
+        ({"notify_on": "failed"}, "names the recipients"),
     ],
 )
 def test_what_is_wrong_with_its_annotations_is_named(wrong, words) -> None:
@@ -672,7 +673,7 @@ def test_a_command_that_is_not_there_ends_as_a_shell_would_say(tmp_path: Path) -
     assert (ran.returncode, ran.stderr) == (127, "/nowhere: No such file or directory\n")
 
 
-@given(st.integers(1, 10**6), st.sampled_from(["Ki", "Mi", "Gi", "k", "M", "G", ""]))
+@given(st.integers(2**20, 2**30), st.sampled_from(["Ki", "Mi", "Gi", "k", "M", "G", ""]))
 def test_memory_keeps_its_number_of_bytes(number: int, suffix: str) -> None:
     text = f"{number}{suffix}"
     assert amount(memory(text)) == amount(text)
@@ -692,3 +693,29 @@ def test_quantities_are_read_as_kubernetes_reads_them(text: str, number: str) ->
 def test_what_is_no_quantity_or_beyond_counting_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match=r"quantity|count"):
         amount(text)
+
+
+@pytest.mark.parametrize("version", ["v1alpha2", "v1beta1", "v1beta2", "v1"])
+def test_files_of_early_versions_have_their_run_policy_in_the_spec(version: str) -> None:
+    document = yaml.safe_load(PS_JOB)
+    wanted = import_tfjob(PS_JOB).body
+    document["apiVersion"] = f"kubeflow.org/{version}"
+    policy = document["spec"].pop("runPolicy")
+    document["spec"] |= {name: policy.pop(name) for name in [*policy] if name in _EARLY_POLICY}
+    document["spec"]["runPolicy"] = policy
+    imported = import_tfjob(yaml.safe_dump(document).encode())
+    assert imported.body == wanted
+    assert any(
+        "spec.backoffLimit: read as spec.runPolicy.backoffLimit" in n for n in imported.notes
+    )
+    document["spec"]["runPolicy"] = {"backoffLimit": 9}
+    with pytest.raises(NotImportableError, match=r"spec\.backoffLimit: is in runPolicy as well"):
+        import_tfjob(yaml.safe_dump(document).encode())
+
+
+def test_a_gang_of_another_scheduler_is_one_here_without_its_sum_of_resources() -> None:
+    document = yaml.safe_load(PS_JOB)
+    gang = {"minAvailable": 5, "minResources": {"cpu": "5", "nvidia.com/gpu": 3}}
+    document["spec"]["runPolicy"]["schedulingPolicy"] = gang
+    imported = import_tfjob(yaml.safe_dump(document).encode())
+    assert any("minResources: left out: a whole cluster is admitted" in n for n in imported.notes)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from urllib.parse import quote
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from services.client import handlers
-from services.client.tshell import training
+from services.client.tshell import submitting, training
 from services.client.tshell.app import app
+from services.client.tshell.cli import follow
 from services.client.tshell.stop import code_of
-from shared.client import RefusedError, packages
+from shared.client import Client, RefusedError, packages
 from shared.client.packages import place
 from shared.contracts import Fault, JobFailed, JobPlan, JobPlanned, JobSubmit, JobSucceeded
 from shared.service.http import HttpServer
@@ -45,6 +48,7 @@ class PlanningDesk(Desk):
             memory_bytes=1,
             fits_now=True,
             at=NOW,
+            notes=("jobs run as processes of this machine: image will have no effect",),
         )
 
 
@@ -82,14 +86,22 @@ def submits(desk: Desk) -> list[Any]:
 
 def test_a_job_the_installation_refuses_is_not_uploaded(desk: PlanningDesk, folder: Path) -> None:
     desk.faults = (
-        Fault(field="resources.memory", problem="1 x 999Gi is asked for; 24576Mi is the quota"),
-        Fault(field="resources.cpu", problem="1 x 64 cores are asked for; 2 is the quota"),
+        Fault(field="resources.memory", problem="1 x 999Gi is requested; 24576Mi is the quota"),
+        Fault(field="resources.cpu", problem="1 x 64 cores are requested; 2 is the quota"),
     )
     code, said = tshell("submit", folder, "-m", "999Gi", "-c", 64)
     assert code == 4
-    assert "999Gi is asked for" in said
-    assert "64 cores are asked for" in said
+    assert "999Gi is requested" in said
+    assert "64 cores are requested" in said
     assert (submits(desk), desk.objects.list("barograph", "") and 0) == ([], 0)
+
+
+def test_an_option_that_has_no_effect_here_is_told_when_the_job_is_submitted(
+    desk: PlanningDesk, folder: Path
+) -> None:
+    assert desk.runtime == "local"
+    _code, said = tshell("submit", folder, "--image", "mine:1")
+    assert "note: jobs run as processes of this machine: image will have no effect" in said
 
 
 @pytest.mark.parametrize(("runtime", "code"), [("local", 4), ("kubernetes", 3)])
@@ -180,15 +192,70 @@ def test_jobs_are_found_by_the_beginning_of_their_id_and_by_name(desk: PlanningD
     assert json.loads(tshell("status", "one", "--json")[1])["job_id"] == "job-aa11"
     for many in ("job-aa", "two"):
         code, said = tshell("status", many)
-        assert (code, "job-aa22" in said) == (2, True)
+        assert (code, "job-aa22  submitted, submitted 20" in said) == (2, True)
     for nobody in ("job-c", "../x", "%2e", " ", ""):
         assert tshell("status", nobody)[0] in {2, 5}
+
+
+class FollowedJobs:
+    """An API whose job waits, runs and prints, and whose reader then goes away."""
+
+    def call(self, method: str, path: str) -> dict[str, Any]:
+        return {"submit": {"type": "single"}}
+
+    def events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield "state", {"state": "pending", "reason": "it waits behind job b", "advice": "wait"}
+        yield "state", {"state": "running", "reason": "every member runs", "advice": ""}
+        yield "log", {"member": "worker-0", "incarnation": 1, "text": "step 1\n"}
+        raise KeyboardInterrupt
+
+
+def test_who_follows_a_job_reads_why_it_waits_and_what_an_interrupt_leaves_running(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = cast("Client", SimpleNamespace(jobs_api=FollowedJobs()))
+    with pytest.raises(KeyboardInterrupt):
+        follow(client, "a", as_json=False)
+    out, err = capsys.readouterr()
+    assert out == "step 1\n"
+    assert "a: pending: it waits behind job b. wait\na: running: every member runs\n" in err
+    assert "tshell logs -f a" in err
+    assert "tshell cancel a" in err
 
 
 def test_ids_are_never_cut(desk: PlanningDesk) -> None:
     long = "train-resnet50-2026-11-28-run-0017-of-the-long-series"
     handed(desk, job_id=long)
     assert long in tshell("ls")[1]
+    assert long in tshell("top")[1]
+
+
+def test_what_has_ended_is_not_cancelled_and_no_match_is_said(desk: PlanningDesk) -> None:
+    handed(desk)
+    assert tshell("cancel", "a") == (0, "a: cancellation requested\n")
+    desk.hear(handlers.job_event, event(JobFailed, 3, "failed", failure_class="unknown"))
+    sent = len(desk.sent)
+    assert tshell("cancel", "a") == (0, "a is failed already; nothing was cancelled\n")
+    assert len(desk.sent) == sent
+    assert "no job matches" in tshell("ls", "--search", "nothing")[1]
+
+
+def test_an_upload_into_a_log_draws_no_bar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "x.tar.gz"
+    archive.write_bytes(b"12345")
+
+    class Taking:
+        def upload_archive(
+            self, _path: Path, _digest: str, _project: str, sent: Callable[[int], None]
+        ) -> str:
+            sent(5)
+            return "barograph:packages:x.tar.gz"
+
+    submitting._upload(Taking(), archive, "", "", quiet=False)
+    said = capsys.readouterr()
+    assert said.out + said.err == ""
 
 
 def test_states_may_stand_in_one_word(desk: PlanningDesk) -> None:
@@ -222,6 +289,16 @@ def test_what_a_job_left_is_listed_by_folder(desk: PlanningDesk) -> None:
     assert [each["path"] for each in rest["files"]] == ["output/c.csv"]
 
 
+@pytest.mark.parametrize("name", ["a\u202fb.png", "a\u00a0b", "\u200d", "磁盘 %2e#?.h5", "-x"])
+def test_whatever_was_stored_can_be_fetched(desk: PlanningDesk, name: str) -> None:
+    handed(desk)
+    desk.objects.put("barograph", f"jobs/a/model/{name}", b"x")
+    (file,) = desk.call("GET", "/api/v1/jobs/a/results").json()["files"]
+    fetched = desk.call("GET", f"/api/v1/jobs/a/results/{quote(file['path'])}")
+    assert fetched.status_code == 307
+    assert place(Path("to"), file["path"]) == Path("to/model") / name
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -231,6 +308,9 @@ def test_what_a_job_left_is_listed_by_folder(desk: PlanningDesk) -> None:
         "model//x",
         "model/",
         "%00",
+        "model/..%5c..%5cb%5cmodel%5cx",
+        "model%5c..%5c..%5cb%5cmodel%5cx",
+        "model/%5c",
     ],
 )
 def test_only_results_are_given_out(desk: PlanningDesk, path: str) -> None:
@@ -265,7 +345,7 @@ def test_event_files_are_shown_by_tensorboard_where_there_are_any(
     code, said = tshell("tensorboard", "a")
     assert (code, "has left no event files" in said) == (5, True)
     desk.objects.put("barograph", "jobs/a/output/logs/events.out.tfevents.1.host", b"x")
-    monkeypatch.setattr(packages, "fetch", lambda _, target: (target.write_bytes(b"x"), None))
+    monkeypatch.setattr(packages, "fetch", lambda *said: (said[1].write_bytes(b"x"), None))
     assert tshell("tensorboard", "a", "--port", 7007, "-o", tmp_path / "to")[0] == 7
     assert (tmp_path / "to/output/logs/events.out.tfevents.1.host").read_bytes() == b"x"
     assert shown.read_text() == f"--logdir {tmp_path / 'to'} --host 127.0.0.1 --port 7007\n"
@@ -309,6 +389,15 @@ def test_requirements_are_said_not_to_be_installed(desk: PlanningDesk, folder: P
     assert (code, "requirements.txt is not installed for the job" in said) == (0, True)
 
 
+def test_a_program_that_an_editor_saved_as_utf_16_is_named(
+    desk: PlanningDesk, tmp_path: Path
+) -> None:
+    (tmp_path / "job/code").mkdir(parents=True)
+    (tmp_path / "job/code/main.py").write_bytes("print(1)".encode("utf-16"))
+    code, said = tshell("submit", tmp_path / "job", "-d", "main.py")
+    assert (code, "main.py holds NUL characters" in said) == (4, True), said
+
+
 def test_a_program_of_another_language_has_no_syntax_error_beside(
     desk: PlanningDesk, folder: Path
 ) -> None:
@@ -328,3 +417,10 @@ def test_jobs_are_searched_by_id_and_name_and_completed_by_a_shell(desk: Plannin
     command = get_command(app).commands["logs"]
     offered = command.params[0].shell_complete(command.make_context("logs", ["x"]), "first")
     assert {each.value for each in offered} == {"first-1", "first-3"}
+
+
+def test_sentences_of_help_end_where_the_terminal_does_not_where_the_source_does() -> None:
+    shown = CliRunner().invoke(
+        app, ["submit", "--help"], terminal_width=200, env={"COLUMNS": "200"}
+    )
+    assert "from a kubeflow.org/v1 TFJob. Options override them, and a FOLDER" in shown.output

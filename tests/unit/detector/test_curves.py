@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from services.detector.engine import Engine
 from services.detector.settings import EngineSettings
-from shared.contracts import SeriesRef, SeriesSearch
+from shared.contracts import AnomalyDetected, SeriesRef, SeriesSearch, ThresholdTry
+from shared.contracts.alerts import Point
 from shared.contracts.message import deterministic_id
 from shared.samples import from_rows, labels_text
 
@@ -70,3 +75,40 @@ def test_series_are_found_by_parts_of_their_names() -> None:
     assert search(host="web", limit=2) == (2, True)
     assert search(search="/VAR") == (1, False)
     assert search(item="memory") == (0, False)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from([70.0, 89.9, 90.0, 90.5, 97.0]), min_size=1, max_size=40),
+    st.sampled_from([5_000, 20_000, _STEP]),
+)
+def test_a_tried_threshold_alarms_when_the_engine_itself_did(
+    values: list[float], step_ms: int
+) -> None:
+    engine, alarms, labels = Engine(EngineSettings()), [], labels_text(_DISK.labels)
+    for n, value in enumerate(values):
+        batch = from_rows([("m1", _DISK.item, labels, _T0 + n * step_ms, value)])
+        for event in engine.process(batch):
+            if isinstance(event, AnomalyDetected) and event.threshold is not None:
+                alarms += [event.time_ms] * any(v.detector == "threshold" for v in event.votes)
+    points = tuple(Point(time_ms=_T0 + n * step_ms, value=v) for n, v in enumerate(values))
+    asked = ThresholdTry(
+        request_id=deterministic_id("x"),
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        series=_DISK,
+        threshold=90,
+        above=True,
+        points=points,
+    )
+    before = engine.snapshot()
+    assert engine.curves.tried(asked) == (tuple(alarms), 10)
+    odd = [Point(time_ms=10**30, value=1.0), Point(time_ms=_T0, value=float("nan"))]
+    with_odd = asked.model_copy(update={"points": (odd[0], *points, *odd)})
+    assert engine.curves.tried(with_odd) == (tuple(alarms), 10)
+    lower = asked.model_copy(update={"threshold": 60.0})
+    began, _ = engine.curves.tried(lower)
+    assert len(began) == (len(values) > 1 and (len(values) - 1) * step_ms >= 10_000)
+    unknown = asked.model_copy(update={"series": _DISK.model_copy(update={"host": "m2"})})
+    assert engine.curves.tried(unknown) == ((), 0)
+    for name, array in before.items():
+        np.testing.assert_array_equal(array, engine.snapshot()[name], err_msg=name)

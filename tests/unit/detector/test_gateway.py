@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import cramjam
 import httpx
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from services.detector.gateway.amqp import SampleInlet
 from services.detector.gateway.http import make_app
@@ -23,11 +25,13 @@ from services.detector.gateway.remote_write import Message, Receiver
 from services.detector.settings import Settings
 from shared.contracts import MetricBatch
 from shared.contracts.metrics import Sample
-from shared.messaging import BrokerUnavailable, Bus, Delivery
+from shared.messaging import BrokerUnavailable, Delivery
 from shared.messaging.bus import ARROW
 from shared.samples import InvalidBatch, SampleBatch, decode, encode, from_rows
 from shared.topology import partition_of
 from tests.gateways import serving
+from tests.recording_bus import RecordingBus
+from tests.waiting import eventually
 
 _NOW = 1_700_000_000_000
 Labels = dict[str, str]
@@ -285,24 +289,12 @@ def test_damaged_requests_are_read_or_refused(at: int, byte: int, cut: bool) -> 
         assert error.faults  # noqa: PT017 - being read is right as well
 
 
-class _Published(Bus):
-    """A bus that is never connected and keeps what it is asked to publish."""
-
-    def __init__(self) -> None:
-        super().__init__("amqp://detector:unused@127.0.0.1:1/%2F", "detector")
-        self.published: list[Any] = []
-
-    def publish_prepared(self, outgoing: Any, timeout_s: float = 60.0) -> None:
-        del timeout_s
-        self.published.extend(outgoing)
-
-
 def _delivery(body: bytes, content_type: str = "application/json") -> Delivery:
     return Delivery("detector.samples", 1, "metrics", "samples.h1", {}, "id1", content_type, body)
 
 
-def _inlet(streams: _Streams) -> tuple[SampleInlet, _Published]:
-    bus = _Published()
+def _inlet(streams: _Streams) -> tuple[SampleInlet, RecordingBus]:
+    bus = RecordingBus()
     return SampleInlet(bus, Ingest(streams, 4, lambda: _NOW), lambda: datetime.now(UTC)), bus
 
 
@@ -405,3 +397,65 @@ def test_a_request_that_nobody_can_store_costs_no_other(
         assert "could not store" in answer.text
         assert _post(client, _request((_LOAD, [(_NOW, 1.0)]))).status_code == 204
     assert len(streams.appended) == 1
+
+
+def test_a_gateway_that_cannot_publish_says_so_at_once_and_keeps_nothing(streams: _Streams) -> None:
+    """Two requests are at the broker, which falls silent; a third waits, and a fourth comes."""
+    at_broker, goes_on, away = threading.Semaphore(0), threading.Event(), [""]
+    append = streams.publish_partitions
+
+    def silent(batches: Sequence[tuple[int, bytes, str]]) -> None:
+        at_broker.release()
+        assert goes_on.wait(60)
+        append(batches)
+
+    streams.publish_partitions = silent  # type: ignore[method-assign]
+    app = make_app(Settings(gateway_in_flight=3), Ingest(streams, 4, lambda: _NOW), lambda: away[0])
+    with serving(app) as client, ThreadPoolExecutor(5) as senders:
+        body = _request((_LOAD, [(_NOW, 1.0)]))
+        first = senders.submit(_post, client, body)
+        assert at_broker.acquire(timeout=60)
+        second = senders.submit(_post, client, body)
+        assert at_broker.acquire(timeout=60)
+        # One of these takes the last place and waits; there is none for the others.
+        further = [senders.submit(_post, client, body) for _ in range(3)]
+        eventually(lambda: sum(each.done() for each in further) == 2, "those without a place")
+        (third,) = (each for each in further if not each.done())
+        assert [each.result().status_code for each in further if each.done()] == [429, 429]
+        away[0] = "the broker has confirmed nothing for 12 s"
+        goes_on.set()
+
+        assert [first.result(60).status_code, second.result(60).status_code] == [204, 204]
+        answers = [third.result(60), _post(client, body)]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert all("confirmed nothing for 12 s" in answer.text for answer in answers)
+        assert all(answer.headers["retry-after"] for answer in answers)
+    assert len(streams.appended) == 2, "nothing of the third is kept"
+
+
+def test_samples_that_cannot_be_stored_now_leave_nothing_answered_and_nothing_counted(
+    streams: _Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inlet, bus = _inlet(streams)
+    before = _rejected()
+
+    def unavailable(_ingest: Ingest, _batches: object) -> None:
+        raise BrokerUnavailable("the disk is full")
+
+    message = MetricBatch(host="h1", samples=(Sample(item="a", time_ms=_NOW, value=1.0),))
+    batch = [_delivery(b"{"), _delivery(message.model_dump_json().encode())]
+    with monkeypatch.context() as changed:
+        changed.setattr(Ingest, "publish", unavailable)
+        for _ in range(2):
+            with pytest.raises(BrokerUnavailable):
+                inlet.handle(batch)
+    assert (bus.published, _rejected()) == ([], before)
+    inlet.handle(batch)
+    dead = [out for out in bus.published if "x-reason" in out.headers]
+    assert (len(dead), _rejected()) == (1, before + 1)
+    assert streams.rows() == [("h1", "a", "", 1.0)]
+
+
+def _rejected() -> float:
+    labels = {"queue": "detector.samples", "outcome": "rejected"}
+    return REGISTRY.get_sample_value("barograph_messages_total", labels) or 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,8 +43,8 @@ def test_a_series_keeps_its_number_while_the_table_grows() -> None:
     first = _read(known, *(_series(f"h{n % 7}", n) for n in range(5000)))
     assert first == list(range(5000))
     assert _read(known, *(_series(f"h{n % 7}", n) for n in reversed(range(5000)))) == first[::-1]
-    assert [known.labels[n] for n in (0, 4999)] == ['{"n":"0"}', '{"n":"4999"}']
-    assert [known.hosts[known.host[n]] for n in (0, 8)] == ["h0", "h1"]
+    assert [known.columns.labels[n] for n in (0, 4999)] == ['{"n":"0"}', '{"n":"4999"}']
+    assert [known.columns.hosts[known.columns.host[n]] for n in (0, 8)] == ["h0", "h1"]
 
 
 def test_a_series_is_itself_whatever_it_comes_after_and_however_it_is_written() -> None:
@@ -73,7 +74,7 @@ def test_a_series_is_itself_whatever_it_comes_after_and_however_it_is_written() 
 
 def _hosts(known: KnownSeries, *labels: dict[str, str]) -> list[str]:
     numbers = _read(known, *((each, [(_NOW, 1.0)]) for each in labels))
-    return [known.hosts[known.host[number]] for number in numbers]
+    return [known.columns.hosts[known.columns.host[number]] for number in numbers]
 
 
 _TARGET = {"job": "app", "instance": "10.0.0.1:80"}
@@ -92,6 +93,20 @@ def test_a_virtual_host_is_no_machine_but_a_targets_own_host_is() -> None:
     assert _hosts(known, up, queue) == ["web1", "web1"]
     # Another target's label says nothing of this one.
     assert _hosts(known, page | {"instance": "10.0.0.2:80"}) == ["10.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["go_x", "process_x", "node_x", "scrape_x", "promhttp_x", "up", "scrape_duration_seconds"],
+)
+@pytest.mark.parametrize("honest_first", [True, False])
+def test_no_program_moves_its_series_to_another_machine(name: str, *, honest_first: bool) -> None:
+    known = _known(Limits(), _Clock())
+    queue = _TARGET | {"__name__": "queue", "host": "db1"}
+    own, honest = queue | {"__name__": name}, _TARGET | {"__name__": "up"}
+    for series in (honest, own) if honest_first else (queue, own, honest):
+        _hosts(known, series)
+    assert set(_hosts(known, own, queue, queue | {"n": "2"}, honest)) == {"10.0.0.1"}
 
 
 def test_a_series_that_turns_out_to_be_of_another_machine_counts_for_that_one() -> None:
@@ -120,8 +135,10 @@ def test_at_the_bound_series_not_heard_of_make_room() -> None:
     clock.now = 150
     assert _read(known, _series("new", 9), _series("new", 3)) == [4, 3]
     assert len(known) == 5
-    assert list(known.hosts) == ["new"]
-    assert [known.labels[n] for n in range(5)] == [f'{{"n":"{n}"}}' for n in (0, 1, 2, 3, 9)]
+    assert list(known.columns.hosts) == ["new"]
+    assert [known.columns.labels[n] for n in range(5)] == [
+        f'{{"n":"{n}"}}' for n in (0, 1, 2, 3, 9)
+    ]
     assert known.nbytes < 10_000_000
 
 

@@ -316,3 +316,42 @@ def test_totals_are_bounded_and_the_longest_silent_series_makes_room() -> None:
     assert len(totals) == 2
     assert [totals.add(a, 3, 1.0), totals.add(b, 2, 1.0)] == [3, 1]
     assert totals.add(a, 3, 1.0) is None
+
+
+def test_a_body_that_holds_other_things_is_not_said_to_be_stored(client: httpx.Client) -> None:
+    answer = _post(client, {"resourceSpans": [{"scopeSpans": []}]})
+    assert answer.status_code == 400
+    assert "resourceMetrics" in answer.text
+    assert _post(client, {}).status_code == 200
+
+
+def test_the_fields_of_earlier_versions_are_read(client: httpx.Client, streams: Rows) -> None:
+    body = json.dumps(_gauge(_point(2.5), **{"host.name": "web1"}))
+    earlier = body.replace('"scopeMetrics"', '"instrumentationLibraryMetrics"')
+    headers = {"content-type": "application/json"}
+    answer = client.post("/v1/metrics", content=earlier, headers=headers)
+    assert answer.status_code == 200
+    assert streams.values("load") == [2.5]
+
+
+def test_a_point_without_a_value_is_named_and_is_no_zero(
+    client: httpx.Client, streams: Rows
+) -> None:
+    empty = {"timeUnixNano": str(_NOW * 1_000_000)}
+    answer = _post(client, _gauge(empty, _point(2.5), **{"host.name": "web1"}))
+    assert "a point has no value" in answer.text
+    assert streams.values("load") == [2.5]
+
+
+def test_buckets_that_do_not_fit_their_bounds_are_named(client: httpx.Client) -> None:
+    point = {
+        "timeUnixNano": str(_NOW * 1_000_000),
+        "count": "3",
+        "bucketCounts": ["1", "2"],
+        "explicitBounds": [1, 2, 3],
+    }
+    body = _gauge(**{"host.name": "web1"})
+    metric = body["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]
+    del metric["gauge"]
+    metric["histogram"] = {"aggregationTemporality": 2, "dataPoints": [point]}
+    assert "buckets do not fit" in _post(client, body).text

@@ -52,7 +52,7 @@ def _engine(*rules: dict[str, Any], **more: Any) -> Engine:
 
 
 def _judge(engine: Engine, value: float, item: str = "queue", points: int = 400) -> list[str]:
-    """What is said of ``value`` after ``points`` usual minutes."""
+    """Return what is said of ``value`` after ``points`` usual minutes."""
 
     def at(minute: int, one: float) -> SampleBatch:
         return from_rows([("m1", item, "", _T0 + minute * _MINUTE, one)])
@@ -111,6 +111,15 @@ def test_every_fault_of_a_file_is_named_with_its_place(tmp_path: Path) -> None:
         assert fault in text, fault
 
 
+def test_a_file_of_another_editor_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "overrides.toml"
+    path.write_bytes(b'\xef\xbb\xbf[[series]]\r\nitems = "queue"\r\nminimum = 5\r\n')
+    assert Overrides.read(path).of("web1", "queue", "") == {"minimum": 5}
+    path.write_bytes(b"a = " + b"9" * 5_000)
+    with pytest.raises(OverridesError, match="no TOML"):
+        Overrides.read(path)
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -146,6 +155,7 @@ def test_only_the_wanted_direction_is_told() -> None:
     assert _judge(_engine({"direction": "spike"}), 900.0) == ["spike"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["surprise", "branch", "vote", "skyline"])
 def test_what_is_nearer_than_the_least_deviation_is_not_told(mode: str) -> None:
     # A jump by 800 that stays: Skyline's nine, of the mean of three, need some points of it.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -152,13 +154,23 @@ def test_every_alarm_lifts_the_threshold_and_quiet_weeks_lower_it() -> None:
 
     pace, tally, _ = _tops()
     tally[of.BLOCKS] = 10_000
-    control(pace, tally, True, 0.5, 300_000.0)
+    control(pace, tally, True, 0.5, 300_000.0, 0.0)
     lifted = float(pace[of.SHIFT])
     assert lifted == pytest.approx(1.0, abs=0.04)
     for _ in range(2 * 2016):
-        control(pace, tally, False, 0.5, 300_000.0)
+        control(pace, tally, False, 0.5, 300_000.0, 0.0)
     # Two weeks at half an alarm a week pay for one.
     assert float(pace[of.SHIFT]) == pytest.approx(0.0, abs=0.04)
+
+
+def test_alarms_are_a_habit_beyond_a_few_and_several_times_the_budget() -> None:
+    from services.detector.detectors.departure_episodes import control
+
+    pace, tally, _ = _tops()
+    week_ms = 604_800_000.0
+    habits = [control(pace, tally, True, 0.5, 3_600_000.0, week_ms) for _ in range(7)]
+    assert habits == [False] * 5 + [True] * 2
+    assert not control(pace, tally, False, 5.0, 3_600_000.0, week_ms)
 
 
 def test_rarity_of_a_block_is_its_rank_and_beyond_all_a_heavy_tail() -> None:
@@ -316,7 +328,7 @@ def test_what_a_slow_fault_reaches_hardly_becomes_usual_before_it_is_told() -> N
         tops[channel * of.KEPT] = usual
     codes = np.full(of.CHANNELS + 1, far << 16, dtype=np.int32)
     rarities, fresh = np.zeros(of.GROUPS), np.zeros(of.PACE)
-    blocks.account(pace, tally, tops, codes, fresh, rarities, False, False, False)
+    blocks.account(pace, tally, tops, codes, fresh, rarities, False, False, False, False)
     assert tops[of.OPEN + of.DAY] - usual < 0.1 * of.TWICE
     # One point may be far out at once, for a heavy tail is known by such.
     assert tops[of.OPEN + of.ONE] - usual == of.TWICE
@@ -342,10 +354,145 @@ def test_an_episode_ends_at_half_as_rare_however_low_the_threshold() -> None:
     from services.detector.detectors import departure_kernel as of
     from services.detector.detectors.departure_episodes import speak
 
-    _, tally, _ = _tops()
+    pace, tally, _ = _tops()
     course = np.zeros(of.COURSE)
     tally[of.FIRING] = 1
 
     # Under a large budget the threshold may be two nats, and usual points have one.
-    assert speak(course, tally, 1.5, 2.0, 0, 0.0) == (False, True)
-    assert speak(course, tally, 1.1, 2.0, 0, 0.0) == (False, False)
+    assert speak(course, pace, tally, 1.5, 2.0, 0, 0.0) == (False, True)
+    assert speak(course, pace, tally, 1.1, 2.0, 0, 0.0) == (False, False)
+
+
+def test_what_is_far_rarer_than_the_alarm_that_rests_is_told_once_that_has_ended() -> None:
+    from services.detector.detectors import departure_kernel as of
+    from services.detector.detectors.departure_episodes import rest, speak
+
+    pace, tally, _ = _tops()
+    course = np.zeros(of.COURSE)
+    course[of.TOLD_MS], pace[of.PEAK] = 0, 8.0
+    for rarest, opens in ((11.9, False), (12.1, True)):
+        assert speak(course, pace, tally, rarest, 7.0, _HOUR_MS, 10 * _HOUR_MS) == (opens, False)
+    tally[of.FIRING] = 1
+    assert speak(course, pace, tally, 12.1, 7.0, _HOUR_MS, 10 * _HOUR_MS) == (False, True)
+    # And that one rests in its turn.
+    rest(course, pace, 12.1, _HOUR_MS, 10 * _HOUR_MS, 0.5)
+    tally[of.FIRING] = 0
+    later_ms = 10.5 * _HOUR_MS
+    assert speak(course, pace, tally, 12.1, 7.0, later_ms, 10 * _HOUR_MS) == (False, False)
+
+
+_NOVEMBER_MS = 1_794_960_000_000
+"""A midnight after which a doubtful alarm is told three hours before the requests stop."""
+
+
+def _requests_by_minute() -> Iterator[tuple[int, float]]:
+    """Six days of a counter that begins anew with each noon's deploy, and an hour of nothing."""
+    noise, total = random.Random(7), 0.0
+    for minute in range(6 * 1440):
+        day, hour = minute // 1440, minute % 1440 / 60
+        rate = 20 + 15 * math.sin((hour - 8) / 24 * 2 * math.pi) + noise.gauss(0, 1.5)
+        rate = 0.0 if day == 5 and 14 <= hour < 15 else max(0.0, rate)
+        total = rate * 5 if day >= 2 and minute % 1440 == 720 else total + rate * 60
+        yield minute, total
+
+
+def test_an_outage_is_told_though_something_doubtful_was_told_hours_before() -> None:
+    engine, told = Engine(EngineSettings()), list[AnomalyDetected]()
+    requests, name = list(_requests_by_minute()), "http_request_duration_seconds_count"
+    for first in range(0, len(requests), 5):
+        rows = [
+            ("app1", name, "", _NOVEMBER_MS + minute * _MINUTE, round(total, 3))
+            for minute, total in requests[first : first + 5]
+        ]
+        found = engine.process(from_rows(rows, clock_ms=rows[-1][3]))
+        told += [each for each in found if isinstance(each, AnomalyDetected)]
+    hours = [(each.time_ms - _NOVEMBER_MS) / _HOUR_MS - 5 * 24 for each in told]
+    assert 14.0 in {round(hour, 1) for hour in hours}
+
+
+_DAY, _STEP_MS, _MONDAY_MS = 288, 5 * _MINUTE, 1_767_571_200_000
+
+
+def _working_week(days: int, series: int) -> np.ndarray:
+    """A rhythm of the day that is a third as high at weekends, with noise of one."""
+    at = np.arange(days * _DAY)
+    height = np.where(at // _DAY % 7 < 5, 10.0, 3.0) * (1 - np.cos(2 * np.pi * at / _DAY))
+    return 50 + height + np.random.default_rng(3141).normal(size=(series, days * _DAY))
+
+
+def _told(values: np.ndarray) -> np.ndarray:
+    """The points at which an anomaly begins, (points, series)."""
+    detector = make("surprise")
+    state = Columns(detector.columns())
+    state.grow(len(values))
+    rows, onsets = np.arange(len(values)), []
+    for at, column in enumerate(values.T):
+        times = np.full(len(values), _MONDAY_MS + at * _STEP_MS)
+        onsets.append(detector.step(state, tick_of(column, times, rows=rows)).numbers["onset"] > 0)
+    return np.array(onsets)
+
+
+def test_weekends_of_a_working_week_are_no_anomalies() -> None:
+    told = _told(_working_week(15, 8))
+    # Without knowledge of weeks each series had an alarm at its first weekend and most at the next.
+    assert told[5 * _DAY : 7 * _DAY].sum() <= 2
+    assert told[12 * _DAY : 14 * _DAY].sum() <= 7
+
+
+def test_a_new_level_is_told_on_a_working_week_that_was_seen_twice() -> None:
+    values, begin = _working_week(15, 8), 14 * _DAY + _DAY // 2
+    values[:, begin:] += 3
+    assert _told(values)[begin:].any(axis=0).sum() >= 6
+
+
+def test_a_slot_of_the_week_is_the_mean_of_its_first_week_and_learns_no_fault_meanwhile() -> None:
+    from services.detector.detectors import departure_kernel as of
+    from services.detector.detectors import departure_week as weeks
+
+    pace, tally, _ = _tops()
+    week, hour = np.zeros(of.WEEK_SLOTS, dtype=np.float32), 12
+    for at in range(12 * hour):
+        place = weeks.week_place(_MONDAY_MS + at * _STEP_MS)
+        weeks.season(week, pace, tally, place, 5.0, float(_STEP_MS), 0.0)
+        assert week[place[1]] == 0, "the present slot is as it was before"
+    assert week[1:5] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "new"),
+    [
+        (0, 4, False),
+        (0, 5, True),
+        (0, 6, True),
+        (0, 12, False),
+        (5, 6, False),
+        (5, 7, True),
+        (6, 8, True),
+        (5, 9, False),
+        (2, 2, False),
+    ],
+)
+def test_the_first_days_of_another_kind_are_new(began: int, now: int, new: bool) -> None:
+    from services.detector.detectors import departure_week as weeks
+
+    day_ms = _DAY * _STEP_MS
+    assert weeks.unseen(_MONDAY_MS + now * day_ms, float((now - began) * day_ms)) == new
+
+
+@pytest.mark.parametrize("step_minutes", [1, 5])
+def test_what_the_time_of_day_learned_of_weekends_is_taken_out(step_minutes: int) -> None:
+    from services.detector.detectors import departure_kernel as of
+    from services.detector.detectors import departure_week as weeks
+
+    week = np.zeros(of.WEEK_SLOTS, dtype=np.float32)
+    week[5 * 12 :] = -10
+    step_ms, memory, worst = step_minutes * _MINUTE, np.full(96, np.nan), 0.0
+    for at in range(22 * 24 * 60 // step_minutes):
+        local_ms = _MONDAY_MS + at * step_ms
+        place, slot = weeks.week_place(local_ms), local_ms % (_DAY * _STEP_MS) // 900_000
+        now = weeks.part(week, place, 0)
+        if at * step_ms > 14 * _DAY * _STEP_MS:
+            mixed = weeks.mixed(week, place, local_ms, float(step_ms), float(at * step_ms))
+            worst = max(worst, abs(memory[slot] - mixed))
+        memory[slot] = now if np.isnan(memory[slot]) else memory[slot] + 0.1 * (now - memory[slot])
+    assert worst < 1.0, "of ten that weekends differ by"

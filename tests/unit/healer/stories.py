@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from services.healer.model.notice import Notice, Summary
 from shared.contracts import AlarmPredicted, AnomalyDetected, ItemRead, RemediationExecute, Vote
-from shared.contracts.alerts import Direction, Point, SeriesRef, Severity
+from shared.contracts.alerts import AnomalyKind, Direction, Point, SeriesRef, Severity
 from tests.unit.healer import test_acting as acting
 from tests.unit.healer import test_job_notices as job_notices
 from tests.unit.healer.test_alerting import RULE, over, trouble
@@ -22,6 +22,7 @@ from tests.unit.healer.test_incidents import (
     observed,
     only,
     prediction,
+    vanished,
 )
 
 RISING = tuple(Point(time_ms=NOW_MS - 2000 * n, value=80.0 - n / 2) for n in range(60, -1, -1))
@@ -111,6 +112,62 @@ def well_again() -> Notice:
     return desk.mails()[-1]
 
 
+def series_gone() -> Notice:
+    """The container whose disk was full is removed."""
+    desk = Desk()
+    desk.take(anomaly(DISK))
+    desk.later(16)
+    desk.take(vanished(anomaly(DISK)))
+    return desk.mails()[-1]
+
+
+def machine_silent(*, back: bool = False) -> Notice:
+    """A machine sends nothing any more."""
+    alive = SeriesRef(host="db7", item="host.alive")
+    silent = AnomalyDetected(
+        event_id=anomaly(alive, 5).event_id,
+        series=alive,
+        family="host",
+        severity=Severity.CRITICAL,
+        time_ms=NOW_MS,
+        value=0.0,
+        direction=Direction.DROP,
+        kind=AnomalyKind.GAP,
+        periodic=None,
+        votes=(Vote(detector="liveness", judged=True, anomalous=True),),
+        sentence="db7 has reported nothing for 305 s",
+        threshold=0.5,
+    )
+    desk = Desk(group_wait_s=5)
+    desk.take(silent)
+    desk.later(5)
+    if back:
+        desk.later(300)
+        desk.take(over(silent, 1.0))
+        desk.later(5)
+    return desk.mails()[-1]
+
+
+def machine_back() -> Notice:
+    """It sends again."""
+    return machine_silent(back=True)
+
+
+def just_cleaned() -> Notice:
+    """A disk fills again right after it was cleaned, and nothing is left to delete."""
+    desk = Desk(AUTOMATIC)
+    desk.take(executed(only(desk.take(likely()), RemediationExecute)))
+    desk.take(observed(only(desk.later(5), ItemRead), 9.0, NOW + timedelta(seconds=6)))
+    again = prediction(2, seconds=20).model_copy(update={"probability": 0.8})
+    desk.later(14)
+    plan = only(desk.take(again), RemediationExecute)
+    audit = f"nothing to delete; audit {'0f' * 32}"
+    found = executed(plan).model_copy(update={"steps": (), "total_steps": 0, "detail": audit})
+    desk.take(found)
+    desk.later(16)
+    return desk.mails()[-1]
+
+
 def needs_approval() -> Notice:
     """A person is asked to approve a cleaning, with what it would do."""
     desk = acting.Desk(acting.APPROVE)
@@ -170,6 +227,10 @@ STORIES: dict[str, Callable[[], Notice | Summary]] = {
         unlike_itself,
         it_flaps,
         well_again,
+        series_gone,
+        machine_silent,
+        machine_back,
+        just_cleaned,
         needs_approval,
         nobody_answered,
         cause_of_others,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.healer.actions import audit
-from services.healer.model.action import ACTIONS, LEASES, MACHINES, OUTCOMES, Machine
+from services.healer.agent import handlers
+from services.healer.agent.records import HALTS
+from services.healer.model.action import ACTIONS, LEASES, MACHINES, OUTCOMES, Machine, stopped
 from services.healer.model.decision import Decision, Facts
 from services.healer.model.notice import Notice
 from services.healer.model.policy import Group, Policy, Quiet
@@ -39,7 +42,7 @@ from shared.contracts.alerts import AnomalyKind, SeriesRef, Severity
 from shared.contracts.healing import ActionState, Level
 from shared.contracts.remediation import RemediationStep
 from shared.service import Context
-from shared.store import Collection
+from shared.store import Collection, Store
 from tests.unit.healer import test_incidents as base
 from tests.unit.healer.test_incidents import (
     CPU,
@@ -62,10 +65,10 @@ class Desk(base.Desk):
     def __init__(self, policy: dict[str, Any] | None = None, **alerting: Any) -> None:
         super().__init__(policy, **alerting)
         self._table |= {
-            ActionDecide: self.handlers.deciding.action_decide,
-            HealingStop: self.handlers.deciding.healing_stop,
-            HealingResume: self.handlers.deciding.healing_resume,
-            AnomalyJudge: self.handlers.deciding.anomaly_judge,
+            ActionDecide: self.handlers.decisions.action_decide,
+            HealingStop: self.handlers.decisions.healing_stop,
+            HealingResume: self.handlers.decisions.healing_resume,
+            AnomalyJudge: self.handlers.decisions.anomaly_judge,
         }
 
     def propose(self, alarm: Message | None = None) -> tuple[str, Notice]:
@@ -109,6 +112,13 @@ def stop(hosts: str = "*", at: datetime = NOW) -> HealingStop:
 
 def changes(messages: list[Message]) -> list[str]:
     return [m.state.value for m in messages if isinstance(m, ActionChanged)]
+
+
+def test_a_stop_that_comes_twice_is_told_and_audited_once() -> None:
+    desk = Desk(SUGGEST)
+    order = stop("web-*")
+    assert len(desk.take(order)) == 1
+    assert desk.take(order.model_copy()) == []
 
 
 def test_a_suggestion_comes_with_the_exact_command_and_runs_nothing() -> None:
@@ -232,6 +242,27 @@ def test_the_kill_switch_is_for_the_machines_it_names_and_the_later_message_hold
         assert not records.find(LEASES, status="held")
 
 
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_the_latest_use_of_the_kill_switch_holds_in_any_order(order: tuple[int, ...]) -> None:
+    """On the healer and on the machine alike."""
+    first, last = stop(), stop(at=NOW + timedelta(seconds=2))
+    resume = HealingResume(switch_id=str(uuid.uuid4()), by="bob", at=NOW + timedelta(seconds=1))
+    for used, holds in (((first, resume), False), ((first, resume, last), True)):
+        desk, store = Desk(APPROVE), Store("sqlite://")
+        for message in (used[n] for n in order if n < len(used)):
+            desk.take(message)
+            with store.transaction() as records:
+                context = Context(NOW, "", 1, records)
+                if isinstance(message, HealingStop):
+                    handlers.healing_stop(message, context, host="host1")
+                else:
+                    handlers.healing_resume(message, context, host="host1")
+        with desk.store.transaction() as records:
+            assert bool(stopped(records, "host1")) is holds
+        with store.transaction() as records:
+            assert bool(records.find(HALTS)) is holds
+
+
 def test_the_same_disk_filling_again_at_once_is_escalated_and_never_a_loop() -> None:
     policy = base.AUTOMATIC | {"attempts_per_day": 2, "cooldown_s": 600}
     desk = Desk(policy, flapping={"start": 1000.0})
@@ -339,6 +370,12 @@ def test_in_quiet_hours_what_would_run_asks_for_approval() -> None:
     noon = datetime(2024, 1, 1, 4, tzinfo=UTC)
     assert decided(quiet, now=noon).level is Level.APPROVE
     assert decided(quiet, now=noon + timedelta(hours=8)).level is Level.AUTOMATIC
+
+
+@pytest.mark.parametrize("zone", ["Europe", "America/Argentina", "a" * 300, "../UTC", "", "\x00"])
+def test_what_is_no_time_zone_is_named(zone: str) -> None:
+    with pytest.raises(ValueError, match="there is no time zone"):
+        Quiet.model_validate({"start": "22:00", "end": "06:00", "zone": zone})
 
 
 def test_hours_over_midnight_belong_to_the_day_they_begin() -> None:

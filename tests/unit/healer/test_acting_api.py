@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import anyio
 import pytest
 
 from services.healer.actions import audit
+from services.healer.api.actions import export_audit
 from services.healer.model.action import ACTIONS
 from shared.contracts import (
     AnomalyJudged,
@@ -15,9 +20,12 @@ from shared.contracts import (
     HealingSwitched,
     RemediationExecute,
 )
+from shared.store import Store
 from tests.unit.healer.test_acting import APPROVE, Desk, planned
 from tests.unit.healer.test_api import Door
 from tests.unit.healer.test_incidents import anomaly, only, prediction
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -121,6 +129,32 @@ def test_an_export_goes_page_by_page_and_on_from_any_entry(
         answer = door.http.get("/api/v1/audit", params={"after": after})
         assert answer.text.splitlines() == whole[after:]
         assert answer.headers["audit-number"] == str(len(whole))
+
+
+def test_a_slow_reader_of_an_export_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "AT_ONCE", 2)
+    store = Store("sqlite://")
+    with store.transaction() as records:
+        for number in range(5):
+            audit.note(records, NOW, "told", str(number))
+    answer = export_audit(cast("Any", SimpleNamespace(unit=store.unit)), 0)
+
+    def handle() -> None:
+        with store.unit():
+            pass
+
+    async def read_slowly() -> list[str | bytes | memoryview]:
+        pages = []
+        async for page in answer.body_iterator:
+            pages.append(page)
+            handling = threading.Thread(target=handle, daemon=True)
+            handling.start()
+            handling.join(60)
+            assert not handling.is_alive(), "a message waits for the reader"
+        return pages
+
+    assert len(anyio.run(read_slowly)) == 3
+    store.close()
 
 
 def test_rules_that_are_not_there_and_the_ledger(door: Door) -> None:

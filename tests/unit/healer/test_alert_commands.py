@@ -9,12 +9,14 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
+from services.healer.model.incident import INCIDENTS
+from shared.changes import with_changes
 from shared.cli import app
 from shared.client import BadInputError, Client, NotFoundError
 from shared.service.http import HttpServer
 from tests.documented import program
 from tests.unit.healer.test_api import Door, posted
-from tests.unit.healer.test_incidents import prediction
+from tests.unit.healer.test_incidents import NOW, prediction
 
 
 @pytest.fixture
@@ -65,6 +67,16 @@ def test_an_alert_is_acknowledged_and_explained_by_the_beginning_of_its_id(door:
     assert "acknowledged" in barograph("alerts")[1]
     assert alert["incident_id"] in barograph("why", short)[1]
     assert barograph("acknowledge", "0000")[0] == 1
+    door.post({**named("Down", "critical"), "endsAt": NOW.isoformat()})
+    assert barograph("alerts") == (0, "no alert is open\n")
+    assert alert["incident_id"] in barograph("why", short)[1]
+    with door.desk.store.transaction() as records:
+        ended = records.get(INCIDENTS, alert["incident_id"])
+        assert ended is not None
+        records.put(INCIDENTS, with_changes(ended, incident_id=f"{short}-another"))
+    code, said = barograph("why", short)
+    assert code == 1
+    assert f"{short}-another; give more of the id" in said
 
 
 def test_predictions_are_shown_by_when_they_are_due(door: Door) -> None:
@@ -111,3 +123,10 @@ def test_the_documented_program_acknowledges_and_mutes(
         assert refused.value.faults
         with pytest.raises(NotFoundError):
             client.end_silence("nobody's")
+
+
+def test_an_id_that_is_no_text_ends_a_command_in_words(door: Door) -> None:
+    for command in (["acknowledge", "\udcff"], ["silences", "end", "\udcff"]):
+        code, said = barograph(*command)
+        assert (code, "bytes that are no text" in said) == (1, True), said
+    assert barograph("why", "\udcff/..")[0] in {0, 1}

@@ -14,7 +14,7 @@ from services.healer.model.notice import Summary
 from services.healer.model.notification import DELIVERIES, STANDINGS
 from services.healer.notify.channels.webhook import Webhook
 from services.healer.notify.inhibition import INHIBITIONS, Inhibition
-from services.healer.notify.render.text import title
+from services.healer.notify.render.title import title
 from services.healer.notify.silences import SILENCES, Recurrence, Silence
 from services.healer.people.acknowledgement import NotFound
 from shared.contracts import AlertChanged, AnomalyCleared, AnomalyDetected
@@ -23,8 +23,6 @@ from shared.contracts.message import deterministic_id
 from shared.service import Context
 from tests.notification_passes import notify
 from tests.unit.healer.test_incidents import NOW, NOW_MS, Desk, anomaly, cleared
-
-OBSERVED_MAIL = {"rules": [{"mode": "mail"}]}
 
 
 def trouble(
@@ -95,7 +93,7 @@ def test_alarms_of_one_machine_are_told_together_and_the_worst_leads() -> None:
     first, second = desk.mails()
     assert (first.series.item, [row.series.item for row in first.also]) == ("b", ["a"])
     assert second.series.host == "host2"
-    assert title(first).endswith("(and 1 more)")
+    assert title(first).endswith(" (and 1 more); please look")
 
 
 def test_a_group_told_just_now_waits_unless_it_is_critical() -> None:
@@ -235,6 +233,27 @@ SUNDAYS = {
 }
 
 
+def test_a_silence_that_is_made_shorter_holds_nothing_longer() -> None:
+    desk = Desk()
+    put(desk, silence(ends_at=NOW + timedelta(days=30)))
+    desk.take(trouble())
+    assert kinds(desk) == []
+    shorter = silence(ends_at=NOW + timedelta(minutes=5))
+    do(desk, lambda people, ctx: people.silence(shorter, ctx))
+    desk.later(301)
+    assert kinds(desk) == ["firing"]
+
+
+def test_a_window_that_is_configured_no_more_holds_nothing_after_the_restart() -> None:
+    desk = Desk(windows=(silence(ends_at=NOW + timedelta(days=30)),))
+    desk.take(trouble())
+    assert kinds(desk) == []
+    restarted = Desk()
+    restarted.store, restarted.now = desk.store, desk.now
+    restarted.later(60)
+    assert kinds(restarted) == ["firing"]
+
+
 def window(**changes: Any) -> Silence:
     recurrence = SUNDAYS | changes
     return silence(recurrence=recurrence, ends_at=datetime(2025, 1, 1, tzinfo=UTC))
@@ -259,7 +278,7 @@ def test_a_window_mutes_only_while_it_is_open() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.datetimes(datetime(2024, 1, 1), datetime(2026, 12, 31)),  # noqa: DTZ001 - bounds are naive
+    st.datetimes(datetime(2024, 1, 1), datetime(2026, 12, 31)),
     st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]),
     st.sampled_from(["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO,FR", "FREQ=MONTHLY;BYDAY=1SU"]),
     st.integers(60, 200_000),
@@ -267,7 +286,7 @@ def test_a_window_mutes_only_while_it_is_open() -> None:
 def test_open_at_agrees_with_the_list_of_windows(moment, zone, rule, length) -> None:
     recurrence = Recurrence(
         rule=rule,
-        first=datetime(2024, 1, 1, 1, 30),  # noqa: DTZ001
+        first=datetime(2024, 1, 1, 1, 30),
         timezone=zone,
         duration_s=length,
     )
@@ -314,6 +333,22 @@ def test_an_alert_that_flaps_is_told_as_such_once_and_again_when_it_is_calm() ->
     assert kinds(desk) == [*told, "resolved"]
     with desk.store.transaction() as records:
         assert records.find(STANDINGS) == []
+
+
+def test_calm_is_told_though_the_last_alert_lasted_and_its_end_was_told() -> None:
+    desk = Desk()
+    for number in range(8):
+        desk.take(trouble(number=number), over(trouble(number=number)))
+        desk.later(30)
+    desk.take(trouble(number=9))
+    for _ in range(10):
+        desk.later(60)
+    desk.take(over(trouble(number=9)))
+    desk.later(60)
+    assert kinds(desk) == ["flapping", "firing", "resolved"]
+    for _ in range(200):
+        desk.later(60)
+    assert kinds(desk) == ["flapping", "firing", "resolved", "resolved"]
 
 
 def test_a_flapping_alert_that_stays_is_told() -> None:
@@ -365,7 +400,7 @@ def test_what_nobody_acknowledges_goes_to_the_next_ones() -> None:
     assert sent_to(desk) == ["mail", "mail", "pager"]
     desk.later(60)
     assert sorted(sent_to(desk)[3:]) == ["mail", "pager"]
-    desk.later(100_000)
+    desk.later(14_399)
     assert len(sent_to(desk)) == 5
 
 
@@ -382,6 +417,38 @@ def test_who_acknowledges_is_said_and_nobody_else_is_called() -> None:
     assert kinds(desk) == ["firing", "acknowledged", "resolved"]
     with pytest.raises(NotFound):
         do(desk, lambda people, ctx: people.acknowledge(changed.alert_id, "Ann", ctx))
+
+
+def test_who_acknowledged_a_warning_has_not_acknowledged_what_it_becomes() -> None:
+    desk = Desk(escalation=STEPS, channels=(PAGER,))
+    changed = desk.take(trouble(severity="warning"))[0]
+    do(desk, lambda people, ctx: people.acknowledge(changed.alert_id, "Ann", ctx))
+    worse = desk.take(trouble(number=2))
+    assert [(a.severity, a.acknowledged_by) for a in worse] == [("critical", "")]
+    assert kinds(desk) == ["firing", "acknowledged", "firing"]
+    assert "It has become critical since Ann acknowledged it." in desk.mails()[-1].actions
+    do(desk, lambda people, ctx: people.acknowledge(changed.alert_id, "Ann", ctx))
+    desk.later(100_000)
+    assert "pager" not in sent_to(desk), "she has acknowledged that, too"
+
+
+def test_what_is_silenced_after_its_notice_calls_nobody_until_the_silence_ends() -> None:
+    desk = Desk(escalation=STEPS, channels=(PAGER,))
+    desk.take(trouble())
+    put(desk, silence(ends_at=NOW + timedelta(minutes=30)))
+    desk.later(1700)
+    assert sent_to(desk) == ["mail"]
+    desk.later(200)
+    assert "pager" in sent_to(desk)
+
+
+def test_what_became_worse_than_was_acknowledged_goes_to_the_next_ones() -> None:
+    desk = Desk(escalation=STEPS, channels=(PAGER,))
+    changed = desk.take(trouble(severity="warning"))[0]
+    do(desk, lambda people, ctx: people.acknowledge(changed.alert_id, "Ann", ctx))
+    desk.take(trouble(number=2))
+    desk.later(600)
+    assert "pager" in sent_to(desk)
 
 
 def test_a_storm_is_told_in_summaries_and_nothing_is_dropped() -> None:
@@ -454,7 +521,7 @@ def test_evidence_that_comes_after_the_summary_is_not_told_again() -> None:
 def test_a_recipient_gets_the_rest_of_the_hour_as_a_digest() -> None:
     desk = Desk(mails_per_hour=3, digest_every_s=900)
     for n in range(8):
-        desk.take(trouble(f"host{n}"))
+        desk.take(trouble(f"host{n}", severity="warning"))
     with desk.store.transaction() as records:
         waiting = records.find(DELIVERIES, status="digest")
     assert len(waiting) == 5
@@ -466,6 +533,17 @@ def test_a_recipient_gets_the_rest_of_the_hour_as_a_digest() -> None:
     desk.take(trouble("later"))
     with desk.store.transaction() as records:
         assert [d.status for d in records.find(DELIVERIES)][-1] == "pending"
+
+
+def test_a_critical_alarm_waits_for_no_digest_longer_than_a_minute() -> None:
+    desk = Desk(mails_per_hour=3, digest_every_s=900)
+    for n in range(5):
+        desk.take(trouble(f"host{n}", severity="warning"))
+    desk.take(trouble("worst"))
+    desk.later(61)
+    digest = desk.notices()[-1]
+    assert digest.kind == "digest"
+    assert [row.series.host for row in digest.lines()] == ["host3", "host4", "worst"]
 
 
 def test_a_cpu_alarm_is_not_mailed_before_the_machine_answered_outside_of_storms() -> None:

@@ -25,8 +25,7 @@ from services.healer.model.notification import (
     Delivery,
 )
 from services.healer.notify.channels import ChannelUnavailable, Tools
-from services.healer.notify.links import Link, Links
-from services.healer.notify.render.text import LinkMaker
+from services.healer.notify.links import Link, LinkMaker, Links
 from shared.contracts import AlertChanged, Message
 from shared.observe import OUTSIDE_ALERTS
 from shared.service import Context
@@ -130,7 +129,7 @@ def posted(**changes: Any) -> dict[str, Any]:
 def test_what_prometheus_posts_is_one_alert_until_it_ends() -> None:
     door = Door()
     assert door.post(posted()).status_code == 200
-    assert door.post(posted(endsAt="2024-01-01T00:05:00Z")).json() == {}
+    assert door.post(posted(endsAt="2024-01-01T00:05:00Z")).json() == {"taken": 1}
     (changed,) = door.sent
     assert isinstance(changed, AlertChanged)
     assert changed.routing_key() == "alert.firing.critical.other.web-1"
@@ -199,7 +198,7 @@ def test_a_link_asks_first_and_acts_by_its_button_only_as_often_as_it_likes() ->
         assert asked.headers["referrer-policy"] == "no-referrer"
     for _ in range(2):
         done = door.http.post(url, headers={"Origin": "null"})
-        assert "taken care of by Ann" in done.text
+        assert "acknowledged by Ann" in done.text
     (changed,) = door.sent
     assert isinstance(changed, AlertChanged)
     assert changed.acknowledged_by == "Ann"
@@ -238,6 +237,43 @@ def test_what_a_link_says_of_an_alert_stays_text() -> None:
     page = door.http.get(door.link("acknowledge", standing.incident_id)).text
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+@pytest.mark.parametrize(
+    "matchers", [['host=~".*"'], ['host=""'], ['host!="db7"', 'item=~"(load)?"'], ['team!~".+"']]
+)
+def test_a_slip_does_not_silence_everything(matchers: list[str]) -> None:
+    door = Door()
+    body = silence().model_dump(mode="json", exclude={"silence_id", "starts_at"})
+    for path in ("/api/v1/silences/preview", "/api/v1/silences"):
+        refused = door.http.post(path, json=body | {"matchers": matchers})
+        assert refused.status_code == 422
+        assert "these matchers fit every alert" in refused.json()["faults"][0]["problem"]
+    needed = body | {"matchers": [*matchers, 'severity=~".+"']}
+    assert door.http.post("/api/v1/silences", json=needed).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("ends", "kept"),
+    [
+        ("2040-01-01T00:00:00Z", "2040-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        ("9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_a_silence_may_last_to_the_end_of_the_calendar(ends: str, kept: str) -> None:
+    door = Door()
+    asked = {
+        "matchers": ["item=x"],
+        "starts_at": "0001-01-01T00:00:00+14:00",
+        "ends_at": ends,
+        "owner": "a",
+        "reason": "b",
+    }
+    assert door.http.post("/api/v1/silences/preview", json=asked).status_code == 200
+    made = door.http.post("/api/v1/silences", json=asked)
+    assert (made.status_code, made.json()["ends_at"]) == (201, kept)
+    assert door.http.get("/api/v1/silences").json() == [made.json()]
 
 
 def test_silences_are_previewed_made_listed_and_ended() -> None:
@@ -389,10 +425,10 @@ def test_a_body_that_is_no_json_is_refused_with_the_reason(
     assert (answer.status_code, said in answer.json()["faults"][0]["problem"]) == (400, True)
 
 
-def test_another_senders_webhook_is_told_whose_this_door_takes() -> None:
+def test_an_unknown_webhook_is_told_what_to_send() -> None:
     for body in ({"event_id": 1, "host": "db7"}, {"Type": "Notification"}):
         answer = Door().http.post("/webhooks/alertmanager", json=body)
-        assert "Alertmanager's and Grafana's" in answer.json()["faults"][0]["problem"]
+        assert '{"alerts": [' in answer.json()["faults"][0]["problem"]
 
 
 def test_alerts_that_a_webhook_left_out_are_counted() -> None:
@@ -408,3 +444,11 @@ def test_whatever_is_refused_is_told_in_one_form() -> None:
     door = Door()
     for answer in (door.http.get("/nothing"), door.http.get("/api/v2/alerts")):
         assert answer.json()["faults"][0]["problem"] in {"Not Found", "Method Not Allowed"}
+
+
+def test_who_sends_to_the_first_api_is_told_the_address_of_the_second() -> None:
+    door = Door()
+    answer = door.http.post("/api/v1/alerts", json=[{"labels": {"alertname": "x"}}])
+    assert answer.status_code == 410
+    assert "/api/v2/alerts" in answer.json()["faults"][0]["problem"]
+    assert door.http.get("/api/v1/alerts").status_code == 200

@@ -188,3 +188,33 @@ def test_a_crash_before_the_first_line_of_a_new_file_breaks_nothing(path: Path) 
     assert verify(path) == []
     path.with_name(f"{path.name}.1").unlink()
     assert verify(path) == [], "the new file stands for itself"
+
+
+def test_a_disk_without_room_for_a_further_file_costs_the_audit_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = Audit(path, most_bytes=300)
+    for number in range(6):
+        audit.note("begin", command_id=f"c{number}")
+    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    real = os.open
+
+    def full(file: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(file, flags, mode)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "open", full)
+        for _ in range(GENERATIONS):
+            with pytest.raises(OSError, match="No space"):
+                audit.note("begin", command_id="full")
+    stranger = os.open(path.parent / "stranger", os.O_RDWR | os.O_CREAT)
+
+    assert {name: (path.parent / name).read_bytes() for name in before} == before
+    audit.note("begin", command_id="c6")
+    assert os.fstat(stranger).st_size == 0, "no line goes to what has the number of a closed file"
+    assert verify(path) == []
+    assert [len(audit.entries(f"c{number}")) for number in range(7)] == [1] * 7
+    os.close(stranger)
+    audit.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from services.healer.actions.audit import StoreBook
 from services.healer.actions.cluster_executor import ClusterOrders, StoreEnvelope
 from services.healer.agent.remediate import Remediator
 from services.healer.model.action import CLUSTER_ORDERS, LEASES, Lease
-from services.healer.remediations import Remediation, Step
+from services.healer.remediations import Remediation, Step, StepFailed
 from services.healer.remediations.audit import verify_lines
 from services.healer.remediations.restart_pod import RestartPod
 from shared.cluster import Object
@@ -49,6 +49,8 @@ class Pods(RestartPod):
             raise KilledError
 
     def happened(self, step: Step) -> bool:
+        if WORLD["silent"]:
+            raise StepFailed("the API server would not say")
         return WORLD["uid"] != step.identity
 
 
@@ -61,7 +63,7 @@ WORLD: dict[str, Any] = {}
 
 class Replicas:
     def __init__(self) -> None:
-        WORLD.update(uid="old", deleted=0, dies=False)
+        WORLD.update(uid="old", deleted=0, dies=False, silent=False)
         self.desk = Desk(POLICY)
         self.sent: list[Message] = []
 
@@ -80,7 +82,9 @@ class Replicas:
             yield Unit()
 
     def replica(self, name: str) -> ClusterOrders:
-        clock = lambda: self.desk.now  # noqa: E731 - three words
+        def clock() -> datetime:
+            return self.desk.now
+
         remedies: dict[str, Remediation] = {"restart-pod": Pods(namespaces=("shop",))}
         book = StoreBook(self.desk.store.transaction, clock)
         remediator = Remediator(remedies, book, clock, StoreEnvelope(self.unit))
@@ -127,6 +131,22 @@ def test_a_healer_killed_between_doing_and_recording_repeats_nothing(replicas: R
     assert verify_lines(lines) == []
     assert sum(b'"event": "intend"' in line for line in lines) == 1
     assert sum(b'"event": "done"' in line for line in lines) == 1
+
+
+def test_an_order_of_which_it_is_not_known_whether_it_was_done_is_given_up_and_not_repeated(
+    replicas: Replicas,
+) -> None:
+    replicas.fire()
+    WORLD["dies"] = True
+    with pytest.raises(KilledError):
+        replicas.replica("a").run()
+    WORLD.update(dies=False, silent=True)
+    for _ in range(4):
+        replicas.desk.now += timedelta(minutes=3)
+        with suppress(StepFailed):
+            replicas.replica("b").run()
+    assert [order.status for order in replicas.orders()] == ["answered"]
+    assert WORLD["deleted"] == 1
 
 
 def test_the_kill_switch_and_a_newer_lease_forbid_an_order_that_waits(replicas: Replicas) -> None:

@@ -19,7 +19,7 @@ from services.healer.correlation.settings import Correlation
 from services.healer.model.notification import STANDINGS
 from services.healer.model.policy import Group
 from shared.contracts import CorrelationChanged, RuleDecide, SeriesRef
-from shared.contracts.healing import RuleState
+from shared.contracts.correlation import RuleState
 from shared.service import Context
 from tests.unit.healer.test_acting import Desk
 from tests.unit.healer.test_incidents import NOW, anomaly, cleared
@@ -128,7 +128,7 @@ def decide(desk: Desk, rule: CorrelationChanged, *, accept: bool) -> list[Correl
 @pytest.fixture
 def desk() -> Desk:
     made = Desk({"rules": [{"level": "suggest"}]}, flapping={"start": 1000.0})
-    made._table[RuleDecide] = made.handlers.deciding.rule_decide
+    made._table[RuleDecide] = made.handlers.decisions.rule_decide
     return made
 
 

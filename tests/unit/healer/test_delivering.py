@@ -64,9 +64,11 @@ class Post:
         with self.desk.store.transaction() as records:
             yield _Unit(records)
 
-    def replica(self) -> Deliverer:
+    def replica(self, *, alone: bool = False) -> Deliverer:
         failing = FailingChannels(self.desk.handlers.dispatch, timedelta(minutes=10))
-        return Deliverer(self.channel, Tools(), self.unit, lambda: self.desk.now, KEEP, failing)
+        return Deliverer(
+            self.channel, Tools(), self.unit, lambda: self.desk.now, KEEP, failing, alone=alone
+        )
 
     def statuses(self) -> Counter[str]:
         with self.desk.store.transaction() as records:
@@ -176,6 +178,17 @@ def test_what_a_killed_replica_was_sending_is_sent_by_the_other_when_its_time_is
     assert post.other.taken == [], "the first may still be sending"
     post.desk.later(181)
     second.run()
+    assert len(post.other.taken) == 1
+
+
+def test_what_was_being_sent_is_sent_at_once_by_the_next_process_where_there_is_one_alone() -> None:
+    post = Post()
+    post.desk.take(trouble())
+    post.other.answer = lambda _id: (_ for _ in ()).throw(Killed())
+    with pytest.raises(Killed):
+        post.replica(alone=True).run()
+    post.other.answer = lambda _id: None
+    post.replica(alone=True).run()
     assert len(post.other.taken) == 1
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from services.healer.model.notice import Summary
+from services.healer.model.notice import Notice, Summary
 from services.healer.notify.channels import ChannelRefused, ChannelUnavailable, Tools
 from services.healer.notify.delivery import Deliverer
 from services.healer.notify.failing_channels import FailingChannels
+from services.healer.notify.render.title import title
+from services.healer.people.reachability import problems
+from services.healer.settings import HealerSettings
+from shared.service import Context
 from tests.unit.healer.test_alerting import trouble
 from tests.unit.healer.test_delivering import KEEP, Other, Post, Spoken
 from tests.unit.healer.test_incidents import Desk
+
+OUT_AND_BACK = ["first cannot be reached", "first can be reached again"]
 
 
 class TwoWays(Post):
@@ -50,10 +56,22 @@ def test_a_channel_that_keeps_failing_is_reported_once_and_catches_up() -> None:
     post.other.answer = lambda _id: None
     post.run_for(15)
     assert len(post.other.taken) == 1, "what waited has come"
+    assert post.about_channels() == OUT_AND_BACK
     post.other.answer = lambda _id: ChannelUnavailable("404 no_service")
     post.desk.take(trouble("b"))
     post.run_for(30)
-    assert post.about_channels() == ["first cannot be reached"] * 2, "a new failure is new"
+    assert post.about_channels() == [*OUT_AND_BACK, OUT_AND_BACK[0]], "a new failure is new"
+
+
+def test_a_channel_that_refused_a_notice_and_then_fails_is_reported_as_out_of_reach() -> None:
+    post = TwoWays()
+    post.other.answer = lambda _id: ChannelRefused("552 too large")
+    post.desk.take(trouble("a"))
+    post.run_for(1)
+    post.other.answer = lambda _id: ChannelUnavailable("timed out")
+    post.desk.take(trouble("b"))
+    post.run_for(30)
+    assert post.about_channels() == ["first did not take a notice", OUT_AND_BACK[0]]
 
 
 def test_a_notice_that_is_given_up_is_reported_at_once_and_a_flood_of_them_once() -> None:
@@ -78,3 +96,76 @@ def test_a_notice_that_cannot_be_made_costs_itself_alone() -> None:
     post.run_for(2)
     assert len(post.other.taken) == 1
     assert post.about_channels() == ["first did not take a notice"]
+
+
+class OneOfTwo(Spoken):
+    """A channel with two recipients."""
+
+    def recipients(self) -> tuple[str, ...]:
+        return ("ann@example.org", "bob@example.org")
+
+    def send(self, notice: Notice | Summary, recipient: str, tools: Tools) -> None:
+        if recipient.startswith("ann"):
+            raise ChannelRefused("550 no such user")
+        super().send(notice, recipient, tools)
+
+
+def _answering(*channels: Spoken) -> tuple[Desk, list[Deliverer]]:
+    post = Post()
+    desk = post.desk = Desk(mail_to="", channels=channels)
+    failing = FailingChannels(desk.handlers.dispatch, timedelta(minutes=10))
+    return desk, [
+        Deliverer(each, Tools(), post.unit, lambda: desk.now, KEEP, failing) for each in channels
+    ]
+
+
+def _run(desk: Desk, deliverers: list[Deliverer]) -> None:
+    for _ in range(3):
+        desk.later(10)
+        for deliverer in deliverers:
+            deliverer.run()
+
+
+def test_that_one_recipient_refuses_is_told_to_the_others_of_its_channel() -> None:
+    channel = OneOfTwo(name="mail", other=Other())
+    desk, deliverers = _answering(channel)
+    desk.take(trouble("a"))
+    _run(desk, deliverers)
+    told = [notice for notice in desk.notices() if notice.message_id in channel.other.taken]
+    assert [notice.kind for notice in told] == ["firing", "channel"]
+    assert title(told[1]) == "[critical] channel: mail ann@example.org did not take a notice"
+
+
+def test_the_channels_of_escalations_hear_of_a_failing_one_if_nobody_else_does() -> None:
+    first, pager = Other(), Other()
+    first.answer = lambda _id: ChannelRefused("550 no such user")
+    desk, deliverers = _answering(
+        Spoken(name="first", other=first), Spoken(name="pager", other=pager, escalation_only=True)
+    )
+    desk.take(trouble("a"))
+    _run(desk, deliverers)
+    (told,) = [notice for notice in desk.notices() if notice.message_id in pager.taken]
+    assert told.kind == "channel"
+
+
+def test_the_doctor_names_a_recipient_that_refused_until_it_takes_one_or_is_gone() -> None:
+    other = Other()
+    other.answer = lambda _id: ChannelRefused("550 no such user")
+    desk, deliverers = _answering(Spoken(name="first", other=other))
+
+    def found(settings: HealerSettings) -> list[str]:
+        with desk.store.transaction() as records:
+            return problems(settings, Context(desk.now, "", 1, records))
+
+    desk.take(trouble("a"))
+    _run(desk, deliverers)
+    assert found(desk.settings) == [
+        "first refused a notice and has taken none since: 550 no such user"
+    ]
+    assert (
+        found(desk.settings.model_copy(update={"channels": (Spoken(name="x", other=other),)})) == []
+    )
+    other.answer = lambda _id: None
+    desk.take(trouble("b"))
+    _run(desk, deliverers)
+    assert found(desk.settings) == []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from services.healer.agent.samplers.filesystems import mount_points
+from services.healer.agent.samplers import filesystems
+from services.healer.agent.samplers.filesystems import Room, mount_points, of_a_pool
 
 _TYPES = (
     "nodev\tsysfs\nnodev\ttmpfs\nnodev\toverlay\nnodev\tnfs4\n\text4\n\tbtrfs\n\tsquashfs\n\txfs\n"
@@ -54,6 +57,19 @@ def test_file_systems_in_memory_are_watched_but_those_given_to_containers_are_no
     assert _watched(_ROOT, *given, *here) == ["/", "/dev/shm", "/tmp"]
 
 
+def test_datasets_of_a_pool_are_one_disk_and_one_with_a_quota_is_its_own() -> None:
+    datasets = [
+        f"36 35 0:{n} / /{name} rw - zfs {name} rw,xattr"
+        for n, name in enumerate(("tank", "tank/home", "other", "tank/ro"), 70)
+    ]
+    found = mount_points("\n".join([_ROOT, *datasets[:3]]), _TYPES)
+    assert found == {"/": "", "/tank": "tank", "/tank/home": "tank", "/other": "other"}
+    home, root, quota = Room("/tank/home", 60, 10), Room("/tank", 20, 10), Room("/tank/q", 9, 1)
+    assert of_a_pool([home, root, quota]) == [Room("/tank", 80, 10), quota]
+    assert of_a_pool([quota]) == [quota]
+    assert of_a_pool([Room("/a", 5, 0), Room("/b", 7, 0)]) == [Room("/a", 12, 0)]
+
+
 def test_others_machines_disks_and_the_kernels_own_are_not_asked() -> None:
     nfs, kernel = _mount("0:60", "/nfs", "nfs4"), _mount("0:21", "/sys", "sysfs")
     assert _watched(_ROOT, nfs, kernel) == ["/"]
@@ -66,3 +82,21 @@ def test_the_root_counts_whatever_it_is_and_what_hides_another_counts_alone() ->
     spaced = _mount("8:7", "/my\\040disk", "ext4")
     assert _watched(overlay, hidden, over, spaced) == ["/", "/data", "/my disk"]
     assert _watched(overlay, over, hidden) == ["/", "/data"]
+
+
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"], ids=ascii)
+def test_a_mount_point_with_an_end_of_line_in_its_name_hides_no_other(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / f"a{end}b"
+    odd.mkdir()
+    mounts, types = tmp_path / "mountinfo", tmp_path / "filesystems"
+    found = [_ROOT, _mount("8:9", str(odd), "ext4"), _mount("8:5", str(tmp_path), "ext4")]
+    mounts.write_bytes("\n".join([*found, ""]).encode())
+    types.write_text(_TYPES)
+    monkeypatch.setattr(filesystems, "_MOUNTS", mounts)
+    monkeypatch.setattr(filesystems, "_TYPES", types)
+
+    readings = filesystems.FileSystems().sample()
+
+    assert len([each for each in readings if each.item == "df.bytes.used.percent"]) == 3

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,12 @@ from services.healer.health.records import HEALTH
 from services.healer.health.score import WEIGHTS, Alarms, Hour, health, of_group, terms
 from services.healer.health.worker import HealthWorker
 from services.healer.model.policy import Group
+from shared.columns import Array
 from shared.contracts import HealthReported
-from shared.samples import encode, from_rows
+from shared.samples import encode, from_rows, labels_text
+from shared.snapshots import Stored, pack
 from shared.store import Store
+from shared.stream_clock import BACK_AFTER
 from tests.unit.healer.test_acting import Desk
 from tests.unit.healer.test_incidents import NOW, NOW_MS, anomaly, prediction
 
@@ -86,13 +90,16 @@ def test_the_trend_is_in_points_a_day() -> None:
 
 class Snapshots:
     def __init__(self) -> None:
-        self.kept: list[tuple[str, bytes]] = []
+        self.kept: list[tuple[str, Stored]] = []
 
-    def write(self, offset: int, data: bytes) -> None:
-        self.kept.insert(0, (str(offset), data))
+    def write(self, offset: int, arrays: Mapping[str, Array]) -> None:
+        self.kept.insert(0, (str(offset), Stored(pack(offset, arrays))))
 
-    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+    def newest_first(self) -> Iterator[tuple[str, Stored]]:
         yield from self.kept
+
+    def begin_again(self) -> None:
+        raise AssertionError("its stream is the same one")
 
 
 class Remembered(kept.Book):
@@ -175,6 +182,73 @@ def test_a_day_that_comes_late_counts_though_heartbeats_have_moved_the_clock() -
     assert (times[0].timestamp() * 1000, len(times)) == (NOW_MS, 24 * 4), "a quarter each"
     again = worker.process(999, encode(from_rows([("h1", "cpu.idle", "", NOW_MS, 5.0)])))
     assert list(again) == [], "what was sent twice counts once"
+
+
+def test_a_gateway_whose_clock_was_a_year_ahead_stops_no_reports() -> None:
+    store, memory = Snapshots(), Remembered()
+    worker = HealthWorker(0, store, memory)
+    year = 365 * 24 * 60
+    for minute in range(10):
+        worker.process(minute, batch(minute, cpu_idle=80.0, mem_memused_percent=40.0))
+    worker.process(10, batch(year, cpu_idle=80.0, mem_memused_percent=40.0))
+    for beat in range(BACK_AFTER):
+        worker.process(11 + beat, encode(from_rows([], NOW_MS + 600_000 + beat * 15_000)))
+        if beat == 3:
+            worker.snapshot(11 + beat)
+            worker = HealthWorker(0, store, memory)
+            assert worker.restore() == 11 + beat
+    before = len(memory.told)
+    for minute in range(12, 80):
+        at = NOW_MS + minute * 60_000
+        rows = [("h2", "cpu.idle", "", at, 80.0 if minute % 2 else 0.0)]
+        worker.process(20 + minute, encode(from_rows(rows, at)))
+    later = memory.told[before:]
+    assert len(later) > 10, "more than one a quarter of an hour"
+    assert all(report.at < NOW + timedelta(hours=2) for report in later)
+    assert all(hour.hour <= NOW_MS // 3_600_000 + 2 for hour in memory.past(["h2"])["h2"])
+
+
+def test_series_and_machines_that_come_and_go_do_not_add_up() -> None:
+    store, memory = Snapshots(), Remembered()
+    worker = HealthWorker(0, store, memory)
+    for hour in range(24 * 7):
+        at = NOW_MS + hour * 3_600_000
+        rows = [
+            ("h1", "df.bytes.used.percent", labels_text({"mount": f"/run/{hour}"}), at, 50.0),
+            ("h1", "cpu.idle", "", at, 80.0),
+            (f"pod-{hour}", "cpu.idle", "", at, 80.0),
+        ]
+        worker.process(hour, encode(from_rows(rows, at)))
+        if hour == 24 * 5:
+            worker.snapshot(hour)
+            worker = HealthWorker(0, store, memory)
+            assert worker.restore() == hour
+    assert len(worker._machines) < 30
+    assert len(worker._machines["h1"].values) < 30
+    assert len(memory.past(["h1"])["h1"]) == 24
+
+
+def test_a_machine_that_was_removed_counts_in_no_group_and_is_forgotten() -> None:
+    desk = Desk()
+    long_ago = NOW - timedelta(hours=2)
+    reports = [
+        HealthReported.model_validate({"name": name, "at": at, **health(values, Alarms(), [])})
+        for name, at, values in (
+            ("web-1", NOW, GOOD),
+            ("web-0", long_ago, {("df.bytes.used.percent", ""): 100.0}),
+        )
+    ]
+    with desk.store.transaction() as records:
+        kept.keep(records, reports)
+        (group,) = kept.groups(records, (Group(name="web", hosts="web-*"),), NOW)
+        assert isinstance(group, HealthReported)
+        assert (group.machines, group.score) == (1, 100.0)
+        gone = kept.Past(name="web-0", hours=(Hour(NOW_MS // 3_600_000 - 2, 75.0),))
+        here = kept.Past(name="web-1", hours=(Hour(NOW_MS // 3_600_000, 75.0),))
+        records.put_all(kept.PASTS, [gone, here])
+        kept.forget(records, NOW - timedelta(hours=1, minutes=30))
+        assert {each.name for each in records.find(HEALTH)} == {"web-1", "web"}
+        assert {each.name for each in records.find(kept.PASTS)} == {"web-1"}
 
 
 def test_machines_and_groups_are_kept_with_their_alarms() -> None:

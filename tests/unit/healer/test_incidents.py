@@ -38,7 +38,7 @@ from shared.contracts import (
     RemediationVerified,
     Vote,
 )
-from shared.contracts.alerts import Direction, SeriesRef, Severity
+from shared.contracts.alerts import ClearedReason, Direction, SeriesRef, Severity
 from shared.contracts.message import deterministic_id
 from shared.contracts.remediation import EvidenceRow, RemediationStep
 from shared.service import Context
@@ -79,6 +79,10 @@ class Desk:
         self.store = Store("sqlite://")
         self.now = NOW
         self.uptime = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Begin as a process does that finds the store as another one has left it."""
         handlers = self.handlers = Handlers(self.settings, lambda: self.uptime)
         self._table: dict[type[Message], Callable[..., Iterable[Message]]] = {
             AnomalyDetected: handlers.anomaly_detected,
@@ -138,6 +142,13 @@ def cleared(of: AnomalyDetected) -> AnomalyCleared:
     return AnomalyCleared(
         event_id=of.event_id, series=of.series, family=of.family, time_ms=NOW_MS, value=50.0
     )
+
+
+def vanished(of: AnomalyDetected, value: float = 95.2) -> AnomalyCleared:
+    """The end of an alert whose series sends nothing any more, an hour before now."""
+    last_ms = NOW_MS - 3_600_000
+    gone = {"value": value, "reason": ClearedReason.SERIES_ENDED, "last_sample_ms": last_ms}
+    return cleared(of).model_copy(update=gone)
 
 
 def prediction(number: int = 1, revision: int = 1, seconds: float = 0) -> AlarmPredicted:
@@ -319,6 +330,7 @@ def test_the_ledger_tells_the_saved_the_foreseen_and_the_missed() -> None:
         "came_true": 1,
         "false": 0,
         "averted": 1,
+        "ended": 0,
         "saved": 1,
         "alarms": 2,
         "missed": 1,
@@ -537,7 +549,9 @@ def test_a_batch_of_alarms_costs_the_same_number_of_statements_whatever_its_size
         statements: list[str] = []
         with desk.store.unit() as unit:
             engine = unit.records._connection.engine
-            event.listen(engine, "before_cursor_execute", lambda *a: statements.append(a[2]))  # noqa: B023
+            event.listen(
+                engine, "before_cursor_execute", lambda *a, noted=statements: noted.append(a[2])
+            )
             read_ahead(batch, unit.records)
             for message in batch:
                 list(desk.handlers.anomaly_detected(message, Context(NOW, "", 1, unit.records)))

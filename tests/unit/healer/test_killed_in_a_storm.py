@@ -10,11 +10,15 @@ import pytest
 
 from services.healer.handlers import Handlers
 from services.healer.model.notice import Summary
-from services.healer.model.notification import NOTICES, STANDINGS, STORM
+from services.healer.model.notification import NOTICES, STANDINGS, STORM, StormState
+from services.healer.notify import passes, storms
+from services.healer.notify.render.mail import build
+from services.healer.notify.settings import Storm
 from shared.service import Context
+from shared.store import StoreUnavailable
 from tests.notification_passes import KilledError, notify
 from tests.unit.healer.test_alerting import RULE, over, trouble
-from tests.unit.healer.test_incidents import Desk
+from tests.unit.healer.test_incidents import NOW, Desk, prediction
 
 ROOTS = [trouble(f"switch{n}", "switch.up", rack=f"r{n}") for n in range(4)]
 EFFECTS = [trouble(f"h{n}-{r}", rack=f"r{r}") for r in range(4) for n in range(2)]
@@ -49,7 +53,7 @@ def interrupted(desk: Desk, part: int) -> bool:
 
 
 def rows(desk: Desk) -> Counter[str]:
-    """How often people were notified of each series' opening."""
+    """Return how often people were notified of each series' opening."""
     return Counter(row.series.host for told in desk.notices() for row in told.lines())
 
 
@@ -93,3 +97,47 @@ def test_a_summary_that_no_channel_wants_is_written_down_as_well() -> None:
     with desk.store.transaction() as records:
         assert records.count(STANDINGS) == {"told": 9, "held": 8}
         assert len(records.find(NOTICES)) == 1
+
+
+def test_a_storm_of_weeks_goes_on_to_be_told() -> None:
+    how = Storm(alerts=8)
+    state = StormState()
+    for _ in range(1200):
+        state = storms.goes_on(state, 9, NOW, how)
+    assert state.next_at == NOW + timedelta(seconds=how.max_interval_s)
+
+
+def test_a_part_of_a_pass_that_fails_keeps_no_other_back() -> None:
+    done: list[int] = []
+
+    def transaction(part: int) -> None:
+        if part % 2:
+            raise ValueError(part)
+        done.append(part)
+
+    with pytest.raises(ValueError, match="1"):
+        passes.make(range(6), transaction)  # type: ignore[arg-type]
+    assert done == [0, 2, 4]
+
+
+def test_a_store_that_is_away_ends_the_pass_at_once() -> None:
+    tried: list[int] = []
+
+    def transaction(part: int) -> None:
+        tried.append(part)
+        raise StoreUnavailable
+
+    with pytest.raises(StoreUnavailable):
+        passes.make(range(6), transaction)  # type: ignore[arg-type]
+    assert tried == [0]
+
+
+@pytest.mark.parametrize("at_ms", [2**62, 10**400], ids=["large", "larger"])
+def test_a_prediction_for_a_time_beyond_the_calendar_is_told(at_ms: int) -> None:
+    desk = Desk()
+    times = {"crossing_ms": at_ms, "earliest_ms": -at_ms, "latest_ms": at_ms}
+    desk.take(prediction().model_copy(update=times))
+    desk.later(60)
+    (notice,) = desk.notices()
+    assert "9999-01-01" in notice.opening
+    build(notice, "a@example.org", ("b@example.org",), "https://barograph.example.org")

@@ -13,10 +13,11 @@ import pytest
 
 from services.healer.model.notice import Notice
 from services.healer.notify.render.mail import build
-from services.healer.notify.render.numbers import quantity, span
-from services.healer.notify.render.text import title as subject
+from services.healer.notify.render.numbers import span
+from services.healer.notify.render.title import title as subject
 from shared.contracts.alerts import BandPoint, Point, SeriesRef
 from shared.contracts.remediation import EvidenceRow, EvidenceTable
+from shared.quantity import quantity
 
 NOW = datetime(2026, 1, 1, 10, 0, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)
@@ -68,7 +69,8 @@ def part(mail: EmailMessage, kind: str) -> Any:
     (found,) = [
         p
         for p in mail.walk()
-        if p.get_content_type() == kind and p.get_filename() != "evidence.txt"
+        if p.get_content_type() == kind
+        and p.get_filename() not in {"evidence.txt", "plot-dark.png"}
     ]
     return found.get_content()
 
@@ -80,7 +82,8 @@ def text_of(mail: EmailMessage) -> str:
 def test_a_prediction_says_everything_a_person_needs() -> None:
     mail = reread(notice())
     assert mail["Subject"] == (
-        "[critical] predicted: df.bytes.used.percent on host17 reaches 90 % in 20 h"
+        "[critical] predicted: df.bytes.used.percent of /log on host17 is 80.2 % and reaches 90 % "
+        "in 20 h; please look before 02:00:00 UTC"
     )
     text = part(mail, "text/plain")
     wanted = (
@@ -109,11 +112,14 @@ def test_the_plot_is_inside_the_page() -> None:
         "multipart/related",
         "text/html",
         "image/png",
+        "image/png",
     ]
     picture = part(mail, "image/png")
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", picture[16:24]) == (880, 426)
-    assert "cid:plot" in part(mail, "text/html")
+    pictures = [p for p in mail.walk() if p.get_content_type() == "image/png"]
+    assert [p["content-id"] for p in pictures] == ["<plot>", "<plot-dark>"]
+    assert [f'src="cid:{name}"' in part(mail, "text/html") for name in ("plot", "plot-dark")]
     assert part(reread(notice(value=1, recent=notice().recent[:9])), "image/png") != picture
 
 
@@ -227,9 +233,7 @@ def test_nothing_in_a_notice_becomes_a_header_or_markup() -> None:
 
 def test_unknown_and_infinite_numbers_are_said_not_drawn() -> None:
     values = (float("nan"), float("inf"), 1.0, 2.0)
-    recent = tuple(
-        Point.model_construct(time_ms=MS + k, value=value) for k, value in enumerate(values)
-    )
+    recent = tuple(Point(time_ms=MS + k, value=value) for k, value in enumerate(values))
     mail = reread(notice().model_copy(update={"value": float("nan"), "recent": recent}))
     assert "unknown" in part(mail, "text/plain")
 
@@ -242,6 +246,7 @@ def test_unknown_and_infinite_numbers_are_said_not_drawn() -> None:
         (3 * 2**30, "bytes per second", "3 GiB per second"),
         (123456.7, "sockets", "123\u202f457 sockets"),
         (0.5, "", "0.5"),
+        (1.7976931348623157e308, "", "1.8e+308"),
     ],
 )
 def test_quantities(value: float, unit: str, words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+import psutil
 import pytest
 
 from services.healer.agent import publishing
@@ -28,8 +29,11 @@ class Counting(Sampler):
 class Broken(Sampler):
     items: ClassVar[tuple[str, ...]] = ("ss.closed",)
 
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
     def sample(self) -> list[Reading]:
-        raise OSError("no such file")
+        raise self.error
 
 
 class Broker:
@@ -142,10 +146,15 @@ def test_batches_given_up_while_others_are_sent_do_not_take_newer_ones_along(
     assert broker.values == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [OSError("no such file"), psutil.AccessDenied(1), KeyError("MemTotal"), ZeroDivisionError()],
+    ids=lambda error: type(error).__name__,
+)
 def test_a_broken_sampler_is_left_out_and_named_once(
-    clock: Clock, capsys: pytest.CaptureFixture[str]
+    clock: Clock, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
-    samples, broker = make(Broken(), Counting()), Broker()
+    samples, broker = make(Broken(error), Counting()), Broker()
     read(samples, clock, 3)
     samples.send(broker)
 

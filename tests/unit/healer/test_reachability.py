@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.healer.model.canary import CANARIES, CanaryState
 from services.healer.model.notification import DELIVERIES
 from services.healer.notify.channels.webhook import Webhook
 from services.healer.people.reachability import problems
@@ -126,3 +127,22 @@ def test_each_open_critical_alert_that_nobody_heard_of_is_named_with_what_holds_
     assert found.until == NOW + timedelta(hours=1)
     desk.take(over(trouble()))
     assert missed() == []
+
+
+@pytest.mark.parametrize(
+    ("every_s", "state", "late"),
+    [
+        (60, {"ok_at": NOW - timedelta(seconds=200)}, False),
+        (60, {"ok_at": NOW - timedelta(seconds=241), "began": NOW}, True),
+        (60, {"began": NOW - timedelta(seconds=241)}, True),
+        (60, {}, False),
+        (0, {"ok_at": NOW - timedelta(days=1)}, False),
+    ],
+)
+def test_a_canary_that_no_longer_comes_through_is_a_problem(
+    every_s: float, state: dict[str, Any], late: bool
+) -> None:
+    desk = Desk(canary_every_s=every_s)
+    with desk.store.transaction() as records:
+        records.put(CANARIES, CanaryState(**state))
+    assert ("The canary's alarm has not come through" in found(desk)) == late

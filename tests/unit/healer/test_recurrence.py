@@ -15,7 +15,7 @@ from services.healer.notify import recurrence
 from services.healer.notify.silences import Recurrence
 
 ZONE = ZoneInfo("UTC")
-FIRST = datetime(2024, 1, 31, 22, 30)  # noqa: DTZ001 - local time
+FIRST = datetime(2024, 1, 31, 22, 30)
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 
@@ -125,7 +125,7 @@ def test_a_rule_that_is_none_or_never_opens_is_refused_with_the_reason(rule: str
 def test_an_end_in_universal_time_is_understood_in_the_windows_own_zone() -> None:
     window = Recurrence(
         rule="RRULE:FREQ=DAILY;UNTIL=20240103T210000Z",
-        first=datetime(2024, 1, 1, 22, 30),  # noqa: DTZ001 - local time
+        first=datetime(2024, 1, 1, 22, 30),
         timezone="Europe/Berlin",
         duration_s=60,
     )
@@ -134,7 +134,7 @@ def test_an_end_in_universal_time_is_understood_in_the_windows_own_zone() -> Non
 
 
 def test_a_first_start_within_a_second_is_a_start() -> None:
-    first = datetime(2024, 1, 31, 22, 30, 15, 123456)  # noqa: DTZ001 - local time
+    first = datetime(2024, 1, 31, 22, 30, 15, 123456)
     window = Recurrence(rule="FREQ=DAILY", first=first, duration_s=60)
     assert window.open_at(first.replace(tzinfo=UTC)) is not None
 

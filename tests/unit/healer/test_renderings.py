@@ -10,7 +10,7 @@ import pytest
 from services.healer.model.notice import Notice
 from services.healer.notify.channels import Channel, Tools, parse
 from services.healer.notify.render.mail import build
-from services.healer.notify.render.text import title
+from services.healer.notify.render.title import title
 from tests.unit.healer.stories import STORIES
 
 RUNBOOK = "https://wiki.example.org/disk?a=1&b=2"
@@ -31,7 +31,7 @@ def channel(**fields: Any) -> Channel:
 
 
 def rendered(kind: str, told: Notice) -> str:
-    """What is sent, as one text."""
+    """Return what is sent, as one text."""
     address = {"url": "https://hooks.example.org/x"}
     match kind:
         case "mail":

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.healer.model.notice import Notice
-from services.healer.notify.render.text import plain, title
+from services.healer.notify.render.text import plain
+from services.healer.notify.render.title import title
 from shared.contracts import ItemRead, RemediationExecute
 from tests.unit.healer import test_acting as acting
 from tests.unit.healer.stories import STORIES, likely
@@ -41,7 +42,7 @@ def test_the_mail_of_a_story_says_what_it_said(name: str) -> None:
 
 def test_no_story_speaks_of_a_spike_where_a_value_fell() -> None:
     text = plain(STORIES["unlike_itself"]())
-    assert "a fall that is unlike it" in text
+    assert "unusual for it: a fall" in text
     assert "spike" not in text
     assert "alarm:" not in title(STORIES["unlike_itself"]())
 
@@ -58,8 +59,11 @@ def test_what_was_cleaned_in_time_is_not_told_under_another_ends_headline() -> N
     desk.later(40)
     titles = {title(mail) for mail in desk.mails()[1:]}
     assert titles == {
-        "[critical] resolved: queue.length on host1 is over",
-        "[critical] handled: df.bytes.used.percent on host1 is out of danger: 80 % → 9 %",
+        "[critical] resolved: queue.length on host1 has cleared: 1 now; no action needed",
+        (
+            "[critical] handled: df.bytes.used.percent of /var/log on host1 is out of danger: "
+            "80 % → 9 %; no action needed"
+        ),
     }
 
 
@@ -80,4 +84,4 @@ def test_the_last_step_of_an_escalation_names_no_further_one() -> None:
     told = STORIES["nobody_answered"]()
     assert isinstance(told, Notice)
     assert "Nobody has acknowledged it." in told.opening
-    assert "Nobody else is called." in told.next_step
+    assert "Nobody else is notified." in told.next_step

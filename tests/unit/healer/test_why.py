@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from services.healer.model.decision_log import EVENTS
 from services.healer.people.acknowledgement import NotFound
-from services.healer.people.why import Story, story, why
+from services.healer.people.why import Story, stands, story, why
+from shared.cli.narrative import is_alert, tell
 from shared.contracts import AlertChanged, ItemRead, RemediationExecute
-from shared.healing_story import is_alert, tell
 from shared.service import Context
 from tests.unit.healer.test_alerting import over, put, silence, trouble
 from tests.unit.healer.test_incidents import (
@@ -44,7 +44,7 @@ def test_a_prediction_handled_in_time_is_told_as_that_everywhere() -> None:
     (mail,) = desk.mails()
     assert mail.opening == (
         "/var/log on host1: predicted to reach 90 % at 00:01:00 (31 %); clean-logs did 1 step and "
-        "freed 977 KiB at 00:00:00 UTC; 80 % → 9 %; no alarm fired. Nothing to do."
+        "freed 977 KiB at 00:00:00 UTC; 80 % → 9 %; no alarm fired. No action is needed."
     )
     (told,) = asked(desk, "host1")
     assert [fact.kind for fact in told.facts] == [
@@ -74,6 +74,18 @@ def test_what_was_held_says_by_what_and_until_when_and_what_nobody_heard_of_says
         ended.facts[-1].sentence == "nobody was notified: it ended before anybody had heard of it"
     )
     assert asked(desk, "host1", "other.item") == []
+
+
+def test_a_list_of_alerts_learns_the_same_of_those_that_are_known() -> None:
+    desk = Desk()
+    put(desk, silence())
+    changed = only(desk.take(trouble()), AlertChanged)
+    with desk.store.transaction() as records:
+        context = Context(desk.now, "", 1, records)
+        found = stands([changed.alert_id, "unknown"], context)
+        told = story(changed.alert_id, (), context)
+    (stand,) = found.values()
+    assert (stand.standing, stand.held_by, stand.until) == ("held", "silence s1", told.until)
 
 
 def test_an_ended_alert_is_found_by_the_time_at_which_it_was_open() -> None:
@@ -136,7 +148,7 @@ def test_the_command_prints_the_story_and_no_terminal_codes(capsys) -> None:
     tell(shown)
     printed = capsys.readouterr().out
     assert "df.bytes.used.percent on host1 mount=/var/log" in printed
-    assert "no alarm fired. Nothing to do." in printed
+    assert "no alarm fired. No action is needed." in printed
     assert "read again after clean-logs: 80 % → 9 %; no alarm fired" in printed
     assert "mail a@example.org pending" in printed
     assert "\x1b" not in printed

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
 from io import StringIO
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import pytest
 from rich.console import Console
 
-from examples.demo import summary
+from examples.demo import parts, summary
 from examples.demo.noise import WithoutNotes
+from examples.demo.scene import PartFailedError
 from examples.demo.summary import Chapter
 from shared.embedded.stackfile import StackFile
 
+_T = TypeVar("_T")
 _NOTES = [
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n",
     "I0000 00:00:1795945873.191225   22217 port.cc:153] oneDNN custom operations are on.\n",
@@ -52,3 +58,68 @@ def test_the_summary_fits_its_width_and_leaves_links_and_tokens_whole(width: int
     words = " ".join(out.getvalue().split())
     assert sentences.strip() in words
     assert f"Mail: {mail}" in words
+
+
+def _mail(subject: str, text: str) -> EmailMessage:
+    mail = EmailMessage()
+    mail["Subject"] = subject
+    mail.set_content(text)
+    return mail
+
+
+class _Machine:
+    """A scene whose mails and alerts about the CPU are given: one more state at each look."""
+
+    def __init__(self, states: list[str]) -> None:
+        self.console = Console(file=StringIO())
+        self.mailbox = [_mail("[warning] predicted: cpu.idle", "Processes\n1 train.py")]
+        self.burning: list[str] = []
+        self.alerts = SimpleNamespace(take=self._take)
+        self._coming, self._events = states, list[dict[str, Any]]()
+
+    def _take(self) -> list[dict[str, Any]]:
+        if self._coming:
+            event = {"state": self._coming.pop(0), "series": {"item": "cpu.idle"}}
+            self._events.append({"key": f"alert.{event['state']}", **event})
+        return self._events
+
+    def mails(self) -> list[EmailMessage]:
+        return self.mailbox
+
+    def run(self, module: str) -> SimpleNamespace:
+        if not self.burning:
+            self.mailbox.append(_mail("[warning] alarm: cpu.idle", f"Processes\n2 {module}"))
+        self.burning.append(module)
+        return SimpleNamespace(kill=lambda: None)
+
+    def wait_for(self, what: str, look: Callable[[], _T | None], patience_s: float) -> _T:
+        for _ in range(5):
+            if (found := look()) is not None:
+                return found
+        raise PartFailedError(what)
+
+
+def _burnt(machine: Any) -> Iterator[Chapter]:
+    return parts.cpu(machine)
+
+
+def test_the_alert_that_its_own_jobs_raised_ends_before_the_demonstration_burns_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "slowness", lambda: 1.0)
+    machine = _Machine(["predicted", "firing", "resolved"])
+    (chapter,) = _burnt(machine)
+    assert set(machine.burning) == {"examples.demo.burn"}
+    assert chapter.mail == "[warning] alarm: cpu.idle"
+
+
+@pytest.mark.parametrize(("slowness", "why"), [(2.0, "others compute"), (1.0, "it does not end")])
+def test_a_machine_that_others_keep_busy_shows_the_mail_about_them(
+    monkeypatch: pytest.MonkeyPatch, slowness: float, why: str
+) -> None:
+    monkeypatch.setattr(parts, "slowness", lambda: slowness)
+    machine = _Machine(["firing"])
+    (chapter,) = _burnt(machine)
+    assert machine.burning == [], why
+    assert chapter.mail == "[warning] predicted: cpu.idle"
+    assert "Other programs keep this machine busy" in chapter.sentences

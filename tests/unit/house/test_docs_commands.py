@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import jsonschema
 import pytest
 import yaml
 from fastapi import FastAPI
@@ -27,6 +26,7 @@ from pydantic import TypeAdapter
 from typer.exceptions import TyperException
 from typer.main import get_command
 
+from scripts import release
 from services.client.api.app import create_app as client_app
 from services.client.groups import GroupRights
 from services.client.job_file import read_job_file
@@ -36,14 +36,15 @@ from services.detector.overrides import Overrides
 from services.detector.settings import EngineSettings
 from services.healer.api.app import create_app as healer_app
 from services.healer.api.dependencies import Healer
+from services.healer.incidents.alertmanager_alerts import OutsideAlert
 from services.healer.jobs.rules import JobRule
 from services.healer.model.policy import Policy
 from services.healer.notify.channels import parse
 from services.healer.notify.settings import Alerting
 from services.healer.notify.silences import Silence
 from services.healer.settings import HealerSettings
-from shared import cli
-from shared.config_cli import faults_of
+from shared import cli, observe
+from shared.cli.config import faults_of
 from shared.contracts import JobSubmit
 from shared.documents.http_page import ABSENT
 from shared.documents.settings_page import service_settings
@@ -53,7 +54,7 @@ from shared.tfjob.importing import import_tfjob
 from tests.documented import PAGES, ROOT, Block, assignments, blocks, commands, indented, inline
 
 SHELL = blocks("sh")
-LANGUAGES = {"sh", "json", "toml", "yaml", "python", "ini", "text", "mermaid", ""}
+LANGUAGES = {"sh", "json", "toml", "yaml", "python", "ini", "text", "mermaid", "javascript", ""}
 OTHER_PROGRAMS = {
     *("amqp-publish", "cat", "cd", "curl", "docker", "echo", "eval", "git", "grep", "head", "helm"),
     *("kubectl", "ls", "mkdir", "openssl", "rabbitmq-plugins", "rabbitmqctl", "rm", "sh", "tar"),
@@ -79,6 +80,9 @@ WHOLE_JOB = {
 }
 JSON: dict[str, Callable[[Any], object]] = {
     "docs/how-to/alert-lifecycle.md#0": Alerting.model_validate,
+    "docs/how-to/alert-lifecycle.md#4": lambda body: [
+        OutsideAlert.model_validate(alert) for alert in body["alerts"]
+    ],
     "docs/how-to/channels.md#0": parse,
     "docs/how-to/channels.md#1": TypeAdapter(tuple[JobRule, ...]).validate_python,
     "docs/how-to/channels.md#3": lambda channel: parse([channel]),
@@ -108,6 +112,7 @@ TOML: dict[str, Callable[[Any], object]] = {
 PROMETHEUS = {"docs/how-to/alert-lifecycle.md#2", "docs/how-to/send-metrics.md#0"}
 ALERTMANAGER = {"docs/how-to/alert-lifecycle.md#3"}
 VALUES = {"docs/how-to/install-on-kubernetes.md#6", "docs/how-to/install-on-kubernetes.md#7"}
+ADAPTER = {"docs/how-to/scale.md#3"}
 COMPOSE_OVERRIDES = {"docs/how-to/who-may-do-what.md#2"}
 JOB_FILES = {"docs/how-to/run-a-job.md#1"}
 TFJOBS = {"docs/how-to/run-a-job.md#7"}
@@ -117,6 +122,7 @@ READERS = [
     *PROMETHEUS,
     *ALERTMANAGER,
     *VALUES,
+    *ADAPTER,
     *COMPOSE_OVERRIDES,
     *JOB_FILES,
     *TFJOBS,
@@ -133,6 +139,13 @@ def test_every_block_has_a_language_that_is_looked_at() -> None:
 
 def test_every_block_of_values_has_a_reader() -> None:
     assert {str(block) for block in blocks("json", "toml", "yaml")} == set(READERS)
+
+
+def test_rules_of_prometheus_adapter_ask_for_metrics_that_there_are() -> None:
+    (rules,) = (yaml.safe_load(b.text) for b in blocks("yaml") if str(b) in ADAPTER)
+    (rule,) = rules["rules"]["external"]
+    assert rule["seriesQuery"] in Path(observe.__file__).read_text()
+    assert "<<.LabelMatchers>>" in rule["metricsQuery"]
 
 
 def test_no_output_hides_a_command() -> None:
@@ -376,6 +389,9 @@ def test_values_of_the_chart_fit_its_schema(block: Block) -> None:
     chart = ROOT / "charts/barograph"
     schema = json.loads((chart / "values.schema.json").read_text())
 
+    # Imported here: its formats take a second, which every process of the unit tests would pay.
+    import jsonschema
+
     jsonschema.validate(yaml.safe_load(block.text), schema)
 
 
@@ -401,6 +417,14 @@ def test_a_jobs_file_is_one(block: Block) -> None:
 @pytest.mark.parametrize("block", chosen(TFJOBS), ids=str)
 def test_a_tfjob_can_be_imported(block: Block) -> None:
     import_tfjob(block.text.encode())
+
+
+def test_the_images_that_are_built_for_the_chart_are_all_that_it_runs() -> None:
+    ours = set(release.OURS)
+    loops = re.compile(r"^for s in ([a-z ]+); do\n +docker build", re.MULTILINE)
+    built = [set(names.split()) for block in SHELL for names in loops.findall(block.text)]
+    assert len(built) > 1
+    assert all(names == ours for names in built)
 
 
 def test_a_wrong_command_of_each_kind_is_found() -> None:

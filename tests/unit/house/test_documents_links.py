@@ -20,3 +20,22 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
     broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
 
     assert broken == []
+
+
+def test_the_index_of_decisions_lists_every_decision() -> None:
+    index = ROOT / "docs/decisions/README.md"
+
+    assert sorted(LINK.findall(index.read_text())) == sorted(
+        page.name for page in index.parent.glob("[0-9]*.md")
+    )
+
+
+def test_the_architecture_page_names_files_that_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    files = [f"/{path.relative_to(ROOT)}" for path in (ROOT / "services").rglob("*.py")]
+    files += [f"/{path.relative_to(ROOT)}" for path in (ROOT / "shared").rglob("*.py")]
+    modules = re.findall(r"`([\w/]+\.py)`", page)
+    folders = re.findall(r"`((?:services|shared)/[\w/]+)`", page)
+
+    assert [name for name in modules if not any(file.endswith(f"/{name}") for file in files)] == []
+    assert [name for name in folders if not (ROOT / name).exists()] == []

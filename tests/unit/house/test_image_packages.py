@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 SERVICES = ("client", "task", "autospec", "detector", "predictor", "healer")
 _PROGRAM = """\
@@ -59,6 +61,12 @@ def imported(
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_needs_no_package_beside_those_of_its_image(service: str) -> None:
     done = imported(f"services.{service}.main", absent(service))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("service", ["detector", "predictor"])
+def test_the_build_of_an_image_compiles_its_kernels_with_its_packages_alone(service: str) -> None:
+    done = imported(f"services.{service}.compiling", absent(service))
     assert done.returncode == 0, done.stderr
 
 

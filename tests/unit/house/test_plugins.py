@@ -13,6 +13,8 @@ import pytest
 from tests.documented import ROOT, blocks
 from tests.plugins import install
 
+pytestmark = pytest.mark.slow
+
 DETECTOR = """
 from typing import ClassVar
 import numpy as np
@@ -100,7 +102,7 @@ def python(*words: str, path: Path | None = None, **env: str) -> subprocess.Comp
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -81,13 +82,18 @@ def test_the_supervisor_gives_a_service_only_what_it_knows(
 ) -> None:
     stack = Stack(tmp_path)
     stack.plan_addresses()
-    for key, value in stack.environment(name).items():
+    given = stack.environment(name)
+    for key, value in given.items():
         monkeypatch.setenv(key, value)
 
     settings = settings_class(MODULES[name]).load(name)
 
     assert settings.state_dir == tmp_path / name
     assert settings.store_url.get_secret_value() == f"sqlite:///{tmp_path / name}.db"
+    # Services are started beside the servers: by then every server must have its port.
+    ports = {key: urlsplit(value).port for key, value in given.items() if "://127." in value}
+    ports |= {"mailbox": urlsplit(stack.file.smtp_url).port}
+    assert [key for key, port in ports.items() if not port and "STORE" not in key] == []
 
 
 OLD_NAMES = [

@@ -40,6 +40,7 @@ def _reference(values: np.ndarray, order: tuple[int, int, int], trend: str):
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("integrated", [False, True])
 def test_the_stationarity_statistics_are_those_of_statsmodels(seed: int, integrated: bool) -> None:
@@ -70,6 +71,7 @@ def test_as_many_differences_are_taken_as_a_series_was_integrated() -> None:
     assert differences(noise.cumsum().cumsum(), *limits) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phi", "theta"),
     [([0.6], [0.3]), ([1.2, -0.5], [0.4]), ([], [0.7, 0.2]), ([0.9], []), ([0.5, 0.2], [0.3, 0.4])],

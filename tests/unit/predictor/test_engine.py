@@ -11,11 +11,13 @@ from services.predictor.behaviour import behaviour_of, clean_ups_of
 from services.predictor.engine import Engine
 from services.predictor.forecasters import CannotForecast, Forecast
 from services.predictor.forecasters.base import Floats
+from services.predictor.ledger import Ledger
 from services.predictor.selection import Choice, Selector
 from services.predictor.settings import EngineSettings
 from shared.contracts import AlarmPredicted, Message, PredictionWithdrawn, SeriesRef
 from shared.items import Behaviour
 from shared.samples import from_rows
+from shared.weeks import KEPT_WEEKS
 
 _DISK = "df.bytes.used.percent"
 _QUICK = EngineSettings(
@@ -60,10 +62,10 @@ def test_a_predicted_alarm_is_forecast_again_at_every_second_step_only(
     made, forecast = [0], Selector.forecast
 
     def counted(
-        self: Selector, choices: Sequence[Choice], histories: Sequence[Floats]
+        self: Selector, choices: Sequence[Choice], *known: Sequence[Floats]
     ) -> list[Forecast | CannotForecast]:
         made[0] += len(choices)
-        return forecast(self, choices, histories)
+        return forecast(self, choices, *known)
 
     monkeypatch.setattr(Selector, "forecast", counted)
     counts = []
@@ -84,6 +86,53 @@ def test_a_level_disk_is_not_predicted_to_fill() -> None:
 
 def test_what_is_already_beyond_the_threshold_is_not_predicted() -> None:
     assert _feed(Engine(_QUICK), np.linspace(91, 99, 40)) == []
+
+
+def _hourly(engine: Engine, values: np.ndarray, item: str) -> list[AlarmPredicted]:
+    events: list[Message] = []
+    for hour, value in enumerate(values):
+        events += engine.process(from_rows([("host", item, "", hour * 3_600_000, float(value))]))
+    return [event for event in events if isinstance(event, AlarmPredicted)]
+
+
+def test_what_goes_beyond_the_threshold_within_a_step_is_not_predicted() -> None:
+    rising = np.repeat(_filling(45), 2)
+    for newest, predictions in ((89.0, 1), (95.0, 0)):
+        engine = Engine(_QUICK.model_copy(update={"resolution_s": 2, "min_points": 45}))
+        events = _feed(engine, np.r_[rising, newest])
+        assert [type(event) for event in events] == [AlarmPredicted] * predictions
+
+
+def test_a_disk_is_forecast_a_week_ahead_and_what_swings_a_day() -> None:
+    noise = np.random.default_rng(4).normal(scale=0.05, size=400)
+    disk = _hourly(Engine(EngineSettings()), 40 + 0.1 * np.arange(400) + noise, _DISK)
+    # It reaches 90 at hour 500; the half of its history that tells of so much ahead was there.
+    assert len(disk[0].forecast) == 168
+    assert "within 168 hours" in disk[0].sentence
+    assert 100 < (disk[0].crossing_ms - disk[0].time_ms) / 3_600_000 < 170
+    assert disk[0].crossing_ms == pytest.approx(500 * 3_600_000, abs=12 * 3_600_000)
+    load = EngineSettings(thresholds={"load.1min": 90}, days_ahead={})
+    (first, *_) = _hourly(Engine(load), 70 + 0.1 * np.arange(200) + noise[:200], "load.1min")
+    assert len(first.forecast) == 24
+
+
+def test_a_young_disk_is_not_forecast_further_than_half_of_what_is_known() -> None:
+    settings = EngineSettings()
+    assert settings.furthest(_DISK) == 168
+    assert settings.furthest("cpu.idle") == 24
+    assert [settings.ahead(168, points) for points in (20, 100, 336, 672)] == [24, 50, 168, 168]
+    # Where a week is most of the history that is kept, or more, it cannot tell of one.
+    assert EngineSettings(points=600).furthest(_DISK) == 24
+    assert EngineSettings(resolution_s=1).furthest(_DISK) == 24
+
+
+def test_no_disk_is_predicted_to_be_more_than_full() -> None:
+    events = _feed(Engine(_QUICK), np.r_[np.full(20, 30.0), 30 + 3.5 * np.arange(1, 16)])
+    predicted = [event for event in events if isinstance(event, AlarmPredicted)]
+    assert predicted
+    for event in predicted:
+        assert 90 <= event.predicted_value <= 100
+        assert max(point.upper for point in event.forecast) <= 100
 
 
 def test_a_sudden_alarm_is_counted_as_missed() -> None:
@@ -176,6 +225,31 @@ def test_the_ledger_counts_how_often_the_intervals_held() -> None:
     assert score.judged >= 24
     assert score.coverage is not None
     assert 0.8 < score.coverage <= 1
+
+
+def test_the_ledger_counts_by_week_what_it_counts_in_all() -> None:
+    engine = Engine(_QUICK)
+    _feed(engine, 86 + np.random.default_rng(6).normal(scale=0.8, size=200))
+    ledger = engine.episodes.ledger
+    weeks, score = ledger.weeks[_DISK], ledger.scores[_DISK]
+    assert sum(week.judged for week in weeks.values()) == score.judged > 0
+    assert sum(week.inside for week in weeks.values()) == score.inside
+    assert sum(week.chances for week in weeks.values()) == score.chances > 0
+    assert sum(week.squares for week in weeks.values()) == pytest.approx(score.squares)
+    restored = Engine(_QUICK)
+    restored.restore(engine.snapshot())
+    assert restored.episodes.ledger.weeks == ledger.weeks
+
+
+def test_the_newest_weeks_are_kept_whenever_they_are_counted() -> None:
+    ledger = Ledger()
+    for week in (50, 10, *range(40, 60)):
+        score, own = ledger.judged(_DISK, week)
+        score.judged += 1
+        own.judged += 1
+    assert sorted(ledger.weeks[_DISK]) == list(range(60 - KEPT_WEEKS, 60))
+    assert ledger.weeks[_DISK][50].judged == 2
+    assert ledger.scores[_DISK].judged == 22
 
 
 def test_what_is_far_from_its_threshold_costs_no_forecast() -> None:

@@ -120,7 +120,7 @@ def test_a_value_is_judged_once_by_the_forecast_that_waited_for_it() -> None:
 
 
 def _decided(chance: float, beyond: list[bool]) -> list[tuple[float, bool]]:
-    """What is said of a forecast of three steps from 10 on, step by step."""
+    """Return what is said of a forecast of three steps from 10 on, step by step."""
     coverage, row = Coverage(3), np.array([0])
     coverage.state.grow(1)
     coverage.keep(0, 10, around(np.zeros(3), np.ones(3)), chance)
@@ -148,12 +148,12 @@ def test_the_brier_score_is_judged_by_what_the_usual_share_would_have_scored() -
 
 
 def _nearness(values: np.ndarray, limit: float, horizon: int = 24) -> list[bool]:
-    nearness, row = Nearness(horizon), np.array([0])
+    nearness, row = Nearness(), np.array([0])
     nearness.state.grow(1)
     found = []
     for value in values:
         nearness.update(row, np.array([value]))
-        found.append(bool(nearness.near(row, np.array([limit]))[0]))
+        found.append(bool(nearness.near(row, np.array([limit]), np.array([horizon]))[0]))
     return found
 
 

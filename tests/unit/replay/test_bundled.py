@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from shared.cli import complete
@@ -14,6 +15,7 @@ from shared.cli import complete
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_the_documented_replay_prints_reduction_accuracy_and_missed_alarms() -> None:
     text = (ROOT / "docs" / "how-to" / "replay.md").read_text()
     (command,) = re.findall(r"```sh\nbarograph (replay examples/[^`]*)```", text)

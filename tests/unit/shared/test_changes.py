@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from shared.changes import with_changes
+from shared.changes import changed, with_changes
 
 
 class Point(BaseModel):
@@ -29,3 +31,32 @@ def test_a_misspelt_field_is_refused() -> None:
 def test_a_value_that_does_not_fit_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         with_changes(Point(x=1), **changes)
+
+
+class _Point(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    at: int
+    value: float = 0.0
+
+
+def test_a_changed_copy_has_the_other_values_and_the_rest_of_the_first() -> None:
+    first = _Point(at=1, value=2.0)
+    assert changed(first, value=3.0) == _Point(at=1, value=3.0)
+    assert first == _Point(at=1, value=2.0)
+
+
+def test_a_name_that_is_no_field_is_refused() -> None:
+    with pytest.raises(ValueError, match="_Point has no field colour, size"):
+        changed(_Point(at=1), size=1, colour="red", at=2)
+
+
+def test_copies_are_changed_in_no_other_way() -> None:
+    root = Path(__file__).parents[3]
+    found = [
+        path.relative_to(root).as_posix()
+        for folder in ("services", "shared", "replay", "bench")
+        for path in sorted((root / folder).rglob("*.py"))
+        if "model_copy(update=" in path.read_text()
+    ]
+    assert found == ["shared/changes.py"]

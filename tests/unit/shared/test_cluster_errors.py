@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shared.cluster.cluster import _checked
 from shared.cluster.errors import (
     ClusterError,
     ClusterUnavailable,
@@ -39,6 +40,20 @@ def test_the_class_says_what_to_do(status: int, kind: type[ClusterError]) -> Non
 
 def test_an_answer_without_words_is_told_by_its_status() -> None:
     assert str(error_of("GET /x", 404, {})) == "GET /x: Not Found"
+
+
+@pytest.mark.parametrize("status", [419, 520, 599])
+def test_a_status_that_only_a_proxy_knows_is_told_by_its_number(status: int) -> None:
+    error = error_of("GET /x", status, {})
+    assert str(error) == f"GET /x: status {status}"
+    assert isinstance(error, ClusterUnavailable) == (status >= 500)
+
+
+@pytest.mark.parametrize("status", [200, 502])
+@pytest.mark.parametrize("data", [b"[]", b'"ok"', b"1", b"<html>"])
+def test_what_is_no_answer_of_an_api_server_is_asked_for_again(status: int, data: bytes) -> None:
+    with pytest.raises(ClusterUnavailable):
+        _checked("GET /x", status, data)
 
 
 def test_every_fault_of_an_invalid_object_is_named() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,9 @@ from typer.testing import CliRunner
 from services.client.settings import ClientSettings
 from services.detector.settings import Settings as DetectorSettings
 from services.task.settings import TaskSettings
-from shared.cli import app
+from shared.cli import app, main
 from shared.embedded.stack import MODULES, Stack
-from shared.setting_sources import SERVICES
+from shared.setting_sources import SERVICES, read_config
 from shared.settings import SettingsError
 
 FILE = """
@@ -94,7 +96,20 @@ def test_check_names_every_fault_with_its_place_and_what_was_meant(
     assert f"{file}: client.http_port: " in said
 
 
-@pytest.mark.parametrize("content", [b"a = ", b"\xff", b"[" * 100_000, b"#" * 2**21])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a = ",
+        b"\xff",
+        b"[" * 100_000,
+        b"#" * 2**21,
+        b"metric_partitions = " + b"9" * 5_000,
+        b"metric_partitions = 0x" + b"f" * 5_000,
+        b"client" + b".a" * 3_000 + b" = 1",
+        'log_level = "INFO"'.encode("utf-16"),
+    ],
+    ids=["cut", "bytes", "deep", "large", "digits", "hexadecimal", "dotted", "UTF-16"],
+)
 def test_what_is_no_toml_is_refused_in_words(file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(SettingsError, match=r"barograph\.toml: "):
@@ -102,6 +117,54 @@ def test_what_is_no_toml_is_refused_in_words(file: Path, content: bytes) -> None
     file.unlink()
     with pytest.raises(SettingsError, match="No such file"):
         TaskSettings.load("task")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, said in ((tmp_path / "pipe", "not a file"), (tmp_path, "not a file")):
+        with pytest.raises(SettingsError, match=said):
+            read_config(path)
+    with pytest.raises(SettingsError, match="null byte"):
+        read_config(Path("a\x00b"))
+
+
+def test_a_file_of_another_editor_is_read(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbflog_level = "warn"\r\n[task]\r\nmax_members = 7\r\n')
+    settings = TaskSettings.load("task")
+    assert (settings.log_level, settings.max_members) == ("WARNING", 7)
+
+
+def test_a_service_that_is_no_table_and_a_level_that_is_none_are_named(file: Path) -> None:
+    file.write_text('log_level = "loud"\ntask = 7\n')
+    code, said = config("check")
+    assert code == 1
+    assert f"{file}: task: the settings of a service are a table: [task]" in said
+    assert f"{file}: log_level: Input should be 'DEBUG'" in said
+
+
+def test_a_terminal_of_another_encoding_costs_no_command(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text('[client]\nhealer_url = "http://b\u00fcro\u78c1"\n', encoding="utf-8")
+    shown = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(shown, encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["barograph", "config", "show", "client"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    sys.stdout.flush()
+    assert not ended.value.code
+    assert rb"http://b\xfcro\u78c1" in shown.getvalue()
+
+
+def test_show_masks_who_is_named_in_an_address(file: Path) -> None:
+    names = ("s3_url", "traces_url", "healer_url", "healer_api_url")
+    urls = (f'{name} = "https://ann:s3cr3t@host.example/v1"\n' for name in names)
+    file.write_text("[client]\n" + "".join(urls))
+    code, said = config("show", "client")
+    assert code == 0
+    assert "s3cr3t" not in said
+    assert said.count("https://**********@host.example/v1") == len(names)
 
 
 def test_show_tells_each_origin_and_masks_secrets(
@@ -125,8 +188,11 @@ def test_show_tells_each_origin_and_masks_secrets(
     assert config("show", "clinet")[0] == 1
 
 
-def test_the_file_becomes_values_of_the_chart(file: Path) -> None:
-    values = json.loads(config("values")[1])
+def test_the_file_becomes_values_of_the_chart_without_its_secrets(file: Path) -> None:
+    result = CliRunner().invoke(app, ["config", "values"])
+    assert "secret-of-the-file" not in result.output
+    assert f"note: {file}: client.api_token is a secret and left out" in result.stderr
+    values = json.loads(result.stdout)
     assert values["task"]["settings"]["log_level"] == "DEBUG"
     assert values["nodeAgent"]["settings"] == {"log_level": "WARNING", "metric_partitions": "8"}
     assert json.loads(values["detector"]["settings"]["engine"]) == {"max_series": 12345}
@@ -149,3 +215,9 @@ def test_a_stack_gives_way_to_what_was_asked_for_by_a_services_name(
     client = ClientSettings.load("client")
     assert (client.http_port, client.api_token.get_secret_value()) == (8123, "secret-of-the-file")
     assert stack.environment("healer")["BAROGRAPH_HEALER_SMTP_URL"] == "smtp://mail.example:25"
+
+
+def test_a_state_that_is_no_directory_ends_a_command_in_words() -> None:
+    result = CliRunner().invoke(app, ["status", "--state", "/dev/null"])
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert "is not a stack file" in result.output

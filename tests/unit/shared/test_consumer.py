@@ -49,10 +49,10 @@ class OpenLink:
     up = True
 
     def __init__(self, channel: OpenChannel) -> None:
-        self._channel = channel
+        self.channel = channel
 
     def open_channel(self, ready: Callable[[Any], None]) -> None:
-        ready(self._channel)
+        ready(self.channel)
 
     def call(self, function: Callable[[], None]) -> None:
         function()
@@ -123,3 +123,40 @@ def test_a_consumer_that_holds_too_much_begins_a_channel_that_takes_less() -> No
     deliver(consumer, channel, 6, b"x" * (1024 * 1024))
     assert channel.closed
     assert consumer.stop(30)
+
+
+def test_what_comes_on_a_channel_that_is_no_longer_its_own_goes_back_to_the_queue() -> None:
+    first, second = OpenChannel(), OpenChannel()
+    link = OpenLink(first)
+    consumer = QueueConsumer("q", lambda _batch: None)
+    consumer.connected(cast("Link", link))
+    link.channel = second
+    consumer.resume()
+    assert first.closed
+    first.closed = False
+    deliver(consumer, first, 1)
+    assert first.closed
+    assert not second.closed
+    assert consumer.stop(30)
+
+
+def test_a_delivery_on_its_way_to_the_pool_when_the_consumer_stops_is_left_to_the_broker() -> None:
+    channel, handled = OpenChannel(), list[int]()
+    consumer = QueueConsumer("q", lambda batch: handled.extend(d.tag for d in batch))
+    consumer.connected(cast("Link", OpenLink(channel)))
+
+    class StoppedMeanwhile(threading.Condition):
+        """The consumer is stopped by another thread just before this one takes the lock."""
+
+        stopping = threading.Thread(target=lambda: consumer.stop(30))
+
+        def __enter__(self) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                self.stopping.start()
+                self.stopping.join(30)
+            return super().__enter__()
+
+    consumer._idle = StoppedMeanwhile()
+    deliver(consumer, channel, 1)
+    assert not handled
+    assert not channel.acked

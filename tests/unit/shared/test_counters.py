@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ _STEP_MS = 15_000
 
 
 def _told(item: str, values: Iterable[float], deriver: Deriver | None = None) -> list[float]:
-    deriver = deriver or Deriver()
+    deriver = Deriver() if deriver is None else deriver  # one that is empty is false
     found = []
     for turn, value in enumerate(values):
         points = deriver.apply(from_rows([("h", item, "", turn * _STEP_MS, value)]))
@@ -42,6 +43,28 @@ def test_a_gauge_that_is_called_a_count_is_told_by_its_values() -> None:
 def test_a_small_gauge_that_often_falls_to_nothing_is_no_counter() -> None:
     values = [float(turn % 3) for turn in range(60)]
     assert _told("queue_count", values)[-40:] == values[-40:]
+
+
+def test_a_gauge_that_calls_itself_a_total_or_is_declared_a_counter_is_told_by_its_values() -> None:
+    chance = random.Random(3)
+    values = [float(chance.randint(40, 60)) for _ in range(60)]
+    assert _told("nvlink_bandwidth_total", values)[-30:] == values[-30:]
+    deriver = Deriver()
+    row = from_rows([("h", "DCGM_FI_DEV_COUNT", "", -_STEP_MS, 50.0)])
+    deriver.apply(replace(row, counters=("DCGM_FI_DEV_COUNT",)))
+    assert _told("DCGM_FI_DEV_COUNT", values, deriver)[-30:] == values[-30:]
+
+
+def test_a_counter_that_is_a_little_behind_now_and_then_stays_one() -> None:
+    values = [float(turn * 30 - 40 * (turn % 60 == 59)) for turn in range(600)]
+    told = np.array(_told("fritz_wan_data_bytes_total", values))
+    assert np.isnan(told).sum() == 10
+    assert np.nanmedian(told) == 2.0
+
+
+def test_a_program_that_crashes_again_and_again_still_has_counters() -> None:
+    told = np.array(_told("x_total", [float(turn % 5 * 100) for turn in range(200)]))
+    assert np.nanmax(told) == pytest.approx(100 / 15)
 
 
 def test_a_service_that_is_restarted_every_day_still_has_a_counter() -> None:

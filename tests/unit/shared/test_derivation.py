@@ -49,8 +49,10 @@ def test_many_samples_of_a_counter_in_one_batch_give_the_same_rates() -> None:
     assert len(together) == 3
 
 
-def _disk(second: float, avail: float) -> list[tuple[str, str, str, int, float]]:
-    labels = {"mountpoint": "/", "device": "sda", "fstype": "ext4"}
+def _disk(
+    second: float, avail: float, kind: str = "ext4"
+) -> list[tuple[str, str, str, int, float]]:
+    labels = {"mountpoint": "/", "device": "sda", "fstype": kind}
     return [
         _raw("node_filesystem_size_bytes", second, 100.0, **labels),
         _raw("node_filesystem_free_bytes", second, 30.0, **labels),
@@ -62,6 +64,131 @@ def test_disk_use_is_computed_as_df_does() -> None:
     points = _points(Deriver().apply(from_rows(_disk(5, 20.0))))
     # 70 used of 70 + 20.
     assert points == {("df.bytes.used.percent", '{"mount":"/"}', 5000): pytest.approx(77.777, 1e-3)}
+
+
+@pytest.mark.parametrize("kind", ["squashfs", "iso9660", "fuse.snapfuse", "fuse.squashfuse_ll"])
+def test_an_image_that_can_only_be_full_is_no_full_disk(kind: str) -> None:
+    points = _points(Deriver().apply(from_rows(_disk(5, 0.0, kind))))
+    assert not [item for item, _, _ in points if item.startswith("df.")]
+
+
+def test_a_file_system_that_can_only_be_read_is_no_full_disk() -> None:
+    labels = {"mountpoint": "/", "device": "sda", "fstype": "ext4"}
+
+    def scrape(second: int, read_only: float) -> list[float]:
+        rows = [
+            *_disk(second, 0.0),
+            _raw("node_filesystem_files", second, 10.0, **labels),
+            _raw("node_filesystem_files_free", second, 0.0, **labels),
+            _raw("node_filesystem_readonly", second, read_only, **labels),
+        ]
+        points = _points(deriver.apply(from_rows(rows)))
+        return [value for (item, _, _), value in points.items() if item.startswith("df.")]
+
+    deriver = Deriver()
+    assert np.isnan(scrape(5, 1.0)).all()
+    assert scrape(15, 0.0) == [100.0, 100.0]
+
+
+def _share_of(*mounts: dict[str, str], free: float = 20.0) -> dict[str, float]:
+    """The used share of each disk, by its labels, of file systems with these labels."""
+    deriver, found = Deriver(), {}
+    for turn in range(2):
+        deriver = Deriver.restored(deriver.snapshot())
+        rows = [
+            _raw(f"node_filesystem_{what}_bytes", 10 * turn, value, **labels)
+            for labels in mounts
+            for what, value in (("size", 100.0), ("free", free), ("avail", free))
+        ]
+        found = _points(deriver.apply(from_rows(rows)))
+    return {labels: value for (item, labels, _), value in found.items() if item.startswith("df.")}
+
+
+def _mounted(device: str, *mounts: str, kind: str = "ext4") -> list[dict[str, str]]:
+    return [{"device": device, "mountpoint": mount, "fstype": kind} for mount in mounts]
+
+
+def test_all_mounts_of_a_disk_are_one_disk_whichever_of_them_there_are() -> None:
+    pods = [f"/var/lib/kubelet/pods/{n}/volume-subpaths/x" for n in range(3)]
+    assert _share_of(*_mounted("/dev/sda1", "/", *pods)) == {'{"mount":"/"}': 80.0}
+    assert _share_of(*_mounted("/dev/sda1", *pods)) == {f'{{"mount":"{pods[0]}"}}': 80.0}
+    two = _share_of(*_mounted("/dev/sda1", "/a"), *_mounted("/dev/sdb1", "/b"))
+    assert len(two) == 2
+
+
+@pytest.mark.parametrize(("device", "kind"), [("tmpfs", "tmpfs"), ("/dev/fuse", "fuse")])
+def test_what_only_has_the_same_source_is_not_the_same_disk(device: str, kind: str) -> None:
+    assert len(_share_of(*_mounted(device, "/tmp", "/dev/shm", kind=kind))) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "mount"),
+    [
+        ("overlay", "/var/lib/docker/overlay2/1/merged"),
+        ("tmpfs", "/run/user/1000"),
+        ("tmpfs", "/run/credentials/systemd-journald.service"),
+        ("tmpfs", "/var/lib/kubelet/pods/1/volumes/kubernetes.io~secret/token"),
+    ],
+)
+def test_what_containers_and_services_are_given_is_no_disk(kind: str, mount: str) -> None:
+    assert _share_of(*_mounted(kind, mount, kind=kind), free=0.0) == {}
+
+
+def test_a_container_that_is_watched_like_a_machine_has_its_root() -> None:
+    assert _share_of(*_mounted("overlay", "/", kind="overlay")) == {'{"mount":"/"}': 80.0}
+
+
+def test_windows_has_drives_processors_and_memory() -> None:
+    rows = [
+        row
+        for second in (0, 10)
+        for row in (
+            *[
+                _raw("windows_cpu_time_total", second, second / 2, core=f"0,{n}", mode="idle")
+                for n in range(2)
+            ],
+            *[
+                _raw(f"windows_logical_disk_{what}_bytes", second, value, volume=volume)
+                for volume in ("C:", "HarddiskVolume1")
+                for what, value in (("size", 100.0), ("free", 5.0))
+            ],
+            _raw("windows_cs_physical_memory_bytes", second, 100.0),
+            _raw("windows_memory_physical_total_bytes", second, 100.0),
+            _raw("windows_memory_available_bytes", second, 40.0),
+        )
+    ]
+    points = _points(Deriver().apply(from_rows(rows)))
+    at = 10_000
+    assert points["cpu.idle", "", at] == 50.0
+    assert points["df.bytes.used.percent", '{"mount":"C:"}', at] == 95.0
+    assert points["mem.memused.percent", "", at] == 60.0
+    assert not [labels for item, labels, _ in points if "Harddisk" in labels and "df." in item]
+
+
+@pytest.mark.parametrize(("device", "many"), [("sda", 1), ("nvme0n1", 1), ("dm-0", 0), ("md0", 0)])
+def test_a_volume_on_a_disk_is_not_busy_beside_it(device: str, many: int) -> None:
+    rows = [
+        _raw("node_disk_io_time_seconds_total", second, second * 0.9, device=device)
+        for second in (0, 10)
+    ]
+    points = _points(Deriver().apply(from_rows(rows)))
+    assert [value for (item, _, _), value in points.items() if item.startswith("disk.")] == [
+        90.0
+    ] * many
+
+
+@pytest.mark.parametrize(("device", "many"), [("eth0", 2), ("veth12ab", 1), ("docker0", 1)])
+def test_a_virtual_interface_has_no_speed_to_be_at_the_end_of(device: str, many: int) -> None:
+    rows = [
+        row
+        for second in (0, 10)
+        for row in (
+            _raw("node_network_receive_bytes_total", second, second * 1e8, device=device),
+            _raw("node_network_speed_bytes", second, 1.25e6, device=device),
+        )
+    ]
+    points = _points(Deriver().apply(from_rows(rows)))
+    assert len({item for item, _, time_ms in points if item.startswith("net.")}) == many
 
 
 def test_a_scrape_in_pieces_gives_its_point_when_the_last_piece_has_come() -> None:
@@ -103,6 +230,17 @@ def test_load_is_per_core_and_memory_and_network_are_shares() -> None:
     assert points["mem.memused.percent", "", 0] == 75.0
     assert points["net.if.in.bytes", '{"interface":"eth0"}', 10_000] == 500.0
     assert points["net.if.in.usage", '{"interface":"eth0"}', 10_000] == 50.0
+
+
+def test_a_sum_too_large_for_a_number_costs_its_own_point() -> None:
+    rows = [
+        *[_raw("node_cpu_seconds_total", 0, 0.0, cpu=c, mode="idle") for c in "ab"],
+        *[_raw("node_cpu_seconds_total", 1, 1.7e308, cpu=c, mode="idle") for c in "ab"],
+        _raw("temperature", 1, 20.0),
+    ]
+    points = _points(Deriver().apply(from_rows(rows)))
+    assert np.isnan(points.pop(("cpu.idle", "", 1_000)))
+    assert points == {("temperature", "", 1_000): 20.0}
 
 
 def test_batches_of_any_cut_give_the_same_points() -> None:

@@ -15,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from shared.cli import app
-from shared.doctor import Finding, Healer, examine, shown
+from shared.cli.examination import Finding, examine, shown
+from shared.client.addresses import Address
+from shared.client.connection import Connection
 
 WELL = {
     "/readyz": {"ok": True, "wrong": {}},
@@ -86,8 +88,9 @@ def found(
     metrics: dict[str, float] | None = None,
     late: timedelta = timedelta(0),
 ) -> list[Finding]:
-    with served(WELL | (answers or {}), METRICS | (metrics or {}), late=late) as (url, _):
-        return list(examine({"healer": url}, Healer(url, "t"), test_notice=True))
+    well = served(WELL | (answers or {}), METRICS | (metrics or {}), late=late)
+    with well as (url, _), Connection(Address(url, "t")) as healer:
+        return list(examine({"healer": url}, healer, test_notice=True))
 
 
 def test_what_is_well_is_said_to_be() -> None:
@@ -128,7 +131,7 @@ def test_a_replica_with_its_share_of_the_streams_is_well() -> None:
             "healer: samples",
             {},
             {'barograph_partition_unowned_seconds{partition="2"}': 90.0},
-            "1 are nobody's",
+            "1 have no owner",
         ),
         ("healer: outbox", {}, {"barograph_outbox_set_aside_messages": 2.0}, "2 can never"),
         ("healer: outbox", {}, {"barograph_outbox_messages": 5000.0}, "5000 messages wait"),
@@ -167,8 +170,7 @@ def test_a_canary_that_has_not_come_back_is_wrong() -> None:
     answers = WELL | {"/api/v1/reachability": WELL["/api/v1/reachability"] | {"canary_every_s": 0}}
     assert all(f.ok for f in found(answers, metrics) if f.check == "canary")
     # The last of two samples counts beside the first, so an own service tells of no success.
-    with served(WELL, METRICS) as (url, _):
-        silent = Healer(url, "")
+    with served(WELL, METRICS) as (url, _), Connection(Address(url, "")) as silent:
         findings = list(examine({}, silent, test_notice=False))
     (canary,) = [f for f in findings if f.check == "canary"]
     assert (canary.ok, canary.detail) == (False, "no round was complete yet")
@@ -180,9 +182,9 @@ def test_a_clock_that_is_off_is_named() -> None:
 
 
 def test_a_service_that_does_not_answer_is_named_and_the_rest_is_looked_at() -> None:
-    with served(WELL, METRICS) as (url, _):
+    with served(WELL, METRICS) as (url, _), Connection(Address(url, "")) as healer:
         healths = {"detector": "http://127.0.0.1:1", "healer": url}
-        findings = list(examine(healths, Healer(url, ""), test_notice=False))
+        findings = list(examine(healths, healer, test_notice=False))
     wrong = {f.check for f in findings if not f.ok}
     assert wrong == {"detector: ready", "detector: metrics"}
 

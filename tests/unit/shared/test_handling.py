@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +60,50 @@ def test_while_something_is_away_it_is_named_and_a_lost_channel_ends_the_waiting
 
     outcome = handling.settle([_delivery(1)], held)
     assert (outcome.done, outcome.set_aside) == ([], [])
-    assert seen[-1] == "no route to the database"
+    assert "no route to the database" in seen
+    assert handling.outage == "", "nobody waits for it any more"
+
+
+def test_of_a_batch_whose_channel_was_lost_nothing_is_waited_for() -> None:
+    def handle(_batch: Sequence[Delivery]) -> None:
+        lost.append(True)
+        raise BrokerUnavailable("away")
+
+    class Pauses(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            return self.is_set()
+
+    lost, pauses = list[bool](), list[float | None]()
+    handling = Handling("q", handle)
+    handling.stopped = Pauses()
+    outcome = handling.settle([_delivery(tag) for tag in range(1, 201)], lambda: not lost)
+    assert (outcome.done, outcome.set_aside) == ([], [])
+    assert pauses == [1.0], "its messages come again on the next channel, which this one keeps"
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_what_another_thread_meets_meanwhile_changes_nothing_for_this_one(away: bool) -> None:
+    calls = 0
+
+    def handle(_batch: Sequence[Delivery]) -> None:
+        nonlocal calls
+        calls += 1
+        if away and calls <= 4:
+            raise StoreUnavailable("away")
+
+    class OtherThread(Handling):
+        """Another thread's attempt ends, the other way, at the moment this one's has ended."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "outage" and calls in (1, 2, 3, 4):
+                value = "" if value else "away"
+            super().__setattr__(name, value)
+
+    handling = OtherThread("q", handle, pauses_s=_NO_PAUSES)
+    outcome = handling.settle([_delivery(1)], _held)
+    assert (outcome.done, outcome.set_aside) == ([1], [])
+    assert calls == (5 if away else 1)
 
 
 def test_what_fails_unforeseen_is_set_aside_and_its_neighbours_are_handled() -> None:

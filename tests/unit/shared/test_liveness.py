@@ -11,6 +11,7 @@ import pytest
 
 from shared.messaging import Delivery
 from shared.messaging.handling import Handling
+from shared.service.http import HttpServer
 from shared.service.liveness import (
     HANDLER_LIMIT_S,
     PARTITION_LIMIT_S,
@@ -78,6 +79,21 @@ def test_periodic_work_that_never_succeeds_is_named_with_its_error() -> None:
     (wrong,) = liveness.wrong().values()
     assert "no such member" in wrong
     turn.done()
+    assert liveness.wrong() == {}
+
+
+def test_an_http_server_that_has_ended_by_itself_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_sockets: object) -> None:
+        raise RuntimeError("no more descriptors")
+
+    liveness, http = _liveness(), HttpServer(lambda: None, "127.0.0.1", 0)
+    liveness.others["http"] = http.wrong
+    monkeypatch.setattr(http._server, "run", fails)
+    assert liveness.wrong() == {}
+    http.start()
+    http._thread.join(60)
+    assert liveness.wrong() == {"http": "its thread has ended"}
+    http.stop()
     assert liveness.wrong() == {}
 
 

@@ -49,6 +49,15 @@ from shared.machine import MAX_LENGTH, UNKNOWN, machine_for, machine_of
         ("büro-pc:9100", "xn--bro-pc-3ya"),
         ("BÜRO-PC", "xn--bro-pc-3ya"),
         (" web1 ", "web1"),
+        ("web1\uff1a9100", "web1"),
+        ("\uff57\uff45\uff42\uff11:\uff19\uff11\uff10\uff10", "web1"),
+        ("web1/", "web1"),
+        ("host=db7 port=5432 user=x password=secret", "db7"),
+        ("Data Source=db7;User Id=sa;Password=secret", "db7"),
+        ("Server=tcp:db7.example.com,1433;Password=secret", "db7.example.com"),
+        ("jdbc:sqlserver://db7:1433;databaseName=x;password=secret", "db7"),
+        ("jdbc:oracle:thin:scott/tiger@db7:1521:ORCL", "db7"),
+        ("jdbc:oracle:thin:@//[2001:db8::17]:1521/ORCL", "2001:db8::17"),
     ],
 )
 def test_every_way_to_write_a_machine_is_its_one_name(written: str, machine: str) -> None:
@@ -83,10 +92,21 @@ def test_what_is_no_name_still_tells_machines_apart() -> None:
         "m" * 301,
         "arn:aws:ec2:eu:1:instance/i-1",
         "arn:aws:ec2:eu:1:instance/i-2",
+        "/subscriptions/s/resourceGroups/g/virtualMachines/vm1",
+        "/subscriptions/s/resourceGroups/g/virtualMachines/vm2",
+        "projects/p/zones/z/instances/vm1",
+        "projects/p/zones/z/instances/vm2",
+        "/container1",
+        "/container2",
     ]
     names = [machine_for(text) for text in texts]
     assert len(set(names)) == len(texts)
     assert machine_for("build_:80") == machine_for("build_:9100")
+
+
+def test_no_name_made_of_a_connection_string_holds_its_password() -> None:
+    for text in ("user=x;Password=hunter2", "host=/run/pg user=x password=hunter2"):
+        assert "hunter2" not in machine_for(text)
 
 
 @given(st.text(max_size=400) | st.text(string.ascii_letters + ":.[]%/@-_ é0123456789", max_size=60))

@@ -1,7 +1,8 @@
-"""What a process may use is what its control group allows, not what the machine has."""
+"""The bound on a process' memory, and what of it the garbage collector looks through."""
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 from services.detector import settings
 from services.detector.settings import series_that_fit
 from shared.memory import memory_bytes
+from shared.service.garbage import keep_what_is_loaded
 
 
 def test_the_least_bound_counts(tmp_path: Path) -> None:
@@ -29,3 +31,13 @@ def test_a_small_process_takes_few_series(monkeypatch: pytest.MonkeyPatch) -> No
     assert 100_000 < series_that_fit() < 200_000
     monkeypatch.setattr(settings, "memory_bytes", lambda: 2**20)
     assert series_that_fit() == 1000
+
+
+def test_what_is_loaded_is_collected_no_more() -> None:
+    before = gc.get_freeze_count()
+    loaded = [[number] for number in range(1000)]
+    try:
+        keep_what_is_loaded()
+        assert gc.get_freeze_count() >= before + len(loaded)
+    finally:
+        gc.unfreeze()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from shared.cluster import Forbidden, Mirror, Mirrors, Object
+import pytest
+
+from shared.cluster import ClusterUnavailable, Forbidden, Gone, Mirror, Mirrors, Object
 from tests.waiting import eventually
 
 
@@ -104,8 +107,49 @@ def test_an_own_answer_is_taken_in_unless_it_is_older_than_what_is_known() -> No
     things.take_changed()
     things.learn(item("a", "x", 4))
     assert things.take_changed() == set()
-    things.learn(item("e", "z", 6))
+    things.learn(item("e", "z", 10))
     assert things.take_changed() == {"z"}
+
+
+def test_what_was_made_while_a_list_was_under_way_is_not_taken_for_deleted() -> None:
+    gone: list[str] = []
+    things, pages = mirror(item("a", "x", 5), gone=gone)
+    things._list()
+    listed = pages.get
+
+    def meanwhile(path: str, **query: str) -> Object:
+        answer = listed(path, **query)
+        things.learn(item("made", "y", 10))
+        things.learn(item("a", "changed", 11))
+        return answer
+
+    pages.get = meanwhile  # type: ignore[method-assign]
+    things._list()
+    assert gone == []
+    assert things.groups() == {"y", "changed"}
+
+
+def test_what_was_deleted_before_its_own_answer_came_stays_away() -> None:
+    things, _ = mirror()
+    things._list()
+    things._apply({"type": "ADDED", "object": item("made", "x", 10)})
+    things._apply({"type": "DELETED", "object": item("made", "x", 11)})
+    things.learn(item("made", "x", 10))
+    assert things.groups() == set()
+    things.learn(item("made", "x", 12))
+    assert things.groups() == {"x"}, "it was made again"
+
+
+def test_an_event_that_is_older_than_an_own_answer_brings_nothing_back() -> None:
+    things, _ = mirror(item("a", "x", 5))
+    things._list()
+    things.learn(item("a", "z", 12))
+    things._apply({"type": "MODIFIED", "object": item("a", "y", 10)})
+    things._apply({"type": "DELETED", "object": item("a", "y", 11)})
+    assert things.groups() == {"z"}
+    things._apply({"type": "MODIFIED", "object": item("a", "z", 12)})
+    things._apply({"type": "DELETED", "object": item("a", "z", 13)})
+    assert things.groups() == set()
 
 
 class Namespaces:
@@ -124,8 +168,8 @@ class Namespaces:
         raise Forbidden("no watching here", 403)
 
 
-def in_namespace(namespace: str, name: str, group: str) -> Object:
-    found = item(name, group)
+def in_namespace(namespace: str, name: str, group: str, version: int = 1) -> Object:
+    found = item(name, group, version)
     return found | {"metadata": found["metadata"] | {"namespace": namespace}}
 
 
@@ -145,7 +189,7 @@ def test_several_namespaces_are_read_as_one_and_a_refusing_one_holds_up_its_own_
     assert found == pods.get("vision", "a") != pods.get("home", "a")
     assert pods.get("gone", "a") is None
     assert len(pods.items()) == 2
-    pods.learn(in_namespace("vision", "b", "y"))
+    pods.learn(in_namespace("vision", "b", "y", 10))
     assert len(pods.of("y")) == 2
 
 
@@ -157,3 +201,40 @@ def test_without_its_home_nothing_is_taken_for_listed() -> None:
     eventually(lambda: refused.refused and pods._of["vision"].synced, "both answers")
     assert not pods.synced
     pods.stop()
+
+
+@pytest.mark.parametrize("answer", ["gone", "cut off", "silent"])
+def test_watches_that_end_at_once_are_not_begun_again_without_a_pause(
+    answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hasty(Pages):
+        watches = 0
+
+        def watch(self, *_: object, **_query: str) -> Any:
+            self.watches += 1
+            return self
+
+        def __iter__(self) -> Iterator[Object]:
+            if answer == "gone":
+                raise Gone("too old", 410)
+            if answer == "silent":
+                raise ClusterUnavailable("read timed out")
+            return iter(())
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    server: Any = Hasty()
+    things = Mirror(server, "/things")
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            things._stopping.set()
+        return things._stopping.is_set()
+
+    monkeypatch.setattr(things._stopping, "wait", wait)
+    things._follow()
+    assert server.watches <= 5
+    assert all(seconds > 0 for seconds in pauses)

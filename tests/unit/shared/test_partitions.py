@@ -10,28 +10,18 @@ import pytest
 from prometheus_client import REGISTRY
 
 from shared.contracts import Message
-from shared.messaging import BrokerUnavailable, Bus, Delivery
+from shared.messaging import BrokerUnavailable, Delivery
 from shared.messaging.envelope import PUBLISHED_MS
 from shared.service.partitions import PartitionOwner, Stage
+from tests.recording_bus import RecordingBus
 
 
-class _Bus(Bus):
-    """Never connected; keeps what it is asked to publish."""
-
-    def __init__(self) -> None:
-        super().__init__("amqp://detector:unused@127.0.0.1:1/%2F", "detector")
-        self.calls: list[list[Any]] = []
-        self.down = False
+class _Bus(RecordingBus):
+    """Publishes messages as they are, which here are numbers."""
 
     def prepare(self, message: Any, cause: Any = None) -> Any:
         del cause
         return message
-
-    def publish_prepared(self, outgoing: Iterable[Any], timeout_s: float = 60.0) -> None:
-        del timeout_s
-        if self.down:
-            raise BrokerUnavailable("no confirm")
-        self.calls.append(list(outgoing))
 
 
 class _Worker:
@@ -45,6 +35,9 @@ class _Worker:
 
     def restore(self) -> int | None:
         return None
+
+    def begin_again(self) -> None:
+        raise AssertionError("its stream is the same one")
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         del batch
@@ -158,6 +151,23 @@ def test_what_is_given_up_is_stored_first_and_then_another_ones(
     assert (worker.snapshots, worker.closed) == ([2], True)
     owner._handle(_deliveries(3))
     assert bus.calls == [[1, 2]], "what arrives after that is not worked on"
+
+
+def test_a_worker_that_cannot_be_closed_does_not_keep_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner, _, worker, _ = _owner()
+    unlocked: list[object] = []
+
+    def fails() -> None:
+        raise KeyError("the label of its metric")
+
+    monkeypatch.setattr(worker, "close", fails)
+    monkeypatch.setattr(owner.consumer, "submit", lambda function: function())
+    monkeypatch.setattr(owner._link, "call", unlocked.append)
+    owner._stage = Stage.OWNING
+    owner.give_up()
+    assert unlocked
 
 
 def test_what_was_in_work_when_the_lock_was_lost_is_neither_told_nor_stored() -> None:

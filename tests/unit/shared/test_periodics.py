@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 
 import pytest
 
 from shared.service import Periodic, Service
+from shared.service.liveness import Turn
+from shared.service.periodics import Periodics
 from shared.settings import ServiceSettings
 from tests.waiting import eventually
 
@@ -40,7 +43,26 @@ def test_a_clock_that_is_set_neither_stops_nor_hurries_periodic_work(
         before = called["often"]
         eventually(lambda: called["often"] > before + 3, "calls after the step")
         assert called["seldom"] == 1
-        assert not any(turn.wrong() for turn in service._liveness.turns.values())
+        assert not any(turn.wrong() for turn in service.liveness.turns.values())
     finally:
         service.stopping.set()
         service._periodics.join(30)
+
+
+def test_a_call_that_begins_as_the_service_stops_is_the_last_one() -> None:
+    class StoppedInBetween(threading.Event):
+        """Set, with everything woken, just after it was seen not to be."""
+
+        def is_set(self) -> bool:
+            seen = super().is_set()
+            if not seen and threading.current_thread() is not threading.main_thread():
+                self.set()
+                periodics.wake()
+            return seen
+
+    turns: dict[str, Turn] = {}
+    periodics = Periodics([], StoppedInBetween(), turns)
+    periodics.start(Periodic("seldom", 3600, lambda: None))
+    (thread,) = periodics._threads
+    thread.join(60)
+    assert not thread.is_alive(), "it waits for its next hour"

@@ -2,135 +2,29 @@
 
 from __future__ import annotations
 
-import threading
+import re
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pika.exceptions import ChannelClosedByBroker
-from pika.spec import Basic
 
 from shared.contracts import JobCancel
-from shared.messaging import Bus, Outgoing, Refused, Unpublishable
-from shared.messaging.limits import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, fault_of
+from shared.messaging import BrokerUnavailable, Bus, Outgoing, Refused, Unpublishable, Unroutable
+from shared.messaging.limits import MAX_HEADER_BYTES, MAX_MESSAGE_BYTES, encoded, fault_of
 from shared.messaging.link import Link
 from shared.messaging.publisher import ConfirmingPublisher
-
-
-class BrokerChannel:
-    """A channel to a broker that confirms everything but what it is told to mind."""
-
-    is_open = True
-
-    def __init__(self, link: BrokerLink) -> None:
-        self._link = link
-        self._count = 0
-        self.closed: list[Callable[..., None]] = []
-        self._confirm: Callable[[Any], None] = lambda _frame: None
-
-    def add_on_close_callback(self, function: Callable[..., None]) -> None:
-        self.closed.append(function)
-
-    def add_on_return_callback(self, function: object) -> None: ...
-
-    def confirm_delivery(
-        self, confirm: Callable[[Any], None], callback: Callable[[Any], None]
-    ) -> None:
-        self._confirm = confirm
-        callback(None)
-
-    def basic_publish(self, _exchange: str, key: str, body: bytes, *_: Any, **__: Any) -> None:
-        if key == "raises":
-            raise struct_like_error()
-        self._count += 1
-        tag = self._count
-        self._link.calls.append(lambda: self._answer(tag, key, body))
-
-    def _answer(self, tag: int, key: str, body: bytes) -> None:
-        if not self.is_open:
-            return
-        if key == "closes the connection":
-            self._link.lose(for_error=True)
-        elif key == "closes the channel":
-            self.is_open = False
-            for function in self.closed:
-                function(self, ChannelClosedByBroker(406, "too large"))
-        else:
-            self._link.published.append(body)
-            method = Basic.Ack(delivery_tag=tag, multiple=False)
-            self._confirm(SimpleNamespace(method=method))
-
-
-def struct_like_error() -> Exception:
-    return ValueError("argument out of range")
-
-
-class BrokerLink:
-    """Runs what it is asked to in a thread of its own, as a link does."""
-
-    up = True
-    last_error = ""
-
-    def __init__(self) -> None:
-        self.calls: list[Callable[[], None]] = []
-        self.published: list[bytes] = []
-        self.connections = 0
-        self.closed_for_error = False
-        self._parts: list[Any] = []
-        self._channel: BrokerChannel | None = None
-        self._wake = threading.Condition()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def add(self, part: Any) -> None:
-        self._parts.append(part)
-        self.call(self._connect)
-
-    def call(self, function: Callable[[], None]) -> None:
-        with self._wake:
-            self.calls.append(function)
-            self._wake.notify()
-
-    def later(self, _delay_s: float, function: Callable[[], None]) -> None:
-        self.call(function)
-
-    def open_channel(self, ready: Callable[[Any], None]) -> None:
-        self._channel = BrokerChannel(self)
-        ready(self._channel)
-
-    def worked(self) -> None: ...
-
-    def lose(self, *, for_error: bool) -> None:
-        if self._channel is not None:
-            self._channel.is_open = False
-        self.closed_for_error = for_error
-        self.last_error = "FRAME_ERROR"
-        for part in self._parts:
-            part.disconnected()
-        self._connect()
-
-    def _connect(self) -> None:
-        self.connections += 1
-        for part in self._parts:
-            part.connected(self)
-
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: bool(self.calls))
-                function = self.calls.pop(0)
-            function()
-
-
-def _message(number: int, key: str = "k", **changes: Any) -> Outgoing:
-    return Outgoing("jobs", key, b"%d" % number, f"m{number}", **changes)
+from tests.broker_links import BrokerChannel, BrokerLink, message
+from tests.waiting import eventually
 
 
 def _publish(*messages: Outgoing) -> tuple[BrokerLink, dict[int, str]]:
     link = BrokerLink()
     publisher = ConfirmingPublisher(cast("Link", link))
     try:
-        publisher.publish(messages, timeout_s=30)
+        publisher.publish(messages, timeout_s=60)
     except Unpublishable as error:
         return link, error.faults
     return link, {}
@@ -153,7 +47,7 @@ def _publish(*messages: Outgoing) -> tuple[BrokerLink, dict[int, str]]:
 def test_what_breaks_a_limit_is_told_and_its_neighbours_are_published(
     changes: dict[str, Any], reason: str
 ) -> None:
-    link, faults = _publish(_message(0), _message(1, **changes), _message(2))
+    link, faults = _publish(message(0), message(1, **changes), message(2))
     assert list(faults) == [1]
     assert reason in faults[1]
     assert link.published == [b"0", b"2"]
@@ -166,15 +60,35 @@ def test_the_largest_message_is_measured() -> None:
     assert "bytes" in fault_of(Outgoing("jobs", "k", b"x" * (MAX_MESSAGE_BYTES + 1), "m"))
 
 
+_TEXTS = st.one_of(
+    st.text(max_size=20),
+    st.sampled_from(["", "k" * 120, "k" * 256, "ä" * 128, "\ud800", "x" * MAX_HEADER_BYTES]),
+)
+_VALUES = st.one_of(_TEXTS, st.integers(), st.floats(), st.none(), st.lists(_TEXTS, max_size=2))
+
+
+@given(_TEXTS, _TEXTS, _TEXTS, _TEXTS, st.dictionaries(_TEXTS, _VALUES, max_size=4))
+def test_a_message_without_a_fault_can_be_encoded(
+    exchange: str, key: str, message_id: str, content_type: str, headers: dict[str, Any]
+) -> None:
+    message = Outgoing(exchange, key, b"", message_id, headers, content_type)
+    fault = fault_of(message)
+    if fault:
+        with pytest.raises(ValueError, match=re.escape(fault)):
+            encoded(message)
+    else:
+        assert encoded(message).size <= MAX_HEADER_BYTES
+
+
 def test_what_raises_when_it_is_published_fails_alone() -> None:
-    link, faults = _publish(_message(0), _message(1, "raises"), _message(2))
+    link, faults = _publish(message(0), message(1, "raises"), message(2))
     assert list(faults) == [1]
     assert link.published == [b"0", b"2"]
 
 
 def test_what_makes_the_broker_close_the_connection_is_found_and_given_up() -> None:
-    messages = [_message(n) for n in range(3)] + [_message(3, "closes the connection")]
-    link, faults = _publish(*messages, _message(4))
+    messages = [message(n) for n in range(3)] + [message(3, "closes the connection")]
+    link, faults = _publish(*messages, message(4))
     assert list(faults) == [3]
     assert "FRAME_ERROR" in faults[3]
     assert set(link.published) == {b"0", b"1", b"2", b"4"}
@@ -184,9 +98,59 @@ def test_what_makes_the_broker_close_the_connection_is_found_and_given_up() -> N
 def test_what_makes_the_broker_close_the_channel_is_refused_with_its_code() -> None:
     publisher = ConfirmingPublisher(cast("Link", BrokerLink()))
     with pytest.raises(Refused) as refused:
-        publisher.publish([_message(0, "closes the channel")], timeout_s=30)
+        publisher.publish([message(0, "closes the channel")], timeout_s=60)
     assert refused.value.of_message
-    publisher.publish([_message(1)], timeout_s=30)
+    publisher.publish([message(1)], timeout_s=60)
+
+
+def test_a_broker_that_takes_messages_and_confirms_none_is_noticed() -> None:
+    link, now = BrokerLink(), [100.0]
+    publisher = ConfirmingPublisher(cast("Link", link), lambda: now[0])
+    publisher.publish([message(0)], timeout_s=60)
+    now[0] += 50
+    assert publisher.unconfirmed_s == 0, "nothing is out"
+
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([message(1, "is never confirmed")], timeout_s=0.01)
+    eventually(lambda: link.published[1:], "the message that nobody confirms")
+    now[0] += 12
+    assert publisher.unconfirmed_s == 12
+
+    publisher.publish([message(2)], timeout_s=60)
+    assert publisher.unconfirmed_s == 0, "it confirms others"
+    now[0] += 3
+    assert publisher.unconfirmed_s == 3
+
+
+def test_whoever_is_told_of_messages_without_a_queue_is_told_which_the_broker_has() -> None:
+    publisher = ConfirmingPublisher(cast("Link", BrokerLink()))
+    with pytest.raises(Unroutable) as told:
+        publisher.publish([message(0), message(1, "has no queue"), message(2)], timeout_s=60)
+    assert told.value.confirmed == {0, 2}
+
+
+def test_a_message_that_was_refused_is_no_longer_unconfirmed() -> None:
+    now = [100.0]
+    publisher = ConfirmingPublisher(cast("Link", BrokerLink()), lambda: now[0])
+    with pytest.raises(Refused):
+        publisher.publish([message(0, "closes the channel")], timeout_s=60)
+    now[0] += 50
+    assert publisher.unconfirmed_s == 0, "senders are told that the broker is away"
+
+
+def test_a_channel_that_is_closed_before_it_confirms_anything_is_opened_again() -> None:
+    class ClosesTheFirst(BrokerLink):
+        def open_channel(self, ready: Callable[[Any], None]) -> None:
+            first, self._channel = self._channel is None, BrokerChannel(self)
+            if first:
+                self._channel.confirm_delivery = lambda *_, **__: None  # type: ignore[method-assign]
+            ready(self._channel)
+            if first:
+                for function in self._channel.closed:
+                    function(self._channel, ChannelClosedByBroker(406, "no more channels"))
+
+    publisher = ConfirmingPublisher(cast("Link", ClosesTheFirst()))
+    publisher.publish([message(0)], timeout_s=60)
 
 
 def test_of_messages_that_are_published_together_the_good_ones_are(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -66,7 +67,7 @@ class _Undone(Exception):
 
 
 def _answers(store: Store, steps: list[tuple[Any, ...]]) -> list[tuple[Any, Any]]:
-    """What the store says and what the dictionary says, step by step."""
+    """Return what the store says and what the dictionary says, step by step."""
     plain, said = Plain(), list[tuple[Any, Any]]()
     pending = [*steps]
     while pending:
@@ -124,6 +125,7 @@ def _done(step: tuple[Any, ...], unit: Unit, plain: Plain) -> list[tuple[Any, An
 _AHEAD, _X = ("read ahead", set(), {"x", "y"}, 9), ("find", "x", None, True, 100)
 
 
+@pytest.mark.slow
 @example([("put", "a", "x", "1"), _AHEAD, ("delete", "a"), _X])
 @example([_AHEAD, ("put", "a", "x", "1"), _X])
 @example([("put", "a", "x", "1"), _AHEAD, ("put", "a", "x", "2"), _X, ("put", "a", "y", "2"), _X])

@@ -208,3 +208,28 @@ def test_more_series_than_allowed_have_no_row() -> None:
     rows = [(f"h{n}", "x", "", 1, 0.0) for n in range(5)]
     assert index.resolve(from_rows(rows)).tolist() == [0, 1, 2, -1, -1]
     assert index.resolve(from_rows(rows[::-1])).tolist() == [-1, -1, 2, 1, 0]
+
+
+def test_a_message_of_ones_own_streams_has_one_record_batch_and_no_nulls() -> None:
+    batch = from_rows([("h", "x", "", 1_700_000_000_000, 1.0)])
+    record = pa.ipc.open_stream(encode(batch)).read_next_batch()
+
+    def written(*records: pa.RecordBatch) -> bytes:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, record.schema) as writer:
+            for each in records:
+                writer.write_batch(each)
+        return sink.getvalue().to_pybytes()
+
+    empty = pa.RecordBatch.from_arrays(
+        [pa.nulls(1, field.type) for field in record.schema], schema=record.schema
+    )
+    assert decode(written(record), trusted=True).hosts[0] == "h"
+    for body, fault in (
+        (written(), "no record batch"),
+        (written(record, record), "more than one record batch"),
+        (written(empty), "has nulls"),
+        (written(record)[:200], "not an Arrow IPC stream"),
+    ):
+        with pytest.raises(InvalidBatch, match=fault):
+            decode(body, trusted=True)

@@ -96,6 +96,7 @@ def test_several_replicas_of_a_service_need_a_database_of_several_processes(
 SERVICES = ["client", "task", "autospec", "detector", "predictor", "healer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SERVICES, "agent"])
 def test_every_unknown_and_unusable_setting_is_named_and_nothing_starts(name: str) -> None:
     module = "services.healer.agent" if name == "agent" else f"services.{name}"

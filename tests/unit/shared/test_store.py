@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from shared.store import Collection, Queued, Store, give_way
+from shared.store import Collection, Queued, Store, StoreUnavailable, give_way, opened, opening
 
 
 class Note(BaseModel):
@@ -195,3 +195,27 @@ def test_who_works_in_many_transactions_lets_others_have_theirs_between(store: S
     worker.join()
 
     assert left
+
+
+def test_a_database_that_is_restarted_beside_its_service_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[str] = []
+    store = object()
+
+    def answers_at_last(url: str) -> object:
+        tries.append(url)
+        if len(tries) < 4:
+            raise StoreUnavailable("connection refused")
+        return store
+
+    monkeypatch.setattr(opening, "Store", answers_at_last)
+    assert opened("postgresql+psycopg://task@db/task", pause_s=0) is store
+    assert len(tries) == 4
+
+    tries.clear()
+    with pytest.raises(StoreUnavailable, match="refused"):
+        opened("postgresql+psycopg://task@db/task", wait_s=0)
+    with pytest.raises(StoreUnavailable, match="refused"):
+        opened("sqlite:////nowhere/task.db", pause_s=0)
+    assert len(tries) == 2, "a file that is not there will not come by waiting"

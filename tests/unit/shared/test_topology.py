@@ -133,7 +133,7 @@ def test_a_bus_refuses_to_publish_what_the_table_does_not_list() -> None:
     with pytest.raises(NotInTopology, match=r"client may not publish job\.accepted"):
         bus.prepare(JobAccepted.model_construct(job_id="a"))
     with pytest.raises(NotInTopology, match="partitions"):
-        bus.publish_partition(0, b"", "m")
+        bus.publish_partitions([(0, b"", "m")])
 
 
 def test_a_bus_refuses_to_consume_a_queue_the_table_does_not_list() -> None:

@@ -12,11 +12,19 @@ import pytest
 from services.task import decisions, handlers, states
 from services.task.admission import Capacity, admit
 from services.task.failures import classify
-from services.task.records import JOBS, Exit, JobRecord, Verdict
+from services.task.records import (
+    EARLY_CANCEL_KEPT,
+    EARLY_CANCELS,
+    JOBS,
+    Exit,
+    JobRecord,
+    Verdict,
+)
 from services.task.validation import Quotas, faults
 from shared.contracts import (
     ClusterSpecReady,
     FailureClass,
+    Fault,
     JobCancel,
     JobEvent,
     JobFailed,
@@ -36,8 +44,10 @@ from shared.contracts import (
 from shared.messaging import Reject
 from shared.service import Context
 from shared.store import Store
+from shared.topology import RETRY_DELAYS_S
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
+LONGEST_RETRY = timedelta(seconds=sum(RETRY_DELAYS_S) + 60)
 QUOTAS = Quotas(cpu=16, memory=2**34, gpu=0, members=8)
 STORE = Store("sqlite://")
 _ids = itertools.count()
@@ -273,10 +283,24 @@ def test_what_a_replaced_incarnation_says_is_ignored() -> None:
 
 def test_a_rendezvous_time_out_names_the_missing() -> None:
     job_id = starting(cluster())
-    play(RendezvousTimedOut(job_id=job_id, missing=("ps-0", "worker-1"), at=NOW))
+    late = NOW + timedelta(seconds=job(job_id).submit.timeouts.rendezvous_s)
+    missed = RendezvousTimedOut(job_id=job_id, missing=("ps-0", "worker-1"), at=late)
+    play(missed, at=late)
     verdict = job(job_id).verdict
     assert verdict is not None
     assert "ps-0, worker-1" in verdict.reason
+
+
+def test_a_rendezvous_whose_clock_is_ahead_of_ours_is_opened_again() -> None:
+    job_id = starting(cluster())
+    hour_ahead = NOW + timedelta(hours=1)
+    missed = RendezvousTimedOut(job_id=job_id, missing=("ps-0",), at=hour_ahead)
+    soon = NOW + timedelta(seconds=5)
+    (again,) = play(missed, at=soon)
+    assert isinstance(again, RendezvousOpen)
+    seconds = job(job_id).submit.timeouts.rendezvous_s
+    assert again.deadline == soon + timedelta(seconds=seconds)
+    assert job(job_id).verdict is None
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_a_running_one_when_it_is_gone() -> None:
@@ -309,6 +333,62 @@ def test_a_running_job_cannot_be_removed() -> None:
 
 def test_cancel_and_remove_of_unknown_jobs_are_harmless() -> None:
     assert play(JobCancel(job_id="nobody"), JobRemove(job_id="nobody")) == []
+
+
+def test_a_job_whose_cancel_came_first_ends_as_cancelled_and_never_starts() -> None:
+    for late in (submit(), cluster()):
+        assert play(JobCancel(job_id=late.job_id, reason="no longer needed")) == []
+        accepted, cancelled, *_ = play(late, at=NOW + LONGEST_RETRY)
+        assert (accepted.TYPE, cancelled.TYPE) == ("job.accepted", "job.cancelled")
+        assert isinstance(cancelled, JobEvent)
+        assert (cancelled.sequence, cancelled.reason) == (2, "no longer needed")
+        record = job(late.job_id)
+        assert (record.state, record.cleaned) == (JobState.CANCELLED, True)
+        again = play(late, JobCancel(job_id=late.job_id), at=NOW + LONGEST_RETRY)
+        assert [event.TYPE for event in again] == ["job.accepted"]
+        assert job(late.job_id) == record
+
+
+def test_a_submit_that_cannot_be_examined_is_cancelled_all_the_same() -> None:
+    def fails(_submit: JobSubmit) -> tuple[Fault, ...]:
+        raise LookupError("the cluster does not answer")
+
+    late = submit()
+    play(JobCancel(job_id=late.job_id))
+    with STORE.transaction() as records:
+        events = list(handlers.job_submit(fails)(late, Context(NOW, "", 1, records)))
+    assert [event.TYPE for event in events] == ["job.accepted", "job.cancelled"]
+
+
+def test_an_old_cancel_means_no_job_that_is_submitted_long_after() -> None:
+    late = submit()
+    play(JobCancel(job_id=late.job_id))
+    (event,) = play(late, at=NOW + EARLY_CANCEL_KEPT)
+    assert event.TYPE == "job.accepted"
+    assert job(late.job_id).state is JobState.ACCEPTED
+
+
+def test_an_early_cancel_is_used_up_by_its_job() -> None:
+    late = submit()
+    play(JobCancel(job_id=late.job_id), late)
+    with STORE.transaction() as records:
+        records.delete(JOBS, late.job_id)
+    assert [event.TYPE for event in play(late)] == ["job.accepted"]
+
+
+def test_the_newest_early_cancels_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "MAX_EARLY_CANCELS", 3)
+    names = [f"unknown-{n}" for n in range(5)]
+    for second, name in enumerate(names):
+        play(JobCancel(job_id=name), at=NOW + timedelta(seconds=second))
+    assert _early_cancels() == {"unknown-2", "unknown-3", "unknown-4"}
+    play(JobCancel(job_id="later"), at=NOW + EARLY_CANCEL_KEPT + timedelta(seconds=3))
+    assert _early_cancels() == {"unknown-4", "later"}
+
+
+def _early_cancels() -> set[str]:
+    with STORE.transaction() as records:
+        return {found.asked.job_id for found in records.find(EARLY_CANCELS)}
 
 
 def test_a_phase_that_lasts_too_long_is_the_end_of_the_job() -> None:

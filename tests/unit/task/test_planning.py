@@ -132,6 +132,25 @@ def test_a_runtime_that_cannot_be_asked_is_named_instead_of_an_answer(desk: Desk
     assert told.notes == ("the runtime cannot be asked now, try again: connection refused",)
 
 
+def test_a_plan_that_nobody_foresaw_keeps_no_other_waiting(desk: Desk) -> None:
+    class Odd(LocalPlanner):
+        def plan(self, submit: JobSubmit, *, server: bool) -> Plan:
+            if submit.job_id == "odd":
+                raise ZeroDivisionError
+            return super().plan(submit, server=server)
+
+    for job_id in ("odd", "even"):
+        asked = JobPlan(
+            request_id=job_id, job=JobSubmit.model_validate(PS_JOB | {"job_id": job_id})
+        )
+        with desk.unit():
+            list(handlers.job_plan(asked, Context(desk.now, "m", 1, desk.records)))
+    Planning(Odd(QUOTAS, TOTAL, desk.unit), desk.unit, lambda: desk.now).run()
+    answers = {each.request_id: each for each in desk.sent if isinstance(each, JobPlanned)}
+    assert answers["odd"].notes == ("no plan could be made; the task service's log says why",)
+    assert answers["even"].fits_now
+
+
 def test_a_question_nobody_waits_for_any_more_is_forgotten_unanswered(desk: Desk) -> None:
     desk.ask()
     desk.now += timedelta(minutes=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,10 +15,20 @@ from services.task.records import JOBS, JobRecord, MemberRecord, Verdict
 from services.task.runtime import Observed, Pending, RuntimeUnavailable
 from services.task.runtimes.kubernetes.pending import given_back
 from services.task.settings import TaskSettings
-from shared.contracts import JobPending, JobState, JobSubmit, Member, Message, PendingCause, Role
+from services.task.waiting import PASSING_S
+from shared.contracts import (
+    FailureClass,
+    JobPending,
+    JobState,
+    JobSubmit,
+    Member,
+    Message,
+    PendingCause,
+    Role,
+)
 from shared.service import Context
-from shared.storage import MemoryStore
-from shared.store import Store
+from shared.storage import AccessDenied, MemoryStore
+from shared.store import Store, StoreUnavailable
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 WORKER = Member(role=Role.WORKER, index=0, incarnation=1)
@@ -71,13 +81,16 @@ class House:
 
     def __init__(self) -> None:
         self.runtime, self.store, self.at = Told(), Store("sqlite://"), 1000.0
+        self.now = NOW
         self.told: list[Message] = []
+        self.outages = 0
+        """So many of the next transactions do not become durable."""
         self._reconciler = Reconciler(
             TaskSettings(s3_bucket="barograph"),
             self.runtime,
             MemoryStore(),
             unit=self._unit,
-            context=lambda unit: Context(NOW, "", 1, unit.records),
+            context=lambda unit: Context(self.now, "", 1, unit.records),
             clock=lambda: self.at,
         )
 
@@ -85,6 +98,9 @@ class House:
     def _unit(self) -> Iterator[Any]:
         with self.store.unit() as unit:
             yield Unit(unit.records, self.told)
+            if self.outages:
+                self.outages -= 1
+                raise StoreUnavailable("the disk is full")
 
     def job(self, job_id: str, *, running: bool) -> None:
         """One that has been started, and perhaps runs."""
@@ -189,6 +205,120 @@ def test_what_is_left_of_an_ended_job_goes_and_then_it_is_not_looked_at_any_more
     assert house.runtime.looked_at == []
 
 
+def test_what_nobody_foresaw_of_one_job_stops_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job_id in ("a", "b"):
+        house.job(job_id, running=True)
+    begin = house.runtime.start
+
+    def start(submit: JobSubmit, members: Sequence[Member]) -> None:
+        if submit.job_id == "a":
+            raise ValueError("a directory that is none")
+        begin(submit, members)
+
+    monkeypatch.setattr(house.runtime, "start", start)
+    assert house.run() == ["b"]
+    monkeypatch.setattr(house.runtime, "start", begin)
+    assert house.run(after_s=reconcile._RESTLESS_S) == ["a"], "it is tried again"
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_takes_no_time_of_a_job_and_gives_it_none(
+    house: House, hours: int
+) -> None:
+    house.job("a", running=False)
+    house.run()
+    house.now += timedelta(hours=hours, seconds=reconcile._ALL_S)
+    house.run(after_s=reconcile._ALL_S)
+    assert house.get("a").verdict is None
+    limit = house.get("a").submit.timeouts.start_s
+    for _ in range(int(limit // 20) - 1):
+        house.now += timedelta(seconds=20)
+        house.run(after_s=20)
+    assert house.get("a").verdict is None
+    for _ in range(4):
+        house.now += timedelta(seconds=20)
+        house.run(after_s=20)
+    verdict = house.get("a").verdict
+    assert verdict is not None
+    assert verdict.failure_class is FailureClass.TIMEOUT
+
+
+def test_a_clock_step_is_found_again_if_its_transaction_was_undone(house: House) -> None:
+    house.job("a", running=False)
+    house.run()
+    since = house.get("a").since
+    house.now += timedelta(hours=1)
+    house.outages = 1
+    with pytest.raises(StoreUnavailable):
+        house.run()
+    assert house.get("a").since == since
+    house.run()
+    assert house.get("a").since - since > timedelta(minutes=59)
+    assert house.get("a").verdict is None
+
+
+def test_a_decision_that_fails_undoes_no_other(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for job_id in ("a", "b", "c"):
+        house.job(job_id, running=False)
+        house.runtime.waits[job_id] = waits(PendingCause.IMAGE, f"no image for {job_id}")
+    pend = states.pend
+
+    def fails(record: JobRecord, found: Pending, now: datetime) -> Any:
+        if record.job_id == "a":
+            raise states.TransitionError("a bug")
+        return pend(record, found, now)
+
+    monkeypatch.setattr(states, "pend", fails)
+    house.run()
+    assert reasons(house) == ["no image for b", "no image for c"]
+
+
+def test_a_job_with_the_id_of_an_earlier_one_has_the_whole_grace_to_be_seen(house: House) -> None:
+    house.job("a", running=True)
+    house.run()
+    house.runtime.alive.clear()
+    house.run(after_s=reconcile._ALL_S)
+    verdict = Verdict(state=JobState.CANCELLED, reason="cancelled", at=NOW)
+    house.put(states.finish(house.get("a"), verdict, NOW)[0])
+    house.run()
+    assert house.get("a").cleaned
+    house.run(after_s=TaskSettings(s3_bucket="barograph").lost_grace_s)
+    house.job("a", running=True)
+    house.runtime.alive.clear()
+    house.run()
+    assert house.get("a").state is JobState.RUNNING
+
+
+def test_what_the_store_does_not_delete_keeps_its_own_job_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = house._reconciler._store
+    assert isinstance(objects, MemoryStore)
+    objects.ensure_bucket("barograph")
+    verdict = Verdict(state=JobState.SUCCEEDED, reason="done", at=NOW)
+    for job_id in ("a", "b"):
+        house.job(job_id, running=True)
+        ended, _ = states.finish(house.get(job_id), verdict, NOW)
+        house.put(ended.model_copy(update={"cleaned": True, "removing": True}))
+        objects.put("barograph", f"jobs/{job_id}/model/w", b"x")
+    house.runtime.alive.clear()
+    delete = objects.delete
+
+    def locked(bucket: str, keys: Sequence[str]) -> None:
+        if "jobs/a/model/w" in keys:
+            raise AccessDenied("the object is locked")
+        delete(bucket, keys)
+
+    monkeypatch.setattr(objects, "delete", locked)
+    house.run()
+    assert [each.key for each in objects.list("barograph", "")] == ["jobs/a/model/w"]
+    assert house.get("a").removing
+
+
 def test_a_job_that_was_cancelled_before_it_started_asks_nothing_of_the_runtime(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +347,7 @@ def test_a_reason_that_belongs_to_every_start_is_told_when_it_lasts(house: House
     house.run()
     house.run(after_s=reconcile._RESTLESS_S)
     assert reasons(house) == []
-    house.run(after_s=reconcile._PASSING_S)
+    house.run(after_s=PASSING_S)
     assert reasons(house) == ["node n has not begun with it"]
 
 
@@ -241,7 +371,7 @@ def test_more_words_of_the_same_reason_are_told_as_soon_as_they_are_known(house:
     house.job("a", running=False)
     house.runtime.waits["a"] = waits(PendingCause.QUEUE, "waits in Kueue's queue q")
     house.run()
-    house.run(after_s=reconcile._PASSING_S)
+    house.run(after_s=PASSING_S)
     more = "waits in Kueue's queue q: insufficient unused quota"
     house.runtime.waits["a"] = waits(PendingCause.QUEUE, more)
     house.run(after_s=reconcile._RESTLESS_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,16 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.client.alerts.plot import GRID_LINES, Scale, round_values
+from services.client.alerts.axis import GRID_LINES, round_values
 from services.client.alerts.records import ALERTS, EPISODES
+from services.client.api.dead_letters import DeadLetters
 from services.client.api.reach import Reaching
 from services.client.handlers import job_event
 from services.client.healer_api import HealerUnavailable
 from services.client.main import _OF_ALERTS
-from shared.contracts import JobFailed, Message
+from services.client.questions import Questions
+from shared.contracts import DeadLettersAnswered, DeadLettersAsk, JobFailed, Message
+from shared.service import Context
 from tests.unit.client.alerts.events import (
     ALERT,
     NOW,
+    SERIES,
     action,
     an_id,
     anomaly,
@@ -31,6 +35,7 @@ from tests.unit.client.alerts.events import (
     verified,
 )
 from tests.unit.client.test_api import Desk
+from tests.waiting import eventually
 
 PAGES = ("/", "/alerts", "/forecasts", "/jobs", f"/alerts/{ALERT}")
 HOSTILE = "\"><script>alert(1)</script>\x1b[2J\u202egnp.exe'{{7000*7}}<img src=x onerror=y>"
@@ -90,21 +95,62 @@ def test_no_page_has_inline_code_or_another_host(path: str) -> None:
 
 
 def test_an_empty_store_is_said_to_be_empty(desk: Desk) -> None:
-    assert "Nothing needs a person now" in text_of(desk, "/")
-    assert "No alert matches" in text_of(desk, "/alerts")
+    assert "Nothing needs attention" in text_of(desk, "/")
+    assert "There are no alerts." in text_of(desk, "/alerts")
+    assert "No alert matches" in text_of(desk, "/alerts?host=h7")
     assert "No alarm is predicted" in text_of(desk, "/forecasts")
     assert "No jobs yet" in text_of(desk, "/jobs")
     assert "There is no such alert" in text_of(desk, f"/alerts/{ALERT}", 404)
 
 
+@pytest.mark.parametrize(
+    ("host", "beside"),
+    [
+        ("xn--paypl-7ve.example", "payp\u0430l.example"),
+        ("xn--99999999999.example", ""),
+        ("xn--paypl-oz3b.example", "payp\N{REPLACEMENT CHARACTER}l.example"),
+    ],
+)
+def test_a_machines_international_name_is_shown_in_both_forms(
+    desk: Desk, host: str, beside: str
+) -> None:
+    hear(desk, changed(1, "firing", series=SERIES | {"host": host}))
+    for path in ("/alerts", "/", f"/alerts/{ALERT}"):
+        shown = text_of(desk, path)
+        assert ('class="spelt"' in shown) == bool(beside)
+        assert f"(<bdi>{beside}</bdi>)" in shown or not beside
+        assert "\u202e" not in shown
+
+
+def test_alerts_are_grouped_by_machine_or_item_with_the_filter_that_holds(desk: Desk) -> None:
+    for n, (host, item, severity, state) in enumerate(
+        [
+            ("a", "cpu.user", "warning", "firing"),
+            ("a", "mem.free", "critical", "firing"),
+            ("b", "cpu.user", "critical", "resolved"),
+        ]
+    ):
+        series = {"host": host, "item": item}
+        fields = {"series": series, "severity": severity, "alert_id": an_id(n)}
+        hear(desk, changed(1, state, **fields))
+    by_machine = text_of(desk, "/alerts?group=host")
+    assert by_machine.index("1 critical") < by_machine.index("1 warning")
+    assert 'href="/alerts?host=a"' in by_machine
+    assert "1 resolved" in by_machine
+    by_item = text_of(desk, "/alerts?group=item&state=firing")
+    assert 'href="/alerts?state=firing&amp;item=cpu.user"' in by_item
+    assert "resolved</span>" not in by_item
+    assert "No alert matches" in text_of(desk, "/alerts?group=item&host=c")
+
+
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e12))
 def test_a_plots_lines_are_few_and_at_round_values(low: float, extent: float) -> None:
-    values = round_values(Scale(0, 1, low, low + extent))
+    values = round_values(low, low + extent)
     assert 1 <= len(values) <= 2 * GRID_LINES
     slack = 1e-6 * (abs(low) + extent)
     assert all(low - slack <= value <= low + extent + slack for value in values)
-    assert round_values(Scale(0, 1, 0, 100)) == [0, 25, 50, 75, 100]
-    assert round_values(Scale(0, 1, 27.77, 92.96)) == [40, 60, 80]
+    assert round_values(0, 100) == [0, 25, 50, 75, 100]
+    assert round_values(27.77, 92.96) == [40, 60, 80]
 
 
 def test_the_list_of_jobs_has_moved_and_old_addresses_lead_to_it(desk: Desk) -> None:
@@ -129,7 +175,7 @@ def test_an_incident_shows_its_plot_its_table_and_what_can_be_done(desk: Desk) -
     assert "<td>2026-01-01 11:59:00</td><td>value</td>" in page
     assert "normal was 66 to 75" in page
     assert "the forecast for 2026-01-01 15:50 UTC is 81.75" in page
-    assert "81.5 before, 61 after; it helped" in page
+    assert "81.5 % before, 61 % after; it helped" in page
     assert f"https://healer.example.org/api/v1/alerts/{ALERT}/acknowledge" in page
     hear(desk, changed(2, "resolved", outcome="over"))
     assert "acknowledge</pre>" not in text_of(desk, f"/alerts/{ALERT}"), "it is over"
@@ -181,6 +227,7 @@ def full(desk: Desk, many: int) -> None:
         )
 
 
+@pytest.mark.slow
 def test_no_page_of_ten_thousand_alerts_is_large_and_every_alert_can_be_reached(
     desk: Desk,
 ) -> None:
@@ -189,9 +236,9 @@ def test_no_page_of_ten_thousand_alerts_is_large_and_every_alert_can_be_reached(
     for path in paths:
         page = text_of(desk, path)
         assert len(gzip.compress(page.encode())) < MAX_BYTES, path
-    assert "Further" in text_of(desk, "/alerts")
+    assert "Next page" in text_of(desk, "/alerts")
     last = text_of(desk, "/alerts?host=h&offset=9900")
-    assert "Back" in last
+    assert "Previous page" in last
     assert "host=h&amp;offset=9800" in last, "the filter stays"
     assert "<bdi>h9998</bdi>" in text_of(desk, "/alerts?host=h9998")
     assert "10000 open predictions" in text_of(desk, "/forecasts")
@@ -220,13 +267,48 @@ def test_the_overview_says_what_keeps_critical_alerts_from_people(desk: Desk) ->
     for _ in range(3):
         page = text_of(desk, "/")
     assert len(asked) == 1, "whoever looks, the healer is asked a few times a minute"
-    assert "What keeps critical alerts from people" in page
+    assert "Critical alerts may not reach anybody" in page
     assert "Nobody was notified: held back by silence" in page
     assert "until 2027-01-01 00:00:00 UTC" in page
-    assert "Nothing needs a person now" not in page
+    assert "Nothing needs attention" not in page
     assert "<script>alert" not in page
     clock[0] = 60.0
     assert "The healer does not answer" in text_of(desk, "/")
+
+
+def test_the_overview_and_the_wall_show_messages_that_could_not_be_handled(desk: Desk) -> None:
+    clock = [0.0]
+
+    class Services:
+        """Those that are there answer, each for its own queues."""
+
+        def __init__(self) -> None:
+            own = {"client.alerts": 2, "client.logs": 0}
+            self.questions = Questions(self, 0.01, own_dead_letters=lambda: own)
+            self.asked = 0
+
+        def publish(self, messages: Sequence[Any], *, timeout_s: float) -> None:
+            del timeout_s
+            for message in messages:
+                assert isinstance(message, DeadLettersAsk)
+                self.asked += 1
+                queues = {"task.jobs": 3 - 3 * (self.asked > 1), "<script>": 1}
+                told = DeadLettersAnswered(request_id=message.request_id, queues=queues)
+                self.questions.take(told, Context(NOW, "m", 1, None))  # type: ignore[arg-type]
+
+    services = Services()
+    dead = DeadLetters(services.questions, lambda: clock[0])
+    desk.app.state.client = replace(desk.app.state.client, dead_letters=dead)
+    eventually(lambda: "3 in <code>task.jobs</code>" in text_of(desk, "/"), "the answer", 30)
+    page = text_of(desk, "/")
+    assert "2 in <code>client.alerts</code>" in page
+    assert "client.logs" not in page
+    assert "Nothing needs attention" not in page
+    assert "<script>" not in page.partition("<main")[2]
+    assert "messages not handled" in text_of(desk, "/wall")
+    assert services.asked == 1, "whoever looks, the services are asked once a minute"
+    clock[0] = 61.0
+    eventually(lambda: "task.jobs" not in text_of(desk, "/"), "what was replayed is gone", 30)
 
 
 def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(
@@ -259,8 +341,8 @@ def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(
     assert '<a href="/alerts?state=open">3</a>' in page
     assert '<a href="/forecasts">2</a>' in page
     wall = text_of(desk, "/wall")
-    assert "A person is needed" in wall
-    assert "<strong>1</strong><span>critical alert that nobody has acknowledged" in wall
+    assert "Attention needed" in wall
+    assert "<strong>1</strong><span>unacknowledged critical alert" in wall
     assert "cpu.user on unseen" in wall
     assert "cpu.user on taken" not in wall
     assert "3 open alerts, 2 open predictions" in wall

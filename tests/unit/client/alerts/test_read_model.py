@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from services.client.alerts import handlers
 from services.client.alerts import model as bounds
-from services.client.alerts.model import AlertModel, Filter, Incident
+from services.client.alerts.filters import Filter
+from services.client.alerts.model import AlertModel, Incident
 from services.client.alerts.records import ALERTS, CURVES, EPISODES, EVENTS, KEPT, AlertView
 from services.client.alerts.timeline import timeline
 from services.client.main import _OF_ALERTS
@@ -113,9 +114,9 @@ def test_a_story_goes_from_the_first_signal_to_the_end(listener: Listener) -> No
     ]
     texts = dict(told)
     assert texts["predicted, revision 2"] == (
-        "Will cross 79 between 2026-01-01 14:10 and 17:30 UTC."
+        "Will cross 79 % between 2026-01-01 14:10 and 17:30 UTC."
     )
-    assert texts["remediation verified"] == "clean-logs: 81.5 before, 61 after; it helped"
+    assert texts["remediation verified"] == "clean-logs: 81.5 % before, 61 % after; it helped"
     assert texts["resolved"] == "the remediation helped"
     assert "it was averted" in texts["prediction withdrawn"]
 
@@ -287,3 +288,13 @@ def test_numbers_that_json_has_not_are_kept_as_unknown(listener: Listener, odd: 
     assert listener.incident().alert.value is None
     assert [e.event_id for e in listener.model.forecasts(10)] == [PREDICTION]
     assert SERIES["item"] == listener.incident().alert.item
+
+
+def test_the_line_of_time_says_that_a_series_is_gone_and_not_that_it_is_normal(
+    listener: Listener,
+) -> None:
+    gone = cleared(reason="series_ended", last_sample_ms=NOW_MS)
+    listener.hear(anomaly(), changed(1, "firing"), gone)
+    lines = [entry.text for entry in timeline(listener.incident())]
+    assert "The series sends nothing any more; its last value was 61 %." in lines
+    assert not [line for line in lines if "normal again" in line]

@@ -34,6 +34,8 @@ def pod(
     phase: str = "Pending",
     annotations: dict[str, str] | None = None,
     deleted: str | None = None,
+    grace_s: int | None = None,
+    namespace: str = "jobs",
     **status: Any,
 ) -> Object:
     """A member's pod, as the mirrors keep it."""
@@ -42,7 +44,7 @@ def pod(
     return pods.keep(
         {
             "metadata": {
-                "namespace": "jobs",
+                "namespace": namespace,
                 "name": f"j-{name}",
                 "uid": f"uid-{name}",
                 "resourceVersion": "1",
@@ -50,6 +52,7 @@ def pod(
                 "annotations": notes | (annotations or {}),
                 "creationTimestamp": "2026-01-01T00:00:00Z",
                 "deletionTimestamp": deleted,
+                "deletionGracePeriodSeconds": grace_s,
             },
             "spec": {
                 "nodeName": node,

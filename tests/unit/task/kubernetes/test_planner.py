@@ -11,7 +11,7 @@ from services.task.runtimes.kubernetes.allowed import Allowed
 from services.task.runtimes.kubernetes.planner import KubernetesPlanner
 from services.task.validation import Quotas
 from shared.cluster import ClusterError, ClusterUnavailable, Invalid, Object
-from shared.cluster.errors import Forbidden
+from shared.cluster.errors import Forbidden, error_of
 from shared.contracts import JobSubmit
 from tests.unit.task.kubernetes.objects import TEMPLATE, cluster, submit
 
@@ -87,6 +87,12 @@ def test_a_pod_that_could_never_be_made_is_refused_and_a_full_quota_waited_for(
 ) -> None:
     found = planner(Server(Pod=Forbidden(text, 403))).refusals(good())
     assert [f.field for f in found] == (["Pod"] if refused else [])
+
+
+@pytest.mark.parametrize("status", [401, 408, 409])
+def test_what_passes_by_itself_refuses_no_job(status: int) -> None:
+    refused = error_of("POST /secrets", status, {"message": "not now"})
+    assert planner(Server(Secret=refused, Job=refused, Pod=refused)).refusals(good()) == ()
 
 
 def test_a_silent_api_server_holds_up_one_submit_and_is_left_alone_for_a_while() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -33,6 +32,30 @@ def test_a_pod_without_an_index_is_nobody() -> None:
     stranger = pod()
     stranger["metadata"]["labels"] = {}
     assert pods.member(stranger) is None
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        {names.INDEX: "none"},
+        {names.INDEX: "-1"},
+        {names.INDEX: "99999"},
+        {names.BASE: "x"},
+        {names.FAILED: "-5"},
+        {names.IGNORED: "9" * 30},
+        {names.ROLES: "cook=1"},
+        {names.ROLES: "worker=many"},
+    ],
+)
+def test_a_pod_whose_annotations_somebody_has_written_is_nobody(notes: dict[str, str]) -> None:
+    stranger = pod(annotations=notes)
+    if names.ROLES in notes:
+        stranger["metadata"]["labels"][names.GROUP] = names.ALL
+    assert pods.member(stranger) is None
+
+
+def test_a_job_whose_base_somebody_has_written_begins_at_the_first_incarnation() -> None:
+    assert pods.base({"metadata": {"annotations": {names.BASE: "x"}}}) == 0
 
 
 def test_only_a_pod_that_has_ended_is_not_alive() -> None:
@@ -144,13 +167,6 @@ def test_a_container_of_ours_that_failed_is_named(
     container: str, terminated: dict[str, str], words: str
 ) -> None:
     assert pods.fate(pod(**ended(2, container, **terminated))).fault == words
-
-
-def test_a_pod_is_overdue_when_its_grace_is_long_over() -> None:
-    now = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
-    assert not pods.overdue(pod(), now, 15)
-    assert not pods.overdue(pod(deleted="2026-01-01T00:00:50Z"), now, 15)
-    assert pods.overdue(pod(deleted="2026-01-01T00:00:30Z"), now, 15)
 
 
 def test_every_waiting_container_is_told_with_reason_and_message() -> None:

@@ -52,7 +52,7 @@ def test_the_launcher_counts_and_the_largest_node_is_named() -> None:
 def test_every_resource_that_is_too_large_is_named() -> None:
     told = _told([node()], cpu=100, memory="100Gi", gpu=1)
     assert set(told) == {"resources.cpu", "resources.memory", "resources.gpu"}
-    assert told["resources.gpu"] == "1 nvidia.com/gpu are asked for; no node has any"
+    assert told["resources.gpu"] == "1 nvidia.com/gpu are requested; no node has any"
     assert "102496Mi memory are needed" in told["resources.memory"]
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.task.runtimes.kubernetes import names
-from services.task.runtimes.kubernetes.acts import Lane
+from services.task.runtimes.kubernetes.acts import Acts, Lane
 from services.task.runtimes.kubernetes.capabilities import Capabilities
+from services.task.runtimes.kubernetes.pod_upkeep import PodUpkeep
 from services.task.runtimes.kubernetes.runtime import KubernetesRuntime
-from shared.cluster import Object
+from services.task.runtimes.kubernetes.view import View
+from shared.cluster import ClusterUnavailable, Object
 from shared.contracts import Member, Role
-from tests.unit.task.kubernetes.objects import TEMPLATE, pod, submit
+from tests.unit.task.kubernetes.objects import TEMPLATE, ended, pod, submit
+from tests.waiting import eventually
 
 
 class Recorded:
@@ -81,6 +83,9 @@ class Seen:
         wanted = (namespace, name)
         places = ((job["metadata"].get("namespace"), job["metadata"]["name"]) for job in self._jobs)
         return dict(zip(places, self._jobs, strict=True)).get(wanted)
+
+    def settle(self, _job_id: str, _namespace: str) -> None:
+        """All of them are."""
 
     def learn(self, job: Object) -> None:
         self._jobs.append(job)
@@ -213,22 +218,95 @@ def test_a_job_with_the_id_of_one_that_was_swept_leaves_no_secret_either() -> No
 
 
 def test_a_pod_its_node_does_not_take_away_is_removed_whether_it_had_ended_or_not() -> None:
-    cluster, now = Recorded(), datetime.now(UTC)
-    long_ago, just_now = ((now - timedelta(seconds=s)).isoformat() for s in (60, 1))
-    runtime = made(
-        cluster,
-        pods=[
-            pod("worker-0", node="n", phase="Running", deleted=long_ago),
-            pod("worker-1", node="n", phase="Failed", deleted=long_ago),
-            pod("worker-2", node="n", phase="Failed", deleted=just_now),
-            pod("worker-3", node="n", phase="Running"),
-        ],
-    )
-    runtime._pods.bury()
-    runtime.close()
+    # The server's clock is hours away from ours: what counts is how long we have seen it leave.
+    cluster, at, leaving = Recorded(), [1000.0], {"deleted": "2020-01-01T00:00:00Z", "grace_s": 60}
+    there = [
+        pod("worker-0", node="n", phase="Running", **leaving),
+        pod("worker-1", node="n", phase="Failed", **leaving),
+        pod("worker-3", node="n", phase="Running"),
+    ]
+    view: Any = Seen(pods=there)
+    server: Any = cluster
+    acts = Acts()
+    upkeep = PodUpkeep(server, view, acts, lambda: at[0])
+    upkeep.bury()
+    at[0] += 60
+    view.all_pods().append(pod("worker-2", node="n", phase="Failed", **leaving))
+    upkeep.bury()
+    assert cluster.asked == [], "their graces are not over"
+    at[0] += 16
+    upkeep.bury()
+    acts.close()
     asked = {(verb, path.partition("/pods/")[2]) for verb, path in cluster.asked}
     assert asked == {
         ("patch", "j-worker-0/status"),
         ("delete", "j-worker-0"),
         ("delete", "j-worker-1"),
     }
+
+
+def test_access_that_could_not_be_renewed_is_renewed_at_the_next_look() -> None:
+    class Failing(Recorded):
+        def patch(self, path: str, body: Any) -> dict[str, Any]:
+            super().patch(path, body)
+            if len(self.asked) == 1:
+                raise ClusterUnavailable("away")
+            return {}
+
+    cluster = Failing()
+    runtime = made(cluster, {"metadata": {"name": "j-worker"}})
+    runtime.start(submit(), ())
+    for asked in (1, 2, 2):
+        runtime._renew()
+        eventually(lambda: not runtime._acts.under_way("renew mnist.1"), "the act's end")
+        assert len(cluster.asked) == asked
+    runtime.close()
+
+
+class Pages:
+    """An API server with these pods and Jobs."""
+
+    def __init__(self, **items: list[Object]) -> None:
+        self.items = items
+
+    def get(self, path: str, **_query: str) -> Object:
+        *_, namespace, kind = path.split("/")
+        found = [
+            each
+            for each in self.items.get(kind, [])
+            if each["metadata"].get("namespace", namespace) == namespace
+        ]
+        return {"metadata": {"resourceVersion": "9"}, "items": found}
+
+
+def seen_by(server: Pages, *namespaces: str) -> View:
+    cluster: Any = server
+    view = View(cluster, namespaces, "barograph", Capabilities("v1.34.4", kueue="", claims=False))
+    for mirror in [*view._pods._of.values(), *view._jobs._of.values()]:
+        mirror._list()
+    return view
+
+
+def test_pods_that_somebody_made_in_another_namespace_do_not_speak_for_a_job() -> None:
+    forged = pod("worker-0", namespace="team-a", **ended(1))
+    view = seen_by(Pages(pods=[pod("worker-0", phase="Running"), forged]), "jobs", "team-a")
+    view.settle("j", "jobs")
+    (found,) = view.observed(["j"])
+    assert found.alive
+    view._pods._of["team-a"]._apply({"type": "DELETED", "object": forged})
+    (found,) = view.observed(["j"])
+    assert found.alive
+    view.forget("j")
+    assert len(view.pods("j")) == 1
+
+
+def test_one_pod_that_nobody_can_read_hides_no_other() -> None:
+    odd = pod("worker-1", annotations={names.INDEX: "x"}, cpu="100n")
+    view = seen_by(Pages(pods=[pod("worker-0", phase="Running", node="n"), odd]), "jobs")
+    assert [each.member.name for each in view.observed(["j"])] == ["worker-0"]
+    mirror = view._pods._of["jobs"]
+    server: Any = mirror._cluster
+    server.items = {"pods": []}
+    mirror._list()
+    assert view.pods("j") == []
+    assert [each.alive for each in view.observed(["j"])] == [False]

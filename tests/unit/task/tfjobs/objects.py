@@ -85,6 +85,10 @@ class Unit:
         self._told += messages
 
 
+PROJECTS = {"team-vision": "vision"}
+"""The project whose namespace each is."""
+
+
 class House:
     """A controller with its records; the clock moves a second with each pass."""
 
@@ -99,7 +103,9 @@ class House:
     def restart(self) -> None:
         """The same records and objects, and nothing else."""
         submit = handlers.job_submit(lambda _submit: self.faults)
-        self._tfjobs = TFJobs(self.objects, self.files, BUCKET, self._unit, self._context, submit)
+        self._tfjobs = TFJobs(
+            self.objects, self.files, BUCKET, self._unit, self._context, submit, PROJECTS
+        )
 
     def run(self, passes: int = 1) -> None:
         for _ in range(passes):
@@ -115,7 +121,7 @@ class House:
         return self.jobs()[-1]
 
     def taken(self) -> int:
-        """How many TFJobs are remembered."""
+        """Return how many TFJobs are remembered."""
         with self.store.transaction() as records:
             return len(records.find(TFJOBS))
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from services.task.records import Exit, PendingNote
 from services.task.tfjobs.tfjob import TFJob
-from shared.contracts import Fault, JobState, PendingCause
+from shared.contracts import DEFAULT_PROJECT, Fault, JobState, PendingCause
+from shared.packages.places import is_package
 from tests.unit.task.tfjobs.objects import BUCKET, House, replica, tfjob
 
 _FIELDS = (
@@ -54,6 +55,24 @@ def test_its_package_is_the_command_of_its_container(house: House) -> None:
     submit = house.job().submit
     assert submit.package == f"{BUCKET}:packages:{submit.package_sha256}.tar.gz"
     assert house.files.head(BUCKET, f"packages/{submit.package_sha256}.tar.gz") is not None
+
+
+def test_one_in_a_projects_namespace_is_a_job_of_that_project_and_all_others_of_none(
+    house: House,
+) -> None:
+    house.objects.apply(tfjob())
+    of_project = tfjob("paint", "u-2")
+    of_project["metadata"]["namespace"] = "team-vision"
+    house.objects.apply(of_project)
+    house.run()
+    found = {job.submit.name: job.submit for job in house.jobs()}
+    assert {name: submit.project for name, submit in found.items()} == {
+        "mnist": DEFAULT_PROJECT,
+        "paint": "vision",
+    }
+    package = found["paint"].package
+    assert is_package(package, BUCKET, "vision")
+    assert house.files.head(BUCKET, package.partition(":")[2].replace(":", "/")) is not None
 
 
 def test_a_crash_before_the_status_was_written_is_made_up_for(house: House) -> None:
@@ -224,6 +243,7 @@ _JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(spec=_JSON, status=_JSON, policy=_JSON)
 @example(spec={}, status=None, policy={"managedBy": []})

@@ -6,10 +6,12 @@ import hashlib
 import hmac
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,7 +26,9 @@ from services.healer.notify.channels import (
     Tools,
     parse,
     registered,
+    smtp,
 )
+from services.healer.notify.channels.smtp import MailUnavailable
 from services.healer.settings import HealerSettings
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.embedded.mailbox import EmbeddedMailbox
@@ -39,6 +43,8 @@ class Server:
     """A real HTTP server that answers as it is told."""
 
     status: int = 200
+    refuses: bytes = b""
+    """What is in a body that it answers with 400."""
     headers: dict[str, str] = field(default_factory=dict)
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
@@ -55,7 +61,8 @@ def server() -> Iterator[Server]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             made.seen.append((dict(self.headers), body))
-            self.send_response(made.status)
+            bad = made.refuses and made.refuses in body
+            self.send_response(400 if bad else made.status)
             for name, value in made.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", "2")
@@ -169,7 +176,7 @@ def test_a_template_decides_and_a_broken_one_loses_nothing(server: Server) -> No
     assert server.bodies()[0]["title"] == "FIRING 2"
     broken = made("webhook", server, title_template="{{ notice.nothing.more }}")
     broken.send(told(), "", Tools())
-    assert "df.bytes.used.percent on host17" in server.bodies()[1]["title"]
+    assert "df.bytes.used.percent of /log on host17" in server.bodies()[1]["title"]
     with pytest.raises(ValueError, match="not a usable template"):
         made("webhook", server, text_template="{% for %}")
     with pytest.raises(ValueError, match="unknown in a template: told; `told` is called `notice`"):
@@ -177,6 +184,23 @@ def test_a_template_decides_and_a_broken_one_loses_nothing(server: Server) -> No
     sly = made("webhook", server, text_template="{{ ''.__class__.__mro__ }}")
     sly.send(told(), "", Tools())
     assert "object" not in server.bodies()[2]["text"].split("template")[0]
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'{}'.format()",
+        "'{host}'.format(notice=1)",
+        "notice.labels.pop('absent')",
+        "notice.at.strftime(1)",
+        "1 // 0",
+        "notice.series.text(1)",
+    ],
+)
+def test_a_template_whose_expression_fails_loses_no_notice(expression: str, server: Server) -> None:
+    broken = made("webhook", server, title_template=f"{{{{ {expression} }}}}")
+    broken.send(told(), "", Tools())
+    assert "template of" in server.bodies()[0]["title"]
 
 
 def test_slack_cannot_be_made_to_call_everybody(server: Server) -> None:
@@ -242,6 +266,13 @@ def test_pagerduty_opens_acknowledges_and_resolves_by_incident(server: Server) -
     assert [e["event_action"] for e in server.bodies()] == ["resolve"]
 
 
+def test_an_event_that_pagerduty_refuses_keeps_back_no_other(server: Server) -> None:
+    server.refuses = b'"incident-0"'
+    with pytest.raises(ChannelRefused):
+        made("pagerduty", server).send(told(), "", Tools())
+    assert [e["dedup_key"] for e in server.bodies()] == ["incident-0", line(1).incident_id]
+
+
 def test_the_mail_channel_writes_to_each_on_their_own(tmp_path: Any) -> None:
     box = EmbeddedMailbox(tmp_path)
     box.start()
@@ -297,3 +328,21 @@ def test_every_fault_of_the_settings_is_named_and_no_secret_shown() -> None:
     step = {"escalation": [{"after_s": 5, "channels": ["nobody"]}]}
     with pytest.raises(ValidationError, match="no channel nobody"):
         HealerSettings.model_validate_strings({"alerting": json.dumps(step)})
+
+
+def test_a_mail_server_that_cannot_be_reached_leaves_no_thread_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refused)
+    before = threading.active_count()
+    letter = EmailMessage()
+    for url in ("smtp://mail.example.org", "smtps://mail.example.org") * 5:
+        with pytest.raises(MailUnavailable):
+            smtp.send(url, letter)
+    for thread in [each for each in threading.enumerate() if isinstance(each, threading.Timer)]:
+        assert thread.finished.is_set()
+        thread.join()
+    assert threading.active_count() <= before

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from services.predictor.forecasters import CannotForecast, Forecast, Forecaster, make, registered
+from services.predictor.forecasters.base import unit_of
 
 _QUICK = {"arima_statsmodels": {"max_p": 1, "max_q": 1}, "neural_global": {"steps": 40}}
 _HORIZON, _SEASON = 12, 24
@@ -40,18 +41,20 @@ def test_a_forecast_is_finite_and_its_interval_holds_its_mean(name: str) -> None
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_a_backtest_sees_the_means_that_a_forecast_has(name: str) -> None:
-    means = _forecaster(name).means(_history()[None], _HORIZON, _SEASON)
+    unit = unit_of(_history())
+    means = _forecaster(name).means(_history()[None] / unit, _HORIZON, _SEASON)
     assert means.shape == (1, _HORIZON)
-    np.testing.assert_allclose(means[0], _one(name, _history()).mean, rtol=1e-6)
+    np.testing.assert_allclose(means[0] * unit, _one(name, _history()).mean, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", _NAMES)
 @pytest.mark.parametrize("history", [_history(), np.full(96, 42.0)], ids=["rhythm", "constant"])
 def test_a_combination_sees_the_curves_that_a_forecast_has(name: str, history: np.ndarray) -> None:
-    (curves,) = _forecaster(name).curves(history[None], _HORIZON, _SEASON)
+    unit = unit_of(history)
+    (curves,) = _forecaster(name).curves(history[None] / unit, _HORIZON, _SEASON)
     found = _one(name, history)
     expected = [found.mean, found.lower, found.upper]
-    np.testing.assert_allclose(curves, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(curves * unit, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", _NAMES)

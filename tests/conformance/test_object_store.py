@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 
 from shared.storage import (
     PART_BYTES,
@@ -16,9 +20,14 @@ from shared.storage import (
     MemoryStore,
     NotFound,
     ObjectStore,
+    PresignedAccess,
+    PresignedPrefix,
+    PresignedStore,
     S3Store,
     StorageUnavailable,
+    is_storable,
 )
+from shared.storage.s3_client import translated
 from tests.conftest import ObjectStoreUnderTest
 
 
@@ -42,7 +51,7 @@ def _send(store: ObjectStore, url: str, data: bytes) -> None:
     if isinstance(store, MemoryStore):
         store.accept(url, data)
     else:
-        httpx.put(url, content=data).raise_for_status()
+        httpx.put(url, content=data, timeout=60).raise_for_status()
 
 
 def test_an_object_is_read_back_as_it_was_put(store: ObjectStore, bucket: str) -> None:
@@ -77,6 +86,23 @@ def test_keys_are_listed_in_order_below_a_prefix(store: ObjectStore, bucket: str
     for key in ("p/2", "p/1", "q/1", "p/10"):
         store.put(bucket, key, key.encode())
     assert [info.key for info in store.list(bucket, "p/")] == ["p/1", "p/10", "p/2"]
+
+
+ODD_NAMES = [
+    *("a b", "b ", " c", "d+e", "f%2fg", "%2e%2e", "..h", "i..", "...", "j?k#l", "m;n=o", "p&q"),
+    *("*", "r'\"<>|:", "~", "-rf", "\u202f", "\u00a0", "\u2028", "\u200d", "e\u0301", "\u00e9"),
+    *("\u78c1.h5", "s" * 255),
+]
+
+
+def test_every_storable_name_is_an_object_of_its_own(store: ObjectStore, bucket: str) -> None:
+    assert all(map(is_storable, ODD_NAMES))
+    for number, name in enumerate(ODD_NAMES):
+        store.put(bucket, f"jobs/odd/{name}", str(number).encode())
+    listed = [info.key.removeprefix("jobs/odd/") for info in store.list(bucket, "jobs/odd/")]
+    assert sorted(listed) == sorted(ODD_NAMES)
+    for number, name in enumerate(ODD_NAMES):
+        assert store.get(bucket, f"jobs/odd/{name}") == str(number).encode()
 
 
 def test_deleting_is_harmless_for_what_is_not_there(store: ObjectStore, bucket: str) -> None:
@@ -159,7 +185,7 @@ def test_the_real_server_takes_no_part_of_another_size(
     store = S3Store(object_store.url, object_store.access_key, object_store.secret_key)
     store.ensure_bucket("sized")
     begun = store.begin_upload("sized", f"up-{size}", 5)
-    assert httpx.put(begun.parts[0], content=b"x" * size, timeout=30).is_client_error
+    assert httpx.put(begun.parts[0], content=b"x" * size, timeout=60).is_client_error
     assert store.begin_upload("sized", f"up-{size}", 5).done == ()
 
 
@@ -193,7 +219,7 @@ def test_presigned_urls_lead_where_their_users_reach_the_server(
     begun = store.begin_upload("outside", "k", 4)
 
     assert begun.parts[0].startswith(f"{outside}/outside/k?")
-    httpx.put(begun.parts[0], content=b"data", timeout=30).raise_for_status()
+    httpx.put(begun.parts[0], content=b"data", timeout=60).raise_for_status()
     store.finish_upload("outside", "k", begun.upload_id)
     assert store.get("outside", "k") == b"data"
 
@@ -206,8 +232,19 @@ def test_the_real_server_refuses_a_changed_presigned_url(
     store.put("signed", "mine", b"x")
     store.put("signed", "secret", b"y")
     url = store.presign_get("signed", "mine")
-    assert httpx.get(url).content == b"x"
-    assert httpx.get(url.replace("/mine", "/secret")).status_code == 403
+    assert httpx.get(url, timeout=60).content == b"x"
+    assert httpx.get(url.replace("/mine", "/secret"), timeout=60).status_code == 403
+
+
+def test_a_server_on_this_machine_is_reached_past_the_environments_proxy(
+    object_store: ObjectStoreUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    store = S3Store(object_store.url, object_store.access_key, object_store.secret_key)
+    store.ensure_bucket("past-the-proxy")
 
 
 def test_a_server_that_is_away_is_told_from_one_that_refuses() -> None:
@@ -235,3 +272,59 @@ def test_an_interrupted_upload_of_a_file_continues(
         store.put("resume", "f", tmp_path / "f", progress=stop_after_two)
     assert store.begin_upload("resume", "f", 3 * PART_BYTES).done == (1, 2)
     assert store.put("resume", "f", tmp_path / "f").size == 3 * PART_BYTES
+
+
+def test_a_smaller_file_does_not_end_in_what_was_left_of_a_larger_one(
+    object_store: ObjectStoreUnderTest, tmp_path: Path
+) -> None:
+    store = S3Store(object_store.url, object_store.access_key, object_store.secret_key)
+    store.ensure_bucket("shrunk")
+    larger, smaller = tmp_path / "larger", tmp_path / "smaller"
+    larger.write_bytes(b"a" * (3 * PART_BYTES + 1))
+    smaller.write_bytes(b"b" * (PART_BYTES + 1))
+    begun = store.begin_upload("shrunk", "f", larger.stat().st_size)
+    for part in begun.parts:
+        size = PART_BYTES if part != begun.parts[-1] else 1
+        httpx.put(part, content=b"a" * size, timeout=60).raise_for_status()
+
+    assert store.put("shrunk", "f", smaller).size == smaller.stat().st_size
+
+    assert store.get("shrunk", "f") == smaller.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "ErrTooManyRequest"),
+        (408, "408"),
+        (400, "RequestTimeout"),
+        (403, "RequestTimeTooSkewed"),
+        (503, "SlowDown"),
+    ],
+)
+def test_a_store_that_is_busy_or_has_another_clock_is_asked_again(status: int, code: str) -> None:
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(StorageUnavailable), translated("key"):
+        raise ClientError(answer, "PutObject")
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_presigned_access_asks_a_busy_store_again(status: int) -> None:
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        writes = PresignedPrefix(url, {}, "b", "jobs/j/", expires_at=0.0)
+        store = PresignedStore(lambda: PresignedAccess(writes, {}))
+        with pytest.raises(StorageUnavailable):
+            store.put("b", "jobs/j/k", b"x")
+        server.shutdown()

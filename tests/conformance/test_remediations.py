@@ -27,7 +27,7 @@ REPEATABLE = {"restart-service"}
 
 
 def _what(outcome: Outcome) -> list[tuple[str, str]]:
-    """What was done, in no order: of two processes that burn alike, either may come first."""
+    """Return the executed steps, sorted, because equal processes may come in any order."""
     return sorted((step.action, step.target) for step in outcome.steps)
 
 

@@ -307,7 +307,7 @@ def test_native_histograms_are_refused_by_name_and_samples_are_written(sender: S
     answer = sender.post(raw)
     assert answer.status_code == 400
     assert "cpu of h1" in answer.text
-    assert "native histograms are not taken" in answer.text
+    assert "native histograms are not supported" in answer.text
     assert len(sender.streams.rows()) == 1
 
 
@@ -371,7 +371,7 @@ def test_a_full_gateway_takes_known_series_and_refuses_new_ones() -> None:
         assert sender.send((CPU, [(NOW, 1.0)]), (MEMORY, [(NOW, 1.0)])).is_success
         answer = sender.send((CPU, [(NOW + 1, 1.0)]), ({**CPU, "n": "1"}, [(NOW, 1.0)]))
     assert answer.status_code == 400
-    assert "knows 2 series and takes no new ones (GATEWAY_SERIES)" in answer.text
+    assert "knows 2 series and accepts no new ones (GATEWAY_SERIES)" in answer.text
     assert len(streams.rows()) == 3
 
 

@@ -26,33 +26,32 @@ def connect(url: str) -> pika.BlockingConnection:
 
 
 class Intruder:
-    """Tries one forbidden thing after another; each on a channel of its own."""
+    """Tries one forbidden thing after another; after a refusal, on a new channel."""
 
     def __init__(self, url: str) -> None:
         self._link = connect(url)
+        self._channel: BlockingChannel | None = None
 
     def close(self) -> None:
         self._link.close()
 
     def may(self, method: str, *arguments: object, **named: object) -> bool:
-        """Whether the broker lets one method of a channel happen."""
+        """Return whether the broker lets one method of a channel happen."""
         return self.allowed(lambda channel: getattr(channel, method)(*arguments, **named))
 
     def allowed(self, act: Act) -> bool:
-        """Whether the broker let it happen."""
-        channel = self._link.channel()
-        channel.confirm_delivery()
+        """Return whether the broker let it happen."""
+        if self._channel is None or not self._channel.is_open:
+            self._channel = self._link.channel()
+            self._channel.confirm_delivery()
         try:
-            act(channel)
+            act(self._channel)
         except AMQPError:
             return False
-        finally:
-            if channel.is_open:
-                channel.close()
         return True
 
     def publish(self, exchange: str, key: str, **properties: object) -> bool:
-        """Whether the broker took a forged message."""
+        """Return whether the broker took a forged message."""
         given = pika.BasicProperties(**properties)
         return self.may("basic_publish", exchange, key, FORGED, given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -9,15 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.healer.incidents.alert_machine import located
-from services.healer.incidents.alertmanager_alerts import (
-    Outside,
-    readable,
-    readable_webhook,
-    understood,
-)
+from services.healer.incidents.alert_bodies import readable, readable_webhook
+from services.healer.incidents.alert_machine import candidates, located
+from services.healer.incidents.alertmanager_alerts import Outside, OutsideAlert, understood
 from services.healer.incidents.answers import ANSWERED, Answered
-from shared.contracts import AlertChanged
+from shared.contracts import AlertChanged, Message
 from shared.contracts.alerts import AlertState, Severity
 from shared.service import Context
 from shared.store import Store
@@ -38,7 +35,11 @@ def named(**labels: str) -> Outside:
 
 @pytest.mark.parametrize(
     "instance",
-    ["vm", "vm:9100", "VM.", "http://vm:9100/metrics", "https://user@vm/health?x=1", "vm:9100/x"],
+    [
+        *("vm", "vm:9100", "VM.", "http://vm:9100/metrics", "https://user@vm/health?x=1"),
+        *("vm:9100/x", "jdbc:mysql://vm:3306/orders", "tcp://vm:2375", "user:pw@vm:5432/orders"),
+        *("user:pw@tcp(vm:3306)/orders", "tcp(vm:3306)/", "(vm:3306)", "//user:pw@vm/x"),
+    ],
 )
 def test_an_alert_meets_its_machine_however_its_instance_is_written(instance: str) -> None:
     assert named(instance=instance).series.host == "vm"
@@ -173,22 +174,92 @@ def test_a_virtual_host_is_not_taken_for_the_machine_it_is_on(
     assert named(**labels).series.host == machine
 
 
+def test_a_node_is_meant_where_its_own_agent_answers_and_not_who_watches_it() -> None:
+    labels = {"alertname": "KubeNodeNotReady", "node": "k1", "job": "watcher"}
+    (alert,), _ = readable([{"labels": labels | {"instance": "10.42.0.5:8080"}}])
+    with Store("sqlite://").transaction() as kept:
+        assert located(candidates(alert, NOW, None), kept).series.host == "10.42.0.5"
+        kept.put(ANSWERED, Answered(host="k1", at=NOW))
+        assert located(candidates(alert, NOW, None), kept).series.host == "k1"
+        kept.put(ANSWERED, Answered(host="10.42.0.5", at=NOW))
+        assert located(candidates(alert, NOW, None), kept).series.host == "10.42.0.5"
+
+
+@pytest.mark.parametrize("status", [None, {"state": "active", "silencedBy": []}, 7])
+def test_what_alertmanager_lists_may_be_posted_again(status: object) -> None:
+    labels = {"alertname": "DiskFull", "host": "a"}
+    found = one(labels=labels, annotations=[], status=status, receivers=[{"name": "x"}])
+    assert (found.series.host, found.over) == ("a", False)
+
+
+@pytest.mark.parametrize("start", [{}, {"startsAt": "2023-12-31T00:00:00Z"}], ids=["none", "same"])
+@pytest.mark.parametrize("end", ["said", "not repeated"])
+def test_an_alert_that_comes_again_after_its_end_is_an_alert_of_its_own(
+    start: dict[str, str], end: str
+) -> None:
+    (alert,), _ = readable([{"labels": {"alertname": "DiskFull", "host": "a"}, **start}])
+    over, desk = alert.model_copy(update={"status": "resolved"}), Desk(group_wait_s=5)
+    changes: list[Message] = []
+
+    def posted(what: OutsideAlert) -> None:
+        with desk.store.transaction() as kept:
+            context, holds = Context(desk.now, "", 1, kept), timedelta(seconds=60)
+            changes.extend(desk.handlers.outside_alerts([what], holds, context))
+        changes.extend(desk.later(6))
+
+    for _ in range(3):
+        posted(alert)
+        if end == "said":
+            posted(over)
+        changes.extend(desk.later(120))
+        desk.later(10)
+    # What its source ended with its start given is over for good: the next one has another start.
+    times = 1 if start and end == "said" else 3
+    changed = [each for each in changes if isinstance(each, AlertChanged)]
+    opened = [each.alert_id for each in changed if each.state is AlertState.FIRING]
+    assert len(opened) == len(set(opened)) == times
+    assert len({each.message_id() for each in changed}) == 2 * times
+    assert [mail.kind for mail in desk.mails()] == ["firing", "resolved"] * times
+    assert len({mail.message_id for mail in desk.mails()}) == 2 * times
+
+
+def test_an_alert_that_comes_again_while_its_end_is_held_goes_on() -> None:
+    (alert,), _ = readable([{"labels": {"alertname": "DiskFull", "host": "a"}}])
+    over, desk = alert.model_copy(update={"status": "resolved"}), Desk(keep_firing_s=60)
+    changes: list[Message] = []
+    for what in (alert, over, alert):
+        with desk.store.transaction() as kept:
+            context, holds = Context(desk.now, "", 1, kept), timedelta(seconds=300)
+            changes.extend(desk.handlers.outside_alerts([what], holds, context))
+        changes.extend(desk.later(20))
+    changes.extend(desk.later(120))
+    states = [each.state for each in changes if isinstance(each, AlertChanged)]
+    assert states == [AlertState.FIRING]
+
+
+def test_an_annotation_of_blanks_says_nothing() -> None:
+    labels = {"alertname": "DiskFull", "host": "a"}
+    said = one(labels=labels, annotations={"summary": " \n", "description": "It is full. "})
+    assert said.sight.sentence == "It is full."
+    assert one(labels=labels, annotations={"summary": " "}).sight.sentence == "DiskFull"
+
+
 def test_of_two_machines_named_the_one_that_is_known_is_meant_and_its_end_is_found() -> None:
     records = Store("sqlite://")
     labels = {"alertname": "DiskFull", "host": "web1", "instance": "10.0.0.5:9100"}
     (alert,), _ = readable([{"labels": labels}])
     with records.transaction() as kept:
-        assert located(alert, NOW, None, kept).series.host == "10.0.0.5"
+        assert located(candidates(alert, NOW, None), kept).series.host == "10.0.0.5"
         kept.put(ANSWERED, Answered(host="web1", at=NOW))
-        assert located(alert, NOW, None, kept).series.host == "web1"
+        assert located(candidates(alert, NOW, None), kept).series.host == "web1"
 
     desk = Desk()
     with desk.store.transaction() as kept:
         context = Context(NOW, "", 1, kept)
-        told = [*desk.handlers.outside_alert(alert, None, context)]
+        told = [*desk.handlers.outside_alerts([alert], None, context)]
         kept.put(ANSWERED, Answered(host="web1", at=NOW))
         over = alert.model_copy(update={"status": "resolved"})
-        told += desk.handlers.outside_alert(over, None, context)
+        told += desk.handlers.outside_alerts([over], None, context)
     changed = [message for message in told if isinstance(message, AlertChanged)]
     assert {message.series.host for message in changed} == {"10.0.0.5"}
     assert changed[-1].state is AlertState.RESOLVED
@@ -218,7 +289,7 @@ def test_a_body_for_the_other_door_is_told_which_one_it_is() -> None:
     found, (fault,) = readable({"version": "4", "status": "firing", "alerts": [alert]})
     assert found == []
     assert "/webhooks/alertmanager" in fault.problem
-    found, (fault,) = readable_webhook([alert])
+    found, (fault,) = readable_webhook([alert], NOW)
     assert found == []
     assert "/api/v2/alerts" in fault.problem
 
@@ -236,7 +307,7 @@ def test_grafanas_webhook_is_read_as_alertmanagers() -> None:
         "values": {"B": 44.2, "C": None},
     }
     body = {"receiver": "x", "status": "firing", "orgId": 1, "alerts": [alert], "version": "1"}
-    (found,), faults = readable_webhook(body)
+    (found,), faults = readable_webhook(body, NOW)
     assert faults == []
     assert found.labels["alertname"] == "DatasourceNoData"
 
@@ -255,6 +326,72 @@ def test_a_label_that_holds_a_map_or_a_list_is_named() -> None:
     found, faults = readable([{"labels": {"a": {"b": "c"}}}, {"labels": {"a": ["b"]}}])
     assert found == []
     assert [fault.field for fault in faults] == ["0.labels.a", "1.labels.a"]
+
+
+def test_an_annotation_in_any_form_costs_no_alert() -> None:
+    odd = {"summary": {"a": 1}, "description": ["b"], "value": "95.5%", "runbook": 7}
+    found = one(labels={"alertname": "x"}, annotations=odd)
+    assert found.sight.sentence == '{"a": 1}'
+    assert found.sight.value == 95.5
+
+
+def test_a_leap_second_is_a_moment() -> None:
+    assert one(labels={"a": "b"}, endsAt="2016-12-31T23:59:60Z").over
+
+
+def test_no_alerts_are_none_however_their_sender_writes_it() -> None:
+    assert readable(None) == ([], [])
+    assert readable_webhook({"version": "4", "status": "resolved", "alerts": None}, NOW) == ([], [])
+
+
+def test_an_alert_without_a_state_of_its_own_ends_with_its_group() -> None:
+    silent = {"labels": {"alertname": "a"}}
+    firing = {"labels": {"alertname": "b"}, "status": "firing"}
+    found, _ = readable_webhook(
+        {"version": "4", "status": "resolved", "alerts": [silent, firing]}, NOW
+    )
+    assert [understood(each, NOW, None).over for each in found] == [True, False]
+
+
+@pytest.mark.parametrize("words", [["disk is full"], "disk is full", [{"text": "disk is full"}], 7])
+def test_annotations_that_are_no_map_cost_no_alert(words: Any) -> None:
+    found = one(labels={"alertname": "x"}, annotations=words)
+    said = words if isinstance(words, str) else json.dumps(words)
+    assert found.sight.sentence == said
+
+
+@pytest.mark.parametrize("label", ["host", "hostname", "node", "nodename"])
+def test_an_alert_of_localhost_is_about_the_machine_that_another_label_names(label: str) -> None:
+    assert named(instance="localhost:9100", job="node", **{label: "web1"}).series.host == "web1"
+
+
+def test_an_alert_about_federated_series_is_about_the_machine_that_was_measured() -> None:
+    direct = named(instance="web1:9100", job="node")
+    through = named(
+        instance="prom:9090", job="federate", exported_instance="web1:9100", exported_job="node"
+    )
+    assert through.series == direct.series
+
+
+def test_both_prometheis_of_a_pair_tell_one_alert() -> None:
+    pair = [named(instance="vm:9100", prometheus_replica=f"prometheus-{n}") for n in range(2)]
+    assert pair[0].series == pair[1].series
+    assert pair[0].signal.event_id == pair[1].signal.event_id
+
+
+def test_an_alert_about_a_cluster_outlives_a_rollout_of_who_watches_it() -> None:
+    told = {"job": "kube-state-metrics", "namespace": "shop", "pod": "cart-1"}
+    first, second = (named(**told, instance=f"10.42.7.{n}:8080") for n in (31, 32))
+    assert first.series == second.series
+
+
+def test_an_alert_about_a_pod_is_not_about_the_one_that_reports_it() -> None:
+    labels = {"pod": "ksm-1", "namespace": "monitoring", "instance": "10.0.0.1:8080"}
+    about = {"exported_pod": "cart-1", "exported_namespace": "shop"}
+    found = named(**labels, **about, job="kube-state-metrics").series.labels
+    assert (found["namespace"], found["pod"]) == ("shop", "cart-1")
+    forged = named(**labels, **about, job="shop").series.labels
+    assert (forged["namespace"], forged["pod"]) == ("monitoring", "ksm-1")
 
 
 @pytest.mark.parametrize("status", ["resolved", "RESOLVED", "Resolved"])

@@ -70,7 +70,7 @@ def test_any_bytes_are_read(table: bytes) -> None:
             st.integers(-(2**63), 2**63 - 1),
             st.text(),
             st.binary(),
-            st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)).map(  # noqa: DTZ001
+            st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31)).map(
                 lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
             ),
             st.lists(st.text(max_size=5) | st.integers(-5, 5), max_size=3),

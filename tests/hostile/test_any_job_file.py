@@ -1,4 +1,4 @@
-"""Whatever a file holds, handing it in ends in one clear error or in the right job."""
+"""Whatever a file holds, submitting it ends in one clear error or in the right job."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from services.client.tshell.app import app
 from services.client.tshell.stop import code_of
 from shared.contracts import JobSubmit
 from shared.tfjob import NotImportableError, import_tfjob
+from shared.tfjob.run_command import variables
 from tests.unit.client.test_tfjob import PS_JOB, container, submit, tfjob
 
 AT_MOST_S = 20.0
@@ -71,6 +73,7 @@ BAD = {
     "a number that is endless in JSON": b'{"spec": 1e999}',
     "base 60": b"spec: 1:" + b"59:" * 100 + b"0",
     "an unrendered template": b"metadata:\n  name: {{ .Values.name }}\n",
+    "a character beyond Unicode": b'a: "\\U040D3D68"',
     "a list as key": b"? [a]\n: b",
     "a mapping as key": b"{{a: b}: c}",
     "conditions of a template": b"spec:\n{% if ps %}\n  a: b\n{% endif %}\n",
@@ -128,6 +131,51 @@ def test_a_job_is_read_however_it_is_written(what: str, tmp_path: Path) -> None:
     assert answered(GOOD[what]) == answered(PS_JOB)
 
 
+def test_words_with_colons_are_no_numbers_to_the_base_of_60() -> None:
+    written = PS_JOB.replace(b'["--steps=$(STEPS)"]', b"[--at, 12:30, 1:2:3, 10:30.5]")
+    found = import_tfjob(written.replace(b'"100"', b"1:30"))
+    for command in found.commands.values():
+        assert command["argv"][2:] == ["--at", "12:30", "1:2:3", "10:30.5"]
+        assert command["env"] == [("STEPS", "1:30")]
+
+
+def test_a_limit_without_a_value_asks_for_nothing() -> None:
+    found = import_tfjob(PS_JOB.replace(b"memory: 1Gi", b"memory: null"))
+    assert found.body["role_resources"]["ps"] == {"cpu": 0.5}
+
+
+def test_a_limit_of_zero_asks_for_nothing() -> None:
+    limits = b"{cpu: 0, memory: '0', amd.com/gpu: 0, nvidia.com/gpu: 1}"
+    found = import_tfjob(PS_JOB.replace(b"{cpu: 500m, memory: 1Gi}", limits))
+    assert found.body["role_resources"]["ps"] == {"gpu": 1, "gpu_resource": "nvidia.com/gpu"}
+
+
+def test_a_network_card_is_not_taken_for_the_gpu_beside_it() -> None:
+    limits = b"{rdma/hca: 1, nvidia.com/gpu: 4}"
+    with pytest.raises(NotImportableError, match=r"rdma/hca: not supported"):
+        import_tfjob(PS_JOB.replace(b"{cpu: 500m, memory: 1Gi}", limits))
+    found = import_tfjob(PS_JOB.replace(b"{cpu: 500m, memory: 1Gi}", limits), force=True)
+    assert found.body["role_resources"]["ps"] == {"gpu": 4, "gpu_resource": "nvidia.com/gpu"}
+
+
+@pytest.mark.parametrize("memory", ["512m", "2", "100Ki"])
+def test_memory_in_which_nothing_runs_is_refused_with_the_unit_that_was_meant(memory: str) -> None:
+    with pytest.raises(NotImportableError, match="write Mi or Gi"):
+        import_tfjob(PS_JOB.replace(b"memory: 1Gi", f"memory: '{memory}'".encode()))
+
+
+def test_typographic_quotes_are_named_before_a_program_of_that_name_is_looked_for() -> None:
+    written = PS_JOB.replace(b"[python3, /opt/train.py]", "[“python3”, /opt/train.py]".encode())
+    with pytest.raises(NotImportableError, match="typographic quotes around “python3”"):
+        import_tfjob(written)
+
+
+def test_a_script_of_a_shell_is_not_taken_for_a_file_of_the_package() -> None:
+    script = b"[sh, -c, 'cd /opt && python3 train.py']"
+    found = import_tfjob(PS_JOB.replace(b"[python3, /opt/train.py]", script))
+    assert not [note for note in found.notes if "looked for in the package" in note]
+
+
 @pytest.mark.parametrize("name", [20261128, True, 1.5, ["digits"], {"a": "b"}])
 def test_a_name_in_another_form_is_not_called_missing(name: object) -> None:
     with pytest.raises(NotImportableError) as refused:
@@ -151,6 +199,65 @@ def test_a_list_of_one_job_is_that_job_and_of_more_is_refused_in_one_sentence() 
     for items in ([], [job, job]):
         with pytest.raises(NotImportableError, match=f"a List of {len(items)} objects"):
             import_tfjob(json.dumps(listed | {"items": items}).encode())
+
+
+@pytest.mark.parametrize("name", ["spring.profiles.active", "cluster-name", "_A", "-x", ".a"])
+def test_variables_have_every_name_that_kubernetes_takes(name: str) -> None:
+    env = [{"name": name, "value": "1"}, {"name": "REF", "value": f"$({name})"}]
+    found = import_tfjob(tfjob(lambda job: container(job).update(env=env)))
+    assert submit(found)
+    (command,) = [each for each in found.commands.values() if dict(each["env"]).get(name)]
+    assert variables(command["env"], {})["REF"] == "1"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "4K", "a:b", "a b", "..", "..a", ".", "A=B", "A\n", "x" * 129]
+)
+def test_what_no_variable_can_be_called_is_named(name: str) -> None:
+    with pytest.raises(NotImportableError, match=r"env\[0\]\.name: must be a variable's name"):
+        import_tfjob(tfjob(lambda job: container(job).update(env=[{"name": name, "value": "1"}])))
+
+
+def test_a_variable_with_two_values_is_refused_as_by_kubernetes() -> None:
+    field = {"fieldRef": {"fieldPath": "metadata.name"}}
+    env = [{"name": "A", "value": "x", "valueFrom": field}]
+    with pytest.raises(NotImportableError, match="has a value and valueFrom"):
+        import_tfjob(tfjob(lambda job: container(job).update(env=env)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"args": ["x" * 131_072]}, {"env": [{"name": "A", "value": "x" * 131_070}]}],
+    ids=["argument", "variable"],
+)
+def test_what_no_program_can_be_started_with_is_refused_before(change: dict[str, Any]) -> None:
+    with pytest.raises(NotImportableError, match="no program can be started"):
+        import_tfjob(tfjob(lambda job: container(job).update(change)))
+
+
+@pytest.mark.parametrize("command", ["python3 /opt/train.py", "/bin/sh -c true"])
+def test_a_command_in_one_word_is_refused(command: str) -> None:
+    with pytest.raises(NotImportableError, match="give each word by itself"):
+        import_tfjob(tfjob(lambda job: container(job).update(command=[command])))
+
+
+def test_an_option_and_its_value_in_one_argument_are_noted() -> None:
+    args = ["--master k8s://https://10.96.0.1", "--name=x", "-c", "echo --a b", "--message=a b"]
+    found = import_tfjob(tfjob(lambda job: container(job).update(args=args)))
+    noted = [note for note in found.notes if "are two" in note]
+    assert len(noted) == 1
+    assert "--master k8s" in noted[0]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_of_many_faults_or_notes_the_first_are_told_and_how_many_more(force: bool) -> None:
+    odd = tfjob(lambda job: container(job).update({f"odd{n}": 1 for n in range(5000)}))
+    try:
+        said = import_tfjob(odd, force=force).notes
+    except NotImportableError as refused:
+        said = tuple(refused.faults)
+    assert len(said) == 101
+    assert said[-1].startswith("and 49")
 
 
 def test_no_file_gets_a_traceback_from_the_command_itself(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ _items = _odd | st.sampled_from(
 _labels = st.dictionaries(_odd.filter(bool), _odd, max_size=4) | st.builds(
     lambda n, value: {f"l{k}": value for k in range(n)}, st.integers(30, 60), _odd
 )
+_EXPORTED = ["instance", "job", "pod", "namespace", "node"]
 _values = st.floats() | st.sampled_from(
     [1.7976931348623157e308, -1.7e308, 3.39e38, 5e-324, 0.0, 99.0, 100.0, 2.0**64]
 )
@@ -69,6 +70,8 @@ def _series(draw: st.DrawFn) -> tuple[dict[str, str], list[float]]:
     labels = draw(_labels) | {"__name__": draw(_items)}
     for name in draw(st.sets(st.sampled_from(["host", "instance"]), max_size=2)):
         labels[name] = draw(_hosts)
+    for name in draw(st.sets(st.sampled_from(_EXPORTED), max_size=3)):
+        labels[f"exported_{name}"] = draw(_hosts)
     if draw(st.booleans()):
         labels["job"] = draw(st.sampled_from(["node", "api"]))
     return labels, draw(st.lists(_values, min_size=1, max_size=6))
@@ -88,13 +91,13 @@ def _requests(series: list[tuple[dict[str, str], list[float]]]) -> list[list[Ser
 
 
 def _events(batches: list[SampleBatch], marks: tuple[Sender, ...]) -> list[Event]:
-    """What two engines say of the batches, and of the hour of silence after them."""
+    """Return what two engines say of the batches, and of twenty minutes of silence after them."""
     engine = Engine(EngineSettings(alarm_confirm_s=0, stale_after_s=1e9))
     events: list[Event] = []
     for batch in batches:
         events += engine.process(decode(encode(batch), trusted=True))
     later = _T0 + 600_000
-    for second in range(0, 3600, 30):
+    for second in range(0, 1200, 30):
         heartbeat = from_rows((), clock_ms=later + 1000 * second)
         told = SampleBatch(**{**vars(heartbeat), "senders": marks})
         events += engine.process(decode(encode(told), trusted=True))

@@ -282,7 +282,7 @@ def test_policies_and_other_queues_are_out_of_reach(watched: Watched, who: Princ
     body = {"pattern": ".*", "definition": {"alternate-exchange": "from.healer"}}
     base = f"http://127.0.0.1:{watched.broker.ports.management}/api"
     for path in ("policies", "operator-policies", "parameters/shovel"):
-        answer = httpx.put(f"{base}/{path}/%2F/mine", json=body, auth=login)
+        answer = httpx.put(f"{base}/{path}/%2F/mine", json=body, auth=login, timeout=60)
         assert answer.status_code in (401, 403), path
     mine = {q.format(instance=VICTIM) for q in topology.subscriptions(who)}
     others = [q for q in watched.queues if q.partition(".")[0] != who and q not in mine]
@@ -297,7 +297,7 @@ def test_policies_and_other_queues_are_out_of_reach(watched: Watched, who: Princ
 
 
 def _wanted(who: Principal, exchange: str, key: str) -> bool:
-    """Whether the table lets the principal receive what goes to ``exchange`` with ``key``."""
+    """Return whether the table lets the principal receive ``key`` from ``exchange``."""
     if who is Principal.OUTSIDE:
         return exchange in (topology.ALERTS, topology.JOB_EVENTS)
     if who is Principal.MEMBER:

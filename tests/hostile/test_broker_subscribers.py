@@ -142,7 +142,7 @@ def test_a_queue_nobody_reads_does_not_fill_the_disk(
         channel.basic_publish(name, "x", body, persistent)
     channel.exchange_delete(name)
 
-    with httpx.Client(base_url=f"{broker.admin_url}/api", timeout=30) as admin:
+    with httpx.Client(base_url=f"{broker.admin_url}/api", timeout=60) as admin:
 
         def seen() -> dict[str, Any]:
             found: dict[str, Any] = admin.get(f"/queues/%2F/{name}").raise_for_status().json()
@@ -169,7 +169,7 @@ def _size_of_streams(root: Path) -> int:
 
 
 def test_nobody_makes_queues_without_end(broker: PrivateBroker) -> None:
-    with httpx.Client(base_url=f"{broker.admin_url}/api", timeout=30) as admin:
+    with httpx.Client(base_url=f"{broker.admin_url}/api", timeout=60) as admin:
         (limit,) = admin.get("/vhost-limits/%2F").raise_for_status().json()
     assert limit["value"]["max-queues"] == 2_000
 

@@ -36,7 +36,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def values(written: Path) -> dict[str, str]:
-    """What .env says, as Compose reads it."""
+    """Return what .env says, as Compose reads it."""
     lines = (line.partition("=") for line in (written / ".env").read_text().splitlines())
     return {
         name: value[1:-1].replace("\\n", "\n") if value.startswith('"') else value
@@ -98,7 +98,7 @@ def test_only_its_s3_api_is_reached_from_the_network_and_it_wants_keys(store: St
     }
     assert open_ports == {store.port, store.port + 10_000}
     url = f"http://127.0.0.1:{store.port}"
-    assert httpx.get(f"{url}/barograph?list-type=2").status_code == 403
+    assert httpx.get(f"{url}/barograph?list-type=2", timeout=60).status_code == 403
     objects = S3Store(url, store.values["S3_ACCESS_KEY"], store.values["S3_SECRET_KEY"])
     objects.ensure_bucket("barograph")
     objects.put("barograph", "packages/x", b"kept")
@@ -108,7 +108,7 @@ def test_only_its_s3_api_is_reached_from_the_network_and_it_wants_keys(store: St
 def greeted(port: int, context: ssl.SSLContext | None) -> bytes:
     """What a gRPC server says to somebody who begins to speak HTTP/2; nothing if it hangs up."""
     hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-    plain = socket.create_connection(("127.0.0.1", port), timeout=20)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=60)
     link = context.wrap_socket(plain, do_handshake_on_connect=False) if context else plain
     with link:
         try:

@@ -168,12 +168,12 @@ def test_whoever_applies_hundreds_at_once_keeps_nobody_from_being_told_of(house:
     house.objects.apply(tfjob())
     house.run()
     house.begins()
-    many = 2 * controller._MAX_HANDED_IN + 1
+    many = 2 * controller._MAX_SUBMITTED + 1
     items = {f"m-{n}": tfjob(f"many-{n}", f"m-{n}") for n in range(many)}
     house.objects.items = items | house.objects.items  # before what runs
     house.run()
     assert house.holds()["Running"] == "True"
-    assert len(house.jobs()) == 1 + controller._MAX_HANDED_IN
+    assert len(house.jobs()) == 1 + controller._MAX_SUBMITTED
     house.run(2)
     assert len(house.jobs()) == 1 + many
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,12 +22,17 @@ from services.task.launcher import exec_program
 from services.task.launcher.machine import group_name
 from services.task.processes import MARK, kill_marked, kill_user, of_user
 from services.task.runtime import RuntimeUnavailable
+from services.task.runtimes import leftovers
 from services.task.runtimes.directories import hand_over, make_job, make_work_dir, scratch
+from services.task.runtimes.leftovers import clear
+from services.task.runtimes.local import LocalRuntime, specs
+from services.task.settings import TaskSettings
 from services.task.spec import Credentials, MemberSpec
 from services.task.users import Ground, Users
-from shared.contracts import JobSubmit, Member
+from shared.contracts import JobSubmit, Member, Role
 from shared.store import Store
 from tests.strangers import NOBODY, open_way_to
+from tests.waiting import eventually
 
 FIRST, COUNT = 1_950_000_000, 5
 needs_root = pytest.mark.skipif(
@@ -154,10 +159,7 @@ def test_a_process_that_hides_ends_with_its_user(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    deadline = time.monotonic() + 20
-    while not of_user(uid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert of_user(uid)
+    eventually(lambda: of_user(uid), "its process", pause_s=0.01)
 
     assert kill_user(uid)
     assert of_user(uid) == []
@@ -185,7 +187,7 @@ def test_jobs_of_one_name_in_two_stacks_do_not_end_each_other() -> None:
     assert kill_marked(["train/worker-0/1"], first) == 1
 
     with programs[0], programs[1]:
-        assert programs[0].wait(20) == -9
+        assert programs[0].wait(60) == -9
         assert programs[1].poll() is None
         programs[1].kill()
 
@@ -252,3 +254,78 @@ def test_sockets_in_a_programs_temporary_directory_have_short_paths(state: str, 
     assert len(os.fsencode(place)) <= 75
     assert place != scratch(Path(state), f"{job}/worker-1/3") / "tmp"
     assert place != scratch(Path(state) / "other", f"{job}/worker-12/3") / "tmp"
+
+
+@needs_root
+def test_what_a_job_left_for_all_users_goes_with_it_and_nothing_else(tmp_path: Path) -> None:
+    place, victim = tmp_path / "shm", tmp_path / "victim"
+    place.mkdir()
+    (victim / "kept").mkdir(parents=True)
+    (place / "others").write_text("x")
+    (place / "segment").write_text("x")
+    (place / "folder/below").mkdir(parents=True)
+    (place / "link").symlink_to(victim)
+    (place / "folder/link").symlink_to(victim)
+    os.mkfifo(place / "pipe")
+    for name in ("segment", "folder", "folder/below", "folder/link", "link", "pipe"):
+        os.chown(place / name, FIRST, FIRST, follow_symlinks=False)
+    # The folder itself was exchanged for a link.
+    (tmp_path / "exchanged").symlink_to(victim)
+    os.chown(victim / "kept", FIRST, FIRST)
+
+    absent = tmp_path / "absent"
+    assert clear(FIRST, (place, absent, tmp_path / "exchanged")) == 4
+    assert [each.name for each in place.iterdir()] == ["others"]
+    assert (victim / "kept").is_dir()
+
+
+@needs_root
+def test_nothing_of_a_user_with_an_account_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("x")
+    os.chown(tmp_path / "own", NOBODY, NOBODY)
+    assert clear(NOBODY, (tmp_path,)) == 0
+    assert (tmp_path / "own").exists()
+
+
+@needs_root
+def test_what_others_delete_meanwhile_keeps_nothing_from_being_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "segment").write_text("x")
+    os.chown(tmp_path / "segment", FIRST, FIRST)
+    scandir = os.scandir
+
+    def passing(place: int) -> AbstractContextManager[list[Any]]:
+        """The entries of a directory, of which the first is gone by the time it is looked at."""
+        found = list(scandir(place))
+
+        def gone(**_: object) -> None:
+            raise FileNotFoundError
+
+        return nullcontext([SimpleNamespace(name="passing", stat=gone), *found])
+
+    monkeypatch.setattr(leftovers.os, "scandir", passing)
+    assert clear(FIRST, (tmp_path,)) == 1
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fails", ["spawn", "log"])
+def test_launchers_that_cannot_be_started_take_no_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def refused(*_: object, **_more: object) -> int:
+        raise OSError(errno.EAGAIN, "no process to be had")
+
+    monkeypatch.setattr(os, "posix_spawn", refused)
+    chosen = TaskSettings(jobs_dir=tmp_path, s3_bucket="barograph")
+    runtime = LocalRuntime(tmp_path, specs(chosen))
+    member = Member(role=Role.WORKER, index=0, incarnation=1)
+    if fails == "log":
+        (runtime.directory("a", member) / "launcher.log").mkdir(parents=True)
+    values = {"job_id": "a", "name": "n", "package": "bucket:p:a.tar.gz", "main": "m.py"}
+    before = [*Path("/proc/self/fd").iterdir()]
+    for _ in range(3):
+        with pytest.raises(RuntimeUnavailable):
+            runtime.start(JobSubmit.model_validate(values), [member])
+    assert len([*Path("/proc/self/fd").iterdir()]) == len(before)

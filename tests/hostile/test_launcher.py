@@ -4,19 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import pytest
 
-from services.task.launcher import artifacts, package
+from services.task.launcher import artifacts, checkpoints, package, patience
+from services.task.launcher import main as launcher_main
 from services.task.launcher.artifacts import Uploaded
 from services.task.launcher.environment import Places
+from services.task.launcher.ground import Order, RunningProgram
+from services.task.launcher.main import Launcher
+from services.task.launcher.membership import Membership
 from services.task.launcher.results import LeftOut, Results
-from services.task.spec import Credentials, MemberSpec
-from shared.contracts import MAX_ARTIFACTS, JobSubmit, Member, Role, Stored
+from services.task.spec import LAUNCHER_FILE, Credentials, MemberSpec, checkpoint_key
+from shared.changes import changed
+from shared.contracts import (
+    MAX_ARTIFACTS,
+    ClusterSpecReady,
+    JobSubmit,
+    Member,
+    PodExited,
+    Role,
+    Stored,
+)
 from shared.packages import pack
-from shared.storage import MemoryStore, ObjectInfo, TooLarge
+from shared.storage import (
+    AccessDenied,
+    MemoryStore,
+    ObjectInfo,
+    StorageError,
+    StorageUnavailable,
+    TooLarge,
+)
+from tests.waiting import eventually
 
 BUCKET = "barograph"
 
@@ -125,6 +153,18 @@ def test_a_directory_replaced_by_a_link_to_the_secret_stores_nothing_of_it(
     assert not [o for o in store.list(BUCKET, "") if b"TOKEN" in store.get(BUCKET, o.key)]
 
 
+def test_a_file_of_holes_is_named_and_not_read(
+    store: MemoryStore, private: Path, places: Places
+) -> None:
+    (places.model / "weights.bin").write_bytes(b"w")
+    with (places.model / "memmap.bin").open("wb") as file:
+        os.truncate(file.fileno(), 8 * 2**40)
+    done = _upload(store, private, places)
+    assert _keys(store, done) == {"model/weights.bin": b"w"}
+    (reason,) = done.left_out.reasons
+    assert reason == "'memmap.bin': is sparse: of 8796093022208 bytes 0 are on disk"
+
+
 def test_links_that_lead_out_are_named_and_those_inside_store_their_contents(
     store: MemoryStore, private: Path, places: Places
 ) -> None:
@@ -224,6 +264,52 @@ def test_twelve_thousand_results_are_all_stored_and_the_message_stays_small(
     assert len({each["key"] for each in manifest}) == 12_000
 
 
+READ_AS_OTHERS = [
+    "${filename}",
+    "x${filename}",
+    "a\\b",
+    "..\\..\\j2\\model\\x",
+    "..\\..\\..\\packages\\x",
+    "\\x",
+    "x\\",
+]
+
+
+@pytest.mark.parametrize("name", READ_AS_OTHERS)
+def test_a_name_that_a_store_reads_as_another_is_left_out_and_named(
+    store: MemoryStore, private: Path, places: Places, name: str
+) -> None:
+    """SeaweedFS reads a backslash as a slash: it would replace a neighbour, or be refused."""
+    (places.output / name).write_text("bad")
+    (places.output / "a").mkdir()
+    (places.output / "a/b").write_text("good")
+    done = _upload(store, private, places)
+    assert _keys(store, done) == {"output/a/b": b"good"}
+    assert done.stored.left_out == 1
+    assert "with a backslash" in done.stored.reasons[0]
+
+
+def test_an_object_that_the_store_will_not_have_costs_itself_alone(
+    store: MemoryStore, private: Path, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, answers = store.put, [StorageUnavailable("away"), AccessDenied("expired")]
+
+    def refusing(bucket: str, key: str, data: bytes | Path, **more: str) -> ObjectInfo:
+        if key.endswith("late") and answers:
+            raise answers.pop()
+        if key.endswith("odd"):
+            raise StorageError("HTTP 400: InvalidRequest")
+        return put(bucket, key, data, **more)
+
+    monkeypatch.setattr(store, "put", refusing)
+    monkeypatch.setattr(patience, "_RETRY_S", 0.0)
+    for name in ("late", "odd", "other"):
+        (places.model / name).write_text(name)
+    done = artifacts.upload(store, _spec(private), places, None, 600.0)
+    assert list(_keys(store, done)) == ["model/late", "model/other"]
+    assert done.left_out.reasons == ["'odd': the store refuses it: HTTP 400: InvalidRequest"]
+
+
 def test_a_file_too_large_for_the_store_is_named_and_does_not_fail_the_job(
     store: MemoryStore, private: Path, places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,3 +326,248 @@ def test_a_file_too_large_for_the_store_is_named_and_does_not_fail_the_job(
     done = _upload(store, private, places)
     assert list(_keys(store, done)) == ["model/small"]
     assert done.left_out.reasons == ["'large': larger than 5 bytes"]
+
+
+class Away(MemoryStore):
+    """A store that does not answer the first requests."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self.left = times
+        self.ensure_bucket(BUCKET)
+
+    def fetch(self, bucket: str, key: str, path: Path) -> None:
+        self._look()
+        super().fetch(bucket, key, path)
+
+    def put(self, bucket: str, key: str, data: bytes | Path, **options: Any) -> ObjectInfo:
+        self._look()
+        return super().put(bucket, key, data, **options)
+
+    def _look(self) -> None:
+        self.left -= 1
+        if self.left >= 0:
+            raise StorageUnavailable("it starts again")
+
+
+def _stored_checkpoint(store: MemoryStore, private: Path) -> None:
+    saved = private / "saved"
+    saved.mkdir()
+    (saved / "step").write_text("20000")
+    checkpoints.pack(saved, private / "a.tar.gz")
+    MemoryStore.put(store, BUCKET, checkpoint_key("j1"), private / "a.tar.gz")
+
+
+def test_a_store_that_is_away_for_a_moment_does_not_begin_a_job_anew(
+    private: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_RETRY_S", 0.0)
+    store = Away(2)
+    _stored_checkpoint(store, private)
+    assert checkpoints.restore(store, _spec(private), work)
+    assert (work / "step").read_text() == "20000"
+
+
+def test_a_store_that_stays_away_fails_the_member_rather_than_begin_a_job_anew(
+    private: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "FETCHING_S", 0.0)
+    store = Away(math.inf)
+    _stored_checkpoint(store, private)
+    with pytest.raises(package.Unusable) as unusable:
+        checkpoints.restore(store, _spec(private), work)
+    assert unusable.value.infrastructure
+
+
+def test_the_last_checkpoint_waits_for_a_store_that_is_away(
+    private: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_RETRY_S", 0.0)
+    (work / "step").write_text("7")
+    store = Away(2)
+    checkpoints.Saver(store, _spec(private), work).save(60.0)
+    assert store.head(BUCKET, checkpoint_key("j1")) is not None
+
+
+class _Ground:
+    """A ground whose checkpoints no store takes, and whose second run cannot be prepared."""
+
+    notes: ClassVar[list[str]] = []
+    sees_all, owner = True, None
+
+    def __init__(self, places: Places) -> None:
+        self._places, self.runs = places, 0
+
+    def broker_url(self) -> str:
+        return "amqp://nobody"
+
+    def record(self) -> None:
+        """Nobody looks."""
+
+    def prepare(self) -> tuple[Places, Path]:
+        return self._places, self._places.code / "main.py"
+
+    def start(
+        self, _order: Order, _output: int, ended: Callable[[RunningProgram], None]
+    ) -> RunningProgram:
+        self.runs += 1
+        if self.runs > 1:
+            raise package.Unusable("its checkpoints could not be fetched", infrastructure=True)
+        done = _Done()
+        ended(done)
+        return done
+
+    def save(self, _patience_s: float) -> None:
+        raise TooLarge("larger than 5 GiB")
+
+    def close(self, _end: PodExited | None) -> None:
+        """Nothing is held."""
+
+
+class _Done:
+    exit_code, oom, fault, witnessed = 0, False, "", True
+
+    def stop(self, _grace_s: float) -> None:
+        """It has ended."""
+
+    def kill(self) -> None:
+        """It has ended."""
+
+    def used(self) -> None:
+        """Nobody measures it."""
+
+
+class _Membership:
+    """What a member tells; its news come from the test."""
+
+    def __init__(self, _spec: MemberSpec, _url: object, news: Callable[[object], None], _: object):
+        self.told: list[object] = []
+        self.started = 0
+        self.news = news
+
+    def start(self, _port: int) -> None:
+        self.started += 1
+
+    def tell(self, message: object) -> None:
+        self.told.append(message)
+
+    def flush(self, _timeout_s: float) -> bool:
+        return True
+
+    def stop(self) -> None:
+        """Nothing runs."""
+
+
+@pytest.fixture
+def launched(
+    store: MemoryStore, private: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], tuple[Launcher, _Membership]]]:
+    """Makes a launcher of a job of this type; its signal handlers end with the test."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(launcher_main, "Membership", _Membership)
+
+    def make(kind: str) -> tuple[Launcher, _Membership]:
+        places = Places(work, work, work, work)
+        places.make()
+        (places.model / "weights").write_bytes(b"trained")
+        spec = _spec(private)
+        spec = changed(spec, job=changed(spec.job, type=kind))
+        launcher = Launcher(spec, store, _Ground(places))
+        return launcher, cast("_Membership", launcher._membership)
+
+    yield make
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_checkpoints_that_no_store_takes_keep_no_result_from_being_stored(
+    launched: Callable[[str], tuple[Launcher, _Membership]], store: MemoryStore
+) -> None:
+    launcher, membership = launched("single")
+    launcher.run()
+    end = membership.told[-1]
+    assert isinstance(end, PodExited)
+    assert (end.exit_code, end.fault) == (0, "")
+    assert store.get(BUCKET, "jobs/j1/model/weights") == b"trained"
+    log = b"".join(store.get(BUCKET, o.key) for o in store.list(BUCKET, "jobs/j1/logs/"))
+    assert b"the newest checkpoints could not be stored: larger than 5 GiB" in log
+
+
+def test_a_second_run_that_cannot_begin_ends_the_member_and_is_told(
+    launched: Callable[[str], tuple[Launcher, _Membership]],
+) -> None:
+    launcher, membership = launched("distribute")
+    for epoch in (1, 2):
+        membership.news(
+            ClusterSpecReady(
+                job_id="j1",
+                epoch=epoch,
+                cluster={Role.WORKER: ("127.0.0.1:1",)},
+                members=(launcher._spec.member,),
+            )
+        )
+    launcher.run()
+    end = membership.told[-1]
+    assert isinstance(end, PodExited)
+    assert (end.fault, end.infrastructure) == ("its checkpoints could not be fetched", True)
+    assert membership.started == 1
+
+
+def test_a_launcher_whose_directory_was_deleted_ends(private: Path, tmp_path: Path) -> None:
+    """Its store and broker are away, too, as where a whole state directory was deleted."""
+    spec = _spec(private)
+    away = changed(
+        spec.credentials, broker_url="amqp://a:b@127.0.0.1:9", s3_url="http://127.0.0.1:9"
+    )
+    command = [sys.executable, "-m", "services.task.launcher"]
+    said = tmp_path / "said"
+    with (
+        said.open("w") as log,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+        ) as launcher,
+    ):
+        try:
+            assert launcher.stdin is not None
+            launcher.stdin.write(changed(spec, credentials=away).model_dump_json().encode())
+            launcher.stdin.close()
+            eventually((private / LAUNCHER_FILE).exists, "the launcher's note of itself")
+            launcher.terminate()
+            shutil.rmtree(private)
+            eventually(lambda: launcher.poll() is not None, "the launcher's end")
+        finally:
+            launcher.kill()
+    assert launcher.returncode == 1
+    assert "directory_gone" in said.read_text()
+
+
+def test_a_launcher_that_is_given_up_ends_its_program(
+    launched: Callable[[str], tuple[Launcher, _Membership]],
+) -> None:
+    class Failing(_Done):
+        def kill(self) -> None:
+            ended.append("killed")
+            raise OSError("no such process")
+
+    ended: list[object] = []
+    launcher, _ = launched("single")
+    launcher._program = cast("RunningProgram", Failing())
+    with pytest.raises(OSError, match="no such process"):
+        launcher.abandon(ended.append)
+    assert ended == ["killed", 1]
+
+
+def test_a_report_that_fails_in_an_unforeseen_way_costs_itself_alone() -> None:
+    class Broken:
+        def __init__(self) -> None:
+            self.published: list[object] = []
+
+        def publish(self, messages: Sequence[object], *, timeout_s: float) -> None:
+            if "bad" in messages:
+                raise ValueError("no such encoding")
+            self.published += messages
+
+    membership: Any = object.__new__(Membership)
+    membership._bus = bus = Broken()
+    assert membership._published(["first", "bad", "last"])
+    assert bus.published == ["first", "last"]

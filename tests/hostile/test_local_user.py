@@ -188,11 +188,11 @@ def test_command_lines_which_all_users_see_hold_no_secret(stack: Stack) -> None:
 def test_the_api_is_for_those_with_the_token(stack: Stack) -> None:
     url, token = f"{stack.file.client_url}/api/v1", stack.file.client_token
 
-    assert httpx.post(f"{url}/jobs", json={}).status_code == 401
-    assert httpx.post(f"{url}/uploads", json={}).status_code == 401
+    assert httpx.post(f"{url}/jobs", json={}, timeout=60).status_code == 401
+    assert httpx.post(f"{url}/uploads", json={}, timeout=60).status_code == 401
     headers = {"Authorization": f"Bearer {token}"}
-    assert httpx.get(f"{url}/jobs", headers=headers).status_code == 200
-    assert httpx.get(f"{url}/mail", headers=headers).status_code == 200
+    assert httpx.get(f"{url}/jobs", headers=headers, timeout=60).status_code == 200
+    assert httpx.get(f"{url}/mail", headers=headers, timeout=60).status_code == 200
 
 
 def test_the_mailbox_and_the_broker_know_no_guests(stack: Stack) -> None:

@@ -71,6 +71,20 @@ def test_what_is_no_matcher_is_refused_by_name(text: str) -> None:
     assert text[:20] in str(caught.value).replace("\\\\", "\\")
 
 
+@pytest.mark.parametrize("name", ["service.name", "k8s.pod.name", "http:method", "größe", "a-b/c"])
+def test_every_label_that_a_door_takes_can_be_named(name: str) -> None:
+    matcher = read(f'{name}="x"')
+    assert matcher.matches({name: "x"})
+    assert not matcher.matches({name: "y"})
+
+
+@pytest.mark.parametrize("word", ["page", "CRITICAL", "P1", "sev-2", "error"])
+def test_a_severity_is_meant_however_it_is_written(word: str) -> None:
+    assert read(f'severity="{word}"').matches({"severity": "critical"})
+    assert not read(f'severity!="{word}"').matches({"severity": "critical"})
+    assert not read(f'severity="{word}"').matches({"severity": "warning"})
+
+
 @pytest.mark.parametrize("text", ['item=~"("', 'item=~"*"', 'item=~"a{1001}"', 'item=~"(?=x)"'])
 def test_why_an_expression_is_refused_is_said_in_words(text: str) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -114,3 +128,24 @@ def test_any_text_is_refused_or_matches_any_label(text: str, label: str) -> None
             continue
         assert matcher.matches({"item": label}) in {True, False}
         assert read(matcher.text()) == matcher
+
+
+@pytest.mark.parametrize("text", ['message=~".*"', 'message=~"first.*last"', 'message!~"first"'])
+def test_a_value_of_several_lines_is_one_value(text: str) -> None:
+    assert read(text).matches({"message": "first\nmiddle\nlast"})
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ('exported_pod="cart-1"', True),
+        ('exported_pod="cart-2"', False),
+        ('exported_instance="web1:9100"', True),
+        ('exported_instance="web2:9100"', False),
+        ('exported_other=""', True),
+    ],
+)
+def test_labels_that_a_middleman_renamed_are_matched_as_prometheus_shows_them(
+    text: str, holds: bool
+) -> None:
+    assert read(text).matches({"host": "web1", "pod": "cart-1"}) == holds

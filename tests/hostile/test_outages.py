@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +18,7 @@ from shared.settings import ServiceSettings
 from shared.store import Collection, Store
 from tests.brokers import BrokerUnderTest
 from tests.integration.test_runner import submit
+from tests.small_disk import small_disk
 from tests.waiting import eventually
 
 
@@ -73,8 +71,8 @@ def once(names: Iterable[str]) -> dict[str, int]:
 
 
 def unready(service: Service) -> dict[str, str]:
-    """What ``/readyz`` says is wrong."""
-    answer = httpx.get(f"http://127.0.0.1:{service.health_port}/readyz", timeout=30)
+    """Return what ``/readyz`` says is wrong."""
+    answer = httpx.get(f"http://127.0.0.1:{service.health_port}/readyz", timeout=60)
     wrong: dict[str, str] = answer.json()["wrong"]
     assert answer.status_code == (503 if wrong else 200)
     return wrong
@@ -140,9 +138,9 @@ class Platform:
         assert self.dead() == 0
 
     def dead(self) -> int:
-        """How many messages were dead-lettered."""
+        """Return how many messages were dead-lettered."""
         name = "task.jobs.dead"
-        answer = httpx.get(f"{self._broker.admin_url}/api/queues/%2F/{name}", timeout=30)
+        answer = httpx.get(f"{self._broker.admin_url}/api/queues/%2F/{name}", timeout=60)
         return int(answer.raise_for_status().json().get("messages", 0))
 
 
@@ -204,19 +202,6 @@ def _decide(task: Service, names: Sequence[str]) -> None:
         for name in names:
             _count(name, context)
             unit.emit(accepted(submit(name), context))
-
-
-@contextmanager
-def small_disk(where: Path, size: str) -> Iterator[Path]:
-    """A file system of this size."""
-    if os.geteuid() != 0:
-        pytest.fail("this test mounts a small file system, which takes root")
-    where.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", where], check=True)
-    try:
-        yield where
-    finally:
-        subprocess.run(["umount", where], check=True)
 
 
 def _fill(path: Path) -> None:

@@ -82,7 +82,7 @@ def _dead(pair: Pair, name: str) -> list[dict[str, Any]]:
 
 
 def _lost(pair: Pair) -> int:
-    return pair.task.bus.connections_lost
+    return pair.task.bus._in.lost + pair.task.bus._out.lost
 
 
 _NESTED = b"V"
@@ -105,6 +105,9 @@ _POISON = {
     ),
     "an id of 100,000 characters": fields([(b"cloudEvents_id", text("i" * 100_000))]),
     "an id with a zero byte": fields([(b"cloudEvents_id", text("a\0b"))]),
+    "further addresses, none of them": fields(
+        [(b"CC", sized(b"A", b"")), (b"BCC", sized(b"A", b""))]
+    ),
     "a decimal with 255 places": fields([(b"x", b"D\xff\x7f\xff\xff\xff")]),
 }
 
@@ -221,7 +224,7 @@ def test_an_outage_of_the_database_dead_letters_nobody(
 
     def away() -> Any:
         tried.append(1)
-        raise StoreUnavailable("the database is away")
+        raise StoreUnavailable("the database is unavailable")
 
     names = {f"patient-{number}" for number in range(6)}
     monkeypatch.setattr(pair.store, "unit", away)

@@ -4,7 +4,7 @@ partition's standstill."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.contracts import AnomalyCleared, Message
-from shared.messaging import Bus, Delivery, Outgoing, Reject
+from shared.messaging import Delivery, Reject
 from shared.messaging.crash_marks import MAX_CRASHES
 from shared.samples import InvalidBatch, decode, encode, from_rows
 from shared.service.partitions import PartitionOwner
 from shared.store import StoreUnavailable
+from tests.recording_bus import RecordingBus
 
 _Row = tuple[str, str, str, int, float]
-
-
-class _Bus(Bus):
-    """Never connected; keeps what it is asked to publish."""
-
-    def __init__(self, state_dir: Path | None = None) -> None:
-        url = "amqp://detector:unused@127.0.0.1:1/%2F"
-        super().__init__(url, "detector", state_dir=state_dir)
-        self.published: list[Outgoing] = []
-
-    def publish_prepared(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
-        del timeout_s
-        self.published += outgoing
-
-    @property
-    def aside(self) -> list[Outgoing]:
-        return [each for each in self.published if each.exchange == "to.detector"]
 
 
 class _Disk:
@@ -55,10 +39,14 @@ class _Summing:
         self._disk = disk
         self.sums: dict[tuple[str, str], float] = {}
         self.offsets: list[int] = []
+        self.closed = False
 
     def restore(self) -> int | None:
         self.sums = dict(self._disk.sums)
         return self._disk.offset
+
+    def begin_again(self) -> None:
+        raise AssertionError("its stream is the same one")
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         try:
@@ -82,7 +70,8 @@ class _Summing:
         if self._disk.writable:
             self._disk.offset, self._disk.sums = offset, dict(self.sums)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed = True
 
 
 def _delivery(offset: int, body: bytes) -> Delivery:
@@ -93,7 +82,7 @@ class Partition:
     """An owner with its stream, which begins anew where the broker would begin it anew."""
 
     def __init__(self, state_dir: Path | None = None) -> None:
-        self.bus, self.disk = _Bus(state_dir), _Disk()
+        self.bus, self.disk = RecordingBus(state_dir=state_dir), _Disk()
         self.workers: list[_Summing] = []
         self.stream: list[bytes] = []
         self.owner = PartitionOwner(self.bus, 3, self._make, 1e9)
@@ -115,6 +104,8 @@ class Partition:
                 for n in range(first, len(self.stream))
             ]
             if not deliveries or self.owner.consumer.handling.once(deliveries):
+                # Its metrics are those of one worker, whichever were tried.
+                assert [w for w in self.workers if not w.closed] == [self.owner._worker]
                 return
         pytest.fail("the partition does not go on")
 
@@ -141,7 +132,7 @@ def test_a_poisonous_series_is_set_aside_with_its_place_and_reason_and_the_rest_
     ]
     partition.run()
     assert partition.sums == {("a", "i"): 11, ("b", "i"): 5}
-    (aside,) = partition.bus.aside
+    (aside,) = partition.bus.dead
     assert aside.routing_key == "detector.partitions.dead"
     assert (aside.headers["x-partition"], aside.headers["x-offset"]) == (3, 1)
     assert "ZeroDivisionError: bad1" in aside.headers["x-reason"]
@@ -191,7 +182,7 @@ def test_what_is_no_batch_is_set_aside_at_once(body: bytes) -> None:
     partition.stream = [_batch(_row("a")), body, _batch(_row("a"))]
     partition.run(0)
     assert partition.sums == {("a", "i"): 2}
-    assert [each.body for each in partition.bus.aside] == [body]
+    assert [each.body for each in partition.bus.dead] == [body]
 
 
 def test_a_batch_without_a_good_series_is_set_aside_as_a_whole() -> None:
@@ -199,7 +190,7 @@ def test_a_batch_without_a_good_series_is_set_aside_as_a_whole() -> None:
     partition.stream = [_batch(_row("bad1"), _row("bad2")), _batch(_row("a"))]
     partition.run()
     assert partition.sums == {("a", "i"): 1}
-    assert [each.body for each in partition.bus.aside] == [partition.stream[0]]
+    assert [each.body for each in partition.bus.dead] == [partition.stream[0]]
 
 
 def test_where_no_snapshot_can_be_stored_the_batch_is_set_aside_as_a_whole() -> None:
@@ -208,7 +199,7 @@ def test_where_no_snapshot_can_be_stored_the_batch_is_set_aside_as_a_whole() -> 
     partition.stream = [_batch(_row("a")), _batch(_row("a"), _row("bad")), _batch(_row("a"))]
     partition.run()
     assert partition.sums == {("a", "i"): 2}
-    assert partition.bus.aside[-1].body == partition.stream[1]
+    assert partition.bus.dead[-1].body == partition.stream[1]
 
 
 def test_an_outage_is_nobodys_fault() -> None:
@@ -236,7 +227,7 @@ def _in_a_process(state_dir: Path, stream: list[bytes]) -> int:
     partition = Partition(state_dir)
     partition.stream = stream
     partition.run()
-    ok = partition.sums == {("a", "i"): 2} and len(partition.bus.aside) == 1
+    ok = partition.sums == {("a", "i"): 2} and len(partition.bus.dead) == 1
     os._exit(0 if ok else 1)
 
 

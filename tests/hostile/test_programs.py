@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from shared.client import Client
 from shared.embedded.stack import Stack
 from shared.packages import pack
+from tests.waiting import eventually
 
 _ENDS = {"succeeded", "failed", "cancelled", "refused"}
 _LOOKS = """
@@ -91,10 +91,12 @@ def ran(stack: Stack, folder: Path, program: str, *arguments: str) -> tuple[dict
             "resources": {"cpu": 0.5, "memory": "512Mi"},
         }
         job_id = client.jobs_api.call("POST", "/jobs", json=job)["job_id"]
-        deadline = time.monotonic() + 180
-        while (seen := client.jobs_api.call("GET", f"/jobs/{job_id}"))["state"] not in _ENDS:
-            assert time.monotonic() < deadline, seen
-            time.sleep(0.2)
+
+        def ended() -> dict[str, Any]:
+            asked: dict[str, Any] = client.jobs_api.call("GET", f"/jobs/{job_id}")
+            return asked if asked["state"] in _ENDS else {}
+
+        seen = eventually(ended, f"the end of {job_id}", 180, pause_s=0.2)
         return seen, "".join(client.jobs_api.text(f"/jobs/{job_id}/logs"))
     finally:
         client.close()
@@ -145,10 +147,9 @@ def test_two_jobs_at_once_are_two_users_and_neither_reaches_the_other(
     body = {"name": "victim", "package": package, "main": "main.py", "resources": resources}
     victim = client.jobs_api.call("POST", "/jobs", json=body)["job_id"]
     try:
-        deadline = time.monotonic() + 120
-        while not (text := "".join(client.jobs_api.text(f"/jobs/{victim}/logs"))):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        text = eventually(
+            lambda: "".join(client.jobs_api.text(f"/jobs/{victim}/logs")), "its log", pause_s=0.2
+        )
         uid, place = text.split()
         spies = (
             "import os, sys\n"

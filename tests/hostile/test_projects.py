@@ -106,6 +106,7 @@ PLATFORM = {
         "/channels",
         "/forecasts",
         "/ledger",
+        "/ledger/cases",
         "/login",
         "/login/oidc",
         "/login/oidc/callback",
@@ -160,6 +161,7 @@ HAND_IN = {
     ("POST", "/api/v1/plans"),
     ("POST", "/api/v1/uploads"),
     ("POST", "/api/v1/uploads/finish"),
+    ("POST", "/jobs/{change}"),
     ("POST", "/submit"),
     ("PUT", "/api/v1/packages"),
 }
@@ -333,6 +335,25 @@ def test_neither_job_nor_plan_nor_form_names_another_projects_object(
     assert sent.status_code == 422
     assert "packages of project speech are named" in sent.text
     assert len(desk.sent) == before
+
+
+@pytest.mark.parametrize("change", ["cancel", "remove"])
+def test_nobody_ends_another_projects_jobs_beside_their_own(
+    desk: Desk, people: dict[str, dict[str, str]], change: str
+) -> None:
+    page = desk.call("GET", "/submit", headers=people["speech"]).text
+    csrf = re.search(r'name="csrf" value="(\w+)"', page)
+    assert csrf
+    before, told = len(desk.sent), []
+    for job_id in ("train-7", "live-7", "no-such"):
+        form = {"csrf": csrf[1], "job": job_id}
+        refused = desk.call("POST", f"/jobs/{change}", data=form, headers=people["speech"])
+        assert refused.status_code == 404
+        told.append(refused.text.replace(job_id, ""))
+    assert len(set(told)) == 1, "a job of others is as one that never was"
+    assert len(desk.sent) == before
+    counted = desk.call("GET", "/jobs", headers=people["speech"]).text
+    assert "all <small>0</small>" in counted
 
 
 def test_who_names_no_project_means_their_only_one(

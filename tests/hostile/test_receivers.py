@@ -111,6 +111,8 @@ def test_what_is_wrong_with_the_notice_itself_does_not(status: int) -> None:
         (timedelta(hours=-2), 0, 0),
         ("1e999", 86_400, 86_400),
         ("-5", 0, 0),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", 86_400, 86_400),
+        ("Mon, 01 Jan 2035 00:00:00 -0000", 86_400, 86_400),
     ],
 )
 def test_a_wish_to_wait_is_followed_in_each_of_its_forms(
@@ -135,6 +137,34 @@ def test_a_wish_that_says_nothing_is_none(given: str) -> None:
     ):
         post(SecretStr(f"http://{place}/"), {}, {})
     assert caught.value.after_s is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:99999", "xn--a", "a..b", "\u202e", "[fe80::1%25lo]:1"],
+)
+def test_an_address_that_nobody_can_have_waits_until_it_is_mended(address: str) -> None:
+    with pytest.raises(ChannelUnavailable):
+        post(SecretStr(f"http://{address}/"), {}, {})
+
+
+ODD = {
+    "no protocol": b"hello",
+    "another protocol": b"PRI * HTTP/2.0\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+    "a header beyond bounds": b"HTTP/1.1 200 OK\r\nx: " + b"a" * 300_000 + b"\r\n\r\n",
+    "a header that is none": b"HTTP/1.1 200 OK\r\n\xff\xfe: x\r\n\r\n",
+    "status 000": b"HTTP/1.1 000 X\r\n\r\n",
+    "another protocol from here": b"HTTP/1.1 101 X\r\nupgrade: x\r\n\r\n",
+    "a chunk that is none": b"HTTP/1.1 500 X\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_answer_that_is_none_costs_no_notice(what: str) -> None:
+    with answering(ODD[what]) as place, pytest.raises(ChannelUnavailable):
+        post(SecretStr(f"http://{place}/"), {}, {})
 
 
 LATER = [

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from services.detector.gateway import amqp
 from services.detector.gateway.amqp import SampleInlet
 from services.detector.gateway.ingest import Ingest
-from shared.messaging import Bus, Delivery
+from shared.messaging import Delivery
 from shared.messaging.bus import ARROW
 from shared.samples import (
     InvalidBatch,
@@ -28,6 +28,7 @@ from shared.samples import (
     from_rows,
     labels_from,
 )
+from tests.recording_bus import RecordingBus
 
 _NOW = 1_700_000_000_000
 _COLUMNS = ["host", "item", "labels", "time_ms", "value"]
@@ -151,21 +152,8 @@ def _items(batch: SampleBatch) -> list[str]:
     return [batch.items[code] for code in batch.item_code]
 
 
-class _Published(Bus):
-    """A bus that is never connected and keeps what it is asked to publish."""
-
-    def __init__(self) -> None:
-        super().__init__("amqp://detector:unused@127.0.0.1:1/%2F", "detector")
-        self.published: list[Any] = []
-
-    def publish_prepared(self, outgoing: Any, timeout_s: float = 60.0) -> None:
-        del timeout_s
-        self.published.extend(outgoing)
-
-    @property
-    def reasons(self) -> list[str]:
-        dead = [out for out in self.published if out.exchange == "to.detector"]
-        return [out.headers["x-reason"] for out in dead]
+def _reasons(bus: RecordingBus) -> list[str]:
+    return [letter.headers["x-reason"] for letter in bus.dead]
 
 
 @pytest.fixture
@@ -174,12 +162,12 @@ def streams() -> _Streams:
 
 
 @pytest.fixture
-def bus() -> _Published:
-    return _Published()
+def bus() -> RecordingBus:
+    return RecordingBus()
 
 
 @pytest.fixture
-def inlet(streams: _Streams, bus: _Published) -> SampleInlet:
+def inlet(streams: _Streams, bus: RecordingBus) -> SampleInlet:
     return SampleInlet(bus, Ingest(streams, 4, lambda: _NOW), lambda: datetime.now(UTC))
 
 
@@ -196,7 +184,7 @@ def _sample(**fields: object) -> dict[str, object]:
 
 
 def test_bad_samples_of_a_json_batch_are_named_and_the_good_ones_kept(
-    inlet: SampleInlet, streams: _Streams, bus: _Published
+    inlet: SampleInlet, streams: _Streams, bus: RecordingBus
 ) -> None:
     body = _json(
         _sample(),
@@ -210,8 +198,8 @@ def test_bad_samples_of_a_json_batch_are_named_and_the_good_ones_kept(
     )
     inlet.handle([_delivery(body), _delivery(_json(_sample(value=9.0)))])
     assert streams.rows == [("h1", "a", 1.0), ("h1", "b ", 1.0), ("h1", "a", 3.0), ("h1", "a", 9.0)]
-    (reason,) = bus.reasons
-    assert reason.startswith("3 samples are taken, the others not: ")
+    (reason,) = _reasons(bus)
+    assert reason.startswith("3 samples were stored, the others not: ")
     for part in ("samples.1.value", "samples.2.time_ms", "samples.3.labels", "samples.4", "future"):
         assert part in reason
 
@@ -230,16 +218,16 @@ def test_bad_samples_of_a_json_batch_are_named_and_the_good_ones_kept(
     ],
 )
 def test_a_json_batch_without_anything_good_is_refused(
-    inlet: SampleInlet, streams: _Streams, bus: _Published, body: bytes
+    inlet: SampleInlet, streams: _Streams, bus: RecordingBus, body: bytes
 ) -> None:
     inlet.handle([_delivery(body), _delivery(_json(_sample()))])
     assert streams.rows == [("h1", "a", 1.0)]
-    assert len(bus.reasons) == 1
+    assert len(_reasons(bus)) == 1
 
 
 @pytest.mark.parametrize("kind", ["JSON", "Arrow"])
 def test_times_in_seconds_are_named_and_cost_no_good_sample(
-    inlet: SampleInlet, streams: _Streams, bus: _Published, kind: str
+    inlet: SampleInlet, streams: _Streams, bus: RecordingBus, kind: str
 ) -> None:
     times = (_NOW // 1000, 10**8, 10**11 - 1, 10**11, _NOW, _NOW + 10**6)
     if kind == "JSON":
@@ -249,14 +237,14 @@ def test_times_in_seconds_are_named_and_cost_no_good_sample(
         sent = _delivery(encode(from_rows(rows)), ARROW)
     inlet.handle([sent])
     assert streams.rows == [("h1", "a", 1e11), ("h1", "a", float(_NOW))]
-    (reason,) = bus.reasons
+    (reason,) = _reasons(bus)
     said = f"3 samples, the first of h1: {_NOW // 1000} is not a Unix time in ms"
     assert f"{said}; it looks like seconds, or a clock in 1970 to 1973" in reason
     assert "1 samples lie more than 60 s in the future" in reason
 
 
 def test_what_nobody_foresaw_in_an_arrow_batch_is_dead_lettered(
-    inlet: SampleInlet, streams: _Streams, bus: _Published, monkeypatch: pytest.MonkeyPatch
+    inlet: SampleInlet, streams: _Streams, bus: RecordingBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(body: bytes) -> tuple[SampleBatch, list[str]]:
         raise MemoryError(body[:2])
@@ -264,7 +252,7 @@ def test_what_nobody_foresaw_in_an_arrow_batch_is_dead_lettered(
     monkeypatch.setattr(amqp, "decode_partly", fails)
     inlet.handle([_delivery(b"bad", ARROW), _delivery(_json(_sample()))])
     assert streams.rows == [("h1", "a", 1.0)]
-    assert "MemoryError" in bus.reasons[0]
+    assert "MemoryError" in _reasons(bus)[0]
 
 
 @given(
@@ -280,8 +268,8 @@ def test_what_nobody_foresaw_in_an_arrow_batch_is_dead_lettered(
     )
 )
 def test_any_json_is_settled(value: object) -> None:
-    streams, bus = _Streams(), _Published()
+    streams, bus = _Streams(), RecordingBus()
     inlet = SampleInlet(bus, Ingest(streams, 4, lambda: _NOW), lambda: datetime.now(UTC))
     inlet.handle([_delivery(json.dumps(value).encode())])
     assert np.isfinite([row[2] for row in streams.rows]).all()
-    assert len(bus.reasons) <= 1
+    assert len(_reasons(bus)) <= 1

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from services.healer.notify.compose import exact_command
 from services.healer.notify.render.mail import build
 from services.healer.remediations.base import Step
-from shared import dead_letters_cli, healer_door
+from shared.cli import dead_letters, rows
 from shared.contracts.remediation import RemediationStep
 from shared.visible import visible
 from tests.conformance.test_channels import told
@@ -87,18 +87,18 @@ def test_a_table_on_the_terminal_takes_no_markup_and_no_escapes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     row: dict[str, Any] = {"program": EVIL, "value": 1.25, "none": None}
-    healer_door.show_rows([row], as_json=False, columns=("program", "value", "none"))
+    rows.show_rows([row], as_json=False, columns=("program", "value", "none"), nothing="")
     shown = capsys.readouterr().out
     assert "[/x]" in shown
     assert visible(shown) == shown
-    healer_door.show_rows([row], as_json=True, columns=())
+    rows.show_rows([row], as_json=True, columns=(), nothing="")
     assert json.loads(capsys.readouterr().out) == [row]
 
 
 def test_a_dead_letter_is_shown_without_its_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     letter = SimpleNamespace(message_id="1", reason=EVIL, body=EVIL.encode())
     letters = SimpleNamespace(look=lambda *_: [letter])
-    monkeypatch.setattr(dead_letters_cli, "_letters", lambda *_: nullcontext(letters))
-    shown = CliRunner().invoke(dead_letters_cli.app, ["inspect", "task.jobs"]).output
+    monkeypatch.setattr(dead_letters, "_letters", lambda *_: nullcontext(letters))
+    shown = CliRunner().invoke(dead_letters.app, ["inspect", "task.jobs"]).output
     assert shown.count("evil") == 2
     assert visible(shown) == shown

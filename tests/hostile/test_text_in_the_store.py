@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,12 @@ from pydantic import BaseModel
 
 from shared.contracts import JobCancel, JobSubmit, Message
 from shared.embedded.process import EmbeddedError
-from shared.messaging import Bus, Delivery, Outgoing
+from shared.messaging import Delivery
 from shared.service import Context
 from shared.service.inlet import Inlet
 from shared.store import Collection, Store
 from tests.postgresql import PrivatePostgres
-
-_CHOSEN = "chosen"
-"""The header by which a stranger chooses what a handler stores."""
+from tests.recording_bus import RecordingBus
 
 
 class Kept(BaseModel):
@@ -30,18 +28,6 @@ class Kept(BaseModel):
 KEPT = Collection(
     "kept", Kept, key=lambda k: k.name, group=lambda k: k.name, status=lambda k: k.name
 )
-
-
-class _Bus(Bus):
-    """Never connected; keeps what it is asked to publish."""
-
-    def __init__(self) -> None:
-        super().__init__("amqp://task:unused@127.0.0.1:1/%2F", "task")
-        self.published: list[Outgoing] = []
-
-    def publish_prepared(self, outgoing: Sequence[Outgoing], timeout_s: float = 60.0) -> None:
-        del timeout_s
-        self.published += outgoing
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +63,7 @@ _TEXTS = {
 
 @pytest.mark.parametrize("text", _TEXTS.values(), ids=_TEXTS)
 def test_what_cannot_be_stored_costs_its_own_message(store: Store, text: str) -> None:
-    bus = _Bus()
+    bus = RecordingBus("task")
     chosen: dict[str, str] = {}
 
     def handle(message: JobSubmit, context: Context) -> Iterable[Message]:

@@ -11,7 +11,9 @@ import pytest
 
 from services.client.api import uploads
 from services.client.api.uploads import Uploads
+from services.client.records import Upload
 from services.client.settings import ClientSettings
+from shared.storage import AccessDenied
 from tests.unit.client.test_api import Desk
 
 GOOD = b"the victim's package"
@@ -98,6 +100,33 @@ def test_unfinished_uploads_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert begin(desk, upload_id=kept[0]["upload_id"]).status_code == 200
     desk.objects.accept(kept[0]["parts"][0], GOOD)
     assert finish(desk, kept[0]).status_code == 200
+
+
+def test_unfinished_uploads_of_one_project_refuse_those_of_no_other(desk: Desk) -> None:
+    at = datetime.now(UTC)
+    for number in range(3):
+        upload = Upload(id=f"{number}", sha256=SHA, size=1, begun_at=at, project="noisy")
+        assert desk.model.begin(upload, 3)
+    assert not desk.model.begin(upload.model_copy(update={"id": "more"}), 3)
+    assert desk.model.begin(upload.model_copy(update={"id": "other", "project": "quiet"}), 3)
+
+
+def test_an_upload_that_the_store_does_not_give_up_costs_itself_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = (begin(desk).json()["upload_id"] for _ in range(2))
+    abort = desk.objects.abort_upload
+
+    def refuses(bucket: str, key: str) -> None:
+        if bad in key:
+            raise AccessDenied(key)
+        abort(bucket, key)
+
+    monkeypatch.setattr(desk.objects, "abort_upload", refuses)
+    later = datetime.now(UTC) + timedelta(hours=25)
+    Uploads(desk.objects, desk.model, ClientSettings()).give_up_overdue(later)
+    assert [each.id for each in desk.model.overdue_uploads(later)] == [bad]
+    assert good != bad
 
 
 def test_an_answer_that_was_lost_is_given_again(desk: Desk) -> None:

@@ -35,6 +35,15 @@ class Life:
     waits_since: datetime | None = None
     """Since when nothing has excused that people were not notified."""
     ends_since: datetime | None = None
+    acknowledged: str = ""
+    called: datetime | None = None
+    """When people were last notified of it as critical by a notice of its group, unanswered yet."""
+    paged: bool = False
+    """Whether the next ones were called since it was last acknowledged."""
+    reminded: datetime | None = None
+    """When nobody but those who heard of it was left to call, or they were last reminded."""
+    stepped: bool = False
+    """The clock was set since: how long ago they were is not asked."""
     end_muted: bool = False
     """A silence whose owner wants no ends covered it when it ended."""
     rows: list[tuple[datetime, str]] = field(default_factory=list)
@@ -51,12 +60,25 @@ class Flapping:
     active: bool = False
     announced: int = 0
     unannounced_since: datetime | None = None
+    stepped: datetime | None = None
+    """When the clock was set, while what opened before that counts in either reckoning."""
+    score_then: float = 0.0
+    """The score at that moment by the clock before it, beyond what opened since."""
     unsure: bool = False
     """It opened again at the very moment of its calm: whether it flaps anew is not asked then."""
 
-    def score(self, now: datetime, half_life_s: float) -> float:
-        ages = (max((now - at).total_seconds(), 0.0) for at in self.openings)
+    def score(self, now: datetime, half_life_s: float, since: datetime | None = None) -> float:
+        """By the openings, or by those since a moment."""
+        counted = (at for at in self.openings if since is None or at >= since)
+        ages = (max((now - at).total_seconds(), 0.0) for at in counted)
         return math.fsum(0.5 ** (age / half_life_s) for age in ages)
+
+    def most(self, now: datetime, half_life_s: float) -> float:
+        """The score if what opened before the clock was set is not older by that."""
+        if self.stepped is None:
+            return self.score(now, half_life_s)
+        age = max((now - self.stepped).total_seconds(), 0.0) / half_life_s
+        return self.score(now, half_life_s, self.stepped) + self.score_then * 0.5**age
 
 
 class Model:
@@ -88,9 +110,15 @@ class Model:
                 self._not_counted(life)
         else:
             fires = change.state == "firing" and life.state != "firing"
+            # A remediation that can be approved anew is asked for anew, and expires anew.
+            fires |= change.handling == "approve" and life.handling != "approve"
             worse = _RANK.index(change.severity) > _RANK.index(life.severity)
             life.rises += fires or worse
+            assert not (worse and change.acknowledged_by), "nobody has acknowledged it as so severe"
             life.state, life.severity = change.state, change.severity
+        if life.acknowledged and not change.acknowledged_by:
+            life.paged = False
+        life.acknowledged = change.acknowledged_by
         life.handling, life.crossing_ms = change.handling, change.crossing_ms
 
     def _opened(self, life: Life, now: datetime) -> None:
@@ -99,9 +127,13 @@ class Model:
         how = self.how.flapping
         self._calm(flap, now)
         if not flap.active and flap.score(now, how.half_life_s) >= how.start:
-            flap.active, flap.announced = True, 0
+            flap.active = True
+            if flap.stepped is None:  # otherwise it may have flapped on since it was announced
+                flap.announced = 0
+        # What opened before the clock was set may count as older: then it flaps by what came since.
+        sure = flap.stepped is None or flap.score(now, how.half_life_s, flap.stepped) >= how.start
         # Calls for a person after a remediation are never damped, so they announce nothing.
-        wanted = flap.active and not flap.announced and not flap.unsure
+        wanted = flap.active and sure and not (flap.announced or flap.unsure)
         if wanted and not life.series.item.startswith("df."):
             flap.unannounced_since = now
 
@@ -117,6 +149,10 @@ class Model:
             flap.active, flap.unannounced_since, flap.unsure = False, None, True
         if score < how.stop - _NEAR:
             flap.unsure = False
+        if flap.stepped is not None and flap.most(now, how.half_life_s) < how.stop - _NEAR:
+            flap.stepped = None
+            if not flap.active:
+                flap.announced = 0
 
     def notified(self, told: Notice | Summary, now: datetime) -> None:
         for row in told.lines():
@@ -132,11 +168,79 @@ class Model:
                 flap = self.flaps[life.series.text()]
                 flap.announced += 1
                 flap.unannounced_since = None
-                assert flap.announced == 1 or flap.unsure, "flapping is announced once"
+                once = flap.announced == 1 or flap.unsure or flap.stepped is not None
+                assert once, "flapping is announced once"
             self._ends_what_was_heard(life, row.kind)
+            self._reminds(life, row.kind, now, grouped=isinstance(told, Notice))
+            self._calls(life, row.kind, now, grouped=isinstance(told, Notice))
             life.rows.append((now, row.kind))
-            said = Counter(kind for _, kind in life.rows)
+            said = Counter(kind for _, kind in life.rows if kind != "unanswered")
             assert said[row.kind] <= life.rises, f"{row.kind} is notified once a change: {life}"
+
+    def _calls(self, life: Life, kind: str, now: datetime, *, grouped: bool) -> None:
+        if kind == "unanswered":
+            assert not life.acknowledged, "nobody else is called about what is acknowledged"
+            life.called, life.paged = None, True
+        elif grouped and kind in KNOWN and life.severity is Severity.CRITICAL:
+            life.called = now
+
+    def _reminds(self, life: Life, kind: str, now: datetime, *, grouped: bool) -> None:
+        """After the last step of escalation the same people are reminded, now and then."""
+        if kind == "unanswered" and life.paged and not life.stepped:
+            pause = timedelta(seconds=self.how.repeat_interval_s)
+            assert now - life.rows[-1][0] >= pause, f"people are reminded too early: {life}"
+        if kind == "unanswered":
+            life.reminded, life.stepped = now, False
+        elif kind in KNOWN:
+            life.reminded = now if grouped and life.paged else None
+
+    def _is_reminded(self, life: Life, now: datetime, *, excused: bool) -> None:
+        grave = life.state == "firing" and life.severity is Severity.CRITICAL
+        if life.acknowledged or not (life.paged and grave) or life.called is not None:
+            life.reminded = None
+        elif excused and life.reminded is not None:
+            life.reminded = now
+        elif life.reminded is not None:
+            wait = timedelta(seconds=self.how.repeat_interval_s) + self.slack
+            assert now - life.reminded <= wait, f"nobody was reminded of it: {life}"
+
+    def _is_escalated(self, life: Life, now: datetime, *, excused: bool) -> None:
+        """What nobody answers calls the next ones."""
+        critical = life.severity is Severity.CRITICAL
+        if life.acknowledged or life.paged or not critical or not self.how.escalation:
+            life.called = None
+        elif excused and life.called is not None:
+            life.called = now
+        elif life.called is not None:
+            wait = timedelta(seconds=self.how.escalation[0].after_s) + self.slack
+            assert now - life.called <= wait, f"nobody was called about it: {life}"
+
+    def clock_set(self, before: datetime, now: datetime) -> None:
+        """Moments move with the clock: of a step forward those of what is open, of one back those
+        that would lie in the future.
+        """
+
+        def moved(moment: datetime | None, *, opened: bool = True) -> datetime | None:
+            if moment is None:
+                return None
+            forward = now > before
+            return moment + (now - before) if (opened if forward else moment > now) else moment
+
+        for flap in self.flaps.values():
+            flap.score_then = flap.most(before, self.how.flapping.half_life_s)
+            flap.stepped = now
+        for life in self.lives.values():
+            is_open = life.closed is None
+            opened = moved(life.opened, opened=is_open) or life.opened
+            flap = self.flaps[life.series.text()]
+            flap.openings = [opened if at == life.opened else at for at in flap.openings]
+            life.opened = opened
+            life.waits_since, life.called = moved(life.waits_since), moved(life.called)
+            life.reminded, life.stepped = moved(life.reminded), True
+            life.ends_since = moved(life.ends_since)
+        for flap in self.flaps.values():
+            # A step forward may end it before anybody hears of it.
+            flap.unannounced_since = None
 
     def _ends_what_was_heard(self, life: Life, kind: str) -> None:
         if kind != "resolved":
@@ -162,16 +266,21 @@ class Model:
             self._calm(flap, now)
         for number, life in self.lives.items():
             if life.closed is None:
+                past = life.state == "predicted" and self._is_past(life, now)
                 excused = (
                     storm
                     or silenced(life.series, life.severity)
                     or self._attached(life, cause)
                     or self._damped(life, now)
-                    or (life.state == "predicted" and self._is_past(life, now))
+                    or past
                     or life.handling == "none"
                     or number in working
                 )
                 self._is_known(life, now, excused=excused)
+                quiet = storm or silenced(life.series, life.severity) or number in working or past
+                self._is_escalated(life, now, excused=quiet)
+                attached = self._attached(life, cause)
+                self._is_reminded(life, now, excused=quiet or attached)
             elif life.has(KNOWN) and not life.has(ENDS):
                 if storm:
                     life.ends_since = now
@@ -206,7 +315,7 @@ class Model:
         critical = life.severity is Severity.CRITICAL
         most = how.max_hold_critical_s if critical else how.max_hold_s
         held = (now - life.opened).total_seconds() <= most
-        return flap.active and flap.announced > 0 and held
+        return (flap.active or flap.stepped is not None) and flap.announced > 0 and held
 
     @staticmethod
     def _is_past(life: Life, now: datetime) -> bool:

@@ -21,8 +21,10 @@ from pydantic import SecretStr
 from services.healer.handlers import Handlers
 from services.healer.model.action import ACTIONS
 from services.healer.model.incident import INCIDENTS, REMEDYING
+from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import NOTICES, STANDINGS, STORM
 from services.healer.model.policy import Policy
+from services.healer.notify.channels.webhook import Webhook
 from services.healer.notify.matchers import labels_of
 from services.healer.notify.settings import Alerting
 from services.healer.notify.silences import SILENCES, Silence
@@ -66,6 +68,8 @@ FAMILIES = {LOAD.text(): "load", DISK.text(): "disk"}
 LIMITS = {LOAD.text(): 3.0, DISK.text(): 90.0}
 RULE = {"source": ['item="switch.up"'], "target": ['item="app.errors"'], "equal": ["rack"]}
 BACK = {"source": ['item="app.errors"'], "target": ['item="switch.up"'], "equal": ["rack"]}
+PAGER = Webhook(name="pager", url=SecretStr("http://127.0.0.1:1"), escalation_only=True)
+ESCALATION = [{"after_s": 200, "channels": ["pager"]}]
 MAIL = {"smtp_url": SecretStr("smtp://127.0.0.1:1"), "mail_to": "a@example.org"}
 PAUSES = st.sampled_from([1, 6, 31, 61, 130, 310, 700])
 WHICH = st.sampled_from(SERIES)
@@ -86,11 +90,19 @@ class Lives(RuleBasedStateMachine):
                 {"rules": [{"items": "df.*", "level": level, "remediation": "clean-logs"}]}
             ),
             alerting=Alerting.model_validate(
-                {"inhibit": rules, "storm": {"alerts": storm}, "mails_per_hour": 10_000}
+                {
+                    "inhibit": rules,
+                    "storm": {"alerts": storm},
+                    "mails_per_hour": 10_000,
+                    "escalation": ESCALATION,
+                    "repeat_interval_s": 300,
+                }
             ),
+            channels=(PAGER,),
             **MAIL,  # type: ignore[arg-type]
         )
         self.store: Any = Store("sqlite://") if LIVES <= LIVES_BY_DEFAULT else MemoryStore()
+        self.uptime = 0.0
         self.replicas = [self._replica(), self._replica()]
         # Writing what was decided costs as much as deciding it.
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -125,7 +137,7 @@ class Lives(RuleBasedStateMachine):
             EvidenceCollected: handlers.evidence_collected,
             RemediationExecuted: handlers.remediation_executed,
             ItemObserved: handlers.item_observed,
-            ActionDecide: handlers.deciding.action_decide,
+            ActionDecide: handlers.decisions.action_decide,
         }
         with self.store.transaction() as records:
             answers = list(handle[type(message)](message, Context(self.now, "", 1, records)))
@@ -153,7 +165,12 @@ class Lives(RuleBasedStateMachine):
             for record in reversed(records.find(NOTICES, limit=30, newest_first=True)):
                 if record.notice.message_id not in self.seen:
                     self.seen.add(record.notice.message_id)
+                    self._calls_nobody_in_a_silence(record.notice)
                     self.model.notified(record.notice, self.now)
+
+    def _calls_nobody_in_a_silence(self, notice: Notice | Summary) -> None:
+        if isinstance(notice, Notice) and notice.kind == "unanswered":
+            assert not self._muted(notice.series, notice.severity), "what is silenced calls nobody"
 
     def _check(self) -> None:
         with self.store.transaction() as records:
@@ -193,7 +210,8 @@ class Lives(RuleBasedStateMachine):
         step = max(min(15.0, pause), pause / 20)
         end = self.now + timedelta(seconds=pause)
         while self.now < end:
-            self.now = min(end, self.now + timedelta(seconds=step))
+            passed = min(end, self.now + timedelta(seconds=step)) - self.now
+            self.now, self.uptime = self.now + passed, self.uptime + passed.total_seconds()
             self.passes()
 
     @rule(series=WHICH, severity=st.sampled_from([Severity.WARNING, Severity.CRITICAL]))
@@ -362,6 +380,33 @@ class Lives(RuleBasedStateMachine):
         with self.store.transaction() as records:
             records.put(SILENCES, silence)
 
+    @rule(series=WHICH, begins=st.sampled_from([0, 60]), length=st.sampled_from([60, 400]))
+    def a_window_recurs(self, series: SeriesRef, begins: int, length: int) -> None:
+        first = self.now.replace(tzinfo=None) + timedelta(seconds=begins)
+        window = Silence.model_validate(
+            {
+                "silence_id": f"s{len(self.silences)}",
+                "matchers": [f'host="{series.host}"'],
+                "starts_at": self.now,
+                "ends_at": self.now + timedelta(days=300),
+                "owner": "Ann",
+                "reason": "maintenance",
+                "recurrence": {"rule": "FREQ=DAILY", "first": first, "duration_s": length},
+            }
+        )
+        self.silences.append(window)
+        with self.store.transaction() as records:
+            self.replicas[0].people.silence(window, Context(self.now, "", 1, records))
+
+    @rule(hours=st.sampled_from([-1, 1]))
+    def the_clock_is_set(self, hours: int) -> None:
+        for handlers in self.replicas:  # each has seen the clock before
+            with self.store.transaction() as records:
+                self._heard(list(handlers.expire(Context(self.now, "", 1, records))))
+        before, self.now = self.now, self.now + timedelta(hours=hours)
+        self.model.clock_set(before, self.now)
+        self.passes()
+
     @rule()
     def somebody_acknowledges(self) -> None:
         number = next((n for n, life in self.model.lives.items() if life.closed is None), None)
@@ -400,7 +445,7 @@ class Lives(RuleBasedStateMachine):
 
     def _replica(self) -> Handlers:
         """One whose transactions are small, so that there is much between which it may die."""
-        return Handlers(self.settings, alerts_at_once=2)
+        return Handlers(self.settings, lambda: self.uptime, alerts_at_once=2)
 
     def _ms(self) -> int:
         return int(self.now.timestamp() * 1000)

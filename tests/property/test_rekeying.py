@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from shared.store import Store
 from shared.topology import partition_of
 
 HOSTS, STEPS, STEP_MS = 10, 40, 60_000
+_DEATHS = 3
+"""So many batches of each partition are begun by processes that die."""
 START_MS = 1_750_000_000_000
 Make = Callable[[int, SnapshotStore], PartitionWorker]
 SELECTS = {"detector": select_detector, "predictor": select_predictor, "healer": select_healer}
@@ -129,17 +132,25 @@ def texts(messages: list[Message]) -> list[str]:
     return sorted(f"{message.TYPE} {message.model_dump_json()}" for message in messages)
 
 
-def test_a_raised_number_tells_what_the_raised_number_from_the_start_would(
-    service: str, make: Make, tmp_path: Path
-) -> None:
-    before, now = 2, 6
+def raised_halfway(
+    service: str, make: Make, folder: Path, before: int, now: int
+) -> tuple[Streams, Streams, list[Message]]:
+    """Streams whose number is raised halfway, those that had it all along, and what was told."""
     raised, undisturbed = Streams(), Streams()
     found: list[Message] = []
     for step in range(STEPS):
         undisturbed.append(step, now)
         raised.append(step, before if step < STEPS // 2 else now)
         if step == STEPS // 2 - 1:
-            found += told(service, make, tmp_path / "raised", (0, before), raised)
+            found += told(service, make, folder, (0, before), raised)
+    return raised, undisturbed, found
+
+
+def test_a_raised_number_tells_what_the_raised_number_from_the_start_would(
+    service: str, make: Make, tmp_path: Path
+) -> None:
+    before, now = 2, 6
+    raised, undisturbed, found = raised_halfway(service, make, tmp_path / "raised", before, now)
     found += told(service, make, tmp_path / "raised", (before, now), raised)
 
     wanted = told(service, make, tmp_path / "undisturbed", (0, now), undisturbed)
@@ -188,3 +199,30 @@ def test_snapshots_of_a_version_without_numbers_are_taken_if_the_number_is_their
     told(service, make, tmp_path, (0, 2), streams)
     assert len(list((folder / "2" / "0").iterdir())) == 1
     assert before == 2
+
+
+def test_services_that_die_at_every_step_of_raising_tell_the_same(
+    service: str, make: Make, tmp_path: Path
+) -> None:
+    before, now = 2, 4
+    raised, undisturbed, found = raised_halfway(service, make, tmp_path / "raised", before, now)
+    settings = ServiceSettings(
+        state_dir=tmp_path / "raised", metric_partitions=now, metric_partitions_before=before
+    )
+    for _, number in product(range(_DEATHS), range(now)):
+        for keeps in (False, True):  # it dies after it has published, or after the snapshot
+            snapshots = PartitionSnapshots(
+                settings, service, number, SELECTS[service], raised.number_after, remote=False
+            )
+            worker = make(number, snapshots)
+            offset = worker.restore()
+            at = 0 if offset is None else offset + 1
+            found += worker.process(at, raised.appended[number][at])
+            if keeps:
+                worker.snapshot(at)
+            worker.close()
+    found += told(service, make, tmp_path / "raised", (before, now), raised)
+
+    wanted = told(service, make, tmp_path / "undisturbed", (0, now), undisturbed)
+    # What was published before a death comes again, as the same message.
+    assert set(texts(found)) == set(texts(wanted))

@@ -71,6 +71,8 @@ class Cluster:
     def _watch(self) -> None:
         assert not self.faults, self.faults[0]
         now, locks = self.world.now, self.broker.locks
+        for replica in self.replicas:
+            replica.watch()
         able = any(replica.able for replica in self.replicas)
         for partition in range(PARTITIONS):
             if not able or f"owner.detector.{partition}" in locks:
@@ -98,6 +100,9 @@ class Worker:
         self._state = "" if newest is None else kept[newest]
         return newest
 
+    def begin_again(self) -> None:
+        raise AssertionError("its stream is the same one")
+
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         self._replica.pass_time()
         self._state = after(self._state, batch)
@@ -120,6 +125,10 @@ class _Bus(Bus):
     @property
     def consuming_link(self) -> Link:
         return cast("Link", self._replica.consuming)
+
+    def stream_reaches(self, partition: int, offset: int, timeout_s: float = 5.0) -> bool | None:
+        del timeout_s
+        return offset < len(self._replica.cluster.broker.streams[partition])
 
     def prepare(self, message: Any, cause: Any = None) -> Any:
         del cause
@@ -147,6 +156,7 @@ class Replica:
         self.cluster, world = cluster, cluster.world
         self.pace_s = 0.01
         self.alive, self.leaving = True, False
+        self._left: set[int] = set()
         self.consuming, self.publishing = Connection(cluster.broker), Connection(cluster.broker)
         bus = _Bus(self)
         self._pools = [Pool(world) for _ in range(PARTITIONS)]
@@ -206,7 +216,15 @@ class Replica:
         """As ``Service.stop`` does: hand everything over, then end."""
         self.leaving = True
         self.cluster.disturbed(TAKEN_OVER_S)
-        self.consuming.call(self._sharing._leave)
+        self._sharing.leave(0.0)
+
+    def watch(self) -> None:
+        """Who leaves takes nothing any more, whatever becomes of its connections."""
+        if self.leaving and self.alive:
+            idle = {owner.partition for owner in self.owners if owner.idle}
+            if taken := self._left - idle:
+                self.cluster.faults.append(f"{taken} taken at {self.cluster.world.now} to leave")
+            self._left |= idle
 
     def end(self) -> None:
         """The process ends when all is handed over, or its time is up."""
@@ -255,6 +273,7 @@ def _happen(cluster: Cluster, action: str, number: int) -> None:
 @example([(5, "slow", 0, 40), (16, "cut", 0, 40), (1, "join", 0, 0), (44, "heal", 0, 0)], 3)
 @example([(5, "slow", 0, 40), (29, "cut", 0, 40), (1, "join", 0, 0), (37, "heal", 0, 0)], 6)
 @example([(5, "join", 0, 0), (9, "cut", 1, 40), (30, "kill", 1, 40), (30, "leave", 0, 9)], 3)
+@example([(30, "cut", 0, 0), (45, "leave", 0, 0), (1, "heal", 0, 0)], 1)
 @given(st.lists(_EVENTS, max_size=12), st.integers(0, 2**16))
 def test_every_batch_is_worked_on_once_and_in_order_whatever_becomes_of_the_replicas(
     events: Sequence[tuple[float, str, int, int]], seed: int

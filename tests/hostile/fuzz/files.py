@@ -14,7 +14,8 @@ import yaml
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from services.healer.incidents.alertmanager_alerts import readable, understood
+from services.healer.incidents.alert_bodies import readable
+from services.healer.incidents.alertmanager_alerts import understood
 from services.healer.notify.matchers import Matchers
 from services.healer.notify.silences import Recurrence
 from shared.contracts import AlertChanged

@@ -208,7 +208,7 @@ def _autospec(folder: Path) -> Service:
 
 def _client(folder: Path) -> Service:
     client = Client(_settings(ClientSettings, folder, http_port=0))
-    client._http._socket.close()  # nobody asks it anything
+    client.http._socket.close()  # nobody asks it anything
     return client.service
 
 

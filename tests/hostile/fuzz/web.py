@@ -96,7 +96,7 @@ class Site:
         )
 
     def seeds(self, seed: int, count: int) -> Sequence[Parts]:
-        """What the document's operations take, and what they do not."""
+        """Return what the document's operations take, and what they do not."""
         return drawn(st.one_of(self._strategies), seed, count)
 
     def enter(self, parts: Parts) -> str:

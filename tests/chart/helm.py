@@ -69,7 +69,7 @@ def helm(*arguments: str) -> str:
             env={"PATH": os.environ["PATH"], "HOME": home, "KUBECONFIG": f"{home}/none"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
     if done.returncode:

@@ -44,7 +44,7 @@ def settings_class(service: str) -> type[ServiceSettings]:
 
 
 def variables(manifests: list[Manifest], service: str) -> dict[str, str]:
-    """What the chart tells a service: values as given, or what they are taken from."""
+    """Return what the chart tells a service: values as given, or what they are taken from."""
     found: dict[str, str] = {}
     for manifest in manifests:
         if manifest["metadata"]["name"].endswith(f"-{service}"):
@@ -65,8 +65,9 @@ def free_settings(service: str) -> list[str]:
     for path in (CHART / "templates").glob("*.*"):
         told = re.findall(rf"BAROGRAPH_{service.upper()}_(\w+)", path.read_text())
         names -= {name.lower() for name in told}
-    chosen = {"log_level"} | ({"items"} if service == "agent" else set())
-    return sorted(names | chosen)
+    # The chart decides about these in some installations only.
+    chosen = {"agent": {"items"}, "detector": {"roles"}}.get(service, set())
+    return sorted(names | chosen | {"log_level"})
 
 
 def renewed_schema() -> str:
@@ -75,6 +76,9 @@ def renewed_schema() -> str:
     for service in SETTINGS:
         part = schema["properties"]["nodeAgent" if service == "agent" else service]
         part["properties"]["settings"]["properties"] = dict.fromkeys(free_settings(service), True)
+    own = [n for n in free_settings("detector") if n.startswith("gateway_")]
+    gateway = schema["properties"]["gateway"]["properties"]["settings"]
+    gateway["properties"] = dict.fromkeys([*own, "heartbeat_s", "log_level"], True)
     return _compact(schema, 0, 0) + "\n"
 
 

@@ -106,7 +106,7 @@ def test_the_notes_say_what_uninstalling_keeps(tmp_path: Path) -> None:
 
 
 def notes(directory: Path, scenario: str) -> str:
-    """What helm prints after an install; `helm template` shows it only as part of an object."""
+    """Return helm's notes after an install; `helm template` shows them only within an object."""
     copy = directory / scenario
     for path in CHART.rglob("*"):
         if path.is_file() and path.name != "NOTES.txt":

@@ -89,6 +89,7 @@ def test_it_sees_a_job_through_and_an_alert_come_and_go(
         f"{stack.file.client_url}/api/v1/jobs",
         params={"state": "succeeded"},
         headers={"Authorization": f"Bearer {stack.file.client_token}"},
+        timeout=60,
     )
     assert left.status_code == 200
     assert "helm-test" not in left.text, "it tidies up"

@@ -70,7 +70,7 @@ def test_only_page_gateway_and_healer_take_calls_and_nobody_scrapes_unasked() ->
 def test_peers_that_are_named_are_the_only_ones() -> None:
     found = policies(render("everything"))
 
-    for name in ("client", "detector"):
+    for name in ("client", "gateway"):
         calls, scrapes = found[name]["ingress"]
         assert [next(iter(peer)) for peer in calls["from"]] == ["podSelector", "namespaceSelector"]
         assert calls["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == (
@@ -163,7 +163,7 @@ def test_the_ingress_leads_to_page_gateway_and_healer() -> None:
 
     assert leads == {
         "barograph.example.com": {"name": "demo-barograph-client", "port": {"name": "http"}},
-        "metrics.example.com": {"name": "demo-barograph-detector", "port": {"name": "http"}},
+        "metrics.example.com": {"name": "demo-barograph-gateway", "port": {"name": "http"}},
         "healer.example.com": {"name": "demo-barograph-healer", "port": {"name": "http"}},
     }
     assert set(leads) == set(ingress["spec"]["tls"][0]["hosts"])

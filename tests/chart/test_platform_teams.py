@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import kubernetes_validate
@@ -18,7 +19,12 @@ SERVICES = ("client", "task", "autospec", "detector", "predictor", "healer")
 VERSIONS = ("1.31.0", "1.35.0")
 # The API groups of operators, whose kinds are in no release of Kubernetes.
 _OPERATORS = ("monitoring.coreos.com/", "keda.sh/", "gateway.networking.k8s.io/")
-_CONNECTED = {"BAROGRAPH_BROKER_URL", "BAROGRAPH_STORE_URL", "BAROGRAPH_S3_ACCESS_KEY"}
+_CONNECTED = {
+    "BAROGRAPH_BROKER_URL",
+    "BAROGRAPH_STORE_URL",
+    "BAROGRAPH_S3_ACCESS_KEY",
+    "BROKER_URL",
+}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,7 @@ def test_what_is_given_for_one_service_is_its_own(everything: list[Manifest]) ->
 
 def test_what_is_given_for_all_pods_reaches_every_service(everything: list[Manifest]) -> None:
     variable = {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}
-    for service in (*SERVICES, "agent"):
+    for service in (*SERVICES, "gateway", "agent"):
         (found,) = [
             each
             for _, pod in pods(everything)
@@ -97,7 +103,8 @@ def test_every_container_that_connects_knows_ones_own_authorities(
 
 
 def test_without_authorities_of_ones_own_nothing_speaks_of_them() -> None:
-    assert "trust" not in yaml.safe_dump_all(render("external"))
+    text = yaml.safe_dump_all(render("external"))
+    assert not re.search(r"BAROGRAPH_CA_FILE:|name: BAROGRAPH_CA_FILE|name: trust|/trust", text)
 
 
 def test_page_gateway_and_healer_have_a_door_by_ingress_and_by_route(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from functools import cache
 
 import pytest
@@ -35,7 +37,7 @@ def test_all_pods_are_looked_at() -> None:
     hooks = {"uninstall", "test"}
     expected = {
         "external": services | hooks | {"schema"},
-        "everything": services | hooks | {"schema"},
+        "everything": services | hooks | {"schema", "gateway"},
         "quickstart": services | hooks | {"rabbitmq", "seaweedfs", "postgresql"},
     }
     for scenario, names in expected.items():
@@ -140,7 +142,7 @@ def test_who_is_called_by_http_serves_until_everybody_knows_it_goes(service: str
 
 
 def test_services_that_may_run_twice_never_have_fewer_than_before_while_they_roll() -> None:
-    for service in ("client", "autospec", "task", "healer"):
+    for service in ("client", "autospec", "task", "healer", "gateway"):
         strategy = named(render("everything"), "Deployment", service)["spec"]["strategy"]
         assert strategy["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
@@ -166,6 +168,7 @@ def test_disruptions_spare_all_replicas_but_one() -> None:
         "autospec",
         "client",
         "detector",
+        "gateway",
         "healer",
         "predictor",
         "task",
@@ -174,3 +177,22 @@ def test_disruptions_spare_all_replicas_but_one() -> None:
     assert not [m for m in render("external") if m["kind"] == "PodDisruptionBudget"], (
         "with one replica it could only keep a node from being drained"
     )
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_what_runs_before_an_install_needs_nothing_that_the_install_makes(scenario: str) -> None:
+    manifests = render(scenario)
+    made = {
+        (m["kind"], m["metadata"]["name"])
+        for m in manifests
+        if "helm.sh/hook" not in m["metadata"].get("annotations", {})
+    }
+    for manifest in manifests:
+        if "pre-install" not in manifest["metadata"].get("annotations", {}).get("helm.sh/hook", ""):
+            continue
+        text = json.dumps(manifest)
+        kinds = {"ConfigMap": "configMap|configMapKeyRef|configMapRef", "Secret": "secret\\w*"}
+        for kind, fields in kinds.items():
+            pattern = rf'"(?:{fields})": {{[^{{}}]*"(?:name|secretName)": "([^"]+)"'
+            needed = {(kind, name) for name in re.findall(pattern, text)}
+            assert not needed & made, f"{manifest['metadata']['name']} waits for it for ever"

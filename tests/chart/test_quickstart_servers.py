@@ -137,7 +137,7 @@ def test_every_service_finds_its_queues_and_may_declare_them_again(broker: Broke
     with httpx.Client(
         base_url=f"http://{LOOPBACK}:{broker.management}/api",
         auth=("admin", broker.passwords["broker-admin"]),
-        timeout=30,
+        timeout=60,
     ) as admin:
         before = {queue["name"] for queue in admin.get("/queues").raise_for_status().json()}
         assert before == {
@@ -206,7 +206,7 @@ def test_services_keep_objects_and_nobody_without_the_keys_does(
     assert store.get("barograph", "a/key") == b"content"
     with pytest.raises(AccessDenied):
         S3Store(object_store, keys["access-key"], "guessed").get("barograph", "a/key")
-    assert httpx.get(f"{object_store}/barograph/a/key").status_code == 403
+    assert httpx.get(f"{object_store}/barograph/a/key", timeout=60).status_code == 403
 
 
 def test_the_grpc_port_beside_s3_answers_nobody_without_its_certificate(

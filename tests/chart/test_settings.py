@@ -26,7 +26,7 @@ _SECRET = {
 
 
 def environment(manifests: list[Manifest], service: str) -> dict[str, str]:
-    """What the service's container gets; what a Secret or the pod holds is made up."""
+    """Return what the service's container gets; what a Secret or the pod holds is made up."""
     given = variables(manifests, service)
     return {
         name: _SECRET.get(name, "x") if value.startswith("{") and "Ref" in value else value

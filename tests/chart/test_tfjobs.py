@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.chart.rendering import Manifest, render
+from tests.chart.rendering import Manifest, named, render
 
 _KIND = "CustomResourceDefinition"
 
@@ -40,3 +40,15 @@ def test_the_kind_is_installed_only_by_flag_and_never_deleted_with_the_release()
     (kind,) = kinds({"tfjob": {"enabled": True, "installCRD": True}})
     assert kind["metadata"]["name"] == "tfjobs.kubeflow.org"
     assert kind["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_unless_others_are_named_the_tfjobs_of_every_namespace_of_jobs_are_run() -> None:
+    values = {
+        "tfjob": {"enabled": True},
+        "jobs": {"projects": {"vision": {"namespace": "team-vision"}}},
+    }
+    manifests = render("external", values)
+    told = named(manifests, "ConfigMap", "task")["data"]["BAROGRAPH_TASK_TFJOB_NAMESPACES"]
+    assert json.loads(told) == ["barograph-jobs", "team-vision"]
+    roles = [m for m in manifests if m["kind"] == "Role" and "tfjobs" in m["metadata"]["name"]]
+    assert {role["metadata"]["namespace"] for role in roles} == {"barograph-jobs", "team-vision"}

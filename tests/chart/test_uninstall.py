@@ -35,6 +35,8 @@ class ApiServer:
         self.asked: list[tuple[str, str, dict[str, list[str]], Any]] = []
         self.going: set[str] = set()
         self.refuse = False
+        self.away = 0
+        """So many requests are not answered."""
 
     def answer(self, method: str, url: str, body: Any) -> tuple[int, dict[str, Any]]:
         parts = urlsplit(url)
@@ -64,6 +66,11 @@ def api() -> Iterator[tuple[ApiServer, str]]:
             assert self.headers["Authorization"] == "Bearer the-token"
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
+            if server.away:
+                server.away -= 1
+                if server.away % 2:
+                    self.send_error(503)
+                return
             status, answer = server.answer(self.command, self.path, body)
             self.send_response(status)
             self.end_headers()
@@ -92,7 +99,7 @@ def uninstall(url: str, account: Path, wait_s: str = "60") -> subprocess.Complet
         env=os.environ | told | {"API": url, "ACCOUNT": str(account), "WAIT_S": wait_s},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -178,3 +185,23 @@ def test_a_refusal_is_told_and_fails(api: tuple[ApiServer, str], tmp_path: Path)
     assert done.returncode == 1
     assert "403" in done.stderr
     assert "forbidden" in done.stderr
+
+
+def test_an_api_server_that_is_away_for_a_while_is_asked_again(
+    api: tuple[ApiServer, str], tmp_path: Path
+) -> None:
+    server, url = api
+    server.away = 4
+    done = uninstall(url, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "503" in done.stdout
+    assert "deleted 3 jobs: one, two, three" in done.stdout
+
+
+def test_an_api_server_that_stays_away_is_named_when_the_time_is_over(tmp_path: Path) -> None:
+    done = uninstall("http://127.0.0.1:9", tmp_path, wait_s="1")
+
+    assert done.returncode == 1
+    assert "refused" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -50,7 +50,7 @@ def image(name: str) -> str:
 
 
 def cache() -> Path:
-    """Where builds and images are kept."""
+    """Return where builds and images are kept."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     return home / "barograph/cluster/images"
 
@@ -237,7 +237,7 @@ def _debian(suite: str, packages: str, to: Path) -> None:
 
 
 def _pip_configuration() -> str:
-    """Where packages come from, as this machine says it; paths of this machine left out."""
+    """Return where packages come from, as this machine says it; paths of this machine left out."""
     done = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )

@@ -146,6 +146,8 @@ class ControlPlane:
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
+            # An API that a test serves is reached without anybody who makes Services work.
+            "--enable-aggregator-routing=true",
             f"--default-not-ready-toleration-seconds={EVICTION_S}",
             f"--default-unreachable-toleration-seconds={EVICTION_S}",
         ]
@@ -172,6 +174,8 @@ class ControlPlane:
             "--use-service-account-credentials=true",
             f"--node-monitor-grace-period={NODE_GRACE_S}s",
             "--node-monitor-period=2s",
+            # The default of 15 s would be most of what a test of autoscaling waits for.
+            "--horizontal-pod-autoscaler-sync-period=5s",
         ]
 
     def _public_accounts_key(self) -> Path:

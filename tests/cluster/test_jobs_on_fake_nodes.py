@@ -147,7 +147,7 @@ def test_a_request_that_can_never_fit_is_refused_naming_the_largest_node(
 
 
 def _planned(platform: ClusterJobs) -> bool:
-    """Whether the service has seen the nodes: a job that fits is accepted and runs."""
+    """Return whether the service has seen the nodes: a job that fits is accepted and runs."""
     job_id = platform.submit(PACKAGE)
     platform.wait_for(job_id, "job.running")
     platform.publish(JobCancel(job_id=job_id))

@@ -121,7 +121,7 @@ def budget(kube: Kube, namespace: str, least: int) -> None:
 
 
 def done_once(case: Case) -> Step:
-    """What every remediation must keep to: a dry run, one run, and a repetition."""
+    """Return what every remediation must keep to: a dry run, one run, and a repetition."""
     dry = case.run(Noted(), dry_run=True)
     assert dry.succeeded, dry.detail
     assert all(step.command.startswith("kubectl ") and step.identity for step in dry.steps)

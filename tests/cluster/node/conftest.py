@@ -11,6 +11,7 @@ from shared.embedded.process import EmbeddedError
 from tests.cluster.images import Images
 from tests.cluster.kube import Kube
 from tests.cluster.node.release import Release
+from tests.cluster.node.release_values import quickstart
 from tests.cluster.node.worker import RealNode
 
 # Whoever comes first waits for the images to be unpacked and the chart to be installed.
@@ -41,7 +42,8 @@ def node(kube_server: Kube) -> Iterator[RealNode | None]:
 
 @pytest.fixture(scope="package")
 def installation(kube_server: Kube, node: RealNode | None) -> Iterator[Release]:
-    release = Release(kube_server, images_are_ours=node is not None)
+    ours = node is not None
+    release = Release(kube_server, ours, quickstart(images_are_ours=ours))
     yield release
     release.remove()
 

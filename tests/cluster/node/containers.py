@@ -107,6 +107,11 @@ class Containers:
         if importing.returncode:
             raise EmbeddedError(f"containerd does not take the images:\n{said[-2000:]}")
 
+    def tag(self, name: str, other: str) -> None:
+        """Give an image another name beside its own."""
+        command = [*self._ctr(), "images", "tag", "--force", name, other]
+        subprocess.run(command, check=True, capture_output=True)
+
     def _ctr(self) -> list[str]:
         return ["ctr", f"--address={self.socket}", "--namespace=k8s.io"]
 

@@ -8,7 +8,7 @@ import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,21 @@ from typing import Any
 import yaml
 from kubernetes import client
 
-from tests.cluster.images import REGISTRY, SERVICES, TAG, image
+from tests.cluster.images import SERVICES
 from tests.cluster.kube import Kube
+from tests.cluster.node.pod_states import state_of_pods
 from tests.waiting import eventually
 
 NAME = NAMESPACE = "barograph"
 JOBS = f"{NAMESPACE}-jobs"
-EXTERNAL_VALUES = "BAROGRAPH_TEST_VALUES"
+PROJECT, PROJECT_JOBS = "vision", f"{NAMESPACE}-vision"
+"""A project whose jobs have a namespace of their own."""
 _CHART = Path(__file__).parents[3] / "charts/barograph"
+_STATEFUL = {"detector", "predictor", "rabbitmq", "postgresql", "seaweedfs"}
 _JOB_ID = "barograph.io/job-id"
+_JOB_FILE = "job.json"
 _ENDS = {"succeeded", "failed", "cancelled"}
 _NOT_YET = client.V1ContainerStatus(name="", image="", image_id="", ready=False, restart_count=0)
-_SERVERS = {"rabbitmq": 999, "postgresql": 999, "seaweedfs": 1000}
 
 
 @dataclass
@@ -36,9 +39,14 @@ class Release:
 
     kube: Kube
     images_are_ours: bool
+    values: Mapping[str, Any]
+    namespace: str = NAMESPACE
     installed: bool = False
 
-    # Helm
+    @property
+    def jobs_namespace(self) -> str:
+        """Where jobs run whose project has none of its own."""
+        return f"{self.namespace}-jobs"
 
     def ensure_installed(self) -> None:
         """Install it unless it is."""
@@ -59,65 +67,42 @@ class Release:
 
     def helm(self, command: str, *options: str, chart: bool = False) -> str:
         """Run helm on this release; its output, or an AssertionError with what the pods say."""
-        arguments = [command, NAME, *([str(_CHART)] if chart else []), f"--namespace={NAMESPACE}"]
+        arguments = [command, NAME, f"--namespace={self.namespace}"]
         if chart:
-            arguments += ["--values", str(self._values())]
+            arguments += [str(_CHART), "--values", str(self._values())]
         try:
             return self.kube.run("helm", *arguments, *options)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             raise AssertionError(f"{error}\n{self.state_of_pods()}") from error
 
     def remove(self) -> None:
-        """Both namespaces, whatever state they are in."""
+        """All its namespaces, whatever state they are in."""
         if self.installed:
             self.uninstall()
-        self.kube.kubectl("delete", "namespace", NAMESPACE, JOBS, "--ignore-not-found")
-        if self.images_are_ours:
+        projects = self.values["jobs"].get("projects", {}).values()
+        namespaces = [
+            self.namespace,
+            self.jobs_namespace,
+            *(each["namespace"] for each in projects),
+        ]
+        self.kube.kubectl("delete", "namespace", *namespaces, "--ignore-not-found")
+        if self.values.get("tfjob", {}).get("installCRD"):
             self.kube.kubectl("delete", "crd", "tfjobs.kubeflow.org", "--ignore-not-found")
 
     def _values(self) -> Path:
-        values: dict[str, Any] = {"quickstart": {"enabled": True}, "tfjob": {"enabled": True}}
-        if self.images_are_ours:
-            values["tfjob"]["installCRD"] = True
-            values |= {
-                "image": {"registry": REGISTRY, "tag": TAG, "pullPolicy": "Never"},
-                "jobs": {"programImage": image("program"), "imagePullPolicy": "Never"},
-            }
-            for name, user in _SERVERS.items():
-                values["quickstart"][name] = {"image": image("servers"), "user": user}
-        elif os.environ.get(EXTERNAL_VALUES):
-            values |= yaml.safe_load(Path(os.environ[EXTERNAL_VALUES]).read_text())
-        path = self.kube.state / "values.yaml"
-        path.write_text(yaml.safe_dump(values))
+        path = self.kube.state / f"{self.namespace}-values.yaml"
+        path.write_text(yaml.safe_dump(self.values))
         return path
 
     # The running platform
 
     def state_of_pods(self) -> str:
-        """For a person: what each pod is at, and the last lines of those that are not ready."""
-        text = ""
-        for namespace in (NAMESPACE, JOBS):
-            pods = self.kube.core.list_namespaced_pod(namespace).items
-            for pod in pods:
-                for status in _containers(pod):
-                    text += f"{namespace} {pod.metadata.name} {status.name}: "
-                    text += f"ready={status.ready} {_state(status)}\n"
-                    if not status.ready:
-                        text += self._last_lines(namespace, pod.metadata.name, status.name)
-        events = self.kube.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp")
-        return f"{text}\n{events[-3000:]}"
-
-    def _last_lines(self, namespace: str, pod: str, container: str) -> str:
-        try:
-            return self.kube.kubectl(
-                "logs", pod, "-c", container, "-n", namespace, "--tail=15", "--all-containers=false"
-            )
-        except AssertionError as error:
-            return f"{error}\n"
+        """For a person: what each pod is at."""
+        return state_of_pods(self.kube, self.namespace, self.jobs_namespace, PROJECT_JOBS)
 
     def ready_services(self) -> set[str]:
         """Services whose every replica is ready."""
-        found = self.kube.get("deployments,statefulsets", "-n", NAMESPACE)["items"]
+        found = self.kube.get("deployments,statefulsets", "-n", self.namespace)["items"]
         names = {
             each["metadata"]["labels"]["app.kubernetes.io/component"]
             for each in found
@@ -129,7 +114,7 @@ class Release:
         """Return when every pod of the chart is ready and none is going."""
 
         def settled() -> bool:
-            pods = self.kube.core.list_namespaced_pod(NAMESPACE).items
+            pods = self.kube.core.list_namespaced_pod(self.namespace).items
             # The pods of hooks have ended.
             live = [pod for pod in pods if pod.status.phase != "Succeeded"]
             return self.ready_services() == set(SERVICES) and all(
@@ -145,52 +130,64 @@ class Release:
 
     def exec(self, component: str, command: Sequence[str], stdin: str | None = None) -> str:
         """Output of a command in a component's pod."""
-        kind = "statefulset" if component in {"detector", "predictor", "rabbitmq"} else "deployment"
+        kind = "statefulset" if component in _STATEFUL else "deployment"
         target = f"{kind}/{NAME}-{component}"
-        return self.kube.kubectl("exec", "-i", "-n", NAMESPACE, target, "--", *command, stdin=stdin)
+        return self.kube.kubectl(
+            "exec", "-i", "-n", self.namespace, target, "--", *command, stdin=stdin
+        )
 
     def tshell(self, *arguments: str) -> str:
         """The client's own tshell, as the documentation has it."""
         return self.exec("client", ["tshell", *arguments])
 
-    # Jobs
-
     def submit(self, folder: Path, *options: str, again_s: float = 0) -> str:
-        """Hand in a folder with `code/main.py`, as the documentation has it; the job's id.
+        """Submit a folder with `code/main.py`, as the documentation has it; the job's id.
 
         Args:
-            folder: what is handed in.
+            folder: what is submitted.
             options: of `tshell submit`.
             again_s: seconds in which a refused or broken attempt is repeated, as a user would.
         """
         job = f"{folder.name}-{secrets.token_hex(4)}"
         deadline = time.monotonic() + again_s
-        while not self._hand_in(folder, job, options, fails=time.monotonic() > deadline):
+        while not self._submit(folder, job, options, fails=time.monotonic() > deadline):
             time.sleep(0.5)
         return job
 
-    def submit_program(self, text: str, memory: str = "256Mi", again_s: float = 0) -> str:
-        """Hand in a program of one file."""
+    def submit_program(
+        self,
+        text: str,
+        *options: str,
+        memory: str = "256Mi",
+        again_s: float = 0,
+        job_file: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Submit a program of one file; ``job_file``: further fields of the job, as -f has them."""
         with tempfile.TemporaryDirectory() as directory:
             code = Path(directory, "program", "code")
             code.mkdir(parents=True)
             (code / "main.py").write_text(text)
-            return self.submit(code.parent, "-m", memory, "-c", "0.1", again_s=again_s)
+            if job_file is not None:
+                (Path(directory) / _JOB_FILE).write_text(json.dumps(job_file))
+                options = (*options, "-f", _JOB_FILE)
+            options = ("-m", memory, "-c", "0.1", *options)
+            return self.submit(code.parent, *options, again_s=again_s)
 
-    def _hand_in(self, folder: Path, job: str, options: Sequence[str], *, fails: bool) -> bool:
-        """Whether it was handed in; repeating it is harmless, for it has an id."""
+    def _submit(self, folder: Path, job: str, options: Sequence[str], *, fails: bool) -> bool:
+        """Return whether it was submitted; repeating it is harmless, for it has an id."""
+        sent = [folder.name, *([_JOB_FILE] if _JOB_FILE in options else [])]
         packed = subprocess.run(
-            ["tar", "-C", str(folder.parent), "-cf", "-", folder.name],
+            ["tar", "-C", str(folder.parent), "-cf", "-", *sent],
             capture_output=True,
             check=True,
         ).stdout
-        script = 'd=$(mktemp -d) && tar -xf - -C "$d" && shift && exec tshell submit "$d/$0" "$@"'
+        script = 'cd "$(mktemp -d)" && tar -xf - && shift && exec tshell submit "$0" "$@"'
         # The shell's $0 is the folder's name, its $1 only fills the place that `shift` empties.
         command = ["sh", "-c", script, folder.name, "-", "--id", job, *options]
         client = f"deployment/{NAME}-client"
         try:
             done = subprocess.run(
-                ["kubectl", "exec", "-i", "-n", NAMESPACE, client, "--", *command],
+                ["kubectl", "exec", "-i", "-n", self.namespace, client, "--", *command],
                 env=dict(os.environ) | {"KUBECONFIG": str(self.kube.kubeconfig)},
                 input=packed,
                 capture_output=True,
@@ -203,11 +200,11 @@ class Release:
                 raise
             return False
         said = f"{done.stdout.decode()}{done.stderr.decode()}"
-        assert not done.returncode or not fails, f"{job} was not handed in:\n{said}"
+        assert not done.returncode or not fails, f"{job} was not submitted:\n{said}"
         return not done.returncode
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """What is known of a job."""
+        """Return what is known of a job."""
         found: dict[str, Any] = json.loads(self.tshell("describe", job_id, "--json"))
         return found
 
@@ -247,9 +244,9 @@ class Release:
         )
         return self.exec("client", ["python3", "-c", script]).split()
 
-    def job_pods(self, job_id: str) -> list[Any]:
+    def job_pods(self, job_id: str, namespace: str = "") -> list[Any]:
         """The job's pods, as they are."""
-        pods = self.kube.core.list_namespaced_pod(JOBS).items
+        pods = self.kube.core.list_namespaced_pod(namespace or self.jobs_namespace).items
         return [pod for pod in pods if (pod.metadata.annotations or {}).get(_JOB_ID) == job_id]
 
     def running(self, job_id: str) -> set[str]:
@@ -268,35 +265,34 @@ class Release:
 
     def pods(self) -> set[str]:
         """uids of the chart's pods."""
-        return {pod.metadata.uid for pod in self.kube.core.list_namespaced_pod(NAMESPACE).items}
+        return {
+            pod.metadata.uid for pod in self.kube.core.list_namespaced_pod(self.namespace).items
+        }
 
     def pod_names(self) -> set[str]:
-        """Their names."""
-        return {pod.metadata.name for pod in self.kube.core.list_namespaced_pod(NAMESPACE).items}
+        return {
+            pod.metadata.name for pod in self.kube.core.list_namespaced_pod(self.namespace).items
+        }
 
     def pods_of(self, component: str) -> set[str]:
-        """uids of a component's pods."""
+        return {pod.metadata.uid for pod in self.pods_of_component(component)}
+
+    def kill_one_of(self, component: str) -> None:
+        """Delete one of a component's pods without the time to end in order."""
+        pods = self.pods_of_component(component)
+        live = [p.metadata.name for p in pods if p.metadata.deletion_timestamp is None]
+        self.kube.core.delete_namespaced_pod(live[0], self.namespace, grace_period_seconds=0)
+
+    def pods_of_component(self, component: str) -> list[Any]:
+        """A component's pods, as they are."""
         selector = f"app.kubernetes.io/component={component}"
-        pods = self.kube.core.list_namespaced_pod(NAMESPACE, label_selector=selector).items
-        return {pod.metadata.uid for pod in pods}
+        found = self.kube.core.list_namespaced_pod(self.namespace, label_selector=selector)
+        return list(found.items)
 
     def host_of(self, component: str) -> str:
-        return f"{NAME}-{component}.{NAMESPACE}.svc"
+        return f"{NAME}-{component}.{self.namespace}.svc"
 
     @property
     def enforces_policies(self) -> bool:
         """Whether the cluster's network keeps policies: ours does, of another we are told."""
         return self.images_are_ours or os.environ.get("BAROGRAPH_TEST_ENFORCES_POLICIES") == "1"
-
-
-def _containers(pod: Any) -> list[Any]:
-    status = pod.status
-    return [*(status.init_container_statuses or []), *(status.container_statuses or [])]
-
-
-def _state(status: Any) -> str:
-    for name in ("waiting", "terminated"):
-        state = getattr(status.state, name)
-        if state is not None:
-            return f"{name}: {state.reason} {state.message or ''}"
-    return "running"

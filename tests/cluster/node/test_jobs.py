@@ -9,70 +9,13 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from tests.cluster.node.job_programs import LISTENS, LOOK, PORT, REACH, WAITS
 from tests.cluster.node.release import JOBS, Release
 from tests.cluster.node.worker import RealNode
 from tests.waiting import eventually
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 _LINES = 5000
-_WAITS = """
-import pathlib, time
-print('begun', flush=True)
-while not pathlib.Path('/tmp/go').exists(): time.sleep(0.1)
-"""
-
-# This program prints what it finds around itself as one line of JSON.
-_LOOK = r"""
-import json, os, pathlib
-
-def readable(path):
-    try:
-        return bool(os.listdir(path)) if os.path.isdir(path) else bool(open(path, "rb").read(1))
-    except OSError:
-        return False
-
-status = dict(
-    line.split(":\t", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines()
-    if ":\t" in line
-)
-environments = []
-for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
-    try:
-        environments.append(path.read_text(errors="replace"))
-    except OSError:
-        pass
-files = [
-    str(found) for top in ("/barograph", "/var/run", "/run", "/etc", "/tmp") if os.path.isdir(top)
-    for found in pathlib.Path(top).rglob("*") if found.is_file() and found.stat().st_size < 1e6
-]
-# Put together here, so that this file is not one of those that hold it.
-URL = "amqp" + "://"
-secret = [f for f in files if readable(f) and URL.encode() in open(f, "rb").read()]
-print("FOUND " + json.dumps({
-    "uid": os.getuid(),
-    "capabilities": int(status["CapEff"], 16) | int(status["CapBnd"], 16),
-    "no_new_privileges": status["NoNewPrivs"],
-    "seccomp": status["Seccomp"],
-    "token": readable("/var/run/secrets"),
-    "secret_files": secret,
-    "environment": sorted(os.environ),
-    "secret_environment": any(URL in text for text in environments),
-}), flush=True)
-"""
-
-# This program prints which hosts it reaches; HOSTS is a dict of names and ports.
-_REACH = r"""
-import json, socket
-
-def answers(name, port):
-    try:
-        socket.create_connection((name, port), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-print("REACHED " + json.dumps({name: answers(name, port) for name, port in HOSTS.items()}))
-"""
 
 
 def test_a_parameter_server_job_trains_in_pods_and_leaves_none(release: Release):
@@ -128,7 +71,7 @@ def test_a_program_over_its_memory_limit_fails_with_that_reason(release: Release
 
 
 def test_a_program_has_no_token_no_credential_and_no_privilege(release: Release):
-    found = _told_by(release, _LOOK, "FOUND")
+    found = _told_by(release, LOOK, "FOUND")
     assert not found["token"]
     assert found["secret_files"] == []
     assert not found["secret_environment"]
@@ -149,7 +92,7 @@ def test_a_program_reaches_what_its_sidecar_needs_and_nothing_else(release: Rele
         release.host_of("client"): 8000,
         "kubernetes.default.svc": 443,
     }
-    program = _REACH.replace("HOSTS", repr(needed | closed))
+    program = REACH.replace("HOSTS", repr(needed | closed))
     reached = _told_by(release, program, "REACHED")
     assert reached == dict.fromkeys(needed, True) | dict.fromkeys(closed, False)
 
@@ -157,14 +100,10 @@ def test_a_program_reaches_what_its_sidecar_needs_and_nothing_else(release: Rele
 def test_nothing_but_other_jobs_reaches_a_program(release: Release):
     if not release.enforces_policies:
         pytest.skip("this cluster's network keeps no policies; BAROGRAPH_TEST_ENFORCES_POLICIES=1")
-    port = 4444
-    listening = release.submit_program(
-        f"import socket, time\nserver = socket.create_server(('', {port}))\n"
-        "print('listens', flush=True)\ntime.sleep(3600)\n"
-    )
+    listening = release.submit_program(LISTENS)
     eventually(lambda: "listens" in release.tshell("logs", listening), "the listener", 180)
     (pod,) = release.job_pods(listening)
-    program = _REACH.replace("HOSTS", repr({pod.status.pod_ip: port}))
+    program = REACH.replace("HOSTS", repr({pod.status.pod_ip: PORT}))
     assert _told_by(release, program, "REACHED") == {pod.status.pod_ip: True}
     said = release.exec("client", ["python3", "-c", program])
     assert json.loads(said.removeprefix("REACHED ")) == {pod.status.pod_ip: False}
@@ -181,14 +120,14 @@ def test_where_jobs_run_there_is_no_right_for_pods(release: Release):
 
 
 def test_a_pod_deleted_in_mid_run_is_replaced_and_the_job_succeeds(release: Release):
-    job = release.submit_program(_WAITS)
+    job = release.submit_program(WAITS)
     first = _begun(release, job)
     release.kube.core.delete_namespaced_pod(first, JOBS)
     _go_on(release, job, first)
 
 
 def test_an_evicted_pod_is_replaced_and_the_job_succeeds(release: Release):
-    job = release.submit_program(_WAITS)
+    job = release.submit_program(WAITS)
     first = _begun(release, job)
     eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=first, namespace=JOBS))
     release.kube.core.create_namespaced_pod_eviction(first, JOBS, eviction)
@@ -201,7 +140,7 @@ def test_a_node_that_falls_silent_costs_its_pods_and_not_the_job(
 ):
     if node is None:
         pytest.skip("a node's kubelet can be stopped on a cluster of our own only")
-    job = release.submit_program(_WAITS)
+    job = release.submit_program(WAITS)
     first = _begun(release, job)
     with node.silent():
         eventually(
@@ -219,7 +158,7 @@ def test_a_node_that_falls_silent_costs_its_pods_and_not_the_job(
 
 
 def _told_by(release: Release, program: str, word: str) -> Any:
-    """What a job's program printed as JSON after this word."""
+    """Return what a job's program printed as JSON after this word."""
     job = release.submit_program(program)
     assert release.wait_for_end(job)["state"] == "succeeded", release.told(job)
     lines = release.tshell("logs", job).splitlines()

@@ -6,6 +6,7 @@ import pytest
 from kubernetes import client
 
 from tests.cluster.images import SERVICES
+from tests.cluster.node.pod_states import last_words
 from tests.cluster.node.release import JOBS, NAMESPACE, Release
 from tests.waiting import eventually
 
@@ -21,7 +22,11 @@ def test_the_node_agent_runs_on_the_node(release: Release):
 
 def test_no_container_has_restarted_but_to_wait_for_its_server(release: Release):
     killed = [
-        (pod.metadata.name, status.last_state.terminated.reason)
+        (
+            pod.metadata.name,
+            status.last_state.terminated.reason,
+            last_words(release.kube, NAMESPACE, pod.metadata.name, status.name),
+        )
         for pod in release.kube.core.list_namespaced_pod(NAMESPACE).items
         for status in pod.status.container_statuses or []
         if status.last_state.terminated is not None

@@ -23,6 +23,7 @@ from tests.cluster.images import Images, image
 from tests.cluster.kube import Kube
 from tests.cluster.node.containers import PLUGINS, PODS, Containers
 from tests.cluster.node.groups import kill_group, make_group, unmount_under
+from tests.cluster.node.release_values import digests_of
 from tests.cluster.plane import ControlPlane
 from tests.waiting import eventually
 
@@ -94,6 +95,11 @@ class RealNode:
             yield
         finally:
             self._start_kubelet()
+
+    def name_by_digest(self) -> None:
+        """Give each image the name that it has where it is named by its digest."""
+        for name, digest in digests_of(self.images).items():
+            self._containers.tag(name, f"{name.rpartition(':')[0]}@{digest}")
 
     # The machine's part
 

@@ -52,7 +52,7 @@ def over(of: AnomalyDetected) -> AnomalyCleared:
 
 
 def published(bus: Bus, *messages: AnomalyDetected | AnomalyCleared) -> bool:
-    """Whether they could be: not before a healer has declared its queue."""
+    """Return whether they could be: not before a healer has declared its queue."""
     try:
         bus.publish(messages)
     except (Unroutable, BrokerUnavailable):
@@ -86,7 +86,7 @@ class Desk:
             "BAROGRAPH_HEALER_ALERTING": json.dumps(alerting),
             **(settings or {}),
         }
-        self.http = httpx.Client(base_url=f"http://{LOOPBACK}:{http}/api/v1", timeout=30)
+        self.http = httpx.Client(base_url=f"http://{LOOPBACK}:{http}/api/v1", timeout=60)
         self.bus = Bus(broker.url("detector"), Principal.DETECTOR, "stories")
         self.bus.start(consume=False)
         self.bus.wait_ready()

@@ -129,7 +129,7 @@ class ContainerBroker:
             raise EmbeddedError(f"--broker=container needs a Docker engine: {error}") from error
         self._await_ready()
         answer = httpx.post(
-            f"{self.admin_url}/api/definitions", json=definitions(self._passwords), timeout=30
+            f"{self.admin_url}/api/definitions", json=definitions(self._passwords), timeout=60
         )
         answer.raise_for_status()
 

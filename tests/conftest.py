@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from shared.embedded import process
 from shared.embedded.object_store import EmbeddedObjectStore
-from shared.embedded.process import EmbeddedError
+from shared.embedded.process import EmbeddedError, past_proxies
 from shared.embedded.stack import Stack
+from shared.service.garbage import keep_what_is_loaded
 from shared.topology import outlet_queues
 from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker
 from tests.collector import Collector, collecting
+from tests.order import InOrder, is_on_the_stack, own_part, rank
 
 # No test fails because the machine is busy: neither an example's time nor that of making it up is
 # limited. A submission is judged by the same examples each time; new ones are tried everywhere
@@ -27,8 +31,19 @@ settings.register_profile("untimed", _UNTIMED)
 settings.register_profile("ci", _UNTIMED, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "untimed")
 
+# What is collected lives as long as the process; looking through it again and again for garbage
+# was a third of the time that collecting the tests took.
+gc.disable()
+
+# Between choosing a port and listening on it, another worker could choose the same one.
+process.PORTS = own_part(process.PORTS)
+
+# Behind a company's proxy the tests reach their own servers all the same.
+os.environ.update(past_proxies(os.environ))
+
 EXTERNAL_BROKER = "BAROGRAPH_TEST_BROKER_URL"
 _CLUSTER = Path(__file__).parent / "cluster"
+_STACK = pytest.StashKey[Stack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,6 +74,44 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return "tests/cluster is not part of this run: `make test-cluster` runs it"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> InOrder | None:
+    return InOrder(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_finish() -> None:
+    keep_what_is_loaded()
+    gc.enable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: rank(item.path))
+    for item in items:
+        if _uses_stack(item) and not is_on_the_stack(item.path):
+            raise pytest.UsageError(f"{item.path}: name it in ON_THE_STACK of tests/order.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The whole platform computes while it waits: it ends with the last test that uses it."""
+    if nextitem is None or not _uses_stack(nextitem):
+        _stop_stack(item.config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _stop_stack(config)
+
+
+def _uses_stack(item: pytest.Item) -> bool:
+    return "stack_collector" in getattr(item, "fixturenames", ())
+
+
+def _stop_stack(config: pytest.Config) -> None:
+    if (running := config.stash.get(_STACK, None)) is not None:
+        del config.stash[_STACK]
+        running.stop()
+
+
 @pytest.fixture(scope="session")
 def broker_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -84,7 +137,7 @@ def broker_server(
 def broker(broker_server: BrokerUnderTest) -> BrokerUnderTest:
     """The broker, without what the tests of other files left in its queues."""
     if not isinstance(broker_server, ExternalBroker):
-        with httpx.Client(base_url=f"{broker_server.admin_url}/api", timeout=30) as admin:
+        with httpx.Client(base_url=f"{broker_server.admin_url}/api", timeout=60) as admin:
             # Those before the outlets come with the broker; no service may declare them.
             kept = {queue.name for queue in outlet_queues()}
             for queue in admin.get("/queues").raise_for_status().json():
@@ -122,14 +175,20 @@ def stack_collector() -> Iterator[Collector]:
     yield from collecting()
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, stack_collector: Collector) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def stack(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    stack_collector: Collector,
+) -> Stack:
     """The whole platform: all services and the node agent on private servers."""
-    env = {"BAROGRAPH_TRACES_URL": stack_collector.url}
-    whole = Stack(tmp_path_factory.mktemp("stack"), env=env)
-    try:
-        whole.start()
-    except EmbeddedError as error:
-        pytest.fail(str(error), pytrace=False)
-    yield whole
-    whole.stop()
+    running = request.config.stash.get(_STACK, None)
+    if running is None:
+        env = {"BAROGRAPH_TRACES_URL": stack_collector.url}
+        running = Stack(tmp_path_factory.mktemp("stack"), env=env)
+        try:
+            running.start()
+        except EmbeddedError as error:
+            pytest.fail(str(error), pytrace=False)
+        request.config.stash[_STACK] = running
+    return running

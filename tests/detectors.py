@@ -11,8 +11,6 @@ from services.detector.settings import Settings
 def started(stack: ExitStack, settings: Settings) -> Detector:
     """Running and ready; it ends with the stack."""
     detector = Detector(settings)
-    detector.gateway.start()
-    stack.callback(detector.gateway.stop)
     detector.service.start()
     stack.callback(detector.service.stop)
     detector.service.bus.wait_ready()

@@ -57,7 +57,7 @@ def indented(page: Path) -> str:
 
 
 def inline(page: Path) -> list[str]:
-    """What stands between single backquotes in the text of a page."""
+    """Return what stands between single backquotes in the text of a page."""
     return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", _FENCE.sub("", page.read_text()))
 
 

@@ -32,7 +32,7 @@ class JobDoor:
             [sys.executable, "-m", "services.client.tshell", *arguments],
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=600,
             check=False,
             env=environment,
         )
@@ -57,10 +57,8 @@ def job_door(
     platform = JobPlatform(broker, object_store, directory)
     platform.client.store = None
     platform.client = client.service
-    client.start_http()
     platform.start()
     try:
         yield JobDoor(platform, f"http://127.0.0.1:{port}")
     finally:
         platform.stop()
-        client.stop_http()

@@ -37,7 +37,7 @@ def run_node(script: str, *arguments: str, stdin: bytes = b"") -> subprocess.Com
         input=stdin,
         env=environment,
         capture_output=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     return subprocess.CompletedProcess(

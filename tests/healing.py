@@ -19,11 +19,11 @@ import httpx
 from typer.testing import CliRunner
 
 from examples.demo.tap import Tap
+from shared.cli.healing import app as healing
 from shared.contracts import MetricBatch
 from shared.contracts.metrics import Sample
 from shared.embedded.process import wait_until
 from shared.embedded.stack import MODULES, Stack
-from shared.healing_cli import app as healing
 from shared.messaging import Bus
 from shared.settings import host_name
 from shared.topology import Principal
@@ -213,7 +213,7 @@ class Machine:
         return self._audited("begin", label)
 
     def done(self, label: str) -> bool:
-        """Whether the last of them has come to its end."""
+        """Return whether the last of them has come to its end."""
         return len(self._audited("end", label)) == len(self.runs(label)) > 0
 
     def _audited(self, event: str, label: str) -> list[dict[str, Any]]:
@@ -230,11 +230,11 @@ class Machine:
         """The healer's API."""
         token = {"authorization": f"Bearer {self.stack.file.healer_token}"}
         url = f"{self.stack.file.healer_url}/api/v1/{path}"
-        answer = httpx.request(method, url, json=body, headers=token, timeout=30, trust_env=False)
+        answer = httpx.request(method, url, json=body, headers=token, timeout=60, trust_env=False)
         return answer.raise_for_status().json()
 
     def barograph(self, *arguments: str) -> str:
-        """What ``barograph healing`` prints."""
+        """Return what ``barograph healing`` prints."""
         file = self.stack.file
         address = ["--healer", file.healer_url, "--token", file.healer_token]
         result = CliRunner().invoke(healing, [*arguments, *address], env={"COLUMNS": "200"})

@@ -25,6 +25,7 @@ from shared.contracts import (
     Message,
     RequestRefused,
 )
+from shared.embedded.patience import Patience
 from shared.embedded.state import JobsPlace
 from shared.packages import pack
 from shared.service import Context, Service
@@ -189,16 +190,16 @@ class JobPlatform:
         self, condition: Callable[[], bool], timeout_s: float, what: str, job_id: str = ""
     ) -> None:
         """Wait for a condition, and tell what was seen when it does not come."""
-        deadline = time.monotonic() + timeout_s
+        patience = Patience(timeout_s)
         while not condition():
-            if time.monotonic() > deadline:
+            if patience.is_over():
                 seen = [(e.TYPE, e.reason) for e in self.told(job_id)]
                 logs = [
                     f"{path}: {path.read_text()[-1500:]}"
                     for path in self.settings.work_dir.glob(f"{job_id}/*/*/launcher.log")
                 ]
-                text = f"no {what} in {timeout_s} s; {seen}; {self.live(job_id)[-2000:]}; {logs}"
-                raise AssertionError(text)
+                text = f"no {what} in {patience.waited_s:.0f} s; {seen}; "
+                raise AssertionError(f"{text}{self.live(job_id)[-2000:]}; {logs}")
             time.sleep(0.05)
 
     def _reachable(self) -> bool:

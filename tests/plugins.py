@@ -31,5 +31,5 @@ def install(folder: Path, name: str, modules: dict[str, str], points: dict[str, 
     uv = str(Path(sys.executable).with_name("uv"))
     options = ("--quiet", "--offline", "--no-deps", "--no-build-isolation")
     command = (uv, "pip", "install", *options, "--python", sys.executable, "--target")
-    subprocess.run([*command, target, source], check=True, cwd=ROOT, timeout=120)
+    subprocess.run([*command, target, source], check=True, cwd=ROOT, timeout=600)
     return target

@@ -63,7 +63,7 @@ class PrivatePostgres:
             raise EmbeddedError(f"{error}; its log ends with:\n{tail}") from error
 
     def _answers(self) -> bool:
-        """Whether it lets somebody in: it listens before it does."""
+        """Return whether it lets somebody in: it listens before it does."""
         url = self.url(next(iter(self._passwords))).replace("+psycopg", "")
         try:
             psycopg.connect(url, connect_timeout=5).close()
@@ -101,7 +101,7 @@ class PrivatePostgres:
 
 
 def binaries() -> Path:
-    """Where ``initdb`` and ``postgres`` are; Debian keeps them off PATH."""
+    """Return where ``initdb`` and ``postgres`` are; Debian keeps them off PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     program = str(found[-1]) if found else shutil.which("initdb")
     if program is None:

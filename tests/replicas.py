@@ -25,14 +25,14 @@ class Replica:
     health: int
 
     def leads(self) -> bool:
-        """Whether it says so."""
+        """Return whether it says so."""
         return b"\nbarograph_leads 1.0" in self._told("metrics")
 
     def ready(self) -> bool:
         return bool(self._told("readyz"))
 
     def _told(self, page: str) -> bytes:
-        """What it answers; nothing where it does not, or is not well."""
+        """Return what it answers; nothing where it does not, or is not well."""
         try:
             with urllib.request.urlopen(
                 f"http://{LOOPBACK}:{self.health}/{page}", timeout=2

@@ -12,7 +12,7 @@ NOBODY = 65_534
 
 
 def as_stranger(code: str, *arguments: str, stdin: str = "", uid: int = NOBODY) -> str:
-    """What Python code prints that runs as another user, with no environment of ours.
+    """Return what Python code prints that runs as another user, with no environment of ours.
 
     It runs on the system's interpreter, which every user can start.
     """

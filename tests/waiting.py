@@ -1,4 +1,7 @@
-"""Waiting in tests: for a condition, never for a time."""
+"""Waiting in tests: for a condition, never for a time.
+
+The limits are seconds of an idle machine: a busy one takes longer and fails nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,21 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from shared.embedded.patience import Patience
+
 _T = TypeVar("_T")
 
 
-def eventually(read: Callable[[], _T], what: str, timeout_s: float = 120) -> _T:
+def eventually(
+    read: Callable[[], _T], what: str, timeout_s: float = 120, pause_s: float = 0.1
+) -> _T:
     """Read until it gives something true; AssertionError with ``what`` when it never does."""
-    deadline = time.monotonic() + timeout_s
+    patience = Patience(timeout_s)
     while True:
         value = read()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}; last: {value!r}"
-        time.sleep(0.1)
+        if patience.is_over():
+            text = f"not within {patience.waited_s:.0f} s: {what}; last: {value!r}"
+            raise AssertionError(text)
+        time.sleep(pause_s)

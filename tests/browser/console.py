@@ -31,7 +31,7 @@ class Console:
         self.stack.start()
         self.url = self.stack.file.client_url
         headers = {"Authorization": f"Bearer {self.stack.file.healer_token}"}
-        self.healer = httpx.Client(base_url=self.stack.file.healer_url, headers=headers, timeout=30)
+        self.healer = httpx.Client(base_url=self.stack.file.healer_url, headers=headers, timeout=60)
         self.browser = Browser()
         self.browser.start()
 
@@ -39,7 +39,7 @@ class Console:
         self.browser.open(f"{self.url}/login")
         self.fill("token", self.stack.file.client_token)
         self.fill("name", name)
-        self.press("Enter")
+        self.press("Sign in")
         until(lambda: f"Signed in as {name}" in self.browser.text(), 60)
 
     def alarms(self, *hosts: str) -> None:
@@ -78,7 +78,7 @@ class Console:
 
     def choose(self, *hosts: str) -> None:
         for host in hosts:
-            label = json.dumps(f'[aria-label="Choose cpu.user on {host}"]')
+            label = json.dumps(f'[aria-label="Select cpu.user on {host}"]')
             assert self.browser.run(f"document.querySelector({label}).click(); return 1")
 
     def press(self, words: str) -> None:

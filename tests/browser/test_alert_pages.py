@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ from services.client.main import _OF_ALERTS
 from services.client.model import ReadModel
 from services.client.questions import Questions
 from services.client.settings import ClientSettings
-from shared.contracts import JobFailed, Message
+from shared.contracts import JobFailed, Message, Question
 from shared.embedded.process import LOOPBACK
 from shared.service import Context
 from shared.service.http import HttpServer
@@ -75,10 +75,11 @@ class Door:
 
 
 class Silent:
-    """Nothing is to be published by looking."""
+    """Nothing is to be published by looking; questions are, and nobody answers them."""
 
-    def publish(self, messages: object, **how: object) -> None:
-        raise AssertionError(messages, how)
+    def publish(self, messages: Iterable[Message], **how: object) -> None:
+        told = [each for each in messages if not isinstance(each, Question)]
+        assert told == [], how
 
 
 def story() -> list[Message]:
@@ -134,7 +135,7 @@ def as_it_was(browser: Browser) -> Iterator[None]:
 
 
 def named(page: str) -> str:
-    """What a page's picture is called: without the ids and questions in its address."""
+    """Return what a page's picture is called: without the ids and questions in its address."""
     words = re.findall(r"[a-z]+", page.replace(ALERT, "incident").partition("?")[0])
     return "-".join(words) or "overview"
 
@@ -164,12 +165,14 @@ def test_no_page_scrolls_sideways(
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_reads_without_script(page: str, browser: Browser, door: Door) -> None:
-    browser.open(door.url + page)
-    with_script = browser.text()
-    browser.command("Emulation.setScriptExecutionDisabled", value=True)
-    browser.open(door.url + page)
-    assert browser.text() == with_script
-    assert browser.count("nav a[aria-current]") == 1
+    def text(*, without_script: bool) -> str:
+        browser.command("Emulation.setScriptExecutionDisabled", value=without_script)
+        browser.open(door.url + page)
+        return browser.text()
+
+    # A minute may end in between, and with it "in 26 min".
+    until(lambda: text(without_script=False) == text(without_script=True), 60)
+    assert browser.count("header nav a[aria-current]") == 1
     assert browser.count("main h1") == 1
 
 
@@ -242,7 +245,7 @@ def test_the_wall_is_read_from_afar_is_live_and_says_when_it_is_not(
     screen = {"width": 1920, "height": 1080, "deviceScaleFactor": 1, "mobile": False}
     browser.command("Emulation.setDeviceMetricsOverride", **screen)
     browser.open(door.url + WALL)
-    assert "A person is needed" in browser.text()
+    assert "Attention needed" in browser.text()
     sizes = (
         "return [...document.querySelectorAll('main :is(h1, strong, span, small, p, a, time)')]"
         ".map(e => parseFloat(getComputedStyle(e).fontSize))"

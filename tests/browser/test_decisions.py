@@ -24,6 +24,8 @@ from tests.unit.client.alerts.events import action
 
 SERIES = "/metrics/series?host=db1&item=df.bytes.used.percent&label=mount%3D%2Fvar"
 PAGES = (
+    "/alerts",
+    "/jobs",
     "/silences",
     "/silences/new",
     "/machines",
@@ -32,6 +34,7 @@ PAGES = (
     "/metrics",
     SERIES,
     "/ledger",
+    "/ledger/cases?outcome=hit",
     "/rules",
     "/audit",
     "/settings",
@@ -86,13 +89,13 @@ def test_an_alert_is_silenced_after_a_preview(console: Console, tmp_path: Path) 
     assert console.ask("silences") == [], "a preview silences nothing"
     console.browser.picture(tmp_path / "preview.png")
     console.press("Silence")
-    until(lambda: "The silence holds." in console.browser.text(), 60)
+    until(lambda: "The silence is active." in console.browser.text(), 60)
     (made,) = console.ask("silences")
     assert (made["owner"], made["reason"]) == ("Ann", "the disk is replaced")
     console.browser.open(f"{console.url}/silences")
     assert "the disk is replaced" in console.browser.text()
-    console.press("End")
-    until(lambda: "The silence has ended" in console.browser.text(), 60)
+    console.press("Expire")
+    until(lambda: "The silence has expired" in console.browser.text(), 60)
 
 
 def test_what_cannot_be_silenced_is_said_and_what_was_typed_stays(console: Console) -> None:
@@ -114,11 +117,11 @@ def test_not_an_anomaly_and_an_approval_reach_the_healers_audit(console: Console
     bus.publish([action(1, "proposed", expires=None, **ids)])
     bus.stop()
     incident = f"/alerts/{alert['incident_id']}"
-    until(lambda: _shows(console, incident, "waits for a decision"), 60)
+    until(lambda: _shows(console, incident, "awaiting approval"), 60)
     console.press("Approve")
     until(lambda: "Approved" in console.browser.text(), 60)
     console.press("Not an anomaly")
-    until(lambda: "Noted as not an anomaly" in console.browser.text(), 60)
+    until(lambda: "Recorded as not an anomaly" in console.browser.text(), 60)
 
     def entries() -> dict[str, dict[str, Any]]:
         return {e["event"]: e for e in console.audited() if e.get("by") == "Ann"}
@@ -133,11 +136,11 @@ def test_not_an_anomaly_and_an_approval_reach_the_healers_audit(console: Console
 def test_healing_is_stopped_on_a_machine_and_goes_on(console: Console) -> None:
     console.browser.open(f"{console.url}/machines")
     console.fill("hosts", "h2")
-    console.press("Stop all actions there")
+    console.press("Stop healing")
     until(lambda: "Healing is stopped on h2" in console.browser.text(), 60)
     assert [s["hosts"] for s in console.ask("healing")] == ["h2"]
-    console.press("Let it go on")
-    until(lambda: "Healing goes on there." in console.browser.text(), 60)
+    console.press("Resume healing")
+    until(lambda: "Healing is resumed there." in console.browser.text(), 60)
     assert console.ask("healing") == []
 
 
@@ -161,12 +164,12 @@ def test_a_series_is_found_and_shown_as_its_models_see_it(console: Console) -> N
     browser.open(whole)
     console.fill("threshold", "55")
     console.press("Try it")
-    until(lambda: "With 55 it would have fired" in browser.text(), 20)
+    until(lambda: "With 55 % it would have fired" in browser.text(), 20)
 
 
 def test_a_series_is_a_table_for_programs(console: Console) -> None:
     headers = {"Authorization": f"Bearer {console.stack.file.client_token}"}
-    with httpx.Client(base_url=f"{console.url}/api/v1", headers=headers, timeout=30) as http:
+    with httpx.Client(base_url=f"{console.url}/api/v1", headers=headers, timeout=60) as http:
         found = http.get("/series", params={"search": "VAR"}).raise_for_status().json()
         assert (found["complete"], found["more"]) == (True, False)
         (series,) = found["series"]
@@ -217,7 +220,7 @@ def test_a_folder_is_submitted_from_the_page_and_its_result_is_there(
     until(lambda: "model/w.txt" in browser.text(), 20)
     browser.picture(tmp_path / "job-light.png")
     assert browser.run("return document.querySelector('a[download]').href").endswith("model/w.txt")
-    console.press_link("Run again, with changes")
+    console.press_link("Run again…")
     until(lambda: browser.count("input[name=main][value='train.py']") == 1, 20)
 
 
@@ -226,9 +229,9 @@ def test_a_machines_page_says_what_costs_it_points_hour_by_hour(console: Console
     # Its history is told an hour at a time, which the healer may still be reading.
     until(lambda: _hours(console, "/machines/db1") > 12, 60)
     text = console.browser.text()
-    assert "What costs points" in text
+    assert "What lowers the score" in text
     assert "sys.ntpd.offset is 3" in text
-    console.press_link("All its series")
+    console.press_link("Metrics")
     until(lambda: console.browser.count("main tbody tr") == 2, 20)
     assert _shows(console, "/machines/h2", "health has not been reported yet", "too many")
 
@@ -266,7 +269,7 @@ def test_a_named_token_is_made_used_and_revoked_on_the_command_line(console: Con
         return done.stdout
 
     bearer = {"Authorization": f"Bearer {tokens('create', 'Vera', '--role', 'operator').strip()}"}
-    with httpx.Client(base_url=console.url, headers=bearer, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=console.url, headers=bearer, timeout=60, trust_env=False) as http:
         assert http.get("/api/v1/series").status_code == 200
         assert http.get("/settings").status_code == 403
         (row,) = json.loads(tokens("list", "--json"))
@@ -277,7 +280,7 @@ def test_a_named_token_is_made_used_and_revoked_on_the_command_line(console: Con
 
 def test_a_form_of_another_session_or_page_changes_nothing(console: Console) -> None:
     def client() -> httpx.Client:
-        return httpx.Client(base_url=console.url, timeout=30, trust_env=False)
+        return httpx.Client(base_url=console.url, timeout=60, trust_env=False)
 
     with client() as bob, client() as eve:
         for http, name in ((bob, "Bob"), (eve, "Eve")):
@@ -292,6 +295,9 @@ def test_a_form_of_another_session_or_page_changes_nothing(console: Console) -> 
         assert eve.post("/healing/stop", data=form, headers=foreign).status_code == 403
         token = {"Authorization": f"Bearer {console.stack.file.client_token}"}
         assert (
-            httpx.post(f"{console.url}/healing/stop", headers=token, data=form).status_code == 403
+            httpx.post(
+                f"{console.url}/healing/stop", headers=token, data=form, timeout=60
+            ).status_code
+            == 403
         )
         assert console.ask("healing") == []

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from services.healer.model.notice import Line, Notice, Summary
-from services.healer.notify.links import Links
+from services.healer.notify.links import LinkMaker, Links
 from services.healer.notify.render.mail import build
-from services.healer.notify.render.text import LinkMaker
 from shared.contracts.alerts import SeriesRef, Severity
 from shared.contracts.remediation import EvidenceRow, EvidenceTable
 from tests.browser.test_page import Browser
@@ -90,7 +89,7 @@ def storm() -> Summary:
 
 
 def as_page(mail: EmailMessage, path: Path) -> str:
-    """What a mail program shows: the HTML, with the picture from inside the mail."""
+    """Return what a mail program shows: the HTML, with the picture from inside the mail."""
     html = mail.get_body(("html",))
     assert html is not None
     page = str(html.get_content())
@@ -98,7 +97,8 @@ def as_page(mail: EmailMessage, path: Path) -> str:
     for part in mail.walk():
         if part.get_content_type() == "image/png":
             picture = base64.b64encode(part.get_content()).decode()
-            page = page.replace("cid:plot", f"data:image/png;base64,{picture}")
+            name = str(part["content-id"]).strip("<>")
+            page = page.replace(f'"cid:{name}"', f'"data:image/png;base64,{picture}"')
     path.write_text(page)
     return path.as_uri()
 
@@ -128,7 +128,8 @@ def test_a_mail_is_drawn_whole(kind: str, browser: Browser, tmp_path: Path) -> N
     assert browser.run("return document.documentElement.scrollWidth <= window.innerWidth")
     broken = "return [...document.images].filter(i => !i.complete || i.naturalWidth < 100).length"
     assert browser.run(broken) == 0
-    assert browser.run("return document.images.length") == (1 if kind == "alarm" else 0)
+    assert browser.run("return document.images.length") == (2 if kind == "alarm" else 0)
+    assert browser.run(_SHOWN) == ("plot" if kind == "alarm" else "")
     browser.picture(tmp_path / f"{kind}.png")
     width, height = struct.unpack(">II", (tmp_path / f"{kind}.png").read_bytes()[16:24])
     assert (width, height) > (800, 500)
@@ -150,12 +151,16 @@ def test_a_storys_mail_fits_and_can_be_read_in_both_themes(
         assert browser.run("return document.documentElement.scrollWidth") <= width
         assert browser.run(_TORN) == [], "no column is so narrow that it tears words"
         assert browser.run(_FAINTEST) >= 4.5, "text stands out from what is behind it"
+        plot = {"light": "plot", "dark": "plot-dark"}[scheme]
+        assert browser.run(_SHOWN) == (plot if plot in browser.run(_PICTURES) else "")
         if folder := os.environ.get("BAROGRAPH_PICTURES"):
             browser.picture(Path(folder) / f"{story}-{scheme}-{width}.png")
     finally:
         browser.seen_as(1200, "light")
 
 
+_PICTURES = "return [...document.images].map(image => image.className).join()"
+_SHOWN = "return [...document.images].filter(i => i.offsetWidth).map(i => i.className).join()"
 _TORN = """
 const line = document.createElement('canvas').getContext('2d');
 return [...document.querySelectorAll('td, th')].filter(e => {

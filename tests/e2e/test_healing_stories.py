@@ -81,14 +81,14 @@ def test_a_runaway_is_named_by_the_evidence_and_killed_by_the_link_in_the_mail(
         assert [str(burner.pid), getpass.getuser()] in [row[:2] for row in rows]
         assert f"kill -TERM {burner.pid}" in text_of(mail)
         approve = link(mail, "Approve")
-        asked = httpx.get(approve, trust_env=False)
+        asked = httpx.get(approve, trust_env=False, timeout=60)
         assert "Run kill-runaway" in asked.text
         assert f"kill -TERM {burner.pid}" in asked.text
         assert burner.poll() is None, "to look at the link does nothing"
-        done = httpx.post(approve, trust_env=False)
+        done = httpx.post(approve, trust_env=False, timeout=60)
         assert "is running" in done.text
         assert burner.wait(60) == -signal.SIGTERM
-        again = httpx.post(approve, trust_env=False)
+        again = httpx.post(approve, trust_env=False, timeout=60)
         assert again.status_code == 410, again.text
     finally:
         ended([burner])()
@@ -110,7 +110,7 @@ def test_what_nobody_approves_in_time_is_not_done_and_told_again(machine: Machin
     assert "Biggest directories and files below" in shown
     told = machine.mail(volume, "needs you:")
     assert "The proposal to run clean-logs expired: nobody decided in time." in text_of(told)
-    late = httpx.post(approve, trust_env=False)
+    late = httpx.post(approve, trust_env=False, timeout=60)
     assert late.status_code == 410
     assert "it is expired" in late.text
     assert all(path.exists() for path in logs)
@@ -159,7 +159,9 @@ def test_the_canarys_alarm_comes_and_goes_through_all_of_it_and_pings_the_switch
     machine.until(lambda: len(machine.switch.pings) > 1, "two rounds of the canary")
     assert {ping["kind"] for ping in machine.switch.pings} == {"canary"}
     assert len({ping["id"] for ping in machine.switch.pings}) == len(machine.switch.pings)
-    metrics = httpx.get(f"{machine.stack.file.health['healer']}/metrics", trust_env=False).text
+    metrics = httpx.get(
+        f"{machine.stack.file.health['healer']}/metrics", trust_env=False, timeout=60
+    ).text
     name = "barograph_canary_last_success_timestamp_seconds"
     (seen,) = re.findall(rf"^{name} (\S+)$", metrics, re.MULTILINE)
     assert float(seen) > 0

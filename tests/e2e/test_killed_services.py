@@ -21,6 +21,7 @@ import pytest
 from examples.demo.tap import Tap
 from shared.contracts import JobSubmit, MetricBatch
 from shared.contracts.metrics import Sample
+from shared.embedded.patience import Patience
 from shared.embedded.process import EmbeddedError, wait_until
 from shared.embedded.stack import MODULES, Stack
 from shared.messaging import Bus
@@ -113,19 +114,20 @@ def _until(condition: Callable[[], bool], what: str) -> None:
 def _drained(stack: Stack, queue: str) -> bool:
     try:
         url = f"{stack.broker.admin_url}/api/queues/%2F/{queue}"
-        return bool(httpx.get(url, timeout=10).raise_for_status().json().get("messages") == 0)
+        return bool(httpx.get(url, timeout=60).raise_for_status().json().get("messages") == 0)
     except httpx.HTTPError:
         return False
 
 
 def _quiet(stack: Stack, tap: Tap) -> bool:
-    """Whether the samples are through: nothing waits, and no verdict has come for 20 s.
+    """Return whether the samples are through: nothing waits, and for a while no verdict came.
 
     A partition's worker may be silent for several seconds while its kernels are compiled, and for
     longer before its first verdict.
     """
-    count = len(tap.take())
-    time.sleep(20)
+    count, patience = len(tap.take()), Patience(20)
+    while not patience.is_over():
+        time.sleep(0.5)
     return _drained(stack, "detector.samples") and len(tap.take()) == count > 0
 
 
@@ -168,7 +170,7 @@ def _disturb(stack: Stack, progress: Callable[[], int]) -> None:
     """Kill each service once and restart the broker once, spread over the jobs' ends."""
     acts: list[Callable[[], None]] = [
         *(lambda name=name: stack.kill9(name) for name in ("task", "detector", "autospec")),
-        stack.broker.restart,
+        lambda: stack.restart("broker"),
         *(lambda name=name: stack.kill9(name) for name in ("client", "predictor", "healer")),
     ]
     for number, act in enumerate(acts, 1):

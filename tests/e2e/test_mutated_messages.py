@@ -27,7 +27,7 @@ from tests.conftest import ObjectStoreUnderTest
 from tests.jobs import JobPlatform
 
 _MESSAGES = 10_000
-_OUTCOMES = ("handled", "duplicate", "rejected", "retried", "declined")
+_FINAL = ("handled", "duplicate", "rejected", "declined")
 
 
 @pytest.fixture
@@ -98,11 +98,8 @@ def _headers(chance: random.Random) -> dict[str, object]:
 
 
 def _settled(queue: str) -> float:
-    values = (
-        REGISTRY.get_sample_value("barograph_messages_total", {"queue": queue, "outcome": o})
-        for o in _OUTCOMES
-    )
-    return sum(value or 0 for value in values)
+    """Deliveries that do not come again; one that is retried does."""
+    return sum(_count(queue, outcome) for outcome in _FINAL)
 
 
 def test_every_mutated_message_is_handled_or_dead_lettered(
@@ -139,8 +136,9 @@ def test_every_mutated_message_is_handled_or_dead_lettered(
         expected = dead_before.get(queue, 0) + rejected
 
         def all_kept(queue: str = queue, expected: float = expected) -> bool:
-            # They are counted before the broker has confirmed the last of them.
-            return letters.counts()[queue] == expected
+            # They are counted before the broker has confirmed the last of them; one whose
+            # confirmation was late is sent again, so that there may be more.
+            return letters.counts()[queue] >= expected
 
         wait_until(all_kept, 30, "every rejected message, kept,", alive=lambda: True)
         assert rejected > sent[queue] / 2

@@ -55,7 +55,7 @@ def test_every_command_of_the_tutorial_does_what_it_says(environment: dict[str, 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1500,
         check=False,
     )
 

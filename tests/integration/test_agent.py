@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,18 +18,21 @@ import pytest
 from services.healer.remediations.audit import verify
 from shared.contracts import Message, SeriesRef
 from shared.contracts.remediation import EvidenceCollect, ItemRead, RemediationExecute
+from shared.embedded.patience import Patience
 from shared.embedded.process import OwnedProcess
 from tests.brokers import BrokerUnderTest
+from tests.waiting import eventually
 
 _ANSWERS = ("samples.#", "remediation.executed", "evidence.collected", "item.observed")
 
 
 def begun_to_delete(logs: list[Path]) -> None:
     """Return while the agent is in the middle of deleting these."""
-    pause, deadline = threading.Event(), time.monotonic() + 90
-    while sum(not path.exists() for path in logs[-50:]) < 10:
-        assert time.monotonic() < deadline, "it begins to delete"
-        pause.wait(0.002)
+    eventually(
+        lambda: sum(not path.exists() for path in logs[-50:]) >= 10,
+        "it begins to delete",
+        pause_s=0.002,
+    )
 
 
 class Agent:
@@ -89,10 +91,10 @@ class Agent:
         )
 
     def until(self, condition: Callable[[], bool], what: str, timeout_s: float = 90) -> None:
-        deadline = time.monotonic() + timeout_s
+        patience = Patience(timeout_s)
         while not condition():
-            if time.monotonic() > deadline:
-                pytest.fail(f"not within {timeout_s:g} s: {what}\n{self._log.read_text()[-3000:]}")
+            if patience.is_over():
+                pytest.fail(f"not in time: {what}\n{self._log.read_text()[-3000:]}")
             self._connection.process_data_events(0.05)
 
     def answers(self, key: str, command_id: str) -> list[dict[str, Any]]:

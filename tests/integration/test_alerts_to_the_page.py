@@ -40,7 +40,7 @@ def test_an_incident_that_three_services_tell_of_is_one_story_on_its_page(
 ) -> None:
     with (
         job_door(broker, object_store, tmp_path) as door,
-        httpx.Client(base_url=door.url, timeout=30, trust_env=False) as http,
+        httpx.Client(base_url=door.url, timeout=60, trust_env=False) as http,
     ):
 
         def shows(path: str, *wanted: str) -> Callable[[], bool]:

@@ -71,7 +71,7 @@ def _prometheus(stack: ExitStack, directory: Path, now: int) -> str:
 
 def _ready(address: str) -> bool:
     try:
-        return httpx.get(address).status_code == 200
+        return httpx.get(address, timeout=60).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -114,7 +114,9 @@ def test_a_series_with_a_past_is_judged_at_its_first_live_sample(
     labels = {"__name__": "demo_queue", "instance": "m1:9100", "job": "node"}
     live = compressed(request_1((labels, [(int(time.time() * 1000), 900.0)])))
     headers = {"Content-Type": V1, "Content-Encoding": "snappy"}
-    assert httpx.post(f"{gateway}/api/v1/write", content=live, headers=headers).is_success
+    assert httpx.post(
+        f"{gateway}/api/v1/write", content=live, headers=headers, timeout=60
+    ).is_success
     _, _, body = eventually(
         lambda: (got := channel.basic_get(queue, auto_ack=True))[0] and got, "the anomaly", 60
     )
@@ -126,4 +128,4 @@ def test_a_series_with_a_past_is_judged_at_its_first_live_sample(
 def _backfill(*arguments: str) -> subprocess.CompletedProcess[str]:
     # A process of its own: the detector's threads write to this one's output.
     command = [sys.executable, "-m", "shared.cli", "backfill", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)

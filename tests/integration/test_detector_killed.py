@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ import pytest
 
 from services.detector.settings import EngineSettings
 from services.detector.worker import DetectorWorker
+from shared.columns import Array
 from shared.contracts import MetricBatch
 from shared.contracts.metrics import Sample
 from shared.messaging import Bus
 from shared.samples import encode, from_message
+from shared.snapshots import Stored
 from shared.topology import partition_of
 from tests.brokers import BrokerUnderTest
 from tests.waiting import eventually
@@ -61,15 +63,18 @@ def _batches(name: str) -> list[MetricBatch]:
 
 
 class _NoSnapshots:
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, arrays: Mapping[str, Array]) -> None:
         pass
 
-    def newest_first(self) -> Iterator[tuple[str, bytes]]:
+    def newest_first(self) -> Iterator[tuple[str, Stored]]:
         return iter(())
+
+    def begin_again(self) -> None:
+        pass
 
 
 def _expected(batches: list[MetricBatch]) -> set[str]:
-    """What one worker a partition says of the same samples, without any broker."""
+    """Return what one worker a partition says of the same samples, without any broker."""
     settings = EngineSettings.model_validate(_ENGINE)
     found = set()
     for number in range(4):
@@ -197,7 +202,7 @@ def test_replicas_that_join_leave_and_die_say_together_what_one_says(
             end = part * (number + 1) if number + 1 < len(acts) else None
             for batch in batches[number * part : end]:
                 partition = partition_of(batch.host, 4)
-                gateway.publish_partition(partition, encode(from_message(batch)), "")
+                gateway.publish_partitions([(partition, encode(from_message(batch)), "")])
             eventually(lambda n=before: _more(connection, seen, n), "events flow", 240)  # type: ignore[misc]
 
         def all_there() -> bool:

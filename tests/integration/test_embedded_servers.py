@@ -7,8 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -26,15 +24,8 @@ from shared.embedded.process import EmbeddedError, OwnedProcess
 from shared.embedded.stream_coordinator import forgotten_coordinator
 from tests.brokers import BrokerUnderTest, PrivateBroker
 from tests.conftest import ObjectStoreUnderTest
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+from tests.small_disk import small_disk
+from tests.waiting import eventually
 
 
 def test_a_confirmed_message_survives_a_restart_of_the_broker(broker: BrokerUnderTest) -> None:
@@ -57,7 +48,7 @@ def _first(url: str, stream: str) -> bytes | None:
         channel.basic_qos(prefetch_count=1)
         try:
             found = channel.consume(
-                stream, arguments={"x-stream-offset": "first"}, inactivity_timeout=10
+                stream, arguments={"x-stream-offset": "first"}, inactivity_timeout=60
             )
             return next(found)[2]
         except ChannelClosedByBroker:
@@ -82,14 +73,14 @@ def test_a_stream_survives_a_kill_in_the_first_second_of_its_node(tmp_path: Path
         server.start()
 
         # The coordinator starts each stream anew, which takes it a moment.
-        assert eventually(lambda: _first(server.url(), "run") == b"still here", 60)
+        eventually(lambda: _first(server.url(), "run") == b"still here", "the message", 60)
         assert forgotten_coordinator(tmp_path / "data") == ""
     finally:
         server.stop()
 
 
 def test_there_is_no_guest_and_every_principal_has_a_user(broker: BrokerUnderTest) -> None:
-    users = {user["name"] for user in httpx.get(f"{broker.admin_url}/api/users").json()}
+    users = {user["name"] for user in httpx.get(f"{broker.admin_url}/api/users", timeout=60).json()}
 
     assert "guest" not in users
     assert {"client", "task", "autospec", "detector", "predictor", "healer", "agent"} <= users
@@ -112,7 +103,7 @@ def test_a_machine_without_rabbitmq_is_told_to_run_the_set_up(
         broker_module.find_server(prefixes=("/nowhere",))
 
 
-def s3_client(store: ObjectStoreUnderTest, secret: str):  # type: ignore[no-untyped-def]
+def s3_client(store: ObjectStoreUnderTest | EmbeddedObjectStore, secret: str):  # type: ignore[no-untyped-def]
     return boto3.client(
         "s3",
         endpoint_url=store.url,
@@ -133,6 +124,19 @@ def test_the_object_store_accepts_its_keys_and_refuses_a_wrong_secret(
 
     with pytest.raises(botocore.exceptions.ClientError, match="SignatureDoesNotMatch"):
         s3_client(object_store, "wrong").list_buckets()
+
+
+def test_an_almost_full_disk_has_room_for_a_few_objects_in_many_buckets(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "400m") as disk:
+        server = EmbeddedObjectStore(disk / "store")
+        server.start()
+        try:
+            client = s3_client(server, server.secret_key)
+            for number in range(30):
+                client.create_bucket(Bucket=f"bucket-{number}")
+                client.put_object(Bucket=f"bucket-{number}", Key="key", Body=b"x")
+        finally:
+            server.stop()
 
 
 def test_a_directory_too_long_for_a_socket_is_named_before_anything_starts(tmp_path: Path) -> None:
@@ -164,7 +168,7 @@ def test_a_child_and_its_children_die_with_an_owner_that_is_killed(tmp_path: Pat
     owner.wait()
     owner.stdout.close()
 
-    assert eventually(lambda: not _living_members(group))
+    eventually(lambda: not _living_members(group), "nobody of the group lives", 20)
 
 
 def test_stopping_a_child_kills_what_ignores_the_request(tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_stopping_a_child_kills_what_ignores_the_request(tmp_path: Path) -> None
     child.stop(timeout_s=0.2)
 
     assert child.exit_code is not None
-    assert eventually(lambda: not _living_members(child.pid))
+    eventually(lambda: not _living_members(child.pid), "nobody of the group lives", 20)
 
 
 def _living_members(group: int) -> list[int]:

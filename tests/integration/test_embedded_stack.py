@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import smtplib
 import socket
 import stat
-import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +19,7 @@ from shared.embedded.mailbox import EmbeddedMailbox
 from shared.embedded.process import EmbeddedError
 from shared.embedded.stack import Stack, started
 from shared.embedded.stackfile import StackFile, is_ready, read_stack_file
+from tests.waiting import eventually
 
 TINY = {"task": "tests.integration.tiny_service", "client": "tests.integration.tiny_service"}
 
@@ -38,7 +39,19 @@ def test_everything_is_found_in_a_file_only_the_owner_can_read(stack: Stack) -> 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert file.supervisor_pid == os.getpid()
     assert all(is_ready(url) for url in file.health.values())
-    assert httpx.get(f"{file.broker_admin_url}/api/overview").status_code == 200
+    assert httpx.get(f"{file.broker_admin_url}/api/overview", timeout=60).status_code == 200
+
+
+def test_a_companys_proxy_is_not_asked_for_this_machines_servers(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "intranet.example")
+    assert all(is_ready(url) for url in stack.file.health.values())
+    given = stack.environment("task")
+    assert given["no_proxy"] == given["NO_PROXY"] == "intranet.example,127.0.0.1,localhost"
+    assert given["http_proxy"] == "http://127.0.0.1:9"
 
 
 def test_a_service_that_is_killed_is_started_again(stack: Stack) -> None:
@@ -46,11 +59,29 @@ def test_a_service_that_is_killed_is_started_again(stack: Stack) -> None:
 
     stack.kill9("task")
 
-    deadline = time.monotonic() + 20
-    while stack.pid("task") == before and time.monotonic() < deadline:
-        time.sleep(0.05)
+    eventually(lambda: stack.pid("task") != before, "another process")
     stack.wait_ready(20)
-    assert stack.pid("task") != before
+
+
+@pytest.mark.parametrize("name", ["broker", "object-store"])
+def test_a_server_that_ends_is_started_again_at_its_address(stack: Stack, name: str) -> None:
+    server = stack.broker if name == "broker" else stack.object_store
+    before = server.pid
+    assert before is not None
+
+    os.killpg(before, signal.SIGKILL)
+
+    eventually(lambda: server.pid not in (before, None) and server.alive(), "another process")
+    stack.wait_ready(60)
+    url = {"broker": f"{stack.broker.admin_url}/api/overview", "object-store": stack.file.s3_url}
+    assert eventually(lambda: _answers(url[name]), "an answer")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=60).status_code < 500
+    except httpx.TransportError:
+        return False
 
 
 def test_a_port_that_another_took_meanwhile_is_chosen_anew_and_a_stop_leaves_nothing(
@@ -106,7 +137,7 @@ def test_the_mailbox_answers_where_warnings_are_errors(tmp_path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with smtplib.SMTP("127.0.0.1", box.port, timeout=20) as session:
+            with smtplib.SMTP("127.0.0.1", box.port, timeout=60) as session:
                 session.login(box.user, box.password)
     finally:
         box.stop()

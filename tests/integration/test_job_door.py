@@ -158,7 +158,7 @@ def test_what_a_job_left_is_fetched_whole_and_its_end_says_how(door: JobDoor) ->
     assert (target / "output" / "scores.csv").read_text() == "a,b\n"
 
     again = door.tshell("submit", str(folder), "--id", "leaving-1", "--wait")
-    assert (again.returncode, "was handed in before" in again.stderr) == (0, True)
+    assert (again.returncode, "was submitted before" in again.stderr) == (0, True)
     (folder / "code" / "main.py").write_text("print('other code')\n")
     other = door.tshell("submit", str(folder), "--id", "leaving-1", "--wait")
     assert (other.returncode, other.stdout) == (4, "")
@@ -184,7 +184,7 @@ def test_the_documented_programs_submit_wait_fetch_and_remove(
         failed = barograph.wait(barograph.submit("my-model", main="main.py").job_id, 90)
         assert (failed.state, failed.succeeded, failed.exit_code) == ("failed", False, 3)
         with pytest.raises(RefusedError) as refused:
-            barograph.submit("my-model", main="other.py", resources={"memory": "1Mi", "cpu": 640})
+            barograph.submit("my-model", main="main.py", resources={"memory": "1Mi", "cpu": 640})
         assert {"resources.memory", "resources.cpu"} <= {f.field for f in refused.value.faults}
         with pytest.raises(NotFoundError, match="there is no job nobody"):
             barograph.job("nobody")

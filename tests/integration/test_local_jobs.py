@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services.task.runtimes.local import launcher_of
+from services.task.runtimes.member_files import launcher_of
 from shared.contracts import FailureClass, JobCancel, JobRemove, JobState
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest

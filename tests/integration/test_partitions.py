@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import pika
 from pydantic import SecretStr
 
 from shared.contracts import Message
 from shared.service import Service
 from shared.settings import ServiceSettings
+from shared.topology import partition_queue
 from tests.brokers import BrokerUnderTest
 from tests.integration.test_runner import soon
 
@@ -24,6 +26,7 @@ class Recorder:
     """Keeps every batch it was given; its snapshots outlive it."""
 
     alive: ClassVar[dict[tuple[str, int], Recorder]] = {}
+    began_again: ClassVar[list[int]] = []
 
     def __init__(self, name: str, partition: int) -> None:
         self.partition = partition
@@ -34,6 +37,9 @@ class Recorder:
         offset, bodies = _SNAPSHOTS.get(self.partition, (None, []))
         self.bodies = list(bodies)
         return offset
+
+    def begin_again(self) -> None:
+        Recorder.began_again.append(self.partition)
 
     def process(self, offset: int, batch: bytes) -> Iterable[Message]:
         del offset
@@ -67,7 +73,7 @@ def _owned(service: Service) -> list[int]:
 
 
 def _shared_out(services: Sequence[Service], partitions: int) -> bool:
-    """Whether each partition has one owner, and nobody has two more than anybody else."""
+    """Return whether each partition has one owner, and nobody has two more than anybody else."""
     owned = [_owned(service) for service in services]
     loads = [len(each) for each in owned]
     return sorted(p for each in owned for p in each) == [*range(partitions)] and (
@@ -94,7 +100,7 @@ def test_partitions_are_shared_out_and_handed_over_without_a_gap_or_a_repeat(
 
     def publish(service: Service, first_number: int, end: int) -> None:
         for number in range(first_number, end):
-            service.bus.publish_partition(number % 8, sent[number], str(number))
+            service.bus.publish_partitions([(number % 8, sent[number], str(number))])
 
     publish(first, 0, 120)
     second = _replica(broker, "two")
@@ -110,9 +116,38 @@ def test_partitions_are_shared_out_and_handed_over_without_a_gap_or_a_repeat(
     soon(lambda: _shared_out([third], 8), "the last one", 60)
     soon(lambda: len(_held("three")) == len(sent), "all that was sent", 60)
     third.stop()
+    assert not Recorder.began_again, "each stream was the one of its snapshot"
     assert _everything(_SNAPSHOTS) == sorted(sent), "nothing is lost, nothing twice"
     for partition, (_, bodies) in _SNAPSHOTS.items():
         assert bodies == sent[partition::8], "the order of the stream is kept"
+
+
+def test_a_state_whose_stream_was_lost_stays_and_the_new_stream_is_read_from_its_first_batch(
+    broker: BrokerUnderTest,
+) -> None:
+    """A broker may lose its data, and a new one may stand beside a backup of the snapshots."""
+    _SNAPSHOTS[0] = (41, [b"old"])
+    _delete_stream(broker, 0)
+    first = _replica(broker, "empty", 1)
+    soon(lambda: _owned(first) == [0], "the owner of an empty stream", 60)
+    first.bus.publish_partitions([(0, b"new", "1")])
+    soon(lambda: _held("empty") == [b"old", b"new"], "the first batch of the new stream", 60)
+    first.stop()
+    # The state is now of a stream that went on for longer than this one has.
+    _SNAPSHOTS[0] = (41, [b"old"])
+    second = _replica(broker, "short", 1)
+    soon(lambda: _held("short") == [b"old", b"new"], "the batch that was there before", 60)
+    second.bus.publish_partitions([(0, b"newest", "2")])
+    soon(lambda: _held("short") == [b"old", b"new", b"newest"], "the next one", 60)
+    second.stop()
+    assert Recorder.began_again == [0, 0]
+    assert _SNAPSHOTS[0] == (1, [b"old", b"new", b"newest"])
+
+
+def _delete_stream(broker: BrokerUnderTest, partition: int) -> None:
+    link = pika.BlockingConnection(pika.URLParameters(broker.url()))
+    link.channel().queue_delete(partition_queue(partition))
+    link.close()
 
 
 _OWNER = """

@@ -89,6 +89,21 @@ def test_who_looks_sees_one_moment_whatever_is_written_meanwhile(
     store.close()
 
 
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_keys_are_found_by_their_beginning_as_it_is_written(
+    engine: str, database: PrivatePostgres, tmp_path: Path
+) -> None:
+    url = database.url() if engine == "postgresql" else f"sqlite:///{tmp_path}/store.db"
+    store = Store(url)
+    with store.transaction() as records:
+        records.put_all(JOBS, [Job(name=n, state="x") for n in ("ab-1", "ab-2", "AB-3", "a%", "b")])
+        assert records.keys_beginning(JOBS, "ab-", 9) == ["ab-1", "ab-2"]
+        assert records.keys_beginning(JOBS, "ab-", 1) == ["ab-1"]
+        assert records.keys_beginning(JOBS, "a%", 9) == ["a%"]
+        assert records.keys_beginning(JOBS, "c", 9) == []
+    store.close()
+
+
 def test_replicas_that_start_at_once_on_an_empty_database_all_come_up(
     database: PrivatePostgres,
 ) -> None:
@@ -143,7 +158,7 @@ def migrate(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env={"BAROGRAPH_STORE_URL": url, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

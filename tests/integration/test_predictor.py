@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import pika
@@ -14,6 +12,7 @@ from services.predictor.settings import EngineSettings, Settings
 from shared.messaging import Bus
 from shared.samples import encode, from_rows
 from tests.brokers import BrokerUnderTest
+from tests.waiting import eventually
 
 _ENGINE = EngineSettings(resolution_s=1, forecasters={"arima": {"max_p": 1, "max_q": 1}})
 _DISK = "df.bytes.used.percent"
@@ -38,7 +37,7 @@ def test_a_filling_disk_in_the_streams_is_predicted_before_it_is_full(
             channel.queue_bind(queue, "from.predictor", "alarm.predicted")
             for step in range(45):
                 rows = [("filling", _DISK, "", step * 1000, 30.0 + step + 0.1 * (step % 3))]
-                source.publish_partition(1, encode(from_rows(rows)), f"filling-{step}")
+                source.publish_partitions([(1, encode(from_rows(rows)), f"filling-{step}")])
             event = _one(channel, queue)
     finally:
         source.stop()
@@ -51,11 +50,9 @@ def test_a_filling_disk_in_the_streams_is_predicted_before_it_is_full(
 
 
 def _one(channel: pika.channel.Channel, queue: str) -> dict:
-    pause = threading.Event()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    def predicted() -> dict:
         _, _, body = channel.basic_get(queue, auto_ack=True)
-        if body and (event := json.loads(body))["series"]["host"] == "filling":
-            return event
-        pause.wait(0.1)
-    raise AssertionError("no alarm.predicted within 60 s")
+        event = json.loads(body) if body else {}
+        return event if event and event["series"]["host"] == "filling" else {}
+
+    return eventually(predicted, "alarm.predicted", 60)

@@ -24,7 +24,7 @@ HOSTS = [f"raised{number}" for number in range(16)]
 def running(
     broker: BrokerUnderTest, state: Path, number: int, before: int = 0
 ) -> Iterator[Detector]:
-    """A detector that judges, with its gateway's connection but not its doors."""
+    """A detector that judges and has a gateway."""
     settings = Settings(
         broker_url=SecretStr(broker.url("detector")),
         state_dir=state,
@@ -52,7 +52,7 @@ def publish(detector: Detector, number: int) -> None:
 
 
 def points(detector: Detector) -> dict[str, int]:
-    """How many points each of our machines' series has had, in the partition it is in."""
+    """Return how many points each of our machines' series has had, in the partition it is in."""
     found: dict[str, int] = {}
     for owner in detector.service._owners:
         engine = getattr(owner._made, "_engine", None)

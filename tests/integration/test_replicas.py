@@ -85,7 +85,10 @@ def test_two_healers_tell_everything_once_whatever_becomes_of_the_one_that_leads
         bus.stop()
         healers.stop()
         mailbox.stop()
-    what = ("alarm: app.errors on host{} is 9", "resolved: app.errors on host{} is over")
+    what = (
+        "alarm: app.errors on host{} is 9; please look",
+        "resolved: app.errors on host{} has cleared: 0 now; no action needed",
+    )
     wanted = {f"[critical] {said.format(n)}" for n in range(ALERTS) for said in what}
     assert told(mailbox) == Counter(wanted)
 

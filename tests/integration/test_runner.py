@@ -86,6 +86,7 @@ class Pair:
         answer = httpx.post(
             f"{self.broker.admin_url}/api/queues/%2F/{queue}.dead/get",
             json={"count": 100, "ackmode": "ack_requeue_false", "encoding": "auto"},
+            timeout=60,
         )
         return list(answer.raise_for_status().json())
 

@@ -88,7 +88,7 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
         barograph.upload_archive(path, digest, progress=cut)
     kept = UploadMemory(digest).recall()
     asked = {"sha256": digest, "size": SIZE, "upload_id": kept}
-    begun = httpx.post(f"{url}/api/v1/uploads", json=asked).json()
+    begun = httpx.post(f"{url}/api/v1/uploads", json=asked, timeout=60).json()
     assert begun["done"] == [1]
     assert len(begun["parts"]) > 1
 
@@ -99,7 +99,7 @@ def test_an_interrupted_upload_sends_only_what_is_missing(
     assert name == f"barograph:packages:{digest}.tar.gz"
     objects.fetch("barograph", f"packages/{digest}.tar.gz", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == path.read_bytes()
-    assert httpx.post(f"{url}/api/v1/uploads", json=asked).json()["exists"]
+    assert httpx.post(f"{url}/api/v1/uploads", json=asked, timeout=60).json()["exists"]
 
 
 def test_a_package_that_changed_on_the_way_is_refused_and_not_kept(

@@ -75,6 +75,20 @@ provide() { # provide NAME VERSION MODULE PACKAGE [LDFLAGS]
   ln -sfn "$kept" "$bin/$name"
 }
 
+# Kinds of operators that the chart makes objects of, from the modules of those who made them.
+kinds() {
+  local module version sum file found
+  [[ -d $bin/kinds ]] && return
+  need_go
+  mkdir -p "$bin/kinds.partial"
+  while read -r module version sum file; do
+    found=$(cd "$cache" && go mod download -json "$module@$version") || fail "$module@$version: $found"
+    grep -qF "\"Sum\": \"$sum\"" <<<"$found" || fail "$module@$version is not what it was"
+    install -m 644 "$(sed -nE 's/^\t"Dir": "(.*)",$/\1/p' <<<"$found")/$file" "$bin/kinds.partial"
+  done <"$sources/kinds/modules"
+  mv "$bin/kinds.partial" "$bin/kinds"
+}
+
 build() {
   mkdir -p "$bin"
   # Two at once would do the same work twice.
@@ -93,6 +107,7 @@ build() {
   provide coredns "$coredns" coredns github.com/coredns/coredns
   provide netpol '' policies sigs.k8s.io/kube-network-policies/cmd
   provide pause '' pause .
+  kinds
   exec 9>&-
 }
 

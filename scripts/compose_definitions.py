@@ -8,7 +8,6 @@ what a newer version has more; both hold secrets and are never committed. So is 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 from pathlib import Path
@@ -80,7 +79,7 @@ def _added(known: str, target: Path) -> list[str]:
 def _write(path: Path, text: str, mode: int) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
-    os.chmod(path, mode)  # noqa: PTH101 - beside the touch above
+    path.chmod(mode)
 
 
 if __name__ == "__main__":

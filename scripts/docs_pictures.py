@@ -1,6 +1,6 @@
 """MkDocs' hook: pages show what `make pictures` photographed, where it has run.
 
-The pictures are no part of the project: they are taken anew, by the tests, of pages as they are.
+The pictures are no part of the project: they are taken again, by the tests, of pages as they are.
 A line `<!-- picture: alerts-light: The list of alerts -->` becomes the picture of this name.
 """
 

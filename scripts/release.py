@@ -1,4 +1,4 @@
-"""Make what a release consists of, and publish nothing: ``python scripts/release.py OUT``.
+"""Builds the parts of a release without publishing them: ``python scripts/release.py OUT``.
 
 OUT gets the packaged chart, ``images.txt`` (every image an installation may run, for registries of
 clusters without a way out), an SBOM (CycloneDX) for each image of ours, ``provenance.json`` (an

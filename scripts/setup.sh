@@ -13,21 +13,44 @@ cd "$(dirname "$0")/.."
 profile=${1:-dev}
 lock=requirements/$profile.txt
 venv=.venv
+need_gb=4
 [[ $profile != peers ]] || venv=${XDG_CACHE_HOME:-$HOME/.cache}/barograph/peers
 [[ -f $lock || $profile == node ]] || { echo "setup: no profile '$profile'" >&2; exit 2; }
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+# Services and jobs run as other users, who must be able to read what is installed here.
+umask 022
 
-# Debian's interpreter first: other users on the machine can read it, unlike one in a home.
+suits() {
+  command -v "$1" >/dev/null &&
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+# The one that PYTHON names, or Debian's first: other users on the machine can read it, unlike one
+# in a home.
 choose_python() {
   local candidate
-  for candidate in "${PYTHON:-}" /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
-    if [[ -n $candidate ]] && command -v "$candidate" >/dev/null &&
-      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  if [[ -n ${PYTHON:-} ]]; then
+    suits "$PYTHON" || fail "PYTHON=$PYTHON is not Python 3.11 or newer"
+    command -v "$PYTHON"
+    return
+  fi
+  for candidate in /usr/bin/python3 python3.13 python3.12 python3.11 python3; do
+    if suits "$candidate"; then
       command -v "$candidate"
       return
     fi
   done
+}
+
+# What is installed takes room, which an error in the middle of it says less clearly.
+check_place() {
+  local room
+  [[ -w . ]] || fail "cannot write to $PWD: use a checkout of your own, or ask its owner to run this"
+  room=$(df --output=avail -BG . | tail -n 1)
+  room=${room//[!0-9]/}
+  [[ -n $room && $room -lt $need_gb ]] || return 0
+  fail "$PWD has ${room} GB free; the Python packages need ${need_gb} GB"
 }
 
 missing_node_packages() {
@@ -40,8 +63,6 @@ missing_node_packages() {
 }
 
 missing_packages() {
-  local python
-  python=$(choose_python)
   [[ -n $python ]] || echo python3
   # A python3 of the system needs a package of its own for venv.
   { [[ -n $python ]] && "$python" -c 'import ensurepip, venv' 2>/dev/null; } || echo python3-venv
@@ -88,13 +109,14 @@ install_packages() {
 }
 
 install_python_packages() {
-  local python stamp wanted place
+  local stamp wanted place
   stamp=$venv/.setup-$profile
   place=$(realpath -s "$venv")
   wanted=$(cat "$lock" pyproject.toml | sha256sum | cut -d' ' -f1)-$place
   if [[ -f $stamp && $(<"$stamp") == "$wanted" ]]; then return 0; fi
-  python=$(choose_python)
-  [[ -n $python ]] || fail "Python 3.11 or newer is needed"
+  [[ -n $python ]] || python=$(choose_python)
+  [[ -n $python ]] || fail "Python 3.11 or newer is needed; PYTHON=/path/to/python names one"
+  check_place
   # The scripts of a virtual environment name its place: one that was moved with its folder, copied
   # or half made is made anew.
   if ! "$venv/bin/python" -c '' 2>/dev/null ||
@@ -102,19 +124,33 @@ install_python_packages() {
     rm -rf "$venv"
     "$python" -m venv "$venv"
   fi
-  say "installing Python packages from $lock"
+  say "installing Python packages from $lock: 3 GB, which takes one to ten minutes"
   # uv itself comes from the lock, too, with its hash.
   sed -n '/^uv==/,/[^\\]$/p' requirements/dev.txt >"$venv/uv.txt"
   [[ -x $venv/bin/uv ]] ||
-    "$venv/bin/pip" install --quiet --require-hashes -r "$venv/uv.txt"
+    "$venv/bin/pip" install --quiet --require-hashes -r "$venv/uv.txt" || not_fetched
   # Like pip, uv trusts whom this machine trusts: a company's own authority, for one.
   if [[ -f /etc/ssl/certs/ca-certificates.crt ]]; then export UV_SYSTEM_CERTS=true; fi
-  "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --require-hashes -r "$lock"
-  # The commands `barograph` and `tshell`, straight from this work tree. The peers' environment
-  # serves every work tree: there, the code comes from where a benchmark is started.
-  [[ $profile == peers ]] || .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps -e .
+  # A home that cannot be written to has no room for a cache either.
+  [[ -n ${UV_CACHE_DIR:-} || -w ${XDG_CACHE_HOME:-$HOME} ]] || export UV_NO_CACHE=true
+  # A terminal sees how far it is; a log does not want that.
+  local quiet=()
+  [[ -t 2 ]] || quiet=(--quiet)
+  "$venv/bin/uv" pip install "${quiet[@]}" --python "$venv/bin/python" --require-hashes -r "$lock" ||
+    not_fetched
+  # The commands `barograph` and `tshell`, straight from this work tree, built by the lock's own
+  # setuptools and not by one that is fetched without a hash. The peers' environment serves every
+  # work tree: there, the code comes from where a benchmark is started.
+  [[ $profile == peers ]] || .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps \
+    --no-build-isolation -e . || not_fetched
+  say "compiling them"
   compile_modules "$venv"/lib/python*/site-packages
   echo "$wanted" >"$stamp"
+}
+
+not_fetched() {
+  fail "the Python packages were not all installed; above is why. What was fetched is kept: run this
+  again. Behind a proxy, set https_proxy; your own index or authority as for pip and uv."
 }
 
 # Compiled here once. Otherwise every process compiles for seconds all that it imports, where
@@ -122,6 +158,31 @@ install_python_packages() {
 # Python cannot compile (a few packages bring templates) are never imported.
 compile_modules() {
   "$venv/bin/python" -m compileall -qq -j 2 -x '/tests/' "$@" || true
+}
+
+# Otherwise the first processes that judge and forecast do it, and answer nothing meanwhile. Kept in
+# the user's cache (see shared/compiled.py), where also the note lies that it is done.
+compile_kernels() {
+  local cache=${NUMBA_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/barograph/numba} wanted service
+  local running=()
+  # Where nothing can be kept, each process compiles for itself.
+  { mkdir -p "$cache" && [[ -w $cache ]]; } 2>/dev/null || return 0
+  wanted=$({
+    grep -rlZ --include='*.py' 'shared\.compiled import' services shared | sort -z | xargs -0 cat
+    cat "$lock"
+    uname -m
+    grep -m 1 'model name' /proc/cpuinfo || true
+  } | sha256sum | cut -c -16)
+  [[ ! -f $cache/set-up-$wanted ]] || return 0
+  say "compiling the numerical kernels, a minute of processor time"
+  for service in detector predictor; do
+    "$venv/bin/python" -m "services.$service.compiling" &
+    running+=($!)
+  done
+  for service in "${running[@]}"; do
+    wait "$service" || { say "not all were compiled; the services will do it"; return 0; }
+  done
+  touch "$cache/set-up-$wanted"
 }
 
 install_node_packages() {
@@ -135,8 +196,10 @@ if [[ $profile == node ]]; then
   if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
   exit 0
 fi
+python=$(choose_python)
 mapfile -t missing < <(missing_packages)
 if ((${#missing[@]})); then install_packages "${missing[@]}"; fi
 install_python_packages
 compile_modules examples replay services shared
+[[ $profile == peers ]] || compile_kernels
 install_node_packages

@@ -120,6 +120,25 @@ def test_an_alarm_between_a_step_and_the_look_at_the_clock_finds_the_target_held
         assert leases.holder(found.target, records) == found.action_id
 
 
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+@pytest.mark.parametrize("pause", [10.0, 40.0])
+def test_replicas_that_take_turns_handle_one_step_once(step: float, pause: float) -> None:
+    desk, _ = acting()
+    first = desk.handlers
+    desk.later(1)
+    desk.start()
+    second = desk.handlers
+    desk.later(1)
+    before, passed = left_s(desk), 0.0
+    desk.now += timedelta(seconds=step)
+    for replica in (first, second, first, second):
+        desk.handlers = replica
+        desk.later(pause)
+        passed += pause
+        assert lease(desk).held
+        assert abs(before - passed - left_s(desk)) <= 1
+
+
 def test_a_healer_that_was_away_for_an_hour_takes_that_hour_for_time() -> None:
     desk, _ = acting()
     desk.later(HOUR)

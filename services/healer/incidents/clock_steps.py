@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -48,10 +48,20 @@ class Clock(BaseModel):
 
     name: str = "clock"
     seen: AwareDatetime
+    moved: timedelta = timedelta()
+    """All steps together by which the stored times were moved."""
 
 
 CLOCK = Collection("clock", Clock, key=lambda clock: clock.name)
 T = TypeVar("T", bound=BaseModel)
+
+
+class _Reading(NamedTuple):
+    """Both clocks at a check, and how far the stored times had been moved by then."""
+
+    now: datetime
+    uptime_s: float
+    moved: timedelta
 
 
 class ClockSteps:
@@ -59,32 +69,35 @@ class ClockSteps:
 
     Args:
         uptime: seconds by a clock that nobody sets. What the clock of contexts gains over it is a
-            step; without it only steps back differ from time that passed.
+            step; without it only steps back differ from time that passed. What another replica has
+            moved since this one's last check is no step any more.
     """
 
     def __init__(self, uptime: Callable[[], float] | None = None) -> None:
         self._uptime = uptime
-        self._last: tuple[datetime, float] | None = None
-        """Both clocks at the last check whose consequences are stored."""
-        self._put: tuple[datetime, float] | None = None
-        """Both clocks when the record was written last, perhaps in a transaction that failed."""
+        self._last: _Reading | None = None
+        """The last check whose consequences are stored."""
+        self._put: _Reading | None = None
+        """The check that wrote the record last, perhaps in a transaction that failed."""
 
     def follow(self, ctx: Context) -> None:
         """Check the clock before any work that depends on it."""
         before = ctx.records.get(CLOCK, "clock")
-        if before is not None and self._put is not None and before.seen == self._put[0]:
+        if before is not None and self._put is not None and before.seen == self._put.now:
             self._last = self._put
-        passed, gained = self._passed(ctx.now)
+        moved = timedelta() if before is None else before.moved
         if before is not None and abs(ctx.now - before.seen) < NOTICED:
             # The clock was not set, or another replica has handled it.
-            self._last = self._reading(ctx.now)
+            self._last = self._reading(ctx.now, moved)
             return
-        ctx.records.put(CLOCK, Clock(seen=ctx.now))
-        self._put = self._reading(ctx.now)
-        if before is None:
-            return
-        # A process that started after the step knows of it only from the healer's records.
-        by = gained if abs(gained) >= NOTICED else min(ctx.now - before.seen, timedelta())
+        passed, gained = self._passed(ctx.now, moved)
+        by = timedelta()
+        if before is not None:
+            # A process that started after the step knows of it only from the healer's records.
+            away = min(ctx.now - before.seen, timedelta())
+            by = gained if abs(gained) >= NOTICED else away
+        ctx.records.put(CLOCK, Clock(seen=ctx.now, moved=moved + by))
+        self._put = self._reading(ctx.now, moved + by)
         if by < timedelta():
             log.warning("clock_set_back", seconds=-by.total_seconds())
             _move(ctx.records, _Step(by, lambda moment: moment > ctx.now))
@@ -93,17 +106,17 @@ class ClockSteps:
             set_at = ctx.now - passed
             _move(ctx.records, _Step(by, lambda moment: moment < set_at))
 
-    def _passed(self, now: datetime) -> tuple[timedelta, timedelta]:
-        """The time since the last stored check, and by how much the clock deviates from it."""
-        reading = self._reading(now)
+    def _passed(self, now: datetime, moved: timedelta) -> tuple[timedelta, timedelta]:
+        """The time since the last stored check, and the step since then that nobody handled."""
+        reading = self._reading(now, moved)
         if reading is None:
             return timedelta(), timedelta()
-        seen, before = self._last = self._last or reading
-        passed = timedelta(seconds=reading[1] - before)
-        return passed, now - seen - passed
+        last = self._last = self._last or reading
+        passed = timedelta(seconds=reading.uptime_s - last.uptime_s)
+        return passed, now - last.now - passed - (moved - last.moved)
 
-    def _reading(self, now: datetime) -> tuple[datetime, float] | None:
-        return None if self._uptime is None else (now, self._uptime())
+    def _reading(self, now: datetime, moved: timedelta) -> _Reading | None:
+        return None if self._uptime is None else _Reading(now, self._uptime(), moved)
 
 
 def uptime() -> float:

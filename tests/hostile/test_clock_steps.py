@@ -16,7 +16,7 @@ from shared.contracts import ItemRead, RemediationExecute
 from shared.service import Context
 from shared.store import StoreUnavailable
 from tests.unit.healer.test_acting import APPROVE, Desk, changes, decide
-from tests.unit.healer.test_alerting import over, trouble
+from tests.unit.healer.test_alerting import over, put, silence, trouble
 from tests.unit.healer.test_delivering import Post
 from tests.unit.healer.test_incidents import executed, observed, only
 
@@ -85,6 +85,17 @@ def test_a_channel_that_fails_for_a_moment_is_not_out_of_reach_for_an_hour(step:
     with desk.store.transaction() as records:
         (found,) = records.find(CHANNEL_FAILURES)
     assert timedelta() <= desk.now - found.since <= timedelta(seconds=10)
+
+
+def test_what_a_silence_held_is_notified_when_the_clock_is_set_to_before_the_silence() -> None:
+    desk = Desk()
+    put(desk, silence())
+    desk.take(trouble())
+    desk.later(60)
+    assert desk.mails() == []
+    desk.now -= timedelta(hours=1)
+    desk.later(60)
+    assert [mail.kind for mail in desk.mails()] == ["firing"]
 
 
 def test_a_step_whose_transaction_fails_is_found_again() -> None:

@@ -28,6 +28,7 @@ from services.healer.model.notification import (
     STORM,
 )
 from services.healer.model.transitions import Phase
+from services.healer.notify.notification_log import look_again
 from shared.changes import changed
 from shared.service import Context
 from shared.store import Collection, Records
@@ -100,11 +101,11 @@ class ClockSteps:
         self._put = self._reading(ctx.now, moved + by)
         if by < timedelta():
             log.warning("clock_set_back", seconds=-by.total_seconds())
-            _move(ctx.records, _Step(by, lambda moment: moment > ctx.now))
+            _move(ctx, _Step(by, lambda moment: moment > ctx.now))
         elif by:
             log.warning("clock_set_forward", seconds=by.total_seconds())
             set_at = ctx.now - passed
-            _move(ctx.records, _Step(by, lambda moment: moment < set_at))
+            _move(ctx, _Step(by, lambda moment: moment < set_at))
 
     def _passed(self, now: datetime, moved: timedelta) -> tuple[timedelta, timedelta]:
         """The time since the last stored check, and the step since then that nobody handled."""
@@ -160,7 +161,8 @@ class _Step:
         )
 
 
-def _move(records: Records, step: _Step) -> None:
+def _move(ctx: Context, step: _Step) -> None:
+    records = ctx.records
     step.shift(records, STANDINGS, "due", "since")
     step.shift(records, FLAPS, "until", "since")
     step.shift(records, GROUPS, "due", "told_at")
@@ -179,6 +181,8 @@ def _move(records: Records, step: _Step) -> None:
     for incident in records.find(INCIDENTS, status=statuses, limit=_LIMIT):
         acts = incident.phase in _ACTING
         records.put(INCIDENTS, _incident(incident, whole if acts else step))
+    # Silences and windows are of the time on the wall: one that held an alert may be open no more.
+    look_again(ctx)
 
 
 def _incident(incident: Incident, step: _Step) -> Incident:

@@ -5,22 +5,33 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 
 import structlog
 
 from services.client.description import Description
-from services.client.gpu_plot import Gpu, gpus_of, plots
+from services.client.gpu_plot import Gpu, gpus_of, idle, plots
 from services.client.questions import Questions, TooManyQuestions
+from services.client.records import ENDED
 from services.client.usage_plot import UsagePlot
 from shared.contracts.alerts import Point
 from shared.messaging import BrokerUnavailable
 
 _FRESH_S, _WITHIN_S = 15.0, 3.0
 _MAX_JOBS, _MAX_SERIES, _LONGEST = 100, 500, 200
-_PREFIX = "DCGM_FI_DEV_"
+_PREFIX = "DCGM_FI_"
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """How a job used its GPUs; empty where it asked for none, or nobody measures them."""
+
+    plots: Sequence[UsagePlot] = ()
+    idle: str = ""
+    """The GPUs that are hardly used, in a sentence."""
 
 
 class GpuCurves:
@@ -30,16 +41,16 @@ class GpuCurves:
         self._questions = questions
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[float, list[UsagePlot]]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[float, GpuUse]] = OrderedDict()
 
-    def of(self, described: Description) -> list[UsagePlot]:
-        """Pictures of the job's GPUs; none where it asked for none, or nobody measures them."""
+    def of(self, described: Description) -> GpuUse:
+        """How the job used its GPUs of late."""
         submit = described.job.submit
         if submit is None or not submit.total_gpu:
-            return []
+            return GpuUse()
         job_id, now = described.job.job_id, self._clock()
         with self._lock:
-            at, drawn = self._known.get(job_id, (-_FRESH_S, []))
+            at, drawn = self._known.get(job_id, (-_FRESH_S, GpuUse()))
             if now - at < _FRESH_S:
                 return drawn
             # Concurrent requests see the previous answer.
@@ -49,16 +60,16 @@ class GpuCurves:
             self._keep(job_id, now, drawn)
         return drawn
 
-    def _keep(self, job_id: str, now: float, drawn: list[UsagePlot]) -> None:
+    def _keep(self, job_id: str, now: float, drawn: GpuUse) -> None:
         self._known[job_id] = now, drawn
         self._known.move_to_end(job_id)
         while len(self._known) > _MAX_JOBS:
             self._known.popitem(last=False)
 
-    def _asked(self, described: Description) -> list[UsagePlot]:
+    def _asked(self, described: Description) -> GpuUse:
         pods = sorted(member.pod for member in described.members if member.pod)
         if not pods:
-            return []
+            return GpuUse()
         alike = takewhile(lambda pair: pair[0] == pair[1], zip(pods[0], pods[-1], strict=False))
         common = "".join(sign for sign, _ in alike)[:_LONGEST]
         end = self._clock() + _WITHIN_S
@@ -72,4 +83,4 @@ class GpuCurves:
                 measured.append((gpu, self._questions.points(gpu.series)))
         except (BrokerUnavailable, TooManyQuestions) as error:
             log.info("gpus_not_asked", job_id=described.job.job_id, reason=str(error))
-        return plots(measured)
+        return GpuUse(plots(measured), "" if described.job.state in ENDED else idle(measured))

@@ -12,7 +12,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.client import handlers
 from services.client.api.gpus import GpuCurves
-from services.client.gpu_plot import MEMORY, UTILISATION, gpus_of
+from services.client.gpu_plot import (
+    MEMORY,
+    SLICE_UTILISATION,
+    UTILISATION,
+    Gpu,
+    gpus_of,
+    idle,
+    plots,
+)
 from services.client.projects import ALL
 from services.client.questions import Questions, TooManyQuestions
 from services.client.usage_plot import MAX_LINES
@@ -103,6 +111,48 @@ def test_a_jobs_page_draws_each_gpu_of_its_pods_and_none_of_others() -> None:
     desk.call("GET", "/jobs/a")
     assert exporter.asked == asked, "a page that is open asks a few times a minute"
     desk.store.close()
+
+
+def of_slice(item: str, slice_id: str) -> SeriesRef:
+    labels = {"pod": "a-worker-0-x", "gpu": "0", "GPU_I_ID": slice_id, "GPU_I_PROFILE": "1g.10gb"}
+    return SeriesRef(host="gpu-node-1", item=item, labels=labels)
+
+
+def test_slices_of_one_gpu_are_told_apart_and_measured_by_what_the_exporter_has_for_them() -> None:
+    desk = desk_with(Exporter(), ["a-worker-0-x"])
+    described = desk.app.state.client.model.description("a", NOW, ALL)
+    known = [
+        *(of_slice(item, n) for item in (UTILISATION, SLICE_UTILISATION) for n in ("7", "8")),
+        of_slice(MEMORY, "7"),
+        series(UTILISATION, "a-worker-0-x", "1"),
+        series(SLICE_UTILISATION, "a-worker-0-x", "1"),
+    ]
+    found = gpus_of(described.members, known)
+    assert [(gpu.name, gpu.series.item) for gpu in found] == [
+        ("worker-0, GPU 0, slice 7 (1g.10gb)", SLICE_UTILISATION),
+        ("worker-0, GPU 0, slice 8 (1g.10gb)", SLICE_UTILISATION),
+        ("worker-0, GPU 1", UTILISATION),
+        ("worker-0, GPU 0, slice 7 (1g.10gb)", MEMORY),
+    ]
+    of_slices = (Point(time_ms=60_000 * n, value=0.5) for n in range(1, 4))
+    (drawn,) = plots([(found[0], tuple(of_slices))])
+    assert "slice 7 (1g.10gb) at most 50 %" in drawn.sentence
+    desk.store.close()
+
+
+def measured(gpu: str, values: Sequence[float]) -> tuple[Gpu, tuple[Point, ...]]:
+    points = tuple(Point(time_ms=60_000 * n, value=value) for n, value in enumerate(values))
+    return Gpu("worker-0", series(UTILISATION, "a-worker-0-x", gpu)), points
+
+
+def test_gpus_that_are_hardly_used_are_named_with_how_long_at_least() -> None:
+    busy, short = measured("0", [4.0] * 30 + [5.0]), measured("1", [0.0] * 10)
+    assert idle([]) == idle([busy, short]) == ""
+    long, longer = measured("2", [0.0] * 12), measured("3", [4.9] * 60)
+    assert idle([busy, short, long, longer]) == (
+        "2 of 4 GPUs shown were below 5 % for at least 11 minutes:"
+        " worker-0, GPU 2; worker-0, GPU 3."
+    )
 
 
 @pytest.mark.parametrize(("gpu", "pods"), [(0, ["a-worker-0-x"]), (2, [])])

@@ -30,7 +30,7 @@ WRITTEN = {
 MATCHERS = TypeAdapter(Matchers)
 
 
-def labels(host: str, **others: str) -> dict[str, str]:
+def labels(host: str, /, **others: str) -> dict[str, str]:
     series = SeriesRef(host=host, item="load.5min", labels=others)
     return labels_of(series, "load", Severity.CRITICAL)
 
@@ -121,3 +121,56 @@ def test_naming_a_machine_twice_changes_nothing(text: str) -> None:
     assert machine_pattern(once) == once
     matcher = Matcher(name="host", value=text)
     assert Matcher(name="host", value=matcher.value) == matcher
+
+
+ADDRESSES = ["instance", "node", "nodename", "hostname"]
+
+
+@pytest.mark.parametrize("name", ADDRESSES)
+def test_a_label_that_only_repeats_the_machine_makes_no_two_machines_equal(name: str) -> None:
+    rule = Inhibition(
+        name="r",
+        source=MATCHERS.validate_python(["severity=critical"]),
+        target=MATCHERS.validate_python(["severity=warning"]),
+        equal=("alertname", name),
+    )
+    here, there = labels("web1"), labels("web2")
+    assert rule.place(here) == rule.place(dict(here)) != rule.place(there)
+    assert rule.place(here) == rule.place(labels("web1", **{name: "web1"}))
+    assert rule.place(labels("web1", **{name: "web1:9100"})) != rule.place(here)
+
+
+def test_the_name_of_an_alert_is_its_alertname() -> None:
+    plain = labels_of(SeriesRef(host="web1", item="DiskFull"), "disk", Severity.WARNING)
+    shown = labels_of(
+        SeriesRef(host="web1", item="CPU", labels={"alertname": "CPU > 90%"}),
+        "cpu",
+        Severity.WARNING,
+    )
+    assert held('alertname="DiskFull"', plain)
+    assert held('alertname=~"Disk.*"', plain)
+    assert not held('alertname!="DiskFull"', plain)
+    assert held('alertname="CPU > 90%"', shown)
+    assert not held('alertname="CPU"', shown)
+
+
+def test_an_expression_on_instance_sees_the_machine_where_the_label_only_repeats_it() -> None:
+    assert held('instance=~"web.*"', labels("web1"))
+    assert not held('instance!~"web.*"', labels("web1"))
+    assert not held('instance=~"web"', labels("web1"))
+    assert held('instance=~"web1:91.."', labels("web1", instance="web1:9100"))
+    assert not held('node=~".+"', labels("web1"))
+
+
+NAMES = st.sampled_from(["host", "item", "family", "severity", "job", "app", "exported_host"])
+
+
+@given(st.dictionaries(NAMES, st.sampled_from(["error", "page", "www.example.com", "x", "disk"])))
+def test_every_label_of_a_series_can_be_told_apart_by_a_matcher(own: dict[str, str]) -> None:
+    of = labels("web1", **own)
+    ours = labels("web1")
+    for name, value in own.items():
+        found = f"exported_{name}" if name in ours and ours[name] != value else name
+        if f"exported_{name}" not in own:
+            assert held(f'{found}="{value}"', of)
+    assert {name: of[name] for name in ours} == ours

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.healer.notify.matchers import Matchers, all_match
+from services.healer.notify.matchers import Matchers, all_match, value_of
 from shared.store import Collection
 
 
@@ -24,7 +24,8 @@ class Inhibition(BaseModel):
     target: Matchers = Field(min_length=1, description="The alerts that follow from the cause.")
     equal: tuple[str, ...] = Field(
         default=("host",),
-        description="The labels that must be equal in both; an absent label counts as empty.",
+        description="The labels that must be equal in both; an absent label counts as empty, one "
+        "that names a machine (`instance`, `node`) as the alert's machine.",
     )
     accepted_by: str = Field(
         default="",
@@ -42,7 +43,7 @@ class Inhibition(BaseModel):
 
     def place(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """The labels that must be alike."""
-        return tuple(labels.get(name, "") for name in self.equal)
+        return tuple(value_of(name, labels) for name in self.equal)
 
 
 INHIBITIONS = Collection("inhibitions", Inhibition, key=lambda rule: rule.name)

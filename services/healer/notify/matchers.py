@@ -33,6 +33,8 @@ _ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 _MAX_LENGTH = 512
 _ADDRESSES = frozenset({"instance", "node", "nodename", "hostname"})
 """Further labels that name a machine; an alert lacks those that only repeat its ``host``."""
+_TARGET = "instance"
+"""The label that Prometheus gives to every alert about a target."""
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False  # who sent it gets what is wrong as the answer
 _OPTIONS.max_mem = 1 << 20
@@ -78,14 +80,12 @@ class Matcher(BaseModel):
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether the labels meet the condition; expressions match whole values."""
-        name = self.name
-        if name not in labels:
-            # Prometheus shows what a middleman has renamed; alerts have it under its own name.
-            name = name.removeprefix("exported_")
-        value = labels.get(name, "")
+        name, value = _found(self.name, labels)
         if self.op in {"=", "!="}:
             same = value == self.value or self._same_machine(name, value, labels)
             return same == (self.op == "=")
+        if not value and name == _TARGET:
+            value = labels.get("host", "")
         return bool(_compiled(self.value).fullmatch(value)) == (self.op == "=~")
 
     def _same_machine(self, name: str, value: str, labels: Mapping[str, str]) -> bool:
@@ -134,10 +134,38 @@ def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     return all(matcher.matches(labels) for matcher in matchers)
 
 
+def value_of(name: str, labels: Mapping[str, str]) -> str:
+    """The value of an alert's label, for comparing alerts; an absent label is empty.
+
+    A label that names a machine is the alert's machine where it is absent, because it is left out
+    only where it repeats that: two machines must not be equal in it.
+    """
+    name, value = _found(name, labels)
+    return labels.get("host", "") if not value and name in _ADDRESSES else value
+
+
+def _found(name: str, labels: Mapping[str, str]) -> tuple[str, str]:
+    """The name under which the alert has the label, and its value."""
+    if name not in labels:
+        # Prometheus shows what a middleman has renamed; alerts have it under its own name.
+        name = name.removeprefix("exported_")
+    if name not in labels and name == "alertname":
+        name = "item"  # which is the name of an alert wherever an item may have that name
+    return name, labels.get(name, "")
+
+
 def labels_of(series: SeriesRef, family: str, severity: Severity) -> dict[str, str]:
-    """The labels of an alert for matchers; the series' own labels never hide ours."""
+    """The labels of an alert for matchers; the series' own labels never hide ours.
+
+    One with the name of ours is kept as ``exported_…``, as Prometheus does.
+    """
     own = {"host": series.host, "item": series.item, "family": family, "severity": severity.value}
-    return dict(series.labels) | own
+    hidden = {
+        f"exported_{name}": series.labels[name]
+        for name, value in own.items()
+        if series.labels.get(name, value) != value
+    }
+    return hidden | dict(series.labels) | own
 
 
 @lru_cache(maxsize=256)

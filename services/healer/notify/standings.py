@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from services.healer.model.incident import Incident
 from services.healer.model.notification import Standing, StandingStatus
-from services.healer.notify.matchers import labels_of
+from services.healer.notify.matchers import labels_of, value_of
 from shared.contracts.alerts import AlertState
 
 
@@ -30,7 +30,7 @@ def standing_of(incident: Incident, group_by: Sequence[str]) -> Standing:
         gone=incident.gone_since is not None,
         status=StandingStatus.WAITING,
         tell=incident.tell,
-        group=",".join(f"{name}={labels.get(name, '')}" for name in group_by),
+        group=",".join(f"{name}={value_of(name, labels)}" for name in group_by),
         flapping=incident.flapping,
         traceparent=incident.traceparent,
         acknowledged=bool(incident.acknowledged_by),

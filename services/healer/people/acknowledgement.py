@@ -108,8 +108,9 @@ class People:
         made = ctx.records.get(SILENCES, deterministic_id("silence", incident_id, by))
         if made is not None and made.open_until(ctx.now) is not None:
             return made
-        series = incident.series
-        wanted = dict(series.labels) | {"host": series.host, "item": series.item}
+        labels = labels_of(incident.series, incident.family, incident.severity)
+        # What is wrong with the series, and how badly, may change while it is silenced.
+        wanted = {name: v for name, v in labels.items() if name not in {"family", "severity"}}
         length = timedelta(seconds=self.settings.alerting.silence_link_s)
         silence = Silence.model_validate(
             {

@@ -83,4 +83,15 @@ def _silence(body: dict[str, Any], now: datetime) -> Silence:
         # As in Alertmanager: a slip such as host="" or host=~".*" must not mute everything.
         text = 'these matchers fit every alert; one must need a label, such as severity=~".+"'
         raise HTTPException(422, text)
+    if not silence.windows(now, 1):
+        raise HTTPException(422, _never_mutes(silence, now))
     return silence
+
+
+def _never_mutes(silence: Silence, now: datetime) -> str:
+    """Why a silence would do nothing, though its maker believes that it does."""
+    if silence.ends_at <= now:
+        return f"ends_at {silence.ends_at:%F %T} UTC has passed; it is {now:%F %T} UTC"
+    return (
+        f"the recurrence has no window between starts_at and ends_at ({silence.ends_at:%F %T} UTC)"
+    )

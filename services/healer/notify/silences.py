@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, model_validator
@@ -14,15 +15,18 @@ from shared.store import Collection
 from shared.time_zones import Moment, time_zone
 
 _DAY = timedelta(days=1)
+_JOINED = 400
+"""Windows that follow each other without a gap: whoever mutes every day mutes for ever."""
 _EARLIEST, _LATEST = datetime(2000, 1, 1), datetime(2200, 1, 1)  # noqa: DTZ001 - local times
 
 
 class Recurrence(BaseModel):
     """The windows of a maintenance window: an iCalendar rule (RFC 5545) in a time zone.
 
-    The rule counts in local time, so a window at 22:00 stays at 22:00 when the clocks change; its
-    length is elapsed time. A start in the hour that is left out moves by that hour, one in the
-    hour that comes twice is the first.
+    The rule counts in local time, so a window at 22:00 stays at 22:00 when the clocks change. Its
+    length is elapsed time, but whole days are days of the calendar (RFC 5545, 3.3.6): a window of
+    86,400 s from midnight lasts until midnight. A start in the hour that is left out moves by that
+    hour, one in the hour that comes twice is the first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,14 +61,31 @@ class Recurrence(BaseModel):
         return self
 
     def open_at(self, moment: datetime) -> tuple[datetime, datetime] | None:
-        """Start and end of the window that is open at ``moment``, or None."""
+        """Start and end of the last window that is open at ``moment``, or None."""
         zone, length = ZoneInfo(self.timezone), timedelta(seconds=self.duration_s)
         rule = recurrence.bounded(self.rule, self.first, zone)
         local = moment.astimezone(zone).replace(tzinfo=None)
         # A day on either side: local and elapsed time differ by the change of the clocks.
         near = recurrence.starts(rule, (local - length - _DAY).date(), (local + _DAY).date())
-        opened = (start.replace(tzinfo=zone).astimezone(UTC) for start in near)
-        return next(((s, s + length) for s in opened if s <= moment < s + length), None)
+        windows = (self._window(start, zone) for start in reversed(near))
+        return next((window for window in windows if window[0] <= moment < window[1]), None)
+
+    def open_until(self, moment: datetime) -> datetime | None:
+        """The end of the windows that are open from ``moment`` on without a gap, or None.
+
+        Of more than ``_JOINED`` windows it is the end of so many.
+        """
+        window = self.open_at(moment)
+        return None if window is None else _joined(self, window[1])
+
+    def _window(self, local: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+        start, length = (
+            local.replace(tzinfo=zone).astimezone(UTC),
+            timedelta(seconds=self.duration_s),
+        )
+        if length % _DAY:
+            return start, start + length
+        return start, (local + length).replace(tzinfo=zone).astimezone(UTC)
 
     def between(
         self, begin: datetime, end: datetime, limit: int = 1000
@@ -76,12 +97,23 @@ class Recurrence(BaseModel):
             return  # rules end there, and no zone leads out of the calendar
         after = begin.astimezone(zone).replace(tzinfo=None) - length - _DAY
         for local in recurrence.walk(rule, after.date()):
-            start = local.replace(tzinfo=zone).astimezone(UTC)
+            start, over = self._window(local, zone)
             if start - _DAY > end or limit <= 0:
                 return
-            if start <= end and start + length > begin:
+            if start <= end and over > begin:
                 limit -= 1
-                yield start, start + length
+                yield start, over
+
+
+@lru_cache(maxsize=256)
+def _joined(windows: Recurrence, end: datetime) -> datetime:
+    """The end of the windows that follow on one that ends at ``end``, without a gap."""
+    for _ in range(_JOINED):
+        following = windows.open_at(end)
+        if following is None:
+            break
+        end = following[1]
+    return end
 
 
 class Silence(BaseModel):
@@ -118,8 +150,8 @@ class Silence(BaseModel):
             return None
         if self.recurrence is None:
             return self.ends_at
-        window = self.recurrence.open_at(now)
-        return None if window is None else min(window[1], self.ends_at)
+        until = self.recurrence.open_until(now)
+        return None if until is None else min(until, self.ends_at)
 
     def covers(self, labels: Mapping[str, str]) -> bool:
         """Return whether it is about alerts with these labels."""
@@ -133,7 +165,8 @@ class Silence(BaseModel):
         if self.recurrence is None:
             return [(self.starts_at, self.ends_at)]
         found = self.recurrence.between(begin, self.ends_at, count)
-        return [(max(a, self.starts_at), min(b, self.ends_at)) for a, b in found]
+        cut = [(max(a, self.starts_at), min(b, self.ends_at)) for a, b in found]
+        return [(a, b) for a, b in cut if a < b]
 
 
 SILENCES = Collection("silences", Silence, key=lambda s: s.silence_id, due=lambda s: s.ends_at)

@@ -87,7 +87,8 @@ def _of_silences(settings: HealerSettings, ctx: Context) -> Iterator[str]:
         until = silence.open_until(ctx.now)
         if until is not None and all_match(silence.matchers, _STRANGER):
             yield f"{_named(silence)} mutes every alert until {until:%F %R} UTC."
-        if silence.recurrence is None and silence.ends_at - ctx.now > _ENDLESS:
+        last = until if silence.recurrence else silence.ends_at
+        if last is not None and last - ctx.now > _ENDLESS:
             yield f"{_named(silence)} has no end in sight: it mutes until {silence.ends_at:%F}."
 
 

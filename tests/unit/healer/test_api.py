@@ -26,7 +26,10 @@ from services.healer.model.notification import (
 )
 from services.healer.notify.channels import ChannelUnavailable, Tools
 from services.healer.notify.links import Link, LinkMaker, Links
+from services.healer.notify.matchers import labels_of
+from services.healer.notify.silences import Silence
 from shared.contracts import AlertChanged, Message
+from shared.contracts.alerts import SeriesRef, Severity
 from shared.observe import OUTSIDE_ALERTS
 from shared.service import Context
 from tests.unit.healer.test_alerting import over, silence, trouble
@@ -211,6 +214,44 @@ def test_a_silence_link_mutes_the_series() -> None:
     door.desk.take(over(trouble()), trouble(number=2))
     told = [notice.kind for notice in door.desk.notices()]
     assert told == ["firing", "resolved"]
+
+
+@pytest.mark.parametrize("name", ["severity", "family", "item", "exported_severity"])
+def test_a_silence_link_mutes_a_series_with_a_label_named_like_ours(name: str) -> None:
+    door = Door()
+    odd = SeriesRef(host="host1", item="log_messages_total", labels={name: "error", "app": "a"})
+    door.desk.take(anomaly(odd))
+    with door.desk.store.transaction() as records:
+        (standing,) = records.find(STANDINGS)
+    door.http.post(door.link("silence", standing.incident_id))
+    (made,) = door.http.get("/api/v1/silences").json()
+    muted = Silence.model_validate(made)
+    assert muted.covers(standing.labels)
+    other = odd.model_copy(update={"labels": {name: "debug", "app": "a"}})
+    assert not muted.covers(labels_of(other, "other", Severity.WARNING))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"starts_at": "2020-01-01T00:00:00Z", "ends_at": "2020-01-02T00:00:00Z"}, "has passed"),
+        ({"first": "2024-02-04T22:00"}, "no window between"),
+    ],
+)
+def test_a_silence_that_would_never_mute_is_refused_with_the_reason(
+    changes: dict[str, str], why: str
+) -> None:
+    door = Door()
+    body = silence().model_dump(mode="json", exclude={"silence_id", "starts_at"})
+    if "first" in changes:
+        body |= {"ends_at": "2024-01-20T00:00:00Z"}
+        body["recurrence"] = {"rule": "FREQ=WEEKLY;BYDAY=SU", "duration_s": 60, **changes}
+    else:
+        body |= changes
+    for path in ("/api/v1/silences/preview", "/api/v1/silences"):
+        refused = door.http.post(path, json=body)
+        assert (refused.status_code, why in refused.text) == (422, True)
+    assert door.http.get("/api/v1/silences").json() == []
 
 
 def test_a_dead_link_says_why_and_does_nothing() -> None:

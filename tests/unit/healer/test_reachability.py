@@ -100,6 +100,15 @@ def test_a_silence_of_everything_or_without_an_end_is_named_while_it_holds() -> 
     assert found(desk) == ""
 
 
+def test_windows_that_follow_each_other_for_ever_have_no_end_in_sight() -> None:
+    desk = Desk()
+    daily = {"rule": "FREQ=DAILY", "first": "2024-01-01T00:00", "duration_s": 86_400}
+    put(desk, silence(ends_at=NOW + timedelta(days=4000), recurrence=daily))
+    assert "has no end in sight" in found(desk)
+    put(desk, silence(ends_at=NOW + timedelta(days=4000), recurrence=daily | {"duration_s": 3600}))
+    assert found(desk) == ""
+
+
 def test_a_channel_that_does_not_take_its_notices_is_named_with_the_reason() -> None:
     desk = Desk()
     desk.take(trouble())

@@ -171,3 +171,57 @@ def test_the_ends_of_the_calendar_are_days_like_others_in_every_zone(until: str,
     assert window.open_at(FIRST.replace(tzinfo=ZoneInfo(zone))) is not None
     last = datetime.max.replace(tzinfo=UTC)
     assert list(window.between(last, last)) == []
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def mute(rule: str, first: str, **length: float) -> Recurrence:
+    return Recurrence.model_validate(
+        {
+            "rule": rule,
+            "first": first,
+            "timezone": "Europe/Berlin",
+            "duration_s": timedelta(**length).total_seconds(),
+        }
+    )
+
+
+@given(st.dates(date(2026, 1, 1), date(2027, 12, 31)), st.integers(1, 7))
+def test_a_window_of_whole_days_lasts_until_the_same_time_of_the_day(day: date, days: int) -> None:
+    window = mute("FREQ=DAILY;INTERVAL=1000;COUNT=1", f"{day}T00:00", days=days)
+    ((begin, end),) = window.between(
+        datetime(2025, 1, 1, tzinfo=UTC), datetime(2029, 1, 1, tzinfo=UTC)
+    )
+    assert begin.astimezone(BERLIN).replace(tzinfo=None) == datetime.combine(
+        day, datetime.min.time()
+    )
+    midnight = datetime.combine(day + timedelta(days=days), datetime.min.time())
+    assert end.astimezone(BERLIN).replace(tzinfo=None) == midnight
+    assert window.open_at(end - timedelta(seconds=1)) == (begin, end)
+    assert window.open_at(end) is None
+
+
+def test_every_day_muted_is_muted_also_in_the_hour_that_comes_twice() -> None:
+    always = mute("FREQ=DAILY", "2026-01-01T00:00", days=1)
+    moment = datetime(2026, 10, 25, tzinfo=UTC)
+    for _ in range(48):
+        moment += timedelta(minutes=30)
+        assert always.open_at(moment) is not None
+
+
+@pytest.mark.parametrize(
+    ("rule", "hours", "end"),
+    [
+        ("FREQ=DAILY;BYHOUR=0,1,2,3", 2, datetime(2026, 1, 5, 4, tzinfo=UTC)),
+        ("FREQ=DAILY;BYHOUR=0,2,4", 2, datetime(2026, 1, 5, 5, tzinfo=UTC)),
+        ("FREQ=DAILY;BYHOUR=0,3", 2, datetime(2026, 1, 5, 1, tzinfo=UTC)),
+        ("FREQ=WEEKLY;BYDAY=MO,TU", 24, datetime(2026, 1, 6, 23, tzinfo=UTC)),
+    ],
+)
+def test_windows_without_a_gap_are_open_until_the_last_of_them_ends(
+    rule: str, hours: int, end: datetime
+) -> None:
+    window = mute(rule, "2026-01-01T00:00", hours=hours)
+    assert window.open_until(datetime(2026, 1, 4, 23, 30, tzinfo=UTC)) == end
+    assert window.open_until(end) is None

@@ -17,6 +17,7 @@ from services.healer.correlation.settings import Correlation
 from services.healer.jobs.rules import JobRule
 from services.healer.model.policy import Policy
 from services.healer.notify import channels
+from services.healer.notify.addresses import address
 from services.healer.notify.channels import Channel, parse
 from services.healer.notify.channels.mail import Mail
 from services.healer.notify.channels.smtp import check_url
@@ -98,7 +99,8 @@ class HealerSettings(ServiceSettings):
     smtp_url: SecretStr = Field(
         default=SecretStr(""),
         description="The mail server: smtp://host:port, smtp+starttls://user:password@host or "
-        "smtps://…; empty: no mail is sent.",
+        "smtps://…; empty: no mail is sent. `?hello=NAME` gives the name by which the healer "
+        "introduces itself to a server that does not take the machine's own.",
     )
     mail_from: str = Field(default="barograph@localhost", description="The sender of mails.")
     mail_to: str = Field(
@@ -197,6 +199,12 @@ class HealerSettings(ServiceSettings):
         fault = check_url(value.get_secret_value()) if value.get_secret_value() else ""
         if fault:
             raise ValueError(fault)
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        address(value)
         return value
 
     @property

@@ -266,6 +266,32 @@ def test_pagerduty_opens_acknowledges_and_resolves_by_incident(server: Server) -
     assert [e["event_action"] for e in server.bodies()] == ["resolve"]
 
 
+@pytest.mark.parametrize("kind", ["webhook", "alertmanager", "pagerduty"])
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"min_severity": "critical"}, 1),
+        ({"only": ['host="h1"']}, 2),
+        ({"only": ['host="elsewhere"']}, 1),
+        ({}, 3),
+    ],
+)
+def test_a_channel_gets_of_a_group_what_it_takes(
+    kind: str, settings: dict[str, Any], expected: int, server: Server
+) -> None:
+    channel = made(kind, server, **settings)
+    group = told().model_copy(update={"also": (line(1), line(2))})
+    channel.send(channel.part_of(group), "", Tools())
+    bodies = server.bodies()
+    if kind == "pagerduty":
+        keys = [body["dedup_key"] for body in bodies]
+        # Nobody is called for the alert that the notice is about if the channel takes another.
+        mine = ["00000001-aaaa"] if expected == 2 else ["incident-0"]
+        assert keys == (mine if expected < 3 else [*mine, "00000001-aaaa", "00000002-aaaa"])
+    else:
+        assert len(bodies[0]["alerts"]) == expected
+
+
 def test_an_event_that_pagerduty_refuses_keeps_back_no_other(server: Server) -> None:
     server.refuses = b'"incident-0"'
     with pytest.raises(ChannelRefused):

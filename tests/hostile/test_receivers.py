@@ -13,7 +13,12 @@ from email.utils import format_datetime
 import pytest
 from pydantic import SecretStr
 
-from services.healer.notify.channels import ChannelRefused, ChannelUnavailable, smtp
+from services.healer.notify.channels import (
+    ChannelRefused,
+    ChannelTooLarge,
+    ChannelUnavailable,
+    smtp,
+)
 from services.healer.notify.channels.http import post
 
 
@@ -192,6 +197,69 @@ def test_a_mail_that_an_operator_can_make_possible_waits(code: int, text: str) -
 @pytest.mark.parametrize(("code", "text"), NEVER)
 def test_a_mail_that_is_wrong_itself_does_not(code: int, text: str) -> None:
     assert isinstance(smtp._by_code(code, text), smtp.MailRefused)
+
+
+LARGE = [
+    (552, "5.3.4 Message size exceeds fixed limit"),
+    (552, "5.2.3 Your message exceeded Google's message size limits"),
+    (552, "Message exceeds fixed maximum message size"),
+    (552, "message size exceeds fixed maximum message size"),
+    (554, "Message too large"),
+    (550, "Error reading data, max message size exceeded"),
+    (523, "the message size is greater than the recipient's limit"),
+]
+
+
+@pytest.mark.parametrize(("code", "text"), LARGE)
+def test_a_mail_that_is_too_large_is_known_by_code_or_words(code: int, text: str) -> None:
+    assert isinstance(smtp._by_code(code, text), smtp.MailTooLarge)
+
+
+@pytest.mark.parametrize(("code", "text"), [*LATER, (550, "no such user"), (451, "4.7.1 greylist")])
+def test_what_is_not_about_the_size_is_not_sent_shorter(code: int, text: str) -> None:
+    assert not isinstance(smtp._by_code(code, text), smtp.MailTooLarge)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (413, "no"),
+        (400, '{"errors": ["Event is too large"]}'),
+        (400, "content: Must be 2000 or fewer in length."),
+        (400, "msg_too_long"),
+        (422, "exceeds the maximum size"),
+    ],
+)
+def test_a_request_that_is_too_large_is_known_by_status_or_words(status: int, body: str) -> None:
+    with answering(http(status, body=body)) as place, pytest.raises(ChannelTooLarge):
+        post(SecretStr(f"http://{place}/"), {}, {})
+
+
+def test_a_mail_server_is_greeted_by_the_name_that_it_is_to_know() -> None:
+    heard: list[bytes] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"220 hello\r\n")
+            heard.append(connection.recv(1000))
+            connection.sendall(b"504 5.5.2 need a name\r\n")
+            heard.append(connection.recv(1000))
+            connection.sendall(b"504 5.5.2 need a name\r\n")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    letter = EmailMessage()
+    letter["From"], letter["To"] = "a@example.org", "b@example.org"
+    place = f"127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(smtp.MailUnavailable):
+        smtp.send(f"smtp://{place}?hello=monitor.example.org", letter)
+    thread.join()
+    server.close()
+    assert heard[0] == b"ehlo monitor.example.org\r\n"
+    assert "hello" in smtp.check_url("smtp://host?helo=x")
+    assert smtp.check_url("smtp://host?hello=x") == ""
 
 
 @pytest.mark.parametrize("parts", [(), (b"220 hello\r\n",)])

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from shared.changes import with_changes
 from shared.contracts.alerts import AnomalyKind, BandPoint, Point, SeriesRef, Severity
 from shared.contracts.remediation import EvidenceRow, EvidenceTable
 
@@ -22,6 +23,8 @@ Kind = Literal[
 """The kinds of notice about one alert."""
 SignalWord = Literal["alarm", "anomaly", "prediction"]
 """A crossed threshold, an anomaly, or a prediction."""
+_ROWS_LEFT = 3
+"""Of a table or story in a notice that was too large for its receiver."""
 ENDINGS = frozenset({"handled", "resolved"})
 """The kinds that say that an alert is over."""
 
@@ -129,6 +132,9 @@ class Notice(_Said):
         default=(), description="Some of the alerts that follow from it."
     )
     attached_total: int = 0
+    left_out: int = Field(
+        default=0, description="The alerts that it does not list, because it would be too large."
+    )
     since: AwareDatetime | None = None
     at: AwareDatetime
 
@@ -157,6 +163,22 @@ class Notice(_Said):
         )
         return (main, *self.also)
 
+    def shortened(self, most: int) -> Notice:
+        """The notice with at most ``most`` alerts, and without its plot, tables and attachments."""
+        left_out = self.left_out + len(self.also[most - 1 :])
+        return with_changes(
+            self,
+            also=self.also[: most - 1],
+            left_out=left_out,
+            recent=(),
+            band=(),
+            evidence=self.evidence[:_ROWS_LEFT],
+            evidence_more=(),
+            attached=(),
+            story=self.story[-_ROWS_LEFT:],
+            actions=self.actions[-_ROWS_LEFT:],
+        )
+
 
 class Summary(_Said):
     """A notification of many alerts or of none: a storm, a digest, a test, a failing channel."""
@@ -183,11 +205,19 @@ class Summary(_Said):
     attached: dict[str, int] = Field(
         default={}, description="Incident to the number of alerts that follow from it."
     )
+    left_out: int = Field(
+        default=0, description="The alerts that it does not list, because it would be too large."
+    )
     at: AwareDatetime
 
     def lines(self) -> tuple[Line, ...]:
         """All alerts of the notification."""
         return self.rows
+
+    def shortened(self, most: int) -> Summary:
+        """The summary with at most ``most`` of its alerts."""
+        left_out = self.left_out + len(self.rows[most:])
+        return with_changes(self, rows=self.rows[:most], left_out=left_out)
 
 
 AnyNotice = Annotated[Notice | Summary, Field(discriminator="form")]

@@ -17,7 +17,13 @@ import structlog
 
 from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import DELIVERIES, NOTICES, Delivery
-from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
+from services.healer.notify.channels import (
+    Channel,
+    ChannelRefused,
+    ChannelTooLarge,
+    ChannelUnavailable,
+    Tools,
+)
 from services.healer.notify.failing_channels import FailingChannels
 from shared import traces
 from shared.changes import changed
@@ -31,6 +37,8 @@ log = structlog.get_logger(__name__)
 _MAX_FAILURES = 2
 """One notice may be bad in itself; two that fail in a row say that the other side is away."""
 _AT_ONCE, _AT_BACK = 200, 10_000
+_SHORTER = (50, 1)
+"""The numbers of alerts of a notice that is too large for its receiver, tried in turn."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5, 600
 
 
@@ -142,7 +150,7 @@ class Deliverer:
         if isinstance(notice, Notice):
             span.attributes["barograph.alert.id"] = notice.incident_id
         try:
-            self._channel.send(notice, delivery.recipient, self._tools)
+            self._send(notice, delivery)
         except ChannelUnavailable as error:
             pause = min(_FIRST_PAUSE_S * 2 ** min(delivery.attempts, 10), _LONGEST_PAUSE_S)
             pause_s = max(pause, min(error.after_s or 0, 3600))
@@ -168,3 +176,17 @@ class Deliverer:
             update = {"status": "sent", "due": self._clock() + self._keep}
         span.end(str(update.get("problem", "")))
         return changed(delivery, attempts=attempts, holder="", **update)
+
+    def _send(self, notice: Notice | Summary, delivery: Delivery) -> None:
+        """Send it, or as much of it as the receiver accepts."""
+        notice = self._channel.part_of(notice)
+        for most in _SHORTER:
+            try:
+                self._channel.send(notice, delivery.recipient, self._tools)
+            except ChannelTooLarge as error:
+                about = {"message_id": delivery.message_id, "channel": self._channel.name}
+                log.warning("delivery_shortened", **about, alerts=most, reason=str(error))
+                notice = notice.shortened(most)
+            else:
+                return
+        self._channel.send(notice, delivery.recipient, self._tools)

@@ -15,9 +15,17 @@ from hypothesis import strategies as st
 
 from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import DELIVERIES
-from services.healer.notify.channels import Channel, ChannelRefused, ChannelUnavailable, Tools
+from services.healer.notify.channels import (
+    Channel,
+    ChannelRefused,
+    ChannelTooLarge,
+    ChannelUnavailable,
+    Tools,
+)
 from services.healer.notify.delivery import Deliverer
 from services.healer.notify.failing_channels import FailingChannels
+from services.healer.notify.render.text import plain
+from services.healer.notify.render.title import title
 from shared import traces
 from tests.unit.healer.test_alerting import over, trouble
 from tests.unit.healer.test_incidents import Desk
@@ -94,6 +102,48 @@ def test_what_cannot_be_sent_for_ten_minutes_arrives_once_and_in_order() -> None
     assert len(notices) == 6
     first, last = (n for n in notices if n.startswith(notices[0].split(".")[0]))
     assert post.other.taken.index(first) < post.other.taken.index(last)
+
+
+class Limited(Channel):
+    """A receiver that accepts notices of so many alerts."""
+
+    TYPE: ClassVar[str] = "limited"
+    most: int
+    taken: list[Notice | Summary]
+
+    def send(self, told: Notice | Summary, recipient: str, tools: Tools) -> None:
+        if len(told.lines()) > self.most:
+            raise ChannelTooLarge("413")
+        self.taken.append(told)
+
+
+@pytest.mark.parametrize(("most", "sent"), [(1, 1), (20, 1), (70, 50), (100, 80)])
+def test_a_notice_that_is_too_large_is_sent_as_far_as_the_receiver_accepts(
+    most: int, sent: int
+) -> None:
+    receiver = Limited(name="limited", most=most, taken=[])
+    post = Post()
+    post.desk = Desk(mail_to="", channels=(receiver,), storm={"alerts": 1000}, group_by=())
+    post.channel = receiver
+    post.desk.take(*(trouble(f"host{n}") for n in range(80)))
+    for _ in range(6):
+        post.desk.later(10)
+        post.replica().run()
+    assert [len(told.lines()) + told.left_out for told in receiver.taken] == [80]
+    assert len(receiver.taken[0].lines()) == sent
+    assert f"{80 - sent} further alert" in plain(receiver.taken[0]) or sent == 80
+    assert "(and 79 more)" in title(receiver.taken[0])
+    assert post.statuses() == Counter({"sent": 1})
+
+
+def test_a_receiver_that_accepts_no_size_has_refused_the_notice() -> None:
+    post = Post()
+    post.other.answer = lambda _id: ChannelTooLarge("413")
+    post.desk.take(trouble("host1"))
+    for _ in range(6):
+        post.desk.later(10)
+        post.replica().run()
+    assert post.statuses() == Counter({"refused": 1})
 
 
 def test_a_notice_is_a_span_in_the_trace_of_the_signal_that_it_tells_of() -> None:

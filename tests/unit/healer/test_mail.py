@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import email
 import email.policy
+import re
 import struct
 from datetime import UTC, datetime
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from services.healer.model.notice import Notice
+from services.healer.notify.addresses import address
+from services.healer.notify.channels.mail import Mail
 from services.healer.notify.render.mail import build
-from services.healer.notify.render.numbers import span
+from services.healer.notify.render.numbers import one_line, span
 from services.healer.notify.render.title import title as subject
+from services.healer.settings import HealerSettings
 from shared.contracts.alerts import BandPoint, Point, SeriesRef
 from shared.contracts.remediation import EvidenceRow, EvidenceTable
 from shared.quantity import quantity
@@ -259,3 +267,62 @@ def test_spans() -> None:
     assert span(timedelta(hours=3, minutes=20, seconds=5)) == "3 h 20 min"
     assert span(timedelta(days=2, minutes=1)) == "2 d 1 min"
     assert span(timedelta()) == "0 s"
+
+
+BARE = notice(recent=(), band=())
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=180)
+
+
+@given(TEXTS)
+def test_every_subject_is_decoded_to_itself_and_its_words_keep_to_the_standard(text: str) -> None:
+    shown = one_line(text) or "x"
+    raw = build(BARE, "b@example.org", ("a@example.org",), heading=shown).as_bytes()
+    head = raw.partition(b"\r\n\r\n")[0]
+    assert head.isascii()
+    assert email.message_from_bytes(raw, policy=email.policy.default)["Subject"] == shown
+    words = re.findall(rb"=\?utf-8\?.\?\S*?\?=", head)
+    assert all(len(word) <= 75 for word in words)
+    coded = [one for one in head.split(b"\r\n") if b"=?utf-8?" in one]
+    assert all(len(one) <= 76 for one in coded)
+
+
+def test_a_recipients_name_in_another_alphabet_keeps_to_the_standard() -> None:
+    name = "Дежурная смена центра обработки данных на Васильевском острове"
+    raw = build(BARE, f"{name} <b@example.org>", (f"{name} <ops@bücher.example>",)).as_bytes()
+    mail = email.message_from_bytes(raw, policy=email.policy.default)
+    # Python's newer parser puts spaces between adjacent words, which RFC 2047 forbids.
+    shown = str(make_header(decode_header(email.message_from_bytes(raw)["To"])))
+    assert shown.startswith(f"{name} <")
+    assert mail["To"].addresses[0].addr_spec == "ops@xn--bcher-kva.example"
+    coded = [one for one in raw.partition(b"\r\n\r\n")[0].split(b"\r\n") if b"=?" in one]
+    assert all(len(one) <= 76 for one in coded)
+
+
+ADDRESSES = [
+    *("ops@example.org", "Büro <ops@bücher.example>", '"Ops, Team" <ops@example.org>', "a@b.c"),
+    *("büro@example.org", ".a@example.org", "a..b@example.org", "ops@example.org.", "a@b@c"),
+    *("@example.org", "a@", "a", "", "Ops, Team <o@example.org>", "a\r\nBcc: b@example.org"),
+    *("a@" + "x" * 300 + ".example", "a@ä..example", "a@" + "ä" * 70 + ".example", "<>", "a b@c"),
+]
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_an_address_that_is_accepted_is_one_that_a_mail_can_be_sent_to(text: str) -> None:
+    """Otherwise the settings are fine, and every notice is lost."""
+    for make in (lambda: Mail(name="m", to=(text,)), lambda: HealerSettings(mail_from=text)):
+        try:
+            make()
+        except ValidationError:
+            with pytest.raises(ValueError, match="no mail address"):
+                address(text)
+        else:
+            raw = build(BARE, text, (text,)).as_bytes()
+            back = email.message_from_bytes(raw, policy=email.policy.default)["To"].addresses
+            assert [one.addr_spec for one in back] == [address(text).addr_spec]
+            assert address(text).addr_spec.isascii()
+
+
+def test_no_machine_answers_a_mail() -> None:
+    mail = reread(notice())
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["X-Auto-Response-Suppress"] == "OOF, AutoReply"

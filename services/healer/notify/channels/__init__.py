@@ -10,12 +10,17 @@ from services.healer.notify.channels.base import (
     parse,
     registered,
 )
-from services.healer.notify.channels.errors import ChannelRefused, ChannelUnavailable
+from services.healer.notify.channels.errors import (
+    ChannelRefused,
+    ChannelTooLarge,
+    ChannelUnavailable,
+)
 
 __all__ = [
     "REGISTRY",
     "Channel",
     "ChannelRefused",
+    "ChannelTooLarge",
     "ChannelUnavailable",
     "Tools",
     "channel",

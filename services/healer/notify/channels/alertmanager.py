@@ -47,7 +47,7 @@ class Alertmanager(Channel):
         return {
             "version": "4",
             "groupKey": f"{{}}:{{{group}}}",
-            "truncatedAlerts": max(0, len(rows) - _MAX_ALERTS),
+            "truncatedAlerts": max(0, len(rows) - _MAX_ALERTS) + notice.left_out,
             "status": "firing" if firing else "resolved",
             "receiver": self.name,
             "groupLabels": dict(part.split("=", 1) for part in group.split(",") if "=" in part),

@@ -13,7 +13,7 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from services.healer.model.notice import ENDINGS, Kind, Notice, Summary
+from services.healer.model.notice import ENDINGS, Kind, Line, Notice, Summary
 from services.healer.model.policy import RANK
 from services.healer.notify.links import LinkMaker
 from services.healer.notify.matchers import Matchers, all_match
@@ -21,6 +21,7 @@ from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.text import plain
 from services.healer.notify.render.title import title
 from shared import setting_names
+from shared.changes import with_changes
 from shared.contracts.alerts import Severity
 from shared.registry import Registry
 
@@ -133,13 +134,26 @@ class Channel(BaseModel):
             return self.canary
         if isinstance(notice, Summary):
             return not self.escalation_only and RANK[notice.severity] >= RANK[self.min_severity]
-        return not self.escalation_only and any(
+        return not self.escalation_only and any(map(self.concerns, notice.lines()))
+
+    def concerns(self, row: Line) -> bool:
+        """Return whether this alert by itself would be sent here."""
+        return (
             all_match(self.only, row.labels)
             and RANK[row.severity] >= RANK[self.min_severity]
             and (self.kinds is None or row.kind in self.kinds)
             and (self.resolved or row.kind not in ENDINGS)
-            for row in notice.lines()
         )
+
+    def part_of(self, notice: Notice | Summary) -> Notice | Summary:
+        """The notice without the further alerts of its group that concern others only.
+
+        Its first alert stays: the notice is about it, also where an escalation sends it here.
+        """
+        if isinstance(notice, Summary):
+            return notice
+        also = tuple(row for row in notice.also if self.concerns(row))
+        return notice if len(also) == len(notice.also) else with_changes(notice, also=also)
 
     def takes(self, notice: Notice | Summary) -> bool:
         """Return whether a channel called by an escalation accepts later notifications of it."""

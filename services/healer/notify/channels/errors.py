@@ -13,3 +13,7 @@ class ChannelUnavailable(Exception):
 
 class ChannelRefused(Exception):
     """The receiver will never accept this notification."""
+
+
+class ChannelTooLarge(ChannelRefused):
+    """The receiver does not accept this notification because of its size."""

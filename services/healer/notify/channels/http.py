@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -18,7 +19,11 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from services.healer.notify.channels.errors import ChannelRefused, ChannelUnavailable
+from services.healer.notify.channels.errors import (
+    ChannelRefused,
+    ChannelTooLarge,
+    ChannelUnavailable,
+)
 from services.healer.notify.render.numbers import one_line
 
 WHOLE_S = 20.0
@@ -32,6 +37,8 @@ _NEVER = {
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 }
+_TOO_LARGE = re.compile(r"too[ _-](large|long|big|many)|exceed|or fewer", re.IGNORECASE)
+"""Slack, Discord and PagerDuty answer 400 to what 413 means."""
 _ANSWER_READ = 4096
 _ANSWER_SHOWN = 300
 
@@ -67,7 +74,8 @@ def post(
     if httpx.codes.is_success(status):
         return
     if status in _NEVER:
-        raise ChannelRefused(f"{status} {text}")
+        large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or _TOO_LARGE.search(text)
+        raise (ChannelTooLarge if large else ChannelRefused)(f"{status} {text}")
     redirected = httpx.codes.is_redirect(status)
     moved = " the address has moved; configure the new one" if redirected else ""
     raise ChannelUnavailable(f"{status}{moved} {text}".rstrip(), after)

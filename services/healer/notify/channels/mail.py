@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from email.errors import HeaderParseError
-from email.utils import parseaddr
 from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 from services.healer.model.notice import Notice, Summary
+from services.healer.notify.addresses import address
 from services.healer.notify.channels.base import Channel, Tools, channel
-from services.healer.notify.channels.errors import ChannelRefused, ChannelUnavailable
-from services.healer.notify.channels.smtp import MailRefused, MailUnavailable, send
+from services.healer.notify.channels.errors import (
+    ChannelRefused,
+    ChannelTooLarge,
+    ChannelUnavailable,
+)
+from services.healer.notify.channels.smtp import (
+    MailRefused,
+    MailTooLarge,
+    MailUnavailable,
+    send,
+)
 from services.healer.notify.render.mail import build
 
 
@@ -27,10 +35,8 @@ class Mail(Channel):
     @field_validator("to")
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        bad = [one for one in value if "@" not in parseaddr(one)[1] or not one.isprintable()]
-        if bad:
-            msg = f"no mail address: {', '.join(map(repr, bad))}"
-            raise ValueError(msg)
+        for one in value:
+            address(one)
         return value
 
     def recipients(self) -> tuple[str, ...]:
@@ -55,5 +61,7 @@ class Mail(Channel):
             send(tools.smtp_url, letter)
         except MailUnavailable as error:
             raise ChannelUnavailable(str(error)) from error
-        except (MailRefused, HeaderParseError) as error:
+        except MailTooLarge as error:
+            raise ChannelTooLarge(str(error)) from error
+        except MailRefused as error:
             raise ChannelRefused(str(error)) from error

@@ -56,7 +56,10 @@ class PagerDuty(Channel):
                 if row.alone and row.kind in ENDINGS:
                     yield self._envelope("resolve", row.incident_id, page_of(row, tools.page_url))
             return
-        for row in notice.lines():
+        first, *others = notice.lines()
+        # An event calls somebody: not for an alert that only shares its notice with another one.
+        rows = [row for row in (first, *others) if self.concerns(row)] or [first]
+        for row in rows:
             yield self._event(row, notice, tools)
         if notice.ends and notice.ends != notice.incident_id:
             page = page_of(notice, tools.page_url)

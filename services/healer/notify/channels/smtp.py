@@ -9,7 +9,7 @@ import ssl
 import threading
 from email.message import EmailMessage
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 SESSION_S = 120.0
 """For the whole session, however slowly the server answers."""
@@ -18,6 +18,7 @@ _MENDABLE = re.compile(
     r"quota|full|storage|relay|auth|login|denied|policy|block|spam|limit|rate|reputation",
     re.IGNORECASE,
 )
+_SIZE = re.compile(r"message (is )?(too|size)|size (limit|exceeds)|too (large|big)", re.IGNORECASE)
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
@@ -29,6 +30,10 @@ class MailRefused(Exception):
     """The server will never accept this mail."""
 
 
+class MailTooLarge(MailRefused):
+    """The server does not accept this mail because of its size."""
+
+
 def check_url(url: str) -> str:
     """The fault of a mail URL, '' for none."""
     try:
@@ -37,6 +42,8 @@ def check_url(url: str) -> str:
     except ValueError as error:
         return str(error)
     usable = place.scheme in _PORTS and place.hostname
+    if parse_qs(place.query).keys() - {"hello"}:
+        return "the only parameter is hello, as in smtp://host?hello=monitor.example.org"
     return "" if usable else f"must be {', '.join(f'{s}://host' for s in _PORTS)}"
 
 
@@ -44,7 +51,8 @@ def send(url: str, message: EmailMessage, timeout_s: float = 20) -> None:
     """Hand ``message`` to the server at ``url``; returns when it has taken it for every recipient.
 
     Args:
-        url: ``smtp://host:port``, ``smtp+starttls://user:password@host``, ``smtps://…``.
+        url: ``smtp://host:port``, ``smtp+starttls://user:password@host``, ``smtps://…``; with
+            ``?hello=NAME`` where the server does not take the machine's own name.
         message: with From and To.
         timeout_s: for each step of the session; the whole has ``SESSION_S``.
 
@@ -120,9 +128,11 @@ class _BoundedTls(_Deadline, smtplib.SMTP_SSL):
 
 def _session(place: SplitResult, timeout_s: float) -> smtplib.SMTP:
     host, port = place.hostname or "", place.port or _PORTS[place.scheme]
+    (hello,) = parse_qs(place.query).get("hello", [None])[:1]
     if place.scheme == "smtps":
-        return _BoundedTls(host, port, timeout=timeout_s, context=ssl.create_default_context())
-    session = _Bounded(host, port, timeout=timeout_s)
+        context = ssl.create_default_context()
+        return _BoundedTls(host, port, hello, timeout=timeout_s, context=context)
+    session = _Bounded(host, port, hello, timeout=timeout_s)
     if place.scheme == "smtp+starttls":
         try:
             session.starttls(context=ssl.create_default_context())
@@ -143,20 +153,28 @@ def _hand_over(session: smtplib.SMTP, message: EmailMessage) -> None:
 
 def _by_code(code: int, text: bytes | str) -> MailUnavailable | MailRefused:
     shown = text.decode(errors="replace") if isinstance(text, bytes) else text
+    if _too_large(code, shown):
+        return MailTooLarge(f"{code} {shown}")
     kind = MailRefused if _never(code, shown) else MailUnavailable
     return kind(f"{code} {shown}")
+
+
+def _too_large(code: int, text: str) -> bool:
+    """Return whether the answer is about the mail's size: 5.3.4, 5.2.3 or in words only."""
+    enhanced = _ENHANCED.match(text)
+    if enhanced:
+        return enhanced[1] == "5" and (enhanced[2], enhanced[3]) in {("3", "4"), ("2", "3")}
+    return code in {523, 550, 552, 554} and _SIZE.search(text) is not None
 
 
 def _never(code: int, text: str) -> bool:
     """Return whether the answer is about this mail or this address, and so no operator can mend it.
 
-    Enhanced status codes (RFC 3463) say so: x.1.x is about the address, x.6.x about the content,
-    5.3.4 and 5.2.3 about the size. Without one, a server that does not take the mailbox (550,
+    Enhanced status codes (RFC 3463) say so: x.1.x is about the address, x.6.x about the content.
+    Without one, a server that does not take the mailbox (550,
     551, 553) means the address unless it speaks of quotas, logins or policies.
     """
     enhanced = _ENHANCED.match(text)
     if enhanced:
-        return enhanced[1] == "5" and (
-            enhanced[2] in {"1", "6"} or (enhanced[2], enhanced[3]) in {("3", "4"), ("2", "3")}
-        )
+        return enhanced[1] == "5" and enhanced[2] in {"1", "6"}
     return code in {550, 551, 553} and _MENDABLE.search(text) is None

@@ -60,7 +60,7 @@ class Webhook(Channel):
             "url": page_of(notice, tools.page_url),
             "why": self.why(notice),
             "alerts": [row.model_dump(mode="json") for row in rows[:_MAX_ALERTS]],
-            "alerts_total": len(rows),
+            "alerts_total": len(rows) + notice.left_out,
         }
         if isinstance(notice, Summary):
             return found | {"counts": dict(notice.counts)}

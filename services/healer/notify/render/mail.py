@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import csv
 import io
-from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
 from services.healer.model.notice import Notice, Summary
+from services.healer.notify.addresses import address
 from services.healer.notify.links import LinkMaker
+from services.healer.notify.render.header_folding import Folding
 from services.healer.notify.render.numbers import one_line
 from services.healer.notify.render.story import shown_name
 from services.healer.notify.render.tables import evidence, whole_evidence
-from services.healer.notify.render.text import advice, alert_table, facts, follow, page_of, plain
+from services.healer.notify.render.text import (
+    advice,
+    alert_table,
+    facts,
+    follow,
+    left_out,
+    page_of,
+    plain,
+)
 from services.healer.notify.render.title import colour, short_claim, title, where, word
 from shared.contracts.alerts import Severity
 from shared.contracts.job_notices import PROJECT_HEADER
 from shared.visible import finalized
 
 # Python breaks a longer subject after "Subject:", and every reader then shows a leading space.
-_POLICY = SMTP.clone(max_line_length=400)
+_POLICY = Folding(linesep=SMTP.linesep, max_line_length=400)
 _REFERENCES = 10
 _URGENT = frozenset({"firing", "escalated", "unanswered", "storm"})
 _PAGES = Environment(
@@ -60,8 +69,8 @@ def build(
     """
     mail = EmailMessage(policy=_POLICY)
     mail["Subject"] = one_line(heading) or title(notice)
-    mail["From"] = _address(sender)
-    mail["To"] = [_address(recipient) for recipient in recipients]
+    mail["From"] = address(sender)
+    mail["To"] = [address(recipient) for recipient in recipients]
     _add_headers(mail, notice)
     offered = links.of(notice, recipients[0]) if links else []
     pictures = _plots(notice) if isinstance(notice, Notice) else {}
@@ -89,6 +98,7 @@ def _add_headers(mail: EmailMessage, notice: Notice | Summary) -> None:
         mail["In-Reply-To"] = f"<{threads[0]}>"
         mail["References"] = " ".join(f"<{thread}>" for thread in threads[:_REFERENCES])
     mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "OOF, AutoReply"  # Exchange does not know Auto-Submitted
     family = notice.family if isinstance(notice, Notice) else "barograph"
     mail["X-Barograph-Alert"] = f"{notice.kind} {notice.severity} {one_line(family, 40)}"
     if isinstance(notice, Summary) and notice.project:
@@ -154,6 +164,7 @@ def _html(
         "links": links,
         "page_url": page,
         "why": why,
+        "left_out": " ".join(left_out(notice)).strip(),
     }
     if isinstance(notice, Summary):
         rows = notice.rows[: notice.listed]
@@ -183,8 +194,3 @@ def _plots(notice: Notice) -> dict[str, bytes]:
     from services.healer.notify.render.plot import pngs  # noqa: PLC0415 - matplotlib is slow to import
 
     return pngs(notice)
-
-
-def _address(text: str) -> Address:
-    name, spec = parseaddr(one_line(text))
-    return Address(display_name=name, addr_spec=spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.healer.model.notice import ENDINGS, Line, Notice, Summary
-from services.healer.notify.render.numbers import moment, one_line, span
+from services.healer.notify.render.numbers import counted, moment, one_line, span
 from services.healer.notify.render.tables import aligned, evidence
 from services.healer.notify.render.title import amount, is_foreign, word
 from shared.quantity import quantity
@@ -113,6 +113,13 @@ def plain(
     return "\n".join(lines) + "\n"
 
 
+def left_out(notice: Notice | Summary) -> list[str]:
+    """Return what a notice says of the alerts that were too many for its receiver."""
+    number = notice.left_out
+    said = f"{counted(number, 'further alert')} left out: the receiver takes no larger notice."
+    return ["", said] if number else []
+
+
 def _reason(why: str) -> list[str]:
     return ["", f"Why you get this: {one_line(why, 1000)}"] if why else []
 
@@ -124,6 +131,7 @@ def _notice_lines(notice: Notice, why: str) -> list[str]:
     lines += [f"{name:<{width}}  {value}" for name, value in known]
     if notice.also:
         lines += ["", "Also:", *aligned(*alert_table(notice.also, {}))]
+    lines += left_out(notice)
     if notice.attached_total:
         lines += ["", f"{follow(notice)}:", *aligned(*alert_table(notice.attached, {}))]
     command = _command(notice)
@@ -182,4 +190,4 @@ def _summary_lines(notice: Summary) -> list[str]:
         lines += ["", *aligned(*alert_table(shown, notice.attached))]
     if len(notice.rows) > notice.listed:
         lines += ["", f"and {len(notice.rows) - notice.listed} more, in the attached table"]
-    return lines
+    return lines + left_out(notice)

@@ -57,7 +57,8 @@ def title(notice: Notice | Summary) -> str:
     """
     if isinstance(notice, Summary):
         return one_line(f"[{notice.severity}] {notice.kind}: {notice.headline}")
-    more = f" (and {len(notice.also)} more)" if notice.also else ""
+    others = len(notice.also) + notice.left_out
+    more = f" (and {others} more)" if others else ""
     wanted = "" if _asks(notice) else _wanted(notice)
     end = more + (wanted and f"; {wanted}")
     said = f"[{notice.severity}] {word(notice)}: {where(notice.series)} {short_claim(notice)}"

@@ -36,8 +36,10 @@ test: setup ## Run every test this machine can run (ARGS=tests/unit: a part of t
 ifdef ARGS
 	@$(VENV_PYTHON) -m pytest $(ARGS)
 else
-	@$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --ignore tests/e2e
-	@$(VENV_PYTHON) -m pytest -n 2 --dist loadfile tests/e2e
+	@status=0; \
+	$(VENV_PYTHON) -m pytest -n 3 --dist loadfile --ignore tests/e2e || status=$$?; \
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile tests/e2e || status=$$?; \
+	exit $$status
 endif
 
 unit: setup ## Run the quick tests that need no server

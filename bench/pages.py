@@ -1,9 +1,10 @@
-"""The cost of the console's pages with a full store: the last line is JSON.
+"""The cost of the console's pages over a full store: the last line is JSON.
 
-A store is filled with alerts, open predictions and jobs; then each page is asked for in turn, as
-a browser would, over HTTP on the loopback address. Of each page it prints the median of the wall
-time and of the processor time of server and caller, both in milliseconds, and the size in bytes
-after gzip. Processor time holds on a busy machine, too.
+A store is filled with alerts, open predictions, jobs, cases and machines. Each page is requested
+over HTTP on the loopback address: printed are the median wall time and processor time of server
+and caller in milliseconds, and the size in bytes after gzip. Then each page is opened in Chromium:
+printed are the first contentful paint, its median and its fastest, and the processor time of the
+page's main thread until it was loaded. Processor times hold on a busy machine, too.
 """
 
 from __future__ import annotations
@@ -11,51 +12,20 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 
-import httpx
-
+from bench.full_console import FullConsole
 from bench.surroundings import surroundings
-from services.client.alerts.model import AlertModel
-from services.client.alerts.records import ALERTS, EPISODES, AlertView, Episode
-from services.client.api.app import create_app
-from services.client.logs import Followers, Logs
-from services.client.model import ReadModel
-from services.client.questions import Questions
-from services.client.records import JOBS, JobView
-from services.client.settings import ClientSettings
-from shared.contracts import JobSubmit, Message, Question
-from shared.contracts.message import deterministic_id
-from shared.service.http import HttpServer
-from shared.storage import MemoryStore
-from shared.store import Store
+from tests.browser.test_page import Browser, until
 
-PAGES = (
-    "/",
-    "/alerts",
-    "/alerts?search=h99",
-    "/alerts?group=host",
-    "/forecasts",
-    "/forecasts?offset=9900",
-    "/jobs",
-    "/jobs?state=failed",
-    "/jobs?search=s-99",
-    "/jobs?search=digits",
-    f"/alerts/{deterministic_id('alert', 0)}",
+Costs = dict[str, dict[str, float]]
+_PAINT = (
+    "return performance.getEntriesByName('first-contentful-paint').map((each) => each.startTime)[0]"
 )
-_STATES = ("running", "succeeded", "failed", "starting")
-
-
-class _Nobody:
-    """Looking at pages publishes nothing but questions, which nobody answers."""
-
-    def publish(self, messages: Iterable[Message], **how: object) -> None:
-        if any(not isinstance(each, Question) for each in messages):
-            raise AssertionError(messages, how)
 
 
 def main() -> int:
@@ -63,124 +33,76 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=10_000, help="of each kind")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--paints", type=int, default=5, help="times to open each page; 0: none")
+    parser.add_argument("--only", default="", help="pages whose address contains this")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(f"sqlite:///{folder}/client.db")
-        _fill(store, options.records)
-        model, objects = ReadModel(store), MemoryStore()
-        app = create_app(
-            ClientSettings(),
-            _Nobody(),
-            model,
-            AlertModel(store),
-            objects,
-            Logs(model, objects, "barograph"),
-            Followers(),
-            Questions(_Nobody()),
-        )
-        server = HttpServer(app, "127.0.0.1", 0)
-        server.start()
-        try:
-            taken = _measure(server.url, options.rounds)
-        finally:
-            server.stop()
-            store.close()
-    fields = {"records": options.records, "pages": taken, "surroundings": surroundings()}
-    print(json.dumps(fields))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        FullConsole(f"sqlite:///{folder}/client.db", options.records) as console,
+    ):
+        pages = [page for page in console.pages() if options.only in page]
+        taken = _requested(console, pages, options.rounds)
+        painted = _painted(console, pages, options.paints) if options.paints else {}
+    told: Costs = {page: taken[page] | painted.get(page, {}) for page in pages}
+    for page, costs in told.items():
+        print(f"{page:70} {costs}", file=sys.stderr)
+    fields = {"records": options.records, "pages": told, "surroundings": surroundings()}
+    print(json.dumps(fields | {"load": os.getloadavg()}))
     return 0
 
 
-def _measure(url: str, rounds: int) -> dict[str, dict[str, float]]:
-    costs: dict[str, list[tuple[float, float, int]]] = {page: [] for page in PAGES}
-    with httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
+def _requested(console: FullConsole, pages: list[str], rounds: int) -> Costs:
+    costs: dict[str, list[tuple[float, float, float]]] = {page: [] for page in pages}
+    with console.signed_in() as http:
         for _ in range(rounds):
-            for page in PAGES:
+            for page in pages:
                 begun, used = time.perf_counter(), time.process_time()
                 answer = http.get(page).raise_for_status()
                 wall, cpu = time.perf_counter() - begun, time.process_time() - used
                 costs[page].append((wall * 1000, cpu * 1000, len(gzip.compress(answer.content))))
-    names = ("wall_ms", "cpu_ms", "gzip_bytes")
     return {
-        page: {
-            name: round(statistics.median(column), 1)
-            for name, column in zip(names, zip(*taken, strict=True), strict=True)
-        }
-        for page, taken in costs.items()
+        page: _medians(("wall_ms", "cpu_ms", "gzip_bytes"), taken) for page, taken in costs.items()
     }
 
 
-def _fill(store: Store, many: int) -> None:
-    now = datetime.now(UTC)
-    with store.transaction() as records:
-        records.put_all(ALERTS, [_alert(n, now) for n in range(many)])
-    with store.transaction() as records:
-        records.put_all(EPISODES, [_prediction(n, now) for n in range(many)])
-    with store.transaction() as records:
-        records.put_all(JOBS, [_job(n, now) for n in range(many)])
+def _painted(console: FullConsole, pages: list[str], times: int) -> Costs:
+    browser = Browser()
+    browser.start()
+    try:
+        _sign_in(browser, console)
+        browser.command("Performance.enable", timeDomain="threadTicks")
+        return {page: _paint(browser, console.url + page, times) for page in pages}
+    finally:
+        browser.stop()
 
 
-def _named(number: int) -> dict[str, str]:
-    return {
-        "host": f"h{number}",
-        "item": "df.bytes.used.percent",
-        "labels": "mount=/var",
-        "series": f"h{number} df.bytes.used.percent mount=/var",
-    }
+def _paint(browser: Browser, address: str, times: int) -> dict[str, float]:
+    paints, busy = [], []
+    for _ in range(times):
+        browser.open("about:blank")
+        browser.open(address)
+        until(lambda: browser.run(_PAINT) is not None, 60)
+        paints.append(browser.run(_PAINT))
+        metrics = browser.asked("Performance.getMetrics")["metrics"]
+        busy.append(1000 * next(m["value"] for m in metrics if m["name"] == "TaskDuration"))
+    told = {"paint_ms": statistics.median(paints), "fastest_paint_ms": min(paints)}
+    return {name: round(value, 1) for name, value in (told | {"page_cpu_ms": min(busy)}).items()}
 
 
-def _alert(number: int, now: datetime) -> AlertView:
-    fields = {
-        "alert_id": deterministic_id("alert", number),
-        "sequence": 1,
-        "state": ("firing", "predicted", "resolved")[number % 3],
-        "severity": ("critical", "warning", "info")[number // 3 % 3],
-        "family": "disk",
-        "value": 81.5,
-        "threshold": 80.0,
-        "crossing_ms": None,
-        "sentence": "The disk is nearly full, and it grows by 3 % an hour.",
-        "handling": "mail",
-        "acknowledged_by": "",
-        "outcome": "",
-        "first_at": now,
-        "at": now,
-    }
-    return AlertView.model_validate(fields | _named(number))
-
-
-def _prediction(number: int, now: datetime) -> Episode:
-    now_ms = round(now.timestamp() * 1000)
-    fields = {
-        "event_id": deterministic_id("prediction", number),
-        "kind": "prediction",
-        "received_at": now,
-        "revision": 1,
-        "opened_ms": now_ms,
-        "revised_ms": now_ms,
-        "value": 71.0,
-        "threshold": 80.0,
-        "earliest_ms": now_ms + number * 7919 % 86_400 * 1000,
-        "latest_ms": now_ms + 90_000_000,
-        "probability": 0.9,
-    }
-    return Episode.model_validate(fields | _named(number))
-
-
-def _job(number: int, now: datetime) -> JobView:
-    job_id = f"digits-{number}"
-    submit = JobSubmit(
-        job_id=job_id, name="digits", main="train.py", package="barograph:packages:x.tar.gz"
+def _sign_in(browser: Browser, console: FullConsole) -> None:
+    browser.open(f"{console.url}/login")
+    fields = json.dumps({"token": console.token, "name": "Ann"})
+    browser.run(
+        f"for (const [name, text] of Object.entries({fields}))"
+        " document.querySelector(`main [name=${name}]`).value = text;"
+        "document.querySelector('main button.main').click(); return 1"
     )
-    at = now - timedelta(seconds=number)
-    return JobView(
-        job_id=job_id,
-        name="digits",
-        state=_STATES[number % len(_STATES)],
-        sequence=3,
-        created_at=at,
-        updated_at=at,
-        submit=submit,
-    )
+    until(lambda: "Signed in as Ann" in browser.text(), 60)
+
+
+def _medians(names: tuple[str, ...], rows: list[tuple[float, float, float]]) -> dict[str, float]:
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return {name: round(statistics.median(column), 1) for name, column in columns}
 
 
 if __name__ == "__main__":

@@ -44,6 +44,10 @@ class HealerApi:
         self.known = bool(self._address and token)
         """Whether there is a healer to ask."""
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
     def get(self, *path: str, **query: str | int | Sequence[str]) -> Any:
         """The healer's answer to a question; see ``ask``."""
         answer = self.ask("GET", *path, params=query)

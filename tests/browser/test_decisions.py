@@ -65,7 +65,7 @@ def _shows(console: Console, path: str, *words: str) -> bool:
 
 def _hours(console: Console, path: str) -> int:
     console.browser.open(console.url + path)
-    return console.browser.count("ol.strip li")
+    return console.browser.count("table.hours tbody tr:first-child td")
 
 
 def test_many_alerts_are_acknowledged_at_once(console: Console) -> None:

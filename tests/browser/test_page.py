@@ -113,8 +113,13 @@ class Browser:
 
     def command(self, name: str, **parameters: Any) -> None:
         """A command of the DevTools protocol."""
+        self.asked(name, **parameters)
+
+    def asked(self, name: str, **parameters: Any) -> Any:
+        """The answer to a command of the DevTools protocol."""
         body = {"cmd": name, "params": parameters}
-        self._http.post(f"{self._session}/goog/cdp/execute", json=body).raise_for_status()
+        answer = self._http.post(f"{self._session}/goog/cdp/execute", json=body)
+        return answer.raise_for_status().json()["value"]
 
     def log(self) -> list[str]:
         """What the console has said since it was asked last, violations of a policy among it."""

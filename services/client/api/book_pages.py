@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -18,11 +17,11 @@ from services.client.alerts.records import AlertView
 from services.client.api.dependencies import Provided
 from services.client.api.forms import SentForm
 from services.client.api.paging import address, neighbours
-from services.client.healer_api import HealerRefused
+from services.client.healer_api import HealerApi, HealerRefused
+from services.client.hours import day_of, strip
 from services.client.series.addresses import way_of
-from shared.contracts.health import HEALTHY, WATCH
 
-_MAX_MACHINES, _MACHINES_PAGE, _MAX_ALERTS, _AUDIT_PAGE = 5_000, 300, 50, 100
+_MACHINES_PAGE, _MAX_ALERTS, _AUDIT_PAGE = 300, 50, 100
 _VERDICTS = ("sick", "watch", "healthy")
 Verdict = Literal["", "sick", "watch", "healthy"]
 _OF_ALERTS = ("decided", "anomaly.judge", "incident.acknowledge")
@@ -39,26 +38,27 @@ def machines(
     client: Provided,
     verdict: Verdict = "",
     search: Annotated[str, Query(max_length=200)] = "",
+    group: Annotated[str, Query(max_length=200)] = "",
+    term: Annotated[str, Query(max_length=200)] = "",
     offset: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
 ) -> HTMLResponse:
-    known = client.healer.get("health", limit=_MAX_MACHINES)
-    part = search.strip().casefold()
-    found = [each for each in known if part in each["name"].casefold()]
-    counts = Counter(each["verdict"] for each in found)
-    listed = [each for each in found if verdict in ("", each["verdict"])]
-    asked = {"verdict": verdict, "search": search}
-    end = offset + _MACHINES_PAGE
-    verdicts = [("", len(found), address("/machines", {"search": search}))]
-    verdicts += [
-        (v, counts[v], address("/machines", {"verdict": v, "search": search})) for v in _VERDICTS
-    ]
+    asked = {"verdict": verdict, "search": search, "group": group, "term": term}
+    found = client.healer.get("health-map", **asked, offset=offset, limit=_MACHINES_PAGE)
+
+    def way(**change: str) -> str:
+        return address("/machines", asked | change)
+
+    counts = found["verdicts"]
+    verdicts = [("", sum(counts.values()), way(verdict=""))]
+    verdicts += [(v, counts.get(v, 0), way(verdict=v)) for v in _VERDICTS]
     return client.page(
         "machines.html",
         here="machines",
-        machines=listed[offset:end],
+        machines=[each | {"strip": strip(each["hours"])} for each in found["machines"]],
         verdicts=verdicts,
-        **neighbours("/machines", asked, offset, _MACHINES_PAGE, more=len(listed) > end),
-        groups=client.healer.get("health", scope="group"),
+        terms=[(t, way(term="" if t["name"] == term else t["name"])) for t in found["terms"]],
+        groups=[(g, way(group="" if g["name"] == group else g["name"])) for g in found["groups"]],
+        **neighbours("/machines", asked, offset, _MACHINES_PAGE, more=found["more"]),
         stopped=client.healer.get("healing"),
         **asked,
     )
@@ -66,32 +66,36 @@ def machines(
 
 @routes.get("/machines/{name}")
 def machine(client: Provided, name: str) -> HTMLResponse:
-    known = [
-        each for each in client.healer.get("health", limit=_MAX_MACHINES) if each["name"] == name
-    ]
     found = [
         alert
         for alert in client.alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
         if alert.host == name
     ]
-    if not (known or found):
+    known = _of_machine(client.healer, name)
+    if known is None and not found:
         what = f"Nothing is known of a machine {name}."
         return client.page("missing.html", 404, here="machines", what=what)
-    try:
-        hours = client.healer.get("health", name, "hours")["hours"]
-    except HealerRefused:
-        hours = []  # none has ended yet
+    past = _of_machine(client.healer, name, "hours")  # none until an hour has ended
+    forecasts = client.alerts.forecasts_of(name, _MAX_ALERTS)
     return client.page(
         "machine.html",
         here="machines",
         name=name,
-        machine=_reported(known[0]) if known else None,
-        hours=[_of_hour(each) for each in hours],
+        machine=_reported(known) if known else None,
+        day=day_of(past["hours"]) if past else (),
         alerts=found,
-        forecasts=[(each, way_of(each)) for each in client.alerts.forecasts_of(name, _MAX_ALERTS)],
+        forecasts=[(each, way_of(each)) for each in forecasts],
         actions=client.alerts.actions_of(_lately(client.alerts, name), _MAX_ACTIONS),
         jobs=client.model.members_on(name, CALLER.get().projects),
     )
+
+
+def _of_machine(healer: HealerApi, *way: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = healer.get("health", *way)
+    except HealerRefused:
+        return None  # it knows of no such machine
+    return found
 
 
 @routes.post("/healing/{change}")
@@ -148,12 +152,6 @@ def _reported(health: dict[str, Any]) -> dict[str, Any]:
     costly = [term for term in health["terms"] if term["lost"] >= _LEAST_LOST]
     fine = [term for term in health["terms"] if term["lost"] < _LEAST_LOST]
     return health | {"at": datetime.fromisoformat(health["at"]), "costly": costly, "fine": fine}
-
-
-def _of_hour(hour: dict[str, Any]) -> dict[str, Any]:
-    score = hour["score"]
-    band = "good" if score >= HEALTHY else "fair" if score >= WATCH else "poor"
-    return hour | {"at": datetime.fromtimestamp(hour["hour"] * 3600, UTC), "band": band}
 
 
 def _entry(number: int, line: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Decisions on actions, the kill switch, correlation rules, labels, health, and the audit log."""
+"""Decisions on actions, the kill switch, correlation rules, labels, and the audit log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from services.healer.actions import audit
 from services.healer.actions.scores import SCORES, Score
 from services.healer.api.dependencies import Provided
 from services.healer.correlation.rules import RULES, Rule
-from services.healer.health.records import HEALTH, PASTS, Past
 from services.healer.model.action import ACTIONS, OPEN_ACTIONS, OUTCOMES, SWITCHES, Action
 from services.healer.model.incident import INCIDENTS
 from services.healer.people.acknowledgement import NotFound
@@ -24,7 +23,6 @@ from shared.contracts import (
     AnomalyJudge,
     HealingResume,
     HealingStop,
-    HealthReported,
     RuleDecide,
 )
 from shared.contracts.correlation import RuleState
@@ -168,29 +166,6 @@ def judge(healer: Provided, incident_id: str, body: Judged) -> None:
             raise NotFound("there is no alert with this id")
         ctx = healer.context(unit.records)
         unit.emit(*healer.handlers.decisions.anomaly_judge(message, ctx))
-
-
-@routes.get("/health")
-def health(
-    healer: Provided,
-    scope: Literal["machine", "group"] = "machine",
-    verdict: Literal["healthy", "watch", "sick", "unknown"] | None = None,
-    limit: _Limit = 500,
-) -> list[HealthReported]:
-    """The latest health of machines or groups, worst first."""
-    with healer.unit() as unit:
-        found = unit.records.find(HEALTH, group=scope, status=verdict, limit=100_000)
-    return sorted(found, key=lambda report: report.score)[:limit]
-
-
-@routes.get("/health/{name}/hours")
-def hours(healer: Provided, name: str) -> Past:
-    """A machine's last day, hour by hour, from which its trend and use are derived."""
-    with healer.unit() as unit:
-        past = unit.records.get(PASTS, name)
-    if past is None:
-        raise NotFound("no hour of such a machine has ended yet")
-    return past
 
 
 @routes.get("/ledger")

@@ -17,6 +17,7 @@ from services.healer.api import (
     alertmanager,
     alerts,
     associations,
+    health,
     jobs,
     links,
     narrative,
@@ -37,7 +38,7 @@ _RETRY = {"Retry-After": "5"}
 @cache
 def _included() -> list[BaseRoute]:
     doors = (alertmanager, links)
-    api = (alerts, narrative, actions, silences, associations, jobs)
+    api = (alerts, narrative, actions, health, silences, associations, jobs)
     return below([(each.routes, "") for each in doors] + [(each.routes, "/api/v1") for each in api])
 
 

@@ -65,13 +65,19 @@ class Book:
 
     def past(self, hosts: Sequence[str]) -> dict[str, tuple[Hour, ...]]:
         with self._store.transaction() as records:
-            found = [records.get(PASTS, host) for host in hosts]
-        return {past.name: past.hours for past in found if past is not None}
+            return pasts(records, hosts)
 
     def remember(self, hours: Mapping[str, Sequence[Hour]]) -> None:
         with self._store.transaction() as records:
-            pasts = [Past(name=host, hours=tuple(known)) for host, known in hours.items()]
-            records.put_all(PASTS, pasts)
+            found = [Past(name=host, hours=tuple(known)) for host, known in hours.items()]
+            records.put_all(PASTS, found)
+
+
+def pasts(records: Records, hosts: Sequence[str]) -> dict[str, tuple[Hour, ...]]:
+    """The last day of those of these machines that have one."""
+    records.read_ahead(PASTS, keys=hosts)
+    found = [records.get(PASTS, host) for host in hosts]
+    return {past.name: past.hours for past in found if past is not None}
 
 
 def keep(records: Records, reports: list[HealthReported]) -> None:

@@ -103,12 +103,15 @@ def test_the_page_of_a_machine_shows_what_is_known_of_it(
     }
 
     def answering(_: HealerApi, _method: str, *way: str, **_options: Any) -> httpx.Response:
-        if way == ("health",):
-            return httpx.Response(200, json=[known] if health == "reported" else [])
+        if way == ("health", "h7"):
+            if health != "reported":
+                raise HealerRefused(["the health of no such machine has been reported"])
+            return httpx.Response(200, json=known)
         assert way == ("health", "h7", "hours")
         if hours != "ended":
             raise HealerRefused(["no hour of such a machine has ended yet"])
-        return httpx.Response(200, json={"name": "h7", "hours": [{"hour": 491_000, "score": 61}]})
+        hour = {"hour": 491_000, "score": 61, "cpu": 93.0, "memory": None}
+        return httpx.Response(200, json={"name": "h7", "hours": [hour]})
 
     monkeypatch.setattr(HealerApi, "ask", answering)
     desk = Desk(**AWAY)
@@ -121,7 +124,46 @@ def test_the_page_of_a_machine_shows_what_is_known_of_it(
     assert "the disk is nearly full" in page.text
     assert ("health has not been reported yet" in page.text) == (health != "reported")
     assert ("cpu.idle is 0 %: 20 points" in page.text) == (health == "reported")
-    assert ('class="card strip"' in page.text) == ((health, hours) == ("reported", "ended"))
+    assert ('<td class="fair">61</td>' in page.text) == ((health, hours) == ("reported", "ended"))
+    assert ('<td class="poor">93</td>' in page.text) == ((health, hours) == ("reported", "ended"))
+    assert "Memory in use" not in page.text, "nothing is known of it"
+    desk.store.close()
+
+
+def test_the_map_is_narrowed_by_group_term_verdict_and_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, Any]] = []
+    hours = [{"hour": 491_000 + n, "score": 90 - n, "cpu": None, "memory": None} for n in range(20)]
+    machine = {"name": "web-1", "score": 61.0, "verdict": "watch", "trend": None, "machines": 1}
+    machine |= {"first": "disk used is 93 %", "lost": 31.0, "hours": hours}
+    group = machine | {"name": "web", "machines": 25, "hours": [], "lost": None}
+    shown = {
+        "machines": [machine],
+        "verdicts": {"watch": 1},
+        "terms": [{"name": "disk used", "machines": 1, "lost": 31.0}],
+        "groups": [group],
+        "more": True,
+    }
+
+    def answering(_: HealerApi, _method: str, *way: str, **options: Any) -> httpx.Response:
+        if way == ("healing",):
+            return httpx.Response(200, json=[])
+        assert way == ("health-map",)
+        asked.append(options["params"])
+        return httpx.Response(200, json=shown)
+
+    monkeypatch.setattr(HealerApi, "ask", answering)
+    desk = Desk(**AWAY)
+    page = desk.call("GET", "/machines?group=web&verdict=watch&search=1").text
+    assert (asked[0]["group"], asked[0]["verdict"], asked[0]["search"]) == ("web", "watch", "1")
+    assert 'href="/machines?verdict=watch&amp;search=1&amp;group=web&amp;term=disk+used"' in page
+    assert 'href="/machines?verdict=watch&amp;search=1" aria-current="true"' in page, "it widens"
+    assert 'aria-label="Of the last 20 hours 11 healthy, 9 to watch"' in page
+    assert '<rect class="good" x="4" width="11" height="2"/>' in page
+    assert "offset=300" in page
+    of_term = desk.call("GET", "/machines?term=disk+used").text
+    assert "<span>-31</span>" in of_term
     desk.store.close()
 
 

@@ -1,0 +1,217 @@
+"""A healer that knows many machines, silences, rules and decisions, for the console's pages.
+
+It answers the questions that the pages ask over HTTP with what it was made with, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from services.healer.health.score import Hour
+from services.healer.health.view import MapWanted, health_map, with_hours
+from shared.contracts import HealthReported, HealthTerm
+
+AUDITED = 5_000
+_COSTS = (
+    ("disk used", 31.0, "df.bytes.used.percent mount=/var is 93 %: 31 points"),
+    ("memory used", 12.0, "mem.memused.percent is 91 %: 12 points"),
+    ("load", 4.5, "load.1min.percore is 2.6: 4.5 points"),
+    ("open alarms", 15.0, "1 critical alarm is open: 15 points"),
+)
+_FINE = ("clock offset", "open files", "swap used", "inodes used", "zombies")
+
+
+def healer_double(machines: list[str], alert_id: str, now: datetime) -> Starlette:
+    """The application; ``alert_id`` is the alert that its audit log and narrative are about."""
+    health = {name: _health(name, n, now) for n, name in enumerate(machines)}
+    groups = [_health(name, n, now, scope="group") for n, name in enumerate(_groups(machines))]
+
+    def on_map(request: Request) -> Any:
+        asked = request.query_params
+        wanted = MapWanted(verdict=asked["verdict"], search=asked["search"], term=asked["term"])
+        found = health_map(health.values(), groups, wanted, int(asked["offset"]), 300)
+        hours = {each.name: _hours(each.name, now) for each in found.machines}
+        return with_hours(found, hours).model_dump(mode="json")
+
+    answers: dict[str, Callable[[Request], Any]] = {
+        "alerts": lambda _: [{"status": "held", "held_by": "silence s1"}] * 40,
+        "alerts/{alert_id}/narrative": lambda _: _narrative(now),
+        "channels": lambda _: _channels(now),
+        "healing": lambda _: [{"hosts": "lab-*", "by": "Ann", "reason": "disks are replaced"}],
+        "health-map": on_map,
+        "health/{name}": lambda asked: health[asked.path_params["name"]].model_dump(mode="json"),
+        "health/{name}/hours": lambda asked: _past(asked.path_params["name"], now),
+        "reachability": lambda _: {"problems": ["Channel pager has failed since 09:12 UTC."]},
+        "rules": lambda _: [_rule(n) for n in range(80)],
+        "silences": lambda _: [_silence(n, now) for n in range(40)],
+        "silences/calendar": lambda _: [_window(n, now) for n in range(30)],
+        "standings": lambda asked: _standings(asked.query_params.getlist("alert_id"), now),
+    }
+    routes = [Route(f"/api/v1/{path}", _answering(told)) for path, told in answers.items()]
+    return Starlette(routes=[*routes, Route("/api/v1/audit", _audit(alert_id, now))])
+
+
+def _answering(told: Callable[[Request], Any]) -> Callable[[Request], Response]:
+    def answer(request: Request) -> Response:
+        return JSONResponse(told(request))
+
+    return answer
+
+
+def _groups(machines: list[str]) -> list[str]:
+    return sorted({name.rpartition("-")[0] for name in machines})
+
+
+def _health(name: str, number: int, now: datetime, scope: str = "machine") -> HealthReported:
+    costs = _COSTS[: (0, 0, 0, 1, 0, 2, 4)[number % 7]]
+    score = 100 - sum(lost for _, lost, _ in costs)
+    terms = [HealthTerm(name=term, lost=lost, sentence=text) for term, lost, text in costs]
+    terms += [HealthTerm(name=term, lost=0, sentence=f"the {term} is normal") for term in _FINE]
+    fields = {
+        "scope": scope,
+        "name": name,
+        "score": score,
+        "verdict": "healthy" if score >= 80 else "watch" if score >= 50 else "sick",
+        "terms": terms,
+        "trend": (0.0, -1.5, 0.4)[number % 3],
+        "first": costs[0][2] if costs else "",
+        "usage": "idle" if number % 5 == 0 else "normal",
+        "advice": "Its CPU was never above 8 % within a day." if number % 5 == 0 else "",
+        "machines": 25 if scope == "group" else 1,
+        "at": now,
+    }
+    return HealthReported.model_validate(fields)
+
+
+def _hours(name: str, now: datetime) -> list[Hour]:
+    newest, lost = round(now.timestamp()) // 3600, len(name) % 3
+    return [
+        Hour(newest - 24 + n, 95.0 - lost * n, cpu=20.0 + 3 * n, memory=50.0 + n) for n in range(24)
+    ]
+
+
+def _past(name: str, now: datetime) -> dict[str, Any]:
+    return {"name": name, "hours": [asdict(hour) for hour in _hours(name, now)]}
+
+
+def _narrative(now: datetime) -> dict[str, Any]:
+    told = (
+        ("predicted", "will reach 80 % between 14:10 and 17:30 (90 %)"),
+        ("planned", "clean-logs: 3 steps, would free 3.1 GB"),
+        ("approved", "approved by Ann"),
+        ("done", "clean-logs on h7: freed 3.1 GB"),
+        ("verified", "the value fell from 81.5 % to 58 %"),
+    )
+    facts = [
+        {
+            "at": (now - timedelta(minutes=90 - n)).isoformat(),
+            "kind": told[n % len(told)][0],
+            "sentence": told[n % len(told)][1],
+            "deliveries": [
+                {"channel": "mail", "recipient": "ops@x", "status": "sent", "problem": ""}
+            ],
+        }
+        for n in range(60)
+    ]
+    opening = "The file system /var on h7 is out of danger: 81.5 % → 58 %. Nothing is to be done."
+    held = {"standing": "notified", "held_by": "", "until": None}
+    return {"opening": opening, "facts": facts} | held
+
+
+def _channels(now: datetime) -> list[dict[str, Any]]:
+    def channel(name: str, kind: str, sent: Any = None, failing: Any = None) -> dict[str, Any]:
+        times = {"last_sent": sent, "failing_since": failing}
+        return {"name": name, "type": kind, "recipients": 3} | times
+
+    earlier = (now - timedelta(minutes=12)).isoformat()
+    return [
+        channel("mail", "smtp", earlier),
+        channel("pager", "webhook", None, earlier),
+        channel("chat", "slack"),
+    ]
+
+
+def _rule(number: int) -> dict[str, Any]:
+    pair = {
+        "cause": ("net.if.errors", "disk.io.util", "mem.memused.percent")[number % 3],
+        "effect": ("http.latency.p99", "load.1min.percore", "swap.used.percent")[number % 3],
+        "support": 0.12,
+        "confidence": 0.86,
+        "lift": 4.2,
+        "lag_s": 90.0,
+        "count": 23,
+    }
+    state = ("proposed", "accepted", "rejected", "retired")[number % 4]
+    return {
+        "rule_id": f"r{number}",
+        "state": state,
+        "scope": ("machine", "web")[number % 2],
+        "hosts": "*",
+        "pair": pair,
+        "by": "Ann" if state in ("accepted", "rejected") else "",
+        "reason": "",
+    }
+
+
+def _silence(number: int, now: datetime) -> dict[str, Any]:
+    rule = {
+        "rule": "FREQ=WEEKLY;BYDAY=SU",
+        "first": "2026-01-04T22:00",
+        "timezone": "Europe/Berlin",
+        "duration_s": 7200,
+    }
+    return {
+        "silence_id": f"s{number}",
+        "matchers": [{"name": "host", "op": "=~", "value": f"web-{number}.*"}],
+        "starts_at": (now - timedelta(hours=1)).isoformat(),
+        "ends_at": (now + timedelta(hours=number - 4.5)).isoformat(),
+        "owner": "Ann",
+        "reason": "the switch in rack 4 is replaced",
+        "recurrence": rule if number % 8 == 7 else None,
+    }
+
+
+def _window(number: int, now: datetime) -> dict[str, Any]:
+    begin = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=10 * number)
+    end = begin + timedelta(hours=2)
+    return {"silence_id": f"s{number % 40}", "begin": begin.isoformat(), "end": end.isoformat()}
+
+
+def _standings(alert_ids: list[str], now: datetime) -> dict[str, Any]:
+    until = (now + timedelta(hours=2)).isoformat()
+    held = {"standing": "held", "held_by": "silence s1", "until": until}
+    notified = {"standing": "notified", "held_by": "", "until": None}
+    return {alert_id: held if n % 5 == 0 else notified for n, alert_id in enumerate(alert_ids)}
+
+
+def _audit(alert_id: str, now: datetime) -> Callable[[Request], Response]:
+    def line(number: int) -> str:
+        event = ("decided", "incident.acknowledge", "action done", "silence.made")[number % 4]
+        entry = {
+            "at": (now - timedelta(minutes=AUDITED - number)).astimezone(UTC).isoformat(),
+            "previous": "0" * 64,
+            "event": event,
+            "by": ("", "Ann")[number % 2],
+            "about": alert_id,
+            "reason": "disk above 80 %",
+            "remediation": "clean-logs",
+            "steps": [{"command": f"rm /var/log/app-{n}.log.gz"} for n in range(6)],
+        }
+        return json.dumps(entry)
+
+    def audit(request: Request) -> Response:
+        after = int(request.query_params.get("after", 0))
+        lines = [line(number + 1) for number in range(min(after, AUDITED), AUDITED)]
+        headers = {"audit-number": str(AUDITED)}
+        return PlainTextResponse("\n".join(lines), headers=headers)
+
+    return audit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from bench.full_console import FullConsole
+from bench.full_store import JOB
 from services.client.api.app import _OF_PAGES
 
 MOST_BYTES = 60_000
@@ -21,6 +23,7 @@ _ELSEWHERE = {
     "/login/oidc/callback": "the provider leads back to it, and it leads to the overview",
 }
 """The pages that a store does not fill."""
+_LIVE = re.compile(r'data-refresh="[1-9]')
 SCRIPTS = Path(__file__).parents[2] / "services" / "client" / "static"
 
 
@@ -63,6 +66,21 @@ def test_every_page_of_the_client_is_among_them(console: FullConsole) -> None:
     }
     assert missing == set(_ELSEWHERE) & missing
     assert "/machines/{name}" not in missing
+
+
+def test_every_page_that_changes_is_live_and_every_list_is_filtered_by_its_address(
+    console: FullConsole, http: httpx.Client
+) -> None:
+    text = {page: http.get(page).text for page in console.pages()}
+    still = {page.partition("?")[0] for page, shown in text.items() if not _LIVE.search(shown)}
+    # Forms keep what was typed; a job that ended and the older pages of a list do not change.
+    assert still == {"/submit", "/silences/new", "/login", f"/jobs/{JOB}"}
+    unfiltered = {
+        page.partition("?")[0]
+        for page, shown in text.items()
+        if shown.count("<tr>") + shown.count("<li") > 60 and 'method="get"' not in shown
+    }
+    assert unfiltered == {f"/alerts/{console.alert}", f"/jobs/{JOB}", "/ledger", "/settings"}
 
 
 def test_the_own_script_has_at_most_300_lines() -> None:

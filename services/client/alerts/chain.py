@@ -54,7 +54,7 @@ def chain(incident: Incident, now: datetime) -> list[Link]:
     episodes = [e for e in incident.episodes if e.kind == "prediction"]
     action = incident.actions[-1] if incident.actions else None
     return [
-        _forecast(episodes),
+        _forecast(episodes, now),
         _alarm(incident),
         _dry_run(action),
         _approval(action, now),
@@ -64,13 +64,13 @@ def chain(incident: Incident, now: datetime) -> list[Link]:
     ]
 
 
-def _forecast(episodes: Sequence[Episode]) -> Link:
+def _forecast(episodes: Sequence[Episode], now: datetime) -> Link:
     told = next((e for e in episodes if e.opened_ms is not None), None)
     if told is None:
         return Link("Forecast", Standing.LEFT_OUT, "It was not predicted.")
     limit = measured(told.threshold, told.item)
     chance = "" if told.probability is None else f" ({100 * told.probability:.0f} %)"
-    text = f"{limit} {crossing_range(told)}{chance}."
+    text = f"{limit} {crossing_range(told, now.date())}{chance}."
     return Link("Forecast", Standing.DONE, text, _at(told.opened_ms))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from services.client.alerts.records import OPEN_RANKS, RESOLVED, AlertView
+from services.client.alerts.records import OPEN_RANKS, RESOLVED, AlertView, Episode
 from shared.contracts.alerts import Severity
 
 _SEARCHED = ("series", "sentence", "outcome", "acknowledged_by")
@@ -37,14 +37,14 @@ class Filter(BaseModel):
             ranks = [rank for rank in ranks if rank.endswith(f"-{self.severity}")]
         return [*ranks, *([RESOLVED] if self.state in ("", RESOLVED) else [])]
 
-    def matches(self, alert: AlertView) -> bool:
-        """Return whether the alert is wanted; parts of names are enough, in any case of letters."""
+    def matches(self, alert: AlertView | Episode) -> bool:
+        """Return whether it is wanted; parts of names are enough, in any case of letters."""
         return self._fits(dict(alert))
 
     def _fits(self, alert: Mapping[str, Any]) -> bool:
         if self.severity and alert["severity"] != self.severity:
             return False
-        searched = [alert[name] for name in _SEARCHED]
+        searched = [alert.get(name, "") for name in _SEARCHED]
         wanted = ((self.host, [alert["host"]]), (self.item, [alert["item"]]))
         return all(
             any(part.casefold() in text.casefold() for text in texts)

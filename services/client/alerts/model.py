@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection as AnyCollection
 from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
@@ -116,6 +117,23 @@ class AlertModel:
                 limit=limit,
                 offset=offset,
             )
+
+    def wanted_forecasts(self, wanted: Filter, limit: int, offset: int) -> list[Episode]:
+        """The open predictions that match, the earliest crossing first."""
+        with self._store.reading() as records:
+            scanned = records.scan(EPISODES, OPEN_PREDICTION, wanted.may_match())
+            found = sorted(filter(wanted.matches, scanned), key=lambda each: each.due)
+        return found[offset : offset + limit]
+
+    def planned(self, alert_ids: AnyCollection[str]) -> dict[str, ActionView]:
+        """The newest action of each of these alerts that has one whose end is open."""
+        with self._store.reading() as records:
+            records.read_ahead(ACTIONS, groups=alert_ids)
+            newest = {
+                each: records.find(ACTIONS, group=each, newest_first=True, limit=1)
+                for each in alert_ids
+            }
+        return {each: found[0] for each, found in newest.items() if found and not found[0].is_over}
 
     def open_forecasts(self) -> int:
         """Return how many open predictions there are."""

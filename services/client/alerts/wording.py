@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from services.client.alerts.records import Episode
 from shared.quantity import quantity, unit_of
@@ -52,17 +52,23 @@ def ago(at: datetime, now: datetime | None = None) -> str:
     return f"{text} ago" if seconds >= 0 else f"in {text}"
 
 
-def crossing_range(episode: Episode) -> str:
-    """E.g. ``between 14:10 and 17:30 UTC``, with dates where the days differ."""
+def crossing_range(episode: Episode, today: date | None = None) -> str:
+    """E.g. ``between 14:10 and 17:30 UTC``, with dates where the days differ.
+
+    A time of ``today`` has no date.
+    """
     earliest, latest = clock(episode.earliest_ms), clock(episode.latest_ms)
+    same_day = earliest[:10] == latest[:10]
+    if today is not None and earliest[:10] == today.isoformat():
+        earliest = earliest[11:]
     if episode.latest_ms is None:
         return f"from {earliest} UTC on"
-    if earliest[:10] == latest[:10]:
+    if same_day:
         latest = latest[11:]
     return f"between {earliest} and {latest} UTC"
 
 
-def forecast_sentence(episode: Episode, when: str = "now") -> str:
+def forecast_sentence(episode: Episode, when: str = "now", today: date | None = None) -> str:
     """The prediction in one sentence, without the series' name before it."""
     way = "rises to" if episode.above else "falls to"
     chance = ""
@@ -70,4 +76,6 @@ def forecast_sentence(episode: Episode, when: str = "now") -> str:
         chance = f" with a probability of {100 * episode.probability:.0f} %"
     item = episode.item
     now = f", {when} {measured(episode.value, item)}" if episode.value is not None else ""
-    return f"{way} {measured(episode.threshold, item)} {crossing_range(episode)}{chance}{now}."
+    return (
+        f"{way} {measured(episode.threshold, item)} {crossing_range(episode, today)}{chance}{now}."
+    )

@@ -101,17 +101,31 @@ def incident(client: Provided, alert_id: AlertId) -> HTMLResponse:
 
 
 @routes.get("/forecasts")
-def forecasts(client: Provided, offset: Annotated[int, _OFFSET] = 0) -> HTMLResponse:
-    found = client.alerts.forecasts(_PAGE + 1, offset)
+def forecasts(
+    client: Provided,
+    host: Annotated[str, _TEXT] = "",
+    item: Annotated[str, _TEXT] = "",
+    search: Annotated[str, _TEXT] = "",
+    offset: Annotated[int, _OFFSET] = 0,
+) -> HTMLResponse:
+    wanted = Filter(host=host, item=item, search=search)
+    asked = {"host": host, "item": item, "search": search}
+    if any(asked.values()):
+        found = client.alerts.wanted_forecasts(wanted, _PAGE + 1, offset)
+    else:
+        found = client.alerts.forecasts(_PAGE + 1, offset)
     alerts_of = client.alerts.alerts_of(found[:_PAGE])
     return client.page(
         "forecasts.html",
         here="forecasts",
+        wanted=wanted,
+        filtered=any(asked.values()),
+        planned=client.alerts.planned(alerts_of.values()),
         forecasts=[(e, way_of(e), alerts_of.get(e.event_id)) for e in found[:_PAGE]],
         plots={e.event_id: _drawn(client.alerts, e) for e in found[:_MAX_DRAWN]},
         total=client.alerts.open_forecasts(),
         now=datetime.now(UTC),
-        **neighbours("/forecasts", {}, offset, _PAGE, more=len(found) > _PAGE),
+        **neighbours("/forecasts", asked, offset, _PAGE, more=len(found) > _PAGE),
     )
 
 

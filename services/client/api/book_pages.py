@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -21,8 +22,12 @@ from services.client.healer_api import HealerApi, HealerRefused
 from services.client.hours import day_of, strip
 from services.client.series.addresses import way_of
 
-_MACHINES_PAGE, _MAX_ALERTS, _AUDIT_PAGE = 300, 50, 100
+_MACHINES_PAGE, _MAX_ALERTS = 300, 50
+_AUDIT_PAGE, _AUDIT_SEARCHED = 100, 5_000
+"""Entries of a page, and those that are searched for it."""
 _VERDICTS = ("sick", "watch", "healthy")
+_STATES = ("proposed", "accepted", "retired", "rejected")
+StateOfRule = Literal["", "proposed", "accepted", "retired", "rejected"]
 Verdict = Literal["", "sick", "watch", "healthy"]
 _OF_ALERTS = ("decided", "anomaly.judge", "incident.acknowledge")
 """Audit entries that are about an alert; those of actions name theirs beside it."""
@@ -86,6 +91,7 @@ def machine(client: Provided, name: str) -> HTMLResponse:
         alerts=found,
         forecasts=[(each, way_of(each)) for each in forecasts],
         actions=client.alerts.actions_of(_lately(client.alerts, name), _MAX_ACTIONS),
+        now=datetime.now(UTC),
         jobs=client.model.members_on(name, CALLER.get().projects),
     )
 
@@ -106,23 +112,39 @@ def switch(client: Provided, change: Literal["stop", "resume"], form: SentForm) 
 
 
 @routes.get("/rules")
-def rules(client: Provided) -> HTMLResponse:
-    found = client.healer.get("rules")
-    order = ("proposed", "accepted", "retired", "rejected")
-    found.sort(key=lambda rule: (order.index(rule["state"]), -rule["pair"]["lift"]))
-    return client.page("rules.html", here="rules", rules=found)
+def rules(
+    client: Provided,
+    state: StateOfRule = "",
+    search: Annotated[str, Query(max_length=200)] = "",
+) -> HTMLResponse:
+    part = search.strip().casefold()
+    found = [rule for rule in client.healer.get("rules") if part in _text_of(rule)]
+    counts = Counter(rule["state"] for rule in found)
+    asked = {"state": state, "search": search}
+    states = [("", len(found), address("/rules", {"search": search}))]
+    states += [(s, counts[s], address("/rules", asked | {"state": s})) for s in _STATES]
+    shown = [rule for rule in found if state in ("", rule["state"])]
+    shown.sort(key=lambda rule: (_STATES.index(rule["state"]), -rule["pair"]["lift"]))
+    return client.page("rules.html", here="rules", rules=shown, states=states, **asked)
 
 
 @routes.get("/audit")
-def audit(client: Provided, before: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
+def audit(
+    client: Provided,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    search: Annotated[str, Query(max_length=200)] = "",
+) -> HTMLResponse:
     newest = int(client.healer.ask("GET", "audit", params={"after": 2**62}).headers["audit-number"])
     last = min(before - 1, newest) if before else newest
-    first = max(0, last - _AUDIT_PAGE)
-    lines = client.healer.ask("GET", "audit", params={"after": first}).text.splitlines()
-    entries = [_entry(first + 1 + n, line) for n, line in enumerate(lines[: last - first])]
-    older = f"/audit?before={first + 1}" if first else None
-    shown = {"entries": entries[::-1], "newest": newest, "older": older}
-    return client.page("audit.html", here="audit", **shown)
+    first = max(0, last - (_AUDIT_SEARCHED if search else _AUDIT_PAGE))
+    text = client.healer.ask("GET", "audit", params={"after": first}).text
+    numbered = list(enumerate(text.splitlines()[: last - first], first + 1))[::-1]
+    found = [(number, line) for number, line in numbered if _has(line, search)]
+    entries = [_entry(number, line) for number, line in found[:_AUDIT_PAGE]]
+    end = entries[-1]["number"] if len(found) > _AUDIT_PAGE else first + 1
+    older = address("/audit", {"before": str(end), "search": search}) if end > 1 else None
+    shown = {"entries": entries, "newest": newest, "older": older, "search": search}
+    return client.page("audit.html", here="audit", before=before, first=first + 1, **shown)
 
 
 @routes.get("/channels")
@@ -152,6 +174,17 @@ def _reported(health: dict[str, Any]) -> dict[str, Any]:
     costly = [term for term in health["terms"] if term["lost"] >= _LEAST_LOST]
     fine = [term for term in health["terms"] if term["lost"] < _LEAST_LOST]
     return health | {"at": datetime.fromisoformat(health["at"]), "costly": costly, "fine": fine}
+
+
+def _text_of(rule: dict[str, Any]) -> str:
+    pair = rule["pair"]
+    return " ".join((pair["cause"], pair["effect"], rule["scope"])).casefold()
+
+
+def _has(line: str, words: str) -> bool:
+    """Return whether an entry has the words, as they are written in JSON."""
+    part = json.dumps(words.strip(), ensure_ascii=False)[1:-1].casefold()
+    return part in line.casefold()
 
 
 def _entry(number: int, line: str) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from services.client.records import SUBMITTED, JobView
 from shared.contracts import JobState
 from shared.contracts.alerts import Severity
 
-_MAX_ROWS, _MAX_SHOWN = 20, 8
+_MAX_ROWS, _MAX_SHOWN = 100, 8
+"""Records that are counted, and those that are listed, of each matter."""
 _SOON = timedelta(hours=1)
 _LATELY = timedelta(days=1)
 _STUCK_AFTER = timedelta(minutes=10)
 _BEFORE_RUNNING = (SUBMITTED, JobState.ACCEPTED, JobState.STARTING, JobState.RETRYING)
-_MAX_BEGUN = 60
+_MAX_BEGUN = 300
 _CRITICAL = tuple(rank for rank in OPEN_RANKS if rank.endswith(Severity.CRITICAL))
 
 
@@ -44,9 +45,9 @@ def wall(client: Provided) -> HTMLResponse:
         "lines_of_critical": [f"{a.item} on {a.host}" for a in needed["critical"]],
         "lines_to_decide": [f"{a.remediation} on {a.target}" for a in needed["to_decide"]],
         "lines_due": [f"{e.item} on {e.host}" for e in needed["due"]],
-        "lines_failed": [job.name for job in needed["failed"]],
+        "lines_failed": [f"{job.name} ({job.job_id})" for job in needed["failed"]],
         "lines_dead": [f"{count} in {queue}" for queue, count in needed["dead"].items()],
-        "lines_stuck": [job.name for job in needed["stuck"]],
+        "lines_stuck": [f"{job.name} ({job.job_id})" for job in needed["stuck"]],
     }
     asking = ("critical", "to_decide", "due", "failed", "stuck")
     calm = not (needed["reach"].problems or needed["dead"] or any(needed[name] for name in asking))
@@ -64,6 +65,7 @@ def _needed(client: Client) -> dict[str, Any]:
         "reach": client.reaching.now(),
         "dead": client.dead_letters.now(),
         "critical": alerts.unacknowledged(_CRITICAL, _MAX_ROWS),
+        "critical_open": sum(counts[rank] for rank in _CRITICAL),
         "due": alerts.forecasts(_MAX_ROWS, before=now + _SOON),
         "failed": [job for job in failed if now - job.updated_at < _LATELY],
         "stuck": [job for job in begun if now - _since(job) > _STUCK_AFTER][:_MAX_ROWS],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -18,7 +19,6 @@ from services.client.alerts.chain import Standing
 from services.client.alerts.wording import (
     ago,
     clock,
-    crossing_range,
     forecast_sentence,
     measured,
     number,
@@ -99,7 +99,7 @@ def renderer(settings: ClientSettings) -> Render:
         "bytes_text": lambda size: quantity(size, "bytes"),
         "measured": measured,
         "clock": clock,
-        "crossing_range": crossing_range,
+        "expected": lambda episode: forecast_sentence(episode, today=datetime.now(UTC).date()),
         "forecast_sentence": forecast_sentence,
         "mebibytes": lambda size: f"{size / 2**20:.0f}Mi",
         "memory_text": memory_text,

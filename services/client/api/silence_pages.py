@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
 from services.client.alerts.records import AlertView
@@ -23,14 +23,20 @@ routes = APIRouter(include_in_schema=False)
 
 
 @routes.get("/silences")
-def silences(client: Provided) -> HTMLResponse:
-    now = datetime.now(UTC)
-    found = [_shown(each) for each in client.healer.get("silences")]
+def silences(client: Provided, search: Annotated[str, Query(max_length=200)] = "") -> HTMLResponse:
+    now, part = datetime.now(UTC), search.strip().casefold()
+    known = [_shown(each) for each in client.healer.get("silences")]
+    found = [
+        each
+        for each in known
+        if any(part in each[name].casefold() for name in ("text", "owner", "reason"))
+    ]
     held = [a["held_by"] for a in client.healer.get("alerts", limit=5000) if a["status"] == "held"]
     return client.page(
         "silences.html",
         here="silences",
         now=now,
+        search=search,
         silences=[each for each in found if each["ends_at"] > now],
         ended=[each for each in found if each["ends_at"] <= now][:50],
         muted=sum(by.startswith("silence") for by in held),
@@ -83,6 +89,7 @@ def _calendar(
 ) -> list[dict[str, Any]]:
     """Day by day, what mutes on it."""
     reasons = {each["silence_id"]: each["reason"] for each in silences}
+    windows = [window for window in windows if window["silence_id"] in reasons]
     days = []
     for number in range(_CALENDAR_DAYS):
         begin = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -243,4 +244,60 @@ def test_standings_that_are_none_do_not_cost_the_list(
     desk = Desk(**AWAY)
     hear(desk, changed(1, "firing"))
     assert "the disk is nearly full" in desk.call("GET", "/alerts").text
+    desk.store.close()
+
+
+def _rule(number: int, state: str, cause: str) -> dict[str, Any]:
+    pair = {
+        "cause": cause,
+        "effect": "http.latency",
+        "support": 0.1,
+        "confidence": 0.9,
+        "lift": 4.0,
+    }
+    pair |= {"lag_s": 90.0, "count": 23}
+    named = {"rule_id": f"r{number}", "scope": "machine", "by": "", "reason": ""}
+    return named | {"state": state, "pair": pair}
+
+
+def _silence(name: str, owner: str) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    times = {"starts_at": now.isoformat(), "ends_at": (now + timedelta(hours=9)).isoformat()}
+    matcher = {"name": "host", "op": "=", "value": name}
+    told = {"silence_id": name, "owner": owner, "reason": "moved", "recurrence": None}
+    return told | times | {"matchers": [matcher]}
+
+
+def test_rules_silences_and_the_audit_log_are_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        json.dumps({"at": NOW.isoformat(), "event": "decided", "by": by, "about": f"a{n}"})
+        for n, by in enumerate(["Ann", "Bob"] * 150)
+    ]
+    answers: dict[str, Any] = {
+        "rules": [_rule(1, "proposed", "disk.io"), _rule(2, "accepted", "net.if")],
+        "silences": [_silence("web-1", "Ann"), _silence("db-1", "Bob")],
+        "silences/calendar": [],
+        "alerts": [],
+    }
+
+    def answering(_: HealerApi, _method: str, *way: str, **options: Any) -> httpx.Response:
+        if way == ("audit",):
+            text = "\n".join(lines[options["params"]["after"] :])
+            return httpx.Response(200, text=text, headers={"audit-number": str(len(lines))})
+        return httpx.Response(200, json=answers["/".join(way)])
+
+    monkeypatch.setattr(HealerApi, "ask", answering)
+    desk = Desk(**AWAY)
+    page = desk.call("GET", "/rules?search=LATENCY&state=accepted").text
+    assert ("net.if" in page, "disk.io" in page) == (True, False)
+    assert 'href="/rules?state=proposed&amp;search=LATENCY">proposed <small>1</small>' in page
+    page = desk.call("GET", "/silences?search=bob").text
+    assert ("db-1" in page, "web-1" in page) == (True, False)
+    assert "No silence matches" in desk.call("GET", "/silences?search=nobody").text
+    page = desk.call("GET", "/audit?search=bob").text
+    assert (page.count("<bdi>Bob</bdi>"), page.count("<bdi>Ann</bdi>")) == (100, 0)
+    older = desk.call("GET", "/audit?before=102&search=bob").text
+    assert 'href="/audit?before=102&amp;search=bob"' in page
+    assert older.count("<bdi>Bob</bdi>") == 50, "none is shown twice, none is left out"
+    assert "No entry from no. 1 on matches" in desk.call("GET", "/audit?search=eve").text
     desk.store.close()

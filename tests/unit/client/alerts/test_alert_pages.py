@@ -347,3 +347,47 @@ def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(
     assert "cpu.user on taken" not in wall
     assert "3 open alerts, 2 open predictions" in wall
     assert NOW.strftime("%Y-%m-%d") in page
+
+
+def test_forecasts_are_filtered_and_say_what_would_be_done(desk: Desk) -> None:
+    now = datetime.now(UTC)
+    soon_ms = round(now.timestamp() * 1000) + 1_000
+    for n, host in enumerate(("web-1", "web-2", "db-1")):
+        series = SERIES | {"host": host}
+        times = {"earliest_ms": soon_ms + n, "latest_ms": None}
+        hear(desk, predicted(event_id=an_id(host), series=series, **times))
+    series = SERIES | {"host": "web-1"}
+    steps = [{"action": "delete", "target": f"/var/log/{n}", "freed_bytes": 1 << 30} for n in "abc"]
+    hear(
+        desk,
+        changed(1, "predicted", alert_id=an_id("a"), series=series),
+        action(1, "proposed", incident_id=an_id("a"), series=series, steps=steps),
+    )
+    page = text_of(desk, "/forecasts?host=WEB")
+    assert [name in page for name in ("web-<wbr>1", "web-<wbr>2", "db-<wbr>1")] == [
+        True,
+        True,
+        False,
+    ]
+    assert page.index("web-<wbr>1") < page.index("web-<wbr>2"), "the earliest crossing first"
+    assert "awaits approval</a></span>, would free 3 GiB." in page
+    assert (
+        f"rises to 80 % from {now:%H:%M} UTC on" in page
+        or f"{now + timedelta(minutes=1):%H:%M}" in page
+    )
+    assert "No open prediction matches" in text_of(desk, "/forecasts?search=nothing")
+
+
+def test_the_overview_counts_what_it_does_not_list(desk: Desk) -> None:
+    for n in range(130):
+        series = {"host": f"h{n}", "item": "cpu.user"}
+        taken = {"acknowledged_by": "Ann"} if n < 10 else {}
+        hear(desk, changed(1, "firing", alert_id=an_id(n), series=series, **taken))
+    for n in range(20):
+        fields = {"action_id": an_id(("x", n)), "incident_id": an_id(n), "target": f"m{n}"}
+        hear(desk, action(1, "proposed", **fields))
+    page = text_of(desk, "/")
+    assert ">100+</a><small>of 130 open</small>" in page
+    assert "<summary>12 more</summary>" in page
+    assert page.count("clean-logs on <bdi>m") == 20
+    assert "<strong>100+</strong><span>unacknowledged critical alerts" in text_of(desk, "/wall")

@@ -14,10 +14,18 @@ from shared.embedded.state import default_state
 
 @dataclass(frozen=True)
 class Address:
-    """The address of an API and its token."""
+    """The address of an API and its token, without the spaces and line ends around them.
+
+    Files, shells of Windows and Secrets add those, and no address or token has any.
+    """
 
     url: str
     token: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        scheme, found, rest = self.url.strip().partition("://")
+        object.__setattr__(self, "url", f"{scheme.lower()}{found}{rest}".rstrip("/"))
+        object.__setattr__(self, "token", self.token.strip())
 
 
 def of_jobs(url: str = "", token: str = "", state: Path | None = None) -> Address:
@@ -30,12 +38,13 @@ def of_jobs(url: str = "", token: str = "", state: Path | None = None) -> Addres
     """
     url = url or os.environ.get("BAROGRAPH_URL", "")
     token = token or os.environ.get("BAROGRAPH_TOKEN", "")
-    if url and token:
-        return Address(url.rstrip("/"), token)
-    stack = _stack(state, "BAROGRAPH_URL", needed=not url)
-    if stack is None or (url and url.rstrip("/") != stack.client_url):
-        return Address(url.rstrip("/"), token)
-    return Address(stack.client_url, token or stack.client_token)
+    given = Address(url, token)
+    if given.url and given.token:
+        return given
+    stack = _stack(state, "BAROGRAPH_URL", needed=not given.url)
+    if stack is None or (given.url and given.url != stack.client_url):
+        return given
+    return Address(stack.client_url, given.token or stack.client_token)
 
 
 def of_alerts(url: str = "", token: str = "", state: Path | None = None) -> Address:
@@ -46,10 +55,11 @@ def of_alerts(url: str = "", token: str = "", state: Path | None = None) -> Addr
     """
     url = url or os.environ.get("BAROGRAPH_HEALER_URL", "")
     token = token or os.environ.get("BAROGRAPH_HEALER_TOKEN", "")
-    if url:
-        return Address(url.rstrip("/"), token)
+    given = Address(url, token)
+    if given.url:
+        return given
     stack = _stack(state, "BAROGRAPH_HEALER_URL", needed=True)
-    return Address(stack.healer_url, token or stack.healer_token) if stack else Address("")
+    return Address(stack.healer_url, given.token or stack.healer_token) if stack else Address("")
 
 
 def _stack(state: Path | None, variable: str, *, needed: bool) -> StackFile | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import ssl
 import time
 from collections.abc import Collection, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
@@ -28,12 +27,11 @@ from shared.trust import UntrustedError, context
 from shared.visible import visible
 
 _TIMEOUT_S = 30.0
-_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 10.0)
-"""The pauses before a broken stream of events is continued: a server may be starting again."""
+PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 10.0)
+"""The pauses before what broke off is continued: a server may be starting again."""
 _MAX_BYTES = 256 * 2**20
 """An answer may be so large, unpacked; the largest page of jobs has a fifth of it."""
-_UNUSABLE = (httpx.HTTPError, httpx.InvalidURL, ValueError, OverflowError)
-"""The errors of invalid addresses from a server: bad hosts, ports out of range."""
+_TOKEN = re.compile(r"[!-~]+")
 T = TypeVar("T")
 _FAULTS = TypeAdapter(list[Fault])
 _BY_STATUS: dict[int, type[ClientError]] = {
@@ -56,16 +54,20 @@ class Connection:
         self._url = where.url
         if not where.url.startswith(("http://", "https://")):
             raise BadInputError(f"{where.url!r} is not an http address")
+        if where.token and not _TOKEN.fullmatch(where.token):
+            # What httpx says of it repeats it, into a terminal or a log of CI.
+            text = "the token is not usable: it has spaces, line ends or letters that no token has"
+            raise BadInputError(text)
         try:
             self._http = httpx.Client(
                 base_url=where.url,
                 headers=headers,
                 timeout=_TIMEOUT_S,
                 trust_env=False,
-                verify=_trusted(where.url),
+                verify=trusted(where.url),
             )
-        except (httpx.InvalidURL, ValueError) as error:  # a token beyond ASCII is a ValueError
-            raise BadInputError(f"the address and the token are not usable: {error}") from None
+        except (httpx.InvalidURL, ValueError) as error:
+            raise BadInputError(f"the address is not usable: {error}") from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -202,9 +204,9 @@ class Connection:
             except ValueError:
                 raise self._stranger("no events") from None
             failures += 1
-            if not begun or failures > len(_PAUSES_S):
+            if not begun or failures > len(PAUSES_S):
                 raise problem
-            time.sleep(_PAUSES_S[failures - 1])
+            time.sleep(PAUSES_S[failures - 1])
 
 
 def path_part(text: str) -> str:
@@ -221,7 +223,7 @@ def path_part(text: str) -> str:
         raise BadInputError(f"{visible(text)} is no id: it holds bytes that are no text") from None
 
 
-def _trusted(url: str) -> ssl.SSLContext | bool:
+def trusted(url: str) -> ssl.SSLContext | bool:
     """The authorities of the machine and of BAROGRAPH_CA_FILE; reading them takes a while."""
     if not url.lower().startswith("https:"):
         return False  # there is nothing to verify
@@ -234,43 +236,6 @@ def _trusted(url: str) -> ssl.SSLContext | bool:
 @cache
 def _context() -> ssl.SSLContext:
     return context()
-
-
-def put_part(url: str, part: bytes) -> None:
-    """Send a part of an upload to the object store, which our token is not for."""
-    try:
-        trusted = _trusted(url)
-        answer = httpx.put(url, content=part, timeout=300, trust_env=False, verify=trusted)
-        answer.raise_for_status()
-    except httpx.HTTPStatusError as error:
-        raise RefusedError(f"the object store refused a part: {error}") from error
-    except _UNUSABLE as error:
-        text = f"upload interrupted, the same command continues it: {error}"
-        raise UnreachableError(text) from error
-
-
-def fetch(url: str, target: Path, most: int) -> tuple[int, str]:
-    """Write what the object store has at ``url``, which our token is not for; size and SHA-256.
-
-    It ends once there is more than ``most`` bytes, which the file is said to have.
-    """
-    size, digest = 0, hashlib.sha256()
-    try:
-        trusted = _trusted(url)
-        with httpx.stream("GET", url, timeout=60, trust_env=False, verify=trusted) as answer:
-            answer.raise_for_status()
-            with target.open("wb") as file:
-                for piece in answer.iter_raw():
-                    file.write(piece)
-                    digest.update(piece)
-                    size += len(piece)
-                    if size > most:
-                        break
-    except httpx.HTTPStatusError as error:
-        raise RefusedError(f"the object store refused {target.name}: {error}") from error
-    except _UNUSABLE as error:
-        raise UnreachableError(f"{target.name} was not fetched whole: {error}") from error
-    return size, digest.hexdigest()
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:

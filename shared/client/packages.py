@@ -10,9 +10,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from shared.client.answers import Begun
-from shared.client.connection import Connection, fetch, put_part
+from shared.client.connection import Connection
 from shared.client.errors import BadInputError, RefusedError
 from shared.client.memory import UploadMemory
+from shared.client.transfers import fetch, put_part
 from shared.contracts import Fault, JobPlanned
 from shared.packages import PackageError, Packed, check, pack, syntax_problem
 

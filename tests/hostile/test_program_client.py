@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -22,6 +23,7 @@ from shared.client import (
     UnreachableError,
     packages,
     submitting,
+    transfers,
 )
 from shared.client import connection as connections
 from shared.client.answers import Submitted
@@ -208,7 +210,7 @@ def test_what_is_no_text_is_no_id_and_asks_nobody(
     ],
 )
 def test_a_result_comes_from_where_an_address_leads_or_not_at_all(
-    serve: Callable[[], Stranger], tmp_path: Path, place: str
+    serve: Callable[[], Stranger], pauses: list[float], tmp_path: Path, place: str
 ) -> None:
     stranger = serve()
     stranger.status, stranger.headers = 307, {"location": place}
@@ -225,7 +227,7 @@ def test_a_file_that_does_not_end_is_left_once_it_is_longer_than_it_was_said_to_
     store = serve()
     store.body = bytes(2**22)
     target = tmp_path / "file"
-    size, _ = connections.fetch(store.url, target, 10)
+    size, _ = transfers.fetch(store.url, target, 10)
     assert 10 < size < 2**22
     stranger = serve()
     stranger.status, stranger.headers = 307, {"location": store.url}
@@ -276,3 +278,137 @@ def test_a_submit_that_nobody_answers_names_the_job_it_may_have_become(
         submitting.submitted(api, {"name": "n"})
     (job_id,) = api.jobs
     assert job_id in str(error.value)
+
+
+class Flaky:
+    """An object store's door that breaks off, or has too much to do, before it does its work.
+
+    ``troubles``: what it does with one request after the other: a status, or a number of bytes
+    after which the connection is cut (negative, so that it differs from a status).
+    """
+
+    def __init__(self, body: bytes, troubles: list[int], *, ranges: bool = True) -> None:
+        self.body, self.troubles, self.ranges = body, troubles, ranges
+        self.asked: list[str] = []
+        self.put: list[bytes] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                got = self.rfile.read(int(self.headers.get("content-length", 0)))
+                outer.asked.append(self.headers.get("range", ""))
+                trouble = outer.troubles.pop(0) if outer.troubles else 200
+                if trouble > 0 and trouble != 200:
+                    self.send_response(trouble)
+                    self.send_header("content-length", "0")
+                    self.end_headers()
+                    return
+                if trouble < 0 and self.command == "PUT":
+                    self.close_connection = True
+                    return
+                if self.command == "PUT":
+                    outer.put.append(got)
+                start = int((self.headers.get("range") or "bytes=0-")[6:-1])
+                start = start if outer.ranges else 0
+                self.send_response(206 if start else 200)
+                if start:
+                    whole = len(outer.body)
+                    self.send_header("content-range", f"bytes {start}-{whole - 1}/{whole}")
+                rest = outer.body[start:]
+                self.send_header("content-length", str(len(rest)))
+                self.end_headers()
+                self.wfile.write(rest[:-trouble] if trouble < 0 else rest)
+                self.close_connection = True
+
+            do_GET = do_PUT = answer  # noqa: N815 - the server's own names
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/x"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    made: list[float] = []
+    monkeypatch.setattr(transfers.time, "sleep", made.append)
+    return made
+
+
+@pytest.mark.parametrize("troubles", [[503], [-1], [500, 429, -1, 408], [502, 503, 504]])
+def test_a_link_that_breaks_for_a_moment_ends_no_upload(
+    pauses: list[float], troubles: list[int]
+) -> None:
+    with Flaky(b"", [*troubles]) as store:
+        transfers.put_part(store.url, b"part")
+    assert store.put == [b"part"]
+    assert len(pauses) == len(troubles)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+@pytest.mark.parametrize("troubles", [[503], [-100], [-70_000, 503, -100], [-1] * 5])
+def test_a_result_is_fetched_on_where_the_link_broke(
+    pauses: list[float], tmp_path: Path, troubles: list[int], ranges: bool
+) -> None:
+    body = bytes(range(256)) * 1000
+    with Flaky(body, [*troubles], ranges=ranges) as store:
+        size, digest = transfers.fetch(store.url, tmp_path / "got", len(body))
+    assert (size, digest) == (len(body), hashlib.sha256(body).hexdigest())
+    assert (tmp_path / "got").read_bytes() == body
+    assert store.asked[0] == ""
+    assert len(pauses) == len(troubles)
+
+
+def test_a_link_that_stays_broken_is_named_with_what_to_do(
+    pauses: list[float], tmp_path: Path
+) -> None:
+    with Flaky(b"body", [503] * 50) as store:
+        with pytest.raises(UnreachableError, match="the same command continues it"):
+            transfers.put_part(store.url, b"part")
+        with pytest.raises(UnreachableError, match="not fetched whole"):
+            transfers.fetch(store.url, tmp_path / "got", 4)
+
+
+def test_a_refusal_of_the_store_is_final(pauses: list[float], tmp_path: Path) -> None:
+    with Flaky(b"body", [403, 404]) as store:
+        with pytest.raises(RefusedError, match="403"):
+            transfers.put_part(store.url, b"part")
+        with pytest.raises(RefusedError, match="404"):
+            transfers.fetch(store.url, tmp_path / "got", 4)
+    assert pauses == []
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {} ", "\t{}", "{}\r"])
+def test_what_a_file_or_a_shell_adds_around_address_and_token_is_none_of_them(
+    serve: Callable[[], Stranger], around: str
+) -> None:
+    server = serve()
+    server.body = b"{}"
+    url = server.url.replace("http", "HTTP") + "/"
+    with Client(around.format(url), around.format(TOKEN)) as barograph:
+        barograph.jobs_api.call("GET", "/x")
+    assert server.asked == [("/api/v1/x", f"Bearer {TOKEN}")]
+
+
+@pytest.mark.parametrize("inside", ["\n", "\r\n", " ", "\x00", "\x7f", "é", "\u200b", "\udcff"])
+def test_a_token_that_cannot_be_sent_is_named_and_not_shown(
+    serve: Callable[[], Stranger], inside: str
+) -> None:
+    server = serve()
+    token = f"s3cret{inside}t0ken"
+    barograph = Client(server.url, token, healer_url=server.url, healer_token=token)
+    for act in (barograph.jobs, barograph.alerts):
+        with pytest.raises(BadInputError, match="the token is not usable") as error:
+            list(act())
+        assert "s3cret" not in str(error.value)
+        assert "t0ken" not in str(error.value)
+    assert server.asked == []

@@ -214,7 +214,7 @@ def _printed(client: Client, job: str, as_json: bool, member: str) -> str:
 
     alone = speaks_alone(client.jobs_api.call("GET", f"/jobs/{job}"), member)
     printer = LogPrinter()
-    state = ""
+    state = said = ""
     for event, data in client.jobs_api.events(f"/jobs/{job}/logs/follow"):
         if as_json:
             if member in {"", data.get("member", member)}:
@@ -222,9 +222,11 @@ def _printed(client: Client, job: str, as_json: bool, member: str) -> str:
         elif event == "log" and member in {"", data["member"]}:
             printer.print(prefix(data["member"], data["incarnation"], alone=alone), data["text"])
         elif event == "state":
-            printer.end_line()
             told = ". ".join(filter(None, (data["reason"], data["advice"])))
-            print(visible(f"{job}: {data['state']}: {told}"), file=sys.stderr)
+            before, said = said, f"{job}: {data['state']}: {told}"
+            if said != before:  # a continued connection begins with the state
+                printer.end_line()
+                print(visible(said), file=sys.stderr)
         if event == "end":
             state = data["state"]
     printer.close()

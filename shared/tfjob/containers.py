@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from shared.tfjob import advice, storage
@@ -24,6 +25,9 @@ MAX_WORD_BYTES = 131_072
 TOO_LONG = f"has {MAX_WORD_BYTES} bytes or more, with which no program can be started; use a file"
 _TYPOGRAPHIC = re.compile("[\u2018\u201a\u201c\u201e\u00ab].*[\u2019\u2018\u201d\u201c\u00bb]")
 """A word as web pages and word processors quote it; YAML reads such quotes as letters."""
+_OF_A_SHELL = re.compile(r"&&|\|\|?|;|&|[0-9]?>>?|<|2>&1")
+_SHELL_VARIABLE = re.compile(r"(--?[\w-]+=)?\$(\{[A-Z_][A-Z0-9_]*\}|[A-Z_][A-Z0-9_]*)(/\S*)?")
+"""A word that a shell would replace, in a list that no shell reads."""
 
 
 def beside(
@@ -92,7 +96,21 @@ def words(branch: Branch, key: str, findings: Findings) -> list[str]:
         findings.fault(branch.at(key), text)
     if any(isinstance(word, str) and len(word.encode()) >= MAX_WORD_BYTES for word in found):
         findings.fault(branch.at(key), f"a word {TOO_LONG}")
-    return [str(word) for word in found]
+    texts = [str(word) for word in found]
+    for text in _surprises(texts):
+        findings.note(branch.at(key), text)
+    return texts
+
+
+def _surprises(texts: list[str]) -> Iterator[str]:
+    """What the words of a list do otherwise than those of a shell's line."""
+    for word in texts:
+        if _OF_A_SHELL.fullmatch(word):
+            yield f"{word!r} is an argument here: no shell reads a list; write sh, -c and the line"
+        elif _SHELL_VARIABLE.fullmatch(word):
+            yield f"{word[:60]!r} stays as it is: no shell reads a list; write $(NAME)"
+        elif "\r\n" in word:
+            yield "has Windows' line ends (CRLF), at which a shell fails"
 
 
 def _variables(branch: Branch, findings: Findings) -> tuple[dict[str, str], list[dict[str, Any]]]:

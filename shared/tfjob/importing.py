@@ -12,9 +12,9 @@ from typing import Any
 from shared.tfjob import advice
 from shared.tfjob.branch import Branch, Findings
 from shared.tfjob.noticing import notices
+from shared.tfjob.own_code import expand
 from shared.tfjob.reading import UnreadableError, document
 from shared.tfjob.replica import Replica, replica
-from shared.tfjob.run_command import expanded, variables
 
 ROLES = {"chief": "chief", "master": "chief", "ps": "ps", "worker": "worker"} | {
     "evaluator": "evaluator",
@@ -258,9 +258,9 @@ def _together(
         body["role_resources"] = {role: each.resources for role, each in replicas.items()}
     if own_code:
         pairs = _same(replicas, "env", lambda r: r.env, findings) or []
-        body["env"] = variables([each for each in pairs if each[1] is not None], {})
         words = _same(replicas, "args", lambda r: r.args, findings) or []
-        body["args"] = [expanded(word, body["env"]) for word in words]
+        first = next(iter(replicas.values()), Replica(""))
+        body["env"], body["args"] = expand(first, pairs, words, findings)
         return {}
     return {
         "worker" if body.get("type") == "single" else role: {

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,13 +24,16 @@ def main() -> None:
     commands = json.loads(Path(__file__).with_name("command.json").read_text(encoding="utf-8"))
     role = json.loads(os.environ.get("TF_CONFIG") or "{}").get("task", {}).get("type", "worker")
     command = commands[role]
-    known = {name: value for name, value in os.environ.items() if _is_the_platforms(name)}
+    known = {name: value for name, value in os.environ.items() if is_the_platforms(name)}
     known = variables(command["env"], known)
     if command.get("env_from"):
         # Which of them came from an object, and which from the image, is not known here.
         known = {**os.environ, **known}
     argv = [expanded(word, known) for word in command["argv"]]
     os.environ.update(known)  # what execvp looks the program up with
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        # Python ignores them, and so would what it executes: `yes | head` would fail.
+        signal.signal(number, signal.SIG_DFL)
     try:
         if command["cwd"]:
             os.chdir(command["cwd"])
@@ -64,7 +68,12 @@ def expanded(text: str, known: dict[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
-def _is_the_platforms(name: str) -> bool:
+def references(text: str) -> list[str]:
+    """The names to which ``text`` refers."""
+    return [each.group(1) for each in _REFERENCE.finditer(text) if each.group(1) is not None]
+
+
+def is_the_platforms(name: str) -> bool:
     """As in Kubernetes, what the image itself sets cannot be referred to."""
     return name == "TF_CONFIG" or name.startswith("BAROGRAPH_")
 

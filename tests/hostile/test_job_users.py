@@ -246,6 +246,29 @@ def test_the_last_step_before_a_program_refuses_root() -> None:
         assert (done.stdout, done.stderr) == ("", "a program never runs as root\n")
 
 
+@needs_root
+def test_a_program_begins_with_no_signal_ignored_or_blocked_whoever_started_the_platform() -> None:
+    show = "grep -E 'Sig(Blk|Ign)' /proc/self/status"
+    told = {
+        "argv": ["/bin/sh", "-c", show],
+        "env": {"PATH": "/usr/bin:/bin"},
+        "cwd": "/",
+        "parent": os.getpid(),
+        "cgroups": [],
+        "accounts": [],
+        "uid": 65534,
+    }
+    ignored = "trap '' HUP INT QUIT PIPE USR1 TERM; exec \"$@\""
+    done = subprocess.run(
+        ["/bin/sh", "-c", ignored, "sh", sys.executable, "-I", "-S", exec_program.__file__],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {line.split()[1] for line in done.stdout.splitlines()} == {"0" * 16}
+
+
 @pytest.mark.parametrize("state", ["/v", "/var/lib/barograph-jobs/0123456789ab", "/home/a" * 30])
 @pytest.mark.parametrize("job", ["a", "train-resnet50-2026-11-28-run-0017" * 4])
 def test_sockets_in_a_programs_temporary_directory_have_short_paths(state: str, job: str) -> None:

@@ -39,8 +39,20 @@ def main() -> None:
         sys.exit("the launcher has ended")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.umask(0o022)
+    _forget_signals()
     os.chdir(wanted["cwd"])
     os.execve(wanted["argv"][0], wanted["argv"], wanted["env"])  # noqa: S606 - no shell meant
+
+
+def _forget_signals() -> None:
+    """Give the program every signal as a shell would: what is ignored stays so beyond execve.
+
+    Python ignores SIGPIPE, the launcher SIGINT, and whoever started the platform by nohup or in a
+    script's background SIGHUP and SIGQUIT as well.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def _show_accounts(libc: ctypes.CDLL, accounts: list[list[str]]) -> None:

@@ -582,6 +582,9 @@ def test_references_are_expanded_in_the_files_order_as_kubernetes_does(
         assert {name: told[1][name] for name in wanted} == wanted
 
 
+POD_NAME = {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
 def test_references_are_expanded_for_a_folder_of_ones_own() -> None:
     def change(document) -> None:
         for role in ("PS", "Worker"):
@@ -591,6 +594,64 @@ def test_references_are_expanded_for_a_folder_of_ones_own() -> None:
 
     body = import_tfjob(tfjob(change), own_code=True).body
     assert (body["env"], body["args"]) == ({"A": "1", "B": "12"}, ["12", "$(B)"])
+
+
+@pytest.mark.parametrize(
+    ("env", "args", "named"),
+    [
+        ([{"name": "POD", "valueFrom": POD_NAME}], ["--id=$(POD)"], ["POD"]),
+        ([{"name": "POD", "valueFrom": POD_NAME}, {"name": "A", "value": "$(POD)"}], [], ["POD"]),
+        (
+            [],
+            ["--out=$(BAROGRAPH_OUTPUT_DIR)", "$(TF_CONFIG)"],
+            ["BAROGRAPH_OUTPUT_DIR", "TF_CONFIG"],
+        ),
+        ([{"name": "A", "value": "$(OF_A_SECRET)"}], [], ["OF_A_SECRET"]),
+    ],
+)
+def test_a_reference_that_only_the_pod_could_expand_is_named_for_a_folder_of_ones_own(
+    env: list, args: list, named: list
+) -> None:
+    def change(document) -> None:
+        del document["spec"]["tfReplicaSpecs"]["PS"]
+        container(document).update(env=env, args=args)
+        if named == ["OF_A_SECRET"]:
+            container(document)["envFrom"] = [{"secretRef": {"name": "s"}}]
+
+    with pytest.raises(NotImportableError) as refused:
+        import_tfjob(tfjob(change), own_code=True)
+    assert refused.value.can_go_without
+    for name, fault in zip(named, refused.value.faults, strict=True):
+        assert f"refers to $({name}), whose value only the pod knows" in fault
+    assert import_tfjob(tfjob(change), own_code=True, force=True).body["args"] == args
+
+
+def test_what_a_program_does_with_a_pipe_is_what_it_does_in_its_image(tmp_path: Path) -> None:
+    line = "yes | head -n 1; grep SigIgn /proc/self/status"
+    write({"worker": {"argv": ["sh", "-c", line], "env": [], "cwd": ""}}, tmp_path)
+    main = [sys.executable, str(tmp_path / "code/main.py")]
+    ran = subprocess.run(main, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["y", "SigIgn:", "0000000000000000"]
+    assert ran.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cd", "/x", "&&", "python3", "/x/a.py"], "'&&' is an argument here"),
+        (["python3", "/a.py", "|", "tee", "log"], "'|' is an argument here"),
+        (["python3", "/a.py", ">", "/dev/null", "2>&1"], "'2>&1' is an argument here"),
+        (["python3", "/a.py", "$HOME"], "'$HOME' stays as it is"),
+        (["python3", "/a.py", "--out=${DATA_DIR}/x"], "'--out=${DATA_DIR}/x' stays as it is"),
+        (["sh", "-c", "set -e\r\npython3 /a.py\r\n"], "Windows' line ends"),
+        (["sh", "-c", "cd /x && python3 a.py | tee $HOME/log"], ""),
+        (["python3", "/a.py", "--out=$(DATA_DIR)", "a|b", "$5", "--re=^a$"], ""),
+    ],
+)
+def test_words_that_only_a_shell_reads_are_noted(words: list[str], said: str) -> None:
+    notes = import_tfjob(tfjob(lambda d: container(d).update(command=words, args=[]))).notes
+    found = [note for note in notes if "argument here" in note or "stays" in note or "CRLF" in note]
+    assert any(said in note for note in found) if said else found == []
 
 
 NEEDED = {

@@ -6,16 +6,22 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from shared.packages.bounds import MAX_FAULTS, Bounds, PackageError, PackageRefused
 from shared.packages.inventory import Entry, Inventory, too_long, usable
 from shared.packages.tree import Kind, parts_of
 
-_LEFT_OUT = {"__pycache__", ".git", ".mypy_cache", ".pytest_cache", ".ipynb_checkpoints"}
+_LEFT_OUT = {"__pycache__", ".git", ".hg", ".svn", ".ipynb_checkpoints"} | {
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+}
 _OF_AN_ENVIRONMENT = ("pyvenv.cfg", "conda-meta/history")
 """The files that every virtual environment has, of venv or of conda."""
 _TOPS = ("code", "data")
+_MAX_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +36,19 @@ class Found:
 class Folder:
     """A folder that holds ``code`` and maybe ``data``; either may be a link to where it is.
 
+    Args:
+        folder: the folder.
+        bounds: how much a package may hold.
+        archive: the package to be made; one of before in the folder is not packed.
+
     Raises:
         PackageError: when there is no code.
     """
 
-    def __init__(self, folder: Path, bounds: Bounds) -> None:
+    def __init__(self, folder: Path, bounds: Bounds, archive: Path | None = None) -> None:
         if not (folder / "code").is_dir():
-            beside = "" if not any(folder.glob("*.py")) else "; its programs belong there"
-            raise PackageError(f"{folder} has no folder 'code'{beside}")
+            raise PackageError(f"{folder} has no folder 'code'{_meant(folder)}")
+        self._own = archive and archive.resolve()
         name = folder.resolve().name
         good = usable(name) and parts_of(name) and not too_long([name], bounds)
         self.name = name if good else "package"
@@ -79,7 +90,19 @@ class Folder:
                 yield Found(at, Entry(here, Kind.DIRECTORY))
                 links = [name for name in names if (at / name).is_symlink()]
                 for name in sorted([*files, *links]):
-                    yield from self._member(at / name, f"{here}/{name}")
+                    if not self._is_no_source(at, name, files):
+                        yield from self._member(at / name, f"{here}/{name}")
+
+    def _is_no_source(self, at: Path, name: str, beside: list[str]) -> bool:
+        """Return whether it is made of what is packed: compiled code, or the last package.
+
+        Compiled code without its source is a program of which there is nothing else.
+        """
+        if name.endswith(".pyc") and name.removesuffix("c") in beside:
+            return True
+        return (
+            self._own is not None and name == self._own.name and (at / name).resolve() == self._own
+        )
 
     def _member(self, path: Path, name: str) -> Iterator[Found]:
         try:
@@ -89,8 +112,6 @@ class Folder:
             return
         if stat.S_ISLNK(status.st_mode):
             yield Found(path, Entry(name, Kind.LINK, target=self._target(path, name)))
-        elif name.endswith(".pyc"):
-            return
         elif stat.S_ISREG(status.st_mode):
             if not os.access(path, os.R_OK):
                 self._fault(f"{name!r}: cannot be read")
@@ -122,6 +143,18 @@ class Folder:
         self.faults.append(fault)
         if len(self.faults) >= MAX_FAULTS:
             raise PackageRefused([])
+
+
+def _meant(folder: Path) -> str:
+    """The advice for a folder that is none of a job, from what it holds."""
+    if any(folder.glob("*.py")):
+        return "; its programs belong there"
+    below = sorted(path.name for path in islice(folder.glob("*"), _MAX_LOOKED_AT) if path.is_dir())
+    named = next((name for name in below if name.lower() == "code"), None)
+    if named:
+        return f"; {named!r} is another name to Linux"
+    job = next((name for name in below if (folder / name / "code").is_dir()), None)
+    return f"; {str(folder / job)!r} has one" if job else ""
 
 
 def _check_tops(folder: Path) -> None:

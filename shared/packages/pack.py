@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import secrets
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,22 +50,30 @@ def pack(folder: Path, archive: Path, bounds: Bounds | None = None) -> Packed:
     """
     limits = bounds or Bounds()
     inventory = Inventory(limits)
-    members = Folder(folder, limits).add_to(inventory)
+    _check_target(archive)
+    members = Folder(folder, limits, archive).add_to(inventory)
     inventory.reached(0)
+    # Beside it, so that what was there before stays until the new one is whole.
+    partial = archive.with_name(f".{archive.name[:200]}.{secrets.token_hex(4)}.partial")
     try:
-        stream = _write(archive, members)
-        size = archive.stat().st_size
+        stream = _write(partial, members)
+        size = partial.stat().st_size
         inventory.packed_to(size, stream)
+        with partial.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        partial.replace(archive)
     except OSError as error:
-        archive.unlink(missing_ok=True)
         raise PackageError(f"cannot be packed: {error}") from error
-    except PackageError:
-        archive.unlink()
-        raise
-    with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    finally:
+        partial.unlink(missing_ok=True)
     files = sum(member.entry.kind is not Kind.DIRECTORY for member in members)
     return Packed(archive, digest, size, files)
+
+
+def _check_target(archive: Path) -> None:
+    """A pipe or a device is no place for it: it is read again, and moved to its name."""
+    if archive.exists() and not archive.is_file():
+        raise PackageError(f"{archive} is no file that a package could be written to")
 
 
 def _write(archive: Path, members: Sequence[Found]) -> int:
@@ -90,4 +99,10 @@ def _add(tar: tarfile.TarFile, member: Found) -> None:
         return
     info.size = entry.size
     with member.path.open("rb") as file:
-        tar.addfile(info, file)
+        try:
+            tar.addfile(info, file)
+        except OSError as error:
+            if error.errno is not None:
+                raise  # of the disk, not tarfile's own for a file that ends early
+            text = f"{entry.name!r} changed while it was packed: pack it when it is at rest"
+            raise PackageError(text) from error

@@ -139,6 +139,7 @@ class Archive:
 
 
 _PROGRAMS = {".py", ".ipynb", ".sh"}
+_JOB_FILES = {".yaml", ".yml", ".json"}
 
 
 @contextmanager
@@ -146,6 +147,9 @@ def opened(path: Path, bounds: Bounds) -> Iterator[Archive]:
     """The archive; whatever a broken one raises while it is read is a refusal."""
     if path.suffix.lower() in _PROGRAMS:
         reason = f"{path.name} is a program, not a package: put it into FOLDER/code, give FOLDER"
+        raise PackageRefused([reason])
+    if path.suffix.lower() in _JOB_FILES:
+        reason = f"{path.name} is a job's file, not a package: tshell submit FOLDER -f {path.name}"
         raise PackageRefused([reason])
     other = _other_kind(path)
     if other:

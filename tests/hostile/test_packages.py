@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from services.client.tshell.checking import scripts_with_windows_ends
 from shared.packages import (
     Bounds,
+    Inventory,
     PackageError,
     PackageRefused,
     check,
@@ -403,6 +404,87 @@ def test_scripts_that_an_editor_of_windows_saved_are_named(digits: Path) -> None
     (digits / "code/tools/run.sh").write_bytes(b"#!/bin/bash\r\npython3 train.py\r\n")
     (digits / "code/tools/good.sh").write_bytes(b"#!/bin/bash\nprintf '\\r'\n")
     assert scripts_with_windows_ends(digits / "code") == ["code/tools/run.sh"]
+
+
+@pytest.fixture
+def programs(digits: Path) -> Path:
+    """Programs beside their compiled code, and one of which there is only that."""
+    code = digits / "code"
+    (code / "open").mkdir()
+    for name in ("open/a.py", "open/a.pyc", "closed.pyc", "open/__pycache__/a.cpython-311.pyc"):
+        (code / name).parent.mkdir(exist_ok=True)
+        (code / name).write_bytes(b"x")
+    return digits
+
+
+def _packed_names(path: Path, out: Path) -> set[str]:
+    unpack(path, out)
+    return {each.name for each in out.rglob("*") if each.is_file()}
+
+
+def test_compiled_code_is_packed_where_it_is_all_there_is(programs: Path, tmp_path: Path) -> None:
+    path = pack(programs, tmp_path / "p.tar.gz").path
+    names = _packed_names(path, tmp_path / "out")
+    assert {name for name in names if name.endswith(".pyc")} == {"closed.pyc"}
+
+
+@pytest.mark.parametrize("name", [".git", ".hg", ".svn", ".ruff_cache", ".mypy_cache"])
+def test_what_tools_keep_for_themselves_is_not_packed(
+    digits: Path, tmp_path: Path, name: str
+) -> None:
+    (digits / "code" / name).mkdir()
+    (digits / "code" / name / "kept").write_text("x")
+    path = pack(digits, tmp_path / "p.tar.gz").path
+    assert "kept" not in _packed_names(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("place", ["code/digits.tar.gz", "data/digits.tar.gz"])
+def test_packing_into_the_folder_itself_can_be_repeated(digits: Path, place: str) -> None:
+    digests = {pack(digits, digits / place).sha256 for _ in range(3)}
+    assert len(digests) == 1
+    assert not [*digits.rglob("*.partial")]
+
+
+def test_a_package_of_before_stays_where_the_new_one_cannot_be_made(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = pack(digits, tmp_path / "p.tar.gz")
+    before = good.path.read_bytes()
+    log = digits / "code/train.log"
+    log.write_bytes(b"x" * 1000)
+
+    def emptied(*_: object) -> None:
+        log.write_bytes(b"")
+
+    monkeypatch.setattr(Inventory, "reached", emptied)
+    with pytest.raises(PackageError, match=r"'digits/code/train\.log' changed while"):
+        pack(digits, good.path)
+    assert good.path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["p.tar.gz"]
+
+
+def test_a_pipe_or_a_device_is_neither_waited_for_nor_replaced(
+    digits: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    for target in (Path("/dev/null"), tmp_path / "fifo", tmp_path / "folder"):
+        with pytest.raises(PackageError, match="is no file that a package could be written to"):
+            pack(digits, target)
+    assert Path("/dev/null").is_char_device()
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_a_folder_that_is_not_the_one_meant_is_told_which_is(digits: Path) -> None:
+    assert "'digits' has one" in check(digits.parent)[0].replace(f"{digits.parent}/", "")
+    (digits / "code").rename(digits / "Code")
+    assert "'Code' is another name" in check(digits)[0]
+
+
+@pytest.mark.parametrize("name", ["job.yaml", "tfjob.YML", "job.json"])
+def test_a_jobs_file_in_place_of_its_folder_is_told_as_that(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("main: main.py")
+    assert f"tshell submit FOLDER -f {name}" in _refused(tmp_path / name)
 
 
 def test_a_zip_is_named(tmp_path: Path) -> None:

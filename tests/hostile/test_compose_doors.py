@@ -18,6 +18,7 @@ import yaml
 from shared.embedded.object_store import find_server
 from shared.embedded.process import OwnedProcess, accepts, free_ports, wait_until
 from shared.storage import S3Store
+from tests.waiting import LIMIT_S
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -73,7 +74,7 @@ class Store:
             log=directory / "log",
             cwd=directory,
         )
-        wait_until(lambda: accepts(self.port), 60, "S3", alive=self.process.alive)
+        wait_until(lambda: accepts(self.port), LIMIT_S, "S3", alive=self.process.alive)
 
     def _filled(self, text: str) -> str:
         return re.sub(r"\$\{(\w+)(?::\?[^}]*)?\}", lambda found: self.values[found[1]], text)
@@ -145,6 +146,14 @@ def test_what_is_published_wants_a_token(values: dict[str, str]) -> None:
         assert len(values[found[1]]) >= 32
     for told in COMPOSE["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in told.get("ports", ()))
+
+
+def test_packages_are_uploaded_where_people_on_this_machine_reach_the_object_store() -> None:
+    told = COMPOSE["services"]
+    given = told["client"]["environment"]["BAROGRAPH_CLIENT_S3_PUBLIC_URL"]
+    url = re.fullmatch(r"\$\{S3_PUBLIC_URL:-http://(.*)\}", given)
+    assert url
+    assert told["s3"]["ports"] == [f"{url[1]}:8333"]
 
 
 def test_other_users_of_the_machine_read_no_key_of_it(

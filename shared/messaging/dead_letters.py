@@ -69,7 +69,7 @@ class DeadLetters:
 
     def look(self, queue: str, limit: int = 20) -> list[DeadLetter]:
         """The oldest ``limit`` dead letters of a work queue; they stay where they are."""
-        letters = []
+        letters, newest = [], 0
         with self._channel() as channel:
             if _count(channel, dead_letter_name(queue)) is None:
                 return []
@@ -78,7 +78,8 @@ class DeadLetters:
                 if method is None:
                     break
                 letters.append(_letter(queue, properties, body))
-            # Closing the channel gives all of them back.
+                newest = method.delivery_tag
+            _give_back(channel, newest)
         return letters
 
     def replay(self, queue: str, message_id: str | None = None) -> int:
@@ -91,13 +92,14 @@ class DeadLetters:
             Unroutable: the work queue does not exist. What was set aside of a sample stream has
                 none: its place in the stream is gone.
         """
-        replayed = 0
+        replayed = left = 0
         with self._channel() as channel:
             if _count(channel, dead_letter_name(queue)) is None:
                 return 0
             channel.confirm_delivery()
             for method, properties, body in _present(channel, dead_letter_name(queue)):
                 if message_id not in (None, properties.message_id):
+                    left = method.delivery_tag
                     continue
                 headers = dict(properties.headers or {})
                 headers |= _origin(queue, headers)
@@ -113,6 +115,7 @@ class DeadLetters:
                     raise Unroutable(f"there is no queue {queue!r} to send it to") from None
                 channel.basic_ack(method.delivery_tag)
                 replayed += 1
+            _give_back(channel, left)
         return replayed
 
     @contextmanager
@@ -187,6 +190,16 @@ def _count(channel: BlockingChannel, queue: str) -> int | None:
         if error.reply_code == _NOT_FOUND:
             return None
         raise
+
+
+def _give_back(channel: BlockingChannel, newest: int) -> None:
+    """Give back what was taken up to this delivery, before the channel closes.
+
+    Closing does so, too, but a moment later: whoever looks next would miss them.
+    """
+    if newest:
+        channel.basic_nack(newest, multiple=True, requeue=True)
+        channel.basic_qos()  # It is answered when what was sent before it has been done.
 
 
 def _present(channel: BlockingChannel, queue: str) -> Iterator[tuple[Any, Any, bytes]]:

@@ -35,5 +35,6 @@ def test_a_dead_letter_is_counted_shown_and_replayed(
     soon(lambda: letters.counts()["task.jobs"] == 1, "it again: looking does not take it away")
 
     assert letters.replay("task.jobs", message_id="another") == 0
+    soon(lambda: letters.counts()["task.jobs"] == 1, "it again: it was not the one")
     assert letters.replay("task.jobs") == 1
     soon(lambda: len(pair.refused()) == 2, "a second refusal")

@@ -18,6 +18,7 @@ from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports, wait_unt
 from shared.messaging import BrokerUnavailable, Bus, Unroutable
 from shared.topology import Principal
 from tests.brokers import BrokerUnderTest
+from tests.waiting import LIMIT_S
 
 ALERTING = {
     "group_wait_s": 0,
@@ -125,5 +126,5 @@ class Desk:
     def mails(self, words: str) -> list[EmailMessage]:
         return [mail for mail in self.mailbox.messages() if words in str(mail["subject"])]
 
-    def until(self, condition: Any, what: str, timeout_s: float = 120) -> None:
-        wait_until(condition, timeout_s, what, alive=lambda: True)
+    def until(self, condition: Any, what: str) -> None:
+        wait_until(condition, LIMIT_S, what, alive=lambda: True)

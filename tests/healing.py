@@ -27,12 +27,12 @@ from shared.embedded.stack import MODULES, Stack
 from shared.messaging import Bus
 from shared.settings import host_name
 from shared.topology import Principal
+from tests.waiting import LIMIT_S
 
 CAPACITY_BYTES = 1_000_000
 STEP_S = 2
 DISK, PROGRAM = "df.bytes.used.percent", "proc.cpu.used.percent"
 _PARTS = ("detector", "predictor", "healer", "agent")
-_TIMEOUT_S = 300
 _OLD_S = 86_400
 
 
@@ -253,7 +253,7 @@ class Machine:
         return found[0]
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        wait_until(lambda: bool(condition()), _TIMEOUT_S, what, alive=lambda: True)
+        wait_until(lambda: bool(condition()), LIMIT_S, what, alive=lambda: True)
 
 
 def text_of(mail: EmailMessage) -> str:

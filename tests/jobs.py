@@ -34,6 +34,7 @@ from shared.storage import S3Store
 from shared.topology import Principal, subscriptions
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
+from tests.waiting import LIMIT_S
 
 _run = f"{os.getpid()}"
 _numbers = itertools.count(1)
@@ -88,7 +89,7 @@ class JobPlatform:
             service.bus.wait_ready()
         self.start_task()
         # Queues are declared while connecting; a publish before that would be unroutable.
-        self.until(self._reachable, 20, "the services' queues")
+        self.until(self._reachable, "the services' queues")
 
     def start_task(self) -> None:
         self.task = build_task(self.settings)
@@ -140,27 +141,27 @@ class JobPlatform:
         self.store.put("barograph", f"packages/{name}", archive)
         return f"barograph:packages:{name}"
 
-    def wait_for(self, job_id: str, kind: str, timeout_s: float = 60) -> Any:
+    def wait_for(self, job_id: str, kind: str) -> Any:
         """The first event of this kind, e.g. ``job.running``."""
 
         def found() -> list[JobEvent]:
             return [e for e in self.told(job_id) if kind == e.TYPE]
 
-        self.until(lambda: bool(found()), timeout_s, f"{kind} of {job_id}", job_id)
+        self.until(lambda: bool(found()), f"{kind} of {job_id}", job_id)
         return found()[0]
 
-    def wait_end(self, job_id: str, timeout_s: float = 60) -> Any:
+    def wait_end(self, job_id: str) -> Any:
         """The terminal event."""
 
         def ends() -> list[JobEvent]:
             return [e for e in self.told(job_id) if e.state.terminal and e.TYPE != "job.removed"]
 
-        self.until(lambda: bool(ends()), timeout_s, f"end of {job_id}", job_id)
+        self.until(lambda: bool(ends()), f"end of {job_id}", job_id)
         return ends()[0]
 
-    def wait_log(self, job_id: str, text: str, timeout_s: float = 60) -> None:
+    def wait_log(self, job_id: str, text: str) -> None:
         """Until a live log event holds ``text``."""
-        self.until(lambda: text in self.live(job_id), timeout_s, f"{text!r} in the log", job_id)
+        self.until(lambda: text in self.live(job_id), f"{text!r} in the log", job_id)
 
     def told(self, job_id: str) -> list[JobEvent]:
         """This job's events in order of their sequence, each once."""
@@ -186,11 +187,9 @@ class JobPlatform:
         seen = LocalRuntime(self.settings.work_dir).observe()
         return [o.key for o in seen if o.job_id == job_id and o.alive]
 
-    def until(
-        self, condition: Callable[[], bool], timeout_s: float, what: str, job_id: str = ""
-    ) -> None:
+    def until(self, condition: Callable[[], bool], what: str, job_id: str = "") -> None:
         """Wait for a condition, and tell what was seen when it does not come."""
-        patience = Patience(timeout_s)
+        patience = Patience(LIMIT_S)
         while not condition():
             if patience.is_over():
                 seen = [(e.TYPE, e.reason) for e in self.told(job_id)]

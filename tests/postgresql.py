@@ -66,7 +66,7 @@ class PrivatePostgres:
         """Return whether it lets somebody in: it listens before it does."""
         url = self.url(next(iter(self._passwords))).replace("+psycopg", "")
         try:
-            psycopg.connect(url, connect_timeout=5).close()
+            psycopg.connect(url, connect_timeout=60).close()
         except psycopg.OperationalError:
             return False
         return True

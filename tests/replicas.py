@@ -13,8 +13,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 from shared.embedded.process import LOOPBACK, OwnedProcess, free_ports, wait_until
-
-_PATIENCE_S = 300.0
+from tests.waiting import LIMIT_S
 
 
 @dataclass
@@ -35,7 +34,7 @@ class Replica:
         """Return what it answers; nothing where it does not, or is not well."""
         try:
             with urllib.request.urlopen(
-                f"http://{LOOPBACK}:{self.health}/{page}", timeout=2
+                f"http://{LOOPBACK}:{self.health}/{page}", timeout=60
             ) as answer:
                 told: bytes = answer.read()
                 return told
@@ -69,7 +68,7 @@ class Replicas:
             found[:] = [replica for replica in self.running if replica.leads()]
             return len(found) == 1 and found[0].ready()
 
-        wait_until(one_leads, _PATIENCE_S, f"a leader of {self._service}", alive=lambda: True)
+        wait_until(one_leads, LIMIT_S, f"a leader of {self._service}", alive=lambda: True)
         return found[0]
 
     def kill_leader(self) -> None:
@@ -90,7 +89,7 @@ class Replicas:
             self.running.append(leader)
         # It finds that its term is over, and ends.
         wait_until(
-            lambda: not leader.process.alive(), _PATIENCE_S, "the deposed one's end", alive=_always
+            lambda: not leader.process.alive(), LIMIT_S, "the deposed one's end", alive=_always
         )
         assert leader.process.exit_code == 0, leader.process.log_tail()
         self._replace(leader)
@@ -100,7 +99,7 @@ class Replicas:
         for old in list(self.running):
             new = self._started()
             self.running.append(new)
-            wait_until(new.ready, _PATIENCE_S, "a replica", alive=_always)
+            wait_until(new.ready, LIMIT_S, "a replica", alive=_always)
             old.process.stop(60)
             self.running.remove(old)
 

@@ -1,6 +1,7 @@
 """Waiting in tests: for a condition, never for a time.
 
-The limits are seconds of an idle machine: a busy one takes longer and fails nothing.
+The limit is there for what never comes, and makes no test slower: it is one for all, long, and in
+seconds of an idle machine, so that a busy one takes longer and fails nothing.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from typing import TypeVar
 
 from shared.embedded.patience import Patience
 
+LIMIT_S = 600.0
+
 _T = TypeVar("_T")
 
 
 def eventually(
-    read: Callable[[], _T], what: str, timeout_s: float = 120, pause_s: float = 0.1
+    read: Callable[[], _T], what: str, timeout_s: float = LIMIT_S, pause_s: float = 0.1
 ) -> _T:
     """Read until it gives something true; AssertionError with ``what`` when it never does."""
     patience = Patience(timeout_s)

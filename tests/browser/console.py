@@ -15,8 +15,9 @@ from shared.topology import Principal
 from tests.alert_desk import ALERTING, alarm, published
 from tests.browser.test_page import Browser, until
 from tests.remote_write import V1, compressed, request_1
+from tests.waiting import LIMIT_S
 
-WAIT_S = 120
+WAIT_S = LIMIT_S
 
 
 class Console:

@@ -234,9 +234,9 @@ def test_a_list_that_is_open_shows_a_new_alert_by_itself(browser: Browser, door:
     assert "No alert matches" in browser.text()
     series = {"host": "fresh-1", "item": "cpu.user"}
     door.hear(changed(1, "firing", alert_id=an_id("fresh"), series=series))
-    until(lambda: "fresh-1" in browser.text(), 20)
+    until(lambda: "fresh-1" in browser.text())
     door.hear(changed(2, "resolved", alert_id=an_id("fresh"), series=series, outcome="it fell"))
-    until(lambda: "it fell" in browser.text(), 20)
+    until(lambda: "it fell" in browser.text())
 
 
 def test_the_wall_is_read_from_afar_is_live_and_says_when_it_is_not(
@@ -260,7 +260,6 @@ def test_the_wall_is_read_from_afar_is_live_and_says_when_it_is_not(
         lambda: (
             browser.run("return document.querySelector('.tiles .bad strong').textContent") != before
         ),
-        20,
     )
     browser.run("window.fetch = () => Promise.reject(new Error('away')); return 1")
-    until(lambda: browser.count("#wall.stale") == 1, 20)
+    until(lambda: browser.count("#wall.stale") == 1)

@@ -104,7 +104,7 @@ def test_what_cannot_be_silenced_is_said_and_what_was_typed_stays(console: Conso
     console.fill("hours", "2")
     console.fill("reason", "x")
     console.press("Preview")
-    until(lambda: console.browser.count(".fault") > 0, 20)
+    until(lambda: console.browser.count(".fault") > 0)
     assert console.browser.run("return document.querySelector('textarea').value") == 'host=~"["'
 
 
@@ -159,12 +159,12 @@ def test_a_series_is_found_and_shown_as_its_models_see_it(console: Console) -> N
     line = "return document.querySelector('svg.plot polyline.value').points.length"
     assert browser.run(line) > 90, "hourly means of four days, then the values of the last hours"
     browser.run("[...document.querySelectorAll('nav.ways a')][1].click()")
-    until(lambda: "from=" in browser.run("return location.href"), 20)
+    until(lambda: "from=" in browser.run("return location.href"))
     assert 2 < browser.run(line) < 70
     browser.open(whole)
     console.fill("threshold", "55")
     console.press("Try it")
-    until(lambda: "With 55 % it would have fired" in browser.text(), 20)
+    until(lambda: "With 55 % it would have fired" in browser.text())
 
 
 def test_a_series_is_a_table_for_programs(console: Console) -> None:
@@ -217,11 +217,11 @@ def test_a_folder_is_submitted_from_the_page_and_its_result_is_there(
     browser.picture(tmp_path / "plan-light.png")
     console.press("Submit")
     until(lambda: "succeeded" in browser.text(), WAIT_S)
-    until(lambda: "model/w.txt" in browser.text(), 20)
+    until(lambda: "model/w.txt" in browser.text())
     browser.picture(tmp_path / "job-light.png")
     assert browser.run("return document.querySelector('a[download]').href").endswith("model/w.txt")
     console.press_link("Run again…")
-    until(lambda: browser.count("input[name=main][value='train.py']") == 1, 20)
+    until(lambda: browser.count("input[name=main][value='train.py']") == 1)
 
 
 def test_a_machines_page_says_what_costs_it_points_hour_by_hour(console: Console) -> None:
@@ -232,7 +232,7 @@ def test_a_machines_page_says_what_costs_it_points_hour_by_hour(console: Console
     assert "What lowers the score" in text
     assert "sys.ntpd.offset is 3" in text
     console.press_link("Metrics")
-    until(lambda: console.browser.count("main tbody tr") == 2, 20)
+    until(lambda: console.browser.count("main tbody tr") == 2)
     assert _shows(console, "/machines/h2", "health has not been reported yet", "too many")
 
 

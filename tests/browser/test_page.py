@@ -19,7 +19,7 @@ from tests.brokers import BrokerUnderTest
 from tests.browser.axe import violations
 from tests.conftest import ObjectStoreUnderTest
 from tests.doors import job_door
-from tests.waiting import eventually
+from tests.waiting import LIMIT_S, eventually
 
 PROGRAM = """import os, time
 print("the first line", flush=True)
@@ -63,7 +63,7 @@ class Browser:
         self._session = ""
 
     def start(self) -> None:
-        until(self._answers, 20)
+        until(self._answers)
         options = {
             "goog:chromeOptions": {"args": list(FLAGS)},
             "goog:loggingPrefs": {"browser": "ALL"},
@@ -147,7 +147,7 @@ class Browser:
             return False
 
 
-def until(condition: Callable[[], object], timeout_s: float) -> None:
+def until(condition: Callable[[], object], timeout_s: float = LIMIT_S) -> None:
     eventually(condition, "what the page is to show", timeout_s)
 
 
@@ -180,7 +180,11 @@ def test_a_folder_is_submitted_followed_and_seen_in_the_browser(
         assert handed.returncode == 0, handed.stderr
         job_id = json.loads(handed.stdout)["job_id"]
         door.platform.until(
-            lambda: "the first line" in door.tshell("logs", job_id).stdout, 40, "the first line"
+            lambda: "the first line" in door.tshell("logs", job_id).stdout, "the first line"
+        )
+        # The lines of a member and what its job is come over two queues.
+        door.platform.until(
+            lambda: door.tshell("status", job_id).stdout.startswith("running"), "its running"
         )
         try:
             browser.start()
@@ -191,7 +195,7 @@ def test_a_folder_is_submitted_followed_and_seen_in_the_browser(
             typed = "const s = document.getElementById('log-search'); s.value = 'THE FIRST';"
             browser.run(f"{typed} s.dispatchEvent(new Event('input'))")
             visible = "return document.getElementById('log').innerText.trim()"
-            until(lambda: browser.run(visible).endswith("the first line"), 15)
+            until(lambda: browser.run(visible).endswith("the first line"))
             assert "line 1" not in browser.run(visible)
             assert browser.count("svg rect.running") == 2, "the job's bar and its member's"
             _a_bar_of_the_timeline_leads_to_its_place_in_the_log(browser)

@@ -88,7 +88,7 @@ def test_a_deleted_worker_is_replaced_and_all_get_the_next_epoch(
     (worker,) = [p for p in platform.pods(job_id) if "worker-1" in p.metadata.name]
     platform.kube.core.delete_namespaced_pod(worker.metadata.name, platform.namespace)
     platform.wait_for(job_id, "job.retrying")
-    platform.until(lambda: _runs_again(platform, job_id), 90, "the next epoch", job_id)
+    platform.until(lambda: _runs_again(platform, job_id), "the next epoch", job_id)
     platform.end_pod(job_id, 0, "chief")
     assert platform.wait_end(job_id).state is JobState.SUCCEEDED
 
@@ -109,7 +109,7 @@ def test_a_lost_node_costs_its_members_and_not_the_job(
     kwok_nodes.lose(worker.spec.node_name)
     retrying = platform.wait_for(job_id, "job.retrying", timeout_s=180)
     assert retrying.failure_class is FailureClass.INFRASTRUCTURE
-    platform.until(lambda: _runs_again(platform, job_id), 90, "the next epoch", job_id)
+    platform.until(lambda: _runs_again(platform, job_id), "the next epoch", job_id)
     platform.end_pod(job_id, 0, "worker-0")
     assert platform.wait_end(job_id).state is JobState.SUCCEEDED
 
@@ -137,9 +137,9 @@ def test_a_request_that_can_never_fit_is_refused_naming_the_largest_node(
     platform: ClusterJobs, kwok_nodes: FakeNodes
 ) -> None:
     names = kwok_nodes(2, cpu="4", memory="16Gi")
-    platform.until(lambda: _planned(platform), 30, "sight of the nodes")
+    platform.until(lambda: _planned(platform), "sight of the nodes")
     platform.submit(PACKAGE, resources={"cpu": 100, "memory": "1Ti"})
-    platform.until(lambda: bool(platform.refusals), 30, "the refusal")
+    platform.until(lambda: bool(platform.refusals), "the refusal")
     faults = {f.field: f.problem for f in platform.refusals[0].faults}
     assert set(faults) == {"resources.cpu", "resources.memory"}
     assert "the largest node has 4" in faults["resources.cpu"]

@@ -146,7 +146,7 @@ def test_a_queued_cluster_waits_for_kueue_runs_when_admitted_and_survives_preemp
     )
     assert again[0].spec.suspend
     kueue.suspend(again[0], suspended=False)
-    platform.until(lambda: _runs_last(platform, job_id), 120, "the next incarnations", job_id)
+    platform.until(lambda: _runs_last(platform, job_id), "the next incarnations", job_id)
     platform.end_pod(job_id, 0, "all-0")
     assert platform.wait_end(job_id).state is JobState.SUCCEEDED
     eventually(lambda: platform.nothing_left(job_id), "removal of everything")

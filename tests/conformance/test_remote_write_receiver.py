@@ -397,7 +397,10 @@ _series = st.tuples(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(found=st.lists(_series, max_size=8))
 def test_what_is_sent_is_what_is_written(sender: Sender, found: list[Series]) -> None:
     sender.streams.batches.clear()

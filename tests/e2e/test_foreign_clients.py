@@ -21,6 +21,7 @@ from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
 from tests.foreign import run_node
 from tests.jobs import JobPlatform
+from tests.waiting import LIMIT_S
 
 _DOCUMENT = json.loads(
     (Path(__file__).parents[2] / "docs" / "reference" / "asyncapi.json").read_text()
@@ -85,7 +86,7 @@ def test_a_job_published_by_amqp_publish_a_hundred_times_runs_once(platform: Job
     end = platform.wait_end("amqp-tools-1")
     assert end.state is JobState.SUCCEEDED
     settled = _queue_empty(platform.broker, "task.jobs")
-    platform.until(settled, 30, "the last of the hundred", "amqp-tools-1")
+    platform.until(settled, "the last of the hundred", "amqp-tools-1")
     kinds = [event.TYPE for event in platform.told("amqp-tools-1")]
     assert kinds == ["job.accepted", "job.starting", "job.running", "job.succeeded"]
     assert platform.stored_log("amqp-tools-1") == "ran\n"
@@ -118,10 +119,10 @@ def test_a_malformed_job_is_answered_with_every_fault_and_kept(platform: JobPlat
     def refused() -> bool:
         return any(r.job_id == "broken-1" for r in platform.refusals)
 
-    platform.until(refused, 30, "the refusal")
+    platform.until(refused, "the refusal")
     answer = next(r for r in platform.refusals if r.job_id == "broken-1")
     assert {f.field for f in answer.faults} == {"name", "package", "workers", "main"}
-    platform.until(lambda: letters.counts()["task.jobs"] >= 1, 30, "the dead letter")
+    platform.until(lambda: letters.counts()["task.jobs"] >= 1, "the dead letter")
     assert any(letter.body.decode().startswith(body[:20]) for letter in letters.look("task.jobs"))
 
 
@@ -161,7 +162,7 @@ def test_a_subscriber_with_a_pattern_receives_the_alerts_it_wants(
     command += ["-r", "alert.*.critical.#", "-x", "-c", "2", str(keep)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as subscriber:
         try:
-            patience = Patience(60)
+            patience = Patience(LIMIT_S)
             number = 0
             # Its binding appears when it appears: publish until it has what it came for.
             while subscriber.poll() is None and not patience.is_over():

@@ -28,6 +28,7 @@ from shared.messaging import Bus
 from shared.packages import pack
 from shared.storage import S3Store
 from shared.topology import Principal
+from tests.waiting import LIMIT_S
 
 JOBS, FAILING = 200, 20
 HOSTS, ITEMS, POINTS, PER_BATCH = 10, 100, 1000, 1000
@@ -48,7 +49,6 @@ print("the last line of", sys.argv[2], flush=True)
 sys.exit(3 if sys.argv[2].startswith("bad") else 0)
 """
 SOURCE = "simulated"
-_TIMEOUT_S = 600
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def _verdict(event: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
-    wait_until(condition, _TIMEOUT_S, what, alive=lambda: True)
+    wait_until(condition, LIMIT_S, what, alive=lambda: True)
 
 
 def _drained(stack: Stack, queue: str) -> bool:
@@ -205,7 +205,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_everything_is_killed_once(tmp_pat
         names = _submit_jobs(stack, tmp_path, runs)
         _disturb(stack, lambda: len(ended()))
         _until(lambda: len(ended()) == JOBS, "the end of every job")
-        samples.join(_TIMEOUT_S)
+        samples.join()
 
         def seen() -> set[tuple[Any, ...]]:
             # The node agent's own machine has much to say in such a storm.

@@ -25,6 +25,7 @@ from shared.topology import Principal
 from tests.brokers import BrokerUnderTest
 from tests.conftest import ObjectStoreUnderTest
 from tests.jobs import JobPlatform
+from tests.waiting import LIMIT_S
 
 _MESSAGES = 10_000
 _FINAL = ("handled", "duplicate", "rejected", "declined")
@@ -124,13 +125,13 @@ def test_every_mutated_message_is_handled_or_dead_lettered(
     operator = Bus(broker.url("operator"), Principal.OPERATOR)
     operator.start()
     operator.wait_ready()
-    operator.publish_prepared(outgoing, timeout_s=120)
+    operator.publish_prepared(outgoing, timeout_s=600)
     operator.stop()
 
     def all_settled() -> bool:
         return all(_settled(q) - before[q] >= sent[q] for q in queues)
 
-    wait_until(all_settled, 180, "the last message", alive=lambda: True)
+    wait_until(all_settled, LIMIT_S, "the last message", alive=lambda: True)
     for queue in queues:
         rejected = _count(queue, "rejected") - rejected_before[queue]
         expected = dead_before.get(queue, 0) + rejected
@@ -140,7 +141,7 @@ def test_every_mutated_message_is_handled_or_dead_lettered(
             # confirmation was late is sent again, so that there may be more.
             return letters.counts()[queue] >= expected
 
-        wait_until(all_kept, 30, "every rejected message, kept,", alive=lambda: True)
+        wait_until(all_kept, LIMIT_S, "every rejected message, kept,", alive=lambda: True)
         assert rejected > sent[queue] / 2
     job_id = platform.submit(platform.package("print('still here')\n"))
     assert platform.wait_end(job_id).state == "succeeded"

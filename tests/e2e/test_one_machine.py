@@ -49,7 +49,7 @@ def test_a_killed_supervisor_takes_all_with_it_and_what_comes_up_again_leaves_no
 
     os.kill(read_stack_file(state).supervisor_pid, signal.SIGKILL)
 
-    eventually(lambda: processes_of(state) == [], "nothing of it is left", 30)
+    eventually(lambda: processes_of(state) == [], "nothing of it is left")
     again = barograph("up", state)
     assert again.returncode == 0, f"it does not start again on the same files: {again.stderr}"
 

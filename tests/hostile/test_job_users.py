@@ -351,4 +351,4 @@ def test_launchers_that_cannot_be_started_take_no_descriptors(
     for _ in range(3):
         with pytest.raises(RuntimeUnavailable):
             runtime.start(JobSubmit.model_validate(values), [member])
-    assert len([*Path("/proc/self/fd").iterdir()]) == len(before)
+    assert len([*Path("/proc/self/fd").iterdir()]) <= len(before)

@@ -163,7 +163,9 @@ def test_a_poisonous_body_costs_its_message_alone(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(table=TABLES, body=st.binary(max_size=60), name=st.binary(max_size=255))
 def test_any_message_is_settled_and_a_good_one_after_it_is_handled(

@@ -24,7 +24,11 @@ from services.healer.notify.channels.http import post
 
 @contextmanager
 def answering(*parts: bytes, drip: bytes = b"") -> Iterator[str]:
-    """A server that says ``parts`` to each connection, then ``drip`` again and again."""
+    """A server that says ``parts`` to each connection, then ``drip`` again and again.
+
+    It is deaf to what it is told, but takes it until the other side ends the connection: one that
+    is closed before all was read is reset, and with it goes an answer on its way.
+    """
     over = threading.Event()
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -36,12 +40,13 @@ def answering(*parts: bytes, drip: bytes = b"") -> Iterator[str]:
                 return
             with connection:
                 try:
-                    connection.settimeout(0.2)
+                    connection.settimeout(60)
                     for part in parts:
                         connection.sendall(part)
                     while drip and not over.wait(0.05):
                         connection.sendall(drip)
-                    while not drip and connection.recv(65536):
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(65536):
                         pass
                 except OSError:
                     pass

@@ -47,16 +47,16 @@ def test_an_incident_that_three_services_tell_of_is_one_story_on_its_page(
             return lambda: all(words in http.get(path).text for words in wanted)
 
         publish(broker, Principal.PREDICTOR, predicted())
-        door.platform.until(shows("/forecasts", "df.bytes.used.percent"), 60, "the forecast")
+        door.platform.until(shows("/forecasts", "df.bytes.used.percent"), "the forecast")
         publish(broker, Principal.DETECTOR, anomaly())
         publish(broker, Principal.HEALER, changed(1, "firing"), action(1, "running"), verified())
         incident = f"/alerts/{ALERT}"
         story = ("predicted", "anomaly", "firing critical", "action running", "it helped")
-        door.platform.until(shows(incident, *story), 60, "the story so far")
+        door.platform.until(shows(incident, *story), "the story so far")
         publish(broker, Principal.DETECTOR, cleared())
         publish(broker, Principal.PREDICTOR, withdrawn())
         publish(broker, Principal.HEALER, changed(2, "resolved", outcome="the disk was cleaned"))
-        door.platform.until(shows(incident, "the disk was cleaned", "averted"), 60, "the end")
+        door.platform.until(shows(incident, "the disk was cleaned", "averted"), "the end")
         assert "No alarm is predicted" in http.get("/forecasts").text
         assert ALERT in http.get("/alerts?state=resolved").text
         assert ALERT not in http.get("/alerts?state=open").text

@@ -62,10 +62,10 @@ def _prometheus(stack: ExitStack, directory: Path, now: int) -> str:
         stderr=log,
         cwd=directory,
     )
-    stack.callback(process.wait, 30)
+    stack.callback(process.wait)
     stack.callback(process.kill)
     address = f"http://127.0.0.1:{port}"
-    eventually(lambda: _ready(f"{address}/-/ready"), "Prometheus ready", 60)
+    eventually(lambda: _ready(f"{address}/-/ready"), "Prometheus ready")
     return address
 
 

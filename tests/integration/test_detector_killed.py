@@ -139,7 +139,7 @@ def test_kills_neither_lose_nor_add_an_event(
         service = _Service(broker.url("detector"), tmp_path)
         stack.callback(service.close)
         service.start()
-        eventually(lambda: _bound(broker.url()), "the detector has declared its queue", 240)
+        eventually(lambda: _bound(broker.url()), "the detector has declared its queue")
         channel = connection.channel()
         channel.confirm_delivery()
         tap = channel.queue_declare("", exclusive=True).method.queue
@@ -154,10 +154,10 @@ def test_kills_neither_lose_nor_add_an_event(
         for number in range(kills + 1):
             for batch in batches[number * part :][: part if number < kills else None]:
                 # A queue is there a moment before it is bound.
-                eventually(lambda b=batch: _routed(channel, b), "the samples' queue is bound", 60)  # type: ignore[misc]
+                eventually(lambda b=batch: _routed(channel, b), "the samples' queue is bound")  # type: ignore[misc]
             if number < kills:
                 before = len(seen)
-                eventually(lambda n=before: _more(connection, seen, n), "events flow", 240)  # type: ignore[misc]
+                eventually(lambda n=before: _more(connection, seen, n), "events flow")  # type: ignore[misc]
                 service.kill()
                 service.start()
 
@@ -165,7 +165,7 @@ def test_kills_neither_lose_nor_add_an_event(
             connection.process_data_events(0.1)
             return expected <= set(seen)
 
-        eventually(all_there, "every event of the undisturbed run", 240)
+        eventually(all_there, "every event of the undisturbed run")
         assert set(seen) == expected
 
 
@@ -203,13 +203,13 @@ def test_replicas_that_join_leave_and_die_say_together_what_one_says(
             for batch in batches[number * part : end]:
                 partition = partition_of(batch.host, 4)
                 gateway.publish_partitions([(partition, encode(from_message(batch)), "")])
-            eventually(lambda n=before: _more(connection, seen, n), "events flow", 240)  # type: ignore[misc]
+            eventually(lambda n=before: _more(connection, seen, n), "events flow")  # type: ignore[misc]
 
         def all_there() -> bool:
             connection.process_data_events(0.1)
             return expected <= set(seen)
 
-        eventually(all_there, "every event of the undisturbed run", 240)
+        eventually(all_there, "every event of the undisturbed run")
         assert set(seen) == expected
 
 

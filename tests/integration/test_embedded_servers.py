@@ -73,7 +73,7 @@ def test_a_stream_survives_a_kill_in_the_first_second_of_its_node(tmp_path: Path
         server.start()
 
         # The coordinator starts each stream anew, which takes it a moment.
-        eventually(lambda: _first(server.url(), "run") == b"still here", "the message", 60)
+        eventually(lambda: _first(server.url(), "run") == b"still here", "the message")
         assert forgotten_coordinator(tmp_path / "data") == ""
     finally:
         server.stop()
@@ -168,7 +168,7 @@ def test_a_child_and_its_children_die_with_an_owner_that_is_killed(tmp_path: Pat
     owner.wait()
     owner.stdout.close()
 
-    eventually(lambda: not _living_members(group), "nobody of the group lives", 20)
+    eventually(lambda: not _living_members(group), "nobody of the group lives")
 
 
 def test_stopping_a_child_kills_what_ignores_the_request(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_stopping_a_child_kills_what_ignores_the_request(tmp_path: Path) -> None
     child.stop(timeout_s=0.2)
 
     assert child.exit_code is not None
-    eventually(lambda: not _living_members(child.pid), "nobody of the group lives", 20)
+    eventually(lambda: not _living_members(child.pid), "nobody of the group lives")
 
 
 def _living_members(group: int) -> list[int]:

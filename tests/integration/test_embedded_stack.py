@@ -60,7 +60,7 @@ def test_a_service_that_is_killed_is_started_again(stack: Stack) -> None:
     stack.kill9("task")
 
     eventually(lambda: stack.pid("task") != before, "another process")
-    stack.wait_ready(20)
+    stack.wait_ready()
 
 
 @pytest.mark.parametrize("name", ["broker", "object-store"])
@@ -72,7 +72,7 @@ def test_a_server_that_ends_is_started_again_at_its_address(stack: Stack, name: 
     os.killpg(before, signal.SIGKILL)
 
     eventually(lambda: server.pid not in (before, None) and server.alive(), "another process")
-    stack.wait_ready(60)
+    stack.wait_ready()
     url = {"broker": f"{stack.broker.admin_url}/api/overview", "object-store": stack.file.s3_url}
     assert eventually(lambda: _answers(url[name]), "an answer")
 

@@ -117,7 +117,7 @@ def test_a_leader_stopped_in_the_middle_of_a_transaction_holds_nobody_up(
                 records.put(NOTES, Note(name="torn", by="first"))
                 records.flush()
                 inside.set()
-                go_on.wait(60)
+                go_on.wait(600)
         except StoreUnavailable as error:
             failed.append(error)
 

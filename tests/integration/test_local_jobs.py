@@ -54,9 +54,9 @@ def test_a_program_runs_and_everything_it_leaves_is_stored(platform: JobPlatform
     model = next(a for a in end.artifacts if a.key == f"jobs/{job_id}/model/m.bin")
     assert platform.store.get(model.bucket, model.key) == b"weights"
     assert any(a.key == f"jobs/{job_id}/output/o.txt" for a in end.artifacts)
-    platform.until(lambda: nothing_left(platform, job_id), 5, "end of its processes")
+    platform.until(lambda: nothing_left(platform, job_id), "end of its processes")
     folder = platform.settings.work_dir / job_id
-    platform.until(lambda: not folder.exists(), 5, "removal of its directory")
+    platform.until(lambda: not folder.exists(), "removal of its directory")
 
 
 def test_a_failing_program_fails_the_job_with_its_last_lines(platform: JobPlatform) -> None:
@@ -91,7 +91,7 @@ def test_a_cancelled_program_is_stopped_and_its_model_is_kept(platform: JobPlatf
     assert (end.state, end.reason) == (JobState.CANCELLED, "changed my mind")
     assert platform.store.get("barograph", f"jobs/{job_id}/model/m") == b"saved"
     assert platform.stored_log(job_id).endswith("saved on SIGTERM\n")
-    platform.until(lambda: nothing_left(platform, job_id), 5, "end of its processes")
+    platform.until(lambda: nothing_left(platform, job_id), "end of its processes")
 
 
 def test_a_killed_program_is_run_again_and_succeeds(platform: JobPlatform) -> None:
@@ -117,20 +117,21 @@ def test_a_program_over_its_memory_limit_fails_as_such(platform: JobPlatform) ->
 
 
 def test_no_descendant_survives_however_it_hides(platform: JobPlatform) -> None:
+    name = f"barograph-leak-{os.getpid()}"
     hiding = (
         "import os, time\n"
         "if os.fork() == 0:\n"
         "    os.setsid()\n"
         "    if os.fork() == 0:\n"
         "        os.closerange(0, 100); os.environ.clear()\n"
-        "        os.execve('/bin/sleep', ['barograph-leak-test', '600'], {})\n"
+        f"        os.execve('/bin/sleep', ['{name}', '600'], {{}})\n"
         "    os._exit(0)\n"
         "time.sleep(0.3)\n"
         "print('done')\n"
     )
     job_id = platform.submit(platform.package(hiding))
     assert platform.wait_end(job_id).state is JobState.SUCCEEDED
-    platform.until(lambda: not _named("barograph-leak-test"), 5, "end of the hidden process")
+    platform.until(lambda: not _named(name), "end of the hidden process")
 
 
 def test_a_killed_launcher_takes_its_program_along_and_the_job_goes_on(
@@ -141,10 +142,10 @@ def test_a_killed_launcher_takes_its_program_along_and_the_job_goes_on(
     launcher = launcher_of(platform.settings.work_dir / job_id / "worker-0" / "1")
     assert launcher is not None
     os.kill(launcher.pid, signal.SIGKILL)
-    event = platform.wait_for(job_id, "job.retrying", 20)
+    event = platform.wait_for(job_id, "job.retrying")
     assert event.failure_class is FailureClass.INFRASTRUCTURE
-    platform.until(lambda: not platform.processes(job_id), 5, "end of the first program")
-    platform.until(lambda: bool(platform.processes(job_id, "worker-0", 2)), 20, "the second run")
+    platform.until(lambda: not platform.processes(job_id), "end of the first program")
+    platform.until(lambda: bool(platform.processes(job_id, "worker-0", 2)), "the second run")
     platform.publish(JobCancel(job_id=job_id))
     assert platform.wait_end(job_id).state is JobState.CANCELLED
 
@@ -158,7 +159,7 @@ def test_a_restarted_task_service_adopts_what_runs(platform: JobPlatform) -> Non
     assert platform.wait_end(job_id).state is JobState.CANCELLED
     assert before
     assert [event.TYPE for event in platform.told(job_id)].count("job.starting") == 1
-    platform.until(lambda: nothing_left(platform, job_id), 5, "end of its processes")
+    platform.until(lambda: nothing_left(platform, job_id), "end of its processes")
 
 
 def test_the_program_can_reach_no_credential(platform: JobPlatform) -> None:
@@ -200,14 +201,14 @@ def test_a_tiny_cluster_is_gathered_and_ends_with_its_chief(platform: JobPlatfor
         "config = json.loads(os.environ['TF_CONFIG'])\n"
         "me = config['task']\n"
         "port = int(config['cluster'][me['type']][me['index']].split(':')[1])\n"
+        "print('listens', me, sys.argv[1:])\n"
         "server = socket.create_server(('127.0.0.1', port))\n"
-        "print('listening', me, sys.argv[1:])\n"
         "if me['type'] != 'chief':\n"
         "    while True: server.accept()\n"
         "for hosts in config['cluster'].values():\n"
         "    for address in hosts:\n"
         "        host, port = address.split(':')\n"
-        "        for _ in range(100):\n"
+        "        for _ in range(6000):\n"
         "            try: socket.create_connection((host, int(port))); break\n"
         "            except OSError: time.sleep(0.1)\n"
         "        else: sys.exit('unreachable')\n"
@@ -227,7 +228,6 @@ def test_a_tiny_cluster_is_gathered_and_ends_with_its_chief(platform: JobPlatfor
     assert "--job_name=ps" in platform.stored_log(job_id, "ps-0")
     platform.until(
         lambda: nothing_left(platform, job_id, "chief-0", "ps-0", "worker-0"),
-        5,
         "end of its processes",
     )
 
@@ -244,7 +244,7 @@ def test_a_replaced_member_brings_the_whole_cluster_to_the_next_epoch(
     job_id = platform.submit(platform.package(program), type="distribute", workers=2)
     platform.wait_for(job_id, "job.running")
     # While a process becomes another program its environment, and so its mark, is not seen.
-    platform.until(lambda: bool(platform.processes(job_id, "worker-1")), 20, "worker-1")
+    platform.until(lambda: bool(platform.processes(job_id, "worker-1")), "worker-1")
     (victim, *_) = platform.processes(job_id, "worker-1")
     os.kill(victim, signal.SIGKILL)
     assert platform.wait_end(job_id).state is JobState.SUCCEEDED
@@ -268,17 +268,18 @@ def test_a_broker_restarted_during_the_run_costs_no_line(platform: JobPlatform) 
     platform.broker.restart()
     assert pid in platform.processes(job_id), [e.reason for e in platform.told(job_id)]
     (platform.settings.work_dir / job_id / "checkpoints" / "go").touch()
-    assert platform.wait_end(job_id, 90).state is JobState.SUCCEEDED
+    assert platform.wait_end(job_id).state is JobState.SUCCEEDED
     assert platform.stored_log(job_id) == "up\nafterwards\n"
     platform.wait_log(job_id, "afterwards")
-    assert len(platform.told(job_id)) == 4
+    # What a connection that broke had not acknowledged comes again, and later.
+    platform.until(lambda: len(platform.told(job_id)) == 4, "every event, once", job_id)
 
 
 def test_an_ended_job_is_removed_with_all_that_is_stored(platform: JobPlatform) -> None:
     job_id = platform.submit(platform.package("print('hello')\n"))
     platform.wait_end(job_id)
     platform.publish(JobRemove(job_id=job_id))
-    platform.wait_for(job_id, "job.removed", 20)
+    platform.wait_for(job_id, "job.removed")
     assert not list(platform.store.list("barograph", f"jobs/{job_id}/"))
 
 

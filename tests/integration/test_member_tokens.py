@@ -36,11 +36,11 @@ from shared.contracts import (
     Role,
     job_word,
 )
-from shared.embedded.process import wait_until
 from shared.messaging import Bus, Delivery, Reject, decode, tokens
 from shared.storage import MemoryStore
 from shared.topology import Principal
 from tests.brokers import PrivateBroker
+from tests.waiting import eventually
 
 JOB, OTHER = "a.b", "a-b"
 """Ids that differ in a dot alone."""
@@ -122,10 +122,6 @@ def gathered(epoch: int) -> ClusterSpecReady:
     return ClusterSpecReady(
         job_id=JOB, epoch=epoch, cluster={Role.WORKER: ("10.0.0.1:2222",)}, members=(MEMBER,)
     )
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    wait_until(condition, 60, what, alive=lambda: True)
 
 
 def test_it_publishes_its_own_reports_and_hears_its_own_spec(
@@ -281,13 +277,18 @@ def _newest(autospec: Autospec) -> float:
 def test_a_token_renewed_in_time_is_taken_up_without_a_break(
     autospec: Autospec, renew: Callable[[float], None], tmp_path: Path
 ) -> None:
-    renew(8)
-    began, over = time.time(), time.time() + 8
-    with member_in_a_pod(tmp_path, []) as membership:
-        eventually(lambda: _newest(autospec) > began, "a first report")
-        renew(600)
-        eventually(lambda: _newest(autospec) > over + 1, "a report with the renewed token")
-        assert membership._bus.last_error == "", "nothing was refused, no connection lost"
+    for life_s in (8, 30, 120, 480):
+        renew(life_s)
+        began, over = time.time(), time.time() + life_s
+        with member_in_a_pod(tmp_path, []) as membership:
+            eventually(lambda since=began: _newest(autospec) > since, "a first report")
+            renew(600)
+            if time.time() > over - life_s / 2:
+                continue  # A busy machine was not in time: it shall have more of it.
+            eventually(lambda end=over: _newest(autospec) > end + 1, "one with the renewed token")
+            assert membership._bus.last_error == "", "nothing was refused, no connection lost"
+        return
+    pytest.fail("no report within minutes")
 
 
 def test_after_its_token_has_expired_it_goes_on_with_a_renewed_one(

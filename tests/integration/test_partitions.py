@@ -105,16 +105,16 @@ def test_partitions_are_shared_out_and_handed_over_without_a_gap_or_a_repeat(
     publish(first, 0, 120)
     second = _replica(broker, "two")
     publish(first, 120, 240)
-    soon(lambda: _shared_out([first, second], 8), "two replicas", 60)
+    soon(lambda: _shared_out([first, second], 8), "two replicas")
     third = _replica(broker, "three")
     publish(second, 240, 360)
-    soon(lambda: _shared_out([first, second, third], 8), "three replicas", 60)
+    soon(lambda: _shared_out([first, second, third], 8), "three replicas")
     first.stop()
     publish(second, 360, 480)
-    soon(lambda: _shared_out([second, third], 8), "two replicas again", 60)
+    soon(lambda: _shared_out([second, third], 8), "two replicas again")
     second.stop()
-    soon(lambda: _shared_out([third], 8), "the last one", 60)
-    soon(lambda: len(_held("three")) == len(sent), "all that was sent", 60)
+    soon(lambda: _shared_out([third], 8), "the last one")
+    soon(lambda: len(_held("three")) == len(sent), "all that was sent")
     third.stop()
     assert not Recorder.began_again, "each stream was the one of its snapshot"
     assert _everything(_SNAPSHOTS) == sorted(sent), "nothing is lost, nothing twice"
@@ -129,16 +129,16 @@ def test_a_state_whose_stream_was_lost_stays_and_the_new_stream_is_read_from_its
     _SNAPSHOTS[0] = (41, [b"old"])
     _delete_stream(broker, 0)
     first = _replica(broker, "empty", 1)
-    soon(lambda: _owned(first) == [0], "the owner of an empty stream", 60)
+    soon(lambda: _owned(first) == [0], "the owner of an empty stream")
     first.bus.publish_partitions([(0, b"new", "1")])
-    soon(lambda: _held("empty") == [b"old", b"new"], "the first batch of the new stream", 60)
+    soon(lambda: _held("empty") == [b"old", b"new"], "the first batch of the new stream")
     first.stop()
     # The state is now of a stream that went on for longer than this one has.
     _SNAPSHOTS[0] = (41, [b"old"])
     second = _replica(broker, "short", 1)
-    soon(lambda: _held("short") == [b"old", b"new"], "the batch that was there before", 60)
+    soon(lambda: _held("short") == [b"old", b"new"], "the batch that was there before")
     second.bus.publish_partitions([(0, b"newest", "2")])
-    soon(lambda: _held("short") == [b"old", b"new", b"newest"], "the next one", 60)
+    soon(lambda: _held("short") == [b"old", b"new", b"newest"], "the next one")
     second.stop()
     assert Recorder.began_again == [0, 0]
     assert _SNAPSHOTS[0] == (1, [b"old", b"new", b"newest"])
@@ -193,7 +193,7 @@ def test_the_partitions_of_a_killed_replica_are_free_again(
     heir = Service("predictor", settings, partition_worker=lambda p: Recorder("heir", p))
     heir.start()
     try:
-        soon(lambda: len([1 for who, _ in Recorder.alive if who == "heir"]) == 4, "the heir", 60)
+        soon(lambda: len([1 for who, _ in Recorder.alive if who == "heir"]) == 4, "the heir")
     finally:
         heir.stop()
 

@@ -53,7 +53,7 @@ def test_replicas_that_read_decide_and_write_at_once_do_not_overwrite_each_other
     together = threading.Barrier(4)
 
     def add(replica: Store) -> None:
-        together.wait(30)
+        together.wait(600)
         for _ in range(50):
             with replica.transaction() as records:
                 known = records.get(COUNTS, "both") or Count(name="both")
@@ -61,7 +61,7 @@ def test_replicas_that_read_decide_and_write_at_once_do_not_overwrite_each_other
 
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(add, replicas[n % 2]) for n in range(4)]:
-            done.result(60)
+            done.result(600)
 
     with replicas[0].transaction() as records:
         assert records.get(COUNTS, "both") == Count(name="both", value=200)

@@ -55,4 +55,4 @@ def _one(channel: pika.channel.Channel, queue: str) -> dict:
         event = json.loads(body) if body else {}
         return event if event and event["series"]["host"] == "filling" else {}
 
-    return eventually(predicted, "alarm.predicted", 60)
+    return eventually(predicted, "alarm.predicted")

@@ -24,9 +24,9 @@ from tests.conftest import ObjectStoreUnderTest
 from tests.jobs import JobPlatform
 from tests.postgresql import PrivatePostgres
 from tests.replicas import Replicas
+from tests.waiting import LIMIT_S
 
 ALERTS, JOBS = 24, 12
-_TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def told(mailbox: EmbeddedMailbox) -> Counter[str]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    wait_until(condition, _TIMEOUT_S, what, alive=lambda: True)
+    wait_until(condition, LIMIT_S, what, alive=lambda: True)
 
 
 def test_two_healers_tell_everything_once_whatever_becomes_of_the_one_that_leads(
@@ -141,7 +141,7 @@ def test_two_task_services_run_every_job_once_whatever_becomes_of_the_one_that_l
         for trouble_comes in troubles:
             jobs += [platform.submit(package) for _ in range(JOBS // len(troubles))]
             trouble_comes()
-        ends = {job_id: platform.wait_end(job_id, _TIMEOUT_S) for job_id in jobs}
+        ends = {job_id: platform.wait_end(job_id) for job_id in jobs}
         logs = {job_id: platform.stored_log(job_id) for job_id in jobs}
         kinds = {job_id: [event.TYPE for event in platform.told(job_id)] for job_id in jobs}
     finally:

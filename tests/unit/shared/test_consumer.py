@@ -67,7 +67,7 @@ def test_what_arrives_while_a_batch_is_in_work_becomes_the_next_one() -> None:
     def handle(deliveries: Sequence[Delivery]) -> None:
         sizes.append(len(deliveries))
         begun.set()
-        assert go.wait(30)
+        assert go.wait(600)
         if sum(sizes) == 8:
             done.set()
 
@@ -75,12 +75,12 @@ def test_what_arrives_while_a_batch_is_in_work_becomes_the_next_one() -> None:
     consumer = QueueConsumer("q", handle, batch=5)
     consumer.connected(cast("Link", OpenLink(channel)))
     deliver(consumer, channel, 1)
-    assert begun.wait(30)
+    assert begun.wait(600)
     for tag in range(2, 9):
         deliver(consumer, channel, tag)
     go.set()
-    assert done.wait(30)
-    assert consumer.stop(30)
+    assert done.wait(600)
+    assert consumer.stop(600)
 
     assert sizes == [1, 5, 2]
     assert channel.acked[-1] == 8
@@ -122,7 +122,7 @@ def test_a_consumer_that_holds_too_much_begins_a_channel_that_takes_less() -> No
         consumer._holding.take(tag, 16 * 1024 * 1024 - (tag == 5) * 16 * 1024 * 1024)
     deliver(consumer, channel, 6, b"x" * (1024 * 1024))
     assert channel.closed
-    assert consumer.stop(30)
+    assert consumer.stop(600)
 
 
 def test_what_comes_on_a_channel_that_is_no_longer_its_own_goes_back_to_the_queue() -> None:
@@ -137,7 +137,7 @@ def test_what_comes_on_a_channel_that_is_no_longer_its_own_goes_back_to_the_queu
     deliver(consumer, first, 1)
     assert first.closed
     assert not second.closed
-    assert consumer.stop(30)
+    assert consumer.stop(600)
 
 
 def test_a_delivery_on_its_way_to_the_pool_when_the_consumer_stops_is_left_to_the_broker() -> None:
@@ -148,12 +148,12 @@ def test_a_delivery_on_its_way_to_the_pool_when_the_consumer_stops_is_left_to_th
     class StoppedMeanwhile(threading.Condition):
         """The consumer is stopped by another thread just before this one takes the lock."""
 
-        stopping = threading.Thread(target=lambda: consumer.stop(30))
+        stopping = threading.Thread(target=lambda: consumer.stop(600))
 
         def __enter__(self) -> bool:
             if threading.current_thread() is threading.main_thread():
                 self.stopping.start()
-                self.stopping.join(30)
+                self.stopping.join(600)
             return super().__enter__()
 
     consumer._idle = StoppedMeanwhile()

@@ -103,7 +103,7 @@ def test_a_handler_that_hangs_is_busy_and_one_that_waits_for_the_database_is_not
 
     def hang(_batch: Sequence[Delivery]) -> None:
         begun.set()
-        assert go.wait(30)
+        assert go.wait(600)
         if not away.is_set():
             away.set()
             raise StoreUnavailable("away")
@@ -112,8 +112,8 @@ def test_a_handler_that_hangs_is_busy_and_one_that_waits_for_the_database_is_not
     delivery = Delivery("q", 1, "", "k", {}, "m", None, b"")
     thread = threading.Thread(target=handling.settle, args=([delivery], lambda: True))
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(600)
     assert handling.busy_s > 0
     go.set()
-    thread.join(30)
+    thread.join(600)
     assert handling.busy_s == 0

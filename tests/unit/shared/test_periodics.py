@@ -46,7 +46,7 @@ def test_a_clock_that_is_set_neither_stops_nor_hurries_periodic_work(
         assert not any(turn.wrong() for turn in service.liveness.turns.values())
     finally:
         service.stopping.set()
-        service._periodics.join(30)
+        service._periodics.join(600)
 
 
 def test_a_call_that_begins_as_the_service_stops_is_the_last_one() -> None:

@@ -23,7 +23,7 @@ from services.task.launcher.exchange import Exchange, RemoteProgram, Tail
 from services.task.launcher.ground import Order, RunningProgram
 from tests.waiting import eventually
 
-WAIT_S = 60
+WAIT_S = 600
 
 
 @dataclass
@@ -118,7 +118,7 @@ def test_a_second_run_begins_where_the_first_was_stopped(container: Container):
     )
     while not up.exists():
         assert container.process.poll() is None
-    first.stop(30.0)
+    first.stop(600.0)
     assert first.exit_code == -signal.SIGTERM
     container.run("print('two')", number=2)
     assert container.ended.wait(WAIT_S)

@@ -11,6 +11,7 @@ import pytest
 from services.task.launcher import logs
 from services.task.launcher.logs import MAX_BYTES, LogPump
 from shared.storage import StorageUnavailable
+from tests.waiting import eventually
 
 
 class Store:
@@ -84,5 +85,6 @@ def test_a_log_of_which_anything_is_left_is_not_called_stored(
 
     pump = LogPump(tmp_path, Never().ship)
     write(pump, 10)
+    eventually(lambda: [path.name for path in tmp_path.iterdir()] == ["00000000.log"], "a chunk")
     assert not pump.close(0.2)
     assert [path.name for path in tmp_path.iterdir()] == ["00000000.log"]

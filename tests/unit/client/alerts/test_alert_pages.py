@@ -300,7 +300,7 @@ def test_the_overview_and_the_wall_show_messages_that_could_not_be_handled(desk:
     services = Services()
     dead = DeadLetters(services.questions, lambda: clock[0])
     desk.app.state.client = replace(desk.app.state.client, dead_letters=dead)
-    eventually(lambda: "3 in <code>task.jobs</code>" in text_of(desk, "/"), "the answer", 30)
+    eventually(lambda: "3 in <code>task.jobs</code>" in text_of(desk, "/"), "the answer")
     page = text_of(desk, "/")
     assert "2 in <code>client.alerts</code>" in page
     assert "client.logs" not in page
@@ -309,7 +309,7 @@ def test_the_overview_and_the_wall_show_messages_that_could_not_be_handled(desk:
     assert "messages not handled" in text_of(desk, "/wall")
     assert services.asked == 1, "whoever looks, the services are asked once a minute"
     clock[0] = 61.0
-    eventually(lambda: "task.jobs" not in text_of(desk, "/"), "what was replayed is gone", 30)
+    eventually(lambda: "task.jobs" not in text_of(desk, "/"), "what was replayed is gone")
 
 
 def test_the_overview_shows_what_needs_a_person_and_not_what_somebody_has_taken(

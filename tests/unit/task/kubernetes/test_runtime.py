@@ -156,7 +156,7 @@ def test_a_launch_does_not_wait_for_the_deletions_before_it() -> None:
     runtime = made(cluster, *(named(f"old-{number}") for number in range(MANY)))
     runtime.end("old", (), 0.0)
     runtime.start(submit(), WORKER)
-    launched = cluster.created.wait(30)
+    launched = cluster.created.wait(600)
     cluster.go_on.set()
     runtime.close()
     assert launched

@@ -18,9 +18,11 @@ from shared.embedded.object_store import EmbeddedObjectStore
 from shared.embedded.process import EmbeddedError, past_proxies
 from shared.embedded.stack import Stack
 from shared.service.garbage import keep_what_is_loaded
+from shared.store import store
 from shared.topology import outlet_queues
 from tests.brokers import BrokerUnderTest, ContainerBroker, ExternalBroker, PrivateBroker
 from tests.collector import Collector, collecting
+from tests.made_once import log_plainly, migration_by_copy, share_trust
 from tests.order import InOrder, is_on_the_stack, own_part, rank
 
 # No test fails because the machine is busy: neither an example's time nor that of making it up is
@@ -34,6 +36,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "untimed")
 # What is collected lives as long as the process; looking through it again and again for garbage
 # was a third of the time that collecting the tests took.
 gc.disable()
+
+log_plainly()
+share_trust()
 
 # Between choosing a port and listening on it, another worker could choose the same one.
 process.PORTS = own_part(process.PORTS)
@@ -110,6 +115,13 @@ def _stop_stack(config: pytest.Config) -> None:
     if (running := config.stash.get(_STACK, None)) is not None:
         del config.stash[_STACK]
         running.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrated_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "migrate", migration_by_copy())
+        yield
 
 
 @pytest.fixture(scope="session")

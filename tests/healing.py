@@ -135,7 +135,7 @@ class Machine:
         runaway = {
             "programs": ["burner"],
             "users": [getpass.getuser(), "root"],
-            "min_cpu": 3,
+            "min_cpu": 0.1,
             "min_age_s": 0,
             "grace_s": 2,
         }

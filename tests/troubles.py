@@ -198,7 +198,7 @@ def burning(ground: Path, remediation: str, **settings: Any) -> Trouble:
     fields = {
         "programs": ["burner"],
         "users": [getpass.getuser(), "root"],
-        "min_cpu": 5,
+        "min_cpu": 0.1,
         "min_age_s": 0,
         "max_processes": 2,
         **settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -39,7 +40,11 @@ class HealerApi:
         self._address = (settings.healer_api_url or settings.healer_url).rstrip("/")
         token = settings.healer_token.get_secret_value()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+        # httpx alone, without the environment, trusts the public authorities only.
+        trusted = ssl.create_default_context()
+        self._http = httpx.Client(
+            headers=headers, timeout=_TIMEOUT_S, trust_env=False, verify=trusted
+        )
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self.known = bool(self._address and token)
         """Whether there is a healer to ask."""

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import OperationalError
 
 from services.client.groups import GroupRights
+from services.client.healer_api import HealerApi
 from services.client.oidc import Provider
 from services.client.settings import ClientSettings
 from services.healer.notify.channels.http import post
@@ -164,6 +165,13 @@ def _provider(port: int) -> None:
     Provider(settings)._description()
 
 
+def _healer(port: int) -> None:
+    settings = ClientSettings(
+        healer_api_url=f"https://localhost:{port}", healer_token=SecretStr("secret")
+    )
+    HealerApi(settings).ask("GET", "alerts")
+
+
 DOORS: dict[str, Callable[[int], object]] = {
     "broker": _broker,
     "object store": _store,
@@ -171,6 +179,7 @@ DOORS: dict[str, Callable[[int], object]] = {
     "mail": lambda port: send(f"smtps://a:secret@localhost:{port}", _mail()),
     "mail after STARTTLS": lambda port: send(f"smtp+starttls://a:secret@localhost:{port}", _mail()),
     "identity provider": _provider,
+    "healer": _healer,
     "client": lambda port: Client(f"https://localhost:{port}", "secret").job("j"),
     "upload": lambda port: connections.put_part(f"https://localhost:{port}/", b"secret"),
 }

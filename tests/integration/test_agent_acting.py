@@ -27,7 +27,7 @@ def agent(broker: BrokerUnderTest, tmp_path: Path) -> Iterator[Agent]:
             "kill-runaway": {
                 "programs": ["burner"],
                 "users": [getpass.getuser(), "root"],
-                "min_cpu": 1,
+                "min_cpu": 0.1,
                 "min_age_s": 0,
                 "grace_s": 2,
             }

@@ -119,7 +119,7 @@ class Lives(RuleBasedStateMachine):
         self.model = Model(self.settings.alerting, self.settings.evidence_wait_s)
 
     def teardown(self) -> None:
-        structlog.reset_defaults()
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET))
         if hasattr(self, "store"):
             self.store.close()
 

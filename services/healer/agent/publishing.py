@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 from pydantic import ValidationError
 
+from services.healer.agent.apart import Apart
 from services.healer.agent.samplers import Reading, Sampler
 from shared.contracts import Message, MetricBatch
 from shared.contracts.metrics import Sample
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 _AT_ONCE = 20
 _TIMEOUT_S = 10.0
+_HANGS_S = 10.0
+"""A sampler that takes longer is left out until it has ended: others' samples must not wait."""
 
 
 class _Sender(Protocol):
@@ -61,6 +64,7 @@ class Publishing:
         # Soon, but not at once: rates need a span.
         self._next = self._began + min(interval_s, 1.0)
         self._failing: set[str] = set()
+        self._apart = Apart()
 
     @property
     def waiting(self) -> int:
@@ -119,7 +123,7 @@ class Publishing:
     def _readings(self, sampler: Sampler) -> list[Reading]:
         name = type(sampler).__name__
         try:
-            readings = sampler.sample()
+            readings = self._apart.call(name, sampler.sample, _HANGS_S)
         except Exception as error:  # noqa: BLE001 - what one reads must not cost what others read
             if name not in self._failing:
                 self._failing.add(name)

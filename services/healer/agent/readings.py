@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from services.healer.agent.apart import Apart, HangsError
 from services.healer.agent.records import Command
 from services.healer.agent.samplers import Sampler
 from shared.contracts.alerts import SeriesRef
@@ -13,6 +14,8 @@ from shared.contracts.remediation import ItemObserved, ItemRead
 
 _SPAN_S = 1.0
 _MAX_ATTEMPTS = 3
+_HANGS_S = 20.0
+"""What takes longer than this cannot be read now: other commands must not wait for it."""
 
 
 class Reader:
@@ -27,6 +30,7 @@ class Reader:
         self._makers = makers
         self._clock = clock
         self._stopping = stopping
+        self._apart = Apart()
 
     def perform(self, command: Command) -> ItemObserved:
         """The value now, or None and the reason."""
@@ -54,8 +58,8 @@ class Reader:
             if sampler.is_rate:
                 self._stopping().wait(_SPAN_S)
             try:
-                readings = sampler.sample()
-            except (OSError, ValueError, RuntimeError) as error:
+                readings = self._apart.call(type(sampler).__name__, sampler.sample, _HANGS_S)
+            except (HangsError, OSError, ValueError, RuntimeError) as error:
                 reasons.append(str(error))
                 continue
             for reading in readings:

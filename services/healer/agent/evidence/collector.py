@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import PurePosixPath
 
 import structlog
 
+from services.healer.agent.apart import Apart, HangsError
 from services.healer.agent.evidence import files, processes
 from services.healer.agent.evidence.base import Asked, collectors
 from services.healer.agent.evidence.found import Found
@@ -25,6 +27,10 @@ log = structlog.get_logger(__name__)
 _MAX_ATTEMPTS = 3
 _LEFT_S = 5.0
 """Seconds before the answer is due in which no further collector is started."""
+_ANSWER_S = 2.0
+"""Seconds before it is due in which nothing is waited for any more."""
+_FIRST_S, _FURTHER_S = 10.0, 4.0
+"""What the look at the cause, and each further one, may take: longer than its own bounds."""
 
 
 class Collector:
@@ -35,6 +41,7 @@ class Collector:
     ) -> None:
         self._clock = clock
         self._stopping = stopping
+        self._apart = Apart()
 
     def perform(self, command: Command) -> EvidenceCollected:
         """The causes found; an empty table that says why when it is too late or was too hard."""
@@ -45,7 +52,7 @@ class Collector:
         elif command.attempts > _MAX_ATTEMPTS:
             found = Found(f"Not collected: {_MAX_ATTEMPTS} attempts failed", (), truncated=True)
         else:
-            found = self.look(message.family, message.path)
+            found = self._first(message)
             more = self.more(message.family, message.path, message.reply_by)
         return EvidenceCollected(
             command_id=message.command_id,
@@ -65,15 +72,29 @@ class Collector:
             at=self._clock(),
         )
 
+    def _first(self, message: EvidenceCollect) -> Found:
+        family, path = message.family, message.path
+        try:
+            may_s = min(self._left_s(message.reply_by) - _ANSWER_S, _FIRST_S)
+            return self._apart.call(f"the look at {family}", lambda: self.look(family, path), may_s)
+        except HangsError as error:
+            # A network file system is away, for instance. What else can be seen is still seen.
+            return Found(f"Not collected: {error}", (), truncated=True)
+
+    def _left_s(self, reply_by: datetime) -> float:
+        return (reply_by - self._clock()).total_seconds()
+
     def more(self, family: str, path: str, reply_by: datetime) -> tuple[Found, ...]:
         """Further looks, as far as time suffices; what fails or finds nothing is left out."""
         asked = Asked(family, path, self._stopping().wait)
         found = []
         for collector in collectors(family):
-            if (reply_by - self._clock()).total_seconds() < _LEFT_S:
+            if (left_s := self._left_s(reply_by)) < _LEFT_S:
                 break
+            name = f"{collector.look.__module__}.{collector.look.__qualname__}"
+            look = partial(collector.look, asked)
             try:
-                seen = collector.look(asked)
+                seen = self._apart.call(name, look, min(left_s - _ANSWER_S, _FURTHER_S))
             except Exception as error:  # noqa: BLE001 - a collector may be somebody else's
                 log.info("look_failed", error=str(error))
                 continue

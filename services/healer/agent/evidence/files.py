@@ -9,6 +9,7 @@ import time
 from collections import deque
 
 from services.healer.agent.evidence.found import MAX_ROWS, Found, size_text, table
+from services.healer.agent.samplers.filesystems import mounted
 from services.healer.masking import masked_text
 
 _MAX_ENTRIES = 300_000
@@ -42,6 +43,8 @@ def biggest(
 class _Walk:
     def __init__(self, most_entries: int, deadline: float) -> None:
         self._left = most_entries
+        # Known without a look at them: one at a server that is away does not return.
+        self._mounts = mounted()
         self._deadline = deadline
         self.cut = False
         self.directories: list[tuple[int, str]] = []
@@ -72,6 +75,8 @@ class _Walk:
                 if self._left < 0 or time.monotonic() > self._deadline:
                     self.cut = True
                     break
+                if entry.path in self._mounts:
+                    continue
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except OSError:

@@ -38,6 +38,8 @@ _LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug")
 _WARNING = 4
 _PACKAGES = (Path("/var/log/dpkg.log"), Path("/var/log/dnf.rpm.log"))
 _TAIL = 65_536
+_DELETED = " (deleted)"
+"""What the kernel puts behind the name of a file that has none any more."""
 Row = dict[str, str]
 
 
@@ -65,12 +67,15 @@ def deleted_open(path: str) -> Found:
 def _deleted(pid: int, device: int) -> Iterator[tuple[int, int, str]]:
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         try:
-            status, name = descriptor.stat(), str(descriptor.readlink())
+            name = str(descriptor.readlink())
+            if not name.endswith(_DELETED):
+                continue  # without a look at it, which may hang where its server is away
+            status = descriptor.stat()
         except OSError:
             continue
         size = status.st_blocks * 512
         if status.st_dev == device and not status.st_nlink and size >= _MIN_BYTES:
-            yield status.st_ino, size, name.removesuffix(" (deleted)")
+            yield status.st_ino, size, name.removesuffix(_DELETED)
 
 
 def kernel_messages() -> Found:

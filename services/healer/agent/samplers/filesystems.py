@@ -98,6 +98,16 @@ def _directories() -> dict[str, str]:
     return {mount: pool for mount, pool in found.items() if _is_directory(mount)}
 
 
+def mounted() -> frozenset[str]:
+    """The places of all mounts, read without a look at any of them."""
+    lines = os.fsdecode(_MOUNTS.read_bytes()).split("\n")
+    return frozenset(_unescaped(line.split(" ")[4]) for line in lines if " - " in line)
+
+
+def _unescaped(place: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), place)
+
+
 def _is_directory(mount: str) -> bool:
     try:
         return stat.S_ISDIR(Path(mount).stat().st_mode)
@@ -129,7 +139,7 @@ def mount_points(mounts: str, types: str) -> dict[str, str]:
         _, _, device, _, mount, *_ = place.split(" ")
         kind, source, options = origin.split(" ", 2)
         # A file system that is mounted over another one hides it.
-        seen[_ESCAPED.sub(lambda m: chr(int(m[1], 8)), mount)] = (device, kind, source, options)
+        seen[_unescaped(mount)] = (device, kind, source, options)
     points: dict[str, tuple[str, str]] = {}
     for mount, (device, kind, source, options) in seen.items():
         given = kind == _IN_MEMORY and mount.startswith(_GIVEN)

@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from services.healer.actions import leases, scores
+from services.healer.actions import scores
 from services.healer.incidents.alert_machine import candidates, located, read_ahead
 from services.healer.incidents.alertmanager_alerts import Outside, OutsideAlert
-from services.healer.incidents.answers import heard, spoken
+from services.healer.incidents.answers import heard
 from services.healer.incidents.canary import Canary
 from services.healer.incidents.clock_steps import ClockSteps
 from services.healer.incidents.effects import healed, is_relief, is_stale
-from services.healer.incidents.forgetting import forget_what_is_due
+from services.healer.incidents.expiry import Expiry
 from services.healer.incidents.lifecycle import Lifecycle
 from services.healer.incidents.signals import Signals
 from services.healer.incidents.store import FOREVER
 from services.healer.jobs.notices import JobNotices
-from services.healer.model.action import ACTIONS, MACHINES, OPEN_ACTIONS
+from services.healer.model.action import ACTIONS
 from services.healer.model.canary import about_canary, is_its_alarm
 from services.healer.model.commands import COMMANDS
 from services.healer.model.incident import INCIDENTS, Incident, incidents_of, open_among
-from services.healer.model.notification import DELIVERIES
 from services.healer.model.signal import Sight, Signal
-from services.healer.model.transitions import Phase, collected
+from services.healer.model.transitions import Phase
 from services.healer.notify.announcer import ALERTS_AT_ONCE, Announcer
 from services.healer.notify.dispatch import Dispatch
 from services.healer.notify.render.numbers import counted
 from services.healer.notify.render.story import gone
-from services.healer.notify.silences import SILENCES
+from services.healer.notify.undeliverable import Undeliverable
 from services.healer.people.acknowledgement import People
 from services.healer.people.decisions import Decisions
 from services.healer.people.link_actions import clicks
@@ -53,7 +52,6 @@ from shared.service import Context
 _MAX_STEPS_SHOWN = 5
 _ALARMS = frozenset({"threshold", "alive"})
 """Detectors that compare with a threshold, not with usual behaviour."""
-_DONE = ("sent", "refused", "digested")
 _FIRED = frozenset({"alarm", "anomaly"})
 """The facts of an incident that was more than a prediction."""
 _OUTCOMES = {
@@ -71,17 +69,23 @@ class Handlers:
         uptime: Callable[[], float] | None = None,
         alerts_at_once: int = ALERTS_AT_ONCE,
     ) -> None:
-        self._clock_steps = ClockSteps(uptime)
         self._lifecycle = Lifecycle(settings)
         self._signals = Signals(settings, self._lifecycle)
-        self._keep = timedelta(days=settings.keep_days)
-        self.dispatch = Dispatch(settings.alerting, settings.all_channels, self._keep)
+        keep = timedelta(days=settings.keep_days)
+        self.dispatch = Dispatch(settings.alerting, settings.all_channels, keep)
         self.announcer = Announcer(
-            settings.alerting, settings.policy, self._keep, self.dispatch, alerts_at_once
+            settings.alerting, settings.policy, keep, self.dispatch, alerts_at_once
         )
         self.decisions = Decisions(settings, self._lifecycle.handling)
         self.canary = Canary(settings.canary_every_s, self.dispatch)
         self.jobs = JobNotices(self.dispatch, settings.job_notices, settings.all_channels)
+        self.expiry = Expiry(
+            ClockSteps(uptime),
+            self._lifecycle,
+            self.jobs,
+            Undeliverable(settings.all_channels, keep),
+            keep,
+        )
         self.people = People(settings, self._lifecycle.incidents, self.dispatch)
         self.clicks = clicks(self.people, self.decisions)
 
@@ -216,9 +220,7 @@ class Handlers:
             return handling.planned(planning, message, ctx)
         problem = ""
         if not message.succeeded:
-            problem = (
-                f"{message.remediation} failed: {spoken(message.detail) or 'without a reason'}."
-            )
+            problem = f"{message.remediation} failed: {message.detail or 'without a reason'}."
         elif message.dry_run:
             problem = "It was a dry run: nothing was changed."
         undoing = self._awaiting(message.command_id, Phase.UNDOING, ctx)
@@ -241,30 +243,6 @@ class Handlers:
         return self._lifecycle.handling.verification.verify(
             incident, message.value, message.at, ctx
         )
-
-    @collected
-    def expire(self, ctx: Context) -> Iterator[Message]:
-        """Time-outs of answers, and deletion of expired records."""
-        self._clock_steps.follow(ctx)
-        leases.end_overdue(ctx)
-        for incident in ctx.records.find(INCIDENTS, due_before=ctx.now):
-            yield from self._lifecycle.overdue(incident, ctx)
-        for action in ctx.records.find(ACTIONS, due_before=ctx.now):
-            if action.state is ActionState.PROPOSED:
-                yield from self._lifecycle.handling.expired(action, ctx)
-            elif action.state not in OPEN_ACTIONS:
-                ctx.records.delete(ACTIONS, action.action_id)
-        self.jobs.expire(ctx)
-        self._forget(ctx)
-
-    def _forget(self, ctx: Context) -> None:
-        forget_what_is_due(ctx)
-        for delivery in ctx.records.find(DELIVERIES, status=_DONE, due_before=ctx.now):
-            ctx.records.delete(DELIVERIES, delivery.delivery_id)
-        for machine in ctx.records.find(MACHINES, due_before=ctx.now - self._keep):
-            ctx.records.delete(MACHINES, machine.host)
-        for silence in ctx.records.find(SILENCES, due_before=ctx.now - self._keep):
-            ctx.records.delete(SILENCES, silence.silence_id)
 
     @staticmethod
     def _planning(command_id: str, ctx: Context) -> Incident | None:

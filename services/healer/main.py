@@ -18,6 +18,7 @@ from services.healer.correlation import rules
 from services.healer.handlers import Handlers
 from services.healer.health import records as health
 from services.healer.incidents.clock_steps import uptime
+from services.healer.incidents.expiry import Batch, work_off
 from services.healer.model.incident import read_ahead
 from services.healer.model.notification import LINK_KEYS, LinkKey
 from services.healer.notify import measures, passes
@@ -153,8 +154,15 @@ class HealerService(HttpService):
         return self.context().now
 
     def _expire(self) -> None:
+        expiry = self._healing.expiry
+        self._expire_batch(expiry.clock)
+        with self._records.reading() as records:
+            batches = expiry.batches(self.context(records))
+        work_off(batches, self._expire_batch)
+
+    def _expire_batch(self, batch: Batch) -> None:
         with self.unit() as unit:
-            unit.emit(*self._healing.expire(self.context(unit.records)))
+            unit.emit(*batch(self.context(unit.records)))
 
     def _flush(self) -> None:
         passes.make(self._parts(), self._in_transaction)

@@ -127,7 +127,13 @@ class RemediationExecuted(Message):
     steps: tuple[RemediationStep, ...] = Field(default=(), max_length=1000)
     total_steps: int = Field(ge=0, description="May exceed the steps listed.")
     freed_bytes: int = Field(default=0, ge=0)
-    detail: str = ""
+    detail: str = Field(default="", description="A remark in words, such as why it failed.")
+    audit: str = Field(
+        default="",
+        max_length=128,
+        description="The hash of the last line of the audit where it ran, by which a later "
+        "removal of lines is noticed.",
+    )
     at: AwareDatetime
 
 

@@ -105,7 +105,7 @@ def test_a_step_whose_transaction_fails_is_found_again() -> None:
     desk.now += timedelta(seconds=HOUR)
     desk.uptime += 1
     with suppress(StoreUnavailable), desk.store.transaction() as records:
-        list(desk.handlers.expire(Context(desk.now, "", 1, records)))
+        desk.handlers.expiry.clock(Context(desk.now, "", 1, records))
         raise StoreUnavailable
     assert desk.later(1) == []
     assert lease(desk).held

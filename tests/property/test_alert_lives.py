@@ -50,7 +50,7 @@ from shared.contracts.message import deterministic_id
 from shared.contracts.remediation import RemediationStep
 from shared.service import Context
 from shared.store import Store
-from tests.notification_passes import KilledError, notify
+from tests.notification_passes import KilledError, expire, notify
 from tests.property.alert_model import Model
 from tests.property.memory_store import MemoryStore
 
@@ -153,9 +153,7 @@ class Lives(RuleBasedStateMachine):
     def passes(self) -> None:
         self.turn += 1
         handlers = self.replicas[self.turn % 2]
-        with self.store.transaction() as records:
-            answers = list(handlers.expire(Context(self.now, "", 1, records)))
-        self._heard(answers)
+        self._heard(expire(handlers, self.store, self.now))
         notify(handlers, self.store, self.now)
         self._read_notices()
         self._check()
@@ -401,8 +399,7 @@ class Lives(RuleBasedStateMachine):
     @rule(hours=st.sampled_from([-1, 1]))
     def the_clock_is_set(self, hours: int) -> None:
         for handlers in self.replicas:  # each has seen the clock before
-            with self.store.transaction() as records:
-                self._heard(list(handlers.expire(Context(self.now, "", 1, records))))
+            self._heard(expire(handlers, self.store, self.now))
         before, self.now = self.now, self.now + timedelta(hours=hours)
         self.model.clock_set(before, self.now)
         self.passes()
@@ -435,9 +432,10 @@ class Lives(RuleBasedStateMachine):
 
     @rule(part=st.integers(0, 6))
     def a_replica_dies_in_the_middle_of_a_pass(self, part: int) -> None:
-        with suppress(KilledError), self.store.transaction() as records:
-            list(self.replicas[0].expire(Context(self.now, "", 1, records)))
-            raise KilledError
+        sent: list[Message] = []
+        with suppress(KilledError):
+            expire(self.replicas[0], self.store, self.now, part, sent)
+        self._heard(sent)
         with suppress(KilledError):
             notify(self.replicas[0], self.store, self.now, killed_in=part)
         self._read_notices()

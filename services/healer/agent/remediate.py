@@ -184,8 +184,8 @@ class Remediator:
         # Only names that are registered become labels, so that their number is bounded.
         name = message.remediation if message.remediation in self._remediations else "unknown"
         REMEDIATIONS.labels(name, word).inc()
-        detail = "; ".join(filter(None, (outcome.detail, f"audit {self._audit.head}")))
-        log.info("remediation_answered", command_id=message.command_id, outcome=word, detail=detail)
+        answer = {"outcome": word, "detail": outcome.detail, "audit": self._audit.head}
+        log.info("remediation_answered", command_id=message.command_id, **answer)
         return RemediationExecuted(
             command_id=message.command_id,
             incident_id=message.incident_id,
@@ -196,7 +196,8 @@ class Remediator:
             steps=outcome.steps[:_LISTED_STEPS],
             total_steps=len(outcome.steps),
             freed_bytes=outcome.freed_bytes,
-            detail=detail,
+            detail=outcome.detail,
+            audit=self._audit.head,
             at=self._clock(),
         )
 

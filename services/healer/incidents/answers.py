@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.service import Context
@@ -22,14 +20,6 @@ class Answered(BaseModel):
 ANSWERED = Collection("answered", Answered, key=lambda answered: answered.host)
 
 STORM = "The machine was not asked for the cause: there is a storm of alerts."
-
-
-_HEAD_OF_AUDIT = re.compile(r"(^|; )audit [0-9a-f]+$")
-
-
-def spoken(detail: str) -> str:
-    """Return what a machine says of a remediation, without the hash of its audit."""
-    return _HEAD_OF_AUDIT.sub("", detail)
 
 
 def heard(host: str, ctx: Context) -> None:

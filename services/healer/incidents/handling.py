@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from services.healer.actions.execution import Execution
 from services.healer.actions.waits import Waits
-from services.healer.incidents.answers import spoken
 from services.healer.incidents.evidence import EvidenceRequests
 from services.healer.incidents.store import IncidentStore
 from services.healer.incidents.verification import Verification
@@ -89,7 +88,7 @@ class Handling:
             return
         if action.level is Level.APPROVE:
             yield from self.execution.change(action, ActionState.PROPOSED, ctx, message.detail)
-        note = spoken(message.detail) if not message.steps else ""
+        note = message.detail if not message.steps else ""
         words = [f"A dry run of {action.remediation} says: {note}."] if note else []
         self.evidence.tell_when_complete(incident.planned(message.steps).noted(*words), ctx)
 

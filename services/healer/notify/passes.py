@@ -1,19 +1,20 @@
-"""The transactions of a pass of notifications: one after the other, each by itself."""
+"""The transactions of a pass: one after the other, each by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import structlog
 
-from services.healer.notify.announcer import Part
 from shared.store import give_way
 from shared.unavailable import Unavailable
 
+P = TypeVar("P")
 log = structlog.get_logger(__name__)
 
 
-def make(parts: Iterable[Part], transaction: Callable[[Part], None]) -> None:
+def make(parts: Iterable[P], transaction: Callable[[P], None]) -> None:
     """Do each part in a transaction of its own; one that fails keeps back none of the others.
 
     Raises:

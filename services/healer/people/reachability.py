@@ -73,11 +73,10 @@ def _of_deliveries(channels: tuple[Channel, ...], ctx: Context) -> Iterator[str]
             yield (
                 f"{failure.recipient} refused a notice and has taken none since: {failure.problem}"
             )
-    known = {channel.name for channel in channels}
     for name, count in sorted(failing.items()):
         yield f"Channel {name} has not taken {count} notices for several attempts: {why[name]}"
-    for name in sorted({d.channel for d in waiting} - known):
-        yield f"Notices wait for channel {name}, which is not configured any more."
+    for name in sorted({f"{d.channel} {d.recipient}".strip() for d in waiting} - configured):
+        yield f"Notices wait for {name}, which is not configured any more; a day ends their wait."
 
 
 def _of_silences(settings: HealerSettings, ctx: Context) -> Iterator[str]:

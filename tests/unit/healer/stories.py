@@ -161,8 +161,8 @@ def just_cleaned() -> Notice:
     again = prediction(2, seconds=20).model_copy(update={"probability": 0.8})
     desk.later(14)
     plan = only(desk.take(again), RemediationExecute)
-    audit = f"nothing to delete; audit {'0f' * 32}"
-    found = executed(plan).model_copy(update={"steps": (), "total_steps": 0, "detail": audit})
+    none = {"steps": (), "total_steps": 0, "detail": "nothing to delete", "audit": "0f" * 32}
+    found = executed(plan).model_copy(update=none)
     desk.take(found)
     desk.later(16)
     return desk.mails()[-1]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from services.healer.agent import mounts
 from services.healer.agent.apart import Apart, HangsError
 from services.healer.agent.evidence import Collector, collector, files, system
 from services.healer.agent.evidence.base import EvidenceCollector
@@ -19,7 +20,6 @@ from services.healer.agent.publishing import Publishing
 from services.healer.agent.readings import Reader
 from services.healer.agent.records import Command
 from services.healer.agent.samplers import Reading, Sampler
-from services.healer.agent.samplers import filesystems as mounts
 from shared.contracts.alerts import SeriesRef
 from shared.contracts.remediation import EvidenceCollect, EvidenceCollected
 
@@ -147,7 +147,7 @@ def test_a_mount_is_not_looked_at_in_a_search_that_stays_on_its_file_system(
     table = tmp_path / "mountinfo"
     shown = str(away).replace(" ", r"\040")
     table.write_text(f"36 35 0:60 / {shown} rw,relatime shared:1 - nfs4 srv:/x rw\n")
-    monkeypatch.setattr(mounts, "_MOUNTS", table)
+    monkeypatch.setattr(mounts, "_TABLE", table)
     assert mounts.mounted() == {str(away)}
     paths = {row["path"] for row in files.biggest(str(tmp_path)).rows}
     assert str(tmp_path / "file") in paths

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.healer.agent import mounts
 from services.healer.agent.samplers import filesystems
 from services.healer.agent.samplers.filesystems import Room, mount_points, of_a_pool
 
@@ -90,11 +91,11 @@ def test_a_mount_point_with_an_end_of_line_in_its_name_hides_no_other(
 ) -> None:
     odd = tmp_path / f"a{end}b"
     odd.mkdir()
-    mounts, types = tmp_path / "mountinfo", tmp_path / "filesystems"
+    table, types = tmp_path / "mountinfo", tmp_path / "filesystems"
     found = [_ROOT, _mount("8:9", str(odd), "ext4"), _mount("8:5", str(tmp_path), "ext4")]
-    mounts.write_bytes("\n".join([*found, ""]).encode())
+    table.write_bytes("\n".join([*found, ""]).encode())
     types.write_text(_TYPES)
-    monkeypatch.setattr(filesystems, "_MOUNTS", mounts)
+    monkeypatch.setattr(mounts, "_TABLE", table)
     monkeypatch.setattr(filesystems, "_TYPES", types)
 
     readings = filesystems.FileSystems().sample()

@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from services.healer.actions.scores import SCORES
 from services.healer.handlers import Handlers
-from services.healer.model.incident import read_ahead
+from services.healer.model.incident import INCIDENTS, read_ahead
 from services.healer.model.notice import Notice, Summary
 from services.healer.model.notification import NOTICES
 from services.healer.model.policy import Policy
@@ -43,7 +43,7 @@ from shared.contracts.message import deterministic_id
 from shared.contracts.remediation import EvidenceRow, RemediationStep
 from shared.service import Context
 from shared.store import Store
-from tests.notification_passes import notify
+from tests.notification_passes import expire, notify
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -106,9 +106,7 @@ class Desk:
     def later(self, seconds: float) -> list[Message]:
         self.now += timedelta(seconds=seconds)
         self.uptime += seconds
-        with self.store.transaction() as records:
-            context = Context(self.now, "", 1, records)
-            answers = list(self.handlers.expire(context))
+        answers = expire(self.handlers, self.store, self.now)
         notify(self.handlers, self.store, self.now)
         return answers
 
@@ -558,3 +556,15 @@ def test_a_batch_of_alarms_costs_the_same_number_of_statements_whatever_its_size
             unit.records.flush()
         costs.append(len(statements))
     assert costs[0] == costs[1] <= 8
+
+
+@pytest.mark.parametrize("words", ["stopped; audit abc123", "audit 0f0f", "; audit 12"])
+def test_what_a_machine_says_of_a_remediation_is_shown_as_it_said_it(words: str) -> None:
+    desk = Desk(AUTOMATIC)
+    order = only(desk.take(prediction()), RemediationExecute)
+    failed = executed(order, succeeded=False)
+    desk.take(failed.model_copy(update={"detail": words, "audit": "0f" * 32}))
+    with desk.store.transaction() as records:
+        (incident,) = records.find(INCIDENTS)
+    assert f"failed: {words}." in incident.model_dump_json()
+    assert "0f" * 32 not in incident.model_dump_json()

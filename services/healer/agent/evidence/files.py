@@ -9,7 +9,7 @@ import time
 from collections import deque
 
 from services.healer.agent.evidence.found import MAX_ROWS, Found, size_text, table
-from services.healer.agent.samplers.filesystems import mounted
+from services.healer.agent.mounts import mounted
 from services.healer.masking import masked_text
 
 _MAX_ENTRIES = 300_000

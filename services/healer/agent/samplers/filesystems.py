@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.healer.agent.mounts import table, unescaped
 from services.healer.agent.samplers.base import Reading, Sampler, share
 from services.healer.agent.settings import Volume
 from shared.visible import visible
 
 _BYTES, _INODES = "df.bytes.used.percent", "df.inodes.used.percent"
-_MOUNTS, _TYPES = Path("/proc/self/mountinfo"), Path("/proc/filesystems")
-_ESCAPED = re.compile(r"\\([0-7]{3})")
+_TYPES = Path("/proc/filesystems")
 _IN_ONE_LINE = str.maketrans("\n\t", "  ")
 _IN_MEMORY, _ZFS = "tmpfs", "zfs"
 _ALL_OF_IT = 0.99
@@ -92,20 +91,10 @@ def _labels(mount: str) -> dict[str, str]:
 def _directories() -> dict[str, str]:
     """The accessible mount points, each with its pool."""
     found = mount_points(
-        os.fsdecode(_MOUNTS.read_bytes()),  # text mode would make a new line of each \r in a name
+        table(),
         _TYPES.read_text(encoding="ascii"),
     )
     return {mount: pool for mount, pool in found.items() if _is_directory(mount)}
-
-
-def mounted() -> frozenset[str]:
-    """The places of all mounts, read without a look at any of them."""
-    lines = os.fsdecode(_MOUNTS.read_bytes()).split("\n")
-    return frozenset(_unescaped(line.split(" ")[4]) for line in lines if " - " in line)
-
-
-def _unescaped(place: str) -> str:
-    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), place)
 
 
 def _is_directory(mount: str) -> bool:
@@ -139,7 +128,7 @@ def mount_points(mounts: str, types: str) -> dict[str, str]:
         _, _, device, _, mount, *_ = place.split(" ")
         kind, source, options = origin.split(" ", 2)
         # A file system that is mounted over another one hides it.
-        seen[_unescaped(mount)] = (device, kind, source, options)
+        seen[unescaped(mount)] = (device, kind, source, options)
     points: dict[str, tuple[str, str]] = {}
     for mount, (device, kind, source, options) in seen.items():
         given = kind == _IN_MEMORY and mount.startswith(_GIVEN)

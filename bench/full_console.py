@@ -62,12 +62,13 @@ class FullConsole:
         double = healer_double(self.machines, self.alert, self.now)
         self._healer = HttpServer(double, "127.0.0.1", 0)
         self._knowing = _Knowing(self.machines, self.now)
+        self.objects = MemoryStore()
         self._console: HttpServer | None = None
         self._ask_healer: HealerApi | None = None
 
     def __enter__(self) -> Self:
         self._healer.start()
-        model, objects = ReadModel(self._store), MemoryStore()
+        model, objects = ReadModel(self._store), self.objects
         objects.ensure_bucket("barograph")
         told = {"healer_url": self._healer.url, "healer_token": "t", "api_token": self.token}
         app = create_app(

@@ -80,50 +80,54 @@ def fill(store: Store, machines: list[str], many: int, now: datetime) -> None:
 def _alert(number: int, host: str, now: datetime) -> AlertView:
     item, labels, value, threshold, family = ITEMS[number % len(ITEMS)]
     state = "firing" if number == 0 else ("firing", "predicted", "resolved")[number % 3]
-    return AlertView.model_validate({
-        "alert_id": deterministic_id("alert", number),
-        "sequence": 1,
-        "state": state,
-        "severity": ("critical", "warning", "info")[number // 3 % 3],
-        "family": family,
-        "host": host,
-        "item": item,
-        "labels": labels,
-        "series": f"{host} {item} {labels} {number}".strip(),
-        "value": value,
-        "threshold": threshold,
-        "crossing_ms": None,
-        "sentence": f"It is {value} and grew by {number * 7919 % 100 / 10} in the last hour.",
-        "handling": ("mail", "approve")[number % 2],
-        "acknowledged_by": "Ann" if number % 4 == 1 else "",
-        "outcome": "back to normal by itself" if state == "resolved" else "",
-        "first_at": now - timedelta(minutes=number % 5_000),
-        "at": now,
-    })  # fmt: skip
+    return AlertView.model_validate(
+        {
+            "alert_id": deterministic_id("alert", number),
+            "sequence": 1,
+            "state": state,
+            "severity": ("critical", "warning", "info")[number // 3 % 3],
+            "family": family,
+            "host": host,
+            "item": item,
+            "labels": labels,
+            "series": f"{host} {item} {labels} {number}".strip(),
+            "value": value,
+            "threshold": threshold,
+            "crossing_ms": None,
+            "sentence": f"It is {value} and grew by {number * 7919 % 100 / 10} in the last hour.",
+            "handling": ("mail", "approve")[number % 2],
+            "acknowledged_by": "Ann" if number % 4 == 1 else "",
+            "outcome": "back to normal by itself" if state == "resolved" else "",
+            "first_at": now - timedelta(minutes=number % 5_000),
+            "at": now,
+        }
+    )
 
 
 def _prediction(alert: AlertView, number: int, now: datetime) -> Episode:
     now_ms = round(now.timestamp() * 1000)
     earliest = now_ms + number * 7919 % 86_400 * 1000
-    return Episode.model_validate({
-        "event_id": deterministic_id("prediction", number),
-        "kind": "prediction",
-        "series": alert.series,
-        "host": alert.host,
-        "item": alert.item,
-        "labels": alert.labels,
-        "received_at": now,
-        "revision": 1,
-        "opened_ms": now_ms - 10 * _MINUTE_MS,
-        "revised_ms": now_ms,
-        "value": 71.0,
-        "threshold": 80.0,
-        "crossing_ms": earliest + 5_000_000,
-        "earliest_ms": earliest,
-        "latest_ms": earliest + 12_000_000,
-        "probability": 0.9,
-        "sentence": f"it grows by {number * 7919 % 100 / 10} an hour",
-    })  # fmt: skip
+    return Episode.model_validate(
+        {
+            "event_id": deterministic_id("prediction", number),
+            "kind": "prediction",
+            "series": alert.series,
+            "host": alert.host,
+            "item": alert.item,
+            "labels": alert.labels,
+            "received_at": now,
+            "revision": 1,
+            "opened_ms": now_ms - 10 * _MINUTE_MS,
+            "revised_ms": now_ms,
+            "value": 71.0,
+            "threshold": 80.0,
+            "crossing_ms": earliest + 5_000_000,
+            "earliest_ms": earliest,
+            "latest_ms": earliest + 12_000_000,
+            "probability": 0.9,
+            "sentence": f"it grows by {number * 7919 % 100 / 10} an hour",
+        }
+    )
 
 
 def _curve(episode: Episode, now: datetime) -> Curve:
@@ -169,22 +173,24 @@ def _action(number: int, alert: AlertView, now: datetime) -> ActionChanged:
         }
         for n in range(20)
     ]
-    return ActionChanged.model_validate({
-        "action_id": deterministic_id("action", number),
-        "incident_id": alert.alert_id,
-        "sequence": 1,
-        "state": "proposed",
-        "level": "approve",
-        "remediation": "clean-logs",
-        "series": {"host": alert.host, "item": alert.item, "labels": {}},
-        "target": alert.host,
-        "steps": steps,
-        "total_steps": 20,
-        "expires": now + timedelta(hours=2),
-        "by": "",
-        "reason": f"{alert.item} is beyond its threshold",
-        "at": now,
-    })  # fmt: skip
+    return ActionChanged.model_validate(
+        {
+            "action_id": deterministic_id("action", number),
+            "incident_id": alert.alert_id,
+            "sequence": 1,
+            "state": "proposed",
+            "level": "approve",
+            "remediation": "clean-logs",
+            "series": {"host": alert.host, "item": alert.item, "labels": {}},
+            "target": alert.host,
+            "steps": steps,
+            "total_steps": 20,
+            "expires": now + timedelta(hours=2),
+            "by": "",
+            "reason": f"{alert.item} is beyond its threshold",
+            "at": now,
+        }
+    )
 
 
 def _job(number: int, now: datetime) -> JobView:
@@ -212,15 +218,17 @@ def _of_a_job(now: datetime) -> Iterator[Message]:
     """One job with many members, each measured, and many results."""
     told: dict[str, Any] = {"job_id": JOB}
     begun = now - timedelta(hours=3)
-    submit = JobSubmit.model_validate({
-        "job_id": JOB,
-        "name": "digits",
-        "main": "train.py",
-        "package": "barograph:packages:x.tar.gz",
-        "type": "distribute",
-        "ps": 1,
-        "workers": _WORKERS,
-    })  # fmt: skip
+    submit = JobSubmit.model_validate(
+        {
+            "job_id": JOB,
+            "name": "digits",
+            "main": "train.py",
+            "package": "barograph:packages:x.tar.gz",
+            "type": "distribute",
+            "ps": 1,
+            "workers": _WORKERS,
+        }
+    )
     event = told | {"name": "digits"}
     yield JobAccepted(**event, sequence=1, at=begun, state="accepted", submit=submit)
     workers = [Member(role="worker", index=n, incarnation=1) for n in range(_WORKERS)]

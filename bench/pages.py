@@ -69,7 +69,7 @@ def _painted(console: FullConsole, pages: list[str], times: int) -> Costs:
     browser = Browser()
     browser.start()
     try:
-        _sign_in(browser, console)
+        sign_in(browser, console)
         browser.command("Performance.enable", timeDomain="threadTicks")
         return {page: _paint(browser, console.url + page, times) for page in pages}
     finally:
@@ -89,7 +89,8 @@ def _paint(browser: Browser, address: str, times: int) -> dict[str, float]:
     return {name: round(value, 1) for name, value in (told | {"page_cpu_ms": min(busy)}).items()}
 
 
-def _sign_in(browser: Browser, console: FullConsole) -> None:
+def sign_in(browser: Browser, console: FullConsole) -> None:
+    """Sign Ann in with the console's token."""
     browser.open(f"{console.url}/login")
     fields = json.dumps({"token": console.token, "name": "Ann"})
     browser.run(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from fastapi.routing import APIRoute
 
 from bench.full_console import FullConsole
 from bench.full_store import JOB
+from bench.pages import sign_in
 from services.client.api.app import _OF_PAGES
+from tests.browser.test_page import Browser, until
 
 MOST_BYTES = 60_000
 """A page after gzip; plots count, too, though they need not."""
@@ -33,6 +37,17 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FullConsole]:
     # More than any page shows at once: 300 machines, 100 alerts, 50 jobs.
     with FullConsole(f"sqlite:///{folder}/client.db", 1_600) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def browser(console: FullConsole) -> Iterator[Browser]:
+    made = Browser()
+    made.start()
+    try:
+        sign_in(made, console)
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +102,69 @@ def test_every_page_that_changes_is_live_and_every_list_is_filtered_by_its_addre
 def test_the_own_script_has_at_most_300_lines() -> None:
     lines = [len(each.read_text().splitlines()) for each in SCRIPTS.glob("*.js")]
     assert 0 < sum(lines) <= 300
+
+
+_MARKED = """
+const kinds = 'a[href], button, input, select, textarea, summary, [tabindex="0"]';
+const controls = [...document.querySelectorAll(kinds)]
+  .filter((each) => each.checkVisibility() && each.type !== 'hidden' && !each.disabled);
+controls.forEach((each, n) => { each.dataset.control = n; });
+return controls.map((each) => each.outerHTML.slice(0, 100));
+"""
+_FOCUSED = """
+const focused = document.activeElement;
+return [focused.dataset.control ?? '', getComputedStyle(focused).outlineStyle];
+"""
+
+
+@pytest.mark.parametrize(
+    "page", ["/", "/submit", "/silences/new", "/machines/web-0", "/channels", "ALERT", "SERIES"]
+)
+def test_the_tab_key_reaches_every_control_and_shows_where_it_is(
+    page: str, console: FullConsole, browser: Browser
+) -> None:
+    series = next(each for each in console.pages() if each.startswith("/metrics/series"))
+    way = {"ALERT": f"/alerts/{console.alert}", "SERIES": series}.get(page, page)
+    browser.command("Emulation.setScriptExecutionDisabled", value=True)  # nothing is replaced
+    try:
+        browser.open(console.url + way)
+        controls = browser.run(_MARKED)
+        reached = {}
+        for _ in range(len(controls) + 5):
+            browser.press_key("Tab")
+            control, outline = browser.run(_FOCUSED)
+            reached[control] = outline
+        missed = [html for n, html in enumerate(controls) if str(n) not in reached]
+        assert missed == []
+        unseen = [controls[int(n)] for n, outline in reached.items() if n and outline == "none"]
+        assert unseen == []
+    finally:
+        browser.command("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_a_folder_and_an_archive_are_dropped_on_the_page(
+    console: FullConsole, browser: Browser, tmp_path: Path
+) -> None:
+    folder = tmp_path / "digits"
+    (folder / "code" / "parts").mkdir(parents=True)
+    names = {"digits/code/train.py"} | {f"digits/code/parts/part_{n}.py" for n in range(130)}
+    for name in names:
+        (tmp_path / name).write_text(f"print({name!r})\n")
+    archive = tmp_path / "digits.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(folder, "digits")
+    progress = "return document.querySelector('[data-progress]').textContent"
+    for dropped in (folder, archive):
+        browser.open(f"{console.url}/submit")
+        browser.drop_files("[data-upload]", dropped)
+        until(lambda: browser.run(progress).startswith("uploaded, "), 60)
+        stored = browser.run("return document.querySelector('[name=package]').value")
+        content = console.objects.get("barograph", "/".join(stored.split(":")[1:]))
+        with tarfile.open(fileobj=io.BytesIO(content)) as packed:
+            files = {each.name: packed.extractfile(each) for each in packed if each.isfile()}
+            assert files.keys() == names
+            texts = {name: file.read().decode() for name, file in files.items() if file}
+        assert texts == {name: f"print({name!r})\n" for name in names}
+    browser.open(f"{console.url}/submit")
+    browser.drop_files("[data-upload]", folder, archive)
+    until(lambda: "drop one folder, or one archive" in browser.run(progress), 20)

@@ -111,6 +111,25 @@ class Browser:
         answer = self._http.post(f"{self._session}/element/{element}/value", json=chosen)
         answer.raise_for_status()
 
+    def drop_files(self, selector: str, *paths: Path) -> None:
+        """Drop files or folders on an element, as from a file manager."""
+        self.run(f"document.querySelector('{selector}').scrollIntoView(); return 1")
+        middle = (
+            f"const box = document.querySelector('{selector}').getBoundingClientRect();"
+            "return [box.left + box.width / 2, box.top + 20]"
+        )
+        x, y = self.run(middle)
+        data = {"items": [], "files": [str(each) for each in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.command("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def press_key(self, key: str) -> None:
+        """Press a key and let it go, as on a keyboard."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        for kind in ("rawKeyDown", "keyUp"):
+            fields = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+            self.command("Input.dispatchKeyEvent", **fields)
+
     def command(self, name: str, **parameters: Any) -> None:
         """A command of the DevTools protocol."""
         self.asked(name, **parameters)

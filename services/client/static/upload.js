@@ -1,5 +1,5 @@
 "use strict";
-// Packs a chosen folder as a tar.gz and uploads it, or an archive as it is, and names it in the form.
+// Packs a chosen or dropped folder as a tar.gz and uploads it, or an archive as it is, and names it in the form.
 
 const BLOCK = 512;
 const encoder = new TextEncoder();
@@ -35,8 +35,8 @@ function header(path, size) {
 
 async function packed(files) {
   const parts = [];
-  for (const file of [...files].sort((a, b) => (a.webkitRelativePath < b.webkitRelativePath ? -1 : 1))) {
-    parts.push(header(file.webkitRelativePath, file.size), file, new Uint8Array((BLOCK - (file.size % BLOCK)) % BLOCK));
+  for (const { path, file } of files.sort((a, b) => (a.path < b.path ? -1 : 1))) {
+    parts.push(header(path, file.size), file, new Uint8Array((BLOCK - (file.size % BLOCK)) % BLOCK));
   }
   parts.push(new Uint8Array(2 * BLOCK));
   const zipped = new Blob(parts).stream().pipeThrough(new CompressionStream("gzip"));
@@ -61,17 +61,17 @@ function upload(body, project, bar) {
 }
 
 const sheet = document.querySelector("[data-upload]");
-sheet?.addEventListener("change", async (event) => {
-  const input = event.target;
-  if (input.type !== "file" || !input.files.length) return;
-  const [bar, report, form] = [sheet.querySelector("progress"), sheet.querySelector("[data-progress]"), input.form];
+
+async function take(coming, isFolder) {
+  const [bar, report, form] = [sheet.querySelector("progress"), sheet.querySelector("[data-progress]"), sheet.closest("form")];
   const buttons = form.querySelectorAll("button");
   buttons.forEach((each) => { each.disabled = true; });
   bar.hidden = false;
   bar.value = 0;
   try {
     report.textContent = "packing";
-    const body = "folder" in input.dataset ? await packed(input.files) : input.files[0];
+    const files = await coming;
+    const body = isFolder ? await packed(files) : files[0].file;
     if (body.size > Number(sheet.dataset.most)) throw new Error("it is larger than may be uploaded here");
     report.textContent = "uploading";
     const stored = await upload(body, form.elements.project?.value ?? "", bar);
@@ -83,4 +83,31 @@ sheet?.addEventListener("change", async (event) => {
   }
   bar.hidden = true;
   buttons.forEach((each) => { each.disabled = false; });
+}
+
+async function below(entry, path = entry.name) {
+  if (entry.isFile) return [{ path, file: await new Promise((resolve, reject) => entry.file(resolve, reject)) }];
+  const [reader, found] = [entry.createReader(), []];
+  for (;;) {
+    // A reader gives a hundred at a time, and none at the end.
+    const part = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!part.length) return (await Promise.all(found.map((each) => below(each, path + "/" + each.name)))).flat();
+    found.push(...part);
+  }
+}
+
+sheet?.addEventListener("change", (event) => {
+  const input = event.target;
+  if (input.type !== "file" || !input.files.length) return;
+  take([...input.files].map((file) => ({ path: file.webkitRelativePath, file })), "folder" in input.dataset);
 });
+
+["dragenter", "dragover", "dragleave", "drop"].forEach((kind) => sheet?.addEventListener(kind, (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  sheet.classList.toggle("over", kind === "dragenter" || kind === "dragover");
+  const [entry, ...others] = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (kind !== "drop" || sheet.querySelector("progress:not([hidden])")) return;
+  if (!entry || others.length) sheet.querySelector("[data-progress]").textContent = "drop one folder, or one archive";
+  else take(below(entry), entry.isDirectory);
+}));

@@ -15,7 +15,7 @@ from shared import topology
 from shared.cli import alerts, config, dead_letters, healing, stack, tokens
 from shared.cli.apis import fail
 from shared.cli.doctor import doctor
-from shared.terminal import table_width, take_any_text
+from shared.terminal import OutputLostError, table_width, take_any_text, written_out
 from shared.visible import visible
 
 _SOURCES = Path(__file__).parents[2]
@@ -109,7 +109,10 @@ def main() -> None:
     """The command's entry point."""
     take_any_text()
     try:
-        complete()()
+        with written_out():
+            complete()()
+    except OutputLostError as error:
+        sys.exit(str(error))
     except OSError as error:
         if not error.filename:
             raise

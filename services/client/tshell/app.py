@@ -11,15 +11,17 @@ import sys
 from services.client.tshell import keeping, submitting, training, watching  # noqa: F401 - they add their commands
 from services.client.tshell.cli import app
 from services.client.tshell.stop import code_of
-from shared.terminal import take_any_text
+from shared.terminal import end_on_signals, take_any_text, written_out
 from shared.visible import visible
 
 
 def main() -> None:
     """Run a command; end with its documented code."""
     take_any_text()
+    end_on_signals()
     try:
-        app()
+        with written_out():
+            app()
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from shared.terminal import OutputLostError
+
 
 class Code(IntEnum):
     """Exit codes of ``tshell``; documented in its help."""
@@ -31,6 +33,8 @@ def code_of(error: Exception) -> Code | None:
 
     if isinstance(error, Stop):
         return error.code
+    if isinstance(error, OutputLostError):
+        return Code.BAD_INPUT
     codes = {
         errors.BadInputError: Code.BAD_INPUT,
         errors.UnreachableError: Code.UNREACHABLE,

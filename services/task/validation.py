@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from services.task.records import first_members
-from shared.contracts import Fault, JobSubmit, Resources, is_reserved_variable, memory_bytes
+from shared.contracts import Fault, JobSubmit, Resources, memory_bytes
+from shared.job_checks import job_faults
 from shared.packages.places import is_package, prefix_of
-
-_MIN_MEMORY = 2**20 * 16
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,9 @@ class Quotas:
 
 def faults(submit: JobSubmit, quotas: Quotas) -> tuple[Fault, ...]:
     """Everything wrong with a job; empty when it can run."""
-    return tuple(
-        Fault(field=field, problem=problem)
-        for check in (_roles, _resources, _package, _labels, _program, _environment)
-        for field, problem in check(submit, quotas)
-    )
+    found = [each for check in (_roles, _resources, _package) for each in check(submit, quotas)]
+    found += job_faults(submit)
+    return tuple(Fault(field=field, problem=problem) for field, problem in found)
 
 
 def _roles(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
@@ -60,8 +57,6 @@ def _resources(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
     for role in submit.roles():
         each, own = submit.resources_of(role), role in submit.role_resources
         field = f"role_resources.{role}" if own else "resources"
-        if memory_bytes(each.memory) < _MIN_MEMORY:
-            yield f"{field}.memory", "less than 16Mi cannot hold any program"
         if each.shared_memory and memory_bytes(each.shared_memory) > memory_bytes(each.memory):
             yield f"{field}.shared_memory", "it counts as memory: at most as much as `memory`"
         if each.gpu > quotas.gpu:
@@ -83,35 +78,3 @@ def _package(submit: JobSubmit, quotas: Quotas) -> Iterator[tuple[str, str]]:
     if not is_package(submit.package, quotas.bucket, submit.project):
         place = f"{quotas.bucket}:{prefix_of(submit.project)}:NAME"
         yield "package", f"must be {place}, as `tshell upload` says it for the job's project"
-
-
-def _labels(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:
-    """A label could say another project than the one whose people see the job."""
-    if "project" in submit.labels:
-        yield "labels.project", f"this is a field of its own: project: {submit.labels['project']}"
-
-
-_MADE_PYTHON = {
-    "ipynb": "; make one of the notebook: jupyter nbconvert --to script NOTEBOOK",
-    "sh": "; have one start the script: subprocess.run(['bash', 'NAME.sh'], check=True)",
-}
-"""Advice for programs of other kinds."""
-
-
-def _program(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:
-    if not submit.main.endswith(".py"):
-        hint = _MADE_PYTHON.get(submit.main.rpartition(".")[2].lower(), "")
-        yield "main", f"must name a Python file (.py){hint}"
-    if any("\x00" in arg for arg in submit.args):
-        yield "args", "must not contain NUL characters"
-
-
-def _environment(submit: JobSubmit, _quotas: Quotas) -> Iterator[tuple[str, str]]:
-    for name, value in submit.env.items():
-        if is_reserved_variable(name):
-            yield f"env.{name}", "this name is reserved for the platform"
-        if "\x00" in value:
-            yield f"env.{name}", "must not contain NUL characters"
-    for number, each in enumerate(submit.env_value_from):
-        if is_reserved_variable(each.name):
-            yield f"env_value_from.{number}.name", "this name is reserved for the platform"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from services.client.tshell.checking import (
+    check_arguments,
     check_package,
     check_path,
     check_plan,
@@ -96,8 +97,8 @@ _JobFile = Annotated[
     typer.Option(
         "-f",
         "--file",
-        help="A job file in YAML or JSON, with the fields of job.submit or a TFJob; or the name "
-        "of an uploaded package, as printed by `upload`.",
+        help="A job file in YAML or JSON, with the fields of job.submit or a TFJob, - for standard "
+        "input; or the name of an uploaded package, as printed by `upload`.",
     ),
 ]
 _Force = Annotated[
@@ -145,6 +146,7 @@ def submit(
         if project := os.environ.get("BAROGRAPH_PROJECT"):
             request.body.setdefault("project", project)
         check_package(request)
+        check_arguments(request)
         if dry_run is not None:
             _dry_run(request, dry_run, manifests, as_json)
             return
@@ -219,6 +221,7 @@ def _checked_here(body: dict[str, Any], as_json: bool) -> None:
     from services.client.tshell.stop import Code, Stop
     from services.client.wording import faults
     from shared.contracts import JobSubmit
+    from shared.job_checks import job_faults
 
     digest = body.get("package_sha256", "")
     stand_ins = {"job_id": "dry-run", "package": f"barograph:packages:{digest}.tar.gz"}
@@ -227,5 +230,7 @@ def _checked_here(body: dict[str, Any], as_json: bool) -> None:
     except ValidationError as error:
         lines = [f"{f.field}: {f.problem}".removeprefix(": ") for f in faults(error.errors())]
         raise Stop(Code.BAD_INPUT, "\n".join(lines)) from error
+    if lines := [f"{field}: {problem}" for field, problem in job_faults(job)]:
+        raise Stop(Code.BAD_INPUT, "\n".join(lines))
     members = ", ".join(f"{number} {role}" for role, number in job.roles().items())
     say(body, f"valid: {job.name}, {members}; nothing was submitted", as_json)

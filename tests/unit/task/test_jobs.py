@@ -142,8 +142,8 @@ def test_every_fault_is_named_at_once() -> None:
     assert [fault.field for fault in faults(bad, QUOTAS)] == [
         "workers",
         "resources.cpu",
-        "resources.memory",
         "resources.gpu",
+        "resources.memory",
         "main",
         "env.TF_CONFIG",
         "env.BAROGRAPH_EPOCH",

@@ -35,6 +35,11 @@ _KINDS = {
     "dict_type": "must be a mapping of names to values",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
+    "string_type": "must be text; put it in quotes",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
 }
 _DOORS = {"body", "query", "path", "header"}
 _MAX_TEXT = 500

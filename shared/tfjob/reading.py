@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ _MAX_DEPTH = 64
 _MAX_VALUES = 100_000
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_COMMENT = re.compile(r"(?:^|[\s,{\[])(?://|/\*)")
+_UNSEEN = re.compile("[\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _TEMPLATE = "if the file is a template ({{ }}), render it first, e.g. by `helm template`"
 
 
@@ -59,6 +62,8 @@ def document(data: bytes, *, as_written: bool = False) -> Any:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         # A ValueError is PyYAML's own for a character beyond Unicode, as in "\\U00110000".
         hint = f"\n{_TEMPLATE}" if "{%" in text else ""
+        if text.lstrip().startswith(("{", "/")) and _COMMENT.search(text):
+            hint += "\ncomments of // and /* */ are none here: begin them with #, or remove them"
         raise UnreadableError(f"not usable YAML: {_short(error)}{hint}") from error
     kept = [value for value in values if value is not None]
     if len(kept) != 1:
@@ -141,6 +146,9 @@ class _Values:
                 merged = self._merged(value, depth) | merged
                 continue
             name = _text(key)
+            if unseen := _UNSEEN.search(name):
+                code = f"U+{ord(unseen.group()):04X}"
+                raise _wrong(key, f"a field's name has a character that nobody sees, {code}")
             if name in own:
                 raise _wrong(key, f"the field {name!r} is given twice")
             own[name] = self.of(value, depth + 1)

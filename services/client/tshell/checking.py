@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 import sys
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from shared.visible import visible
 
 if TYPE_CHECKING:
     from services.client.tshell.request import Request
     from shared.contracts import JobPlanned
 
-_MOST_SCRIPTS, _BEGINNING = 100, 4096
+_BEGINNING, _MOST_NAMED, _MOST_LOOKED_AT = 4096, 5, 20_000
+_LFS, _LFS_SIZES = b"version https://git-lfs.github.com/spec/", range(60, 1024)
+"""How a pointer of Git LFS begins, and how long one is by its specification."""
+_TWO_WORDS = re.compile(r"--[\w-]+ \S")
 _REQUIREMENTS = ("requirements.txt", "environment.yml", "Pipfile")
 
 
@@ -21,8 +30,13 @@ def check_package(request: Request) -> None:
         return
     check_path(request.upload, request.body["main"])
     for script in scripts_with_windows_ends(request.upload / "code"):
-        text = f"note: {script} has Windows' line ends (CRLF), at which a shell fails; see dos2unix"
-        print(text, file=sys.stderr)
+        text = f"{script} has Windows' line ends (CRLF), at which a shell fails; see dos2unix"
+        print(f"note: {visible(text)}", file=sys.stderr)
+    if pointers := pointers_of_git_lfs(request.upload):
+        more = f" and {len(pointers) - _MOST_NAMED} more" if len(pointers) > _MOST_NAMED else ""
+        named = ", ".join(pointers[:_MOST_NAMED]) + more
+        text = f"not fetched from Git LFS, only pointers are here: {named}; see git lfs pull"
+        print(f"note: {visible(text)}", file=sys.stderr)
     for name in _REQUIREMENTS:
         if (request.upload / "code" / name).is_file():
             text = (
@@ -32,17 +46,63 @@ def check_package(request: Request) -> None:
             print(text, file=sys.stderr)
 
 
+def check_arguments(request: Request) -> None:
+    """Note an argument that is probably two."""
+    for word in request.body.get("args") or ():
+        if _TWO_WORDS.match(str(word)):
+            text = f"note: {visible(word[:60])!r} is one argument; an option and its value are two"
+            print(f"{text}, or joined by =", file=sys.stderr)
+
+
 def scripts_with_windows_ends(code: Path) -> list[str]:
-    """Shell scripts that an editor of Windows saved: a shell reads their line ends as words."""
+    """Scripts that an editor of Windows saved: their line ends are read as words.
+
+    That is by a shell, and by the kernel in the first line of what is executed.
+    """
     found = []
-    for path in islice(sorted(code.glob("**/*.sh")), _MOST_SCRIPTS):
-        try:
-            with path.open("rb") as script:
-                if b"\r\n" in script.read(_BEGINNING):
-                    found.append(path.relative_to(code.parent).as_posix())
-        except OSError:
-            continue  # `check` names what cannot be read
+    for path, mode in _files(code):
+        if path.suffix == ".sh":
+            crlf = b"\r\n" in _beginning(path)
+        else:
+            start = _beginning(path) if mode & 0o111 else b""
+            crlf = start.startswith(b"#!") and start.partition(b"\n")[0].endswith(b"\r")
+        if crlf:
+            found.append(path.relative_to(code.parent).as_posix())
+    return found[:_MOST_NAMED]
+
+
+def pointers_of_git_lfs(folder: Path) -> list[str]:
+    """Files that Git LFS has not fetched: in their place is a note of where they are."""
+    found = []
+    for top in ("code", "data"):
+        for path, _ in _files(folder / top, _LFS_SIZES):
+            if _beginning(path).startswith(_LFS):
+                found.append(path.relative_to(folder).as_posix())
     return found
+
+
+def _files(folder: Path, sizes: range | None = None) -> Iterator[tuple[Path, int]]:
+    """The first files below a folder, in order, with their modes; of these sizes only."""
+    left = _MOST_LOOKED_AT
+    for directory, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            left -= 1
+            if left < 0:
+                return
+            path = Path(directory, name)
+            with suppress(OSError):  # `check` names what cannot be read
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and (sizes is None or status.st_size in sizes):
+                    yield path, status.st_mode
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_BEGINNING)
+    except OSError:
+        return b""
 
 
 def check_path(path: Path, main: str | None = None) -> None:
@@ -71,7 +131,6 @@ def syntax_fault(request: Request) -> str:
 def check_plan(request: Request, plan: JobPlanned | None) -> None:
     """Stop with every reason why the installation would refuse the job."""
     from services.client.tshell.stop import Code, Stop
-    from shared.visible import visible
 
     syntax = syntax_fault(request)
     if plan is None:

@@ -137,6 +137,7 @@ def the_job(client: Client, job: str) -> dict[str, Any]:
     from services.client.tshell.stop import Code, Stop
     from shared.client import NotFoundError
 
+    job = job.strip()  # of a file, or of another command's output
     if _ID.fullmatch(job):
         try:
             return client.jobs_api.ask(dict[str, Any], "GET", f"/jobs/{job}")

@@ -11,6 +11,7 @@ from typing import Any
 from shared.job_names import job_name
 
 _GZIP = b"\x1f\x8b"
+_COLONS_OF_A_PACKAGE = 2
 
 
 @dataclass
@@ -27,12 +28,13 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_file(file: str) -> bool:
-    """Return whether ``-f`` names a job file or TFJob rather than an uploaded package."""
+    """Return whether ``-f`` names a job file or TFJob rather than an uploaded package.
+
+    It may also be ``-``, a pipe such as ``<(envsubst < job.yaml)``, or a file that is not there.
+    """
     if not file or "\x00" in file:
         return False
-    return Path(file).is_file() or (
-        file.lower().endswith((".yaml", ".yml", ".json")) and ":" not in file
-    )
+    return file.count(":") < _COLONS_OF_A_PACKAGE or Path(file).exists()
 
 
 def environment(said: list[str] | None) -> dict[str, str]:
@@ -92,10 +94,13 @@ def _bytes_of(file: Path) -> bytes:
     from shared.tfjob import MAX_BYTES
 
     try:
-        with file.open("rb") as opened:
+        with sys.stdin.buffer if str(file) == "-" else file.open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise Stop(Code.BAD_INPUT, f"{file}: {error.strerror or error}") from error
+        text = f"{file}: {error.strerror or error}"
+        if isinstance(error, FileNotFoundError):
+            text += "; -f takes a file of this machine, or an uploaded package's bucket:key:file"
+        raise Stop(Code.BAD_INPUT, text) from error
     if data.startswith(_GZIP):
         text = f"{file} is an archive, not a job's file: tshell submit {file}"
         raise Stop(Code.BAD_INPUT, text)

@@ -95,3 +95,30 @@ def test_any_variable_in_quotes_arrives_as_it_is(env: dict[str, str]) -> None:
             read_job_file(written)
     else:
         assert read_job_file(written)["env"] == env
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{\n  // the job\n  "main": "a.py"\n}', "comments of // and /\\*"),
+        ('{"main": "a.py", // so\n "workers": 2}', "comments of // and /\\*"),
+        ('/* the job */\n{"main": "a.py"}', "comments of // and /\\*"),
+        ("main: a.py\nresources:\n\u00a0\u00a0cpu: 1\n", "nobody sees, U\\+00A0"),
+        ("\u200bmain: a.py\n", "nobody sees, U\\+200B"),
+        ("main: a.py\nenv: {A: }\n", "env.A: must be text; put it in quotes"),
+        ("main: a.py\nargs: [--x, ~, null]\n", "args.1: must be text; put it in quotes"),
+        ("main: a.py\nworkers: 0x10\n", "workers: must be a whole number"),
+        ("main: a.py\nttl_s: 7d\n", "ttl_s: must be a number"),
+    ],
+)
+def test_how_it_is_mended_is_said_where_a_reader_cannot_see_what_is_wrong(
+    text: str, said: str
+) -> None:
+    with pytest.raises(FaultyJobFileError, match=said):
+        read_job_file(text.encode())
+
+
+def test_an_address_in_a_file_is_no_comment() -> None:
+    with pytest.raises(FaultyJobFileError) as error:
+        read_job_file(b'{"main": "a.py", "env": {"A": "http://x/*"}')
+    assert "comments" not in str(error.value)

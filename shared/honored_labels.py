@@ -27,6 +27,8 @@ _MIDDLEMEN = re.compile(
     r"|(collectd|dcgm|graphite|statsd)([-_]exporter)?)"
 )
 """Jobs that pass on what others measured."""
+_OF_HOSTS = re.compile(r"(.*[-_/])?collectd([-_]exporter)?")
+"""Of these, those whose ``instance`` is always a machine, however short its name is."""
 
 
 def honored(labels: Mapping[str, str]) -> dict[str, str]:
@@ -64,4 +66,6 @@ def _is_elsewhere(labels: Mapping[str, str]) -> bool:
     machine = known_machine(text) if text else None
     if machine is None or is_loopback(machine):
         return False
+    if _OF_HOSTS.fullmatch(labels.get("job", "")):
+        return True
     return bool(labels.get("exported_job")) or is_target(text) or "." in machine

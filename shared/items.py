@@ -133,6 +133,17 @@ ITEMS: dict[str, Item] = {
             description="Used share of a file system's inodes; label mount.",
         ),
         Item(
+            "fs.readonly",
+            "disk",
+            "boolean",
+            _STABLE,
+            0.5,
+            maximum=1.0,
+            predicted=False,
+            description="1 while the kernel lets nobody write to a file system because of an "
+            "error; label mount.",
+        ),
+        Item(
             "mem.memused.percent",
             "memory",
             "percent",

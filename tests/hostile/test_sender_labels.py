@@ -100,6 +100,8 @@ FEDERATED = {"instance": "prom:9090", "job": "federate", "exported_job": "node"}
             {"exported_instance": "web2.example", "instance": "127.0.0.1:9103", "job": "collectd"},
             "web2.example",
         ),
+        ({"exported_instance": "web3", "instance": "cd:9103", "job": "collectd-exporter"}, "web3"),
+        ({"exported_instance": "localhost", "instance": "cd:9103", "job": "collectd"}, "cd"),
         ({**PUSHED, "exported_instance": "db1"}, "db1"),
         (PUSHED, "pushes"),
         ({"exported_instance": "localhost:2181", "instance": "zk1:9120", "job": "zk"}, "zk1"),

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 _TABLE = Path("/proc/self/mountinfo")
+_STOPPED = "emergency_ro"
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -22,6 +23,27 @@ def mounted() -> frozenset[str]:
     """The places of all mounts."""
     lines = table().split("\n")
     return frozenset(unescaped(line.split(" ")[4]) for line in lines if " - " in line)
+
+
+def stopped(mounts: str) -> frozenset[str]:
+    """The places where the kernel has ended all writing after an error.
+
+    Newer kernels say so in an option, older ones make the file system read-only below a mount that
+    is not. What somebody has mounted read-only is so in both.
+
+    Args:
+        mounts: the table.
+    """
+    found = set()
+    for line in mounts.split("\n"):
+        place, dash, origin = line.partition(" - ")
+        if not dash:
+            continue
+        *_, mount, own = place.split(" ")[:6]
+        options = {*origin.split(" ", 2)[2].split(",")}
+        if _STOPPED in options or ("ro" in options and "ro" not in own.split(",")):
+            found.add(unescaped(mount))
+    return frozenset(found)
 
 
 def unescaped(place: str) -> str:

@@ -14,7 +14,7 @@ from shared.contracts.remediation import ItemObserved, ItemRead
 
 _SPAN_S = 1.0
 _MAX_ATTEMPTS = 3
-_HANGS_S = 20.0
+_HANGS_S = 25.0
 """What takes longer than this cannot be read now: other commands must not wait for it."""
 
 

@@ -16,7 +16,7 @@ _TYPES = (
 
 
 def _mount(device: str, point: str, kind: str, options: str = "rw", more: str = "") -> str:
-    return f"36 35 {device} / {point} rw,noatime {more}- {kind} /dev/x {options}"
+    return f"36 35 {device} / {point} {options[:2]},noatime {more}- {kind} /dev/x {options}"
 
 
 def _watched(*mounts: str) -> list[str]:
@@ -37,6 +37,37 @@ def test_a_file_system_that_is_read_only_itself_is_not_watched_but_a_view_of_one
     # The agent in a container sees the machine's disk through a mount that may only be read.
     view = f"40 35 8:3 / /host/data ro,relatime master:1 - xfs /dev/x {'rw,attr2'}"
     assert _watched(_ROOT, recovery, view) == ["/", "/host/data"]
+
+
+STOPPED = {
+    "older kernels": "41 35 8:4 / /srv rw,relatime - ext4 /dev/x ro,errors=remount-ro",
+    "newer kernels": "42 27 8:4 / /srv rw,relatime - ext4 /dev/x rw,errors=remount-ro,emergency_ro",
+}
+NOT_STOPPED = {
+    "writable": "41 35 8:4 / /srv rw,relatime - ext4 /dev/x rw,errors=remount-ro",
+    "by somebody": "41 35 8:4 / /srv ro,relatime - ext4 /dev/x ro",
+    "a view": "41 35 8:4 / /srv ro,relatime - ext4 /dev/x rw",
+}
+
+
+@pytest.mark.parametrize("line", [*STOPPED.values(), *NOT_STOPPED.values()], ids=str)
+def test_what_the_kernel_made_read_only_is_told_and_still_watched(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = line in STOPPED.values()
+    assert mounts.stopped(f"{_ROOT}\n{line}\nodd") == ({"/srv"} if ended else set())
+    if ended:
+        assert _watched(_ROOT, line) == ["/", "/srv"]
+    table, types = tmp_path / "mountinfo", tmp_path / "filesystems"
+    table.write_text("\n".join([_ROOT, line.replace("/srv", str(tmp_path)), ""]))
+    types.write_text(_TYPES)
+    monkeypatch.setattr(mounts, "_TABLE", table)
+    monkeypatch.setattr(filesystems, "_TYPES", types)
+    readings = filesystems.FileSystems().sample()
+    told = {each.labels["mount"]: each.value for each in readings if each.item == "fs.readonly"}
+    assert told.pop("/") == 0
+    watched = line != NOT_STOPPED["by somebody"]
+    assert told == ({str(tmp_path): float(ended)} if watched else {})
 
 
 def test_subvolumes_of_a_btrfs_and_binds_are_one_file_system() -> None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.healer.agent.mounts import table, unescaped
+from services.healer.agent.mounts import stopped, table, unescaped
 from services.healer.agent.samplers.base import Reading, Sampler, share
 from services.healer.agent.settings import Volume
 from shared.visible import visible
 
 _BYTES, _INODES = "df.bytes.used.percent", "df.inodes.used.percent"
+_READ_ONLY = "fs.readonly"
 _TYPES = Path("/proc/filesystems")
 _IN_ONE_LINE = str.maketrans("\n\t", "  ")
 _IN_MEMORY, _ZFS = "tmpfs", "zfs"
@@ -46,12 +47,15 @@ class Room:
 class FileSystems(Sampler):
     """Every file system that can fill up, once, as ``df`` counts it; of ZFS, every pool."""
 
-    items = (_BYTES, _INODES)
+    items = (_BYTES, _INODES, _READ_ONLY)
 
     def sample(self) -> list[Reading]:
         readings = []
         pools: dict[str, list[Room]] = {}
-        for mount, pool in sorted(_directories().items()):
+        mounts = table()
+        ended = stopped(mounts)
+        for mount, pool in sorted(_directories(mounts).items()):
+            readings.append(Reading(_READ_ONLY, float(mount in ended), _labels(mount)))
             try:
                 status = os.statvfs(mount)
             except OSError:
@@ -88,12 +92,9 @@ def _labels(mount: str) -> dict[str, str]:
     return {"mount": visible(mount).translate(_IN_ONE_LINE)}
 
 
-def _directories() -> dict[str, str]:
+def _directories(mounts: str) -> dict[str, str]:
     """The accessible mount points, each with its pool."""
-    found = mount_points(
-        table(),
-        _TYPES.read_text(encoding="ascii"),
-    )
+    found = mount_points(mounts, _TYPES.read_text(encoding="ascii"))
     return {mount: pool for mount, pool in found.items() if _is_directory(mount)}
 
 
@@ -109,8 +110,9 @@ def mount_points(mounts: str, types: str) -> dict[str, str]:
 
     That is the root, whatever it is; file systems on devices; and those in memory, but for the
     many small ones that containers and services are given. An image that can only be read is
-    always full, and no fault. Mounts are the same file system by its superblock's device: binds
-    are, and so are the subvolumes of a btrfs, although files there have other device numbers.
+    always full, and no fault; what the kernel made read-only after an error is still watched.
+    Mounts are the same file system by its superblock's device: binds are, and so are the
+    subvolumes of a btrfs, although files there have other device numbers.
     The pool is that of a ZFS dataset; empty for others.
 
     Args:
@@ -130,9 +132,10 @@ def mount_points(mounts: str, types: str) -> dict[str, str]:
         # A file system that is mounted over another one hides it.
         seen[unescaped(mount)] = (device, kind, source, options)
     points: dict[str, tuple[str, str]] = {}
+    ended = stopped(mounts)
     for mount, (device, kind, source, options) in seen.items():
         given = kind == _IN_MEMORY and mount.startswith(_GIVEN)
-        read_only = "ro" in options.split(",")
+        read_only = "ro" in options.split(",") and mount not in ended
         if (mount == "/" or kind in watched) and not (given or read_only or kind in _IMAGES):
             pool = source.partition("/")[0] if kind == _ZFS else ""
             points[device] = min(points.get(device, (mount, pool)), (mount, pool), key=_length)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from services.client.settings import ClientSettings
+from shared.client.connection import trusted
 
 _TIMEOUT_S = 10.0
 _AT_ONCE = 8
@@ -40,10 +40,11 @@ class HealerApi:
         self._address = (settings.healer_api_url or settings.healer_url).rstrip("/")
         token = settings.healer_token.get_secret_value()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        # httpx alone, without the environment, trusts the public authorities only.
-        trusted = ssl.create_default_context()
         self._http = httpx.Client(
-            headers=headers, timeout=_TIMEOUT_S, trust_env=False, verify=trusted
+            headers=headers,
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+            verify=trusted(self._address),
         )
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self.known = bool(self._address and token)

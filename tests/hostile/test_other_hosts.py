@@ -29,7 +29,7 @@ from services.client.oidc import Provider
 from services.client.settings import ClientSettings
 from services.healer.notify.channels.http import post
 from services.healer.notify.channels.smtp import send
-from shared.client import Client
+from shared.client import Client, transfers
 from shared.client import connection as connections
 from shared.messaging.link import Link
 from shared.storage.s3_client import s3_client, translated
@@ -181,7 +181,7 @@ DOORS: dict[str, Callable[[int], object]] = {
     "identity provider": _provider,
     "healer": _healer,
     "client": lambda port: Client(f"https://localhost:{port}", "secret").job("j"),
-    "upload": lambda port: connections.put_part(f"https://localhost:{port}/", b"secret"),
+    "upload": lambda port: transfers.put_part(f"https://localhost:{port}/", b"secret"),
 }
 
 

@@ -167,9 +167,12 @@ class ReadModel:
     def members_on(self, machine: str, projects: Projects) -> list[tuple[JobView, list[str]]]:
         """The jobs that have not ended with members on a machine, and these members' names."""
         with self._store.reading() as records:
-            views = listed(records, _LIVING, _MAX_JOBS_MEASURED, 0, projects)
-            found = ((view, _names_on(machine, records, view.job_id)) for view in views)
-            return [(view, names) for view, names in found if names]
+            found = statuses(records, _LIVING, projects)
+            keys = records.keys(JOBS, found, limit=_MAX_JOBS_MEASURED, newest_first=True)
+            records.read_ahead(MEMBERS, groups=keys, newest=_MAX_MEMBERS)
+            names = {key: here for key in keys if (here := _names_on(machine, records, key))}
+            views = lightly(records, list(names))
+        return [(view, names[view.job_id]) for view in views if belongs(view, projects)]
 
     def usage_curves(self, job_id: str, offset: int, limit: int) -> list[UsageCurve]:
         """The use of a job's members over time, in the order in which they were first measured."""

@@ -224,6 +224,20 @@ class Records:
         values = {"collection": collection.name, "beginning": beginning, "most": limit}
         return list(self._connection.execute(statements.KEYS_BEGINNING, values).scalars())
 
+    def groups_beginning(
+        self, collection: Collection[T], status: str, beginning: str, limit: int
+    ) -> list[T]:
+        """The oldest records of a status whose groups begin so; the database looks at every one."""
+        self._write(collection.name)
+        values = {
+            "collection": collection.name,
+            "status": fitted(status, STATUS_WIDTH),
+            "beginning": beginning,
+            "most": limit,
+        }
+        rows = self._connection.execute(statements.GROUPS_BEGINNING, values)
+        return self._models(collection, [(row.key, row.data) for row in rows])
+
     def statuses(self, collection: Collection[T]) -> list[str]:
         """Every status that a record of the collection has, at the price of their number."""
         self._write(collection.name)

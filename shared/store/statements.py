@@ -31,6 +31,16 @@ KEYS_BEGINNING = (
     .order_by(RECORDS.c.ordinal, RECORDS.c.key)
     .limit(bindparam("most", type_=Integer))
 )
+GROUPS_BEGINNING = (
+    select(RECORDS.c.key, RECORDS.c.data)
+    .where(
+        RECORDS.c.collection == bindparam("collection"),
+        RECORDS.c.status == bindparam("status"),
+        func.substr(RECORDS.c.group_key, 1, func.length(_BEGINNING)) == _BEGINNING,
+    )
+    .order_by(RECORDS.c.ordinal, RECORDS.c.key)
+    .limit(bindparam("most", type_=Integer))
+)
 DELETE = delete(RECORDS).where(
     RECORDS.c.collection == bindparam("collection_"), RECORDS.c.key == bindparam("key_")
 )

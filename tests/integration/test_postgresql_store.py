@@ -33,6 +33,9 @@ class Job(BaseModel):
 
 COUNTS = Collection("counts", Count, key=lambda c: c.name)
 JOBS = Collection("jobs", Job, key=lambda j: j.name, status=lambda j: j.state)
+GROUPED = Collection(
+    "grouped", Job, key=lambda j: j.name, group=lambda j: j.name, status=lambda j: j.state
+)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,11 @@ def test_keys_are_found_by_their_beginning_as_it_is_written(
         assert records.keys_beginning(JOBS, "ab-", 1) == ["ab-1"]
         assert records.keys_beginning(JOBS, "a%", 9) == ["a%"]
         assert records.keys_beginning(JOBS, "c", 9) == []
+        named = [("h 1", "x"), ("h 2", "y"), ("H 3", "x"), ("h%", "x"), ("hh 4", "x"), ("h 5", "x")]
+        records.put_all(GROUPED, [Job(name=name, state=state) for name, state in named])
+        found = records.groups_beginning(GROUPED, "x", "h ", 9)
+        assert [job.name for job in found] == ["h 1", "h 5"]
+        assert [job.name for job in records.groups_beginning(GROUPED, "x", "h", 2)] == ["h 1", "h%"]
     store.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Collection as AnyCollection
 from datetime import datetime
@@ -179,11 +178,17 @@ class AlertModel:
 
     def forecasts_of(self, host: str, limit: int) -> list[Episode]:
         """The open predictions of a machine, the earliest crossing first."""
-        named = json.dumps(host)
         with self._store.reading() as records:
-            scanned = records.scan(EPISODES, OPEN_PREDICTION, lambda data: named in data)
-            found = [each for each in scanned if each.host == host]
+            # They are grouped by their series, whose text begins with the machine's name.
+            begun = records.groups_beginning(EPISODES, OPEN_PREDICTION, f"{host} ", _MAX_OF_A_HOST)
+        found = [each for each in begun if each.host == host]
         return sorted(found, key=lambda each: each.due)[:limit]
+
+    def open_of(self, host: str, limit: int) -> list[AlertView]:
+        """The open alerts of a machine, the most urgent first."""
+        with self._store.reading() as records:
+            found = records.find(ALERTS, group=host, status=OPEN_RANKS, limit=_MAX_OF_A_HOST)
+        return sorted(found, key=lambda alert: OPEN_RANKS.index(alert.rank))[:limit]
 
     def actions_of(self, alerts: Sequence[AlertView], limit: int) -> list[ActionView]:
         """The newest actions on these alerts."""

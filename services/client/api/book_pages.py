@@ -12,7 +12,6 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, Response
 
 from services.client.access import CALLER
-from services.client.alerts.filters import Filter
 from services.client.alerts.model import AlertModel
 from services.client.alerts.records import AlertView
 from services.client.api.dependencies import Provided
@@ -71,11 +70,7 @@ def machines(
 
 @routes.get("/machines/{name}")
 def machine(client: Provided, name: str) -> HTMLResponse:
-    found = [
-        alert
-        for alert in client.alerts.alerts(Filter(state="open", host=name), _MAX_ALERTS, 0)
-        if alert.host == name
-    ]
+    found = client.alerts.open_of(name, _MAX_ALERTS)
     known = _of_machine(client.healer, name)
     if known is None and not found:
         what = f"Nothing is known of a machine {name}."

@@ -21,7 +21,7 @@ _SOON = timedelta(hours=1)
 _LATELY = timedelta(days=1)
 _STUCK_AFTER = timedelta(minutes=10)
 _BEFORE_RUNNING = (SUBMITTED, JobState.ACCEPTED, JobState.STARTING, JobState.RETRYING)
-_MAX_BEGUN = 300
+_MAX_BEGUN = 100
 _CRITICAL = tuple(rank for rank in OPEN_RANKS if rank.endswith(Severity.CRITICAL))
 
 

@@ -80,11 +80,12 @@ class Selector:
             table = raw / units[:, None]
             tested = self._tested(names, table, ahead[members[0]])
             size = np.nanmax(np.abs(table), axis=1)
-            weights = weights_of(tested.errors, size, self._settings.preference)
+            errors = tested.errors
+            weights = weights_of(errors, size, self._settings.preference)
             widening = _widening(tested, weights)
             for row, at in enumerate(members):
                 if weights[:, row].any():
-                    why = _why(names, tested.errors[:, row] * units[row], weights[:, row])
+                    why = _why(names, errors[:, row] * units[row], weights[:, row])
                     why["interval_widened"] = f"{widening[row]:.2f} times"
                     why["kind"] = f"{behaviour.value}: {kinds[at].reason}"
                     heaviest = np.argsort(-weights[:, row], kind="stable")
@@ -203,12 +204,13 @@ def _widening(tested: Backtest, weights: Floats) -> Floats:
 
 def _why(names: Sequence[str], errors: Floats, weights: Floats) -> dict[str, str]:
     """Each forecaster's mean error, and the weights; ``errors``: (forecasters, origins)."""
-    why = {}
-    for name, one in zip(names, errors, strict=True):
-        if np.isfinite(one).any():
-            why[f"backtest_{name}"] = f"{np.nanmean(one):.4g}"
+    why, known = {}, np.isfinite(errors)
+    counts, totals = known.sum(axis=1), np.where(known, errors, 0.0).sum(axis=1)
+    for name, count, total in zip(names, counts, totals, strict=True):
+        if count:
+            why[f"backtest_{name}"] = f"{total / count:.4g}"
     order = np.argsort(-weights, kind="stable")
     said = ", ".join(f"{names[n]} {weights[n]:.0%}" for n in order if weights[n])
-    origins = int(np.isfinite(errors).any(axis=0).sum())
+    origins = int(known.any(axis=0).sum())
     why["choice"] = f"{said}; by their errors in {origins} backtests"
     return why

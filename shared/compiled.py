@@ -248,3 +248,55 @@ def load_word(data: NDArray[np.uint8], at: int | np.int64) -> np.uint64:
     """In a kernel: bytes ``at`` to ``at + 7`` of contiguous ``data``, which must have them."""
     found: np.uint64 = _load_word(data, at)
     return found
+
+
+_LANES = 8
+"""Sums kept beside each other: two or four registers of any processor, so none waits for itself."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _sum_lanes(_context: Any, a: Any, b: Any, _count: Any) -> Any:
+    """The sum of the products of the first ``count`` (a multiple of the lanes) elements."""
+    if a.layout != "C" or b.layout != "C":
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number, index = ir.DoubleType(), args[2].type
+        lanes = ir.VectorType(number, _LANES)
+        first, second = (
+            builder.bitcast(
+                context.make_array(kind)(context, builder, arg).data, number.as_pointer()
+            )
+            for kind, arg in zip(signature.args[:2], args[:2], strict=True)
+        )
+        total = cgutils.alloca_once_value(builder, ir.Constant(lanes, [0.0] * _LANES))
+        turns = builder.sdiv(args[2], ir.Constant(index, _LANES))
+        with cgutils.for_range(builder, turns) as loop:
+            at = builder.mul(loop.index, ir.Constant(index, _LANES))
+            x, y = (
+                builder.load(builder.bitcast(builder.gep(data, [at]), lanes.as_pointer()), align=8)
+                for data in (first, second)
+            )
+            builder.store(builder.fadd(builder.load(total), builder.fmul(x, y)), total)
+        done = builder.load(total)
+        parts = [builder.extract_element(done, ir.IntType(32)(lane)) for lane in range(_LANES)]
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = [builder.fadd(parts[at], parts[at + half]) for at in range(half)]
+        return parts[0]
+
+    return numba.types.float64(a, b, numba.types.intp), generate
+
+
+@allocation_free_kernel
+def dot(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """In a kernel: the sum of products over the length of ``a``, both contiguous.
+
+    In sums beside each other whose order is written down: several times quicker than one sum, and
+    the same to the last bit in every copy and on every processor, as ``fastmath`` would not be.
+    """
+    whole = a.shape[0] - a.shape[0] % _LANES
+    total: float = _sum_lanes(a, b, whole)
+    for i in range(whole, a.shape[0]):
+        total += a[i] * b[i]
+    return total

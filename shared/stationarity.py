@@ -9,22 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.compiled import kernel
+from shared.compiled import dot, kernel
 
 Floats = NDArray[np.float64]
 
 SHORTEST = 12
 """With fewer points, a series is not tested and counts as stationary."""
 _SINGULAR = 1e-10
-
-
-@kernel
-def dot(a: Floats, b: Floats) -> float:
-    """Sum of products."""
-    total = 0.0
-    for i in range(a.shape[0]):
-        total += a[i] * b[i]
-    return total
+_FIRST_LAG = 2
+"""The column of the first lagged difference; before it the constant and the last value."""
 
 
 @kernel
@@ -97,15 +90,28 @@ def _lagged(y: Floats, lags: int) -> tuple[Floats, Floats]:
 
 @kernel
 def _nested(design: Floats, target: Floats, rss: Floats) -> float:
-    """Least squares by one Cholesky factor: ``rss[j]`` on columns 0..j; t of column 1 on all."""
+    """Least squares by one Cholesky factor: ``rss[j]`` on columns 0..j; t of column 1 on all.
+
+    From column 2 on each is the one before it a step earlier, so that products of two of them are
+    those of the two before, but for the first and the last point.
+    """
     k, n = design.shape
-    factor = np.zeros((k, k))
+    factor, products = np.zeros((k, k)), np.empty((k, k))
     z = np.zeros(k)
     left = dot(target, target)
     for j in range(k):
-        own = dot(design[j], design[j])
         for i in range(j + 1):
-            s = own if i == j else dot(design[i], design[j])
+            if i <= _FIRST_LAG:
+                products[j, i] = dot(design[i], design[j])
+            else:
+                come, gone = (
+                    design[j, 0] * design[i, 0],
+                    design[j - 1, n - 1] * design[i - 1, n - 1],
+                )
+                products[j, i] = products[j - 1, i - 1] + (come - gone)
+        own = products[j, j]
+        for i in range(j + 1):
+            s = products[j, i]
             for m in range(i):
                 s -= factor[i, m] * factor[j, m]
             if i < j:

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from services.predictor.kernels.orders import best_order, criterion_of
 from services.predictor.kernels.season import take_rhythms
-from shared.compiled import kernel
-from shared.stationarity import differences, dot
+from shared.compiled import dot, kernel
+from shared.stationarity import differences
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]

@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.predictor.kernels.polynomial import SIZE, solve, stable
-from shared.compiled import kernel
-from shared.stationarity import dot
+from shared.compiled import dot, kernel
 
 Floats = NDArray[np.float64]
 
 _MIN_GAIN = 1e-6
 _MIN_DAMPING, _FIRST_DAMPING, _MAX_DAMPING = 1e-9, 1e-4, 1e8
 _ATTEMPTS, _HALVINGS = 6, 6
+_REGISTERS = 3
+"""Orders whose past values and errors are kept in registers."""
 
 
 @kernel
@@ -55,14 +56,48 @@ def times_ar(w: Floats, mu: float, phi: Floats, p: int, start: int, out: Floats)
     for t in range(start, n):
         out[t] = w[t] - mu
     for i in range(p):
-        for t in range(max(start, i + 1), n):
-            out[t] -= phi[i] * (w[t - 1 - i] - mu)
+        first = max(start, i + 1)
+        # Counted from 0, so that no place can be negative: then several are done at a time.
+        later, before = out[first:], w[first - 1 - i :]
+        for t in range(n - first):
+            later[t] -= phi[i] * (before[t] - mu)
+
+
+@kernel
+def errors_from(
+    w: Floats, mu: float, phi: Floats, p: int, theta: Floats, q: int, start: int, e: Floats
+) -> None:
+    """``e = phi(B) / theta(B) (w - mu)`` from ``start`` on, from the errors before it.
+
+    In one pass where registers hold the past: the moving average waits for its own last result,
+    and the autoregression costs nothing meanwhile.
+    """
+    n = w.shape[0]
+    if not (0 < q <= _REGISTERS and p <= _REGISTERS and start >= _REGISTERS):
+        times_ar(w, mu, phi, p, start, e)
+        over_ma(e, theta, q, start)
+        return
+    f1, f2, f3 = phi[0] if p > 0 else 0.0, phi[1] if p > 1 else 0.0, phi[2] if p > 2 else 0.0  # noqa: PLR2004
+    t1, t2, t3 = theta[0], theta[1] if q > 1 else 0.0, theta[2] if q > 2 else 0.0  # noqa: PLR2004
+    w1, w2, w3 = w[start - 1] - mu, w[start - 2] - mu, w[start - 3] - mu
+    e1, e2, e3 = e[start - 1], e[start - 2], e[start - 3]
+    values, errors = w[start:], e[start:]
+    for t in range(n - start):
+        now = values[t] - mu
+        x = ((now - f1 * w1) - f2 * w2) - f3 * w3
+        x = ((x - t3 * e3) - t2 * e2) - t1 * e1
+        w3, w2, w1 = w2, w1, now
+        e3, e2, e1 = e2, e1, x
+        errors[t] = x
 
 
 @kernel
 def _errors(w: Floats, x: Floats, p: int, q: int, mean: int, e: Floats) -> None:
-    times_ar(w, x[0] if mean else 0.0, x[mean:], p, 0, e)
-    over_ma(e, x[mean + p :], q, 0)
+    mu, phi, theta = x[0] if mean else 0.0, x[mean:], x[mean + p :]
+    begin = min(_REGISTERS, w.shape[0])
+    times_ar(w[:begin], mu, phi, p, 0, e[:begin])
+    over_ma(e[:begin], theta, q, 0)
+    errors_from(w, mu, phi, p, theta, q, begin, e)
 
 
 @kernel
@@ -85,8 +120,9 @@ def _jacobian(w: Floats, x: Floats, p: int, q: int, mean: int, e: Floats, out: F
         row = mean + p if block else mean
         base = out[row]
         base[0] = 0.0
-        for t in range(1, n):
-            base[t] = -e[t - 1] if block else mu - w[t - 1]
+        later = base[1:]
+        for t in range(n - 1):
+            later[t] = -e[t] if block else mu - w[t]
         over_ma(base, theta, q, 0)
         for i in range(1, size):
             out[row + i, :i] = 0.0

@@ -10,10 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.kernels.conditional import over_ma, times_ar
+from services.predictor.kernels.conditional import errors_from
 from services.predictor.kernels.polynomial import MAX_ORDER, SIZE, from_free, solve, to_free
-from shared.compiled import kernel
-from shared.stationarity import dot
+from shared.compiled import dot, kernel
 
 Floats = NDArray[np.float64]
 
@@ -144,8 +143,7 @@ def innovations(
         if t > m + q and abs(variance - 1.0) < _STEADY:
             break
     if t < n:
-        times_ar(w, mu, phi, p, t, u)
-        over_ma(u, theta, q, t)
+        errors_from(w, mu, phi, p, theta, q, t, u)
     return logs
 
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from services.predictor.kernels.conditional import fit_conditional
 from services.predictor.kernels.exact import fit_exact
 from services.predictor.kernels.polynomial import SIZE, shrink, solve, stable
-from shared.compiled import kernel
-from shared.stationarity import dot
+from shared.compiled import dot, kernel
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -54,10 +53,11 @@ def _burg(x: Floats, order: int) -> Floats:
         if power <= 0.0:
             break
         k = 2.0 * cross / power
-        for t in range(n - 1, m, -1):
-            now = forward[t]
-            forward[t] = now - k * backward[t - 1]
-            backward[t] = backward[t - 1] - k * now
+        ahead, behind, before = forward[m + 1 :], backward[m + 1 :], backward[m]
+        for t in range(n - m - 1):
+            now, held = ahead[t], behind[t]
+            ahead[t], behind[t] = now - k * before, before - k * now
+            before = held
     return forward
 
 
@@ -210,7 +210,7 @@ def best_order(
     scratch = np.empty((SIZE + 2, n))
     conditional = _screen(w, values, starts, mean, kind, screened, fixed, counts, scratch)
     best, result = np.inf, np.inf
-    enough = 1e-11 if fixed else 1e-8
+    enough = 1e-11 if fixed else 1e-6
     ranked = np.argsort(conditional)
     for at in ranked[:refined]:
         if not conditional[at] < np.inf:

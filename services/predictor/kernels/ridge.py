@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from services.predictor.kernels.period import product, season_of
-from shared.compiled import kernel
+from services.predictor.kernels.period import season_of
+from shared.compiled import allocation_free_kernel, dot, kernel
 
 Floats = NDArray[np.float64]
 Longs = NDArray[np.int64]
@@ -56,38 +56,44 @@ def _moments(z: Floats, lags: Longs) -> tuple[Floats, Floats, Floats, float, flo
     for i in range(k):
         column = z[most - lags[i] : n - lags[i]]
         means[i] = column.mean()
-        cross[i] = product(column, target)
-        for j in range(i + 1):
-            total = product(column, z[most - lags[j] : n - lags[j]])
-            gram[i, j] = total - rows * means[i] * means[j]
-            gram[j, i] = gram[i, j]
-    return means, gram, cross, z[most:].mean(), product(target, target)
+        cross[i] = dot(column, target)
+    # Two columns as far apart as two before them have nearly their product: ``known``, of lag
+    # ``at`` and the one so far from it.
+    known, at = np.empty(most), np.zeros(most, np.int64)
+    for j in range(k):
+        for i in range(j, k):
+            apart = lags[i] - lags[j]
+            if at[apart] == 0:
+                known[apart] = dot(z[most - lags[i] : n - lags[i]], z[most - lags[j] : n - lags[j]])
+            else:
+                for lag in range(at[apart] + 1, lags[j] + 1):
+                    gone, come = n - lag, most - lag
+                    known[apart] += z[come] * z[come - apart] - z[gone] * z[gone - apart]
+            at[apart] = lags[j]
+            gram[i, j] = gram[j, i] = known[apart] - rows * means[i] * means[j]
+    return means, gram, cross, z[most:].mean(), dot(target, target)
 
 
-@kernel
+@allocation_free_kernel
 def _factor(gram: Floats, penalty: float, lower: Floats) -> None:
     """``lower`` is filled with the Cholesky factor of ``gram`` with the penalty on its diagonal."""
     for i in range(gram.shape[0]):
         for j in range(i + 1):
-            value = gram[i, j]
-            for k in range(j):
-                value -= lower[i, k] * lower[j, k]
+            value = gram[i, j] - dot(lower[i, :j], lower[j])
             if i == j:
                 lower[i, i] = np.sqrt(max(value + penalty, 0.5 * penalty))
             else:
                 lower[i, j] = value / lower[j, j]
 
 
-@kernel
+@allocation_free_kernel
 def _inverse(lower: Floats, inverse: Floats) -> None:
     """The rows of ``inverse`` are filled with the columns of the inverse of ``lower``."""
     n = lower.shape[0]
     for column in range(n):
         inverse[column, column] = 1.0 / lower[column, column]
         for i in range(column + 1, n):
-            value = 0.0
-            for k in range(column, i):
-                value += lower[i, k] * inverse[column, k]
+            value = dot(lower[i, column:i], inverse[column, column:])
             inverse[column, i] = -value / lower[i, i]
 
 

@@ -29,6 +29,14 @@ def _run(y: Floats, x: Floats, state: Floats, season: Floats) -> float:
     level, trend, cycle = state[0], state[1], season.shape[0]
     alpha, beta, phi, gamma = x[_ALPHA], x[_BETA], x[_PHI], x[_GAMMA]
     total, at = 0.0, 0
+    if cycle == 1 and trend == 0.0 and beta == 0.0 and gamma == 0.0:
+        # A level alone, as theta has it: the same numbers, several times as quickly.
+        for t in range(y.shape[0]):
+            e = y[t] - level
+            level += alpha * e
+            total += e * e
+        state[0] = level
+        return total
     for t in range(y.shape[0]):
         base = level + phi * trend
         e = y[t] - base - season[at]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.predictor.backtest import backtest
 from services.predictor.forecasters import CannotForecast, Forecast, make
 from services.predictor.forecasters.arima import _ADF_LEVEL, Arima, _adf_limit
-from services.predictor.kernels.conditional import _errors, _jacobian
+from services.predictor.kernels.conditional import _errors, _jacobian, errors_from
 from services.predictor.kernels.polynomial import SIZE, from_free, shrink, stable, to_free
 from services.predictor.kernels.season import RATES, _persistence, take_season
 from shared.stationarity import adf, differences, kpss
@@ -144,6 +144,23 @@ def test_the_gradients_of_the_conditional_errors_are_exact(p: int, q: int, mean:
         step[i] += 1e-6
         _errors(w, step, p, q, mean, moved)
         np.testing.assert_allclose(jacobian[i], (moved - e) / 1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", [0, 2, 3, 40])
+@pytest.mark.parametrize("q", range(6))
+@pytest.mark.parametrize("p", range(6))
+def test_errors_are_those_of_the_definition_in_every_pass(p: int, q: int, start: int) -> None:
+    """Orders up to three past the third point have a pass of their own."""
+    rng = np.random.default_rng(p + 6 * q)
+    w, phi, theta = rng.normal(size=60), rng.normal(size=5) / 5, rng.normal(size=5) / 5
+    found, right = np.zeros(60), np.zeros(60)
+    found[:start] = right[:start] = rng.normal(size=start)
+    errors_from(w, 0.3, phi, p, theta, q, start, found)
+    for t in range(start, 60):
+        right[t] = w[t] - 0.3
+        right[t] -= sum(phi[i] * (w[t - 1 - i] - 0.3) for i in range(p) if t > i)
+        right[t] -= sum(theta[j] * right[t - 1 - j] for j in range(q) if t > j)
+    assert found == pytest.approx(right, rel=1e-9, abs=1e-12)
 
 
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=5))

@@ -7,6 +7,7 @@ import pytest
 
 from services.predictor.forecasters import Forecast, make
 from services.predictor.kernels.period import period_of, season_of
+from services.predictor.kernels.ridge import _lags, _moments
 
 _STEPS = np.arange(672 + 48)
 
@@ -70,3 +71,18 @@ def test_a_yearly_rhythm_of_weeks_is_forecast_without_being_told(name: str) -> N
     series = 50 + 10 * np.sin(2 * np.pi * _STEPS[:364] / 52) + _noise(5, 364)
     past, future = series[:-48], series[-48:]
     assert np.abs(_one(name, past, 1).mean - future).mean() < 2
+
+
+@pytest.mark.parametrize(("points", "season"), [(672, 24), (60, 24), (200, 7), (100, 0)])
+def test_products_of_lags_are_those_of_the_columns(points: int, season: int) -> None:
+    """They are carried from one pair of lags to the next pair as far apart."""
+    z = np.random.default_rng(points).normal(size=points).cumsum()
+    lags = _lags(points, season)
+    means, gram, cross, centre, power = _moments(z, lags)
+    columns = np.array([z[lags[-1] - lag : points - lag] for lag in lags])
+    target = z[lags[-1] :]
+    away = columns - columns.mean(axis=1)[:, None]
+    assert means == pytest.approx(columns.mean(axis=1))
+    assert gram == pytest.approx(away @ away.T, rel=1e-9, abs=1e-9 * np.abs(gram).max())
+    assert cross == pytest.approx(away @ target, rel=1e-9, abs=1e-9 * np.abs(cross).max())
+    assert (centre, power) == pytest.approx((target.mean(), np.var(target) * len(target)))

@@ -1,4 +1,5 @@
 import ast
+import math
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.compiled import allocation_free_kernel
+from shared.compiled import allocation_free_kernel, dot, kernel
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +180,27 @@ def test_an_allocation_free_kernel_works_on_views_and_refuses_to_allocate() -> N
     assert table.tolist() == [[0, 1, 2], [13, 14, 15]]
     with pytest.raises(numba.core.errors.NumbaError, match="built-in function empty"):
         row_of_its_own(3)
+
+
+@pytest.mark.parametrize("points", [0, 1, 7, 8, 9, 23, 672])
+def test_a_product_is_right_for_any_length_and_the_same_wherever_it_lies(points: int) -> None:
+    a, b = np.random.default_rng(points).normal(size=(2, points + 8))
+    exact = math.fsum(x * y for x, y in zip(a[:points], b[:points], strict=True))
+    assert dot(a[:points], b) == pytest.approx(exact, rel=1e-12, abs=1e-12)
+    moved = {dot(np.append(np.zeros(k), a[:points])[k:], b[:points]) for k in range(8)}
+    # As its own copy, and as the one that is compiled into a caller.
+    assert moved == {product_of_rows(np.stack([a, b]), points)}
+
+
+def test_a_product_refuses_what_is_not_contiguous() -> None:
+    """Its registers would be filled with the elements between."""
+    with pytest.raises(numba.core.errors.NumbaError):
+        dot(np.arange(16.0)[::2], np.arange(8.0))
+
+
+@kernel
+def product_of_rows(table: NDArray[np.float64], points: int) -> float:
+    return dot(table[0, :points], table[1])
 
 
 @allocation_free_kernel

@@ -29,7 +29,7 @@ _LAST_LINES = 20
 _LAST_LINE_LENGTH = 500
 _MAX_SPOOLED = 2000
 _RETRY_S = 1.0
-_OURS = "[barograph] "
+OURS = "[barograph] "
 
 Ship = Callable[[int, str], None]
 """Puts chunk number and text into the store and announces it; raises StorageError."""
@@ -65,7 +65,7 @@ class LogPump:
 
     def say(self, sentence: str) -> None:
         """A line of our own in the program's log."""
-        os.write(self.write_end, f"{_OURS}{sentence}\n".encode())
+        os.write(self.write_end, f"{OURS}{sentence}\n".encode())
 
     def close(self, timeout_s: float) -> bool:
         """Wait until every byte is shipped; False when that took too long."""
@@ -107,7 +107,7 @@ class LogPump:
         *lines, self._tail = (self._tail + text).split("\n")
         self._tail = self._tail[-_LAST_LINE_LENGTH:]
         # The last lines show why the program failed; ours are not the program's.
-        self._lines.extend(line for line in lines if not line.startswith(_OURS))
+        self._lines.extend(line for line in lines if not line.startswith(OURS))
         with self._news:
             self._news.wait_for(lambda: len(self._pending) < _MAX_SPOOLED)
         kept = None if self._spooled(text) else text

@@ -25,12 +25,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 _POLL_S = 0.05
 _MEASURE_S = 1.0
 _PIECE = 4 * 2**20
 _MAX_PIECES = 64
+_HELPERS_S = 0.3
+_MAX_NAMED, _MAX_COMMAND = 5, 100
 _DROPPED = ("BAROGRAPH_",)
 _IDENTITY = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 """There where the job has a service account; then it needs the API server's address, too."""
@@ -88,6 +91,7 @@ class Run:
         self.number = number
         self.code: int | None = None
         self.deadline: float | None = None
+        self._output = output
         self._ooms = _ooms()
         self._gone = threading.Event()
         source, sink = os.pipe()
@@ -113,6 +117,10 @@ class Run:
         """The program ended: end what it started, then all its output is there."""
         self.code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         self._process.returncode = self.code
+        if self.deadline is None and (left := _left_running(self.pid)):
+            self._output.write(
+                f"[barograph] ended what the program had left running: {left}\n".encode()
+            )
         _kill_others(self.pid)
         self._gone.set()
         self._copying.join()
@@ -232,6 +240,33 @@ class Wrapper:
         with open(path + ".tmp", "w") as file:
             json.dump(value, file)
         os.replace(path + ".tmp", path)
+
+
+def _left_running(group: int) -> str:
+    """Say what goes on after the program's own end: what it would still write is lost.
+
+    Helpers such as those of multiprocessing are about to end by themselves.
+    """
+    deadline = time.monotonic() + _HELPERS_S
+    while True:
+        commands = [*_commands(group)]
+        if not commands or time.monotonic() > deadline:
+            more = f" and {len(commands) - _MAX_NAMED} more" if len(commands) > _MAX_NAMED else ""
+            return ", ".join(commands[:_MAX_NAMED]) + more
+        time.sleep(_POLL_S)
+
+
+def _commands(group: int) -> Iterator[str]:
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError, IndexError):
+            with open(f"/proc/{name}/stat") as file:
+                # Behind the name, which may hold anything: state, parent, group.
+                fields = file.read().rpartition(")")[2].split()
+            everybody = os.getpid() == 1 and name != "1"
+            if (everybody or int(fields[2]) == group) and fields[0] not in "ZX":
+                with open(f"/proc/{name}/cmdline", errors="replace") as file:
+                    words = file.read(_MAX_COMMAND).replace("\0", " ").strip()
+                yield "".join(c if c.isprintable() else "?" for c in words) or f"process {name}"
 
 
 def _kill_others(group: int) -> None:

@@ -19,11 +19,15 @@ import psutil
 
 from services.task.cgroups import Cgroup
 from services.task.launcher.ground import Usage
+from services.task.launcher.logs import OURS
 from services.task.processes import MARK
+from shared.visible import visible
 
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _WATCH_S = 0.5
+_HELPERS_S = 0.3
+_MAX_NAMED, _MAX_COMMAND = 5, 100
 _WRAPPER = Path(__file__).with_name("exec_program.py")
 
 
@@ -63,7 +67,8 @@ class Program:
     ) -> None:
         self._cgroup = cgroup
         self._command = command
-        self._over_memory = False
+        self._output = output
+        self._stopped = self._over_memory = False
         self.exit_code = 0
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_WRAPPER)],
@@ -97,6 +102,7 @@ class Program:
 
     def stop(self, grace_s: float) -> None:
         """SIGTERM to the program, SIGKILL to all of it after the grace; returns when gone."""
+        self._stopped = True
         deadline = time.monotonic() + grace_s
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
@@ -106,6 +112,8 @@ class Program:
 
     def kill(self) -> None:
         """End the program and everything it started, wherever that went."""
+        if not self._stopped and self._process.poll() is not None:
+            self._say_left_running()
         while True:
             descendants = [p for p in psutil.Process().children(recursive=True) if _lives(p)]
             for process in descendants:
@@ -116,6 +124,21 @@ class Program:
                 break
             time.sleep(0.02)
         self._process.wait()
+
+    def _say_left_running(self) -> None:
+        """Name what goes on after the program's own end: what it would still write is lost.
+
+        Helpers such as those of multiprocessing are about to end by themselves.
+        """
+        found = [p for p in psutil.Process().children(recursive=True) if _lives(p)]
+        _, left = psutil.wait_procs(found, timeout=_HELPERS_S)
+        commands = [text for text in map(_shown, left) if text]
+        if commands:
+            more = f" and {len(commands) - _MAX_NAMED} more" if len(commands) > _MAX_NAMED else ""
+            named = ", ".join(commands[:_MAX_NAMED]) + more
+            text = f"{OURS}ended what the program had left running: {named}\n"
+            with suppress(OSError):
+                os.write(self._output, text.encode())
 
     def used(self) -> Usage | None:
         """The sum over its processes; those that ended count where their parent waited."""
@@ -169,6 +192,12 @@ def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
+
+
+def _shown(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return visible(" ".join(process.cmdline())[:_MAX_COMMAND]) or process.name()
+    return ""
 
 
 def _reap(except_pid: int) -> None:

@@ -144,6 +144,76 @@ def test_what_the_program_started_ends_with_it(container: Container):
     number = int(pid.read_text())
     # It was sent SIGKILL; a busy machine lets it go a little later.
     eventually(lambda: not runs(number), "the end of what it started")
+    assert container.log.read_text() == LEFT.format("sleep 600")
+
+
+LEFT = "[barograph] ended what the program had left running: {}\n"
+
+
+def test_what_ends_by_itself_and_what_is_stopped_is_not_told_as_left(container: Container) -> None:
+    container.run(
+        "import multiprocessing.shared_memory as s\n"
+        "s.SharedMemory(create=True, size=10).unlink()\n"  # has a helper of its own
+        "print('done')"
+    )
+    assert container.ended.wait(WAIT_S)
+    up = container.directory.parent / "up"
+    second = container.run(
+        "import pathlib, subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(up)!r}).touch()\n"
+        "child.wait()",
+        number=2,
+    )
+    while not up.exists():
+        assert container.process.poll() is None
+    second.stop(600.0)
+    assert container.log.read_text() == "done\n"
+
+
+LOCAL = """
+import os, sys, threading
+from pathlib import Path
+from services.task.cgroups import Cgroup
+from services.task.launcher.program import Command, Program, protect_this_process
+from services.task.processes import MARK
+protect_this_process()
+ended = threading.Event()
+env = {MARK: "m", "PATH": "/usr/bin:/bin"}
+command = Command([sys.executable, sys.argv[1]], env, Path("/"), UID, 2**40)
+program = Program(command, Cgroup(), 1, lambda _: ended.set())
+ended.wait()
+program.kill()
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import subprocess; subprocess.Popen(['sleep', '600'])", LEFT.format("sleep 600")),
+        ("import os, time\nif not os.fork():\n  os.setsid(); time.sleep(600)", "left running"),
+        (
+            (
+                "from multiprocessing.shared_memory import SharedMemory as S\n"
+                "S(create=True, size=1).unlink()"
+            ),
+            "",
+        ),
+    ],
+)
+def test_what_a_program_of_this_machine_leaves_running_is_named(
+    program: str, said: str, tmp_path: Path
+) -> None:
+    main = tmp_path / "main.py"
+    main.write_text(program)
+    main.chmod(0o644)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    code = LOCAL.replace("UID", "65534" if os.geteuid() == 0 else "None")
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(main)], capture_output=True, text=True, check=True
+    )
+    assert said in ran.stdout if said else ran.stdout == ""
 
 
 def runs(pid: int) -> bool:

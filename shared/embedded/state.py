@@ -6,12 +6,12 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared import trees
 from shared.embedded.files import own_directory, write_private
 from shared.embedded.process import EmbeddedError
 
@@ -117,9 +117,11 @@ class JobsPlace:
         """Take the directory away unless members still work there, or jobs left something."""
         if self.root is not None:
             with _locked(self.root):
-                left = [path for path in self.directory.rglob("*") if path.name[0] != "."]
+                # A program may have left any number of levels: two say whether there is something.
+                found = [each for part in ("*", "*/*") for each in self.directory.glob(part)]
+                left = [path for path in found if path.name[0] != "."]
                 if left == [self.directory / _NOTE]:
-                    shutil.rmtree(self.directory)
+                    trees.delete(self.directory)
 
     def _living(self) -> Iterator[Path]:
         """Directories of stacks that are still there."""
@@ -128,7 +130,8 @@ class JobsPlace:
             if Path(state).is_dir():
                 yield note.parent
             else:
-                shutil.rmtree(note.parent, ignore_errors=True)
+                with suppress(OSError):
+                    trees.delete(note.parent)
 
 
 def _noted(directory: Path) -> int | None:

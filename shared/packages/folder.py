@@ -57,6 +57,7 @@ class Folder:
         self._real = {path.resolve(): PurePosixPath(self.name, top) for top, path in self._tops}
         self._real.setdefault(folder.resolve(), PurePosixPath(self.name))
         self.faults: list[str] = []
+        self._deepest = bounds.depth
 
     def add_to(self, inventory: Inventory) -> list[Found]:
         """Add all members to ``inventory``, and return those to pack, in order.
@@ -86,7 +87,10 @@ class Folder:
             for directory, names, files in os.walk(path, onerror=self._unreadable):
                 at = Path(directory)
                 names[:] = sorted(name for name in names if not _is_left_out(at / name))
-                here = (PurePosixPath(self.name, top) / at.relative_to(path)).as_posix()
+                below = at.relative_to(path)
+                if len(below.parts) > self._deepest:
+                    names.clear()  # named as too deep already; a walk may not go on for ever
+                here = (PurePosixPath(self.name, top) / below).as_posix()
                 yield Found(at, Entry(here, Kind.DIRECTORY))
                 links = [name for name in names if (at / name).is_symlink()]
                 for name in sorted([*files, *links]):

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from shared import trees
 from shared.packages.bounds import Bounds, PackageError, PackageRefused
 from shared.packages.inventory import Entry, Inventory
 from shared.packages.reading import Archive, opened
@@ -59,7 +60,7 @@ def unpack(archive: Path, destination: Path, bounds: Bounds | None = None) -> In
         raise PackageRefused([f"cannot be unpacked: {error}"]) from error
     finally:
         if staging.exists():
-            shutil.rmtree(staging)
+            trees.delete(staging)
     return inventory
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from services.client.tshell.request import Request
     from shared.contracts import JobPlanned
 
-_BEGINNING, _MOST_NAMED, _MOST_LOOKED_AT = 4096, 5, 20_000
+_BEGINNING, _MOST_NAMED, _MOST_LOOKED_AT, _DEEPEST = 4096, 5, 20_000, 64
 _LFS, _LFS_SIZES = b"version https://git-lfs.github.com/spec/", range(60, 1024)
 """How a pointer of Git LFS begins, and how long one is by its specification."""
 _TWO_WORDS = re.compile(r"--[\w-]+ \S")
@@ -86,6 +86,8 @@ def _files(folder: Path, sizes: range | None = None) -> Iterator[tuple[Path, int
     left = _MOST_LOOKED_AT
     for directory, folders, names in os.walk(folder):
         folders.sort()
+        if len(Path(directory).relative_to(folder).parts) > _DEEPEST:
+            folders.clear()  # `check` names what is too deep
         for name in sorted(names):
             left -= 1
             if left < 0:

@@ -24,6 +24,7 @@ import structlog
 from services.task.launcher import patience
 from services.task.launcher.package import Unusable
 from services.task.spec import MemberSpec, checkpoint_key
+from shared import trees
 from shared.packages import Bounds, Inventory, PackageError, unpack
 from shared.packages.inventory import Entry
 from shared.packages.tree import Kind
@@ -137,34 +138,33 @@ def pack(directory: Path, archive: Path) -> None:
         OSError, tarfile.TarError: also when a file changed meanwhile.
     """
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        for folder, _, names, at in os.fwalk(directory, follow_symlinks=False):
-            for name in sorted(names):
-                try:
-                    descriptor = os.open(
-                        name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at
-                    )
-                except OSError:
+        for below, at in trees.files(directory, _BOUNDS.depth):
+            try:
+                descriptor = os.open(
+                    below.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at
+                )
+            except OSError:
+                continue
+            with os.fdopen(descriptor, "rb") as stream:
+                status = os.fstat(stream.fileno())
+                if not stat.S_ISREG(status.st_mode):
                     continue
-                with os.fdopen(descriptor, "rb") as stream:
-                    status = os.fstat(stream.fileno())
-                    if not stat.S_ISREG(status.st_mode):
-                        continue
-                    path = (Path(folder) / name).relative_to(directory).as_posix()
-                    entry = Entry(path, Kind.FILE, status.st_size)
-                    if Inventory(_BOUNDS).add(entry) is None:
-                        # One such name would make the whole archive one that is refused.
-                        log.warning("checkpoint_file_left_out", file=path)
-                        continue
-                    info = tarfile.TarInfo(path)
-                    info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), 0o644
-                    tar.addfile(info, stream)
+                path = below.as_posix()
+                entry = Entry(path, Kind.FILE, status.st_size)
+                if Inventory(_BOUNDS).add(entry) is None:
+                    # One such name would make the whole archive one that is refused.
+                    log.warning("checkpoint_file_left_out", file=path)
+                    continue
+                info = tarfile.TarInfo(path)
+                info.size, info.mtime, info.mode = status.st_size, int(status.st_mtime), 0o644
+                tar.addfile(info, stream)
 
 
 def _signature(directory: Path) -> _Signature:
     found = []
-    for path in directory.rglob("*"):
+    for path, at in trees.files(directory, _BOUNDS.depth):
         try:
-            status = path.lstat()
+            status = os.stat(path.name, dir_fd=at, follow_symlinks=False)
         except FileNotFoundError:
             continue
         if stat.S_ISREG(status.st_mode):

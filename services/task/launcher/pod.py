@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -37,7 +38,7 @@ from services.task.spec import (
     PodPlaces,
     PodSpec,
 )
-from shared import trust
+from shared import trees, trust
 from shared.contracts import PodExited
 from shared.observe import configure_logging
 from shared.signals import on_signals
@@ -114,7 +115,8 @@ def fetch() -> int:
     store = PresignedStore(access)
     shutil.copyfile(Path(pod_program.__file__), PodPlaces.EXCHANGE / "program.py")
     root = PodPlaces.WORK / "package"
-    shutil.rmtree(root, ignore_errors=True)  # of an earlier run of this container
+    with suppress(OSError):
+        trees.delete(root)  # of an earlier run of this container
     try:
         found = package.obtain(store, spec, PodPlaces.WORK)
         checkpoints.restore(store, spec, PodPlaces.CHECKPOINTS)

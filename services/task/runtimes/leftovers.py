@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
-import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
+
+from shared import trees
 
 log = structlog.get_logger(__name__)
 
@@ -54,10 +54,7 @@ def _owner(entry: os.DirEntry[str]) -> int | None:
 
 def _deleted(name: str, at: int) -> bool:
     try:
-        if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
-            shutil.rmtree(name, dir_fd=at)
-        else:
-            os.unlink(name, dir_fd=at)
+        trees.delete_at(name, at)
     except OSError as error:
         log.warning("leftover_kept", name=name[:200], error=str(error))
         return False

@@ -9,7 +9,6 @@ and after a restart we find those that live. Launchers are sessions of their own
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -28,6 +27,7 @@ from services.task.runtimes.member_files import end_of, launcher_of
 from services.task.settings import TaskSettings
 from services.task.spec import LAUNCHER_FILE, Credentials
 from services.task.users import Users
+from shared import trees
 from shared.contracts import JobSubmit, Member, Role
 from shared.settings import host_name
 
@@ -179,10 +179,12 @@ class LocalRuntime:
         if uid is not None and os.geteuid() == 0:
             leftovers.clear(uid)
         # The members' names are in the job's directory, so that goes last.
-        for key in keys:
-            shutil.rmtree(directories.scratch(self._work_dir, key), ignore_errors=True)
-        shutil.rmtree(self._work_dir / job_id, ignore_errors=True)
-        if (self._work_dir / job_id).exists():
+        try:
+            for key in keys:
+                trees.delete(directories.scratch(self._work_dir, key))
+            trees.delete(self._work_dir / job_id)
+        except OSError as error:
+            log.warning("directories_not_deleted", job_id=job_id, error=str(error))
             return False
         if self._users is not None:
             self._users.release(job_id)
